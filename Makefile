@@ -1,0 +1,54 @@
+# Bare `make` lists what there is. Everything runs in .venv, made on first use.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+
+.PHONY: help setup demo demo-real test test-long check format constraints clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# What the gateway needs to run: enough for `make demo`.
+$(VENV)/.runtime: constraints.txt pyproject.toml
+	@deploy/scripts/make-venv "$(PYTHON)" "$(VENV)" constraints.txt
+	@touch $@
+
+# What the tests need as well, real servers and models included.
+$(VENV)/.dev: constraints-dev.txt pyproject.toml
+	@deploy/scripts/make-venv "$(PYTHON)" "$(VENV)" constraints-dev.txt
+	@deploy/scripts/apt-tools redis-server:redis-server prometheus:prometheus promtool:prometheus chromium:chromium
+	@touch $@ $(VENV)/.runtime
+
+setup: $(VENV)/.dev ## Install everything for development and tests
+
+demo: $(VENV)/.runtime ## A gateway, simulated users, a promotion to watch (no key, no server)
+	@$(BIN)/llmpo demo $(ARGS)
+
+demo-real: $(VENV)/.dev ## The same on real language models, offline, on this machine's CPU
+	@$(BIN)/python -m tests.e2e.real_models $(ARGS)
+
+test: $(VENV)/.dev ## The test suite, on real components
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
+	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
+
+check: $(VENV)/.dev ## Format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+format: $(VENV)/.dev ## Format the code and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+constraints: $(VENV)/.runtime ## Pin all dependencies anew, with hashes
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o constraints.txt $(ARGS)
+	@$(BIN)/uv pip compile pyproject.toml --group dev -c constraints.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o constraints-dev.txt $(ARGS)
+
+clean: ## Remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,113 @@
+"""What the gateway refuses or fails at; `api/errors.py` maps each to HTTP, the CLI to an exit status.
+
+GatewayError
++-- ConfigError                  the configuration file or environment is wrong; `issues` lists every fault
++-- InvalidRequestError          the caller's request is wrong; do not retry unchanged       -> 400
+|   +-- UnknownModelError        no model or experiment of that name                         -> 404
+|   +-- BodyTooLargeError                                                                    -> 413
+|   +-- InvalidFeedbackError     feedback that cannot be counted; carries a bounded `reason` -> 400/404/409/410/422
++-- AuthenticationError          missing or wrong API key                                    -> 401
++-- PermissionDeniedError        the key may not do this                                     -> 403
++-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
++-- UnavailableError             shared state cannot be reached; retry later                 -> 503
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class GatewayError(Exception):
+    """Base of every error the gateway raises on purpose. `str(error)` is safe to show to the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigIssue:
+    """One fault in the configuration: where, what was found, what would be right."""
+
+    path: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem} {self.remedy}".rstrip()
+
+
+class ConfigError(GatewayError):
+    """The configuration is wrong."""
+
+    def __init__(self, issues: list[ConfigIssue]) -> None:
+        super().__init__("\n".join(str(issue) for issue in issues))
+        self.issues = issues
+
+
+class InvalidRequestError(GatewayError):
+    """The request is wrong. `param` names the field at fault, `code` is OpenAI's machine-readable code."""
+
+    status = 400
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class UnknownModelError(InvalidRequestError):
+    """No model or experiment has that name."""
+
+    status = 404
+
+
+class BodyTooLargeError(InvalidRequestError):
+    """The request body is larger than the gateway accepts."""
+
+    status = 413
+
+
+class InvalidFeedbackError(InvalidRequestError):
+    """Feedback that cannot be counted. `reason` comes from a bounded set and labels a metric."""
+
+    def __init__(
+        self, message: str, *, reason: str, status: int = 400, param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param, code=reason)
+        self.reason = reason
+        self.status = status
+
+
+class AuthenticationError(GatewayError):
+    """No API key, or one nobody issued."""
+
+
+class PermissionDeniedError(GatewayError):
+    """The key is valid but may not do this."""
+
+
+class UpstreamError(GatewayError):
+    """A provider refused, failed or did not answer.
+
+    Attributes:
+        status: HTTP status to answer with.
+        reason: Bounded word for metrics: `connect`, `timeout`, `status_4xx`, `status_5xx`, `rate_limited`, `protocol`, `cut`.
+        body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
+        is_callers_fault: True where another policy would be refused too (the provider called the request invalid).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str,
+        body: bytes | None = None,
+        is_callers_fault: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.body = body
+        self.is_callers_fault = is_callers_fault
+
+
+class UnavailableError(GatewayError):
+    """Shared state cannot be reached; nothing was recorded. Retry later."""

@@ -1,0 +1,1 @@
+"""Policies, experiments and their shared state. Knows nothing of HTTP, litellm or the algorithm."""

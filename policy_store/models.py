@@ -1,0 +1,181 @@
+"""The frozen records the store keeps, and their JSON.
+
+Indices: a candidate is known here by its position in `Experiment.policies`; that order is fixed for a
+generation. Evidence is in integer nano-nats, forecasts in integer millionths, so that every replica adds
+and every verifier recomputes exactly the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class ExperimentState(StrEnum):
+    """Where an experiment stands; every state but `RUNNING` is final for its generation."""
+
+    RUNNING = "running"
+    PROMOTED = "promoted"  # a candidate was certified and became the incumbent
+    SETTLED = "settled"  # the incumbent itself was certified: nothing to change
+    NO_WINNER = "no_winner"  # every policy was eliminated: preferences are cyclic
+    INCONCLUSIVE = "inconclusive"  # the comparison budget ran out
+
+
+class Result(StrEnum):
+    """How one comparison ended, seen from its first policy."""
+
+    WIN = "win"
+    LOSS = "loss"
+    TIE = "tie"
+
+
+class Receipt(StrEnum):
+    """What happened to a reported outcome."""
+
+    COUNTED = "counted"
+    PENDING = "pending"  # waits for the outcome of the other policy of its pair
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What fixes the meaning of an experiment's evidence; any change to it is a new generation.
+
+    Attributes:
+        name: The name clients send as `model`.
+        policies: Names, in the order their indices refer to.
+        policy_fingerprints: Content hash of each policy, same order: a changed policy is a new policy.
+        costs: Declared cost per request of each policy (any one unit); breaks ties between equals.
+        incumbent: Index of the policy that serves until a promotion.
+        delta: Error level in (0, 1).
+        epsilon: Smallest preference margin that matters, in [0, 1/2).
+        max_comparisons: Budget, or None.
+        min_comparisons: No decision before so many comparisons.
+        min_duration_seconds: No decision before so long after the start.
+        collect: `matched` or `side_by_side`.
+    """
+
+    name: str
+    policies: tuple[str, ...]
+    policy_fingerprints: tuple[str, ...]
+    costs: tuple[float, ...]
+    incumbent: int
+    delta: float
+    epsilon: float
+    max_comparisons: int | None
+    min_comparisons: int
+    min_duration_seconds: float
+    collect: str
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal experiments give equal text."""
+        return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Experiment:
+        """Inverse of `to_json`."""
+        fields: dict[str, Any] = json.loads(text)
+        fields.pop("schema")
+        for name in ("policies", "policy_fingerprints", "costs"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one comparison of a pair will add to the ledger, published before any outcome it is applied to.
+
+    `first < second`. `increments` are nano-nats: (evidence[first, second] if first is preferred, the same
+    if second is, evidence[second, first] if first is, the same if second is).
+    """
+
+    first: int
+    second: int
+    probability_millionths: int  # forecast of P(first preferred to second | decisive)
+    increments: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPair:
+    """A pair the router may draw; probabilities of a plan's pairs sum to 1. `first < second`."""
+
+    first: int
+    second: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPlan:
+    """What the planner tells every replica. `version` counts up from 1 within a generation."""
+
+    version: int
+    fence: int
+    created_at: float  # unix seconds, by the store's clock
+    comparisons: int  # how many had been counted when it was computed
+    pairs: tuple[PlannedPair, ...]
+    leader: int
+    evidence_nats: tuple[float, ...]  # per policy, towards `needed_nats`
+    needed_nats: tuple[float, ...]
+    expected_remaining: float | None  # comparisons to a decision, if known
+    duration_seconds: float  # how long planning took
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Everything counted so far in one generation. Matrices are K x K nested tuples.
+
+    wins[i][j]: times i was preferred to j. ties: symmetric. evidence_nano_nats[j][k]: evidence against "j is
+    preferred to k with probability at least 1/2 + epsilon". `eliminated_at[j]`: the comparison number at
+    which row j's total first reached the elimination threshold, or None.
+    """
+
+    comparisons: int
+    wins: tuple[tuple[int, ...], ...]
+    ties: tuple[tuple[int, ...], ...]
+    evidence_nano_nats: tuple[tuple[int, ...], ...]
+    eliminated_at: tuple[int | None, ...]
+    started_at: float  # unix seconds, by the store's clock
+    now: float  # the store's clock when read
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One line of the comparison log. `first < second`; numbered from 1 without gaps within a generation."""
+
+    number: int
+    first: int
+    second: int
+    result: Result
+    probability_millionths: int
+    plan_version: int
+    source: str  # the collect mode and signal, e.g. "matched:thumb", "side_by_side"
+    at: float  # unix seconds, by the store's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator wants to know happened: started, promoted, ..."""
+
+    at: float
+    kind: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentView:
+    """One consistent read of an experiment: what the router and the pages need.
+
+    `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
+    """
+
+    experiment: Experiment
+    generation: int
+    revision: int
+    state: ExperimentState
+    incumbent: int
+    plan: PublishedPlan | None
+    certificate: dict[str, Any] | None
