@@ -1,0 +1,1 @@
+"""One use case per module; asynchronous, without HTTP types."""

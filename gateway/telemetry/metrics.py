@@ -1,0 +1,125 @@
+"""Every number the gateway counts, in one object with its own registry.
+
+Counters and histograms live here and may be written from any worker process: with
+`PROMETHEUS_MULTIPROC_DIR` set before this module is imported, prometheus_client keeps them in shared files
+and `render` adds up all workers. Gauges are not kept at all: `experiment_collector` derives them from the
+experiments' last known state when somebody scrapes, so they cannot go stale or be summed by mistake.
+
+Labels come only from sets an operator declared (experiment, policy and signal names) or from closed sets in
+the code (reasons, roles, statuses); never from what a caller sent.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one series per counter is enough
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Language models answer in tenths of a second to minutes; the gateway itself in fractions of a millisecond.
+LATENCY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+OVERHEAD_BUCKETS_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+
+class Metrics:
+    """The gateway's counters and histograms. Attribute names follow the metric names without `llmpo_`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._derived: list[Collector] = []
+        self._create_request_metrics()
+        self._create_feedback_metrics()
+        self.planner_errors = Counter(
+            "llmpo_planner_errors_total",
+            "Plans that could not be computed, published or acted on.",
+            ["experiment", "reason"],
+            registry=self.registry,
+        )
+
+    def _create_request_metrics(self) -> None:
+        self.requests = Counter(
+            "llmpo_requests_total", "HTTP requests answered.", ["endpoint", "status"], registry=self.registry
+        )
+        self.policy_requests = Counter(
+            "llmpo_policy_requests_total",
+            "Requests served by a policy, as the incumbent or as a candidate of a comparison.",
+            ["experiment", "policy", "role"],
+            registry=self.registry,
+        )
+        self.policy_failures = Counter(
+            "llmpo_policy_failures_total",
+            "Upstream failures of a policy.",
+            ["experiment", "policy", "reason"],
+            registry=self.registry,
+        )
+        self.policy_latency = Histogram(
+            "llmpo_policy_latency_seconds",
+            "Time from asking a policy's provider to the end of its answer.",
+            ["experiment", "policy"],
+            buckets=LATENCY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.policy_tokens = Counter(
+            "llmpo_policy_tokens_total",
+            "Tokens a provider reported for a policy.",
+            ["experiment", "policy", "kind"],
+            registry=self.registry,
+        )
+        self.fallbacks = Counter(
+            "llmpo_fallbacks_total",
+            "Requests answered by the incumbent because something else failed.",
+            ["experiment", "reason"],
+            registry=self.registry,
+        )
+        self.gateway_overhead = Histogram(
+            "llmpo_gateway_overhead_seconds",
+            "Time of a request not spent waiting for a provider.",
+            buckets=OVERHEAD_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.sticky_skipped = Counter(
+            "llmpo_sticky_skipped_total",
+            "Sessions assigned without the shared store because it did not answer in time.",
+            ["experiment"],
+            registry=self.registry,
+        )
+
+    def _create_feedback_metrics(self) -> None:
+        self.feedback = Counter(
+            "llmpo_feedback_total",
+            "Feedback accepted, by what happened to it.",
+            ["experiment", "signal", "status"],
+            registry=self.registry,
+        )
+        self.feedback_discarded = Counter(
+            "llmpo_feedback_discarded_total",
+            "Feedback refused; nothing was changed.",
+            ["reason"],
+            registry=self.registry,
+        )
+
+    def derive(self, collector: Collector) -> None:
+        """Also expose what `collector` computes at scrape time."""
+        self._derived.append(collector)
+
+    def render(self) -> bytes:
+        """The Prometheus text format of everything, over all worker processes of this gateway."""
+        shown = CollectorRegistry(auto_describe=False)
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
+        else:
+            shown.register(self.registry)
+        for collector in self._derived:
+            shown.register(collector)
+        return generate_latest(shown)
