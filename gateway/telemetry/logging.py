@@ -1,0 +1,117 @@
+"""One line per thing worth knowing, as JSON for a collector or coloured for a person.
+
+Nothing a user wrote and no key ever reaches a log line: fields that could hold either are blanked by name,
+and anything that looks like a key is blanked inside every other text. Lines of libraries (uvicorn, aiohttp)
+pass through the same filter.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+BLANK = "[redacted]"
+
+# Names of fields that may carry what a user wrote, what a model answered, or a secret.
+PRIVATE_FIELDS = frozenset(
+    {
+        "answer",
+        "api_key",
+        "authorization",
+        "body",
+        "comment",
+        "completion",
+        "content",
+        "headers",
+        "key",
+        "messages",
+        "password",
+        "payload",
+        "prompt",
+        "secret",
+        "system",
+        "token",
+        "token_secret",
+    }
+)
+# Provider and gateway keys (`sk-...`, `llmpo-...`), bearer headers, and the password of a URL.
+_SECRET = re.compile(
+    r"(?P<lead>\bbearer\s+|://[^/\s:@]*:)?"
+    r"(?P<secret>(?<=[Bb]earer\s)\S+|(?<=:)[^\s:@/]+(?=@)|\b(?:sk|pk|llmpo|xai|gsk)[-_][\w-]{8,}|\bAIza[\w-]{20,})",
+    re.IGNORECASE,
+)
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: blank private fields and anything that looks like a key."""
+    for name, value in event.items():
+        event[name] = BLANK if name.lower() in PRIVATE_FIELDS else _redacted(value)
+    return event
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {k: BLANK if str(k).lower() in PRIVATE_FIELDS else _redacted(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    return value
+
+
+def redact_text(text: str) -> str:
+    """`text` with anything that looks like a key replaced."""
+    return _SECRET.sub(lambda match: (match["lead"] or "") + BLANK, text)
+
+
+def configure_logging(level: str = "info", *, as_json: bool) -> None:
+    """Send every log line of this process to standard error in one shape.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        as_json: One JSON object a line; else coloured text when standard error is a terminal.
+    """
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Exceptions become text before redaction, so a traceback's message is searched for keys as well.
+    ending: list[structlog.types.Processor] = [structlog.processors.format_exc_info, redact]
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        library = logging.getLogger(name)
+        library.handlers = []
+        library.propagate = True
+    logging.getLogger("uvicorn.access").disabled = True  # one line per request is what /metrics is for
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of one module."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
