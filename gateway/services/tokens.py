@@ -1,0 +1,214 @@
+"""The assignment inside a response id: what feedback needs to know, without anything stored.
+
+An id is `chatcmpl-` and the base64url form of `version | nonce | ciphertext | tag`. The ciphertext hides
+which policies a caller is comparing, the tag makes ids unforgeable (AES-GCM-SIV: random nonces may repeat
+without harm, however many ids a key seals). Any replica with the key opens any id. The experiment travels as
+a digest of its name, so an id has the same length for every name.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+
+from gateway.errors import InvalidFeedbackError
+
+Kind = Literal["matched", "side_by_side"]
+
+UNIT_BYTES: Final = 16
+KEY_BYTES: Final = 32
+
+_PREFIX: Final = "chatcmpl-"
+_VERSION: Final = b"\x01"
+_ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_DIGEST_BYTES: Final = 8
+# kind and side, generation, first, second, plan version, expiry, experiment digest, unit
+_PAYLOAD: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
+_SEALED_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _PAYLOAD.size + _TAG_BYTES
+_KINDS: Final[tuple[Kind, ...]] = ("matched", "side_by_side")
+_UNASSIGNED: Final = 0xFF
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which comparison an answer belongs to.
+
+    Attributes:
+        experiment: Name of the experiment.
+        generation: Its run; below 2**32.
+        first: Index of one policy of the pair; `first < second`.
+        second: Index of the other.
+        kind: How the comparison arises.
+        side: `matched`: 0 when `first` answered, 1 when `second` did. `side_by_side`: 0 when choice 0 shows
+            `first`, 1 when it shows `second`.
+        plan_version: The plan the pair was drawn from.
+        unit: 16 bytes; outcomes are counted once per unit.
+        expires_at: Unix seconds; feedback is refused afterwards.
+    """
+
+    experiment: str
+    generation: int
+    first: int
+    second: int
+    kind: Kind
+    side: int
+    plan_version: int
+    unit: bytes
+    expires_at: int
+
+
+class TokenSealer:
+    """Seals assignments into response ids and opens them again.
+
+    Args:
+        keys: 32 bytes each; the first seals, all open, so keys can be rotated by putting a new one in front.
+        experiments: Names an id may refer to, read again whenever an unknown one turns up.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        experiments: Callable[[], Iterable[str]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not keys or any(len(key) != KEY_BYTES for key in keys):
+            msg = f"token keys must be {KEY_BYTES} bytes each, and there must be at least one"
+            raise ValueError(msg)
+        self._ciphers = tuple(AESGCMSIV(key) for key in keys)
+        self._experiments = experiments
+        self._clock = clock
+        self._names: dict[bytes, str] = {}
+        self._digests: dict[str, bytes] = {}
+
+    def seal(self, assignment: Assignment) -> str:
+        """A response id that `open` turns back into `assignment`; two calls never give the same id."""
+        return self._seal(
+            _PAYLOAD.pack(
+                _KINDS.index(assignment.kind) << 1 | assignment.side,
+                assignment.generation,
+                assignment.first,
+                assignment.second,
+                assignment.plan_version,
+                assignment.expires_at,
+                self._digest(assignment.experiment),
+                assignment.unit,
+            )
+        )
+
+    def seal_unassigned(self, experiment: str) -> str:
+        """An id for an answer of an experiment that belongs to no comparison; it looks like any other."""
+        return self._seal(
+            _PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, self._digest(experiment), bytes(UNIT_BYTES))
+        )
+
+    def open(self, response_id: str) -> Assignment:
+        """The assignment behind a response id.
+
+        Raises:
+            InvalidFeedbackError: With reason `malformed_id` (not an id of this gateway, or cut short),
+                `forged_id` (changed, or sealed with a key no longer known), `unassigned_id` (the answer
+                belonged to no comparison), `unknown_experiment` or `expired_id`.
+        """
+        plain = self._decrypt(_decode(response_id))
+        flags, generation, first, second, plan_version, expires_at, digest, unit = _PAYLOAD.unpack(plain)
+        if flags == _UNASSIGNED:
+            raise InvalidFeedbackError(
+                "This response was not part of a comparison, so feedback on it is not counted.",
+                reason="unassigned_id",
+                status=422,
+                param="id",
+            )
+        experiment = self._name(digest)
+        if expires_at < self._clock():
+            raise InvalidFeedbackError(
+                "The time in which feedback on this response is accepted is over.",
+                reason="expired_id",
+                status=410,
+                param="id",
+            )
+        return Assignment(
+            experiment=experiment,
+            generation=generation,
+            first=first,
+            second=second,
+            kind=_KINDS[flags >> 1],
+            side=flags & 1,
+            plan_version=plan_version,
+            unit=unit,
+            expires_at=expires_at,
+        )
+
+    def _seal(self, payload: bytes) -> str:
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._ciphers[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
+        return _PREFIX + urlsafe_b64encode(_VERSION + nonce + sealed).rstrip(b"=").decode()
+
+    def _decrypt(self, token: bytes) -> bytes:
+        nonce, sealed = token[1 : 1 + _NONCE_BYTES], token[1 + _NONCE_BYTES :]
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(nonce, sealed, _ASSOCIATED_DATA)
+            except InvalidTag:
+                continue
+        raise InvalidFeedbackError(
+            "This gateway did not issue that id, or it was changed on the way.",
+            reason="forged_id",
+            param="id",
+        )
+
+    def _digest(self, experiment: str) -> bytes:
+        digest = self._digests.get(experiment)
+        if digest is None:
+            digest = blake2b(experiment.encode(), digest_size=_DIGEST_BYTES).digest()
+            self._digests[experiment] = digest
+            self._names[digest] = experiment
+        return digest
+
+    def _name(self, digest: bytes) -> str:
+        known = set(self._experiments())
+        for name in known:
+            self._digest(name)
+        name = self._names.get(digest)
+        if name is None or name not in known:
+            raise InvalidFeedbackError(
+                "The experiment this response belonged to is no longer configured.",
+                reason="unknown_experiment",
+                status=404,
+                param="id",
+            )
+        return name
+
+
+def _decode(response_id: str) -> bytes:
+    """The bytes of a response id, checked for form only."""
+    malformed = InvalidFeedbackError(
+        "That is not the id of a response of an experiment of this gateway.",
+        reason="malformed_id",
+        param="id",
+    )
+    if not response_id.startswith(_PREFIX) or not response_id.isascii():
+        raise malformed
+    text = response_id[len(_PREFIX) :]
+    try:
+        token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (Base64Error, ValueError):
+        raise malformed from None
+    # Decoding skips foreign characters and ignores spare bits: only the one true spelling passes.
+    if len(token) != _SEALED_BYTES or token[:1] != _VERSION:
+        raise malformed
+    if urlsafe_b64encode(token).rstrip(b"=").decode() != text:
+        raise malformed
+    return token
