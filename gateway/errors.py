@@ -9,6 +9,7 @@ GatewayError
 +-- AuthenticationError          missing or wrong API key                                    -> 401
 +-- PermissionDeniedError        the key may not do this                                     -> 403
 +-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
++-- RenderError                  a policy cannot be put to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
 """
 
@@ -28,9 +29,11 @@ class ConfigIssue:
     path: str
     problem: str
     remedy: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem} {self.remedy}".rstrip()
+        where = self.path if self.line is None else f"{self.path} (line {self.line})"
+        return f"{where}: {self.problem} {self.remedy}".rstrip()
 
 
 class ConfigError(GatewayError):
@@ -107,6 +110,10 @@ class UpstreamError(GatewayError):
         self.reason = reason
         self.body = body
         self.is_callers_fault = is_callers_fault
+
+
+class RenderError(GatewayError):
+    """A policy's template failed on this request. The text holds nothing the caller sent."""
 
 
 class UnavailableError(GatewayError):

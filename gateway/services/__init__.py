@@ -1,1 +1,1 @@
-"""One use case per module; asynchronous, without HTTP types."""
+"""The use cases of the gateway, one per module: async or pure, free of HTTP types."""

@@ -1,0 +1,1 @@
+"""The configuration file: its models, its reader, and what to say when it is wrong."""

@@ -1,0 +1,173 @@
+"""From what validation found to sentences an operator can act on.
+
+Every issue names the place in the file, what stands there (never a secret) and what would be right. The
+bounds and the known keys come from the JSON Schema of the models, so they cannot disagree with it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.config.references import Fault, Path, suggest
+from gateway.config.source import Source
+from gateway.errors import ConfigIssue
+
+_LONGEST_ECHO = 60
+_EXPECTED = {
+    "string_type": "text; put it in quotes",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping of `key: value` lines",
+    "model_type": "a mapping of `key: value` lines",
+    "model_attributes_type": "a mapping of `key: value` lines",
+    "list_type": "a list",
+}
+_BOUNDED = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+_MOVED = {
+    "temperature": "Sampling fields belong to a policy's `params`.",
+    "top_p": "Sampling fields belong to a policy's `params`.",
+    "max_tokens": "Sampling fields belong to a policy's `params`.",
+}
+
+
+def path_text(path: Path) -> str:
+    """A path as people write it: `experiments.support.policies.warm.model`, `model_list[0].model_name`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z0-9_-]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text or "(the whole file)"
+
+
+def issue_from_fault(found: Fault, source: Source) -> ConfigIssue:
+    """The issue for a broken rule."""
+    return ConfigIssue(path_text(found.path), found.problem, found.remedy, source.line(found.path))
+
+
+def issues_from_validation(
+    error: ValidationError, source: Source, schema: dict[str, Any]
+) -> list[ConfigIssue]:
+    """One issue per validation error, in the order of the file."""
+    faults = [_fault(details, source, schema) for details in error.errors() if details["loc"]]
+    return [issue_from_fault(found, source) for found in faults]
+
+
+def _fault(details: ErrorDetails, source: Source, schema: dict[str, Any]) -> Fault:
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "config":
+            return Fault(path, context["problem"], context["remedy"])
+        case "missing":
+            return Fault(path, "This key is missing.", _describe(node_at(schema, path)))
+        case "extra_forbidden":
+            return Fault(path, "There is no such key here.", _unknown_key_remedy(path, schema))
+        case _:
+            return Fault(path, *_value_fault(details, _echo(path, source), node_at(schema, path)))
+
+
+def _value_fault(details: ErrorDetails, found: str, node: dict[str, Any]) -> tuple[str, str]:
+    """Problem and remedy for a value of the wrong kind or outside its bounds."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind in _EXPECTED:
+        return f"{found} is of the wrong kind.", f"This must be {_EXPECTED[kind]}."
+    if kind in _BOUNDED:
+        return f"{found} is out of range.", f"Use {_range_text(node)}."
+    if kind == "literal_error":
+        return f"{found} is not known here.", f"Use {context['expected']}."
+    if kind == "string_too_short":
+        return f"{found} is empty.", "Write some text, or leave the key out."
+    if kind in {"too_short", "too_long"}:
+        least, most = context.get("min_length"), context.get("max_length")
+        bound = f"at least {least}" if least else f"at most {most}"
+        return f"{found} of {context['actual_length']} entries is not allowed.", f"Give {bound}."
+    return f"{found} is not allowed.", f"{details['msg']}."
+
+
+def _unknown_key_remedy(path: Path, schema: dict[str, Any]) -> str:
+    key = str(path[-1])
+    if "litellm_params" in path and key in _MOVED:
+        return _MOVED[key]
+    return suggest(key, node_at(schema, path[:-1]).get("properties", {}), "Known keys")
+
+
+def _describe(node: dict[str, Any]) -> str:
+    description = node.get("description")
+    return f"Add it: {description}" if description else "Add it."
+
+
+def _echo(path: Path, source: Source) -> str:
+    """What the file holds at `path`, shortened; only its kind where it could hold a secret."""
+    value = source.data
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return "This value"
+    if isinstance(value, dict):
+        return "A mapping"
+    if isinstance(value, list):
+        return "A list"
+    if value is None:
+        return "An empty value"
+    if _may_be_secret(path):
+        return "This value"
+    text = repr(value)
+    return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}..."
+
+
+def _may_be_secret(path: Path) -> bool:
+    # Keys end up in wrong places, so everything near where they belong counts as one.
+    if path[:1] not in {("experiments",), ("model_list",)}:
+        return True
+    return path[0] == "model_list" and path[-1] not in {"model_name", "model", "timeout"}
+
+
+def node_at(schema: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The part of a JSON Schema that describes `path`; empty where it describes nothing."""
+    node = _resolved(schema, schema)
+    for part in path:
+        if isinstance(part, int):
+            child = node.get("items", {})
+        elif part in node.get("properties", {}):
+            child = node["properties"][part]
+        else:
+            child = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
+        node = _resolved(child if isinstance(child, dict) else {}, schema)
+    return node
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """`node` with its reference followed and, of alternatives, the one that says most."""
+    if "$ref" in node:
+        target = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    if "anyOf" in node:
+        fullest: dict[str, Any] = max((_resolved(option, schema) for option in node["anyOf"]), key=len)
+        node = {**fullest, **{key: value for key, value in node.items() if key != "anyOf"}}
+    return node
+
+
+def _range_text(node: dict[str, Any]) -> str:
+    words = {
+        "exclusiveMinimum": "greater than",
+        "minimum": "at least",
+        "exclusiveMaximum": "less than",
+        "maximum": "at most",
+    }
+    bounds = [f"{text} {node[key]}" for key, text in words.items() if key in node]
+    kind = "whole number" if node.get("type") == "integer" else "number"
+    return f"a {kind} {' and '.join(bounds)}"

@@ -1,0 +1,114 @@
+"""Read a configuration file: every fault at once, or a configuration that later code may trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from gateway.config import references
+from gateway.config.faults import issue_from_fault, issues_from_validation
+from gateway.config.models import GatewayConfig
+from gateway.config.source import Source, read_source
+from gateway.config.values import ENVIRONMENT_PREFIX, Outside
+from gateway.errors import ConfigError, ConfigIssue
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
+    """The configuration in a YAML file.
+
+    Args:
+        path: The file; prompt templates are found relative to it.
+        environ: Where `os.environ/NAME` is looked up.
+
+    Raises:
+        ConfigError: With one issue for every fault of the file.
+    """
+    source = _read(path)
+    faults = [*source.faults, *references.reference_faults(source.data), *_misplaced_references(source.data)]
+    issues = [issue_from_fault(found, source) for found in faults]
+    outside = Outside(environ, path.parent)
+    try:
+        config = GatewayConfig.model_validate(source.data, context=outside)
+    except ValidationError as error:
+        issues += issues_from_validation(error, source, json_schema())
+    if issues:
+        raise ConfigError(sorted(issues, key=lambda issue: issue.line or 0))
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the configuration file, for editors and other checkers."""
+    schema = GatewayConfig.model_json_schema()
+    _close_named_mappings(schema)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "llmpo-gateway configuration",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def _read(path: Path) -> Source:
+    try:
+        source = read_source(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _whole_file(
+            path, f"It cannot be read: {error.strerror or error}.", "Name a YAML file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _whole_file(path, "It is not UTF-8 text.", "Save it as UTF-8.") from error
+    except yaml.YAMLError as error:
+        raise _syntax_error(path, error) from error
+    if source.data is None:
+        raise _whole_file(path, "It is empty.", "A configuration needs at least `model_list`.")
+    if not isinstance(source.data, dict):
+        raise _whole_file(path, "It does not hold `key: value` lines.", "Start with `model_list:`.")
+    return source
+
+
+def _whole_file(path: Path, problem: str, remedy: str, line: int | None = None) -> ConfigError:
+    return ConfigError([ConfigIssue(str(path), problem, remedy, line)])
+
+
+def _syntax_error(path: Path, error: yaml.YAMLError) -> ConfigError:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or "unreadable characters"
+    line = None if mark is None else mark.line + 1
+    return _whole_file(path, f"It is not YAML: {what}.", "Mend the syntax at or just above that line.", line)
+
+
+def _misplaced_references(data: Any) -> Iterator[references.Fault]:
+    """Environment references where they are not resolved and would be taken as they stand."""
+    for path, value in _texts(data, ()):
+        if value.startswith(ENVIRONMENT_PREFIX) and path[0] != "auth" and "litellm_params" not in path:
+            yield references.Fault(
+                path,
+                f"{value!r} is not looked up here.",
+                "Environment references work in litellm_params and auth.",
+            )
+
+
+def _texts(data: Any, path: references.Path) -> Iterator[tuple[references.Path, str]]:
+    if isinstance(data, str):
+        yield path, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _texts(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _texts(value, (*path, index))
+
+
+def _close_named_mappings(node: Any) -> None:
+    """Let the schema refuse ill-named experiments, policies and signals, as the models do."""
+    if isinstance(node, dict):
+        if "patternProperties" in node:
+            node["additionalProperties"] = False
+        for child in node.values():
+            _close_named_mappings(child)
+    elif isinstance(node, list):
+        for child in node:
+            _close_named_mappings(child)

@@ -1,0 +1,123 @@
+"""What must agree between distant parts of a configuration: references to names, keys that exclude keys.
+
+These rules read the plain data of the file and skip whatever has the wrong shape, so that they speak even
+when another part of the file is wrong; `models.py` reports the shapes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Path = tuple[str | int, ...]
+MIN_POLICIES = 2
+MAX_POLICIES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule broken: where, what is wrong, and what would be right."""
+
+    path: Path
+    problem: str
+    remedy: str
+
+
+def suggest(word: str, known: Iterable[str], kind: str) -> str:
+    """A remedy for a word nobody knows: the nearest known one, and the list to choose from."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"{hint}{kind}: {', '.join(names) if names else 'none'}."
+
+
+def reference_faults(data: Any) -> list[Fault]:
+    """Every rule between parts that the plain data of a configuration breaks."""
+    experiments = _mapping(_mapping(data).get("experiments"))
+    names = _model_names(data)
+    faults = [*_duplicate_models(names), *_name_clashes(names, experiments)]
+    for name, experiment in experiments.items():
+        faults += _experiment_faults(
+            ("experiments", name), _mapping(experiment), {model for _, model in names}
+        )
+    return faults
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _model_names(data: Any) -> list[tuple[int, str]]:
+    entries = _mapping(data).get("model_list")
+    if not isinstance(entries, list | tuple):
+        return []
+    names = ((index, _mapping(entry).get("model_name")) for index, entry in enumerate(entries))
+    return [(index, name) for index, name in names if isinstance(name, str)]
+
+
+def _duplicate_models(names: list[tuple[int, str]]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for index, name in names:
+        if name in seen:
+            path = ("model_list", index, "model_name")
+            yield Fault(path, f"{name!r} is listed twice.", "Give every entry a name of its own.")
+        seen.add(name)
+
+
+def _name_clashes(names: list[tuple[int, str]], experiments: dict[str, Any]) -> Iterator[Fault]:
+    models = {name for _, name in names}
+    for name in experiments:
+        if name in models:
+            problem = f"{name!r} is also the name of a model."
+            yield Fault(("experiments", name), problem, "Rename one: clients send this name as `model`.")
+
+
+def _experiment_faults(path: Path, experiment: dict[str, Any], models: set[str]) -> Iterator[Fault]:
+    policies = _mapping(experiment.get("policies"))
+    yield from _count_fault((*path, "policies"), experiment.get("policies"))
+    incumbent = experiment.get("incumbent")
+    if isinstance(incumbent, str) and policies and incumbent not in policies:
+        remedy = suggest(incumbent, policies, "Policies of this experiment")
+        yield Fault((*path, "incumbent"), f"{incumbent!r} is not a policy.", remedy)
+    for name, policy in policies.items():
+        yield from _policy_faults((*path, "policies", name), _mapping(policy), models)
+    yield from _budget_fault(path, experiment)
+
+
+def _count_fault(path: Path, policies: Any) -> Iterator[Fault]:
+    if not isinstance(policies, dict):
+        return
+    if len(policies) < MIN_POLICIES:
+        remedy = f"List at least {MIN_POLICIES}: the incumbent and what it competes with."
+        yield Fault(path, f"Only {len(policies)} given.", remedy)
+    if len(policies) > MAX_POLICIES:
+        yield Fault(path, f"{len(policies)} given.", f"At most {MAX_POLICIES} can compete in one experiment.")
+
+
+def _policy_faults(path: Path, policy: dict[str, Any], models: set[str]) -> Iterator[Fault]:
+    model = policy.get("model")
+    if isinstance(model, str) and model not in models:
+        yield Fault(
+            (*path, "model"), f"There is no model {model!r}.", suggest(model, models, "Models in model_list")
+        )
+    if policy.get("system") is not None and policy.get("template") is not None:
+        yield Fault(
+            (*path, "template"), "There is a system prompt as well.", "Keep `system` or `template`, not both."
+        )
+    params = _mapping(policy.get("params"))
+    if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
+        problem = "This and max_completion_tokens mean the same limit."
+        yield Fault((*path, "params", "max_tokens"), problem, "Keep one of them.")
+
+
+def _budget_fault(path: Path, experiment: dict[str, Any]) -> Iterator[Fault]:
+    most = experiment.get("max_comparisons")
+    least = _mapping(experiment.get("promotion")).get("min_comparisons", 50)
+    if isinstance(most, int) and isinstance(least, int) and most < least:
+        yield Fault(
+            (*path, "max_comparisons"),
+            f"{most} is less than promotion.min_comparisons ({least}), so nothing could ever be decided.",
+            "Raise max_comparisons or lower promotion.min_comparisons.",
+        )

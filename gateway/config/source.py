@@ -1,0 +1,111 @@
+"""A YAML file as plain data that remembers on which line each key stands.
+
+Unlike `yaml.safe_load` it refuses a key written twice (YAML keeps the last one silently), reads every key as
+text (so a policy may be called `no` or `1`), and reads `1e-3` as a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from gateway.config.references import Fault, Path
+
+
+@dataclass(slots=True)
+class Source:
+    """What a file holds.
+
+    Attributes:
+        data: Mappings, lists and scalars.
+        lines: Line of each path, from 1.
+        faults: Keys written twice and the like, found while reading.
+    """
+
+    data: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def line(self, path: Path) -> int | None:
+        """Line of `path`, or of the nearest part of the file that holds it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, with YAML 1.2's numbers such as 1e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_source(text: str) -> Source:
+    """Parse YAML text.
+
+    Raises:
+        yaml.YAMLError: The text is not YAML; the error knows the line.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        source = Source()
+        if node is not None:
+            source.data = _Reader(loader, source).read(node, (), ())
+        return source
+    finally:
+        loader.dispose()
+
+
+class _Reader:
+    """Turns composed YAML nodes into plain data."""
+
+    def __init__(self, loader: _Loader, source: Source) -> None:
+        self._loader = loader
+        self._source = source
+
+    def read(self, node: yaml.Node, path: Path, open_nodes: tuple[yaml.Node, ...]) -> Any:
+        """The plain data of `node`, whose enclosing nodes are `open_nodes`."""
+        self._source.lines.setdefault(path, node.start_mark.line + 1)
+        if any(node is enclosing for enclosing in open_nodes):
+            raise yaml.constructor.ConstructorError(
+                None, None, "an alias may not stand inside its own anchor", node.start_mark
+            )
+        if isinstance(node, yaml.MappingNode):
+            return {
+                key: self.read(value, (*path, key), (*open_nodes, node))
+                for key, value in self._items(node, path)
+            }
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self.read(value, (*path, index), (*open_nodes, node))
+                for index, value in enumerate(node.value)
+            ]
+        return self._loader.construct_object(node)
+
+    def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
+        self._refuse_repeated_keys(node, path)
+        self._loader.flatten_mapping(node)
+        for key, value in node.value:
+            # Lines of keys merged in from an anchor are those of the anchor, where they can be mended.
+            self._source.lines[(*path, key.value)] = key.start_mark.line + 1
+            yield key.value, value
+
+    def _refuse_repeated_keys(self, node: yaml.MappingNode, path: Path) -> None:
+        first_lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be plain text", key.start_mark
+                )
+            line = key.start_mark.line + 1
+            if key.value in first_lines and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"{key.value!r} is written twice, on lines {first_lines[key.value]} and {line}."
+                self._source.faults.append(Fault((*path, key.value), problem, "Keep one of them."))
+            first_lines.setdefault(key.value, line)

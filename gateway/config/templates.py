@@ -1,0 +1,75 @@
+"""Prompt templates: one sandboxed Jinja environment, and what is checked before a template may serve.
+
+A template sees `messages`, `metadata` and `user_message` and gives the text of a system message. It runs
+in a sandbox that cannot change what it is given, and any name it reads must exist.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+VARIABLES = ("messages", "metadata", "user_message")
+
+
+class TemplateProblem(Exception):  # noqa: N818 - turned into a ConfigError by whoever knows the place
+    """A template that cannot serve: what is wrong with it, and what would be right."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    # The text goes to a model, not to a browser: escaping HTML would corrupt it.
+    environment = ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
+    )
+    del environment.globals["lipsum"]  # random filler text has no place in a prompt
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def check_template(text: str) -> None:
+    """Refuse a template with a syntax error, another file to include, or a name nobody defines.
+
+    Raises:
+        TemplateProblem: The first fault found, with its line where Jinja knows it.
+    """
+    try:
+        tree = _ENVIRONMENT.parse(text)
+        _ENVIRONMENT.compile(tree)  # unknown filters and tests show only here
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateProblem(
+            f"has a syntax error on line {error.lineno}: {error.message}.", "Mend the Jinja syntax."
+        ) from error
+    # Compiling folds constants into the tree, so names are read from a fresh one.
+    tree = _ENVIRONMENT.parse(text)
+    if included := next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None):
+        raise TemplateProblem(
+            f"refers to another template on line {included.lineno}.", "Put the whole prompt into one file."
+        )
+    _check_names(tree)
+
+
+def _check_names(tree: nodes.Template) -> None:
+    unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES) - set(_ENVIRONMENT.globals))
+    if not unknown:
+        return
+    near = difflib.get_close_matches(unknown[0], VARIABLES, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise TemplateProblem(
+        f"reads {', '.join(unknown)}, which nobody defines.",
+        f"{hint}A template may read {', '.join(VARIABLES)}.",
+    )
+
+
+def compile_template(text: str) -> jinja2.Template:
+    """A template ready to render; `check_template` has accepted the text before."""
+    return _ENVIRONMENT.from_string(text)

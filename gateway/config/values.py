@@ -1,0 +1,237 @@
+"""The kinds of value a configuration holds beyond plain text and numbers.
+
+Each is an annotated type whose validator says what was wrong and what would be right. What a validator
+needs from outside (environment variables, the directory of the file) reaches it through `Outside`, the
+validation context, so that validating is a function of its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from gateway.config.keys import hash_key
+from gateway.config.templates import TemplateProblem, check_template
+
+ENVIRONMENT_PREFIX = "os.environ/"
+NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9._:/@-]{1,128}$"
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?[smhd]$"
+KEY_HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
+ENVIRONMENT_PATTERN = r"^os\.environ/[A-Za-z_][A-Za-z0-9_]*$"
+MAX_TEMPLATE_BYTES = 1_000_000
+LONGEST_DURATION = timedelta(days=365)
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What validation may look at besides the file itself.
+
+    Attributes:
+        environ: Where `os.environ/NAME` is looked up.
+        directory: What template paths are relative to.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = Path()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """A Jinja template: the path as written in the file, and the text found there."""
+
+    path: str
+    text: str
+
+
+def fault(problem: str, remedy: str) -> PydanticCustomError:
+    """The error a validator raises: what is wrong, and what would be right."""
+    return PydanticCustomError("config", "{problem} {remedy}", {"problem": problem, "remedy": remedy})
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether a header carries a credential, going by its name."""
+    return bool(re.search(r"auth|key|token|secret|cookie|credential|password", name, re.IGNORECASE))
+
+
+def _outside(info: ValidationInfo) -> Outside:
+    return info.context if isinstance(info.context, Outside) else Outside()
+
+
+def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
+    """Give the variable's value where `value` is `os.environ/NAME`, else `value` itself."""
+    if not isinstance(value, str) or not value.startswith(ENVIRONMENT_PREFIX):
+        return value
+    name = value.removeprefix(ENVIRONMENT_PREFIX)
+    if not re.fullmatch(ENVIRONMENT_PATTERN, value):
+        raise fault(f"{name!r} is not the name of an environment variable.", "Write os.environ/NAME.")
+    if not environ.get(name):
+        state = "empty" if name in environ else "not set"
+        raise fault(f"The environment variable {name} is {state}.", f"Set {name} where the gateway starts.")
+    return environ[name]
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Any:
+    return resolve_reference(value, _outside(info).environ)
+
+
+def _resolve_each(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _resolve(part, info) for name, part in value.items()}
+
+
+def _as_secret(value: Any, info: ValidationInfo) -> Any:
+    resolved = _resolve(value, info)
+    if isinstance(resolved, dict):  # service-account credentials, as LiteLLM users write them
+        resolved = json.dumps(resolved)
+    return SecretStr(resolved) if isinstance(resolved, str) else resolved
+
+
+def _parse_duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value):
+        raise fault(f"{value!r} is not a duration.", "Write a number and a unit: 90s, 15m, 24h or 7d.")
+    duration = timedelta(**{_UNITS[value[-1]]: min(float(value[:-1]), 1e9)})
+    if duration > LONGEST_DURATION:
+        raise fault(f"{value} is too long.", f"The longest duration is {LONGEST_DURATION.days}d.")
+    return duration
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise fault(
+            f"{name!r} cannot be a name.", "Use 1 to 64 letters, digits, dots, dashes or underscores."
+        )
+    return name
+
+
+def _check_model_name(name: str) -> str:
+    if not re.fullmatch(MODEL_NAME_PATTERN, name):
+        raise fault(
+            f"{name!r} cannot be a model name.",
+            "Use 1 to 128 letters, digits or any of . _ - : / @ (no wildcards).",
+        )
+    return name
+
+
+def _check_provider_model(model: str) -> str:
+    provider, slash, name = model.partition("/")
+    if not (provider and slash and name) or any(part.isspace() for part in model):
+        raise fault(
+            f"{model!r} does not name a provider.", "Write provider/model, such as openai/gpt-4o-mini."
+        )
+    return model
+
+
+def _check_address(address: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", address):
+        raise fault(
+            "This is not an HTTP address.",
+            "Write http:// or https://, a host, and the path up to /v1 where there is one.",
+        )
+    return address
+
+
+def _read_template(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, PromptTemplate):
+        template = value
+    elif isinstance(value, str) and value:
+        template = PromptTemplate(value, _read_text(_outside(info).directory / value, value))
+    else:
+        raise fault("This is not a path.", "Name a Jinja file, relative to the configuration file.")
+    try:
+        check_template(template.text)
+    except TemplateProblem as error:
+        raise fault(f"The template {template.path} {error.problem}", error.remedy) from error
+    return template
+
+
+def _read_text(path: Path, as_written: str) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise fault(
+            f"The template {as_written} cannot be read: {error.strerror or error}.",
+            f"Paths are relative to the configuration file; this one means {path}.",
+        ) from error
+    if len(content) > MAX_TEMPLATE_BYTES:
+        raise fault(
+            f"The template {as_written} is too large.", f"At most {MAX_TEMPLATE_BYTES} bytes are read."
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise fault(f"The template {as_written} is not UTF-8 text.", "Save it as UTF-8.") from error
+
+
+def _as_key_hash(value: Any, info: ValidationInfo) -> str:
+    resolved = _resolve(value, info)
+    came_from_environment = resolved is not value
+    if isinstance(resolved, str) and re.fullmatch(KEY_HASH_PATTERN, resolved):
+        return resolved
+    if (
+        came_from_environment
+        and not resolved.startswith("sha256:")
+        and not any(c.isspace() for c in resolved)
+    ):
+        return hash_key(resolved)
+    raise fault(
+        "This is not the hash of a key.",
+        "Write the sha256: line that `llmpo keys new` prints, or os.environ/NAME of a key or its hash.",
+    )
+
+
+Name = Annotated[
+    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+]
+ModelName = Annotated[
+    str, AfterValidator(_check_model_name), WithJsonSchema({"type": "string", "pattern": MODEL_NAME_PATTERN})
+]
+TextOrReference = Annotated[str, BeforeValidator(_resolve)]
+SecondsOrReference = Annotated[
+    float,
+    Field(strict=False, gt=0, le=86_400),
+    BeforeValidator(_resolve),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 86_400},
+                {"type": "string", "pattern": ENVIRONMENT_PATTERN},
+            ]
+        }
+    ),
+]
+ProviderModel = Annotated[
+    str,
+    BeforeValidator(_resolve),
+    AfterValidator(_check_provider_model),
+    WithJsonSchema({"type": "string", "pattern": "^[^/]+/.+$"}),
+]
+Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
+Secret = Annotated[SecretStr, BeforeValidator(_as_secret), WithJsonSchema({"type": ["string", "object"]})]
+Headers = Annotated[dict[str, str], BeforeValidator(_resolve_each)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+]
+TemplateFile = Annotated[PromptTemplate, BeforeValidator(_read_template), WithJsonSchema({"type": "string"})]
+KeyHash = Annotated[
+    str,
+    BeforeValidator(_as_key_hash),
+    WithJsonSchema(
+        {"type": "string", "anyOf": [{"pattern": KEY_HASH_PATTERN}, {"pattern": ENVIRONMENT_PATTERN}]}
+    ),
+]

@@ -1,0 +1,168 @@
+"""A policy made ready to answer: from the caller's request body to the one its model receives.
+
+Sits between routing, which picks the policy, and upstream, which sends the body. Pure and without I/O: all
+that a policy needs was read when the configuration was loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from traceback import extract_tb
+from typing import Any
+
+import jinja2
+
+from gateway.config.models import ExperimentSpec, GatewayConfig, ModelEntry, PolicySpec
+from gateway.config.templates import compile_template
+from gateway.errors import RenderError
+
+MAX_SYSTEM_CHARACTERS = 1_000_000
+# Part of every fingerprint: raise it when the same policy starts to send something else.
+_RENDERING_VERSION = 1
+_LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """One way to answer, ready to be put to requests.
+
+    Attributes:
+        name: Its name within the experiment.
+        model: The `model_name` that answers.
+        fingerprint: Hash of all that decides its answers; equal for equal content.
+        cost: Declared cost of a request.
+        system: Text of its system message, or None.
+        template: What makes that text from a request, or None.
+        params: Sampling fields it fixes.
+        displaced: Fields of the caller that contradict `params` under another name.
+    """
+
+    name: str
+    model: str
+    fingerprint: str
+    cost: float
+    system: str | None
+    template: jinja2.Template | None
+    params: Mapping[str, Any]
+    displaced: frozenset[str]
+
+    def render(self, body: Body) -> Body:
+        """The body this policy sends for a caller's `body`, which stays as it is.
+
+        The policy's parameters win over the caller's. Its system message goes first and the caller's own
+        messages follow, system messages included. `model` is left to whoever sends the body.
+
+        Args:
+            body: A parsed chat request whose `messages` is a list of objects.
+
+        Raises:
+            RenderError: If the policy's template fails on this request.
+        """
+        rendered = {**body, **self.params}
+        for field in self.displaced:
+            rendered.pop(field, None)
+        system = self.system if self.template is None else self._system_from(self.template, body)
+        messages = body["messages"]
+        # The list and the system message are new each time: a sender may change those, not the caller's.
+        rendered["messages"] = (
+            [*messages] if system is None else [{"role": "system", "content": system}, *messages]
+        )
+        return rendered
+
+    def _system_from(self, template: jinja2.Template, body: Body) -> str:
+        messages = body["messages"]
+        try:
+            return _joined(
+                template.generate(
+                    messages=messages,
+                    metadata=body.get("metadata") or {},
+                    user_message=last_user_text(messages),
+                )
+            )
+        except Exception as error:
+            # The error's own text may quote the caller's messages; its kind and place cannot.
+            kind = type(error).__name__
+            raise RenderError(f"The template of policy {self.name} failed{_place(error)}: {kind}.") from error
+
+
+class OverlongPromptError(ValueError):
+    """A template gave more text than any model reads."""
+
+
+def _joined(chunks: Iterable[str]) -> str:
+    parts: list[str] = []
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_SYSTEM_CHARACTERS:
+            raise OverlongPromptError(f"more than {MAX_SYSTEM_CHARACTERS} characters")
+        parts.append(chunk)
+    return "".join(parts)
+
+
+def _place(error: Exception) -> str:
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    return f" on line {lines[-1]}" if lines else ""
+
+
+def last_user_text(messages: list[Any]) -> str:
+    """Text of the last user message; its text parts joined by newlines, empty where there is none."""
+    for message in reversed(messages):
+        if isinstance(message, dict) and message.get("role") == "user":
+            return _text(message.get("content"))
+    return ""
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
+    """SHA-256 of all that decides how a policy answers.
+
+    Names, costs, keys, timeouts and the path of a template do not: they may change without making it a
+    different policy. The text of the template does.
+    """
+    content = {
+        "rendering": _RENDERING_VERSION,
+        "model": entry.litellm_params.identity(),
+        "system": spec.system,
+        "template": spec.template.text if spec.template else None,
+        "params": spec.params.request_fields(),
+    }
+    canonical = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPolicy:
+    """Make one policy ready, given the model it names."""
+    params = spec.params.request_fields()
+    limits = _LENGTH_LIMITS & params.keys()
+    return CompiledPolicy(
+        name=name,
+        model=spec.model,
+        fingerprint=policy_fingerprint(spec, entry),
+        cost=spec.cost,
+        system=spec.system,
+        template=None if spec.template is None else compile_template(spec.template.text),
+        params=params,
+        displaced=_LENGTH_LIMITS - limits if limits else frozenset(),
+    )
+
+
+def compile_policies(config: GatewayConfig, experiment: ExperimentSpec) -> tuple[CompiledPolicy, ...]:
+    """All policies of an experiment, in the order of the file."""
+    return tuple(
+        compile_policy(name, spec, config.entry(spec.model)) for name, spec in experiment.policies.items()
+    )

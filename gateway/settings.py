@@ -1,0 +1,165 @@
+"""Every knob of a running gateway that is not about policies: where state lives, time limits, logging.
+
+Read once at start from environment variables named `LLMPO_...`; a bad value stops the boot.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.config.keys import hash_key
+from gateway.config.values import KEY_HASH_PATTERN, fault
+from gateway.errors import ConfigError, ConfigIssue
+
+PREFIX = "LLMPO_"
+_SHORTEST_SECRET = 32
+_MISSPELT = 0.8  # similarity from which an unknown variable is taken for a typing error
+
+
+def default_data_dir() -> Path:
+    """Where this platform keeps a program's data."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "llmpo"
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "llmpo"
+
+
+def _key_hash(key: str) -> str:
+    if re.fullmatch(KEY_HASH_PATTERN, key):
+        return key
+    if key.startswith("sha256:") or any(character.isspace() for character in key):
+        raise fault(
+            "One of the keys is malformed.", "List keys or their sha256: hashes, separated by commas."
+        )
+    return hash_key(key)
+
+
+def _key_hashes(value: Any) -> Any:
+    """Hashes of a comma-separated list of keys: keys in the clear go no further than here."""
+    if not isinstance(value, str):
+        return value
+    return tuple(_key_hash(key.strip()) for key in value.split(",") if key.strip())
+
+
+def _check_redis_url(url: str) -> str:
+    if not re.match(r"(rediss?|unix)://.", url):
+        raise fault("This is not the address of a Redis server.", "Write redis://, rediss:// or unix://.")
+    return url
+
+
+def _check_token_secret(secret: SecretStr) -> SecretStr:
+    if len(secret) < _SHORTEST_SECRET:
+        raise fault("The secret is too short.", f"Use at least {_SHORTEST_SECRET} random characters.")
+    return secret
+
+
+def _in_lower_case(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+KeyHashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_key_hashes)]
+
+
+class Settings(BaseSettings):
+    """The gateway's settings; each field is the environment variable LLMPO_ + its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="Directory of the embedded store, used without a Redis URL.",
+    )
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = Field(
+        default=None,
+        repr=False,
+        description="A Redis or Valkey server shared by all replicas; else the embedded store.",
+    )
+    store_timeout_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="Longest wait for one answer of the store."
+    )
+    token_secret: Annotated[SecretStr, AfterValidator(_check_token_secret)] | None = Field(
+        default=None,
+        description="Secret that seals response ids, 32 characters or more; else the store keeps a made one.",
+    )
+    client_keys: KeyHashes = Field(
+        default=(), repr=False, description="Keys or key hashes that may call models, separated by commas."
+    )
+    admin_keys: KeyHashes = Field(
+        default=(), repr=False, description="Keys or key hashes that may do everything, separated by commas."
+    )
+    max_body_bytes: int = Field(
+        default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body accepted."
+    )
+    upstream_timeout_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="Longest time one request to a provider may take."
+    )
+    connect_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=600, description="Longest wait for a connection to a provider."
+    )
+    first_byte_timeout_seconds: float = Field(
+        default=60.0, gt=0, le=86_400, description="Longest wait for a provider's first byte."
+    )
+    refresh_seconds: float = Field(
+        default=0.25, gt=0, le=10, description="Time between looks at the store for a new plan or incumbent."
+    )
+    plan_interval_seconds: float = Field(
+        default=1.0, gt=0, le=3600, description="Shortest time between two plans of an experiment."
+    )
+    lease_seconds: float = Field(
+        default=10.0,
+        ge=1,
+        le=600,
+        description="How long a silent planner keeps its lease before another takes over.",
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = (
+        Field(default="info", description="Least severe messages logged.")
+    )
+    log_json: bool = Field(default=False, description="Log one JSON object per line instead of text.")
+
+
+def read_settings() -> Settings:
+    """The settings of this process, from its environment.
+
+    Raises:
+        ConfigError: With one issue for every bad value and every misspelt name.
+    """
+    issues = _misspelt(os.environ)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        issues += [_issue(details) for details in error.errors(include_input=False)]
+    if issues:
+        raise ConfigError(issues)
+    return settings
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[ConfigIssue]:
+    # Other LLMPO_ variables are left alone: Kubernetes makes some up for a service of this name.
+    known = {name.upper() for name in Settings.model_fields}
+    unknown = sorted(
+        name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known
+    )
+    return [
+        ConfigIssue(name, "There is no such setting.", f"Did you mean {PREFIX}{near[0]}?")
+        for name in unknown
+        if (near := difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=_MISSPELT))
+    ]
+
+
+def _issue(details: ErrorDetails) -> ConfigIssue:
+    name = PREFIX + str(details["loc"][0]).upper()
+    if details["type"] == "config":
+        return ConfigIssue(name, details["ctx"]["problem"], details["ctx"]["remedy"])
+    return ConfigIssue(name, "The value is not allowed.", f"{details['msg']}.")
