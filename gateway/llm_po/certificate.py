@@ -1,0 +1,211 @@
+"""What was decided and why, in plain values, and its recomputation from the comparison log alone.
+
+    certificate(verdict, tally, design, eliminated_at)  ->  dict that is stored with the decision
+    recompute(comparisons, stored)                      ->  the same numbers again, or what differs
+
+Only the ledger's integers are compared, so the answer does not depend on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.llm_po.errors import ReplayError
+from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
+from gateway.llm_po.stopping import Design, Verdict, verdict
+
+SCHEMA_VERSION = 1
+
+ASSUMPTION_WINNER = (
+    "With probability at least 1 - delta the winner is not eliminated, if some policy is preferred to every"
+    " other more often than not and how late an outcome arrives does not depend on what it is."
+)
+ASSUMPTION_NO_WORSE = (
+    "With probability at least 1 - delta no policy is preferred to the champion by more than epsilon, if how"
+    " late an outcome arrives does not depend on what it is."
+)
+
+
+class LoggedComparison(Protocol):
+    """One line of the comparison log; `policy_store.models.Comparison` is one."""
+
+    @property
+    def number(self) -> int:
+        """Counts up from 1 without gaps."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The lower index of the pair."""
+        ...
+
+    @property
+    def second(self) -> int:
+        """The higher index of the pair."""
+        ...
+
+    @property
+    def result(self) -> str:
+        """`win`, `loss` or `tie`, seen from `first`."""
+        ...
+
+    @property
+    def probability_millionths(self) -> int:
+        """The forecast it was counted with."""
+        ...
+
+    @property
+    def plan_version(self) -> int:
+        """The plan that published the forecast; 0 before the first plan."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputation:
+    """What the log says.
+
+    Attributes:
+        verdict: The verdict the replayed ledger supports, or None.
+        differences: One sentence for each thing the certificate says otherwise; empty: confirmed.
+        comparisons: How many comparisons were replayed.
+    """
+
+    verdict: Verdict | None
+    differences: tuple[str, ...]
+    comparisons: int
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Nothing differs."""
+        return not self.differences
+
+
+def certificate(
+    reached: Verdict, tally: Tally, design: Design, eliminated_at: Sequence[int | None]
+) -> dict[str, Any]:
+    """The decision and everything it follows from, as JSON-able values.
+
+    Args:
+        reached: The verdict `plan` returned.
+        tally: The tally that plan was computed from.
+        design: The design it was computed for.
+        eliminated_at: Per policy the comparison that eliminated it, or None.
+    """
+    return {
+        "schema": SCHEMA_VERSION,
+        "outcome": reached.kind,
+        "champion": reached.champion,
+        "cycle": list(reached.cycle),
+        "statistic_nats": reached.statistic_nats,
+        "threshold_nats": reached.threshold_nats,
+        "delta": design.delta,
+        "epsilon": design.epsilon,
+        "incumbent": design.incumbent,
+        "costs": list(design.costs),
+        "max_comparisons": design.max_comparisons,
+        "min_comparisons": design.min_comparisons,
+        "guarantee": "exact",
+        "assumption": ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE,
+        **_counted(tally, eliminated_at),
+    }
+
+
+def recompute(comparisons: Iterable[LoggedComparison], stored: Mapping[str, Any]) -> Recomputation:
+    """Replay the log up to the decision and compare every number of the certificate.
+
+    Args:
+        comparisons: The experiment's comparisons in the order they were counted; later ones are ignored.
+        stored: What `certificate` returned (further keys are ignored).
+
+    Raises:
+        ReplayError: If the certificate lacks a field or the log is not one.
+    """
+    design = _design(stored)
+    ledger = Ledger(design.policies, design.delta, design.epsilon)
+    _replay(ledger, comparisons, until=int(stored["comparisons"]))
+    tally = ledger.tally()
+    reached = verdict(tally, design)
+    counted = _counted(tally, ledger.eliminated_at)
+    found = {**counted, **_concluded(stored, reached)}
+    differences = tuple(
+        f"{name}: the certificate says {stored.get(name)}, the log gives {value}"
+        for name, value in found.items()
+        if stored.get(name) != value
+    )
+    return Recomputation(reached, differences, ledger.comparisons)
+
+
+def _counted(tally: Tally, eliminated_at: Sequence[int | None]) -> dict[str, Any]:
+    return {
+        "comparisons": tally.comparisons,
+        "wins": tally.wins.tolist(),
+        "ties": tally.ties.tolist(),
+        "evidence_nano_nats": tally.evidence.tolist(),
+        "eliminated_at": list(eliminated_at),
+    }
+
+
+def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, Any]:
+    """What the certificate should say about the outcome.
+
+    A budget's end may hold back a survivor that was not cleared: less was claimed than the ledger supports.
+    """
+    if stored.get("outcome") == "inconclusive" and _budget_spent(stored):
+        return {"outcome": "inconclusive", "champion": None}
+    if reached is None:
+        return {"outcome": None, "champion": None}
+    return {
+        "outcome": reached.kind,
+        "champion": reached.champion,
+        "cycle": list(reached.cycle),
+        "statistic_nats": reached.statistic_nats,
+        "threshold_nats": reached.threshold_nats,
+    }
+
+
+def _budget_spent(stored: Mapping[str, Any]) -> bool:
+    budget = stored["max_comparisons"]
+    return budget is not None and stored["comparisons"] >= budget
+
+
+def _design(stored: Mapping[str, Any]) -> Design:
+    try:
+        return Design(
+            delta=float(stored["delta"]),
+            epsilon=float(stored["epsilon"]),
+            incumbent=int(stored["incumbent"]),
+            costs=tuple(float(cost) for cost in stored["costs"]),
+            max_comparisons=stored["max_comparisons"],
+            min_comparisons=int(stored["min_comparisons"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReplayError(f"The certificate cannot be read ({error!r}); give it as it was stored.") from error
+
+
+def _replay(ledger: Ledger, comparisons: Iterable[LoggedComparison], until: int) -> None:
+    policies, version = len(ledger.eliminated_at), 0
+    for expected, line in enumerate(comparisons, start=1):
+        if expected > until:
+            return
+        if line.number != expected:
+            raise ReplayError(
+                f"Comparison {line.number} follows {expected - 1}; export the whole log, in order."
+            )
+        if not 0 <= line.first < line.second < policies:
+            raise ReplayError(f"Comparison {expected} is of {line.first} and {line.second}; K is {policies}.")
+        if line.plan_version < version:
+            raise ReplayError(f"Comparison {expected} used plan {line.plan_version} after plan {version}.")
+        version = line.plan_version
+        forecast = line.probability_millionths if version > 0 else None
+        ledger.count(line.first, line.second, _result(line.result, expected), forecast)
+    if ledger.comparisons < until:
+        raise ReplayError(f"The log ends after {ledger.comparisons} of {until} comparisons; export it whole.")
+
+
+def _result(word: str, number: int) -> Result:
+    for result in RESULTS:
+        if word == result:
+            return result
+    raise ReplayError(f"Comparison {number} has result {word!r}; one of win, loss, tie is needed.")

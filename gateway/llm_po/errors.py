@@ -1,0 +1,56 @@
+"""What the algorithm core refuses; every message names the value and the remedy.
+
+LlmPoError
++-- TallyError         counts that cannot have come from comparisons (shape, sign, symmetry)
++-- DesignError        error level, margin, budget or incumbent out of range
++-- ForecastError      a forecast that may not be published
++-- ReplayError        a comparison log that cannot be replayed
++-- WorldError         a preference world that is not one
+|   +-- NoChampionError  a world in which nobody beats everybody: its hardness is undefined
++-- UnsupportedError   a method, stopping rule or space nobody built; lists those that exist
++-- SolverError        the reference solver did not reach an optimum
+
+None of these helps to retry unchanged.
+"""
+
+from __future__ import annotations
+
+
+class LlmPoError(Exception):
+    """Base of every error the algorithm core raises on purpose."""
+
+
+class TallyError(LlmPoError):
+    """Counts or evidence that no sequence of comparisons can produce."""
+
+
+class DesignError(LlmPoError):
+    """An experiment's design is out of range."""
+
+
+class ForecastError(LlmPoError):
+    """A forecast outside the range in which the evidence stays bounded."""
+
+
+class ReplayError(LlmPoError):
+    """A comparison log with gaps, unknown policies or unknown results."""
+
+
+class WorldError(LlmPoError):
+    """A preference world that is malformed."""
+
+
+class NoChampionError(WorldError):
+    """No policy of the world beats every other, so there is nothing to identify."""
+
+
+class UnsupportedError(LlmPoError):
+    """A name that is not among the supported ones."""
+
+    def __init__(self, kind: str, value: str, supported: tuple[str, ...]) -> None:
+        super().__init__(f"{kind} {value!r} is not supported; use one of: {', '.join(supported)}.")
+        self.supported = supported
+
+
+class SolverError(LlmPoError):
+    """The reference solver stopped without an optimum."""

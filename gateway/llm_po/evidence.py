@@ -1,0 +1,290 @@
+"""The e-process: exact evidence at every sample size, kept as integers anyone can recompute.
+
+Per ordered pair (j, k) the ledger holds the logarithm of a nonnegative supermartingale under the hypothesis
+"j is preferred to k with probability at least h = 1/2 + epsilon". A decisive comparison is counted with a
+forecast q of P(j preferred to k) that was published before its outcome was counted; where q < h the outcome
+adds log(q / h) if j was preferred and log((1 - q) / (1 - h)) if k was, and nothing otherwise. For any true
+probability mu >= h the expected factor mu q/h + (1 - mu)(1 - q)/(1 - h) is at most one, so by Ville's
+inequality the evidence ever reaches log(1/delta) with probability at most delta, whatever was compared when.
+
+Amounts are rounded *down* to whole nano-nats, which can only lower the evidence: the integers stay a
+supermartingale, and every replica, verifier and simulation adds exactly the same numbers.
+See docs/decisions/0010-evidence-ledger.md and 0011-thresholds.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.llm_po.errors import DesignError, ForecastError, TallyError
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
+
+NANO = 1_000_000_000
+"""Nano-nats in a nat."""
+
+MILLION = 1_000_000
+"""Forecasts are published in millionths."""
+
+SMALLEST_FORECAST = 0.02
+"""Forecasts stay this far from 0 and 1, which bounds what one outcome can add or take."""
+
+_LOWEST = round(SMALLEST_FORECAST * MILLION)
+_HIGHEST = MILLION - _LOWEST
+
+Result = Literal["win", "loss", "tie"]
+RESULTS: tuple[Result, ...] = ("win", "loss", "tie")
+
+
+def clip_forecasts(q: npt.ArrayLike) -> FloatArray:
+    """Forecasts moved into [0.02, 0.98]; any shape.
+
+    Raises:
+        ForecastError: If a forecast is not a number.
+    """
+    forecasts = np.asarray(q, dtype=np.float64)
+    if np.isnan(forecasts).any():
+        raise ForecastError("A forecast is NaN; give probabilities.")
+    return np.clip(forecasts, SMALLEST_FORECAST, 1 - SMALLEST_FORECAST)
+
+
+def in_millionths(q: npt.ArrayLike) -> IntArray:
+    """Forecasts as published: clipped, whole millionths, `q[i, j] + q[j, i] = 1,000,000` exactly.
+
+    Args:
+        q: Shape (K, K). The upper triangle decides; the lower is its complement and the diagonal one half.
+    """
+    upper = np.triu(np.rint(clip_forecasts(q) * MILLION).astype(np.int64), 1)
+    lower = np.tril(MILLION - upper.T, -1)
+    return np.asarray(upper + lower + np.diag(np.full(upper.shape[0], MILLION // 2)))
+
+
+@lru_cache(maxsize=65_536)
+def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
+    """What one comparison of a < b adds to the ledger, in nano-nats, rounded down.
+
+    Args:
+        probability_millionths: Forecast of P(a preferred to b | decisive), in [20,000, 980,000].
+        epsilon: Margin in [0, 1/2).
+
+    Returns:
+        (evidence[a, b] if a is preferred, evidence[a, b] if b is, evidence[b, a] if a is, evidence[b, a] if b is).
+
+    Raises:
+        ForecastError: If the forecast lies outside the range.
+        DesignError: If the margin does.
+    """
+    if not _LOWEST <= probability_millionths <= _HIGHEST:
+        raise ForecastError(
+            f"A forecast of {probability_millionths} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it first."
+        )
+    checked_epsilon(epsilon)
+    threshold = 0.5 + epsilon
+    first_preferred, second_preferred = _bet(probability_millionths / MILLION, threshold)
+    mirrored_second, mirrored_first = _bet((MILLION - probability_millionths) / MILLION, threshold)
+    return first_preferred, second_preferred, mirrored_first, mirrored_second
+
+
+def _bet(q: float, threshold: float) -> tuple[int, int]:
+    """Evidence against "preferred with probability >= threshold": (if preferred, if not), in nano-nats."""
+    if q >= threshold:
+        return 0, 0
+    preferred = math.log(q / threshold)
+    other = math.log((1 - q) / (1 - threshold))
+    return math.floor(preferred * NANO), math.floor(other * NANO)
+
+
+def elimination_threshold(delta: float) -> float:
+    """Nats at which a policy's row total eliminates it: log(1/delta).
+
+    No union bound over policies: only the elimination of the one true winner is an error.
+    """
+    return math.log(1 / checked_delta(delta))
+
+
+def elimination_nano_nats(delta: float) -> int:
+    """The same in whole nano-nats, rounded up: what the counting script compares with."""
+    return math.ceil(elimination_threshold(delta) * NANO)
+
+
+def no_worse_threshold(delta: float, policies_ever: int) -> float:
+    """Nats every `evidence[j, s]` must reach to certify that nobody beats `s` by more than epsilon.
+
+    log(K/delta) for K >= 3: in a cycle every one of the K policies is beaten by another, so K wrong
+    choices must share the error. For K = 2 both cannot be beaten: log(1/delta).
+
+    Args:
+        delta: Error level in (0, 1).
+        policies_ever: K, counting every policy the experiment ever had.
+    """
+    if policies_ever < 2:
+        raise DesignError(f"policies_ever is {policies_ever}; at least two policies are needed.")
+    wrong_choices = 1 if policies_ever == 2 else policies_ever
+    return math.log(wrong_choices / checked_delta(delta))
+
+
+def no_worse_nano_nats(delta: float, policies_ever: int) -> int:
+    """The no-worse threshold in whole nano-nats, rounded up."""
+    return math.ceil(no_worse_threshold(delta, policies_ever) * NANO)
+
+
+def checked_delta(delta: float) -> float:
+    """`delta`, if it is an error level.
+
+    Raises:
+        DesignError: If it is not in (0, 1).
+    """
+    if not 0 < delta < 1:
+        raise DesignError(f"delta is {delta}; choose an error level between 0 and 1, such as 0.05.")
+    return delta
+
+
+def checked_epsilon(epsilon: float) -> float:
+    """`epsilon`, if it is a margin.
+
+    Raises:
+        DesignError: If it is not in [0, 1/2).
+    """
+    if not 0 <= epsilon < 0.5:
+        raise DesignError(f"epsilon is {epsilon}; choose a margin of at least 0 and below 0.5, such as 0.02.")
+    return epsilon
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """Everything counted so far in one experiment, in the integers of the store.
+
+    Attributes:
+        wins: Shape (K, K), int64.
+        ties: Shape (K, K), int64, symmetric.
+        evidence: Shape (K, K), int64 nano-nats, against "row preferred to column with P >= 1/2 + epsilon".
+        eliminated: Shape (K,), bool: whose row total ever reached the elimination threshold.
+        comparisons: How many were counted, ties included.
+
+    Raises:
+        TallyError: If the parts disagree or cannot be counts.
+    """
+
+    wins: IntArray
+    ties: IntArray
+    evidence: IntArray
+    eliminated: BoolArray
+    comparisons: int
+
+    def __post_init__(self) -> None:
+        wins = checked_counts(self.wins, "wins")
+        ties = checked_counts(self.ties, "ties")
+        evidence = square_integers(self.evidence, "evidence")
+        eliminated = np.asarray(self.eliminated, dtype=np.bool_)
+        if not wins.shape == ties.shape == evidence.shape or eliminated.shape != wins.shape[:1]:
+            shapes = f"{wins.shape}, {ties.shape}, {evidence.shape}, {eliminated.shape}"
+            raise TallyError(f"wins, ties, evidence, eliminated have shapes {shapes}; one K is needed.")
+        if (ties != ties.T).any():
+            raise TallyError("ties is not symmetric; a tie of a with b is a tie of b with a.")
+        counted = int(wins.sum() + ties.sum() // 2)
+        if counted != self.comparisons:
+            raise TallyError(f"comparisons is {self.comparisons} but wins and ties add up to {counted}.")
+        for name, value in (
+            ("wins", wins),
+            ("ties", ties),
+            ("evidence", evidence),
+            ("eliminated", eliminated),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return int(self.wins.shape[0])
+
+    @property
+    def win_matrix(self) -> WinMatrix:
+        """The decisive comparisons."""
+        return WinMatrix(self.wins)
+
+    @property
+    def row_totals(self) -> IntArray:
+        """Nano-nats against each policy being the winner, shape (K,)."""
+        return np.asarray(self.evidence.sum(axis=1))
+
+    @classmethod
+    def empty(cls, policies: int) -> Tally:
+        """Nothing counted yet."""
+        nothing = np.zeros((policies, policies), dtype=np.int64)
+        return cls(nothing, nothing.copy(), nothing.copy(), np.zeros(policies, dtype=np.bool_), 0)
+
+
+class Ledger:
+    """Counts comparisons one at a time, exactly as the store's counting script does.
+
+    Used wherever outcomes are counted outside the store: replaying a log, simulating a run.
+
+    Args:
+        policies: K.
+        delta: Error level; fixes when a row total eliminates.
+        epsilon: Margin; fixes what an outcome adds.
+    """
+
+    def __init__(self, policies: int, delta: float, epsilon: float) -> None:
+        if policies < 2:
+            raise TallyError(f"K = {policies}; at least two policies are needed.")
+        self._epsilon = checked_epsilon(epsilon)
+        self._line = elimination_nano_nats(delta)
+        self._wins = [[0] * policies for _ in range(policies)]
+        self._ties = [[0] * policies for _ in range(policies)]
+        self._evidence = [[0] * policies for _ in range(policies)]
+        self._totals = [0] * policies
+        self.eliminated_at: list[int | None] = [None] * policies
+        self.comparisons = 0
+
+    def count(self, first: int, second: int, result: Result, probability_millionths: int | None) -> bool:
+        """Count one comparison of `first` < `second`; True if it eliminated a policy.
+
+        Args:
+            first: The lower index.
+            second: The higher index.
+            result: Seen from `first`.
+            probability_millionths: The forecast published for the pair, or None before the first plan: the
+                outcome is then counted without evidence.
+        """
+        self.comparisons += 1
+        if result == "tie":
+            self._ties[first][second] += 1
+            self._ties[second][first] += 1
+            return False
+        if_first, if_second, mirrored_first, mirrored_second = (
+            (0, 0, 0, 0)
+            if probability_millionths is None
+            else increments(probability_millionths, self._epsilon)
+        )
+        if result == "win":
+            self._wins[first][second] += 1
+            return self._add(first, second, if_first, mirrored_first)
+        self._wins[second][first] += 1
+        return self._add(first, second, if_second, mirrored_second)
+
+    def _add(self, first: int, second: int, forward: int, mirrored: int) -> bool:
+        self._evidence[first][second] += forward
+        self._evidence[second][first] += mirrored
+        crossed = False
+        for policy, amount in ((first, forward), (second, mirrored)):
+            self._totals[policy] += amount
+            if self._totals[policy] >= self._line and self.eliminated_at[policy] is None:
+                self.eliminated_at[policy] = self.comparisons
+                crossed = True
+        return crossed
+
+    def tally(self) -> Tally:
+        """Everything counted so far."""
+        return Tally(
+            wins=np.array(self._wins, dtype=np.int64),
+            ties=np.array(self._ties, dtype=np.int64),
+            evidence=np.array(self._evidence, dtype=np.int64),
+            eliminated=np.array([at is not None for at in self.eliminated_at]),
+            comparisons=self.comparisons,
+        )

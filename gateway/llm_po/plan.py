@@ -1,0 +1,125 @@
+"""What a planner does at every refresh, in one call: fit, forecasts, pair distribution, progress, verdict.
+
+    counts and evidence (Tally) + what was promised (Design)  ->  plan()  ->  Plan  -> published to every replica
+
+This is the way in: read `plan`, then the module behind each of its lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.llm_po.bradley_terry import Fit, fit
+from gateway.llm_po.errors import TallyError
+from gateway.llm_po.evidence import (
+    MILLION,
+    NANO,
+    Tally,
+    elimination_threshold,
+    in_millionths,
+    no_worse_threshold,
+)
+from gateway.llm_po.forecast import forecasts
+from gateway.llm_po.samplers import LlmPo, Situation
+from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
+from gateway.llm_po.unstructured import bernoulli_kl
+from gateway.llm_po.wins import FloatArray, IntArray
+
+__all__ = ["Design", "Plan", "Tally", "Verdict", "plan"]
+
+DRAWS = 256
+"""Pairs drawn per refresh; their shares are the published distribution."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What every replica needs until the next refresh.
+
+    Attributes:
+        pairs: Shape (M, 2), first < second.
+        probabilities: Shape (M,), sums to 1: how often to draw each pair.
+        forecasts_millionths: Shape (K, K): P(row preferred to column), `q[i, j] + q[j, i] = 1,000,000`.
+        leader: The policy ahead in the data.
+        evidence_nats: Shape (K,), progress for people; see `stopping.progress`.
+        needed_nats: Shape (K,), what each has to reach.
+        expected_remaining: Comparisons to a verdict if the data are right, or None if there is no telling.
+        verdict: How the experiment ends, or None while it goes on.
+    """
+
+    pairs: IntArray
+    probabilities: FloatArray
+    forecasts_millionths: IntArray
+    leader: int
+    evidence_nats: FloatArray
+    needed_nats: FloatArray
+    expected_remaining: float | None
+    verdict: Verdict | None
+
+
+def plan(tally: Tally, design: Design, rng: np.random.Generator) -> Plan:
+    """Everything a planner refresh publishes.
+
+    Args:
+        tally: What has been counted.
+        design: What the experiment set out to show.
+        rng: Source of the posterior draws.
+
+    Raises:
+        TallyError: If tally and design disagree about K.
+    """
+    if tally.policies != design.policies:
+        raise TallyError(
+            f"The tally has K = {tally.policies}, the design {design.policies}; they must agree."
+        )
+    model = fit(tally.win_matrix)
+    drawn = LlmPo().pairs(Situation(tally, design, model), DRAWS, rng)
+    pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
+    evidence_nats, needed_nats = progress(tally, design)
+    published = in_millionths(forecasts(model))
+    concluded = conclusion(tally, design, model)
+    return Plan(
+        pairs=pairs,
+        probabilities=counts / counts.sum(),
+        forecasts_millionths=published,
+        leader=_leader(model, tally, design),
+        evidence_nats=evidence_nats,
+        needed_nats=needed_nats,
+        expected_remaining=0.0 if concluded else _expected_remaining(published / MILLION, tally, design),
+        verdict=concluded,
+    )
+
+
+def _leader(model: Fit, tally: Tally, design: Design) -> int:
+    """The surviving policy with the best score; among all when epsilon > 0 or nobody survives."""
+    out = (
+        tally.eliminated
+        if design.epsilon == 0 and not tally.eliminated.all()
+        else np.zeros_like(tally.eliminated)
+    )
+    return int(np.where(out, -np.inf, model.mean_scores).argmax())
+
+
+def _expected_remaining(chance: FloatArray, tally: Tally, design: Design) -> float | None:
+    """Comparisons to a verdict if every forecast were the truth; None where that never comes."""
+    if design.epsilon > 0:
+        needed = no_worse_threshold(design.delta, design.policies) - tally.evidence / NANO
+        threshold = 0.5 + design.epsilon
+        pace = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
+        work = _work(needed, pace)
+        np.fill_diagonal(work, 0.0)
+        remaining = float(work.sum(axis=0).min())
+    else:
+        needed = elimination_threshold(design.delta) - tally.row_totals / NANO
+        pace = np.where(chance < 0.5, bernoulli_kl(chance, 0.5), 0.0).max(axis=1)
+        work = np.where(tally.eliminated, 0.0, _work(needed, pace))
+        remaining = float(np.sort(work)[:-1].sum())
+    if design.max_comparisons is not None:
+        remaining = min(remaining, float(design.max_comparisons - tally.comparisons))
+    return max(remaining, 0.0) if np.isfinite(remaining) else None
+
+
+def _work(needed: FloatArray, pace: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(needed > 0, needed / pace, 0.0)

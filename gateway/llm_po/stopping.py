@@ -1,0 +1,200 @@
+"""When evidence suffices: the design of an experiment and the verdict its ledger supports.
+
+A verdict is a function of the tally and the design alone, so anyone holding the comparison log can repeat it.
+See docs/decisions/0011-thresholds.md for the proofs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.errors import DesignError
+from gateway.llm_po.evidence import (
+    NANO,
+    Tally,
+    checked_delta,
+    checked_epsilon,
+    elimination_threshold,
+    no_worse_nano_nats,
+    no_worse_threshold,
+)
+from gateway.llm_po.forecast import chance_preferred
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
+
+Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]
+
+CLEARED = 0.8
+"""Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What an experiment set out to show.
+
+    Attributes:
+        delta: Error level in (0, 1).
+        epsilon: Smallest margin that matters, in [0, 1/2); 0 asks for the winner, more for a policy no worse.
+        incumbent: Index of the policy serving now.
+        costs: Declared cost per request of each policy, any one unit; length K.
+        max_comparisons: Budget, or None.
+        min_comparisons: No decision before so many.
+        may_decide: False holds every decision back (the caller judges durations).
+
+    Raises:
+        DesignError: If any of these is out of range.
+    """
+
+    delta: float
+    epsilon: float
+    incumbent: int
+    costs: tuple[float, ...]
+    max_comparisons: int | None = None
+    min_comparisons: int = 0
+    may_decide: bool = True
+
+    def __post_init__(self) -> None:
+        checked_delta(self.delta)
+        checked_epsilon(self.epsilon)
+        if len(self.costs) < 2:
+            raise DesignError(f"costs has {len(self.costs)} entries; give one per policy, at least two.")
+        if not all(math.isfinite(cost) and cost >= 0 for cost in self.costs):
+            raise DesignError(f"costs is {self.costs}; costs are finite and at least 0.")
+        if not 0 <= self.incumbent < len(self.costs):
+            raise DesignError(f"incumbent is {self.incumbent}; it is an index below {len(self.costs)}.")
+        if self.max_comparisons is not None and self.max_comparisons < 1:
+            raise DesignError(
+                f"max_comparisons is {self.max_comparisons}; at least 1, or None for no budget."
+            )
+        if self.min_comparisons < 0:
+            raise DesignError(f"min_comparisons is {self.min_comparisons}; at least 0.")
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return len(self.costs)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an experiment ends.
+
+    Attributes:
+        kind: `winner`, `no_worse`, `no_winner` or `inconclusive`.
+        champion: The certified policy, or None.
+        statistic_nats: The smallest evidence the verdict rests on, or None.
+        threshold_nats: What it had to reach, or None.
+        cycle: For `no_winner`: policies of which each is ahead of the next, and the last of the first.
+    """
+
+    kind: Kind
+    champion: int | None
+    statistic_nats: float | None
+    threshold_nats: float | None
+    cycle: tuple[int, ...] = ()
+
+
+def verdict(tally: Tally, design: Design) -> Verdict | None:
+    """What the ledger supports now, or None while it supports nothing and the budget lasts."""
+    if not design.may_decide or tally.comparisons < design.min_comparisons:
+        return None
+    certified = _winner(tally, design) if design.epsilon == 0 else _no_worse(tally, design)
+    if certified is not None:
+        return certified
+    if design.max_comparisons is not None and tally.comparisons >= design.max_comparisons:
+        return Verdict("inconclusive", None, None, None)
+    return None
+
+
+def qualified(tally: Tally, design: Design) -> BoolArray:
+    """Policies certified to be beaten by nobody by more than epsilon, shape (K,)."""
+    reached = tally.evidence >= no_worse_nano_nats(design.delta, design.policies)
+    np.fill_diagonal(reached, val=True)
+    return np.asarray(reached.all(axis=0))
+
+
+def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
+    """Evidence per policy and what it needs, in nats, for people to look at; shapes (K,).
+
+    epsilon = 0: evidence that the policy is not the winner (full: eliminated). epsilon > 0: the least
+    evidence that some other policy does not beat it by more than epsilon (full: certified).
+    """
+    if design.epsilon == 0:
+        needed = elimination_threshold(design.delta)
+        nats = np.where(
+            tally.eliminated, np.maximum(tally.row_totals / NANO, needed), tally.row_totals / NANO
+        )
+        return nats, np.full(design.policies, needed)
+    others = tally.evidence + np.diag(np.full(design.policies, np.iinfo(np.int64).max))
+    return others.min(axis=0) / NANO, np.full(
+        design.policies, no_worse_threshold(design.delta, design.policies)
+    )
+
+
+def majority_cycle(matrix: WinMatrix) -> tuple[int, ...]:
+    """Policies of which each was preferred to the next more often than not, and the last to the first.
+
+    Follows from every policy the rival that beat it most clearly; empty if that never returns.
+    """
+    rates = matrix.rates.copy()
+    np.fill_diagonal(rates, -1.0)
+    strongest = rates.argmax(axis=0)
+    for start in range(matrix.policies):
+        path = [start]
+        while rates[strongest[path[-1]], path[-1]] > 0.5 and strongest[path[-1]] not in path:
+            path.append(int(strongest[path[-1]]))
+        if rates[strongest[path[-1]], path[-1]] > 0.5:
+            return tuple(reversed(path[path.index(int(strongest[path[-1]])) :]))
+    return ()
+
+
+def _winner(tally: Tally, design: Design) -> Verdict | None:
+    survivors = np.flatnonzero(~tally.eliminated)
+    if survivors.size > 1:
+        return None
+    threshold = elimination_threshold(design.delta)
+    nats, _ = progress(tally, design)
+    statistic = float(nats[tally.eliminated].min())
+    if survivors.size == 0:
+        return Verdict("no_winner", None, statistic, threshold, majority_cycle(tally.win_matrix))
+    return Verdict("winner", int(survivors[0]), statistic, threshold)
+
+
+def _no_worse(tally: Tally, design: Design) -> Verdict | None:
+    fit = qualified(tally, design)
+    if not fit.any():
+        return None
+    champion = min(
+        (int(policy) for policy in np.flatnonzero(fit)),
+        key=lambda policy: (design.costs[policy], policy != design.incumbent, policy),
+    )
+    nats, needed = progress(tally, design)
+    return Verdict("no_worse", champion, float(nats[champion]), float(needed[champion]))
+
+
+def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
+    """The verdict, held back while a sole survivor has not shown itself ahead of every rival.
+
+    The winner certificate rests on somebody beating everybody. In a cycle nobody does, and the last survivor
+    would be promoted for no better reason than being last: it waits until every rival is cleared, or until
+    its own evidence eliminates it. The check only delays. See docs/decisions/0013-survivor-check.md.
+    """
+    reached = verdict(tally, design)
+    if reached is None or reached.kind != "winner" or reached.champion is None:
+        return reached
+    if doubts(fit, reached.champion).size == 0:
+        return reached
+    if design.max_comparisons is not None and tally.comparisons >= design.max_comparisons:
+        return Verdict("inconclusive", None, None, None)
+    return None
+
+
+def doubts(fit: Fit, survivor: int) -> IntArray:
+    """Rivals the survivor has not shown itself ahead of, as indices."""
+    chance = chance_preferred(fit, survivor)
+    chance[survivor] = 1.0
+    return np.flatnonzero(chance < CLEARED)

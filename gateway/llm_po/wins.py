@@ -1,0 +1,100 @@
+"""The win matrix: what has been counted, checked once where it is built.
+
+`wins[i, j]` is how often policy i was preferred to policy j. A tie is recorded in a symmetric matrix of
+its own, is reported, and carries no evidence: every quantity of the core is computed from decisive
+comparisons only, and a tie multiplies each test by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.llm_po.errors import TallyError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WinMatrix:
+    """Counts of decisive comparisons.
+
+    Attributes:
+        wins: Shape (K, K), int64, zero diagonal, K >= 2.
+
+    Raises:
+        TallyError: If `wins` is not a square matrix of whole, nonnegative numbers with a zero diagonal.
+    """
+
+    wins: IntArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wins", checked_counts(self.wins, "wins"))
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return int(self.wins.shape[0])
+
+    @property
+    def totals(self) -> IntArray:
+        """Decisive comparisons of each pair, shape (K, K), symmetric."""
+        return np.asarray(self.wins + self.wins.T)
+
+    @property
+    def rates(self) -> FloatArray:
+        """Empirical preference probabilities, shape (K, K); 1/2 where a pair was never compared."""
+        totals = self.totals
+        return np.where(totals > 0, self.wins / np.maximum(totals, 1), 0.5)
+
+
+def checked_counts(matrix: npt.ArrayLike, name: str) -> IntArray:
+    """`matrix` as int64 counts.
+
+    Args:
+        matrix: Anything array-like of shape (K, K), K >= 2.
+        name: What to call it in an error.
+
+    Raises:
+        TallyError: If it is not square, not whole, negative, or has a nonzero diagonal.
+    """
+    counts = square_integers(matrix, name)
+    if (counts < 0).any():
+        raise TallyError(f"{name} holds {int(counts.min())}; counts start at 0.")
+    return counts
+
+
+def square_integers(matrix: npt.ArrayLike, name: str) -> IntArray:
+    """`matrix` as a square int64 array with a zero diagonal.
+
+    Raises:
+        TallyError: If it is anything else.
+    """
+    try:
+        raw: npt.NDArray[Any] = np.asarray(matrix)
+    except ValueError as error:
+        raise TallyError(f"{name} is not a matrix: {error}. Give K rows of K numbers.") from error
+    if raw.ndim != 2 or raw.shape[0] != raw.shape[1]:
+        raise TallyError(f"{name} has shape {raw.shape}; a (K, K) matrix is needed.")
+    if raw.shape[0] < 2:
+        raise TallyError(f"{name} has K = {raw.shape[0]}; at least two policies are needed.")
+    integers = _as_integers(raw, name)
+    if integers.diagonal().any():
+        raise TallyError(f"{name} has a nonzero diagonal; a policy is never compared with itself.")
+    return integers
+
+
+def _as_integers(raw: npt.NDArray[Any], name: str) -> IntArray:
+    if raw.dtype.kind not in "iufb":
+        raise TallyError(f"{name} holds {raw.dtype}; whole numbers are needed.")
+    if raw.dtype.kind == "f":
+        if not np.isfinite(raw).all():
+            raise TallyError(f"{name} holds NaN or infinity; whole numbers are needed.")
+        if (raw != np.floor(raw)).any():
+            raise TallyError(f"{name} holds fractions; whole numbers are needed.")
+    return raw.astype(np.int64)
