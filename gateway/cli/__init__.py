@@ -1,0 +1,135 @@
+"""The `llmpo` command: which commands there are, and how each ends.
+
+Commands are listed here by module path and imported only when they run, so that `llmpo --help` answers at
+once and no command pays for what another one needs.
+
+Exit statuses: 0 done; 1 what was asked for failed or was found false; 2 wrong usage or configuration;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from gateway import __version__
+from gateway.errors import ConfigError, GatewayError
+from policy_store.errors import StoreError
+
+FAILED = 1
+MISUSED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LazyCommand:
+    """A command by the place it lives in: `target` is `module:attribute`, a typer app or a function."""
+
+    name: str
+    target: str
+    summary: str
+
+    def stub(self) -> TyperCommand:
+        """What a list of commands shows of it, without importing it."""
+        return TyperCommand(self.name, help=self.summary)
+
+    def load(self) -> Any:
+        """The command itself."""
+        module, _, attribute = self.target.partition(":")
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            found.rich_markup_mode = None
+            command: Any = typer.main.get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            alone.command()(found)
+            command = typer.main.get_command(alone)
+        command.name = self.name
+        return command
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        LazyCommand("serve", "gateway.cli.serve:serve", "Run the gateway."),
+        LazyCommand(
+            "demo", "gateway.cli.demo:app", "Watch a promotion happen: simulated providers and users."
+        ),
+        LazyCommand("config", "gateway.cli.config:app", "Check a configuration file; print its JSON Schema."),
+        LazyCommand("keys", "gateway.cli.keys:app", "Make API keys."),
+        LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
+        LazyCommand("verify", "gateway.cli.verify:verify", "Recompute a promotion's certificate."),
+        LazyCommand(
+            "simulate", "gateway.cli.simulate:simulate", "Run a method in a world of known preferences."
+        ),
+        LazyCommand(
+            "hardness",
+            "gateway.cli.simulate:hardness",
+            "How many comparisons a world needs, and of which pairs.",
+        ),
+    )
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists stand-ins for `COMMANDS`; imports the one that runs."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": {name: found.stub() for name, found in COMMANDS.items()}})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that `args` start with, imported; a usage error where there is none."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and COMMANDS[name].load(), rest
+
+
+# Plain text everywhere: importing what draws help with frames takes longer than all the rest.
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmpo {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - acted on by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """An LLM gateway that finds, proves and promotes the best policy."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; errors we foresee go to stderr as one line each."""
+    try:
+        typer.main.get_command(app).main(args=arguments, prog_name="llmpo")
+    except SystemExit as finished:
+        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except ConfigError as error:
+        for issue in error.issues:
+            _complain(str(issue))
+        return MISUSED
+    except (GatewayError, StoreError) as error:
+        _complain(str(error) or type(error).__name__)
+        return FAILED
+    return 0
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"error: {text}\n")

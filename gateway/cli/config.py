@@ -1,0 +1,95 @@
+"""`llmpo config`: say what is wrong with a configuration file, or what it sets up."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.config.load import json_schema, load_config
+from gateway.config.models import ExperimentSpec, GatewayConfig, PolicySpec
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def config() -> None:
+    """Check a configuration file; print its JSON Schema."""
+
+
+@app.command()
+def check(
+    file: Annotated[Path | None, typer.Argument(help="The YAML file.", show_default=False)] = None,
+    option: Annotated[
+        Path | None, typer.Option("--config", help="The YAML file, as for `llmpo serve`.")
+    ] = None,
+) -> None:
+    """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2."""
+    path = file or option
+    if path is None or (file and option):
+        raise typer.BadParameter("Name one file: llmpo config check FILE")
+    loaded = load_config(path, os.environ)
+    _print_summary(Console(), path, loaded)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema (draft 2020-12) of the configuration file."""
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _print_summary(console: Console, path: Path, loaded: GatewayConfig) -> None:
+    typer.echo(f"{path} is right.")
+    console.print(_models_table(loaded))
+    for name, experiment in loaded.experiments.items():
+        console.print(_experiment_table(name, experiment))
+        typer.echo(_terms(experiment))
+    clients, admins = len(loaded.auth.client_keys), len(loaded.auth.admin_keys)
+    typer.echo(f"Keys in the file: {clients} for clients, {admins} for administrators.")
+
+
+def _models_table(loaded: GatewayConfig) -> Table:
+    table = Table("model", "is", "at", title="Models", title_justify="left")
+    for entry in loaded.model_list:
+        address = entry.litellm_params.api_base or "the provider's own address"
+        table.add_row(
+            Text(entry.model_name), Text(entry.litellm_params.model), Text(_without_credentials(address))
+        )
+    return table
+
+
+def _without_credentials(address: str) -> str:
+    scheme, mark, rest = address.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+def _experiment_table(name: str, experiment: ExperimentSpec) -> Table:
+    table = Table(
+        "policy", "model", "prompt", "fixes", title=Text(f"Experiment {name}"), title_justify="left"
+    )
+    for policy_name, policy in experiment.policies.items():
+        mark = " (incumbent)" if policy_name == experiment.incumbent else ""
+        fixed = ", ".join(f"{field}={value}" for field, value in policy.params.request_fields().items())
+        table.add_row(Text(policy_name + mark), Text(policy.model), Text(_prompt(policy)), Text(fixed))
+    return table
+
+
+def _prompt(policy: PolicySpec) -> str:
+    if policy.template:
+        return policy.template.path
+    return "system" if policy.system else "the caller's"
+
+
+def _terms(experiment: ExperimentSpec) -> str:
+    traffic, budget = experiment.traffic, experiment.max_comparisons
+    return (
+        f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
+        f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g}, "
+        f"{'any number of' if budget is None else f'at most {budget}'} comparisons"
+    )
