@@ -94,6 +94,7 @@ class UpstreamError(GatewayError):
         reason: Bounded word for metrics: `connect`, `timeout`, `status_4xx`, `status_5xx`, `rate_limited`, `protocol`, `cut`.
         body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
         is_callers_fault: True where another policy would be refused too (the provider called the request invalid).
+        retry_after: The provider's `retry-after`, worth passing on, or None.
     """
 
     def __init__(
@@ -104,12 +105,14 @@ class UpstreamError(GatewayError):
         reason: str,
         body: bytes | None = None,
         is_callers_fault: bool = False,
+        retry_after: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.body = body
         self.is_callers_fault = is_callers_fault
+        self.retry_after = retry_after
 
 
 class RenderError(GatewayError):

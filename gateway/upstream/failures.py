@@ -1,0 +1,95 @@
+"""What a provider's refusal means to the caller of the gateway.
+
+The caller is told what they can act on: their own mistakes as the provider worded them, and when to come
+back. What is the operator's business (a wrong key, a model that is gone, a broken server) is a bad gateway.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from gateway.errors import UpstreamError
+
+_CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
+_MAX_BODY_BYTES: Final = 64 * 1024
+_TOO_MANY: Final = 429
+
+
+def refused(status: int, body: bytes, retry_after: str | None = None) -> UpstreamError:
+    """The error for a provider's answer with a status other than 200."""
+    if status in _CALLERS_FAULTS:
+        message = _message(body)
+        return UpstreamError(
+            message or f"The provider refused the request with status {status}.",
+            status=status,
+            reason="status_4xx",
+            body=None if message is None else body,
+            is_callers_fault=True,
+        )
+    if status == _TOO_MANY:
+        return UpstreamError(
+            "The provider is out of capacity for now.",
+            status=_TOO_MANY,
+            reason="rate_limited",
+            retry_after=retry_after,
+        )
+    if status in {408, 504}:
+        return timed_out()
+    if 400 <= status < 500:  # noqa: PLR2004
+        return UpstreamError(
+            "The provider does not accept the gateway's request for this model; its operator has to look.",
+            status=502,
+            reason="status_4xx",
+        )
+    return UpstreamError(
+        f"The provider failed with status {status}.",
+        status=502,
+        reason="status_5xx" if status >= 500 else "protocol",  # noqa: PLR2004
+        retry_after=retry_after,
+    )
+
+
+def reported_in_stream(payload: bytes) -> UpstreamError:
+    """The error for an event that says what went wrong; `payload` is its JSON."""
+    code = _error(payload).get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004
+    return refused(status, payload)
+
+
+def timed_out() -> UpstreamError:
+    """The error for a provider that did not answer in time."""
+    return UpstreamError("The provider did not answer in time.", status=504, reason="timeout")
+
+
+def unreachable() -> UpstreamError:
+    """The error for a provider that could not be connected to, or hung up without a word."""
+    return UpstreamError("The provider could not be reached.", status=502, reason="connect")
+
+
+def cut_short() -> UpstreamError:
+    """The error for an answer that stopped before its end."""
+    return UpstreamError("The provider broke off its answer.", status=502, reason="cut")
+
+
+def broken(what: str) -> UpstreamError:
+    """The error for an answer that is not in the format it should be in."""
+    return UpstreamError(f"The provider sent {what}.", status=502, reason="protocol")
+
+
+def _message(body: bytes) -> str | None:
+    """The message of an OpenAI-shaped error, or None where `body` is something else."""
+    message = _error(body).get("message")
+    return message if isinstance(message, str) else None
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    if len(body) > _MAX_BODY_BYTES:
+        return {}
+    try:
+        answer: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return error if isinstance(error, dict) else {}

@@ -1,0 +1,240 @@
+"""Providers of the OpenAI wire format: the request goes out as JSON, the answer comes back as bytes.
+
+Nothing is parsed but what shows that the answer is one: its status and content type, that a whole answer is
+a JSON object, and where the events of a stream end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import orjson
+from multidict import CIMultiDict
+from yarl import URL
+
+from gateway.errors import UpstreamError
+from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.failures import broken, cut_short, refused, reported_in_stream, timed_out, unreachable
+from gateway.upstream.sse import EventCutter, has_event, is_last, split_error
+
+_OK: Final = 200
+_MAX_ERROR_BYTES: Final = 64 * 1024
+_LINGER_SECONDS: Final = 1.0
+_READ_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What every request to one target has in common."""
+
+    target: ModelTarget
+    url: URL
+    headers: CIMultiDict[str]
+    proxy: str | None
+    whole: aiohttp.ClientTimeout
+    streamed: aiohttp.ClientTimeout
+
+
+class Relay:
+    """An `Upstream` for targets with `wire == "openai"`. Create it inside the running event loop."""
+
+    def __init__(self, timeouts: Timeouts, *, max_connections: int = 0) -> None:
+        self._timeouts = timeouts
+        self._routes: dict[str, _Route] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_tracing()],
+            read_bufsize=_READ_BYTES,
+        )
+
+    async def complete(self, request: UpstreamRequest) -> bytes:
+        """See `Upstream.complete`."""
+        route = self._route(request.target)
+        try:
+            async with await self._post(route, request, route.whole) as response:
+                await _check(response, "application/json")
+                body = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _translated(error) from error
+        _check_object(body)
+        return body
+
+    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+        """See `Upstream.stream`."""
+        route = self._route(request.target)
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await self._post(route, request, route.streamed)
+            await _check(response, "text/event-stream")
+            stream = _RelayedStream(response)
+            await stream.begin()
+        except BaseException as error:
+            if response is not None:
+                response.close()
+            if isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
+                raise _translated(error) from error
+            raise
+        return stream
+
+    async def aclose(self) -> None:
+        """See `Upstream.aclose`."""
+        await self._session.close()
+
+    async def _post(
+        self, route: _Route, request: UpstreamRequest, limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        body = orjson.dumps({**request.payload, "model": route.target.model})
+        attempt = SimpleNamespace(reused_connection=False)
+        try:
+            return await self._post_once(route, body, limits, attempt)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
+            # A kept connection the provider had closed meanwhile: it never saw the request.
+            if not attempt.reused_connection:
+                raise
+        return await self._post_once(route, body, limits, SimpleNamespace(reused_connection=False))
+
+    async def _post_once(
+        self, route: _Route, body: bytes, limits: aiohttp.ClientTimeout, attempt: SimpleNamespace
+    ) -> aiohttp.ClientResponse:
+        return await self._session.post(
+            route.url,
+            data=body,
+            headers=route.headers,
+            timeout=limits,
+            proxy=route.proxy,
+            allow_redirects=False,  # a redirect would carry the operator's key elsewhere
+            trace_request_ctx=attempt,
+        )
+
+    def _route(self, target: ModelTarget) -> _Route:
+        route = self._routes.get(target.name)
+        if route is None or route.target is not target:
+            route = _make_route(target, self._timeouts)
+            self._routes[target.name] = route
+        return route
+
+
+class _RelayedStream:
+    """The provider's events, as blocks of bytes."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._cutter = EventCutter()
+        self._first = b""
+
+    async def begin(self) -> None:
+        """Wait for the first event, so that a failure before it can still be answered otherwise."""
+        while not has_event(self._first):
+            self._first = await self._next_block()
+        reported = split_error(self._first)
+        if reported is not None and not has_event(reported[0]):
+            raise reported_in_stream(reported[1])
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        block = self._first
+        try:
+            while (reported := split_error(block)) is None:
+                yield block
+                if is_last(block):
+                    await self._finish()
+                    return
+                block = await self._next_block()
+            if reported[0]:
+                yield reported[0]
+            raise reported_in_stream(reported[1])
+        finally:
+            self._response.close()
+
+    async def aclose(self) -> None:
+        """See `UpstreamStream.aclose`."""
+        self._response.close()
+
+    async def _next_block(self) -> bytes:
+        try:
+            while chunk := await self._response.content.readany():
+                if block := self._cutter.feed(chunk):
+                    return block
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            failure = _translated(error)
+            raise (cut_short() if failure.reason == "connect" else failure) from error
+        raise cut_short()
+
+    async def _finish(self) -> None:
+        """Read the end of the body, which gives the connection back to be used again."""
+        if self._response.content.at_eof():
+            return
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await self._response.content.readany()
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    async def note_reuse(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.reused_connection = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(note_reuse)
+    return tracing
+
+
+def _make_route(target: ModelTarget, timeouts: Timeouts) -> _Route:
+    url = URL(f"{target.api_base}/chat/completions")
+    headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
+    if target.api_key is not None:
+        headers["Authorization"] = f"Bearer {target.api_key}"
+    headers.update(target.headers)
+    total = target.timeout_seconds or timeouts.total
+    return _Route(
+        target=target,
+        url=url,
+        headers=headers,
+        proxy=None if proxy_bypass(url.host or "") else getproxies().get(url.scheme),
+        whole=aiohttp.ClientTimeout(total=total, sock_connect=timeouts.connect),
+        streamed=aiohttp.ClientTimeout(
+            total=total, sock_connect=timeouts.connect, sock_read=timeouts.first_byte
+        ),
+    )
+
+
+async def _check(response: aiohttp.ClientResponse, content_type: str) -> None:
+    """Raise unless the provider answers with what was asked for."""
+    if response.status != _OK:
+        body = await _read_some(response)
+        raise refused(response.status, body, response.headers.get("Retry-After"))
+    if response.content_type != content_type:
+        raise broken("an answer of the wrong content type")
+
+
+async def _read_some(response: aiohttp.ClientResponse) -> bytes:
+    """The body, as far as it is worth reading."""
+    body = b""
+    while len(body) < _MAX_ERROR_BYTES and (chunk := await response.content.readany()):
+        body += chunk
+    return body
+
+
+def _check_object(body: bytes) -> None:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise broken("an answer that is not JSON") from error
+    if not isinstance(answer, dict):
+        raise broken("an answer that is not a JSON object")
+
+
+def _translated(error: Exception) -> UpstreamError:
+    if isinstance(error, TimeoutError):
+        return timed_out()
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return cut_short()
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        return unreachable()
+    return broken("an answer that is not HTTP")

@@ -1,0 +1,74 @@
+"""Server-sent events as bytes: cut where events end, never parsed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gateway.errors import UpstreamError
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+DONE: Final = b"data: [DONE]\n\n"
+_TAIL: Final = 24  # longer than any spelling of the final event
+_ERROR: Final = re.compile(rb'(?:\A|\n)(?:event: ?error|data: ?\{"error": ?[{"])')
+
+
+class EventCutter:
+    r"""Turns chunks as they arrive into blocks of whole events.
+
+    An event ends at an empty line; lines end in `\n` or `\r\n`. What comes after the last empty line waits
+    for the next chunk. The usual chunk is one or more whole events and passes through as it is.
+    """
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether an unfinished event is waiting."""
+        return bool(self._pending)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Whole events completed by `chunk`; empty when it completed none.
+
+        Raises:
+            UpstreamError: If one event grows beyond `MAX_EVENT_BYTES`.
+        """
+        data = self._pending + chunk if self._pending else chunk
+        if data.endswith((b"\n\n", b"\r\n\r\n")):
+            self._pending = b""
+            return data
+        # Only what is new, and the three bytes before it, can hold an end that was not seen before.
+        start = max(0, len(data) - len(chunk) - 3)
+        short, long = data.rfind(b"\n\n", start), data.rfind(b"\r\n\r\n", start)
+        end = max(short + 2 if short >= 0 else 0, long + 4 if long >= 0 else 0)
+        self._pending = data[end:]
+        if len(self._pending) > MAX_EVENT_BYTES:
+            raise UpstreamError("The provider sent an event without end.", status=502, reason="protocol")
+        return data[:end]
+
+
+def is_last(block: bytes) -> bool:
+    """Whether a block of whole events ends with `data: [DONE]`."""
+    tail = block[-_TAIL:].rstrip()
+    return tail.endswith((b"data: [DONE]", b"data:[DONE]"))
+
+
+def has_event(block: bytes) -> bool:
+    """Whether a block holds anything but comments."""
+    return block.startswith(b"data:") or b"\ndata:" in block
+
+
+def split_error(block: bytes) -> tuple[bytes, bytes] | None:
+    """The events before an error the provider reports inside the stream, and the error's JSON; None without.
+
+    A raw quote or line end cannot stand inside a JSON string, so the pattern never matches part of a text.
+    """
+    found = _ERROR.search(block) if b"error" in block else None
+    if found is None:
+        return None
+    start = found.start() + (1 if block[found.start() : found.start() + 1] == b"\n" else 0)
+    payload = block[start:].partition(b"data:")[2].strip().partition(b"\n")[0]
+    return block[:start], payload

@@ -1,0 +1,54 @@
+"""From an entry of `model_list` to something that can be called: which wire format, which address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.config.models import ModelEntry
+from gateway.upstream.base import ModelTarget
+
+_OPENAI_BASE: Final = "https://api.openai.com/v1"
+# Names LiteLLM gives to servers that speak the OpenAI wire format at an address of the operator's.
+_OPENAI_WIRE: Final = frozenset(
+    {"openai", "openai_like", "custom_openai", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference"}
+)
+_OWN_FIELDS: Final = frozenset({"model", "api_key", "api_base", "timeout", "organization", "extra_headers"})
+
+
+def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> ModelTarget:
+    """How to call a model.
+
+    A provider of the OpenAI wire format is relayed when its address is known; `openai/` without an address
+    is OpenAI itself and, as in LiteLLM, takes its key from `OPENAI_API_KEY` where the entry has none. That
+    key is never sent to any other address.
+    """
+    params = entry.litellm_params
+    values = params.revealed()
+    headers = dict(params.extra_headers)
+    if params.organization is not None:
+        headers["OpenAI-Organization"] = params.organization
+    api_base: str | None = values.get("api_base")
+    api_key: str | None = values.get("api_key")
+    if params.provider == "openai" and api_base is None:
+        api_base = _OPENAI_BASE
+        api_key = api_key or environ.get("OPENAI_API_KEY")
+    is_relayed = params.provider in _OPENAI_WIRE and api_base is not None
+    return ModelTarget(
+        name=entry.model_name,
+        wire="openai" if is_relayed else "litellm",
+        model=params.provider_model if is_relayed else params.model,
+        api_base=api_base.rstrip("/") if api_base else None,
+        api_key=api_key,
+        timeout_seconds=params.timeout,
+        headers=headers,
+        options={name: value for name, value in values.items() if name not in _OWN_FIELDS},
+    )
+
+
+def model_targets(
+    entries: list[ModelEntry], environ: Mapping[str, str] = os.environ
+) -> dict[str, ModelTarget]:
+    """Every model by the name clients and policies use."""
+    return {entry.model_name: model_target(entry, environ) for entry in entries}
