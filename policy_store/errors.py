@@ -7,6 +7,8 @@ StoreError
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
++-- EmbeddedStoreError         the embedded server cannot be started: mend what it names first
+    +-- DataDirectoryInUseError    another gateway uses the data directory
 """
 
 
@@ -15,7 +17,10 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """The store could not be reached or did not answer in time. Nothing is known to have changed; retry."""
+    """The store could not be reached or did not answer in time. Retry.
+
+    The change may or may not have happened; every write may safely be repeated.
+    """
 
 
 class UnknownExperimentError(StoreError):
@@ -36,3 +41,11 @@ class StaleFenceError(StoreError):
 
 class DecisionConflictError(StoreError):
     """The experiment is not in the state the decision started from; nothing was changed."""
+
+
+class EmbeddedStoreError(StoreError):
+    """The embedded server cannot be started. Says why and what to do."""
+
+
+class DataDirectoryInUseError(EmbeddedStoreError):
+    """Another gateway runs its embedded server on the same data directory. Names both."""

@@ -7,8 +7,9 @@ and every verifier recomputes exactly the same numbers.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +76,11 @@ class Experiment:
         """Canonical JSON: equal experiments give equal text."""
         return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
 
+    def fingerprint(self) -> str:
+        """Names a generation: equal for experiments that differ only in name and incumbent."""
+        text = replace(self, name="", incumbent=0).to_json()
+        return hashlib.sha256(text.encode()).hexdigest()
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Experiment:
         """Inverse of `to_json`."""
@@ -110,7 +116,10 @@ class PlannedPair:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPlan:
-    """What the planner tells every replica. `version` counts up from 1 within a generation."""
+    """What the planner tells every replica. `version` counts up from 1 within a generation.
+
+    The store sets `version`, `fence` and `created_at` when it publishes, whatever a planner put there.
+    """
 
     version: int
     fence: int
@@ -151,9 +160,31 @@ class Comparison:
     second: int
     result: Result
     probability_millionths: int
-    plan_version: int
+    plan_version: int  # 0: no forecast was published for the pair, and nothing was added to the evidence
     source: str  # the collect mode and signal, e.g. "matched:thumb", "side_by_side"
     at: float  # unix seconds, by the store's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a reported outcome, and the comparison it completed, if any."""
+
+    receipt: Receipt
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedPlan:
+    """A plan in the log: every comparison after it, up to the next plan, was counted with these forecasts.
+
+    `forecasts` holds (first, second, probability in millionths); `comparisons` were counted before it.
+    """
+
+    version: int
+    fence: int
+    comparisons: int
+    forecasts: tuple[tuple[int, int, int], ...]
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +194,9 @@ class Event:
     at: float
     kind: str
     detail: dict[str, Any]
+
+
+LogRecord = Comparison | LoggedPlan | Event
 
 
 @dataclass(frozen=True, slots=True)

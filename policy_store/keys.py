@@ -1,0 +1,91 @@
+"""Every key the store uses, and how long it lives.
+
+All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
+may touch them together. Only the token key and the list of names stand alone.
+
+    llmpo:token_key                       32 bytes in hex                              for ever
+    llmpo:experiments                     set of names                                 for ever
+    llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever
+                                          per generation its state, plan, certificate
+    llmpo:{NAME}:lease                    who plans now                                seconds
+    llmpo:{NAME}:events                   stream of what operators want to know        for ever
+    llmpo:{NAME}:GENERATION:counts        hash: wins, ties, evidence                   for ever
+    llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
+    llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
+    llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           for ever
+    llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
+    llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+TOKEN_KEY = "llmpo:token_key"  # noqa: S105 - the name of the key, not the key
+EXPERIMENTS = "llmpo:experiments"
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentKeys:
+    """Keys of one experiment. Names are percent-encoded: a brace in one would end the hash tag early."""
+
+    name: str
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the experiment starts with, hash tag included."""
+        return f"llmpo:{{{quote(self.name, safe='')}}}"
+
+    @property
+    def control(self) -> str:
+        """Hash of what is current: generation, revision, fence, and each generation's state."""
+        return f"{self.prefix}:control"
+
+    @property
+    def lease(self) -> str:
+        """Who plans now; expires."""
+        return f"{self.prefix}:lease"
+
+    @property
+    def events(self) -> str:
+        """Stream of events over all generations."""
+        return f"{self.prefix}:events"
+
+    def generation(self, number: int) -> GenerationKeys:
+        """Keys of one generation."""
+        return GenerationKeys(f"{self.prefix}:{number}")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationKeys:
+    """Keys of one generation of an experiment."""
+
+    prefix: str
+
+    @property
+    def counts(self) -> str:
+        """Hash of wins, ties, evidence, row totals and eliminations."""
+        return f"{self.prefix}:counts"
+
+    @property
+    def forecasts(self) -> str:
+        """Hash of the current plan's forecasts."""
+        return f"{self.prefix}:forecasts"
+
+    @property
+    def log(self) -> str:
+        """Stream of comparisons, plans and events."""
+        return f"{self.prefix}:log"
+
+    def queue(self, first: int, second: int, side: int) -> str:
+        """Outcomes of one side of a pair that wait for the other side."""
+        return f"{self.prefix}:queue:{first}:{second}:{side}"
+
+    def unit(self, unit: str) -> str:
+        """Fingerprint of what a unit reported."""
+        return f"{self.prefix}:unit:{unit}"
+
+    def sticky(self, unit: str) -> str:
+        """What a unit was assigned."""
+        return f"{self.prefix}:sticky:{unit}"

@@ -1,0 +1,33 @@
+-- Replaces plan and forecasts of the current generation, and logs the forecasts before any outcome they count.
+-- KEYS: control, counts, forecasts, log
+-- ARGV: generation, fence, plan, forecasts for the log, then field and value of each forecast
+local control, forecasts = KEYS[1], KEYS[3]
+local generation, fence, plan, logged = unpack(ARGV, 1, 4)
+local of = generation .. ':'
+local known = redis.call('HMGET', control, of .. 'state', 'generation', 'fence',
+  of .. 'plan', of .. 'plan_fence', of .. 'plan_version')
+if not known[1] then
+  return {'unknown'}
+end
+if known[4] == plan and known[5] == fence then
+  return {'ok', known[6]} -- the same call again, its answer was lost
+end
+if known[3] ~= fence then
+  return {'stale', known[3]}
+end
+if known[1] ~= 'running' or known[2] ~= generation then
+  return {'finished'}
+end
+
+local at = micros()
+local version = text(redis.call('HINCRBY', control, of .. 'plan_version', 1))
+redis.call('HSET', control, of .. 'plan', plan, of .. 'plan_fence', fence, of .. 'plan_at', at)
+redis.call('HINCRBY', control, 'revision', 1)
+redis.call('DEL', forecasts)
+redis.call('HSET', forecasts, 'version', version)
+for start = 5, #ARGV, 1000 do -- unpack has a limit
+  redis.call('HSET', forecasts, unpack(ARGV, start, math.min(start + 999, #ARGV)))
+end
+redis.call('XADD', KEYS[4], '*', 'type', 'plan', 'version', version, 'fence', fence,
+  'comparisons', redis.call('HGET', KEYS[2], 'comparisons') or '0', 'forecasts', logged, 'at', at)
+return {'ok', version}

@@ -1,0 +1,3 @@
+-- One consistent read of the current generation.
+-- KEYS: control
+return view(KEYS[1])

@@ -1,0 +1,360 @@
+"""Experiments' shared state: what every replica reads and writes, one atomic step per method.
+
+Every write may be repeated: a caller that got StoreUnavailableError cannot know whether its change was made,
+and calls again. The driver itself never repeats a call (`connect.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from policy_store import codec
+from policy_store.errors import UnknownExperimentError
+from policy_store.keys import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, GenerationKeys
+from policy_store.models import (
+    Comparison,
+    Counts,
+    Event,
+    Experiment,
+    ExperimentState,
+    ExperimentView,
+    Forecast,
+    LogRecord,
+    PublishedPlan,
+    Receipt,
+    Recorded,
+    Result,
+)
+from policy_store.scripting import Scripts, answered_within
+
+_LOG_START = "-"
+
+
+class PolicyStore:
+    """Policies, experiments and their evidence in Redis or Valkey.
+
+    Every method raises StoreUnavailableError when the server fails or does not answer within
+    `timeout_seconds`, and UnknownExperimentError for an experiment or generation the store does not hold.
+
+    Args:
+        redis: A client from `policy_store.connect.connect`, which the store closes.
+        timeout_seconds: The longest any single call to the server may take, connecting included.
+    """
+
+    def __init__(self, redis: Redis, *, timeout_seconds: float = 1.0) -> None:
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+        self._scripts = Scripts(redis, timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Return if the server answers."""
+        await self._answer(self._redis.ping())
+
+    async def token_key(self) -> bytes:
+        """The 32 bytes that seal assignments, the same for every replica. Created by whoever asks first."""
+        fresh = secrets.token_hex(32)
+        stored: str | None = await self._answer(self._redis.set(TOKEN_KEY, fresh, nx=True, get=True))
+        return bytes.fromhex(stored or fresh)
+
+    # Experiments
+
+    async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
+        """Make the experiment's generation the current one, starting it if its fingerprint is new.
+
+        Atomic: concurrent registrations of one fingerprint start one generation. Repeating changes nothing.
+        A generation that exists keeps its state, evidence and incumbent.
+
+        Args:
+            experiment: What to run; its incumbent only matters to a new generation.
+            elimination_nano_nats: Row total of evidence at which a policy is eliminated.
+        """
+        keys = ExperimentKeys(experiment.name)
+        expected = 1
+        while True:
+            reply = await self._scripts.run(
+                "register",
+                (keys.control, keys.events, keys.generation(expected).log),
+                experiment.fingerprint(),
+                expected,
+                experiment.to_json(),
+                len(experiment.policies),
+                experiment.incumbent,
+                elimination_nano_nats,
+            )
+            if reply[0] != "raced":
+                break
+            # A script names its keys beforehand, and only the server knows the generation in the log's.
+            expected = int(reply[1])
+        # On a cluster the list lives elsewhere and cannot be part of the step; every registration mends it.
+        await self._answer(self._redis.sadd(EXPERIMENTS, experiment.name))
+        return codec.view_from(reply)
+
+    async def names(self) -> list[str]:
+        """Names of all experiments ever registered, sorted."""
+        return sorted(await self._answer(self._redis.smembers(EXPERIMENTS)))
+
+    async def revision(self, name: str) -> int:
+        """A number that changes whenever the view does: one cheap read to poll."""
+        revision = await self._answer(self._redis.hget(ExperimentKeys(name).control, "revision"))
+        if revision is None:
+            raise UnknownExperimentError(f"The store holds no experiment {name!r}.")
+        return int(revision)
+
+    async def view(self, name: str) -> ExperimentView:
+        """The current generation, read at one moment."""
+        return codec.view_from(await self._scripts.run("view", (ExperimentKeys(name).control,)))
+
+    async def counts(self, name: str, generation: int) -> Counts:
+        """Everything counted in a generation, read at one moment."""
+        keys = ExperimentKeys(name)
+        counts = keys.generation(generation).counts
+        return codec.counts_from(await self._scripts.run("counts", (keys.control, counts), generation))
+
+    # Outcomes
+
+    async def record_preference(
+        self,
+        name: str,
+        generation: int,
+        unit: str,
+        first: int,
+        second: int,
+        *,
+        result: Result,
+        source: str,
+        fingerprint_of_feedback: str,
+        keep_seconds: int,
+    ) -> Recorded:
+        """Count what a user who saw both answers prefers, with the forecast of the current plan.
+
+        Atomic and counted once: the same feedback of the same unit again is a DUPLICATE, even after the end.
+
+        Args:
+            name: Experiment.
+            generation: The one the pair was drawn in.
+            unit: Who is counted once: a request or a session.
+            first: Index of the pair's first policy, below `second`.
+            second: Index of the other one.
+            result: Seen from `first`.
+            source: Where the preference comes from, for the log.
+            fingerprint_of_feedback: Equal for equal feedback, different for contradicting feedback.
+            keep_seconds: How long the unit is remembered: at least as long as feedback is accepted.
+
+        Raises:
+            ContradictingOutcomeError: The unit reported something else before.
+            ExperimentFinishedError: The generation is decided and the unit is new.
+            ValueError: The policies are not a pair of the experiment.
+        """
+        keys = ExperimentKeys(name)
+        reply = await self._scripts.run(
+            "record_preference",
+            _counting_keys(keys, keys.generation(generation), unit),
+            *(
+                generation,
+                fingerprint_of_feedback,
+                keep_seconds,
+                *_checked_pair(first, second),
+                source,
+                result.value,
+            ),
+        )
+        return _recorded(reply, first, second)
+
+    async def record_outcome(
+        self,
+        name: str,
+        generation: int,
+        unit: str,
+        first: int,
+        second: int,
+        *,
+        side: Literal[0, 1],
+        value: float,
+        tie_margin: float,
+        source: str,
+        fingerprint_of_feedback: str,
+        keep_seconds: int,
+    ) -> Recorded:
+        """Take the outcome of one policy of a pair, and compare it with the longest waiting one of the other.
+
+        Atomic and counted once, like `record_preference`, whose arguments and errors it shares. Outcomes are
+        matched in order of arrival, never with one of the same unit; with none to match it is PENDING.
+
+        Args:
+            name: Experiment.
+            generation: The one the pair was drawn in.
+            unit: Who is counted once.
+            first: Index of the pair's first policy, below `second`.
+            second: Index of the other one.
+            side: 0 where `first` served the unit, 1 where `second` did.
+            value: The outcome, higher is better.
+            tie_margin: Two outcomes at most so far apart are a tie.
+            source: Where the outcome comes from, for the log.
+            fingerprint_of_feedback: Equal for equal feedback, different for contradicting feedback.
+            keep_seconds: How long the unit is remembered.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"An outcome must be a finite number, not {value!r}.")
+        keys = ExperimentKeys(name)
+        own = keys.generation(generation)
+        reply = await self._scripts.run(
+            "record_outcome",
+            (
+                *_counting_keys(keys, own, unit),
+                own.queue(first, second, side),
+                own.queue(first, second, 1 - side),
+            ),
+            *(generation, fingerprint_of_feedback, keep_seconds, *_checked_pair(first, second), source),
+            *(unit, side, repr(float(value)), repr(float(tie_margin))),
+        )
+        return _recorded(reply, first, second)
+
+    async def assign_unit(
+        self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
+    ) -> str:
+        """What the unit is assigned: `proposal` if nothing was yet, else what came first, not prolonged."""
+        key = ExperimentKeys(name).generation(generation).sticky(unit)
+        assigned = await self._answer(self._redis.set(key, proposal, nx=True, get=True, ex=ttl_seconds))
+        return proposal if assigned is None else str(assigned)
+
+    # Planning
+
+    async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:
+        """Take or renew the right to plan, by the server's clock.
+
+        Returns:
+            The fencing number: higher after every change of holder and every lapse, the same on renewal. None
+            while another holder's lease lasts.
+        """
+        keys = ExperimentKeys(name)
+        reply = await self._scripts.run(
+            "acquire_lease", (keys.control, keys.lease), holder, math.ceil(ttl_seconds * 1000)
+        )
+        return int(reply[1]) if reply[0] == "ok" else None
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Give the right to plan back at once; nothing happens if it is not the caller's."""
+        await self._scripts.run("release_lease", (ExperimentKeys(name).lease,), holder)
+
+    async def publish_plan(
+        self, name: str, generation: int, plan: PublishedPlan, forecasts: Iterable[Forecast], fence: int
+    ) -> int:
+        """Replace plan and forecasts, from the next counted outcome on.
+
+        Atomic. The very same plan under the same fence again returns the same version and changes nothing.
+
+        Args:
+            name: Experiment.
+            generation: Must be the current one.
+            plan: `version`, `fence` and `created_at` in it are ignored: the store sets them.
+            forecasts: One per pair. A pair without one adds no evidence.
+            fence: The number `acquire_lease` gave.
+
+        Returns:
+            The plan's version.
+
+        Raises:
+            StaleFenceError: Another planner took over.
+            ExperimentFinishedError: The generation is decided, or no longer current.
+        """
+        keys = ExperimentKeys(name)
+        own = keys.generation(generation)
+        forecasts = tuple(forecasts)
+        reply = await self._scripts.run(
+            "publish_plan",
+            (keys.control, own.counts, own.forecasts, own.log),
+            *(generation, fence, codec.plan_to_json(plan), codec.logged_forecasts(forecasts)),
+            *codec.forecast_fields(forecasts),
+        )
+        return int(reply[1])
+
+    async def decide(
+        self,
+        name: str,
+        generation: int,
+        fence: int,
+        *,
+        state: ExperimentState,
+        champion: int | None,
+        certificate: dict[str, Any],
+    ) -> ExperimentView:
+        """End a running generation: final state, incumbent (if there is a champion) and certificate at once.
+
+        Atomic: of competing decisions one is taken. The same decision again returns what is stored.
+
+        Raises:
+            StaleFenceError: Another planner took over.
+            DecisionConflictError: The generation is decided otherwise, or no longer current.
+        """
+        if state is ExperimentState.RUNNING:
+            raise ValueError("A decision ends the experiment; `running` is no decision.")
+        keys = ExperimentKeys(name)
+        reply = await self._scripts.run(
+            "decide",
+            (keys.control, keys.events, keys.generation(generation).log),
+            *(generation, fence, state.value, "" if champion is None else champion),
+            codec.dump_json(certificate),
+            codec.dump_json({"generation": generation, "champion": champion, "fence": fence}),
+        )
+        return codec.view_from(reply)
+
+    # The audit log
+
+    async def log(
+        self, name: str, generation: int, *, after: str = _LOG_START, count: int = 10_000
+    ) -> tuple[list[LogRecord], str]:
+        """A page of the append-only log: comparisons, plans and events in the order they happened.
+
+        Returns:
+            At most `count` records, none at the end of the log, and the `after` of the next page.
+        """
+        key = ExperimentKeys(name).generation(generation).log
+        start = after if after == _LOG_START else f"({after}"
+        entries = await self._answer(self._redis.xrange(key, start, "+", count))
+        records = [codec.log_record_from(fields) for _, fields in entries]
+        return records, entries[-1][0] if entries else after
+
+    async def comparisons(self, name: str, generation: int) -> AsyncIterator[Comparison]:
+        """All comparisons of a generation, in the order they were counted."""
+        records, position = await self.log(name, generation)
+        while records:
+            for record in records:
+                if isinstance(record, Comparison):
+                    yield record
+            records, position = await self.log(name, generation, after=position)
+
+    async def events(self, name: str, count: int = 50) -> list[Event]:
+        """The latest events over all generations, newest first."""
+        entries = await self._answer(self._redis.xrevrange(ExperimentKeys(name).events, count=count))
+        return [codec.event_from(fields) for _, fields in entries]
+
+    async def _answer(self, call: Awaitable[Any]) -> Any:
+        async with answered_within(self._timeout_seconds):
+            return await call
+
+
+def _counting_keys(keys: ExperimentKeys, own: GenerationKeys, unit: str) -> tuple[str, ...]:
+    return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(unit)
+
+
+def _checked_pair(first: int, second: int) -> tuple[int, int]:
+    if not 0 <= first < second:
+        raise ValueError(f"A pair is two different policies, the lower index first, not {first}, {second}.")
+    return first, second
+
+
+def _recorded(reply: list[Any], first: int, second: int) -> Recorded:
+    if reply[0] == "no_such_policy":
+        raise ValueError(f"The experiment has no policy of index {second}.")
+    receipt = Receipt(reply[0])
+    is_counted = receipt is Receipt.COUNTED
+    return Recorded(receipt, codec.comparison_from(reply, first, second) if is_counted else None)
