@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.config.references import Fault, Path, suggest
 from gateway.config.source import Source
+from gateway.config.values import ENVIRONMENT_PREFIX
 from gateway.errors import ConfigIssue
 
 _LONGEST_ECHO = 60
@@ -115,7 +116,9 @@ def _echo(path: Path, source: Source) -> str:
     for part in path:
         try:
             value = value[part]
-        except (KeyError, IndexError, TypeError):
+        except TypeError:
+            break  # a plain number standing for `{weight: number}`
+        except (KeyError, IndexError):
             return "This value"
     if isinstance(value, dict):
         return "A mapping"
@@ -123,17 +126,17 @@ def _echo(path: Path, source: Source) -> str:
         return "A list"
     if value is None:
         return "An empty value"
-    if _may_be_secret(path):
+    if _may_be_secret(path, value):
         return "This value"
     text = repr(value)
     return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}..."
 
 
-def _may_be_secret(path: Path) -> bool:
-    # Keys end up in wrong places, so everything near where they belong counts as one.
-    if path[:1] not in {("experiments",), ("model_list",)}:
-        return True
-    return path[0] == "model_list" and path[-1] not in {"model_name", "model", "timeout"}
+def _may_be_secret(path: Path, value: Any) -> bool:
+    # Keys end up in wrong places, so any text near where they belong counts as one.
+    if path[0] == "experiments" or not isinstance(value, str) or value.startswith(ENVIRONMENT_PREFIX):
+        return False
+    return path[0] != "model_list" or path[-1] not in {"model_name", "model"}
 
 
 def node_at(schema: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -156,8 +159,9 @@ def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         target = schema["$defs"][node["$ref"].rpartition("/")[2]]
         node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
     if "anyOf" in node:
-        fullest: dict[str, Any] = max((_resolved(option, schema) for option in node["anyOf"]), key=len)
-        node = {**fullest, **{key: value for key, value in node.items() if key != "anyOf"}}
+        options: list[dict[str, Any]] = [_resolved(option, schema) for option in node["anyOf"]]
+        options.sort(key=lambda option: ("properties" in option, len(option)))
+        node = {**options[-1], **{key: value for key, value in node.items() if key != "anyOf"}}
     return node
 
 

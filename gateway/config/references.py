@@ -115,7 +115,7 @@ def _policy_faults(path: Path, policy: dict[str, Any], models: set[str]) -> Iter
 def _budget_fault(path: Path, experiment: dict[str, Any]) -> Iterator[Fault]:
     most = experiment.get("max_comparisons")
     least = _mapping(experiment.get("promotion")).get("min_comparisons", 50)
-    if isinstance(most, int) and isinstance(least, int) and most < least:
+    if isinstance(most, int) and isinstance(least, int) and 0 < most < least:
         yield Fault(
             (*path, "max_comparisons"),
             f"{most} is less than promotion.min_comparisons ({least}), so nothing could ever be decided.",

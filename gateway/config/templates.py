@@ -47,7 +47,8 @@ def check_template(text: str) -> None:
         _ENVIRONMENT.compile(tree)  # unknown filters and tests show only here
     except jinja2.TemplateSyntaxError as error:
         raise TemplateProblem(
-            f"has a syntax error on line {error.lineno}: {error.message}.", "Mend the Jinja syntax."
+            f"has a syntax error on line {error.lineno}: {str(error.message).rstrip('.')}.",
+            "Mend the Jinja syntax.",
         ) from error
     # Compiling folds constants into the tree, so names are read from a fresh one.
     tree = _ENVIRONMENT.parse(text)

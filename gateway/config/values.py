@@ -30,6 +30,7 @@ ENVIRONMENT_PATTERN = r"^os\.environ/[A-Za-z_][A-Za-z0-9_]*$"
 MAX_TEMPLATE_BYTES = 1_000_000
 LONGEST_DURATION = timedelta(days=365)
 
+_MANY = 1e8  # too long in any unit, and within what a timedelta holds
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -103,7 +104,7 @@ def _parse_duration(value: Any) -> Any:
         return value
     if not isinstance(value, str) or not re.fullmatch(DURATION_PATTERN, value):
         raise fault(f"{value!r} is not a duration.", "Write a number and a unit: 90s, 15m, 24h or 7d.")
-    duration = timedelta(**{_UNITS[value[-1]]: min(float(value[:-1]), 1e9)})
+    duration = timedelta(**{_UNITS[value[-1]]: min(float(value[:-1]), _MANY)})
     if duration > LONGEST_DURATION:
         raise fault(f"{value} is too long.", f"The longest duration is {LONGEST_DURATION.days}d.")
     return duration
@@ -126,13 +127,17 @@ def _check_model_name(name: str) -> str:
     return name
 
 
-def _check_provider_model(model: str) -> str:
-    provider, slash, name = model.partition("/")
-    if not (provider and slash and name) or any(part.isspace() for part in model):
+def _as_provider_model(value: Any, info: ValidationInfo) -> Any:
+    resolved = _resolve(value, info)
+    if not isinstance(resolved, str):
+        return resolved
+    provider, _, name = resolved.partition("/")
+    if not (provider and name) or any(character.isspace() for character in resolved):
+        # The value as written: what an environment variable holds is not repeated.
         raise fault(
-            f"{model!r} does not name a provider.", "Write provider/model, such as openai/gpt-4o-mini."
+            f"{value!r} does not name a provider.", "Write provider/model, such as openai/gpt-4o-mini."
         )
-    return model
+    return resolved
 
 
 def _check_address(address: str) -> str:
@@ -215,8 +220,7 @@ SecondsOrReference = Annotated[
 ]
 ProviderModel = Annotated[
     str,
-    BeforeValidator(_resolve),
-    AfterValidator(_check_provider_model),
+    BeforeValidator(_as_provider_model),
     WithJsonSchema({"type": "string", "pattern": "^[^/]+/.+$"}),
 ]
 Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
