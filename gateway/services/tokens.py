@@ -181,15 +181,15 @@ class TokenSealer:
         known = set(self._experiments())
         for name in known:
             self._digest(name)
-        name = self._names.get(digest)
-        if name is None or name not in known:
+        found = self._names.get(digest, "")
+        if found not in known:
             raise InvalidFeedbackError(
                 "The experiment this response belonged to is no longer configured.",
                 reason="unknown_experiment",
                 status=404,
                 param="id",
             )
-        return name
+        return found
 
 
 def _decode(response_id: str) -> bytes:

@@ -7,7 +7,7 @@ them cannot tell them apart.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -67,16 +67,20 @@ class UpstreamRequest:
 class UpstreamStream(Protocol):
     """An answer being streamed, in blocks of one or more whole server-sent events.
 
-    Iteration ends after the block that holds `data: [DONE]`; a stream that stops before it raises
-    `UpstreamError(reason="cut")`. `aclose` frees the provider at once and may be called at any time, twice.
+    Not an iterator on purpose: a generator that is cancelled half-way would hold its connection until it is
+    collected, and costs more per block.
     """
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The blocks, first one included."""
+    async def read(self) -> bytes:
+        """The next block; empty after the one that ends with `data: [DONE]`.
+
+        Raises:
+            UpstreamError: With reason `cut` if the stream stops before its end. There is no reading on then.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Let go of the provider."""
+        """Free the provider at once. May be called at any time, and again."""
         ...
 
 

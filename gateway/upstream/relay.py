@@ -7,7 +7,6 @@ a JSON object, and where the events of a stream end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -129,6 +128,8 @@ class _RelayedStream:
         self._response = response
         self._cutter = EventCutter()
         self._first = b""
+        self._failure: UpstreamError | None = None
+        self._ended = False
 
     async def begin(self) -> None:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
@@ -138,20 +139,21 @@ class _RelayedStream:
         if reported is not None and not has_event(reported[0]):
             raise reported_in_stream(reported[1])
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        block = self._first
-        try:
-            while (reported := split_error(block)) is None:
-                yield block
-                if is_last(block):
-                    await self._finish()
-                    return
-                block = await self._next_block()
-            if reported[0]:
-                yield reported[0]
-            raise reported_in_stream(reported[1])
-        finally:
-            self._response.close()
+    async def read(self) -> bytes:
+        """See `UpstreamStream.read`."""
+        if self._failure is not None:
+            raise self._failure
+        if self._ended:
+            await self._finish()
+            return b""
+        block, self._first = self._first or await self._next_block(), b""
+        reported = split_error(block)
+        if reported is not None:
+            before, payload = reported
+            self._failure = reported_in_stream(payload)
+            return before or await self.read()
+        self._ended = is_last(block)
+        return block
 
     async def aclose(self) -> None:
         """See `UpstreamStream.aclose`."""

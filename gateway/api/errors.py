@@ -1,0 +1,190 @@
+"""The one map from our errors to HTTP: OpenAI's error shape, and a status its clients act on rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Send
+
+from gateway.errors import (
+    AuthenticationError,
+    GatewayError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    RenderError,
+    UnavailableError,
+    UpstreamError,
+)
+from gateway.telemetry.logging import get_logger
+from policy_store.errors import (
+    ContradictingOutcomeError,
+    ExperimentFinishedError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownExperimentError,
+)
+
+_log = get_logger(__name__)
+
+_INVALID: Final = "invalid_request_error"
+_SERVER: Final = "server_error"
+_UNAVAILABLE: Final = "Shared state cannot be reached; nothing was recorded. Try again shortly."
+_RETRY_AFTER_SECONDS: Final = "1"
+_INTERNAL: Final = 500
+_TOO_MANY: Final = 429
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """An error as it goes over the wire."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+
+
+def error_body(message: str, *, kind: str, code: str | None, param: str | None = None) -> bytes:
+    """JSON of one error in OpenAI's shape."""
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def error_reply(error: Exception) -> ErrorReply:
+    """What the caller is told of an error. Anything unforeseen is a 500 that tells nothing."""
+    for kind, reply in _REPLIES:
+        if isinstance(error, kind):
+            return reply(error)
+    return ErrorReply(
+        _INTERNAL, error_body("The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
+    )
+
+
+def stream_error_event(error: Exception) -> bytes:
+    """The event that ends a stream which cannot go on; no `[DONE]` follows it."""
+    return b"data: " + error_reply(error).body + b"\n\n"
+
+
+async def send_error(send: Send, error: Exception, headers: tuple[tuple[bytes, bytes], ...] = ()) -> int:
+    """Answer with an error, over bare ASGI. Returns the status sent."""
+    reply = error_reply(error)
+    start = {
+        "type": "http.response.start",
+        "status": reply.status,
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(reply.body)).encode()),
+            *reply.headers,
+            *headers,
+        ],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": reply.body})
+    return reply.status
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every endpoint of `app` answer errors in the same shape."""
+
+    async def answer(_request: Request, error: Exception) -> Response:
+        reply = error_reply(error)
+        headers = {name.decode(): value.decode() for name, value in reply.headers}
+        return Response(reply.body, reply.status, headers, media_type="application/json")
+
+    async def answer_unforeseen(request: Request, error: Exception) -> Response:
+        _log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+        return await answer(request, error)
+
+    for known in (GatewayError, StoreError, HTTPException, RequestValidationError):
+        app.add_exception_handler(known, answer)
+    app.add_exception_handler(Exception, answer_unforeseen)
+
+
+def _upstream_reply(error: UpstreamError) -> ErrorReply:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if error.retry_after is not None and error.retry_after.isascii():
+        headers = ((b"retry-after", error.retry_after.encode()),)
+    if error.body is not None:
+        return ErrorReply(error.status, error.body, headers)
+    code = f"upstream_{error.reason}"
+    kind = _SERVER
+    if error.is_callers_fault:
+        kind = _INVALID
+    elif error.status == _TOO_MANY:
+        kind, code = "rate_limit_error", "rate_limit_exceeded"
+    return ErrorReply(error.status, error_body(str(error), kind=kind, code=code), headers)
+
+
+def _invalid_reply(error: InvalidRequestError) -> ErrorReply:
+    return ErrorReply(error.status, error_body(str(error), kind=_INVALID, code=error.code, param=error.param))
+
+
+def _authentication_reply(error: AuthenticationError) -> ErrorReply:
+    body = error_body(str(error), kind=_INVALID, code="invalid_api_key")
+    return ErrorReply(401, body, ((b"www-authenticate", b"Bearer"),))
+
+
+def _permission_reply(error: PermissionDeniedError) -> ErrorReply:
+    return ErrorReply(403, error_body(str(error), kind="permission_error", code="permission_denied"))
+
+
+def _render_reply(_error: RenderError) -> ErrorReply:
+    body = error_body("The prompt for this request could not be made.", kind=_SERVER, code="template_failed")
+    return ErrorReply(_INTERNAL, body)
+
+
+def _http_reply(error: HTTPException) -> ErrorReply:
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+    return ErrorReply(error.status_code, error_body(str(error.detail), kind=_INVALID, code=None), headers)
+
+
+def _store_reply(error: StoreError) -> ErrorReply:
+    status, code, message = next(
+        (answer for kind, answer in _STORE_ANSWERS if isinstance(error, kind)),
+        (409, "conflict", "Another replica was faster."),
+    )
+    return ErrorReply(status, error_body(message, kind=_INVALID, code=code))
+
+
+def _unavailable_reply(_error: Exception) -> ErrorReply:
+    return ErrorReply(
+        503,
+        error_body(_UNAVAILABLE, kind=_SERVER, code="store_unavailable"),
+        ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),),
+    )
+
+
+def _validation_reply(error: RequestValidationError) -> ErrorReply:
+    faults: list[dict[str, Any]] = list(error.errors())
+    first = faults[0] if faults else {"loc": (), "msg": "The request is invalid."}
+    param = ".".join(str(part) for part in first["loc"][1:]) or None
+    return ErrorReply(400, error_body(str(first["msg"]), kind=_INVALID, code="invalid_value", param=param))
+
+
+_STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]] = (
+    (UnknownExperimentError, (404, "unknown_experiment", "There is no such experiment.")),
+    (ExperimentFinishedError, (409, "experiment_finished", "The experiment is decided.")),
+    (
+        ContradictingOutcomeError,
+        (422, "contradicting_feedback", "Something else was reported before; the first report stands."),
+    ),
+)
+
+# The first that matches counts.
+_REPLIES: Final[tuple[tuple[type[Exception], Callable[[Any], ErrorReply]], ...]] = (
+    (UpstreamError, _upstream_reply),
+    (InvalidRequestError, _invalid_reply),
+    (AuthenticationError, _authentication_reply),
+    (PermissionDeniedError, _permission_reply),
+    (UnavailableError, _unavailable_reply),
+    (StoreUnavailableError, _unavailable_reply),
+    (StoreError, _store_reply),
+    (RenderError, _render_reply),
+    (HTTPException, _http_reply),
+    (RequestValidationError, _validation_reply),
+)
