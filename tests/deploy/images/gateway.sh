@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# gateway.sh IMAGE: build the project's Dockerfile with podman as root, on top of the base image python.sh made.
+# The machine's own certificates are trusted during the build, for networks whose way out is a TLS proxy; nothing of them
+# stays in the image.
+set -euo pipefail
+image=$1
+here=$(cd "$(dirname "$0")" && pwd)
+export CONTAINERS_CONF=$here/containers.conf
+
+certificates=/etc/ssl/certs/ca-certificates.crt
+pip_conf=$(mktemp)
+trap 'rm -f "$pip_conf"' EXIT
+printf '[global]\ncert = %s\n' "$certificates" >"$pip_conf"
+
+podman build --quiet --format docker --pull=never --network host --isolation chroot \
+    -v "$certificates:$certificates:ro" -v "$pip_conf:/etc/pip.conf:ro" -t "$image" "$here/../../.."
