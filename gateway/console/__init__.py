@@ -1,0 +1,61 @@
+"""The console: one page that shows how experiments are going, served by the gateway itself.
+
+The page is static; its script reads `GET /v1/experiments` like any other client and needs the same key.
+It loads nothing from elsewhere, and the headers below hold the browser to that.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+PAGE = "console.html"
+ASSETS = {
+    PAGE: "text/html; charset=utf-8",
+    "console.css": "text/css; charset=utf-8",
+    "console.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+def console_routes() -> list[Route]:
+    """The page at /console and its files beside it."""
+    return [
+        Route("/console", _page, methods=["GET"], include_in_schema=False),
+        Route("/console/{asset}", _asset, methods=["GET"], include_in_schema=False),
+    ]
+
+
+async def _page(_: Request) -> Response:
+    return _respond(PAGE)
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["asset"]
+    if name not in ASSETS or name == PAGE:
+        return Response("Not found\n", status_code=404, media_type="text/plain", headers=HEADERS)
+    return _respond(name)
+
+
+def _respond(name: str) -> Response:
+    return Response(_read(name), media_type=ASSETS[name], headers=HEADERS)
+
+
+@cache
+def _read(name: str) -> bytes:
+    return files(__package__).joinpath("static", name).read_bytes()

@@ -1,0 +1,354 @@
+// Reads GET /v1/experiments once a second and draws what it says. Everything shown is text set on DOM nodes:
+// names of policies and experiments never become markup (the page's CSP requires trusted types and allows none).
+
+const POLL_MS = 1000;
+const SHOWN_PAIRS = 8;
+const SHOWN_EVENTS = 12;
+const KEY = "llmpo-admin-key"; // sessionStorage: gone with the tab
+
+// ---- Drawing: describe nodes, then patch the page so that transitions, focus and selection survive. ----------
+
+const h = (tag, props, ...children) => ({ tag, props: props || {}, children: children.flat(Infinity) });
+const isShown = (node) => node !== null && node !== undefined && node !== false;
+
+function create(node) {
+  if (typeof node !== "object") return document.createTextNode(String(node));
+  const element = document.createElement(node.tag);
+  update(element, node);
+  return element;
+}
+
+function update(element, { props, children }) {
+  const wanted = new Map();
+  for (const [name, value] of Object.entries(props)) {
+    if (name.startsWith("on")) element[name] = value;
+    else if (name === "vars") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
+    else if (isShown(value)) wanted.set(name, value === true ? "" : String(value));
+  }
+  for (const name of element.getAttributeNames()) if (name !== "style" && !wanted.has(name)) element.removeAttribute(name);
+  for (const [name, value] of wanted) if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+  patch(element, children);
+}
+
+function patch(parent, nodes) {
+  const shown = nodes.filter(isShown);
+  shown.forEach((node, index) => {
+    const present = parent.childNodes[index];
+    if (!present) parent.append(create(node));
+    else if (typeof node !== "object" && present.nodeType === Node.TEXT_NODE) {
+      if (present.data !== String(node)) present.data = String(node);
+    } else if (typeof node === "object" && present.localName === node.tag) update(present, node);
+    else present.replaceWith(create(node));
+  });
+  while (parent.childNodes.length > shown.length) parent.lastChild.remove();
+}
+
+// ---- Words for numbers ------------------------------------------------------------------------------------
+
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+const trim = (number) => String(Number(number.toFixed(2)));
+const nats = (number) => `${number.toFixed(2)} nats`;
+const round = (count) => (count < 20 ? Math.ceil(count) : Math.ceil(count / 10) * 10);
+const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+const STATES = {
+  running: ["running", "teal"],
+  promoted: ["promoted", "full"],
+  settled: ["settled", "full"],
+  no_winner: ["no winner", "amber"],
+  inconclusive: ["inconclusive", "amber"],
+};
+const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const chip = (state) => h("span", { class: `chip ${(STATES[state] || ["", ""])[1]}` }, (STATES[state] || [state])[0]);
+const name = (policy) => h("strong", null, policy);
+const points = (experiment) => `${trim(100 * experiment.epsilon)} points in 100`;
+const confidence = (experiment) => percent(1 - experiment.delta, experiment.delta < 0.01 ? 2 : 0);
+
+// ---- What is happening, in one or two sentences -----------------------------------------------------------
+
+function banner(experiment) {
+  const { state, incumbent, comparisons } = experiment;
+  const counted = plural(comparisons, "comparison");
+  if (state === "promoted") {
+    return [name(incumbent), ` was promoted after ${counted}. It answers all traffic now.`];
+  }
+  if (state === "settled") {
+    return [name(incumbent), ` stays: ${counted} showed that nothing here is better. It answers all traffic.`];
+  }
+  if (state === "no_winner") {
+    return [`Every policy is beaten by another one (${counted}). Nothing was promoted; `, name(incumbent), " stays."];
+  }
+  if (state === "inconclusive") {
+    return [`The budget of ${counted} is spent without proof. Nothing was promoted; `, name(incumbent), " stays."];
+  }
+  return running(experiment);
+}
+
+function running(experiment) {
+  const { incumbent, leader, comparisons, plan } = experiment;
+  const serving = [name(incumbent), " answers ordinary traffic"];
+  if (!comparisons || !leader || !plan) return ["Waiting for the first preferences. ", ...serving, "."];
+  const missing = experiment.min_comparisons - comparisons;
+  const remaining = plan.expected_remaining;
+  const ahead = [name(leader), leader === incumbent ? ", which serves now, is ahead. " : " is ahead. "];
+  if (remaining === null && missing > 0) return [...ahead, `A decision needs at least ${plural(missing, "more comparison")}.`];
+  if (remaining === null) return [...ahead, "The evidence does not yet say how long this takes. ", ...serving, "."];
+  const needed = round(Math.max(remaining, missing, 1));
+  const wait = plan.expected_seconds ? `, ${duration((plan.expected_seconds * needed) / Math.max(remaining, 1))} at this rate` : "";
+  return [...ahead, `About ${plural(needed, "more comparison")} to a decision${wait}. Until then `, ...serving, "."];
+}
+
+// ---- The parts of the sheet -------------------------------------------------------------------------------
+
+function head(experiment) {
+  const mode = { matched: "matched outcomes", side_by_side: "side by side" }[experiment.collect] || experiment.collect;
+  const terms = [`error level ${percent(experiment.delta, experiment.delta < 0.01 ? 2 : 0)}`];
+  terms.push(experiment.epsilon ? `margin ${points(experiment)}` : "no margin", mode, `generation ${experiment.generation}`);
+  return [
+    h("div", { class: "head" }, h("h1", null, experiment.name), chip(experiment.state)),
+    h("p", { class: "terms" }, terms.join(" · ")),
+    h("p", { class: "banner", role: "status" }, banner(experiment)),
+  ];
+}
+
+function figures(experiment) {
+  const { plan, state, certificate } = experiment;
+  const isRunning = state === "running";
+  const ties = upper(experiment.ties).reduce((sum, [, , count]) => sum + count, 0);
+  const remaining = isRunning && plan && plan.expected_remaining !== null ? round(plan.expected_remaining) : null;
+  const seconds = isRunning ? plan && plan.expected_seconds : certificate && certificate.decided_at - experiment.started_at;
+  const figure = (label, value, unit) => h("div", null, h("dt", null, label), h("dd", { title: value }, value, unit && h("small", null, ` ${unit}`)));
+  return h("dl", { class: "figures" },
+    figure("Comparisons counted", experiment.comparisons.toLocaleString("en"), ties ? `${plural(ties, "tie")}` : ""),
+    isRunning ? figure("Expected remaining", remaining === null ? "–" : `≈ ${remaining.toLocaleString("en")}`, "") : figure("Confidence asked for", confidence(experiment), ""),
+    figure(isRunning ? "Time to decision" : "Decided after", seconds ? (isRunning ? `≈ ${duration(seconds)}` : duration(seconds)) : "–", ""),
+    figure(isRunning ? "Serving now" : "Serving", experiment.incumbent, ""));
+}
+
+function evidence(experiment) {
+  const eliminates = !experiment.epsilon;
+  const note = eliminates
+    ? `A full bar means eliminated: some rival is preferred to this policy. When all but one are full, the one left is promoted; it is the best with ${confidence(experiment)} confidence.`
+    : `A full bar means certified: with ${confidence(experiment)} confidence, no other policy is preferred to this one by more than ${points(experiment)}. The first to reach the line is promoted.`;
+  const { needed } = experiment.evidence[0];
+  return h("section", null,
+    h("h2", null, eliminates ? "Evidence against each policy" : "Evidence for each policy"),
+    h("p", { class: "note" }, note),
+    h("div", { class: eliminates ? "evidence against" : "evidence" },
+      h("div", { class: "rule", "aria-hidden": "true" }, h("i", null, h("span", null, needed === null ? "the line" : `the line: ${nats(needed)}`))),
+      h("ol", null, experiment.evidence.map((row, index) => evidenceRow(experiment, row, index, eliminates)))));
+}
+
+function evidenceRow(experiment, { nats: gathered, needed }, index, eliminates) {
+  const policy = experiment.policies[index];
+  const reached = needed ? Math.max(0, Math.min(1, gathered / needed)) : 0; // no line before the first plan
+  const isFull = reached >= 1;
+  const roles = [];
+  if (policy === experiment.incumbent) roles.push("serving");
+  if (experiment.state === "running" && policy === experiment.leader) roles.push("ahead");
+  if (isFull) roles.push(eliminates ? "eliminated" : "certified");
+  const classes = [isFull && (eliminates ? "is-out" : "is-full"), policy === experiment.leader && "is-ahead"];
+  const label = `${policy}: ${percent(reached)} of the evidence needed`;
+  return h("li", { class: classes.filter(Boolean).join(" ") },
+    h("div", { class: "who" }, h("b", { title: policy }, policy), h("span", null, roles.join(", ") || "candidate")),
+    h("div", { class: "bar", role: "img", "aria-label": label }, h("i", { vars: { "--fill": percent(reached, 1).replace(" ", "") } })),
+    h("div", { class: "much" }, h("b", null, percent(reached)), h("span", null, nats(gathered))));
+}
+
+function matrix({ policies, wins, ties }) {
+  return h("section", null,
+    h("h2", null, "Who is preferred to whom"),
+    h("p", { class: "note" }, "Share of decisive comparisons the row won against the column, and wins–losses; paler where few were counted."),
+    h("div", { class: "scroll" }, h("table", { class: "matrix" },
+      h("thead", null, h("tr", null, h("td", { class: "self" }), policies.map((policy) => h("th", { scope: "col", title: policy }, policy)))),
+      h("tbody", null, policies.map((policy, row) => h("tr", null,
+        h("th", { scope: "row", title: policy }, policy),
+        policies.map((rival, column) => cell(policy, rival, wins[row][column], wins[column][row], ties[row][column], row === column))))))));
+}
+
+function cell(policy, rival, won, lost, tied, isSelf) {
+  if (isSelf) return h("td", { class: "self" });
+  const count = won + lost;
+  if (!count) return h("td", { title: `${policy} and ${rival}: ${plural(tied, "tie")}` }, "–");
+  const share = won / count;
+  const tint = Math.abs(2 * share - 1) * Math.sqrt(count / (count + 12)) * 100;
+  const classes = [share >= 0.5 ? "win" : "loss", tint > 30 && "deep"];
+  const title = `${policy} was preferred to ${rival} ${won} times, the reverse ${lost} times, ${plural(tied, "tie")}`;
+  return h("td", { class: classes.filter(Boolean).join(" "), title, vars: { "--tint": `${(0.85 * tint).toFixed(1)}%` } },
+    percent(share), h("small", null, `${won}–${lost}`));
+}
+
+function allocation(experiment) {
+  const isRunning = experiment.state === "running" && experiment.plan;
+  const shares = isRunning ? planned(experiment) : counted(experiment);
+  const shown = shares.slice(0, SHOWN_PAIRS);
+  const rest = shares.slice(SHOWN_PAIRS).reduce((sum, [, , share]) => sum + share, 0);
+  const note = isRunning ? "Which pairs the next comparisons go to: where the evidence is worth most." : "Which pairs the comparisons went to.";
+  return h("section", null,
+    h("h2", null, isRunning ? "Where comparisons go" : "Where comparisons went"),
+    h("p", { class: "note" }, shares.length ? note : "No pair was compared yet."),
+    h("ol", { class: "pairs" },
+      shown.map(([first, second, share]) => pairRow([first, h("em", null, " vs "), second], `${first} vs ${second}`, share)),
+      rest > 0 && pairRow(plural(shares.length - SHOWN_PAIRS, "other pair"), null, rest)));
+}
+
+const pairRow = (names, title, share) => h("li", null,
+  h("span", { class: "names", title }, names), h("span", null, percent(share)),
+  h("div", { class: "thin" }, h("i", { vars: { "--fill": `${(100 * share).toFixed(1)}%` } })));
+
+const planned = ({ plan }) => sorted(plan.pairs.map(([first, second], index) => [first, second, plan.probabilities[index]]));
+
+function counted({ policies, wins, ties, comparisons }) {
+  return sorted(upper(ties).map(([row, column, tied]) =>
+    [policies[row], policies[column], (wins[row][column] + wins[column][row] + tied) / Math.max(1, comparisons)]));
+}
+
+const sorted = (shares) => shares.filter(([, , share]) => share > 0.0005).sort((a, b) => b[2] - a[2]);
+const upper = (square) => square.flatMap((line, row) => line.map((value, column) => [row, column, value]).slice(row + 1));
+
+function certificate(experiment) {
+  const proof = experiment.certificate;
+  if (!proof) return null;
+  const isWon = Boolean(proof.champion_name);
+  const command = `llmpo verify ${shellWord(experiment.name)} --url ${location.origin}`;
+  const fact = (label, value) => isShown(value) && h("div", null, h("dt", null, label), h("dd", null, value));
+  const reached = proof.statistic_nats === null ? null : `${proof.statistic_nats.toFixed(2)} ≥ ${nats(proof.threshold_nats)}`;
+  return h("section", { class: `certificate ${isWon ? "" : "amber"}` },
+    h("h2", null, isWon ? "Certificate" : "Outcome"),
+    h("p", { class: "claim" }, claim(experiment, proof)),
+    h("dl", { class: "facts" },
+      isWon && fact("Champion", proof.champion_name),
+      fact("Evidence against the line", reached),
+      fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)),
+      fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),
+      fact("Decided", new Date(1000 * proof.decided_at).toLocaleString()), fact("Version", proof.code_version)),
+    h("p", { class: "note" }, "Anyone with the comparison log can recompute this, offline:"),
+    h("div", { class: "command" }, h("code", null, command), h("button", { type: "button", onclick: (event) => copy(event.currentTarget, command) }, "Copy")));
+}
+
+function claim(experiment, proof) {
+  const sure = `With ${confidence(proof)} confidence`;
+  if (proof.outcome === "winner") return [`${sure}, `, name(proof.champion_name), " is preferred to every other policy."];
+  if (proof.outcome === "no_worse") return [`${sure}, no other policy is preferred to `, name(proof.champion_name), ` by more than ${points(proof)}.`];
+  if (proof.outcome === "no_winner") return [`${sure}, every policy is beaten by another one: preferences run in a circle.`];
+  return ["The evidence stayed below the line until the budget of comparisons was spent."];
+}
+
+const shellWord = (text) => (/^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+async function copy(button, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(button.previousElementSibling); // no clipboard outside https and localhost
+    button.textContent = "Selected";
+  }
+}
+
+function events(experiment) {
+  const latest = experiment.events.slice(-SHOWN_EVENTS).reverse();
+  return h("section", null, h("h2", null, "Events"),
+    h("ol", { class: "events" }, latest.map(({ at, kind, detail }) => {
+      const when = new Date(1000 * at);
+      const facts = Object.entries(detail || {}).filter(([, value]) => isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+      return h("li", null, h("time", { datetime: when.toISOString(), title: when.toLocaleString() }, CLOCK.format(when)),
+        h("span", null, [kind.replaceAll("_", " "), ...facts].join(" · ")));
+    })));
+}
+
+// ---- The page ---------------------------------------------------------------------------------------------
+
+const place = (id) => document.getElementById(id);
+const chosen = () => decodeURIComponent(location.hash.slice(1));
+
+function drawRail(list, current) {
+  patch(place("experiments"), [h("h2", null, "Experiments"), ...list.map((experiment) =>
+    h("a", { class: "pick", href: `#${encodeURIComponent(experiment.name)}`, "aria-current": experiment.name === current ? "page" : null },
+      h("b", { title: experiment.name }, experiment.name),
+      h("span", null, (STATES[experiment.state] || [experiment.state])[0], " · ", plural(experiment.comparisons, "comparison")),
+      h("span", null, "serving ", experiment.incumbent)))]);
+}
+
+function drawSheet(experiment) {
+  document.title = `${experiment.name}: ${(STATES[experiment.state] || [experiment.state])[0]} · llmpo`;
+  patch(place("experiment"), [
+    h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
+    h("div", { class: "pair" }, matrix(experiment), allocation(experiment)), events(experiment)]);
+}
+
+function drawEmpty() {
+  patch(place("experiment"), [h("p", { class: "banner" }, "No experiment is configured. Add one under "), h("code", null, "experiments:"), h("p", { class: "note" }, "in the gateway's file; it appears here.")]);
+}
+
+function askForKey(isRefused) {
+  if (document.querySelector(".key")) return;
+  patch(place("experiments"), []);
+  patch(place("experiment"), [h("form", { class: "key", onsubmit: useKey },
+    h("h1", { class: "banner" }, isRefused ? "That key was refused. " : "", "This console needs an admin key."),
+    h("p", { class: "note" }, "It is kept in this tab only and sent to this gateway only."),
+    h("div", null, h("input", { type: "password", name: "key", autocomplete: "off", "aria-label": "Admin key", required: true }), h("button", null, "Open")))]);
+}
+
+function useKey(event) {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, new FormData(event.target).get("key").trim());
+  patch(place("experiment"), []);
+  poll();
+}
+
+function say(state, text) {
+  place("link").dataset.state = state;
+  if (place("link").textContent !== text) place("link").textContent = text;
+}
+
+class Refused extends Error {}
+
+async function read(path) {
+  const key = sessionStorage.getItem(KEY);
+  const response = await fetch(path, { headers: key ? { Authorization: `Bearer ${key}` } : {}, cache: "no-store" });
+  if (response.status === 401 || response.status === 403) throw new Refused();
+  if (!response.ok) throw new Error(`the gateway answered ${response.status}`);
+  return response.json();
+}
+
+async function refresh() {
+  const { data } = await read("v1/experiments");
+  const current = data.some((experiment) => experiment.name === chosen()) ? chosen() : data.length ? data[0].name : null;
+  drawRail(data, current);
+  if (current) drawSheet(await read(`v1/experiments/${encodeURIComponent(current)}`));
+  else drawEmpty();
+}
+
+let timer = 0;
+let turn = 0; // only the latest poll plans the next one
+
+async function poll() {
+  const mine = ++turn;
+  clearTimeout(timer);
+  try {
+    await refresh();
+    say("live", "live");
+  } catch (error) {
+    if (error instanceof Refused) {
+      say("idle", "locked");
+      const isRefused = sessionStorage.getItem(KEY) !== null;
+      sessionStorage.removeItem(KEY);
+      askForKey(isRefused);
+      return; // nothing to poll for until there is a key
+    }
+    say("lost", `no answer, trying again (${error.message})`);
+  }
+  if (!document.hidden && mine === turn) timer = setTimeout(poll, POLL_MS);
+}
+
+document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
+addEventListener("hashchange", poll);
+poll();
