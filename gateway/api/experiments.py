@@ -1,0 +1,151 @@
+"""What people and scripts ask about experiments. Reads only; needs an admin key where keys are configured."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+
+from gateway.api.schemas import (
+    EventShown,
+    EvidenceOfPolicy,
+    ExperimentDetail,
+    ExperimentList,
+    ExperimentSummary,
+    PlanInForce,
+)
+from gateway.errors import UnavailableError, UnknownModelError
+from gateway.services.experiment_log import ExperimentLog
+from gateway.services.progress import Progress, ProgressReader
+from gateway.services.snapshot import LiveExperiment, SnapshotHolder
+
+Guard = Callable[[Request], Awaitable[None]]
+
+
+def experiment_routes(
+    progress: ProgressReader, snapshots: SnapshotHolder, logs: ExperimentLog, require_admin: Guard
+) -> APIRouter:
+    """`/v1/experiments` and what is below it."""
+    router = APIRouter(prefix="/v1/experiments", dependencies=[Depends(require_admin)], tags=["experiments"])
+
+    def known(name: str) -> LiveExperiment:
+        experiment = snapshots.current.experiments.get(name)
+        if experiment is None:
+            names = ", ".join(snapshots.current.experiments) or "none"
+            raise UnknownModelError(
+                f"There is no experiment {name!r}. Configured: {names}.",
+                param="name",
+                code="unknown_experiment",
+            )
+        return experiment
+
+    @router.get("")
+    async def list_experiments() -> ExperimentList:
+        """Every experiment in a line each."""
+        readings = await progress.read()
+        return ExperimentList(
+            data=[_summary(live, readings) for live in snapshots.current.experiments.values()]
+        )
+
+    @router.get("/{name}")
+    async def show_experiment(name: str) -> ExperimentDetail:
+        """Everything known about one experiment."""
+        live = known(name)
+        reading = await progress.read_one(name)
+        if reading is None:
+            raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
+        return _detail(live, reading)
+
+    @router.get("/{name}/log", response_class=StreamingResponse)
+    async def experiment_log(name: str) -> StreamingResponse:
+        """What was counted and planned, one JSON object a line: what `llmpo verify` recomputes."""
+        lines = logs.lines(known(name).name)
+        # Fetched before the status is sent, so that a dead store is a 503 and not a cut file.
+        first = await anext(lines)
+        return StreamingResponse(_chain(first, lines), media_type="application/x-ndjson")
+
+    return router
+
+
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for line in rest:
+        yield line
+
+
+def _summary(live: LiveExperiment, readings: Mapping[str, Progress]) -> ExperimentSummary:
+    reading = readings.get(live.name)
+    if reading is None:  # the store never answered: what the configuration says
+        return ExperimentSummary(
+            name=live.name,
+            state=live.state.value,
+            generation=live.generation,
+            incumbent=live.incumbent_policy.name,
+            leader=None,
+            comparisons=0,
+        )
+    return ExperimentSummary(**_summary_fields(reading))
+
+
+def _summary_fields(reading: Progress) -> dict[str, Any]:
+    view = reading.view
+    policies = view.experiment.policies
+    return {
+        "name": view.experiment.name,
+        "state": view.state.value,
+        "generation": view.generation,
+        "incumbent": policies[view.incumbent],
+        "leader": None if reading.leader is None else policies[reading.leader],
+        "comparisons": reading.counts.comparisons,
+    }
+
+
+def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
+    view, counts = reading.view, reading.counts
+    experiment = view.experiment
+    return ExperimentDetail(
+        **_summary_fields(reading),
+        policies=list(experiment.policies),
+        wins=[list(row) for row in counts.wins],
+        ties=[list(row) for row in counts.ties],
+        evidence=_evidence(reading),
+        plan=_plan(reading),
+        certificate=view.certificate,
+        events=[EventShown(at=event.at, kind=event.kind, detail=event.detail) for event in reading.events],
+        delta=experiment.delta,
+        epsilon=experiment.epsilon,
+        collect=experiment.collect,
+        share=live.share,
+        min_comparisons=experiment.min_comparisons,
+        max_comparisons=experiment.max_comparisons,
+        started_at=counts.started_at,
+    )
+
+
+def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:
+    plan, policies = reading.view.plan, reading.view.experiment.policies
+    return [
+        EvidenceOfPolicy(
+            policy=policy,
+            nats=plan.evidence_nats[index] if plan else 0.0,
+            needed=plan.needed_nats[index] if plan else None,
+            eliminated_at=reading.counts.eliminated_at[index],
+        )
+        for index, policy in enumerate(policies)
+    ]
+
+
+def _plan(reading: Progress) -> PlanInForce | None:
+    plan, policies = reading.view.plan, reading.view.experiment.policies
+    if plan is None:
+        return None
+    return PlanInForce(
+        pairs=[(policies[pair.first], policies[pair.second]) for pair in plan.pairs],
+        probabilities=[pair.probability for pair in plan.pairs],
+        version=plan.version,
+        age_seconds=reading.plan_age_seconds or 0.0,
+        expected_remaining=plan.expected_remaining,
+        expected_seconds=reading.expected_seconds,
+    )

@@ -1,0 +1,48 @@
+"""`POST /v1/feedback`: what a user said or did about an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Depends, Request
+
+from gateway.api.schemas import FeedbackAnswer, FeedbackBody, parse_feedback
+from gateway.errors import BodyTooLargeError, InvalidFeedbackError
+from gateway.services.feedback import FeedbackService
+
+Guard = Callable[[Request], Awaitable[None]]
+
+
+def feedback_routes(
+    service: FeedbackService,
+    require_client: Guard,
+    read_body: Callable[[Request], Awaitable[bytes]],
+) -> APIRouter:
+    """The feedback route. `read_body` raises BodyTooLargeError past the gateway's limit."""
+    router = APIRouter(dependencies=[Depends(require_client)], tags=["feedback"])
+
+    @router.post(
+        "/v1/feedback",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}},
+            }
+        },
+    )
+    async def give_feedback(request: Request) -> FeedbackAnswer:
+        """Say what a user thought of a response. Counted once, however often it is sent."""
+        try:
+            feedback = parse_feedback(await read_body(request))
+        except BodyTooLargeError:
+            service.discarded("body_too_large")
+            raise
+        except InvalidFeedbackError as error:
+            service.discarded(error.reason)
+            raise
+        outcome = await service.receive(feedback)
+        return FeedbackAnswer(
+            status=outcome.status.value, experiment=outcome.experiment, detail=outcome.detail
+        )
+
+    return router

@@ -1,0 +1,39 @@
+"""Liveness, readiness and numbers for whoever operates the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from gateway.services.progress import ProgressReader
+from gateway.services.store_health import StoreHealth
+from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+
+Guard = Callable[[Request], Awaitable[None]]
+
+
+def health_routes(
+    metrics: Metrics, progress: ProgressReader, store: StoreHealth, may_see_metrics: Guard
+) -> APIRouter:
+    """`/healthz`, `/readyz` and `/metrics`."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz() -> dict[str, str | None]:
+        """Requests can be answered. A store that is away does not change that: the incumbents answer."""
+        return {"status": "ready", "store": {True: "up", False: "down", None: "unknown"}[store.is_up]}
+
+    @router.get("/metrics", dependencies=[Depends(may_see_metrics)])
+    async def show_metrics() -> Response:
+        """Everything counted, in the Prometheus text format."""
+        await progress.read()
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    return router

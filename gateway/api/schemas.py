@@ -1,0 +1,177 @@
+"""Wire models of the control plane: what feedback may say, what the experiments pages answer."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+from pydantic import model_validator as validator
+
+from gateway.errors import InvalidFeedbackError
+from gateway.services.feedback import Feedback, Preferred
+
+# What each field must be, in the words of the refusal.
+_MUST_BE = {
+    "id": "the `id` of a response, as a string",
+    "signal": "the name of a signal, as a string",
+    "value": "true, false or a finite number",
+    "preferred": '0, 1, "tie" or "both_bad"',
+    "comment": "a string of at most 10,000 characters",
+    "idempotency_key": "a string of at most 255 characters",
+}
+
+
+class FeedbackBody(BaseModel):
+    """`POST /v1/feedback`: either a signal with its value, or which of two choices was preferred."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    id: Annotated[StrictStr, Field(min_length=1, max_length=512, description="The `id` of the response.")]
+    signal: Annotated[
+        StrictStr | None, Field(min_length=1, max_length=128, description="A signal the experiment declares.")
+    ] = None
+    value: Annotated[
+        StrictBool | StrictInt | StrictFloat | None,
+        Field(description="What the signal says. May be left out for actions, such as `copied`."),
+    ] = None
+    preferred: Annotated[
+        Annotated[StrictInt, Field(ge=0, le=1)] | Literal["tie", "both_bad"] | None,
+        Field(description="Which choice of a side-by-side response was better."),
+    ] = None
+    comment: Annotated[
+        StrictStr | None,
+        Field(max_length=10_000, description="Accepted and discarded: never stored or logged."),
+    ] = None
+    idempotency_key: Annotated[
+        StrictStr | None,
+        Field(max_length=255, description="Accepted; the same report is counted once with or without it."),
+    ] = None
+
+    @validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.signal is None) == (self.preferred is None):
+            raise ValueError('Send either "signal" (with its "value") or "preferred".')
+        if self.preferred is not None and self.value is not None:
+            raise ValueError('"value" belongs to a "signal"; "preferred" has none.')
+        return self
+
+
+def parse_feedback(body: bytes) -> Feedback:
+    """The report in a request body.
+
+    Raises:
+        InvalidFeedbackError: Naming the field at fault and what it must be; reason `invalid_body`.
+    """
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _invalid(f"The body is not valid JSON: {error}.") from error
+    if not isinstance(fields, dict):
+        raise _invalid("The body must be a JSON object.")
+    try:
+        parsed = FeedbackBody.model_validate(fields)
+    except ValidationError as error:
+        raise _explained(error) from error
+    preferred: Preferred | None = parsed.preferred  # type: ignore[assignment]  # bounded to 0 and 1 above
+    return Feedback(parsed.id, parsed.signal, parsed.value, preferred)
+
+
+def _explained(error: ValidationError) -> InvalidFeedbackError:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if not first["loc"]:
+        return _invalid(first["msg"].removeprefix("Value error, "))
+    field = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(field, _MUST_BE, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(_MUST_BE)}."
+        return _invalid(f"Unknown field {field[:64]!r}.{hint}", param=field[:64])
+    if first["type"] == "missing":
+        return _invalid(f'"{field}" is missing: it must be {_MUST_BE[field]}.', param=field)
+    return _invalid(f'"{field}" must be {_MUST_BE[field]}.', param=field)
+
+
+def _invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
+    return InvalidFeedbackError(message, reason="invalid_body", param=param)
+
+
+class FeedbackAnswer(BaseModel):
+    """What became of a report."""
+
+    status: Literal["counted", "pending", "duplicate"]
+    experiment: str
+    detail: str
+
+
+class ExperimentSummary(BaseModel):
+    """One line of the list of experiments."""
+
+    name: str
+    state: str
+    generation: int
+    incumbent: str
+    leader: str | None
+    comparisons: int
+
+
+class ExperimentList(BaseModel):
+    """`GET /v1/experiments`."""
+
+    data: list[ExperimentSummary]
+
+
+class EvidenceOfPolicy(BaseModel):
+    """How much evidence one policy has gathered towards the line."""
+
+    policy: str
+    nats: float
+    needed: float | None
+    eliminated_at: int | None = Field(description="The comparison that ruled the policy out as the winner.")
+
+
+class PlanInForce(BaseModel):
+    """What the planner wants compared next."""
+
+    pairs: list[tuple[str, str]]
+    probabilities: list[float]
+    version: int
+    age_seconds: float
+    expected_remaining: float | None = Field(description="Comparisons to a decision, where known.")
+    expected_seconds: float | None = Field(description="The same at the rate so far.")
+
+
+class EventShown(BaseModel):
+    """Something that happened."""
+
+    at: float = Field(description="Unix seconds.")
+    kind: str
+    detail: dict[str, Any]
+
+
+class ExperimentDetail(ExperimentSummary):
+    """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
+
+    policies: list[str]
+    wins: list[list[int]]
+    ties: list[list[int]]
+    evidence: list[EvidenceOfPolicy]
+    plan: PlanInForce | None
+    certificate: dict[str, Any] | None
+    events: list[EventShown] = Field(description="The latest, newest last.")
+    delta: float
+    epsilon: float
+    collect: str
+    share: float
+    min_comparisons: int
+    max_comparisons: int | None
+    started_at: float = Field(description="Unix seconds.")

@@ -1,0 +1,83 @@
+"""`llmpo serve`: one process, or a few sharing a port and a store."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.sockets import bind
+from gateway.config.load import load_config
+from gateway.config.models import GatewayConfig
+from gateway.errors import ConfigError, ConfigIssue
+from gateway.settings import Settings, read_settings
+from gateway.telemetry.logging import configure_logging, get_logger
+
+_log = get_logger(__name__)
+
+_LOOPBACK = "127.0.0.1"
+
+
+def serve(
+    config: Annotated[Path, typer.Option(help="The configuration file (YAML).")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = _LOOPBACK,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that answer requests.")] = 1,
+) -> None:
+    """Run the gateway until it is told to stop."""
+    settings = read_settings()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    gateway = load_config(config, os.environ)
+    check_exposure(host, has_keys=has_keys(gateway, settings))
+    listener = bind(host, port, shared=workers > 1)
+    if workers == 1:
+        from gateway.cli.worker import run_worker  # noqa: PLC0415  # so that --help stays fast
+
+        run_worker(gateway, settings, listener)
+    else:
+        from gateway.cli.supervisor import supervise  # noqa: PLC0415  # same
+
+        supervise(config, settings, listener, workers)
+
+
+def has_keys(config: GatewayConfig, settings: Settings) -> bool:
+    """Whether callers must show a key."""
+    auth = config.auth
+    return bool(auth.client_keys or auth.admin_keys or settings.client_keys or settings.admin_keys)
+
+
+def check_exposure(host: str, *, has_keys: bool) -> None:
+    """Refuse to let strangers spend the operator's money.
+
+    Raises:
+        ConfigError: If others than this machine could reach a gateway that asks for no key.
+    """
+    if has_keys:
+        return
+    if not is_loopback(host):
+        raise ConfigError(
+            [
+                ConfigIssue(
+                    "--host",
+                    f"Without API keys anyone who reaches {host} could use your providers.",
+                    "Make keys with `llmpo keys new` and set LLMPO_CLIENT_KEYS and LLMPO_ADMIN_KEYS "
+                    "(or `auth` in the file), or listen on 127.0.0.1.",
+                )
+            ]
+        )
+    _log.warning("no API keys are configured, so only this machine may connect", host=host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

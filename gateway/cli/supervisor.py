@@ -1,0 +1,142 @@
+"""Several worker processes on one port: the supervisor owns the address and the store, nothing else.
+
+Each worker gets a socket of its own on the shared port, so the kernel spreads connections evenly. A worker
+that dies is replaced. Workers end when the pipe they inherited closes, however their supervisor ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from gateway.cli.sockets import share, shown_address
+from gateway.settings import Settings
+from gateway.telemetry.logging import get_logger
+from policy_store.connect import EmbeddedValkey
+
+_log = get_logger(__name__)
+
+POLL_SECONDS = 0.2
+FIRST_RESTART_SECONDS = 0.5
+SLOWEST_RESTART_SECONDS = 10.0
+STEADY_SECONDS = 30.0  # a worker that lived so long starts the next wait from the beginning
+STOP_SECONDS = 30.0
+
+
+@dataclass
+class _Slot:
+    """The place of one worker."""
+
+    process: subprocess.Popen[bytes]
+    started_at: float
+    wait_seconds: float = FIRST_RESTART_SECONDS
+    restart_at: float | None = None
+
+
+@dataclass
+class Supervisor:
+    """Keeps `workers` processes running until told to stop.
+
+    Attributes:
+        start_worker: Starts one worker process.
+        workers: How many.
+        clock: Monotonic seconds.
+    """
+
+    start_worker: Callable[[], subprocess.Popen[bytes]]
+    workers: int
+    clock: Callable[[], float] = time.monotonic
+    is_stopping: bool = False
+    _slots: list[_Slot] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Start the workers, replace the ones that die, and end them all when stopped."""
+        try:
+            self._slots = [_Slot(self.start_worker(), self.clock()) for _ in range(self.workers)]
+            while not self.is_stopping:
+                time.sleep(POLL_SECONDS)
+                for slot in self._slots:
+                    self._look_after(slot)
+        finally:
+            self._end_all()
+
+    def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        """End soon; a signal handler."""
+        self.is_stopping = True
+
+    def _look_after(self, slot: _Slot) -> None:
+        now = self.clock()
+        if slot.restart_at is not None:
+            if now >= slot.restart_at:
+                slot.process, slot.started_at, slot.restart_at = self.start_worker(), now, None
+        elif (status := slot.process.poll()) is not None:
+            if now - slot.started_at >= STEADY_SECONDS:
+                slot.wait_seconds = FIRST_RESTART_SECONDS
+            _log.error("worker died", status=status, restart_in_seconds=slot.wait_seconds)
+            slot.restart_at = now + slot.wait_seconds
+            slot.wait_seconds = min(2 * slot.wait_seconds, SLOWEST_RESTART_SECONDS)
+
+    def _end_all(self) -> None:
+        processes = [slot.process for slot in self._slots]
+        for process in processes:
+            process.terminate()
+        deadline = self.clock() + STOP_SECONDS
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - self.clock()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def supervise(config: Path, settings: Settings, reserved: socket.socket, workers: int) -> None:
+    """Run workers on the address of `reserved` until SIGTERM or SIGINT.
+
+    Args:
+        config: The configuration file; every worker reads it.
+        settings: How to run; workers read the same environment.
+        reserved: A shared socket bound to the address. It never listens: it keeps the address ours while
+            workers come and go.
+        workers: How many.
+    """
+    with ExitStack() as resources:
+        environment = dict(os.environ)
+        if settings.redis_url is None:
+            valkey = EmbeddedValkey()
+            environment["LLMPO_REDIS_URL"] = valkey.start(settings.data_dir)
+            resources.callback(valkey.stop)
+        environment["PROMETHEUS_MULTIPROC_DIR"] = resources.enter_context(
+            tempfile.TemporaryDirectory(prefix="llmpo-metrics-")
+        )
+        resources.enter_context(reserved)
+        alive, held = os.pipe()  # workers read `alive`; nobody else holds the other end
+        resources.callback(os.close, alive)
+        resources.callback(os.close, held)
+
+        def start_worker() -> subprocess.Popen[bytes]:
+            with share(reserved.family, reserved.getsockname()) as listener:
+                return subprocess.Popen(  # noqa: S603  # this program itself
+                    [
+                        *(sys.executable, "-m", "gateway.cli.worker"),
+                        *(str(config), str(listener.fileno()), str(alive)),
+                    ],
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is the supervisor's to pass on
+                    pass_fds=(listener.fileno(), alive),
+                )
+
+        supervisor = Supervisor(start_worker, workers)
+        signal.signal(signal.SIGTERM, supervisor.stop)
+        signal.signal(signal.SIGINT, supervisor.stop)
+        _log.info("starting workers", workers=workers, address=shown_address(reserved))
+        supervisor.run()

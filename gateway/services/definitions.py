@@ -1,0 +1,65 @@
+"""What the configuration says an experiment is: its record for the store, its policies for the router."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.config.models import ExperimentSpec
+from gateway.services.rendering import CompiledPolicy
+from policy_store.models import Experiment
+
+NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One experiment of the configuration.
+
+    Attributes:
+        experiment: The record that fixes what its evidence means.
+        policies: What each index of the record stands for.
+        spec: The configuration's own words, for what evidence does not depend on (share, window, signals).
+    """
+
+    experiment: Experiment
+    policies: tuple[CompiledPolicy, ...]
+    spec: ExperimentSpec
+
+    @property
+    def name(self) -> str:
+        """What clients send as `model`."""
+        return self.experiment.name
+
+    @property
+    def elimination_nano_nats(self) -> int:
+        """Total evidence at which a policy is eliminated."""
+        return math.ceil(math.log(1 / self.experiment.delta) * NANO)
+
+    def is_same_as(self, other: Experiment) -> bool:
+        """Whether `other` means the same; who is the incumbent does not matter."""
+        return other.fingerprint() == self.experiment.fingerprint()
+
+
+def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) -> Definition:
+    """The definition of one experiment.
+
+    Policies are indexed by name in sorted order, so that moving them around in the file changes nothing.
+    """
+    ordered = tuple(sorted(policies, key=lambda policy: policy.name))
+    names = tuple(policy.name for policy in ordered)
+    experiment = Experiment(
+        name=name,
+        policies=names,
+        policy_fingerprints=tuple(policy.fingerprint for policy in ordered),
+        costs=tuple(policy.cost for policy in ordered),
+        incumbent=names.index(spec.incumbent),
+        delta=spec.delta,
+        epsilon=spec.epsilon,
+        max_comparisons=spec.max_comparisons,
+        min_comparisons=spec.promotion.min_comparisons,
+        min_duration_seconds=spec.promotion.min_duration.total_seconds(),
+        collect=spec.traffic.collect,
+    )
+    return Definition(experiment, ordered, spec)

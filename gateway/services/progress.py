@@ -1,0 +1,124 @@
+"""How an experiment is doing: what /metrics and the experiments API show.
+
+Read from the store when somebody looks, at most once a second; while the store does not answer, the last
+reading is shown. Nothing here is on the request path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from policy_store.errors import StoreError
+from policy_store.models import Counts, Event, ExperimentState, ExperimentView
+
+FRESH_SECONDS = 1.0
+EVENTS_SHOWN = 50
+
+
+class ProgressStore(Protocol):
+    """What looking at progress needs of the store."""
+
+    async def view(self, name: str) -> ExperimentView:
+        """One consistent read of an experiment."""
+        ...
+
+    async def counts(self, name: str, generation: int) -> Counts:
+        """What was counted so far."""
+        ...
+
+    async def events(self, name: str, count: int = 50) -> list[Event]:
+        """What happened to it lately, newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One reading of one experiment; events oldest first."""
+
+    view: ExperimentView
+    counts: Counts
+    events: tuple[Event, ...]
+
+    @property
+    def leader(self) -> int | None:
+        """Who is ahead: the latest plan's word; None before the first."""
+        return self.view.plan.leader if self.view.plan else None
+
+    @property
+    def promotions(self) -> int:
+        """How often this experiment's incumbent changed, as far as its latest events tell."""
+        return sum(event.kind == ExperimentState.PROMOTED.value for event in self.events)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """From the start to the decision, or to now."""
+        decided_at = (self.view.certificate or {}).get("decided_at", self.counts.now)
+        return max(0.0, float(decided_at) - self.counts.started_at)
+
+    @property
+    def plan_age_seconds(self) -> float | None:
+        """How old the plan in force is, by the store's clock."""
+        plan = self.view.plan
+        return max(0.0, self.counts.now - plan.created_at) if plan else None
+
+    @property
+    def expected_seconds(self) -> float | None:
+        """Time to a decision if comparisons keep coming at the mean rate so far; None if that is unknown."""
+        plan, running = self.view.plan, self.view.state is ExperimentState.RUNNING
+        if not running or plan is None or plan.expected_remaining is None or not self.counts.comparisons:
+            return None
+        return plan.expected_remaining * self.elapsed_seconds / self.counts.comparisons
+
+    def win_rate(self, policy: int, rival: int) -> float | None:
+        """Share of decisive comparisons that `policy` won against `rival`; None before the first."""
+        won, lost = self.counts.wins[policy][rival], self.counts.wins[rival][policy]
+        return won / (won + lost) if won + lost else None
+
+
+class ProgressReader:
+    """Reads progress and remembers the last reading.
+
+    Args:
+        store: The shared state.
+        experiments: Names of this gateway's experiments.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, store: ProgressStore, experiments: Sequence[str], clock: Callable[[], float]) -> None:
+        self._store = store
+        self._experiments = tuple(experiments)
+        self._clock = clock
+        self._last: dict[str, Progress] = {}
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    @property
+    def last(self) -> Mapping[str, Progress]:
+        """The last reading of each experiment; an experiment never read is missing."""
+        return self._last
+
+    async def read(self) -> Mapping[str, Progress]:
+        """A reading at most a second old where the store answers, the last one where it does not."""
+        async with self._reading:  # many lookers cost one reading
+            if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
+                for name in self._experiments:
+                    await self._read(name)
+                self._read_at = self._clock()
+        return self._last
+
+    async def read_one(self, name: str) -> Progress | None:
+        """A reading made now, or the last one; None for an experiment that was never read."""
+        await self._read(name)
+        return self._last.get(name)
+
+    async def _read(self, name: str) -> None:
+        try:
+            view = await self._store.view(name)
+            counts = await self._store.counts(name, view.generation)
+            events = await self._store.events(name, EVENTS_SHOWN)
+        except StoreError:
+            return
+        self._last[name] = Progress(view, counts, tuple(reversed(events)))

@@ -1,0 +1,202 @@
+"""Recomputes a decision from the experiment's log alone, trusting neither the gateway nor its store.
+
+Three things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
+with the forecast of the plan in force, which was logged before it; and what the store did (state, incumbent)
+is what the certificate says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from gateway.errors import GatewayError
+from gateway.llm_po.certificate import recompute
+from gateway.llm_po.errors import LlmPoError
+from gateway.services.experiment_log import LOG_SCHEMA, record_from
+from policy_store.models import Comparison, Event, Experiment, LoggedPlan, LogRecord
+
+_UNPLANNED_FORECAST = 500_000  # what the log shows for an outcome counted before the first plan
+_STATES = {
+    "winner": {"promoted", "settled"},
+    "no_worse": {"promoted", "settled"},
+    "no_winner": {"no_winner"},
+    "inconclusive": {"inconclusive"},
+}
+
+
+class UnreadableLogError(GatewayError):
+    """What was given is not the log of an experiment."""
+
+
+class UndecidedError(GatewayError):
+    """The experiment has no certificate yet, so there is nothing to verify."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedExperiment:
+    """An experiment's log, read back."""
+
+    name: str
+    generation: int
+    state: str
+    incumbent: str
+    experiment: Experiment
+    certificate: dict[str, Any] | None
+    records: tuple[LogRecord, ...]
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """The comparisons, in the order they were counted."""
+        return [record for record in self.records if isinstance(record, Comparison)]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What recomputing gave. `differences` is empty where everything is confirmed."""
+
+    name: str
+    generation: int
+    outcome: str
+    champion: str | None
+    comparisons: int
+    statistic_nats: float | None
+    threshold_nats: float | None
+    differences: tuple[str, ...]
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Nothing differs."""
+        return not self.differences
+
+
+def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
+    """The experiment in exported lines.
+
+    Raises:
+        UnreadableLogError: Naming the line at fault.
+    """
+    header: RecordedExperiment | None = None
+    records: list[LogRecord] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if header is None:
+                header = _header(orjson.loads(line))
+            elif line.strip():
+                records.append(record_from(orjson.loads(line)))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableLogError(
+                f"Line {number} is not of an experiment's log ({error!r}). "
+                "Export it with GET /v1/experiments/NAME/log."
+            ) from error
+    if header is None:
+        raise UnreadableLogError("The log is empty. Export it with GET /v1/experiments/NAME/log.")
+    return replace(header, records=tuple(records))
+
+
+def _header(header: dict[str, Any]) -> RecordedExperiment:
+    if header.get("type") != "experiment" or header.get("schema") != LOG_SCHEMA:
+        raise ValueError("the first line must describe the experiment")
+    return RecordedExperiment(
+        name=header["name"],
+        generation=header["generation"],
+        state=header["state"],
+        incumbent=header["incumbent"],
+        experiment=Experiment.from_json(orjson.dumps(header["experiment"])),
+        certificate=header["certificate"],
+        records=(),
+    )
+
+
+def verify(recorded: RecordedExperiment) -> Verification:
+    """Recompute the decision and compare.
+
+    Raises:
+        UndecidedError: If there is no certificate yet.
+    """
+    certificate = recorded.certificate
+    if certificate is None:
+        raise UndecidedError(
+            f"The experiment {recorded.name!r} is {recorded.state}: it has no certificate to verify yet."
+        )
+    differences = [
+        *_replayed(recorded, certificate),
+        *_misapplied_forecasts(recorded.records),
+        *_misreported(recorded, certificate),
+    ]
+    return Verification(
+        name=recorded.name,
+        generation=recorded.generation,
+        outcome=str(certificate.get("outcome")),
+        champion=certificate.get("champion_name"),
+        comparisons=int(certificate.get("comparisons", 0)),
+        statistic_nats=certificate.get("statistic_nats"),
+        threshold_nats=certificate.get("threshold_nats"),
+        differences=tuple(differences),
+    )
+
+
+def _replayed(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
+    try:
+        return recompute(recorded.comparisons, certificate).differences
+    except LlmPoError as error:
+        return [str(error)]
+    except (KeyError, TypeError, ValueError) as error:
+        return [f"The certificate cannot be read: {error!r}."]
+
+
+def _misapplied_forecasts(records: Iterable[LogRecord]) -> Iterable[str]:
+    """Comparisons not counted with the forecast of the plan logged last before them."""
+    version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
+    for record in records:
+        match record:
+            case LoggedPlan():
+                if record.version <= version:
+                    yield f"Plan {record.version} was logged after plan {version}."
+                if record.comparisons != counted:
+                    yield (
+                        f"Plan {record.version} claims {record.comparisons} comparisons before it; "
+                        f"the log has {counted}."
+                    )
+                version = record.version
+                forecasts = {(first, second): q for first, second, q in record.forecasts}
+            case Comparison():
+                counted += 1
+                pair = (record.first, record.second)
+                expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
+                found = (record.plan_version, record.probability_millionths)
+                if found != expected:
+                    yield (
+                        f"Comparison {record.number} was counted with forecast {found[1]} of plan "
+                        f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
+                    )
+            case Event():
+                pass
+
+
+def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
+    """Where the certificate's words or the store's state do not fit its numbers."""
+    experiment, champion = recorded.experiment, certificate.get("champion")
+    name = experiment.policies[champion] if isinstance(champion, int) else None
+    outcome = str(certificate.get("outcome"))
+    if certificate.get("champion_name") != name:
+        said = certificate.get("champion_name")
+        yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
+    if certificate.get("generation") != recorded.generation:
+        yield f"generation: the certificate is of {certificate.get('generation')}, not {recorded.generation}"
+    if recorded.state not in _STATES.get(outcome, set()):
+        yield f"state: the experiment is {recorded.state}, which {outcome} does not lead to"
+    if name is not None and recorded.incumbent != name:
+        yield f"incumbent: {recorded.incumbent} serves, the certificate names {name}"
+    for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
+        if certificate.get(field) != getattr(experiment, field):
+            yield (
+                f"{field}: the certificate says {certificate.get(field)}, "
+                f"the experiment {getattr(experiment, field)}"
+            )
+    kinds = [record.kind for record in recorded.records if isinstance(record, Event)]
+    if kinds.count(recorded.state) != 1:
+        yield f"The log records the step to {recorded.state} {kinds.count(recorded.state)} times, not once."

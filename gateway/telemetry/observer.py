@@ -1,0 +1,44 @@
+"""Counts what the request path reports."""
+
+from __future__ import annotations
+
+from gateway.services.observer import Role
+from gateway.telemetry.metrics import Metrics
+
+
+class MetricsObserver:
+    """A `RequestObserver` that writes to Prometheus counters."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._overhead = metrics.gateway_overhead.observe
+
+    def request_finished(self, endpoint: str, status: int) -> None:
+        """A request was answered."""
+        self._metrics.requests.labels(endpoint, str(status)).inc()
+
+    def policy_answered(self, experiment: str, policy: str, role: Role, latency_seconds: float) -> None:
+        """A policy's answer is complete."""
+        self._metrics.policy_requests.labels(experiment, policy, role).inc()
+        self._metrics.policy_latency.labels(experiment, policy).observe(latency_seconds)
+
+    def policy_tokens(self, experiment: str, policy: str, prompt: int, completion: int) -> None:
+        """The provider reported how many tokens an answer used."""
+        self._metrics.policy_tokens.labels(experiment, policy, "prompt").inc(prompt)
+        self._metrics.policy_tokens.labels(experiment, policy, "completion").inc(completion)
+
+    def policy_failed(self, experiment: str, policy: str, reason: str) -> None:
+        """A policy could not answer, or broke off."""
+        self._metrics.policy_failures.labels(experiment, policy, reason).inc()
+
+    def fell_back(self, experiment: str, reason: str) -> None:
+        """The incumbent answered instead."""
+        self._metrics.fallbacks.labels(experiment, reason).inc()
+
+    def overhead(self, seconds: float) -> None:
+        """Time a request spent in the gateway itself."""
+        self._overhead(seconds)
+
+    def sticky_skipped(self, experiment: str) -> None:
+        """A session was assigned without the store."""
+        self._metrics.sticky_skipped.labels(experiment).inc()
