@@ -23,6 +23,7 @@ from pydantic import (
 from gateway.config.references import MAX_POLICIES, MIN_POLICIES, reference_faults
 from gateway.config.values import (
     Address,
+    Credentials,
     Duration,
     Headers,
     KeyHash,
@@ -95,7 +96,7 @@ class LitellmParams(Section):
         default=None, description="Google Cloud project (Vertex AI)."
     )
     vertex_location: TextOrReference | None = Field(default=None, description="Google Cloud location.")
-    vertex_credentials: Secret | None = Field(
+    vertex_credentials: Credentials | None = Field(
         default=None, description="Service-account credentials: a path, JSON text or a mapping."
     )
 

@@ -94,9 +94,12 @@ def _resolve_each(value: Any, info: ValidationInfo) -> Any:
 
 def _as_secret(value: Any, info: ValidationInfo) -> Any:
     resolved = _resolve(value, info)
-    if isinstance(resolved, dict):  # service-account credentials, as LiteLLM users write them
-        resolved = json.dumps(resolved)
     return SecretStr(resolved) if isinstance(resolved, str) else resolved
+
+
+def _as_credentials(value: Any, info: ValidationInfo) -> Any:
+    # Service-account credentials may be written out as a mapping; LiteLLM reads their JSON as well.
+    return _as_secret(json.dumps(value) if isinstance(value, dict) else value, info)
 
 
 def _parse_duration(value: Any) -> Any:
@@ -224,14 +227,19 @@ ProviderModel = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[^/]+/.+$"}),
 ]
 Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
-Secret = Annotated[SecretStr, BeforeValidator(_as_secret), WithJsonSchema({"type": ["string", "object"]})]
+Secret = Annotated[SecretStr, BeforeValidator(_as_secret), WithJsonSchema({"type": "string"})]
+Credentials = Annotated[
+    SecretStr, BeforeValidator(_as_credentials), WithJsonSchema({"type": ["string", "object"]})
+]
 Headers = Annotated[dict[str, str], BeforeValidator(_resolve_each)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
-TemplateFile = Annotated[PromptTemplate, BeforeValidator(_read_template), WithJsonSchema({"type": "string"})]
+TemplateFile = Annotated[
+    PromptTemplate, BeforeValidator(_read_template), WithJsonSchema({"type": "string", "format": "path"})
+]
 KeyHash = Annotated[
     str,
     BeforeValidator(_as_key_hash),

@@ -1,0 +1,166 @@
+"""The `llmpo` command: what it lists, how commands end, and how little it imports to say so."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+from gateway.cli import COMMANDS, main
+from gateway.config.keys import hash_key
+from gateway.errors import UnavailableError
+from policy_store.errors import StoreUnavailableError
+
+GOOD = """\
+model_list:
+  - model_name: small
+    litellm_params: {model: openai/gpt-4o-mini, api_key: sk-secret}
+experiments:
+  support:
+    incumbent: base
+    policies:
+      base: {model: small, system: "You help."}
+      warm: {model: small, params: {temperature: 1}}
+"""
+HEAVY = {"numpy", "fastapi", "litellm", "cvxpy", "pydantic", "redis", "aiohttp", "rich.markdown"}
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A right configuration file."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    return path
+
+
+def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bare `llmpo` shows all there is to run, and that is no error."""
+    assert main([]) == 0
+
+    listed = capsys.readouterr().out
+    assert [name for name in COMMANDS if not re.search(rf"^  {name} ", listed, re.MULTILINE)] == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`llmpo --help` answers at once because no command's module is loaded for it."""
+    script = (
+        "import sys; from gateway.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert HEAVY & set(finished.stderr.split()) == set()
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """For reports of problems."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"llmpo {__version__}\n"
+
+
+def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage ends with status 2, on stderr."""
+    assert main(["serv"]) == 2
+
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Did you mean 'serve'?" in shown.err
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no store"), StoreUnavailableError("no store")])
+def test_foreseen_errors_are_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """An operator gets a sentence, not a traceback."""
+
+    def fail() -> str:
+        raise error
+
+    monkeypatch.setattr("gateway.cli.keys.new_key", fail)
+
+    assert main(["keys", "new"]) == 1
+    assert capsys.readouterr().err == "error: no store\n"
+
+
+def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shells expect."""
+
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.cli.keys.new_key", interrupt)
+
+    assert main(["keys", "new"]) == 130
+
+
+def test_a_new_key_comes_with_its_hash(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two lines a script can read: the key, and what the configuration keeps of it."""
+    assert main(["keys", "new"]) == 0
+    key, line = capsys.readouterr().out.splitlines()
+
+    assert line == hash_key(key)
+    assert re.fullmatch(r"llmpo-[A-Za-z0-9_-]{43}", key)
+    assert main(["keys", "new"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] != key
+
+
+@pytest.mark.parametrize("arguments", [["{}"], ["--config", "{}"]])
+def test_checking_a_right_file_sums_it_up(
+    good: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """Models, policies and terms fit one screen; secrets are not among them."""
+    assert main(["config", "check", *(argument.format(good) for argument in arguments)]) == 0
+
+    shown = capsys.readouterr().out
+    for expected in (
+        "openai/gpt-4o-mini",
+        "base (incumbent)",
+        "warm",
+        "temperature=1",
+        "30% of the requests",
+        "delta 0.05",
+    ):
+        assert expected in shown
+    assert "sk-secret" not in shown
+    assert len(shown.splitlines()) <= 24
+
+
+def test_checking_a_wrong_file_lists_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line per fault on stderr, nothing on stdout, status 2."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(GOOD.replace("incumbent: base", "incumbent: bass") + "    delta: 7\n", encoding="utf-8")
+
+    assert main(["config", "check", str(path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.partition(" (line")[0] for line in shown.err.splitlines()] == [
+        "error: experiments.support.incumbent",
+        "error: experiments.support.delta",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [[], ["one.yaml", "--config", "two.yaml"]])
+def test_check_wants_exactly_one_file(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """Otherwise it is wrong usage."""
+    assert main(["config", "check", *arguments]) == 2
+    assert "Name one file" in capsys.readouterr().err
+
+
+def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One document on stdout, for editors."""
+    assert main(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_the_command_runs_as_a_process(good: Path) -> None:
+    """`python -m gateway.cli` and `llmpo` end with the status of the command."""
+    run = [sys.executable, "-m", "gateway.cli", "config", "check"]
+
+    assert subprocess.run([*run, str(good)], capture_output=True, check=False).returncode == 0
+    failed = subprocess.run([*run, "nowhere.yaml"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: nowhere.yaml: It cannot be read")
