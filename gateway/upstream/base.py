@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,8 @@ class ModelTarget:
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     timeout_seconds: float | None = None
-    headers: Mapping[str, str] = field(default=NOTHING, repr=False)
-    options: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
