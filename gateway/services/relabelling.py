@@ -14,6 +14,7 @@ from typing import Final
 
 import orjson
 
+from gateway.services.calling import AnswerStream
 from gateway.upstream.failures import broken
 from gateway.upstream.sse import is_last
 
@@ -26,7 +27,7 @@ _OPEN: Final = b"{["
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where a top-level field stands: `text[start:end]` is key, colon and value, `text[value:end]` the value."""
+    """Where a top-level field stands: `text[start:end]` is all of it, `text[value:end]` its value."""
 
     name: bytes
     start: int
@@ -162,3 +163,22 @@ class StreamRelabeller:
                 payload[id_field.start : id_field.end],
                 payload[model_field.start : model_field.end],
             )
+
+
+class RelabelledStream:
+    """A stream under a label."""
+
+    __slots__ = ("_relabel", "_stream")
+
+    def __init__(self, stream: AnswerStream, label: Label) -> None:
+        self._stream = stream
+        self._relabel = StreamRelabeller(label).relabel
+
+    async def read(self) -> bytes:
+        """See `AnswerStream.read`."""
+        block = await self._stream.read()
+        return self._relabel(block) if block else block
+
+    async def aclose(self) -> None:
+        """See `AnswerStream.aclose`."""
+        await self._stream.aclose()

@@ -51,8 +51,8 @@ def refused(status: int, body: bytes, retry_after: str | None = None) -> Upstrea
     )
 
 
-def reported_in_stream(payload: bytes) -> UpstreamError:
-    """The error for an event that says what went wrong; `payload` is its JSON."""
+def reported_in_body(payload: bytes) -> UpstreamError:
+    """The error for an event, or an answer with status 200, that says in its JSON what went wrong."""
     code = _error(payload).get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004
     return refused(status, payload)

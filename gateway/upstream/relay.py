@@ -20,7 +20,7 @@ from yarl import URL
 
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
-from gateway.upstream.failures import broken, cut_short, refused, reported_in_stream, timed_out, unreachable
+from gateway.upstream.failures import broken, cut_short, refused, reported_in_body, timed_out, unreachable
 from gateway.upstream.sse import EventCutter, has_event, is_last, split_error
 
 _OK: Final = 200
@@ -63,7 +63,7 @@ class Relay:
                 body = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _translated(error) from error
-        _check_object(body)
+        _check_answer(body)
         return body
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
@@ -137,7 +137,7 @@ class _RelayedStream:
             self._first = await self._next_block()
         reported = split_error(self._first)
         if reported is not None and not has_event(reported[0]):
-            raise reported_in_stream(reported[1])
+            raise reported_in_body(reported[1])
 
     async def read(self) -> bytes:
         """See `UpstreamStream.read`."""
@@ -150,7 +150,7 @@ class _RelayedStream:
         reported = split_error(block)
         if reported is not None:
             before, payload = reported
-            self._failure = reported_in_stream(payload)
+            self._failure = reported_in_body(payload)
             return before or await self.read()
         self._ended = is_last(block)
         return block
@@ -223,13 +223,17 @@ async def _read_some(response: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-def _check_object(body: bytes) -> None:
+def _check_answer(body: bytes) -> None:
+    """Raise unless a whole answer is one; some providers report errors with status 200."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise broken("an answer that is not JSON") from error
-    if not isinstance(answer, dict):
-        raise broken("an answer that is not a JSON object")
+    if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
+        return
+    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+        raise reported_in_body(body)
+    raise broken("an answer without choices")
 
 
 def _translated(error: Exception) -> UpstreamError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.errors import UpstreamError
@@ -72,3 +73,16 @@ def split_error(block: bytes) -> tuple[bytes, bytes] | None:
     start = found.start() + (1 if block[found.start() : found.start() + 1] == b"\n" else 0)
     payload = block[start:].partition(b"data:")[2].strip().partition(b"\n")[0]
     return block[:start], payload
+
+
+def payloads(block: bytes) -> Iterator[bytes]:
+    """The data of each event of a block, the final `[DONE]` left out; data over several lines is joined."""
+    data: list[bytes] = []
+    for line in (*block.splitlines(), b""):
+        if line.startswith(b"data:"):
+            data.append(line[5:].strip())
+        elif not line and data:
+            payload = b"".join(data)
+            data = []
+            if payload != b"[DONE]":
+                yield payload

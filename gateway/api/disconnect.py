@@ -1,0 +1,50 @@
+"""Notices a caller who hangs up while an answer is being made."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+from starlette.types import Receive
+
+# Most answers are complete before a watch would be worth a task of its own.
+_BEGIN_AFTER_SECONDS: Final = 0.25
+
+
+class DisconnectWatch:
+    """Cancels the current task when the caller hangs up. Use as a context manager, after the body was read.
+
+    A server keeps a hang-up to itself until somebody asks for the next message; so somebody has to.
+    """
+
+    __slots__ = ("_handle", "_receive", "_task", "_watcher", "caller_left")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._handle: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.caller_left = False
+
+    def __enter__(self) -> Self:
+        self._handle = asyncio.get_running_loop().call_later(_BEGIN_AFTER_SECONDS, self._begin)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.caller_left = True
+        if self._task is not None:
+            self._task.cancel()

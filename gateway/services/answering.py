@@ -1,0 +1,224 @@
+"""A chat request, answered: routed, asked of one policy or two, labelled.
+
+Whatever goes wrong before the first byte, the incumbent answers instead and the answer takes no part in the
+experiment. Only what the incumbent cannot answer either is an error, and then the error is the incumbent's:
+a request that is itself invalid comes back with the provider's own words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.errors import InvalidRequestError, UpstreamError
+from gateway.services.calling import (
+    POLICY_FAILURES,
+    AnswerStream,
+    PolicyCalls,
+    PolicyFailure,
+    PolicyStream,
+    Question,
+    Turn,
+    failure_reason,
+)
+from gateway.services.dueling import DuelLabel, DuelStream, both, merge_answers
+from gateway.services.observer import RequestObserver
+from gateway.services.relabelling import Label, RelabelledStream
+from gateway.services.routing import Draws, Duel, Incumbent, Route, Single, route
+from gateway.services.snapshot import LiveExperiment
+from gateway.services.sticky import Sticky
+from gateway.services.tokens import Assignment, TokenSealer
+from gateway.telemetry.logging import get_logger
+from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the caller.
+
+    Attributes:
+        content: A whole JSON body, or a stream whose first block is ready.
+        waited_seconds: How long providers were waited for, up to the first byte.
+        policies: Names of those that answered, in the order shown; for admins only.
+    """
+
+    content: bytes | AnswerStream
+    waited_seconds: float
+    policies: tuple[str, ...] = ()
+
+
+class Answering:
+    """Answers for experiments and plain models.
+
+    Args:
+        upstream: Calls providers.
+        sealer: Makes response ids.
+        sticky: Routes sessions.
+        observer: Told what happened.
+        draws: Randomness for routing.
+        clock: Unix seconds.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        sealer: TokenSealer,
+        sticky: Sticky,
+        observer: RequestObserver,
+        draws: Draws,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._upstream = upstream
+        self._calls = PolicyCalls(upstream, observer, timer)
+        self._sealer = sealer
+        self._observer = observer
+        self._sticky = sticky
+        self._draws = draws
+        self._clock = clock
+        self._timer = timer
+
+    async def answer_plainly(self, target: ModelTarget, question: Question) -> Answer:
+        """A model's answer exactly as its provider gave it. Raises UpstreamError."""
+        request = UpstreamRequest(target, question.payload)
+        started = self._timer()
+        content: bytes | AnswerStream
+        if question.is_streamed:
+            content = await self._upstream.stream(request)
+        else:
+            content = await self._upstream.complete(request)
+        return Answer(content, self._timer() - started)
+
+    async def answer(
+        self, experiment: LiveExperiment, models: Mapping[str, ModelTarget], question: Question
+    ) -> Answer:
+        """An experiment's answer.
+
+        Raises:
+            InvalidRequestError: If the experiment cannot answer such a request.
+            UpstreamError: If the incumbent's provider failed, too.
+            RenderError: If the incumbent's template did.
+        """
+        _check_choices(experiment, question)
+        turn = Turn(experiment, models, question)
+        match await self._route(turn):
+            case Incumbent():
+                return await self._incumbent(turn, {})
+            case Single(assignment, policy):
+                return await self._single(turn, assignment, policy)
+            case Duel() as duel:
+                return await self._duel(turn, duel)
+
+    async def _route(self, turn: Turn) -> Route:
+        experiment, session = turn.experiment, turn.question.session
+        if experiment.unit == "session" and session is not None:
+            return await self._sticky.route(experiment, session, self._clock())
+        return route(experiment, None, self._draws, self._clock())
+
+    async def _ask(self, turn: Turn, policy: int) -> bytes | PolicyStream:
+        if turn.question.is_streamed:
+            return await self._calls.stream(turn, policy)
+        return await self._calls.whole(turn, policy)
+
+    async def _single(self, turn: Turn, assignment: Assignment, policy: int) -> Answer:
+        try:
+            reply = await self._ask(turn, policy)
+        except POLICY_FAILURES as error:
+            return await self._incumbent(turn, {policy: error})
+        return self._alone(turn, policy, reply, self._sealer.seal(assignment))
+
+    async def _duel(self, turn: Turn, duel: Duel) -> Answer:
+        left, right = duel.shown
+        replies = await both(self._ask(turn, left), self._ask(turn, right))
+        experiment = turn.experiment
+        label = DuelLabel(self._sealer.seal(duel.assignment), experiment.name, int(self._clock()))
+        content: bytes | AnswerStream
+        match replies:
+            case (bytes() as first, bytes() as second):
+                content = merge_answers((first, second), label)
+            case (PolicyStream() as first, PolicyStream() as second):
+                content = DuelStream((first, second), label)
+            case _:
+                return await self._half_duel(turn, dict(zip(duel.shown, replies, strict=True)))
+        names = (experiment.policies[left].name, experiment.policies[right].name)
+        return Answer(content, turn.waited_seconds, names)
+
+    async def _half_duel(
+        self, turn: Turn, replies: dict[int, bytes | PolicyStream | PolicyFailure]
+    ) -> Answer:
+        """One policy failed, or both did: what is left takes no part in the experiment."""
+        failures = {policy: reply for policy, reply in replies.items() if isinstance(reply, POLICY_FAILURES)}
+        for policy, reply in replies.items():
+            if not isinstance(reply, POLICY_FAILURES):
+                self._fell_back(turn, failures)
+                return self._alone(turn, policy, reply, self._sealer.seal_unassigned(turn.experiment.name))
+        return await self._incumbent(turn, failures)
+
+    async def _incumbent(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> Answer:
+        """Let the incumbent answer, `failures` being the policies that could not."""
+        policy = turn.experiment.incumbent
+        if policy in failures:
+            self._count_failures(turn, failures)
+            raise _in_its_terms(failures[policy], turn)
+        try:
+            reply = await self._ask(turn, policy)
+        except POLICY_FAILURES as error:
+            self._count_failures(turn, {**failures, policy: error})
+            raise _in_its_terms(error, turn) from error
+        if failures:
+            self._fell_back(turn, failures)
+        return self._alone(turn, policy, reply, self._sealer.seal_unassigned(turn.experiment.name))
+
+    def _alone(self, turn: Turn, policy: int, reply: bytes | PolicyStream, response_id: str) -> Answer:
+        label = Label(response_id, turn.experiment.name)
+        content = label.relabel(reply) if isinstance(reply, bytes) else RelabelledStream(reply, label)
+        return Answer(content, turn.waited_seconds, (turn.experiment.policies[policy].name,))
+
+    def _fell_back(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> None:
+        for policy, error in failures.items():
+            self._count_failure(turn, policy, error)
+        first = next(iter(failures.values()))
+        self._observer.fell_back(turn.experiment.name, failure_reason(first))
+
+    def _count_failures(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> None:
+        """Count what failed, the incumbent too; a request they all call invalid is no policy's failure."""
+        if not all(
+            isinstance(error, UpstreamError) and error.is_callers_fault for error in failures.values()
+        ):
+            for policy, error in failures.items():
+                self._count_failure(turn, policy, error)
+
+    def _count_failure(self, turn: Turn, policy: int, error: PolicyFailure) -> None:
+        self._calls.failed(turn, policy, error)
+        _log.warning(
+            "policy_failed",
+            experiment=turn.experiment.name,
+            policy=turn.experiment.policies[policy].name,
+            reason=failure_reason(error),
+        )
+
+
+def _check_choices(experiment: LiveExperiment, question: Question) -> None:
+    if experiment.collect == "side_by_side" and question.payload.get("n") not in {None, 1}:
+        raise InvalidRequestError(
+            "This model answers with two choices: 'n' must be 1 or absent.", param="n", code="invalid_value"
+        )
+
+
+def _in_its_terms(error: PolicyFailure, turn: Turn) -> PolicyFailure:
+    """A provider's error under the experiment's name: what is asked there must not show here."""
+    if not isinstance(error, UpstreamError) or not error.is_callers_fault:
+        return error
+    name = turn.experiment.name
+    message, body = str(error), error.body
+    for policy in turn.experiment.policies:
+        target = turn.models[policy.model]
+        for hidden in (target.model, target.name):
+            message = message.replace(hidden, name)
+            body = body and body.replace(hidden.encode(), name.encode())
+    return UpstreamError(message, status=error.status, reason=error.reason, body=body, is_callers_fault=True)
