@@ -1,0 +1,112 @@
+"""Child processes that cannot outlive the demo, and that say their last words when they die early."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import GatewayError
+
+LAST_WORDS_LINES = 15
+STOP_SECONDS = 10.0
+PR_SET_PDEATHSIG = 1
+LOOPBACK = "127.0.0.1"
+
+
+class ChildDiedError(GatewayError):
+    """A process of the demo ended by itself; the message carries its last log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running part of the demo."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    log: Path
+
+    async def watch(self) -> None:
+        """Wait until the process ends, which it never should before it is stopped.
+
+        Raises:
+            ChildDiedError: When it ends.
+        """
+        status = await self.process.wait()
+        raise ChildDiedError(
+            f"The {self.name} ended with status {status}. Its last words:\n{self.last_words()}"
+        )
+
+    def last_words(self) -> str:
+        """The end of its log, indented."""
+        lines = self.log.read_text(errors="replace").splitlines()[-LAST_WORDS_LINES:]
+        return "\n".join(f"  {line}" for line in lines) or "  (none)"
+
+
+@asynccontextmanager
+async def child(
+    name: str, arguments: Sequence[str], *, directory: Path, environment: Mapping[str, str]
+) -> AsyncIterator[Child]:
+    """Run `llmpo ARGUMENTS` for the length of a `with` block; logs go to a file in `directory`."""
+    log = directory / f"{name}.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.cli",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(environment),
+            start_new_session=True,  # Ctrl-C is ours: we stop the children, in order
+            preexec_fn=_die_with_parent,
+        )
+    try:
+        yield Child(name, process, log)
+    finally:
+        await asyncio.shield(_stop(process))
+
+
+def clean_environment(data_directory: Path) -> dict[str, str]:
+    """Our environment without the operator's own gateway settings, which are none of the demo's business."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("LLMPO_")}
+    return {**ours, "LLMPO_DATA_DIR": str(data_directory)}
+
+
+def free_port(wanted: int | None = None) -> int:
+    """`wanted` if nothing listens there, else a port the system picks."""
+    for port in (wanted, 0):
+        if port is None:
+            continue
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, port))
+            return int(probe.getsockname()[1])
+    raise OSError(f"no free port on {LOOPBACK}")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux ends the child with its parent, however the parent ends. Elsewhere only a clean exit does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

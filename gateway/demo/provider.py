@@ -1,0 +1,205 @@
+"""The simulated provider: an HTTP server that speaks OpenAI's chat completions, streaming included.
+
+Try it: `llmpo demo provider --port 9100`, then point any OpenAI client at http://127.0.0.1:9100/v1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from gateway.demo import world
+
+FIRST_TOKEN_SECONDS = 0.03
+TOKEN_SECONDS = 0.002
+SEED: web.AppKey[int] = web.AppKey("seed", int)
+
+
+class _RefusedError(Exception):
+    """A request this provider does not answer, in OpenAI's words."""
+
+    def __init__(self, status: int, message: str, *, param: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {
+            "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """What of a request the simulated models look at."""
+
+    model: str
+    system: str
+    question: str
+    words: int  # of the whole prompt: what usage reports
+    is_streamed: bool
+    wants_usage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Completion:
+    """One answer on its way out."""
+
+    id: str
+    created: int
+    model: str
+    tokens: tuple[str, ...]
+    prompt_tokens: int
+
+    @property
+    def usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": len(self.tokens),
+            "total_tokens": self.prompt_tokens + len(self.tokens),
+        }
+
+
+def provider_app(seed: int) -> web.Application:
+    """The provider as an aiohttp application; equal seeds answer equal prompts equally."""
+    app = web.Application()
+    app[SEED] = seed
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/v1/models", _models)
+    app.router.add_post("/v1/chat/completions", _chat_completions)
+    return app
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def _models(_: web.Request) -> web.Response:
+    data = [{"id": name, "object": "model", "created": 0, "owned_by": "simulation"} for name in world.MODELS]
+    return web.json_response({"object": "list", "data": data})
+
+
+async def _chat_completions(request: web.Request) -> web.StreamResponse:
+    try:
+        prompt = _parse(await request.read())
+    except _RefusedError as refusal:
+        return web.json_response(refusal.body, status=refusal.status)
+    completion = _complete(prompt, request.app[SEED])
+    await asyncio.sleep(FIRST_TOKEN_SECONDS)
+    if prompt.is_streamed:
+        return await _stream(request, completion, wants_usage=prompt.wants_usage)
+    await asyncio.sleep(TOKEN_SECONDS * len(completion.tokens))
+    return web.json_response(_whole(completion))
+
+
+def _parse(body: bytes) -> _Prompt:
+    fields = _json_object(body)
+    model, messages = fields.get("model"), fields.get("messages")
+    if model not in world.MODELS:
+        message = f"The model {model!r} does not exist here; there are {', '.join(world.MODELS)}."
+        raise _RefusedError(404, message, param="model", code="model_not_found")
+    if not isinstance(messages, list) or not messages:
+        raise _RefusedError(400, "'messages' must be a non-empty list.", param="messages")
+    if fields.get("n", 1) != 1:
+        raise _RefusedError(400, "This provider writes one choice per request.", param="n")
+    options = fields.get("stream_options") or {}
+    return _Prompt(
+        model=model,
+        system=_text(messages, "system"),
+        question=_text(messages, "user"),
+        words=sum(len(_content(message).split()) for message in messages),
+        is_streamed=bool(fields.get("stream")),
+        wants_usage=bool(options.get("include_usage")),
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        raise _RefusedError(400, "The body is not JSON.", param="body") from None
+    if not isinstance(fields, dict):
+        raise _RefusedError(400, "The body is not a JSON object.", param="body")
+    return fields
+
+
+def _text(messages: list[Any], role: str) -> str:
+    """The last message of a role, or an empty text."""
+    for message in reversed(messages):
+        if isinstance(message, dict) and message.get("role") == role:
+            return _content(message)
+    return ""
+
+
+def _content(message: Any) -> str:
+    if not isinstance(message, dict):
+        raise _RefusedError(400, "Every message must be an object.", param="messages")
+    content = message.get("content")
+    if isinstance(content, list):
+        return " ".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _complete(prompt: _Prompt, seed: int) -> _Completion:
+    text = world.write_answer(prompt.model, prompt.system, prompt.question, seed)
+    return _Completion(
+        id=f"chatcmpl-{secrets.token_hex(12)}",
+        created=int(time.time()),
+        model=prompt.model,
+        tokens=tuple(re.findall(r"\s*\S+", text)),
+        prompt_tokens=prompt.words,
+    )
+
+
+def _whole(completion: _Completion) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "".join(completion.tokens), "refusal": None}
+    return {
+        **_head(completion, "chat.completion"),
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": completion.usage,
+    }
+
+
+def _head(completion: _Completion, kind: str) -> dict[str, Any]:
+    return {
+        "id": completion.id,
+        "object": kind,
+        "created": completion.created,
+        "model": completion.model,
+        "system_fingerprint": "simulated",
+    }
+
+
+async def _stream(request: web.Request, completion: _Completion, *, wants_usage: bool) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+    )
+    await response.prepare(request)
+    for chunk in _chunks(completion, wants_usage=wants_usage):
+        await response.write(b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n")
+        await asyncio.sleep(TOKEN_SECONDS)
+    await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
+
+
+def _chunks(completion: _Completion, *, wants_usage: bool) -> Iterator[dict[str, Any]]:
+    head = _head(completion, "chat.completion.chunk")
+    if wants_usage:
+        head = {**head, "usage": None}
+
+    def chunk(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return {**head, "choices": [choice]}
+
+    yield chunk({"role": "assistant", "content": ""})
+    for token in completion.tokens:
+        yield chunk({"content": token})
+    yield chunk({}, "stop")
+    if wants_usage:
+        yield {**head, "choices": [], "usage": completion.usage}

@@ -1,0 +1,103 @@
+"""What is tried in the demo: the experiments, and the configuration file the gateway is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import yaml
+
+ROLE = "You are the support assistant of a coffee machine shop."
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedPolicy:
+    """A candidate: which simulated model answers, under which system prompt."""
+
+    name: str
+    model: str
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedExperiment:
+    """An experiment of the demo. The first policy is the incumbent."""
+
+    name: str
+    collect: str
+    policies: tuple[SimulatedPolicy, ...]
+    share: float
+    min_comparisons: int
+    epsilon: float
+    delta: float = 0.05
+
+    @property
+    def incumbent(self) -> str:
+        """The policy that answers ordinary traffic until a promotion."""
+        return self.policies[0].name
+
+
+# The best candidate is the small model with a better prompt: cheaper than the one most would bet on.
+SUPPORT = SimulatedExperiment(
+    name="support-assistant",
+    collect="side_by_side",
+    policies=(
+        SimulatedPolicy("baseline", "sim-small", ROLE),
+        SimulatedPolicy("brief", "sim-small", f"{ROLE} Be brief."),
+        SimulatedPolicy("warm", "sim-small", f"{ROLE} Be warm."),
+        SimulatedPolicy("bigger-model", "sim-large", ROLE),
+        SimulatedPolicy(
+            "stepwise",
+            "sim-small",
+            f"{ROLE} Answer in numbered steps with exact amounts, then ask whether it worked.",
+        ),
+    ),
+    share=0.5,
+    min_comparisons=100,
+    epsilon=0.0,
+)
+# A second one beside it, in the console: thumbs for single answers instead of side-by-side choices (slower by
+# nature), and a margin, so that it would end even between equals.
+TONE = SimulatedExperiment(
+    name="tone-of-voice",
+    collect="matched",
+    policies=(
+        SimulatedPolicy("neutral", "sim-large", ROLE),
+        SimulatedPolicy("warm", "sim-large", f"{ROLE} Be warm, and ask whether it worked."),
+    ),
+    share=0.8,
+    min_comparisons=200,
+    epsilon=0.02,
+)
+
+
+def gateway_yaml(provider_url: str, experiments: tuple[SimulatedExperiment, ...] = (SUPPORT, TONE)) -> str:
+    """The gateway's configuration file for these experiments on the simulated provider at `provider_url`."""
+    models = sorted({policy.model for experiment in experiments for policy in experiment.policies})
+    config = {
+        "model_list": [
+            {
+                "model_name": model,
+                "litellm_params": {
+                    "model": f"openai/{model}",
+                    "api_base": f"{provider_url}/v1",
+                    "api_key": "simulated",
+                },
+            }
+            for model in models
+        ],
+        "experiments": {experiment.name: _section(experiment) for experiment in experiments},
+    }
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _section(experiment: SimulatedExperiment) -> dict[str, object]:
+    return {
+        "incumbent": experiment.incumbent,
+        "policies": {
+            policy.name: {"model": policy.model, "system": policy.system} for policy in experiment.policies
+        },
+        "delta": experiment.delta,
+        "epsilon": experiment.epsilon,
+        "traffic": {"share": experiment.share, "collect": experiment.collect, "unit": "request"},
+        "promotion": {"min_comparisons": experiment.min_comparisons, "min_duration": "0s"},
+    }

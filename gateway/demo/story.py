@@ -1,0 +1,298 @@
+"""The demo from start to end: start the parts, let users in, follow the experiment, check the promotion."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+from rich.console import Console
+from rich.live import Live
+
+from gateway.demo import world
+from gateway.demo.processes import LOOPBACK, Child, child, clean_environment, free_port
+from gateway.demo.scene import SUPPORT, TONE, SimulatedExperiment, gateway_yaml
+from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
+from gateway.demo.view import Ending, Frame, Pleased, closing_lines, picture, progress_line
+from gateway.demo.watch import Reading, Watcher
+from gateway.errors import GatewayError
+
+SUPPORT_VISITS_PER_SECOND = 18.0
+TONE_VISITS_PER_SECOND = 6.0
+START_SECONDS = 60.0
+FRAME_SECONDS = 0.25
+LINE_SECONDS = 2.0
+VERIFY_SECONDS = 60.0
+AFTERMATH_SECONDS = 3.0  # of traffic on the promoted policy, before `--exit` ends
+INTERRUPTED = 130
+
+
+class DemoError(GatewayError):
+    """The demo did not get to where it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be chosen.
+
+    Attributes:
+        exits: End by itself once the promotion is verified, instead of running until interrupted.
+        port: Where the gateway listens.
+        limit_seconds: Give up after this long when `exits`.
+        seed: Of the simulated answers and tastes.
+    """
+
+    exits: bool
+    port: int
+    limit_seconds: float
+    seed: int
+
+
+Show = Callable[[Frame], None]
+
+
+async def run_demo(options: Options, console: Console) -> int:
+    """Play the demo.
+
+    Returns:
+        0 if the promotion was verified and right, 1 if it was not, 130 if interrupted before.
+
+    Raises:
+        ChildDiedError: A part of it ended by itself; the message has its last log lines.
+        DemoError: There was no promotion in time.
+    """
+    play = _Play(options)
+    with _stop_signals() as stopped, _stage(console) as show:
+        async with _parts(options) as children:
+            await _first_of(play.perform(show), stopped.wait(), *(part.watch() for part in children))
+    if play.ending is None:
+        return INTERRUPTED
+    return 0 if play.ending.is_good else 1
+
+
+class _Play:
+    """The part of the demo that lasts while its processes run."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._started = time.monotonic()
+        self._tally = Tally()
+        self._frame = Frame(gateway=f"http://{LOOPBACK}:{options.port}", elapsed_seconds=0.0)
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, once it did."""
+        return self._frame.ending
+
+    async def perform(self, show: Show) -> None:
+        """Everything from the first question to the end (or for ever, unless the demo `exits`)."""
+        show(self._frame)
+        await self._wait_for_gateway()
+        crowds = (
+            (self._crowd(SUPPORT, SUPPORT_VISITS_PER_SECOND), self._tally),
+            (self._crowd(TONE, TONE_VISITS_PER_SECOND), Tally()),
+        )
+        async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
+            tasks = [group.create_task(run_crowd(crowd, tally)) for crowd, tally in crowds]
+            await self._follow(Watcher(session, self._frame.gateway, SUPPORT.name), show)
+            for task in tasks:
+                task.cancel()
+
+    async def _wait_for_gateway(self) -> None:
+        try:
+            await wait_until_ready(self._frame.gateway, timeout_seconds=START_SECONDS)
+        except TimeoutError:
+            raise DemoError(f"The gateway was not ready after {START_SECONDS:.0f} s.") from None
+
+    async def _follow(self, watcher: Watcher, show: Show) -> None:
+        checking: asyncio.Task[Ending] | None = None
+        try:
+            while not self._is_over():
+                reading = await self._look(watcher)
+                if reading is not None and reading.is_decided:
+                    checking = checking or self._decided(reading)
+                    if checking.done():
+                        self._frame = replace(self._frame, ending=checking.result())
+                show(self._frame)
+                await asyncio.sleep(FRAME_SECONDS)
+        finally:
+            if checking is not None:
+                checking.cancel()
+
+    async def _look(self, watcher: Watcher) -> Reading | None:
+        now = time.monotonic()
+        pleased = Pleased(self._tally.pleased, self._tally.alone)
+        is_decided = self._frame.decided_after_seconds is not None
+        self._frame = replace(
+            self._frame,
+            reading=await watcher.look(now),
+            elapsed_seconds=now - self._started,
+            comparisons_per_second=watcher.comparisons_per_second,
+            questions=self._tally.answered,
+            pleased_before=self._frame.pleased_before if is_decided else pleased,
+            pleased_since=pleased - self._frame.pleased_before if is_decided else Pleased(),
+        )
+        return self._frame.reading
+
+    def _decided(self, reading: Reading) -> asyncio.Task[Ending]:
+        """Note the moment and start checking."""
+        elapsed_seconds = self._frame.elapsed_seconds
+        self._frame = replace(self._frame, decided_after_seconds=elapsed_seconds)
+        return asyncio.create_task(_check(reading, self._frame.gateway, elapsed_seconds))
+
+    def _is_over(self) -> bool:
+        if not self._options.exits:
+            return False
+        elapsed_seconds = self._frame.elapsed_seconds
+        decided_after_seconds = self._frame.decided_after_seconds
+        if self._frame.ending is not None and decided_after_seconds is not None:
+            return elapsed_seconds >= decided_after_seconds + AFTERMATH_SECONDS
+        if elapsed_seconds > self._options.limit_seconds:
+            raise DemoError(f"No verified promotion after {self._options.limit_seconds:.0f} s.")
+        return False
+
+    def _crowd(self, experiment: SimulatedExperiment, visits_per_second: float) -> Crowd:
+        return Crowd(
+            gateway=self._frame.gateway,
+            experiment=experiment.name,
+            visits_per_second=visits_per_second,
+            gives_thumbs=experiment.collect == "matched",
+            seed=self._options.seed,
+        )
+
+
+@asynccontextmanager
+async def _parts(options: Options) -> AsyncIterator[tuple[Child, ...]]:
+    """The simulated provider and the gateway, each a process of its own, on files that go away with them."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmpo-demo-")))
+        environment = clean_environment(directory / "data")
+        provider_port = free_port()
+        config = directory / "gateway.yaml"
+        config.write_text(gateway_yaml(f"http://{LOOPBACK}:{provider_port}"))
+        provider = ["demo", "provider", "--port", str(provider_port), "--seed", str(options.seed)]
+        gateway = ["serve", "--config", str(config), "--host", LOOPBACK, "--port", str(options.port)]
+        yield (
+            await stack.enter_async_context(
+                child("provider", provider, directory=directory, environment=environment)
+            ),
+            await stack.enter_async_context(
+                child("gateway", gateway, directory=directory, environment=environment)
+            ),
+        )
+
+
+async def _check(reading: Reading, gateway: str, elapsed_seconds: float) -> Ending:
+    """Have the certificate recomputed, and compare the outcome with what the simulation knows."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(VERIFY_SECONDS):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    lines = output.decode(errors="replace").strip().splitlines()
+    is_true, truth = judge(SUPPORT, reading.champion)
+    return Ending(
+        decided_after_seconds=elapsed_seconds,
+        verification=lines[-1] if lines else f"ended with status {process.returncode}",
+        is_verified=process.returncode == 0,
+        truth=truth,
+        is_true=is_true,
+    )
+
+
+def judge(experiment: SimulatedExperiment, champion: str | None) -> tuple[bool, str]:
+    """Whether `champion` is the best by the simulation's own preferences, and a sentence that says so."""
+    matrix = world.preference_matrix([(policy.model, policy.system) for policy in experiment.policies])
+    names = [policy.name for policy in experiment.policies]
+    best = world.true_best(matrix)
+    if best is None or champion != names[best]:
+        return (
+            False,
+            f"The simulation knows better: {names[best] if best is not None else 'none'} is the best.",
+        )
+    closest = min(
+        (share, rival) for rival, share in zip(names, matrix[best], strict=True) if rival != champion
+    )
+    return True, (
+        f"The simulation agrees: {champion} truly is the best; "
+        f"users prefer it to the runner-up, {closest[1]}, {closest[0]:.0%} of the time."
+    )
+
+
+async def _first_of(*awaitables: Awaitable[object]) -> None:
+    """Wait for whichever ends first, raise if it failed, and cancel the others."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """An event that Ctrl-C and polite kills set, so that everything is stopped in order."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _stage(console: Console) -> Iterator[Show]:
+    """How frames are shown: redrawn in a terminal, as lines every now and then elsewhere."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda frame: live.update(picture(frame), refresh=True)
+    else:
+        yield _LinePrinter(console)
+
+
+class _LinePrinter:
+    """Shows frames as plain lines: progress every few seconds, the closing sentences once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._due_seconds = 0.0
+        self._is_closed = False
+
+    def __call__(self, frame: Frame) -> None:
+        reading = frame.reading
+        if reading is None or not reading.is_decided:
+            self._progress(frame)
+        elif frame.ending is not None and not self._is_closed:
+            self._is_closed = True
+            for is_good, sentence in closing_lines(frame, reading):
+                self._print(f"{'ok ' if is_good else 'NOT OK '} {sentence}")
+            self._print(f"console: {frame.gateway}/console")
+
+    def _progress(self, frame: Frame) -> None:
+        if frame.elapsed_seconds >= self._due_seconds:
+            self._due_seconds = frame.elapsed_seconds + LINE_SECONDS
+            self._print(progress_line(frame))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)

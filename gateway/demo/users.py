@@ -1,0 +1,161 @@
+"""Simulated users: they ask over HTTP, read what they get, and say which answer they prefer.
+
+They know the gateway's public interface and nothing else: no policy, no score, no seed of the provider.
+Each visit is one question and, when two answers came back, one preference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from gateway.demo import world
+
+LOG = logging.getLogger(__name__)
+
+READING_SECONDS = 0.4  # mean time between the answer and the feedback
+MAX_VISITS_AT_ONCE = 64
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+RETRIED_STATUSES = (429, 502, 503, 504)
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who asks what, and how often.
+
+    Attributes:
+        gateway: Base address of the gateway, without `/v1`.
+        experiment: What the users send as `model`.
+        visits_per_second: Questions asked by all of them together.
+        api_key: Key for the gateway, or None where it needs none.
+        gives_thumbs: Whether they also rate single answers (experiments that collect `matched` outcomes).
+        seed: Equal seeds ask equal questions in equal order and have equal tastes.
+    """
+
+    gateway: str
+    experiment: str
+    visits_per_second: float
+    api_key: str | None = None
+    gives_thumbs: bool = False
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened so far; the only thing about a crowd that changes."""
+
+    answered: int = 0
+    side_by_side: int = 0
+    pleased: int = 0  # by an answer that came alone, whether they said so or not
+    feedback: dict[str, int] = field(default_factory=dict)  # by the gateway's status word or HTTP status
+    feedback_retries: int = 0
+    failures: int = 0
+
+    @property
+    def alone(self) -> int:
+        """How many answers came alone."""
+        return self.answered - self.side_by_side
+
+    def count_feedback(self, status: str) -> None:
+        """One more report answered with `status`."""
+        self.feedback[status] = self.feedback.get(status, 0) + 1
+
+
+async def run_crowd(crowd: Crowd, tally: Tally) -> None:
+    """Visit the gateway at the crowd's rate until cancelled. Faults are counted, never raised."""
+    rng = random.Random(f"{crowd.seed}\0{crowd.experiment}")
+    slots = asyncio.Semaphore(MAX_VISITS_AT_ONCE)
+    headers = {"Authorization": f"Bearer {crowd.api_key}"} if crowd.api_key else {}
+    async with (
+        aiohttp.ClientSession(headers=headers, timeout=REQUEST_TIMEOUT) as session,
+        asyncio.TaskGroup() as visits,
+    ):
+        while True:
+            await asyncio.sleep(rng.expovariate(crowd.visits_per_second))
+            await slots.acquire()
+            visit = visits.create_task(_visit(session, crowd, tally, random.Random(rng.random())))
+            visit.add_done_callback(lambda _: slots.release())
+
+
+async def wait_until_ready(gateway: str, *, timeout_seconds: float | None) -> None:
+    """Return once the gateway says it is ready.
+
+    Raises:
+        TimeoutError: If it did not within `timeout_seconds`; None waits for ever.
+    """
+    async with asyncio.timeout(timeout_seconds), aiohttp.ClientSession() as session:
+        while not await _answers_ok(session, f"{gateway}/readyz"):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.2)
+
+
+async def _answers_ok(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
+            return response.status == 200  # noqa: PLR2004 - HTTP's word for yes
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+async def _visit(session: aiohttp.ClientSession, crowd: Crowd, tally: Tally, rng: random.Random) -> None:
+    try:
+        reply = await _ask(session, crowd, world.ask_question(rng))
+        texts = [choice["message"]["content"] for choice in reply["choices"]]
+    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
+        tally.failures += 1
+        LOG.debug("question failed: %r", error)
+        return
+    opinion = _form_opinion(crowd, tally, texts, rng)
+    if opinion is None:
+        return
+    await asyncio.sleep(rng.expovariate(1 / READING_SECONDS))
+    await _report(session, crowd, tally, {"id": reply["id"], **opinion})
+
+
+async def _ask(session: aiohttp.ClientSession, crowd: Crowd, question: str) -> dict[str, Any]:
+    body = {"model": crowd.experiment, "messages": [{"role": "user", "content": question}]}
+    async with session.post(f"{crowd.gateway}/v1/chat/completions", json=body) as response:
+        response.raise_for_status()
+        reply: dict[str, Any] = await response.json()
+        return reply
+
+
+def _form_opinion(crowd: Crowd, tally: Tally, texts: list[str], rng: random.Random) -> dict[str, Any] | None:
+    """What the user reports about these texts, or None for nothing."""
+    tally.answered += 1
+    if len(texts) > 1:
+        tally.side_by_side += 1
+        return {"preferred": world.prefer(texts[0], texts[1], rng)}
+    is_pleased = world.likes(texts[0], rng)
+    tally.pleased += is_pleased
+    return {"signal": "thumb", "value": is_pleased} if crowd.gives_thumbs else None
+
+
+async def _report(session: aiohttp.ClientSession, crowd: Crowd, tally: Tally, body: dict[str, Any]) -> None:
+    """Send feedback; a gateway that cannot record it right now gets it again later."""
+    for pause_seconds in (*RETRY_SECONDS, None):
+        status = await _try_report(session, crowd, body)
+        if status is not None:
+            tally.count_feedback(status)
+            return
+        if pause_seconds is not None:
+            tally.feedback_retries += 1
+            await asyncio.sleep(pause_seconds)
+    tally.failures += 1
+
+
+async def _try_report(session: aiohttp.ClientSession, crowd: Crowd, body: dict[str, Any]) -> str | None:
+    """What became of the report in one word, or None where it should be sent again."""
+    try:
+        async with session.post(f"{crowd.gateway}/v1/feedback", json=body) as response:
+            if response.status in RETRIED_STATUSES:
+                return None
+            answer = await response.json()
+            return str(answer["status"]) if response.ok else f"http_{response.status}"
+    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError):
+        return None

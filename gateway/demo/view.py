@@ -1,0 +1,241 @@
+"""Draws the demo in a terminal. Values in, something rich can print out; nothing here waits or reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gateway.demo.watch import Reading
+
+BAR_CELLS = 34
+EIGHTHS = " ▏▎▍▌▋▊▉"
+LINE = "┃"
+ENDINGS = {
+    "promoted": "{champion} was promoted after {comparisons} comparisons, {seconds:.0f} s. It serves everyone.",
+    "settled": "{incumbent} was certified after {comparisons} comparisons: nothing to change.",
+    "no_winner": "Every policy is beaten by another one ({comparisons} comparisons): nothing was promoted.",
+    "inconclusive": "The budget of {comparisons} comparisons was spent without proof: nothing was promoted.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How it ended, and whether that holds up.
+
+    Attributes:
+        decided_after_seconds: From the first question to the decision.
+        verification: Last line of what `llmpo verify` said.
+        is_verified: Whether it confirmed the certificate.
+        truth: What the simulation itself knows, in one sentence.
+        is_true: Whether the promoted policy is the simulation's best.
+    """
+
+    decided_after_seconds: float
+    verification: str
+    is_verified: bool
+    truth: str
+    is_true: bool
+
+    @property
+    def is_good(self) -> bool:
+        """The right policy was promoted, provably."""
+        return self.is_verified and self.is_true
+
+
+@dataclass(frozen=True, slots=True)
+class Pleased:
+    """How many users liked an answer that came alone (ordinary traffic)."""
+
+    liked: int = 0
+    answers: int = 0
+
+    def __sub__(self, earlier: Pleased) -> Pleased:
+        return Pleased(self.liked - earlier.liked, self.answers - earlier.answers)
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self.liked / self.answers if self.answers else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Everything one picture shows."""
+
+    gateway: str
+    elapsed_seconds: float
+    reading: Reading | None = None
+    comparisons_per_second: float = 0.0
+    questions: int = 0
+    decided_after_seconds: float | None = None
+    pleased_before: Pleased = Pleased()
+    pleased_since: Pleased = Pleased()
+    ending: Ending | None = None
+
+
+def promise(delta: float, epsilon: float) -> str:
+    """What the gateway guarantees, in a sentence."""
+    sure = f"with {1 - delta:.0%} confidence"
+    if epsilon:
+        margin = f"{100 * epsilon:g} points in 100"
+        return (
+            f"A policy is promoted only when, {sure}, users prefer no other one to it by more than {margin}."
+        )
+    return f"A policy is promoted only when, {sure}, it is the one users prefer to every other."
+
+
+def picture(frame: Frame) -> RenderableType:
+    """The whole view."""
+    parts: list[RenderableType] = [_title(frame)]
+    if frame.reading is None:
+        parts.append(Text("Starting the simulated provider and the gateway ...", style="dim"))
+    else:
+        parts += [
+            Text(promise(frame.reading.delta, frame.reading.epsilon), style="bold"),
+            _evidence(frame.reading),
+            _figures(frame, frame.reading),
+            _closing(frame, frame.reading)
+            if frame.reading.is_decided
+            else Text(_outlook(frame, frame.reading)),
+        ]
+    parts.append(_footer(frame))
+    return Padding(Group(*(Padding(part, (0, 0, 1, 0)) for part in parts)), (1, 2, 0, 2))
+
+
+def progress_line(frame: Frame) -> str:
+    """The same for a log file, in one line."""
+    reading = frame.reading
+    if reading is None:
+        return f"{frame.elapsed_seconds:4.0f} s  starting"
+    evidence = ", ".join(
+        f"{policy} {share:.0%}" for policy, share in zip(reading.policies, reading.progress, strict=True)
+    )
+    return (
+        f"{frame.elapsed_seconds:4.0f} s  {reading.comparisons} comparisons "
+        f"({frame.comparisons_per_second:.1f}/s), {_outlook(frame, reading).rstrip('.')}; "
+        f"evidence {'for' if reading.epsilon else 'against'}: {evidence}"
+    )
+
+
+def closing_lines(frame: Frame, reading: Reading) -> list[tuple[bool | None, str]]:
+    """What to say once it is decided: each sentence with whether it is good news (None: not known yet)."""
+    sentence = ENDINGS[reading.state].format(
+        champion=reading.champion,
+        incumbent=reading.incumbent,
+        comparisons=reading.comparisons,
+        seconds=frame.decided_after_seconds or frame.elapsed_seconds,
+    )
+    lines: list[tuple[bool | None, str]] = [(reading.state == "promoted", sentence)]
+    if frame.ending is None:
+        return [*lines, (None, "Recomputing the certificate from the comparison log ...")]
+    lines.append((frame.ending.is_verified, f"llmpo verify: {frame.ending.verification}"))
+    lines.append((frame.ending.is_true, frame.ending.truth))
+    if frame.pleased_before.answers and frame.pleased_since.answers:
+        before, since = frame.pleased_before.share, frame.pleased_since.share
+        lines.append(
+            (since > before, f"Users liked {before:.0%} of ordinary answers before, {since:.0%} since.")
+        )
+    return lines
+
+
+def _title(frame: Frame) -> Table:
+    minutes, seconds = divmod(int(frame.elapsed_seconds), 60)
+    name = frame.reading.name if frame.reading else ""
+    table = Table.grid(expand=True)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row(Text.assemble(("llmpo demo  ", "bold cyan"), name), Text(f"{minutes}:{seconds:02}", "dim"))
+    return table
+
+
+def _evidence(reading: Reading) -> Table:
+    is_against = not reading.epsilon
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for justify in ("left", "left", "left", "right", "right", "right"):
+        table.add_column(justify=justify, no_wrap=True)
+    caption = "evidence against it" if is_against else "evidence for it"
+    headings = ("policy", "", f"{caption:<{BAR_CELLS - 8}}the line", "", "preferred", "compared")
+    table.add_row(*(Text(heading, "dim") for heading in headings))
+    for index, policy in enumerate(reading.policies):
+        table.add_row(*_row(reading, index, policy, is_against=is_against))
+    return table
+
+
+def _row(reading: Reading, index: int, policy: str, *, is_against: bool) -> tuple[Text, ...]:
+    progress, won = reading.progress[index], reading.win_share(index)
+    is_full = progress >= 1
+    is_ahead = policy == (reading.champion or reading.leader)
+    colour = "red" if is_against else "green"
+    return (
+        Text(policy, "bold green" if is_ahead else "dim" if is_full and is_against else ""),
+        Text(_role(reading, policy, is_ruled_out=is_full and is_against), "green" if is_ahead else "dim"),
+        Text.assemble((_bar(progress), colour), (LINE, "bold" if is_full else "")),
+        Text(f"{progress:.0%}", "bold" if is_full else ""),
+        Text("" if won is None else f"{won:.0%}"),
+        Text("" if reading.is_decided else f"{reading.shown[index]:.0%}"),
+    )
+
+
+def _role(reading: Reading, policy: str, *, is_ruled_out: bool) -> str:
+    roles = []
+    if policy == reading.incumbent:
+        roles.append("serving")
+    if is_ruled_out:
+        roles.append("ruled out")
+    elif policy == reading.champion:
+        roles.append("champion")
+    elif policy == reading.leader and reading.comparisons:
+        roles.append("ahead")
+    return ", ".join(roles)
+
+
+def _bar(share: float) -> str:
+    eighths = round(share * BAR_CELLS * 8)
+    full, rest = divmod(eighths, 8)
+    bar = "█" * full + (EIGHTHS[rest] if rest else "")
+    return f"{bar:<{BAR_CELLS}}"
+
+
+def _figures(frame: Frame, reading: Reading) -> Text:
+    parts = [f"{reading.comparisons} comparisons", f"{reading.ties} ties"]
+    if not reading.is_decided:
+        parts.append(f"{frame.comparisons_per_second:.1f} a second")
+    parts.append(f"{frame.questions:,} questions answered")
+    return Text(" · ".join(parts), "dim")
+
+
+def _outlook(frame: Frame, reading: Reading) -> str:
+    """Who is ahead and how much is missing."""
+    if not reading.comparisons or reading.leader is None:
+        return "Waiting for the first preferences."
+    remaining = reading.expected_remaining
+    if remaining is None:
+        return f"{reading.leader} is ahead."
+    sentence = f"{reading.leader} is ahead; about {max(1, round(remaining))} more comparisons to a decision"
+    if frame.comparisons_per_second > 0:
+        sentence += f", {max(1, round(remaining / frame.comparisons_per_second))} s"
+    return f"{sentence}."
+
+
+def _closing(frame: Frame, reading: Reading) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for is_good, sentence in closing_lines(frame, reading):
+        mark, style = {True: ("✔", "bold green"), False: ("✘", "bold red"), None: ("…", "dim")}[is_good]
+        table.add_row(Text(mark, style), Text(sentence))
+    return table
+
+
+def _footer(frame: Frame) -> Table:
+    model = frame.reading.name if frame.reading else "support-assistant"
+    question = {"model": model, "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}]}
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row(Text("Console", "dim"), Text(f"{frame.gateway}/console", "cyan"))
+    curl = f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"
+    table.add_row(Text("Ask it", "dim"), Text(curl, "dim"))
+    table.add_row(Text("Stop", "dim"), Text("Ctrl-C"))
+    return table

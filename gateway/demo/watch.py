@@ -1,0 +1,119 @@
+"""Follows an experiment the way anyone can: by reading `GET /v1/experiments/{name}`."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+RATE_WINDOW_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at an experiment. Tuples and matrices follow the order of `policies`.
+
+    Attributes:
+        shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
+        progress: Evidence gathered over evidence needed, in [0, 1].
+        champion: The certified policy, once there is one.
+    """
+
+    name: str
+    state: str
+    incumbent: str
+    leader: str | None
+    comparisons: int
+    ties: int
+    delta: float
+    epsilon: float
+    policies: tuple[str, ...]
+    wins: tuple[tuple[int, ...], ...]
+    progress: tuple[float, ...]
+    shown: tuple[float, ...]
+    expected_remaining: float | None
+    champion: str | None
+    statistic_nats: float | None
+    threshold_nats: float | None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the experiment has ended, one way or the other."""
+        return self.state != "running"
+
+    def win_share(self, policy: int) -> float | None:
+        """Share of its decisive comparisons that `policy` won; None before the first."""
+        won = sum(self.wins[policy])
+        lost = sum(row[policy] for row in self.wins)
+        return won / (won + lost) if won + lost else None
+
+
+def parse_reading(answer: dict[str, Any]) -> Reading:
+    """A reading from the API's answer."""
+    policies: tuple[str, ...] = tuple(answer["policies"])
+    certificate = answer["certificate"] or {}
+    plan = answer["plan"] or {}
+    return Reading(
+        name=answer["name"],
+        state=answer["state"],
+        incumbent=answer["incumbent"],
+        leader=answer["leader"],
+        comparisons=answer["comparisons"],
+        ties=sum(map(sum, answer["ties"])) // 2,
+        delta=answer["delta"],
+        epsilon=answer["epsilon"],
+        policies=policies,
+        wins=tuple(tuple(row) for row in answer["wins"]),
+        progress=tuple(_share(part["nats"], part["needed"]) for part in answer["evidence"]),
+        shown=_shown(policies, plan),
+        expected_remaining=plan.get("expected_remaining"),
+        champion=certificate.get("champion_name"),
+        statistic_nats=certificate.get("statistic_nats"),
+        threshold_nats=certificate.get("threshold_nats"),
+    )
+
+
+class Watcher:
+    """Reads one experiment and remembers how fast comparisons come in."""
+
+    def __init__(self, session: aiohttp.ClientSession, gateway: str, experiment: str) -> None:
+        self._session = session
+        self._url = f"{gateway}/v1/experiments/{quote(experiment, safe='')}"
+        self._counted: deque[tuple[float, int]] = deque()
+        self.last: Reading | None = None
+
+    async def look(self, now_seconds: float) -> Reading | None:
+        """The experiment now, or as last seen while the gateway does not answer."""
+        try:
+            async with self._session.get(self._url) as response:
+                response.raise_for_status()
+                self.last = parse_reading(await response.json())
+        except (aiohttp.ClientError, TimeoutError):
+            return self.last
+        self._counted.append((now_seconds, self.last.comparisons))
+        while self._counted[0][0] < now_seconds - RATE_WINDOW_SECONDS:
+            self._counted.popleft()
+        return self.last
+
+    @property
+    def comparisons_per_second(self) -> float:
+        """Over the last few seconds; 0 before there is anything to divide by."""
+        if len(self._counted) < 2:  # noqa: PLR2004 - a rate needs two points
+            return 0.0
+        (start, before), (end, after) = self._counted[0], self._counted[-1]
+        return (after - before) / (end - start) if end > start else 0.0
+
+
+def _share(nats: float, needed: float | None) -> float:
+    return min(1.0, max(0.0, nats / needed)) if needed else 0.0
+
+
+def _shown(policies: tuple[str, ...], plan: dict[str, Any]) -> tuple[float, ...]:
+    shares = dict.fromkeys(policies, 0.0)
+    for pair, probability in zip(plan.get("pairs", ()), plan.get("probabilities", ()), strict=True):
+        for policy in pair:
+            shares[policy] += probability / 2
+    return tuple(shares.values())

@@ -1,0 +1,228 @@
+"""The made-up part of the demo: how simulated models answer, and what simulated users like.
+
+A model's answer either shows a trait (numbered steps, exact amounts, ...) or not; how often depends on the
+model and on what its system prompt asks for. A user sees the text only, finds traits by reading it, and
+prefers the answer with the better rubric score, with human noise. Both sides are known exactly, so
+`preference_matrix` gives the true preferences that the gateway has to discover.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """Something a reader can see in an answer.
+
+    Attributes:
+        name: What the demo calls it.
+        asked_by: Pattern that asks for it in a system prompt.
+        seen_in: Pattern that shows it in an answer.
+        worth: What it adds to an answer's rubric score, in logits of being preferred.
+    """
+
+    name: str
+    asked_by: re.Pattern[str]
+    seen_in: re.Pattern[str]
+    worth: float
+
+
+KIND = Trait("kind", re.compile("warm", re.IGNORECASE), re.compile(r"\A(Thanks|Sorry|Happy)\b"), 0.5)
+STEPS = Trait("steps", re.compile("steps", re.IGNORECASE), re.compile(r"^1\. ", re.MULTILINE), 0.9)
+EXACT = Trait(
+    "exact", re.compile("exact", re.IGNORECASE), re.compile(r"\d (ml|minutes|seconds|°C|bar)\b"), 0.9
+)
+CHECK = Trait("check", re.compile("whether it worked", re.IGNORECASE), re.compile(r"\?\s*\Z"), 0.6)
+EVASIVE = Trait("evasive", re.compile("brief", re.IGNORECASE), re.compile(r"consult the manual"), -0.9)
+TRAITS = (KIND, STEPS, EXACT, CHECK, EVASIVE)
+
+# How often each simulated model shows a trait unasked, and how often it does what it is asked.
+UNASKED: Mapping[str, Mapping[str, float]] = {
+    "sim-small": {"kind": 0.25, "steps": 0.15, "exact": 0.20, "check": 0.10, "evasive": 0.35},
+    "sim-large": {"kind": 0.35, "steps": 0.35, "exact": 0.50, "check": 0.20, "evasive": 0.10},
+}
+OBEDIENCE: Mapping[str, float] = {"sim-small": 0.85, "sim-large": 0.92}
+MODELS = tuple(UNASKED)
+
+# Half of the pairs a user finds equally good are called a tie, the others get a coin toss.
+TIE_WHEN_EQUAL = 0.5
+EQUAL_WITHIN = 0.05
+# A lone answer this good gets a thumb up half of the time.
+THUMB_MIDPOINT = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A kind of question, with the actions that answer it told vaguely and exactly (same length)."""
+
+    question: str
+    vague: tuple[str, ...]
+    exact: tuple[str, ...]
+
+
+TOPICS = (
+    Topic(
+        "How do I descale my {machine}?",
+        ("Fill the tank with descaler", "Run it through the machine", "Rinse with clean water"),
+        (
+            "Fill the tank with 100 ml of descaler and 500 ml of water",
+            "Run it through and let it stand for 20 minutes",
+            "Rinse with two tanks of clean water",
+        ),
+    ),
+    Topic(
+        "My {machine} keeps dripping after it has brewed. What can I do?",
+        ("Clean the outlet", "Check the seal", "Run a rinse"),
+        (
+            "Wipe the outlet and soak it in warm water for 10 minutes",
+            "Press the seal in until it clicks",
+            "Run a rinse of 200 ml and watch the outlet",
+        ),
+    ),
+    Topic(
+        "The coffee from my {machine} is not hot. Why?",
+        ("Warm up the machine first", "Warm the cup", "Raise the temperature in the menu"),
+        (
+            "Let the machine warm up for 5 minutes",
+            "Rinse the cup with hot water for 10 seconds",
+            "Set the brewing temperature to 94 °C in the menu",
+        ),
+    ),
+    Topic(
+        "My {machine} says 'no water' although the tank is full. Help!",
+        ("Take the tank out", "Clean the float", "Put the tank back in"),
+        (
+            "Take the tank out and pour in 800 ml of fresh water",
+            "Move the float up and down until it runs freely",
+            "Press the tank down for 3 seconds until it clicks",
+        ),
+    ),
+    Topic(
+        "The espresso from my {machine} tastes bitter. How do I fix it?",
+        ("Grind more coarsely", "Use a shorter time", "Clean the group"),
+        (
+            "Turn the grinder two notches coarser",
+            "Stop the shot after 25 seconds, at about 36 ml",
+            "Flush the brewing group for 10 seconds",
+        ),
+    ),
+    Topic(
+        "How do I froth milk with my {machine}?",
+        ("Use cold milk", "Hold the wand below the surface", "Stop when the jug is hot"),
+        (
+            "Pour 150 ml of cold milk into the jug",
+            "Hold the wand one finger deep and steam at 1 bar",
+            "Stop at 62 °C, after about 30 seconds",
+        ),
+    ),
+)
+MACHINES = ("Luna 2", "Luna 3", "Brio", "Brio Duo", "Alto", "Alto Pro")
+GREETINGS = ("Thanks for asking!", "Sorry about the trouble.", "Happy to help!")
+EVASIONS = (
+    "It can have several causes; please consult the manual for your model.",
+    "That depends on the machine, so it is best to consult the manual.",
+)
+CHECKS = ("Did that do it?", "Could you tell me whether it worked?")
+
+
+def answer_rates(model: str, system: str) -> dict[str, float]:
+    """How often `model` shows each trait under the system prompt `system`; by trait name, in [0, 1]."""
+    unasked, asked = UNASKED[model], OBEDIENCE[model]
+    return {trait.name: asked if trait.asked_by.search(system) else unasked[trait.name] for trait in TRAITS}
+
+
+def write_answer(model: str, system: str, question: str, seed: int) -> str:
+    """The simulated model's answer: the same text whenever it gets the same prompt and seed."""
+    rng = random.Random(f"{seed}\0{model}\0{system}\0{question}")
+    shown = {name for name, rate in answer_rates(model, system).items() if rng.random() < rate}
+    topic = _topic_of(question, rng)
+    parts = [rng.choice(GREETINGS)] if "kind" in shown else []
+    parts.append(_actions(topic.exact if "exact" in shown else topic.vague, numbered="steps" in shown))
+    if "evasive" in shown:
+        parts.append(rng.choice(EVASIONS))
+    if "check" in shown:
+        parts.append(rng.choice(CHECKS))
+    return ("\n" if "steps" in shown else " ").join(parts)
+
+
+def rubric_score(text: str) -> float:
+    """How good a user finds an answer, in logits, from nothing but its text."""
+    return sum(trait.worth for trait in TRAITS if trait.seen_in.search(text))
+
+
+def ask_question(rng: random.Random) -> str:
+    """A question a user might type; order numbers make nearly every one new."""
+    question = rng.choice(TOPICS).question.format(machine=rng.choice(MACHINES))
+    return f"{question} (Order {rng.randrange(10_000, 100_000)})"
+
+
+def prefer(first: str, second: str, rng: random.Random) -> int | str:
+    """What a user answers when shown two texts: 0, 1, "tie" or "both_bad"."""
+    scores = rubric_score(first), rubric_score(second)
+    if abs(scores[0] - scores[1]) < EQUAL_WITHIN and rng.random() < TIE_WHEN_EQUAL:
+        return "both_bad" if max(scores) < 0 else "tie"
+    return 0 if rng.random() < _logistic(scores[0] - scores[1]) else 1
+
+
+def likes(text: str, rng: random.Random) -> bool:
+    """Whether a user who sees this answer alone gives a thumb up."""
+    return rng.random() < _logistic(rubric_score(text) - THUMB_MIDPOINT)
+
+
+def preference_matrix(policies: Sequence[tuple[str, str]]) -> list[list[float]]:
+    """True P(i preferred to j | no tie) for policies given as (model, system prompt), by enumeration."""
+    laws = [list(_score_law(answer_rates(model, system))) for model, system in policies]
+    return [[_decisive_share(row, column) for column in laws] for row in laws]
+
+
+def true_best(matrix: Sequence[Sequence[float]]) -> int | None:
+    """The policy preferred to every other one, or None where preferences are cyclic."""
+    for row, shares in enumerate(matrix):
+        if all(share > 1 / 2 for column, share in enumerate(shares) if column != row):
+            return row
+    return None
+
+
+def _topic_of(question: str, rng: random.Random) -> Topic:
+    for topic in TOPICS:
+        before, after = topic.question.split("{machine}")
+        if before in question and after in question:
+            return topic
+    return rng.choice(TOPICS)  # a question of the reader's own, typed into curl
+
+
+def _actions(actions: Sequence[str], *, numbered: bool) -> str:
+    if numbered:
+        return "\n".join(f"{number}. {action}." for number, action in enumerate(actions, start=1))
+    return " ".join(f"{action}." for action in actions)
+
+
+def _score_law(rates: Mapping[str, float]) -> Iterator[tuple[float, float]]:
+    """Every rubric score an answer can get, with its probability."""
+    for shown in itertools.product((False, True), repeat=len(TRAITS)):
+        chances = (
+            rates[trait.name] if is_shown else 1 - rates[trait.name]
+            for trait, is_shown in zip(TRAITS, shown, strict=True)
+        )
+        score = sum(trait.worth for trait, is_shown in zip(TRAITS, shown, strict=True) if is_shown)
+        yield score, math.prod(chances)
+
+
+def _decisive_share(mine: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]]) -> float:
+    won = decided = 0.0
+    for (score, chance), (rival_score, rival_chance) in itertools.product(mine, theirs):
+        gap = score - rival_score
+        decisive = chance * rival_chance * (1 - TIE_WHEN_EQUAL if abs(gap) < EQUAL_WITHIN else 1)
+        won += decisive * _logistic(gap)
+        decided += decisive
+    return won / decided
+
+
+def _logistic(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))

@@ -1,0 +1,176 @@
+"""The console page: served with headers that hold a browser to it, and blind to what names contain."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from gateway import console
+from gateway.console import console_routes
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+STATIC = Path(console.__file__).with_name("static")
+
+
+@pytest.fixture
+def client() -> httpx.AsyncClient:
+    """A client of an application that has the console only."""
+    transport = httpx.ASGITransport(Starlette(routes=console_routes()))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/console", "text/html"),
+        ("/console/console.css", "text/css"),
+        ("/console/console.js", "text/javascript"),
+        ("/console/icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_every_file_is_served_with_its_type_and_the_policy(
+    client: httpx.AsyncClient, path: str, media_type: str
+) -> None:
+    """Page and files carry their media type, the content policy and no sniffing."""
+    response = await client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith(media_type)
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path", ["/console/console.html", "/console/__init__.py", "/console/..%2f__init__.py"]
+)
+async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> None:
+    """Only the listed files leave the package."""
+    assert (await client.get(path)).status_code == 404
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    """No address of another host in any file (the SVG namespace is a name, not an address)."""
+    for file in STATIC.iterdir():
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", text), file.name
+
+
+def test_the_script_writes_text_never_markup() -> None:
+    """None of the ways to turn a string into elements or code is used."""
+    script = (STATIC / "console.js").read_text()
+    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
+        assert way not in script
+
+
+def _experiment() -> dict[str, object]:
+    policies = [f"a{HOSTILE}", f"b{HOSTILE}"]
+    return {
+        "name": f"x{HOSTILE}",
+        "state": "promoted",
+        "generation": 1,
+        "incumbent": policies[1],
+        "leader": policies[1],
+        "comparisons": 30,
+        "policies": policies,
+        "wins": [[0, 5], [20, 0]],
+        "ties": [[0, 5], [5, 0]],
+        "evidence": [
+            {"policy": policies[0], "nats": 3.2, "needed": 3.0, "eliminated_at": 30},
+            {"policy": policies[1], "nats": -0.5, "needed": 3.0, "eliminated_at": None},
+        ],
+        "plan": None,
+        "certificate": {
+            "outcome": "winner",
+            "champion": 1,
+            "champion_name": policies[1],
+            "comparisons": 30,
+            "statistic_nats": 3.2,
+            "threshold_nats": 3.0,
+            "delta": 0.05,
+            "epsilon": 0.0,
+            "guarantee": "exact",
+            "decided_at": 1.7e9,
+            "code_version": HOSTILE,
+        },
+        "events": [{"at": 1.7e9, "kind": HOSTILE, "detail": {HOSTILE: HOSTILE}}],
+        "delta": 0.05,
+        "epsilon": 0.0,
+        "collect": HOSTILE,
+        "share": 0.5,
+        "min_comparisons": 10,
+        "max_comparisons": None,
+        "started_at": 1.7e9 - 60,
+    }
+
+
+@pytest.fixture
+def hostile_gateway() -> Iterator[str]:
+    """The console on an API whose every name is an attack; its address."""
+
+    async def listed(_: Request) -> JSONResponse:
+        return JSONResponse({"data": [_experiment()]})
+
+    async def shown(_: Request) -> JSONResponse:
+        return JSONResponse(_experiment())
+
+    routes = [
+        Route("/v1/experiments", listed),
+        Route("/v1/experiments/{name:path}", shown),
+        *console_routes(),
+    ]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            deadline = time.monotonic() + 10
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_hostile_names_stay_text_in_a_real_browser(hostile_gateway: str, tmp_path: Path) -> None:
+    """A browser that draws names full of markup shows them and runs none of it."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+    ]
+    quiet = ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}"]
+    page = subprocess.run(
+        [chromium, *flags, *quiet, "--virtual-time-budget=2500", "--dump-dom", f"{hostile_gateway}/console"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert "was promoted after 30 comparisons" in page
+    assert "&lt;script&gt;document.title='owned'&lt;/script&gt;" in page
+    assert "<title>x&lt;img" in page
+    assert len(re.findall(r"<script\b", page)) == 1
+    assert len(re.findall(r"<img\b", page)) == 1

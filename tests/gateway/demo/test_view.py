@@ -1,0 +1,114 @@
+"""The demo's picture says what an experiment's state is, in a terminal and in a log file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from gateway.demo.view import Ending, Frame, Pleased, picture, progress_line, promise
+from gateway.demo.watch import Reading, parse_reading
+
+ANSWER = {
+    "name": "support-assistant",
+    "state": "running",
+    "incumbent": "baseline",
+    "leader": "stepwise",
+    "comparisons": 60,
+    "policies": ["baseline", "stepwise", "brief"],
+    "wins": [[0, 4, 9], [16, 0, 14], [6, 3, 0]],
+    "ties": [[0, 3, 1], [3, 0, 4], [1, 4, 0]],
+    "evidence": [
+        {"policy": "baseline", "nats": 2.0, "needed": 3.0},
+        {"policy": "stepwise", "nats": -0.4, "needed": 3.0},
+        {"policy": "brief", "nats": 3.5, "needed": 3.0},
+    ],
+    "plan": {
+        "pairs": [["baseline", "stepwise"], ["stepwise", "brief"]],
+        "probabilities": [0.8, 0.2],
+        "expected_remaining": 20.4,
+    },
+    "certificate": None,
+    "delta": 0.05,
+    "epsilon": 0.0,
+}
+RUNNING = Frame(
+    "http://127.0.0.1:8420", 12.0, parse_reading(ANSWER), comparisons_per_second=10.0, questions=130
+)
+PROMOTED = replace(
+    RUNNING,
+    reading=parse_reading(
+        {
+            **ANSWER,
+            "state": "promoted",
+            "incumbent": "stepwise",
+            "certificate": {"champion_name": "stepwise", "statistic_nats": 3.2, "threshold_nats": 3.0},
+        }
+    ),
+    decided_after_seconds=15.0,
+    pleased_before=Pleased(40, 100),
+    pleased_since=Pleased(7, 10),
+    ending=Ending(15.0, "confirmed", True, "The simulation agrees.", True),
+)
+
+
+def _drawn(frame: Frame) -> str:
+    console = Console(width=110, height=40, force_terminal=False)
+    with console.capture() as capture:
+        console.print(picture(frame))
+    return capture.get()
+
+
+def test_a_reading_says_what_the_api_said() -> None:
+    """Evidence is clipped to the line, ties are counted once, traffic is shared by both sides of a pair."""
+    reading = RUNNING.reading
+    assert isinstance(reading, Reading)
+    assert reading.progress == pytest.approx((2 / 3, 0.0, 1.0))
+    assert reading.ties == 8
+    assert reading.shown == pytest.approx((0.4, 0.5, 0.1))
+    assert reading.win_share(1) == pytest.approx(30 / 37)
+
+
+def test_a_reading_before_the_first_plan_is_empty() -> None:
+    """No plan: no line yet, nothing filled."""
+    evidence = [{"policy": policy, "nats": 0.0, "needed": None} for policy in ("a", "b")]
+    answer = {**ANSWER, "policies": ["a", "b"], "plan": None, "evidence": evidence, "wins": [[0, 0], [0, 0]]}
+    assert parse_reading(answer).progress == (0.0, 0.0)
+
+
+def test_a_running_experiment_shows_who_is_ahead_and_what_is_missing() -> None:
+    """The picture tells the promise, the leader, the ruled-out and the time left."""
+    drawn = _drawn(RUNNING)
+    assert "with 95% confidence, it is the one users prefer to every other" in drawn
+    assert "stepwise is ahead; about 20 more comparisons to a decision, 2 s." in drawn
+    assert "ruled out" in drawn
+    assert "http://127.0.0.1:8420/console" in drawn
+
+
+def test_a_promotion_shows_its_proof() -> None:
+    """After the decision: what was promoted, the verification, the truth, and what users gained."""
+    drawn = _drawn(PROMOTED)
+    assert "stepwise was promoted after 60 comparisons, 15 s." in drawn
+    assert "✔ llmpo verify: confirmed" in drawn
+    assert "Users liked 40% of ordinary answers before, 70% since." in drawn
+
+
+def test_a_failed_verification_is_not_dressed_up() -> None:
+    """A certificate that differs is shown as such."""
+    assert PROMOTED.ending is not None
+    ending = replace(PROMOTED.ending, is_verified=False, verification="differs: wins[0][1]")
+    assert "✘ llmpo verify: differs: wins[0][1]" in _drawn(replace(PROMOTED, ending=ending))
+    assert not ending.is_good
+
+
+def test_a_line_of_progress_says_the_same_in_text() -> None:
+    """Without a terminal, one line carries the state."""
+    line = progress_line(RUNNING)
+    assert "60 comparisons (10.0/s)" in line
+    assert "evidence against: baseline 67%, stepwise 0%, brief 100%" in line
+
+
+def test_the_promise_names_the_margin() -> None:
+    """With epsilon the sentence says how much worse is still fine."""
+    assert "by more than 2 points in 100" in promise(0.05, 0.02)
