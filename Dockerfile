@@ -1,6 +1,6 @@
 # The gateway, the `llmpo` command and the simulated provider and users of `llmpo demo`, in one image.
 #   docker build -t llmpo-gateway .
-#   docker run -v "$PWD/gateway.yaml:/etc/llmpo/gateway.yaml:ro" -e LLMPO_CLIENT_KEYS=... -e LLMPO_ADMIN_KEYS=... -p 8000:8000 llmpo-gateway
+#   docker run -v "$PWD/gateway.yaml:/etc/llmpo/gateway.yaml:ro" -e LLMPO_CLIENT_KEYS=... -e LLMPO_ADMIN_KEYS=... -p 8080:8080 llmpo-gateway
 
 # A minor version, so that rebuilding picks up security fixes; give a digest here to fix every byte.
 ARG PYTHON_IMAGE=docker.io/library/python:3.12-slim
@@ -40,11 +40,11 @@ USER 10001:10001
 WORKDIR /var/lib/llmpo
 # The embedded store's append-only file. Not used when LLMPO_REDIS_URL names a server.
 VOLUME ["/var/lib/llmpo"]
-EXPOSE 8000
+EXPOSE 8080
 # Finish the answers under way, then leave.
 STOPSIGNAL SIGTERM
 # No argument holds a space: some engines' APIs break those apart.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "/opt/llmpo/healthcheck.py", "http://127.0.0.1:8000/healthz"]
+    CMD ["python", "/opt/llmpo/healthcheck.py", "http://127.0.0.1:8080/healthz"]
 ENTRYPOINT ["llmpo"]
-CMD ["serve", "--config", "/etc/llmpo/gateway.yaml", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["serve", "--config", "/etc/llmpo/gateway.yaml", "--host", "0.0.0.0", "--port", "8080"]
