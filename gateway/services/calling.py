@@ -172,8 +172,7 @@ class PolicyStream:
         """
         try:
             self._first = await self._stream.read()
-            if not all(_is_object(payload) for payload in payloads(self._first)):
-                raise broken("a malformed event")
+            _check_events(self._first)
         except BaseException:
             await self._stream.aclose()
             raise
@@ -204,11 +203,13 @@ class PolicyStream:
         return block
 
 
-def _is_object(payload: bytes) -> bool:
+def _check_events(block: bytes) -> None:
     try:
-        return isinstance(orjson.loads(payload), dict)
-    except orjson.JSONDecodeError:
-        return False
+        events = [orjson.loads(payload) for payload in payloads(block)]
+    except orjson.JSONDecodeError as error:
+        raise broken("a malformed event") from error
+    if not all(isinstance(event, dict) for event in events):
+        raise broken("a malformed event")
 
 
 def _request(turn: Turn, policy: int) -> UpstreamRequest:
