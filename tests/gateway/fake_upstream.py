@@ -47,10 +47,12 @@ class Exchange:
 
     @property
     def model(self) -> str:
+        """Which model was asked for."""
         return str(self.seen.body.get("model"))
 
     @property
     def is_stream(self) -> bool:
+        """Whether a stream was asked for."""
         return bool(self.seen.body.get("stream"))
 
     async def whole(
