@@ -33,11 +33,6 @@ _EXPECTED = {
     "list_type": "a list",
 }
 _BOUNDED = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
-_MOVED = {
-    "temperature": "Sampling fields belong to a policy's `params`.",
-    "top_p": "Sampling fields belong to a policy's `params`.",
-    "max_tokens": "Sampling fields belong to a policy's `params`.",
-}
 
 
 def path_text(path: Path) -> str:
@@ -100,8 +95,8 @@ def _value_fault(details: ErrorDetails, found: str, node: dict[str, Any]) -> tup
 
 def _unknown_key_remedy(path: Path, schema: dict[str, Any]) -> str:
     key = str(path[-1])
-    if "litellm_params" in path and key in _MOVED:
-        return _MOVED[key]
+    if "litellm_params" in path and key in schema["$defs"]["PolicyParams"]["properties"]:
+        return "Sampling fields belong to a policy's `params`."
     return suggest(key, node_at(schema, path[:-1]).get("properties", {}), "Known keys")
 
 

@@ -75,7 +75,7 @@ def _whole_file(path: Path, problem: str, remedy: str, line: int | None = None) 
 
 def _syntax_error(path: Path, error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or "unreadable characters"
+    what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     line = None if mark is None else mark.line + 1
     return _whole_file(path, f"It is not YAML: {what}.", "Mend the syntax at or just above that line.", line)
 

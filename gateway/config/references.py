@@ -14,6 +14,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 MIN_POLICIES = 2
 MAX_POLICIES = 128
+_LISTED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ def suggest(word: str, known: Iterable[str], kind: str) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     hint = f"Did you mean {near[0]}? " if near else ""
-    return f"{hint}{kind}: {', '.join(names) if names else 'none'}."
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{hint}{kind}: {', '.join(names[:_LISTED]) or 'none'}{more}."
 
 
 def reference_faults(data: Any) -> list[Fault]:

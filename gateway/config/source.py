@@ -15,6 +15,8 @@ import yaml
 
 from gateway.config.references import Fault, Path
 
+MAX_ENTRIES = 100_000
+
 
 @dataclass(slots=True)
 class Source:
@@ -58,6 +60,9 @@ def read_source(text: str) -> Source:
         source = Source()
         if node is not None:
             source.data = _Reader(loader, source).read(node, (), ())
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    else:
         return source
     finally:
         loader.dispose()
@@ -69,43 +74,50 @@ class _Reader:
     def __init__(self, loader: _Loader, source: Source) -> None:
         self._loader = loader
         self._source = source
+        self._count = 0
 
-    def read(self, node: yaml.Node, path: Path, open_nodes: tuple[yaml.Node, ...]) -> Any:
-        """The plain data of `node`, whose enclosing nodes are `open_nodes`."""
+    def read(self, node: yaml.Node, path: Path, enclosing: tuple[yaml.Node, ...]) -> Any:
+        """The plain data of `node`, which stands inside the `enclosing` ones."""
         self._source.lines.setdefault(path, node.start_mark.line + 1)
-        if any(node is enclosing for enclosing in open_nodes):
-            raise yaml.constructor.ConstructorError(
-                None, None, "an alias may not stand inside its own anchor", node.start_mark
-            )
+        self._count += 1
+        if self._count > MAX_ENTRIES:  # aliases of aliases grow without end
+            raise _refusal(f"more than {MAX_ENTRIES} entries", node)
+        if any(node is outer for outer in enclosing):
+            raise _refusal("an alias may not stand inside its own anchor", node)
+        inside = (*enclosing, node)
         if isinstance(node, yaml.MappingNode):
-            return {
-                key: self.read(value, (*path, key), (*open_nodes, node))
-                for key, value in self._items(node, path)
-            }
+            return {key: self.read(value, (*path, key), inside) for key, value in self._items(node, path)}
         if isinstance(node, yaml.SequenceNode):
-            return [
-                self.read(value, (*path, index), (*open_nodes, node))
-                for index, value in enumerate(node.value)
-            ]
-        return self._loader.construct_object(node)
+            return [self.read(value, (*path, index), inside) for index, value in enumerate(node.value)]
+        try:
+            return self._loader.construct_object(node)
+        except ValueError as error:  # what looks like a date or a number and is none
+            raise _refusal("a value that cannot be read; put it in quotes", node) from error
 
     def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
         self._refuse_repeated_keys(node, path)
         self._loader.flatten_mapping(node)
         for key, value in node.value:
+            text = _key_text(key)
             # Lines of keys merged in from an anchor are those of the anchor, where they can be mended.
-            self._source.lines[(*path, key.value)] = key.start_mark.line + 1
-            yield key.value, value
+            self._source.lines[(*path, text)] = key.start_mark.line + 1
+            yield text, value
 
     def _refuse_repeated_keys(self, node: yaml.MappingNode, path: Path) -> None:
         first_lines: dict[str, int] = {}
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be plain text", key.start_mark
-                )
-            line = key.start_mark.line + 1
-            if key.value in first_lines and key.tag != "tag:yaml.org,2002:merge":
-                problem = f"{key.value!r} is written twice, on lines {first_lines[key.value]} and {line}."
-                self._source.faults.append(Fault((*path, key.value), problem, "Keep one of them."))
-            first_lines.setdefault(key.value, line)
+            text, line = _key_text(key), key.start_mark.line + 1
+            if text in first_lines and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"{text!r} is written twice, on lines {first_lines[text]} and {line}."
+                self._source.faults.append(Fault((*path, text), problem, "Keep one of them."))
+            first_lines.setdefault(text, line)
+
+
+def _key_text(key: yaml.Node) -> str:
+    if not isinstance(key, yaml.ScalarNode):
+        raise _refusal("a key must be plain text", key)
+    return str(key.value)
+
+
+def _refusal(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

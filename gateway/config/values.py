@@ -169,9 +169,9 @@ def _read_template(value: Any, info: ValidationInfo) -> Any:
 def _read_text(path: Path, as_written: str) -> str:
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise fault(
-            f"The template {as_written} cannot be read: {error.strerror or error}.",
+            f"The template {as_written} cannot be read: {getattr(error, 'strerror', None) or error}.",
             f"Paths are relative to the configuration file; this one means {path}.",
         ) from error
     if len(content) > MAX_TEMPLATE_BYTES:

@@ -353,6 +353,13 @@ def test_files_that_are_no_configuration_say_so(
     assert issue.line == line
 
 
+def test_a_path_no_file_can_have_is_refused(issues: Issues) -> None:
+    """Even a path the system itself would not take."""
+    (issue,) = issues(GOOD.replace('system: "You help, warmly."', 'template: "a\\0b"'))
+
+    assert "cannot be read: embedded null byte" in issue.problem
+
+
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     """The path is named."""
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: It cannot be read: No such file"):
