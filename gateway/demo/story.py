@@ -266,7 +266,7 @@ def _stage(console: Console) -> Iterator[Show]:
     """How frames are shown: redrawn in a terminal, as lines every now and then elsewhere."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            yield lambda frame: live.update(picture(frame), refresh=True)
+            yield lambda frame: live.update(picture(frame, console.width), refresh=True)
     else:
         yield _LinePrinter(console)
 

@@ -12,11 +12,16 @@ from rich.text import Text
 
 from gateway.demo.watch import Reading
 
-BAR_CELLS = 34
-EIGHTHS = " ▏▎▍▌▋▊▉"
-LINE = "┃"
+WIDE_COLUMNS = 100
+WIDE_BAR_CELLS = 34
+NARROW_BAR_CELLS = 20
+EVENTS_SHOWN = 4
+FULL, HALF, LINE = "━", "╸", "┃"
 ENDINGS = {
-    "promoted": "{champion} was promoted after {comparisons} comparisons, {seconds:.0f} s. It serves everyone.",
+    "promoted": (
+        "{champion} was promoted after {comparisons} comparisons, {seconds:.0f} s. "
+        "It answers all traffic now."
+    ),
     "settled": "{incumbent} was certified after {comparisons} comparisons: nothing to change.",
     "no_winner": "Every policy is beaten by another one ({comparisons} comparisons): nothing was promoted.",
     "inconclusive": "The budget of {comparisons} comparisons was spent without proof: nothing was promoted.",
@@ -89,15 +94,15 @@ def promise(delta: float, epsilon: float) -> str:
     return f"A policy is promoted only when, {sure}, it is the one users prefer to every other."
 
 
-def picture(frame: Frame) -> RenderableType:
-    """The whole view."""
+def picture(frame: Frame, columns: int) -> RenderableType:
+    """The whole view, for a terminal that many columns wide."""
     parts: list[RenderableType] = [_title(frame)]
     if frame.reading is None:
         parts.append(Text("Starting the simulated provider and the gateway ...", style="dim"))
     else:
         parts += [
             Text(promise(frame.reading.delta, frame.reading.epsilon), style="bold"),
-            _evidence(frame.reading),
+            _evidence(frame.reading, is_wide=columns >= WIDE_COLUMNS),
             _figures(frame, frame.reading),
             _closing(frame, frame.reading)
             if frame.reading.is_decided
@@ -144,61 +149,78 @@ def closing_lines(frame: Frame, reading: Reading) -> list[tuple[bool | None, str
 
 
 def _title(frame: Frame) -> Table:
-    minutes, seconds = divmod(int(frame.elapsed_seconds), 60)
     name = frame.reading.name if frame.reading else ""
     table = Table.grid(expand=True)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row(Text.assemble(("llmpo demo  ", "bold cyan"), name), Text(f"{minutes}:{seconds:02}", "dim"))
+    table.add_row(
+        Text.assemble(("llmpo demo  ", "bold cyan"), name), Text(_clock(frame.elapsed_seconds), "dim")
+    )
     return table
 
 
-def _evidence(reading: Reading) -> Table:
+def _clock(elapsed_seconds: float) -> str:
+    minutes, seconds = divmod(max(0, int(elapsed_seconds)), 60)
+    return f"{minutes}:{seconds:02}"
+
+
+def _evidence(reading: Reading, *, is_wide: bool) -> Table:
     is_against = not reading.epsilon
+    cells = WIDE_BAR_CELLS if is_wide else NARROW_BAR_CELLS
     table = Table.grid(padding=(0, 2, 0, 0))
     for justify in ("left", "left", "left", "right", "right", "right"):
         table.add_column(justify=justify, no_wrap=True)
     caption = "evidence against it" if is_against else "evidence for it"
-    headings = ("policy", "", f"{caption:<{BAR_CELLS - 8}}the line", "", "preferred", "compared")
+    headings = (
+        "policy",
+        "",
+        f"{caption:<{cells - 8}}the line" if is_wide else caption,
+        "",
+        "preferred",
+        "compared",
+    )
     table.add_row(*(Text(heading, "dim") for heading in headings))
-    for index, policy in enumerate(reading.policies):
-        table.add_row(*_row(reading, index, policy, is_against=is_against))
+    for index in range(len(reading.policies)):
+        table.add_row(*_row(reading, index, cells=cells))
     return table
 
 
-def _row(reading: Reading, index: int, policy: str, *, is_against: bool) -> tuple[Text, ...]:
-    progress, won = reading.progress[index], reading.win_share(index)
-    is_full = progress >= 1
+def _row(reading: Reading, index: int, *, cells: int) -> tuple[Text, ...]:
+    policy, progress, won = reading.policies[index], reading.progress[index], reading.win_share(index)
+    is_full, is_ruled_out = progress >= 1, reading.is_ruled_out(index)
     is_ahead = policy == (reading.champion or reading.leader)
-    colour = "red" if is_against else "green"
     return (
-        Text(policy, "bold green" if is_ahead else "dim" if is_full and is_against else ""),
-        Text(_role(reading, policy, is_ruled_out=is_full and is_against), "green" if is_ahead else "dim"),
-        Text.assemble((_bar(progress), colour), (LINE, "bold" if is_full else "")),
+        Text(policy, "bold green" if is_ahead else "dim" if is_ruled_out else ""),
+        Text(_role(reading, index), "green" if is_ahead else "dim"),
+        _bar(progress, cells, _colour(reading, is_full=is_full)).append(LINE, "bold"),
         Text(f"{progress:.0%}", "bold" if is_full else ""),
         Text("" if won is None else f"{won:.0%}"),
         Text("" if reading.is_decided else f"{reading.shown[index]:.0%}"),
     )
 
 
-def _role(reading: Reading, policy: str, *, is_ruled_out: bool) -> str:
-    roles = []
-    if policy == reading.incumbent:
-        roles.append("serving")
-    if is_ruled_out:
+def _role(reading: Reading, index: int) -> str:
+    policy = reading.policies[index]
+    if policy == reading.champion:
+        return "champion"
+    roles = ["serving"] if policy == reading.incumbent else []
+    if reading.is_ruled_out(index):
         roles.append("ruled out")
-    elif policy == reading.champion:
-        roles.append("champion")
     elif policy == reading.leader and reading.comparisons:
         roles.append("ahead")
     return ", ".join(roles)
 
 
-def _bar(share: float) -> str:
-    eighths = round(share * BAR_CELLS * 8)
-    full, rest = divmod(eighths, 8)
-    bar = "█" * full + (EIGHTHS[rest] if rest else "")
-    return f"{bar:<{BAR_CELLS}}"
+def _colour(reading: Reading, *, is_full: bool) -> str:
+    if reading.epsilon:
+        return "green" if is_full else "cyan"
+    return "red" if is_full else "yellow"
+
+
+def _bar(share: float, cells: int, colour: str) -> Text:
+    full, half = divmod(round(share * cells * 2), 2)
+    filled = FULL * full + HALF * half
+    return Text.assemble((filled, colour), (FULL * (cells - len(filled)), "bright_black"))
 
 
 def _figures(frame: Frame, reading: Reading) -> Text:
@@ -206,7 +228,15 @@ def _figures(frame: Frame, reading: Reading) -> Text:
     if not reading.is_decided:
         parts.append(f"{frame.comparisons_per_second:.1f} a second")
     parts.append(f"{frame.questions:,} questions answered")
-    return Text(" · ".join(parts), "dim")
+    return Text(" · ".join(parts), "dim").append(_happened(reading), "dim")
+
+
+def _happened(reading: Reading) -> str:
+    """What the gateway noted, on the demo's clock, as a second line."""
+    if not reading.events:
+        return ""
+    start = reading.events[0][0]
+    return "\n" + " · ".join(f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_SHOWN:])
 
 
 def _outlook(frame: Frame, reading: Reading) -> str:

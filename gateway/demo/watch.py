@@ -20,6 +20,7 @@ class Reading:
         shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
         progress: Evidence gathered over evidence needed, in [0, 1].
         champion: The certified policy, once there is one.
+        events: When (unix seconds) and what, oldest first.
     """
 
     name: str
@@ -38,6 +39,11 @@ class Reading:
     champion: str | None
     statistic_nats: float | None
     threshold_nats: float | None
+    events: tuple[tuple[float, str], ...]
+
+    def is_ruled_out(self, policy: int) -> bool:
+        """Whether the evidence against `policy` has reached the line (experiments without a margin)."""
+        return not self.epsilon and self.progress[policy] >= 1
 
     @property
     def is_decided(self) -> bool:
@@ -73,6 +79,7 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         champion=certificate.get("champion_name"),
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
+        events=tuple((event["at"], event["kind"].replace("_", " ")) for event in answer["events"]),
     )
 
 

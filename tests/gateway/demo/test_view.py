@@ -30,6 +30,10 @@ ANSWER = {
         "expected_remaining": 20.4,
     },
     "certificate": None,
+    "events": [
+        {"at": 1000.0, "kind": "started", "detail": {}},
+        {"at": 1009.5, "kind": "promoted", "detail": {}},
+    ],
     "delta": 0.05,
     "epsilon": 0.0,
 }
@@ -53,10 +57,10 @@ PROMOTED = replace(
 )
 
 
-def _drawn(frame: Frame) -> str:
-    console = Console(width=110, height=40, force_terminal=False)
+def _drawn(frame: Frame, columns: int = 110) -> str:
+    console = Console(width=columns, height=40, force_terminal=False)
     with console.capture() as capture:
-        console.print(picture(frame))
+        console.print(picture(frame, columns))
     return capture.get()
 
 
@@ -83,7 +87,15 @@ def test_a_running_experiment_shows_who_is_ahead_and_what_is_missing() -> None:
     assert "with 95% confidence, it is the one users prefer to every other" in drawn
     assert "stepwise is ahead; about 20 more comparisons to a decision, 2 s." in drawn
     assert "ruled out" in drawn
+    assert "0:00 started · 0:09 promoted" in drawn
     assert "http://127.0.0.1:8420/console" in drawn
+
+
+def test_a_narrow_terminal_keeps_every_row_on_one_line() -> None:
+    """At 80 columns nothing of the table is cut or wrapped."""
+    rows = [line for line in _drawn(RUNNING, columns=80).splitlines() if "┃" in line]
+    assert len(rows) == 3
+    assert all(line.rstrip().endswith("%") for line in rows)
 
 
 def test_a_promotion_shows_its_proof() -> None:
