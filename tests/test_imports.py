@@ -20,8 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "gateway": set(),
     "gateway.errors": set(),
     "gateway.llm_po": set(),
-    "gateway.config": {"gateway.errors", "gateway.settings"},
-    "gateway.settings": {"gateway.errors"},
+    "gateway.config": {"gateway.errors"},
+    "gateway.settings": {"gateway.errors", "gateway.config"},
     "gateway.upstream": {"gateway.errors", "gateway.config"},
     "gateway.telemetry": {"gateway.errors", "gateway.services", "policy_store"},
     "gateway.services": {

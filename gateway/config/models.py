@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.config.references import MAX_POLICIES, MIN_POLICIES, reference_faults
+from gateway.config.references import MAX_POLICIES, MIN_COMPARISONS, MIN_POLICIES, reference_faults
 from gateway.config.values import (
     Address,
     Credentials,
@@ -304,7 +304,9 @@ class PromotionSpec(Section):
     mode: Literal["automatic"] = Field(
         default="automatic", description="The certified policy becomes the incumbent at once."
     )
-    min_comparisons: int = Field(default=50, ge=0, description="No decision before this many comparisons.")
+    min_comparisons: int = Field(
+        default=MIN_COMPARISONS, ge=0, description="No decision before this many comparisons."
+    )
     min_duration: Duration = Field(
         default="0s", validate_default=True, description="No decision before this long after the start."
     )

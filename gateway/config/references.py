@@ -14,6 +14,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 MIN_POLICIES = 2
 MAX_POLICIES = 128
+MIN_COMPARISONS = 50  # by default
 _LISTED = 32
 
 
@@ -116,7 +117,7 @@ def _policy_faults(path: Path, policy: dict[str, Any], models: set[str]) -> Iter
 
 def _budget_fault(path: Path, experiment: dict[str, Any]) -> Iterator[Fault]:
     most = experiment.get("max_comparisons")
-    least = _mapping(experiment.get("promotion")).get("min_comparisons", 50)
+    least = _mapping(experiment.get("promotion")).get("min_comparisons", MIN_COMPARISONS)
     if isinstance(most, int) and isinstance(least, int) and 0 < most < least:
         yield Fault(
             (*path, "max_comparisons"),
