@@ -46,6 +46,13 @@ def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture
     assert [name for name in COMMANDS if not re.search(rf"^  {name} ", listed, re.MULTILINE)] == []
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_listed_command_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the list promises can be loaded, and explains itself under its own name."""
+    assert main([name, "--help"]) == 0
+    assert f"Usage: llmpo {name} " in capsys.readouterr().out
+
+
 def test_help_imports_nothing_heavy() -> None:
     """`llmpo --help` answers at once because no command's module is loaded for it."""
     script = (
