@@ -1,0 +1,211 @@
+"""Every provider of another wire format, through litellm as a library. The only module that imports it.
+
+Only what this module names reaches litellm: its control arguments are not for callers, its retries are off
+(falling back is this gateway's business), and it is imported at the first call, in a thread, because that
+takes seconds. Its objects become OpenAI-format bytes here and go no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from gateway.errors import UpstreamError
+from gateway.upstream.base import Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.failures import broken, cut_short, refused, timed_out
+from gateway.upstream.sse import DONE
+
+# OpenAI's request fields that litellm translates, and sampling it passes on where a provider has it.
+_PASSED_FIELDS: Final = frozenset(
+    """
+    audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
+    messages modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key reasoning_effort
+    response_format safety_identifier seed service_tier stop stream stream_options temperature thinking
+    tool_choice tools top_k top_logprobs top_p user verbosity web_search_options
+    """.split()  # noqa: SIM905 - a list to be read
+)
+# Of no use to other providers and without effect on the answer.
+_LEFT_OUT_FIELDS: Final = frozenset({"metadata", "model", "store"})
+_TEXT_AROUND_JSON: Final = re.compile(r"\{.*\}", re.DOTALL)
+_PARAMETER_LIST: Final = re.compile(r"parameters?: (\[[^\]]*\])")
+
+
+class LitellmUpstream:
+    """An `Upstream` for targets with `wire == "litellm"`."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._library: Any = None
+        self._importing = asyncio.Lock()
+
+    async def complete(self, request: UpstreamRequest) -> bytes:
+        """See `Upstream.complete`."""
+        library = await self._import()
+        arguments = self._arguments(request)
+        try:
+            async with asyncio.timeout(arguments["timeout"]):
+                answer = await library.acompletion(**arguments)
+        except Exception as error:
+            raise _translated(error) from error
+        return _json(answer)
+
+    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+        """See `Upstream.stream`."""
+        library = await self._import()
+        arguments = {**self._arguments(request), "stream": True}
+        deadline = asyncio.get_running_loop().time() + arguments["timeout"]
+        try:
+            async with asyncio.timeout(min(self._timeouts.first_byte, arguments["timeout"])):
+                chunks = await library.acompletion(**arguments)
+        except Exception as error:
+            raise _translated(error) from error
+        stream = _TranslatedStream(chunks, self._timeouts.first_byte, deadline)
+        await stream.begin()
+        return stream
+
+    async def aclose(self) -> None:
+        """See `Upstream.aclose`."""
+        if self._library is not None:
+            await self._library.close_litellm_async_clients()
+
+    async def _import(self) -> Any:
+        async with self._importing:
+            if self._library is None:
+                self._library = await asyncio.to_thread(_import_quietly)
+        return self._library
+
+    def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
+        target, payload = request.target, request.payload
+        unknown = sorted(payload.keys() - _PASSED_FIELDS - _LEFT_OUT_FIELDS)
+        if unknown:
+            raise _unsupported(str(unknown))
+        return {
+            **target.options,
+            **{
+                name: value for name, value in payload.items() if name in _PASSED_FIELDS and value is not None
+            },
+            "model": target.model,
+            "api_base": target.api_base,
+            "api_key": target.api_key,
+            "extra_headers": dict(target.headers) or None,
+            "timeout": target.timeout_seconds or self._timeouts.total,
+            "num_retries": 0,
+            "max_retries": 0,
+        }
+
+
+class _TranslatedStream:
+    """litellm's chunks, as server-sent events."""
+
+    def __init__(self, chunks: Any, idle_seconds: float, deadline: float) -> None:
+        self._chunks = chunks
+        self._idle_seconds = idle_seconds
+        self._deadline = deadline
+        self._first = b""
+        self._is_done = False
+
+    async def begin(self) -> None:
+        """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
+        try:
+            self._first = await self._next(_translated)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def read(self) -> bytes:
+        """See `UpstreamStream.read`."""
+        if self._first:
+            block, self._first = self._first, b""
+            return block
+        return b"" if self._is_done else await self._next(_broken_off)
+
+    async def aclose(self) -> None:
+        """See `UpstreamStream.aclose`."""
+        self._is_done = True
+        await self._chunks.aclose()
+
+    async def _next(self, translate: Callable[[Exception], UpstreamError]) -> bytes:
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(min(now + self._idle_seconds, self._deadline)):
+                chunk = await anext(self._chunks, None)
+        except Exception as error:
+            raise translate(error) from error
+        if chunk is None:
+            self._is_done = True
+            return DONE
+        # litellm makes up a finish reason where the provider's stream just stopped.
+        if _is_finished(chunk) and getattr(self._chunks, "received_finish_reason", "") is None:
+            raise cut_short()
+        return b"data: " + _json(chunk) + b"\n\n"
+
+
+def _import_quietly() -> Any:
+    # Read when the module is imported: without it litellm fetches a price list from the network.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    library: Any = importlib.import_module("litellm")
+    library.telemetry = False
+    library.suppress_debug_info = True
+    library.drop_params = False
+    library.user_url_validation = True
+    return library
+
+
+def _json(answer: Any) -> bytes:
+    text: str = answer.model_dump_json(exclude_none=True)
+    return text.encode()
+
+
+def _is_finished(chunk: Any) -> bool:
+    return any(getattr(choice, "finish_reason", None) for choice in chunk.choices)
+
+
+def _broken_off(error: Exception) -> UpstreamError:
+    return timed_out() if isinstance(error, TimeoutError) else cut_short()
+
+
+def _translated(error: Exception) -> UpstreamError:
+    """What a caller is told of an exception of litellm's; its text is for operators only."""
+    if isinstance(error, UpstreamError):
+        return error
+    if isinstance(error, TimeoutError):
+        return timed_out()
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int):
+        return broken("an answer litellm could not read")
+    if type(error).__name__ == "UnsupportedParamsError":
+        found = _PARAMETER_LIST.search(str(error))
+        return _unsupported(found[1] if found else "one of those sent")
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    return refused(status, _error_body(str(error)), headers.get("retry-after"))
+
+
+def _unsupported(parameters: str) -> UpstreamError:
+    return UpstreamError(
+        f"The model does not support these parameters: {parameters}.",
+        status=400,
+        reason="status_4xx",
+        is_callers_fault=True,
+    )
+
+
+def _error_body(text: str) -> bytes:
+    """An OpenAI-shaped error from the provider's own, which litellm quotes inside its message."""
+    quoted = _TEXT_AROUND_JSON.search(text)
+    try:
+        answer = orjson.loads(quoted[0]) if quoted else {}
+    except orjson.JSONDecodeError:
+        answer = {}
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    if not isinstance(message, str):
+        return b""
+    return orjson.dumps(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    )
