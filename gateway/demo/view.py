@@ -220,7 +220,7 @@ def _colour(reading: Reading, *, is_full: bool) -> str:
 def _bar(share: float, cells: int, colour: str) -> Text:
     full, half = divmod(round(share * cells * 2), 2)
     filled = FULL * full + HALF * half
-    return Text.assemble((filled, colour), (FULL * (cells - len(filled)), "bright_black"))
+    return Text.assemble((filled, colour), (FULL * (cells - len(filled)), "grey30"))
 
 
 def _figures(frame: Frame, reading: Reading) -> Text:

@@ -4,6 +4,7 @@
 const POLL_MS = 1000;
 const SHOWN_PAIRS = 8;
 const SHOWN_EVENTS = 12;
+const MANY = 8; // policies from which on rows are tight and columns are numbered
 const KEY = "llmpo-admin-key"; // sessionStorage: gone with the tab
 
 // ---- Drawing: describe nodes, then patch the page so that transitions, focus and selection survive. ----------
@@ -67,6 +68,7 @@ const STATES = {
 };
 const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const chip = (state) => h("span", { class: `chip ${(STATES[state] || ["", ""])[1]}` }, (STATES[state] || [state])[0]);
+const isMany = ({ policies }) => policies.length >= MANY;
 const name = (policy) => h("strong", null, policy);
 const points = (experiment) => `${trim(100 * experiment.epsilon)} points in 100`;
 const confidence = (experiment) => percent(1 - experiment.delta, experiment.delta < 0.01 ? 2 : 0);
@@ -141,7 +143,7 @@ function evidence(experiment) {
   return h("section", null,
     h("h2", null, eliminates ? "Evidence against each policy" : "Evidence for each policy"),
     h("p", { class: "note" }, note),
-    h("div", { class: eliminates ? "evidence against" : "evidence" },
+    h("div", { class: `evidence ${eliminates ? "against" : ""} ${isMany(experiment) ? "dense" : ""}` },
       h("div", { class: "rule", "aria-hidden": "true" }, h("i", null, h("span", null, needed === null ? "the line" : `the line: ${nats(needed)}`))),
       h("ol", null, experiment.evidence.map((row, index) => evidenceRow(experiment, row, index, eliminates)))));
 }
@@ -157,20 +159,22 @@ function evidenceRow(experiment, { nats: gathered, needed }, index, eliminates) 
   const classes = [isFull && (eliminates ? "is-out" : "is-full"), policy === experiment.leader && "is-ahead"];
   const label = `${policy}: ${percent(reached)} of the evidence needed`;
   return h("li", { class: classes.filter(Boolean).join(" ") },
-    h("div", { class: "who" }, h("b", { title: policy }, policy), h("span", null, roles.join(", ") || "candidate")),
+    h("div", { class: "who" }, h("b", { title: policy }, policy), h("span", null, roles.join(", ") || (isMany(experiment) ? "" : "candidate"))),
     h("div", { class: "bar", role: "img", "aria-label": label }, h("i", { vars: { "--fill": percent(reached, 1).replace(" ", "") } })),
     h("div", { class: "much" }, h("b", null, percent(reached)), h("span", null, nats(gathered))));
 }
 
 function matrix({ policies, wins, ties }) {
+  const isNumbered = policies.length >= MANY;
+  const column = (policy, index) => h("th", { scope: "col", title: policy }, isNumbered ? index + 1 : policy);
+  const row = (policy, index) => h("th", { scope: "row", title: policy }, isNumbered && h("i", null, index + 1), policy);
   return h("section", null,
     h("h2", null, "Who is preferred to whom"),
-    h("p", { class: "note" }, "Share of decisive comparisons the row won against the column, and wins–losses; paler where few were counted."),
-    h("div", { class: "scroll" }, h("table", { class: "matrix" },
-      h("thead", null, h("tr", null, h("td", { class: "self" }), policies.map((policy) => h("th", { scope: "col", title: policy }, policy)))),
-      h("tbody", null, policies.map((policy, row) => h("tr", null,
-        h("th", { scope: "row", title: policy }, policy),
-        policies.map((rival, column) => cell(policy, rival, wins[row][column], wins[column][row], ties[row][column], row === column))))))));
+    h("p", { class: "note" }, `Share of decisive comparisons the row won against the column${isNumbered ? " (point at a cell for the counts)" : ", and wins–losses"}; paler where few were counted.`),
+    h("div", { class: "scroll" }, h("table", { class: isNumbered ? "matrix dense" : "matrix" },
+      h("thead", null, h("tr", null, h("td", { class: "self" }), policies.map(column))),
+      h("tbody", null, policies.map((policy, i) => h("tr", null, row(policy, i),
+        policies.map((rival, j) => cell(policy, rival, wins[i][j], wins[j][i], ties[i][j], i === j))))))));
 }
 
 function cell(policy, rival, won, lost, tied, isSelf) {
@@ -281,7 +285,7 @@ function drawSheet(experiment) {
   document.title = `${experiment.name}: ${(STATES[experiment.state] || [experiment.state])[0]} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
-    h("div", { class: "pair" }, matrix(experiment), allocation(experiment)), events(experiment)]);
+    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), events(experiment)]);
 }
 
 function drawEmpty() {
