@@ -265,6 +265,7 @@ class PolicyStore:
         Raises:
             StaleFenceError: Another planner took over.
             ExperimentFinishedError: The generation is decided, or no longer current.
+            ValueError: A number in the plan is not finite.
         """
         keys = ExperimentKeys(name)
         own = keys.generation(generation)
@@ -294,6 +295,7 @@ class PolicyStore:
         Raises:
             StaleFenceError: Another planner took over.
             DecisionConflictError: The generation is decided otherwise, or no longer current.
+            ValueError: The state is not final, or a number in the certificate is not finite.
         """
         if state is ExperimentState.RUNNING:
             raise ValueError("A decision ends the experiment; `running` is no decision.")

@@ -1,0 +1,206 @@
+"""The embedded server's life: with its gateway, on its data, one gateway per directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from policy_store.connect import EmbeddedValkey, connect
+from policy_store.data_directory import running_url
+from policy_store.errors import DataDirectoryInUseError, EmbeddedStoreError
+from policy_store.store import PolicyStore
+from tests.policy_store.building import NAME, started
+from tests.servers import wait_until
+
+GATEWAY = """
+    import sys, time
+    from pathlib import Path
+    from policy_store.connect import EmbeddedValkey
+    valkey = EmbeddedValkey()
+    valkey.start(Path(sys.argv[1]))
+    print(valkey.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A server not started yet, stopped in the end."""
+    server = EmbeddedValkey()
+    yield server
+    server.stop()
+
+
+async def test_data_survives_a_restart(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Stopping and starting on the same directory finds everything."""
+    async with _Store(valkey.start(tmp_path)) as store:
+        view = await started(store)
+        key = await store.token_key()
+    valkey.stop()
+
+    async with _Store(valkey.start(tmp_path)) as store:
+        assert await store.view(NAME) == view
+        assert await store.token_key() == key
+
+
+async def test_server_ends_with_its_killed_gateway_and_the_next_one_finds_the_data(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """Kill -9 gives the gateway no chance to clean up; no server is left behind, no lock stays."""
+    with _gateway(tmp_path) as gateway:
+        server = int(gateway.stdout.readline())
+        async with _Store(running_url(tmp_path)) as store:
+            view = await started(store)
+        gateway.kill()
+
+        url = valkey.start(tmp_path)
+
+    wait_until(lambda: not _is_running(server), "the orphaned server to end")
+    async with _Store(url) as store:
+        assert await store.view(NAME) == view
+
+
+def test_second_gateway_on_the_directory_is_told_who_uses_it(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Two servers on one append-only file would destroy it: the error names directory and process."""
+    with _gateway(tmp_path) as gateway:
+        gateway.stdout.readline()
+
+        with pytest.raises(DataDirectoryInUseError, match=f"{tmp_path}.* {gateway.pid}"):
+            valkey.start(tmp_path)
+
+        assert gateway.poll() is None
+        gateway.kill()
+
+
+def test_url_of_the_server_that_uses_a_directory_can_be_asked(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Commands look at a running gateway's state without a server of their own."""
+    assert running_url(tmp_path) is None
+    assert running_url(tmp_path / "missing") is None
+
+    url = valkey.start(tmp_path)
+    assert running_url(tmp_path) == url
+
+    valkey.stop()
+    assert running_url(tmp_path) is None
+
+
+async def test_stale_socket_is_replaced(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """A killed server leaves its socket file; it does not keep the next one from starting."""
+    (tmp_path / "valkey.sock").write_text("left over")
+
+    async with _Store(valkey.start(tmp_path)) as store:
+        await store.ping()
+
+
+async def test_directory_may_have_any_name(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Spaces, quotes and names too long for a socket: the data is where it was asked for."""
+    folder = tmp_path / 'my "data" #1 100% ü' / ("long" * 30)
+
+    async with _Store(valkey.start(folder)) as store:
+        await store.ping()
+
+    assert (folder / "appendonlydir").is_dir()
+
+
+def test_only_the_owner_can_reach_data_and_socket(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """The store holds the key that seals assignments."""
+    valkey.start(tmp_path / "data")
+
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "data" / "valkey.sock").stat().st_mode) == 0o700
+
+
+def test_foreign_socket_directory_is_not_trusted(
+    valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the socket must live below the shared temporary directory, nobody may have prepared its place."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / ("long" * 30)
+    valkey.start(folder)
+    valkey.stop()
+    (place,) = tmp_path.glob("llmpo-*")
+    place.chmod(0o777)
+
+    with pytest.raises(EmbeddedStoreError, match="someone else"):
+        valkey.start(folder)
+
+
+def test_server_started_from_a_thread_outlives_the_thread(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Linux ties a process to the thread that started it: that must not be whichever called `start`."""
+    caller = threading.Thread(target=valkey.start, args=(tmp_path,))
+    caller.start()
+    caller.join()
+    server = valkey.pid
+
+    with subprocess.Popen(["sleep", "0.2"]):  # time for a signal to arrive, were one sent
+        pass
+
+    assert valkey.pid == server
+
+
+def test_unusable_data_is_explained_with_the_servers_own_words(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """A file Valkey cannot read keeps it from starting; the error says which directory and why."""
+    valkey.start(tmp_path)
+    valkey.stop()
+    (manifest,) = (tmp_path / "appendonlydir").glob("*.manifest")
+    manifest.write_text("nonsense\n")
+
+    with pytest.raises(EmbeddedStoreError, match=f"{tmp_path}.*manifest") as caught:
+        valkey.start(tmp_path)
+
+    assert not isinstance(caught.value, DataDirectoryInUseError)
+    assert running_url(tmp_path) is None
+
+
+def test_directory_that_cannot_be_made_is_explained(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """A file where the directory should be."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(EmbeddedStoreError, match="cannot be made"):
+        valkey.start(tmp_path / "file" / "data")
+
+
+def test_stopping_twice_or_before_starting_is_harmless(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Clean-up code need not know how far the start came."""
+    valkey.stop()
+    valkey.start(tmp_path)
+    valkey.stop()
+    valkey.stop()
+    assert valkey.pid is None
+
+
+class _Store:
+    """A store for one block."""
+
+    def __init__(self, url: str) -> None:
+        self._store = PolicyStore(connect(url, timeout_seconds=5), timeout_seconds=5)
+
+    async def __aenter__(self) -> PolicyStore:
+        return self._store
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._store.aclose()
+
+
+def _gateway(data_dir: Path) -> subprocess.Popen[str]:
+    """Another process with an embedded server, whose process id it prints first."""
+    program = [sys.executable, "-c", textwrap.dedent(GATEWAY), str(data_dir)]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -1,0 +1,143 @@
+"""Registering experiments, and reading them back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from policy_store.connect import connect
+from policy_store.errors import UnknownExperimentError
+from policy_store.models import ExperimentState
+from policy_store.store import PolicyStore
+from tests.policy_store.building import NAME, THRESHOLD, experiment, forecasts, plan, planned, prefer, started
+
+
+async def test_new_experiment_runs_in_its_first_generation(store: PolicyStore) -> None:
+    """An unknown fingerprint starts a generation from nothing, with the file's incumbent."""
+    view = await started(store, incumbent=2)
+
+    assert view.experiment == experiment(incumbent=2)
+    assert (view.generation, view.revision, view.state, view.incumbent) == (1, 1, ExperimentState.RUNNING, 2)
+    assert view.plan is None
+    assert view.certificate is None
+    assert await store.view(NAME) == view
+
+
+async def test_registering_again_changes_nothing(store: PolicyStore) -> None:
+    """Every replica registers at start; the same content is the same generation."""
+    view = await started(store)
+
+    assert await started(store) == view
+    assert await store.revision(NAME) == view.revision
+    assert len(await store.events(NAME)) == 1
+
+
+async def test_another_incumbent_in_the_file_is_not_another_generation(store: PolicyStore) -> None:
+    """The incumbent is state: once a generation exists the file's is ignored."""
+    await started(store, incumbent=0)
+
+    view = await started(store, incumbent=1)
+
+    assert (view.generation, view.incumbent) == (1, 0)
+
+
+async def test_changed_experiment_starts_anew_and_going_back_finds_the_evidence(store: PolicyStore) -> None:
+    """Each content has its own evidence, which stays when another content is current for a while."""
+    await planned(store)
+    await prefer(store, "u1")
+
+    changed = await started(store, delta=0.01)
+    assert (changed.generation, changed.plan) == (2, None)
+    assert (await store.counts(NAME, 2)).comparisons == 0
+
+    back = await started(store)
+    assert (back.generation, back.plan.version) == (1, 1)
+    assert back.revision > changed.revision
+    assert (await store.counts(NAME, 1)).comparisons == 1
+    assert [event.kind for event in await store.events(NAME)] == ["reactivated", "started", "started"]
+
+
+async def test_concurrent_registrations_start_one_generation_per_content(store: PolicyStore) -> None:
+    """Replicas with old and new files start at once; no generation is started twice or lost."""
+    contents = [experiment(delta=delta) for delta in (0.01, 0.02, 0.03)] * 6
+
+    views = await asyncio.gather(*(store.register(content, THRESHOLD) for content in contents))
+
+    generations = {content.fingerprint(): set() for content in contents}
+    for content, view in zip(contents, views, strict=True):
+        if view.experiment.fingerprint() == content.fingerprint():
+            generations[content.fingerprint()].add(view.generation)
+    assert sorted(map(sorted, generations.values())) == [[1], [2], [3]]
+
+
+async def test_names_are_listed_sorted(store: PolicyStore) -> None:
+    """Pages list what there is."""
+    for name in ("b", "a", "odd {name}: ü"):
+        await store.register(experiment(name), THRESHOLD)
+
+    assert await store.names() == ["a", "b", "odd {name}: ü"]
+    assert (await store.view("odd {name}: ü")).experiment.name == "odd {name}: ü"
+
+
+async def test_unknown_experiment_is_said_to_be_unknown(store: PolicyStore) -> None:
+    """Whatever is asked about a name or generation the store does not hold, the answer says so."""
+    await started(store)
+    calls = [
+        store.view("nobody"),
+        store.revision("nobody"),
+        store.counts(NAME, 2),
+        store.acquire_lease("nobody", "planner", 1),
+        store.publish_plan(NAME, 2, plan(), forecasts(), 1),
+        store.decide(NAME, 2, 1, state=ExperimentState.NO_WINNER, champion=None, certificate={}),
+        prefer(store, "u1", name="nobody"),
+    ]
+    for call in calls:
+        with pytest.raises(UnknownExperimentError):
+            await call
+
+
+async def test_replicas_share_one_token_key(store: PolicyStore, store_url: str) -> None:
+    """Whoever asks first makes the key; everybody gets the same 32 bytes, also later."""
+    others = [PolicyStore(connect(store_url)) for _ in range(3)]
+
+    keys = await asyncio.gather(*(each.token_key() for each in [store, *others]))
+
+    assert len(set(keys)) == 1
+    assert len(keys[0]) == 32
+    assert await store.token_key() == keys[0]
+    for other in others:
+        await other.aclose()
+
+
+async def test_sticky_unit_keeps_its_first_assignment(store: PolicyStore) -> None:
+    """Of concurrent proposals for one unit one wins, and everybody learns which."""
+    await started(store)
+
+    proposals = [f"proposal-{index}" for index in range(8)]
+    assigned = await asyncio.gather(*(store.assign_unit(NAME, 1, "session", each, 60) for each in proposals))
+
+    assert len(set(assigned)) == 1
+    assert assigned[0] in proposals
+    assert await store.assign_unit(NAME, 1, "another", "other", 60) == "other"
+    assert await store.assign_unit(NAME, 2, "session", "new generation", 60) == "new generation"
+
+
+def test_fingerprint_ignores_name_and_incumbent_only() -> None:
+    """Everything that gives evidence its meaning is part of the fingerprint."""
+    base = experiment()
+    same = [replace(base, name="other"), replace(base, incumbent=1)]
+    changed = [
+        replace(base, policies=("x", "y", "z")),
+        replace(base, policy_fingerprints=("a", "b", "c")),
+        replace(base, costs=(0.0, 0.0, 1.0)),
+        replace(base, delta=0.1),
+        replace(base, epsilon=0.0),
+        replace(base, max_comparisons=10),
+        replace(base, min_comparisons=10),
+        replace(base, min_duration_seconds=1.0),
+        replace(base, collect="side_by_side"),
+    ]
+    assert {each.fingerprint() for each in same} == {base.fingerprint()}
+    assert len({each.fingerprint() for each in [base, *changed]}) == len(changed) + 1

@@ -1,0 +1,241 @@
+"""Outcomes: counted once, matched in order, refused where they must be."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from policy_store.errors import ContradictingOutcomeError, ExperimentFinishedError
+from policy_store.models import ExperimentState, Receipt, Result
+from policy_store.store import PolicyStore
+from tests.policy_store.building import NAME, THRESHOLD, forecasts, plan, planned, prefer, report, started
+
+
+async def test_preference_is_counted_with_the_current_forecast(store: PolicyStore) -> None:
+    """A comparison carries the forecast of the plan in force and adds that forecast's increments."""
+    await planned(store)
+
+    recorded = await prefer(store, "u1", Result.LOSS, pair=(0, 2))
+
+    expected = next(each for each in forecasts() if (each.first, each.second) == (0, 2))
+    comparison = recorded.comparison
+    assert recorded.receipt is Receipt.COUNTED
+    assert (comparison.number, comparison.first, comparison.second, comparison.result) == (
+        1,
+        0,
+        2,
+        Result.LOSS,
+    )
+    assert (comparison.probability_millionths, comparison.plan_version) == (
+        expected.probability_millionths,
+        1,
+    )
+    counts = await store.counts(NAME, 1)
+    assert counts.wins == ((0, 0, 0), (0, 0, 0), (1, 0, 0))
+    assert counts.evidence_nano_nats[0][2] == expected.increments[1]
+    assert counts.evidence_nano_nats[2][0] == expected.increments[3]
+    assert counts.started_at <= comparison.at <= counts.now
+
+
+async def test_tie_is_counted_and_carries_no_evidence(store: PolicyStore) -> None:
+    """Ties are reported, symmetric, and leave the evidence as it is."""
+    await planned(store)
+
+    await prefer(store, "u1", Result.TIE)
+
+    counts = await store.counts(NAME, 1)
+    assert counts.comparisons == 1
+    assert counts.ties == ((0, 1, 0), (1, 0, 0), (0, 0, 0))
+    assert counts.wins == counts.evidence_nano_nats == ((0, 0, 0),) * 3
+
+
+async def test_outcome_before_the_first_plan_adds_no_evidence(store: PolicyStore) -> None:
+    """No forecast was published, so none may be used: version 0, and only the win is counted."""
+    await started(store)
+
+    comparison = (await prefer(store, "u1")).comparison
+
+    assert (comparison.plan_version, comparison.probability_millionths) == (0, 500_000)
+    counts = await store.counts(NAME, 1)
+    assert counts.wins[0][1] == 1
+    assert counts.evidence_nano_nats == ((0, 0, 0),) * 3
+
+
+async def test_same_preference_again_is_counted_once(store: PolicyStore) -> None:
+    """Users click twice and clients retry: the first report counts, the others are duplicates."""
+    await planned(store)
+
+    receipts = [each.receipt for each in await asyncio.gather(*(prefer(store, "u1") for _ in range(10)))]
+
+    assert sorted(receipts) == [Receipt.COUNTED] + [Receipt.DUPLICATE] * 9
+    assert (await store.counts(NAME, 1)).comparisons == 1
+
+
+async def test_contradicting_preference_is_refused_and_the_first_stands(store: PolicyStore) -> None:
+    """A unit has one outcome."""
+    await planned(store)
+    await prefer(store, "u1", Result.WIN)
+
+    with pytest.raises(ContradictingOutcomeError):
+        await prefer(store, "u1", Result.LOSS)
+
+    assert (await store.counts(NAME, 1)).wins == ((0, 1, 0), (0, 0, 0), (0, 0, 0))
+
+
+async def test_after_the_end_known_units_get_their_answer_and_new_ones_are_refused(
+    store: PolicyStore,
+) -> None:
+    """A retry of counted feedback is a duplicate even after the decision; nothing is counted any more."""
+    fence = await planned(store)
+    await prefer(store, "u1", Result.WIN)
+    await report(store, "u2", 0, 1.0)
+    await store.decide(NAME, 1, fence, state=ExperimentState.NO_WINNER, champion=None, certificate={})
+
+    assert (await prefer(store, "u1", Result.WIN)).receipt is Receipt.DUPLICATE
+    assert (await report(store, "u2", 0, 1.0)).receipt is Receipt.DUPLICATE
+    with pytest.raises(ContradictingOutcomeError):
+        await prefer(store, "u1", Result.LOSS)
+    with pytest.raises(ExperimentFinishedError):
+        await prefer(store, "new")
+    with pytest.raises(ExperimentFinishedError):
+        await report(store, "new", 1, 1.0)
+    assert (await store.counts(NAME, 1)).comparisons == 1
+
+
+async def test_late_outcome_of_an_earlier_generation_is_counted_there(store: PolicyStore) -> None:
+    """Old and new files are live together for minutes: each generation keeps its own outcomes."""
+    await planned(store)
+    await started(store, delta=0.01)
+
+    assert (await prefer(store, "u1")).receipt is Receipt.COUNTED
+    assert (await store.counts(NAME, 1)).comparisons == 1
+    assert (await store.counts(NAME, 2)).comparisons == 0
+
+
+async def test_outcomes_of_a_pair_are_matched_in_order_of_arrival(store: PolicyStore) -> None:
+    """Whoever waits longest is compared first; the later of two matching outcomes makes the comparison."""
+    await planned(store)
+    for unit, value in (("a1", 0.1), ("a2", 0.9), ("a3", 0.5)):
+        assert (await report(store, unit, 0, value)).receipt is Receipt.PENDING
+
+    results = [(await report(store, f"b{index}", 1, 0.5)).comparison.result for index in range(3)]
+
+    assert results == [Result.LOSS, Result.WIN, Result.TIE]
+    assert (await report(store, "b4", 1, 0.5)).receipt is Receipt.PENDING
+    counts = await store.counts(NAME, 1)
+    assert (counts.comparisons, counts.wins[0][1], counts.wins[1][0], counts.ties[0][1]) == (3, 1, 1, 1)
+
+
+async def test_pairs_and_sides_wait_separately(store: PolicyStore) -> None:
+    """An outcome is only compared with one of the other policy of the same pair."""
+    await planned(store)
+
+    await report(store, "u1", 0, 1.0, pair=(0, 1))
+
+    assert (await report(store, "u2", 0, 1.0, pair=(0, 1))).receipt is Receipt.PENDING
+    assert (await report(store, "u3", 1, 1.0, pair=(0, 2))).receipt is Receipt.PENDING
+    assert (await report(store, "u4", 0, 1.0, pair=(1, 2))).receipt is Receipt.PENDING
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "margin", "expected"),
+    [
+        (0.5, 0.5, 0.0, Result.TIE),
+        (0.5, 0.4, 0.1, Result.TIE),
+        (0.51, 0.4, 0.1, Result.WIN),
+        (0.4, 0.51, 0.1, Result.LOSS),
+        (1e-17, 0.0, 0.0, Result.WIN),
+        (0.1 + 0.2, 0.3, 0.0, Result.WIN),
+    ],
+)
+async def test_outcomes_within_the_margin_are_a_tie(
+    store: PolicyStore, first: float, second: float, margin: float, expected: Result
+) -> None:
+    """Values keep all their digits; a difference of exactly the margin is still a tie."""
+    await planned(store)
+
+    await report(store, "u1", 1, second, tie_margin=margin)
+
+    assert (await report(store, "u2", 0, first, tie_margin=margin)).comparison.result is expected
+
+
+async def test_a_unit_is_never_matched_with_itself(store: PolicyStore) -> None:
+    """A unit forgotten and drawn again for the other side waits for somebody else, in its place in line."""
+    await planned(store)
+    await report(store, "u1", 0, 1.0, keep_seconds=1)
+    await _forget(store, "u1")
+
+    assert (await report(store, "u1", 1, 0.0)).receipt is Receipt.PENDING
+    await report(store, "u2", 0, 1.0)
+
+    counts = await store.counts(NAME, 1)
+    assert (counts.comparisons, counts.wins[0][1]) == (1, 1)
+    assert (await report(store, "u3", 1, 2.0)).comparison.result is Result.LOSS  # with u1's first report
+
+
+async def test_sources_of_both_outcomes_are_logged(store: PolicyStore) -> None:
+    """The log says where a comparison comes from: once if both agree, first's before second's if not."""
+    await planned(store)
+    await report(store, "u1", 1, 1.0, source="matched:copied")
+    mixed = await report(store, "u2", 0, 1.0, source="matched:thumb")
+    await report(store, "u3", 1, 1.0)
+    same = await report(store, "u4", 0, 1.0)
+
+    assert mixed.comparison.source == "matched:thumb,matched:copied"
+    assert same.comparison.source == "matched:thumb"
+
+
+async def test_repeated_pending_outcome_waits_once(store: PolicyStore) -> None:
+    """A retry does not put the same outcome in line twice."""
+    await planned(store)
+    await report(store, "u1", 0, 1.0)
+    assert (await report(store, "u1", 0, 1.0)).receipt is Receipt.DUPLICATE
+
+    await report(store, "u2", 1, 0.0)
+    assert (await report(store, "u3", 1, 0.0)).receipt is Receipt.PENDING
+    assert (await store.counts(NAME, 1)).comparisons == 1
+
+
+async def test_policy_is_eliminated_when_its_evidence_first_reaches_the_threshold(store: PolicyStore) -> None:
+    """The comparison that crosses the line is recorded, and stays although the evidence falls again."""
+    await started(store)
+    fence = await store.acquire_lease(NAME, "planner", 60)
+    await store.publish_plan(NAME, 1, plan(), forecasts(step=THRESHOLD // 2), fence)
+
+    for unit, result in (("u1", Result.LOSS), ("u2", Result.LOSS), ("u3", Result.WIN), ("u4", Result.LOSS)):
+        await prefer(store, unit, result)
+
+    counts = await store.counts(NAME, 1)
+    assert counts.eliminated_at == (2, None, None)
+    assert counts.evidence_nano_nats[0][1] == THRESHOLD
+    eliminated = [event.detail for event in await store.events(NAME) if event.kind == "eliminated"]
+    assert eliminated == [{"policy": 0, "comparison": 2, "generation": 1}]
+
+
+@pytest.mark.parametrize("pair", [(0, 0), (1, 0), (-1, 0), (0, 3)])
+async def test_what_is_no_pair_is_refused(store: PolicyStore, pair: tuple[int, int]) -> None:
+    """Two different policies of the experiment, in order, or nothing changes."""
+    await planned(store)
+
+    with pytest.raises(ValueError, match=r"policy|policies"):
+        await prefer(store, "u1", pair=pair)
+    with pytest.raises(ValueError, match=r"policy|policies"):
+        await report(store, "u1", 0, 1.0, pair=pair)
+
+    assert (await store.counts(NAME, 1)).comparisons == 0
+    assert (await prefer(store, "u1")).receipt is Receipt.COUNTED
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+async def test_outcome_that_is_no_number_is_refused(store: PolicyStore, value: float) -> None:
+    """A value nothing can be compared with never enters the queues."""
+    await planned(store)
+    with pytest.raises(ValueError, match="finite"):
+        await report(store, "u1", 0, value)
+
+
+async def _forget(store: PolicyStore, unit: str) -> None:
+    """What the expiry of a unit's key does, without waiting for it."""
+    async for key in store._redis.scan_iter(f"*:unit:{unit}"):
+        await store._redis.delete(key)
