@@ -123,6 +123,9 @@ class Settings(BaseSettings):
         le=600,
         description="How long a silent planner keeps its lease before another takes over.",
     )
+    metrics_public: bool = Field(
+        default=False, description="Let anyone who can connect read /metrics, not only admin keys."
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = (
         Field(default="info", description="Least severe messages logged.")
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,3 +65,12 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         collect=spec.traffic.collect,
     )
     return Definition(experiment, ordered, spec)
+
+
+def config_hash(definitions: Sequence[Definition]) -> str:
+    """Names the experiments of a configuration: equal for equal experiments, whatever the file looks like."""
+    content = [
+        (definition.experiment.to_json(), definition.spec.model_dump_json(exclude={"policies"}))
+        for definition in definitions
+    ]
+    return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()

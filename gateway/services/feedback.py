@@ -87,33 +87,35 @@ class Outcome:
 class OutcomeRecorder(Protocol):
     """What feedback needs of the store."""
 
-    async def record_preference(  # noqa: PLR0917  # the store's
+    async def record_preference(
         self,
         name: str,
         generation: int,
         unit: str,
         first: int,
         second: int,
+        *,
         result: Result,
         source: str,
-        feedback_fingerprint: str,
+        fingerprint_of_feedback: str,
         keep_seconds: int,
     ) -> Recorded:
         """Count what a user who saw both answers prefers; once."""
         ...
 
-    async def record_outcome(  # noqa: PLR0917  # the store's
+    async def record_outcome(
         self,
         name: str,
         generation: int,
         unit: str,
         first: int,
         second: int,
+        *,
         side: Literal[0, 1],
         value: float,
         tie_margin: float,
         source: str,
-        feedback_fingerprint: str,
+        fingerprint_of_feedback: str,
         keep_seconds: int,
     ) -> Recorded:
         """Take one answer's outcome, and compare it with a waiting one of the pair's other policy; once."""
@@ -232,10 +234,10 @@ class FeedbackService:
             assignment.unit.hex(),
             assignment.first,
             assignment.second,
-            preference_result(feedback.preferred, assignment.side),
-            "side_by_side",
-            f"{PREFERENCE_SIGNAL}={feedback.preferred}",
-            self._keep_seconds(assignment),
+            result=preference_result(feedback.preferred, assignment.side),
+            source="side_by_side",
+            fingerprint_of_feedback=f"{PREFERENCE_SIGNAL}={feedback.preferred}",
+            keep_seconds=self._keep_seconds(assignment),
         )
 
     async def _outcome(
@@ -256,12 +258,12 @@ class FeedbackService:
             assignment.unit.hex(),
             assignment.first,
             assignment.second,
-            1 if assignment.side else 0,
-            value,
-            experiment.tie_margin,
-            f"matched:{feedback.signal}",
-            f"{feedback.signal}={value!r}",
-            self._keep_seconds(assignment),
+            side=1 if assignment.side else 0,
+            value=value,
+            tie_margin=experiment.tie_margin,
+            source=f"matched:{feedback.signal}",
+            fingerprint_of_feedback=f"{feedback.signal}={value!r}",
+            keep_seconds=self._keep_seconds(assignment),
         )
 
     def _keep_seconds(self, assignment: Assignment) -> int:

@@ -1,0 +1,311 @@
+"""The composition root: settings and configuration in, a running gateway out.
+
+The only module that names concrete classes. Everything that needs closing is opened in the lifespan, in the
+order it is needed, and closed in the opposite one:
+
+    embedded store -> store client -> refresher -> providers -> routes -> planning process -> planner
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+from fastapi import FastAPI, Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway import __version__
+from gateway.api.auth import Authenticator
+from gateway.api.body import read_body
+from gateway.api.chat import PATH as CHAT_PATH
+from gateway.api.chat import ChatCompletions, ChatDeps
+from gateway.api.errors import install_error_handlers
+from gateway.api.experiments import experiment_routes
+from gateway.api.feedback import feedback_routes
+from gateway.api.health import health_routes
+from gateway.api.models import model_routes
+from gateway.config.models import GatewayConfig
+from gateway.console import console_routes
+from gateway.services.answering import Answering
+from gateway.services.background import background
+from gateway.services.definitions import Definition, config_hash, define
+from gateway.services.experiment_log import ExperimentLog
+from gateway.services.feedback import FeedbackService
+from gateway.services.keyring import key_from_secret, stand_in_key
+from gateway.services.plan_pool import PlanPool
+from gateway.services.planning import Planner
+from gateway.services.progress import ProgressReader
+from gateway.services.promotion import Promoter
+from gateway.services.refreshing import Refresher
+from gateway.services.rendering import compile_policies
+from gateway.services.snapshot import SnapshotHolder
+from gateway.services.sticky import Sticky
+from gateway.services.store_health import StoreHealth
+from gateway.services.tokens import Assignment, TokenSealer
+from gateway.settings import Settings
+from gateway.telemetry.experiments import ExperimentCollector
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import MetricsObserver
+from gateway.upstream.base import Timeouts, Upstream
+from gateway.upstream.dispatch import Upstreams
+from gateway.upstream.litellm import LitellmUpstream
+from gateway.upstream.relay import Relay
+from gateway.upstream.targets import model_targets
+from policy_store.connect import EmbeddedValkey, connect
+from policy_store.errors import StoreError
+from policy_store.store import PolicyStore
+
+Clock = Callable[[], float]
+KEY_RETRY_SECONDS = 0.5
+
+
+def create_app(
+    config: GatewayConfig,
+    settings: Settings,
+    *,
+    clock: Clock = time.time,
+    rng: random.Random | None = None,
+) -> FastAPI:
+    """The gateway as an ASGI application. Its routes exist while its lifespan is entered.
+
+    Args:
+        config: What to serve.
+        settings: How to run. Without a Redis URL the embedded store is started in the data directory.
+        clock: Unix seconds.
+        rng: Source of everything drawn: who takes part, which pair, the plans' seeds.
+    """
+    gateway = _Gateway(config, settings, clock, rng or random.Random())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as resources:
+            await gateway.open(app, resources)
+            yield
+
+    app = FastAPI(
+        title="llmpo-gateway", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    install_error_handlers(app)
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway:
+    """Opens everything a gateway consists of."""
+
+    config: GatewayConfig
+    settings: Settings
+    clock: Clock
+    rng: random.Random
+
+    async def open(self, app: FastAPI, resources: AsyncExitStack) -> None:
+        """Open the resources, join the routes to the app, start the background tasks."""
+        definitions = tuple(
+            define(name, spec, compile_policies(self.config, spec))
+            for name, spec in self.config.experiments.items()
+        )
+        names = tuple(definition.name for definition in definitions)
+        metrics, health = Metrics(), StoreHealth()
+        store = await self._open_store(resources)
+        refresher = Refresher(
+            store,
+            definitions,
+            model_targets(self.config.model_list),
+            health,
+            clock=self.clock,
+            interval_seconds=self.settings.refresh_seconds,
+        )
+        await refresher.refresh()
+        await resources.enter_async_context(background("refresher", refresher.run))
+        progress = ProgressReader(store, names, time.monotonic)
+        metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
+        requests = _Requests(
+            store=store,
+            snapshots=refresher.holder,
+            upstream=self._open_upstream(resources),
+            authenticator=self._authenticator(),
+            metrics=metrics,
+            max_body_bytes=self.settings.max_body_bytes,
+            clock=self.clock,
+            rng=self.rng,
+        )
+        await self._find_key(requests, store, resources)
+        self._join_routes(app, requests, progress, health, ExperimentLog(store), resources)
+        planner = self._planner(store, definitions, metrics, resources)
+        await resources.enter_async_context(background("planner", planner.run))
+
+    async def _open_store(self, resources: AsyncExitStack) -> PolicyStore:
+        url = self.settings.redis_url
+        if url is None:
+            valkey = EmbeddedValkey()
+            url = await asyncio.to_thread(valkey.start, self.settings.data_dir)
+            resources.push_async_callback(asyncio.to_thread, valkey.stop)
+        timeout_seconds = self.settings.store_timeout_seconds
+        store = PolicyStore(connect(url, timeout_seconds=timeout_seconds), timeout_seconds=timeout_seconds)
+        resources.push_async_callback(store.aclose)
+        return store
+
+    def _open_upstream(self, resources: AsyncExitStack) -> Upstream:
+        timeouts = Timeouts(
+            connect=self.settings.connect_timeout_seconds,
+            first_byte=self.settings.first_byte_timeout_seconds,
+            total=self.settings.upstream_timeout_seconds,
+        )
+        upstream = Upstreams(Relay(timeouts), LitellmUpstream(timeouts))
+        resources.push_async_callback(upstream.aclose)
+        return upstream
+
+    def _authenticator(self) -> Authenticator:
+        auth = self.config.auth
+        return Authenticator(
+            [*auth.client_keys, *self.settings.client_keys], [*auth.admin_keys, *self.settings.admin_keys]
+        )
+
+    async def _find_key(self, requests: _Requests, store: PolicyStore, resources: AsyncExitStack) -> None:
+        """Give the request side its key: at once where it is known, else as soon as the store answers."""
+        secret = self.settings.token_secret
+        if secret is not None:
+            requests.use(key_from_secret(secret.get_secret_value()))
+            return
+        try:
+            requests.use(await store.token_key())
+        except StoreError:
+            await resources.enter_async_context(
+                background("token key", lambda: _wait_for_key(requests, store))
+            )
+
+    def _planner(
+        self,
+        store: PolicyStore,
+        definitions: Sequence[Definition],
+        metrics: Metrics,
+        resources: AsyncExitStack,
+    ) -> Planner:
+        pool = PlanPool()
+        resources.callback(pool.close)
+        return Planner(
+            store,
+            [definition.name for definition in definitions],
+            pool.compute,
+            Promoter(store, config_hash=config_hash(definitions), clock=self.clock),
+            holder=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            interval_seconds=self.settings.plan_interval_seconds,
+            lease_seconds=self.settings.lease_seconds,
+            metrics=metrics,
+            rng=self.rng,
+        )
+
+    def _join_routes(
+        self,
+        app: FastAPI,
+        requests: _Requests,
+        progress: ProgressReader,
+        health: StoreHealth,
+        logs: ExperimentLog,
+        resources: AsyncExitStack,
+    ) -> None:
+        """Add the routes, and take them away when the gateway closes."""
+        authenticator, snapshots, metrics = requests.authenticator, requests.snapshots, requests.metrics
+
+        async def require_client(request: Request) -> None:
+            authenticator.authenticate(_authorization(request))
+
+        async def require_admin(request: Request) -> None:
+            authenticator.require_admin(_authorization(request))
+
+        async def may_see_metrics(request: Request) -> None:
+            if not self.settings.metrics_public:
+                authenticator.require_admin(_authorization(request))
+
+        async def bounded_body(request: Request) -> bytes:
+            return await read_body(request.receive, request.headers.raw, self.settings.max_body_bytes)
+
+        before = list(app.router.routes)
+        resources.callback(lambda: app.router.routes.__setitem__(slice(None), before))
+        app.router.routes.append(Route(CHAT_PATH, requests, methods=["POST"], name="chat_completions"))
+        app.include_router(feedback_routes(requests.feedback, require_client, bounded_body))
+        app.include_router(model_routes(snapshots, require_client, self.clock()))
+        app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
+        app.include_router(health_routes(metrics, progress, health, may_see_metrics))
+        app.router.routes.extend(console_routes())
+
+
+@dataclass(slots=True)
+class _Requests:
+    """The request side: chat and feedback, which need the key that seals response ids.
+
+    The key may become known only after the first requests were answered, so both go through this object:
+    it is the chat endpoint, and it opens the ids feedback quotes.
+    """
+
+    store: PolicyStore
+    snapshots: SnapshotHolder
+    upstream: Upstream
+    authenticator: Authenticator
+    metrics: Metrics
+    max_body_bytes: int
+    clock: Clock
+    rng: random.Random
+    _sealer: TokenSealer = field(init=False)
+    _chat: ChatCompletions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.use(stand_in_key())
+
+    def use(self, key: bytes) -> None:
+        """Seal and open with `key` from now on."""
+        observer = MetricsObserver(self.metrics)
+        self._sealer = TokenSealer([key], lambda: self.snapshots.current.experiments, self.clock)
+        answering = Answering(
+            upstream=self.upstream,
+            sealer=self._sealer,
+            sticky=Sticky(self.store, key, observer),
+            observer=observer,
+            draws=self.rng,
+            clock=self.clock,
+        )
+        self._chat = ChatCompletions(
+            ChatDeps(
+                snapshots=self.snapshots,
+                answering=answering,
+                authenticator=self.authenticator,
+                observer=observer,
+                max_body_bytes=self.max_body_bytes,
+            )
+        )
+
+    @property
+    def feedback(self) -> FeedbackService:
+        """Receives what users thought of the answers."""
+        return FeedbackService(self.store, self, self.snapshots, self.metrics, self.clock)
+
+    def open(self, response_id: str) -> Assignment:
+        """The assignment behind a response id; see `TokenSealer.open`."""
+        return self._sealer.open(response_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a chat request."""
+        await self._chat(scope, receive, send)
+
+
+async def _wait_for_key(requests: _Requests, store: PolicyStore) -> None:
+    while True:
+        await asyncio.sleep(KEY_RETRY_SECONDS)
+        try:
+            requests.use(await store.token_key())
+        except StoreError:
+            continue
+        return
+
+
+def _authorization(request: Request) -> bytes | None:
+    header = request.headers.get("authorization")
+    return None if header is None else header.encode("latin-1")
