@@ -1,0 +1,98 @@
+"""`llmpo experiments`: how the experiments of a running gateway are doing."""
+
+from __future__ import annotations
+
+import json as json_text
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, experiment_path, get_json
+
+BAR_CELLS = 24
+
+app = typer.Typer(no_args_is_help=True)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
+
+
+@app.command("list")
+def list_experiments(
+    url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False
+) -> None:
+    """List the experiments."""
+    answer = get_json(url, "/v1/experiments", api_key)
+    if json:
+        typer.echo(json_text.dumps(answer))
+        return
+    table = Table("experiment", "state", "incumbent", "leader", box=None, pad_edge=False)
+    table.add_column("comparisons", justify="right")
+    for row in answer["data"]:
+        table.add_row(
+            *map(Text, (row["name"], row["state"], row["incumbent"], row["leader"] or "-")),
+            str(row["comparisons"]),
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    url: UrlOption = DEFAULT_URL,
+    api_key: KeyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one experiment: evidence, who beats whom, what happened."""
+    answer = get_json(url, experiment_path(name), api_key)
+    if json:
+        typer.echo(json_text.dumps(answer))
+        return
+    console = Console(highlight=False)
+    console.print(Text(f"{answer['name']} is {answer['state']} (generation {answer['generation']})", "bold"))
+    console.print(Text(_standing(answer)))
+    console.print(_evidence(answer))
+    console.print(_wins(answer))
+    for event in answer["events"][-5:]:
+        detail = ", ".join(f"{key} {value}" for key, value in event["detail"].items())
+        console.print(Text(f"{event['kind']}: {detail}"))
+
+
+def _standing(answer: dict[str, Any]) -> str:
+    text = f"{answer['incumbent']} serves after {answer['comparisons']} comparisons"
+    plan = answer["plan"] or {}
+    if answer["state"] == "running" and plan.get("expected_remaining") is not None:
+        text += f"; about {plan['expected_remaining']:,.0f} more to a decision"
+    return f"{text}."
+
+
+def _evidence(answer: dict[str, Any]) -> Table:
+    meaning = "evidence against" if answer["epsilon"] == 0 else "evidence for"
+    table = Table("policy", meaning, box=None, pad_edge=False)
+    table.add_column("nats", justify="right")
+    table.add_column("needed", justify="right")
+    for row in answer["evidence"]:
+        needed = row["needed"]
+        table.add_row(
+            Text(row["policy"]),
+            _bar(row["nats"] / needed if needed else 0.0),
+            f"{row['nats']:.2f}",
+            "-" if needed is None else f"{needed:.2f}",
+        )
+    return table
+
+
+def _bar(filled: float) -> str:
+    cells = round(BAR_CELLS * min(1.0, max(0.0, filled)))
+    return "█" * cells + "░" * (BAR_CELLS - cells)
+
+
+def _wins(answer: dict[str, Any]) -> Table:
+    """Wins of the row's policy over the column's."""
+    table = Table("wins over", box=None, pad_edge=False)
+    for policy in answer["policies"]:
+        table.add_column(Text(policy), justify="right")
+    for policy, row in zip(answer["policies"], answer["wins"], strict=True):
+        table.add_row(Text(policy), *map(str, row))
+    return table

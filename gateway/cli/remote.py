@@ -1,0 +1,76 @@
+"""What the commands that look at a running gateway share: asking it, and saying why it did not answer."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from gateway.errors import GatewayError
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+TIMEOUT_SECONDS = 30
+
+UrlOption = Annotated[str, typer.Option("--url", help="Address of the gateway.")]
+KeyOption = Annotated[
+    str | None, typer.Option("--api-key", envvar="LLMPO_API_KEY", help="An admin key, where keys are used.")
+]
+
+
+def get_json(url: str, path: str, api_key: str | None) -> Any:
+    """What the gateway answers to a GET.
+
+    Raises:
+        GatewayError: Saying what it refused, or that it cannot be reached.
+    """
+    with ask(url, path, api_key) as answer:
+        try:
+            return json.load(answer)
+        except ValueError as error:
+            raise GatewayError(f"{url} does not answer like a gateway. Is that its address?") from error
+
+
+def get_lines(url: str, path: str, api_key: str | None) -> Iterator[bytes]:
+    """The lines of what the gateway answers to a GET; errors as in `get_json`."""
+    with ask(url, path, api_key) as answer:
+        try:
+            yield from answer
+        except (OSError, http.client.HTTPException) as error:
+            raise GatewayError(f"The connection to {url} broke off; try again.") from error
+
+
+@contextmanager
+def ask(url: str, path: str, api_key: str | None) -> Iterator[http.client.HTTPResponse]:
+    """The open answer to a GET."""
+    if not url.startswith(("http://", "https://")):
+        raise GatewayError(f"{url!r} is not the address of a gateway; write http://HOST:PORT.")
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    request = urllib.request.Request(url.rstrip("/") + path, headers=headers)  # noqa: S310  # checked above
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310  # same
+    except urllib.error.HTTPError as error:
+        raise GatewayError(f"The gateway refused: {_refusal(error)}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise GatewayError(f"No gateway answers at {url}: {reason}.") from error
+    with answer:
+        yield answer
+
+
+def experiment_path(name: str, suffix: str = "") -> str:
+    """Path of one experiment in the API."""
+    return f"/v1/experiments/{quote(name, safe='')}{suffix}"
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.code} {error.reason}"

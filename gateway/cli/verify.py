@@ -1,0 +1,125 @@
+"""`llmpo verify`: recompute a decision from the experiment's log, trusting nobody's word for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_text
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
+from gateway.errors import GatewayError
+from gateway.services.experiment_log import ExperimentLog
+from gateway.services.verification import UndecidedError, Verification, read_log
+from gateway.services.verification import verify as recompute
+from policy_store.connect import EmbeddedValkey, connect
+from policy_store.store import PolicyStore
+
+STORE_TIMEOUT_SECONDS = 30.0
+DIFFERS = 1
+UNDECIDED = 2
+SHOWN_DIFFERENCES = 50
+
+
+def verify(
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    url: Annotated[
+        str | None, typer.Option(help=f"Ask a running gateway for the log [default: {DEFAULT_URL}].")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Read the log from this Redis or Valkey.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Read it from the embedded store here; no gateway may be using it.")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="Read an exported log (JSON lines).")] = None,
+    api_key: KeyOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Recompute the certificate of a decided experiment from its log: 0 confirmed, 1 differs, 2 undecided."""
+    sources = [source for source in (url, redis_url, data_dir, log) if source is not None]
+    if len(sources) > 1:
+        raise typer.BadParameter("Name one source: --url, --redis-url, --data-dir or --log.")
+    lines = _lines(experiment, url or DEFAULT_URL, redis_url, data_dir, log, api_key)
+    recorded = read_log(lines)
+    if recorded.name != experiment:
+        raise GatewayError(f"That is the log of {recorded.name!r}, not of {experiment!r}.")
+    try:
+        found = recompute(recorded)
+    except UndecidedError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(UNDECIDED) from error
+    _print_json(found) if json else _print(found)
+    raise typer.Exit(0 if found.is_confirmed else DIFFERS)
+
+
+def _lines(
+    name: str, url: str, redis_url: str | None, data_dir: Path | None, log: Path | None, api_key: str | None
+) -> Iterable[bytes]:
+    if log is not None:
+        try:
+            return log.read_bytes().splitlines()
+        except OSError as error:
+            raise GatewayError(f"{log} cannot be read: {error.strerror}.") from error
+    if redis_url is not None:
+        return asyncio.run(_stored(name, redis_url))
+    if data_dir is not None:
+        with _embedded(data_dir) as address:
+            return asyncio.run(_stored(name, address))
+    return get_lines(url, experiment_path(name, "/log"), api_key)
+
+
+async def _stored(name: str, url: str) -> list[bytes]:
+    try:
+        store = PolicyStore(
+            connect(url, timeout_seconds=STORE_TIMEOUT_SECONDS), timeout_seconds=STORE_TIMEOUT_SECONDS
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--redis-url") from error
+    try:
+        return [line async for line in ExperimentLog(store).lines(name)]
+    finally:
+        await store.aclose()
+
+
+@contextmanager
+def _embedded(data_dir: Path) -> Iterator[str]:
+    if not data_dir.is_dir():
+        raise typer.BadParameter(f"{data_dir} is no directory.", param_hint="--data-dir")
+    server = EmbeddedValkey()
+    try:
+        yield server.start(data_dir)
+    finally:
+        server.stop()
+
+
+def _print_json(found: Verification) -> None:
+    fields = {**asdict(found), "differences": list(found.differences), "confirmed": found.is_confirmed}
+    typer.echo(json_text.dumps(fields))
+
+
+def _print(found: Verification) -> None:
+    from rich.console import Console  # noqa: PLC0415  # slow to import, and not needed for --json
+    from rich.markup import escape  # noqa: PLC0415  # same
+
+    console = Console(highlight=False, soft_wrap=True)
+    champion = f", champion [bold]{escape(found.champion)}[/]" if found.champion else ""
+    about = f"{escape(found.name)} (generation {found.generation}): {found.outcome}{champion}"
+    if found.is_confirmed:
+        console.print(f"[bold green]confirmed[/]  {about}")
+        console.print(f"  recomputed from {found.comparisons} comparisons{_line(found)}")
+        return
+    console.print(f"[bold red]not confirmed[/]  {about}")
+    for difference in found.differences[:SHOWN_DIFFERENCES]:
+        console.print(f"  [red]-[/] {escape(difference)}")
+    if len(found.differences) > SHOWN_DIFFERENCES:
+        console.print(f"  and {len(found.differences) - SHOWN_DIFFERENCES} more (--json shows all)")
+
+
+def _line(found: Verification) -> str:
+    if found.statistic_nats is None or found.threshold_nats is None:
+        return ""
+    return f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
