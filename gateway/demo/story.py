@@ -84,6 +84,7 @@ class _Play:
         self._options = options
         self._started = time.monotonic()
         self._tally = Tally()
+        self._decided_at_seconds: float | None = None
         self._frame = Frame(gateway=f"http://{LOOPBACK}:{options.port}", elapsed_seconds=0.0)
 
     @property
@@ -129,7 +130,7 @@ class _Play:
     async def _look(self, watcher: Watcher) -> Reading | None:
         now = time.monotonic()
         pleased = Pleased(self._tally.pleased, self._tally.alone)
-        is_decided = self._frame.decided_after_seconds is not None
+        is_decided = self._decided_at_seconds is not None
         self._frame = replace(
             self._frame,
             reading=await watcher.look(now),
@@ -143,17 +144,15 @@ class _Play:
 
     def _decided(self, reading: Reading) -> asyncio.Task[Ending]:
         """Note the moment and start checking."""
-        elapsed_seconds = self._frame.elapsed_seconds
-        self._frame = replace(self._frame, decided_after_seconds=elapsed_seconds)
-        return asyncio.create_task(_check(reading, self._frame.gateway, elapsed_seconds))
+        self._decided_at_seconds = self._frame.elapsed_seconds
+        return asyncio.create_task(_check(reading, self._frame.gateway))
 
     def _is_over(self) -> bool:
         if not self._options.exits:
             return False
         elapsed_seconds = self._frame.elapsed_seconds
-        decided_after_seconds = self._frame.decided_after_seconds
-        if self._frame.ending is not None and decided_after_seconds is not None:
-            return elapsed_seconds >= decided_after_seconds + AFTERMATH_SECONDS
+        if self._frame.ending is not None and self._decided_at_seconds is not None:
+            return elapsed_seconds >= self._decided_at_seconds + AFTERMATH_SECONDS
         if elapsed_seconds > self._options.limit_seconds:
             raise DemoError(f"No verified promotion after {self._options.limit_seconds:.0f} s.")
         return False
@@ -189,7 +188,7 @@ async def _parts(options: Options) -> AsyncIterator[tuple[Child, ...]]:
         )
 
 
-async def _check(reading: Reading, gateway: str, elapsed_seconds: float) -> Ending:
+async def _check(reading: Reading, gateway: str) -> Ending:
     """Have the certificate recomputed, and compare the outcome with what the simulation knows."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway),
@@ -206,7 +205,6 @@ async def _check(reading: Reading, gateway: str, elapsed_seconds: float) -> Endi
     lines = output.decode(errors="replace").strip().splitlines()
     is_true, truth = judge(SUPPORT, reading.champion)
     return Ending(
-        decided_after_seconds=elapsed_seconds,
         verification=lines[-1] if lines else f"ended with status {process.returncode}",
         is_verified=process.returncode == 0,
         truth=truth,

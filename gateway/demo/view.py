@@ -16,6 +16,7 @@ WIDE_COLUMNS = 100
 WIDE_BAR_CELLS = 34
 NARROW_BAR_CELLS = 20
 EVENTS_SHOWN = 4
+ROUGH_FROM = 300  # comparisons: an estimate this large is told in hundreds
 FULL, HALF, LINE = "━", "╸", "┃"
 ENDINGS = {
     "promoted": (
@@ -33,14 +34,12 @@ class Ending:
     """How it ended, and whether that holds up.
 
     Attributes:
-        decided_after_seconds: From the first question to the decision.
         verification: Last line of what `llmpo verify` said.
         is_verified: Whether it confirmed the certificate.
         truth: What the simulation itself knows, in one sentence.
         is_true: Whether the promoted policy is the simulation's best.
     """
 
-    decided_after_seconds: float
     verification: str
     is_verified: bool
     truth: str
@@ -77,7 +76,6 @@ class Frame:
     reading: Reading | None = None
     comparisons_per_second: float = 0.0
     questions: int = 0
-    decided_after_seconds: float | None = None
     pleased_before: Pleased = Pleased()
     pleased_since: Pleased = Pleased()
     ending: Ending | None = None
@@ -133,7 +131,7 @@ def closing_lines(frame: Frame, reading: Reading) -> list[tuple[bool | None, str
         champion=reading.champion,
         incumbent=reading.incumbent,
         comparisons=reading.comparisons,
-        seconds=frame.decided_after_seconds or frame.elapsed_seconds,
+        seconds=reading.decided_after_seconds or 0.0,
     )
     lines: list[tuple[bool | None, str]] = [(reading.state == "promoted", sentence)]
     if frame.ending is None:
@@ -246,10 +244,16 @@ def _outlook(frame: Frame, reading: Reading) -> str:
     remaining = reading.expected_remaining
     if remaining is None:
         return f"{reading.leader} is ahead."
-    sentence = f"{reading.leader} is ahead; about {max(1, round(remaining))} more comparisons to a decision"
+    sentence = f"{reading.leader} is ahead; about {_about(remaining)} more comparisons to a decision"
     if frame.comparisons_per_second > 0:
         sentence += f", {max(1, round(remaining / frame.comparisons_per_second))} s"
     return f"{sentence}."
+
+
+def _about(count: float) -> str:
+    """An estimate with no more digits than it deserves."""
+    step = 100 if count > ROUGH_FROM else 10 if count > ROUGH_FROM / 10 else 1
+    return f"{max(1, round(count / step) * step):,}"
 
 
 def _closing(frame: Frame, reading: Reading) -> Table:

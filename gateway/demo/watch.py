@@ -20,6 +20,7 @@ class Reading:
         shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
         progress: Evidence gathered over evidence needed, in [0, 1].
         champion: The certified policy, once there is one.
+        decided_after_seconds: From the experiment's start to its decision.
         events: When (unix seconds) and what, oldest first.
     """
 
@@ -39,6 +40,7 @@ class Reading:
     champion: str | None
     statistic_nats: float | None
     threshold_nats: float | None
+    decided_after_seconds: float | None
     events: tuple[tuple[float, str], ...]
 
     def is_ruled_out(self, policy: int) -> bool:
@@ -79,7 +81,8 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         champion=certificate.get("champion_name"),
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
-        events=tuple((event["at"], event["kind"].replace("_", " ")) for event in answer["events"]),
+        decided_after_seconds=certificate["decided_at"] - answer["started_at"] if certificate else None,
+        events=tuple((event["at"], _told(event, policies)) for event in answer["events"]),
     )
 
 
@@ -112,6 +115,13 @@ class Watcher:
             return 0.0
         (start, before), (end, after) = self._counted[0], self._counted[-1]
         return (after - before) / (end - start) if end > start else 0.0
+
+
+def _told(event: dict[str, Any], policies: tuple[str, ...]) -> str:
+    """An event in a word or two; the policy it is about is named by its position."""
+    about = event["detail"].get("policy", event["detail"].get("champion"))
+    kind = str(event["kind"]).replace("_", " ")
+    return kind if about is None else f"{policies[about]} {kind}"
 
 
 def _share(nats: float, needed: float | None) -> float:

@@ -48,7 +48,7 @@ function patch(parent, nodes) {
 
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
 const trim = (number) => String(Number(number.toFixed(2)));
-const nats = (number) => `${number.toFixed(2)} nats`;
+const nats = (number) => `${(Math.round(100 * number) / 100 || 0).toFixed(2).replace("-", "−")} nats`;
 const round = (count) => (count < 20 ? Math.ceil(count) : Math.ceil(count / 10) * 10);
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
@@ -98,13 +98,20 @@ function running(experiment) {
   const serving = [name(incumbent), " answers ordinary traffic"];
   if (!comparisons || !leader || !plan) return ["Waiting for the first preferences. ", ...serving, "."];
   const missing = experiment.min_comparisons - comparisons;
-  const remaining = plan.expected_remaining;
+  const outlook = forecast(experiment);
   const ahead = [name(leader), leader === incumbent ? ", which serves now, is ahead. " : " is ahead. "];
-  if (remaining === null && missing > 0) return [...ahead, `A decision needs at least ${plural(missing, "more comparison")}.`];
-  if (remaining === null) return [...ahead, "The evidence does not yet say how long this takes. ", ...serving, "."];
-  const needed = round(Math.max(remaining, missing, 1));
-  const wait = plan.expected_seconds ? `, ${duration((plan.expected_seconds * needed) / Math.max(remaining, 1))} at this rate` : "";
-  return [...ahead, `About ${plural(needed, "more comparison")} to a decision${wait}. Until then `, ...serving, "."];
+  if (!outlook && missing > 0) return [...ahead, `A decision needs at least ${plural(missing, "more comparison")}.`];
+  if (!outlook) return [...ahead, "The evidence does not yet say how long this takes. ", ...serving, "."];
+  const wait = outlook.seconds ? `, ${duration(outlook.seconds)} at this rate` : "";
+  return [...ahead, `About ${plural(outlook.needed, "more comparison")} to a decision${wait}. Until then `, ...serving, "."];
+}
+
+// How many comparisons and seconds are missing: what the plan expects, and never less than the minimum asked for.
+function forecast({ state, plan, comparisons, min_comparisons }) {
+  if (state !== "running" || !plan || plan.expected_remaining === null) return null;
+  const needed = round(Math.max(plan.expected_remaining, min_comparisons - comparisons, 1));
+  const pace = plan.expected_remaining > 0 ? plan.expected_seconds / plan.expected_remaining : 0;
+  return { needed, seconds: needed * pace };
 }
 
 // ---- The parts of the sheet -------------------------------------------------------------------------------
@@ -121,15 +128,15 @@ function head(experiment) {
 }
 
 function figures(experiment) {
-  const { plan, state, certificate } = experiment;
+  const { state, certificate } = experiment;
   const isRunning = state === "running";
   const ties = upper(experiment.ties).reduce((sum, [, , count]) => sum + count, 0);
-  const remaining = isRunning && plan && plan.expected_remaining !== null ? round(plan.expected_remaining) : null;
-  const seconds = isRunning ? plan && plan.expected_seconds : certificate && certificate.decided_at - experiment.started_at;
+  const outlook = forecast(experiment);
+  const seconds = isRunning ? outlook && outlook.seconds : certificate && certificate.decided_at - experiment.started_at;
   const figure = (label, value, unit) => h("div", null, h("dt", null, label), h("dd", { title: value }, value, unit && h("small", null, ` ${unit}`)));
   return h("dl", { class: "figures" },
     figure("Comparisons counted", experiment.comparisons.toLocaleString("en"), ties ? `${plural(ties, "tie")}` : ""),
-    isRunning ? figure("Expected remaining", remaining === null ? "–" : `≈ ${remaining.toLocaleString("en")}`, "") : figure("Confidence asked for", confidence(experiment), ""),
+    isRunning ? figure("Expected remaining", outlook ? `≈ ${outlook.needed.toLocaleString("en")}` : "–", "") : figure("Confidence asked for", confidence(experiment), ""),
     figure(isRunning ? "Time to decision" : "Decided after", seconds ? (isRunning ? `≈ ${duration(seconds)}` : duration(seconds)) : "–", ""),
     figure(isRunning ? "Serving now" : "Serving", experiment.incumbent, ""));
 }
@@ -154,8 +161,9 @@ function evidenceRow(experiment, { nats: gathered, needed }, index, eliminates) 
   const isFull = reached >= 1;
   const roles = [];
   if (policy === experiment.incumbent) roles.push("serving");
+  if (experiment.certificate && policy === experiment.certificate.champion_name) roles.push("champion");
   if (experiment.state === "running" && policy === experiment.leader) roles.push("ahead");
-  if (isFull) roles.push(eliminates ? "eliminated" : "certified");
+  if (isFull && !roles.includes("champion")) roles.push(eliminates ? "eliminated" : "certified");
   const classes = [isFull && (eliminates ? "is-out" : "is-full"), policy === experiment.leader && "is-ahead"];
   const label = `${policy}: ${percent(reached)} of the evidence needed`;
   return h("li", { class: classes.filter(Boolean).join(" ") },
@@ -214,7 +222,7 @@ function counted({ policies, wins, ties, comparisons }) {
     [policies[row], policies[column], (wins[row][column] + wins[column][row] + tied) / Math.max(1, comparisons)]));
 }
 
-const sorted = (shares) => shares.filter(([, , share]) => share > 0.0005).sort((a, b) => b[2] - a[2]);
+const sorted = (shares) => shares.filter(([, , share]) => share >= 0.005).sort((a, b) => b[2] - a[2]);
 const upper = (square) => square.flatMap((line, row) => line.map((value, column) => [row, column, value]).slice(row + 1));
 
 function certificate(experiment) {
@@ -229,7 +237,7 @@ function certificate(experiment) {
     h("p", { class: "claim" }, claim(experiment, proof)),
     h("dl", { class: "facts" },
       isWon && fact("Champion", proof.champion_name),
-      fact("Evidence against the line", reached),
+      fact("Evidence and the line", reached),
       fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)),
       fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),
       fact("Decided", new Date(1000 * proof.decided_at).toLocaleString()), fact("Version", proof.code_version)),
@@ -257,12 +265,19 @@ async function copy(button, text) {
   }
 }
 
+// Events name policies by their position, which is known for the present generation only.
+function told({ policies, generation }, detail, key, value) {
+  const isPolicy = ["policy", "champion", "incumbent"].includes(key) && detail.generation === generation;
+  if (isPolicy && policies[value] !== undefined) return policies[value];
+  return typeof value === "object" ? JSON.stringify(value) : value;
+}
+
 function events(experiment) {
   const latest = experiment.events.slice(-SHOWN_EVENTS).reverse();
   return h("section", null, h("h2", null, "Events"),
     h("ol", { class: "events" }, latest.map(({ at, kind, detail }) => {
       const when = new Date(1000 * at);
-      const facts = Object.entries(detail || {}).filter(([, value]) => isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+      const facts = Object.entries(detail || {}).filter(([key, value]) => key !== "fence" && isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${told(experiment, detail, key, value)}`);
       return h("li", null, h("time", { datetime: when.toISOString(), title: when.toLocaleString() }, CLOCK.format(when)),
         h("span", null, [kind.replaceAll("_", " "), ...facts].join(" · ")));
     })));

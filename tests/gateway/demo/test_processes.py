@@ -56,7 +56,7 @@ asyncio.run(main())
     parent = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=30)
     assert parent.returncode == -9
     async with asyncio.timeout(10):
-        while _listens(port):  # noqa: ASYNC110 - another process
+        while _listens(port):
             await asyncio.sleep(0.05)
 
 

@@ -66,7 +66,7 @@ async def _visit_until(crowd: Crowd, is_enough: Callable[[Tally], bool]) -> Tall
     tally = Tally()
     visiting = asyncio.create_task(run_crowd(crowd, tally))
     async with asyncio.timeout(10):
-        while not is_enough(tally):  # noqa: ASYNC110 - a condition on somebody else's counters
+        while not is_enough(tally):
             await asyncio.sleep(0.005)
     visiting.cancel()
     await asyncio.wait([visiting])

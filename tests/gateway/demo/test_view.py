@@ -32,10 +32,11 @@ ANSWER = {
     "certificate": None,
     "events": [
         {"at": 1000.0, "kind": "started", "detail": {}},
-        {"at": 1009.5, "kind": "promoted", "detail": {}},
+        {"at": 1009.5, "kind": "eliminated", "detail": {"policy": 2}},
     ],
     "delta": 0.05,
     "epsilon": 0.0,
+    "started_at": 1000.0,
 }
 RUNNING = Frame(
     "http://127.0.0.1:8420", 12.0, parse_reading(ANSWER), comparisons_per_second=10.0, questions=130
@@ -47,13 +48,17 @@ PROMOTED = replace(
             **ANSWER,
             "state": "promoted",
             "incumbent": "stepwise",
-            "certificate": {"champion_name": "stepwise", "statistic_nats": 3.2, "threshold_nats": 3.0},
+            "certificate": {
+                "champion_name": "stepwise",
+                "statistic_nats": 3.2,
+                "threshold_nats": 3.0,
+                "decided_at": 1015.2,
+            },
         }
     ),
-    decided_after_seconds=15.0,
     pleased_before=Pleased(40, 100),
     pleased_since=Pleased(7, 10),
-    ending=Ending(15.0, "confirmed", True, "The simulation agrees.", True),
+    ending=Ending("confirmed", True, "The simulation agrees.", True),
 )
 
 
@@ -77,7 +82,14 @@ def test_a_reading_says_what_the_api_said() -> None:
 def test_a_reading_before_the_first_plan_is_empty() -> None:
     """No plan: no line yet, nothing filled."""
     evidence = [{"policy": policy, "nats": 0.0, "needed": None} for policy in ("a", "b")]
-    answer = {**ANSWER, "policies": ["a", "b"], "plan": None, "evidence": evidence, "wins": [[0, 0], [0, 0]]}
+    answer = {
+        **ANSWER,
+        "events": [],
+        "policies": ["a", "b"],
+        "plan": None,
+        "evidence": evidence,
+        "wins": [[0, 0], [0, 0]],
+    }
     assert parse_reading(answer).progress == (0.0, 0.0)
 
 
@@ -87,7 +99,7 @@ def test_a_running_experiment_shows_who_is_ahead_and_what_is_missing() -> None:
     assert "with 95% confidence, it is the one users prefer to every other" in drawn
     assert "stepwise is ahead; about 20 more comparisons to a decision, 2 s." in drawn
     assert "ruled out" in drawn
-    assert "0:00 started · 0:09 promoted" in drawn
+    assert "0:00 started · 0:09 brief eliminated" in drawn
     assert "http://127.0.0.1:8420/console" in drawn
 
 

@@ -1,0 +1,74 @@
+"""`llmpo demo` as a newcomer runs it: everything starts, a promotion is proved, everything stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "gateway.cli", "demo")
+
+
+async def _start(*arguments: str) -> Process:
+    return await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=STDOUT)
+
+
+def _descendants(pid: int) -> set[int]:
+    children = {
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    }
+    return children.union(*map(_descendants, children))
+
+
+def _alive(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
+
+
+async def _output_until(process: Process, sign: str) -> str:
+    assert process.stdout is not None
+    output = ""
+    while sign not in output:
+        line = await process.stdout.readline()
+        assert line, f"ended before saying {sign!r}:\n{output}"
+        output += line.decode()
+    return output
+
+
+async def test_the_demo_ends_with_a_verified_promotion_of_the_best_policy() -> None:
+    """`--exit` gives status 0; the output says what was promoted, verified, and true."""
+    process = await _start("--exit")
+    async with asyncio.timeout(110):
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
+    assert "stepwise was promoted" in output
+    assert "ok  llmpo verify: " in output
+    assert "The simulation agrees: stepwise truly is the best" in output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_ctrl_c_stops_every_process() -> None:
+    """An interrupted demo ends with status 130 and leaves nothing running."""
+    process = await _start()
+    async with asyncio.timeout(60):
+        await _output_until(process, "comparisons")
+        started = _descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert process.returncode == 130
+    assert len(started) >= 2
+    assert not _alive(started)
+
+
+async def test_a_limit_that_is_too_short_is_a_failure() -> None:
+    """Without a verified promotion in time `--exit` fails and says so."""
+    process = await _start("--exit", "--limit", "1")
+    async with asyncio.timeout(60):
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 1
+    assert "No verified promotion after 1 s." in output
