@@ -32,7 +32,7 @@ type AnyPanel =
   | Of<'state-timeline', timeline.Options, timeline.FieldConfig>
   | (Omit<RowPanel, 'panels'> & { panels: [] });
 // The Prometheus data source reads these two from an annotation; they are its own.
-type Annotation = AnnotationQuery<DataQuery & { expr: string; interval: string }> & {
+type Annotation = AnnotationQuery<DataQuery & { expr: string }> & {
   titleFormat?: string;
   textFormat?: string;
 };

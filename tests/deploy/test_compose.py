@@ -64,7 +64,7 @@ def _hash(key: str) -> str:
 
 
 def test_gateway_file_is_the_demos(services: dict[str, Any]) -> None:
-    """The mounted file is accepted, and is what `llmpo demo` runs: the simulated users know its experiments."""
+    """The mounted file is accepted, and is what `llmpo demo` runs: its users know the experiments."""
     file = DEPLOY / "demo/gateway.yaml"
 
     load_config(file, {})

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,10 @@ class Query:
     expression: str
     is_instant: bool = False
 
-    def fill(self, *, experiment: str, rate_interval: str = "1m") -> str:
+    def fill(self, *, experiment: str, interval: str = "1s", rate_interval: str = "1m") -> str:
         """The expression as Grafana would send it."""
-        return self.expression.replace("$experiment", experiment).replace("$__rate_interval", rate_interval)
+        values = {"$experiment": experiment, "$__interval": interval, "$__rate_interval": rate_interval}
+        return reduce(lambda text, item: text.replace(*item), values.items(), self.expression)
 
 
 def panel_queries(dashboard: dict[str, Any]) -> list[Query]:

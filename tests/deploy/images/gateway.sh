@@ -5,7 +5,7 @@
 set -euo pipefail
 image=$1
 here=$(cd "$(dirname "$0")" && pwd)
-export CONTAINERS_CONF=$here/containers.conf
+export CONTAINERS_CONF=${CONTAINERS_CONF:-$here/containers.conf}
 
 certificates=/etc/ssl/certs/ca-certificates.crt
 pip_conf=$(mktemp)

@@ -5,7 +5,7 @@
 set -euo pipefail
 base=$1 compose=$2
 here=$(cd "$(dirname "$0")" && pwd)
-export CONTAINERS_CONF=$here/containers.conf
+export CONTAINERS_CONF=${CONTAINERS_CONF:-$here/containers.conf}
 
 named() { grep -oE "docker.io/[a-z/]*$1:[A-Za-z0-9.-]+" "$compose" | head -1; }
 
