@@ -5,7 +5,7 @@ GatewayError
 +-- InvalidRequestError          the caller's request is wrong; do not retry unchanged       -> 400
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
 |   +-- BodyTooLargeError                                                                    -> 413
-|   +-- InvalidFeedbackError     feedback that cannot be counted; carries a bounded `reason` -> 400/404/409/410/422
+|   +-- InvalidFeedbackError     feedback that cannot be counted; carries a `reason`   -> 400/404/409/410/422
 +-- AuthenticationError          missing or wrong API key                                    -> 401
 +-- PermissionDeniedError        the key may not do this                                     -> 403
 +-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
@@ -70,9 +70,7 @@ class BodyTooLargeError(InvalidRequestError):
 class InvalidFeedbackError(InvalidRequestError):
     """Feedback that cannot be counted. `reason` comes from a bounded set and labels a metric."""
 
-    def __init__(
-        self, message: str, *, reason: str, status: int = 400, param: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, reason: str, status: int = 400, param: str | None = None) -> None:
         super().__init__(message, param=param, code=reason)
         self.reason = reason
         self.status = status
@@ -91,9 +89,10 @@ class UpstreamError(GatewayError):
 
     Attributes:
         status: HTTP status to answer with.
-        reason: Bounded word for metrics: `connect`, `timeout`, `status_4xx`, `status_5xx`, `rate_limited`, `protocol`, `cut`.
+        reason: Word for metrics, from a closed set: `connect`, `timeout`, `status_4xx`, `status_5xx`,
+            `rate_limited`, `protocol` or `cut`.
         body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
-        is_callers_fault: True where another policy would be refused too (the provider called the request invalid).
+        is_callers_fault: True where another policy would be refused too: the request itself is invalid.
         retry_after: The provider's `retry-after`, worth passing on, or None.
     """
 
