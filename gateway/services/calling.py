@@ -7,15 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import orjson
-
 from gateway.errors import RenderError, UpstreamError
 from gateway.services.observer import RequestObserver, Role
 from gateway.services.snapshot import LiveExperiment
 from gateway.services.usage import mentions_usage, tokens_used
 from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest, UpstreamStream
-from gateway.upstream.failures import broken
-from gateway.upstream.sse import payloads
 
 PolicyFailure = UpstreamError | RenderError
 POLICY_FAILURES: Final = (UpstreamError, RenderError)
@@ -116,9 +112,7 @@ class PolicyCalls:
             stream = await self._upstream.stream(request)
         finally:
             turn.end_wait(self._timer())
-        answer = PolicyStream(stream, self._account(turn, policy), lambda: self._timer() - started)
-        await answer.begin()
-        return answer
+        return PolicyStream(stream, self._account(turn, policy), lambda: self._timer() - started)
 
     def failed(self, turn: Turn, policy: int, error: PolicyFailure) -> None:
         """Count a failure that happened before the first byte."""
@@ -154,62 +148,32 @@ class PolicyAccount:
 class PolicyStream:
     """A policy's answer as its provider streams it, counted when it ends."""
 
-    __slots__ = ("_account", "_elapsed", "_first", "_is_counted", "_stream", "_usage")
+    __slots__ = ("_account", "_elapsed", "_is_counted", "_stream", "_usage")
 
     def __init__(self, stream: UpstreamStream, account: PolicyAccount, elapsed: Callable[[], float]) -> None:
         self._stream = stream
         self._account = account
         self._elapsed = elapsed
-        self._first = b""
         self._usage = b""
         self._is_counted = False
 
-    async def begin(self) -> None:
-        """Look at the first block, while another policy can still answer instead.
-
-        Raises:
-            UpstreamError: If it is malformed; the provider is free again then.
-        """
-        try:
-            self._first = await self._stream.read()
-            _check_events(self._first)
-        except BaseException:
-            await self._stream.aclose()
-            raise
-
     async def read(self) -> bytes:
         """See `AnswerStream.read`."""
-        if self._first:
-            block, self._first = self._first, b""
-        else:
-            block = await self._read_on()
-        if mentions_usage(block):
-            self._usage = block
-        return block
-
-    async def aclose(self) -> None:
-        """See `AnswerStream.aclose`."""
-        await self._stream.aclose()
-
-    async def _read_on(self) -> bytes:
         try:
             block = await self._stream.read()
         except UpstreamError as error:
             self._account.failed(error.reason)
             raise
+        if mentions_usage(block):
+            self._usage = block
         if not block and not self._is_counted:
             self._is_counted = True
             self._account.answered(self._elapsed(), self._usage)
         return block
 
-
-def _check_events(block: bytes) -> None:
-    try:
-        events = [orjson.loads(payload) for payload in payloads(block)]
-    except orjson.JSONDecodeError as error:
-        raise broken("a malformed event") from error
-    if not all(isinstance(event, dict) for event in events):
-        raise broken("a malformed event")
+    async def aclose(self) -> None:
+        """See `AnswerStream.aclose`."""
+        await self._stream.aclose()
 
 
 def _request(turn: Turn, policy: int) -> UpstreamRequest:

@@ -21,7 +21,7 @@ from yarl import URL
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body, timed_out, unreachable
-from gateway.upstream.sse import EventCutter, has_event, is_last, split_error
+from gateway.upstream.sse import EventCutter, has_event, is_last, payloads, split_error
 
 _OK: Final = 200
 _MAX_ERROR_BYTES: Final = 64 * 1024
@@ -138,6 +138,7 @@ class _RelayedStream:
         reported = split_error(self._first)
         if reported is not None and not has_event(reported[0]):
             raise reported_in_body(reported[1])
+        _check_events(reported[0] if reported else self._first)
 
     async def read(self) -> bytes:
         """See `UpstreamStream.read`."""
@@ -234,6 +235,16 @@ def _check_answer(body: bytes) -> None:
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
         raise reported_in_body(body)
     raise broken("an answer without choices")
+
+
+def _check_events(block: bytes) -> None:
+    """Raise unless every event of a block is a JSON object."""
+    try:
+        events = [orjson.loads(payload) for payload in payloads(block)]
+    except orjson.JSONDecodeError as error:
+        raise broken("a malformed event") from error
+    if not all(isinstance(event, dict) for event in events):
+        raise broken("a malformed event")
 
 
 def _translated(error: Exception) -> UpstreamError:

@@ -252,6 +252,7 @@ def malformed(after: int = 0) -> Behaviour:
         await exchange.begin()
         for _ in range(after):
             await exchange.send(chunk(exchange, {"content": "word "}))
+        await asyncio.sleep(0.02 if after else 0)  # so that the good events are read on their own
         await exchange.send(b'data: {"id": "x", "choices": [\n\n')
         await exchange.send(b"data: [DONE]\n\n")
         await exchange.end()

@@ -1,0 +1,35 @@
+"""A fake provider, and the data plane with a running experiment over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.gateway.chat.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.fake_upstream import FakeUpstream
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    """A provider that answers `I am MODEL.` until told otherwise."""
+    async with FakeUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+    """Models `small` and `large`; experiment `support`: `alpha` (the incumbent) against `beta`."""
+    base = upstream.api_base
+    async with running_gateway([experiment(base)], [entry("small", base), entry("large", base)]) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def duel_gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+    """The same, side by side."""
+    base = upstream.api_base
+    async with running_gateway(
+        [experiment(base, collect="side_by_side")], [entry("small", base), entry("large", base)]
+    ) as gateway:
+        yield gateway
