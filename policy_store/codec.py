@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from policy_store.models import (
@@ -38,32 +38,32 @@ def seconds(micros: str) -> float:
 
 def plan_to_json(plan: PublishedPlan) -> str:
     """The planner's part of a plan."""
-    fields = asdict(plan)
+    written = {field.name: getattr(plan, field.name) for field in fields(plan)}
     for name in _SET_BY_THE_STORE:
-        del fields[name]
-    fields["pairs"] = [[pair.first, pair.second, pair.probability] for pair in plan.pairs]
-    return dump_json(fields)
+        del written[name]
+    written["pairs"] = [[pair.first, pair.second, pair.probability] for pair in plan.pairs]
+    return dump_json(written)
 
 
 def plan_from_json(text: str, *, version: str, fence: str, at: str) -> PublishedPlan:
     """Inverse of `plan_to_json`, with what the store set."""
-    fields = json.loads(text)
-    fields["pairs"] = tuple(PlannedPair(*pair) for pair in fields["pairs"])
+    written = json.loads(text)
+    written["pairs"] = tuple(PlannedPair(*pair) for pair in written["pairs"])
     for name in ("evidence_nats", "needed_nats"):
-        fields[name] = tuple(fields[name])
-    return PublishedPlan(version=int(version), fence=int(fence), created_at=seconds(at), **fields)
+        written[name] = tuple(written[name])
+    return PublishedPlan(version=int(version), fence=int(fence), created_at=seconds(at), **written)
 
 
 def forecast_fields(forecasts: Iterable[Forecast]) -> list[str]:
     """Alternating fields and values of the forecasts hash: `first:second`, `probability,increments...`."""
-    fields = []
+    written = []
     for forecast in forecasts:
         numbers = (forecast.probability_millionths, *forecast.increments)
-        fields += [
+        written += [
             f"{forecast.first}:{forecast.second}",
             ",".join(str(int(number)) for number in numbers),
         ]
-    return fields
+    return written
 
 
 def logged_forecasts(forecasts: Iterable[Forecast]) -> str:
@@ -73,8 +73,8 @@ def logged_forecasts(forecasts: Iterable[Forecast]) -> str:
 
 def view_from(reply: Sequence[Any]) -> ExperimentView:
     """From what `view` in prelude.lua returns."""
-    _, generation, revision, fields = reply
-    experiment, state, incumbent, version, fence, at, plan, certificate = fields
+    _, generation, revision, stored = reply
+    experiment, state, incumbent, version, fence, at, plan, certificate = stored
     return ExperimentView(
         experiment=Experiment.from_json(experiment),
         generation=int(generation),
@@ -89,22 +89,22 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
 def counts_from(reply: Sequence[Any]) -> Counts:
     """From what counts.lua returns."""
     _, policies, started_at, now, flat = reply
-    fields: dict[str, int] = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
+    counted: dict[str, int] = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
     indices = range(int(policies))
 
     def matrix(kind: str, *, symmetric: bool = False) -> tuple[tuple[int, ...], ...]:
-        def entry(row: int, column: int) -> int:
+        def total(row: int, column: int) -> int:
             pair = sorted((row, column)) if symmetric else (row, column)
-            return fields.get(f"{kind}:{pair[0]}:{pair[1]}", 0)
+            return counted.get(f"{kind}:{pair[0]}:{pair[1]}", 0)
 
-        return tuple(tuple(entry(row, column) for column in indices) for row in indices)
+        return tuple(tuple(total(row, column) for column in indices) for row in indices)
 
     return Counts(
-        comparisons=fields.get("comparisons", 0),
+        comparisons=counted.get("comparisons", 0),
         wins=matrix("wins"),
         ties=matrix("ties", symmetric=True),
         evidence_nano_nats=matrix("evidence"),
-        eliminated_at=tuple(fields.get(f"eliminated:{index}") for index in indices),
+        eliminated_at=tuple(counted.get(f"eliminated:{index}") for index in indices),
         started_at=seconds(started_at),
         now=seconds(now),
     )
@@ -125,31 +125,31 @@ def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison
     )
 
 
-def event_from(fields: Mapping[str, str]) -> Event:
+def event_from(entry: Mapping[str, str]) -> Event:
     """From an entry of the log or of the events."""
-    return Event(at=seconds(fields["at"]), kind=fields["kind"], detail=json.loads(fields["detail"]))
+    return Event(at=seconds(entry["at"]), kind=entry["kind"], detail=json.loads(entry["detail"]))
 
 
-def log_record_from(fields: Mapping[str, str]) -> LogRecord:
+def log_record_from(entry: Mapping[str, str]) -> LogRecord:
     """From an entry of the log."""
-    if fields["type"] == "event":
-        return event_from(fields)
-    if fields["type"] == "plan":
-        triples = (entry.split(":") for entry in fields["forecasts"].split())
+    if entry["type"] == "event":
+        return event_from(entry)
+    if entry["type"] == "plan":
+        triples = (forecast.split(":") for forecast in entry["forecasts"].split())
         return LoggedPlan(
-            version=int(fields["version"]),
-            fence=int(fields["fence"]),
-            comparisons=int(fields["comparisons"]),
+            version=int(entry["version"]),
+            fence=int(entry["fence"]),
+            comparisons=int(entry["comparisons"]),
             forecasts=tuple((int(first), int(second), int(q)) for first, second, q in triples),
-            at=seconds(fields["at"]),
+            at=seconds(entry["at"]),
         )
     return Comparison(
-        number=int(fields["number"]),
-        first=int(fields["first"]),
-        second=int(fields["second"]),
-        result=Result(fields["result"]),
-        probability_millionths=int(fields["forecast"]),
-        plan_version=int(fields["version"]),
-        source=fields["source"],
-        at=seconds(fields["at"]),
+        number=int(entry["number"]),
+        first=int(entry["first"]),
+        second=int(entry["second"]),
+        result=Result(entry["result"]),
+        probability_millionths=int(entry["forecast"]),
+        plan_version=int(entry["version"]),
+        source=entry["source"],
+        at=seconds(entry["at"]),
     )

@@ -30,9 +30,11 @@ local function view(control)
   return {'ok', current[1], current[2], fields}
 end
 
--- Why an outcome is not counted, or nil. A unit that reported before is told so even after the end.
+-- Why an outcome is not counted, or nil and the evidence at which a policy of the generation is eliminated.
+-- A unit that reported before is told so even after the end.
 local function refusal(control, unit_key, generation, fingerprint, second)
-  local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies')
+  local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies',
+    generation .. ':threshold')
   if not known[1] then
     return 'unknown'
   end
@@ -46,15 +48,14 @@ local function refusal(control, unit_key, generation, fingerprint, second)
   if tonumber(second) >= tonumber(known[2]) then
     return 'no_such_policy'
   end
-  return nil
+  return nil, tonumber(known[3])
 end
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good.
 -- The increment stays text all the way: HINCRBY adds 64-bit integers, a Lua number is exact only to 2^53.
-local function add_evidence(keys, generation, row, rival, increment, number, at)
+local function add_evidence(keys, generation, threshold, row, rival, increment, number, at)
   redis.call('HINCRBY', keys.counts, 'evidence:' .. row .. ':' .. rival, increment)
   local total = redis.call('HINCRBY', keys.counts, 'total:' .. row, increment)
-  local threshold = tonumber(redis.call('HGET', keys.control, generation .. ':threshold'))
   if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1 then
     local detail = '{"comparison":' .. number .. ',"generation":' .. generation .. ',"policy":' .. row .. '}'
     append_event(keys.log, keys.events, at, 'eliminated', detail)
@@ -63,7 +64,7 @@ end
 
 -- Counts one comparison of `first` and `second` with the forecast of the current plan, and logs it.
 -- Without a forecast nothing is added to the evidence; the log shows version 0.
-local function count(keys, generation, first, second, result, source)
+local function count(keys, generation, threshold, first, second, result, source)
   local published = redis.call('HMGET', keys.forecasts, 'version', first .. ':' .. second)
   local at = micros()
   local version, forecast, increments = '0', '500000', {'0', '0', '0', '0'}
@@ -85,8 +86,8 @@ local function count(keys, generation, first, second, result, source)
     local is_win = result == 'win'
     local pair = is_win and (first .. ':' .. second) or (second .. ':' .. first)
     redis.call('HINCRBY', keys.counts, 'wins:' .. pair, 1)
-    add_evidence(keys, generation, first, second, is_win and increments[1] or increments[2], number, at)
-    add_evidence(keys, generation, second, first, is_win and increments[3] or increments[4], number, at)
+    add_evidence(keys, generation, threshold, first, second, is_win and increments[1] or increments[2], number, at)
+    add_evidence(keys, generation, threshold, second, first, is_win and increments[3] or increments[4], number, at)
   end
   return {'counted', number, result, forecast, version, source, at}
 end

@@ -3,7 +3,7 @@
 -- KEYS: control, counts, forecasts, log, events, unit, own queue, rivals' queue
 -- ARGV: generation, fingerprint of the feedback, seconds to remember the unit, first, second, source,
 --       unit, side (0: the outcome is first's, 1: second's), value, tie margin
-local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5]}
+local keys = {counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5]}
 local own_queue, rival_queue = KEYS[7], KEYS[8]
 local generation, fingerprint, keep_seconds, first, second, source, unit, side, value, margin = unpack(ARGV)
 
@@ -32,7 +32,7 @@ local function compare(difference)
   return difference > 0 and 'win' or 'loss'
 end
 
-local refused = refusal(keys.control, KEYS[6], generation, fingerprint, second)
+local refused, threshold = refusal(KEYS[1], KEYS[6], generation, fingerprint, second)
 if refused then
   return {refused}
 end
@@ -48,5 +48,5 @@ end
 local is_first = side == '0'
 local difference = tonumber(value) - tonumber(rival.value)
 local sources = is_first and {source, rival.source} or {rival.source, source}
-return count(keys, generation, first, second, compare(is_first and difference or -difference),
+return count(keys, generation, threshold, first, second, compare(is_first and difference or -difference),
   sources[1] == sources[2] and source or table.concat(sources, ','))

@@ -51,6 +51,7 @@ async def test_changed_experiment_starts_anew_and_going_back_finds_the_evidence(
     changed = await started(store, delta=0.01)
     assert (changed.generation, changed.plan) == (2, None)
     assert (await store.counts(NAME, 2)).comparisons == 0
+    assert [record.detail for record in (await store.log(NAME, 2))[0]] == [{"generation": 2}]
 
     back = await started(store)
     assert (back.generation, back.plan.version) == (1, 1)

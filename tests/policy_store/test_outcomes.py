@@ -147,6 +147,7 @@ async def test_pairs_and_sides_wait_separately(store: PolicyStore) -> None:
         (0.4, 0.51, 0.1, Result.LOSS),
         (1e-17, 0.0, 0.0, Result.WIN),
         (0.1 + 0.2, 0.3, 0.0, Result.WIN),
+        (0.3, 0.1 + 0.2, 0.0, Result.LOSS),
     ],
 )
 async def test_outcomes_within_the_margin_are_a_tie(

@@ -1,0 +1,197 @@
+"""What counting one outcome costs: the embedded Valkey and redis-server, alternated in one run.
+
+    .venv/bin/python -m benchmarks.store_cost [--rounds N] [--calls N]
+
+Both write an append-only file, synced every second. The embedded server is reached by unix socket and
+redis-server by loopback TCP, as they are deployed. Writes benchmarks/results/store_cost.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import os
+import platform
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from policy_store.connect import connect
+from policy_store.models import Experiment, Forecast, PlannedPair, PublishedPlan, Result
+from policy_store.store import PolicyStore
+from tests.servers import SERVERS
+
+POLICIES = 16
+IN_FLIGHT = 32
+RESULTS = Path(__file__).parent / "results" / "store_cost.md"
+PAIRS = [(first, second) for second in range(POLICIES) for first in range(second)]
+FIGURES = {
+    "ping": "PING, one at a time (us)",
+    "preference": "preference counted, one at a time (us)",
+    "outcome": "matched outcome, one at a time (us)",
+    "server": "of a preference: inside the server (us)",
+    "rate": f"preferences counted per second, {IN_FLIGHT} in flight",
+    "publish": f"plan of {POLICIES} policies ({len(PAIRS)} forecasts) published (us)",
+}
+
+
+async def prepare(store: PolicyStore) -> int:
+    """An experiment with a plan; the planner's fence."""
+    experiment = Experiment(
+        name="cost",
+        policies=tuple(f"p{index}" for index in range(POLICIES)),
+        policy_fingerprints=tuple(f"hash{index}" for index in range(POLICIES)),
+        costs=(0.0,) * POLICIES,
+        incumbent=0,
+        delta=0.05,
+        epsilon=0.02,
+        max_comparisons=None,
+        min_comparisons=0,
+        min_duration_seconds=0.0,
+        collect="matched",
+    )
+    await store.register(experiment, 3_000_000_000)
+    fence = await store.acquire_lease("cost", "benchmark", 3600)
+    assert fence is not None
+    await publish(store, fence, 0)
+    return fence
+
+
+async def publish(store: PolicyStore, fence: int, number: int) -> None:
+    """Publish a plan that differs from the last one."""
+    plan = PublishedPlan(
+        version=0,
+        fence=0,
+        created_at=0.0,
+        comparisons=number,
+        pairs=tuple(PlannedPair(*pair, 1 / len(PAIRS)) for pair in PAIRS),
+        leader=0,
+        evidence_nats=(0.123456789,) * POLICIES,
+        needed_nats=(3.0,) * POLICIES,
+        expected_remaining=1234.5,
+        duration_seconds=0.01,
+    )
+    forecasts = [
+        Forecast(*pair, 400_000 + number, (-1_000_000, 2_000_000, 30_000, -40_000)) for pair in PAIRS
+    ]
+    await store.publish_plan("cost", 1, plan, forecasts, fence)
+
+
+def prefer(store: PolicyStore, number: int) -> Awaitable[object]:
+    """Count a preference of a new unit."""
+    return store.record_preference(
+        "cost",
+        1,
+        f"unit-{number}",
+        *PAIRS[number % len(PAIRS)],
+        result=Result.WIN if number % 2 else Result.LOSS,
+        source="side_by_side",
+        fingerprint_of_feedback="fingerprint",
+        keep_seconds=86_400,
+    )
+
+
+def report(store: PolicyStore, number: int) -> Awaitable[object]:
+    """Report an outcome of a new unit; every other one completes a comparison."""
+    return store.record_outcome(
+        "cost",
+        1,
+        f"unit-{number}",
+        *PAIRS[number // 2 % len(PAIRS)],
+        side=0 if number % 2 else 1,
+        value=float(number % 3),
+        tie_margin=0.0,
+        source="matched:thumb",
+        fingerprint_of_feedback="fingerprint",
+        keep_seconds=86_400,
+    )
+
+
+async def one_at_a_time(call: Callable[[int], Awaitable[object]], calls: int) -> float:
+    """Microseconds per call."""
+    began = time.perf_counter()
+    for number in range(calls):
+        await call(number)
+    return (time.perf_counter() - began) / calls * 1e6
+
+
+async def in_flight(call: Callable[[int], Awaitable[object]], calls: int) -> float:
+    """Calls per second with IN_FLIGHT of them under way."""
+    numbers = iter(range(calls))
+
+    async def work() -> None:
+        for number in numbers:
+            await call(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+    return calls / (time.perf_counter() - began)
+
+
+async def measure(url: str, calls: int) -> dict[str, float]:
+    """All figures once, on an emptied server."""
+    redis = connect(url, timeout_seconds=10, max_connections=IN_FLIGHT)
+    store = PolicyStore(redis, timeout_seconds=10)
+    await redis.flushall()
+    fence = await prepare(store)
+    figures = {"ping": await one_at_a_time(lambda _: store.ping(), calls)}
+    await redis.config_resetstat()
+    figures["preference"] = await one_at_a_time(lambda number: prefer(store, number), calls)
+    figures["server"] = (await redis.info("commandstats"))["cmdstat_evalsha"]["usec_per_call"]
+    figures["outcome"] = await one_at_a_time(lambda number: report(store, calls + number), calls)
+    figures["rate"] = await in_flight(lambda number: prefer(store, 2 * calls + number), calls)
+    figures["publish"] = await one_at_a_time(lambda number: publish(store, fence, number + 1), calls // 10)
+    await store.aclose()
+    return figures
+
+
+def table(rounds: dict[str, list[dict[str, float]]]) -> str:
+    """Median over the rounds, with the smallest and largest."""
+    lines = [f"| | {' | '.join(rounds)} |", f"|---|{'---|' * len(rounds)}"]
+    for key, title in FIGURES.items():
+        cells = []
+        for each in rounds.values():
+            values = sorted(figures[key] for figures in each)
+            cells.append(f"{statistics.median(values):,.0f} ({values[0]:,.0f} to {values[-1]:,.0f})")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and keep the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=3000)
+    options = parser.parse_args()
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in SERVERS}
+    with tempfile.TemporaryDirectory() as folder:
+        servers = {name: make(Path(folder) / name) for name, make in SERVERS.items()}
+        for server in servers.values():
+            server.start()
+        for _ in range(options.rounds):
+            for name, server in servers.items():
+                rounds[name].append(asyncio.run(measure(server.url, options.calls)))
+        for server in servers.values():
+            server.stop()
+    figures = table(rounds)
+    command = shlex.join(["python", "-m", "benchmarks.store_cost", *sys.argv[1:]])
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(
+        f"# What counting one outcome costs\n\n"
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, `{command}`, Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores shared by client, server and other work (load {os.getloadavg()[0]:.1f}).\n"
+        f"Median (smallest to largest) of {options.rounds} rounds of {options.calls} calls, alternated.\n\n"
+        f"{figures}\n"
+    )
+    print(figures)
+
+
+if __name__ == "__main__":
+    main()
