@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.config.models import GatewayConfig
@@ -13,35 +12,39 @@ from gateway.services.rendering import compile_policies
 NAME = "support"
 
 
-def gateway_config(
+def config_fields(
     *,
     api_base: str = "http://127.0.0.1:9/v1",
-    policies: Mapping[str, str] | None = None,
+    policies: Sequence[str] = ("plain", "warm"),
     name: str = NAME,
     auth: Mapping[str, Any] | None = None,
     **experiment: Any,
-) -> GatewayConfig:
-    """One model `small`, one experiment; `policies` maps names to system prompts, the first is the incumbent."""
-    prompts = dict(policies or {"plain": "You help.", "warm": "You help warmly."})
-    spec: dict[str, Any] = {
-        "incumbent": next(iter(prompts)),
-        "policies": {policy: {"model": "small", "system": system} for policy, system in prompts.items()},
-        "traffic": {"share": 1.0, "collect": "matched"},
-        "promotion": {"min_comparisons": 10},
-        **experiment,
+) -> dict[str, Any]:
+    """A configuration file: one experiment whose policies are models of the same names, the first serving."""
+    return {
+        "model_list": [
+            {
+                "model_name": policy,
+                "litellm_params": {"model": f"openai/{policy}", "api_base": api_base, "api_key": "k"},
+            }
+            for policy in policies
+        ],
+        "experiments": {
+            name: {
+                "incumbent": policies[0],
+                "policies": {policy: {"model": policy} for policy in policies},
+                "traffic": {"share": 1.0, "collect": "matched"},
+                "promotion": {"min_comparisons": 10},
+                **experiment,
+            }
+        },
+        **({"auth": auth} if auth else {}),
     }
-    return GatewayConfig.model_validate(
-        {
-            "model_list": [
-                {
-                    "model_name": "small",
-                    "litellm_params": {"model": "openai/tiny", "api_base": api_base, "api_key": "k"},
-                }
-            ],
-            "experiments": {name: spec},
-            **({"auth": auth} if auth else {}),
-        }
-    )
+
+
+def gateway_config(**changes: Any) -> GatewayConfig:
+    """The same, read."""
+    return GatewayConfig.model_validate(config_fields(**changes))
 
 
 def definition(**changes: Any) -> Definition:
@@ -50,7 +53,3 @@ def definition(**changes: Any) -> Definition:
     name, spec = next(iter(config.experiments.items()))
     return define(name, spec, compile_policies(config, spec))
 
-
-def seeded() -> random.Random:
-    """The same draws every time."""
-    return random.Random(7)
