@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import tempfile
@@ -100,11 +101,9 @@ class _Play:
             (self._crowd(SUPPORT, SUPPORT_VISITS_PER_SECOND), self._tally),
             (self._crowd(TONE, TONE_VISITS_PER_SECOND), Tally()),
         )
-        async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
-            tasks = [group.create_task(run_crowd(crowd, tally)) for crowd, tally in crowds]
-            await self._follow(Watcher(session, self._frame.gateway, SUPPORT.name), show)
-            for task in tasks:
-                task.cancel()
+        async with aiohttp.ClientSession() as session:
+            watcher = Watcher(session, self._frame.gateway, SUPPORT.name)
+            await _first_of(self._follow(watcher, show), *(run_crowd(*crowd) for crowd in crowds))
 
     async def _wait_for_gateway(self) -> None:
         try:
@@ -191,24 +190,34 @@ async def _parts(options: Options) -> AsyncIterator[tuple[Child, ...]]:
 async def _check(reading: Reading, gateway: str) -> Ending:
     """Have the certificate recomputed, and compare the outcome with what the simulation knows."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway),
+        *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway, "--json"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(VERIFY_SECONDS):
-            output, _ = await process.communicate()
+            output, complaint = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-    lines = output.decode(errors="replace").strip().splitlines()
     is_true, truth = judge(SUPPORT, reading.champion)
     return Ending(
-        verification=lines[-1] if lines else f"ended with status {process.returncode}",
+        verification=_verdict(output) if output else complaint.decode(errors="replace").strip(),
         is_verified=process.returncode == 0,
         truth=truth,
         is_true=is_true,
+    )
+
+
+def _verdict(output: bytes) -> str:
+    """What `llmpo verify --json` found, as a sentence."""
+    found = json.loads(output)
+    if not found["confirmed"]:
+        return f"not confirmed: {found['differences'][0]}"
+    return (
+        f"confirmed, recomputed from the log of {found['comparisons']} comparisons: "
+        f"evidence {found['statistic_nats']:.2f} nats, line {found['threshold_nats']:.2f}."
     )
 
 

@@ -34,7 +34,7 @@ class Ending:
     """How it ended, and whether that holds up.
 
     Attributes:
-        verification: Last line of what `llmpo verify` said.
+        verification: What `llmpo verify` found, in one sentence.
         is_verified: Whether it confirmed the certificate.
         truth: What the simulation itself knows, in one sentence.
         is_true: Whether the promoted policy is the simulation's best.

@@ -47,7 +47,7 @@ async def test_the_demo_ends_with_a_verified_promotion_of_the_best_policy() -> N
         output = (await process.communicate())[0].decode()
     assert process.returncode == 0, output
     assert "stepwise was promoted" in output
-    assert "ok  llmpo verify: " in output
+    assert "ok  llmpo verify: confirmed" in output
     assert "The simulation agrees: stepwise truly is the best" in output
 
 
@@ -62,7 +62,9 @@ async def test_ctrl_c_stops_every_process() -> None:
         await process.communicate()
     assert process.returncode == 130
     assert len(started) >= 2
-    assert not _alive(started)
+    async with asyncio.timeout(5):  # killed processes take a moment to leave the table
+        while _alive(started):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_limit_that_is_too_short_is_a_failure() -> None:
@@ -71,4 +73,4 @@ async def test_a_limit_that_is_too_short_is_a_failure() -> None:
     async with asyncio.timeout(60):
         output = (await process.communicate())[0].decode()
     assert process.returncode == 1
-    assert "No verified promotion after 1 s." in output
+    assert output.splitlines()[-1] == "error: No verified promotion after 1 s."
