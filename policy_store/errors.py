@@ -32,7 +32,14 @@ class ExperimentFinishedError(StoreError):
 
 
 class ContradictingOutcomeError(StoreError):
-    """The unit already reported a different outcome; the first one stands."""
+    """The unit already reported a different outcome; the first one stands.
+
+    `reported` is the fingerprint of what it reported first.
+    """
+
+    def __init__(self, message: str, *, reported: str) -> None:
+        super().__init__(message)
+        self.reported = reported
 
 
 class StaleFenceError(StoreError):

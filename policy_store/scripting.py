@@ -69,5 +69,7 @@ class Scripts:
             reply: list[Any] = await self._scripts[name](keys=keys, args=arguments)
         if reply[0] in _REFUSALS:
             error, sentence = _REFUSALS[reply[0]]
+            if error is ContradictingOutcomeError:
+                raise ContradictingOutcomeError(sentence, reported=str(reply[1]))
             raise error(" ".join([sentence, *map(str, reply[1:])]))
         return reply

@@ -167,7 +167,8 @@ class FeedbackService:
             raise
         signal = feedback.signal or PREFERENCE_SIGNAL
         self._metrics.feedback.labels(experiment.name, signal, recorded.receipt.value).inc()
-        return Outcome(recorded.receipt, experiment.name, _DETAILS[recorded.receipt])
+        detail = _SETTLED_DETAIL if recorded is _SETTLED else _DETAILS[recorded.receipt]
+        return Outcome(recorded.receipt, experiment.name, detail)
 
     def discarded(self, reason: str) -> None:
         """Count a refusal, also one made before the report could be read."""
@@ -192,6 +193,8 @@ class FeedbackService:
         try:
             return await record(feedback, assignment, experiment)
         except ContradictingOutcomeError as error:
+            if feedback.signal is not None and not error.reported.startswith(f"{feedback.signal}="):
+                return _SETTLED
             raise InvalidFeedbackError(
                 "Different feedback was already given for this response; the first one stands.",
                 reason="contradicting",
@@ -275,6 +278,9 @@ _DETAILS = {
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",
 }
+# A thumb after a copy says more about the same answer, not something else: no fault of the caller's.
+_SETTLED = Recorded(Receipt.DUPLICATE, None)
+_SETTLED_DETAIL = "Another signal already settled this outcome; one is counted for each request or session."
 
 
 def preference_result(preferred: Preferred, side: int) -> Result:

@@ -30,7 +30,8 @@ local function view(control)
   return {'ok', current[1], current[2], fields}
 end
 
--- Why an outcome is not counted, or nil and the evidence at which a policy of the generation is eliminated.
+-- Why an outcome is not counted, and what its unit reported before; or nil and the evidence at which a policy of
+-- the generation is eliminated.
 -- A unit that reported before is told so even after the end.
 local function refusal(control, unit_key, generation, fingerprint, second)
   local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies',
@@ -40,7 +41,7 @@ local function refusal(control, unit_key, generation, fingerprint, second)
   end
   local reported = redis.call('GET', unit_key)
   if reported then
-    return reported == fingerprint and 'duplicate' or 'contradicting'
+    return reported == fingerprint and 'duplicate' or 'contradicting', reported
   end
   if known[1] ~= 'running' then
     return 'finished'

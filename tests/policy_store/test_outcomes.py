@@ -77,9 +77,10 @@ async def test_contradicting_preference_is_refused_and_the_first_stands(store: P
     await planned(store)
     await prefer(store, "u1", Result.WIN)
 
-    with pytest.raises(ContradictingOutcomeError):
+    with pytest.raises(ContradictingOutcomeError) as refused:
         await prefer(store, "u1", Result.LOSS)
 
+    assert refused.value.reported == "win"
     assert (await store.counts(NAME, 1)).wins == ((0, 1, 0), (0, 0, 0), (0, 0, 0))
 
 
