@@ -6,6 +6,7 @@ end: two servers never write the same append-only file.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -43,6 +44,13 @@ class DataDirectory:
     def server_log(self) -> Path:
         """What the server says about itself."""
         return self.path / "valkey.log"
+
+    def remove_socket(self) -> None:
+        """Leave nothing outside the directory. Only for who holds it, with no server running."""
+        self.socket.unlink(missing_ok=True)
+        if self.socket.parent != self.path:
+            with contextlib.suppress(OSError):
+                self.socket.parent.rmdir()
 
 
 def prepare(path: Path) -> DataDirectory:

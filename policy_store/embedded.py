@@ -48,6 +48,7 @@ class EmbeddedValkey:
     """One Valkey server on a data directory, started again should it die before `stop`."""
 
     def __init__(self) -> None:
+        self._directory: DataDirectory | None = None
         self._lock: BinaryIO | None = None
         self._supervisor: threading.Thread | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -73,6 +74,7 @@ class EmbeddedValkey:
         """
         directory = prepare(data_dir)
         self._lock = hold(directory)
+        self._directory = directory
         self._stopping.clear()
         answering: Future[None] = Future()
         # Linux signals the end of the thread that started a process: this one lasts as long as the gateway.
@@ -96,7 +98,8 @@ class EmbeddedValkey:
         if self._supervisor is not None:
             self._supervisor.join()
             self._supervisor = None
-        if self._lock is not None:
+        if self._directory is not None and self._lock is not None:
+            self._directory.remove_socket()
             self._lock.close()
             self._lock = None
 
@@ -120,8 +123,17 @@ class EmbeddedValkey:
             )
             has_lived = time.monotonic() - born > _START_SECONDS
             pause = _FIRST_PAUSE_SECONDS if has_lived else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            self._stopping.wait(pause)
-            server = self._spawn(directory)
+            server = self._spawn_after(pause, directory)
+
+    def _spawn_after(self, pause: float, directory: DataDirectory) -> subprocess.Popen[bytes] | None:
+        """A new server, tried for until one can be started or `stop` was called."""
+        while not self._stopping.wait(pause):
+            try:
+                return self._spawn(directory)
+            except (OSError, EmbeddedStoreError):
+                _LOG.exception("embedded Valkey cannot be started, trying again")
+                pause = _LONGEST_PAUSE_SECONDS
+        return None
 
     def _spawn(self, directory: DataDirectory) -> subprocess.Popen[bytes] | None:
         """A new server, or None once `stop` was called."""

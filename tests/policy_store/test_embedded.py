@@ -100,14 +100,19 @@ async def test_stale_socket_is_replaced(valkey: EmbeddedValkey, tmp_path: Path) 
         await store.ping()
 
 
-async def test_directory_may_have_any_name(valkey: EmbeddedValkey, tmp_path: Path) -> None:
-    """Spaces, quotes and names too long for a socket: the data is where it was asked for."""
+async def test_directory_may_have_any_name(
+    valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spaces, quotes and names too long for a socket: the data is where it was asked for, and only there."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = tmp_path / 'my "data" #1 100% ü' / ("long" * 30)
 
     async with _Store(valkey.start(folder)) as store:
         await store.ping()
 
+    valkey.stop()
     assert (folder / "appendonlydir").is_dir()
+    assert _outside(tmp_path) == []
 
 
 def test_only_the_owner_can_reach_data_and_socket(valkey: EmbeddedValkey, tmp_path: Path) -> None:
@@ -125,8 +130,9 @@ def test_foreign_socket_directory_is_not_trusted(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = tmp_path / ("long" * 30)
     valkey.start(folder)
+    (place,) = _outside(tmp_path)
     valkey.stop()
-    (place,) = tmp_path.glob("llmpo-*")
+    place.mkdir(mode=0o777)
     place.chmod(0o777)
 
     with pytest.raises(EmbeddedStoreError, match="someone else"):
@@ -177,6 +183,11 @@ def test_stopping_twice_or_before_starting_is_harmless(valkey: EmbeddedValkey, t
     valkey.stop()
     valkey.stop()
     assert valkey.pid is None
+
+
+def _outside(temporary: Path) -> list[Path]:
+    """Directories made for sockets whose own one has too long a name."""
+    return list(temporary.glob("llmpo-*"))
 
 
 class _Store:
