@@ -7,7 +7,7 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from gateway.services.plan_worker import PlanJob, PlanResult, compute_plan, prepare_worker
+from gateway.services.plan_worker import PlanJob, PlanResult, compute_in_worker, prepare_worker
 
 
 class PlanPool:
@@ -31,7 +31,7 @@ class PlanPool:
                 initializer=prepare_worker,
             )
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, compute_plan, job)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, compute_in_worker, job)
         except BrokenProcessPool:
             self.close()
             raise

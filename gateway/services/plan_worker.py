@@ -87,29 +87,34 @@ def _exit_after(parent: ParentProcess) -> None:
     os._exit(1)
 
 
+def compute_in_worker(job: PlanJob) -> PlanResult:
+    """The plan for `job`. A computation that does not end is ended by the alarm, and its process with it."""
+    signal.alarm(TIME_LIMIT_SECONDS)
+    try:
+        return compute_plan(job)
+    finally:
+        signal.alarm(0)
+
+
 def compute_plan(job: PlanJob) -> PlanResult:
-    """The plan for `job`. A computation that never ends is killed by the alarm, and its process with it."""
+    """The plan for `job`."""
     import numpy as np  # noqa: PLC0415  # loaded in the worker process only
 
     from gateway.llm_po.plan import plan  # noqa: PLC0415  # same
 
-    signal.alarm(TIME_LIMIT_SECONDS)
-    try:
-        started = time.perf_counter()
-        tally, design = _tally(job.counts), _design(job)
-        computed = plan(tally, design, np.random.default_rng(job.seed))
-        return PlanResult(
-            pairs=_pairs(computed),
-            forecasts=_forecasts(computed, design.epsilon),
-            leader=int(computed.leader),
-            evidence_nats=tuple(map(float, computed.evidence_nats)),
-            needed_nats=tuple(map(float, computed.needed_nats)),
-            expected_remaining=computed.expected_remaining,
-            duration_seconds=time.perf_counter() - started,
-            decision=_decision(computed.verdict, tally, design, job.counts),
-        )
-    finally:
-        signal.alarm(0)
+    started = time.perf_counter()
+    tally, design = _tally(job.counts), _design(job)
+    computed = plan(tally, design, np.random.default_rng(job.seed))
+    return PlanResult(
+        pairs=_pairs(computed),
+        forecasts=_forecasts(computed, design.epsilon),
+        leader=int(computed.leader),
+        evidence_nats=tuple(map(float, computed.evidence_nats)),
+        needed_nats=tuple(map(float, computed.needed_nats)),
+        expected_remaining=computed.expected_remaining,
+        duration_seconds=time.perf_counter() - started,
+        decision=_decision(computed.verdict, tally, design, job.counts),
+    )
 
 
 def _tally(counts: Counts) -> Tally:

@@ -52,4 +52,3 @@ def definition(**changes: Any) -> Definition:
     config = gateway_config(**changes)
     name, spec = next(iter(config.experiments.items()))
     return define(name, spec, compile_policies(config, spec))
-

@@ -6,17 +6,20 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import create_app
 from gateway.config.models import GatewayConfig
+from gateway.services.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
 from tests.gateway.building import NAME
 
@@ -70,7 +73,9 @@ class Whole:
     async def ask(self, model: str = NAME, **fields: Any) -> Reply:
         """A chat completion."""
         question = [{"role": "user", "content": "Hello?"}]
-        return await self.call("POST", "/v1/chat/completions", {"model": model, "messages": question, **fields})
+        return await self.call(
+            "POST", "/v1/chat/completions", {"model": model, "messages": question, **fields}
+        )
 
     async def feed(self, **fields: Any) -> Reply:
         """Feedback."""
@@ -137,22 +142,48 @@ def quick_settings(store_url: str | None = None, **changes: Any) -> Settings:
     )
 
 
+class PlansHere:
+    """A `PlanPool` without its process, whose start takes longer than most tests."""
+
+    async def compute(self, job: PlanJob) -> PlanResult:
+        """The plan for `job`."""
+        return compute_plan(job)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 @asynccontextmanager
 async def whole_gateway(
-    config: GatewayConfig, settings: Settings, *, key: str | None = None, seed: int = 7, **more: Any
+    config: GatewayConfig,
+    settings: Settings,
+    *,
+    key: str | None = None,
+    seed: int = 7,
+    own_process: bool = False,
+    **more: Any,
 ) -> AsyncIterator[Whole]:
-    """A gateway listening on a free port; closed again at the end."""
+    """A gateway listening on a free port; closed again at the end. Plans in this process unless told not to."""
     app = create_app(config, settings, rng=random.Random(seed), **more)
+    planning: AbstractContextManager[Any] = (
+        nullcontext() if own_process else patch("gateway.app.PlanPool", PlansHere)
+    )
+    with planning:
+        async with _served(app) as url, aiohttp.ClientSession() as session:
+            yield Whole(url, session, key)
+
+
+@asynccontextmanager
+async def _served(app: FastAPI) -> AsyncIterator[str]:
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
     )
-    async with app.router.lifespan_context(app), aiohttp.ClientSession() as session:
+    async with app.router.lifespan_context(app):
         serving = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.001)
         try:
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield Whole(f"http://127.0.0.1:{port}", session, key)
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         finally:
             server.should_exit = True
             server.force_exit = True

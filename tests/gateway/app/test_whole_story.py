@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,13 +10,6 @@ from gateway.services.verification import read_log, verify
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[FakeUpstream]:
-    """A provider whose models say `I am MODEL.`"""
-    async with FakeUpstream() as upstream:
-        yield upstream
 
 
 class Users:
@@ -53,7 +45,7 @@ async def test_better_policy_is_promoted_serves_everyone_and_the_proof_holds(
 ) -> None:
     """The promise of the whole gateway, for both ways of comparing."""
     config = gateway_config(api_base=upstream.api_base, traffic={"share": 1.0, "collect": collect})
-    async with whole_gateway(config, quick_settings(store_url)) as gateway:
+    async with whole_gateway(config, quick_settings(store_url), own_process=True) as gateway:
         await gateway.planned()
         await Users(gateway).until_decided()
 
@@ -79,9 +71,7 @@ async def test_promotion_happens_once_and_reaches_every_replica(
     upstream: FakeUpstream, store_url: str
 ) -> None:
     """Three replicas plan and serve on one store: one decision, and all of them follow it."""
-    config = gateway_config(
-        api_base=upstream.api_base, traffic={"share": 1.0, "collect": "side_by_side"}
-    )
+    config = gateway_config(api_base=upstream.api_base, traffic={"share": 1.0, "collect": "side_by_side"})
     settings = quick_settings(store_url)
     async with (
         whole_gateway(config, settings, seed=1) as first,
@@ -112,9 +102,7 @@ async def test_feedback_given_at_one_replica_counts_for_an_answer_of_another(
     upstream: FakeUpstream, store_url: str
 ) -> None:
     """Replicas are interchangeable: they share the key that seals response ids."""
-    config = gateway_config(
-        api_base=upstream.api_base, traffic={"share": 1.0, "collect": "side_by_side"}
-    )
+    config = gateway_config(api_base=upstream.api_base, traffic={"share": 1.0, "collect": "side_by_side"})
     settings = quick_settings(store_url)
     async with whole_gateway(config, settings) as first, whole_gateway(config, settings) as second:
         await first.planned()

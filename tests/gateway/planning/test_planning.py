@@ -68,15 +68,18 @@ class Bench:
             )
 
     def errors(self, reason: str) -> float:
-        return self.metrics.registry.get_sample_value(
-            "llmpo_planner_errors_total", {"experiment": NAME, "reason": reason}
-        ) or 0.0
+        return (
+            self.metrics.registry.get_sample_value(
+                "llmpo_planner_errors_total", {"experiment": NAME, "reason": reason}
+            )
+            or 0.0
+        )
 
 
 @pytest.fixture
-async def bench(store: PolicyStore) -> Bench:
+async def bench(embedded_store: PolicyStore) -> Bench:
     """A registered experiment of two policies, `plain` (incumbent) and `warm`."""
-    bench = Bench(store, definition())
+    bench = Bench(embedded_store, definition())
     await bench.register()
     return bench
 
@@ -143,26 +146,26 @@ async def test_failed_plan_is_counted_and_leaves_the_last_one_in_force(bench: Be
     assert plan.version == 2
 
 
-async def test_overtaken_planner_changes_nothing(bench: Bench, store: PolicyStore) -> None:
+async def test_overtaken_planner_changes_nothing(bench: Bench, embedded_store: PolicyStore) -> None:
     """A replica that was frozen while planning finds its plan refused, not published over a newer one."""
     slow = bench.planner("slow")
     bench_compute = bench.compute
 
     async def overtaken(job: PlanJob) -> PlanResult:
-        await store.release_lease(NAME, "slow")
-        await store.acquire_lease(NAME, "fast", 30)
+        await embedded_store.release_lease(NAME, "slow")
+        await embedded_store.acquire_lease(NAME, "fast", 30)
         return await bench_compute(job)
 
     slow._compute = overtaken
     await slow.plan_all()
 
     assert bench.errors("stale_fence") == 1
-    assert (await store.view(NAME)).plan is None
+    assert (await embedded_store.view(NAME)).plan is None
 
 
-async def test_experiment_unknown_to_the_store_is_counted_not_raised(store: PolicyStore) -> None:
+async def test_experiment_unknown_to_the_store_is_counted_not_raised(embedded_store: PolicyStore) -> None:
     """The planner waits for the experiment to be registered."""
-    bench = Bench(store, definition())
+    bench = Bench(embedded_store, definition())
     await bench.planner().plan_all()
     assert bench.errors("unknown_experiment") == 1
 
@@ -201,9 +204,9 @@ async def test_incumbent_that_wins_is_settled(bench: Bench) -> None:
     assert view.experiment.policies[view.incumbent] == "plain"
 
 
-async def test_spent_budget_ends_inconclusive(store: PolicyStore) -> None:
+async def test_spent_budget_ends_inconclusive(embedded_store: PolicyStore) -> None:
     """At `max_comparisons` the incumbent stays and the experiment says that it does not know."""
-    bench = Bench(store, definition(max_comparisons=12))
+    bench = Bench(embedded_store, definition(max_comparisons=12))
     await bench.register()
     planner = bench.planner()
     await planner.plan_all()
@@ -211,14 +214,14 @@ async def test_spent_budget_ends_inconclusive(store: PolicyStore) -> None:
         await bench.prefer(Result.WIN if number % 2 else Result.LOSS, 1, number)
     await planner.plan_all()
 
-    view = await store.view(NAME)
+    view = await embedded_store.view(NAME)
     assert view.state is ExperimentState.INCONCLUSIVE
     assert view.experiment.policies[view.incumbent] == "plain"
 
 
-async def test_no_decision_before_the_minimum_duration(store: PolicyStore) -> None:
+async def test_no_decision_before_the_minimum_duration(embedded_store: PolicyStore) -> None:
     """Evidence may suffice in a minute; the operator asked for a week of data."""
-    bench = Bench(store, definition(promotion={"min_comparisons": 10, "min_duration": "7d"}))
+    bench = Bench(embedded_store, definition(promotion={"min_comparisons": 10, "min_duration": "7d"}))
     await bench.register()
     planner = bench.planner()
     for start in range(0, 200, 40):
@@ -226,7 +229,7 @@ async def test_no_decision_before_the_minimum_duration(store: PolicyStore) -> No
         await planner.plan_all()
 
     assert not bench.jobs[-1].may_decide
-    assert (await store.view(NAME)).state is ExperimentState.RUNNING
+    assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING
 
 
 async def test_decision_is_taken_when_the_minimum_duration_has_passed_without_new_comparisons(
@@ -253,9 +256,14 @@ async def test_forecasts_are_logged_before_the_outcomes_they_count(bench: Bench)
     records, _ = await bench.store.log(NAME, 1)
     plans = [record for record in records if isinstance(record, LoggedPlan)]
     assert [plan.comparisons for plan in plans] == [0, 3]
-    assert [
-        comparison.plan_version async for comparison in bench.store.comparisons(NAME, 1)
-    ] == [1, 1, 1, 2, 2, 2]
+    assert [comparison.plan_version async for comparison in bench.store.comparisons(NAME, 1)] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+    ]
 
 
 @pytest.fixture
