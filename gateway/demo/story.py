@@ -25,7 +25,7 @@ from gateway.demo.view import Ending, Frame, Pleased, closing_lines, picture, pr
 from gateway.demo.watch import Reading, Watcher
 from gateway.errors import GatewayError
 
-SUPPORT_VISITS_PER_SECOND = 18.0
+SUPPORT_VISITS_PER_SECOND = 15.0
 TONE_VISITS_PER_SECOND = 6.0
 START_SECONDS = 60.0
 FRAME_SECONDS = 0.25
@@ -216,8 +216,8 @@ def _verdict(output: bytes) -> str:
     if not found["confirmed"]:
         return f"not confirmed: {found['differences'][0]}"
     return (
-        f"confirmed, recomputed from the log of {found['comparisons']} comparisons: "
-        f"evidence {found['statistic_nats']:.2f} nats, line {found['threshold_nats']:.2f}."
+        f"confirmed from the log of {found['comparisons']} comparisons: "
+        f"evidence {found['statistic_nats']:.3f} nats, line {found['threshold_nats']:.3f}."
     )
 
 

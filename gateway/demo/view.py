@@ -15,7 +15,7 @@ from gateway.demo.watch import Reading
 WIDE_COLUMNS = 100
 WIDE_BAR_CELLS = 34
 NARROW_BAR_CELLS = 20
-EVENTS_SHOWN = 4
+EVENTS_SHOWN = 3
 ROUGH_FROM = 300  # comparisons: an estimate this large is told in hundreds
 FULL, HALF, LINE = "━", "╸", "┃"
 ENDINGS = {
@@ -106,7 +106,7 @@ def picture(frame: Frame, columns: int) -> RenderableType:
             if frame.reading.is_decided
             else Text(_outlook(frame, frame.reading)),
         ]
-    parts.append(_footer(frame))
+    parts.append(_footer(frame, is_wide=columns >= WIDE_COLUMNS))
     return Padding(Group(*(Padding(part, (0, 0, 1, 0)) for part in parts)), (1, 2, 0, 2))
 
 
@@ -264,12 +264,16 @@ def _closing(frame: Frame, reading: Reading) -> Table:
     return table
 
 
-def _footer(frame: Frame) -> Table:
-    model = frame.reading.name if frame.reading else "support-assistant"
-    question = {"model": model, "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}]}
+def _footer(frame: Frame, *, is_wide: bool) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(Text("Console", "dim"), Text(f"{frame.gateway}/console", "cyan"))
-    curl = f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"
-    table.add_row(Text("Ask it", "dim"), Text(curl, "dim"))
+    if is_wide:
+        table.add_row(Text("Ask it", "dim"), Text(_curl(frame), "dim"))
     table.add_row(Text("Stop", "dim"), Text("Ctrl-C"))
     return table
+
+
+def _curl(frame: Frame) -> str:
+    model = frame.reading.name if frame.reading else "support-assistant"
+    question = {"model": model, "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}]}
+    return f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"

@@ -231,7 +231,7 @@ function certificate(experiment) {
   const isWon = Boolean(proof.champion_name);
   const command = `llmpo verify ${shellWord(experiment.name)} --url ${location.origin}`;
   const fact = (label, value) => isShown(value) && h("div", null, h("dt", null, label), h("dd", null, value));
-  const reached = proof.statistic_nats === null ? null : `${proof.statistic_nats.toFixed(2)} ≥ ${nats(proof.threshold_nats)}`;
+  const reached = proof.statistic_nats === null ? null : `${proof.statistic_nats.toFixed(3)} ≥ ${proof.threshold_nats.toFixed(3)} nats`;
   return h("section", { class: `certificate ${isWon ? "" : "amber"}` },
     h("h2", null, isWon ? "Certificate" : "Outcome"),
     h("p", { class: "claim" }, claim(experiment, proof)),
@@ -241,7 +241,8 @@ function certificate(experiment) {
       fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)),
       fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),
       fact("Decided", new Date(1000 * proof.decided_at).toLocaleString()), fact("Version", proof.code_version)),
-    h("p", { class: "note" }, "Anyone with the comparison log can recompute this, offline:"),
+    h("p", { class: "note" }, "Anyone with the comparison log can recompute this, offline",
+      sessionStorage.getItem(KEY) && [" (with an admin key in ", h("code", null, "LLMPO_API_KEY"), ")"], ":"),
     h("div", { class: "command" }, h("code", null, command), h("button", { type: "button", onclick: (event) => copy(event.currentTarget, command) }, "Copy")));
 }
 
