@@ -37,7 +37,7 @@ ENV PATH=/opt/llmpo/bin:$PATH \
     LLMPO_DATA_DIR=/var/lib/llmpo \
     LLMPO_LOG_JSON=true
 USER 10001:10001
-WORKDIR /var/lib/llmpo
+WORKDIR /
 # The embedded store's append-only file. Not used when LLMPO_REDIS_URL names a server.
 VOLUME ["/var/lib/llmpo"]
 EXPOSE 8080

@@ -44,8 +44,8 @@ async def _record(folder: Path) -> Recording:
         await wait_for(lambda: _is(running, "promoted"), "the promotion")
         experiment = await running.experiment()
         # Replicas are scraped one after the other: for a moment they seem to disagree.
-        ended = f"count(llmpo_experiment_comparisons == {experiment['comparisons']}) == 2"
-        await wait_for(lambda: _has(running, ended), "both replicas to show the end")
+        ended = f"count(llmpo_experiment_comparisons offset 2s == {experiment['comparisons']}) == 2"
+        await wait_for(lambda: _has(running, ended), "both replicas to have shown the end for a while")
         announced = 'ALERTS{alertname="LlmpoPromoted", alertstate="firing"}'
         await wait_for(lambda: _has(running, announced), "the promotion to be announced")
         filled = [query.fill(experiment=EXPERIMENT) for query in PANELS + ANNOTATIONS]
@@ -101,6 +101,17 @@ def test_two_replicas_do_not_count_twice(recording: Recording) -> None:
     assert total == [said["comparisons"]]
     assert by_pair == said["comparisons"]
     assert len(reachable) == 2
+
+
+def test_the_allocation_is_a_distribution_at_all_times(recording: Recording) -> None:
+    """Also while one replica has a new plan and the other the old one, the shares add up to one."""
+    allocation = next(query for query in PANELS if query.place == "Allocation A")
+    totals: dict[float, float] = {}
+    for series in recording.series[allocation.fill(experiment=EXPERIMENT)]:
+        for at, share in series["values"]:
+            totals[at] = totals.get(at, 0) + float(share)
+
+    assert list(totals.values()) == pytest.approx([1] * len(totals))
 
 
 def test_the_end_is_shown(recording: Recording) -> None:
