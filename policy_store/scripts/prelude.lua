@@ -30,24 +30,23 @@ local function view(control)
   return {'ok', current[1], current[2], fields}
 end
 
--- Why an outcome is not counted, and what its unit reported before; or nil and the evidence at which a policy of
--- the generation is eliminated.
+-- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated.
 -- A unit that reported before is told so even after the end.
 local function refusal(control, unit_key, generation, fingerprint, second)
   local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies',
     generation .. ':threshold')
   if not known[1] then
-    return 'unknown'
+    return {'unknown'}
   end
   local reported = redis.call('GET', unit_key)
   if reported then
-    return reported == fingerprint and 'duplicate' or 'contradicting', reported
+    return reported == fingerprint and {'duplicate'} or {'contradicting', reported}
   end
   if known[1] ~= 'running' then
-    return 'finished'
+    return {'finished'}
   end
   if tonumber(second) >= tonumber(known[2]) then
-    return 'no_such_policy'
+    return {'no_such_policy'}
   end
   return nil, tonumber(known[3])
 end

@@ -32,9 +32,9 @@ local function compare(difference)
   return difference > 0 and 'win' or 'loss'
 end
 
-local refused, known = refusal(KEYS[1], KEYS[6], generation, fingerprint, second)
+local refused, threshold = refusal(KEYS[1], KEYS[6], generation, fingerprint, second)
 if refused then
-  return {refused, known}
+  return refused
 end
 -- First of all writes: a server out of memory refuses the first one, and with it all the others.
 redis.call('SET', KEYS[6], fingerprint, 'EX', keep_seconds)
@@ -48,5 +48,5 @@ end
 local is_first = side == '0'
 local difference = tonumber(value) - tonumber(rival.value)
 local sources = is_first and {source, rival.source} or {rival.source, source}
-return count(keys, generation, known, first, second, compare(is_first and difference or -difference),
+return count(keys, generation, threshold, first, second, compare(is_first and difference or -difference),
   sources[1] == sources[2] and source or table.concat(sources, ','))

@@ -4,10 +4,10 @@
 local keys = {counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5]}
 local generation, fingerprint, keep_seconds, first, second, source, result = unpack(ARGV)
 
-local refused, known = refusal(KEYS[1], KEYS[6], generation, fingerprint, second)
+local refused, threshold = refusal(KEYS[1], KEYS[6], generation, fingerprint, second)
 if refused then
-  return {refused, known}
+  return refused
 end
 -- First of all writes: a server out of memory refuses the first one, and with it all the others.
 redis.call('SET', KEYS[6], fingerprint, 'EX', keep_seconds)
-return count(keys, generation, known, first, second, result, source)
+return count(keys, generation, threshold, first, second, result, source)
