@@ -11,7 +11,8 @@ import asyncio
 import importlib
 import os
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -109,6 +110,8 @@ class _TranslatedStream:
         self._deadline = deadline
         self._first = b""
         self._is_done = False
+        # Found now: once a read is cancelled, nothing leads to them any more.
+        self._responses = list(_http_responses(getattr(chunks, "completion_stream", None)))
 
     async def begin(self) -> None:
         """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
@@ -129,6 +132,8 @@ class _TranslatedStream:
         """See `UpstreamStream.aclose`."""
         self._is_done = True
         await self._chunks.aclose()
+        for response in self._responses:
+            await response.aclose()
 
     async def _next(self, translate: Callable[[Exception], UpstreamError]) -> bytes:
         now = asyncio.get_running_loop().time()
@@ -149,12 +154,30 @@ class _TranslatedStream:
 def _import_quietly() -> Any:
     # Read when the module is imported: without it litellm fetches a price list from the network.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    # Its models make pydantic warn, each time in the middle of somebody's request.
+    warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
     library.telemetry = False
     library.suppress_debug_info = True
     library.drop_params = False
     library.user_url_validation = True
     return library
+
+
+def _http_responses(holder: Any, depth: int = 4) -> Iterator[Any]:
+    """The HTTP responses a stream of litellm's reads from.
+
+    For several providers, Anthropic among them, closing the stream leaves its connection open, and the
+    provider writing, until the garbage is collected.
+    """
+    if hasattr(holder, "aiter_raw"):
+        yield holder
+    elif depth and holder is not None:
+        frame = getattr(holder, "ag_frame", None)
+        inside = [frame.f_locals.get("self")] if frame is not None else []
+        named = [getattr(holder, name, None) for name in ("http_response", "streaming_response", "response")]
+        for part in (*inside, *named):
+            yield from _http_responses(part, depth - 1)
 
 
 def _json(answer: Any) -> bytes:

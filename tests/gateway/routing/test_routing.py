@@ -26,18 +26,18 @@ def three(**changes: object) -> LiveExperiment:
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_share_takes_part(share: float) -> None:
     """Within four standard errors of what was declared; 0 and 1 exactly."""
-    rng = random.Random(1)
-    routed = [route(three(share=share), None, rng, NOW) for _ in range(DRAWS)]
+    rng, live = random.Random(1), three(share=share)
+    routed = [route(live, None, rng, NOW) for _ in range(DRAWS)]
     taking_part = sum(isinstance(one, Single) for one in routed) / DRAWS
     assert abs(taking_part - share) <= 4 * (share * (1 - share) / DRAWS) ** 0.5
 
 
 def test_pairs_come_as_planned_and_sides_by_a_fair_coin() -> None:
     """Each pair with its probability, a pair of probability zero never, each side half the time."""
-    rng = random.Random(2)
+    rng, live = random.Random(2), three()
     drawn = Counter[tuple[int, int, int]]()
     for _ in range(DRAWS):
-        one = route(three(), None, rng, NOW)
+        one = route(live, None, rng, NOW)
         assert isinstance(one, Single)
         assert one.policy == (one.assignment.first, one.assignment.second)[one.assignment.side]
         drawn[one.assignment.first, one.assignment.second, one.assignment.side] += 1
@@ -101,8 +101,9 @@ def test_the_assignment_carries_what_feedback_needs() -> None:
 def test_a_unit_is_routed_alike_on_every_replica() -> None:
     """Same unit, same plan: same draw. Other units draw independently and fairly."""
     keys = [UnitKey(random.Random(i).randbytes(16)) for i in range(2000)]
-    first = [route(three(share=0.5), key, UnitDraws(key), NOW) for key in keys]
-    second = [route(three(share=0.5), key, UnitDraws(key), NOW) for key in keys]
+    live, other_replica = three(share=0.5), three(share=0.5)
+    first = [route(live, key, UnitDraws(key), NOW) for key in keys]
+    second = [route(other_replica, key, UnitDraws(key), NOW) for key in keys]
     assert first == second
     assigned = [one for one in first if isinstance(one, Single)]
     assert abs(len(assigned) / 2000 - 0.5) < 0.05

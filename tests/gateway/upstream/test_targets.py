@@ -1,0 +1,75 @@
+"""From `model_list` to an address and a wire format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.config.models import ModelEntry
+from gateway.upstream.base import ModelTarget
+from gateway.upstream.targets import model_target, model_targets
+
+ENVIRON = {"OPENAI_API_KEY": "sk-env"}
+
+
+def target(**params: Any) -> ModelTarget:
+    """The target of an entry with these parameters."""
+    return model_target(_entry("m", **params), ENVIRON)
+
+
+def _entry(name: str, **params: Any) -> ModelEntry:
+    return ModelEntry.model_validate({"model_name": name, "litellm_params": params})
+
+
+def test_openai_itself_is_relayed() -> None:
+    """With the key of the environment where the entry has none."""
+    openai = target(model="openai/gpt-4o-mini")
+    assert (openai.wire, openai.model, openai.api_base) == (
+        "openai",
+        "gpt-4o-mini",
+        "https://api.openai.com/v1",
+    )
+    assert openai.api_key == "sk-env"
+    assert target(model="openai/gpt-4o-mini", api_key="sk-own").api_key == "sk-own"
+
+
+@pytest.mark.parametrize("provider", ["openai", "hosted_vllm", "openai_like", "custom_openai", "lm_studio"])
+def test_servers_of_the_openai_format_are_relayed(provider: str) -> None:
+    """At their own address, and never with OpenAI's key."""
+    server = target(model=f"{provider}/org/name", api_base="http://vllm:8000/v1/")
+    assert (server.wire, server.model, server.api_base) == ("openai", "org/name", "http://vllm:8000/v1")
+    assert server.api_key is None
+
+
+def test_every_other_provider_goes_through_litellm() -> None:
+    """Under the full name, with the operator's further arguments."""
+    claude = target(model="anthropic/claude-x", api_key="sk-a", timeout=30)
+    assert (claude.wire, claude.model, claude.api_key) == ("litellm", "anthropic/claude-x", "sk-a")
+    assert claude.timeout_seconds == 30
+    azure = target(model="azure/gpt", api_base="https://x.example", api_version="2025-01-01")
+    assert dict(azure.options) == {"api_version": "2025-01-01"}
+
+
+def test_a_server_without_an_address_is_left_to_litellm() -> None:
+    """It may know one."""
+    assert target(model="hosted_vllm/x").wire == "litellm"
+
+
+def test_headers_and_organization_are_sent() -> None:
+    """As OpenAI wants them."""
+    headers = target(model="openai/x", organization="org-1", extra_headers={"x-a": "b"}).headers
+    assert headers == {"x-a": "b", "OpenAI-Organization": "org-1"}
+
+
+def test_secrets_do_not_show() -> None:
+    """A target that ends up in a log tells no key."""
+    assert "sk-own" not in repr(target(model="openai/x", api_key="sk-own", extra_headers={"x": "sk-own"}))
+
+
+def test_all_models_by_name() -> None:
+    """As the snapshot holds them."""
+    assert list(model_targets([_entry("a", model="openai/x"), _entry("b", model="openai/y")], {})) == [
+        "a",
+        "b",
+    ]
