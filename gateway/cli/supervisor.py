@@ -138,5 +138,5 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
         supervisor = Supervisor(start_worker, workers)
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
-        _log.info("starting workers", workers=workers, address=shown_address(reserved))
+        _log.info("listening", address=shown_address(reserved), workers=workers)
         supervisor.run()

@@ -7,7 +7,6 @@ opening them ends the program with its own message, not with a stack of the serv
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from gateway.api.tuning import settle_memory
 from gateway.app import create_app
 from gateway.cli.sockets import shown_address
 from gateway.config.load import load_config
@@ -82,22 +82,18 @@ async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_f
     if parent_fd is not None:
         asyncio.get_running_loop().add_reader(parent_fd, _stop, server, parent_fd)
     async with app.router.lifespan_context(app):
-        _settle_memory()
+        settle_memory()
         listener.listen(BACKLOG)
-        _log.info("listening", address=shown_address(listener))
+        if parent_fd is None:
+            _log.info("listening", address=shown_address(listener))
+        else:
+            _log.info("worker ready", pid=os.getpid())
         await server.serve(sockets=[listener])
 
 
 def _stop(server: Server, parent_fd: int) -> None:
     asyncio.get_running_loop().remove_reader(parent_fd)
     server.should_exit = True
-
-
-def _settle_memory() -> None:
-    """What was loaded stays: leave it out of every later collection, and collect the rest less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def main(config: str, listener_fd: str, parent_fd: str) -> None:

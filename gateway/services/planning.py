@@ -23,6 +23,14 @@ from policy_store.models import Counts, ExperimentState, ExperimentView, Forecas
 
 _log = get_logger(__name__)
 
+_STORE_REASONS: dict[type[StoreError], str] = {
+    StaleFenceError: "stale_fence",
+    StoreUnavailableError: "store_unavailable",
+    UnknownExperimentError: "unknown_experiment",
+}
+# The refresher logs the store's coming and going and registers experiments; being overtaken is no fault.
+_QUIET_REASONS = frozenset(_STORE_REASONS.values())
+
 
 class PlanStore(Protocol):
     """What planning needs of the store."""
@@ -98,6 +106,7 @@ class Planner:
         self._metrics = metrics
         self._rng = rng
         self._done: dict[str, _Basis] = {}
+        self._failing: dict[str, str] = {}
 
     async def run(self) -> None:
         """Plan until cancelled; then let another replica take over at once."""
@@ -113,25 +122,27 @@ class Planner:
         for name in self._experiments:
             try:
                 await self._plan(name)
-            except UnknownExperimentError:
-                self._failed(name, "unknown_experiment")  # until the refresher has registered it
-            except StoreUnavailableError:
-                self._failed(name, "store_unavailable")  # the refresher logs the store's coming and going
-            except StaleFenceError:
-                self._failed(name, "stale_fence")
             except StoreError as error:
-                self._failed(name, "store_refused")
-                _log.warning("store refused a plan", experiment=name, error=str(error))
-            except BrokenProcessPool:
-                self._failed(name, "worker_died")
-                _log.error("planning process died; another one will be started", experiment=name)
-            except Exception:  # noqa: BLE001  # a faulty plan of one experiment must not stop the others
-                self._failed(name, "plan")
-                _log.exception("plan failed; the last good one stays in force", experiment=name)
+                self._failed(name, _STORE_REASONS.get(type(error), "store_refused"), error)
+            except BrokenProcessPool as error:
+                self._failed(name, "worker_died", error)
+            except Exception as error:  # noqa: BLE001  # one experiment's fault must not stop the others
+                self._failed(name, "plan", error)
+            else:
+                self._failing.pop(name, None)
 
-    def _failed(self, name: str, reason: str) -> None:
+    def _failed(self, name: str, reason: str, error: Exception) -> None:
+        """Count a failure, try again at the next interval, log it once for as long as it lasts."""
         self._done.pop(name, None)
         self._metrics.planner_errors.labels(name, reason).inc()
+        if self._failing.get(name) != reason and reason not in _QUIET_REASONS:
+            _log.error(
+                "planning failed; the last good plan stays in force",
+                experiment=name,
+                reason=reason,
+                exc_info=error,
+            )
+        self._failing[name] = reason
 
     async def _plan(self, name: str) -> None:
         view = await self._store.view(name)

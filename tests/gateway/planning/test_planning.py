@@ -290,3 +290,14 @@ async def test_planning_process_that_dies_is_replaced(bench: Bench, pool: PlanPo
     plan = (await bench.store.view(NAME)).plan
     assert plan is not None
     assert plan.version == 2
+
+
+async def test_lasting_failure_is_logged_once(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    """A plan that fails at every interval does not fill the log; the counter tells how often."""
+    bench.failure = ZeroDivisionError("no")
+    planner = bench.planner()
+    for _ in range(5):
+        await planner.plan_all()
+
+    assert bench.errors("plan") == 5
+    assert "".join(capfd.readouterr()).count("planning failed") == 1

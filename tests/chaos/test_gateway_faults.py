@@ -1,0 +1,199 @@
+"""The gateway itself dies, by itself or with its workers, and is started again on the same data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.gateway.building import NAME
+from tests.gateway.process import Served
+from tests.gateway.whole import Whole, eventually
+from tests.servers import free_port
+
+
+async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
+    serve: Callable[..., Served],
+) -> None:
+    """kill -9 with the embedded store: evidence, plan and the answers' ids are there after a restart."""
+    served = serve()
+    gateway = await served.start()
+    await gateway.planned()
+    rated = [(await gateway.ask()).json["id"] for _ in range(5)]
+    unrated = (await gateway.ask()).json["id"]
+    for response_id in rated:
+        assert (await gateway.feed(id=response_id, preferred=0)).json["status"] == "counted"
+    await served.kill()
+
+    again = await served.start()
+
+    found = await again.experiment()
+    assert (found["comparisons"], found["generation"]) == (5, 1)
+    assert found["plan"]["version"] >= 1
+    assert (await again.feed(id=rated[0], preferred=0)).json["status"] == "duplicate"
+    assert (await again.feed(id=unrated, preferred=0)).json["status"] == "counted"
+
+
+async def test_promotion_survives_a_killed_gateway(serve: Callable[..., Served]) -> None:
+    """The promoted policy goes on serving, and its certificate stays."""
+    served = serve(promotion={"min_comparisons": 5})
+    gateway = await served.start()
+    await gateway.planned()
+    await _until_warm_is_promoted(gateway)
+    certificate = (await gateway.experiment())["certificate"]
+    await served.kill()
+
+    again = await served.start()
+
+    found = await again.experiment()
+    assert (found["state"], found["incumbent"]) == ("promoted", "warm")
+    assert found["certificate"] == certificate
+    await eventually(lambda: _only_warm_answers(again), "the promoted policy serving")
+    assert [event["kind"] for event in found["events"]].count("promoted") == 1
+
+
+async def test_nothing_outlives_a_killed_gateway(serve: Callable[..., Served]) -> None:
+    """Its store and its planning process end with it."""
+    served = serve()
+    gateway = await served.start()
+    await gateway.planned()
+    assert served.process is not None
+    family = list(_descendants(served.process.pid))
+    assert len(family) >= 2
+
+    await served.kill()
+
+    await eventually(lambda: _are_gone(family), "all processes of the gateway ended")
+
+
+async def test_workers_share_the_port_the_store_and_the_metrics(serve: Callable[..., Served]) -> None:
+    """Two workers answer like one: every answer is counted once, whoever is asked for the numbers."""
+    served = serve()
+    gateway = await served.start("--workers", "2", port=free_port())
+    await gateway.planned()
+    workers = {line["pid"] for line in served.events if line["event"] == "worker ready"}
+    assert len(workers) == 2
+    before = await gateway.metric("llmpo_requests_total", endpoint="/v1/chat/completions", status="200")
+
+    for _ in range(10):
+        # A connection each: the kernel spreads connections, not requests.
+        async with gateway.session.post(
+            f"{gateway.url}/v1/chat/completions",
+            json={"model": NAME, "messages": [{"role": "user", "content": "Hello?"}]},
+            headers={"connection": "close"},
+        ) as answer:
+            assert answer.status == 200
+
+    after = await gateway.metric("llmpo_requests_total", endpoint="/v1/chat/completions", status="200")
+    assert after - before == 10
+    assert await gateway.metric("llmpo_experiment_generation", experiment=NAME) == 1
+
+
+async def test_dead_worker_is_replaced(serve: Callable[..., Served]) -> None:
+    """A worker that crashes costs its own requests only."""
+    served = serve()
+    gateway = await served.start("--workers", "2", port=free_port())
+    await eventually(lambda: _are_ready(served, 2), "both workers ready")
+    victim = next(line["pid"] for line in served.events if line["event"] == "worker ready")
+
+    os.kill(victim, signal.SIGKILL)
+
+    await eventually(lambda: _are_ready(served, 3), "another worker in its place", seconds=60)
+    assert (await gateway.ask()).status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_workers_and_store_end_with_their_supervisor(
+    serve: Callable[..., Served], number: signal.Signals
+) -> None:
+    """Nothing is left behind, whether it was asked to stop or killed; asked, it ends with status 0."""
+    served = serve()
+    await served.start("--workers", "2", port=free_port())
+    await eventually(lambda: _are_ready(served, 2), "both workers ready")
+    assert served.process is not None
+    family = list(_descendants(served.process.pid))
+    assert len(family) >= 3
+
+    status = await served.end(number)
+
+    assert status == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+    await eventually(lambda: _are_gone(family), "all processes of the gateway ended", seconds=40)
+
+
+async def test_asked_to_stop_it_finishes_and_ends_with_status_0(serve: Callable[..., Served]) -> None:
+    """SIGTERM is how every supervisor says goodbye."""
+    served = serve()
+    gateway = await served.start()
+    assert (await gateway.ask()).status == 200
+
+    assert await served.end(signal.SIGTERM) == 0
+    assert "Traceback" not in served.text
+
+
+async def test_second_gateway_on_the_same_data_is_refused_with_the_reason(
+    serve: Callable[..., Served],
+) -> None:
+    """Two embedded stores on one directory would lose each other's writes."""
+    first, second = serve(), serve()
+    await first.start()
+
+    with pytest.raises(AssertionError, match="LLMPO_REDIS_URL|data director"):
+        await second.start(LLMPO_DATA_DIR=str(first.folder / "data"))
+    assert "Traceback" not in second.text
+
+
+async def test_port_in_use_is_said_before_anything_starts(serve: Callable[..., Served]) -> None:
+    """The error names the address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for options in ((), ("--workers", "2")):
+            with pytest.raises(AssertionError, match=f"Cannot listen on 127.0.0.1:{port}"):
+                await serve().start(*options, port=port)
+
+
+async def _until_warm_is_promoted(gateway: Whole) -> None:
+    for _ in range(1_000):
+        answer = (await gateway.ask()).json
+        texts = [choice["message"]["content"] for choice in answer["choices"]]
+        if len(texts) == 1:  # no longer compared
+            break
+        await gateway.feed(id=answer["id"], preferred=texts.index("I am warm."))
+    await eventually(lambda: _only_warm_answers(gateway), "the promotion")
+
+
+async def _only_warm_answers(gateway: Whole) -> bool:
+    choices = (await gateway.ask()).json["choices"]
+    return [choice["message"]["content"] for choice in choices] == ["I am warm."]
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as listing:
+        children = [int(child) for child in listing.read().split()]
+    for task in os.listdir(f"/proc/{pid}/task"):
+        if int(task) != pid:
+            with open(f"/proc/{pid}/task/{task}/children") as listing:
+                children += [int(child) for child in listing.read().split()]
+    for child in children:
+        yield child
+        yield from _descendants(child)
+
+
+async def _are_gone(pids: list[int]) -> bool:
+    return not any(_is_alive(pid) for pid in pids)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def _are_ready(served: Served, count: int) -> bool:
+    return sum(line["event"] == "worker ready" for line in served.events) >= count

@@ -1,0 +1,90 @@
+"""`llmpo serve` as a real process: started, killed and started again like an operator's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.gateway.whole import Whole, eventually
+
+_ADDRESS = re.compile(r"http://[\w.\[\]:]+")
+
+
+class Served:
+    """A gateway process. Its log is in `folder`."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], session: aiohttp.ClientSession) -> None:
+        self.folder = folder
+        self._session = session
+        self._file = folder / "gateway.yaml"
+        self._file.write_text(json.dumps(config))  # JSON is YAML
+        self._log = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self, *options: str, port: int = 0, **settings: str) -> Whole:
+        """Start it, and return once it listens."""
+        self._log.write_bytes(b"")
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("LLMPO_")}
+        environment = {
+            **ours,
+            "LLMPO_DATA_DIR": str(self.folder / "data"),
+            "LLMPO_LOG_JSON": "true",
+            "LLMPO_PLAN_INTERVAL_SECONDS": "0.05",
+            "LLMPO_REFRESH_SECONDS": "0.05",
+            **settings,
+        }
+        command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self._file)]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(port), *options], env=environment, stdout=log, stderr=log
+            )
+        await eventually(self._listens, "the gateway listening", seconds=60)
+        return Whole(self.address, self._session)
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        lines = [line for line in self.events if line.get("event") == "listening"]
+        return str(lines[0]["address"])
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log."""
+        lines = self._log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @property
+    def text(self) -> str:
+        """Its log as text."""
+        return self._log.read_text()
+
+    async def _listens(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.text
+        return any(line.get("event") == "listening" for line in self.events)
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        await self.end(signal.SIGKILL)
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for its end; its status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, 60)
+
+    def clean_up(self) -> None:
+        """Leave nothing running."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
