@@ -54,6 +54,7 @@ async def prepare(store: PolicyStore) -> int:
         min_comparisons=0,
         min_duration_seconds=0.0,
         collect="matched",
+        outcome_rules="{}",
     )
     await store.register(experiment, 3_000_000_000)
     fence = await store.acquire_lease("cost", "benchmark", 3600)

@@ -58,6 +58,8 @@ class Experiment:
         min_comparisons: No decision before so many comparisons.
         min_duration_seconds: No decision before so long after the start.
         collect: `matched` or `side_by_side`.
+        outcome_rules: Canonical JSON of what turns feedback into outcomes (signals and their weights, what
+            counts as a tie, what a unit is): evidence collected under other rules means something else.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Experiment:
     min_comparisons: int
     min_duration_seconds: float
     collect: str
+    outcome_rules: str
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""

@@ -74,7 +74,8 @@ class PolicyStore:
         A generation that exists keeps its state, evidence and incumbent.
 
         Args:
-            experiment: What to run; its incumbent only matters to a new generation.
+            experiment: What to run; its incumbent only matters to a new generation, and there gives way to
+                a policy promoted since, if that is still a candidate and the file's choice is not new.
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
         keys = ExperimentKeys(experiment.name)

@@ -22,7 +22,7 @@ class Definition:
     Attributes:
         experiment: The record that fixes what its evidence means.
         policies: What each index of the record stands for.
-        spec: The configuration's own words, for what evidence does not depend on (share, window, signals).
+        spec: The configuration's own words.
     """
 
     experiment: Experiment
@@ -63,8 +63,18 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         min_comparisons=spec.promotion.min_comparisons,
         min_duration_seconds=spec.promotion.min_duration.total_seconds(),
         collect=spec.traffic.collect,
+        outcome_rules=_outcome_rules(spec),
     )
     return Definition(experiment, ordered, spec)
+
+
+def _outcome_rules(spec: ExperimentSpec) -> str:
+    """What turns feedback into outcomes. Side by side the user compares, and signals play no part."""
+    rules: dict[str, object] = {"unit": spec.traffic.unit}
+    if spec.traffic.collect == "matched":
+        rules["signals"] = {name: signal.weight for name, signal in spec.feedback.signals.items()}
+        rules["tie_margin"] = spec.feedback.tie_margin
+    return json.dumps(rules, sort_keys=True, separators=(",", ":"))
 
 
 def config_hash(definitions: Sequence[Definition]) -> str:

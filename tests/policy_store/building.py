@@ -37,6 +37,7 @@ def experiment(name: str = NAME, policies: int = 3, **changes: object) -> Experi
         min_comparisons=0,
         min_duration_seconds=0.0,
         collect="matched",
+        outcome_rules="{}",
     )
     return replace(made, **changes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,41 @@ async def test_changed_experiment_starts_anew_and_going_back_finds_the_evidence(
     assert back.revision > changed.revision
     assert (await store.counts(NAME, 1)).comparisons == 1
     assert [event.kind for event in await store.events(NAME)] == ["reactivated", "started", "started"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "serves_first"),
+    [
+        pytest.param(
+            {"policies": ("p0", "p1", "p9"), "policy_fingerprints": ("hash0", "hash1", "hash9")},
+            "p1",
+            id="a candidate exchanged",
+        ),
+        pytest.param({"delta": 0.1}, "p1", id="a setting changed"),
+        pytest.param(
+            {"policies": ("p0", "p2", "p9"), "policy_fingerprints": ("hash0", "hash2", "hash9")},
+            "p0",
+            id="the promoted policy removed",
+        ),
+        pytest.param(
+            {"policy_fingerprints": ("hash0", "new", "hash2")}, "p0", id="the promoted policy edited"
+        ),
+        pytest.param({"delta": 0.1, "incumbent": 2}, "p2", id="another incumbent asked for"),
+    ],
+)
+async def test_promotion_outlives_an_edit_of_the_file(
+    store: PolicyStore, changes: dict[str, Any], serves_first: str
+) -> None:
+    """A promoted policy goes on serving, unless it is gone or the file names another incumbent."""
+    await started(store)
+    fence = await store.acquire_lease(NAME, "planner", 60)
+    assert fence is not None
+    await store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+
+    view = await store.register(replace(experiment(), **changes), THRESHOLD)
+
+    assert view.generation == 2
+    assert view.experiment.policies[view.incumbent] == serves_first
 
 
 async def test_concurrent_registrations_start_one_generation_per_content(store: PolicyStore) -> None:
@@ -139,6 +175,7 @@ def test_fingerprint_ignores_name_and_incumbent_only() -> None:
         replace(base, min_comparisons=10),
         replace(base, min_duration_seconds=1.0),
         replace(base, collect="side_by_side"),
+        replace(base, outcome_rules='{"tie_margin":0.1}'),
     ]
     assert {each.fingerprint() for each in same} == {base.fingerprint()}
     assert len({each.fingerprint() for each in [base, *changed]}) == len(changed) + 1
