@@ -48,3 +48,10 @@ def shown_address(listener: socket.socket) -> str:
     """The address to put into a browser."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def can_connect(bound: socket.socket) -> bool:
+    """Whether somebody accepts connections on the address a socket is bound to."""
+    with socket.socket(bound.family, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(bound.getsockname()) == 0

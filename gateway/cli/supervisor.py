@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from gateway.cli.sockets import share, shown_address
+from gateway.cli.sockets import can_connect, share, shown_address
 from gateway.settings import Settings
 from gateway.telemetry.logging import get_logger
 from policy_store.connect import EmbeddedValkey
@@ -50,11 +50,15 @@ class Supervisor:
     Attributes:
         start_worker: Starts one worker process.
         workers: How many.
+        accepts: Whether somebody accepts connections on the port.
+        announce: Called once, as soon as that is so.
         clock: Monotonic seconds.
     """
 
     start_worker: Callable[[], subprocess.Popen[bytes]]
     workers: int
+    accepts: Callable[[], bool]
+    announce: Callable[[], None]
     clock: Callable[[], float] = time.monotonic
     is_stopping: bool = False
     _slots: list[_Slot] = field(default_factory=list)
@@ -63,8 +67,12 @@ class Supervisor:
         """Start the workers, replace the ones that die, and end them all when stopped."""
         try:
             self._slots = [_Slot(self.start_worker(), self.clock()) for _ in range(self.workers)]
+            is_announced = False
             while not self.is_stopping:
                 time.sleep(POLL_SECONDS)
+                if not is_announced and self.accepts():
+                    is_announced = True
+                    self.announce()
                 for slot in self._slots:
                     self._look_after(slot)
         finally:
@@ -135,8 +143,13 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
                     pass_fds=(listener.fileno(), alive),
                 )
 
-        supervisor = Supervisor(start_worker, workers)
+        address = shown_address(reserved)
+        supervisor = Supervisor(
+            start_worker,
+            workers,
+            accepts=lambda: can_connect(reserved),
+            announce=lambda: _log.info("listening", address=address, workers=workers),
+        )
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
-        _log.info("listening", address=shown_address(reserved), workers=workers)
         supervisor.run()

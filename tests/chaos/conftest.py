@@ -17,7 +17,7 @@ from tests.servers import SERVERS, StoreServer
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[FakeUpstream]:
-    """A provider whose models say `I am MODEL.`"""
+    """A provider whose models say who they are."""
     async with FakeUpstream() as upstream:
         yield upstream
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.servers import free_port
 async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
     serve: Callable[..., Served],
 ) -> None:
-    """kill -9 with the embedded store: evidence, plan and the answers' ids are there after a restart."""
+    """After kill -9 with the embedded store: evidence, plan and old ids still count."""
     served = serve()
     gateway = await served.start()
     await gateway.planned()
@@ -73,6 +74,7 @@ async def test_workers_share_the_port_the_store_and_the_metrics(serve: Callable[
     """Two workers answer like one: every answer is counted once, whoever is asked for the numbers."""
     served = serve()
     gateway = await served.start("--workers", "2", port=free_port())
+    await eventually(lambda: _are_ready(served, 2), "both workers ready")
     await gateway.planned()
     workers = {line["pid"] for line in served.events if line["event"] == "worker ready"}
     assert len(workers) == 2
@@ -140,7 +142,7 @@ async def test_second_gateway_on_the_same_data_is_refused_with_the_reason(
     first, second = serve(), serve()
     await first.start()
 
-    with pytest.raises(AssertionError, match="LLMPO_REDIS_URL|data director"):
+    with pytest.raises(AssertionError, match="directory"):
         await second.start(LLMPO_DATA_DIR=str(first.folder / "data"))
     assert "Traceback" not in second.text
 
@@ -172,15 +174,10 @@ async def _only_warm_answers(gateway: Whole) -> bool:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as listing:
-        children = [int(child) for child in listing.read().split()]
-    for task in os.listdir(f"/proc/{pid}/task"):
-        if int(task) != pid:
-            with open(f"/proc/{pid}/task/{task}/children") as listing:
-                children += [int(child) for child in listing.read().split()]
-    for child in children:
-        yield child
-        yield from _descendants(child)
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, listing.read_text().split()):
+            yield child
+            yield from _descendants(child)
 
 
 async def _are_gone(pids: list[int]) -> bool:
@@ -189,8 +186,7 @@ async def _are_gone(pids: list[int]) -> bool:
 
 def _is_alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 

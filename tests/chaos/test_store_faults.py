@@ -55,7 +55,7 @@ class Traffic:
 async def test_killed_store_stops_no_answer_and_loses_no_acknowledged_feedback(
     serve: Callable[..., Served], own_server: StoreServer
 ) -> None:
-    """kill -9: users go on, feedback is honest about it, and what was acknowledged is there afterwards."""
+    """After kill -9 users go on, feedback is refused honestly, and what was acknowledged is there later."""
     gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.5")
     await gateway.planned()
     traffic = Traffic(gateway)
@@ -82,7 +82,7 @@ async def test_killed_store_stops_no_answer_and_loses_no_acknowledged_feedback(
 async def test_frozen_store_delays_feedback_not_answers(
     serve: Callable[..., Served], own_server: StoreServer
 ) -> None:
-    """SIGSTOP: connections hang instead of failing. Answers do not wait for them; feedback waits its deadline."""
+    """SIGSTOP: connections hang instead of failing. Answers do not wait, feedback waits its deadline."""
     gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.3")
     await gateway.planned()
 

@@ -1,4 +1,4 @@
-"""The whole gateway in process: the real app on a real port, a real store, a provider that is told what to say."""
+"""The whole gateway in process: the real app on a real port, on a real store."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ async def whole_gateway(
     own_process: bool = False,
     **more: Any,
 ) -> AsyncIterator[Whole]:
-    """A gateway listening on a free port; closed again at the end. Plans in this process unless told not to."""
+    """A gateway on a free port; closed again at the end. It plans in this process unless told not to."""
     app = create_app(config, settings, rng=random.Random(seed), **more)
     planning: AbstractContextManager[Any] = (
         nullcontext() if own_process else patch("gateway.app.PlanPool", PlansHere)

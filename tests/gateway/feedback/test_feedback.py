@@ -1,4 +1,4 @@
-"""What users say becomes comparisons, once each; what cannot be counted is refused by name and changes nothing."""
+"""What users say is counted once; what cannot be counted is refused by name and changes nothing."""
 
 from __future__ import annotations
 
