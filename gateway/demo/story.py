@@ -72,7 +72,8 @@ async def run_demo(options: Options, console: Console) -> int:
     play = _Play(options)
     with _stop_signals() as stopped, _stage(console) as show:
         async with _parts(options) as children:
-            await _first_of(play.perform(show), stopped.wait(), *(part.watch() for part in children))
+            with _last_words_of(children[-1]):
+                await _first_of(play.perform(show), stopped.wait(), *(part.watch() for part in children))
     if play.ending is None:
         return INTERRUPTED
     return 0 if play.ending.is_good else 1
@@ -251,6 +252,15 @@ async def _first_of(*awaitables: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
+
+
+@contextmanager
+def _last_words_of(part: Child) -> Iterator[None]:
+    """Add what `part` logged last to a failure that does not explain itself."""
+    try:
+        yield
+    except DemoError as error:
+        raise DemoError(f"{error}\nThe {part.name}'s last words:\n{part.last_words()}") from error
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import asyncio
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,16 @@ import pytest
 COMMAND = (sys.executable, "-m", "gateway.cli", "demo")
 
 
-async def _start(*arguments: str) -> Process:
-    return await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=STDOUT)
+@asynccontextmanager
+async def _demo(*arguments: str) -> AsyncIterator[Process]:
+    """A demo that is over after the block, whatever happened in it."""
+    process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=PIPE, stderr=STDOUT)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.communicate()
 
 
 def _descendants(pid: int) -> set[int]:
@@ -42,8 +52,7 @@ async def _output_until(process: Process, sign: str) -> str:
 
 async def test_the_demo_ends_with_a_verified_promotion_of_the_best_policy() -> None:
     """`--exit` gives status 0; the output says what was promoted, verified, and true."""
-    process = await _start("--exit")
-    async with asyncio.timeout(110):
+    async with _demo("--exit", "--limit", "90") as process, asyncio.timeout(105):
         output = (await process.communicate())[0].decode()
     assert process.returncode == 0, output
     assert "stepwise was promoted" in output
@@ -54,8 +63,7 @@ async def test_the_demo_ends_with_a_verified_promotion_of_the_best_policy() -> N
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_ctrl_c_stops_every_process() -> None:
     """An interrupted demo ends with status 130 and leaves nothing running."""
-    process = await _start()
-    async with asyncio.timeout(60):
+    async with _demo() as process, asyncio.timeout(60):
         await _output_until(process, "comparisons")
         started = _descendants(process.pid)
         process.send_signal(signal.SIGINT)
@@ -69,8 +77,8 @@ async def test_ctrl_c_stops_every_process() -> None:
 
 async def test_a_limit_that_is_too_short_is_a_failure() -> None:
     """Without a verified promotion in time `--exit` fails and says so."""
-    process = await _start("--exit", "--limit", "1")
-    async with asyncio.timeout(60):
+    async with _demo("--exit", "--limit", "1") as process, asyncio.timeout(60):
         output = (await process.communicate())[0].decode()
     assert process.returncode == 1
-    assert output.splitlines()[-1] == "error: No verified promotion after 1 s."
+    assert "error: No verified promotion after 1 s." in output.splitlines()
+    assert "The gateway's last words:" in output.splitlines()
