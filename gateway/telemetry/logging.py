@@ -42,7 +42,8 @@ PRIVATE_FIELDS = frozenset(
 # Provider and gateway keys (`sk-...`, `llmpo-...`), bearer headers, and the password of a URL.
 _SECRET = re.compile(
     r"(?P<lead>\bbearer\s+|://[^/\s:@]*:)?"
-    r"(?P<secret>(?<=[Bb]earer\s)\S+|(?<=:)[^\s:@/]+(?=@)|\b(?:sk|pk|llmpo|xai|gsk)[-_][\w-]{8,}|\bAIza[\w-]{20,})",
+    r"(?P<secret>(?<=[Bb]earer\s)\S+|(?<=:)[^\s:@/]+(?=@)"
+    r"|\b(?:sk|pk|xai|gsk)[-_][\w-]{8,}|\bllmpo-[\w-]{32,}|\bAIza[\w-]{20,})",
     re.IGNORECASE,
 )
 
@@ -79,7 +80,6 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Exceptions become text before redaction, so a traceback's message is searched for keys as well.
