@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from gateway.errors import GatewayError
 
@@ -19,29 +20,23 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         GatewayError: Saying why the address cannot be had.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        if shared:
-            # Bound alone first: sharing would silently join another program's port.
-            address = listener.getsockname()
-            listener.close()
-            listener = share(family, address)
+        alone = _bound(family, address, socket.SO_REUSEADDR)
+        if not shared:
+            return alone
+        # Bound alone first: sharing would silently join another program's port.
+        with alone:
+            address = alone.getsockname()
+        return share(family, address)
     except OSError as error:
         raise GatewayError(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
-    return listener
 
 
-def share(family: int, address: tuple[object, ...]) -> socket.socket:
+def share(family: int, address: Any) -> socket.socket:
     """One more socket bound to an address whose sockets all share it; the kernel spreads connections."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind(address)
-    return listener
+    return _bound(family, address, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 
 
 def shown_address(listener: socket.socket) -> str:
@@ -55,3 +50,15 @@ def can_connect(bound: socket.socket) -> bool:
     with socket.socket(bound.family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(bound.getsockname()) == 0
+
+
+def _bound(family: int, address: Any, *options: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in options:
+            listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener

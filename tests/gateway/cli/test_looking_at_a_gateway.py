@@ -1,0 +1,160 @@
+"""`llmpo verify` and `llmpo experiments` against a running gateway, its store and an exported log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.config.keys import hash_key
+from tests.gateway.building import NAME, gateway_config
+from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
+from tests.servers import free_port
+
+
+async def run(*arguments: str) -> int:
+    """The command's exit status; beside the gateway, which runs on this loop."""
+    return await asyncio.to_thread(main, arguments)
+
+
+@pytest.fixture
+async def gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Whole]:
+    """A gateway with an experiment under way."""
+    config = gateway_config(
+        api_base=upstream.api_base,
+        traffic={"share": 1.0, "collect": "side_by_side"},
+        max_comparisons=3,
+        promotion={"min_comparisons": 0},
+    )
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        yield gateway
+
+
+@pytest.fixture
+async def decided(gateway: Whole) -> Whole:
+    """The same, after its budget was spent."""
+    for _ in range(3):
+        await gateway.feed(id=(await gateway.ask()).json["id"], preferred="tie")
+
+    async def is_decided() -> bool:
+        return (await gateway.experiment())["certificate"] is not None
+
+    await eventually(is_decided, "the end of the budget")
+    return gateway
+
+
+async def test_certificate_is_confirmed_from_every_source(
+    decided: Whole, embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over HTTP, from the store, from a file: the same verdict."""
+    log = tmp_path / "log.jsonl"
+    log.write_bytes((await decided.get(f"/v1/experiments/{NAME}/log")).body)
+
+    for source in (("--url", decided.url), ("--redis-url", embedded_url), ("--log", str(log))):
+        assert await run("verify", NAME, *source) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("confirmed")
+        assert "3 comparisons" in shown
+
+
+async def test_false_certificate_names_each_difference(
+    decided: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1, and what differs, for people and for scripts."""
+    log = tmp_path / "log.jsonl"
+    text = (await decided.get(f"/v1/experiments/{NAME}/log")).body.decode()
+    log.write_text(text.replace('"result":"tie"', '"result":"win"', 1))
+
+    assert await run("verify", NAME, "--log", str(log)) == 1
+    assert "not confirmed" in (shown := capsys.readouterr().out)
+    assert "wins" in shown
+    assert await run("verify", NAME, "--log", str(log), "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["confirmed"] is False
+    assert found["differences"]
+
+
+async def test_json_is_one_document(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:
+    """For scripts."""
+    assert await run("verify", NAME, "--url", decided.url, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["outcome"], found["confirmed"]) == (NAME, "inconclusive", True)
+
+
+async def test_running_experiment_has_nothing_to_verify(
+    gateway: Whole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither confirmed nor false: a status of its own."""
+    assert await run("verify", NAME, "--url", gateway.url) == 2
+    assert "no certificate" in capsys.readouterr().err
+
+
+async def test_unreachable_and_unknown_are_said_plainly(
+    gateway: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line each, without a traceback."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    for arguments, words in [
+        (("verify", NAME, "--url", nowhere), "No gateway answers"),
+        (("experiments", "list", "--url", nowhere), "No gateway answers"),
+        (("verify", NAME, "--url", "localhost:8080"), "is not the address"),
+        (("verify", "other", "--url", gateway.url), "no experiment 'other'"),
+        (("experiments", "show", "other", "--url", gateway.url), "no experiment 'other'"),
+        (("verify", NAME, "--log", str(tmp_path / "none")), "cannot be read"),
+        (("verify", NAME, "--redis-url", f"redis://127.0.0.1:{free_port()}"), "store"),
+    ]:
+        assert await run(*arguments) == 1
+        error = capsys.readouterr().err
+        assert words in error
+        assert "Traceback" not in error
+
+
+async def test_sources_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two sources could disagree, and then which one was verified?"""
+    assert await run("verify", NAME, "--url", "http://x", "--log", "y") == 2
+    assert "one source" in capsys.readouterr().err
+
+
+async def test_experiments_are_listed_and_shown(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures of the console, in a terminal."""
+    assert await run("experiments", "list", "--url", decided.url) == 0
+    listed = capsys.readouterr().out
+    assert await run("experiments", "show", NAME, "--url", decided.url) == 0
+    shown = capsys.readouterr().out
+
+    assert NAME in listed
+    assert "inconclusive" in listed
+    assert f"{NAME} is inconclusive (generation 1)" in shown
+    assert "plain serves after 3 comparisons." in shown
+    assert "warm" in shown
+
+
+async def test_json_is_the_gateways_own_answer(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:
+    """For scripts."""
+    assert await run("experiments", "list", "--url", decided.url, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["data"][0]["name"] == NAME
+    assert await run("experiments", "show", NAME, "--url", decided.url, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["comparisons"] == 3
+
+
+async def test_admin_key_is_taken_from_option_or_environment(
+    upstream: FakeUpstream,
+    embedded_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without it the refusal is the gateway's own."""
+    config = gateway_config(api_base=upstream.api_base, auth={"admin_keys": [hash_key("admin")]})
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        listing = ("experiments", "list", "--url", gateway.url)
+        assert await run(*listing) == 1
+        assert "No API key" in capsys.readouterr().err
+        assert await run(*listing, "--api-key", "admin") == 0
+        monkeypatch.setenv("LLMPO_API_KEY", "admin")
+        assert await run(*listing) == 0

@@ -1,0 +1,84 @@
+"""What `llmpo serve` refuses before anything starts. That it serves is shown in tests/chaos."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.serve import check_exposure, is_loopback
+from gateway.cli.sockets import bind, can_connect, share, shown_address
+from gateway.errors import ConfigError, GatewayError
+from tests.gateway.building import config_fields
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example.com"])  # noqa: S104
+def test_strangers_are_kept_out_of_a_gateway_without_keys(host: str) -> None:
+    """Whoever reaches it could spend the operator's money; the refusal says how to make keys."""
+    with pytest.raises(ConfigError, match="llmpo keys new"):
+        check_exposure(host, has_keys=False)
+    check_exposure(host, has_keys=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_key(host: str) -> None:
+    """Trying it out takes no ceremony."""
+    assert is_loopback(host)
+    check_exposure(host, has_keys=False)
+
+
+def test_exposed_gateway_without_keys_ends_with_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong configuration, said in one line."""
+    monkeypatch.delenv("LLMPO_CLIENT_KEYS", raising=False)
+    monkeypatch.delenv("LLMPO_ADMIN_KEYS", raising=False)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(json.dumps(config_fields()))
+
+    assert main(["serve", "--config", str(file), "--host", "0.0.0.0", "--port", "0"]) == 2  # noqa: S104
+    assert "Without API keys" in capfd.readouterr().err
+
+
+def test_wrong_configuration_ends_with_status_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Every fault is told before anything starts."""
+    fields = config_fields(delta=1.5)
+    fields["experiments"]["support"]["policies"]["warm"]["model"] = "large"
+    file = tmp_path / "gateway.yaml"
+    file.write_text(json.dumps(fields))
+
+    assert main(["serve", "--config", str(file), "--port", "0"]) == 2
+    error = capfd.readouterr().err
+    assert "experiments.support.delta" in error
+    assert "large" in error
+
+
+def test_address_in_use_is_named() -> None:
+    """Also when the port is to be shared by workers: sharing is for our own sockets only."""
+    with bind("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        for shared in (False, True):
+            with pytest.raises(GatewayError, match=f"Cannot listen on 127.0.0.1:{port}"):
+                bind("127.0.0.1", port, shared=shared)
+
+
+def test_workers_sockets_share_one_address() -> None:
+    """One socket each on the same port, and none of them accepts before it listens."""
+    with bind("127.0.0.1", 0, shared=True) as reserved:
+        address = reserved.getsockname()
+        with share(socket.AF_INET, address) as one, share(socket.AF_INET, address) as other:
+            assert one.getsockname() == other.getsockname() == address
+            assert not can_connect(reserved)
+            one.listen()
+            assert can_connect(reserved)
+
+
+def test_address_is_shown_as_a_browser_wants_it() -> None:
+    """Brackets around IPv6."""
+    with bind("::1", 0) as six, bind("127.0.0.1", 0) as four:
+        assert shown_address(six) == f"http://[::1]:{six.getsockname()[1]}"
+        assert shown_address(four) == f"http://127.0.0.1:{four.getsockname()[1]}"
