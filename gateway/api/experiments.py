@@ -21,6 +21,8 @@ from gateway.services.experiment_log import ExperimentLog
 from gateway.services.progress import Progress, ProgressReader
 from gateway.services.snapshot import LiveExperiment, SnapshotHolder
 
+EVENTS_SHOWN = 50
+
 Guard = Callable[[Request], Awaitable[None]]
 
 
@@ -113,7 +115,10 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
         evidence=_evidence(reading),
         plan=_plan(reading),
         certificate=view.certificate,
-        events=[EventShown(at=event.at, kind=event.kind, detail=event.detail) for event in reading.events],
+        events=[
+            EventShown(at=event.at, kind=event.kind, detail=event.detail)
+            for event in reading.events[-EVENTS_SHOWN:]
+        ],
         delta=experiment.delta,
         epsilon=experiment.epsilon,
         collect=experiment.collect,

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from policy_store.errors import StoreError
+from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.models import Counts, Event, ExperimentState, ExperimentView
 
 FRESH_SECONDS = 1.0
-EVENTS_SHOWN = 50
+EVENTS_READ = 500
 
 
 class ProgressStore(Protocol):
@@ -105,7 +105,8 @@ class ProgressReader:
         async with self._reading:  # many lookers cost one reading
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
                 for name in self._experiments:
-                    await self._read(name)
+                    if not await self._read(name):
+                        break  # a silent store costs one deadline, not one for each experiment
                 self._read_at = self._clock()
         return self._last
 
@@ -114,11 +115,15 @@ class ProgressReader:
         await self._read(name)
         return self._last.get(name)
 
-    async def _read(self, name: str) -> None:
+    async def _read(self, name: str) -> bool:
+        """Whether the store answered."""
         try:
             view = await self._store.view(name)
             counts = await self._store.counts(name, view.generation)
-            events = await self._store.events(name, EVENTS_SHOWN)
+            events = await self._store.events(name, EVENTS_READ)
+        except UnknownExperimentError:
+            return True
         except StoreError:
-            return
+            return False
         self._last[name] = Progress(view, counts, tuple(reversed(events)))
+        return True
