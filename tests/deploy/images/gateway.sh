@@ -8,9 +8,5 @@ here=$(cd "$(dirname "$0")" && pwd)
 export CONTAINERS_CONF=${CONTAINERS_CONF:-$here/containers.conf}
 
 certificates=/etc/ssl/certs/ca-certificates.crt
-pip_conf=$(mktemp)
-trap 'rm -f "$pip_conf"' EXIT
-printf '[global]\ncert = %s\n' "$certificates" >"$pip_conf"
-
 podman build --quiet --format docker --pull=never --network host --isolation chroot \
-    -v "$certificates:$certificates:ro" -v "$pip_conf:/etc/pip.conf:ro" -t "$image" "$here/../../.."
+    -v "$certificates:$certificates:ro" -t "$image" "$here/../../.."

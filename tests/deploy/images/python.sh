@@ -18,6 +18,8 @@ chroot "$root" ldconfig
 chroot "$root" "/usr/local/bin/python$version" -m ensurepip >/dev/null 2>&1
 for name in python python3; do ln -sf "python$version" "$root/usr/local/bin/$name"; done
 ln -sf "pip$version" "$root/usr/local/bin/pip"
+# Builds on top of it trust what the system trusts, like those on the official image with its newer pip.
+printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' >"$root/etc/pip.conf"
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 
 tar -C "$root" -c . | podman import --quiet \
