@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.cli import main
 from gateway.config.keys import hash_key
@@ -15,6 +17,14 @@ from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
 from tests.servers import free_port
+
+
+@pytest.fixture(autouse=True)
+def _quiet_gateway() -> Iterator[None]:
+    """The gateway's log lines go to the same terminal here; outside of tests it is another process."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 async def run(*arguments: str) -> int:
