@@ -25,7 +25,7 @@ from gateway.demo.view import Ending, Frame, Pleased, closing_lines, picture, pr
 from gateway.demo.watch import Reading, Watcher
 from gateway.errors import GatewayError
 
-SUPPORT_VISITS_PER_SECOND = 15.0
+SUPPORT_VISITS_PER_SECOND = 17.0
 TONE_VISITS_PER_SECOND = 6.0
 START_SECONDS = 60.0
 FRAME_SECONDS = 0.25
