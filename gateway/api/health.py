@@ -11,6 +11,8 @@ from gateway.services.progress import ProgressReader
 from gateway.services.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
+PROBES = ["GET", "HEAD"]  # load balancers use either
+
 Guard = Callable[[Request], Awaitable[None]]
 
 
@@ -20,12 +22,12 @@ def health_routes(
     """`/healthz`, `/readyz` and `/metrics`."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/healthz")
+    @router.api_route("/healthz", methods=PROBES)
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @router.get("/readyz")
+    @router.api_route("/readyz", methods=PROBES)
     async def readyz() -> dict[str, str | None]:
         """Requests can be answered. A store that is away does not change that: the incumbents answer."""
         return {"status": "ready", "store": {True: "up", False: "down", None: "unknown"}[store.is_up]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.building import NAME
+from tests.gateway.fake_upstream import FakeUpstream, answer
 from tests.gateway.process import Served
 from tests.gateway.whole import Whole, eventually
 from tests.servers import free_port
@@ -133,6 +135,23 @@ async def test_asked_to_stop_it_finishes_and_ends_with_status_0(serve: Callable[
 
     assert await served.end(signal.SIGTERM) == 0
     assert "Traceback" not in served.text
+
+
+async def test_answer_under_way_is_finished_before_the_end(
+    serve: Callable[..., Served], upstream: FakeUpstream
+) -> None:
+    """Rolling out a new version cuts nobody off."""
+    upstream.on("plain", answer("one two three four five", pause_seconds=0.1))
+    served = serve()
+    gateway = await served.start()
+    question = {"model": "plain", "stream": True, "messages": [{"role": "user", "content": "Hello?"}]}
+    async with gateway.session.post(f"{gateway.url}/v1/chat/completions", json=question) as stream:
+        await stream.content.readany()
+        ending = asyncio.create_task(served.end(signal.SIGTERM))
+        rest = await stream.content.read()
+
+    assert rest.rstrip().endswith(b"data: [DONE]")
+    assert await ending == 0
 
 
 async def test_second_gateway_on_the_same_data_is_refused_with_the_reason(

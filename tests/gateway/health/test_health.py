@@ -88,6 +88,7 @@ async def test_ready_without_a_store(upstream: FakeUpstream) -> None:
     async with whole_gateway(gateway_config(api_base=upstream.api_base), settings) as gateway:
         ready = await gateway.get("/readyz")
         assert (await gateway.get("/healthz")).status == 200
+        assert (await gateway.call("HEAD", "/readyz")).status == 200
         assert await gateway.metric("llmpo_store_up") == 0
         assert (await gateway.ask()).json["choices"][0]["message"]["content"] == "I am plain."
 
