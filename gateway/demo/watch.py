@@ -17,6 +17,7 @@ class Reading:
     """One look at an experiment. Tuples and matrices follow the order of `policies`.
 
     Attributes:
+        comparisons: Counted so far, or when the decision was taken (late ones may still be counted after it).
         shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
         progress: Evidence gathered over evidence needed, in [0, 1].
         champion: The certified policy, once there is one.
@@ -69,7 +70,7 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         state=answer["state"],
         incumbent=answer["incumbent"],
         leader=answer["leader"],
-        comparisons=answer["comparisons"],
+        comparisons=certificate.get("comparisons", answer["comparisons"]),
         ties=sum(map(sum, answer["ties"])) // 2,
         delta=answer["delta"],
         epsilon=answer["epsilon"],

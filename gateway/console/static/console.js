@@ -76,7 +76,8 @@ const confidence = (experiment) => percent(1 - experiment.delta, experiment.delt
 // ---- What is happening, in one or two sentences -----------------------------------------------------------
 
 function banner(experiment) {
-  const { state, incumbent, comparisons } = experiment;
+  const { state, incumbent } = experiment;
+  const { comparisons } = experiment.certificate || experiment; // a few more may be counted while it is decided
   const counted = plural(comparisons, "comparison");
   if (state === "promoted") {
     return [name(incumbent), ` was promoted after ${counted}. It answers all traffic now.`];
