@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from operator import itemgetter
+from typing import ClassVar, Final, NamedTuple
 
 import orjson
 
 from gateway.services.calling import AnswerStream
 from gateway.upstream.failures import broken
-from gateway.upstream.sse import is_last
+from gateway.upstream.sse import is_last, split_first
 
 # All that matters for nesting: strings (which may hold brackets) and brackets.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
@@ -25,8 +25,7 @@ _SCALAR: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,}\]]+', re.DOTALL)
 _OPEN: Final = b"{["
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """Where a top-level field stands: `text[start:end]` is all of it, `text[value:end]` its value."""
 
     name: bytes
@@ -76,15 +75,21 @@ def set_fields(text: bytes, values: Mapping[bytes, bytes]) -> bytes:
         text: A valid JSON object.
         values: JSON text of each value, by field name.
     """
-    found = find_fields(text, frozenset(values))
-    for field in sorted(found.values(), key=lambda field: field.value, reverse=True):
+    return _set_found(text, find_fields(text, frozenset(values)), values)
+
+
+def _set_found(text: bytes, found: Mapping[bytes, Field], values: Mapping[bytes, bytes]) -> bytes:
+    for field in sorted(found.values(), key=_by_place, reverse=True):
         text = text[: field.value] + values[field.name] + text[field.end :]
+    if len(found) == len(values):
+        return text
     missing = [b'"%b":%b' % (name, value) for name, value in values.items() if name not in found]
-    if missing:
-        brace = text.index(b"{") + 1
-        separator = b"" if text[brace:].lstrip().startswith(b"}") else b","
-        text = text[:brace] + b",".join(missing) + separator + text[brace:]
-    return text
+    brace = text.index(b"{") + 1
+    separator = b"" if text[brace:].lstrip().startswith(b"}") else b","
+    return text[:brace] + b",".join(missing) + separator + text[brace:]
+
+
+_by_place = itemgetter(2)
 
 
 class Label:
@@ -92,20 +97,22 @@ class Label:
 
     __slots__ = ("values",)
 
+    names: ClassVar[frozenset[bytes]] = frozenset({b"id", b"model"})
+
     def __init__(self, response_id: str, model: str) -> None:
         self.values: Mapping[bytes, bytes] = {b"id": orjson.dumps(response_id), b"model": orjson.dumps(model)}
 
     def relabel(self, body: bytes) -> bytes:
         """A whole answer under this label; `body` must be a valid JSON object."""
-        return set_fields(body, self.values)
+        return _set_found(body, find_fields(body, self.names), self.values)
 
 
 class StreamRelabeller:
     """Puts a label on every event of a stream.
 
     A provider writes the same `id` and `model` into every event. Their exact bytes are learnt from one event
-    and replaced in all following ones, as long as each event holds each of them exactly once; otherwise
-    the events of that block are taken apart one by one and the bytes learnt anew.
+    and replaced in all following ones, as long as each event holds each of them exactly once. Where that
+    does not hold, the events are taken apart one by one and the bytes learnt anew.
     """
 
     __slots__ = ("_label", "_new", "_old")
@@ -121,48 +128,60 @@ class StreamRelabeller:
         Raises:
             UpstreamError: If an event is not a JSON object.
         """
-        if self._old is not None:
-            old_id, old_model = self._old
-            events = block.count(b"\ndata:") + block.startswith(b"data:") - is_last(block)
-            if block.count(old_id) == events == block.count(old_model):
-                return block.replace(old_id, self._new[0]).replace(old_model, self._new[1])
-        return b"".join(self._relabel_each(block))
+        replaced = self._replaced(block)
+        if replaced is not None:
+            return replaced
+        first, rest = split_first(block)
+        labelled = self._taken_apart(first)
+        if not rest:
+            return labelled
+        replaced = self._replaced(rest)
+        return labelled + (self._taken_apart(rest) if replaced is None else replaced)
 
-    def _relabel_each(self, block: bytes) -> Iterator[bytes]:
+    def _replaced(self, block: bytes) -> bytes | None:
+        """The events with the learnt bytes replaced; None unless each holds each of them exactly once."""
+        if self._old is None:
+            return None
+        old_id, old_model = self._old
+        events = block.count(b"\ndata:") + block.startswith(b"data:") - is_last(block)
+        if not block.count(old_id) == events == block.count(old_model):
+            return None
+        return block.replace(old_id, self._new[0]).replace(old_model, self._new[1])
+
+    def _taken_apart(self, block: bytes) -> bytes:
+        out: list[bytes] = []
         data: list[bytes] = []
         for line in block.splitlines(keepends=True):
             if line.startswith(b"data:"):
                 data.append(line[5:])
                 continue
             if data:
-                yield self._relabel_event(data)
+                out.append(self._relabel_event(data))
                 data = []
-            yield line
+            out.append(line)
+        return b"".join(out)
 
     def _relabel_event(self, data: list[bytes]) -> bytes:
         """One event's data under the label; data over several lines comes out on one."""
-        payload = b"".join(part.strip(b"\r\n") for part in data)
+        payload = b"".join([part.strip(b"\r\n") for part in data])
+        line_end = b"\r\n" if data[-1].endswith(b"\r\n") else b"\n"
         if payload.strip() == b"[DONE]":
-            return b"data:" + payload + b"\n"
+            return b"data:" + payload + line_end
         try:
             is_object = isinstance(orjson.loads(payload), dict)
         except orjson.JSONDecodeError:
             is_object = False
         if not is_object:
             raise broken("a malformed event")
-        self._learn(payload)
-        line_end = b"\r\n" if data[-1].endswith(b"\r\n") else b"\n"
-        return b"data:" + set_fields(payload, self._label.values) + line_end
+        found = find_fields(payload, self._label.names)
+        self._learn(payload, found)
+        return b"data:" + _set_found(payload, found, self._label.values) + line_end
 
-    def _learn(self, payload: bytes) -> None:
-        fields = find_fields(payload, frozenset(self._label.values))
-        id_field, model_field = fields.get(b"id"), fields.get(b"model")
+    def _learn(self, payload: bytes, found: Mapping[bytes, Field]) -> None:
         self._old = None
-        if id_field is not None and model_field is not None:
-            self._old = (
-                payload[id_field.start : id_field.end],
-                payload[model_field.start : model_field.end],
-            )
+        if len(found) == len(self._new):
+            of_id, of_model = found[b"id"], found[b"model"]
+            self._old = payload[of_id.start : of_id.end], payload[of_model.start : of_model.end]
 
 
 class RelabelledStream:

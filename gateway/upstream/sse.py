@@ -51,6 +51,16 @@ class EventCutter:
         return data[:end]
 
 
+def split_first(block: bytes) -> tuple[bytes, bytes]:
+    """The first event of a block of whole events, and the others."""
+    short, long = block.find(b"\n\n"), block.find(b"\r\n\r\n")
+    if short >= 0 and (long < 0 or short < long):
+        return block[: short + 2], block[short + 2 :]
+    if long >= 0:
+        return block[: long + 4], block[long + 4 :]
+    return block, b""
+
+
 def is_last(block: bytes) -> bool:
     """Whether a block of whole events ends with `data: [DONE]`."""
     tail = block[-_TAIL:].rstrip()
