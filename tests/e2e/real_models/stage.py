@@ -23,15 +23,9 @@ GATEWAY_READY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Running model servers.
-
-    Attributes:
-        urls: Base addresses by model name, without `/v1`.
-        cut: The file of the model that lacks blocks.
-    """
+    """Base addresses of the model servers by model name, without `/v1`."""
 
     urls: dict[str, str]
-    cut: Path
 
     def environment(self) -> dict[str, str]:
         """What `gateway.yaml` refers to."""
@@ -64,11 +58,12 @@ def model_servers(directory: Path) -> Iterator[Models]:
     cut = directory / f"{CUT_MODEL}.gguf"
     drop_blocks(weights(), cut, DROPPED_BLOCKS)
     with ExitStack() as stack:
-        urls = {
-            name: stack.enter_context(_model_server(name, file, directory))
-            for name, file in ((MODEL, weights()), (CUT_MODEL, cut))
-        }
-        yield Models(urls, cut)
+        yield Models(
+            {
+                name: stack.enter_context(_model_server(name, file, directory))
+                for name, file in ((MODEL, weights()), (CUT_MODEL, cut))
+            }
+        )
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Which policy really is better: items answered rightly by each when asked directly, all 100 items each.
 
-Measured by measure.py; benchmarks/results/real_models.md says when and how.
+Measured by measure.py; benchmarks/results/real_models.md says when and how. `first-attempt` samples at
+random, so its number varies; the others hardly do.
 """
 
 from __future__ import annotations
 
 RIGHT_OF_100 = {
     "add-two-numbers": {"unaided": 1, "calculator-cut-model": 19, "calculator": 100},
-    "second-letter": {"first-attempt": 33, "worked-over": 79},
+    "second-letter": {"first-attempt": 41, "worked-over": 79},
 }
 
 

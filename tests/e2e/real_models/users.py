@@ -17,7 +17,7 @@ import openai
 from tests.e2e.real_models.tasks import TASKS, Item, Task
 
 USERS = 2  # as many as a model server has slots
-MAX_VISITS = 600  # some ten times as many as an experiment here takes
+MAX_VISITS = 400  # some six times as many as an experiment here takes
 REQUEST_SECONDS = 30.0
 # A decision may fall between an answer and what is said about it: the answer's comparison, or the whole
 # experiment, is over then.
@@ -74,7 +74,10 @@ async def use_until_decided(
             )
     account = await read_experiment(client, experiment)
     if account["state"] == "running":
-        raise UndecidedError(f"{experiment} is undecided after {crowd.visits} visits.")
+        raise UndecidedError(
+            f"{experiment} is undecided after {crowd.visits} visits, {account['comparisons']} comparisons "
+            f"and this plan: {account['plan']}."
+        )
     return account
 
 
