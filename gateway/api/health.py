@@ -11,8 +11,6 @@ from gateway.services.progress import ProgressReader
 from gateway.services.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
-PROBES = ["GET", "HEAD"]  # load balancers use either
-
 Guard = Callable[[Request], Awaitable[None]]
 
 
@@ -22,12 +20,14 @@ def health_routes(
     """`/healthz`, `/readyz` and `/metrics`."""
     router = APIRouter(tags=["operations"])
 
-    @router.api_route("/healthz", methods=PROBES)
+    @router.head("/healthz", include_in_schema=False)
+    @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @router.api_route("/readyz", methods=PROBES)
+    @router.head("/readyz", include_in_schema=False)
+    @router.get("/readyz")
     async def readyz() -> dict[str, str | None]:
         """Requests can be answered. A store that is away does not change that: the incumbents answer."""
         return {"status": "ready", "store": {True: "up", False: "down", None: "unknown"}[store.is_up]}

@@ -161,3 +161,24 @@ async def test_metrics_can_be_opened(upstream: FakeUpstream, embedded_url: str) 
 
 def _with_key(gateway: Whole, key: str | None) -> Whole:
     return Whole(gateway.url, gateway.session, key)
+
+
+async def test_interface_describes_itself(upstream: FakeUpstream, embedded_url: str) -> None:
+    """The OpenAPI document names the control plane's paths and what feedback may say."""
+    async with whole_gateway(
+        gateway_config(api_base=upstream.api_base), quick_settings(embedded_url)
+    ) as gateway:
+        document = (await gateway.get("/openapi.json")).json
+
+    assert {"/v1/feedback", "/v1/experiments", "/v1/experiments/{name}", "/healthz"} <= set(document["paths"])
+    feedback = document["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
+    assert set(feedback["properties"]) == {
+        "id",
+        "signal",
+        "value",
+        "preferred",
+        "comment",
+        "idempotency_key",
+    }
