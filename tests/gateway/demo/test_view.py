@@ -53,6 +53,7 @@ PROMOTED = replace(
                 "statistic_nats": 3.2,
                 "threshold_nats": 3.0,
                 "decided_at": 1015.2,
+                "comparisons": 59,
             },
         }
     ),
@@ -113,7 +114,7 @@ def test_a_narrow_terminal_keeps_every_row_on_one_line() -> None:
 def test_a_promotion_shows_its_proof() -> None:
     """After the decision: what was promoted, the verification, the truth, and what users gained."""
     drawn = _drawn(PROMOTED)
-    assert "stepwise was promoted after 60 comparisons, 15 s." in drawn
+    assert "stepwise was promoted after 59 comparisons, 15 s." in drawn
     assert "✔ llmpo verify: confirmed" in drawn
     assert "Users liked 40% of ordinary answers before, 70% since." in drawn
 
