@@ -8,6 +8,7 @@ the data move the weight to cells that shrink less. Nothing here has to be right
 it only has to be good for the experiment to be short. See docs/decisions/0012-forecasts.md.
 
 The effects are eliminated pair by pair (a Schur complement), so a Newton step solves a K x K system per cell.
+Arrays carry a leading axis of R independent runs, 1 in a planner and many in a simulation.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from gateway.llm_po.wins import FloatArray, WinMatrix
+from gateway.llm_po.wins import FloatArray, IntArray
 
-_STEP_TOLERANCE = 1e-6  # in logits: far below any posterior deviation that matters
+_STEP_TOLERANCE = 1e-2  # logits; Newton converges quadratically, so what is left is its square
 _MOST_STEPS = 40
 _LONGEST_STEP = 2.0  # logits; keeps Newton inside the region where the likelihood is well approximated
 
@@ -38,20 +40,20 @@ class Scales:
         return cls(score.ravel(), effect.ravel(), np.zeros(score.size))
 
 
-DEFAULT_SCALES = Scales.grid(score_sds=(0.1, 0.3, 1.0), effect_sds=(0.0, 0.15, 0.5, 1.5))
+DEFAULT_SCALES = Scales.grid(score_sds=(0.5,), effect_sds=(0.0, 0.15, 0.5, 1.5))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """The Laplace approximation of the posterior in every cell of the grid.
+    """The Laplace approximation of each run's posterior in every cell of the grid.
 
     Attributes:
-        scores: Shape (G, K): modes of the scores, in logits.
-        effects: Shape (G, K, K): modes of the pair effects, antisymmetric.
-        covariance: Shape (G, K, K): posterior covariance of the scores.
-        sharing: Shape (G, K, K) in [0, 1]: how far a pair's logit follows the scores (1 = fully).
-        effect_variance: Shape (G, K, K): variance of a pair's effect when the scores are known.
-        weights: Shape (G,): posterior probability of each cell, sums to 1.
+        scores: Shape (R, G, K): modes of the scores, in logits.
+        effects: Shape (R, G, K, K): modes of the pair effects, antisymmetric.
+        covariance: Shape (R, G, K, K): posterior covariance of the scores.
+        sharing: Shape (R, G, K, K) in [0, 1]: how far a pair's logit follows the scores (1 = fully).
+        effect_variance: Shape (R, G, K, K): variance of a pair's effect when the scores are known.
+        weights: Shape (R, G): posterior probability of each cell, sums to 1.
     """
 
     scores: FloatArray
@@ -63,57 +65,69 @@ class Fit:
 
     @property
     def logits(self) -> FloatArray:
-        """Mode of every pair's logit, shape (G, K, K), antisymmetric."""
+        """Mode of every pair's logit, shape (R, G, K, K), antisymmetric."""
         return differences(self.scores) + self.effects
 
     @property
     def logit_variance(self) -> FloatArray:
-        """Posterior variance of every pair's logit, shape (G, K, K), symmetric."""
-        diagonal = np.einsum("gii->gi", self.covariance)
-        spread = diagonal[:, :, None] + diagonal[:, None, :] - 2 * self.covariance
-        return self.effect_variance + self.sharing**2 * np.maximum(spread, 0.0)
+        """Posterior variance of every pair's logit, shape (R, G, K, K), symmetric."""
+        diagonal = np.einsum("rgii->rgi", self.covariance)
+        spread = diagonal[..., :, None] + diagonal[..., None, :] - 2 * self.covariance
+        return np.asarray(self.effect_variance + self.sharing**2 * np.maximum(spread, 0.0))
 
     @property
     def mean_scores(self) -> FloatArray:
-        """Scores averaged over the grid, shape (K,)."""
-        return np.asarray(self.weights @ self.scores)
+        """Scores averaged over the grid, shape (R, K)."""
+        return np.asarray(np.einsum("rg,rgk->rk", self.weights, self.scores))
+
+    def of(self, runs: npt.NDArray[np.bool_] | IntArray) -> Fit:
+        """The fit of some of the runs."""
+        return Fit(
+            self.scores[runs],
+            self.effects[runs],
+            self.covariance[runs],
+            self.sharing[runs],
+            self.effect_variance[runs],
+            self.weights[runs],
+        )
 
 
-def fit(matrix: WinMatrix, scales: Scales = DEFAULT_SCALES, start: Fit | None = None) -> Fit:
+def fit(wins: IntArray, scales: Scales = DEFAULT_SCALES, start: Fit | None = None) -> Fit:
     """Posterior of scores and pair effects given the counts.
 
     Args:
-        matrix: The decisive comparisons.
+        wins: Decisive comparisons of each run, shape (R, K, K), nonnegative with a zero diagonal.
         scales: Grid of prior scales.
-        start: An earlier fit over the same grid and policies, to start from.
+        start: An earlier fit of the same runs over the same grid, to start from.
     """
-    wins = matrix.wins.astype(np.float64)
-    totals = wins + wins.T
-    cells, policies = scales.score_sd.size, matrix.policies
-    scores = np.zeros((cells, policies)) if start is None else start.scores.copy()
-    effects = np.zeros((cells, policies, policies)) if start is None else start.effects.copy()
-    score_precision = 1 / scales.score_sd**2
+    won = wins.astype(np.float64)[:, None]
+    totals = won + won.swapaxes(2, 3)
+    runs, policies = wins.shape[:2]
+    cells = scales.score_sd.size
+    scores = np.zeros((runs, cells, policies)) if start is None else start.scores
+    effects = np.zeros((runs, cells, policies, policies)) if start is None else start.effects
+    precision = 1 / scales.score_sd[:, None] ** 2
+    prior = np.eye(policies) * precision[:, :, None]
     effect_variance = (scales.effect_sd**2)[:, None, None]
-    identity = np.eye(policies) * score_precision[:, None, None]
     for _ in range(_MOST_STEPS):
         chance = logistic(differences(scores) + effects)
-        gradient = wins - totals * chance
+        gradient = won - totals * chance
         curvature = totals * chance * (1 - chance)
         sharing = 1 / (1 + effect_variance * curvature)
-        conditional = effect_variance * sharing
-        hessian = _laplacian(curvature * sharing) + identity
-        pull = gradient * sharing + curvature * sharing * effects
-        slope = pull.sum(axis=2) - score_precision[:, None] * scores
-        step = _shortened(np.linalg.solve(hessian, slope[:, :, None])[:, :, 0])
-        effects = (
-            conditional * gradient + effects * (1 - sharing) - conditional * curvature * differences(step)
-        )
+        shared = curvature * sharing
+        hessian = _laplacian(shared) + prior
+        slope = (gradient * sharing + shared * effects).sum(axis=3) - precision * scores
+        step = _shortened(np.linalg.solve(hessian, slope[..., None])[..., 0])
+        moved = gradient - curvature * differences(step)
+        effects = effect_variance * sharing * moved + effects * (1 - sharing)
         scores = scores + step
         if np.abs(step).max() < _STEP_TOLERANCE:
             break
-    evidence = _log_evidence(wins, totals, scores, effects, scales, hessian, sharing)
-    weights = np.exp(evidence - evidence.max())
-    return Fit(scores, effects, np.linalg.inv(hessian), sharing, conditional, weights / weights.sum())
+    mode = _Mode(won, scores, effects, hessian, sharing)
+    evidence = _log_evidence(mode, scales)
+    weights = np.exp(evidence - evidence.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return Fit(scores, effects, np.linalg.inv(hessian), sharing, effect_variance * sharing, weights)
 
 
 def logistic(logit: FloatArray) -> FloatArray:
@@ -126,33 +140,37 @@ def differences(scores: FloatArray) -> FloatArray:
     return np.asarray(scores[..., :, None] - scores[..., None, :])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mode:
+    """Where Newton ended: counts (R, 1, K, K), mode, and curvature there."""
+
+    wins: FloatArray
+    scores: FloatArray
+    effects: FloatArray
+    hessian: FloatArray
+    sharing: FloatArray
+
+
 def _laplacian(weights: FloatArray) -> FloatArray:
-    """Graph Laplacian of symmetric pair weights with zero diagonal, shape (G, K, K)."""
+    """Graph Laplacian of symmetric pair weights with zero diagonal, shape (R, G, K, K)."""
     laplacian = -weights
-    diagonal = np.einsum("gii->gi", laplacian)
-    diagonal += weights.sum(axis=2)
+    np.einsum("rgii->rgi", laplacian)[...] += weights.sum(axis=3)
     return laplacian
 
 
 def _shortened(step: FloatArray) -> FloatArray:
-    longest = np.abs(step).max(axis=1, keepdims=True)
-    return np.asarray(step * np.minimum(1.0, _LONGEST_STEP / np.maximum(longest, _LONGEST_STEP)))
+    longest = np.abs(step).max(axis=2, keepdims=True)
+    return np.asarray(step * (_LONGEST_STEP / np.maximum(longest, _LONGEST_STEP)))
 
 
-def _log_evidence(
-    wins: FloatArray,
-    totals: FloatArray,
-    scores: FloatArray,
-    effects: FloatArray,
-    scales: Scales,
-    hessian: FloatArray,
-    sharing: FloatArray,
-) -> FloatArray:
-    """Laplace marginal likelihood of each cell up to a constant, times its prior; shape (G,)."""
-    log_likelihood = -(wins * np.logaddexp(0.0, -(differences(scores) + effects))).sum(axis=(1, 2))
+def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
+    """Laplace marginal likelihood of each cell up to a constant, times its prior; shape (R, G)."""
+    logits = differences(mode.scores) + mode.effects
+    log_likelihood = -(mode.wins * np.logaddexp(0.0, -logits)).sum(axis=(2, 3))
     score_variance, effect_variance = scales.score_sd**2, scales.effect_sd**2
     precision = np.divide(1.0, effect_variance, out=np.zeros_like(effect_variance), where=effect_variance > 0)
-    penalty = (scores**2).sum(axis=1) / score_variance + (effects**2).sum(axis=(1, 2)) * precision / 2
-    volume = np.linalg.slogdet(hessian)[1] + scores.shape[1] * np.log(score_variance)
-    volume -= np.log(sharing).sum(axis=(1, 2)) / 2
+    penalty = (mode.scores**2).sum(axis=2) / score_variance
+    penalty += (mode.effects**2).sum(axis=(2, 3)) * precision / 2
+    volume = np.linalg.slogdet(mode.hessian)[1] + mode.scores.shape[2] * np.log(score_variance)
+    volume -= np.log(mode.sharing).sum(axis=(2, 3)) / 2
     return np.asarray(log_likelihood - 0.5 * (penalty + volume) + scales.log_prior)

@@ -15,42 +15,45 @@ from gateway.llm_po.wins import FloatArray
 
 
 def forecasts(fit: Fit) -> FloatArray:
-    """Posterior mean of P(row preferred to column), shape (K, K); `q + q.T = 1`.
+    """Posterior mean of P(row preferred to column), shape (R, K, K); `q + q.T = 1`.
 
     The mean of a logistic under a normal is taken by the usual probit scaling, within 0.02 everywhere.
     """
     scaled = fit.logits / np.sqrt(1 + np.pi / 8 * fit.logit_variance)
-    return np.asarray(np.tensordot(fit.weights, logistic(scaled), axes=1))
+    return np.asarray(np.einsum("rg,rgij->rij", fit.weights, logistic(scaled)))
 
 
 def chance_preferred(fit: Fit, policy: int) -> FloatArray:
-    """Posterior probability that `policy` is preferred to each other more often than not, shape (K,).
+    """Posterior probability that `policy` is preferred to each other more often than not, shape (R, K).
 
     One half at `policy` itself.
     """
-    deviation = np.sqrt(fit.logit_variance[:, policy, :])
-    ratio = np.divide(fit.logits[:, policy, :], deviation, out=np.zeros_like(deviation), where=deviation > 0)
-    return np.asarray(fit.weights @ _normal_cdf(ratio))
+    deviation = np.sqrt(fit.logit_variance[:, :, policy])
+    logits = fit.logits[:, :, policy]
+    ratio = np.divide(logits, deviation, out=np.zeros_like(logits), where=deviation > 0)
+    return np.asarray(np.einsum("rg,rgk->rk", fit.weights, _normal_cdf(ratio)))
 
 
 def draw_logits(fit: Fit, draws: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Posterior draws of the scores and of every pair's logit.
 
     Returns:
-        Scores, shape (draws, K), and logits, shape (draws, K, K), antisymmetric.
+        Scores, shape (R, draws, K), and logits, shape (R, draws, K, K), antisymmetric.
     """
-    policies = fit.scores.shape[1]
-    cells = rng.choice(fit.weights.size, size=draws, p=fit.weights)
+    runs, _, policies = fit.scores.shape
+    point = rng.random((runs, draws, 1))
+    cells = (fit.weights.cumsum(axis=1)[:, None, :-1] <= point).sum(axis=2)
+    rows = np.arange(runs)[:, None]
     roots = np.linalg.cholesky(fit.covariance)
-    noise = rng.standard_normal((draws, policies))
-    scores = fit.scores[cells] + np.einsum("mij,mj->mi", roots[cells], noise)
-    moved = differences(scores - fit.scores[cells])
-    own = rng.standard_normal((draws, policies, policies)) * np.sqrt(fit.effect_variance[cells])
+    noise = rng.standard_normal((runs, draws, policies))
+    moved = np.einsum("rmij,rmj->rmi", roots[rows, cells], noise)
+    own = rng.standard_normal((runs, draws, policies, policies))
+    own *= np.sqrt(fit.effect_variance)[rows, cells]
     own = np.triu(own, 1)
-    logits = fit.logits[cells] + fit.sharing[cells] * moved + own - own.transpose(0, 2, 1)
-    return scores, logits
+    logits = fit.logits[rows, cells] + fit.sharing[rows, cells] * differences(moved)
+    return fit.scores[rows, cells] + moved, logits + own - own.swapaxes(2, 3)
 
 
 def _normal_cdf(ratio: FloatArray) -> FloatArray:
-    erf = np.frompyfunc(math.erf, 1, 1)
-    return np.asarray(0.5 * (1 + erf(ratio / math.sqrt(2)).astype(np.float64)))
+    erf = np.array([math.erf(value) for value in (ratio / math.sqrt(2)).ravel()])
+    return np.asarray(0.5 * (1 + erf.reshape(ratio.shape)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, fit
+from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import (
     MILLION,
@@ -73,11 +73,12 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator) -> Plan:
         raise TallyError(
             f"The tally has K = {tally.policies}, the design {design.policies}; they must agree."
         )
-    model = fit(tally.win_matrix)
-    drawn = LlmPo().pairs(Situation(tally, design, model), DRAWS, rng)
+    situation = Situation.of(tally, design)
+    model = situation.fit
+    drawn = LlmPo().pairs(situation, DRAWS, rng)[0]
     pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
     evidence_nats, needed_nats = progress(tally, design)
-    published = in_millionths(forecasts(model))
+    published = in_millionths(forecasts(model)[0])
     concluded = conclusion(tally, design, model)
     return Plan(
         pairs=pairs,
@@ -98,7 +99,7 @@ def _leader(model: Fit, tally: Tally, design: Design) -> int:
         if design.epsilon == 0 and not tally.eliminated.all()
         else np.zeros_like(tally.eliminated)
     )
-    return int(np.where(out, -np.inf, model.mean_scores).argmax())
+    return int(np.where(out, -np.inf, model.mean_scores[0]).argmax())
 
 
 def _expected_remaining(chance: FloatArray, tally: Tally, design: Design) -> float | None:

@@ -1,104 +1,159 @@
-"""Which pair next: LLM-PO's own design, as many draws of a pair at once.
+"""Which pair next: LLM-PO's own design, and the protocol every way of choosing pairs follows.
 
-A planner turns the draws into a distribution over pairs; a simulation takes them one after another. All
-samplers answer the same question through the `Sampler` protocol.
+A planner turns many draws of one run into a distribution over pairs; a simulation takes draws of many runs
+one after another. Hence the shapes: R independent runs side by side, 1 in a planner.
+See docs/decisions/0014-which-pair-next.md for what was measured.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, logistic
+from gateway.llm_po.bradley_terry import Fit, fit, logistic
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold, no_worse_threshold
 from gateway.llm_po.forecast import chance_preferred, draw_logits
-from gateway.llm_po.stopping import Design
+from gateway.llm_po.stopping import CLEARED, Design
 from gateway.llm_po.unstructured import bernoulli_kl
-from gateway.llm_po.wins import FloatArray, IntArray
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
-SMALLEST_DIVERGENCE = 1e-4  # nats per comparison; a rival this hard to tell apart is not worth planning for
+SMALLEST_PACE = 0.01
+"""Nats per comparison: how hard a challenger may look before it stops drawing ever more comparisons."""
+
+_SMALLEST_NO_WORSE_PACE = 1e-4
+_TINY = 1e-12
+_NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+_NODE_WEIGHTS = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Situation:
-    """What a sampler may look at."""
+    """What a sampler may look at: R runs of one design.
 
-    tally: Tally
+    Attributes:
+        wins: Shape (R, K, K).
+        evidence: Shape (R, K, K), nano-nats.
+        eliminated: Shape (R, K).
+        design: What the experiment set out to show.
+        start: An earlier fit of the same runs, to start from, or None.
+    """
+
+    wins: IntArray
+    evidence: IntArray
+    eliminated: BoolArray
     design: Design
-    fit: Fit
+    start: Fit | None = None
+
+    @classmethod
+    def of(cls, tally: Tally, design: Design) -> Situation:
+        """The situation of a single run."""
+        return cls(tally.wins[None], tally.evidence[None], tally.eliminated[None], design)
+
+    @cached_property
+    def fit(self) -> Fit:
+        """The posterior; computed when first asked for, since most baselines never ask."""
+        return fit(self.wins, start=self.start)
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return int(self.wins.shape[1])
 
 
 class Sampler(Protocol):
     """Proposes pairs to compare."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-        """`draws` pairs, shape (draws, 2), in the order they would be compared; any orientation."""
+        """`draws` pairs per run, shape (R, draws, 2), in the order they would be compared; any orientation."""
         ...
 
 
 class LlmPo:
-    """Top-two Thompson sampling with challengers in proportion to the work left on them."""
+    """Top-two Thompson sampling: challengers in proportion to the work left, opponents by what they may teach."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn for the certificate the design asks for."""
         if situation.design.epsilon > 0:
             return _no_worse_pairs(situation, draws, rng)
-        if np.count_nonzero(~situation.tally.eliminated) == 1:
-            return _doubtful_pairs(situation, draws, rng)
         return _winner_pairs(situation, draws, rng)
 
 
 def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """A surviving challenger, and the rival that beats it most clearly in the same draw."""
-    tally = situation.tally
-    scores, logits = draw_logits(situation.fit, draws, rng)
-    leaders = np.where(tally.eliminated, -np.inf, scores).argmax(axis=1)
-    rows = np.arange(draws)
-    logits[:, np.arange(tally.policies), np.arange(tally.policies)] = np.inf
-    opponents = logits.argmin(axis=2)
-    clearest = np.minimum(logits.min(axis=2), 0.0)
-    needed = np.maximum(elimination_threshold(situation.design.delta) - tally.row_totals / NANO, 0.0)
-    pace = np.maximum(bernoulli_kl(logistic(clearest), 0.5), SMALLEST_DIVERGENCE)
-    work = np.where(tally.eliminated, 0.0, needed + 1e-9) / pace
-    work[rows, leaders] = 0.0
+    """Challengers that survive, each against the rival that promises most evidence against it.
+
+    In a posterior draw the leader is the survivor hardest to rule out; every other survivor is a challenger
+    with probability proportional to the comparisons it still needs.
+    """
+    fitted = situation.fit
+    _, logits = draw_logits(fitted, draws, rng)
+    everyone = np.arange(situation.policies)
+    logits[..., everyone, everyone] = np.inf
+    worst = logits.min(axis=3)
+    surviving = ~situation.eliminated[:, None, :]
+    leaders = np.where(surviving, worst, -np.inf).argmax(axis=2)
+    row_totals = situation.evidence.sum(axis=2)[:, None, :] / NANO
+    needed = np.maximum(elimination_threshold(situation.design.delta) - row_totals, 0.0) + _TINY
+    pace = np.maximum(bernoulli_kl(logistic(np.minimum(worst, 0.0)), 0.5), SMALLEST_PACE)
+    work = np.where(surviving, needed, 0.0) / pace
+    np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
+    work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # nobody left: any pair will do
     challengers = _categorical(work, rng)
-    rivals = opponents[rows, challengers]
-    beaten = logits[rows, challengers, rivals] < 0
-    return np.stack([challengers, np.where(beaten, rivals, leaders)], axis=1)
+    rivals = np.take_along_axis(_best_rivals(fitted), challengers, axis=1)
+    pairs = np.stack([challengers, rivals], axis=2)
+    for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
+        pairs[run] = _doubtful_pairs(situation, int(run), draws, rng)
+    return pairs
 
 
-def _doubtful_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """The survivor, and the rivals it has not yet shown itself ahead of."""
-    survivor = int(np.flatnonzero(~situation.tally.eliminated)[0])
-    doubt = 1 - chance_preferred(situation.fit, survivor)
+def _best_rivals(fitted: Fit) -> IntArray:
+    """The rival promising most evidence against each policy, shape (R, K).
+
+    Rivals are ranked by the posterior mean of D squared, D = kl(mu, 1/2) where the rival is ahead. The square
+    favours rivals that might be very clear over those known to be fairly clear: it explores, but less than
+    a posterior draw, which was measured to spend most of the excess comparisons on it.
+    """
+    deviation = np.sqrt(fitted.logit_variance)
+    promise = np.zeros_like(deviation[:, 0])
+    for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
+        logit = np.minimum(fitted.logits + node * deviation, 0.0)
+        information = bernoulli_kl(logistic(logit), 0.5)
+        promise += weight * np.einsum("rg,rgij->rij", fitted.weights, information**2)
+    everyone = np.arange(promise.shape[1])
+    promise[:, everyone, everyone] = -1.0
+    return np.asarray(promise.argmax(axis=2))
+
+
+def _doubtful_pairs(situation: Situation, run: int, draws: int, rng: np.random.Generator) -> IntArray:
+    """The sole survivor of a run against the rivals it has not been cleared of, shape (draws, 2)."""
+    survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
+    chance = chance_preferred(situation.fit.of(np.array([run])), survivor)[0]
+    doubt = np.where(chance < CLEARED, 1 - chance, _TINY)
     doubt[survivor] = 0.0
-    rivals = _categorical(np.tile(doubt + 0.0, (draws, 1)), rng)
+    rivals = _categorical(np.tile(doubt, (1, draws, 1)), rng)[0]
     return np.stack([np.full(draws, survivor), rivals], axis=1)
 
 
 def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
     """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it."""
-    tally, design = situation.tally, situation.design
+    design = situation.design
     _, logits = draw_logits(situation.fit, draws, rng)
     chance = logistic(logits)
     threshold = 0.5 + design.epsilon
-    needed = np.maximum(no_worse_threshold(design.delta, tally.policies) - tally.evidence / NANO, 0.0)
-    np.fill_diagonal(needed, 0.0)
+    needed = no_worse_threshold(design.delta, situation.policies) - situation.evidence / NANO
+    needed = np.maximum(needed, 0.0) * (1 - np.eye(situation.policies))
     pace = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
-    work = needed / np.maximum(pace, SMALLEST_DIVERGENCE)
-    certified = work.sum(axis=1).argmin(axis=1)
-    rivals = _categorical(work[np.arange(draws), :, certified] + 1e-12, rng, forbidden=certified)
-    return np.stack([rivals, certified], axis=1)
+    work = needed[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
+    certified = work.sum(axis=2).argmin(axis=2)
+    columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
+    np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
+    return np.stack([_categorical(columns, rng), certified], axis=2)
 
 
-def _categorical(
-    weights: FloatArray, rng: np.random.Generator, forbidden: IntArray | None = None
-) -> IntArray:
-    """One index per row, with probability proportional to the row's weights."""
-    if forbidden is not None:
-        weights[np.arange(weights.shape[0]), forbidden] = 0.0
-    cumulative = weights.cumsum(axis=1)
-    point = rng.random((weights.shape[0], 1)) * cumulative[:, -1:]
-    return np.asarray((cumulative <= point).sum(axis=1))
+def _categorical(weights: FloatArray, rng: np.random.Generator) -> IntArray:
+    """One index along the last axis, with probability proportional to the weights there (not all zero)."""
+    cumulative = weights.cumsum(axis=-1)
+    point = rng.random((*weights.shape[:-1], 1)) * cumulative[..., -1:]
+    return np.asarray((cumulative <= point).sum(axis=-1))

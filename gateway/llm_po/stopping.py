@@ -194,7 +194,7 @@ def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
 
 
 def doubts(fit: Fit, survivor: int) -> IntArray:
-    """Rivals the survivor has not shown itself ahead of, as indices."""
-    chance = chance_preferred(fit, survivor)
+    """Rivals the survivor has not shown itself ahead of, as indices. `fit` is of a single run."""
+    chance = chance_preferred(fit, survivor)[0]
     chance[survivor] = 1.0
     return np.flatnonzero(chance < CLEARED)
