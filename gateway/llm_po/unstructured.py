@@ -73,17 +73,27 @@ def find_champion(preferences: FloatArray) -> int | None:
     return best if ahead[best] == preferences.shape[0] - 1 else None
 
 
-def optimal_allocation(preferences: FloatArray) -> Allocation:
-    """Closed-form optimal proportions and hardness.
+def champion_of(preferences: FloatArray) -> int:
+    """The policy preferred to every other.
 
     Raises:
-        NoChampionError: If nobody beats everybody.
+        NoChampionError: If nobody is.
     """
     champion = find_champion(preferences)
     if champion is None:
         raise NoChampionError(
             "No policy is preferred to every other; the winner's hardness is undefined. Use a margin epsilon > 0."
         )
+    return champion
+
+
+def optimal_allocation(preferences: FloatArray) -> Allocation:
+    """Closed-form optimal proportions and hardness.
+
+    Raises:
+        NoChampionError: If nobody beats everybody.
+    """
+    champion = champion_of(preferences)
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
     rivals = information.argmax(axis=1)
     losers = [policy for policy in range(preferences.shape[0]) if policy != champion]
