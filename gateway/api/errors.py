@@ -107,7 +107,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def _upstream_reply(error: UpstreamError) -> ErrorReply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    if error.retry_after is not None and error.retry_after.isascii():
+    if error.retry_after is not None and error.retry_after.isascii() and error.retry_after.isprintable():
         headers = ((b"retry-after", error.retry_after.encode()),)
     if error.body is not None:
         return ErrorReply(error.status, error.body, headers)
