@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from policy_store.errors import (
     ContradictingOutcomeError,
+    DataDirectoryInUseError,
     DecisionConflictError,
     EmbeddedStoreError,
     ExperimentFinishedError,
@@ -54,7 +55,7 @@ EXPECTED: list[tuple[Exception, int, str | None]] = [
     (ValueError("secret"), 500, "internal_error"),
 ]
 
-START_UP = {ConfigError, EmbeddedStoreError}  # these never reach a request
+START_UP = {ConfigError, EmbeddedStoreError, DataDirectoryInUseError}  # these never reach a request
 
 
 def shown(reply: ErrorReply) -> dict[str, object]:
