@@ -38,6 +38,6 @@ def solve_allocation(preferences: FloatArray) -> Allocation:
     problem = cvxpy.Problem(cvxpy.Maximize(cvxpy.min(rates)), [cvxpy.sum(shares) == 1])
     problem.solve(solver=cvxpy.CLARABEL)
     if problem.status != cvxpy.OPTIMAL or shares.value is None:
-        raise SolverError(f"The solver stopped with status {problem.status!r}; there is no reference optimum.")
+        raise SolverError(f"The solver stopped with status {problem.status!r}, not at an optimum.")
     gap = float(np.delete(preferences[champion], champion).min() - 0.5)
     return Allocation(champion, np.asarray(shares.value), 1 / float(problem.value), gap)

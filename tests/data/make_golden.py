@@ -1,4 +1,4 @@
-"""Writes golden_unstructured.json with nothing but the standard library, from the formulas in docs/concepts.md.
+"""Writes golden_unstructured.json with the standard library alone, from the formulas in docs/concepts.md.
 
     python tests/data/make_golden.py
 
