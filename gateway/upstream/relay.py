@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -21,7 +21,7 @@ from yarl import URL
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body, timed_out, unreachable
-from gateway.upstream.sse import EventCutter, has_event, is_last, payloads, split_error
+from gateway.upstream.sse import EventCutter, has_event, is_last, payloads, split_error, split_first
 
 _OK: Final = 200
 _MAX_ERROR_BYTES: Final = 64 * 1024
@@ -41,6 +41,22 @@ class _Route:
     streamed: aiohttp.ClientTimeout
 
 
+_is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes in the context of a request that a connection was made for it: tracing would cost far more."""
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
+    ) -> Any:
+        _is_new_connection.set(True)
+        return await super()._create_connection(req, traces, timeout)
+
+
 class Relay:
     """An `Upstream` for targets with `wire == "openai"`. Create it inside the running event loop."""
 
@@ -48,9 +64,8 @@ class Relay:
         self._timeouts = timeouts
         self._routes: dict[str, _Route] = {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=30),
+            connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_tracing()],
             read_bufsize=_READ_BYTES,
         )
 
@@ -91,17 +106,17 @@ class Relay:
         self, route: _Route, request: UpstreamRequest, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         body = orjson.dumps({**request.payload, "model": route.target.model})
-        attempt = SimpleNamespace(reused_connection=False)
+        _is_new_connection.set(False)
         try:
-            return await self._post_once(route, body, limits, attempt)
+            return await self._post_once(route, body, limits)
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
             # A kept connection the provider had closed meanwhile: it never saw the request.
-            if not attempt.reused_connection:
+            if _is_new_connection.get():
                 raise
-        return await self._post_once(route, body, limits, SimpleNamespace(reused_connection=False))
+        return await self._post_once(route, body, limits)
 
     async def _post_once(
-        self, route: _Route, body: bytes, limits: aiohttp.ClientTimeout, attempt: SimpleNamespace
+        self, route: _Route, body: bytes, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         return await self._session.post(
             route.url,
@@ -110,7 +125,6 @@ class Relay:
             timeout=limits,
             proxy=route.proxy,
             allow_redirects=False,  # a redirect would carry the operator's key elsewhere
-            trace_request_ctx=attempt,
         )
 
     def _route(self, target: ModelTarget) -> _Route:
@@ -138,7 +152,7 @@ class _RelayedStream:
         reported = split_error(self._first)
         if reported is not None and not has_event(reported[0]):
             raise reported_in_body(reported[1])
-        _check_events(reported[0] if reported else self._first)
+        _check_event(split_first(self._first)[0])
 
     async def read(self) -> bytes:
         """See `UpstreamStream.read`."""
@@ -177,15 +191,6 @@ class _RelayedStream:
         with suppress(aiohttp.ClientError, TimeoutError, OSError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 await self._response.content.readany()
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    async def note_reuse(_session: object, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.reused_connection = True
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_reuseconn.append(note_reuse)
-    return tracing
 
 
 def _make_route(target: ModelTarget, timeouts: Timeouts) -> _Route:
@@ -237,13 +242,13 @@ def _check_answer(body: bytes) -> None:
     raise broken("an answer without choices")
 
 
-def _check_events(block: bytes) -> None:
-    """Raise unless every event of a block is a JSON object."""
+def _check_event(event: bytes) -> None:
+    """Raise unless an event's data is a JSON object."""
     try:
-        events = [orjson.loads(payload) for payload in payloads(block)]
+        data = [orjson.loads(payload) for payload in payloads(event)]
     except orjson.JSONDecodeError as error:
         raise broken("a malformed event") from error
-    if not all(isinstance(event, dict) for event in events):
+    if not all(isinstance(one, dict) for one in data):
         raise broken("a malformed event")
 
 

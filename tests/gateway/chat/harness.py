@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -277,19 +277,17 @@ async def running_gateway(
 
 @asynccontextmanager
 async def _served(app: FastAPI) -> AsyncIterator[str]:
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, lifespan="off", log_level="critical", access_log=False, ws="none")
-    )
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.001)
+    config = uvicorn.Config(app, port=0, lifespan="off", log_level="critical", access_log=False, ws="none")
+    config.load()
+    server = uvicorn.Server(config)
+    # The steps of `serve` without its main loop, which would look only every 0.1 s whether to stop.
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
         server.force_exit = True
-        with suppress(asyncio.CancelledError):
-            await serving
+        await server.shutdown()
 
 
 async def eventually(is_true: Any, what: str, *, seconds: float = 5.0) -> None:

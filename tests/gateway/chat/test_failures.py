@@ -223,6 +223,13 @@ async def test_a_connection_the_provider_closed_meanwhile_is_replaced(
     assert upstream.connections == 2
 
 
+async def test_a_provider_that_hangs_up_is_asked_once(gateway: Gateway, upstream: FakeUpstream) -> None:
+    """On a new connection there is nothing stale: the provider saw the request and may have worked on it."""
+    upstream.on("small", hang_up())
+    assert (await gateway.ask("small")).status == 502
+    assert upstream.calls_of("small") == 1
+
+
 async def test_a_slow_answer_within_bounds_is_waited_for(hasty: Gateway, upstream: FakeUpstream) -> None:
     """The first-byte limit is for streams; a whole answer may take as long as the total allows."""
     upstream.on("small", answer(pause_seconds=0.4))
