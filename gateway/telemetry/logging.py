@@ -102,6 +102,7 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
+        library.setLevel(logging.NOTSET)
     logging.getLogger("uvicorn.access").disabled = True  # one line per request is what /metrics is for
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -25,7 +25,8 @@ def _restored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_restored")
 def test_json_lines_carry_event_level_and_time(capsys: pytest.CaptureFixture[str]) -> None:
-    """A collector can parse every line, ours and the libraries'."""
+    """A collector can parse every line, ours and the libraries', whatever level was set for them before."""
+    logging.getLogger("uvicorn.error").setLevel("CRITICAL")
     configure_logging("info", as_json=True)
     get_logger("here").info("store is back", attempt=3)
     logging.getLogger("uvicorn.error").warning("slow %s", "thing")
