@@ -1,1 +1,1 @@
-"""LLM-PO, the algorithm core: pure, synchronous, on integer indices and arrays. Start reading at `plan.py`."""
+"""LLM-PO, the algorithm core: pure, synchronous, on indices and arrays. Start reading at `plan.py`."""

@@ -1,11 +1,11 @@
 """Bradley-Terry with pair effects: what the counts say about every pair, compared or not.
 
-The logit of P(i preferred to j) is `score[i] - score[j] + effect[i, j]`, scores ~ N(0, score_sd^2) and effects
-~ N(0, effect_sd^2) independently per pair. A zero `effect_sd` is plain Bradley-Terry; a large one lets every
-pair speak for itself. Both scales are unknown, so the model is fitted over a small grid of them, each cell
-weighted by its Laplace marginal likelihood: where Bradley-Terry holds, all pairs pool; where it does not,
-the data move the weight to cells that shrink less. Nothing here has to be right for the evidence to be valid;
-it only has to be good for the experiment to be short. See docs/decisions/0012-forecasts.md.
+The logit of P(i preferred to j) is `score[i] - score[j] + effect[i, j]`, scores ~ N(0, score_sd^2) and
+effects ~ N(0, effect_sd^2) independently per pair. A zero `effect_sd` is plain Bradley-Terry; with a large one
+every pair speaks for itself. Both scales are unknown, so the model is fitted over a small grid of them, each
+cell weighted by its Laplace marginal likelihood: where Bradley-Terry holds, all pairs pool; where it does
+not, the data move the weight to cells that shrink less. Nothing here has to be right for the evidence to be
+valid; it only has to be good for the experiment to be short. See docs/decisions/0012-forecasts.md.
 
 The effects are eliminated pair by pair (a Schur complement), so a Newton step solves a K x K system per cell.
 Arrays carry a leading axis of R independent runs, 1 in a planner and many in a simulation.

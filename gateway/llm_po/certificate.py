@@ -3,11 +3,12 @@
     certificate(verdict, tally, design, eliminated_at)  ->  dict that is stored with the decision
     recompute(comparisons, stored)                      ->  the same numbers again, or what differs
 
-Only the ledger's integers are compared, so the answer does not depend on the machine.
+What is compared are the ledger's integers, so the answer does not depend on the machine.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,10 @@ SCHEMA_VERSION = 1
 ASSUMPTION_WINNER = (
     "With probability at least 1 - delta the winner is not eliminated, if some policy is preferred to every"
     " other more often than not and how late an outcome arrives does not depend on what it is."
+)
+ASSUMPTION_NO_WINNER = (
+    "With probability at least 1 - delta every policy is beaten by another by more than epsilon, if how late"
+    " an outcome arrives does not depend on what it is."
 )
 ASSUMPTION_NO_WORSE = (
     "With probability at least 1 - delta no policy is preferred to the champion by more than epsilon, if how"
@@ -107,7 +112,7 @@ def certificate(
         "max_comparisons": design.max_comparisons,
         "min_comparisons": design.min_comparisons,
         "guarantee": "exact",
-        "assumption": ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE,
+        "assumption": _assumption(reached, design),
         **_counted(tally, eliminated_at),
     }
 
@@ -132,9 +137,15 @@ def recompute(comparisons: Iterable[LoggedComparison], stored: Mapping[str, Any]
     differences = tuple(
         f"{name}: the certificate says {stored.get(name)}, the log gives {value}"
         for name, value in found.items()
-        if stored.get(name) != value
+        if not _is_same(stored.get(name), value)
     )
     return Recomputation(reached, differences, ledger.comparisons)
+
+
+def _assumption(reached: Verdict, design: Design) -> str:
+    if reached.kind == "no_winner":
+        return ASSUMPTION_NO_WINNER
+    return ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE
 
 
 def _counted(tally: Tally, eliminated_at: Sequence[int | None]) -> dict[str, Any]:
@@ -145,6 +156,13 @@ def _counted(tally: Tally, eliminated_at: Sequence[int | None]) -> dict[str, Any
         "evidence_nano_nats": tally.evidence.tolist(),
         "eliminated_at": list(eliminated_at),
     }
+
+
+def _is_same(said: object, found: object) -> bool:
+    """Equal; for a logarithm, up to its last digits, which differ between machines."""
+    if isinstance(said, float) and isinstance(found, float):
+        return math.isclose(said, found, rel_tol=1e-9)
+    return said == found
 
 
 def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, Any]:
@@ -185,7 +203,7 @@ def _design(stored: Mapping[str, Any]) -> Design:
 
 
 def _replay(ledger: Ledger, comparisons: Iterable[LoggedComparison], until: int) -> None:
-    policies, version = len(ledger.eliminated_at), 0
+    policies, version = ledger.policies, 0
     for expected, line in enumerate(comparisons, start=1):
         if expected > until:
             return

@@ -15,6 +15,7 @@ See docs/decisions/0010-evidence-ledger.md and 0011-thresholds.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -23,7 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.errors import DesignError, ForecastError, TallyError
-from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
+from gateway.llm_po.wins import (
+    FEWEST_POLICIES,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    WinMatrix,
+    checked_counts,
+    square_integers,
+)
 
 NANO = 1_000_000_000
 """Nano-nats in a nat."""
@@ -64,7 +73,7 @@ def in_millionths(q: npt.ArrayLike) -> IntArray:
     return np.asarray(upper + lower + np.diag(np.full(upper.shape[0], MILLION // 2)))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=1_000_000)
 def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
     """What one comparison of a < b adds to the ledger, in nano-nats, rounded down.
 
@@ -73,7 +82,7 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
         epsilon: Margin in [0, 1/2).
 
     Returns:
-        (evidence[a, b] if a is preferred, evidence[a, b] if b is, evidence[b, a] if a is, evidence[b, a] if b is).
+        evidence[a, b] if a is preferred, evidence[a, b] if b is, then evidence[b, a] likewise.
 
     Raises:
         ForecastError: If the forecast lies outside the range.
@@ -81,7 +90,7 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
     """
     if not _LOWEST <= probability_millionths <= _HIGHEST:
         raise ForecastError(
-            f"A forecast of {probability_millionths} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it first."
+            f"A forecast of {probability_millionths} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it."
         )
     checked_epsilon(epsilon)
     threshold = 0.5 + epsilon
@@ -122,9 +131,9 @@ def no_worse_threshold(delta: float, policies_ever: int) -> float:
         delta: Error level in (0, 1).
         policies_ever: K, counting every policy the experiment ever had.
     """
-    if policies_ever < 2:
+    if policies_ever < FEWEST_POLICIES:
         raise DesignError(f"policies_ever is {policies_ever}; at least two policies are needed.")
-    wrong_choices = 1 if policies_ever == 2 else policies_ever
+    wrong_choices = 1 if policies_ever == FEWEST_POLICIES else policies_ever
     return math.log(wrong_choices / checked_delta(delta))
 
 
@@ -219,72 +228,114 @@ class Tally:
         return cls(nothing, nothing.copy(), nothing.copy(), np.zeros(policies, dtype=np.bool_), 0)
 
 
-class Ledger:
-    """Counts comparisons one at a time, exactly as the store's counting script does.
-
-    Used wherever outcomes are counted outside the store: replaying a log, simulating a run.
+class Ledgers:
+    """The ledgers of R independent runs of one experiment, counted side by side.
 
     Args:
+        runs: R.
         policies: K.
         delta: Error level; fixes when a row total eliminates.
         epsilon: Margin; fixes what an outcome adds.
+
+    Attributes:
+        wins: Shape (R, K, K).
+        ties: Shape (R, K, K), symmetric.
+        evidence: Shape (R, K, K), nano-nats.
+        eliminated_at: Shape (R, K): the comparison that eliminated a policy, 0 while it survives.
+        comparisons: How many each run has counted.
     """
 
-    def __init__(self, policies: int, delta: float, epsilon: float) -> None:
-        if policies < 2:
+    def __init__(self, runs: int, policies: int, delta: float, epsilon: float) -> None:
+        if policies < FEWEST_POLICIES:
             raise TallyError(f"K = {policies}; at least two policies are needed.")
         self._epsilon = checked_epsilon(epsilon)
         self._line = elimination_nano_nats(delta)
-        self._wins = [[0] * policies for _ in range(policies)]
-        self._ties = [[0] * policies for _ in range(policies)]
-        self._evidence = [[0] * policies for _ in range(policies)]
-        self._totals = [0] * policies
-        self.eliminated_at: list[int | None] = [None] * policies
+        self.wins = np.zeros((runs, policies, policies), dtype=np.int64)
+        self.ties = np.zeros_like(self.wins)
+        self.evidence = np.zeros_like(self.wins)
+        self._totals = np.zeros((runs, policies), dtype=np.int64)
+        self.eliminated_at = np.zeros((runs, policies), dtype=np.int64)
         self.comparisons = 0
 
-    def count(self, first: int, second: int, result: Result, probability_millionths: int | None) -> bool:
-        """Count one comparison of `first` < `second`; True if it eliminated a policy.
+    @property
+    def eliminated(self) -> BoolArray:
+        """Who is eliminated, shape (R, K)."""
+        return np.asarray(self.eliminated_at > 0)
+
+    def keep(self, runs: BoolArray) -> None:
+        """Forget the other runs."""
+        self.wins, self.ties, self.evidence = self.wins[runs], self.ties[runs], self.evidence[runs]
+        self._totals, self.eliminated_at = self._totals[runs], self.eliminated_at[runs]
+
+    def count(
+        self, first: IntArray, second: IntArray, results: Sequence[Result], q: Sequence[int | None]
+    ) -> None:
+        """Count one comparison in every run, exactly as the store's counting script does.
 
         Args:
-            first: The lower index.
-            second: The higher index.
-            result: Seen from `first`.
-            probability_millionths: The forecast published for the pair, or None before the first plan: the
-                outcome is then counted without evidence.
+            first: The lower index of each run's pair, shape (R,).
+            second: The higher one.
+            results: Seen from `first`, one per run.
+            q: Forecast published for the pair, in millionths, or None before the first plan: the outcome is
+                then counted without evidence.
         """
         self.comparisons += 1
-        if result == "tie":
-            self._ties[first][second] += 1
-            self._ties[second][first] += 1
-            return False
-        if_first, if_second, mirrored_first, mirrored_second = (
-            (0, 0, 0, 0)
-            if probability_millionths is None
-            else increments(probability_millionths, self._epsilon)
-        )
-        if result == "win":
-            self._wins[first][second] += 1
-            return self._add(first, second, if_first, mirrored_first)
-        self._wins[second][first] += 1
-        return self._add(first, second, if_second, mirrored_second)
+        runs = np.arange(first.size)
+        amounts = np.array([self._amounts(*pair) for pair in zip(results, q, strict=True)], dtype=np.int64)
+        won = np.array([result == "win" for result in results], dtype=np.int64)
+        lost = np.array([result == "loss" for result in results], dtype=np.int64)
+        tied = 1 - won - lost
+        for low, high, preferred, added in ((first, second, won, 0), (second, first, lost, 1)):
+            self.wins[runs, low, high] += preferred
+            self.ties[runs, low, high] += tied
+            self.evidence[runs, low, high] += amounts[:, added]
+            self._totals[runs, low] += amounts[:, added]
+            crossed = (self._totals[runs, low] >= self._line) & (self.eliminated_at[runs, low] == 0)
+            self.eliminated_at[runs[crossed], low[crossed]] = self.comparisons
 
-    def _add(self, first: int, second: int, forward: int, mirrored: int) -> bool:
-        self._evidence[first][second] += forward
-        self._evidence[second][first] += mirrored
-        crossed = False
-        for policy, amount in ((first, forward), (second, mirrored)):
-            self._totals[policy] += amount
-            if self._totals[policy] >= self._line and self.eliminated_at[policy] is None:
-                self.eliminated_at[policy] = self.comparisons
-                crossed = True
-        return crossed
+    def tally(self, run: int) -> Tally:
+        """Everything one run has counted so far."""
+        return Tally(
+            wins=self.wins[run].copy(),
+            ties=self.ties[run].copy(),
+            evidence=self.evidence[run].copy(),
+            eliminated=self.eliminated[run],
+            comparisons=self.comparisons,
+        )
+
+    def _amounts(self, result: Result, q: int | None) -> tuple[int, int]:
+        """Nano-nats for (first against second, second against first)."""
+        if q is None or result == "tie":
+            return 0, 0
+        if_first, if_second, mirrored_first, mirrored_second = increments(q, self._epsilon)
+        return (if_first, mirrored_first) if result == "win" else (if_second, mirrored_second)
+
+
+class Ledger:
+    """The ledger of one run, for replaying a log; see `Ledgers`."""
+
+    def __init__(self, policies: int, delta: float, epsilon: float) -> None:
+        self._one = Ledgers(1, policies, delta, epsilon)
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return int(self._one.wins.shape[1])
+
+    @property
+    def comparisons(self) -> int:
+        """How many were counted."""
+        return self._one.comparisons
+
+    @property
+    def eliminated_at(self) -> list[int | None]:
+        """Per policy the comparison that eliminated it, or None."""
+        return [int(at) or None for at in self._one.eliminated_at[0]]
+
+    def count(self, first: int, second: int, result: Result, probability_millionths: int | None) -> None:
+        """Count one comparison of `first` < `second`."""
+        self._one.count(np.array([first]), np.array([second]), [result], [probability_millionths])
 
     def tally(self) -> Tally:
         """Everything counted so far."""
-        return Tally(
-            wins=np.array(self._wins, dtype=np.int64),
-            ties=np.array(self._ties, dtype=np.int64),
-            evidence=np.array(self._evidence, dtype=np.int64),
-            eliminated=np.array([at is not None for at in self.eliminated_at]),
-            comparisons=self.comparisons,
-        )
+        return self._one.tally(0)

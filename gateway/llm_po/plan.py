@@ -1,6 +1,6 @@
 """What a planner does at every refresh, in one call: fit, forecasts, pair distribution, progress, verdict.
 
-    counts and evidence (Tally) + what was promised (Design)  ->  plan()  ->  Plan  -> published to every replica
+    counts and evidence (Tally) + what was promised (Design) -> plan() -> Plan, published to every replica
 
 This is the way in: read `plan`, then the module behind each of its lines.
 """

@@ -16,7 +16,7 @@ import numpy as np
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold, no_worse_threshold
 from gateway.llm_po.forecast import chance_preferred, draw_logits
-from gateway.llm_po.stopping import CLEARED, Design
+from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
@@ -67,12 +67,12 @@ class Sampler(Protocol):
     """Proposes pairs to compare."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-        """`draws` pairs per run, shape (R, draws, 2), in the order they would be compared; any orientation."""
+        """`draws` pairs per run, shape (R, draws, 2), in order of comparison; any orientation."""
         ...
 
 
 class LlmPo:
-    """Top-two Thompson sampling: challengers in proportion to the work left, opponents by what they may teach."""
+    """Top-two Thompson sampling: challengers by the work left on them, opponents by what they may teach."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn for the certificate the design asks for."""
@@ -137,7 +137,11 @@ def _doubtful_pairs(situation: Situation, run: int, draws: int, rng: np.random.G
 
 
 def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it."""
+    """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it.
+
+    In a draw in which every policy is beaten by more than epsilon nothing can be certified: it goes to
+    showing that, so that cyclic preferences end as no winner instead of using up the budget.
+    """
     design = situation.design
     _, logits = draw_logits(situation.fit, draws, rng)
     chance = logistic(logits)
@@ -149,7 +153,21 @@ def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) 
     certified = work.sum(axis=2).argmin(axis=2)
     columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
     np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
-    return np.stack([_categorical(columns, rng), certified], axis=2)
+    pairs = np.stack([_categorical(columns, rng), certified], axis=2)
+    is_cyclic = chance.max(axis=2).min(axis=2, keepdims=True) >= threshold
+    return np.where(is_cyclic, _beaten_pairs(situation, chance, rng), pairs)
+
+
+def _beaten_pairs(situation: Situation, chance: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Policies not yet shown to be beaten, each against the rival that beats it most in a draw."""
+    design = situation.design
+    shown = beaten_nats(situation.wins, design)[:, None, :]
+    needed = np.maximum(elimination_threshold(design.delta) - shown, 0.0) + _TINY
+    bound = 0.5 - design.epsilon
+    pace = bernoulli_kl(np.minimum(chance.min(axis=3), bound), bound)
+    beaten = _categorical(needed / np.maximum(pace, _SMALLEST_NO_WORSE_PACE), rng)
+    rivals = np.take_along_axis(chance.argmin(axis=3), beaten[..., None], axis=2)[..., 0]
+    return np.stack([beaten, rivals], axis=2)
 
 
 def _categorical(weights: FloatArray, rng: np.random.Generator) -> IntArray:

@@ -28,6 +28,9 @@ from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 
 Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]
 
+_ALTERNATIVES = np.linspace(0.05, 0.95, 10)
+"""Where a policy may stand against a rival that beats it, as shares of 1/2 - epsilon."""
+
 CLEARED = 0.8
 """Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
 
@@ -110,6 +113,44 @@ def verdict(tally: Tally, design: Design) -> Verdict | None:
     return None
 
 
+def may_conclude(wins: IntArray, evidence: IntArray, eliminated: BoolArray, design: Design) -> BoolArray:
+    """Which of R runs are worth asking for a verdict on evidence, shape (R,); budgets are the caller's."""
+    if design.epsilon == 0:
+        return np.asarray(eliminated.sum(axis=1) >= design.policies - 1)
+    line = no_worse_nano_nats(design.delta, design.policies)
+    least = np.where(np.eye(design.policies, dtype=np.bool_), line, evidence).min(axis=1)
+    all_beaten = beaten_nats(wins, design).min(axis=1) >= elimination_threshold(design.delta)
+    return np.asarray((least.max(axis=1) >= line) | all_beaten)
+
+
+def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
+    """Evidence that each policy is beaten by some other by more than epsilon, shape (..., K), in nats.
+
+    From the counts alone: for each pair a mixture, over a fixed grid of alternatives below g = 1/2 - epsilon,
+    of the likelihood ratios against "preferred with probability >= g", averaged over the rivals. Each is a
+    nonnegative supermartingale that starts at one, whatever was compared when, and so is the average.
+
+    Args:
+        wins: Shape (..., K, K).
+        design: Fixes epsilon.
+    """
+    bound = 0.5 - design.epsilon
+    alternatives = bound * _ALTERNATIVES
+    won = wins[..., None].astype(np.float64)
+    lost = won.swapaxes(-2, -3)
+    ratios = won * np.log(alternatives / bound) + lost * np.log((1 - alternatives) / (1 - bound))
+    mixed = _log_mean(ratios)
+    everyone = np.arange(wins.shape[-1])
+    mixed[..., everyone, everyone] = -np.inf
+    return np.asarray(_log_mean(mixed) + math.log(wins.shape[-1] / (wins.shape[-1] - 1)))
+
+
+def _log_mean(logs: FloatArray) -> FloatArray:
+    """Logarithm of the mean along the last axis."""
+    top = logs.max(axis=-1, keepdims=True)
+    return np.asarray(np.log(np.exp(logs - top).mean(axis=-1)) + top[..., 0])
+
+
 def qualified(tally: Tally, design: Design) -> BoolArray:
     """Policies certified to be beaten by nobody by more than epsilon, shape (K,)."""
     reached = tally.evidence >= no_worse_nano_nats(design.delta, design.policies)
@@ -167,7 +208,7 @@ def _winner(tally: Tally, design: Design) -> Verdict | None:
 def _no_worse(tally: Tally, design: Design) -> Verdict | None:
     fit = qualified(tally, design)
     if not fit.any():
-        return None
+        return _all_beaten(tally, design)
     champion = min(
         (int(policy) for policy in np.flatnonzero(fit)),
         key=lambda policy: (design.costs[policy], policy != design.incumbent, policy),
@@ -198,3 +239,16 @@ def doubts(fit: Fit, survivor: int) -> IntArray:
     chance = chance_preferred(fit, survivor)[0]
     chance[survivor] = 1.0
     return np.flatnonzero(chance < CLEARED)
+
+
+def _all_beaten(tally: Tally, design: Design) -> Verdict | None:
+    """No winner: every policy is beaten by another by more than epsilon.
+
+    Wrong with probability at most delta, without a union bound: to be wrong, the evidence of one particular
+    policy that nobody beats must have crossed.
+    """
+    least = float(beaten_nats(tally.wins, design).min())
+    threshold = elimination_threshold(design.delta)
+    if least < threshold:
+        return None
+    return Verdict("no_winner", None, least, threshold, majority_cycle(tally.win_matrix))

@@ -82,7 +82,7 @@ def champion_of(preferences: FloatArray) -> int:
     champion = find_champion(preferences)
     if champion is None:
         raise NoChampionError(
-            "No policy is preferred to every other; the winner's hardness is undefined. Use a margin epsilon > 0."
+            "No policy is preferred to every other, so there is no winner to find; use a margin epsilon > 0."
         )
     return champion
 
@@ -113,7 +113,7 @@ def lower_bound(hardness: float, delta: float) -> float:
 def no_worse_hardness(preferences: FloatArray, epsilon: float) -> float:
     """T_eps: comparisons per nat to certify the policy that is cheapest to certify as no worse.
 
-    min over s of the sum over j of 1 / kl(mu[j, s], 1/2 + epsilon); infinite where everyone is beaten by more.
+    min over s of the sum over j of 1 / kl(mu[j, s], 1/2 + epsilon); infinite if all are beaten by more.
     """
     threshold = 0.5 + checked_epsilon(epsilon)
     pace = np.where(preferences < threshold, bernoulli_kl(preferences, threshold), 0.0)

@@ -19,6 +19,9 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+FEWEST_POLICIES = 2
+_MATRIX = 2  # dimensions
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WinMatrix:
@@ -44,13 +47,23 @@ class WinMatrix:
     @property
     def totals(self) -> IntArray:
         """Decisive comparisons of each pair, shape (K, K), symmetric."""
-        return np.asarray(self.wins + self.wins.T)
+        return pair_totals(self.wins)
 
     @property
     def rates(self) -> FloatArray:
         """Empirical preference probabilities, shape (K, K); 1/2 where a pair was never compared."""
-        totals = self.totals
-        return np.where(totals > 0, self.wins / np.maximum(totals, 1), 0.5)
+        return pair_rates(self.wins)
+
+
+def pair_totals(wins: IntArray) -> IntArray:
+    """Decisive comparisons of each pair, shape (..., K, K), symmetric."""
+    return np.asarray(wins + wins.swapaxes(-1, -2))
+
+
+def pair_rates(wins: IntArray) -> FloatArray:
+    """Empirical preference probabilities, shape (..., K, K); 1/2 where a pair was never compared."""
+    totals = pair_totals(wins)
+    return np.where(totals > 0, wins / np.maximum(totals, 1), 0.5)
 
 
 def checked_counts(matrix: npt.ArrayLike, name: str) -> IntArray:
@@ -79,9 +92,9 @@ def square_integers(matrix: npt.ArrayLike, name: str) -> IntArray:
         raw: npt.NDArray[Any] = np.asarray(matrix)
     except ValueError as error:
         raise TallyError(f"{name} is not a matrix: {error}. Give K rows of K numbers.") from error
-    if raw.ndim != 2 or raw.shape[0] != raw.shape[1]:
+    if raw.ndim != _MATRIX or raw.shape[0] != raw.shape[1]:
         raise TallyError(f"{name} has shape {raw.shape}; a (K, K) matrix is needed.")
-    if raw.shape[0] < 2:
+    if raw.shape[0] < FEWEST_POLICIES:
         raise TallyError(f"{name} has K = {raw.shape[0]}; at least two policies are needed.")
     integers = _as_integers(raw, name)
     if integers.diagonal().any():
