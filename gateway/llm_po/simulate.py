@@ -8,8 +8,9 @@ next refresh, every 2 % of the comparisons so far. `in_flight` holds outcomes ba
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,12 @@ class Summary:
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0) -> Summary:
-    """Run a trial `seeds` times.
+    """Run a trial `seeds` times; see `simulate_batches`."""
+    return Summary(trial, tuple(chain.from_iterable(simulate_batches(trial, seeds, seed))))
+
+
+def simulate_batches(trial: Trial, seeds: int, seed: int = 0) -> Iterator[list[Ending]]:
+    """The endings of `seeds` runs, as they become known.
 
     Args:
         trial: What to simulate.
@@ -177,11 +183,9 @@ def simulate(trial: Trial, seeds: int, seed: int = 0) -> Summary:
     if seeds < 1 or seed < 0:
         raise DesignError(f"seeds is {seeds} and seed {seed}; at least 1 and 0.")
     together = max(1, min(seeds, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
-    endings: list[Ending] = []
     for batch in range(0, seeds, together):
         rng = np.random.default_rng([seed, batch])
-        endings += _Batch(trial, min(together, seeds - batch), rng).run()
-    return Summary(trial, tuple(endings))
+        yield _Batch(trial, min(together, seeds - batch), rng).run()
 
 
 class _Batch:

@@ -1,0 +1,138 @@
+"""`llmpo simulate` and `llmpo hardness`: shapes others script against, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+
+WORLDS = Path(__file__).parents[2] / "data" / "worlds"
+PANDALM = str(WORLDS / "pandalm_human_5.json")
+
+
+@pytest.fixture
+def equals(tmp_path: Path) -> str:
+    """A world of two equal policies."""
+    path = tmp_path / "equals.json"
+    path.write_text('{"P": [[0.5, 0.5], [0.5, 0.5]]}')
+    return str(path)
+
+
+def test_simulate_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    """One JSON document with every promised key; the ratio is the mean over hardness x log(1/delta)."""
+    status = main(["simulate", "--world", PANDALM, "--method", "llm-po", "--seeds", "20", "--json"])
+
+    report = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert set(report) == {
+        *("world", "method", "stopping", "delta", "epsilon", "seeds", "hardness"),
+        *("mean_comparisons", "stderr", "ratio", "wrong", "outcomes"),
+    }
+    assert report["outcomes"] == {"winner": 20, "no_worse": 0, "no_winner": 0, "inconclusive": 0}
+    expected = report["mean_comparisons"] / (report["hardness"] * math.log(20))
+    assert report["ratio"] == pytest.approx(expected)
+
+
+def test_simulation_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Equal seeds give equal runs, another seed gives others."""
+    outputs = []
+    for seed in ("1", "1", "2"):
+        main(["simulate", "--world", PANDALM, "--seeds", "5", "--seed", seed, "--json"])
+        outputs.append(capsys.readouterr().out)
+
+    assert outputs[0] == outputs[1]
+    assert outputs[0] != outputs[2]
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["llm-po-tracking", "round-robin", "random-pair", "eps-greedy", "double-thompson", "rucb"],
+)
+def test_every_method_runs_with_both_stopping_rules(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each named method reaches a verdict in an easy world."""
+    for stopping in ("e-process", "glr"):
+        arguments = ["--world", PANDALM, "--method", method, "--stopping", stopping]
+        assert main(["simulate", *arguments, "--seeds", "3", "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["method"], report["stopping"]) == (method, stopping)
+        assert report["outcomes"]["winner"] == 3
+
+
+def test_hardness_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hardness, bound, champion, proportions by `loser-rival` and the champion's gap."""
+    assert main(["hardness", "--world", PANDALM, "--space", "unstructured", "--json"]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == {"space", "hardness", "lower_bound", "champion", "proportions", "gap"}
+    assert report["hardness"] == pytest.approx(52.3, abs=0.05)
+    assert sum(report["proportions"].values()) == pytest.approx(1)
+    assert set(report["proportions"]) == {"0-2", "1-2", "3-2", "4-2"}
+
+
+def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --json both commands say the same in words."""
+    main(["hardness", "--world", PANDALM])
+    main(["simulate", "--world", PANDALM, "--seeds", "3"])
+
+    shown = capsys.readouterr().out
+    assert "llama-7b" in shown
+    assert "wrong promotions" in shown
+
+
+def test_equals_need_a_margin_or_a_budget(equals: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A simulation that could never end is refused with what to add; with either it ends."""
+    assert main(["simulate", "--world", equals, "--seeds", "2"]) == 2
+    assert "--max-comparisons" in capsys.readouterr().err
+
+    assert main(["simulate", "--world", equals, "--seeds", "2", "--max-comparisons", "50", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["outcomes"]["inconclusive"] + report["outcomes"]["winner"] == 2
+    assert report["ratio"] is None
+
+    assert main(["simulate", "--world", equals, "--seeds", "2", "--epsilon", "0.1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcomes"]["no_worse"] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("simulate", ["--method", "guess"], "llm-po-tracking"),
+        ("simulate", ["--stopping", "lr-mixture"], "e-process, glr"),
+        ("simulate", ["--delta", "1.5"], "delta is 1.5"),
+        ("simulate", ["--epsilon", "0.5"], "epsilon is 0.5"),
+        ("hardness", ["--space", "linear"], "unstructured"),
+    ],
+)
+def test_what_nobody_built_is_refused_with_what_there_is(
+    command: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage ends with status 2 and names the value or the choices."""
+    assert main([command, "--world", PANDALM, *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "an object is needed"),
+        ("{}", "features"),
+        ('{"P": [[0.5, 0.7], [0.7, 0.5]]}', "add up to 1"),
+        ('{"scores": [1]}', "K >= 2"),
+        ('{"scores": [1, "x"]}', "not numeric"),
+        ('{"features": [[1, 2], [3, 4]], "theta": [1]}', "must agree"),
+    ],
+)
+def test_what_is_no_world_is_refused(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bad world file ends with status 2 and says what is wrong with it."""
+    path = tmp_path / "world.json"
+    path.write_text(content)
+
+    assert main(["hardness", "--world", str(path)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
