@@ -1,11 +1,11 @@
 """Bradley-Terry with pair effects: what the counts say about every pair, compared or not.
 
 The logit of P(i preferred to j) is `score[i] - score[j] + effect[i, j]`, scores ~ N(0, score_sd^2) and
-effects ~ N(0, effect_sd^2) independently per pair. A zero `effect_sd` is plain Bradley-Terry; with a large one
-every pair speaks for itself. Both scales are unknown, so the model is fitted over a small grid of them, each
-cell weighted by its Laplace marginal likelihood: where Bradley-Terry holds, all pairs pool; where it does
-not, the data move the weight to cells that shrink less. Nothing here has to be right for the evidence to be
-valid; it only has to be good for the experiment to be short. See docs/decisions/0012-forecasts.md.
+effects ~ N(0, effect_sd^2), one per pair. A zero `effect_sd` is plain Bradley-Terry; with a large one every
+pair speaks for itself. How large they are is unknown, so the model is fitted over a small grid, each cell
+weighted by its Laplace marginal likelihood: where Bradley-Terry holds, all pairs pool; where it does not, the
+data move the weight to cells that shrink less. Nothing here has to be right for the evidence to be valid; it
+only has to be good for the experiment to be short. See docs/decisions/0012-forecasts.md.
 
 The effects are eliminated pair by pair (a Schur complement), so a Newton step solves a K x K system per cell.
 Arrays carry a leading axis of R independent runs, 1 in a planner and many in a simulation.
@@ -34,13 +34,14 @@ class Scales:
     log_prior: FloatArray
 
     @classmethod
-    def grid(cls, score_sds: tuple[float, ...], effect_sds: tuple[float, ...]) -> Scales:
-        """Every combination, equally likely beforehand."""
-        score, effect = np.meshgrid(score_sds, effect_sds, indexing="ij")
-        return cls(score.ravel(), effect.ravel(), np.zeros(score.size))
+    def grid(cls, score_sd: float, effect_sds: tuple[float, ...]) -> Scales:
+        """One scale of scores; no pair effects as likely beforehand as all the others together."""
+        effects = np.array((0.0, *effect_sds))
+        prior = np.where(effects > 0, 0.5 / len(effect_sds), 0.5)
+        return cls(np.full(effects.size, score_sd), effects, np.log(prior))
 
 
-DEFAULT_SCALES = Scales.grid(score_sds=(0.5,), effect_sds=(0.0, 0.15, 0.5, 1.5))
+DEFAULT_SCALES = Scales.grid(score_sd=0.5, effect_sds=(0.15, 0.5, 1.5))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +128,8 @@ def fit(wins: IntArray, scales: Scales = DEFAULT_SCALES, start: Fit | None = Non
     evidence = _log_evidence(mode, scales)
     weights = np.exp(evidence - evidence.max(axis=1, keepdims=True))
     weights /= weights.sum(axis=1, keepdims=True)
-    return Fit(scores, effects, np.linalg.inv(hessian), sharing, effect_variance * sharing, weights)
+    covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    return Fit(scores, effects, covariance, sharing, effect_variance * sharing, weights)
 
 
 def logistic(logit: FloatArray) -> FloatArray:
