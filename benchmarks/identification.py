@@ -1,0 +1,267 @@
+"""How many comparisons a decision takes, and how often it is wrong: ours and the baselines, in known worlds.
+
+    python benchmarks/identification.py [--seeds 400] [--data DIR] [--processes 2] [--only SECTION ...]
+
+Writes benchmarks/results/identification.json and .md. All methods run in the same worlds in one run; the same
+command gives the same numbers. DIR holds preference matrices (JSON with "P"); tests/data/worlds by default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateway.llm_po import worlds
+from gateway.llm_po.simulate import Trial, simulate
+from gateway.llm_po.worlds import World
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+DELTA = 0.05
+MARGIN = 0.02
+BUDGET = 400_000  # ends what has nothing to identify; reported as inconclusive
+BASELINES = ("llm-po-tracking", "round-robin", "random-pair", "eps-greedy", "double-thompson", "rucb")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a trial, the section it belongs to, and the most its mean may be as a multiple of T."""
+
+    section: str
+    trial: Trial
+    bar: float | None = None
+
+
+def clear_worlds() -> list[World]:
+    """Bradley-Terry families with a clear champion."""
+    return [
+        worlds.bradley_terry("bt-2", [0.2, -0.2]),
+        worlds.bradley_terry("bt-5", [0.8, 0.3, 0.1, -0.2, -1.0]),
+        worlds.bradley_terry("bt-8-linear", np.linspace(0.5, -1.5, 8)),
+        worlds.bradley_terry("bt-8-normal", _normal_scores(8, seed=8)),
+        worlds.bradley_terry("bt-16-linear", np.linspace(0.5, -2.5, 16)),
+        worlds.bradley_terry("bt-16-normal", _normal_scores(16, seed=16)),
+    ]
+
+
+def near_ties() -> list[World]:
+    """The best two 4 points apart (52:48), the others clearly behind."""
+    gap = math.log(0.52 / 0.48)
+    return [
+        worlds.bradley_terry("near-tie-2", [gap, 0.0]),
+        worlds.bradley_terry("near-tie-5", [gap, 0.0, -0.4, -0.7, -1.0]),
+    ]
+
+
+def misfits() -> list[World]:
+    """Far from Bradley-Terry: a normal effect of 0.5 logits on every pair, a champion by at least 0.3."""
+    return [
+        worlds.misfit(f"non-bt-{k}", np.linspace(0.5, -1.5, k), effect_sd=0.5, margin=0.3, seed=k)
+        for k in (8, 16)
+    ]
+
+
+def equals() -> list[World]:
+    """A/A: nobody is better."""
+    return [worlds.named(f"a-a-{k}", np.full((k, k), 0.5)) for k in (2, 3, 5)]
+
+
+def cycles() -> list[World]:
+    """Nobody beats everybody."""
+    return [worlds.cycle("cycle-3", 3, 0.7), worlds.cycle("cycle-5", 5, 0.7)]
+
+
+def _normal_scores(policies: int, seed: int) -> np.ndarray:
+    """Standard normal scores, the best raised to at least 0.3 above the second."""
+    scores = np.sort(np.random.default_rng(seed).normal(0, 0.7, policies))[::-1].copy()
+    scores[0] = max(scores[0], scores[1] + 0.3)
+    return scores
+
+
+def cases(data: Path) -> list[Case]:
+    """Every row, in the order of the report."""
+    winner = {"delta": DELTA, "max_comparisons": BUDGET}
+    no_worse = {**winner, "epsilon": MARGIN}
+    matrices = [worlds.load(path) for path in sorted(data.glob("*.json")) if path.stem != "index"]
+    # A top too close to call without a margin would need hundreds of thousands of comparisons a run.
+    decided = [world for world in matrices if Trial(world, **winner).hardness < 5_000]
+    return [
+        *(Case("winner, clear", Trial(world, **winner), 1.8) for world in clear_worlds()),
+        *(Case("winner, near tie", Trial(world, **winner), 1.8) for world in near_ties()),
+        *(Case("winner, not Bradley-Terry", Trial(world, **winner), 2.5) for world in misfits()),
+        *(Case("winner, real matrices", Trial(world, **winner), 2.5) for world in decided),
+        *(Case("winner, cyclic", Trial(world, **winner)) for world in cycles()),
+        *(Case("no worse, clear", Trial(world, **no_worse), 1.7) for world in clear_worlds()),
+        *(Case("no worse, near tie", Trial(world, **no_worse), 1.7) for world in near_ties()),
+        *(Case("no worse, equals", Trial(world, **no_worse), 1.7) for world in equals()),
+        *(Case("no worse, not Bradley-Terry", Trial(world, **no_worse), 2.5) for world in misfits()),
+        *(Case("no worse, real matrices", Trial(world, **no_worse), 2.5) for world in matrices),
+        *(Case("no worse, cyclic", Trial(world, **no_worse)) for world in cycles()),
+        *_baseline_cases([*clear_worlds(), *misfits()], winner),
+        *_delayed_cases(winner),
+    ]
+
+
+def _baseline_cases(among: Iterable[World], winner: dict[str, Any]) -> list[Case]:
+    """Every baseline with the likelihood-ratio rule, and ours with it."""
+    return [
+        Case("baselines", Trial(world, method=method, stopping="glr", **winner))
+        for world in among
+        for method in ("llm-po", *BASELINES)
+    ]
+
+
+def _delayed_cases(winner: dict[str, Any]) -> list[Case]:
+    world = next(world for world in clear_worlds() if world.name == "bt-16-linear")
+    trial = Trial(world, refresh_every=50, **winner)
+    return [Case("delayed", replace(trial, in_flight=flying)) for flying in (0, 50, 200, 1000)]
+
+
+def run(case: Case, seeds: int) -> dict[str, Any]:
+    """One row of the report."""
+    started = time.process_time()
+    trial = case.trial
+    summary = simulate(trial, seeds, seed=1)
+    yardstick = trial.hardness * _needed(trial)
+    is_measurable = math.isfinite(yardstick) and summary.outcomes["inconclusive"] == 0
+    return {
+        "section": case.section,
+        **summary.to_json(),
+        "policies": trial.world.policies,
+        "in_flight": trial.in_flight,
+        "multiple": summary.mean / yardstick if is_measurable else None,
+        "multiple_stderr": summary.stderr / yardstick if is_measurable else None,
+        "bar": case.bar,
+        "cpu_seconds": time.process_time() - started,
+    }
+
+
+def _needed(trial: Trial) -> float:
+    """Nats the yardstick multiplies T with: log(1/delta), or log((K-1)/delta) with a margin."""
+    choices = 1 if trial.epsilon == 0 else trial.world.policies - 1
+    return math.log(choices / trial.delta)
+
+
+def report(rows: list[dict[str, Any]], command: str, date: str) -> str:
+    """The Markdown page."""
+    lines = [
+        "# Comparisons to a decision, and wrong promotions",
+        "",
+        f"`{command}`, {date}. Means over independent runs ± standard error; delta = {DELTA}; policies in",
+        f"random order in every run. T = hardness x log(1/delta), with a margin (epsilon = {MARGIN}) T_eps x",
+        "log((K-1)/delta). A verdict is read at refreshes every 2 % of the comparisons, as a planner does.",
+    ]
+    for section in dict.fromkeys(row["section"] for row in rows):
+        chosen = [row for row in rows if row["section"] == section]
+        lines += ["", f"## {section[0].upper()}{section[1:]}", ""]
+        if section == "baselines":
+            lines += _baseline_table(chosen, rows)
+        elif section == "delayed":
+            lines += _delayed_table(chosen)
+        else:
+            lines += _table(chosen)
+    exact = [row for row in rows if row["stopping"] == "e-process"]
+    wrong, runs = sum(row["wrong"] for row in exact), sum(row["seeds"] for row in exact)
+    lines += ["", f"Wrong promotions by the exact rule, all rows together: {wrong} of {runs} runs."]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| world | K | runs | comparisons | multiple of T | bar | wrong | outcomes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ended = ", ".join(f"{count} {kind}" for kind, count in row["outcomes"].items() if count)
+        lines.append(
+            f"| {row['world']} | {row['policies']} | {row['seeds']} | {_pm(row)} | {_multiple(row)} "
+            f"| {row['bar'] or ''} | {row['wrong']} | {ended} |"
+        )
+    return lines
+
+
+def _baseline_table(rows: list[dict[str, Any]], everything: list[dict[str, Any]]) -> list[str]:
+    """All with the likelihood-ratio rule, against ours with the exact one in the same world."""
+    lines = [
+        "| world | method, stopping by GLR | comparisons | of ours (exact rule) | wrong |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ours = next(
+            other
+            for other in everything
+            if other["section"].startswith("winner") and other["world"] == row["world"]
+        )
+        ratio = row["mean_comparisons"] / ours["mean_comparisons"]
+        lines.append(
+            f"| {row['world']} | {row['method']} | {_pm(row)} | {ratio:.2f} x "
+            f"| {row['wrong']} of {row['seeds']} |"
+        )
+    return lines
+
+
+def _delayed_table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["| in flight | comparisons | of (without delay + in flight) | wrong |", "|---|---|---|---|"]
+    base = rows[0]["mean_comparisons"]
+    for row in rows:
+        share = row["mean_comparisons"] / (base + row["in_flight"])
+        lines.append(f"| {row['in_flight']} | {_pm(row)} | {share:.2f} | {row['wrong']} of {row['seeds']} |")
+    return lines
+
+
+def _pm(row: dict[str, Any]) -> str:
+    return f"{row['mean_comparisons']:.0f} ± {row['stderr']:.0f}"
+
+
+def _multiple(row: dict[str, Any]) -> str:
+    return "" if row["multiple"] is None else f"{row['multiple']:.2f} ± {row['multiple_stderr']:.2f}"
+
+
+def main() -> None:
+    """Run every case and write both files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=400)
+    parser.add_argument("--data", type=Path, default=ROOT / "tests" / "data" / "worlds")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", nargs="*", help="start of the sections to run; writes nothing")
+    options = parser.parse_args()
+    chosen = [
+        case
+        for case in cases(options.data)
+        if not options.only or case.section.startswith(tuple(options.only))
+    ]
+    rows = []
+    with ProcessPoolExecutor(options.processes) as pool:
+        for row in pool.map(run, chosen, [options.seeds] * len(chosen)):
+            rows.append(row)
+            print(
+                f"{row['section']:<28} {row['world']:<20} {row['method']:<16} {_pm(row):>16} "
+                f"{_multiple(row):>12} wrong {row['wrong']} ({row['cpu_seconds']:.0f} s)",
+                flush=True,
+            )
+    if options.only:
+        return
+    data = "" if options.data == parser.get_default("data") else f" --data {options.data.name}"
+    command = f"python benchmarks/identification.py --seeds {options.seeds}{data}"
+    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    RESULTS.mkdir(exist_ok=True)
+    document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
+    (RESULTS / "identification.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "identification.md").write_text(report(rows, command, date), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
