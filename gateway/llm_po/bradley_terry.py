@@ -102,34 +102,27 @@ def fit(wins: IntArray, scales: Scales = DEFAULT_SCALES, start: Fit | None = Non
         start: An earlier fit of the same runs over the same grid, to start from.
     """
     won = wins.astype(np.float64)[:, None]
-    totals = won + won.swapaxes(2, 3)
     runs, policies = wins.shape[:2]
     cells = scales.score_sd.size
     scores = np.zeros((runs, cells, policies)) if start is None else start.scores
     effects = np.zeros((runs, cells, policies, policies)) if start is None else start.effects
-    precision = 1 / scales.score_sd[:, None] ** 2
-    prior = np.eye(policies) * precision[:, :, None]
-    effect_variance = (scales.effect_sd**2)[:, None, None]
+    mode, step = _newton(won, scores, effects, scales)
     for _ in range(_MOST_STEPS):
-        chance = logistic(differences(scores) + effects)
-        gradient = won - totals * chance
-        curvature = totals * chance * (1 - chance)
-        sharing = 1 / (1 + effect_variance * curvature)
-        shared = curvature * sharing
-        hessian = _laplacian(shared) + prior
-        slope = (gradient * sharing + shared * effects).sum(axis=3) - precision * scores
-        step = _shortened(np.linalg.solve(hessian, slope[..., None])[..., 0])
-        moved = gradient - curvature * differences(step)
-        effects = effect_variance * sharing * moved + effects * (1 - sharing)
-        scores = scores + step
-        if np.abs(step).max() < _STEP_TOLERANCE:
+        if step < _STEP_TOLERANCE:
             break
-    mode = _Mode(won, scores, effects, hessian, sharing)
+        mode, step = _newton(won, mode.scores, mode.effects, scales)
     evidence = _log_evidence(mode, scales)
     weights = np.exp(evidence - evidence.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
-    return Fit(scores, effects, covariance, sharing, effect_variance * sharing, weights)
+    covariance = np.asarray(np.linalg.inv(mode.hessian), dtype=np.float64)
+    effect_variance = (scales.effect_sd**2)[:, None, None] * mode.sharing
+    return Fit(
+        mode.scores,
+        mode.effects,
+        covariance,
+        mode.sharing,
+        effect_variance,
+        weights / weights.sum(axis=1, keepdims=True),
+    )
 
 
 def logistic(logit: FloatArray) -> FloatArray:
@@ -151,6 +144,24 @@ class _Mode:
     effects: FloatArray
     hessian: FloatArray
     sharing: FloatArray
+
+
+def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Scales) -> tuple[_Mode, float]:
+    """One Newton step from a point, and its length in logits; curvatures are those of the point left."""
+    precision = 1 / scales.score_sd[:, None] ** 2
+    effect_variance = (scales.effect_sd**2)[:, None, None]
+    totals = won + won.swapaxes(2, 3)
+    chance = logistic(differences(scores) + effects)
+    gradient = won - totals * chance
+    curvature = totals * chance * (1 - chance)
+    sharing = 1 / (1 + effect_variance * curvature)
+    shared = curvature * sharing
+    hessian = _laplacian(shared) + np.eye(scores.shape[2]) * precision[:, :, None]
+    slope = (gradient * sharing + shared * effects).sum(axis=3) - precision * scores
+    step = _shortened(np.linalg.solve(hessian, slope[..., None])[..., 0])
+    followed = gradient - curvature * differences(step)
+    effects = effect_variance * sharing * followed + effects * (1 - sharing)
+    return _Mode(won, scores + step, effects, hessian, sharing), float(np.abs(step).max())
 
 
 def _laplacian(weights: FloatArray) -> FloatArray:

@@ -29,7 +29,7 @@ from gateway.llm_po.wins import FloatArray, IntArray
 
 __all__ = ["Design", "Plan", "Tally", "Verdict", "plan"]
 
-DRAWS = 256
+DRAWS = 128
 """Pairs drawn per refresh; their shares are the published distribution."""
 
 

@@ -34,8 +34,9 @@ def solve_allocation(preferences: FloatArray) -> Allocation:
     losers = [policy for policy in range(preferences.shape[0]) if policy != champion]
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
     shares: Any = cvxpy.Variable(preferences.shape, nonneg=True)
-    rates = cvxpy.sum(cvxpy.multiply(shares, information), axis=1)[losers]
-    problem = cvxpy.Problem(cvxpy.Maximize(cvxpy.min(rates)), [cvxpy.sum(shares) == 1])
+    rates: Any = cvxpy.sum(cvxpy.multiply(shares, information), axis=1)
+    constraints: list[Any] = [cvxpy.sum(shares) == 1]
+    problem: Any = cvxpy.Problem(cvxpy.Maximize(cvxpy.min(rates[losers])), constraints)
     problem.solve(solver=cvxpy.CLARABEL)
     if problem.status != cvxpy.OPTIMAL or shares.value is None:
         raise SolverError(f"The solver stopped with status {problem.status!r}, not at an optimum.")

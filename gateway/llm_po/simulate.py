@@ -221,7 +221,9 @@ class _Batch:
         first, second = pairs[..., 0], pairs[..., 1]
         runs = np.arange(len(self._worlds))[:, None]
         preferred = self._rng.random(first.shape) < self._truth[runs, first, second]
-        self._flying = np.concatenate([self._flying, np.stack([first, second, preferred], axis=2)], axis=1)
+        self._flying = np.concatenate(
+            [self._flying, np.stack([first, second, preferred.astype(np.int64)], axis=2)], axis=1
+        )
         due = self._flying.shape[1] - self._trial.in_flight
         if due > 0:
             landed, self._flying = self._flying[:, :due], self._flying[:, due:]
