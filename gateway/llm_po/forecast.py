@@ -11,7 +11,11 @@ import math
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, differences, logistic
+from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
+
+_NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+_NODE_WEIGHTS = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 
 def forecasts(fit: Fit) -> FloatArray:
@@ -32,6 +36,22 @@ def chance_preferred(fit: Fit, policy: int) -> FloatArray:
     logits = fit.logits[:, :, policy]
     ratio = np.divide(logits, deviation, out=np.zeros_like(logits), where=deviation > 0)
     return np.asarray(np.einsum("rg,rgk->rk", fit.weights, _normal_cdf(ratio)))
+
+
+def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArray:
+    """Posterior mean of kl(mu, threshold) ** power where mu < threshold, 0 elsewhere; shape (R, K, K).
+
+    What a comparison is expected to tell against "row preferred to column with probability >= threshold", in
+    nats. By quadrature over the normal posterior of each pair's logit.
+    """
+    deviation = np.sqrt(fit.logit_variance)
+    highest = math.log(threshold / (1 - threshold))
+    expected = np.zeros_like(deviation[:, 0])
+    for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
+        chance = logistic(np.minimum(fit.logits + node * deviation, highest))
+        information = bernoulli_kl(chance, threshold) ** power
+        expected += weight * np.einsum("rg,rgij->rij", fit.weights, information)
+    return expected
 
 
 def draw_logits(fit: Fit, draws: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:

@@ -14,17 +14,15 @@ import numpy as np
 from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import (
-    MILLION,
     NANO,
     Tally,
     elimination_threshold,
     in_millionths,
     no_worse_threshold,
 )
-from gateway.llm_po.forecast import forecasts
+from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
-from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray
 
 __all__ = ["Design", "Plan", "Tally", "Verdict", "plan"]
@@ -87,7 +85,7 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator) -> Plan:
         leader=_leader(model, tally, design),
         evidence_nats=evidence_nats,
         needed_nats=needed_nats,
-        expected_remaining=0.0 if concluded else _expected_remaining(published / MILLION, tally, design),
+        expected_remaining=0.0 if concluded else _expected_remaining(model, tally, design),
         verdict=concluded,
     )
 
@@ -102,19 +100,18 @@ def _leader(model: Fit, tally: Tally, design: Design) -> int:
     return int(np.where(out, -np.inf, model.mean_scores[0]).argmax())
 
 
-def _expected_remaining(chance: FloatArray, tally: Tally, design: Design) -> float | None:
-    """Comparisons to a verdict if every forecast were the truth; None where that never comes."""
+def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | None:
+    """Comparisons to a verdict at the pace the posterior expects; None where there is no telling."""
+    pace = expected_information(model, 0.5 + design.epsilon)[0]
     if design.epsilon > 0:
         needed = no_worse_threshold(design.delta, design.policies) - tally.evidence / NANO
-        threshold = 0.5 + design.epsilon
-        pace = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
         work = _work(needed, pace)
         np.fill_diagonal(work, 0.0)
         remaining = float(work.sum(axis=0).min())
     else:
+        np.fill_diagonal(pace, 0.0)
         needed = elimination_threshold(design.delta) - tally.row_totals / NANO
-        pace = np.where(chance < 0.5, bernoulli_kl(chance, 0.5), 0.0).max(axis=1)
-        work = np.where(tally.eliminated, 0.0, _work(needed, pace))
+        work = np.where(tally.eliminated, 0.0, _work(needed, pace.max(axis=1)))
         remaining = float(np.sort(work)[:-1].sum())
     if design.max_comparisons is not None:
         remaining = min(remaining, float(design.max_comparisons - tally.comparisons))

@@ -15,18 +15,16 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold, no_worse_threshold
-from gateway.llm_po.forecast import chance_preferred, draw_logits
+from gateway.llm_po.forecast import chance_preferred, draw_logits, expected_information
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
-SMALLEST_PACE = 0.01
+SMALLEST_PACE = 0.001
 """Nats per comparison: how hard a challenger may look before it stops drawing ever more comparisons."""
 
 _SMALLEST_NO_WORSE_PACE = 1e-4
 _TINY = 1e-12
-_NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-_NODE_WEIGHTS = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +113,7 @@ def _best_rivals(fitted: Fit) -> IntArray:
     favours rivals that might be very clear over those known to be fairly clear: it explores, but less than
     a posterior draw, which was measured to spend most of the excess comparisons on it.
     """
-    deviation = np.sqrt(fitted.logit_variance)
-    promise = np.zeros_like(deviation[:, 0])
-    for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-        logit = np.minimum(fitted.logits + node * deviation, 0.0)
-        information = bernoulli_kl(logistic(logit), 0.5)
-        promise += weight * np.einsum("rg,rgij->rij", fitted.weights, information**2)
+    promise = expected_information(fitted, 0.5, power=2)
     everyone = np.arange(promise.shape[1])
     promise[:, everyone, everyone] = -1.0
     return np.asarray(promise.argmax(axis=2))

@@ -1,0 +1,47 @@
+"""A run as production makes it: plan, compare, count, plan again; and the log it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.llm_po.evidence import Ledger, Result
+from gateway.llm_po.plan import Design, Plan, plan
+from gateway.llm_po.worlds import World
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a comparison log."""
+
+    number: int
+    first: int
+    second: int
+    result: Result
+    probability_millionths: int
+    plan_version: int
+
+
+def play(
+    world: World, design: Design, *, seed: int, most: int, ties: float = 0.0
+) -> tuple[Ledger, list[Line]]:
+    """Compare until a verdict or `most` comparisons; a share `ties` of them are ties."""
+    rng = np.random.default_rng(seed)
+    ledger, log = Ledger(world.policies, design.delta, design.epsilon), list[Line]()
+    for version in range(1, most + 1):
+        made = plan(ledger.tally(), design, rng)
+        if made.verdict is not None:
+            break
+        line = _compare(world, made, version, ties, rng)
+        ledger.count(line.first, line.second, line.result, line.probability_millionths)
+        log.append(line)
+    return ledger, log
+
+
+def _compare(world: World, made: Plan, version: int, ties: float, rng: np.random.Generator) -> Line:
+    first, second = map(int, made.pairs[rng.choice(len(made.pairs), p=made.probabilities)])
+    result: Result = "win" if rng.random() < world.preferences[first, second] else "loss"
+    if rng.random() < ties:
+        result = "tie"
+    return Line(version, first, second, result, int(made.forecasts_millionths[first, second]), version)
