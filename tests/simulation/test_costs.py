@@ -1,0 +1,43 @@
+"""What safety and slow feedback cost: comparisons with them against comparisons without."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gateway.llm_po.simulate import Trial, simulate
+from gateway.llm_po.worlds import bradley_terry, cycle
+
+CLEAR = bradley_terry("clear", [0.8, 0.3, 0.1, -0.2, -1.0])
+CIRCLE = cycle("circle", 3, 0.8)
+
+
+def test_survivor_check_is_free_where_somebody_is_best_and_saves_cycles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Runs in a Bradley-Terry world are as long as without it; in a cycle it prevents nearly all promotions."""
+    checked, cyclic = simulate(Trial(CLEAR), 300, seed=2), simulate(Trial(CIRCLE), 100, seed=2)
+    monkeypatch.setattr("gateway.llm_po.stopping.CLEARED", 0.0)
+    unchecked, unprotected = simulate(Trial(CLEAR), 300, seed=2), simulate(Trial(CIRCLE), 100, seed=2)
+
+    assert checked.mean < unchecked.mean * 1.05
+    assert cyclic.wrong <= 10
+    assert unprotected.wrong >= 90
+
+
+def test_long_delays_cost_little_more_than_what_is_in_flight() -> None:
+    """200 outcomes on their way: at most 1.4 times (the run without delay + 200)."""
+    world = bradley_terry("b", np.linspace(0.5, -1.5, 8))
+    prompt = simulate(Trial(world, refresh_every=50), 60, seed=3)
+
+    delayed = simulate(Trial(world, refresh_every=50, in_flight=200), 60, seed=3)
+
+    assert delayed.mean < 1.4 * (prompt.mean + 200)
+
+
+def test_cycle_at_a_margin_ends_long_before_the_budget() -> None:
+    """Shown from the counts alone: nobody waits for max_comparisons."""
+    summary = simulate(Trial(CIRCLE, epsilon=0.02, max_comparisons=20_000), 50, seed=4)
+
+    assert summary.outcomes["no_winner"] == 50
+    assert summary.mean < 400

@@ -1,0 +1,214 @@
+"""Every method and stopping rule: proper pairs, sensible targets, honest verdicts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gateway.llm_po import glr
+from gateway.llm_po.baselines import EpsilonGreedy, RoundRobin, Rucb, Tracking, borda, rival_evidence
+from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
+from gateway.llm_po.samplers import LlmPo, Situation
+from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Trial, simulate
+from gateway.llm_po.stopping import Design
+from gateway.llm_po.unstructured import optimal_allocation
+from gateway.llm_po.wins import IntArray
+from gateway.llm_po.worlds import World, bradley_terry, cycle, linear, named
+
+WORLD = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
+
+
+def _design(epsilon: float = 0.0) -> Design:
+    return Design(0.05, epsilon, 0, (0.0,) * 4)
+
+
+def _situation(each: int, runs: int = 3, epsilon: float = 0.0) -> Situation:
+    rng = np.random.default_rng(0)
+    upper = np.triu(rng.binomial(each, WORLD.preferences, size=(runs, 4, 4)), 1)
+    played = np.triu(np.full((runs, 4, 4), each), 1)
+    wins = upper + (played - upper).swapaxes(1, 2)
+    return Situation(wins, np.zeros_like(wins), np.zeros((runs, 4), dtype=np.bool_), _design(epsilon))
+
+
+@pytest.mark.parametrize("each", [0, 1, 50])
+@pytest.mark.parametrize("method", METHODS)
+def test_proposed_pairs_are_pairs(method: str, each: int) -> None:
+    """Two different policies, for every run and draw, from the first comparison on."""
+    pairs = METHODS[method]().pairs(_situation(each), 40, np.random.default_rng(1))
+
+    assert pairs.shape == (3, 40, 2)
+    assert (pairs[..., 0] != pairs[..., 1]).all()
+    assert pairs.min() >= 0
+    assert pairs.max() < 4
+
+
+def test_pairs_for_a_margin_are_pairs() -> None:
+    """The no-worse design proposes proper pairs too."""
+    pairs = LlmPo().pairs(_situation(10, epsilon=0.02), 40, np.random.default_rng(1))
+
+    assert (pairs[..., 0] != pairs[..., 1]).all()
+
+
+def test_round_robin_keeps_the_counts_level() -> None:
+    """Twelve draws over six pairs: each twice."""
+    pairs = RoundRobin().pairs(_situation(0), 12, np.random.default_rng(1))
+
+    for run in pairs:
+        _, counts = np.unique(run, axis=0, return_counts=True)
+        assert counts.tolist() == [2] * 6
+
+
+def test_tracking_goes_where_the_optimal_proportions_are_not_met() -> None:
+    """With the truth well known, it fills up the closed-form allocation, most where most is missing."""
+    target = optimal_allocation(WORLD.preferences).proportions
+
+    pairs = Tracking().pairs(_situation(4_000, runs=1), 60_000, np.random.default_rng(1))[0]
+
+    shares, wanted = _shares(np.sort(pairs, axis=1)), np.triu(target + target.T)
+    assert shares[wanted > 0].sum() > 0.99
+    assert (np.argsort(shares[wanted > 0]) == np.argsort(wanted[wanted > 0])).all()
+
+
+def test_own_design_approaches_the_optimal_pairs() -> None:
+    """With the truth known it draws only pairs the optimum uses."""
+    target = optimal_allocation(WORLD.preferences).proportions
+
+    pairs = LlmPo().pairs(_situation(4_000, runs=1), 2_000, np.random.default_rng(1))[0]
+
+    assert (_shares(np.sort(pairs, axis=1))[np.triu(target + target.T) > 0]).sum() > 0.99
+
+
+def test_greedy_and_optimistic_rules_find_the_leader() -> None:
+    """With much data both compare the best with somebody."""
+    rng = np.random.default_rng(1)
+
+    greedy = EpsilonGreedy().pairs(_situation(500, runs=1), 400, rng)[0]
+    optimistic = Rucb().pairs(_situation(2_000, runs=1), 400, rng)[0]
+
+    assert (greedy == 0).any(axis=1).mean() > 0.85
+    assert (optimistic == 0).any(axis=1).all()
+
+
+def test_likelihood_ratio_sums_over_the_rivals_that_are_ahead() -> None:
+    """Worked by hand: 10 comparisons at 2:8, 10 at 5:5, so 10 kl(.2, .5) nats against policy 0."""
+    wins: IntArray = np.array([[[0, 2, 5], [8, 0, 5], [5, 5, 0]]])
+
+    nats = 10 * (0.2 * math.log(0.4) + 0.8 * math.log(1.6))
+    assert rival_evidence(wins)[0] == pytest.approx([nats, 0, 0])
+    assert borda(wins)[0] == pytest.approx([0.35, 0.65, 0.5])
+
+
+def test_likelihood_ratio_rule_ends_at_its_threshold() -> None:
+    """beta(t, delta) = log((1 + log t) / delta)."""
+    design = Design(0.05, 0.0, 0, (0.0, 0.0))
+
+    reached = glr.glr_verdict(np.array([[0, 25], [5, 0]]), design)
+
+    assert glr.glr_threshold(30, 0.05) == pytest.approx(math.log((1 + math.log(30)) / 0.05))
+    assert reached is not None
+    assert (reached.kind, reached.champion) == ("winner", 0)
+    assert glr.glr_verdict(np.array([[0, 20], [10, 0]]), design) is None
+
+
+@pytest.mark.parametrize("stopping", STOPPING_RULES)
+def test_both_rules_know_their_verdicts(stopping: str) -> None:
+    """Winner, no worse, and the budget's end."""
+    trials = {
+        "winner": Trial(WORLD, stopping=stopping),
+        "no_worse": Trial(WORLD, stopping=stopping, epsilon=0.05),
+        "inconclusive": Trial(WORLD, stopping=stopping, max_comparisons=12),
+    }
+
+    for kind, trial in trials.items():
+        assert simulate(trial, 10, seed=4).outcomes[kind] >= 9
+
+
+def test_likelihood_ratio_rule_sees_that_nobody_is_left() -> None:
+    """Counts that rule everybody out at once are no winner, with the cycle."""
+    wins = np.array([[0, 90, 10], [10, 0, 90], [90, 10, 0]])
+
+    reached = glr.glr_verdict(wins, Design(0.05, 0.0, 0, (0.0,) * 3))
+
+    assert reached is not None
+    assert reached.kind == "no_winner"
+    assert len(reached.cycle) == 3
+
+
+def test_budget_is_never_exceeded() -> None:
+    """Not by a block, not by what is in flight while counting."""
+    summary = simulate(Trial(WORLD, max_comparisons=33), 20)
+
+    assert max(ending.comparisons for ending in summary.endings) <= 33
+
+
+def test_report_has_nothing_to_divide_by_where_nobody_is_best() -> None:
+    """No hardness and no ratio for a cycle."""
+    report = simulate(Trial(cycle("c", 3, 0.9)), 3).to_json()
+
+    assert report["hardness"] is None
+    assert report["ratio"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"method": "guess"}, UnsupportedError, "llm-po-tracking"),
+        ({"stopping": "lr-mixture"}, UnsupportedError, "e-process, glr"),
+        ({"delta": 0.0}, DesignError, "delta is 0.0"),
+        ({"epsilon": -1.0}, DesignError, "epsilon is -1.0"),
+        ({"in_flight": -1}, DesignError, "in_flight is -1"),
+        ({"refresh_every": 0}, DesignError, "refresh_every 0"),
+    ],
+)
+def test_trial_out_of_range_is_refused(
+    change: dict[str, object], error: type[Exception], message: str
+) -> None:
+    """The message names the value and what would do."""
+    with pytest.raises(error, match=message):
+        Trial(WORLD, **change)
+
+
+@pytest.mark.parametrize(("seeds", "seed"), [(0, 0), (3, -1)])
+def test_no_runs_and_no_seed_are_refused(seeds: int, seed: int) -> None:
+    """At least one run; seeds start at 0."""
+    with pytest.raises(DesignError, match="seeds is"):
+        simulate(Trial(WORLD), seeds, seed)
+
+
+def test_features_make_a_linear_world() -> None:
+    """Scores are features times theta."""
+    one = linear("l", [[1.0, 0.0], [0.0, 1.0]], [0.7, -0.2])
+
+    assert one.preferences == pytest.approx(bradley_terry("b", [0.7, -0.2]).preferences)
+
+
+def test_relabelled_world_keeps_who_beats_whom() -> None:
+    """Position i holds old policy order[i], labels and all."""
+    moved = WORLD.relabelled(np.array([3, 1, 0, 2]))
+
+    assert moved.champion == 2
+    assert moved.labels[2] == WORLD.labels[0]
+    assert moved.preferences[2, 0] == WORLD.preferences[0, 3]
+
+
+def test_labels_must_name_every_policy() -> None:
+    """Two policies of one name cannot be told apart in a report."""
+    with pytest.raises(WorldError, match="different labels"):
+        World("w", ("a", "a"), named("w", [[0.5, 0.6], [0.4, 0.5]]).preferences)
+
+
+def test_what_is_wrong_depends_on_the_margin() -> None:
+    """Without one only the best is right; with one, whoever is beaten by no more than that."""
+    near = bradley_terry("n", [0.05, 0.0])
+
+    assert near.is_wrong(1, 0.0)
+    assert not near.is_wrong(1, 0.02)
+    assert near.is_wrong(1, 0.01)
+
+
+def _shares(pairs: IntArray) -> np.ndarray:
+    counted = np.zeros((4, 4))
+    np.add.at(counted, (pairs[:, 0], pairs[:, 1]), 1)
+    return counted / len(pairs)
