@@ -15,7 +15,7 @@ CIRCLE = cycle("circle", 3, 0.8)
 def test_survivor_check_is_free_where_somebody_is_best_and_saves_cycles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Runs in a Bradley-Terry world are as long as without it; in a cycle it prevents nearly all promotions."""
+    """Runs in a Bradley-Terry world are as long as without it; in a cycle hardly anyone is promoted."""
     checked, cyclic = simulate(Trial(CLEAR), 300, seed=2), simulate(Trial(CIRCLE), 100, seed=2)
     monkeypatch.setattr("gateway.llm_po.stopping.CLEARED", 0.0)
     unchecked, unprotected = simulate(Trial(CLEAR), 300, seed=2), simulate(Trial(CIRCLE), 100, seed=2)
