@@ -254,7 +254,7 @@ def main() -> None:
             )
     if options.only:
         return
-    data = "" if options.data == parser.get_default("data") else f" --data {options.data.name}"
+    data = "" if options.data == parser.get_default("data") else f" --data {options.data}"
     command = f"python benchmarks/identification.py --seeds {options.seeds}{data}"
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
     RESULTS.mkdir(exist_ok=True)
