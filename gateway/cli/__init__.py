@@ -69,7 +69,7 @@ COMMANDS = {
         ),
         LazyCommand(
             "hardness",
-            "gateway.cli.simulate:hardness",
+            "gateway.cli.hardness:hardness",
             "How many comparisons a world needs, and of which pairs.",
         ),
     )

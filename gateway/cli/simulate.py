@@ -1,27 +1,18 @@
-"""`llmpo simulate` and `llmpo hardness`: the algorithm in worlds whose truth is known."""
+"""`llmpo simulate`: the algorithm in worlds whose truth is known."""
 
 from __future__ import annotations
 
 import json as json_format
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.world_options import AsJson, Delta, WorldFile
 from gateway.llm_po import worlds
-from gateway.llm_po.errors import LlmPoError, UnsupportedError
+from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial, simulate_batches
-from gateway.llm_po.unstructured import lower_bound, optimal_allocation
-
-SPACES = ("unstructured",)
-
-WorldFile = Annotated[
-    Path, typer.Option("--world", help='JSON file: {"P": ..., "labels": ...}, {"scores": ...} or features.')
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Delta = Annotated[float, typer.Option(help="Error level, in (0, 1).")]
 
 
 def simulate(
@@ -46,26 +37,6 @@ def simulate(
         typer.echo(json_format.dumps(summary.to_json()))
     else:
         Console().print(_summary_table(summary))
-
-
-def hardness(
-    world: WorldFile,
-    space: Annotated[str, typer.Option(help=f"One of: {', '.join(SPACES)}.")] = "unstructured",
-    delta: Delta = 0.05,
-    json: AsJson = False,
-) -> None:
-    """How many comparisons a world takes at best, and between whom."""
-    try:
-        if space not in SPACES:
-            raise UnsupportedError("space", space, SPACES)
-        loaded = worlds.load(world)
-        report = _hardness(loaded, space, delta)
-    except LlmPoError as error:
-        raise typer.BadParameter(str(error)) from error
-    if json:
-        typer.echo(json_format.dumps(report))
-    else:
-        Console().print(_hardness_table(report, loaded.labels))
 
 
 def _check_that_it_ends(trial: Trial) -> None:
@@ -103,37 +74,4 @@ def _summary_table(summary: Summary) -> Table:
     table.add_row("ended", ended)
     promise = f"promised: at most {values['delta']:.1%} of the runs"
     table.add_row("wrong promotions", f"{values['wrong']} ({promise})")
-    return table
-
-
-def _hardness(world: worlds.World, space: str, delta: float) -> dict[str, Any]:
-    allocation = optimal_allocation(world.preferences)
-    shares = allocation.proportions
-    return {
-        "space": space,
-        "hardness": allocation.hardness,
-        "lower_bound": lower_bound(allocation.hardness, delta),
-        "champion": allocation.champion,
-        "proportions": {
-            f"{loser}-{rival}": float(shares[loser, rival])
-            for loser in range(world.policies)
-            for rival in range(world.policies)
-            if shares[loser, rival] > 0
-        },
-        "gap": allocation.gap,
-    }
-
-
-def _hardness_table(report: dict[str, Any], labels: tuple[str, ...]) -> Table:
-    table = Table(title=f"{labels[report['champion']]} beats every other by at least {report['gap']:.1%}")
-    table.add_column("compare")
-    table.add_column("with")
-    table.add_column("share", justify="right")
-    for pair, share in report["proportions"].items():
-        loser, rival = map(int, pair.split("-"))
-        table.add_row(labels[loser], labels[rival], f"{share:.1%}")
-    table.caption = (
-        f"hardness {report['hardness']:.1f} comparisons per nat; "
-        f"no method needs fewer than {report['lower_bound']:.0f} on average"
-    )
     return table
