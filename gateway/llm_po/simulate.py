@@ -7,161 +7,34 @@ next refresh, every 2 % of the comparisons so far. `in_flight` holds outcomes ba
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from gateway.llm_po import glr
-from gateway.llm_po.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.bradley_terry import Fit, fit
-from gateway.llm_po.errors import DesignError, UnsupportedError
-from gateway.llm_po.evidence import (
-    Ledgers,
-    Result,
-    checked_delta,
-    checked_epsilon,
-    elimination_threshold,
-    in_millionths,
-)
+from gateway.llm_po.errors import DesignError
+from gateway.llm_po.evidence import Ledgers, Result, in_millionths
 from gateway.llm_po.forecast import forecasts
-from gateway.llm_po.samplers import LlmPo, Sampler, Situation
-from gateway.llm_po.stopping import Design, Verdict, conclusion, may_conclude
-from gateway.llm_po.unstructured import no_worse_hardness, optimal_allocation
+from gateway.llm_po.samplers import Situation
+from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
+from gateway.llm_po.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
 from gateway.llm_po.wins import BoolArray, IntArray
-from gateway.llm_po.worlds import World
 
-METHODS: dict[str, Callable[[], Sampler]] = {
-    "llm-po": LlmPo,
-    "llm-po-tracking": Tracking,
-    "round-robin": RoundRobin,
-    "random-pair": RandomPair,
-    "eps-greedy": EpsilonGreedy,
-    "double-thompson": DoubleThompson,
-    "rucb": Rucb,
-}
-STOPPING_RULES = ("e-process", "glr")
-OUTCOMES = ("winner", "no_worse", "no_winner", "inconclusive")
+__all__ = [
+    "METHODS",
+    "OUTCOMES",
+    "STOPPING_RULES",
+    "Ending",
+    "Summary",
+    "Trial",
+    "simulate",
+    "simulate_batches",
+]
 
 _REFRESH_SHARE = 50  # a refresh every 1/50 of the comparisons so far
 _SIDE_BY_SIDE_CELLS = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What to simulate.
-
-    Attributes:
-        world: The truth.
-        method: A key of `METHODS`.
-        stopping: One of `STOPPING_RULES`.
-        delta: Error level.
-        epsilon: Margin.
-        max_comparisons: Budget, or None.
-        in_flight: Outcomes on their way at any time: assigned, not yet counted.
-        refresh_every: Comparisons between refreshes, or None for every 2 % of those so far.
-
-    Raises:
-        UnsupportedError: If the method or the stopping rule does not exist.
-        DesignError: If a number is out of range.
-    """
-
-    world: World
-    method: str = "llm-po"
-    stopping: str = "e-process"
-    delta: float = 0.05
-    epsilon: float = 0.0
-    max_comparisons: int | None = None
-    in_flight: int = 0
-    refresh_every: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UnsupportedError("method", self.method, tuple(METHODS))
-        if self.stopping not in STOPPING_RULES:
-            raise UnsupportedError("stopping", self.stopping, STOPPING_RULES)
-        checked_delta(self.delta)
-        checked_epsilon(self.epsilon)
-        if self.in_flight < 0 or (self.refresh_every is not None and self.refresh_every < 1):
-            raise DesignError(
-                f"in_flight is {self.in_flight}, refresh_every {self.refresh_every}; at least 0 and 1."
-            )
-
-    @property
-    def design(self) -> Design:
-        """The design every run follows; no incumbent is favoured, since no costs differ."""
-        costs = (0.0,) * self.world.policies
-        return Design(self.delta, self.epsilon, 0, costs, self.max_comparisons)
-
-    @property
-    def hardness(self) -> float:
-        """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify."""
-        if self.epsilon > 0:
-            return no_worse_hardness(self.world.preferences, self.epsilon)
-        if self.world.champion is None:
-            return float("inf")
-        return optimal_allocation(self.world.preferences).hardness
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How one run ended: the verdict's kind, whether it promoted wrongly, comparisons assigned by then."""
-
-    kind: str
-    is_wrong: bool
-    comparisons: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What many runs of a trial came to."""
-
-    trial: Trial
-    endings: tuple[Ending, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean comparisons."""
-        return float(np.mean([ending.comparisons for ending in self.endings]))
-
-    @property
-    def stderr(self) -> float:
-        """Standard error of the mean; 0 for a single run."""
-        counts = [ending.comparisons for ending in self.endings]
-        return float(np.std(counts, ddof=1) / np.sqrt(len(counts))) if len(counts) > 1 else 0.0
-
-    @property
-    def wrong(self) -> int:
-        """Wrong promotions."""
-        return sum(ending.is_wrong for ending in self.endings)
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """How many runs ended in each way."""
-        counted = Counter(ending.kind for ending in self.endings)
-        return {kind: counted.get(kind, 0) for kind in OUTCOMES}
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `hardness` and `ratio` are None where there is nothing to identify."""
-        trial, hardness = self.trial, self.trial.hardness
-        yardstick = hardness * elimination_threshold(trial.delta)
-        return {
-            "world": trial.world.name,
-            "method": trial.method,
-            "stopping": trial.stopping,
-            "delta": trial.delta,
-            "epsilon": trial.epsilon,
-            "seeds": len(self.endings),
-            "hardness": hardness if np.isfinite(hardness) else None,
-            "mean_comparisons": self.mean,
-            "stderr": self.stderr,
-            "ratio": self.mean / yardstick if np.isfinite(hardness) else None,
-            "wrong": self.wrong,
-            "outcomes": self.outcomes,
-        }
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0) -> Summary:
