@@ -32,6 +32,8 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of `key: value` lines",
     "list_type": "a list",
 }
+# Top-level keys under which no secret can stand.
+_WITHOUT_SECRETS = {"experiments", "policies", "judge", "tasks", "incumbent"}
 _BOUNDED = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
@@ -129,7 +131,7 @@ def _echo(path: Path, source: Source) -> str:
 
 def _may_be_secret(path: Path, value: Any) -> bool:
     # Keys end up in wrong places, so any text near where they belong counts as one.
-    if path[0] == "experiments" or not isinstance(value, str) or value.startswith(ENVIRONMENT_PREFIX):
+    if path[0] in _WITHOUT_SECRETS or not isinstance(value, str) or value.startswith(ENVIRONMENT_PREFIX):
         return False
     return path[0] != "model_list" or path[-1] not in {"model_name", "model"}
 

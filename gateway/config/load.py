@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from gateway.config import references
 from gateway.config.faults import issue_from_fault, issues_from_validation
-from gateway.config.models import GatewayConfig
+from gateway.config.models import GatewayConfig, Section
 from gateway.config.source import Source, read_source
 from gateway.config.values import ENVIRONMENT_PREFIX, Outside
 from gateway.errors import ConfigError, ConfigIssue
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
@@ -27,14 +29,28 @@ def load_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
     Raises:
         ConfigError: With one issue for every fault of the file.
     """
+    return load_model(path, environ, GatewayConfig, references.reference_faults)
+
+
+def load_model(
+    path: Path,
+    environ: Mapping[str, str],
+    model: type[SectionT],
+    rules: Callable[[Any], Iterable[references.Fault]],
+) -> SectionT:
+    """The `model` in a YAML file; `rules` find in its plain data what must agree between distant parts.
+
+    Raises:
+        ConfigError: With one issue for every fault of the file.
+    """
     source = _read(path)
-    faults = [*source.faults, *references.reference_faults(source.data), *_misplaced_references(source.data)]
+    faults = [*source.faults, *rules(source.data), *_misplaced_references(source.data)]
     issues = [issue_from_fault(found, source) for found in faults]
     outside = Outside(environ, path.parent)
     try:
-        config = GatewayConfig.model_validate(source.data, context=outside)
+        config = model.model_validate(source.data, context=outside)
     except ValidationError as error:
-        issues += issues_from_validation(error, source, json_schema())
+        issues += issues_from_validation(error, source, closed_schema(model))
     if issues:
         raise ConfigError(sorted(issues, key=lambda issue: issue.line or 0))
     return config
@@ -42,13 +58,19 @@ def load_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the configuration file, for editors and other checkers."""
-    schema = GatewayConfig.model_json_schema()
-    _close_named_mappings(schema)
+    schema = closed_schema(GatewayConfig)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "llmpo-gateway configuration",
         **{key: value for key, value in schema.items() if key != "title"},
     }
+
+
+def closed_schema(model: type[Section]) -> dict[str, Any]:
+    """JSON Schema of a model, as strict about names as the model is."""
+    schema = model.model_json_schema()
+    _close_named_mappings(schema)
+    return schema
 
 
 def _read(path: Path) -> Source:
