@@ -5,6 +5,7 @@ LlmPoError
 +-- DesignError        error level, margin, budget or incumbent out of range
 +-- ForecastError      a forecast that may not be published
 +-- ReplayError        a comparison log that cannot be replayed
++-- FeatureError       features that are no numbers, or that cannot tell two policies apart
 +-- WorldError         a preference world that is not one
 |   +-- NoChampionError  a world in which nobody beats everybody: its hardness is undefined
 +-- UnsupportedError   a method, stopping rule or space nobody built; lists those that exist
@@ -34,6 +35,10 @@ class ForecastError(LlmPoError):
 
 class ReplayError(LlmPoError):
     """A comparison log with gaps, unknown policies or unknown results."""
+
+
+class FeatureError(LlmPoError):
+    """Features or a grid that define no structured space."""
 
 
 class WorldError(LlmPoError):

@@ -1,0 +1,169 @@
+"""What policies have in common: the features a structured space explains preferences with.
+
+Linear Bradley-Terry says `logit mu[i, j] = (z_i - z_j)' theta`. One-hot rows `z` are plain Bradley-Terry; a
+grid such as 4 models x 4 prompts x 2 temperatures has one column per level beyond the first of each axis, so
+that what is learned about a model in one combination counts in all the others.
+
+Only differences of rows matter, and only the space their columns span. Everything downstream therefore works
+in `Features.basis`, an orthonormal basis of the centred columns: rescaling, shifting, mixing or repeating
+columns changes no fit and no allocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.llm_po.errors import FeatureError
+from gateway.llm_po.wins import FEWEST_POLICIES, FloatArray, IntArray
+
+_RANK_TOLERANCE = 1e-9  # of the largest singular value: smaller ones are rounding
+_SAME = 1e-6  # distance in the basis (rows there are of the order of 1) below which two policies are one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """A row of numbers per policy.
+
+    Attributes:
+        rows: Shape (K, d), finite.
+        labels: What to call each policy in an error; `policy 0`, `policy 1`, ... where none are given.
+        basis: Shape (K, r): orthonormal columns that span the centred columns of `rows`; r <= d.
+
+    Raises:
+        FeatureError: If the rows are no finite matrix, or two policies have the same row.
+    """
+
+    rows: FloatArray
+    labels: tuple[str, ...] = ()
+    basis: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = _checked_rows(self.rows)
+        labels = self.labels or tuple(f"policy {index}" for index in range(rows.shape[0]))
+        if len(labels) != rows.shape[0]:
+            raise FeatureError(f"features has {rows.shape[0]} rows and {len(labels)} labels; give one each.")
+        basis = _basis(rows)
+        _check_distinct(basis, labels)
+        for name, value in (("rows", rows), ("labels", labels), ("basis", basis)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def policies(self) -> int:
+        """K, the number of policies."""
+        return int(self.rows.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """r, the number of directions in which policies differ: K - 1 for plain Bradley-Terry."""
+        return int(self.basis.shape[1])
+
+    def relabelled(self, order: IntArray) -> Features:
+        """The same policies in another order: position `i` holds old policy `order[i]`."""
+        return Features(self.rows[order], tuple(self.labels[int(index)] for index in order))
+
+
+def one_hot(policies: int) -> Features:
+    """Plain Bradley-Terry: every policy has a column of its own.
+
+    Raises:
+        FeatureError: If there are fewer than two.
+    """
+    return Features(np.eye(max(policies, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Policies that are all combinations of the levels of some axes.
+
+    Attributes:
+        axes: Axis name to its level names, at least one axis, each with at least one level.
+        interactions: Groups of axes whose levels may work together better or worse than each does alone; each
+            group adds a column for every combination of their levels beyond the first.
+
+    Raises:
+        FeatureError: If an axis is empty or repeats a level, or an interaction names no two known axes.
+    """
+
+    axes: Mapping[str, Sequence[str]]
+    interactions: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, levels in self.axes.items():
+            if not levels or len(set(levels)) != len(levels):
+                raise FeatureError(f"Axis {name!r} has levels {list(levels)}; give each a name of its own.")
+        for group in self.interactions:
+            unknown = [name for name in group if name not in self.axes]
+            if unknown or len(set(group)) < 2 or len(set(group)) != len(group):
+                raise FeatureError(
+                    f"Interaction {list(group)} is not of two or more different axes; "
+                    f"axes: {', '.join(self.axes) or 'none'}."
+                )
+
+    @property
+    def combinations(self) -> list[tuple[str, ...]]:
+        """One level per axis for each policy; the last axis varies fastest."""
+        return list(product(*self.axes.values()))
+
+    def features(self, labels: tuple[str, ...] = ()) -> Features:
+        """Dummy-coded rows in the order of `combinations`; the first level of each axis is the baseline.
+
+        Raises:
+            FeatureError: If the grid holds fewer than two policies.
+        """
+        names = list(self.axes)
+        shape = tuple(len(levels) for levels in self.axes.values())
+        places = np.indices(shape).reshape(len(shape), -1).T
+        dummies = {name: _dummies(places[:, axis], shape[axis]) for axis, name in enumerate(names)}
+        columns = [*dummies.values(), *(_products([dummies[name] for name in g]) for g in self.interactions)]
+        return Features(np.concatenate(columns, axis=1), labels or tuple(map("-".join, self.combinations)))
+
+
+def _dummies(levels: IntArray, count: int) -> FloatArray:
+    """Shape (K, count - 1): one where the policy has the level, none for the first."""
+    return np.asarray(levels[:, None] == np.arange(1, count), dtype=np.float64)
+
+
+def _products(parts: list[FloatArray]) -> FloatArray:
+    """Products of one column from each part, in every combination."""
+    joint = parts[0]
+    for part in parts[1:]:
+        joint = (joint[:, :, None] * part[:, None, :]).reshape(joint.shape[0], -1)
+    return joint
+
+
+def _checked_rows(rows: npt.ArrayLike) -> FloatArray:
+    try:
+        array = np.asarray(rows, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FeatureError(f"features is not numeric ({error}); give K rows of d numbers.") from error
+    if array.ndim != 2 or array.shape[0] < FEWEST_POLICIES or array.shape[1] < 1:
+        raise FeatureError(f"features has shape {array.shape}; (K, d) with K >= 2 and d >= 1 is needed.")
+    if not np.isfinite(array).all():
+        row, column = map(int, np.argwhere(~np.isfinite(array))[0])
+        raise FeatureError(f"features[{row}][{column}] is {array[row, column]}; finite numbers are needed.")
+    return array
+
+
+def _basis(rows: FloatArray) -> FloatArray:
+    """Orthonormal columns spanning the centred columns; columns are put on one scale first."""
+    centred = rows - rows.mean(axis=0)
+    spread = np.abs(centred).max(axis=0)
+    scaled = centred / np.where(spread > 0, spread, 1.0)
+    left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
+    return np.asarray(left[:, singular > _RANK_TOLERANCE * max(float(singular.max()), _RANK_TOLERANCE)])
+
+
+def _check_distinct(basis: FloatArray, labels: tuple[str, ...]) -> None:
+    distance = np.linalg.norm(basis[:, None] - basis[None], axis=2)
+    distance[np.tril_indices(len(labels))] = np.inf
+    if not basis.shape[1] or distance.min() < _SAME:
+        first, second = map(int, np.unravel_index(int(distance.argmin()), distance.shape))
+        raise FeatureError(
+            f"features cannot tell {labels[first]!r} and {labels[second]!r} apart; add a column in which "
+            "they differ, or drop one of the two."
+        )
