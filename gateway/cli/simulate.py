@@ -12,7 +12,7 @@ from rich.table import Table
 from gateway.cli.world_options import AsJson, Delta, WorldFile
 from gateway.llm_po import worlds
 from gateway.llm_po.errors import LlmPoError
-from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial, simulate_batches
+from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial, batches, run_batch
 
 
 def simulate(
@@ -54,9 +54,9 @@ def _with_progress(trial: Trial, seeds: int, seed: int) -> Summary:
     endings = []
     # Progress goes to standard error, results to standard output.
     with typer.progressbar(length=seeds, label="runs", file=typer.get_text_stream("stderr")) as bar:
-        for batch in simulate_batches(trial, seeds, seed):
-            endings += batch
-            bar.update(len(batch))
+        for batch in batches(trial, seeds):
+            endings += run_batch(trial, batch, seed)
+            bar.update(batch.runs)
     return Summary(trial, tuple(endings))
 
 

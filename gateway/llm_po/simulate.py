@@ -7,7 +7,8 @@ next refresh, every 2 % of the comparisons so far. `in_flight` holds outcomes ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -19,101 +20,145 @@ from gateway.llm_po.evidence import Ledgers, Result, in_millionths
 from gateway.llm_po.forecast import forecasts
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
+from gateway.llm_po.traces import Recorder, decision_progress
 from gateway.llm_po.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
 from gateway.llm_po.wins import BoolArray, IntArray
+from gateway.llm_po.worlds import drifted
 
 __all__ = [
     "METHODS",
     "OUTCOMES",
     "STOPPING_RULES",
+    "BatchOfRuns",
     "Ending",
     "Summary",
     "Trial",
+    "batches",
+    "run_batch",
     "simulate",
-    "simulate_batches",
 ]
 
+_RESULTS: tuple[Result, ...] = ("loss", "win", "tie")
+_TIE = 2
 _REFRESH_SHARE = 50  # a refresh every 1/50 of the comparisons so far
 _SIDE_BY_SIDE_CELLS = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
+_MOST_SIDE_BY_SIDE = 100  # beyond this, more runs at once save little; more batches keep every core busy
 
 
-def simulate(trial: Trial, seeds: int, seed: int = 0) -> Summary:
-    """Run a trial `seeds` times; see `simulate_batches`."""
-    return Summary(trial, tuple(chain.from_iterable(simulate_batches(trial, seeds, seed))))
+def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:
+    """Run a trial `seeds` times, one batch after another; see `batches` and `run_batch`."""
+    endings = (run_batch(trial, batch, seed, budgets) for batch in batches(trial, seeds))
+    return Summary(trial, tuple(chain.from_iterable(endings)))
 
 
-def simulate_batches(trial: Trial, seeds: int, seed: int = 0) -> Iterator[list[Ending]]:
-    """The endings of `seeds` runs, as they become known.
+@dataclass(frozen=True, slots=True)
+class BatchOfRuns:
+    """Some of a trial's runs: the index of the first, and how many."""
+
+    first: int
+    runs: int
+
+
+def batches(trial: Trial, seeds: int) -> list[BatchOfRuns]:
+    """How `seeds` runs are divided into batches, which are independent of one another.
+
+    Raises:
+        DesignError: If `seeds` is out of range.
+    """
+    if seeds < 1:
+        raise DesignError(f"seeds is {seeds}; at least 1.")
+    together = max(1, min(_MOST_SIDE_BY_SIDE, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
+    return [BatchOfRuns(first, min(together, seeds - first)) for first in range(0, seeds, together)]
+
+
+def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int] = ()) -> list[Ending]:
+    """The endings of one batch, in the order in which they became known.
 
     Args:
         trial: What to simulate.
-        seeds: How many runs, at least 1.
+        batch: One of `batches`.
         seed: Fixes every run; another seed gives independent ones.
+        budgets: Comparisons at which to note the leader and the evidence, rising; does not change a run.
 
     Raises:
-        DesignError: If `seeds` or `seed` is out of range.
+        DesignError: If `seed` is out of range.
     """
-    if seeds < 1 or seed < 0:
-        raise DesignError(f"seeds is {seeds} and seed {seed}; at least 1 and 0.")
-    together = max(1, min(seeds, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
-    for batch in range(0, seeds, together):
-        rng = np.random.default_rng([seed, batch])
-        yield _Batch(trial, min(together, seeds - batch), rng).run()
+    if seed < 0:
+        raise DesignError(f"seed is {seed}; at least 0.")
+    return _Batch(trial, batch.runs, np.random.default_rng([seed, batch.first]), budgets).run()
 
 
 class _Batch:
     """Runs advancing in lockstep; a run that ends leaves."""
 
-    def __init__(self, trial: Trial, runs: int, rng: np.random.Generator) -> None:
+    def __init__(self, trial: Trial, runs: int, rng: np.random.Generator, budgets: Sequence[int]) -> None:
         self._trial, self._design, self._rng = trial, trial.design, rng
         self._sampler = METHODS[trial.method]()
         policies = trial.world.policies
-        self._worlds = [trial.world.relabelled(rng.permutation(policies)) for _ in range(runs)]
-        self._truth = np.stack([world.preferences for world in self._worlds])
+        self._orders = np.stack([rng.permutation(policies) for _ in range(runs)])
+        self._budgets, self._recorder = tuple(budgets), Recorder(budgets, runs)
         self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon)
-        self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, whether first was preferred
+        self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
         self._fit: Fit | None = None
 
     def run(self) -> list[Ending]:
         """Advance until every run has ended."""
         endings: list[Ending] = []
-        while self._worlds:
+        while self._orders.size:
+            self._recorder.note(self._ledgers, self._design)
             endings += self._leave()
-            if self._worlds:
+            if self._orders.size:
                 self._advance()
         return endings
 
     def _advance(self) -> None:
-        """Plan, assign a block of pairs, count as many outcomes as are due."""
-        counted = self._ledgers.comparisons
+        """Plan, assign a block of pairs, count as many outcomes as are due.
+
+        Once the budget is spent nothing more is assigned, and what is in flight lands.
+        """
+        counted, flying = self._ledgers.comparisons, self._flying.shape[1]
         block = self._trial.refresh_every or max(1, counted // _REFRESH_SHARE)
-        if self._design.max_comparisons is not None:
-            block = min(block, self._design.max_comparisons - counted)
+        budget = self._design.max_comparisons
+        assigned = block if budget is None else min(block, budget - counted - flying)
         situation = self._situation()
-        pairs = np.sort(self._sampler.pairs(situation, block, self._rng), axis=2)
-        first, second = pairs[..., 0], pairs[..., 1]
-        runs = np.arange(len(self._worlds))[:, None]
-        preferred = self._rng.random(first.shape) < self._truth[runs, first, second]
-        self._flying = np.concatenate(
-            [self._flying, np.stack([first, second, preferred.astype(np.int64)], axis=2)], axis=1
-        )
-        due = self._flying.shape[1] - self._trial.in_flight
+        if assigned > 0:
+            self._assign(self._sampler.pairs(situation, assigned, self._rng))
+        due = self._flying.shape[1] - self._trial.in_flight if assigned > 0 else min(block, flying)
         if due > 0:
             landed, self._flying = self._flying[:, :due], self._flying[:, due:]
             self._count(landed, self._published(situation))
+
+    def _assign(self, proposed: IntArray) -> None:
+        """Draw the outcomes of proposed pairs, to be counted when they land."""
+        pairs = np.sort(proposed, axis=2)
+        first, second = self._original(pairs[..., 0]), self._original(pairs[..., 1])
+        world, start = self._trial.world, self._ledgers.comparisons + self._flying.shape[1]
+        chance = world.preferences[first, second]
+        if world.drift is not None:
+            share = world.drift.share(np.arange(start, start + pairs.shape[1]))
+            chance = drifted(chance, world.drift.towards[first, second], share)
+        outcomes = (self._rng.random(first.shape) < chance).astype(np.int64)
+        if world.ties is not None:
+            outcomes[self._rng.random(first.shape) < world.ties[first, second]] = _TIE
+        assigned = np.concatenate([pairs, outcomes[..., None]], axis=2)
+        self._flying = np.concatenate([self._flying, assigned], axis=1)
+
+    def _original(self, policies: IntArray) -> IntArray:
+        """The world's numbers of policies that runs number in orders of their own; shape (R, ...)."""
+        return np.take_along_axis(self._orders, policies, axis=1)
 
     def _count(self, landed: IntArray, published: IntArray | None) -> None:
         """Count outcomes in order against the forecasts published now, before they were looked at."""
         runs = np.arange(landed.shape[0])
         for position in range(landed.shape[1]):
-            first, second, preferred = landed[:, position].T
-            results: list[Result] = ["win" if won else "loss" for won in preferred]
+            first, second, outcomes = landed[:, position].T
+            results = [_RESULTS[outcome] for outcome in outcomes]
             q = [None] * runs.size if published is None else published[runs, first, second].tolist()
             self._ledgers.count(first, second, results, q)
 
     def _published(self, situation: Situation) -> IntArray | None:
-        """The forecasts of this refresh, shape (R, K, K); the likelihood-ratio rule needs none."""
-        if self._trial.stopping == "glr":
+        """The forecasts of this refresh, shape (R, K, K); likelihood-ratio rules need none."""
+        if self._trial.stopping in glr.THRESHOLDS:
             return None
         self._fit = situation.fit
         return np.stack([in_millionths(q) for q in forecasts(situation.fit)])
@@ -124,7 +169,7 @@ class _Batch:
 
     def _leave(self) -> list[Ending]:
         """Endings of the runs that reached a verdict, which are dropped."""
-        leaving = np.zeros(len(self._worlds), dtype=np.bool_)
+        leaving = np.zeros(self._orders.shape[0], dtype=np.bool_)
         endings = []
         for run in np.flatnonzero(self._candidates()):
             reached = self._verdict(int(run))
@@ -136,28 +181,57 @@ class _Batch:
         return endings
 
     def _candidates(self) -> BoolArray:
-        ledgers, budget = self._ledgers, self._design.max_comparisons
-        if budget is not None and ledgers.comparisons >= budget:
-            return np.ones(len(self._worlds), dtype=np.bool_)
+        ledgers = self._ledgers
+        if self._is_spent():
+            return np.ones(self._orders.shape[0], dtype=np.bool_)
         if ledgers.comparisons == 0:
-            return np.zeros(len(self._worlds), dtype=np.bool_)
-        if self._trial.stopping == "glr":
-            return glr.may_conclude(ledgers.wins, self._design)
+            return np.zeros(self._orders.shape[0], dtype=np.bool_)
+        if threshold := glr.THRESHOLDS.get(self._trial.stopping):
+            return glr.may_conclude(ledgers.wins, self._design, threshold)
         return may_conclude(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design)
 
     def _verdict(self, run: int) -> Verdict | None:
+        design = self._trial.relabelled_design(self._orders[run])
         if self._trial.stopping == "glr":
-            return glr.glr_verdict(self._ledgers.wins[run], self._design)
-        only = np.array([run])
-        return conclusion(self._ledgers.tally(run), self._design, fit(self._ledgers.wins[only]))
+            reached = glr.glr_verdict(self._ledgers.wins[run], design)
+        else:
+            only = np.array([run])
+            reached = conclusion(self._ledgers.tally(run), design, fit(self._ledgers.wins[only]))
+        if reached is None and self._is_spent():
+            return Verdict("inconclusive", None, None, None)
+        return reached
+
+    def _is_spent(self) -> bool:
+        """Whether every comparison of the budget has been counted, ties included."""
+        budget = self._design.max_comparisons
+        return budget is not None and self._ledgers.comparisons >= budget
 
     def _ending(self, run: int, reached: Verdict) -> Ending:
-        promoted = reached.champion
-        wrong = promoted is not None and self._worlds[run].is_wrong(promoted, self._trial.epsilon)
-        return Ending(reached.kind, wrong, self._ledgers.comparisons + self._flying.shape[1])
+        world, order, epsilon = self._trial.world, self._orders[run], self._trial.epsilon
+        promoted = None if reached.champion is None else int(order[reached.champion])
+        comparisons = self._ledgers.comparisons + self._flying.shape[1]
+        is_wrong = promoted is not None and world.is_wrong(promoted, epsilon)
+        if not self._budgets:
+            return Ending(reached.kind, is_wrong, comparisons, promoted)
+        leads = [not world.is_wrong(int(order[leader]), epsilon) for leader in self._leaders(run, reached)]
+        return Ending(
+            reached.kind, is_wrong, comparisons, promoted, tuple(leads), self._progress(run, reached)
+        )
+
+    def _leaders(self, run: int, reached: Verdict) -> list[int]:
+        """Who led at each checkpoint; after the end, whom the verdict left in place."""
+        last = self._recorder.leader(self._ledgers, run) if reached.champion is None else reached.champion
+        return self._recorder.leaders(run, last)
+
+    def _progress(self, run: int, reached: Verdict) -> tuple[float, ...]:
+        if self._trial.stopping != "e-process":
+            return ()
+        is_decided = reached.kind != "inconclusive"
+        last = 1.0 if is_decided else float(decision_progress(self._ledgers, self._design)[run])
+        return self._recorder.progress(run, last)
 
     def _keep(self, runs: BoolArray) -> None:
-        self._worlds = [world for world, kept in zip(self._worlds, runs, strict=True) if kept]
-        self._truth, self._flying = self._truth[runs], self._flying[runs]
+        self._orders, self._flying = self._orders[runs], self._flying[runs]
         self._ledgers.keep(runs)
+        self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from gateway.llm_po import glr
 from gateway.llm_po.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.errors import DesignError, UnsupportedError
-from gateway.llm_po.evidence import checked_delta, checked_epsilon, elimination_threshold
+from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.unstructured import no_worse_hardness, optimal_allocation
+from gateway.llm_po.wins import IntArray
 from gateway.llm_po.worlds import World
 
 METHODS: dict[str, Callable[[], Sampler]] = {
@@ -26,7 +28,7 @@ METHODS: dict[str, Callable[[], Sampler]] = {
     "double-thompson": DoubleThompson,
     "rucb": Rucb,
 }
-STOPPING_RULES = ("e-process", "glr")
+STOPPING_RULES = ("e-process", *glr.THRESHOLDS)
 OUTCOMES = ("winner", "no_worse", "no_winner", "inconclusive")
 
 
@@ -43,6 +45,9 @@ class Trial:
         max_comparisons: Budget, or None.
         in_flight: Outcomes on their way at any time: assigned, not yet counted.
         refresh_every: Comparisons between refreshes, or None for every 2 % of those so far.
+        incumbent: The policy serving now: it wins ties in cost between policies certified as no worse.
+        costs: Declared cost per request of each policy, or None where all cost the same.
+        min_comparisons: No decision before so many.
 
     Raises:
         UnsupportedError: If the method or the stopping rule does not exist.
@@ -57,14 +62,18 @@ class Trial:
     max_comparisons: int | None = None
     in_flight: int = 0
     refresh_every: int | None = None
+    incumbent: int = 0
+    costs: tuple[float, ...] | None = None
+    min_comparisons: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UnsupportedError("method", self.method, tuple(METHODS))
         if self.stopping not in STOPPING_RULES:
             raise UnsupportedError("stopping", self.stopping, STOPPING_RULES)
-        checked_delta(self.delta)
-        checked_epsilon(self.epsilon)
+        if self.costs is not None and len(self.costs) != self.world.policies:
+            raise DesignError(f"costs has {len(self.costs)} entries for K = {self.world.policies}; one each.")
+        self.design  # noqa: B018 - checks the error level, margin, budget and incumbent
         if self.in_flight < 0 or (self.refresh_every is not None and self.refresh_every < 1):
             raise DesignError(
                 f"in_flight is {self.in_flight}, refresh_every {self.refresh_every}; at least 0 and 1."
@@ -72,9 +81,22 @@ class Trial:
 
     @property
     def design(self) -> Design:
-        """The design every run follows; no incumbent is favoured, since no costs differ."""
-        costs = (0.0,) * self.world.policies
-        return Design(self.delta, self.epsilon, 0, costs, self.max_comparisons)
+        """The design every run follows."""
+        costs = (0.0,) * self.world.policies if self.costs is None else self.costs
+        return Design(
+            self.delta,
+            self.epsilon,
+            self.incumbent,
+            costs,
+            self.max_comparisons,
+            self.min_comparisons,
+        )
+
+    def relabelled_design(self, order: IntArray) -> Design:
+        """The same design with its policies in another order: position `i` holds old policy `order[i]`."""
+        design = self.design
+        costs = tuple(design.costs[int(index)] for index in order)
+        return replace(design, incumbent=int(np.flatnonzero(order == design.incumbent)[0]), costs=costs)
 
     @property
     def hardness(self) -> float:
@@ -88,11 +110,24 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one run ended: the verdict's kind, whether it promoted wrongly, comparisons assigned by then."""
+    """How one run ended.
+
+    Attributes:
+        kind: The verdict's.
+        is_wrong: Whether it promoted wrongly.
+        comparisons: How many were assigned by then, those never counted included.
+        promoted: The policy promoted, as numbered in the world, or None.
+        leads: At each checkpoint asked for, whether promoting the leader would have been right.
+        progress: At each checkpoint, the evidence as a share of what a decision needs; empty where the
+            stopping rule does not go by evidence.
+    """
 
     kind: str
     is_wrong: bool
     comparisons: int
+    promoted: int | None = None
+    leads: tuple[bool, ...] = ()
+    progress: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

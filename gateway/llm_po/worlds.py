@@ -18,6 +18,31 @@ from gateway.llm_po.wins import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Drift:
+    """Preferences that swing to others and back, as a cosine of the comparisons counted.
+
+    Attributes:
+        towards: Shape (K, K): the preferences half a period in.
+        period: Comparisons until the first preferences are back.
+
+    Raises:
+        WorldError: If the matrix is not one of preferences, or the period not positive.
+    """
+
+    towards: FloatArray
+    period: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "towards", checked_preferences(self.towards))
+        if self.period < 1:
+            raise WorldError(f"A drift has a period of {self.period}; give at least one comparison.")
+
+    def share(self, comparisons: IntArray) -> FloatArray:
+        """How far towards `towards` preferences have moved at each number of comparisons, in [0, 1]."""
+        return np.asarray((1 - np.cos(2 * np.pi * comparisons / self.period)) / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class World:
     """Who is preferred to whom, and how often.
 
@@ -25,14 +50,19 @@ class World:
         name: What to call it in a report.
         labels: One per policy.
         preferences: Shape (K, K): P(row preferred to column | decisive).
+        ties: Shape (K, K), symmetric: P(neither is preferred); None where every comparison is decisive.
+        drift: How the preferences change, or None. Who beats everybody goes on doing so.
 
     Raises:
-        WorldError: If the matrix is not one of preferences, or the labels are not K different names.
+        WorldError: If the matrix is not one of preferences, the labels are not K different names, the ties
+            are not probabilities, or a drift dethrones the champion.
     """
 
     name: str
     labels: tuple[str, ...]
     preferences: FloatArray
+    ties: FloatArray | None = None
+    drift: Drift | None = None
 
     def __post_init__(self) -> None:
         preferences = checked_preferences(self.preferences)
@@ -41,6 +71,12 @@ class World:
             raise WorldError(
                 f"World {self.name!r} has {len(set(self.labels))} different labels for K = "
                 f"{preferences.shape[0]}; give each policy its own."
+            )
+        if self.ties is not None:
+            object.__setattr__(self, "ties", _checked_ties(self.ties, preferences))
+        if self.drift is not None and find_champion(self.drift.towards) != self.champion:
+            raise WorldError(
+                f"World {self.name!r} drifts to another champion; nobody would be right to promote."
             )
 
     @property
@@ -56,16 +92,28 @@ class World:
     def relabelled(self, order: IntArray) -> World:
         """The same world with its policies in another order: position `i` holds old policy `order[i]`."""
         labels = tuple(self.labels[int(index)] for index in order)
-        return World(self.name, labels, self.preferences[np.ix_(order, order)])
+        moved = np.ix_(order, order)
+        ties = None if self.ties is None else self.ties[moved]
+        drift = None if self.drift is None else Drift(self.drift.towards[moved], self.drift.period)
+        return World(self.name, labels, self.preferences[moved], ties, drift)
 
     def is_wrong(self, policy: int, epsilon: float) -> bool:
         """Whether promoting `policy` would be an error.
 
-        epsilon = 0: it is not preferred to every other. epsilon > 0: some policy beats it by more.
+        epsilon = 0: it is not preferred to every other. epsilon > 0: some policy beats it by more, at both
+        ends of a drift if there is one.
         """
         if epsilon == 0:
             return policy != self.champion
-        return bool((self.preferences[:, policy] > 0.5 + epsilon).any())
+        beaten = self.preferences[:, policy] > 0.5 + epsilon
+        if self.drift is not None:
+            beaten &= self.drift.towards[:, policy] > 0.5 + epsilon
+        return bool(beaten.any())
+
+
+def drifted(now: FloatArray, later: FloatArray, share: FloatArray) -> FloatArray:
+    """Preferences that have gone `share` of the way from `now` to `later`, in logits."""
+    return logistic(_logit(now) + share * (_logit(later) - _logit(now)))
 
 
 def named(name: str, preferences: npt.ArrayLike) -> World:
@@ -94,6 +142,23 @@ def linear(name: str, features: npt.ArrayLike, theta: npt.ArrayLike) -> World:
     if rows.shape[1] != weights.shape[0]:
         raise WorldError(f"features has {rows.shape[1]} columns, theta {weights.shape[0]}; they must agree.")
     return bradley_terry(name, rows @ weights)
+
+
+def success_rates(name: str, rates: npt.ArrayLike) -> World:
+    """Policies that succeed or fail, two units' outcomes matched: a success beats a failure, equals tie.
+
+    P(i preferred | decisive) is logistic(logit(rates[i]) - logit(rates[j])): Bradley-Terry.
+
+    Raises:
+        WorldError: If the rates are not at least two numbers strictly between 0 and 1.
+    """
+    chances = _finite(rates, "rates", dimensions=1)
+    if not ((chances > 0) & (chances < 1)).all():
+        raise WorldError(f"rates is {chances.tolist()}; give success rates strictly between 0 and 1.")
+    fails = 1 - chances
+    ties = np.outer(chances, chances) + np.outer(fails, fails)
+    world = bradley_terry(name, _logit(chances))
+    return World(name, world.labels, world.preferences, ties)
 
 
 def cycle(name: str, policies: int, chance: float) -> World:
@@ -126,8 +191,20 @@ def misfit(name: str, scores: npt.ArrayLike, effect_sd: float, margin: float, se
     return named(name, logistic(logits))
 
 
+def drifting(name: str, scores: npt.ArrayLike, later: npt.ArrayLike, period: int) -> World:
+    """Bradley-Terry whose scores swing from `scores` to `later` and back every `period` comparisons.
+
+    Raises:
+        WorldError: If the two differ in length or in who is best, or the period is not positive.
+    """
+    start, end = bradley_terry(name, scores), bradley_terry(name, later)
+    if start.policies != end.policies:
+        raise WorldError(f"scores has {start.policies} entries, later {end.policies}; they must agree.")
+    return World(name, start.labels, start.preferences, None, Drift(end.preferences, period))
+
+
 def load(path: Path) -> World:
-    """The world in a JSON file: `{"P": ..., "labels": ...}`, `{"scores": ...}` or `{"features", "theta"}`.
+    """The world in a JSON file that holds `P`, or `scores`, or `features` and `theta`, or `rates`.
 
     Raises:
         WorldError: If the file cannot be read or holds none of these.
@@ -150,12 +227,36 @@ def from_json(content: Mapping[str, Any], default_name: str) -> World:
         world = bradley_terry(name, content["scores"])
     elif "features" in content and "theta" in content:
         world = linear(name, content["features"], content["theta"])
+    elif "rates" in content:
+        world = success_rates(name, content["rates"])
     else:
         raise WorldError(
-            f'World {name!r} has keys {sorted(content)}; give "P", or "scores", or "features" and "theta".'
+            f'World {name!r} has keys {sorted(content)}; give "P", or "scores", or "features" and "theta", '
+            'or "rates".'
         )
     labels = content.get("labels")
-    return world if labels is None else World(name, tuple(str(label) for label in labels), world.preferences)
+    if labels is None:
+        return world
+    return World(name, tuple(str(label) for label in labels), world.preferences, world.ties)
+
+
+def _checked_ties(ties: npt.ArrayLike, preferences: FloatArray) -> FloatArray:
+    matrix = np.asarray(ties, dtype=np.float64)
+    if (
+        matrix.shape != preferences.shape
+        or not ((matrix >= 0) & (matrix < 1)).all()
+        or (matrix != matrix.T).any()
+    ):
+        raise WorldError(
+            f"ties has shape {matrix.shape}; give K x K symmetric probabilities in [0, 1), K = "
+            f"{preferences.shape[0]}."
+        )
+    return matrix
+
+
+def _logit(chance: FloatArray) -> FloatArray:
+    bounded = np.clip(chance, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(bounded) - np.log1p(-bounded))
 
 
 def _finite(values: npt.ArrayLike, name: str, dimensions: int) -> FloatArray:
