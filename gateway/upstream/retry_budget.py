@@ -1,0 +1,45 @@
+"""How many second attempts a process may make, so that a failing provider is not asked twice as often.
+
+Every request pays a fraction of an attempt in; every attempt beyond a request's first takes a whole one out
+and gives it back when it succeeds. Where fallbacks work they are therefore free, and where everything fails
+there are at most `burst + ratio * requests` of them, whatever `requests` arrived and however they overlap.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RATIO: Final = 0.1
+BURST: Final = 100
+_WHOLE: Final = 1.0 - 1e-9  # ten tenths are one, however they are rounded
+
+
+class RetryBudget:
+    """A token bucket, full at the start.
+
+    Args:
+        ratio: Attempts paid in by each request, in [0, 1].
+        burst: Most attempts it holds, so also the most that may be under way at once.
+    """
+
+    __slots__ = ("_burst", "_level", "_ratio")
+
+    def __init__(self, ratio: float = RATIO, burst: float = BURST) -> None:
+        self._ratio = ratio
+        self._burst = float(burst)
+        self._level = float(burst)
+
+    def pay_in(self) -> None:
+        """A request arrived."""
+        self._level = min(self._burst, self._level + self._ratio)
+
+    def take(self) -> bool:
+        """Take one attempt out; False if there is none."""
+        if self._level < _WHOLE:
+            return False
+        self._level -= 1.0
+        return True
+
+    def give_back(self) -> None:
+        """An attempt taken out succeeded."""
+        self._level = min(self._burst, self._level + 1.0)
