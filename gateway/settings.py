@@ -105,11 +105,41 @@ class Settings(BaseSettings):
     upstream_timeout_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Longest time one request to a provider may take."
     )
+    request_timeout_seconds: float = Field(
+        default=1200.0,
+        gt=0,
+        le=86_400,
+        description="Longest time an answer may take, all fallbacks included.",
+    )
     connect_timeout_seconds: float = Field(
         default=10.0, gt=0, le=600, description="Longest wait for a connection to a provider."
     )
     first_byte_timeout_seconds: float = Field(
-        default=60.0, gt=0, le=86_400, description="Longest wait for a provider's first byte."
+        default=60.0, gt=0, le=86_400, description="Longest wait for the first event of a stream."
+    )
+    stall_timeout_seconds: float = Field(
+        default=60.0, gt=0, le=86_400, description="Longest silence within a stream."
+    )
+    retry_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Failed second attempts allowed per request, in the long run."
+    )
+    retry_burst: int = Field(
+        default=100, ge=0, le=1_000_000, description="Second attempts a process may have under way at once."
+    )
+    eject_after_failures: int = Field(
+        default=5, ge=1, le=1000, description="Failures in a row after which a model or policy is left alone."
+    )
+    eject_max_seconds: float = Field(
+        default=60.0, ge=1, le=3600, description="Longest time between two probes of what is left alone."
+    )
+    drain_notice_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="How long after SIGTERM requests are still taken while /readyz says 503.",
+    )
+    drain_seconds: float = Field(
+        default=25.0, ge=0, le=86_400, description="How long answers under way may take to end after that."
     )
     refresh_seconds: float = Field(
         default=0.25, gt=0, le=10, description="Time between looks at the store for a new plan or incumbent."

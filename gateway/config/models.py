@@ -135,6 +135,18 @@ class ModelEntry(Section):
 
     model_name: ModelName = Field(description="The name clients send as `model` and policies refer to.")
     litellm_params: LitellmParams = Field(description="How to reach it.")
+    fallbacks: list[ModelName] = Field(
+        default_factory=list,
+        description="Other `model_name`s asked in turn when this one fails before the first byte.",
+    )
+    first_byte_timeout: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        default=None,
+        description="Seconds until a stream's first event; `LLMPO_FIRST_BYTE_TIMEOUT_SECONDS` where absent.",
+    )
+    stall_timeout: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        default=None,
+        description="Seconds a stream may be silent; `LLMPO_STALL_TIMEOUT_SECONDS` where absent.",
+    )
 
 
 def _as_list(value: Any) -> Any:

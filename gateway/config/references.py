@@ -40,7 +40,7 @@ def reference_faults(data: Any) -> list[Fault]:
     """Every rule between parts that the plain data of a configuration breaks."""
     experiments = _mapping(_mapping(data).get("experiments"))
     names = _model_names(data)
-    faults = [*_duplicate_models(names), *_name_clashes(names, experiments)]
+    faults = [*_duplicate_models(names), *_name_clashes(names, experiments), *_fallback_faults(data)]
     for name, experiment in experiments.items():
         faults += _experiment_faults(
             ("experiments", name), _mapping(experiment), {model for _, model in names}
@@ -67,6 +67,40 @@ def _duplicate_models(names: list[tuple[int, str]]) -> Iterator[Fault]:
             path = ("model_list", index, "model_name")
             yield Fault(path, f"{name!r} is listed twice.", "Give every entry a name of its own.")
         seen.add(name)
+
+
+def _fallback_faults(data: Any) -> Iterator[Fault]:
+    entries = _mapping(data).get("model_list")
+    fallbacks = {
+        name: (index, _texts(_mapping(entries[index]).get("fallbacks"))) for index, name in _model_names(data)
+    }
+    for name, (index, others) in fallbacks.items():
+        for place, other in enumerate(others):
+            path: Path = ("model_list", index, "fallbacks", place)
+            if other not in fallbacks:
+                yield Fault(
+                    path, f"There is no model {other!r}.", suggest(other, fallbacks, "Models in model_list")
+                )
+            elif (loop := _way_back(other, name, fallbacks)) is not None:
+                shown = " -> ".join((name, *loop))
+                yield Fault(path, f"Fallbacks go in a circle: {shown}.", "Leave one of them out.")
+
+
+def _way_back(start: str, goal: str, fallbacks: dict[str, tuple[int, list[str]]]) -> tuple[str, ...] | None:
+    """The shortest way from a model to another by fallbacks, both included; None if there is none."""
+    ways: list[tuple[str, ...]] = [(start,)]
+    seen = {start}
+    for way in ways:
+        if way[-1] == goal:
+            return way
+        _, others = fallbacks.get(way[-1], (0, []))
+        ways += [(*way, other) for other in others if other not in seen]
+        seen.update(others)
+    return None
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
 
 
 def _name_clashes(names: list[tuple[int, str]], experiments: dict[str, Any]) -> Iterator[Fault]:

@@ -375,3 +375,42 @@ def test_missing_keys_say_what_to_add(issues: Issues) -> None:
         in only(found, f"{EXPERIMENT}.incumbent").remedy
     )
     assert only(issues("experiments: {}\n"), "model_list").problem == "This key is missing."
+
+
+def with_fallbacks(**fallbacks: str) -> str:
+    """The good file with these models, each with its fallbacks as YAML writes a list."""
+    entry = "  - {{model_name: {}, litellm_params: {{model: openai/x}}, fallbacks: {}}}\n"
+    models = "".join(entry.format(name, others) for name, others in fallbacks.items())
+    return GOOD.replace("experiments:", models + "experiments:")
+
+
+def test_an_unknown_fallback_is_refused(issues: Issues) -> None:
+    """With the nearest known model."""
+    issue = only(issues(with_fallbacks(big="[smal]")), "model_list[1].fallbacks[0]")
+    assert issue.problem == "There is no model 'smal'."
+    assert "Did you mean small?" in issue.remedy
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "path", "circle"),
+    [
+        ({"big": "[big]"}, "model_list[1].fallbacks[0]", "big -> big"),
+        ({"big": "[small, mid]", "mid": "[big]"}, "model_list[1].fallbacks[1]", "big -> mid -> big"),
+        (
+            {"big": "[mid]", "mid": "[low]", "low": "[small, big]"},
+            "model_list[3].fallbacks[1]",
+            "low -> big -> mid -> low",
+        ),
+    ],
+)
+def test_fallbacks_in_a_circle_are_refused(
+    issues: Issues, fallbacks: dict[str, str], path: str, circle: str
+) -> None:
+    """The circle is shown."""
+    assert circle in only(issues(with_fallbacks(**fallbacks)), path).problem
+
+
+def test_fallbacks_that_meet_again_are_no_circle(write: Write) -> None:
+    """Two models may share a fallback, directly and by way of another."""
+    config = load_config(write(with_fallbacks(big="[mid, small]", mid="[small]")), ENVIRON)
+    assert [entry.fallbacks for entry in config.model_list] == [[], ["mid", "small"], ["small"]]
