@@ -1,4 +1,4 @@
-"""A chat request, answered: routed, asked of one policy or two, labelled.
+"""A request, answered: routed, asked of one policy or two, labelled.
 
 Whatever goes wrong before the first byte, the incumbent answers instead and the answer takes no part in the
 experiment. Only what the incumbent cannot answer either is an error, and then the error is the incumbent's:
@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.errors import InvalidRequestError, UpstreamError
+from gateway.errors import UpstreamError
+from gateway.services.answerable import check_answerable
 from gateway.services.calling import (
     POLICY_FAILURES,
     AnswerStream,
@@ -24,13 +25,13 @@ from gateway.services.calling import (
 )
 from gateway.services.dueling import DuelLabel, DuelStream, both, merge_answers
 from gateway.services.observer import RequestObserver
-from gateway.services.relabelling import Label, RelabelledStream
+from gateway.services.relabelling import label_for
 from gateway.services.routing import Draws, Duel, Incumbent, Route, Single, route
 from gateway.services.snapshot import LiveExperiment
 from gateway.services.sticky import Sticky
 from gateway.services.tokens import Assignment, TokenSealer
 from gateway.telemetry.logging import get_logger
-from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest
+from gateway.upstream.base import ModelTarget, RawHeaders, Upstream
 
 _log = get_logger(__name__)
 
@@ -43,11 +44,13 @@ class Answer:
         content: A whole JSON body, or a stream whose first block is ready.
         waited_seconds: How long providers were waited for, up to the first byte.
         policies: Names of those that answered, in the order shown; for admins only.
+        headers: A plain model's rate limits. An experiment's would tell which policy answered.
     """
 
     content: bytes | AnswerStream
     waited_seconds: float
     policies: tuple[str, ...] = ()
+    headers: RawHeaders = ()
 
 
 class Answering:
@@ -85,14 +88,13 @@ class Answering:
 
     async def answer_plainly(self, target: ModelTarget, question: Question) -> Answer:
         """A model's answer exactly as its provider gave it. Raises UpstreamError."""
-        request = UpstreamRequest(target, question.payload)
+        request = question.to(target, question.payload)
         started = self._timer()
-        content: bytes | AnswerStream
         if question.is_streamed:
-            content = await self._upstream.stream(request)
-        else:
-            content = await self._upstream.complete(request)
-        return Answer(content, self._timer() - started)
+            stream = await self._upstream.stream(request)
+            return Answer(stream, self._timer() - started, headers=stream.headers)
+        body, headers = await self._upstream.complete(request)
+        return Answer(body, self._timer() - started, headers=headers)
 
     async def answer(
         self, experiment: LiveExperiment, models: Mapping[str, ModelTarget], question: Question
@@ -104,7 +106,7 @@ class Answering:
             UpstreamError: If the incumbent's provider failed, too.
             RenderError: If the incumbent's template did.
         """
-        _check_choices(experiment, question)
+        check_answerable(experiment, question)
         turn = Turn(experiment, models, question)
         match await self._route(turn):
             case Incumbent():
@@ -130,7 +132,7 @@ class Answering:
             reply = await self._ask(turn, policy)
         except POLICY_FAILURES as error:
             return await self._incumbent(turn, {policy: error})
-        return self._alone(turn, policy, reply, self._sealer.seal(assignment))
+        return self._alone(turn, policy, reply, self._sealer.seal(assignment, _prefix(turn)))
 
     async def _duel(self, turn: Turn, duel: Duel) -> Answer:
         left, right = duel.shown
@@ -156,7 +158,7 @@ class Answering:
         for policy, reply in replies.items():
             if not isinstance(reply, POLICY_FAILURES):
                 self._fell_back(turn, failures)
-                return self._alone(turn, policy, reply, self._sealer.seal_unassigned(turn.experiment.name))
+                return self._unassigned(turn, policy, reply)
         return await self._incumbent(turn, failures)
 
     async def _incumbent(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> Answer:
@@ -172,11 +174,17 @@ class Answering:
             raise _in_its_terms(error, turn) from error
         if failures:
             self._fell_back(turn, failures)
-        return self._alone(turn, policy, reply, self._sealer.seal_unassigned(turn.experiment.name))
+        return self._unassigned(turn, policy, reply)
+
+    def _unassigned(self, turn: Turn, policy: int, reply: bytes | PolicyStream) -> Answer:
+        """The answer of a policy that takes no part in the experiment with it."""
+        return self._alone(
+            turn, policy, reply, self._sealer.seal_unassigned(turn.experiment.name, _prefix(turn))
+        )
 
     def _alone(self, turn: Turn, policy: int, reply: bytes | PolicyStream, response_id: str) -> Answer:
-        label = Label(response_id, turn.experiment.name)
-        content = label.relabel(reply) if isinstance(reply, bytes) else RelabelledStream(reply, label)
+        label = label_for(turn.question, response_id, turn.experiment.name)
+        content = label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
         return Answer(content, turn.waited_seconds, (turn.experiment.policies[policy].name,))
 
     def _fell_back(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> None:
@@ -203,11 +211,8 @@ class Answering:
         )
 
 
-def _check_choices(experiment: LiveExperiment, question: Question) -> None:
-    if experiment.collect == "side_by_side" and question.payload.get("n") not in {None, 1}:
-        raise InvalidRequestError(
-            "This model answers with two choices: 'n' must be 1 or absent.", param="n", code="invalid_value"
-        )
+def _prefix(turn: Turn) -> str:
+    return turn.question.surface.id_prefix
 
 
 def _in_its_terms(error: PolicyFailure, turn: Turn) -> PolicyFailure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.errors import RenderError, UpstreamError
@@ -12,6 +12,7 @@ from gateway.services.observer import RequestObserver, Role
 from gateway.services.snapshot import LiveExperiment
 from gateway.services.usage import mentions_usage, tokens_used
 from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest, UpstreamStream
+from gateway.upstream.surfaces import CHAT, Surface
 
 PolicyFailure = UpstreamError | RenderError
 POLICY_FAILURES: Final = (UpstreamError, RenderError)
@@ -31,17 +32,25 @@ class AnswerStream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A checked chat request.
+    """A checked request.
 
     Attributes:
         payload: As the caller sent it.
         is_streamed: Whether the answer is to be streamed.
         session: Name of the session it belongs to, or None.
+        surface: The kind of request.
+        headers: Headers of the caller's that go on to the provider.
     """
 
     payload: dict[str, Any]
     is_streamed: bool
     session: str | None = None
+    surface: Surface = CHAT
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def to(self, target: ModelTarget, payload: Mapping[str, Any]) -> UpstreamRequest:
+        """What a provider is asked."""
+        return UpstreamRequest(target, payload, self.surface, self.headers)
 
 
 class Turn:
@@ -96,7 +105,7 @@ class PolicyCalls:
         started = self._timer()
         turn.begin_wait(started)
         try:
-            body = await self._upstream.complete(request)
+            body, _ = await self._upstream.complete(request)
         finally:
             ended = self._timer()
             turn.end_wait(ended)
@@ -148,13 +157,13 @@ class PolicyAccount:
 class PolicyStream:
     """A policy's answer as its provider streams it, counted when it ends."""
 
-    __slots__ = ("_account", "_elapsed", "_is_counted", "_stream", "_usage")
+    __slots__ = ("_account", "_elapsed", "_first_usage", "_is_counted", "_stream", "_usage")
 
     def __init__(self, stream: UpstreamStream, account: PolicyAccount, elapsed: Callable[[], float]) -> None:
         self._stream = stream
         self._account = account
         self._elapsed = elapsed
-        self._usage = b""
+        self._first_usage = self._usage = b""
         self._is_counted = False
 
     async def read(self) -> bytes:
@@ -165,10 +174,11 @@ class PolicyStream:
             self._account.failed(error.reason)
             raise
         if mentions_usage(block):
+            self._first_usage = self._first_usage or block
             self._usage = block
         if not block and not self._is_counted:
             self._is_counted = True
-            self._account.answered(self._elapsed(), self._usage)
+            self._account.answered(self._elapsed(), self._first_usage + self._usage)
         return block
 
     async def aclose(self) -> None:
@@ -178,8 +188,5 @@ class PolicyStream:
 
 def _request(turn: Turn, policy: int) -> UpstreamRequest:
     compiled = turn.experiment.policies[policy]
-    payload = compiled.render(turn.question.payload)
-    # Sessions and templates read metadata; OpenAI refuses it unless the answer is to be stored.
-    if "metadata" in payload and not payload.get("store"):
-        del payload["metadata"]
-    return UpstreamRequest(turn.models[compiled.model], payload)
+    question = turn.question
+    return question.to(turn.models[compiled.model], compiled.render(question.payload, question.surface.name))

@@ -1,110 +1,74 @@
 """An answer's `id` and `model` replaced, every other byte left alone.
 
 A provider's answer names the model that gave it; the gateway's must carry the response id feedback quotes and
-the experiment's name instead. Rebuilding the JSON would cost time and lose what this gateway does not know
-about, so the two values are found by their place in the text and cut out of it.
+the experiment's name instead. A response also repeats the request it answers; there, what the policy put into
+it gives way to what the caller had sent.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from operator import itemgetter
-from typing import ClassVar, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
 
 import orjson
 
-from gateway.services.calling import AnswerStream
+from gateway.services.calling import AnswerStream, Question
+from gateway.services.formats import FORMATS
+from gateway.services.json_fields import Field, find_fields, set_found
 from gateway.upstream.failures import broken
 from gateway.upstream.sse import is_last, split_first
 
-# All that matters for nesting: strings (which may hold brackets) and brackets.
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
-_COLON: Final = re.compile(rb"\s*:\s*")
-_SCALAR: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,}\]]+', re.DOTALL)
-_OPEN: Final = b"{["
-
-
-class Field(NamedTuple):
-    """Where a top-level field stands: `text[start:end]` is all of it, `text[value:end]` its value."""
-
-    name: bytes
-    start: int
-    value: int
-    end: int
-
-
-def top_level_fields(text: bytes) -> Iterator[Field]:
-    """The top-level fields of a JSON object, in order. `text` must be valid JSON."""
-    depth = 0
-    opened: tuple[bytes, int, int] | None = None  # a field whose value is an object or array, until it closes
-    for token in _TOKEN.finditer(text):
-        kind = text[token.start()]
-        if kind in b"{[":
-            depth += 1
-        elif kind in b"}]":
-            depth -= 1
-            if depth == 1 and opened is not None:
-                yield Field(*opened, end=token.end())
-                opened = None
-        elif depth == 1 and (colon := _COLON.match(text, token.end())):
-            name = token.group()
-            key = orjson.loads(name).encode() if b"\\" in name else name[1:-1]
-            if text[colon.end()] in _OPEN:
-                opened = (key, token.start(), colon.end())
-            else:
-                scalar = _SCALAR.match(text, colon.end())
-                yield Field(key, token.start(), colon.end(), scalar.end() if scalar else colon.end())
-
-
-def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:
-    """The top-level fields with one of these names; of repeated keys the first."""
-    found: dict[bytes, Field] = {}
-    for field in top_level_fields(text):
-        if field.name in names and field.name not in found:
-            found[field.name] = field
-            if len(found) == len(names):
-                break
-    return found
-
-
-def set_fields(text: bytes, values: Mapping[bytes, bytes]) -> bytes:
-    """A JSON object with some top-level values replaced, and added where they were missing.
-
-    Args:
-        text: A valid JSON object.
-        values: JSON text of each value, by field name.
-    """
-    return _set_found(text, find_fields(text, frozenset(values)), values)
-
-
-def _set_found(text: bytes, found: Mapping[bytes, Field], values: Mapping[bytes, bytes]) -> bytes:
-    for field in sorted(found.values(), key=_by_place, reverse=True):
-        text = text[: field.value] + values[field.name] + text[field.end :]
-    if len(found) == len(values):
-        return text
-    missing = [b'"%b":%b' % (name, value) for name, value in values.items() if name not in found]
-    brace = text.index(b"{") + 1
-    separator = b"" if text[brace:].lstrip().startswith(b"}") else b","
-    return text[:brace] + b",".join(missing) + separator + text[brace:]
-
-
-_by_place = itemgetter(2)
-
 
 class Label:
-    """What an answer says it is: `id` and `model` as JSON text."""
+    """What an answer says it is: `id` and `model` as JSON text.
 
-    __slots__ = ("values",)
+    Args:
+        response_id: The new `id`.
+        model: The new `model`.
+        envelope: Field of a stream's events that holds both; None where the events hold them themselves.
+        echoes: Further fields to replace where an answer has them.
+    """
 
-    names: ClassVar[frozenset[bytes]] = frozenset({b"id", b"model"})
+    __slots__ = ("_optional", "envelope", "names", "values")
 
-    def __init__(self, response_id: str, model: str) -> None:
+    def __init__(
+        self,
+        response_id: str,
+        model: str,
+        envelope: bytes | None = None,
+        echoes: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         self.values: Mapping[bytes, bytes] = {b"id": orjson.dumps(response_id), b"model": orjson.dumps(model)}
+        self.names = _BOTH
+        self._optional: frozenset[bytes] = frozenset()
+        self.envelope = envelope
+        if echoes:
+            self.values = {**self.values, **echoes}
+            self.names = frozenset(self.values)
+            self._optional = frozenset(echoes)
 
     def relabel(self, body: bytes) -> bytes:
         """A whole answer under this label; `body` must be a valid JSON object."""
-        return _set_found(body, find_fields(body, self.names), self.values)
+        return set_found(body, find_fields(body, self.names), self.values, self._optional)
+
+    def relabel_stream(self, stream: AnswerStream) -> RelabelledStream:
+        """A streamed answer under this label."""
+        relabeller = (
+            StreamRelabeller(self) if self.envelope is None else EnvelopeRelabeller(self, self.envelope)
+        )
+        return RelabelledStream(stream, relabeller.relabel)
+
+
+_BOTH = frozenset({b"id", b"model"})
+
+
+def label_for(question: Question, response_id: str, model: str) -> Label:
+    """The label of an answer to a question."""
+    surface = question.surface
+    echoed = FORMATS[surface.name].echoed
+    if not echoed:
+        return Label(response_id, model, surface.envelope)
+    echoes = {name.encode(): orjson.dumps(question.payload.get(name)) for name in echoed}
+    return Label(response_id, model, surface.envelope, echoes)
 
 
 class StreamRelabeller:
@@ -149,33 +113,12 @@ class StreamRelabeller:
         return block.replace(old_id, self._new[0]).replace(old_model, self._new[1])
 
     def _taken_apart(self, block: bytes) -> bytes:
-        out: list[bytes] = []
-        data: list[bytes] = []
-        for line in block.splitlines(keepends=True):
-            if line.startswith(b"data:"):
-                data.append(line[5:])
-                continue
-            if data:
-                out.append(self._relabel_event(data))
-                data = []
-            out.append(line)
-        return b"".join(out)
+        return b"".join(rewritten_events(block, self._relabel_event))
 
-    def _relabel_event(self, data: list[bytes]) -> bytes:
-        """One event's data under the label; data over several lines comes out on one."""
-        payload = b"".join([part.strip(b"\r\n") for part in data])
-        line_end = b"\r\n" if data[-1].endswith(b"\r\n") else b"\n"
-        if payload.strip() == b"[DONE]":
-            return b"data:" + payload + line_end
-        try:
-            is_object = isinstance(orjson.loads(payload), dict)
-        except orjson.JSONDecodeError:
-            is_object = False
-        if not is_object:
-            raise broken("a malformed event")
+    def _relabel_event(self, payload: bytes) -> bytes:
         found = find_fields(payload, self._label.names)
         self._learn(payload, found)
-        return b"data:" + _set_found(payload, found, self._label.values) + line_end
+        return set_found(payload, found, self._label.values)
 
     def _learn(self, payload: bytes, found: Mapping[bytes, Field]) -> None:
         self._old = None
@@ -184,14 +127,75 @@ class StreamRelabeller:
             self._old = payload[of_id.start : of_id.end], payload[of_model.start : of_model.end]
 
 
+class EnvelopeRelabeller:
+    """Puts a label on those events of a stream that hold the answer itself: its beginning and its end."""
+
+    __slots__ = ("_envelope", "_label", "_names", "_quoted")
+
+    def __init__(self, label: Label, envelope: bytes) -> None:
+        self._label = label
+        self._envelope = envelope
+        self._names = frozenset({envelope})
+        self._quoted = b'"%b"' % envelope
+
+    def relabel(self, block: bytes) -> bytes:
+        """The same events under the label.
+
+        Raises:
+            UpstreamError: If an event that may hold the answer is not a JSON object.
+        """
+        if self._quoted not in block:
+            return block
+        return b"".join(rewritten_events(block, self._relabel_event))
+
+    def _relabel_event(self, payload: bytes) -> bytes:
+        field = find_fields(payload, self._names).get(self._envelope)
+        if field is None or not payload.startswith(b"{", field.value):
+            return payload
+        inner = self._label.relabel(payload[field.value : field.end])
+        return payload[: field.value] + inner + payload[field.end :]
+
+
+def rewritten_events(block: bytes, rewrite: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    """The lines of a block of whole events, the data of each event rewritten; `[DONE]` stays.
+
+    Raises:
+        UpstreamError: If an event is not a JSON object.
+    """
+    data: list[bytes] = []
+    for line in block.splitlines(keepends=True):
+        if line.startswith(b"data:"):
+            data.append(line[5:])
+            continue
+        if data:
+            yield _rewritten(data, rewrite)
+            data = []
+        yield line
+
+
+def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
+    """One event's data; what stood on several lines comes out on one."""
+    payload = b"".join([part.strip(b"\r\n") for part in data])
+    line_end = b"\r\n" if data[-1].endswith(b"\r\n") else b"\n"
+    if payload.strip() == b"[DONE]":
+        return b"data:" + payload + line_end
+    try:
+        is_object = isinstance(orjson.loads(payload), dict)
+    except orjson.JSONDecodeError:
+        is_object = False
+    if not is_object:
+        raise broken("a malformed event")
+    return b"data:" + rewrite(payload) + line_end
+
+
 class RelabelledStream:
     """A stream under a label."""
 
     __slots__ = ("_relabel", "_stream")
 
-    def __init__(self, stream: AnswerStream, label: Label) -> None:
+    def __init__(self, stream: AnswerStream, relabel: Callable[[bytes], bytes]) -> None:
         self._stream = stream
-        self._relabel = StreamRelabeller(label).relabel
+        self._relabel = relabel
 
     async def read(self) -> bytes:
         """See `AnswerStream.read`."""

@@ -18,13 +18,12 @@ import jinja2
 from gateway.config.models import ExperimentSpec, GatewayConfig, ModelEntry, PolicySpec
 from gateway.config.templates import compile_template
 from gateway.errors import RenderError
+from gateway.services.formats import FORMATS, Body, Form
 
 MAX_SYSTEM_CHARACTERS = 1_000_000
+_TEXT_PARTS = frozenset({"text", "input_text"})
 # Part of every fingerprint: raise it when the same policy starts to send something else.
 _RENDERING_VERSION = 1
-_LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
-
-Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,7 @@ class CompiledPolicy:
         cost: Declared cost of a request.
         system: Text of its system message, or None.
         template: What makes that text from a request, or None.
-        params: Sampling fields it fixes.
-        displaced: Fields of the caller that contradict `params` under another name.
+        forms: The sampling fields it fixes, by kind of request; kinds that cannot express them are missing.
     """
 
     name: str
@@ -48,39 +46,39 @@ class CompiledPolicy:
     cost: float
     system: str | None
     template: jinja2.Template | None
-    params: Mapping[str, Any]
-    displaced: frozenset[str]
+    forms: Mapping[str, Form]
 
-    def render(self, body: Body) -> Body:
+    def render(self, body: Body, kind: str = "chat") -> Body:
         """The body this policy sends for a caller's `body`, which stays as it is.
 
-        The policy's parameters win over the caller's. Its system message goes first and the caller's own
+        The policy's parameters win over the caller's. Its system prompt goes first and the caller's own
         messages follow, system messages included. `model` is left to whoever sends the body.
 
         Args:
-            body: A parsed chat request whose `messages` is a list of objects.
+            body: A parsed and checked request.
+            kind: The kind of request, a surface's name; one of `forms`.
 
         Raises:
             RenderError: If the policy's template fails on this request.
         """
-        rendered = {**body, **self.params}
-        for field in self.displaced:
-            rendered.pop(field, None)
-        system = self.system if self.template is None else self._system_from(self.template, body)
-        messages = body["messages"]
-        # The list and the system message are new each time: a sender may change those, not the caller's.
-        rendered["messages"] = (
-            [*messages] if system is None else [{"role": "system", "content": system}, *messages]
-        )
+        form = FORMATS[kind]
+        rendered = self.forms[kind].put_into(body)
+        system = self.system
+        if self.template is not None:
+            system = self._system_from(self.template, form.conversation(body), body.get("metadata") or {})
+        if system is not None:
+            form.add_system(rendered, system)
+        form.drop_private(rendered)
         return rendered
 
-    def _system_from(self, template: jinja2.Template, body: Body) -> str:
-        messages = body["messages"]
+    def _system_from(
+        self, template: jinja2.Template, messages: list[Any], metadata: Mapping[str, Any]
+    ) -> str:
         try:
             return _joined(
                 template.generate(
                     messages=messages,
-                    metadata=body.get("metadata") or {},
+                    metadata=metadata,
                     user_message=last_user_text(messages),
                 )
             )
@@ -122,7 +120,7 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text")
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
@@ -148,7 +146,7 @@ def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
 def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPolicy:
     """Make one policy ready, given the model it names."""
     params = spec.params.request_fields()
-    limits = _LENGTH_LIMITS & params.keys()
+    forms = ((kind, form.form(params)) for kind, form in FORMATS.items())
     return CompiledPolicy(
         name=name,
         model=spec.model,
@@ -156,8 +154,7 @@ def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPo
         cost=spec.cost,
         system=spec.system,
         template=None if spec.template is None else compile_template(spec.template.text),
-        params=params,
-        displaced=_LENGTH_LIMITS - limits if limits else frozenset(),
+        forms={kind: form for kind, form in forms if form is not None},
     )
 
 

@@ -1,9 +1,10 @@
 """The assignment inside a response id: what feedback needs to know, without anything stored.
 
-An id is `chatcmpl-` and the base64url form of `version | nonce | ciphertext | tag`. The ciphertext hides
-which policies a caller is comparing, the tag makes ids unforgeable (AES-GCM-SIV: random nonces may repeat
-without harm, however many ids a key seals). Any replica with the key opens any id. The experiment travels as
-a digest of its name, so an id has the same length for every name.
+An id is `chatcmpl-`, `resp_` or `msg_`, as the kind of request has it, and the base64url form of
+`version | nonce | ciphertext | tag`. The ciphertext hides which policies a caller is comparing, the tag makes
+ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
+replica with the key opens any id. The experiment travels as a digest of its name, so an id has the same
+length for every name.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from gateway.errors import InvalidFeedbackError
+from gateway.upstream.surfaces import CHAT, SURFACES
 
 Kind = Literal["matched", "side_by_side"]
 
 UNIT_BYTES: Final = 16
 KEY_BYTES: Final = 32
 
-_PREFIX: Final = "chatcmpl-"
+_PREFIXES: Final = tuple(surface.id_prefix for surface in SURFACES)
 _VERSION: Final = b"\x01"
 _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
@@ -93,9 +95,9 @@ class TokenSealer:
         self._names: dict[bytes, str] = {}
         self._digests: dict[str, bytes] = {}
 
-    def seal(self, assignment: Assignment) -> str:
+    def seal(self, assignment: Assignment, prefix: str = CHAT.id_prefix) -> str:
         """A response id that `open` turns back into `assignment`; two calls never give the same id."""
-        return self._seal(
+        return prefix + self._seal(
             _PAYLOAD.pack(
                 _KINDS.index(assignment.kind) << 1 | assignment.side,
                 assignment.generation,
@@ -108,9 +110,9 @@ class TokenSealer:
             )
         )
 
-    def seal_unassigned(self, experiment: str) -> str:
+    def seal_unassigned(self, experiment: str, prefix: str = CHAT.id_prefix) -> str:
         """An id for an answer of an experiment that belongs to no comparison; it looks like any other."""
-        return self._seal(
+        return prefix + self._seal(
             _PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, self._digest(experiment), bytes(UNIT_BYTES))
         )
 
@@ -154,7 +156,7 @@ class TokenSealer:
     def _seal(self, payload: bytes) -> str:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ciphers[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
-        return _PREFIX + urlsafe_b64encode(_VERSION + nonce + sealed).rstrip(b"=").decode()
+        return urlsafe_b64encode(_VERSION + nonce + sealed).rstrip(b"=").decode()
 
     def _decrypt(self, token: bytes) -> bytes:
         nonce, sealed = token[1 : 1 + _NONCE_BYTES], token[1 + _NONCE_BYTES :]
@@ -199,9 +201,10 @@ def _decode(response_id: str) -> bytes:
         reason="malformed_id",
         param="id",
     )
-    if not response_id.startswith(_PREFIX) or not response_id.isascii():
+    prefix = next((prefix for prefix in _PREFIXES if response_id.startswith(prefix)), None)
+    if prefix is None or not response_id.isascii():
         raise malformed
-    text = response_id[len(_PREFIX) :]
+    text = response_id[len(prefix) :]
     try:
         token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (Base64Error, ValueError):

@@ -1,15 +1,19 @@
 """What the rest of the gateway knows about a provider: the `Upstream` protocol and its values.
 
-`relay.py` speaks to providers of the OpenAI wire format and passes their bytes on; `litellm.py` translates
-for all others. Both answer in the OpenAI wire format and raise nothing but `UpstreamError`, so whoever calls
-them cannot tell them apart.
+`relay.py` speaks to providers whose own format is the one asked for and passes their bytes on; `litellm.py`
+translates for all others. Both answer in the format asked for and raise nothing but `UpstreamError`, so
+whoever calls them cannot tell them apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from gateway.upstream.surfaces import CHAT, Surface
+
+RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +22,10 @@ class ModelTarget:
 
     Attributes:
         name: The `model_name` clients and policies use.
-        wire: `openai` is relayed byte for byte, `litellm` is translated.
-        model: The provider's own name of the model; for `litellm` with the provider's prefix.
+        wire: The format the provider speaks where it is known to: requests in it are relayed byte for byte,
+            requests in any other format are translated. `litellm`: all are.
+        provider: What litellm calls the provider.
+        model: The provider's own name of the model.
         api_base: Where the provider answers, without a trailing slash; None only for `litellm`.
         api_key: The operator's key; never shown to a caller.
         timeout_seconds: Total time one answer may take, or None for the gateway's default.
@@ -28,7 +34,8 @@ class ModelTarget:
     """
 
     name: str
-    wire: Literal["openai", "litellm"]
+    wire: Literal["openai", "anthropic", "litellm"]
+    provider: str
     model: str
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -55,10 +62,31 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One call of one provider. The `model` of `payload`, an OpenAI chat request, becomes the target's."""
+    """One call of one provider.
+
+    Attributes:
+        target: Who is called.
+        payload: The request in the surface's format; its `model` becomes the target's.
+        surface: The kind of request.
+        headers: What a relayed request carries besides the target's own headers, which win.
+    """
 
     target: ModelTarget
     payload: Mapping[str, Any]
+    surface: Surface = CHAT
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class UpstreamAnswer(NamedTuple):
+    """A whole answer.
+
+    Attributes:
+        body: A JSON object in the surface's format.
+        headers: The provider's rate limits, where it reports them.
+    """
+
+    body: bytes
+    headers: RawHeaders = ()
 
 
 class UpstreamStream(Protocol):
@@ -68,8 +96,13 @@ class UpstreamStream(Protocol):
     collected, and costs more per block.
     """
 
+    @property
+    def headers(self) -> RawHeaders:
+        """The provider's rate limits, where it reports them."""
+        ...
+
     async def read(self) -> bytes:
-        """The next block; empty after the one that ends with `data: [DONE]`.
+        """The next block; empty after the one that holds the stream's last event.
 
         Raises:
             UpstreamError: With reason `cut` if the stream stops before its end. There is no reading on then.
@@ -84,8 +117,8 @@ class UpstreamStream(Protocol):
 class Upstream(Protocol):
     """A way to call providers."""
 
-    async def complete(self, request: UpstreamRequest) -> bytes:
-        """The whole answer, a JSON object in the OpenAI format. Raises UpstreamError."""
+    async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """The whole answer. Raises UpstreamError."""
         ...
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.upstream.base import Upstream, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import Upstream, UpstreamAnswer, UpstreamRequest, UpstreamStream
 
 
 class Upstreams:
-    """An `Upstream` that hands each request to the one that speaks its target's wire format."""
+    """An `Upstream` that relays a request in the format its target speaks and has any other translated."""
 
     def __init__(self, relay: Upstream, translated: Upstream) -> None:
         self._relay = relay
         self._translated = translated
 
-    async def complete(self, request: UpstreamRequest) -> bytes:
+    async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
         return await self._of(request).complete(request)
 
@@ -26,4 +26,4 @@ class Upstreams:
         await self._translated.aclose()
 
     def _of(self, request: UpstreamRequest) -> Upstream:
-        return self._relay if request.target.wire == "openai" else self._translated
+        return self._relay if request.target.wire == request.surface.wire else self._translated

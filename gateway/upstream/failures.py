@@ -15,6 +15,15 @@ from gateway.errors import UpstreamError
 _CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
 _MAX_BODY_BYTES: Final = 64 * 1024
 _TOO_MANY: Final = 429
+# Words for an error inside a stream, where there is no status: OpenAI's codes and Anthropic's types.
+_STATUS_OF: Final = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "invalid_request_error": 400,
+    "request_too_large": 413,
+    "overloaded_error": 529,
+    "timeout_error": 504,
+}
 
 
 def refused(status: int, body: bytes, retry_after: str | None = None) -> UpstreamError:
@@ -53,9 +62,12 @@ def refused(status: int, body: bytes, retry_after: str | None = None) -> Upstrea
 
 def reported_in_body(payload: bytes) -> UpstreamError:
     """The error for an event, or an answer with status 200, that says in its JSON what went wrong."""
-    code = _error(payload).get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004
-    return refused(status, payload)
+    error = _error(payload)
+    code = error.get("code")
+    if not isinstance(code, int) or not 400 <= code < 600:  # noqa: PLR2004
+        words = (word for word in (code, error.get("type")) if isinstance(word, str))
+        code = next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 500)
+    return refused(code, orjson.dumps({"error": error}) if error else payload)
 
 
 def timed_out() -> UpstreamError:
@@ -79,7 +91,7 @@ def broken(what: str) -> UpstreamError:
 
 
 def _message(body: bytes) -> str | None:
-    """The message of an OpenAI-shaped error, or None where `body` is something else."""
+    """The message of an error in OpenAI's shape or Anthropic's, or None where `body` is something else."""
     message = _error(body).get("message")
     return message if isinstance(message, str) else None
 
@@ -91,5 +103,10 @@ def _error(body: bytes) -> dict[str, Any]:
         answer: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict):
+        return {}
+    # A failed response holds its error in the response; an `error` event of a response is the error.
+    response = answer.get("response")
+    holder = response if isinstance(response, dict) else answer
+    error = holder.get("error", answer if answer.get("type") == "error" else None)
     return error if isinstance(error, dict) else {}

@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import RawHeaders, Timeouts, UpstreamAnswer, UpstreamRequest, UpstreamStream
 from gateway.upstream.failures import broken, cut_short, refused, timed_out
 from gateway.upstream.sse import DONE
 
@@ -55,14 +55,14 @@ def token_prices(model: str) -> tuple[float, float] | None:
 
 
 class LitellmUpstream:
-    """An `Upstream` for targets with `wire == "litellm"`."""
+    """An `Upstream` for requests in another format than their target speaks."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._library: Any = None
         self._importing = asyncio.Lock()
 
-    async def complete(self, request: UpstreamRequest) -> bytes:
+    async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
         library = await self._import()
         arguments = self._arguments(request)
@@ -71,7 +71,7 @@ class LitellmUpstream:
                 answer = await library.acompletion(**arguments)
         except Exception as error:
             raise _translated(error) from error
-        return _json(answer)
+        return UpstreamAnswer(_json(answer))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
         """See `Upstream.stream`."""
@@ -108,7 +108,7 @@ class LitellmUpstream:
             **{
                 name: value for name, value in payload.items() if name in _PASSED_FIELDS and value is not None
             },
-            "model": target.model,
+            "model": f"{target.provider}/{target.model}",
             "api_base": target.api_base,
             "api_key": target.api_key,
             "extra_headers": dict(target.headers) or None,
@@ -120,6 +120,8 @@ class LitellmUpstream:
 
 class _TranslatedStream:
     """litellm's chunks, as server-sent events."""
+
+    headers: RawHeaders = ()
 
     def __init__(self, chunks: Any, idle_seconds: float, deadline: float) -> None:
         self._chunks = chunks

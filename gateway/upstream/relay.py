@@ -1,4 +1,4 @@
-"""Providers of the OpenAI wire format: the request goes out as JSON, the answer comes back as bytes.
+"""Providers asked in their own wire format: the request goes out as JSON, the answer comes back as bytes.
 
 Nothing is parsed but what shows that the answer is one: its status and content type, that a whole answer is
 a JSON object, and where the events of a stream end.
@@ -19,19 +19,28 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import (
+    ModelTarget,
+    RawHeaders,
+    Timeouts,
+    UpstreamAnswer,
+    UpstreamRequest,
+    UpstreamStream,
+)
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body, timed_out, unreachable
-from gateway.upstream.sse import EventCutter, has_event, is_last, payloads, split_error, split_first
+from gateway.upstream.sse import EventCutter, has_event, payloads, split_error, split_first
+from gateway.upstream.surfaces import Surface
 
 _OK: Final = 200
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _LINGER_SECONDS: Final = 1.0
 _READ_BYTES: Final = 64 * 1024
+_RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What every request to one target has in common."""
+    """What every request of one kind to one target has in common."""
 
     target: ModelTarget
     url: URL
@@ -58,37 +67,38 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Relay:
-    """An `Upstream` for targets with `wire == "openai"`. Create it inside the running event loop."""
+    """An `Upstream` for requests in their target's own format. Create it inside the running event loop."""
 
     def __init__(self, timeouts: Timeouts, *, max_connections: int = 0) -> None:
         self._timeouts = timeouts
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[tuple[str, str], _Route] = {}
         self._session = aiohttp.ClientSession(
             connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_READ_BYTES,
         )
 
-    async def complete(self, request: UpstreamRequest) -> bytes:
+    async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
-        route = self._route(request.target)
+        route = self._route(request.target, request.surface)
         try:
             async with await self._post(route, request, route.whole) as response:
                 await _check(response, "application/json")
                 body = await response.read()
+                headers = _rate_limits(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _translated(error) from error
-        _check_answer(body)
-        return body
+        _check_answer(body, request.surface)
+        return UpstreamAnswer(body, headers)
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
         """See `Upstream.stream`."""
-        route = self._route(request.target)
+        route = self._route(request.target, request.surface)
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._post(route, request, route.streamed)
             await _check(response, "text/event-stream")
-            stream = _RelayedStream(response)
+            stream = _RelayedStream(response, request.surface)
             await stream.begin()
         except BaseException as error:
             if response is not None:
@@ -106,44 +116,54 @@ class Relay:
         self, route: _Route, request: UpstreamRequest, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         body = orjson.dumps({**request.payload, "model": route.target.model})
+        headers = CIMultiDict(request.headers) if request.headers else None
+        if headers is not None:
+            headers.update(route.headers)
         _is_new_connection.set(False)
         try:
-            return await self._post_once(route, body, limits)
+            return await self._post_once(route, headers or route.headers, body, limits)
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
             # A kept connection the provider had closed meanwhile: it never saw the request.
             if _is_new_connection.get():
                 raise
-        return await self._post_once(route, body, limits)
+        return await self._post_once(route, headers or route.headers, body, limits)
 
     async def _post_once(
-        self, route: _Route, body: bytes, limits: aiohttp.ClientTimeout
+        self, route: _Route, headers: CIMultiDict[str], body: bytes, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         return await self._session.post(
             route.url,
             data=body,
-            headers=route.headers,
+            headers=headers,
             timeout=limits,
             proxy=route.proxy,
             allow_redirects=False,  # a redirect would carry the operator's key elsewhere
         )
 
-    def _route(self, target: ModelTarget) -> _Route:
-        route = self._routes.get(target.name)
+    def _route(self, target: ModelTarget, surface: Surface) -> _Route:
+        key = (target.name, surface.name)
+        route = self._routes.get(key)
         if route is None or route.target is not target:
-            route = _make_route(target, self._timeouts)
-            self._routes[target.name] = route
+            route = _make_route(target, surface, self._timeouts)
+            self._routes[key] = route
         return route
 
 
 class _RelayedStream:
     """The provider's events, as blocks of bytes."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, surface: Surface) -> None:
         self._response = response
+        self._ends_stream = surface.ends_stream
         self._cutter = EventCutter()
         self._first = b""
         self._failure: UpstreamError | None = None
         self._ended = False
+
+    @property
+    def headers(self) -> RawHeaders:
+        """See `UpstreamStream.headers`."""
+        return _rate_limits(self._response)
 
     async def begin(self) -> None:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
@@ -167,7 +187,7 @@ class _RelayedStream:
             before, payload = reported
             self._failure = reported_in_body(payload)
             return before or await self.read()
-        self._ended = is_last(block)
+        self._ended = self._ends_stream(block)
         return block
 
     async def aclose(self) -> None:
@@ -193,11 +213,10 @@ class _RelayedStream:
                 await self._response.content.readany()
 
 
-def _make_route(target: ModelTarget, timeouts: Timeouts) -> _Route:
-    url = URL(f"{target.api_base}/chat/completions")
+def _make_route(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> _Route:
+    url = URL(f"{target.api_base}{surface.path}")
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
-    if target.api_key is not None:
-        headers["Authorization"] = f"Bearer {target.api_key}"
+    headers.update(_credentials(target))
     headers.update(target.headers)
     total = target.timeout_seconds or timeouts.total
     return _Route(
@@ -209,6 +228,23 @@ def _make_route(target: ModelTarget, timeouts: Timeouts) -> _Route:
         streamed=aiohttp.ClientTimeout(
             total=total, sock_connect=timeouts.connect, sock_read=timeouts.first_byte
         ),
+    )
+
+
+def _credentials(target: ModelTarget) -> dict[str, str]:
+    if target.api_key is None:
+        return {}
+    if target.wire == "anthropic":
+        return {"x-api-key": target.api_key}
+    return {"Authorization": f"Bearer {target.api_key}"}
+
+
+def _rate_limits(response: aiohttp.ClientResponse) -> RawHeaders:
+    """What the provider says about its limits, to be passed on."""
+    return tuple(
+        (lowered, value)
+        for name, value in response.raw_headers
+        if (lowered := name.lower()).startswith(_RATE_LIMITS)
     )
 
 
@@ -229,17 +265,18 @@ async def _read_some(response: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-def _check_answer(body: bytes) -> None:
+def _check_answer(body: bytes, surface: Surface) -> None:
     """Raise unless a whole answer is one; some providers report errors with status 200."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise broken("an answer that is not JSON") from error
-    if isinstance(answer, dict) and isinstance(answer.get("choices"), list):
-        return
-    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        raise reported_in_body(body)
-    raise broken("an answer without choices")
+    if isinstance(answer, dict):
+        if isinstance(answer.get(surface.items), list) and answer.get("status") != "failed":
+            return
+        if isinstance(answer.get("error"), dict):
+            raise reported_in_body(body)
+    raise broken(f"an answer without {surface.items}")
 
 
 def _check_event(event: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from gateway.errors import UpstreamError
@@ -11,7 +11,11 @@ from gateway.errors import UpstreamError
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 DONE: Final = b"data: [DONE]\n\n"
 _TAIL: Final = 24  # longer than any spelling of the final event
-_ERROR: Final = re.compile(rb'(?:\A|\n)(?:event: ?error|data: ?\{"error": ?[{"])')
+# As OpenAI's chat reports an error, as Anthropic and OpenAI's responses do, and a response that failed.
+_ERROR: Final = re.compile(
+    rb"(?:\A|\n)(?:event: ?(?:error|response\.failed)\r?\n"
+    rb'|data: ?\{"(?:error": ?[{"]|type": ?"(?:error|response\.failed)"))'
+)
 
 
 class EventCutter:
@@ -67,6 +71,19 @@ def is_last(block: bytes) -> bool:
     return tail.endswith((b"data: [DONE]", b"data:[DONE]"))
 
 
+def ends_with(*kinds: str) -> Callable[[bytes], bool]:
+    """Tells whether a block of whole events holds one of these kinds, each of which ends a stream.
+
+    The kind stands in the event's name, or first in its data. A raw line end cannot stand inside a JSON
+    string, so a text that mentions a kind is not taken for one.
+    """
+    names = b"|".join(re.escape(kind).encode() for kind in kinds)
+    found = re.compile(
+        rb'(?:\A|\n)(?:event: ?(?:%b)\r?\n|data: ?\{"type": ?"(?:%b)")' % (names, names)
+    ).search
+    return lambda block: found(block) is not None
+
+
 def has_event(block: bytes) -> bool:
     """Whether a block holds anything but comments."""
     return block.startswith(b"data:") or b"\ndata:" in block
@@ -77,7 +94,7 @@ def split_error(block: bytes) -> tuple[bytes, bytes] | None:
 
     A raw quote or line end cannot stand inside a JSON string, so the pattern never matches part of a text.
     """
-    found = _ERROR.search(block) if b"error" in block else None
+    found = _ERROR.search(block) if b"error" in block or b"failed" in block else None
     if found is None:
         return None
     start = found.start() + (1 if block[found.start() : found.start() + 1] == b"\n" else 0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from gateway.config.models import ModelEntry
 from gateway.upstream.base import ModelTarget
+from gateway.upstream.surfaces import Wire
 
 _OPENAI_BASE: Final = "https://api.openai.com/v1"
+_ANTHROPIC_BASE: Final = "https://api.anthropic.com"
 # Names LiteLLM gives to servers that speak the OpenAI wire format at an address of the operator's.
 _OPENAI_WIRE: Final = frozenset(
     {"openai", "openai_like", "custom_openai", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference"}
@@ -21,8 +23,8 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
     """How to call a model.
 
     A provider of the OpenAI wire format is relayed when its address is known; `openai/` without an address
-    is OpenAI itself and, as in LiteLLM, takes its key from `OPENAI_API_KEY` where the entry has none. That
-    key is never sent to any other address.
+    is OpenAI itself and, as in LiteLLM, takes its key from `OPENAI_API_KEY` where the entry has none;
+    `anthropic/` likewise. Those keys are never sent to any other address.
     """
     params = entry.litellm_params
     values = params.revealed()
@@ -34,17 +36,29 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
     if params.provider == "openai" and api_base is None:
         api_base = _OPENAI_BASE
         api_key = api_key or environ.get("OPENAI_API_KEY")
-    is_relayed = params.provider in _OPENAI_WIRE and api_base is not None
+    wire: Wire | Literal["litellm"] = "litellm"
+    if params.provider in _OPENAI_WIRE and api_base is not None:
+        wire = "openai"
+    elif params.provider == "anthropic":
+        wire = "anthropic"
+        api_key = api_key or (None if api_base else environ.get("ANTHROPIC_API_KEY"))
+        api_base = _anthropic_base(api_base or _ANTHROPIC_BASE)
     return ModelTarget(
         name=entry.model_name,
-        wire="openai" if is_relayed else "litellm",
-        model=params.provider_model if is_relayed else params.model,
+        wire=wire,
+        provider=params.provider,
+        model=params.provider_model,
         api_base=api_base.rstrip("/") if api_base else None,
         api_key=api_key,
         timeout_seconds=params.timeout,
         headers=headers,
         options={name: value for name, value in values.items() if name not in _OWN_FIELDS},
     )
+
+
+def _anthropic_base(address: str) -> str:
+    """The address without the path litellm, too, allows to be part of it."""
+    return address.rstrip("/").removesuffix("/messages").removesuffix("/v1")
 
 
 def model_targets(

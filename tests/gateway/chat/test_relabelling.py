@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamError
-from gateway.services.relabelling import Label, StreamRelabeller, set_fields, top_level_fields
+from gateway.services.json_fields import set_fields, top_level_fields
+from gateway.services.relabelling import Label, StreamRelabeller
 
 LABEL = Label("chatcmpl-ours", 'sup"port')
 OURS = {"id": "chatcmpl-ours", "model": 'sup"port'}

@@ -146,8 +146,9 @@ def request(provider: FakeUpstream, model: str = "claude", **fields: Any) -> Ups
     """A question for a model of the provider."""
     target = ModelTarget(
         "m",
-        "litellm",
-        f"anthropic/{model}",
+        "anthropic",
+        "anthropic",
+        model,
         api_base=f"http://127.0.0.1:{provider.port}",
         api_key="sk-operator",
     )
@@ -164,7 +165,7 @@ async def read_all(stream: UpstreamStream) -> list[bytes]:
 
 async def test_a_whole_answer_is_in_openais_format(upstream: LitellmUpstream, provider: FakeUpstream) -> None:
     """Text, finish reason and tokens."""
-    answer = orjson.loads(await upstream.complete(request(provider, temperature=0.2)))
+    answer = orjson.loads((await upstream.complete(request(provider, temperature=0.2))).body)
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["content"] == "Hello there."
     assert answer["choices"][0]["finish_reason"] == "stop"

@@ -44,11 +44,20 @@ def test_servers_of_the_openai_format_are_relayed(provider: str) -> None:
 
 def test_every_other_provider_goes_through_litellm() -> None:
     """Under the full name, with the operator's further arguments."""
-    claude = target(model="anthropic/claude-x", api_key="sk-a", timeout=30)
-    assert (claude.wire, claude.model, claude.api_key) == ("litellm", "anthropic/claude-x", "sk-a")
-    assert claude.timeout_seconds == 30
-    azure = target(model="azure/gpt", api_base="https://x.example", api_version="2025-01-01")
+    azure = target(model="azure/gpt", api_base="https://x.example", api_key="sk-a", api_version="2025-01-01")
+    assert (azure.wire, azure.provider, azure.model, azure.api_key) == ("litellm", "azure", "gpt", "sk-a")
     assert dict(azure.options) == {"api_version": "2025-01-01"}
+    assert target(model="gemini/x", timeout=30).timeout_seconds == 30
+
+
+def test_anthropic_is_relayed_in_its_own_format() -> None:
+    """Wherever it answers, its address written with the path or without."""
+    claude = target(model="anthropic/claude-x", api_key="sk-a")
+    assert (claude.wire, claude.model, claude.api_key) == ("anthropic", "claude-x", "sk-a")
+    assert claude.api_base == "https://api.anthropic.com"
+    for address in ("http://x:1", "http://x:1/", "http://x:1/v1", "http://x:1/v1/messages"):
+        own = target(model="anthropic/y", api_base=address)
+        assert (own.wire, own.api_base, own.api_key) == ("anthropic", "http://x:1", None)
 
 
 def test_a_server_without_an_address_is_left_to_litellm() -> None:

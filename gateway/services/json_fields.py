@@ -1,0 +1,99 @@
+"""Fields of a JSON object found by their place in its text, and replaced there: every other byte stays.
+
+Rebuilding the JSON would cost time and lose what this gateway does not know about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+import orjson
+
+# All that matters for nesting: strings (which may hold brackets) and brackets.
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+_COLON: Final = re.compile(rb"\s*:\s*")
+_SCALAR: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,}\]]+', re.DOTALL)
+_OPEN: Final = b"{["
+_NONE: Final[frozenset[bytes]] = frozenset()
+
+
+class Field(NamedTuple):
+    """Where a top-level field stands: `text[start:end]` is all of it, `text[value:end]` its value."""
+
+    name: bytes
+    start: int
+    value: int
+    end: int
+
+
+def top_level_fields(text: bytes) -> Iterator[Field]:
+    """The top-level fields of a JSON object, in order. `text` must be valid JSON."""
+    depth = 0
+    opened: tuple[bytes, int, int] | None = None  # a field whose value is an object or array, until it closes
+    for token in _TOKEN.finditer(text):
+        kind = text[token.start()]
+        if kind in b"{[":
+            depth += 1
+        elif kind in b"}]":
+            depth -= 1
+            if depth == 1 and opened is not None:
+                yield Field(*opened, end=token.end())
+                opened = None
+        elif depth == 1 and (colon := _COLON.match(text, token.end())):
+            name = token.group()
+            key = orjson.loads(name).encode() if b"\\" in name else name[1:-1]
+            if text[colon.end()] in _OPEN:
+                opened = (key, token.start(), colon.end())
+            else:
+                scalar = _SCALAR.match(text, colon.end())
+                yield Field(key, token.start(), colon.end(), scalar.end() if scalar else colon.end())
+
+
+def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:
+    """The top-level fields with one of these names; of repeated keys the first."""
+    found: dict[bytes, Field] = {}
+    for field in top_level_fields(text):
+        if field.name in names and field.name not in found:
+            found[field.name] = field
+            if len(found) == len(names):
+                break
+    return found
+
+
+def set_fields(text: bytes, values: Mapping[bytes, bytes]) -> bytes:
+    """A JSON object with some top-level values replaced, and added where they were missing.
+
+    Args:
+        text: A valid JSON object.
+        values: JSON text of each value, by field name.
+    """
+    return set_found(text, find_fields(text, frozenset(values)), values)
+
+
+def set_found(
+    text: bytes,
+    found: Mapping[bytes, Field],
+    values: Mapping[bytes, bytes],
+    optional: frozenset[bytes] = _NONE,
+) -> bytes:
+    """The same for fields `found` before; those in `optional` are not added where they are missing."""
+    for field in sorted(found.values(), key=_by_place, reverse=True):
+        text = text[: field.value] + values[field.name] + text[field.end :]
+    if len(found) == len(values):
+        return text
+    missing = [
+        b'"%b":%b' % (name, value)
+        for name, value in values.items()
+        if name not in found and name not in optional
+    ]
+    if not missing:
+        return text
+    brace = text.index(b"{") + 1
+    separator = b"" if text[brace:].lstrip().startswith(b"}") else b","
+    return text[:brace] + b",".join(missing) + separator + text[brace:]
+
+
+_by_place = itemgetter(2)
