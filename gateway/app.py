@@ -40,6 +40,7 @@ from gateway.services.definitions import Definition, config_hash, define
 from gateway.services.experiment_log import ExperimentLog
 from gateway.services.feedback import FeedbackService
 from gateway.services.keyring import key_from_secret, stand_in_key
+from gateway.services.lifecycle import Lifecycle
 from gateway.services.plan_pool import PlanPool
 from gateway.services.planning import Planner
 from gateway.services.progress import ProgressReader
@@ -73,6 +74,7 @@ def create_app(
     *,
     clock: Clock = time.time,
     rng: random.Random | None = None,
+    lifecycle: Lifecycle | None = None,
 ) -> FastAPI:
     """The gateway as an ASGI application. Its routes exist while its lifespan is entered.
 
@@ -81,8 +83,9 @@ def create_app(
         settings: How to run. Without a Redis URL the embedded store is started in the data directory.
         clock: Unix seconds.
         rng: Source of everything drawn: who takes part, which pair, the plans' seeds.
+        lifecycle: Told by whoever runs the process when it is about to stop.
     """
-    gateway = _Gateway(config, settings, clock, rng or random.Random())
+    gateway = _Gateway(config, settings, clock, rng or random.Random(), lifecycle or Lifecycle())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -105,6 +108,7 @@ class _Gateway:
     settings: Settings
     clock: Clock
     rng: random.Random
+    lifecycle: Lifecycle
 
     async def open(self, app: FastAPI, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
@@ -234,7 +238,7 @@ class _Gateway:
         app.include_router(feedback_routes(requests.feedback, require_client, bounded_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
-        app.include_router(health_routes(metrics, progress, health, may_see_metrics))
+        app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
         app.router.routes.extend(console_routes())
 
 

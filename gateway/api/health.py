@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, status
 from fastapi.responses import Response
 
+from gateway.services.lifecycle import Lifecycle
 from gateway.services.progress import ProgressReader
 from gateway.services.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -15,7 +16,11 @@ Guard = Callable[[Request], Awaitable[None]]
 
 
 def health_routes(
-    metrics: Metrics, progress: ProgressReader, store: StoreHealth, may_see_metrics: Guard
+    metrics: Metrics,
+    progress: ProgressReader,
+    store: StoreHealth,
+    lifecycle: Lifecycle,
+    may_see_metrics: Guard,
 ) -> APIRouter:
     """`/healthz`, `/readyz` and `/metrics`."""
     router = APIRouter(tags=["operations"])
@@ -28,9 +33,17 @@ def health_routes(
 
     @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz")
-    async def readyz() -> dict[str, str | None]:
-        """Requests can be answered. A store that is away does not change that: the incumbents answer."""
-        return {"status": "ready", "store": {True: "up", False: "down", None: "unknown"}[store.is_up]}
+    async def readyz(response: Response) -> dict[str, str]:
+        """Requests can be answered: until this process is asked to stop, then 503.
+
+        A store that is away does not change that: the incumbents answer.
+        """
+        if lifecycle.is_draining:
+            response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+        return {
+            "status": "draining" if lifecycle.is_draining else "ready",
+            "store": {True: "up", False: "down", None: "unknown"}[store.is_up],
+        }
 
     @router.get("/metrics", dependencies=[Depends(may_see_metrics)])
     async def show_metrics() -> Response:

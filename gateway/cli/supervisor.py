@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from prometheus_client.multiprocess import mark_process_dead
+
 from gateway.cli.sockets import can_connect, share, shown_address
 from gateway.settings import Settings
 from gateway.telemetry.logging import get_logger
@@ -30,7 +32,7 @@ POLL_SECONDS = 0.2
 FIRST_RESTART_SECONDS = 0.5
 SLOWEST_RESTART_SECONDS = 10.0
 STEADY_SECONDS = 30.0  # a worker that lived so long starts the next wait from the beginning
-STOP_SECONDS = 30.0
+STOP_SECONDS = 10.0  # beyond what draining may take
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Supervisor:
         workers: How many.
         accepts: Whether somebody accepts connections on the port.
         announce: Called once, as soon as that is so.
+        bury: Told the process id of a worker that died.
+        stop_seconds: How long workers may take to end before they are killed.
         clock: Monotonic seconds.
     """
 
@@ -59,6 +63,8 @@ class Supervisor:
     workers: int
     accepts: Callable[[], bool]
     announce: Callable[[], None]
+    bury: Callable[[int], None]
+    stop_seconds: float = STOP_SECONDS
     clock: Callable[[], float] = time.monotonic
     is_stopping: bool = False
     _slots: list[_Slot] = field(default_factory=list)
@@ -90,6 +96,7 @@ class Supervisor:
         elif (status := slot.process.poll()) is not None:
             if now - slot.started_at >= STEADY_SECONDS:
                 slot.wait_seconds = FIRST_RESTART_SECONDS
+            self.bury(slot.process.pid)
             _log.error("worker died", status=status, restart_in_seconds=slot.wait_seconds)
             slot.restart_at = now + slot.wait_seconds
             slot.wait_seconds = min(2 * slot.wait_seconds, SLOWEST_RESTART_SECONDS)
@@ -98,7 +105,7 @@ class Supervisor:
         processes = [slot.process for slot in self._slots]
         for process in processes:
             process.terminate()
-        deadline = self.clock() + STOP_SECONDS
+        deadline = self.clock() + self.stop_seconds
         for process in processes:
             try:
                 process.wait(max(0.0, deadline - self.clock()))
@@ -123,9 +130,8 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
             valkey = EmbeddedValkey()
             environment["LLMPO_REDIS_URL"] = valkey.start(settings.data_dir)
             resources.callback(valkey.stop)
-        environment["PROMETHEUS_MULTIPROC_DIR"] = resources.enter_context(
-            tempfile.TemporaryDirectory(prefix="llmpo-metrics-")
-        )
+        metrics = resources.enter_context(tempfile.TemporaryDirectory(prefix="llmpo-metrics-"))
+        environment["PROMETHEUS_MULTIPROC_DIR"] = metrics
         resources.enter_context(reserved)
         alive, held = os.pipe()  # workers read `alive`; nobody else holds the other end
         resources.callback(os.close, alive)
@@ -149,6 +155,9 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
             workers,
             accepts=lambda: can_connect(reserved),
             announce=lambda: _log.info("listening", address=address, workers=workers),
+            # What it counted still counts; what only a living process has does not.
+            bury=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
+            stop_seconds=settings.drain_notice_seconds + settings.drain_seconds + STOP_SECONDS,
         )
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)

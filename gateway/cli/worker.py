@@ -7,6 +7,7 @@ opening them ends the program with its own message, not with a stack of the serv
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 import uvloop
@@ -24,17 +26,62 @@ from gateway.app import create_app
 from gateway.cli.sockets import shown_address
 from gateway.config.load import load_config
 from gateway.config.models import GatewayConfig
+from gateway.services.lifecycle import Lifecycle
 from gateway.settings import Settings, read_settings
 from gateway.telemetry.logging import configure_logging, get_logger
 
 _log = get_logger(__name__)
 
-SHUTDOWN_SECONDS = 25  # less than what Kubernetes and systemd wait before they kill
 BACKLOG = 2048
+FAREWELL_SECONDS = 5.0  # for answers cut off at the limit to say so
 
 
 class Server(uvicorn.Server):
-    """Stops on a signal without sending it to itself again, so that what comes after serving still runs."""
+    """Stops in steps, and without sending the signal to itself again: what comes after serving still runs.
+
+    SIGTERM: for `notice_seconds` everything is answered while readiness says no, so that load balancers look
+    elsewhere. Then nothing new is taken, and answers under way have `drain_seconds` to end; those that do not
+    are told to say so. SIGINT, or a second signal, skips the notice; one more SIGINT ends it all.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, lifecycle: Lifecycle, *, notice_seconds: float, drain_seconds: float
+    ) -> None:
+        config.timeout_graceful_shutdown = math.ceil(drain_seconds + FAREWELL_SECONDS)
+        super().__init__(config)
+        self._lifecycle = lifecycle
+        self._notice_seconds = notice_seconds
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See the class; a signal handler."""
+        if sig == signal.SIGTERM and not self._lifecycle.is_draining:
+            self._lifecycle.drain()
+            asyncio.get_running_loop().call_soon_threadsafe(self._give_notice)
+        else:
+            self._lifecycle.drain()
+            super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, and return when the answers under way have ended or were told to."""
+        self._lifecycle.drain()
+        limit = asyncio.get_running_loop().call_later(self._drain_seconds, self._end_answers)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            limit.cancel()
+
+    def _give_notice(self) -> None:
+        _log.info("draining", notice_seconds=self._notice_seconds)
+        asyncio.get_running_loop().call_later(self._notice_seconds, setattr, self, "should_exit", True)
+
+    def _end_answers(self) -> None:
+        under_way = list(self.server_state.tasks)
+        if under_way:
+            _log.warning("answers cut off at the end of the drain", count=len(under_way))
+        self._lifecycle.end()
+        for task in under_way:
+            task.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,7 +107,8 @@ def run_worker(
         listener: A bound socket; closed at the end.
         parent_fd: A pipe that closes when the supervising process ends, which ends this one too.
     """
-    app = create_app(config, settings)
+    lifecycle = Lifecycle()
+    app = create_app(config, settings, lifecycle=lifecycle)
     server = Server(
         uvicorn.Config(
             app,
@@ -71,8 +119,10 @@ def run_worker(
             log_config=None,
             server_header=False,
             backlog=BACKLOG,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        ),
+        lifecycle,
+        notice_seconds=settings.drain_notice_seconds,
+        drain_seconds=settings.drain_seconds,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, server, listener, parent_fd))

@@ -70,7 +70,7 @@ def _duplicate_models(names: list[tuple[int, str]]) -> Iterator[Fault]:
 
 
 def _fallback_faults(data: Any) -> Iterator[Fault]:
-    entries = _mapping(data).get("model_list")
+    entries = _mapping(data).get("model_list") or []
     fallbacks = {
         name: (index, _texts(_mapping(entries[index]).get("fallbacks"))) for index, name in _model_names(data)
     }
