@@ -14,7 +14,7 @@ from gateway import __version__
 from gateway.services.plan_worker import Decision
 from gateway.telemetry.logging import get_logger
 from policy_store.errors import DecisionConflictError
-from policy_store.models import ExperimentState, ExperimentView
+from policy_store.models import Experiment, ExperimentState, ExperimentView
 
 _log = get_logger(__name__)
 
@@ -60,7 +60,14 @@ class Promoter:
             StoreUnavailableError: Whether it was decided is not known; deciding again is safe.
         """
         name = view.experiment.name
-        certificate = self._certificate(view, decision, plan_version)
+        certificate = full_certificate(
+            decision,
+            view.experiment,
+            generation=view.generation,
+            plan_version=plan_version,
+            config_hash=self._config_hash,
+            decided_at=self._clock(),
+        )
         try:
             await self._store.decide(
                 name,
@@ -73,20 +80,28 @@ class Promoter:
         except DecisionConflictError:
             _log.info("experiment was decided by another replica", experiment=name)
 
-    def _certificate(self, view: ExperimentView, decision: Decision, plan_version: int) -> dict[str, Any]:
-        """What was decided and why, with everything needed to check it years later."""
-        experiment = view.experiment
-        champion = decision.champion
-        return {
-            **decision.certificate,
-            "experiment": json.loads(experiment.to_json()),
-            "generation": view.generation,
-            "champion_name": None if champion is None else experiment.policies[champion],
-            "plan_version": plan_version,
-            "config_hash": self._config_hash,
-            "code_version": __version__,
-            "decided_at": self._clock(),
-        }
+
+def full_certificate(
+    decision: Decision,
+    experiment: Experiment,
+    *,
+    generation: int,
+    plan_version: int,
+    config_hash: str,
+    decided_at: float,
+) -> dict[str, Any]:
+    """What was decided and why, with everything needed to check it years later."""
+    champion = decision.champion
+    return {
+        **decision.certificate,
+        "experiment": json.loads(experiment.to_json()),
+        "generation": generation,
+        "champion_name": None if champion is None else experiment.policies[champion],
+        "plan_version": plan_version,
+        "config_hash": config_hash,
+        "code_version": __version__,
+        "decided_at": decided_at,
+    }
 
 
 def final_state(decision: Decision, incumbent: int) -> ExperimentState:
