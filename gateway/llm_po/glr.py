@@ -1,45 +1,60 @@
-"""The paper's own stopping rule: a generalised likelihood ratio against a threshold beta(t, delta).
+"""The paper's own kind of stopping rule: a generalised likelihood ratio against a threshold beta(n, delta).
 
-beta(t, delta) = log((1 + log t) / delta), the form customary in experiments with this family of rules
-(Garivier and Kaufmann 2016). It is smaller than what a proof for every K would ask for, so a comparison with
-it flatters the methods that stop by it; their wrong promotions are counted all the same. For a policy no
-worse, every rival must be ruled out and the choice is among K: log(K (1 + log t) / delta), K = 1 for two.
+Against "policy i is preferred to every other" the ratio is the sum of n kl(rate, 1/2) over the rivals that
+are ahead of i. Two thresholds can be asked for:
+
+- `proven`: beta = log(1/delta) + sum over rivals of min(n kl + c, log(2 (K-1)) + (1/2) log n), where
+  c = log((K-1) / (K-2)). Behind it is a mixture of bets whose product is a supermartingale, so a rule that
+  promises delta keeps it at every sample size.
+- `customary`: beta = log((1 + log t) / delta), usual in experiments with this family of rules (Garivier and
+  Kaufmann 2016). It is smaller than any proof for K policies allows and flatters the methods that stop by it.
+
+Proofs, and the same for a policy no worse: docs/decisions/0015-likelihood-ratio-thresholds.md.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
 from gateway.llm_po.baselines import rival_evidence
-from gateway.llm_po.evidence import no_worse_threshold
+from gateway.llm_po.evidence import elimination_threshold, no_worse_threshold
 from gateway.llm_po.stopping import Design, Verdict, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals
 
+Threshold = Literal["proven", "customary"]
 
-def glr_threshold(comparisons: int, delta: float) -> float:
-    """beta(t, delta) in nats; t counts every comparison so far."""
-    return math.log((1 + math.log(max(comparisons, 1))) / delta)
+THRESHOLDS: dict[str, Threshold] = {"glr": "proven", "glr-customary": "customary"}
+"""The threshold of each stopping rule of this kind."""
 
 
-def may_conclude(wins: IntArray, design: Design) -> BoolArray:
+def customary_threshold(comparisons: int, delta: float) -> float:
+    """log((1 + log t) / delta) in nats; t counts every comparison so far."""
+    return elimination_threshold(delta) + _growth(comparisons)
+
+
+def may_conclude(wins: IntArray, design: Design, threshold: Threshold = "proven") -> BoolArray:
     """Which of R runs `glr_verdict` would end, budgets aside; wins (R, K, K), every run counted the same."""
-    comparisons = int(wins[0].sum())
+    line = _line(int(wins[0].sum()), design, threshold)
     if design.epsilon == 0:
-        standing = rival_evidence(wins) < glr_threshold(comparisons, design.delta)
+        standing = loser_nats(wins, threshold) < line
         return np.asarray(standing.sum(axis=1) <= 1)
-    reached = _no_worse_ratios(wins, design.epsilon) >= _no_worse_line(comparisons, design)
-    return np.asarray(reached.any(axis=1))
+    return np.asarray((_no_worse_nats(wins, design.epsilon, threshold) >= line).any(axis=1))
 
 
-def glr_verdict(wins: IntArray, design: Design) -> Verdict | None:
-    """What the likelihood ratios support now, or None; counts of one run, shape (K, K)."""
+def glr_verdict(wins: IntArray, design: Design, threshold: Threshold = "proven") -> Verdict | None:
+    """What the likelihood ratios support now, or None; counts of one run, shape (K, K).
+
+    The statistic is the ratio less what depends on the counts of single pairs, the needed nats are the rest.
+    """
     comparisons = int(wins.sum())
     if not design.may_decide or comparisons < design.min_comparisons:
         return None
-    certified = _winner(wins, design) if design.epsilon == 0 else _no_worse(wins, design)
+    certify = _winner if design.epsilon == 0 else _no_worse
+    certified = certify(wins, design, threshold)
     if certified is not None:
         return certified
     if design.max_comparisons is not None and comparisons >= design.max_comparisons:
@@ -47,35 +62,65 @@ def glr_verdict(wins: IntArray, design: Design) -> Verdict | None:
     return None
 
 
-def _winner(wins: IntArray, design: Design) -> Verdict | None:
-    evidence = rival_evidence(wins[None])[0]
-    threshold = glr_threshold(int(wins.sum()), design.delta)
-    standing = np.flatnonzero(evidence < threshold)
+def _winner(wins: IntArray, design: Design, threshold: Threshold) -> Verdict | None:
+    nats = loser_nats(wins[None], threshold)[0]
+    line = _line(int(wins.sum()), design, threshold)
+    standing = np.flatnonzero(nats < line)
     if standing.size > 1:
         return None
     if standing.size == 0:
-        return Verdict("no_winner", None, float(evidence.min()), threshold, majority_cycle(WinMatrix(wins)))
-    others = np.delete(evidence, standing[0])
-    return Verdict("winner", int(standing[0]), float(others.min()), threshold)
+        return Verdict("no_winner", None, float(nats.min()), line, majority_cycle(WinMatrix(wins)))
+    return Verdict("winner", int(standing[0]), float(np.delete(nats, standing[0]).min()), line)
 
 
-def _no_worse(wins: IntArray, design: Design) -> Verdict | None:
-    statistic = _no_worse_ratios(wins[None], design.epsilon)[0]
-    threshold = _no_worse_line(int(wins.sum()), design)
-    best = int(statistic.argmax())
-    if statistic[best] < threshold:
+def _no_worse(wins: IntArray, design: Design, threshold: Threshold) -> Verdict | None:
+    nats = _no_worse_nats(wins[None], design.epsilon, threshold)[0]
+    line = _line(int(wins.sum()), design, threshold)
+    best = int(nats.argmax())
+    if nats[best] < line:
         return None
-    return Verdict("no_worse", best, float(statistic[best]), threshold)
+    return Verdict("no_worse", best, float(nats[best]), line)
 
 
-def _no_worse_line(comparisons: int, design: Design) -> float:
-    return no_worse_threshold(design.delta, design.policies) + math.log(1 + math.log(max(comparisons, 1)))
+def _line(comparisons: int, design: Design, threshold: Threshold) -> float:
+    """The part of the threshold that is the same for every policy."""
+    if design.epsilon == 0:
+        needed = elimination_threshold(design.delta)
+    else:
+        needed = no_worse_threshold(design.delta, design.policies)
+    return needed + (_growth(comparisons) if threshold == "customary" else 0.0)
 
 
-def _no_worse_ratios(wins: IntArray, epsilon: float) -> FloatArray:
-    """Least n kl(rate, 1/2 + epsilon) over the rivals of each policy, shape (R, K)."""
-    rates, threshold = pair_rates(wins), 0.5 + epsilon
-    ratios = pair_totals(wins) * np.where(rates < threshold, bernoulli_kl(rates, threshold), 0.0)
+def _growth(comparisons: int) -> float:
+    return math.log(1 + math.log(max(comparisons, 1)))
+
+
+def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:
+    """Nats against each policy being the winner, shape (R, K)."""
+    ratios = rival_evidence(wins)
+    if threshold == "customary":
+        return ratios
+    rivals = wins.shape[1] - 1
+    rates, totals = pair_rates(wins), pair_totals(wins)
+    pair_ratios = totals * np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0)
+    # A share 1/(K-1) of the stake is on each rival being ahead, the rest on nothing.
+    if_ahead = math.log(2 * rivals) + 0.5 * np.log(np.maximum(totals, 1))
+    if_not = math.log(rivals / (rivals - 1)) if rivals > 1 else math.inf
+    paid = np.minimum(pair_ratios + if_not, if_ahead)
+    everyone = np.arange(rivals + 1)
+    paid[:, everyone, everyone] = 0.0
+    return np.asarray(ratios - paid.sum(axis=2))
+
+
+def _no_worse_nats(wins: IntArray, epsilon: float, threshold: Threshold) -> FloatArray:
+    """Nats against "somebody is preferred to it by more than epsilon", shape (R, K).
+
+    The least, over its rivals, of n kl(rate, 1/2 + epsilon) and what the proof takes from it.
+    """
+    rates, totals, highest = pair_rates(wins), pair_totals(wins), 0.5 + epsilon
+    nats = totals * np.where(rates < highest, bernoulli_kl(rates, highest), 0.0)
+    if threshold == "proven":
+        nats = nats - 0.5 * np.log(np.maximum(totals, 1)) - math.log(2) - 1
     everyone = np.arange(wins.shape[1])
-    ratios[:, everyone, everyone] = np.inf
-    return np.asarray(ratios.min(axis=1))
+    nats[:, everyone, everyone] = np.inf
+    return np.asarray(nats.min(axis=1))

@@ -117,7 +117,7 @@ class _Batch:
         Once the budget is spent nothing more is assigned, and what is in flight lands.
         """
         counted, flying = self._ledgers.comparisons, self._flying.shape[1]
-        block = self._trial.refresh_every or max(1, counted // _REFRESH_SHARE)
+        block = self._trial.refresh_every or max(1, (counted + flying) // _REFRESH_SHARE)
         budget = self._design.max_comparisons
         assigned = block if budget is None else min(block, budget - counted - flying)
         situation = self._situation()
@@ -192,8 +192,8 @@ class _Batch:
 
     def _verdict(self, run: int) -> Verdict | None:
         design = self._trial.relabelled_design(self._orders[run])
-        if self._trial.stopping == "glr":
-            reached = glr.glr_verdict(self._ledgers.wins[run], design)
+        if threshold := glr.THRESHOLDS.get(self._trial.stopping):
+            reached = glr.glr_verdict(self._ledgers.wins[run], design, threshold)
         else:
             only = np.array([run])
             reached = conclusion(self._ledgers.tally(run), design, fit(self._ledgers.wins[only]))

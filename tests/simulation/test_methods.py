@@ -13,7 +13,7 @@ from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Trial, simulate
 from gateway.llm_po.stopping import Design
-from gateway.llm_po.unstructured import optimal_allocation
+from gateway.llm_po.unstructured import bernoulli_kl, optimal_allocation
 from gateway.llm_po.wins import IntArray
 from gateway.llm_po.worlds import World, bradley_terry, cycle, linear, named
 
@@ -100,16 +100,53 @@ def test_likelihood_ratio_sums_over_the_rivals_that_are_ahead() -> None:
     assert borda(wins)[0] == pytest.approx([0.35, 0.65, 0.5])
 
 
-def test_likelihood_ratio_rule_ends_at_its_threshold() -> None:
+def test_customary_likelihood_ratio_rule_ends_at_its_threshold() -> None:
     """beta(t, delta) = log((1 + log t) / delta)."""
     design = Design(0.05, 0.0, 0, (0.0, 0.0))
 
-    reached = glr.glr_verdict(np.array([[0, 25], [5, 0]]), design)
+    reached = glr.glr_verdict(np.array([[0, 25], [5, 0]]), design, "customary")
 
-    assert glr.glr_threshold(30, 0.05) == pytest.approx(math.log((1 + math.log(30)) / 0.05))
+    assert glr.customary_threshold(30, 0.05) == pytest.approx(math.log((1 + math.log(30)) / 0.05))
     assert reached is not None
     assert (reached.kind, reached.champion) == ("winner", 0)
-    assert glr.glr_verdict(np.array([[0, 20], [10, 0]]), design) is None
+    assert reached.threshold_nats == pytest.approx(glr.customary_threshold(30, 0.05))
+    assert glr.glr_verdict(np.array([[0, 20], [10, 0]]), design, "customary") is None
+
+
+def test_proven_likelihood_ratio_rule_pays_for_every_rival() -> None:
+    """Worked by hand: two rivals, half the stake on each; one ahead pays log 4 + log(n) / 2."""
+    wins = np.array([[0, 5, 8], [25, 0, 16], [12, 14, 0]])
+
+    reached = glr.glr_verdict(wins, Design(0.9, 0.0, 0, (0.0,) * 3))
+
+    against_0 = 30 * _kl(5 / 30) - math.log(4) - 0.5 * math.log(30) + _paid(20, 8 / 20)
+    against_2 = _paid(30, 14 / 30) - math.log(2)
+    assert reached is None
+    assert glr.loser_nats(wins[None], "proven")[0] == pytest.approx([against_0, -2 * math.log(2), against_2])
+
+
+def _paid(total: int, rate: float) -> float:
+    """What a rival that is ahead adds, for three policies: at worst the stake that was not on it."""
+    return max(-math.log(2), total * _kl(rate) - math.log(4) - 0.5 * math.log(total))
+
+
+def _kl(rate: float) -> float:
+    return rate * math.log(2 * rate) + (1 - rate) * math.log(2 * (1 - rate))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.52, 0.6])
+def test_restricted_mixture_is_what_the_proof_says(threshold: float) -> None:
+    """By integration: where the rate is below, the restricted Beta(1/2, 1/2) mixture pays no less."""
+    angles = (np.arange(4000) + 0.5) / 4000 * math.asin(math.sqrt(threshold))
+    chances = np.sin(angles) ** 2  # Beta(1/2, 1/2) is uniform in the angle
+    slack = math.log(2) if threshold == 0.5 else math.log(2) + 1
+    for total in (1, 2, 7, 40, 300):
+        for won in range(math.ceil(threshold * total)):
+            logs = won * np.log(chances / threshold) + (total - won) * np.log((1 - chances) / (1 - threshold))
+            mixture = float(np.log(np.exp(logs - logs.max()).mean()) + logs.max())
+            rate = won / total
+            ratio = total * float(bernoulli_kl(rate, threshold))
+            assert mixture >= ratio - 0.5 * math.log(total) - slack - 1e-3
 
 
 @pytest.mark.parametrize("stopping", STOPPING_RULES)
@@ -173,7 +210,7 @@ def test_trial_out_of_range_is_refused(
 @pytest.mark.parametrize(("seeds", "seed"), [(0, 0), (3, -1)])
 def test_no_runs_and_no_seed_are_refused(seeds: int, seed: int) -> None:
     """At least one run; seeds start at 0."""
-    with pytest.raises(DesignError, match="seeds is"):
+    with pytest.raises(DesignError, match=r"seeds? is"):
         simulate(Trial(WORLD), seeds, seed)
 
 

@@ -32,6 +32,7 @@ TRIALS = {
     "beaten by just more than the margin": Trial(_bt(0.25, 0.0), epsilon=0.06),
     "200 outcomes in flight": Trial(_bt(0.8, 0.2, 0.0, -0.4), in_flight=200, refresh_every=50),
     "likelihood-ratio rule": Trial(_bt(0.8, 0.2, 0.0, -0.4), stopping="glr"),
+    "likelihood-ratio rule, near tie": Trial(_bt(0.15, 0.0, -0.6), "round-robin", "glr"),
 }
 
 
