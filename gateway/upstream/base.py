@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal, NamedTuple, Protocol
 
 from gateway.upstream.surfaces import CHAT, Surface
@@ -29,8 +30,11 @@ class ModelTarget:
         api_base: Where the provider answers, without a trailing slash; None only for `litellm`.
         api_key: The operator's key; never shown to a caller.
         timeout_seconds: Total time one answer may take, or None for the gateway's default.
+        first_byte_seconds: Time until a stream's first event, or None for the default.
+        stall_seconds: Longest silence within a stream, or None for the default.
         headers: Extra request headers the operator configured.
         options: Further arguments for litellm (API version, cloud credentials).
+        fallbacks: Who is asked when this one fails, in this order; their own fallbacks are among them.
     """
 
     name: str
@@ -40,8 +44,11 @@ class ModelTarget:
     api_base: str | None = None
     api_key: str | None = field(default=None, repr=False)
     timeout_seconds: float | None = None
+    first_byte_seconds: float | None = None
+    stall_seconds: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    fallbacks: tuple[ModelTarget, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +57,15 @@ class Timeouts:
 
     Attributes:
         connect: To accept a connection.
-        first_byte: To send the first event of a stream, and between its events. An answer that is not
-            streamed arrives all at once when it is finished, so only `total` bounds it.
+        first_byte: To send the first event of a stream, connecting included. An answer that is not streamed
+            arrives all at once when it is finished, so only `total` bounds it.
+        stall: Between two pieces of a stream after that.
         total: For the whole answer.
     """
 
     connect: float = 10.0
     first_byte: float = 60.0
+    stall: float = 60.0
     total: float = 600.0
 
 
@@ -69,12 +78,14 @@ class UpstreamRequest:
         payload: The request in the surface's format; its `model` becomes the target's.
         surface: The kind of request.
         headers: What a relayed request carries besides the target's own headers, which win.
+        limit_seconds: What the whole answer may take where that is less than the target's own limit.
     """
 
     target: ModelTarget
     payload: Mapping[str, Any]
     surface: Surface = CHAT
     headers: Mapping[str, str] = field(default_factory=dict)
+    limit_seconds: float = inf
 
 
 class UpstreamAnswer(NamedTuple):

@@ -90,6 +90,26 @@ def broken(what: str) -> UpstreamError:
     return UpstreamError(f"The provider sent {what}.", status=502, reason="protocol")
 
 
+def ejected() -> UpstreamError:
+    """The error for a target that is left alone for now because it failed several times in a row."""
+    return UpstreamError(
+        "The provider failed repeatedly and is not asked for now.",
+        status=503,
+        reason="ejected",
+        retry_after="1",
+    )
+
+
+def over_budget() -> UpstreamError:
+    """The error for a second attempt that is not made because too many others failed."""
+    return UpstreamError(
+        "The provider failed, and so do so many others that nobody else is asked for now.",
+        status=503,
+        reason="retry_budget",
+        retry_after="1",
+    )
+
+
 def _message(body: bytes) -> str | None:
     """The message of an error in OpenAI's shape or Anthropic's, or None where `body` is something else."""
     message = _error(body).get("message")

@@ -77,14 +77,16 @@ class LitellmUpstream:
         """See `Upstream.stream`."""
         library = await self._import()
         arguments = {**self._arguments(request), "stream": True}
-        deadline = asyncio.get_running_loop().time() + arguments["timeout"]
+        started = asyncio.get_running_loop().time()
+        first_byte = request.target.first_byte_seconds or self._timeouts.first_byte
         try:
-            async with asyncio.timeout(min(self._timeouts.first_byte, arguments["timeout"])):
+            async with asyncio.timeout(min(first_byte, arguments["timeout"])):
                 chunks = await library.acompletion(**arguments)
         except Exception as error:
             raise _translated(error) from error
-        stream = _TranslatedStream(chunks, self._timeouts.first_byte, deadline)
-        await stream.begin()
+        stall = request.target.stall_seconds or self._timeouts.stall
+        stream = _TranslatedStream(chunks, stall, started + arguments["timeout"])
+        await stream.begin(by=started + first_byte)
         return stream
 
     async def aclose(self) -> None:
@@ -112,7 +114,7 @@ class LitellmUpstream:
             "api_base": target.api_base,
             "api_key": target.api_key,
             "extra_headers": dict(target.headers) or None,
-            "timeout": target.timeout_seconds or self._timeouts.total,
+            "timeout": min(target.timeout_seconds or self._timeouts.total, request.limit_seconds),
             "num_retries": 0,
             "max_retries": 0,
         }
@@ -132,10 +134,10 @@ class _TranslatedStream:
         # Found now: once a read is cancelled, nothing leads to them any more.
         self._responses = list(_http_responses(getattr(chunks, "completion_stream", None)))
 
-    async def begin(self) -> None:
+    async def begin(self, *, by: float) -> None:
         """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
         try:
-            self._first = await self._next(_translated)
+            self._first = await self._next(_translated, by)
         except BaseException:
             await self.aclose()
             raise
@@ -145,7 +147,9 @@ class _TranslatedStream:
         if self._first:
             block, self._first = self._first, b""
             return block
-        return b"" if self._is_done else await self._next(_broken_off)
+        if self._is_done:
+            return b""
+        return await self._next(_broken_off, asyncio.get_running_loop().time() + self._idle_seconds)
 
     async def aclose(self) -> None:
         """See `UpstreamStream.aclose`."""
@@ -154,10 +158,9 @@ class _TranslatedStream:
         for response in self._responses:
             await response.aclose()
 
-    async def _next(self, translate: Callable[[Exception], UpstreamError]) -> bytes:
-        now = asyncio.get_running_loop().time()
+    async def _next(self, translate: Callable[[Exception], UpstreamError], by: float) -> bytes:
         try:
-            async with asyncio.timeout_at(min(now + self._idle_seconds, self._deadline)):
+            async with asyncio.timeout_at(min(by, self._deadline)):
                 chunk = await anext(self._chunks, None)
         except Exception as error:
             raise translate(error) from error

@@ -1,7 +1,7 @@
 """Providers asked in their own wire format: the request goes out as JSON, the answer comes back as bytes.
 
-Nothing is parsed but what shows that the answer is one: its status and content type, that a whole answer is
-a JSON object, and where the events of a stream end.
+Nothing is read but what shows that the answer is one: its status and content type, that a whole answer and
+every event of a stream are JSON objects, and where events end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from gateway.upstream.base import (
     UpstreamStream,
 )
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body, timed_out, unreachable
-from gateway.upstream.sse import EventCutter, has_event, payloads, split_error, split_first
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.sse import EventCutter, has_event, is_sound, sound_part, split_error
 from gateway.upstream.surfaces import Surface
 
 _OK: Final = 200
@@ -46,8 +47,9 @@ class _Route:
     url: URL
     headers: CIMultiDict[str]
     proxy: str | None
-    whole: aiohttp.ClientTimeout
-    streamed: aiohttp.ClientTimeout
+    limits: aiohttp.ClientTimeout
+    first_byte_seconds: float
+    stall_seconds: float
 
 
 _is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=False)
@@ -69,8 +71,11 @@ class _Connector(aiohttp.TCPConnector):
 class Relay:
     """An `Upstream` for requests in their target's own format. Create it inside the running event loop."""
 
-    def __init__(self, timeouts: Timeouts, *, max_connections: int = 0) -> None:
+    def __init__(
+        self, timeouts: Timeouts, budget: RetryBudget | None = None, *, max_connections: int = 0
+    ) -> None:
         self._timeouts = timeouts
+        self._budget = budget or RetryBudget()
         self._routes: dict[tuple[str, str], _Route] = {}
         self._session = aiohttp.ClientSession(
             connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=30),
@@ -82,7 +87,7 @@ class Relay:
         """See `Upstream.complete`."""
         route = self._route(request.target, request.surface)
         try:
-            async with await self._post(route, request, route.whole) as response:
+            async with await self._post(route, request) as response:
                 await _check(response, "application/json")
                 body = await response.read()
                 headers = _rate_limits(response)
@@ -96,25 +101,26 @@ class Relay:
         route = self._route(request.target, request.surface)
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._post(route, request, route.streamed)
-            await _check(response, "text/event-stream")
-            stream = _RelayedStream(response, request.surface)
-            await stream.begin()
+            async with asyncio.timeout(route.first_byte_seconds):
+                response = await self._post(route, request)
+                await _check(response, "text/event-stream")
+                stream = _RelayedStream(response, request.surface)
+                await stream.begin()
         except BaseException as error:
             if response is not None:
                 response.close()
             if isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
                 raise _translated(error) from error
             raise
+        stream.limit_silence(route.stall_seconds)
         return stream
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
         await self._session.close()
 
-    async def _post(
-        self, route: _Route, request: UpstreamRequest, limits: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
+    async def _post(self, route: _Route, request: UpstreamRequest) -> aiohttp.ClientResponse:
+        limits = _within(route.limits, request.limit_seconds)
         body = orjson.dumps({**request.payload, "model": route.target.model})
         headers = CIMultiDict(request.headers) if request.headers else None
         if headers is not None:
@@ -124,9 +130,11 @@ class Relay:
             return await self._post_once(route, headers or route.headers, body, limits)
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
             # A kept connection the provider had closed meanwhile: it never saw the request.
-            if _is_new_connection.get():
+            if _is_new_connection.get() or not self._budget.take():
                 raise
-        return await self._post_once(route, headers or route.headers, body, limits)
+        response = await self._post_once(route, headers or route.headers, body, limits)
+        self._budget.give_back()
+        return response
 
     async def _post_once(
         self, route: _Route, headers: CIMultiDict[str], body: bytes, limits: aiohttp.ClientTimeout
@@ -159,6 +167,8 @@ class _RelayedStream:
         self._first = b""
         self._failure: UpstreamError | None = None
         self._ended = False
+        self._waiting_since: float | None = None
+        self._silence: asyncio.TimerHandle | None = None
 
     @property
     def headers(self) -> RawHeaders:
@@ -169,40 +179,69 @@ class _RelayedStream:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
         while not has_event(self._first):
             self._first = await self._next_block()
-        reported = split_error(self._first)
-        if reported is not None and not has_event(reported[0]):
-            raise reported_in_body(reported[1])
-        _check_event(split_first(self._first)[0])
+        self._first = self._sound(self._first)
+        if not has_event(self._first) and self._failure is not None:
+            raise self._failure
+
+    def limit_silence(self, seconds: float) -> None:
+        """From now on, break off when the provider is waited for longer than this."""
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            now = loop.time()
+            since = now if self._waiting_since is None else self._waiting_since
+            if now - since >= seconds:
+                self._response.content.set_exception(TimeoutError())
+            else:
+                self._silence = loop.call_at(since + seconds, look)
+
+        self._silence = loop.call_later(seconds, look)
 
     async def read(self) -> bytes:
         """See `UpstreamStream.read`."""
-        if self._failure is not None:
-            raise self._failure
+        block, self._first = self._first, b""
         if self._ended:
             await self._finish()
             return b""
-        block, self._first = self._first or await self._next_block(), b""
-        reported = split_error(block)
-        if reported is not None:
-            before, payload = reported
-            self._failure = reported_in_body(payload)
-            return before or await self.read()
+        if not block and self._failure is None:
+            block = self._sound(await self._next_block())
+        if not block and self._failure is not None:
+            raise self._failure
         self._ended = self._ends_stream(block)
         return block
 
     async def aclose(self) -> None:
         """See `UpstreamStream.aclose`."""
+        if self._silence is not None:
+            self._silence.cancel()
         self._response.close()
+
+    def _sound(self, block: bytes) -> bytes:
+        """The events before the first that is an error or no JSON; that one becomes the stream's failure."""
+        reported = split_error(block)
+        if reported is not None:
+            block = reported[0]
+            self._failure = reported_in_body(reported[1])
+        if not is_sound(block):
+            block = sound_part(block)
+            self._failure = broken("a malformed event")
+        return block
 
     async def _next_block(self) -> bytes:
         try:
-            while chunk := await self._response.content.readany():
+            while chunk := await self._next_chunk():
                 if block := self._cutter.feed(chunk):
                     return block
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = _translated(error)
             raise (cut_short() if failure.reason == "connect" else failure) from error
         raise cut_short()
+
+    async def _next_chunk(self) -> bytes:
+        self._waiting_since = asyncio.get_running_loop().time()
+        chunk = await self._response.content.readany()
+        self._waiting_since = None
+        return chunk
 
     async def _finish(self) -> None:
         """Read the end of the body, which gives the connection back to be used again."""
@@ -218,17 +257,24 @@ def _make_route(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> _R
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
     headers.update(_credentials(target))
     headers.update(target.headers)
-    total = target.timeout_seconds or timeouts.total
     return _Route(
         target=target,
         url=url,
         headers=headers,
         proxy=None if proxy_bypass(url.host or "") else getproxies().get(url.scheme),
-        whole=aiohttp.ClientTimeout(total=total, sock_connect=timeouts.connect),
-        streamed=aiohttp.ClientTimeout(
-            total=total, sock_connect=timeouts.connect, sock_read=timeouts.first_byte
+        limits=aiohttp.ClientTimeout(
+            total=target.timeout_seconds or timeouts.total, sock_connect=timeouts.connect
         ),
+        first_byte_seconds=target.first_byte_seconds or timeouts.first_byte,
+        stall_seconds=target.stall_seconds or timeouts.stall,
     )
+
+
+def _within(limits: aiohttp.ClientTimeout, seconds: float) -> aiohttp.ClientTimeout:
+    """The limits, where need be with less time in all."""
+    if limits.total is not None and limits.total <= seconds:
+        return limits
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=limits.sock_connect)
 
 
 def _credentials(target: ModelTarget) -> dict[str, str]:
@@ -277,16 +323,6 @@ def _check_answer(body: bytes, surface: Surface) -> None:
         if isinstance(answer.get("error"), dict):
             raise reported_in_body(body)
     raise broken(f"an answer without {surface.items}")
-
-
-def _check_event(event: bytes) -> None:
-    """Raise unless an event's data is a JSON object."""
-    try:
-        data = [orjson.loads(payload) for payload in payloads(event)]
-    except orjson.JSONDecodeError as error:
-        raise broken("a malformed event") from error
-    if not all(isinstance(one, dict) for one in data):
-        raise broken("a malformed event")
 
 
 def _translated(error: Exception) -> UpstreamError:

@@ -1,10 +1,12 @@
-"""Server-sent events as bytes: cut where events end, never parsed."""
+"""Server-sent events as bytes: cut where events end, checked to be JSON, passed on as they came."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
+
+import orjson
 
 from gateway.errors import UpstreamError
 
@@ -100,6 +102,31 @@ def split_error(block: bytes) -> tuple[bytes, bytes] | None:
     start = found.start() + (1 if block[found.start() : found.start() + 1] == b"\n" else 0)
     payload = block[start:].partition(b"data:")[2].strip().partition(b"\n")[0]
     return block[:start], payload
+
+
+def is_sound(block: bytes) -> bool:
+    """Whether the data of every event of a block is a JSON object, or the final `[DONE]`."""
+    if block.startswith(b"data: {") and block.find(b"\n") == len(block) - 2:
+        return _is_object(block[6:])  # one event on one line, as nearly all are
+    return all(_is_object(payload) for payload in payloads(block))
+
+
+def sound_part(block: bytes) -> bytes:
+    """The events of a block before the first whose data is no JSON object."""
+    rest = block
+    while rest:
+        event, after = split_first(rest)
+        if not is_sound(event):
+            break
+        rest = after
+    return block[: len(block) - len(rest)]
+
+
+def _is_object(payload: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(payload), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def payloads(block: bytes) -> Iterator[bytes]:

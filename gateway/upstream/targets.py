@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Literal
 
 from gateway.config.models import ModelEntry
@@ -51,6 +52,8 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
         api_base=api_base.rstrip("/") if api_base else None,
         api_key=api_key,
         timeout_seconds=params.timeout,
+        first_byte_seconds=entry.first_byte_timeout,
+        stall_seconds=entry.stall_timeout,
         headers=headers,
         options={name: value for name, value in values.items() if name not in _OWN_FIELDS},
     )
@@ -64,5 +67,17 @@ def _anthropic_base(address: str) -> str:
 def model_targets(
     entries: list[ModelEntry], environ: Mapping[str, str] = os.environ
 ) -> dict[str, ModelTarget]:
-    """Every model by the name clients and policies use."""
-    return {entry.model_name: model_target(entry, environ) for entry in entries}
+    """Every model by the name clients and policies use, each with its fallbacks, which form no circle."""
+    listed = {entry.model_name: entry for entry in entries}
+    made: dict[str, ModelTarget] = {}
+
+    def target(name: str) -> ModelTarget:
+        if name not in made:
+            chain = (
+                one for other in listed[name].fallbacks for one in (target(other), *target(other).fallbacks)
+            )
+            fallbacks = tuple({one.name: one for one in chain}.values())
+            made[name] = replace(model_target(listed[name], environ), fallbacks=fallbacks)
+        return made[name]
+
+    return {name: target(name) for name in listed}

@@ -31,7 +31,7 @@ from tests.gateway.fake_upstream import (
     without_done,
 )
 
-HASTY = Timeouts(connect=0.3, first_byte=0.3, total=0.6)
+HASTY = Timeouts(connect=0.3, first_byte=0.3, stall=0.3, total=0.6)
 
 BEFORE_THE_FIRST_BYTE: dict[str, tuple[Behaviour, int, str]] = {
     # what the provider does, the status a caller sees if nobody else can answer, the reason counted
