@@ -44,6 +44,14 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.upstream",
         "policy_store",
     },
+    "gateway.offline": {
+        "gateway.errors",
+        "gateway.config",
+        "gateway.llm_po",
+        "gateway.services",
+        "gateway.upstream",
+        "policy_store",
+    },
     "gateway.console": set(),
     "gateway.demo": {"gateway.errors"},
 }

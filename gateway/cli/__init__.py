@@ -61,11 +61,19 @@ COMMANDS = {
             "demo", "gateway.cli.demo:app", "Watch a promotion happen: simulated providers and users."
         ),
         LazyCommand("config", "gateway.cli.config:app", "Check a configuration file; print its JSON Schema."),
+        LazyCommand(
+            "optimize", "gateway.cli.optimize:optimize", "Find the best policy on a list of tasks, offline."
+        ),
         LazyCommand("keys", "gateway.cli.keys:app", "Make API keys."),
         LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
         LazyCommand("verify", "gateway.cli.verify:verify", "Recompute a promotion's certificate."),
         LazyCommand(
             "simulate", "gateway.cli.simulate:simulate", "Run a method in a world of known preferences."
+        ),
+        LazyCommand(
+            "estimate",
+            "gateway.cli.estimate:estimate_experiment",
+            "Say how long an experiment will take, before it runs.",
         ),
         LazyCommand(
             "hardness",

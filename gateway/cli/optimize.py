@@ -1,0 +1,108 @@
+"""`llmpo optimize`: find the best policy on a list of tasks, offline, by the core the gateway uses."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_text
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import stamina.instrumentation
+import typer
+from rich.console import Console
+
+from gateway.errors import GatewayError
+from gateway.llm_po.errors import LlmPoError
+from gateway.offline.assembly import Assembly, assemble
+from gateway.offline.checkpoint import RunFiles
+from gateway.offline.config import load_optimize
+from gateway.offline.outcome import Outcome
+from gateway.offline.plots import are_possible, draw_plots
+from gateway.offline.report import headline, write_report
+from gateway.offline.session import Session
+from gateway.offline.view import ProgressView, summary_table
+from gateway.services.verification import read_log
+from gateway.upstream.base import Timeouts
+from gateway.upstream.dispatch import Upstreams
+from gateway.upstream.litellm import LitellmUpstream
+from gateway.upstream.relay import Relay
+
+INTERRUPTED = 130
+UNDECIDED = 3
+
+
+def optimize(
+    config: Annotated[Path, typer.Option("--config", help="The YAML file; docs/optimize.md describes it.")],
+    tasks: Annotated[
+        Path | None, typer.Option(help="Tasks, as JSON lines; instead of those the file names.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the run [default: NAME-run beside the file].")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    plots: Annotated[
+        bool | None,
+        typer.Option("--plots/--no-plots", help="Draw pictures [default: if matplotlib is there]."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare policies on tasks until the best is certified: 0 decided, 3 inconclusive or no winner."""
+    assembly = assemble(load_optimize(config, os.environ), config.parent, tasks)
+    files = RunFiles(out or config.parent / f"{assembly.name}-run")
+    if plots and not are_possible():
+        raise GatewayError("Plots need matplotlib. Install llmpo-gateway[plots], or leave --plots out.")
+    try:
+        outcome = _run(assembly, files, resumes=resume)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped. Go on with: llmpo optimize --config {config} --out {files.directory} --resume",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    except LlmPoError as error:
+        raise GatewayError(str(error)) from error
+    drawn = _draw(files, outcome) if plots is not False and are_possible() else ()
+    report = write_report(files.directory, outcome.summary, drawn)
+    _print_json(outcome, files) if json else _print(outcome, report)
+    raise typer.Exit(0 if outcome.summary["champion"] else UNDECIDED)
+
+
+def _run(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outcome:
+    # A retry is counted and shown; its log line would only tear the progress bars apart.
+    stamina.instrumentation.set_on_retry_hooks([])
+    return asyncio.run(_finish(assembly, files, resumes=resumes))
+
+
+async def _finish(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outcome:
+    timeouts = Timeouts()
+    upstream = Upstreams(Relay(timeouts), LitellmUpstream(timeouts))
+    try:
+        session = Session(assembly, files, upstream, time.time)
+        with ProgressView(Console(stderr=True), session.spending) as view:
+            return await session.finish(view, resumes=resumes)
+    finally:
+        await upstream.aclose()
+
+
+def _draw(files: RunFiles, outcome: Outcome) -> tuple[str, ...]:
+    recorded = read_log(outcome.log)
+    return draw_plots(files.directory, recorded.experiment, recorded.records)
+
+
+def _print_json(outcome: Outcome, files: RunFiles) -> None:
+    where = {"directory": str(files.directory), "log": str(files.directory / "log.jsonl")}
+    typer.echo(json_text.dumps({**outcome.summary, **where}))
+
+
+def _print(outcome: Outcome, report: Path) -> None:
+    console, summary = Console(highlight=False, soft_wrap=True), outcome.summary
+    console.print(summary_table(summary))
+    share = summary["answers"] / summary["answers_of_full_evaluation"]
+    cost = "" if summary["usd"] is None else f", {summary['usd']:.4f} USD"
+    typer.echo(
+        f"{headline(summary)}: {summary['comparisons']} comparisons, {summary['calls']} calls{cost}; "
+        f"{share:.0%} of the answers of a full evaluation."
+    )
+    typer.echo(f"{report}; check it: llmpo verify {summary['name']} --log {report.parent / 'log.jsonl'}")

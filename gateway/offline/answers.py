@@ -1,0 +1,125 @@
+"""One answer per policy, task and repetition: asked for once, kept for the rest of the run and the next ones.
+
+Repeating a question makes sense only where sampling is random. A policy at temperature 0, or with a fixed
+seed, would say the same again, so its answer to a task is asked for once, however often the task comes up.
+Any other policy answers anew each time: reusing a lucky answer would count one draw of luck many times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gateway.config.models import PolicyParams
+from gateway.errors import RenderError
+from gateway.offline.calls import Caller, Reply
+from gateway.offline.errors import OfflineError
+from gateway.offline.journal import Journal
+from gateway.offline.tasks import Task
+from gateway.services.rendering import CompiledPolicy
+from gateway.upstream.base import ModelTarget
+
+Key = tuple[Any, ...]
+
+
+def is_deterministic(params: PolicyParams) -> bool:
+    """Whether asking again would give the same answer: temperature 0 or a fixed seed."""
+    return params.temperature == 0 or params.seed is not None
+
+
+class Answers:
+    """Replies by key, each asked for at most once.
+
+    Args:
+        caller: Who asks.
+        journal: Where replies are kept; those in it are not asked for again.
+    """
+
+    def __init__(self, caller: Caller, journal: Journal) -> None:
+        self._caller = caller
+        self._journal = journal
+        self._replies: dict[Key, asyncio.Future[Reply]] = {}
+        self._kept: dict[Key, Reply] = {}
+        for row in journal.rows:
+            self._keep(tuple(row["key"]), Reply(**row["reply"]), int(row["calls"]))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def kept(self) -> Mapping[Key, Reply]:
+        """Every reply so far."""
+        return self._kept
+
+    async def get(self, key: Key, target: ModelTarget, payload: Callable[[], dict[str, Any]]) -> Reply:
+        """The reply kept under `key`; `payload` makes the request where there is none yet."""
+        if key in self._kept:
+            return self._kept[key]
+        if key not in self._replies:
+            self._replies[key] = asyncio.ensure_future(self._ask(key, target, payload()))
+        return await asyncio.shield(self._replies[key])
+
+    async def aclose(self) -> None:
+        """Leave the calls under way."""
+        under_way = list(self._replies.values())
+        for future in under_way:
+            future.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _ask(self, key: Key, target: ModelTarget, payload: dict[str, Any]) -> Reply:
+        try:
+            reply = await self._caller.ask(target, payload)
+        finally:
+            self._replies.pop(key, None)
+        self._journal.append({"key": list(key), "reply": asdict(reply), "calls": self._caller.spending.calls})
+        self._kept[key] = reply
+        return reply
+
+    def _keep(self, key: Key, reply: Reply, calls: int) -> None:
+        self._kept[key] = reply
+        spending = self._caller.spending
+        spending.calls = max(spending.calls, calls)
+        spending.add(reply.usd)
+
+
+class PolicyAnswers:
+    """What policies answer to tasks."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        policies: Sequence[CompiledPolicy],
+        targets: Mapping[str, ModelTarget],
+        tasks: Sequence[Task],
+    ) -> None:
+        self._answers = answers
+        self._policies = policies
+        self._targets = targets
+        self._tasks = tasks
+
+    def get(self, policy: int, task: int, repetition: int) -> Awaitable[Reply]:
+        """A policy's answer to a task; `repetition` tells random answers to the same task apart.
+
+        Raises:
+            OfflineError: If the policy's template fails on the task.
+            CallFailedError, BudgetSpentError: See `Caller.ask`.
+        """
+        compiled = self._policies[policy]
+        key = ("answer", compiled.name, task, repetition)
+        return self._answers.get(
+            key, self._targets[compiled.model], lambda: _payload(compiled, self._tasks[task])
+        )
+
+
+def _payload(policy: CompiledPolicy, task: Task) -> dict[str, Any]:
+    try:
+        payload = policy.render({"messages": task.messages, "metadata": task.metadata})
+    except RenderError as error:
+        raise OfflineError(
+            f"{error} It happened on task {task.index + 1}. A template sees `messages`, `user_message` and, "
+            "as `metadata`, the fields of the task but its target."
+        ) from error
+    payload.pop("metadata", None)  # for templates; providers refuse it
+    return payload

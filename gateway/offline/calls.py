@@ -1,0 +1,220 @@
+"""Calls of providers: a few at once, tried again when they fail in passing, counted and paid for.
+
+What fails for good is told apart by whose fault it is. A request the provider refuses as invalid (too long,
+filtered) is the policy's own failure: an answer that is worse than any other. A provider that stays away or
+refuses the key ends the run, because it says nothing about the policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+import stamina
+
+from gateway.errors import UpstreamError
+from gateway.offline.errors import BudgetSpentError, CallFailedError
+from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest
+
+TRANSIENT: Final = frozenset({"connect", "timeout", "status_5xx", "rate_limited", "cut"})
+LONGEST_WAIT_SECONDS: Final = 60.0
+_MILLION: Final = 1_000_000
+
+Prices = Mapping[str, tuple[float, float]]
+"""US dollars for a prompt token and for a completion token, by `model_name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model said.
+
+    Attributes:
+        text: The answer; empty where there is none.
+        is_refused: The provider refused the request as invalid, so there is no answer.
+        prompt_tokens: As the provider reports them, or None.
+        completion_tokens: Same.
+        usd: What it cost, or None where the price or the tokens are not known.
+    """
+
+    text: str
+    is_refused: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    usd: float | None = None
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a run has used up, against what it may.
+
+    Attributes:
+        max_calls: Most calls, or None.
+        max_usd: Most money, or None.
+        calls: Calls begun, retries included.
+        usd: Money spent on answers received, as far as prices are known.
+        under_way: Calls that have not ended.
+        dearest_usd: The most one call has cost.
+    """
+
+    max_calls: int | None = None
+    max_usd: float | None = None
+    calls: int = 0
+    usd: float = 0.0
+    under_way: int = 0
+    dearest_usd: float = 0.0
+
+    def begin(self) -> None:
+        """Count a call that is about to be made.
+
+        Money is known only once a call has ended, so each call under way is taken to cost as much as the
+        dearest so far.
+
+        Raises:
+            BudgetSpentError: If it would exceed the budget.
+        """
+        if self.max_calls is not None and self.calls >= self.max_calls:
+            raise BudgetSpentError(f"The budget of {self.max_calls} calls is spent.", "calls")
+        expected = self.usd + (self.under_way + 1) * self.dearest_usd
+        if self.max_usd is not None and (self.usd >= self.max_usd or expected > self.max_usd):
+            raise BudgetSpentError(
+                f"{self.usd:.4f} of the budget of {self.max_usd:g} USD is spent; "
+                "the next call could exceed it.",
+                "usd",
+            )
+        self.calls += 1
+        self.under_way += 1
+
+    def end(self, usd: float | None) -> None:
+        """Count what a call cost."""
+        self.under_way -= 1
+        self.add(usd)
+
+    def add(self, usd: float | None) -> None:
+        """Count money without a call under way."""
+        if usd is not None:
+            self.usd += usd
+            self.dearest_usd = max(self.dearest_usd, usd)
+
+
+@dataclass(slots=True)
+class Caller:
+    """Calls models.
+
+    Attributes:
+        upstream: The gateway's own way to providers.
+        prices: What tokens cost.
+        spending: Where calls and money are counted.
+        concurrency: Calls under way at once.
+        attempts: Tries for a call that fails in passing.
+        first_wait_seconds: Before the second try; doubles from there, up to a minute.
+    """
+
+    upstream: Upstream
+    prices: Prices
+    spending: Spending
+    concurrency: int = 8
+    attempts: int = 5
+    first_wait_seconds: float = 0.5
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.concurrency)
+
+    async def ask(self, target: ModelTarget, payload: Mapping[str, Any]) -> Reply:
+        """The model's reply to a chat request.
+
+        Raises:
+            CallFailedError: If it kept failing, or cannot be called at all.
+            BudgetSpentError: If the budget does not allow the call.
+        """
+        request = UpstreamRequest(target, payload)
+        async with self._slots:
+            try:
+                body = await self._tried(request)
+            except UpstreamError as error:
+                if error.is_callers_fault:
+                    return Reply("", is_refused=True)
+                raise CallFailedError(
+                    f"Model {target.name} failed: {error} Mend it and go on with --resume; "
+                    "what was counted is kept."
+                ) from error
+        return self._reply(target, body)
+
+    async def _tried(self, request: UpstreamRequest) -> bytes:
+        tries = stamina.retry_context(
+            on=_backoff,
+            attempts=self.attempts,
+            timeout=None,
+            wait_initial=self.first_wait_seconds,
+            wait_max=LONGEST_WAIT_SECONDS,
+            wait_jitter=self.first_wait_seconds,
+        )
+        async for attempt in tries:
+            with attempt:
+                return await self._once(request)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, request: UpstreamRequest) -> bytes:
+        self.spending.begin()
+        usd = None
+        try:
+            body, _ = await self.upstream.complete(request)
+            usd = self._usd(request.target.name, *_usage(orjson.loads(body)))
+        finally:
+            self.spending.end(usd)
+        return body
+
+    def _reply(self, target: ModelTarget, body: bytes) -> Reply:
+        answer = orjson.loads(body)
+        prompt, completion = _usage(answer)
+        usd = self._usd(target.name, prompt, completion)
+        if usd is None and self.spending.max_usd is not None:
+            raise CallFailedError(
+                f"Model {target.name} does not report the tokens it used, so a budget in USD cannot be kept. "
+                "Use budget.calls instead."
+            )
+        return Reply(_text(target, answer), False, prompt, completion, usd)
+
+    def _usd(self, model: str, prompt: int | None, completion: int | None) -> float | None:
+        price = self.prices.get(model)
+        if price is None or prompt is None or completion is None:
+            return None
+        return prompt * price[0] + completion * price[1]
+
+
+def _backoff(error: Exception) -> bool | float:
+    """Whether to try again, or after how many seconds where the provider says so."""
+    if not isinstance(error, UpstreamError) or error.reason not in TRANSIENT:
+        return False
+    try:
+        return min(max(float(error.retry_after or ""), 0.0), LONGEST_WAIT_SECONDS)
+    except ValueError:  # none given, or a date
+        return True
+
+
+def _usage(answer: Any) -> tuple[int | None, int | None]:
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if not isinstance(usage, dict):
+        return None, None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None, None
+    return prompt, completion
+
+
+def _text(target: ModelTarget, answer: Any) -> str:
+    try:
+        content = answer["choices"][0]["message"].get("content")
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise CallFailedError(
+            f"Model {target.name} gave an answer without a message. Check its api_base."
+        ) from error
+    return content if isinstance(content, str) else ""
+
+
+def per_token(prompt_per_million: float, completion_per_million: float) -> tuple[float, float]:
+    """Prices for a token from those for a million."""
+    return prompt_per_million / _MILLION, completion_per_million / _MILLION

@@ -1,0 +1,185 @@
+"""What a run keeps on disk, and how it is taken up again.
+
+    DIR/run.jsonl      what the run is, then every plan and every counted comparison as it happened
+    DIR/answers.jsonl  every answer and verdict that was paid for
+    DIR/lock           held while a run is at work
+
+A comparison is written before anything that follows from it is done, so whatever is on disk is a consistent
+run that stopped there. A run may go on under other limits (budget, comparisons, concurrency, prices); under
+another question it would be another run, and is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.offline.course import Assignment, Course
+from gateway.offline.errors import RunDirectoryError
+from gateway.offline.journal import Journal
+from gateway.services.experiment_log import record_fields, record_from
+from policy_store.models import Comparison, Event, LoggedPlan, LogRecord, PlannedPair
+
+SCHEMA = 1
+_COURSE = ("task", "first_repetition", "second_repetition", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """Where the files of a run are."""
+
+    directory: Path
+
+    @property
+    def run(self) -> Path:
+        """The journal of the run."""
+        return self.directory / "run.jsonl"
+
+    @property
+    def answers(self) -> Path:
+        """The journal of answers."""
+        return self.directory / "answers.jsonl"
+
+    @contextmanager
+    def claimed(self, *, resumes: bool) -> Iterator[None]:
+        """Hold the directory for one process.
+
+        Raises:
+            RunDirectoryError: If another holds it, if there is a run and none is to be resumed, or the
+                other way round.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.directory} cannot be written: {error.strerror}. Name another --out."
+            ) from error
+        try:
+            self._check(lock, resumes=resumes)
+            yield
+        finally:
+            os.close(lock)
+
+    def _check(self, lock: int, *, resumes: bool) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"Another process is at work in {self.directory}. Wait for it, or name another --out."
+            ) from error
+        exists = self.run.exists() and self.run.stat().st_size > 0
+        if exists and not resumes:
+            raise RunDirectoryError(
+                f"{self.directory} holds a run already. Go on with --resume, or name another --out."
+            )
+        if resumes and not exists:
+            raise RunDirectoryError(f"{self.directory} holds no run to resume. Leave --resume out.")
+
+
+class Checkpoint:
+    """The journal of a run.
+
+    Args:
+        journal: `run.jsonl`, opened.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.notes: dict[str, int] = {}
+        self.records: list[LogRecord] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was kept yet, not even what the run is."""
+        return not self._journal.rows
+
+    def begin(self, name: str, identity: Mapping[str, str], at: float) -> None:
+        """Write what the run is."""
+        self._journal.append({"type": "run", "schema": SCHEMA, "name": name, "identity": dict(identity)})
+        self.event(Event(at, "started", {}))
+
+    def restore(self, name: str, identity: Mapping[str, str], course: Course) -> None:
+        """Bring `course` to where the run stopped.
+
+        Raises:
+            RunDirectoryError: If the run was of another configuration, or its journal is not of one piece.
+        """
+        rows = self._journal.rows
+        self._check_identity(rows[0], name, identity)
+        self._check_limit(course)
+        plans = [number for number, row in enumerate(rows) if row.get("type") == "plan"]
+        for number, row in enumerate(rows[1:], start=1):
+            try:
+                self._replay(course, row, is_last_plan=bool(plans) and number == plans[-1])
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunDirectoryError(
+                    f"Line {number + 1} of the run's journal does not follow from the others ({error}). "
+                    "Start anew in another --out."
+                ) from error
+
+    def plan(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...]) -> None:
+        """Keep a plan."""
+        self.records.append(logged)
+        self._journal.append({**record_fields(logged), "pairs": [asdict(pair) for pair in pairs]})
+
+    def comparison(self, assigned: Assignment, counted: Comparison, note: str | None) -> None:
+        """Keep a counted comparison, and how its verdict came about."""
+        self.records.append(counted)
+        self._note(note)
+        self._journal.append(
+            {
+                **record_fields(counted),
+                "task": assigned.task,
+                "first_repetition": assigned.first_repetition,
+                "second_repetition": assigned.second_repetition,
+                "note": note,
+            }
+        )
+
+    def event(self, event: Event) -> None:
+        """Keep something people want to know happened."""
+        self.records.append(event)
+        self._journal.append(record_fields(event))
+
+    def _replay(self, course: Course, row: dict[str, Any], *, is_last_plan: bool) -> None:
+        extra = {field: row.pop(field) for field in (*_COURSE, "pairs") if field in row}
+        record = record_from(row)
+        if isinstance(record, LoggedPlan):
+            pairs = tuple(PlannedPair(**pair) for pair in extra["pairs"])
+            course.replay_plan(record, pairs, is_last=is_last_plan)
+        elif isinstance(record, Comparison):
+            self._note(extra["note"])
+            repetitions = (extra["first_repetition"], extra["second_repetition"])
+            assigned = Assignment(record.number, record.first, record.second, extra["task"], *repetitions)
+            course.replay(assigned, record)
+        self.records.append(record)
+
+    def _note(self, note: str | None) -> None:
+        if note is not None:
+            self.notes[note] = self.notes.get(note, 0) + 1
+
+    def _check_limit(self, course: Course) -> None:
+        counted = sum(row.get("type") == "comparison" for row in self._journal.rows)
+        most = course.experiment.max_comparisons
+        if most is not None and counted > most:
+            raise RunDirectoryError(
+                f"The run has counted {counted} comparisons, more than max_comparisons ({most}). Raise it."
+            )
+
+    def _check_identity(self, first: dict[str, Any], name: str, identity: Mapping[str, str]) -> None:
+        if first.get("type") != "run" or first.get("schema") != SCHEMA:
+            raise RunDirectoryError("The run was kept by another version. Start anew in another --out.")
+        before = {"name": first["name"], **first["identity"]}
+        now = {"name": name, **identity}
+        changed = sorted(part for part in before.keys() | now.keys() if before.get(part) != now.get(part))
+        if changed:
+            raise RunDirectoryError(
+                f"This is not the run that was begun; changed: {', '.join(changed)}. Put it back, "
+                "or start anew in another --out."
+            )

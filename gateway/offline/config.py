@@ -1,0 +1,275 @@
+"""The file of `llmpo optimize`: models and policies in the gateway's own shapes, tasks, a judge, limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from gateway.config.load import load_model
+from gateway.config.models import (
+    ExperimentSpec,
+    GatewayConfig,
+    ModelEntry,
+    PolicyParams,
+    PolicySpec,
+    PromotionSpec,
+    Section,
+)
+from gateway.config.references import Fault, reference_faults, suggest
+from gateway.config.values import ModelName, Name, fault
+
+JUDGES = ("exact_match", "regex", "python", "llm")
+_CALLABLE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+_RUN = "this run"  # stands for the experiment's name where the gateway's rules ask for one
+
+TargetField = Annotated[str, Field(min_length=1)]
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise fault(
+            f"{pattern!r} is not a regular expression: {error}.",
+            "Mend it; write it in single quotes, so that YAML leaves backslashes alone.",
+        ) from error
+    if compiled.groups > 1:
+        raise fault(f"{pattern!r} has {compiled.groups} groups.", "Keep one; make the others `(?:...)`.")
+    return pattern
+
+
+def _check_callable(name: str) -> str:
+    if not re.fullmatch(_CALLABLE, name):
+        raise fault(f"{name!r} does not name a function.", "Write module:function, such as grading:score.")
+    return name
+
+
+class ExactMatchSpec(Section):
+    """Right is an answer equal to the target, apart from surrounding white space."""
+
+    target: TargetField = Field(
+        default="target", description="Field of a task: the right answer, or a list of right answers."
+    )
+    ignore_case: bool = Field(default=True, description="Whether capitals do not matter.")
+
+
+class RegexSpec(Section):
+    """Right is an answer in which the pattern finds the target."""
+
+    pattern: Annotated[str, AfterValidator(_check_pattern)] = Field(
+        description="Python regular expression; its group, or else the whole match, is the answer proper."
+    )
+    target: TargetField | None = Field(
+        default="target",
+        description="Field of a task: the right answer, or a list. null: any match is right.",
+    )
+    take: Literal["first", "last"] = Field(default="last", description="Which match counts.")
+    ignore_case: bool = Field(default=True, description="Whether capitals do not matter.")
+
+
+class PythonSpec(Section):
+    """A function of the operator's own scores each answer."""
+
+    callable: Annotated[str, AfterValidator(_check_callable)] = Field(
+        description="`module:function`, called with the task (a dict) and the answer (text); it returns a "
+        "number, more is better, or a bool. The configuration's directory is on the import path."
+    )
+
+
+class LlmJudgeSpec(Section):
+    """A model compares the two answers, in both orders; where the orders disagree it is a tie."""
+
+    model: ModelName = Field(description="A `model_name` of `model_list`.")
+    question: Annotated[str, Field(min_length=1)] = Field(
+        default="Which answer is more helpful and correct?", description="What the judge is asked."
+    )
+    target: TargetField | None = Field(
+        default=None, description="Field of a task shown to the judge as the reference, if any."
+    )
+    params: PolicyParams = Field(
+        default_factory=lambda: PolicyParams(temperature=0.0), description="Sampling fields of the judge."
+    )
+    may_be_candidate: bool = Field(
+        default=False, description="Accept a judge that is also a candidate's model; the report says so."
+    )
+
+
+def _by_name(value: Any) -> Any:
+    return {value: {}} if isinstance(value, str) else value
+
+
+class JudgeSpec(Section):
+    """Who says which of two answers is better: exactly one of these."""
+
+    exact_match: ExactMatchSpec | None = Field(default=None, description="Compare with the target.")
+    regex: RegexSpec | None = Field(default=None, description="Find the answer proper by a pattern.")
+    python: PythonSpec | None = Field(default=None, description="Score by a function.")
+    llm: LlmJudgeSpec | None = Field(default=None, description="Ask a model.")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        given = [name for name in JUDGES if getattr(self, name) is not None]
+        if len(given) != 1:
+            listed = ", ".join(given) or "none"
+            raise fault(f"A run has one judge; given: {listed}.", f"Keep one of {', '.join(JUDGES)}.")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of `JUDGES` it is."""
+        return next(name for name in JUDGES if getattr(self, name) is not None)
+
+
+class BudgetSpec(Section):
+    """What a run may use up; reaching either ends it as inconclusive."""
+
+    usd: float | None = Field(default=None, gt=0, description="Most money, in US dollars.")
+    calls: int | None = Field(default=None, ge=1, description="Most calls of providers, retries included.")
+
+
+class PriceSpec(Section):
+    """What a model costs, where LiteLLM's own list does not say."""
+
+    prompt_usd_per_million: float = Field(ge=0, description="US dollars for a million prompt tokens.")
+    completion_usd_per_million: float = Field(ge=0, description="US dollars for a million completion tokens.")
+
+
+class OptimizeConfig(Section):
+    """A whole file of `llmpo optimize`."""
+
+    name: Name | None = Field(default=None, description="Name of the run; that of the file where absent.")
+    model_list: Annotated[list[ModelEntry], Field(min_length=1)] = Field(
+        description="The models, in LiteLLM's shape."
+    )
+    policies: dict[Name, PolicySpec] = Field(description="The competing policies by name, two or more.")
+    incumbent: Name | None = Field(
+        default=None, description="The policy in use now, preferred among equals; the first where absent."
+    )
+    tasks: str | None = Field(
+        default=None, description="JSON-lines file of tasks, relative to this file; or `--tasks`."
+    )
+    judge: Annotated[JudgeSpec, BeforeValidator(_by_name)] = Field(description="Who compares two answers.")
+    delta: float = Field(
+        default=0.05, gt=0, lt=1, description="Largest probability of naming a wrong policy."
+    )
+    epsilon: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="Smallest preference margin that matters; 0 looks for the one winner.",
+    )
+    max_comparisons: int = Field(
+        default=10_000, ge=1, description="Stop undecided after so many comparisons."
+    )
+    draw: Literal["list", "population"] = Field(
+        default="list",
+        description="What is promised. `list`: about a task drawn from this list, tasks come up again. "
+        "`population`: about whatever the list is a random sample of, each task comes up once.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes which tasks and pairs come up.")
+    concurrency: int = Field(default=8, ge=1, le=512, description="Calls under way at once.")
+    attempts: int = Field(default=5, ge=1, le=20, description="Tries for a call that fails in passing.")
+    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="What the run may use up.")
+    prices: dict[ModelName, PriceSpec] = Field(
+        default_factory=dict, description="Prices by `model_name`, where LiteLLM's own list lacks them."
+    )
+
+    @model_validator(mode="after")
+    def _check_references(self) -> Self:
+        faults = optimize_faults(self.model_dump())
+        if faults:
+            text = " ".join(f"{'.'.join(map(str, found.path))}: {found.problem}" for found in faults)
+            raise fault(text, faults[0].remedy)
+        return self
+
+    @property
+    def experiment(self) -> ExperimentSpec:
+        """The same as an experiment of the gateway."""
+        return ExperimentSpec(
+            incumbent=self.incumbent or next(iter(self.policies)),
+            policies=self.policies,
+            delta=self.delta,
+            epsilon=self.epsilon,
+            max_comparisons=self.max_comparisons,
+            promotion=PromotionSpec(min_comparisons=0),
+        )
+
+    @property
+    def gateway(self) -> GatewayConfig:
+        """The models alone, as the gateway knows them."""
+        return GatewayConfig(model_list=self.model_list)
+
+
+def load_optimize(path: Path, environ: Mapping[str, str]) -> OptimizeConfig:
+    """The configuration in a YAML file; its name is the file's where it has none.
+
+    Raises:
+        ConfigError: With one issue for every fault of the file.
+    """
+    config = load_model(path, environ, OptimizeConfig, optimize_faults)
+    return config if config.name else config.model_copy(update={"name": _name_from(path)})
+
+
+def _name_from(path: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem)[:64] or "run"
+
+
+def optimize_faults(data: Any) -> list[Fault]:
+    """What must agree between parts of the file: the gateway's rules for policies, and where the judge is."""
+    content = data if isinstance(data, dict) else {}
+    return [*_policy_faults(content), *_judge_faults(content)]
+
+
+def _policy_faults(content: dict[str, Any]) -> list[Fault]:
+    experiment = {key: content[key] for key in ("policies", "incumbent") if content.get(key) is not None}
+    pretended = {"model_list": content.get("model_list"), "experiments": {_RUN: experiment}}
+    prefix = ("experiments", _RUN)
+    return [
+        replace(found, path=found.path[2:]) if found.path[:2] == prefix else found
+        for found in reference_faults(pretended)
+    ]
+
+
+def _judge_faults(content: dict[str, Any]) -> list[Fault]:
+    judge = content.get("judge")
+    spec = judge.get("llm") if isinstance(judge, dict) else None
+    model = spec.get("model") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(model, str):
+        return []
+    reached = _reached_models(content)
+    path = ("judge", "llm", "model")
+    if model not in reached:
+        return [Fault(path, f"There is no model {model!r}.", suggest(model, reached, "Models in model_list"))]
+    rivals = [name for name, used in _models_of_policies(content) if reached.get(used) == reached[model]]
+    if rivals and not spec.get("may_be_candidate"):
+        return [
+            Fault(
+                path,
+                f"{model!r} is also the model of policy {rivals[0]!r}: judges favour their own answers.",
+                "Name another model, or set may_be_candidate: true to have it all the same.",
+            )
+        ]
+    return []
+
+
+def _reached_models(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """What each `model_name` reaches: provider and model, and at which address."""
+    entries = content.get("model_list")
+    reached: dict[str, tuple[str, str]] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        name = entry.get("model_name") if isinstance(entry, dict) else None
+        params = entry.get("litellm_params") if isinstance(entry, dict) else None
+        if isinstance(name, str) and isinstance(params, dict):
+            reached[name] = (str(params.get("model")), str(params.get("api_base")))
+    return reached
+
+
+def _models_of_policies(content: dict[str, Any]) -> list[tuple[str, str]]:
+    policies = content.get("policies")
+    listed = policies.items() if isinstance(policies, dict) else []
+    return [(name, str(spec.get("model"))) for name, spec in listed if isinstance(spec, dict)]

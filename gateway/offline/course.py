@@ -1,0 +1,277 @@
+"""The course of a run: which comparison comes next, what has been counted, what the current plan says.
+
+Bookkeeping alone: no calls, no files, no clock. Everything follows from the experiment, the seed and the
+verdicts counted so far, so a run that was killed goes on exactly as it would have.
+
+Comparisons are counted in the order they were assigned, whichever verdict is there first, so how long a
+verdict takes cannot matter. Up to `window` of them are under way: comparison n is drawn from the plan that
+was in force once n - window had been counted, and counted with the forecast in force when it is counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from gateway.llm_po.evidence import RESULTS, Ledger, Result
+from gateway.services.plan_worker import Decision, PlanJob, PlanResult, compute_plan
+from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair
+from policy_store.models import Result as StoredResult
+
+REFRESH_SHARE = 50  # a plan every 1/50 of the comparisons so far, as in simulations
+_PLANS, _DRAWS, _ORDER = range(3)  # streams of random numbers, apart from each other
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A comparison to be made. `first < second`; repetitions tell random answers to one task apart."""
+
+    number: int
+    first: int
+    second: int
+    task: int
+    first_repetition: int
+    second_repetition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A plan as far as drawing from it goes: in force once `comparisons` had been counted."""
+
+    comparisons: int
+    pairs: tuple[PlannedPair, ...]
+
+
+class Course:
+    """See the module.
+
+    Args:
+        experiment: What is to be shown, with which policies.
+        tasks: How many there are.
+        is_repeatable: Per policy, whether it would answer a task the same way again.
+        draw: `list`: any task may come up again. `population`: each comes up once.
+        seed: Fixes every draw.
+        window: Comparisons under way at once.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        tasks: int,
+        is_repeatable: Sequence[bool],
+        *,
+        draw: Literal["list", "population"],
+        seed: int,
+        window: int,
+    ) -> None:
+        self.experiment = experiment
+        self._tasks = tasks
+        self._is_repeatable = tuple(is_repeatable)
+        self._seed = seed
+        self._window = window
+        self._order = self._random(_ORDER).permutation(tasks).tolist() if draw == "population" else None
+        self._ledger = Ledger(len(experiment.policies), experiment.delta, experiment.epsilon)
+        self._uses: Counter[tuple[int, int]] = Counter()
+        self._drawn: list[Drawn] = []
+        self._forecasts: dict[tuple[int, int], int] = {}
+        self.assigned = 0
+        self.plan: PlanResult | None = None
+
+    @property
+    def counted(self) -> int:
+        """Comparisons counted."""
+        return self._ledger.comparisons
+
+    @property
+    def plans(self) -> int:
+        """Plans made."""
+        return len(self._drawn)
+
+    @property
+    def decision(self) -> Decision | None:
+        """How the run ends, or None while it goes on."""
+        return None if self.plan is None else self.plan.decision
+
+    @property
+    def under_way(self) -> int:
+        """Comparisons assigned and not counted."""
+        return self.assigned - self.counted
+
+    @property
+    def may_assign(self) -> bool:
+        """Whether another comparison may be begun now."""
+        most = self.experiment.max_comparisons
+        is_within = most is None or self.assigned < most
+        return is_within and self.under_way < self._window and not self.is_out_of_tasks
+
+    @property
+    def is_out_of_tasks(self) -> bool:
+        """Whether each task may come up once, and all have."""
+        return self._order is not None and self.assigned >= self._tasks
+
+    @property
+    def is_plan_due(self) -> bool:
+        """Whether a plan is to be made before anything else is counted."""
+        if not self._drawn:
+            return True
+        last = self._drawn[-1].comparisons
+        due = last + max(1, last // REFRESH_SHARE)
+        return self.counted >= due or (
+            self.counted > last and self.counted == self.experiment.max_comparisons
+        )
+
+    def make_plan(self, at: float) -> tuple[LoggedPlan, tuple[PlannedPair, ...]]:
+        """Plan from what was counted: forecasts for what is counted next, pairs for what is assigned next."""
+        self.plan = self._computed()
+        logged = LoggedPlan(
+            version=len(self._drawn) + 1,
+            fence=1,
+            comparisons=self.counted,
+            forecasts=tuple((f.first, f.second, f.probability_millionths) for f in self.plan.forecasts),
+            at=at,
+        )
+        self._take(logged, self.plan.pairs)
+        return logged, self.plan.pairs
+
+    def assign(self) -> Assignment:
+        """The next comparison; `may_assign` must hold."""
+        number = self.assigned + 1
+        rng = self._random(_DRAWS, number)
+        pair = _drawn_pair(self._plan_for(number).pairs, rng.random())
+        task = int(rng.integers(self._tasks)) if self._order is None else self._order[number - 1]
+        assigned = Assignment(
+            number,
+            pair.first,
+            pair.second,
+            task,
+            self._repetition(pair.first, task),
+            self._repetition(pair.second, task),
+        )
+        self._note_use(assigned)
+        return assigned
+
+    def count(self, assigned: Assignment, result: Result, source: str, at: float) -> Comparison:
+        """Count a verdict with the forecast in force.
+
+        Raises:
+            ValueError: If it is not the next one in the order of assignment, or a plan is due first.
+        """
+        if assigned.number != self.counted + 1:
+            raise ValueError(f"comparison {assigned.number} cannot follow {self.counted}")
+        if self.is_plan_due:
+            raise ValueError(f"a plan is due after {self.counted} comparisons")
+        forecast = self._forecasts[assigned.first, assigned.second]
+        self._ledger.count(assigned.first, assigned.second, result, forecast)
+        return Comparison(
+            number=assigned.number,
+            first=assigned.first,
+            second=assigned.second,
+            result=StoredResult(result),
+            probability_millionths=forecast,
+            plan_version=len(self._drawn),
+            source=source,
+            at=at,
+        )
+
+    def replay_plan(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...], *, is_last: bool) -> None:
+        """Take up a plan made before; what the last one concluded is computed again.
+
+        Raises:
+            ValueError: If it claims another number of comparisons than were replayed.
+        """
+        if logged.comparisons != self.counted or logged.version != len(self._drawn) + 1:
+            raise ValueError(f"plan {logged.version} does not follow {self.counted} comparisons")
+        if is_last:
+            self.plan = self._computed()
+        self._take(logged, pairs)
+
+    def replay(self, assigned: Assignment, comparison: Comparison) -> None:
+        """Take up a comparison counted before.
+
+        Raises:
+            ValueError: If it does not follow from what was replayed.
+        """
+        self._note_use(assigned)
+        again = self.count(assigned, as_result(comparison.result), comparison.source, comparison.at)
+        if again != comparison:
+            raise ValueError(f"comparison {comparison.number} was not counted under plan {self.plans}")
+
+    def ended_early(self) -> Decision:
+        """What can be concluded where the run cannot go on.
+
+        If what was counted does not suffice, the experiment becomes one that allowed no more comparisons
+        than that, at least one: its inconclusive end can then be recomputed like any other.
+        """
+        self.plan = self._computed()
+        if self.plan.decision is None:
+            self.experiment = replace(self.experiment, max_comparisons=self.counted)
+            self.plan = self._computed()
+        if self.plan.decision is None:
+            raise ValueError("a spent budget always decides")
+        return self.plan.decision
+
+    def counts(self) -> Counts:
+        """Everything counted, as the store would have it."""
+        tally = self._ledger.tally()
+        return Counts(
+            comparisons=tally.comparisons,
+            wins=_rows(tally.wins),
+            ties=_rows(tally.ties),
+            evidence_nano_nats=_rows(tally.evidence),
+            eliminated_at=tuple(self._ledger.eliminated_at),
+            started_at=0.0,
+            now=0.0,
+        )
+
+    def _computed(self) -> PlanResult:
+        seed = int(self._random(_PLANS, self.counted).integers(2**63))
+        return compute_plan(PlanJob(self.experiment, self.experiment.incumbent, self.counts(), True, seed))
+
+    def _take(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...]) -> None:
+        self._drawn.append(Drawn(logged.comparisons, pairs))
+        self._forecasts = {(first, second): q for first, second, q in logged.forecasts}
+
+    def _plan_for(self, number: int) -> Drawn:
+        counted = max(0, number - self._window)
+        return self._drawn[bisect_right(self._drawn, counted, key=lambda drawn: drawn.comparisons) - 1]
+
+    def _repetition(self, policy: int, task: int) -> int:
+        return 0 if self._is_repeatable[policy] else self._uses[policy, task]
+
+    def _note_use(self, assigned: Assignment) -> None:
+        self.assigned = assigned.number
+        self._uses[assigned.first, assigned.task] += 1
+        self._uses[assigned.second, assigned.task] += 1
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *stream])
+
+
+def _drawn_pair(pairs: Sequence[PlannedPair], point: float) -> PlannedPair:
+    cumulative = 0.0
+    for pair in pairs:
+        cumulative += pair.probability
+        if point < cumulative:
+            return pair
+    return pairs[-1]  # rounding may leave the sum just below one
+
+
+def as_result(word: str) -> Result:
+    """A result of the store's as the core knows it.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    for result in RESULTS:
+        if word == result:
+            return result
+    raise ValueError(f"result {word!r} is none of {', '.join(RESULTS)}")
+
+
+def _rows(matrix: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())

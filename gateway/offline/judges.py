@@ -1,0 +1,157 @@
+"""Which of two answers to a task is better: by a rule that scores each, or by a judge that sees both.
+
+A tie is a verdict too: it is counted and carries no evidence.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from gateway.llm_po.evidence import Result
+from gateway.offline.calls import Reply
+from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
+from gateway.offline.errors import JudgeError
+from gateway.offline.tasks import Task
+
+Score = Callable[[Task, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict: `win` where the first answer is better, and a word on how it came about, if any."""
+
+    result: Result
+    note: str | None = None
+
+
+class Judge(Protocol):
+    """Compares two answers."""
+
+    async def compare(
+        self, number: int, task: Task, first: tuple[str, Reply], second: tuple[str, Reply]
+    ) -> Judged:
+        """The verdict on two answers.
+
+        Args:
+            number: Of the comparison; tells repeated comparisons of the same answers apart.
+            task: What was to be done.
+            first: The name under which the answer is kept, and the answer.
+            second: The same of the other one.
+        """
+        ...
+
+    def score(self, task: Task, reply: Reply) -> float | None:
+        """How good one answer is by itself, or None for a judge that only compares."""
+        ...
+
+
+class RuleJudge:
+    """Scores each answer by a rule; the higher score wins. A refused request scores below everything."""
+
+    def __init__(self, rule: Score) -> None:
+        self._rule = rule
+        self._known: dict[tuple[int, str], float] = {}
+
+    async def compare(
+        self,
+        number: int,  # noqa: ARG002 - a rule says the same each time
+        task: Task,
+        first: tuple[str, Reply],
+        second: tuple[str, Reply],
+    ) -> Judged:
+        """See `Judge.compare`."""
+        ours, theirs = self.score(task, first[1]), self.score(task, second[1])
+        if ours == theirs:
+            return Judged("tie")
+        return Judged("win" if ours > theirs else "loss")
+
+    def score(self, task: Task, reply: Reply) -> float:
+        """See `Judge.score`."""
+        if reply.is_refused:
+            return -math.inf
+        key = (task.index, reply.text)
+        if key not in self._known:
+            self._known[key] = self._rule(task, reply.text)
+        return self._known[key]
+
+
+def exact_match(spec: ExactMatchSpec) -> Score:
+    """1 for an answer that equals an accepted one, else 0."""
+
+    def score(task: Task, answer: str) -> float:
+        accepted = {_normal(text, spec.ignore_case) for text in task.accepted(spec.target)}
+        return float(_normal(answer, spec.ignore_case) in accepted)
+
+    return score
+
+
+def regex(spec: RegexSpec) -> Score:
+    """1 for an answer in which the pattern finds an accepted text, else 0."""
+    pattern = re.compile(spec.pattern, re.IGNORECASE if spec.ignore_case else 0)
+
+    def score(task: Task, answer: str) -> float:
+        matches = [found[pattern.groups] or "" for found in pattern.finditer(answer)]
+        if not matches:
+            return 0.0
+        if spec.target is None:
+            return 1.0
+        said = _normal(matches[0 if spec.take == "first" else -1], spec.ignore_case)
+        return float(said in {_normal(text, spec.ignore_case) for text in task.accepted(spec.target)})
+
+    return score
+
+
+def python(spec: PythonSpec, directory: Path) -> Score:
+    """What the operator's function returns.
+
+    Raises:
+        JudgeError: If there is no such function; from the score, if it raises or returns no number.
+    """
+    function = _function(spec.callable, directory)
+
+    def score(task: Task, answer: str) -> float:
+        try:
+            value = function(dict(task.fields), answer)
+        except Exception as error:
+            raise JudgeError(
+                f"The judge {spec.callable} raised {type(error).__name__} on task {task.index + 1}. "
+                "Mend it and go on with --resume."
+            ) from error
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise JudgeError(
+                f"The judge {spec.callable} returned {type(value).__name__} {value!r:.40} on task "
+                f"{task.index + 1}. Return a finite number or a bool."
+            )
+        return float(value)
+
+    return score
+
+
+def _function(name: str, directory: Path) -> Callable[[dict[str, Any], str], Any]:
+    module_name, _, attribute = name.partition(":")
+    place = str(directory.resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:
+        raise JudgeError(
+            f"The judge {name} cannot be loaded ({type(error).__name__}: {error}). "
+            f"Modules are looked for in {directory} and where Python finds its own."
+        ) from error
+    if not callable(found):
+        raise JudgeError(f"The judge {name} is a {type(found).__name__}; a function is needed.")
+    function: Callable[[dict[str, Any], str], Any] = found
+    return function
+
+
+def _normal(text: str, ignore_case: bool) -> str:
+    stripped = text.strip()
+    return stripped.casefold() if ignore_case else stripped

@@ -1,0 +1,109 @@
+"""A model that compares two answers. It sees them in both orders, which cancels a liking for a position.
+
+Only a preference that survives the exchange of places counts; everything else is a tie: disagreement, a
+declared tie, and a verdict that cannot be read. How often each happened is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+from gateway.offline.answers import Answers, is_deterministic
+from gateway.offline.calls import Reply
+from gateway.offline.config import LlmJudgeSpec
+from gateway.offline.judges import Judged
+from gateway.offline.tasks import Task
+from gateway.upstream.base import ModelTarget
+
+_SYSTEM: Final = (
+    "You compare two answers to the same request. Do not answer the request yourself. The order of the "
+    "answers and their length do not matter. End with a line that holds one word: A, B or TIE."
+)
+_VERDICT: Final = re.compile(r"\b(A|B|TIE)\b")
+
+
+class LlmJudge:
+    """Asks a model.
+
+    Args:
+        spec: What is asked, of whom.
+        target: How to reach it.
+        answers: Where its verdicts are kept.
+    """
+
+    def __init__(self, spec: LlmJudgeSpec, target: ModelTarget, answers: Answers) -> None:
+        self._spec = spec
+        self._target = target
+        self._answers = answers
+        self._is_deterministic = is_deterministic(spec.params)
+
+    async def compare(
+        self, number: int, task: Task, first: tuple[str, Reply], second: tuple[str, Reply]
+    ) -> Judged:
+        """See `Judge.compare`."""
+        if first[1].is_refused or second[1].is_refused:
+            return _by_refusal(first[1], second[1])
+        if first[1].text == second[1].text:
+            return Judged("tie", "same text")
+        draw = 0 if self._is_deterministic else number
+        return _agreed(
+            *await asyncio.gather(self._ask(draw, task, first, second), self._ask(draw, task, second, first))
+        )
+
+    def score(self, task: Task, reply: Reply) -> None:
+        """See `Judge.score`."""
+
+    async def _ask(
+        self, draw: int, task: Task, one: tuple[str, Reply], other: tuple[str, Reply]
+    ) -> str | None:
+        # A judge that samples is asked anew for each comparison, for the same reason policies are.
+        key = ("judge", task.index, one[0], other[0], draw)
+        reply = await self._answers.get(
+            key, self._target, lambda: self._payload(task, one[1].text, other[1].text)
+        )
+        return verdict_in(reply.text)
+
+    def _payload(self, task: Task, one: str, other: str) -> dict[str, Any]:
+        parts = [f"Request:\n{_conversation(task)}"]
+        if self._spec.target is not None:
+            parts.append(f"Reference answer:\n{' | '.join(task.accepted(self._spec.target))}")
+        parts += [f"Answer A:\n{one}", f"Answer B:\n{other}", self._spec.question]
+        return {
+            "messages": [
+                {"role": "system", "content": _SYSTEM},
+                {"role": "user", "content": "\n\n".join(parts)},
+            ],
+            **self._spec.params.request_fields(),
+        }
+
+
+def verdict_in(text: str) -> str | None:
+    """`A`, `B` or `TIE`: the last such word of the judge's last line that has one, or None."""
+    for line in reversed(text.splitlines()):
+        if found := _VERDICT.findall(line.upper() if len(line.strip()) <= len("TIE.") else line):
+            return str(found[-1])
+    return None
+
+
+def _agreed(as_given: str | None, exchanged: str | None) -> Judged:
+    if as_given is None or exchanged is None:
+        return Judged("tie", "unreadable")
+    if (as_given, exchanged) == ("A", "B"):
+        return Judged("win", "agreed")
+    if (as_given, exchanged) == ("B", "A"):
+        return Judged("loss", "agreed")
+    return Judged("tie", "agreed" if as_given == exchanged == "TIE" else "disagreed")
+
+
+def _by_refusal(first: Reply, second: Reply) -> Judged:
+    if first.is_refused and second.is_refused:
+        return Judged("tie", "refused")
+    return Judged("loss" if first.is_refused else "win", "refused")
+
+
+def _conversation(task: Task) -> str:
+    if "messages" not in task.fields:
+        return str(task.fields["input"])
+    return "\n".join(f"{message['role']}: {message.get('content')}" for message in task.messages)

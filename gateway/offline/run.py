@@ -1,0 +1,151 @@
+"""A run at work: comparisons under way, verdicts counted in order, everything kept as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.offline.answers import PolicyAnswers
+from gateway.offline.checkpoint import Checkpoint
+from gateway.offline.course import Assignment, Course
+from gateway.offline.errors import BudgetSpentError
+from gateway.offline.judges import Judge, Judged
+from gateway.offline.tasks import Task
+from gateway.services.plan_worker import Decision
+
+OUT_OF_TASKS = "tasks"
+
+
+class Watcher(Protocol):
+    """Whoever shows how far the run is."""
+
+    def planned(self, course: Course) -> None:
+        """A plan was made."""
+        ...
+
+    def counted(self, course: Course) -> None:
+        """A comparison was counted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        decision: The conclusion.
+        stopped_by: What ended it before the evidence did: `calls`, `usd` or `tasks`; None otherwise.
+    """
+
+    decision: Decision
+    stopped_by: str | None
+
+
+class Run:
+    """Compares policies until the evidence suffices or a limit is reached.
+
+    Args:
+        course: Which comparison comes next.
+        answers: What policies answer.
+        judge: Which answer is better.
+        tasks: What they answer to.
+        checkpoint: Where everything counted is kept.
+        watcher: Who looks on.
+        clock: Unix seconds.
+        source: What the log calls the origin of a verdict.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        answers: PolicyAnswers,
+        judge: Judge,
+        tasks: Sequence[Task],
+        checkpoint: Checkpoint,
+        watcher: Watcher,
+        clock: Callable[[], float],
+        source: str,
+    ) -> None:
+        self._course = course
+        self._answers = answers
+        self._judge = judge
+        self._tasks = tasks
+        self._checkpoint = checkpoint
+        self._watcher = watcher
+        self._clock = clock
+        self._source = source
+        self._under_way: deque[tuple[Assignment, asyncio.Task[Judged]]] = deque()
+
+    async def finish(self) -> Ended:
+        """Go on until the run has ended.
+
+        Raises:
+            OfflineError: If a provider, a judge or a template fails; what was counted is kept.
+            BudgetSpentError: If the budget does not allow a single comparison.
+        """
+        try:
+            return await self._go_on()
+        finally:
+            await self._abandon()
+
+    async def _go_on(self) -> Ended:
+        while True:
+            self._plan_if_due()
+            if self._course.decision is not None:
+                return Ended(self._course.decision, None)
+            self._begin_comparisons()
+            if not self._under_way:
+                return self._ended_early(OUT_OF_TASKS)
+            try:
+                await self._count_next()
+            except BudgetSpentError as error:
+                if self._course.counted == 0:
+                    raise
+                return self._ended_early(error.limit)
+
+    def _ended_early(self, limit: str) -> Ended:
+        decision = self._course.ended_early()
+        return Ended(decision, limit if decision.kind == "inconclusive" else None)
+
+    def _plan_if_due(self) -> None:
+        if self._course.is_plan_due:
+            self._checkpoint.plan(*self._course.make_plan(self._clock()))
+            self._watcher.planned(self._course)
+
+    def _begin_comparisons(self) -> None:
+        while self._course.may_assign:
+            assigned = self._course.assign()
+            self._under_way.append((assigned, asyncio.create_task(self._compare(assigned))))
+
+    async def _count_next(self) -> None:
+        assigned, comparing = self._under_way[0]
+        judged = await comparing
+        self._under_way.popleft()
+        counted = self._course.count(assigned, judged.result, self._source, self._clock())
+        self._checkpoint.comparison(assigned, counted, judged.note)
+        self._watcher.counted(self._course)
+
+    async def _compare(self, assigned: Assignment) -> Judged:
+        first, second = await asyncio.gather(
+            self._answers.get(assigned.first, assigned.task, assigned.first_repetition),
+            self._answers.get(assigned.second, assigned.task, assigned.second_repetition),
+        )
+        return await self._judge.compare(
+            assigned.number,
+            self._tasks[assigned.task],
+            (f"{assigned.first}:{assigned.first_repetition}", first),
+            (f"{assigned.second}:{assigned.second_repetition}", second),
+        )
+
+    async def _abandon(self) -> None:
+        """Leave what is under way; answers that arrived are kept."""
+        for _, comparing in self._under_way:
+            comparing.cancel()
+        for _, comparing in self._under_way:
+            with suppress(asyncio.CancelledError, Exception):
+                await comparing
+        self._under_way.clear()

@@ -1,0 +1,136 @@
+"""The tasks policies are compared on: one JSON object a line.
+
+A task needs `input`, the user's message, or `messages`, a conversation that ends with one. Everything else
+is the operator's: templates of policies see it as `metadata`, judges see it all. The target is kept from
+templates: a policy that is shown the right answer would win for no reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.offline.errors import TasksError
+
+MAX_TASKS = 1_000_000
+_ROLES = {"system", "developer", "user", "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do.
+
+    Attributes:
+        index: Its position in the list, from 0.
+        fields: Everything its line holds.
+        hidden: Names of fields templates do not see.
+    """
+
+    index: int
+    fields: Mapping[str, Any]
+    hidden: frozenset[str] = frozenset()
+
+    @property
+    def messages(self) -> list[Any]:
+        """The conversation to answer."""
+        if "messages" in self.fields:
+            return list(self.fields["messages"])
+        return [{"role": "user", "content": self.fields["input"]}]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What templates see of it."""
+        return {name: value for name, value in self.fields.items() if name not in self.hidden}
+
+    def accepted(self, field: str) -> list[str]:
+        """The right answers in `field`, a text, a number or a list of them."""
+        value = self.fields[field]
+        return [str(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def load_tasks(path: Path, target: str | None) -> tuple[Task, ...]:
+    """The tasks in a file.
+
+    Args:
+        path: JSON lines; empty lines are skipped.
+        target: A field every task needs for the judge, or None.
+
+    Raises:
+        TasksError: Naming the line at fault.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise TasksError(
+            f"The tasks in {path} cannot be read: {error.strerror}. Name a JSON-lines file."
+        ) from error
+    hidden = frozenset({"target"} if target is None else {"target", target})
+    tasks = tuple(Task(index, fields, hidden) for index, fields in enumerate(_read(path, lines, target)))
+    if not tasks:
+        raise TasksError(f'{path} holds no tasks. Write one JSON object a line, such as {{"input": "2 3"}}.')
+    if len(tasks) > MAX_TASKS:
+        raise TasksError(f"{path} holds {len(tasks)} tasks; at most {MAX_TASKS} are taken. Draw a sample.")
+    return tasks
+
+
+def _read(path: Path, lines: list[bytes], target: str | None) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{path} line {number}"
+        try:
+            fields = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise TasksError(f"{place} is not JSON ({error}). Write one object a line.") from error
+        if not isinstance(fields, dict):
+            raise TasksError(f"{place} holds a {type(fields).__name__}; an object is needed.")
+        _check(place, fields, target)
+        yield fields
+
+
+def _check(place: str, fields: dict[str, Any], target: str | None) -> None:
+    if "messages" in fields:
+        _check_messages(place, fields["messages"])
+    elif not isinstance(fields.get("input"), str):
+        known = ", ".join(sorted(fields)) or "none"
+        raise TasksError(f"{place} has no text `input` (fields: {known}). Add it: the user's message.")
+    if target is not None and not _is_target(fields.get(target)):
+        raise TasksError(
+            f"{place} has no `{target}`, which the judge compares with. Add a text, a number or a list of "
+            "them, or name another field in the judge's `target`."
+        )
+
+
+def _check_messages(place: str, messages: Any) -> None:
+    good = (
+        isinstance(messages, list)
+        and all(isinstance(message, dict) and message.get("role") in _ROLES for message in messages)
+        and bool(messages)
+        and messages[-1]["role"] == "user"
+    )
+    if not good:
+        raise TasksError(
+            f"{place}: `messages` is not a conversation that ends with the user's message. Write a list of "
+            '{"role": ..., "content": ...}.'
+        )
+
+
+def _is_target(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_is_target(one) and not isinstance(one, list) for one in value)
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def tasks_fingerprint(tasks: tuple[Task, ...]) -> str:
+    """SHA-256 of the tasks in their order."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        digest.update(
+            orjson.dumps(dict(task.fields), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+        )
+    return digest.hexdigest()

@@ -1,0 +1,139 @@
+"""How far a run is, in the terminal: a bar per policy, calls, money, time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from gateway.offline.calls import Spending
+from gateway.offline.course import Course
+from gateway.offline.report import headline
+
+MOST_BARS = 16
+_LONG = 90  # seconds shown as such
+
+
+class ProgressView:
+    """A `Watcher` that draws on a console; without a terminal it writes a line now and then.
+
+    Args:
+        console: Where to draw.
+        spending: Calls and money so far.
+        timer: Seconds.
+    """
+
+    def __init__(
+        self, console: Console, spending: Spending, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
+        self._spending = spending
+        self._timer = timer
+        self._started: tuple[float, int] | None = None
+        self._next_line = 1
+        self._bars: dict[int, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[nats]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def planned(self, course: Course) -> None:
+        """See `Watcher.planned`."""
+        self._begin(course)
+        self._draw_bars(course)
+        if not self._console.is_terminal and course.counted >= self._next_line:
+            self._next_line = 2 * course.counted
+            self._console.print(self._line(course), soft_wrap=True)
+
+    def counted(self, course: Course) -> None:
+        """See `Watcher.counted`."""
+        self._begin(course)
+        if self._bars:
+            self._progress.update(self._bars[-1], description=self._line(course))
+
+    def _begin(self, course: Course) -> None:
+        if self._started is None:
+            self._started = (self._timer(), course.counted)
+
+    def _draw_bars(self, course: Course) -> None:
+        plan = course.plan
+        if plan is None or not self._console.is_terminal:
+            return
+        if not self._bars:
+            self._add_bars(course)
+        for policy, bar in self._bars.items():
+            if policy >= 0:
+                nats, needed = max(plan.evidence_nats[policy], 0.0), plan.needed_nats[policy]
+                shown = f"{plan.evidence_nats[policy]:.2f} of {needed:.2f}"
+                self._progress.update(bar, completed=min(nats, needed), total=needed, nats=shown)
+
+    def _add_bars(self, course: Course) -> None:
+        names = course.experiment.policies
+        meaning = "against each" if course.experiment.epsilon == 0 else "for each"
+        self._bars[-1] = self._progress.add_task(self._line(course), total=None, nats="", visible=True)
+        self._progress.add_task(f"evidence {meaning}, in nats:", total=None, nats="")
+        for policy in range(min(len(names), MOST_BARS)):
+            self._bars[policy] = self._progress.add_task(names[policy], total=1.0, nats="")
+
+    def _line(self, course: Course) -> str:
+        parts = [f"{course.counted} comparisons", f"{self._spending.calls} calls"]
+        if self._spending.usd:
+            parts.append(f"{self._spending.usd:.4f} USD")
+        if course.plan is not None:
+            parts.append(f"ahead: {course.experiment.policies[course.plan.leader]}")
+            parts.append(self._left(course))
+        return ", ".join(parts)
+
+    def _left(self, course: Course) -> str:
+        """What the posterior expects, at the pace so far."""
+        remaining = None if course.plan is None else course.plan.expected_remaining
+        if remaining is None or self._started is None:
+            return "time left not known yet"
+        started, counted = self._started
+        done = course.counted - counted
+        if done == 0:
+            return f"about {remaining:.0f} comparisons left"
+        return f"about {duration(remaining * (self._timer() - started) / done)} left"
+
+
+def duration(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < _LONG:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < _LONG else f"{minutes / 60:.1f} h"
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """The policies of a finished run."""
+    title = Text(f"{summary['name']}: {headline(summary)}")
+    table = Table(title=title, title_justify="left")
+    table.add_column("policy")
+    for column in ("won", "lost", "tied", "evidence", "score", "answers"):
+        table.add_column(column, justify="right")
+    for row in summary["policies"]:
+        score = row["mean_score"]
+        table.add_row(
+            Text(f"{row['name']}{' (incumbent)' if row['is_incumbent'] else ''}"),
+            *(str(row[name]) for name in ("wins", "losses", "ties")),
+            f"{row['evidence_nats']:.2f} / {row['needed_nats']:.2f}",
+            "" if score is None else f"{score:.3f}",
+            str(row["answers"]),
+        )
+    return table
