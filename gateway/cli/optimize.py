@@ -19,10 +19,11 @@ from gateway.offline.assembly import Assembly, assemble
 from gateway.offline.checkpoint import RunFiles
 from gateway.offline.config import load_optimize
 from gateway.offline.outcome import Outcome
-from gateway.offline.plots import are_possible, draw_plots
+from gateway.offline.plots import draw_plots
 from gateway.offline.report import headline, write_report
 from gateway.offline.session import Session
 from gateway.offline.view import ProgressView, summary_table
+from gateway.plotting import check_installed, is_installed
 from gateway.services.verification import read_log
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
@@ -51,8 +52,8 @@ def optimize(
     """Compare policies on tasks until the best is certified: 0 decided, 3 inconclusive or no winner."""
     assembly = assemble(load_optimize(config, os.environ), config.parent, tasks)
     files = RunFiles(out or config.parent / f"{assembly.name}-run")
-    if plots and not are_possible():
-        raise GatewayError("Plots need matplotlib. Install llmpo-gateway[plots], or leave --plots out.")
+    if plots:
+        check_installed()
     try:
         outcome = _run(assembly, files, resumes=resume)
     except KeyboardInterrupt:
@@ -63,7 +64,7 @@ def optimize(
         raise typer.Exit(INTERRUPTED) from None
     except LlmPoError as error:
         raise GatewayError(str(error)) from error
-    drawn = _draw(files, outcome) if plots is not False and are_possible() else ()
+    drawn = _draw(files, outcome) if plots is not False and is_installed() else ()
     report = write_report(files.directory, outcome.summary, drawn)
     _print_json(outcome, files) if json else _print(outcome, report)
     raise typer.Exit(0 if outcome.summary["champion"] else UNDECIDED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from gateway.llm_po.evidence import Ledger, Tally
 from gateway.llm_po.stopping import Design, progress
 from gateway.llm_po.wins import FloatArray, pair_rates, pair_totals
 from gateway.offline.course import as_result
+from gateway.plotting import pyplot, save
 from policy_store.models import Comparison, Experiment, LogRecord
 
 POINTS = 200
-FORMATS = ("png", "svg")
 _MOST_LABELS = 24
 
 
@@ -56,35 +55,24 @@ def evidence_path(experiment: Experiment, records: Sequence[LogRecord]) -> Evide
 
 
 def draw_plots(directory: Path, experiment: Experiment, records: Sequence[LogRecord]) -> tuple[str, ...]:
-    """Write both pictures in every format; the names of the PNG files. `are_possible` must hold."""
-    pyplot = _pyplot()
+    """Write both pictures; the names of the PNG files.
+
+    Raises:
+        PlotError: If matplotlib is not installed.
+    """
+    plt = pyplot()
     path = evidence_path(experiment, records)
     for name, figure in (
-        ("evidence", _evidence_figure(pyplot, experiment, path)),
-        ("preferences", _preferences_figure(pyplot, experiment, path.tally)),
+        ("evidence", _evidence_figure(plt, experiment, path)),
+        ("preferences", _preferences_figure(plt, experiment, path.tally)),
     ):
-        for kind in FORMATS:
-            figure.savefig(directory / f"{name}.{kind}", dpi=120)
-        pyplot.close(figure)
+        save(figure, directory / name)
+        plt.close(figure)
     return "evidence.png", "preferences.png"
 
 
-def are_possible() -> bool:
-    """Whether matplotlib is installed."""
-    return find_spec("matplotlib") is not None
-
-
-def _pyplot() -> Any:
-    import matplotlib as mpl  # noqa: PLC0415  # seconds to import, and optional
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  # same
-
-    return plt
-
-
-def _evidence_figure(pyplot: Any, experiment: Experiment, path: EvidencePath) -> Any:
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+def _evidence_figure(plt: Any, experiment: Experiment, path: EvidencePath) -> Any:
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for policy, name in enumerate(experiment.policies):
         axes.plot(path.comparisons, path.nats[:, policy], label=name)
     axes.axhline(path.needed, color="black", linestyle="--", label="the line")
@@ -96,11 +84,11 @@ def _evidence_figure(pyplot: Any, experiment: Experiment, path: EvidencePath) ->
     return figure
 
 
-def _preferences_figure(pyplot: Any, experiment: Experiment, tally: Tally) -> Any:
+def _preferences_figure(plt: Any, experiment: Experiment, tally: Tally) -> Any:
     size = len(experiment.policies)
     rates, totals = pair_rates(tally.wins), pair_totals(tally.wins)
     shown = np.where(totals > 0, rates, np.nan)
-    figure, axes = pyplot.subplots(figsize=(2 + size * 0.7, 1.5 + size * 0.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(2 + size * 0.7, 1.5 + size * 0.6), layout="constrained")
     image = axes.imshow(shown, vmin=0, vmax=1, cmap="RdYlGn")
     axes.set_xticks(range(size), experiment.policies, rotation=45, ha="right")
     axes.set_yticks(range(size), experiment.policies)

@@ -1,7 +1,4 @@
-"""Pictures of a simulation, as PNG and SVG: how long decisions take, who leads when, how evidence grows.
-
-The only module that imports matplotlib, which comes with the extra `plots`.
-"""
+"""Pictures of a simulation, as PNG and SVG: how long decisions take, who leads when, how evidence grows."""
 
 from __future__ import annotations
 
@@ -12,16 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gateway.errors import GatewayError
 from gateway.llm_po.simulate import Summary
+from gateway.plotting import PlotError, pyplot, save
 from gateway.simulation.runner import Job
 
 _SIZE = (8.0, 4.5)  # inches
-_DOTS_PER_INCH = 130
-
-
-class PlotError(GatewayError):
-    """Pictures cannot be drawn or written here."""
 
 
 def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:
@@ -34,7 +26,7 @@ def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:
     Raises:
         PlotError: If matplotlib is not installed, or the directory cannot be written to.
     """
-    plt = _pyplot()
+    plt = pyplot()
     pictures: dict[str, Callable[[Any, Mapping[str, tuple[Job, Summary]]], bool]] = {
         "comparisons": _draw_comparisons,
         "selection": _draw_selection,
@@ -48,22 +40,11 @@ def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:
                 figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
                 if picture(axes, chosen):
                     axes.set_title(world)
-                    written += _save(figure, directory / f"{_file_name(world)}-{kind}")
+                    written += save(figure, directory / f"{_file_name(world)}-{kind}")
                 plt.close(figure)
     except OSError as error:
         raise PlotError(f"Plots cannot be written to {directory}: {error.strerror or error}.") from error
     return written
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional extra, and slow to import
-        import matplotlib.pyplot as plt  # noqa: PLC0415
-    except ImportError as error:
-        raise PlotError("Plots need matplotlib: pip install 'llmpo-gateway[plots]'.") from error
-    mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "llmpo"  # the same picture gives the same file
-    return plt
 
 
 def _by_world(results: Sequence[tuple[Job, Summary]]) -> dict[str, dict[str, tuple[Job, Summary]]]:
@@ -120,14 +101,6 @@ def _draw_evidence(axes: Any, chosen: Mapping[str, tuple[Job, Summary]]) -> bool
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return is_drawn
-
-
-def _save(figure: Any, stem: Path) -> list[Path]:
-    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    for file in files:
-        metadata = {"Date": None} if file.suffix == ".svg" else {}
-        figure.savefig(file, dpi=_DOTS_PER_INCH, metadata=metadata)
-    return files
 
 
 def _file_name(world: str) -> str:
