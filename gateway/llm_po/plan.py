@@ -17,11 +17,11 @@ from gateway.llm_po.evidence import (
     NANO,
     Tally,
     elimination_threshold,
-    in_millionths,
     no_worse_threshold,
 )
 from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.samplers import LlmPo, Situation
+from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
 from gateway.llm_po.wins import FloatArray, IntArray
 
@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         pairs: Shape (M, 2), first < second.
         probabilities: Shape (M,), sums to 1: how often to draw each pair.
-        forecasts_millionths: Shape (K, K): P(row preferred to column), `q[i, j] + q[j, i] = 1,000,000`.
+        forecasts_millionths: Shape (K, K): of P(row preferred to column), as bets; see `stakes`.
         leader: The policy ahead in the data.
         evidence_nats: Shape (K,), progress for people; see `stopping.progress`.
         needed_nats: Shape (K,), what each has to reach.
@@ -76,7 +76,7 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator) -> Plan:
     drawn = LlmPo().pairs(situation, DRAWS, rng)[0]
     pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
     evidence_nats, needed_nats = progress(tally, design)
-    published = in_millionths(forecasts(model)[0])
+    published = published_forecasts(forecasts(model), situation)[0]
     concluded = conclusion(tally, design, model)
     return Plan(
         pairs=pairs,

@@ -109,11 +109,11 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
 def _best_rivals(fitted: Fit) -> IntArray:
     """The rival promising most evidence against each policy, shape (R, K).
 
-    Rivals are ranked by the posterior mean of D squared, D = kl(mu, 1/2) where the rival is ahead. The square
+    Rivals are ranked by the posterior mean of D cubed, D = kl(mu, 1/2) where the rival is ahead. The power
     favours rivals that might be very clear over those known to be fairly clear: it explores, but less than
     a posterior draw, which was measured to spend most of the excess comparisons on it.
     """
-    promise = expected_information(fitted, 0.5, power=2)
+    promise = expected_information(fitted, 0.5, power=3)
     everyone = np.arange(promise.shape[1])
     promise[:, everyone, everyone] = -1.0
     return np.asarray(promise.argmax(axis=2))

@@ -16,9 +16,10 @@ import numpy as np
 from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import Fit, fit
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.evidence import Ledgers, Result, in_millionths
+from gateway.llm_po.evidence import Ledgers, Result
 from gateway.llm_po.forecast import forecasts
 from gateway.llm_po.samplers import Situation
+from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
 from gateway.llm_po.traces import Recorder, decision_progress
 from gateway.llm_po.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
@@ -161,7 +162,7 @@ class _Batch:
         if self._trial.stopping in glr.THRESHOLDS:
             return None
         self._fit = situation.fit
-        return np.stack([in_millionths(q) for q in forecasts(situation.fit)])
+        return published_forecasts(forecasts(situation.fit), situation)
 
     def _situation(self) -> Situation:
         ledgers = self._ledgers

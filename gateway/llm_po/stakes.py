@@ -1,0 +1,52 @@
+"""Forecasts as they are published: the posterior mean, no bolder than what is still needed calls for.
+
+A forecast is a bet. The posterior mean is the bet that grows evidence fastest, but the outcome that carries
+a row total past the line usually carries it well past, and what is left over was risked for nothing. So where
+one more outcome against a policy is enough, the forecast moves towards one half until it is just enough. Any
+forecast fixed before its outcome keeps the evidence valid; this one only saves comparisons.
+See docs/decisions/0012-forecasts.md for what was measured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.llm_po.evidence import NANO, elimination_threshold, in_millionths
+from gateway.llm_po.samplers import Situation
+from gateway.llm_po.wins import FloatArray, IntArray
+
+_LEAST_SHARE = 0.4
+"""Share of the full gain a bet keeps: outcomes counted before the next refresh still have to tell."""
+
+_ROUNDING_NATS = 1e-5
+"""What a forecast in millionths and increments in nano-nats may fall short by."""
+
+
+def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
+    """Forecasts in millionths, as the ledger and the log take them.
+
+    With a margin, every rival of a policy has a line of its own and the trim was measured to save nothing:
+    the forecasts stay as they are.
+
+    Args:
+        q: Posterior mean of P(row preferred to column), shape (R, K, K).
+        situation: The R runs it was fitted to.
+
+    Returns:
+        Shape (R, K, K), `q[i, j] + q[j, i] = 1,000,000`.
+    """
+    if situation.design.epsilon == 0:
+        q = _trimmed(q, situation)
+    return np.stack([in_millionths(each) for each in q])
+
+
+def _trimmed(q: FloatArray, situation: Situation) -> FloatArray:
+    """`q` with the bets against survivors limited to what their row totals still need."""
+    line = elimination_threshold(situation.design.delta)
+    needed = line - situation.evidence.sum(axis=2) / NANO + _ROUNDING_NATS
+    needed = np.where(situation.eliminated, np.inf, needed)[:, :, None]
+    behind = np.minimum(q, 0.5)
+    gain = np.log(2 * (1 - behind))
+    enough = np.minimum(gain, np.maximum(needed, _LEAST_SHARE * gain))
+    trimmed = 1 - 0.5 * np.exp(enough)
+    return np.asarray(np.where(q < 0.5, trimmed, 1 - trimmed.swapaxes(1, 2)))
