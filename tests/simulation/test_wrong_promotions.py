@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from gateway.llm_po import worlds
 from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.worlds import World
-
-DELTA = 0.05
-CYCLIC_WITH_CHAMPION = Path(__file__).parents[1] / "data" / "worlds" / "cyclic_4_synthetic.json"
-
-
-def _bt(*scores: float) -> World:
-    return worlds.bradley_terry("bt", list(scores))
-
-
-TRIALS = {
-    "clear": Trial(_bt(0.8, 0.2, 0.0, -0.4)),
-    "near tie at the top": Trial(_bt(0.15, 0.0, -0.6)),
-    "not Bradley-Terry": Trial(worlds.misfit("misfit", np.linspace(0.5, -1, 5), 0.5, 0.3, seed=5)),
-    "champion above a cycle": Trial(worlds.load(CYCLIC_WITH_CHAMPION)),
-    "two equals, with a margin": Trial(worlds.named("a/a", np.full((2, 2), 0.5)), epsilon=0.1),
-    "three equals, with a margin": Trial(worlds.named("a/a/a", np.full((3, 3), 0.5)), epsilon=0.1),
-    "clear, with a margin": Trial(_bt(0.8, 0.2, 0.0, -0.4), epsilon=0.05),
-    "cycle, with a margin": Trial(worlds.cycle("circle", 3, 0.7), epsilon=0.05),
-    "beaten by just more than the margin": Trial(_bt(0.25, 0.0), epsilon=0.06),
-    "200 outcomes in flight": Trial(_bt(0.8, 0.2, 0.0, -0.4), in_flight=200, refresh_every=50),
-    "likelihood-ratio rule": Trial(_bt(0.8, 0.2, 0.0, -0.4), stopping="glr"),
-    "likelihood-ratio rule, near tie": Trial(_bt(0.15, 0.0, -0.6), "round-robin", "glr"),
-}
-
-
-def most_by_chance(runs: int) -> int:
-    """Wrong promotions that a rate of exactly delta exceeds in fewer than one in a thousand samples."""
-    return math.ceil(runs * DELTA + 3.1 * math.sqrt(runs * DELTA * (1 - DELTA)))
+from tests.simulation.calibration import TRIALS, bt, most_by_chance
 
 
 @pytest.mark.parametrize("name", TRIALS)
@@ -77,7 +45,7 @@ def test_circle_ends_without_a_promotion() -> None:
 
 def test_budget_ends_a_run_without_a_promotion() -> None:
     """At the budget the verdict is inconclusive, and nothing is promoted."""
-    summary = simulate(Trial(_bt(0.01, 0.0), max_comparisons=100), seeds=50, seed=15)
+    summary = simulate(Trial(bt(0.01, 0.0), max_comparisons=100), seeds=50, seed=15)
 
     assert summary.outcomes["inconclusive"] >= 45
     assert all(ending.comparisons <= 100 for ending in summary.endings)
@@ -85,6 +53,6 @@ def test_budget_ends_a_run_without_a_promotion() -> None:
 
 def test_comparisons_go_where_the_closed_form_sends_them() -> None:
     """Sampling approaches the optimum: no world of this size takes twice the yardstick on average."""
-    report = simulate(Trial(_bt(0.8, 0.3, 0.1, -0.2, -1.0)), seeds=200, seed=16).to_json()
+    report = simulate(Trial(bt(0.8, 0.3, 0.1, -0.2, -1.0)), seeds=200, seed=16).to_json()
 
     assert report["ratio"] < 1.8

@@ -1,0 +1,101 @@
+"""How often a wrong policy is promoted, in cases each hard in a way of its own: 10,000 runs a case.
+
+    python benchmarks/calibration.py [--runs 10000] [--processes 2] [--state FILE] [--only CASE ...]
+
+Writes benchmarks/results/calibration.json and .md. The promise is a rate of at most delta = 0.05. The same
+command gives the same numbers; with --state an interrupted run is resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from gateway.llm_po.trial import Summary  # noqa: E402
+from gateway.simulation.runner import Job, run_jobs  # noqa: E402
+from gateway.simulation.state import StateFile  # noqa: E402
+from tests.simulation.calibration import DELTA, TRIALS  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def row(name: str, summary: Summary) -> dict[str, Any]:
+    """One line of the report."""
+    runs = len(summary.endings)
+    return {
+        **summary.to_json(),
+        "case": name,
+        "wrong_percent": 100 * summary.wrong / runs,
+        "at_most_percent": 100 * _upper(summary.wrong, runs),
+    }
+
+
+def _upper(wrong: int, runs: int) -> float:
+    """Wilson's upper 97.5 % limit of the rate."""
+    z, rate = 1.96, wrong / runs
+    centre = rate + z * z / (2 * runs)
+    spread = z * math.sqrt(rate * (1 - rate) / runs + z * z / (4 * runs * runs))
+    return (centre + spread) / (1 + z * z / runs)
+
+
+def report(rows: list[dict[str, Any]], command: str, date: str) -> str:
+    """The Markdown page."""
+    lines = [
+        "# Wrong promotions",
+        "",
+        f"`{command}`, {date}. Promised: at most {100 * DELTA:.0f} % of the runs of each case.",
+        "Mean comparisons ± standard error. `at most` is the upper end of a 95 % interval of the rate.",
+        "",
+        "| case | runs | comparisons | wrong | % | at most | outcomes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for each in rows:
+        ended = ", ".join(f"{count} {kind}" for kind, count in each["outcomes"].items() if count)
+        lines.append(
+            f"| {each['case']} | {each['seeds']} | {each['mean_comparisons']:.0f} ± {each['stderr']:.1f} "
+            f"| {each['wrong']} | {each['wrong_percent']:.2f} | {each['at_most_percent']:.2f} | {ended} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run every case and write both files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--state", type=Path, help="keep finished batches here and continue from them")
+    parser.add_argument("--only", nargs="*", help="start of the cases to run; writes nothing")
+    options = parser.parse_args()
+    state = StateFile(options.state, {"runs": options.runs}) if options.state else None
+    rows = []
+    for name, trial in TRIALS.items():
+        if options.only and not name.startswith(tuple(options.only)):
+            continue
+        job = Job(name, trial, options.runs, seed=12)
+        rows.append(row(name, run_jobs([job], options.processes, state)[name]))
+        print(
+            f"{name:<38} {rows[-1]['wrong']:>4} of {options.runs} wrong, "
+            f"{rows[-1]['mean_comparisons']:.0f} ± {rows[-1]['stderr']:.1f} comparisons",
+            flush=True,
+        )
+    if options.only:
+        return
+    command = f"python benchmarks/calibration.py --runs {options.runs}"
+    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    document = {"command": command, "date": date, "rows": rows}
+    (RESULTS / "calibration.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "calibration.md").write_text(report(rows, command, date), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The cases in which the promise is put to the test: at most a share delta of experiments promotes wrongly.
+
+Each is hard in a way of its own: hardly better policies, equals, preferences no model fits, circles, drift,
+and feedback that comes late or in batches. `benchmarks/calibration.py` runs each 10,000 times.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from gateway.llm_po import worlds
+from gateway.llm_po.simulate import Trial
+from gateway.llm_po.worlds import World
+
+DELTA = 0.05
+CYCLIC_WITH_CHAMPION = Path(__file__).parents[1] / "data" / "worlds" / "cyclic_4_synthetic.json"
+
+
+def bt(*scores: float) -> World:
+    """A Bradley-Terry world."""
+    return worlds.bradley_terry("bt", list(scores))
+
+
+def _drifting() -> World:
+    """The champion's lead shrinks and grows, the others change places; the champion keeps beating all."""
+    return worlds.drifting("drift", [0.8, 0.3, 0.0, -0.5], [0.8, -0.3, 0.5, 0.2], period=200)
+
+
+TRIALS = {
+    "clear": Trial(bt(0.8, 0.2, 0.0, -0.4)),
+    "near tie at the top": Trial(bt(0.15, 0.0, -0.6)),
+    "not Bradley-Terry": Trial(worlds.misfit("misfit", np.linspace(0.5, -1, 5), 0.5, 0.3, seed=5)),
+    "champion above a cycle": Trial(worlds.load(CYCLIC_WITH_CHAMPION)),
+    "two equals, with a margin": Trial(worlds.named("a/a", np.full((2, 2), 0.5)), epsilon=0.1),
+    "three equals, with a margin": Trial(worlds.named("a/a/a", np.full((3, 3), 0.5)), epsilon=0.1),
+    "clear, with a margin": Trial(bt(0.8, 0.2, 0.0, -0.4), epsilon=0.05),
+    "cycle, with a margin": Trial(worlds.cycle("circle", 3, 0.7), epsilon=0.05),
+    "beaten by just more than the margin": Trial(bt(0.25, 0.0), epsilon=0.06),
+    "drifting preferences": Trial(_drifting()),
+    "drifting preferences, with a margin": Trial(_drifting(), epsilon=0.05),
+    "200 outcomes in flight": Trial(bt(0.8, 0.2, 0.0, -0.4), in_flight=200, refresh_every=50),
+    "outcomes in batches of 100": Trial(bt(0.8, 0.2, 0.0, -0.4), refresh_every=100),
+    "likelihood-ratio rule": Trial(bt(0.8, 0.2, 0.0, -0.4), stopping="glr"),
+    "likelihood-ratio rule, near tie": Trial(bt(0.15, 0.0, -0.6), "round-robin", "glr"),
+}
+
+
+def most_by_chance(runs: int) -> int:
+    """Wrong promotions that a rate of exactly delta exceeds in fewer than one in a thousand samples."""
+    return math.ceil(runs * DELTA + 3.1 * math.sqrt(runs * DELTA * (1 - DELTA)))
