@@ -35,8 +35,10 @@ from gateway.api.models import model_routes
 from gateway.config.models import GatewayConfig
 from gateway.console import console_routes
 from gateway.services.answering import Answering
+from gateway.services.attempting import Attempts
 from gateway.services.background import background
 from gateway.services.definitions import Definition, config_hash, define
+from gateway.services.ejection import EjectionBook
 from gateway.services.experiment_log import ExperimentLog
 from gateway.services.feedback import FeedbackService
 from gateway.services.keyring import key_from_secret, stand_in_key
@@ -55,10 +57,11 @@ from gateway.settings import Settings
 from gateway.telemetry.experiments import ExperimentCollector
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import MetricsObserver
-from gateway.upstream.base import Timeouts, Upstream
+from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.litellm import LitellmUpstream
 from gateway.upstream.relay import Relay
+from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.targets import model_targets
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
@@ -118,6 +121,7 @@ class _Gateway:
         )
         names = tuple(definition.name for definition in definitions)
         metrics, health = Metrics(), StoreHealth()
+        observer = MetricsObserver(metrics)
         store = await self._open_store(resources)
         refresher = Refresher(
             store,
@@ -134,7 +138,8 @@ class _Gateway:
         requests = _Requests(
             store=store,
             snapshots=refresher.holder,
-            upstream=self._open_upstream(resources),
+            attempts=self._open_attempts(observer, resources),
+            observer=observer,
             authenticator=self._authenticator(),
             metrics=metrics,
             max_body_bytes=self.settings.max_body_bytes,
@@ -157,15 +162,21 @@ class _Gateway:
         resources.push_async_callback(store.aclose)
         return store
 
-    def _open_upstream(self, resources: AsyncExitStack) -> Upstream:
+    def _open_attempts(self, observer: MetricsObserver, resources: AsyncExitStack) -> Attempts:
+        settings = self.settings
         timeouts = Timeouts(
-            connect=self.settings.connect_timeout_seconds,
-            first_byte=self.settings.first_byte_timeout_seconds,
-            total=self.settings.upstream_timeout_seconds,
+            connect=settings.connect_timeout_seconds,
+            first_byte=settings.first_byte_timeout_seconds,
+            stall=settings.stall_timeout_seconds,
+            total=settings.upstream_timeout_seconds,
         )
-        upstream = Upstreams(Relay(timeouts), LitellmUpstream(timeouts))
+        budget = RetryBudget(settings.retry_ratio, settings.retry_burst)
+        upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
         resources.push_async_callback(upstream.aclose)
-        return upstream
+        ejections = EjectionBook(
+            observer, failures=settings.eject_after_failures, longest_seconds=settings.eject_max_seconds
+        )
+        return Attempts(upstream, ejections, budget, observer, total_seconds=settings.request_timeout_seconds)
 
     def _authenticator(self) -> Authenticator:
         auth = self.config.auth
@@ -252,7 +263,8 @@ class _Requests:
 
     store: PolicyStore
     snapshots: SnapshotHolder
-    upstream: Upstream
+    attempts: Attempts
+    observer: MetricsObserver
     authenticator: Authenticator
     metrics: Metrics
     max_body_bytes: int
@@ -266,13 +278,12 @@ class _Requests:
 
     def use(self, key: bytes) -> None:
         """Seal and open with `key` from now on."""
-        observer = MetricsObserver(self.metrics)
         self._sealer = TokenSealer([key], lambda: self.snapshots.current.experiments, self.clock)
         answering = Answering(
-            upstream=self.upstream,
+            attempts=self.attempts,
             sealer=self._sealer,
-            sticky=Sticky(self.store, key, observer),
-            observer=observer,
+            sticky=Sticky(self.store, key, self.observer),
+            observer=self.observer,
             draws=self.rng,
             clock=self.clock,
         )
@@ -281,7 +292,7 @@ class _Requests:
                 snapshots=self.snapshots,
                 answering=answering,
                 authenticator=self.authenticator,
-                observer=observer,
+                observer=self.observer,
                 max_body_bytes=self.max_body_bytes,
             )
         )

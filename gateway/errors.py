@@ -90,7 +90,7 @@ class UpstreamError(GatewayError):
     Attributes:
         status: HTTP status to answer with.
         reason: Word for metrics, from a closed set: `connect`, `timeout`, `status_4xx`, `status_5xx`,
-            `rate_limited`, `protocol` or `cut`.
+            `rate_limited`, `protocol` or `cut`; `ejected` or `retry_budget` where it was not even asked.
         body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
         is_callers_fault: True where another policy would be refused too: the request itself is invalid.
         retry_after: The provider's `retry-after`, worth passing on, or None.

@@ -1,8 +1,9 @@
 """A request, answered: routed, asked of one policy or two, labelled.
 
 Whatever goes wrong before the first byte, the incumbent answers instead and the answer takes no part in the
-experiment. Only what the incumbent cannot answer either is an error, and then the error is the incumbent's:
-a request that is itself invalid comes back with the provider's own words.
+experiment; where the incumbent fails as well, the fallbacks of its model do. What nobody could answer is an
+error, and then it is the incumbent's: a request that is itself invalid comes back with the provider's own
+words. A candidate has no fallback but the incumbent: another model's answer would be counted as its own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.errors import UpstreamError
 from gateway.services.answerable import check_answerable
+from gateway.services.attempting import Attempts, AttemptStream, Call
 from gateway.services.calling import (
     POLICY_FAILURES,
     AnswerStream,
@@ -24,6 +27,7 @@ from gateway.services.calling import (
     failure_reason,
 )
 from gateway.services.dueling import DuelLabel, DuelStream, both, merge_answers
+from gateway.services.ejection import Target
 from gateway.services.observer import RequestObserver
 from gateway.services.relabelling import label_for
 from gateway.services.routing import Draws, Duel, Incumbent, Route, Single, route
@@ -31,7 +35,7 @@ from gateway.services.snapshot import LiveExperiment
 from gateway.services.sticky import Sticky
 from gateway.services.tokens import Assignment, TokenSealer
 from gateway.telemetry.logging import get_logger
-from gateway.upstream.base import ModelTarget, RawHeaders, Upstream
+from gateway.upstream.base import ModelTarget, RawHeaders
 
 _log = get_logger(__name__)
 
@@ -44,20 +48,31 @@ class Answer:
         content: A whole JSON body, or a stream whose first block is ready.
         waited_seconds: How long providers were waited for, up to the first byte.
         policies: Names of those that answered, in the order shown; for admins only.
+        models: The models that answered, in the same order; for admins only.
+        fallback: Why somebody else than was asked first answered, or None; for admins only.
         headers: A plain model's rate limits. An experiment's would tell which policy answered.
     """
 
     content: bytes | AnswerStream
     waited_seconds: float
     policies: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    fallback: str | None = None
     headers: RawHeaders = ()
+
+
+class _By(NamedTuple):
+    """Who answered: the names of policies, if any, and of models."""
+
+    policies: tuple[str, ...]
+    models: tuple[str, ...]
 
 
 class Answering:
     """Answers for experiments and plain models.
 
     Args:
-        upstream: Calls providers.
+        attempts: Asks providers.
         sealer: Makes response ids.
         sticky: Routes sessions.
         observer: Told what happened.
@@ -69,7 +84,7 @@ class Answering:
     def __init__(
         self,
         *,
-        upstream: Upstream,
+        attempts: Attempts,
         sealer: TokenSealer,
         sticky: Sticky,
         observer: RequestObserver,
@@ -77,8 +92,8 @@ class Answering:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._upstream = upstream
-        self._calls = PolicyCalls(upstream, observer, timer)
+        self._attempts = attempts
+        self._calls = PolicyCalls(attempts, observer, timer)
         self._sealer = sealer
         self._observer = observer
         self._sticky = sticky
@@ -87,14 +102,24 @@ class Answering:
         self._timer = timer
 
     async def answer_plainly(self, target: ModelTarget, question: Question) -> Answer:
-        """A model's answer exactly as its provider gave it. Raises UpstreamError."""
-        request = question.to(target, question.payload)
+        """A model's answer, or a fallback's, exactly as its provider gave it. Raises UpstreamError."""
+        calls = [
+            Call(Target(one.name), question.to(one, question.payload), question.is_streamed)
+            for one in (target, *target.fallbacks)
+        ]
         started = self._timer()
-        if question.is_streamed:
-            stream = await self._upstream.stream(request)
-            return Answer(stream, self._timer() - started, headers=stream.headers)
-        body, headers = await self._upstream.complete(request)
-        return Answer(body, self._timer() - started, headers=headers)
+        call, answer, failure = await self._attempts.first_of(calls, self._attempts.begin())
+        waited_seconds = self._timer() - started
+        served = call.target.model
+        if failure is not None:
+            self._observer.model_fell_back(target.name, served, failure.reason)
+        return Answer(
+            answer if isinstance(answer, AttemptStream) else answer.body,
+            waited_seconds,
+            models=(served,),
+            fallback=None if failure is None else failure.reason,
+            headers=answer.headers,
+        )
 
     async def answer(
         self, experiment: LiveExperiment, models: Mapping[str, ModelTarget], question: Question
@@ -107,7 +132,7 @@ class Answering:
             RenderError: If the incumbent's template did.
         """
         check_answerable(experiment, question)
-        turn = Turn(experiment, models, question)
+        turn = Turn(experiment, models, question, self._attempts.begin())
         match await self._route(turn):
             case Incumbent():
                 return await self._incumbent(turn, {})
@@ -122,21 +147,17 @@ class Answering:
             return await self._sticky.route(experiment, session, self._clock())
         return route(experiment, None, self._draws, self._clock())
 
-    async def _ask(self, turn: Turn, policy: int) -> bytes | PolicyStream:
-        if turn.question.is_streamed:
-            return await self._calls.stream(turn, policy)
-        return await self._calls.whole(turn, policy)
-
     async def _single(self, turn: Turn, assignment: Assignment, policy: int) -> Answer:
         try:
-            reply = await self._ask(turn, policy)
+            reply = await self._calls.ask(turn, policy)
         except POLICY_FAILURES as error:
             return await self._incumbent(turn, {policy: error})
-        return self._alone(turn, policy, reply, self._sealer.seal(assignment, _prefix(turn)))
+        return self._alone(turn, _policy(turn, policy), reply, self._sealer.seal(assignment, _prefix(turn)))
 
     async def _duel(self, turn: Turn, duel: Duel) -> Answer:
         left, right = duel.shown
-        replies = await both(self._ask(turn, left), self._ask(turn, right))
+        turn.effort.planned = 2
+        replies = await both(self._calls.ask(turn, left), self._calls.ask(turn, right))
         experiment = turn.experiment
         label = DuelLabel(self._sealer.seal(duel.assignment), experiment.name, int(self._clock()))
         content: bytes | AnswerStream
@@ -147,8 +168,7 @@ class Answering:
                 content = DuelStream((first, second), label)
             case _:
                 return await self._half_duel(turn, dict(zip(duel.shown, replies, strict=True)))
-        names = (experiment.policies[left].name, experiment.policies[right].name)
-        return Answer(content, turn.waited_seconds, names)
+        return Answer(content, turn.waited_seconds, *_policy(turn, left, right))
 
     async def _half_duel(
         self, turn: Turn, replies: dict[int, bytes | PolicyStream | PolicyFailure]
@@ -157,41 +177,55 @@ class Answering:
         failures = {policy: reply for policy, reply in replies.items() if isinstance(reply, POLICY_FAILURES)}
         for policy, reply in replies.items():
             if not isinstance(reply, POLICY_FAILURES):
-                self._fell_back(turn, failures)
-                return self._unassigned(turn, policy, reply)
+                return self._unassigned(turn, _policy(turn, policy), reply, self._fell_back(turn, failures))
         return await self._incumbent(turn, failures)
 
     async def _incumbent(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> Answer:
         """Let the incumbent answer, `failures` being the policies that could not."""
         policy = turn.experiment.incumbent
-        if policy in failures:
-            self._count_failures(turn, failures)
-            raise _in_its_terms(failures[policy], turn)
+        if policy not in failures:
+            try:
+                reply = await self._calls.ask(turn, policy)
+            except POLICY_FAILURES as error:
+                failures = {**failures, policy: error}
+            else:
+                return self._unassigned(turn, _policy(turn, policy), reply, self._fell_back(turn, failures))
+        return await self._in_its_place(turn, failures)
+
+    async def _in_its_place(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> Answer:
+        """Let a fallback of the incumbent's model answer; its own failure is among `failures`."""
+        policy = turn.experiment.incumbent
         try:
-            reply = await self._ask(turn, policy)
+            served, reply = await self._calls.stand_in(turn, policy, failures[policy])
         except POLICY_FAILURES as error:
             self._count_failures(turn, {**failures, policy: error})
             raise _in_its_terms(error, turn) from error
-        if failures:
-            self._fell_back(turn, failures)
-        return self._unassigned(turn, policy, reply)
+        if served is None:
+            others = {other: error for other, error in failures.items() if other != policy}
+            return self._unassigned(turn, _policy(turn, policy), reply, self._fell_back(turn, others))
+        return self._unassigned(turn, _By((), (served,)), reply, self._fell_back(turn, failures))
 
-    def _unassigned(self, turn: Turn, policy: int, reply: bytes | PolicyStream) -> Answer:
-        """The answer of a policy that takes no part in the experiment with it."""
-        return self._alone(
-            turn, policy, reply, self._sealer.seal_unassigned(turn.experiment.name, _prefix(turn))
-        )
+    def _unassigned(self, turn: Turn, by: _By, reply: bytes | AnswerStream, fallback: str | None) -> Answer:
+        """An answer that takes no part in the experiment."""
+        response_id = self._sealer.seal_unassigned(turn.experiment.name, _prefix(turn))
+        return self._alone(turn, by, reply, response_id, fallback)
 
-    def _alone(self, turn: Turn, policy: int, reply: bytes | PolicyStream, response_id: str) -> Answer:
+    def _alone(
+        self, turn: Turn, by: _By, reply: bytes | AnswerStream, response_id: str, fallback: str | None = None
+    ) -> Answer:
         label = label_for(turn.question, response_id, turn.experiment.name)
         content = label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
-        return Answer(content, turn.waited_seconds, (turn.experiment.policies[policy].name,))
+        return Answer(content, turn.waited_seconds, *by, fallback=fallback)
 
-    def _fell_back(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> None:
+    def _fell_back(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> str | None:
+        """Count who could not answer; why the first of them could not, or None if all could."""
+        if not failures:
+            return None
         for policy, error in failures.items():
             self._count_failure(turn, policy, error)
-        first = next(iter(failures.values()))
-        self._observer.fell_back(turn.experiment.name, failure_reason(first))
+        reason = failure_reason(next(iter(failures.values())))
+        self._observer.fell_back(turn.experiment.name, reason)
+        return reason
 
     def _count_failures(self, turn: Turn, failures: Mapping[int, PolicyFailure]) -> None:
         """Count what failed, the incumbent too; a request they all call invalid is no policy's failure."""
@@ -209,6 +243,11 @@ class Answering:
             policy=turn.experiment.policies[policy].name,
             reason=failure_reason(error),
         )
+
+
+def _policy(turn: Turn, *policies: int) -> _By:
+    shown = [turn.experiment.policies[policy] for policy in policies]
+    return _By(tuple(policy.name for policy in shown), tuple(policy.model for policy in shown))
 
 
 def _prefix(turn: Turn) -> str:

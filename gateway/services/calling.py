@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.errors import RenderError, UpstreamError
+from gateway.services.attempting import Answered, Attempts, AttemptStream, Call, Effort
+from gateway.services.ejection import Target
 from gateway.services.observer import RequestObserver, Role
 from gateway.services.snapshot import LiveExperiment
 from gateway.services.usage import mentions_usage, tokens_used
-from gateway.upstream.base import ModelTarget, Upstream, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import ModelTarget, UpstreamRequest, UpstreamStream
 from gateway.upstream.surfaces import CHAT, Surface
 
 PolicyFailure = UpstreamError | RenderError
@@ -54,19 +56,24 @@ class Question:
 
 
 class Turn:
-    """One question to one experiment, being answered.
+    """One question to one experiment, being answered within one `effort`.
 
     `waited_seconds` is the time during which at least one provider was being waited for.
     """
 
-    __slots__ = ("_since", "_waits", "experiment", "models", "question", "waited_seconds")
+    __slots__ = ("_since", "_waits", "effort", "experiment", "models", "question", "waited_seconds")
 
     def __init__(
-        self, experiment: LiveExperiment, models: Mapping[str, ModelTarget], question: Question
+        self,
+        experiment: LiveExperiment,
+        models: Mapping[str, ModelTarget],
+        question: Question,
+        effort: Effort,
     ) -> None:
         self.experiment = experiment
         self.models = models
         self.question = question
+        self.effort = effort
         self.waited_seconds = 0.0
         self._waits = 0
         self._since = 0.0
@@ -93,35 +100,69 @@ class PolicyCalls:
     """Asks policies."""
 
     def __init__(
-        self, upstream: Upstream, observer: RequestObserver, timer: Callable[[], float] = time.perf_counter
+        self,
+        attempts: Attempts,
+        observer: RequestObserver,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._upstream = upstream
+        self._attempts = attempts
         self._observer = observer
         self._timer = timer
 
-    async def whole(self, turn: Turn, policy: int) -> bytes:
-        """A policy's answer, a JSON object. Raises UpstreamError or RenderError."""
-        request = _request(turn, policy)
-        started = self._timer()
-        turn.begin_wait(started)
-        try:
-            body, _ = await self._upstream.complete(request)
-        finally:
-            ended = self._timer()
-            turn.end_wait(ended)
-        self._account(turn, policy).answered(ended - started, body)
-        return body
+    async def ask(self, turn: Turn, policy: int) -> bytes | PolicyStream:
+        """A policy's answer, a JSON object, or a stream once its first event is there.
 
-    async def stream(self, turn: Turn, policy: int) -> PolicyStream:
-        """A policy's answer once its first event is there. Raises UpstreamError or RenderError before."""
-        request = _request(turn, policy)
+        Raises:
+            UpstreamError: If its provider failed, or is not asked for now.
+            RenderError: If its template did.
+        """
+        call = _call(turn, policy)
         started = self._timer()
         turn.begin_wait(started)
         try:
-            stream = await self._upstream.stream(request)
+            answer = await self._attempts.make(call, turn.effort)
         finally:
             turn.end_wait(self._timer())
-        return PolicyStream(stream, self._account(turn, policy), lambda: self._timer() - started)
+        return self._counted(turn, policy, answer, started)
+
+    async def stand_in(
+        self, turn: Turn, policy: int, failure: PolicyFailure
+    ) -> tuple[str | None, bytes | AnswerStream]:
+        """The answer of a fallback of a policy's model, in the place of the policy.
+
+        Args:
+            turn: What is being answered.
+            policy: Who failed.
+            failure: How. A policy that was only ejected is asked after all if its fallbacks fail, too.
+
+        Returns:
+            The fallback's name, or None where the policy answered after all; and the answer.
+
+        Raises:
+            UpstreamError: How the policy failed, if nobody can stand in or the request itself is at fault.
+            RenderError: The same.
+        """
+        if not isinstance(failure, UpstreamError) or failure.is_callers_fault:
+            raise failure
+        own = _call(turn, policy)
+        calls = [own, *(_fallback_call(turn, own, target) for target in own.request.target.fallbacks)]
+        started = self._timer()
+        turn.begin_wait(started)
+        try:
+            call, answer, _ = await self._attempts.first_of(calls, turn.effort, failure)
+        finally:
+            turn.end_wait(self._timer())
+        if call is own:
+            return None, self._counted(turn, policy, answer, started)
+        self._observer.model_fell_back(own.target.model, call.target.model, failure.reason)
+        return call.target.model, answer if isinstance(answer, AttemptStream) else answer.body
+
+    def _counted(self, turn: Turn, policy: int, answer: Answered, started: float) -> bytes | PolicyStream:
+        account = self._account(turn, policy)
+        if isinstance(answer, AttemptStream):
+            return PolicyStream(answer, account, lambda: self._timer() - started)
+        account.answered(self._timer() - started, answer.body)
+        return answer.body
 
     def failed(self, turn: Turn, policy: int, error: PolicyFailure) -> None:
         """Count a failure that happened before the first byte."""
@@ -186,7 +227,14 @@ class PolicyStream:
         await self._stream.aclose()
 
 
-def _request(turn: Turn, policy: int) -> UpstreamRequest:
+def _call(turn: Turn, policy: int) -> Call:
     compiled = turn.experiment.policies[policy]
     question = turn.question
-    return question.to(turn.models[compiled.model], compiled.render(question.payload, question.surface.name))
+    payload = compiled.render(question.payload, question.surface.name)
+    target = Target(compiled.model, turn.experiment.name, compiled.name)
+    return Call(target, question.to(turn.models[compiled.model], payload), question.is_streamed)
+
+
+def _fallback_call(turn: Turn, own: Call, target: ModelTarget) -> Call:
+    question = turn.question
+    return Call(Target(target.name), question.to(target, own.request.payload), question.is_streamed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from gateway.services.ejection import Target
+
 Role = Literal["incumbent", "candidate"]
 
 
@@ -11,7 +13,7 @@ class RequestObserver(Protocol):
     """Hears of every request. Methods are called on the event loop and must be quick and not raise.
 
     `experiment` and `policy` are names an operator declared; `reason` comes from a closed set in the code:
-    an `UpstreamError.reason` or `template`.
+    an `UpstreamError.reason` or `template`. Models are asked by their own name: by callers, or as fallbacks.
     """
 
     def request_finished(self, endpoint: str, status: int) -> None:
@@ -28,6 +30,21 @@ class RequestObserver(Protocol):
 
     def fell_back(self, experiment: str, reason: str) -> None:
         """Another policy than the one drawn answered, so the answer takes no part in the experiment."""
+
+    def model_failed(self, model: str, reason: str) -> None:
+        """A model asked by its name did not answer, or broke off."""
+
+    def model_fell_back(self, model: str, fallback: str, reason: str) -> None:
+        """One of a model's fallbacks answered in its place."""
+
+    def retry_refused(self) -> None:
+        """A second attempt was not made, because the budget for them is used up."""
+
+    def target_ejected(self, target: Target) -> None:
+        """A model or policy failed so often in a row that requests go elsewhere."""
+
+    def target_readmitted(self, target: Target) -> None:
+        """It answered and takes part again."""
 
     def overhead(self, seconds: float) -> None:
         """Time a request spent in the gateway itself: before the provider was called and after it answered.

@@ -2,8 +2,10 @@
 
 Counters and histograms live here and may be written from any worker process: with
 `PROMETHEUS_MULTIPROC_DIR` set before this module is imported, prometheus_client keeps them in shared files
-and `render` adds up all workers. Gauges are not kept at all: `experiment_collector` derives them from the
-experiments' last known state when somebody scrapes, so they cannot go stale or be summed by mistake.
+and `render` adds up all workers. Gauges of experiments are not kept at all: `experiment_collector` derives
+them from the experiments' last known state when somebody scrapes, so they cannot go stale or be summed by
+mistake.
+The one gauge kept here says what each living worker has ejected, and is added up over them.
 
 Labels come only from sets an operator declared (experiment, policy and signal names) or from closed sets in
 the code (reasons, roles, statuses); never from what a caller sent.
@@ -16,6 +18,7 @@ import os
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -39,6 +42,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._derived: list[Collector] = []
         self._create_request_metrics()
+        self._create_failure_metrics()
         self._create_feedback_metrics()
         self.planner_errors = Counter(
             "llmpo_planner_errors_total",
@@ -92,6 +96,38 @@ class Metrics:
             "llmpo_sticky_skipped_total",
             "Sessions assigned without the shared store because it did not answer in time.",
             ["experiment"],
+            registry=self.registry,
+        )
+
+    def _create_failure_metrics(self) -> None:
+        self.model_failures = Counter(
+            "llmpo_model_failures_total",
+            "Attempts at a model asked by its name, or as a fallback, that failed.",
+            ["model", "reason"],
+            registry=self.registry,
+        )
+        self.model_fallbacks = Counter(
+            "llmpo_model_fallbacks_total",
+            "Requests answered by a fallback of the model.",
+            ["model", "fallback", "reason"],
+            registry=self.registry,
+        )
+        self.retries_refused = Counter(
+            "llmpo_retries_refused_total",
+            "Second attempts not made because too many others failed.",
+            registry=self.registry,
+        )
+        self.ejections = Counter(
+            "llmpo_ejections_total",
+            "Times a model or policy was ejected after failures in a row.",
+            ["experiment", "policy", "model"],
+            registry=self.registry,
+        )
+        self.ejected = Gauge(
+            "llmpo_ejected",
+            "Processes that have ejected a model or policy at this moment.",
+            ["experiment", "policy", "model"],
+            multiprocess_mode="livesum",
             registry=self.registry,
         )
 

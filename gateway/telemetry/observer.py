@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.services.ejection import Target
 from gateway.services.observer import Role
 from gateway.telemetry.metrics import Metrics
 
@@ -34,6 +35,28 @@ class MetricsObserver:
     def fell_back(self, experiment: str, reason: str) -> None:
         """The incumbent answered instead."""
         self._metrics.fallbacks.labels(experiment, reason).inc()
+
+    def model_failed(self, model: str, reason: str) -> None:
+        """A model asked by its name did not answer."""
+        self._metrics.model_failures.labels(model, reason).inc()
+
+    def model_fell_back(self, model: str, fallback: str, reason: str) -> None:
+        """A fallback answered in a model's place."""
+        self._metrics.model_fallbacks.labels(model, fallback, reason).inc()
+
+    def retry_refused(self) -> None:
+        """A second attempt was not made."""
+        self._metrics.retries_refused.inc()
+
+    def target_ejected(self, target: Target) -> None:
+        """Requests go elsewhere from now on."""
+        labels = (target.experiment, target.policy, target.model)
+        self._metrics.ejections.labels(*labels).inc()
+        self._metrics.ejected.labels(*labels).set(1)
+
+    def target_readmitted(self, target: Target) -> None:
+        """It takes part again."""
+        self._metrics.ejected.labels(target.experiment, target.policy, target.model).set(0)
 
     def overhead(self, seconds: float) -> None:
         """Time a request spent in the gateway itself."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from gateway.api.chat import ChatDeps, chat_routes
 from gateway.api.errors import install_error_handlers
 from gateway.config.models import ModelEntry, PolicySpec
 from gateway.services.answering import Answering
+from gateway.services.attempting import Attempts
+from gateway.services.ejection import EjectionBook, Target
 from gateway.services.rendering import compile_policy
 from gateway.services.snapshot import LiveExperiment, Snapshot, SnapshotHolder
 from gateway.services.sticky import Sticky
@@ -27,7 +30,8 @@ from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.litellm import LitellmUpstream
 from gateway.upstream.relay import Relay
-from gateway.upstream.targets import model_target
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.targets import model_targets
 from policy_store.errors import StoreUnavailableError
 from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
 
@@ -50,6 +54,11 @@ class Recorder:
     fallbacks: list[tuple[str, str]] = field(default_factory=list)
     overheads: list[float] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    model_failures: list[tuple[str, str]] = field(default_factory=list)
+    model_fallbacks: list[tuple[str, str, str]] = field(default_factory=list)
+    refused_retries: int = 0
+    ejected: list[Target] = field(default_factory=list)
+    readmitted: list[Target] = field(default_factory=list)
 
     def request_finished(self, endpoint: str, status: int) -> None:
         """Remember."""
@@ -71,6 +80,26 @@ class Recorder:
     def fell_back(self, experiment: str, reason: str) -> None:
         """Remember."""
         self.fallbacks.append((experiment, reason))
+
+    def model_failed(self, model: str, reason: str) -> None:
+        """Remember."""
+        self.model_failures.append((model, reason))
+
+    def model_fell_back(self, model: str, fallback: str, reason: str) -> None:
+        """Remember."""
+        self.model_fallbacks.append((model, fallback, reason))
+
+    def retry_refused(self) -> None:
+        """Remember."""
+        self.refused_retries += 1
+
+    def target_ejected(self, target: Target) -> None:
+        """Remember."""
+        self.ejected.append(target)
+
+    def target_readmitted(self, target: Target) -> None:
+        """Remember."""
+        self.readmitted.append(target)
 
     def overhead(self, seconds: float) -> None:
         """Remember."""
@@ -246,18 +275,22 @@ async def running_gateway(
     authenticator: Authenticator | None = None,
     max_body_bytes: int = 100_000,
     seed: int = 7,
+    total_seconds: float = 60.0,
+    ejection_clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Gateway]:
     """The data plane, listening; closed again at the end."""
     snapshot = Snapshot(
         {live.name: live for live in experiments},
-        {entry.model_name: model_target(entry, {}) for entry in entries},
+        model_targets(list(entries), {}),
         NOW,
     )
     holder, observer, units = SnapshotHolder(snapshot), Recorder(), UnitMemory()
     sealer = TokenSealer([KEY], lambda: holder.current.experiments, lambda: NOW)
-    upstream = Upstreams(Relay(timeouts), LitellmUpstream(timeouts))
+    budget = RetryBudget()
+    upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
+    ejections = EjectionBook(observer, ejection_clock)
     answering = Answering(
-        upstream=upstream,
+        attempts=Attempts(upstream, ejections, budget, observer, total_seconds=total_seconds),
         sealer=sealer,
         sticky=Sticky(units, KEY, observer),
         observer=observer,
