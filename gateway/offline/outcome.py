@@ -18,6 +18,7 @@ from gateway.offline.course import Course
 from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
 from gateway.services.experiment_log import LOG_SCHEMA, record_fields
+from gateway.services.plan_worker import PlanResult
 from gateway.services.promotion import final_state, full_certificate
 from policy_store.models import Event, LogRecord
 
@@ -134,6 +135,7 @@ def _summary(material: Material, certificate: dict[str, Any], state: str) -> dic
         "name": assembly.name,
         "outcome": certificate["outcome"],
         "champion": certificate["champion_name"],
+        "leader": experiment.policies[_last_plan(material).leader],
         "state": state,
         "stopped_by": material.ended.stopped_by,
         "cycle": [experiment.policies[policy] for policy in certificate["cycle"]],
@@ -160,6 +162,12 @@ def _summary(material: Material, certificate: dict[str, Any], state: str) -> dic
     }
 
 
+def _last_plan(material: Material) -> PlanResult:
+    if material.course.plan is None:
+        raise ValueError("a run ends with a plan")
+    return material.course.plan
+
+
 def _models_called(material: Material) -> set[str]:
     models = {policy.model for policy in material.assembly.definition.policies}
     judge = material.assembly.config.judge.llm
@@ -167,9 +175,7 @@ def _models_called(material: Material) -> set[str]:
 
 
 def _policies(material: Material, certificate: dict[str, Any]) -> list[dict[str, Any]]:
-    plan = material.course.plan
-    if plan is None:
-        raise ValueError("a run ends with a plan")
+    plan = _last_plan(material)
     wins, ties = certificate["wins"], certificate["ties"]
     answers = _answers_by_policy(material)
     rows = []

@@ -60,14 +60,15 @@ def model_servers(directory: Path) -> Iterator[Models]:
     with ExitStack() as stack:
         yield Models(
             {
-                name: stack.enter_context(_model_server(name, file, directory))
+                name: stack.enter_context(model_server(name, file, directory))
                 for name, file in ((MODEL, weights()), (CUT_MODEL, cut))
             }
         )
 
 
 @contextmanager
-def _model_server(name: str, file: Path, directory: Path) -> Iterator[str]:
+def model_server(name: str, file: Path, directory: Path) -> Iterator[str]:
+    """One model behind its own server; its base address without `/v1`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ["-m", "tests.e2e.real_models.model_server", str(port), str(file), name]

@@ -1,0 +1,169 @@
+"""The file of a run and its tasks: every fault is named, with the value and the remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.errors import ConfigError
+from gateway.offline.assembly import assemble
+from gateway.offline.config import load_optimize
+from gateway.offline.errors import JudgeError, TasksError
+from tests.gateway.offline.solving import assembled, write_config
+
+NOWHERE = "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"judge": "exat_match"}, r"judge\.exat_match.*Did you mean exact_match\?"),
+        (
+            {"judge": {"exact_match": {}, "regex": {"pattern": "x"}}},
+            r"judge.*exact_match, regex.*Keep one of",
+        ),
+        ({"judge": None}, r"judge .*This key is missing"),
+        (
+            {"judge": {"regex": {"pattern": "(["}}},
+            r"judge\.regex\.pattern.*'\(\[' is not a regular expression",
+        ),
+        ({"judge": {"regex": {"pattern": "(a)(b)"}}}, r"has 2 groups.*Keep one"),
+        ({"judge": {"python": {"callable": "grading.score"}}}, r"'grading\.score' does not name a function"),
+        ({"judge": {"llm": {"model": "judg"}}}, r"judge\.llm\.model.*no model 'judg'.*Did you mean judge\?"),
+        (
+            {"judge": {"llm": {"model": "good"}}},
+            r"'good' is also the model of policy 'good'.*may_be_candidate",
+        ),
+        ({"policies": {"only": {"model": "weak"}}}, r"policies.*Only 1 given"),
+        (
+            {"policies": {"a": {"model": "weak"}, "b": {"model": "god"}}},
+            r"policies\.b\.model.*Did you mean good",
+        ),
+        ({"incumbent": "wek"}, r"incumbent.*'wek' is not a policy.*Did you mean weak"),
+        ({"delta": 1.5}, r"delta.*1\.5 is out of range"),
+        ({"epsilon": 0.5}, r"epsilon.*0\.5 is out of range"),
+        ({"concurrency": 0}, r"concurrency.*0 is out of range"),
+        ({"budget": {"usd": 0}}, r"budget\.usd.*0 is out of range"),
+        ({"draw": "all"}, r"draw.*Use 'list' or 'population'"),
+        ({"max_comparison": 5}, r"max_comparison.*Did you mean max_comparisons"),
+    ],
+)
+def test_wrong_file_is_refused_with_a_remedy(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """Where, what, and what would be right."""
+    file = write_config(tmp_path, NOWHERE, **change)
+    with pytest.raises(ConfigError) as refusal:
+        load_optimize(file, {})
+    assert re.search(message, str(refusal.value)), str(refusal.value)
+
+
+def test_judge_behind_another_name_is_recognised(tmp_path: Path) -> None:
+    """Two names of one model at one address are one model."""
+    file = write_config(tmp_path, NOWHERE, judge={"llm": {"model": "alias"}})
+    fields = json.loads(file.read_text())
+    good = next(entry for entry in fields["model_list"] if entry["model_name"] == "good")
+    fields["model_list"].append({**good, "model_name": "alias"})
+    file.write_text(json.dumps(fields))
+
+    with pytest.raises(ConfigError, match="'alias' is also the model of policy 'good'"):
+        load_optimize(file, {})
+
+
+def test_wrong_file_ends_with_status_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The command says what is wrong, in one line each."""
+    file = write_config(tmp_path, NOWHERE, delta=2)
+    assert main(["optimize", "--config", str(file)]) == 2
+    assert "delta (line 1): 2 is out of range." in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no tasks"),
+        ("\n\n", "holds no tasks"),
+        ('{"input": "1 2", "target": 3}\nnot json\n', "line 2 is not JSON"),
+        ("[1]\n", "line 1 holds a list"),
+        ('{"question": "1 2", "target": 3}\n', r"line 1 has no text `input` \(fields: question, target\)"),
+        ('{"input": 12, "target": 3}\n', "line 1 has no text `input`"),
+        ('{"input": "1 2"}\n', "line 1 has no `target`, which the judge compares with"),
+        ('{"input": "1 2", "target": null}\n', "line 1 has no `target`"),
+        ('{"input": "1 2", "target": []}\n', "line 1 has no `target`"),
+        ('{"messages": [], "target": 3}\n', "`messages` is not a conversation"),
+        (
+            '{"messages": [{"role": "assistant", "content": "x"}], "target": 3}\n',
+            "ends with the user's message",
+        ),
+    ],
+)
+def test_wrong_tasks_are_refused_with_their_line(tmp_path: Path, content: str, message: str) -> None:
+    """Nothing is asked before every task is fit to be."""
+    file = write_config(tmp_path, NOWHERE)
+    (tmp_path / "tasks.jsonl").write_text(content)
+    with pytest.raises(TasksError, match=message):
+        assembled(file)
+
+
+def test_missing_tasks_are_named(tmp_path: Path) -> None:
+    """No file, or no name of one."""
+    with pytest.raises(TasksError, match=r"Add `tasks: FILE\.jsonl`, or give --tasks"):
+        assembled(write_config(tmp_path, NOWHERE, tasks=None))
+    with pytest.raises(TasksError, match=r"elsewhere\.jsonl cannot be read"):
+        assembled(write_config(tmp_path, NOWHERE, tasks="elsewhere.jsonl"))
+
+
+def test_tasks_of_the_command_line_win(tmp_path: Path) -> None:
+    """`--tasks` stands in for those of the file."""
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"input": "1 1", "target": 2}\n')
+    file = write_config(tmp_path, NOWHERE)
+    assert len(assemble(load_optimize(file, {}), tmp_path, other).tasks) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (None, r"grading:score cannot be loaded \(ModuleNotFoundError"),
+        ("1 +\n", r"cannot be loaded \(SyntaxError"),
+        ("def other(task, answer): ...\n", r"cannot be loaded \(AttributeError"),
+        ("score = 3\n", "grading:score is a int; a function is needed"),
+    ],
+)
+def test_function_that_cannot_be_loaded_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str | None, message: str
+) -> None:
+    """Before anything is asked."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "grading", raising=False)
+    if code is not None:
+        (tmp_path / "grading.py").write_text(code)
+    file = write_config(tmp_path, NOWHERE, judge={"python": {"callable": "grading:score"}})
+    with pytest.raises(JudgeError, match=message):
+        assembled(file)
+
+
+def test_budget_in_money_needs_every_price(tmp_path: Path) -> None:
+    """A model at an address of one's own has no known price, whatever it is called."""
+    price = {"prompt_usd_per_million": 1, "completion_usd_per_million": 1}
+    file = write_config(tmp_path, NOWHERE, budget={"usd": 1}, prices={"weak": price, "good": price})
+    with pytest.raises(ConfigError, match=r"What the model fair costs is not known.*prices\.fair"):
+        assembled(file)
+
+
+def test_well_known_models_have_prices(tmp_path: Path) -> None:
+    """LiteLLM's own list, read from the installed package."""
+    file = write_config(tmp_path, NOWHERE)
+    fields = json.loads(file.read_text())
+    for entry in fields["model_list"]:
+        entry["litellm_params"] = {"model": "openai/gpt-4o-mini"}
+    file.write_text(json.dumps(fields))
+    assert assembled(file).prices["good"] == pytest.approx((0.15e-6, 0.6e-6))
+
+
+def test_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> None:
+    """It is what `llmpo verify` asks for."""
+    assert assembled(write_config(tmp_path, NOWHERE)).name == "sums"
+    assert assembled(write_config(tmp_path, NOWHERE, name="adding")).name == "adding"

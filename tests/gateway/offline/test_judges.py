@@ -1,0 +1,196 @@
+"""Who says which answer is better."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.offline.calls import Reply
+from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
+from gateway.offline.errors import JudgeError
+from gateway.offline.judges import RuleJudge, exact_match, python, regex
+from gateway.offline.llm_judge import verdict_in
+from gateway.offline.tasks import Task
+from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, answer, body
+from tests.gateway.offline.solving import optimized, rows, solver, write_config
+
+TASK = Task(0, {"input": "2 3", "target": "5", "outputs": ["Five", "5"], "count": 5})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said", "score"),
+    [
+        (ExactMatchSpec(), " 5\n", 1.0),
+        (ExactMatchSpec(), "5.", 0.0),
+        (ExactMatchSpec(target="count"), "5", 1.0),
+        (ExactMatchSpec(target="outputs"), "FIVE", 1.0),
+        (ExactMatchSpec(target="outputs", ignore_case=False), "FIVE", 0.0),
+    ],
+)
+def test_exact_match(spec: ExactMatchSpec, said: str, score: float) -> None:
+    """Any accepted text, white space aside."""
+    assert exact_match(spec)(TASK, said) == score
+
+
+@pytest.mark.parametrize(
+    ("spec", "said", "score"),
+    [
+        (RegexSpec(pattern=r"\d+"), "2 plus 3 is 5.", 1.0),
+        (RegexSpec(pattern=r"\d+", take="first"), "2 plus 3 is 5.", 0.0),
+        (RegexSpec(pattern=r"is (\w+)", target="outputs"), "It is five", 1.0),
+        (RegexSpec(pattern=r"is (\w+)", target="outputs", ignore_case=False), "It is five", 0.0),
+        (RegexSpec(pattern=r"\d+"), "many", 0.0),
+        (RegexSpec(pattern=r"^sorry", target=None), "Sorry, no.", 1.0),
+        (RegexSpec(pattern=r"^sorry", target=None), "No, sorry.", 0.0),
+        (RegexSpec(pattern=r"a(x)?"), "a", 0.0),
+    ],
+)
+def test_regex(spec: RegexSpec, said: str, score: float) -> None:
+    """The group, else the whole match, of the first or the last match."""
+    assert regex(spec)(TASK, said) == score
+
+
+@pytest.fixture
+def grading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """A judge from the body of `score(task, answer)`."""
+
+    def load(lines: str) -> Any:
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "grading", raising=False)
+        (tmp_path / "grading.py").write_text(f"def score(task, answer):\n    {lines}\n")
+        return python(PythonSpec(callable="grading:score"), tmp_path)
+
+    return load
+
+
+def test_function_scores(grading: Callable[[str], Any]) -> None:
+    """It sees the task and the answer; more is better."""
+    assert grading("return abs(task['count'] - int(answer)) * -0.5")(TASK, "7") == -1.0
+    assert grading("return answer == task['target']")(TASK, "5") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("raise KeyError('secret')", r"raised KeyError on task 1\. Mend it and go on with --resume"),
+        ("return 'good'", "returned str 'good' on task 1. Return a finite number"),
+        ("return float('nan')", "returned float nan on task 1"),
+        ("return None", "returned NoneType None"),
+    ],
+)
+def test_function_that_fails_is_named(grading: Callable[[str], Any], lines: str, message: str) -> None:
+    """With the task; what it was given is not repeated."""
+    score = grading(lines)
+    with pytest.raises(JudgeError, match=message) as failure:
+        score(TASK, "an answer")
+    assert "an answer" not in str(failure.value)
+
+
+async def test_higher_score_wins() -> None:
+    """Equal scores are a tie, a refused request is below everything."""
+    judge = RuleJudge(lambda _task, said: float(said))
+    low, high, refused = Reply("1"), Reply("2"), Reply("", is_refused=True)
+    pairs = [(high, low), (low, high), (low, low), (refused, Reply("-9")), (refused, refused)]
+    results = [(await judge.compare(1, TASK, ("a", first), ("b", second))).result for first, second in pairs]
+    assert results == ["win", "loss", "tie", "loss", "tie"]
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("A", "A"),
+        ("Both add.\nB.", "B"),
+        ("tie", "TIE"),
+        ("The better one is A", "A"),
+        ("A is shorter, but the winner is B\n\n", "B"),
+        ("**TIE**", "TIE"),
+        ("Neither says why.", None),
+        ("", None),
+    ],
+)
+def test_verdict_is_the_last_word_that_is_one(text: str, verdict: str | None) -> None:
+    """Judges reason first."""
+    assert verdict_in(text) == verdict
+
+
+def answers_seen(exchange: Exchange) -> tuple[str, str]:
+    """The two answers in a judge's request, in its order."""
+    text = exchange.seen.body["messages"][1]["content"]
+    _, _, rest = text.partition("Answer A:\n")
+    first, _, rest = rest.partition("\n\nAnswer B:\n")
+    return first, rest.partition("\n\n")[0]
+
+
+def number_liking_judge() -> Behaviour:
+    """Prefers the answer that is a number."""
+
+    async def behave(exchange: Exchange) -> None:
+        first, second = (said.isdigit() for said in answers_seen(exchange))
+        word = "TIE" if first == second else "A" if first else "B"
+        await exchange.whole(body(exchange, f"Compared.\n{word}"))
+
+    return behave
+
+
+LLM = {"llm": {"model": "judge", "question": "Which is a number?", "target": "target"}}
+TWO = {name: {"model": name, "params": {"temperature": 0}} for name in ("weak", "good")}
+
+
+async def test_model_judges_in_both_orders(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """Each pair of different answers is shown once in each order, with the reference."""
+    upstream.on("weak", solver(20))
+    upstream.on("good", solver(95))
+    upstream.on("judge", number_liking_judge())
+    config = write_config(tmp_path, upstream.api_base, judge=LLM, policies=TWO)
+    outcome, _ = await optimized(config, tmp_path / "out")
+
+    asked = [json.dumps(seen.body["messages"]) for seen in upstream.seen if seen.body["model"] == "judge"]
+    assert outcome.summary["champion"] == "good"
+    assert len(asked) == len(set(asked))
+    assert len(asked) % 2 == 0
+    assert "Reference answer:" in asked[0]
+    assert set(outcome.summary["judge"]["verdicts"]) <= {"agreed", "same text"}
+
+
+async def test_liking_for_a_position_is_a_tie(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """A judge that always says A has no preference, and is found out."""
+    upstream.on("weak", solver(0))
+    upstream.on("good", solver(100))
+    upstream.on("judge", answer("A"))
+    config = write_config(tmp_path, upstream.api_base, judge=LLM, policies=TWO, max_comparisons=10)
+    outcome, _ = await optimized(config, tmp_path / "out")
+
+    assert outcome.summary["ties"] == 10
+    assert outcome.summary["judge"]["verdicts"] == {"disagreed": 10}
+
+
+async def test_unreadable_verdicts_are_ties_and_counted(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """Whoever reads the report sees that the judge does not follow its instructions."""
+    upstream.on("weak", solver(0))
+    upstream.on("good", solver(100))
+    upstream.on("judge", answer("They differ."))
+    config = write_config(tmp_path, upstream.api_base, judge=LLM, policies=TWO, max_comparisons=10)
+    outcome, _ = await optimized(config, tmp_path / "out")
+    assert outcome.summary["judge"]["verdicts"] == {"unreadable": 10}
+
+
+async def test_sampling_judge_is_asked_anew(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """Its verdict on the same two answers may differ the next time, so none is reused."""
+    upstream.on("weak", solver(0))
+    upstream.on("good", solver(100))
+    upstream.on("judge", number_liking_judge())
+    judge = {"llm": {"model": "judge", "params": {"temperature": 1}}}
+    config = write_config(
+        tmp_path, upstream.api_base, judge=judge, policies=TWO, max_comparisons=10, concurrency=1
+    )
+    (tmp_path / "tasks.jsonl").write_text('{"input": "1 2"}\n')
+    outcome, _ = await optimized(config, tmp_path / "out")
+
+    counted = outcome.summary["comparisons"]
+    assert upstream.calls_of("judge") == 2 * counted
+    assert {row["note"] for row in rows(tmp_path / "out" / "run.jsonl", "comparison")} == {"agreed"}
