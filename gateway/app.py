@@ -140,6 +140,7 @@ class _Gateway:
             snapshots=refresher.holder,
             attempts=self._open_attempts(observer, resources),
             observer=observer,
+            lifecycle=self.lifecycle,
             authenticator=self._authenticator(),
             metrics=metrics,
             max_body_bytes=self.settings.max_body_bytes,
@@ -265,6 +266,7 @@ class _Requests:
     snapshots: SnapshotHolder
     attempts: Attempts
     observer: MetricsObserver
+    lifecycle: Lifecycle
     authenticator: Authenticator
     metrics: Metrics
     max_body_bytes: int
@@ -294,6 +296,7 @@ class _Requests:
                 authenticator=self.authenticator,
                 observer=self.observer,
                 max_body_bytes=self.max_body_bytes,
+                lifecycle=self.lifecycle,
             )
         )
 

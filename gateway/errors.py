@@ -11,6 +11,7 @@ GatewayError
 +-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
 +-- RenderError                  a policy cannot be put to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
++-- ShuttingDownError            this process ends before the answer does; ask another one   -> 503
 """
 
 from __future__ import annotations
@@ -120,3 +121,7 @@ class RenderError(GatewayError):
 
 class UnavailableError(GatewayError):
     """Shared state cannot be reached; nothing was recorded. Retry later."""
+
+
+class ShuttingDownError(GatewayError):
+    """This process was told to stop and the answer took longer than it may. Ask again: another answers."""

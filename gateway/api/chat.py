@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -16,9 +16,10 @@ from gateway.api.auth import Authenticator, Caller
 from gateway.api.body import ClientLeftError, parse_chat, read_body
 from gateway.api.disconnect import DisconnectWatch
 from gateway.api.errors import error_reply, send_error, stream_error_event
-from gateway.errors import GatewayError, UnknownModelError
+from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError
 from gateway.services.answering import Answer, Answering
 from gateway.services.calling import AnswerStream, Question
+from gateway.services.lifecycle import Lifecycle
 from gateway.services.observer import RequestObserver
 from gateway.services.snapshot import SnapshotHolder
 from gateway.telemetry.logging import get_logger
@@ -26,6 +27,8 @@ from policy_store.errors import StoreError
 
 PATH: Final = "/v1/chat/completions"
 POLICY_HEADER: Final = b"x-llmpo-policy"
+MODEL_HEADER: Final = b"x-llmpo-model"
+FALLBACK_HEADER: Final = b"x-llmpo-fallback"
 SESSION_HEADER: Final = b"x-session-id"
 
 _CALLER_LEFT: Final = 499
@@ -51,6 +54,7 @@ class ChatDeps:
         authenticator: Knows the callers.
         observer: Told what happened.
         max_body_bytes: Largest request accepted.
+        lifecycle: Tells answers that are cut off because the process ends.
         timer: Seconds that only ever grow.
     """
 
@@ -59,6 +63,7 @@ class ChatDeps:
     authenticator: Authenticator
     observer: RequestObserver
     max_body_bytes: int
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     timer: Callable[[], float] = time.perf_counter
 
 
@@ -117,12 +122,13 @@ class _Exchange:
                 answer = await self._answer(payload, session)
                 await self._pass_on(answer, caller)
             except asyncio.CancelledError:
-                if not watch.caller_left:
+                is_over = self._deps.lifecycle.is_over
+                if not watch.caller_left and not is_over:
                     raise
                 task = asyncio.current_task()
                 if task is not None:
                     task.uncancel()
-                raise ClientLeftError from None
+                raise (ClientLeftError if watch.caller_left else ShuttingDownError) from None
 
     async def _answer(self, payload: dict[str, Any], session: bytes | None) -> Answer:
         snapshot = self._deps.snapshots.current
@@ -140,8 +146,8 @@ class _Exchange:
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
         headers: Headers = ((b"x-request-id", self._request_id),)
-        if caller.is_admin and answer.policies:
-            headers = (*headers, (POLICY_HEADER, ",".join(answer.policies).encode()))
+        if caller.is_admin:
+            headers = (*headers, *_attribution(answer))
         if isinstance(answer.content, bytes):
             await self._send_whole(answer.content, headers)
             self._observe_overhead(answer)
@@ -169,6 +175,10 @@ class _Exchange:
             if self.status != 200:  # noqa: PLR2004
                 raise
             await send({"type": "http.response.body", "body": stream_error_event(error)})
+        except asyncio.CancelledError:
+            if self.status == 200 and self._deps.lifecycle.is_over:  # noqa: PLR2004
+                await send({"type": "http.response.body", "body": stream_error_event(ShuttingDownError())})
+            raise
         finally:
             await stream.aclose()
 
@@ -182,6 +192,16 @@ class _Exchange:
 
     def _observe_overhead(self, answer: Answer) -> None:
         self._deps.observer.overhead(self._deps.timer() - self._started - answer.waited_seconds)
+
+
+def _attribution(answer: Answer) -> Headers:
+    """Who answered, for admins: policies, models, and why it was somebody else than asked first."""
+    named = (
+        (POLICY_HEADER, ",".join(answer.policies)),
+        (MODEL_HEADER, ",".join(answer.models)),
+        (FALLBACK_HEADER, answer.fallback),
+    )
+    return tuple((name, value.encode()) for name, value in named if value)
 
 
 def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:

@@ -19,6 +19,7 @@ from gateway.errors import (
     InvalidRequestError,
     PermissionDeniedError,
     RenderError,
+    ShuttingDownError,
     UnavailableError,
     UpstreamError,
 )
@@ -159,6 +160,14 @@ def _unavailable_reply(_error: Exception) -> ErrorReply:
     )
 
 
+def _shutting_down_reply(_error: ShuttingDownError) -> ErrorReply:
+    return ErrorReply(
+        503,
+        error_body("The gateway is shutting down. Try again.", kind=_SERVER, code="shutting_down"),
+        ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),),
+    )
+
+
 def _validation_reply(error: RequestValidationError) -> ErrorReply:
     faults: list[dict[str, Any]] = list(error.errors())
     first = faults[0] if faults else {"loc": (), "msg": "The request is invalid."}
@@ -183,6 +192,7 @@ _REPLIES: Final[tuple[tuple[type[Exception], Callable[[Any], ErrorReply]], ...]]
     (PermissionDeniedError, _permission_reply),
     (UnavailableError, _unavailable_reply),
     (StoreUnavailableError, _unavailable_reply),
+    (ShuttingDownError, _shutting_down_reply),
     (StoreError, _store_reply),
     (RenderError, _render_reply),
     (HTTPException, _http_reply),

@@ -1,0 +1,163 @@
+"""A gateway that is asked to stop: not ready first, then nothing new, and answers under way end truthfully."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+import pytest
+
+from tests.gateway.fake_upstream import FakeUpstream, answer, stall
+from tests.gateway.process import Served
+from tests.gateway.whole import eventually
+from tests.servers import free_port
+
+CHAT = "/v1/chat/completions"
+
+
+def question(**fields: object) -> dict[str, object]:
+    """A chat request for a plain model."""
+    return {"model": "plain", "messages": [{"role": "user", "content": "Hello?"}], **fields}
+
+
+async def test_it_is_not_ready_before_it_stops_answering(serve: Callable[..., Served]) -> None:
+    """Load balancers learn of it while every request is still answered; the process lives all the while."""
+    served = serve()
+    gateway = await served.start(LLMPO_DRAIN_NOTICE_SECONDS="1.5")
+    assert (await gateway.get("/readyz")).status == 200
+
+    ending = asyncio.create_task(served.end(signal.SIGTERM))
+
+    await eventually(lambda: _status_is(gateway.url + "/readyz", 503), "not ready any more")
+    assert (await gateway.get("/readyz")).json["status"] == "draining"
+    assert (await gateway.get("/healthz")).status == 200
+    assert (await gateway.ask()).status == 200
+    assert await ending == 0
+
+
+async def test_a_second_signal_skips_the_notice(serve: Callable[..., Served]) -> None:
+    """Whoever waits at a terminal need not."""
+    served = serve()
+    gateway = await served.start(LLMPO_DRAIN_NOTICE_SECONDS="600")
+    assert served.process is not None
+    served.process.send_signal(signal.SIGTERM)
+    await eventually(lambda: _status_is(gateway.url + "/readyz", 503), "not ready any more")
+
+    assert await served.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+async def test_an_answer_longer_than_the_drain_says_that_it_ended(
+    serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...]
+) -> None:
+    """What came is kept, an error event follows, no [DONE] is made up, and the provider is free."""
+    upstream.on("plain", stall(after=2))
+    served = serve()
+    gateway = await served.start(*options, port=free_port(), LLMPO_DRAIN_SECONDS="0.3")
+    async with gateway.session.post(gateway.url + CHAT, json=question(stream=True)) as stream:
+        await stream.content.readany()
+        ending = asyncio.create_task(served.end(signal.SIGTERM))
+        rest = await stream.content.read()
+
+    last = orjson.loads(rest.strip().rpartition(b"data: ")[2])
+    assert last["error"]["code"] == "shutting_down"
+    assert b"[DONE]" not in rest
+    assert await ending == 0
+    assert upstream.in_flight == 0
+
+
+async def test_an_unbegun_answer_at_the_end_of_the_drain_is_503(
+    serve: Callable[..., Served], upstream: FakeUpstream
+) -> None:
+    """The caller may ask another replica at once."""
+    upstream.on("plain", stall())
+    served = serve()
+    gateway = await served.start(LLMPO_DRAIN_SECONDS="0.3")
+    asking = asyncio.create_task(gateway.call("POST", CHAT, question()))
+    await eventually(lambda: _is_asked(upstream), "the provider asked")
+
+    ended = await served.end(signal.SIGTERM)
+
+    reply = await asking
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "shutting_down", "1")
+    assert ended == 0
+
+
+@dataclass
+class Balancer:
+    """Sends each request to the next replica that said it was ready when last asked, as a load balancer does."""
+
+    session: aiohttp.ClientSession
+    replicas: list[str]
+    ready: list[str] = field(default_factory=list)
+    _turn: itertools.count[int] = field(default_factory=itertools.count)
+
+    async def watch(self) -> None:
+        """Ask all replicas again and again whether they are ready."""
+        while True:
+            answers = [await _status_is(f"{replica}/readyz", 200) for replica in self.replicas]
+            self.ready = [
+                replica for replica, is_ready in zip(self.replicas, answers, strict=True) if is_ready
+            ]
+            await asyncio.sleep(0.05)
+
+    async def ask(self, body: dict[str, object]) -> bytes:
+        """One request, its answer read to the end."""
+        replica = self.ready[next(self._turn) % len(self.ready)]
+        async with self.session.post(replica + CHAT, json=body) as reply:
+            assert reply.status == 200, await reply.read()
+            return await reply.read()
+
+
+async def test_a_rolling_restart_under_load_truncates_nothing(
+    serve: Callable[..., Served], upstream: FakeUpstream, session: aiohttp.ClientSession
+) -> None:
+    """Two replicas, one after the other stopped and started again, behind a load balancer that asks /readyz."""
+    upstream.on("plain", answer("one two three four five six seven eight", pause_seconds=0.05))
+    replicas = [(serve(), free_port()) for _ in range(2)]
+    settings = {"LLMPO_DRAIN_NOTICE_SECONDS": "1"}
+    urls = [(await served.start(port=port, **settings)).url for served, port in replicas]
+    balancer = Balancer(session, urls)
+    watching = asyncio.create_task(balancer.watch())
+    await eventually(lambda: _are_ready(balancer, 2), "both replicas ready")
+    is_over = asyncio.Event()
+
+    async def user(number: int) -> int:
+        asked = 0
+        while not is_over.is_set():
+            is_stream = (number + asked) % 2 == 0
+            reply = await balancer.ask(question(stream=is_stream))
+            assert reply.rstrip().endswith(b"data: [DONE]" if is_stream else b"}"), reply[-200:]
+            asked += 1
+        return asked
+
+    users = [asyncio.create_task(user(number)) for number in range(8)]
+    for served, port in replicas:
+        assert await served.end(signal.SIGTERM) == 0
+        await served.start(port=port, **settings)
+        await eventually(lambda: _are_ready(balancer, 2), "both replicas ready again")
+    is_over.set()
+
+    assert min(await asyncio.gather(*users)) > 5
+    watching.cancel()
+
+
+async def _are_ready(balancer: Balancer, count: int) -> bool:
+    return len(balancer.ready) == count
+
+
+async def _is_asked(upstream: FakeUpstream) -> bool:
+    return upstream.in_flight > 0
+
+
+async def _status_is(url: str, expected: int) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as reply:
+            return reply.status == expected
+    except aiohttp.ClientError:
+        return False
