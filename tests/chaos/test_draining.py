@@ -1,4 +1,4 @@
-"""A gateway that is asked to stop: not ready first, then nothing new, and answers under way end truthfully."""
+"""A gateway asked to stop: not ready first, then nothing new, and answers under way end truthfully."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_an_unbegun_answer_at_the_end_of_the_drain_is_503(
 
 @dataclass
 class Balancer:
-    """Sends each request to the next replica that said it was ready when last asked, as a load balancer does."""
+    """Sends each request to the next replica that was ready when last asked, as a load balancer does."""
 
     session: aiohttp.ClientSession
     replicas: list[str]
@@ -117,7 +117,7 @@ class Balancer:
 async def test_a_rolling_restart_under_load_truncates_nothing(
     serve: Callable[..., Served], upstream: FakeUpstream, session: aiohttp.ClientSession
 ) -> None:
-    """Two replicas, one after the other stopped and started again, behind a load balancer that asks /readyz."""
+    """Two replicas, one after the other stopped and started, behind a load balancer that asks /readyz."""
     upstream.on("plain", answer("one two three four five six seven eight", pause_seconds=0.05))
     replicas = [(serve(), free_port()) for _ in range(2)]
     settings = {"LLMPO_DRAIN_NOTICE_SECONDS": "1"}
