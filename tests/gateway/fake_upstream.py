@@ -288,6 +288,7 @@ class FakeUpstream:
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.is_refusing = False
 
     @property
     def api_base(self) -> str:
@@ -302,12 +303,26 @@ class FakeUpstream:
         """How many requests for `model` arrived."""
         return sum(seen.body.get("model") == model for seen in self.seen)
 
+    async def refuse(self) -> None:
+        """Close every connection and refuse new ones."""
+        self.is_refusing = True
+        await self._close()
+
+    async def accept(self) -> None:
+        """Accept connections again, at the same address."""
+        if self.is_refusing:
+            self.is_refusing = False
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_error: object) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
         for task in self._serving:
