@@ -118,7 +118,7 @@ def _no_worse_nats(wins: IntArray, epsilon: float, threshold: Threshold) -> Floa
     The least, over its rivals, of n kl(rate, 1/2 + epsilon) and what the proof takes from it.
     """
     rates, totals, highest = pair_rates(wins), pair_totals(wins), 0.5 + epsilon
-    nats = totals * np.where(rates < highest, bernoulli_kl(rates, highest), 0.0)
+    nats = totals.astype(np.float64) * np.where(rates < highest, bernoulli_kl(rates, highest), 0.0)
     if threshold == "proven":
         nats = nats - 0.5 * np.log(np.maximum(totals, 1)) - math.log(2) - 1
     everyone = np.arange(wins.shape[1])

@@ -22,11 +22,13 @@ from gateway.llm_po.unstructured import Allocation, bernoulli_kl, champion_of
 from gateway.llm_po.wins import FloatArray
 
 
-def solve_allocation(preferences: FloatArray) -> Allocation:
+def solve_allocation(preferences: FloatArray, costs: FloatArray | None = None) -> Allocation:
     """Optimal proportions and hardness from the program above.
 
     Args:
         preferences: Shape (K, K), somebody preferred to everybody.
+        costs: Cost of a comparison of each pair, shape (K, K), or None where all cost 1. The simplex is then
+            that of spending: sum c w = 1.
 
     Raises:
         NoChampionError: If nobody is.
@@ -39,11 +41,13 @@ def solve_allocation(preferences: FloatArray) -> Allocation:
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
     shares: Any = cvxpy.Variable(preferences.shape, nonneg=True)
     rates: Any = cvxpy.sum(cvxpy.multiply(shares, information), axis=1)
-    constraints: list[Any] = [cvxpy.sum(shares) == 1]
+    paid = np.ones_like(preferences) if costs is None else costs
+    constraints: list[Any] = [cvxpy.sum(cvxpy.multiply(shares, paid)) == 1]
     problem: Any = cvxpy.Problem(cvxpy.Maximize(cvxpy.min(rates[losers])), constraints)
     _solve(problem)
     gap = float(np.delete(preferences[champion], champion).min() - 0.5)
-    return Allocation(champion, np.asarray(shares.value), 1 / float(problem.value), gap)
+    found = np.asarray(shares.value)
+    return Allocation(champion, found / found.sum(), 1 / float(problem.value), gap)
 
 
 def solve_structured(

@@ -26,6 +26,9 @@ SMALLEST_PACE = 0.001
 _SMALLEST_NO_WORSE_PACE = 1e-4
 _TINY = 1e-12
 
+_CURIOSITY = 3
+"""Power of the information a rival promises: above 1, not knowing how clear it is speaks for trying it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Situation:
@@ -37,6 +40,7 @@ class Situation:
         eliminated: Shape (R, K).
         design: What the experiment set out to show.
         start: An earlier fit of the same runs, to start from, or None.
+        pair_costs: Shape (R, K, K), where the runs number the policies differently; else the design's.
     """
 
     wins: IntArray
@@ -44,6 +48,7 @@ class Situation:
     eliminated: BoolArray
     design: Design
     start: Fit | None = None
+    pair_costs: FloatArray | None = None
 
     @classmethod
     def of(cls, tally: Tally, design: Design) -> Situation:
@@ -54,6 +59,11 @@ class Situation:
     def fit(self) -> Fit:
         """The posterior; computed when first asked for, since most baselines never ask."""
         return fit(self.wins, start=self.start)
+
+    @cached_property
+    def prices(self) -> FloatArray:
+        """What a comparison of each pair is worth saving, shape (R, K, K) or (1, K, K)."""
+        return self.design.pair_costs[None] if self.pair_costs is None else self.pair_costs
 
     @property
     def policies(self) -> int:
@@ -99,21 +109,21 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
     work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # nobody left: any pair will do
     challengers = _categorical(work, rng)
-    rivals = np.take_along_axis(_best_rivals(fitted), challengers, axis=1)
+    rivals = np.take_along_axis(_best_rivals(fitted, situation.prices), challengers, axis=1)
     pairs = np.stack([challengers, rivals], axis=2)
     for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
         pairs[run] = _doubtful_pairs(situation, int(run), draws, rng)
     return pairs
 
 
-def _best_rivals(fitted: Fit) -> IntArray:
-    """The rival promising most evidence against each policy, shape (R, K).
+def _best_rivals(fitted: Fit, prices: FloatArray) -> IntArray:
+    """The rival promising most evidence against each policy for its price, shape (R, K).
 
-    Rivals are ranked by the posterior mean of D cubed, D = kl(mu, 1/2) where the rival is ahead. The power
-    favours rivals that might be very clear over those known to be fairly clear: it explores, but less than
-    a posterior draw, which was measured to spend most of the excess comparisons on it.
+    Rivals are ranked by the posterior mean of (D / price) cubed, D = kl(mu, 1/2) where they are ahead. The
+    power favours rivals that might be very clear over those known to be fairly clear: it explores, but less
+    than a posterior draw, which was measured to spend most of the excess comparisons on it.
     """
-    promise = expected_information(fitted, 0.5, power=3)
+    promise = expected_information(fitted, 0.5, power=_CURIOSITY) / prices**_CURIOSITY
     everyone = np.arange(promise.shape[1])
     promise[:, everyone, everyone] = -1.0
     return np.asarray(promise.argmax(axis=2))
@@ -143,7 +153,7 @@ def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) 
     needed = np.maximum(needed, 0.0) * (1 - np.eye(situation.policies))
     pace = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
     work = needed[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
-    certified = work.sum(axis=2).argmin(axis=2)
+    certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
     columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
     np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
     pairs = np.stack([_categorical(columns, rng), certified], axis=2)

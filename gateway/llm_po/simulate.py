@@ -8,7 +8,7 @@ next refresh, every 2 % of the comparisons so far. `in_flight` holds outcomes ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -101,6 +101,8 @@ class _Batch:
         self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon)
         self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
         self._fit: Fit | None = None
+        costs = np.array(trial.design.costs)[self._orders]
+        self._request_costs, self._spent = costs, np.zeros(runs)
 
     def run(self) -> list[Ending]:
         """Advance until every run has ended."""
@@ -143,6 +145,8 @@ class _Batch:
             outcomes[self._rng.random(first.shape) < world.ties[first, second]] = _TIE
         assigned = np.concatenate([pairs, outcomes[..., None]], axis=2)
         self._flying = np.concatenate([self._flying, assigned], axis=1)
+        requests = pairs.reshape(pairs.shape[0], -1)
+        self._spent += np.take_along_axis(self._request_costs, requests, axis=1).sum(axis=1)
 
     def _original(self, policies: IntArray) -> IntArray:
         """The world's numbers of policies that runs number in orders of their own; shape (R, ...)."""
@@ -166,7 +170,10 @@ class _Batch:
 
     def _situation(self) -> Situation:
         ledgers = self._ledgers
-        return Situation(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design, self._fit)
+        prices = None
+        if self._design.objective == "cost":
+            prices = self._request_costs[:, :, None] + self._request_costs[:, None, :]
+        return Situation(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design, self._fit, prices)
 
     def _leave(self) -> list[Ending]:
         """Endings of the runs that reached a verdict, which are dropped."""
@@ -212,12 +219,11 @@ class _Batch:
         promoted = None if reached.champion is None else int(order[reached.champion])
         comparisons = self._ledgers.comparisons + self._flying.shape[1]
         is_wrong = promoted is not None and world.is_wrong(promoted, epsilon)
+        ending = Ending(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
         if not self._budgets:
-            return Ending(reached.kind, is_wrong, comparisons, promoted)
+            return ending
         leads = [not world.is_wrong(int(order[leader]), epsilon) for leader in self._leaders(run, reached)]
-        return Ending(
-            reached.kind, is_wrong, comparisons, promoted, tuple(leads), self._progress(run, reached)
-        )
+        return replace(ending, leads=tuple(leads), progress=self._progress(run, reached))
 
     def _leaders(self, run: int, reached: Verdict) -> list[int]:
         """Who led at each checkpoint; after the end, whom the verdict left in place."""
@@ -233,6 +239,7 @@ class _Batch:
 
     def _keep(self, runs: BoolArray) -> None:
         self._orders, self._flying = self._orders[runs], self._flying[runs]
+        self._request_costs, self._spent = self._request_costs[runs], self._spent[runs]
         self._ledgers.keep(runs)
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)

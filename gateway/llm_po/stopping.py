@@ -27,6 +27,7 @@ from gateway.llm_po.forecast import chance_preferred
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 
 Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]
+Objective = Literal["comparisons", "cost"]
 
 _ALTERNATIVES = np.linspace(0.05, 0.95, 10)
 """Where a policy may stand against a rival that beats it, as shares of 1/2 - epsilon."""
@@ -47,6 +48,8 @@ class Design:
         max_comparisons: Budget, or None.
         min_comparisons: No decision before so many.
         may_decide: False holds every decision back (the caller judges durations).
+        objective: What to spend as little of as possible: comparisons, or what they cost. It guides which
+            pairs are compared, never what the evidence has to reach.
 
     Raises:
         DesignError: If any of these is out of range.
@@ -59,6 +62,7 @@ class Design:
     max_comparisons: int | None = None
     min_comparisons: int = 0
     may_decide: bool = True
+    objective: Objective = "comparisons"
 
     def __post_init__(self) -> None:
         checked_delta(self.delta)
@@ -75,11 +79,23 @@ class Design:
             )
         if self.min_comparisons < 0:
             raise DesignError(f"min_comparisons is {self.min_comparisons}; at least 0.")
+        if self.objective == "cost" and min(self.costs) <= 0:
+            raise DesignError(
+                f"costs is {self.costs}; to save cost, declare a positive one for every policy."
+            )
 
     @property
     def policies(self) -> int:
         """K, the number of policies."""
         return len(self.costs)
+
+    @property
+    def pair_costs(self) -> FloatArray:
+        """What the objective counts for a comparison of each pair, (K, K): 1, or what both requests cost."""
+        if self.objective == "comparisons":
+            return np.ones((self.policies, self.policies))
+        costs = np.array(self.costs)
+        return np.asarray(costs[:, None] + costs[None, :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gateway.llm_po.baselines import DoubleThompson, EpsilonGreedy, RandomPair, 
 from gateway.llm_po.errors import DesignError, UnsupportedError
 from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
-from gateway.llm_po.stopping import Design
+from gateway.llm_po.stopping import Design, Objective
 from gateway.llm_po.unstructured import no_worse_hardness, optimal_allocation
 from gateway.llm_po.wins import IntArray
 from gateway.llm_po.worlds import World
@@ -48,6 +48,7 @@ class Trial:
         incumbent: The policy serving now: it wins ties in cost between policies certified as no worse.
         costs: Declared cost per request of each policy, or None where all cost the same.
         min_comparisons: No decision before so many.
+        objective: What to spend as little of as possible: comparisons, or what they cost.
 
     Raises:
         UnsupportedError: If the method or the stopping rule does not exist.
@@ -65,6 +66,7 @@ class Trial:
     incumbent: int = 0
     costs: tuple[float, ...] | None = None
     min_comparisons: int = 0
+    objective: Objective = "comparisons"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -90,6 +92,7 @@ class Trial:
             costs,
             self.max_comparisons,
             self.min_comparisons,
+            objective=self.objective,
         )
 
     def relabelled_design(self, order: IntArray) -> Design:
@@ -120,6 +123,7 @@ class Ending:
         leads: At each checkpoint asked for, whether promoting the leader would have been right.
         progress: At each checkpoint, the evidence as a share of what a decision needs; empty where the
             stopping rule does not go by evidence.
+        cost: What both requests of every comparison cost, by the trial's costs.
     """
 
     kind: str
@@ -128,6 +132,7 @@ class Ending:
     promoted: int | None = None
     leads: tuple[bool, ...] = ()
     progress: tuple[float, ...] = ()
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

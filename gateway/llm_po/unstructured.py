@@ -25,7 +25,7 @@ class Allocation:
     Attributes:
         champion: The policy preferred to every other.
         proportions: Shape (K, K): `[j, k]` is the share of comparisons of loser j with rival k; sums to 1.
-        hardness: Comparisons per nat of evidence, T*.
+        hardness: Comparisons per nat of evidence, T*; with costs, what a nat costs.
         gap: The champion's smallest margin over 1/2.
     """
 
@@ -87,22 +87,43 @@ def champion_of(preferences: FloatArray) -> int:
     return champion
 
 
-def optimal_allocation(preferences: FloatArray) -> Allocation:
+def optimal_allocation(preferences: FloatArray, costs: FloatArray | None = None) -> Allocation:
     """Closed-form optimal proportions and hardness.
+
+    Args:
+        preferences: Shape (K, K).
+        costs: Cost of a comparison of each pair, shape (K, K), symmetric, positive off the diagonal; None
+            where all cost 1. Every loser is then compared with the rival that tells most per cost.
 
     Raises:
         NoChampionError: If nobody beats everybody.
+        WorldError: If the costs are of another shape, not symmetric, or not positive.
     """
     champion = champion_of(preferences)
+    paid = np.ones_like(preferences) if costs is None else checked_pair_costs(costs, preferences.shape[0])
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
-    rivals = information.argmax(axis=1)
+    rivals = (information / paid).argmax(axis=1)
     losers = [policy for policy in range(preferences.shape[0]) if policy != champion]
     lengths = np.zeros_like(preferences)
     for loser in losers:
         lengths[loser, rivals[loser]] = 1 / information[loser, rivals[loser]]
-    hardness = float(lengths.sum())
     gap = float(np.delete(preferences[champion], champion).min() - 0.5)
-    return Allocation(champion, lengths / hardness, hardness, gap)
+    return Allocation(champion, lengths / lengths.sum(), float((lengths * paid).sum()), gap)
+
+
+def checked_pair_costs(costs: npt.ArrayLike, policies: int) -> FloatArray:
+    """`costs` as the cost of each pair, shape (K, K), 1 on the diagonal.
+
+    Raises:
+        WorldError: If it is of another shape, not symmetric, or not positive and finite off the diagonal.
+    """
+    paid = np.array(costs, dtype=np.float64)
+    if paid.shape != (policies, policies):
+        raise WorldError(f"The costs have shape {paid.shape}; one for each pair of K = {policies} is needed.")
+    np.fill_diagonal(paid, 1.0)
+    if not (np.isfinite(paid).all() and (paid > 0).all() and np.allclose(paid, paid.T)):
+        raise WorldError("A cost of a pair is not positive, or not the same both ways; give what each costs.")
+    return paid
 
 
 def lower_bound(hardness: float, delta: float) -> float:

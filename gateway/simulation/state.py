@@ -93,8 +93,8 @@ class StateFile:
 
     def _take(self, line: dict[str, Any]) -> None:
         endings = [
-            Ending(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress))
-            for kind, is_wrong, comparisons, promoted, leads, progress in line["endings"]
+            Ending(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost)
+            for kind, is_wrong, comparisons, promoted, leads, progress, cost in line["endings"]
         ]
         _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
         kept[line["first"]] = endings

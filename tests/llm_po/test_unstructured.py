@@ -64,6 +64,55 @@ def test_closed_form_is_what_a_general_solver_finds(seed: int) -> None:
     assert closed.proportions == pytest.approx(solved.proportions, abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_closed_form_with_costs_is_what_a_general_solver_finds(seed: int) -> None:
+    """Where pairs cost differently, the optimum buys the most evidence for what it spends."""
+    preferences = _world_with_champion(5, seed)
+    requests = np.random.default_rng(seed).uniform(0.2, 3, 5)
+    costs = requests[:, None] + requests[None, :]
+
+    closed, solved = optimal_allocation(preferences, costs), solve_allocation(preferences, costs)
+
+    assert closed.hardness == pytest.approx(solved.hardness, rel=1e-5)
+    assert closed.proportions == pytest.approx(solved.proportions, abs=1e-4)
+
+
+def test_costs_that_are_all_the_same_change_nothing_but_the_unit() -> None:
+    """Proportions stay; a nat costs that many times more."""
+    preferences = _world_with_champion(6, 1)
+
+    plain, dear = optimal_allocation(preferences), optimal_allocation(preferences, np.full((6, 6), 2.5))
+
+    assert dear.proportions == pytest.approx(plain.proportions)
+    assert dear.hardness == pytest.approx(2.5 * plain.hardness)
+
+
+def test_a_dear_rival_is_not_worth_its_clarity() -> None:
+    """Worked by hand: 1 beats 2 at .9 and 0 at .3; at ten times the price, 0 tells more for the money."""
+    preferences = np.array([[0.5, 0.6, 0.7], [0.4, 0.5, 0.9], [0.3, 0.1, 0.5]])
+    costs = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 10.0], [1.0, 10.0, 1.0]])
+
+    plain, priced = optimal_allocation(preferences), optimal_allocation(preferences, costs)
+
+    assert plain.proportions[2, 1] > 0
+    assert priced.proportions[2, 1] == 0
+    assert priced.hardness == pytest.approx(
+        1 / float(bernoulli_kl(0.4, 0.5)) + 1 / float(bernoulli_kl(0.3, 0.5))
+    )
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [np.ones((2, 2)), np.array([[1, 2, 1], [1, 1, 1], [1, 1, 1]]), np.zeros((3, 3)), np.full((3, 3), np.nan)],
+)
+def test_costs_that_cannot_be_are_refused(costs: FloatArray) -> None:
+    """One positive cost for each pair, the same both ways."""
+    preferences = np.array([[0.5, 0.6, 0.7], [0.4, 0.5, 0.9], [0.3, 0.1, 0.5]])
+
+    with pytest.raises(WorldError, match="cost"):
+        optimal_allocation(preferences, costs)
+
+
 @given(st.integers(2, 9), st.integers(0, 10_000))
 @settings(max_examples=60, deadline=None)
 def test_relabelling_policies_relabels_the_answer(policies: int, seed: int) -> None:
