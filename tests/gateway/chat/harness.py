@@ -21,7 +21,7 @@ from gateway.api.errors import install_error_handlers
 from gateway.config.models import ModelEntry, PolicySpec
 from gateway.services.answering import Answering
 from gateway.services.attempting import Attempts
-from gateway.services.ejection import EjectionBook, Target
+from gateway.services.ejection import FAILURES_IN_A_ROW, EjectionBook, Target
 from gateway.services.rendering import compile_policy
 from gateway.services.snapshot import LiveExperiment, Snapshot, SnapshotHolder
 from gateway.services.sticky import Sticky
@@ -277,6 +277,8 @@ async def running_gateway(
     seed: int = 7,
     total_seconds: float = 60.0,
     ejection_clock: Callable[[], float] = time.monotonic,
+    eject_after: int = FAILURES_IN_A_ROW,
+    budget: RetryBudget | None = None,
 ) -> AsyncIterator[Gateway]:
     """The data plane, listening; closed again at the end."""
     snapshot = Snapshot(
@@ -286,9 +288,9 @@ async def running_gateway(
     )
     holder, observer, units = SnapshotHolder(snapshot), Recorder(), UnitMemory()
     sealer = TokenSealer([KEY], lambda: holder.current.experiments, lambda: NOW)
-    budget = RetryBudget()
+    budget = budget or RetryBudget()
     upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
-    ejections = EjectionBook(observer, ejection_clock)
+    ejections = EjectionBook(observer, ejection_clock, failures=eject_after)
     answering = Answering(
         attempts=Attempts(upstream, ejections, budget, observer, total_seconds=total_seconds),
         sealer=sealer,
