@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.services.ejection import Target
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import MetricsObserver
 
@@ -36,6 +37,12 @@ def test_observer_writes_what_it_hears() -> None:
     observer.fell_back("support", "timeout")
     observer.overhead(0.002)
     observer.sticky_skipped("support")
+    observer.model_failed("small", "timeout")
+    observer.model_fell_back("small", "spare", "timeout")
+    observer.retry_refused()
+    observer.target_ejected(Target("small"))
+    observer.target_ejected(Target("large", "support", "warm"))
+    observer.target_readmitted(Target("large", "support", "warm"))
 
     shown = metrics.render().decode()
     for line in (
@@ -48,6 +55,13 @@ def test_observer_writes_what_it_hears() -> None:
         'llmpo_fallbacks_total{experiment="support",reason="timeout"} 1.0',
         "llmpo_gateway_overhead_seconds_count 1.0",
         'llmpo_sticky_skipped_total{experiment="support"} 1.0',
+        'llmpo_model_failures_total{model="small",reason="timeout"} 1.0',
+        'llmpo_model_fallbacks_total{fallback="spare",model="small",reason="timeout"} 1.0',
+        "llmpo_retries_refused_total 1.0",
+        'llmpo_ejections_total{experiment="",model="small",policy=""} 1.0',
+        'llmpo_ejected{experiment="",model="small",policy=""} 1.0',
+        'llmpo_ejections_total{experiment="support",model="large",policy="warm"} 1.0',
+        'llmpo_ejected{experiment="support",model="large",policy="warm"} 0.0',
     ):
         assert line in shown
 
