@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import numpy.typing as npt
 
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.errors import WorldError
+from gateway.llm_po.features import Features, Grid
 from gateway.llm_po.unstructured import checked_preferences, find_champion
 from gateway.llm_po.wins import FloatArray, IntArray
+
+_SAME = 1e-5  # probabilities closer than this are the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,7 @@ class World:
         preferences: Shape (K, K): P(row preferred to column | decisive).
         ties: Shape (K, K), symmetric: P(neither is preferred); None where every comparison is decisive.
         drift: How the preferences change, or None. Who beats everybody goes on doing so.
+        features: What the policies have in common, or None where nothing is known of it.
 
     Raises:
         WorldError: If the matrix is not one of preferences, the labels are not K different names, the ties
@@ -63,6 +67,7 @@ class World:
     preferences: FloatArray
     ties: FloatArray | None = None
     drift: Drift | None = None
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         preferences = checked_preferences(self.preferences)
@@ -71,6 +76,11 @@ class World:
             raise WorldError(
                 f"World {self.name!r} has {len(set(self.labels))} different labels for K = "
                 f"{preferences.shape[0]}; give each policy its own."
+            )
+        if self.features is not None and self.features.policies != preferences.shape[0]:
+            raise WorldError(
+                f"World {self.name!r} has features of {self.features.policies} policies for K = "
+                f"{preferences.shape[0]}; give each policy a row."
             )
         if self.ties is not None:
             object.__setattr__(self, "ties", _checked_ties(self.ties, preferences))
@@ -95,7 +105,23 @@ class World:
         moved = np.ix_(order, order)
         ties = None if self.ties is None else self.ties[moved]
         drift = None if self.drift is None else Drift(self.drift.towards[moved], self.drift.period)
-        return World(self.name, labels, self.preferences[moved], ties, drift)
+        features = None if self.features is None else self.features.relabelled(order)
+        return World(self.name, labels, self.preferences[moved], ties, drift, features)
+
+    @property
+    def scores(self) -> FloatArray:
+        """Centred Bradley-Terry scores of the preferences, in logits; shape (K,).
+
+        Raises:
+            WorldError: If no scores give these preferences.
+        """
+        scores = np.asarray(_logit(self.preferences).mean(axis=1))
+        if np.abs(logistic(differences(scores)) - self.preferences).max() > _SAME:
+            raise WorldError(
+                f"The preferences of world {self.name!r} are not Bradley-Terry: no scores give them. "
+                "Use the unstructured space, or give scores."
+            )
+        return scores
 
     def is_wrong(self, policy: int, epsilon: float) -> bool:
         """Whether promoting `policy` would be an error.
@@ -137,11 +163,29 @@ def linear(name: str, features: npt.ArrayLike, theta: npt.ArrayLike) -> World:
 
     Raises:
         WorldError: If the shapes do not fit.
+        FeatureError: If two policies have the same features.
     """
     rows, weights = _finite(features, "features", dimensions=2), _finite(theta, "theta", dimensions=1)
     if rows.shape[1] != weights.shape[0]:
         raise WorldError(f"features has {rows.shape[1]} columns, theta {weights.shape[0]}; they must agree.")
-    return bradley_terry(name, rows @ weights)
+    return replace(bradley_terry(name, rows @ weights), features=Features(rows))
+
+
+def grid(name: str, effects: Mapping[str, Mapping[str, float]]) -> World:
+    """All combinations of levels, such as models x prompts, with scores that add up over the axes.
+
+    Args:
+        name: What to call it.
+        effects: Axis name to level name to what the level adds to the score, in logits.
+    """
+    described = Grid({axis: tuple(levels) for axis, levels in effects.items()})
+    features = described.features()
+    scores = [
+        sum(effects[axis][level] for axis, level in zip(described.axes, levels, strict=True))
+        for levels in described.combinations
+    ]
+    world = bradley_terry(name, scores)
+    return replace(world, labels=features.labels, features=features)
 
 
 def success_rates(name: str, rates: npt.ArrayLike) -> World:
@@ -237,7 +281,7 @@ def from_json(content: Mapping[str, Any], default_name: str) -> World:
     labels = content.get("labels")
     if labels is None:
         return world
-    return World(name, tuple(str(label) for label in labels), world.preferences, world.ties)
+    return replace(world, labels=tuple(str(label) for label in labels))
 
 
 def _checked_ties(ties: npt.ArrayLike, preferences: FloatArray) -> FloatArray:

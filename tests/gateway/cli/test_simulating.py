@@ -63,7 +63,7 @@ def test_every_method_runs_with_both_stopping_rules(method: str, capsys: pytest.
 
 
 def test_hardness_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    """Hardness, bound, champion, proportions by `loser-rival` and the champion's gap."""
+    """Hardness, bound, champion, proportions by `loser-rival`, and no gap in closed form."""
     assert main(["hardness", "--world", PANDALM, "--space", "unstructured", "--json"]) == 0
 
     report = json.loads(capsys.readouterr().out)
@@ -71,6 +71,31 @@ def test_hardness_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -
     assert report["hardness"] == pytest.approx(52.3, abs=0.05)
     assert sum(report["proportions"].values()) == pytest.approx(1)
     assert set(report["proportions"]) == {"0-2", "1-2", "3-2", "4-2"}
+    assert report["gap"] == 0
+
+
+@pytest.mark.parametrize(
+    ("world", "space", "hardness"),
+    [
+        ('{"scores": [0.8, 0.3, 0.1, -0.2, -1.0]}', "bradley_terry", 58.162),
+        ('{"features": [[0, 0], [1, 0], [0, 1], [1, 1]], "theta": [-0.4, -0.7]}', "linear", 54.187),
+    ],
+)
+def test_hardness_of_the_structured_spaces(
+    world: str, space: str, hardness: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same document, with proportions that sum to one and a certified gap."""
+    path = tmp_path / "world.json"
+    path.write_text(world)
+
+    assert main(["hardness", "--world", str(path), "--space", space, "--json"]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["space"] == space
+    assert report["hardness"] == pytest.approx(hardness, rel=2e-4)
+    assert report["champion"] == 0
+    assert sum(report["proportions"].values()) == pytest.approx(1, abs=1e-4)
+    assert 0 <= report["gap"] <= 1e-4
 
 
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +129,9 @@ def test_equals_need_a_margin_or_a_budget(equals: str, capsys: pytest.CaptureFix
         ("simulate", ["--stopping", "lr-mixture"], "e-process, glr"),
         ("simulate", ["--delta", "1.5"], "delta is 1.5"),
         ("simulate", ["--epsilon", "0.5"], "epsilon is 0.5"),
-        ("hardness", ["--space", "linear"], "unstructured"),
+        ("hardness", ["--space", "metric"], "unstructured, bradley_terry, linear"),
+        ("hardness", ["--space", "linear"], "has no features"),
+        ("hardness", ["--space", "bradley_terry"], "not Bradley-Terry"),
     ],
 )
 def test_what_nobody_built_is_refused_with_what_there_is(
