@@ -1,0 +1,221 @@
+"""`llmpo estimate`: how long an experiment will take and what it will cost, before anything runs."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from gateway.config.load import load_config
+from gateway.config.models import ExperimentSpec, GatewayConfig, PolicySpec
+from gateway.config.values import Duration
+from gateway.simulation.estimate import EFFECTS, Forecast, Question, advice, estimate
+from gateway.simulation.runner import Job
+
+_SUCCESS_RATE = 0.8  # of ordinary policies, where nobody says otherwise
+_TIE_RATE = 0.2  # of answers side by side
+_DAY = timedelta(days=1)
+
+
+def estimate_experiment(
+    config: Annotated[Path, typer.Option(help="The YAML file, as for `llmpo serve`.")],
+    requests_per_day: Annotated[
+        float, typer.Option(help="Requests to the experiment a day; sessions where the unit is a session.")
+    ],
+    feedback_rate: Annotated[float, typer.Option(help="Share of the answers that get feedback, in (0, 1].")],
+    experiment: Annotated[str | None, typer.Option(help="One of the file's; all of them by default.")] = None,
+    feedback_delay: Annotated[
+        str, typer.Option(help="How long feedback takes, such as 30s, 10m, 2h.")
+    ] = "10m",
+    success_rate: Annotated[
+        float, typer.Option(help="`matched`: share of good outcomes; equal outcomes of two units are a tie.")
+    ] = _SUCCESS_RATE,
+    tie_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of comparisons that are ties, instead of what follows otherwise."),
+    ] = None,
+    cost_per_request: Annotated[
+        float | None, typer.Option(min=0, help="Cost of one answer; LiteLLM's price list by default.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=0, help="Tokens of a request, for that list.")] = 500,
+    answer_tokens: Annotated[int, typer.Option(min=0, help="Tokens of an answer, for that list.")] = 300,
+    runs: Annotated[int | None, typer.Option(min=1, help="Simulated runs per effect.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes every run.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Simulate an experiment of a configuration: comparisons, days and money to a decision."""
+    loaded = load_config(config, os.environ)
+    reports = []
+    for name in _chosen(loaded, experiment):
+        spec = loaded.experiments[name]
+        question = _question(
+            name,
+            spec,
+            prices=_prices(loaded, spec, cost_per_request, prompt_tokens, answer_tokens),
+            units_per_day=requests_per_day,
+            feedback_rate=feedback_rate,
+            feedback_delay_days=_duration(feedback_delay) / _DAY,
+            success_rate=success_rate,
+            tie_rate=tie_rate,
+        )
+        forecasts = _with_progress(question, runs, seed)
+        reports.append(_report(question, forecasts))
+        if not json:
+            _print(question, forecasts)
+    if json:
+        typer.echo(json_format.dumps(reports[0] if len(reports) == 1 else reports))
+
+
+def _chosen(loaded: GatewayConfig, experiment: str | None) -> list[str]:
+    names = list(loaded.experiments)
+    if experiment is not None and experiment not in names:
+        raise typer.BadParameter(
+            f"No experiment {experiment!r} in the file; there are: {', '.join(names) or 'none'}."
+        )
+    if not names:
+        raise typer.BadParameter("The file has no experiments; add one under `experiments`.")
+    return names if experiment is None else [experiment]
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        parsed: timedelta = TypeAdapter(Duration).validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(f"--feedback-delay is {text!r}; write it as 30s, 10m, 2h or 1d.") from error
+    return parsed
+
+
+def _question(
+    name: str, spec: ExperimentSpec, *, success_rate: float, tie_rate: float | None, **traffic: Any
+) -> Question:
+    """The experiment as it would run; policies in the order of their names, as when it does."""
+    names = sorted(spec.policies)
+    matched = spec.traffic.collect == "matched"
+    return Question(
+        experiment=name,
+        policies=len(names),
+        incumbent=names.index(spec.incumbent),
+        costs=tuple(spec.policies[policy].cost for policy in names),
+        delta=spec.delta,
+        epsilon=spec.epsilon,
+        collect=spec.traffic.collect,
+        share=spec.traffic.share,
+        min_comparisons=spec.promotion.min_comparisons,
+        min_days=spec.promotion.min_duration / _DAY,
+        max_comparisons=spec.max_comparisons,
+        tie_rate=_TIE_RATE if tie_rate is None else tie_rate,
+        success_rate=success_rate if matched and tie_rate is None else None,
+        **traffic,
+    )
+
+
+def _prices(
+    loaded: GatewayConfig, spec: ExperimentSpec, each: float | None, prompt_tokens: int, answer_tokens: int
+) -> tuple[float, ...] | None:
+    """Money per request of each policy, or None where a model is not in LiteLLM's list."""
+    policies = [spec.policies[name] for name in sorted(spec.policies)]
+    if each is not None:
+        return (each,) * len(policies)
+    from gateway.upstream.litellm import token_prices  # noqa: PLC0415 - takes seconds
+
+    def price(policy: PolicySpec) -> float | None:
+        found = token_prices(loaded.entry(policy.model).litellm_params.model)
+        return None if found is None else found[0] * prompt_tokens + found[1] * answer_tokens
+
+    prices = [price(policy) for policy in policies]
+    known = tuple(value for value in prices if value is not None)
+    return known if len(known) == len(prices) else None
+
+
+def _with_progress(question: Question, runs: int | None, seed: int) -> list[Forecast]:
+    columns = (TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"simulating {question.experiment}", total=None)
+        done = 0
+
+        def on_batch(job: Job, finished: int) -> None:
+            nonlocal done
+            done += finished
+            progress.update(task, completed=done, total=job.seeds * (len(EFFECTS) - (question.epsilon == 0)))
+
+        return estimate(question, runs, seed, on_batch=on_batch)
+
+
+def _report(question: Question, forecasts: list[Forecast]) -> dict[str, Any]:
+    return {
+        "experiment": question.experiment,
+        "policies": question.policies,
+        "delta": question.delta,
+        "epsilon": question.epsilon,
+        "collect": question.collect,
+        "comparisons_per_day": question.comparisons_per_day,
+        "in_flight": question.in_flight,
+        "tie_rate": 1 - question.decisive_share("medium"),
+        "effects": [forecast.to_json() for forecast in forecasts],
+        "advice": advice(question, forecasts),
+    }
+
+
+def _print(question: Question, forecasts: list[Forecast]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    ties = 1 - question.decisive_share("medium")
+    console.print(
+        f"{question.experiment}: {question.policies} policies, {question.collect}, epsilon "
+        f"{question.epsilon:g}; {question.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} of "
+        f"them ties; {question.in_flight} on their way at any time."
+    )
+    console.print(_table(question, forecasts))
+    if question.prices is None:
+        console.print("No cost: a model is not in LiteLLM's price list; give --cost-per-request.")
+    for sentence in advice(question, forecasts):
+        console.print(f"- {sentence}")
+
+
+def _table(question: Question, forecasts: list[Forecast]) -> Table:
+    """One line per effect; its comparisons and days with the range of 10 to 90 % of the runs."""
+    table = Table("effect", "best preferred", box=None, pad_edge=False)
+    headings = ["comparisons", "days"]
+    headings += [] if question.prices is None else ["cost", "extra"]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for forecast in forecasts:
+        cells = [
+            _range(forecast.comparisons, forecast.horizon, 0),
+            _range(forecast.days, forecast.horizon / question.comparisons_per_day, 1),
+        ]
+        money = (forecast.money, forecast.extra_money)
+        cells += [_middle(amounts) for amounts in money if amounts is not None]
+        table.add_row(forecast.effect, _preferred(question, forecast.effect), *cells)
+    table.caption = "median (10 to 90 % of the runs)"
+    table.caption_justify = "left"
+    return table
+
+
+def _range(values: dict[str, float | None], horizon: float, digits: int) -> str:
+    low, middle, high = (
+        f">{horizon:,.0f}" if values[name] is None else f"{values[name]:,.{digits}f}"
+        for name in ("p10", "median", "p90")
+    )
+    return middle if low == high else f"{middle} ({low} - {high})"
+
+
+def _middle(amounts: dict[str, float | None]) -> str:
+    return "-" if amounts["median"] is None else f"{amounts['median']:,.2f}"
+
+
+def _preferred(question: Question, effect: str) -> str:
+    """The effect in users' words: how often preferred, and success rates where outcomes are good or bad."""
+    if effect == "none":
+        return "equal"
+    preferred = f"{EFFECTS[effect]:.0%}"
+    if question.success_rate is None:
+        return preferred
+    return f"{preferred} ({question.success_rate:.0%} -> {question.best_success_rate(effect):.0%})"
