@@ -71,8 +71,8 @@ def _optimum(world: worlds.World, space: str) -> tuple[float, FloatArray, float]
     if space == "unstructured":
         closed = optimal_allocation(world.preferences)
         return closed.hardness, closed.proportions, 0.0
-    scores = world.scores
-    found = solve(scores[None], _features(world, space), tolerance=_TOLERANCE)
+    features, scores = _features(world, space), world.scores
+    found = solve(scores[None], features, tolerance=_TOLERANCE)
     loses = scores[:, None] < scores[None, :]
     return float(found.hardness[0]), found.proportions[0] * loses, float(found.gap[0])
 
