@@ -8,7 +8,7 @@ Any other policy answers anew each time: reusing a lucky answer would count one 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,8 @@ from gateway.services.rendering import CompiledPolicy
 from gateway.upstream.base import ModelTarget
 
 Key = tuple[Any, ...]
+ALWAYS_REFUSED = 5
+"""Requests a policy may have refused from the start before it is taken to be misconfigured."""
 
 
 def is_deterministic(params: PolicyParams) -> bool:
@@ -99,18 +101,31 @@ class PolicyAnswers:
         self._targets = targets
         self._tasks = tasks
 
-    def get(self, policy: int, task: int, repetition: int) -> Awaitable[Reply]:
+    async def get(self, policy: int, task: int, repetition: int) -> Reply:
         """A policy's answer to a task; `repetition` tells random answers to the same task apart.
 
         Raises:
-            OfflineError: If the policy's template fails on the task.
+            OfflineError: If the policy's template fails on the task, or the provider refused every request
+                of the policy so far.
             CallFailedError, BudgetSpentError: See `Caller.ask`.
         """
         compiled = self._policies[policy]
-        key = ("answer", compiled.name, task, repetition)
-        return self._answers.get(
-            key, self._targets[compiled.model], lambda: _payload(compiled, self._tasks[task])
+        reply = await self._answers.get(
+            ("answer", compiled.name, task, repetition),
+            self._targets[compiled.model],
+            lambda: _payload(compiled, self._tasks[task]),
         )
+        if reply.is_refused:
+            self._check_that_it_can_answer(compiled.name)
+        return reply
+
+    def _check_that_it_can_answer(self, name: str) -> None:
+        replies = [reply for key, reply in self._answers.kept.items() if key[:2] == ("answer", name)]
+        if len(replies) >= ALWAYS_REFUSED and all(reply.is_refused for reply in replies):
+            raise OfflineError(
+                f"The provider refused all {len(replies)} requests of policy {name} as invalid. Send one by "
+                "hand to see why, mend the policy or leave it out, and start anew in another --out."
+            )
 
 
 def _payload(policy: CompiledPolicy, task: Task) -> dict[str, Any]:

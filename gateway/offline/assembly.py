@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gateway.errors import ConfigError, ConfigIssue
 from gateway.offline.answers import Answers, is_deterministic
 from gateway.offline.calls import Prices
 from gateway.offline.config import OptimizeConfig
@@ -77,7 +78,7 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
 
     Raises:
         OfflineError: If the tasks or the judge cannot be used.
-        ConfigError: If a budget in USD cannot be kept.
+        ConfigError: If a budget in USD cannot be kept, or two policies cannot differ.
     """
     tasks = load_tasks(_tasks_path(config, directory, tasks_file), _target(config))
     spec = config.experiment
@@ -89,6 +90,7 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
         outcome_rules=json.dumps({"judge": rules, "draw": config.draw}, sort_keys=True),
     )
     definition = replace(defined, experiment=experiment)
+    _check_that_policies_differ(config, definition)
     rule = _rule(config, directory)
     return Assembly(
         config=config,
@@ -100,6 +102,16 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
         rule=rule,
         identity=_identity(config, definition, tasks),
     )
+
+
+def _check_that_policies_differ(config: OptimizeConfig, definition: Definition) -> None:
+    """Two that always answer the same would tie on every task, and the run would never end on evidence."""
+    seen: dict[str, str] = {}
+    for policy in definition.policies:
+        twin = seen.setdefault(policy.fingerprint, policy.name)
+        if twin != policy.name and is_deterministic(config.policies[policy.name].params):
+            problem = f"It is the same as {twin}: same model, prompt and parameters, and no randomness."
+            raise ConfigError([ConfigIssue(f"policies.{policy.name}", problem, "Leave one of them out.")])
 
 
 def _tasks_path(config: OptimizeConfig, directory: Path, given: Path | None) -> Path:

@@ -34,12 +34,18 @@ class Journal:
             raise
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one line."""
+        """Write one line.
+
+        Raises:
+            RunDirectoryError: If it cannot be written.
+        """
         line = orjson.dumps(dict(row), option=orjson.OPT_APPEND_NEWLINE)
-        if os.write(self._file, line) != len(line):
-            raise RunDirectoryError(
-                f"{self._path} could not be written: the disk is full. Make room, --resume."
-            )
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+        if written != len(line):
+            raise self._unwritable("the disk is full")
 
     def close(self) -> None:
         """Close the file. May be called again."""
@@ -54,6 +60,9 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _unwritable(self, why: str | None) -> RunDirectoryError:
+        return RunDirectoryError(f"{self._path} cannot be written: {why}. Mend it and go on with --resume.")
 
     def _read(self) -> list[dict[str, Any]]:
         content = self._path.read_bytes()

@@ -5,6 +5,7 @@ A tie is a verdict too: it is counted and carries no evidence.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import math
 import re
@@ -53,11 +54,16 @@ class Judge(Protocol):
 
 
 class RuleJudge:
-    """Scores each answer by a rule; the higher score wins. A refused request scores below everything."""
+    """Scores each answer by a rule; the higher score wins. A refused request scores below everything.
+
+    Rules run one at a time, in a thread: an operator's function may take seconds and know nothing of threads,
+    and calls under way have to go on meanwhile.
+    """
 
     def __init__(self, rule: Score) -> None:
         self._rule = rule
         self._known: dict[tuple[int, str], float] = {}
+        self._turn = asyncio.Lock()
 
     async def compare(
         self,
@@ -67,7 +73,7 @@ class RuleJudge:
         second: tuple[str, Reply],
     ) -> Judged:
         """See `Judge.compare`."""
-        ours, theirs = self.score(task, first[1]), self.score(task, second[1])
+        ours, theirs = await self._scored(task, first[1]), await self._scored(task, second[1])
         if ours == theirs:
             return Judged("tie")
         return Judged("win" if ours > theirs else "loss")
@@ -80,6 +86,12 @@ class RuleJudge:
         if key not in self._known:
             self._known[key] = self._rule(task, reply.text)
         return self._known[key]
+
+    async def _scored(self, task: Task, reply: Reply) -> float:
+        if reply.is_refused or (task.index, reply.text) in self._known:
+            return self.score(task, reply)
+        async with self._turn:
+            return await asyncio.to_thread(self.score, task, reply)
 
 
 def exact_match(spec: ExactMatchSpec) -> Score:

@@ -15,6 +15,7 @@ from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
 from gateway.offline.calls import Reply, Spending
 from gateway.offline.course import Course
+from gateway.offline.errors import RunDirectoryError
 from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
 from gateway.services.experiment_log import LOG_SCHEMA, record_fields
@@ -77,7 +78,11 @@ def conclude(material: Material, at: float) -> Outcome:
 
 
 def write(directory: Path, outcome: Outcome) -> None:
-    """Write `certificate.json`, `summary.json` and `log.jsonl`, each whole or not at all."""
+    """Write `certificate.json`, `summary.json` and `log.jsonl`, each whole or not at all.
+
+    Raises:
+        RunDirectoryError: If one cannot be written.
+    """
     _replace(directory / "log.jsonl", b"".join(outcome.log))
     for name, content in (("certificate.json", outcome.certificate), ("summary.json", outcome.summary)):
         _replace(directory / name, orjson.dumps(content, option=orjson.OPT_INDENT_2))
@@ -85,8 +90,13 @@ def write(directory: Path, outcome: Outcome) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     fresh = path.with_name(f"{path.name}.new")
-    fresh.write_bytes(content)
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path} cannot be written: {error.strerror}. Mend it and conclude the run with --resume."
+        ) from error
 
 
 def _certificate(material: Material, at: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+MANY_TIES = 0.8
 _LIMITS = {
     "calls": "the budget of calls was spent",
     "usd": "the budget of money was spent",
@@ -61,6 +62,11 @@ def _lines(summary: Mapping[str, Any], plots: Sequence[str]) -> Iterator[str]:
 def _promise(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["outcome"] == "inconclusive":
         yield "Nothing is claimed: the evidence did not suffice before the run ended."
+        if summary["ties"] > MANY_TIES * summary["comparisons"]:
+            yield (
+                f"{summary['ties'] / summary['comparisons']:.0%} of the comparisons were ties, which tell "
+                "nothing: the policies do equally well on most tasks, or the judge does not tell them apart."
+            )
         return
     if summary["cycle"]:
         yield f"The cycle: {' beats '.join([*summary['cycle'], summary['cycle'][0]])}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from gateway.cli import main
 from gateway.errors import ConfigError
 from gateway.offline.assembly import assemble
+from gateway.offline.checkpoint import RunFiles
 from gateway.offline.config import load_optimize
-from gateway.offline.errors import JudgeError, TasksError
+from gateway.offline.errors import JudgeError, RunDirectoryError, TasksError
+from gateway.offline.journal import Journal
 from tests.gateway.offline.solving import assembled, write_config
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -157,8 +160,14 @@ def test_well_known_models_have_prices(tmp_path: Path) -> None:
     """LiteLLM's own list, read from the installed package."""
     file = write_config(tmp_path, NOWHERE)
     fields = json.loads(file.read_text())
+    names = {
+        "good": "openai/gpt-4o-mini",
+        "fair": "openai/gpt-4o",
+        "weak": "openai/gpt-4.1",
+        "judge": "openai/o3",
+    }
     for entry in fields["model_list"]:
-        entry["litellm_params"] = {"model": "openai/gpt-4o-mini"}
+        entry["litellm_params"] = {"model": names[entry["model_name"]]}
     file.write_text(json.dumps(fields))
     assert assembled(file).prices["good"] == pytest.approx((0.15e-6, 0.6e-6))
 
@@ -167,3 +176,35 @@ def test_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> None:
     """It is what `llmpo verify` asks for."""
     assert assembled(write_config(tmp_path, NOWHERE)).name == "sums"
     assert assembled(write_config(tmp_path, NOWHERE, name="adding")).name == "adding"
+
+
+def test_policies_that_cannot_differ_are_refused(tmp_path: Path) -> None:
+    """Deterministic twins would tie for ever; sampling ones are an A/A test."""
+    twins = {name: {"model": "good", "params": {"temperature": 0}} for name in ("one", "other")}
+    with pytest.raises(ConfigError, match=r"policies\.other: It is the same as one"):
+        assembled(write_config(tmp_path, NOWHERE, policies=twins))
+    sampling = {name: {"model": "good"} for name in ("one", "other")}
+    assert len(assembled(write_config(tmp_path, NOWHERE, policies=sampling)).definition.policies) == 2
+
+
+def test_unwritable_journal_says_how_to_go_on(tmp_path: Path) -> None:
+    """A file that may not grow ends the run with the reason; what was written before stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(tmp_path / "run.jsonl") as journal:
+        journal.append({"type": "event"})
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "run.jsonl").stat().st_size, hard))
+        try:
+            with pytest.raises(RunDirectoryError, match=r"File too large\. Mend it and go on with --resume"):
+                journal.append({"type": "event"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with Journal(tmp_path / "run.jsonl") as journal:
+        assert journal.rows == [{"type": "event"}]
+
+
+def test_unwritable_directory_is_named(tmp_path: Path) -> None:
+    """Before anything is asked."""
+    (tmp_path / "file").write_text("")
+    files = RunFiles(tmp_path / "file")
+    with pytest.raises(RunDirectoryError, match="Name another --out"), files.claimed(resumes=False):
+        pass

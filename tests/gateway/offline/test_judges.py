@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable
@@ -194,3 +195,28 @@ async def test_sampling_judge_is_asked_anew(upstream: FakeUpstream, tmp_path: Pa
     counted = outcome.summary["comparisons"]
     assert upstream.calls_of("judge") == 2 * counted
     assert {row["note"] for row in rows(tmp_path / "out" / "run.jsonl", "comparison")} == {"agreed"}
+
+
+async def test_slow_rule_holds_nothing_up_and_runs_one_at_a_time() -> None:
+    """The event loop goes on while a rule works; rules do not overlap; no answer is scored twice."""
+    loop = asyncio.get_running_loop()
+    working, overlaps, turns = [0], [0], []
+
+    def rule(_task: Task, said: str) -> float:
+        working[0] += 1
+        overlaps[0] = max(overlaps[0], working[0])
+        asyncio.run_coroutine_threadsafe(note(said), loop).result(10)  # the loop answers meanwhile
+        working[0] -= 1
+        return float(said)
+
+    async def note(said: str) -> None:
+        turns.append(said)
+
+    judge = RuleJudge(rule)
+    pairs = [(Reply("1"), Reply("2")), (Reply("3"), Reply("2")), (Reply("1"), Reply("3"))]
+    judged = await asyncio.gather(
+        *(judge.compare(number, TASK, ("a", one), ("b", other)) for number, (one, other) in enumerate(pairs))
+    )
+    assert [one.result for one in judged] == ["loss", "win", "loss"]
+    assert overlaps == [1]
+    assert sorted(turns) == ["1", "2", "3"]

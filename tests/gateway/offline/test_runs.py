@@ -179,7 +179,7 @@ async def test_provider_that_stays_away_ends_the_run_and_keeps_it(
 
 async def test_refused_request_is_the_policys_loss(upstream: FakeUpstream, tmp_path: Path) -> None:
     """A policy whose requests the provider refuses as invalid loses to one that answers wrongly."""
-    upstream.on("weak", status(400, "too long"))
+    upstream.on("weak", answer("Many."), status(400, "too long"))
     upstream.on("good", answer("Many."))
     policies = {name: {"model": name, "params": {"temperature": 0}} for name in ("weak", "good")}
     outcome, _ = await optimized(
@@ -188,7 +188,14 @@ async def test_refused_request_is_the_policys_loss(upstream: FakeUpstream, tmp_p
 
     weak = next(row for row in outcome.summary["policies"] if row["name"] == "weak")
     assert outcome.summary["champion"] == "good"
-    assert weak["refused"] == weak["answers"] > 0
+    assert weak["refused"] == weak["answers"] - 1 > 0
+
+
+async def test_policy_refused_from_the_start_is_misconfigured(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """A parameter the model does not know is a fault of the file, not a property of the policy."""
+    upstream.on("weak", status(400, "no such parameter"))
+    with pytest.raises(OfflineError, match=r"refused all \d+ requests of policy weak"):
+        await optimized(write_config(tmp_path, upstream.api_base), tmp_path / "out")
 
 
 async def test_templates_see_the_task_but_not_its_target(upstream: FakeUpstream, tmp_path: Path) -> None:
