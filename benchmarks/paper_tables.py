@@ -1,0 +1,168 @@
+"""Correct selection against budget, and comparisons to a decision: every method, 16 and 32 policies.
+
+    python benchmarks/paper_tables.py [--seeds 500] [--policies 16 32] [--processes N] [--state FILE] [--plan]
+
+Writes benchmarks/results/paper_tables.json and .md. Every method samples until the customary likelihood-ratio
+rule stops it, so that only the choice of pairs differs; ours also runs with its own exact rule. With --state
+an interrupted run is resumed; --plan says how long it will take, from a few runs of each kind, and stops.
+
+Families, by the logits of scores: `normal`: 0.7 times standard normal, the best at least 0.3 ahead; `linear`:
+evenly from 0.5 to -2.5; `one close rival`: 0.3 behind, all others 1.5; `many close rivals`: all others 0.4
+behind; `grid` (32): 4 models x 4 prompts x 2 temperatures, additive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reporting import plus_minus, reporter, save, table
+
+from gateway.llm_po import worlds
+from gateway.llm_po.simulate import METHODS, Summary, Trial, batches, run_batch
+from gateway.llm_po.worlds import World
+from gateway.simulation.runner import Job, available_cores, run_jobs
+from gateway.simulation.state import StateFile
+
+DELTA = 0.05
+BUDGETS = {16: 30_000, 32: 60_000}  # a run undecided by then counts as this long
+CHECKPOINTS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+CUSTOMARY, EXACT = "glr-customary", "e-process"
+GRID = ((0, -0.4, -0.7, -0.2), (0, -0.5, -0.3, -0.8), (0, -0.3))
+PLANNED = 4  # runs timed per job
+
+
+def families(policies: int) -> list[World]:
+    """The worlds of one size."""
+    scores = {
+        "normal": _normal(policies),
+        "linear": np.linspace(0.5, -2.5, policies),
+        "one close rival": np.array([0.0, -0.3, *[-1.5] * (policies - 2)]),
+        "many close rivals": np.array([0.0, *[-0.4] * (policies - 1)]),
+    }
+    if policies == 32:
+        scores["grid"] = np.add.outer(np.add.outer(GRID[0], GRID[1]), GRID[2]).ravel()
+    return [worlds.bradley_terry(f"{policies}, {name}", values) for name, values in scores.items()]
+
+
+def _normal(policies: int) -> np.ndarray:
+    scores = np.sort(np.random.default_rng(policies).normal(0, 0.7, policies))[::-1].copy()
+    scores[0] = max(scores[0], scores[1] + 0.3)
+    return scores
+
+
+def jobs(sizes: list[int], seeds: int) -> list[Job]:
+    """Every method in every world, ours with both rules."""
+    rules = [("llm-po", EXACT), *((method, CUSTOMARY) for method in METHODS)]
+    return [
+        Job(
+            f"{world.name}, {method}, {stopping}",
+            Trial(world, method, stopping, DELTA, max_comparisons=BUDGETS[size]),
+            seeds,
+            seed=1,
+            budgets=CHECKPOINTS,
+        )
+        for size in sizes
+        for world in families(size)
+        for method, stopping in rules
+    ]
+
+
+def row(job: Job, summary: Summary) -> dict[str, Any]:
+    """One line of the report."""
+    leads = np.array([ending.leads for ending in summary.endings], dtype=np.float64)
+    return {
+        **summary.to_json(),
+        "policies": job.trial.world.policies,
+        "median_comparisons": float(np.median([ending.comparisons for ending in summary.endings])),
+        "selection": dict(zip(map(str, CHECKPOINTS), leads.mean(axis=0).tolist(), strict=True)),
+    }
+
+
+def report(rows: list[dict[str, Any]], origin: str) -> str:
+    """The Markdown page."""
+    lines = [
+        "# Correct selection against budget, and comparisons to a decision",
+        "",
+        f"{origin}. {rows[0]['seeds']} runs each, means ± standard error, delta = {DELTA}; policies in",
+        "random order in every run. Under a number of comparisons: share of the runs led by the best",
+        f"policy then; a run that has stopped keeps what it promoted. Runs end undecided at {BUDGETS[16]:,}",
+        f"comparisons (16 policies) and {BUDGETS[32]:,} (32). Leaders are read from one fit for all methods.",
+    ]
+    for world in dict.fromkeys(each["world"] for each in rows):
+        chosen = [each for each in rows if each["world"] == world]
+        lines += ["", f"## {world} (T* = {chosen[0]['hardness']:.0f})", "", *_table(chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    ours = next(each for each in rows if each["stopping"] == EXACT)["mean_comparisons"]
+    headings = [
+        "method, rule",
+        *(f"{budget:,}" for budget in CHECKPOINTS),
+        "comparisons",
+        "of ours",
+        "wrong",
+        "undecided",
+    ]
+    return table(
+        headings,
+        [
+            [
+                f"{each['method']}, {each['stopping']}",
+                *(f"{share:.0%}" for share in each["selection"].values()),
+                plus_minus(each),
+                f"{each['mean_comparisons'] / ours:.2f}",
+                str(each["wrong"]),
+                str(each["outcomes"]["inconclusive"]),
+            ]
+            for each in rows
+        ],
+    )
+
+
+def plan(work: list[Job], processes: int) -> None:
+    """Say how long the work will take: a few runs of each job, scaled to a batch and to all batches."""
+    total = 0.0
+    for job in work:
+        whole = batches(job.trial, job.seeds)
+        started = time.process_time()
+        run_batch(job.trial, batches(job.trial, min(PLANNED, job.seeds))[0], job.seed, job.budgets)
+        few = time.process_time() - started
+        # A batch advances together: more runs cost far less than in proportion. Measured: the square root.
+        seconds = few * sum((batch.runs / PLANNED) ** 0.5 for batch in whole)
+        total += seconds
+        print(f"{seconds:7.0f} s  {job.name} ({len(whole)} batches)", flush=True)
+    print(
+        f"{total / 60:.0f} minutes of processor time, about {total / processes / 60:.0f} on {processes} cores"
+    )
+
+
+def main() -> None:
+    """Run every job and write both files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=500)
+    parser.add_argument("--policies", type=int, nargs="+", choices=sorted(BUDGETS), default=sorted(BUDGETS))
+    parser.add_argument("--processes", type=int, default=available_cores())
+    parser.add_argument("--state", type=Path)
+    parser.add_argument("--plan", action="store_true", help="say how long it will take")
+    options = parser.parse_args()
+    work = jobs(options.policies, options.seeds)
+    if options.plan:
+        plan(work, options.processes)
+        return
+    state = None if options.state is None else StateFile(options.state, {"--seeds": options.seeds})
+    summaries = run_jobs(work, options.processes, state, reporter(options.seeds * len(work)))
+    rows = [row(job, summaries[job.name]) for job in work]
+    sizes = " ".join(map(str, options.policies))
+    command = f"python benchmarks/paper_tables.py --seeds {options.seeds} --policies {sizes}"
+    save("paper_tables", command, rows, lambda origin: report(rows, origin))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What the simulation benchmarks share: progress, and results kept as JSON and Markdown."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.simulation.runner import Job
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def save(stem: str, command: str, rows: list[dict[str, Any]], page: Callable[[str], str]) -> None:
+    """Write results/STEM.json and .md; `page` makes the latter from "`command`, date"."""
+    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"{stem}.md").write_text(page(f"`{command}`, {date}"), encoding="utf-8")
+
+
+def table(headings: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    return [
+        "| " + " | ".join(headings) + " |",
+        "|" + "---|" * len(headings),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def plus_minus(row: dict[str, Any]) -> str:
+    """Mean comparisons with their standard error."""
+    return f"{row['mean_comparisons']:,.0f} ± {row['stderr']:,.0f}"
+
+
+def reporter(total: int) -> Callable[[Job, int], None]:
+    """Says after every batch how far the runs are and how long the rest will take."""
+    started, done = time.monotonic(), 0
+
+    def on_batch(job: Job, runs: int) -> None:
+        nonlocal done
+        done += runs
+        elapsed = time.monotonic() - started
+        left = elapsed / done * (total - done)
+        print(f"{done} of {total} runs, {elapsed:.0f} s, about {left:.0f} s left: {job.name}", flush=True)
+
+    return on_batch
