@@ -19,18 +19,15 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 from fastapi import FastAPI, Request
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.body import read_body
-from gateway.api.chat import PATH as CHAT_PATH
-from gateway.api.chat import ChatCompletions, ChatDeps
 from gateway.api.errors import install_error_handlers
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
 from gateway.api.health import health_routes
+from gateway.api.inference import InferenceDeps, inference_routes
 from gateway.api.models import model_routes
 from gateway.config.models import GatewayConfig
 from gateway.console import console_routes
@@ -246,7 +243,7 @@ class _Gateway:
 
         before = list(app.router.routes)
         resources.callback(lambda: app.router.routes.__setitem__(slice(None), before))
-        app.router.routes.append(Route(CHAT_PATH, requests, methods=["POST"], name="chat_completions"))
+        app.router.routes.extend(inference_routes(lambda: requests.inference))
         app.include_router(feedback_routes(requests.feedback, require_client, bounded_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
@@ -256,10 +253,10 @@ class _Gateway:
 
 @dataclass(slots=True)
 class _Requests:
-    """The request side: chat and feedback, which need the key that seals response ids.
+    """The request side: answers and feedback, which need the key that seals response ids.
 
-    The key may become known only after the first requests were answered, so both go through this object:
-    it is the chat endpoint, and it opens the ids feedback quotes.
+    The key may become known only after the first requests were answered, so both go through this object: it
+    holds what the endpoints work with, and it opens the ids feedback quotes.
     """
 
     store: PolicyStore
@@ -273,7 +270,7 @@ class _Requests:
     clock: Clock
     rng: random.Random
     _sealer: TokenSealer = field(init=False)
-    _chat: ChatCompletions = field(init=False)
+    inference: InferenceDeps = field(init=False)
 
     def __post_init__(self) -> None:
         self.use(stand_in_key())
@@ -289,15 +286,13 @@ class _Requests:
             draws=self.rng,
             clock=self.clock,
         )
-        self._chat = ChatCompletions(
-            ChatDeps(
-                snapshots=self.snapshots,
-                answering=answering,
-                authenticator=self.authenticator,
-                observer=self.observer,
-                max_body_bytes=self.max_body_bytes,
-                lifecycle=self.lifecycle,
-            )
+        self.inference = InferenceDeps(
+            snapshots=self.snapshots,
+            answering=answering,
+            authenticator=self.authenticator,
+            observer=self.observer,
+            max_body_bytes=self.max_body_bytes,
+            lifecycle=self.lifecycle,
         )
 
     @property
@@ -308,10 +303,6 @@ class _Requests:
     def open(self, response_id: str) -> Assignment:
         """The assignment behind a response id; see `TokenSealer.open`."""
         return self._sealer.open(response_id)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a chat request."""
-        await self._chat(scope, receive, send)
 
 
 async def _wait_for_key(requests: _Requests, store: PolicyStore) -> None:

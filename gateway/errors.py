@@ -5,6 +5,7 @@ GatewayError
 +-- InvalidRequestError          the caller's request is wrong; do not retry unchanged       -> 400
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
 |   +-- BodyTooLargeError                                                                    -> 413
+|   +-- UnsupportedMediaTypeError  the body is not JSON                                        -> 415
 |   +-- InvalidFeedbackError     feedback that cannot be counted; carries a `reason`   -> 400/404/409/410/422
 +-- AuthenticationError          missing or wrong API key                                    -> 401
 +-- PermissionDeniedError        the key may not do this                                     -> 403
@@ -68,6 +69,12 @@ class BodyTooLargeError(InvalidRequestError):
     status = 413
 
 
+class UnsupportedMediaTypeError(InvalidRequestError):
+    """The request body is announced as something else than JSON."""
+
+    status = 415
+
+
 class InvalidFeedbackError(InvalidRequestError):
     """Feedback that cannot be counted. `reason` comes from a bounded set and labels a metric."""
 
@@ -95,6 +102,7 @@ class UpstreamError(GatewayError):
         body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
         is_callers_fault: True where another policy would be refused too: the request itself is invalid.
         retry_after: The provider's `retry-after`, worth passing on, or None.
+        headers: What the provider says of its rate limits; for callers of plain models only.
     """
 
     def __init__(
@@ -113,6 +121,7 @@ class UpstreamError(GatewayError):
         self.body = body
         self.is_callers_fault = is_callers_fault
         self.retry_after = retry_after
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class RenderError(GatewayError):

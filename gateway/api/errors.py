@@ -40,6 +40,10 @@ _UNAVAILABLE: Final = "Shared state cannot be reached; nothing was recorded. Try
 _RETRY_AFTER_SECONDS: Final = "1"
 _INTERNAL: Final = 500
 _TOO_MANY: Final = 429
+# Statuses clients try again on their own, and reasons why it would be in vain.
+_RETRIED: Final = range(500, 600)
+_POINTLESS: Final = frozenset({"status_4xx", "retry_budget"})
+_NO_RETRY: Final = (b"x-should-retry", b"false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,8 @@ def error_reply(error: Exception) -> ErrorReply:
     )
 
 
-def stream_error_event(error: Exception) -> bytes:
-    """The event that ends a stream which cannot go on; no `[DONE]` follows it."""
-    return b"data: " + error_reply(error).body + b"\n\n"
-
-
-async def send_error(send: Send, error: Exception, headers: tuple[tuple[bytes, bytes], ...] = ()) -> int:
-    """Answer with an error, over bare ASGI. Returns the status sent."""
-    reply = error_reply(error)
+async def send_reply(send: Send, reply: ErrorReply, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    """Answer with an error, over bare ASGI."""
     start = {
         "type": "http.response.start",
         "status": reply.status,
@@ -86,7 +84,6 @@ async def send_error(send: Send, error: Exception, headers: tuple[tuple[bytes, b
     }
     await send(start)
     await send({"type": "http.response.body", "body": reply.body})
-    return reply.status
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -110,6 +107,9 @@ def _upstream_reply(error: UpstreamError) -> ErrorReply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if error.retry_after is not None and error.retry_after.isascii() and error.retry_after.isprintable():
         headers = ((b"retry-after", error.retry_after.encode()),)
+    if error.status in _RETRIED and error.reason in _POINTLESS:
+        headers = (*headers, _NO_RETRY)
+    headers = (*headers, *error.headers)
     if error.body is not None:
         return ErrorReply(error.status, error.body, headers)
     code = f"upstream_{error.reason}"
@@ -136,7 +136,7 @@ def _permission_reply(error: PermissionDeniedError) -> ErrorReply:
 
 def _render_reply(_error: RenderError) -> ErrorReply:
     body = error_body("The prompt for this request could not be made.", kind=_SERVER, code="template_failed")
-    return ErrorReply(_INTERNAL, body)
+    return ErrorReply(_INTERNAL, body, (_NO_RETRY,))
 
 
 def _http_reply(error: HTTPException) -> ErrorReply:

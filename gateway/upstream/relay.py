@@ -298,7 +298,9 @@ async def _check(response: aiohttp.ClientResponse, content_type: str) -> None:
     """Raise unless the provider answers with what was asked for."""
     if response.status != _OK:
         body = await _read_some(response)
-        raise refused(response.status, body, response.headers.get("Retry-After"))
+        error = refused(response.status, body, response.headers.get("Retry-After"))
+        error.headers = _rate_limits(response)
+        raise error
     if response.content_type != content_type:
         raise broken("an answer of the wrong content type")
 

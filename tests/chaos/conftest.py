@@ -25,7 +25,7 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """An HTTP client."""
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers={"content-type": "application/json"}) as session:
         yield session
 
 

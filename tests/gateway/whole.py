@@ -26,6 +26,9 @@ from tests.gateway.building import NAME
 PATIENCE_SECONDS = 20.0
 
 
+JSON = {"content-type": "application/json"}
+
+
 @dataclass(frozen=True)
 class Reply:
     """A complete answer."""
@@ -169,7 +172,7 @@ async def whole_gateway(
         nullcontext() if own_process else patch("gateway.app.PlanPool", PlansHere)
     )
     with planning:
-        async with _served(app) as url, aiohttp.ClientSession() as session:
+        async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
             yield Whole(url, session, key)
 
 

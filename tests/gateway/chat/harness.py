@@ -16,8 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.api.auth import Authenticator
-from gateway.api.chat import ChatDeps, chat_routes
 from gateway.api.errors import install_error_handlers
+from gateway.api.inference import InferenceDeps, inference_routes
 from gateway.config.models import ModelEntry, PolicySpec
 from gateway.services.answering import Answering
 from gateway.services.attempting import Attempts
@@ -36,6 +36,7 @@ from policy_store.errors import StoreUnavailableError
 from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
 
 KEY = bytes(range(32))
+JSON = {"content-type": "application/json"}
 NOW = 1_800_000_000.0
 EXPERIMENT = "support"
 PATIENT = Timeouts(connect=5, first_byte=10, total=20)
@@ -301,10 +302,10 @@ async def running_gateway(
     )
     app = FastAPI()
     install_error_handlers(app)
-    deps = ChatDeps(holder, answering, authenticator or Authenticator([], []), observer, max_body_bytes)
-    app.router.routes.extend(chat_routes(deps))
+    deps = InferenceDeps(holder, answering, authenticator or Authenticator([], []), observer, max_body_bytes)
+    app.router.routes.extend(inference_routes(lambda: deps))
     try:
-        async with _served(app) as url, aiohttp.ClientSession() as session:
+        async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
             yield Gateway(url, holder, observer, units, sealer, session)
     finally:
         await upstream.aclose()

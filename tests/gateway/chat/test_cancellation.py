@@ -8,14 +8,14 @@ import aiohttp
 import orjson
 import pytest
 
-from tests.gateway.chat.harness import EXPERIMENT, QUESTION, Gateway, eventually
+from tests.gateway.chat.harness import EXPERIMENT, JSON, QUESTION, Gateway, eventually
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, stall
 
 
 async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int) -> None:
     """Ask, read so many bytes, hang up."""
     body = orjson.dumps({"model": model, **QUESTION, "stream": stream})
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=JSON) as session:
         asking = asyncio.create_task(session.post(f"{gateway.url}/v1/chat/completions", data=body))
         if after_bytes:
             response = await asking

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from gateway import errors as gateway_errors
-from gateway.api.errors import ErrorReply, error_reply, stream_error_event
+from gateway.api.error_formats import ERROR_FORMATS
+from gateway.api.errors import ErrorReply, error_reply
 from gateway.errors import (
     AuthenticationError,
     BodyTooLargeError,
@@ -21,8 +22,10 @@ from gateway.errors import (
     ShuttingDownError,
     UnavailableError,
     UnknownModelError,
+    UnsupportedMediaTypeError,
     UpstreamError,
 )
+from gateway.upstream.failures import over_budget, refused, timed_out, unreachable
 from policy_store.errors import (
     ContradictingOutcomeError,
     DataDirectoryInUseError,
@@ -39,6 +42,7 @@ EXPECTED: list[tuple[Exception, int, str | None]] = [
     (InvalidRequestError("x", param="p", code="c"), 400, "c"),
     (UnknownModelError("x", code="model_not_found"), 404, "model_not_found"),
     (BodyTooLargeError("x", code="request_too_large"), 413, "request_too_large"),
+    (UnsupportedMediaTypeError("x", code="unsupported_media_type"), 415, "unsupported_media_type"),
     (InvalidFeedbackError("x", reason="expired_id", status=410), 410, "expired_id"),
     (AuthenticationError("x"), 401, "invalid_api_key"),
     (PermissionDeniedError("x"), 403, "permission_denied"),
@@ -104,6 +108,14 @@ def test_what_can_be_retried_says_when() -> None:
     assert error_reply(odd).headers == ()
 
 
+def test_clients_are_told_not_to_retry_what_no_retry_mends() -> None:
+    """A wrong provider key, and an outage in which second attempts are rationed already."""
+    assert error_reply(refused(401, b"")).headers == ((b"x-should-retry", b"false"),)
+    assert error_reply(over_budget()).headers == ((b"retry-after", b"1"), (b"x-should-retry", b"false"))
+    for error in (refused(429, b""), refused(500, b""), refused(400, b""), timed_out(), unreachable()):
+        assert error_reply(error).headers == ()
+
+
 def test_a_providers_own_error_body_is_kept() -> None:
     """Word for word."""
     body = (
@@ -115,7 +127,7 @@ def test_a_providers_own_error_body_is_kept() -> None:
 
 def test_an_error_in_a_stream_is_one_event() -> None:
     """In the shape clients look for."""
-    event = stream_error_event(UpstreamError("x", status=502, reason="cut"))
+    event = ERROR_FORMATS["chat"].stream_event(UpstreamError("x", status=502, reason="cut"))
     assert event.startswith(b'data: {"error":{')
     assert event.endswith(b"}}\n\n")
     assert event.count(b"\n") == 2

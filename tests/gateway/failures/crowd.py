@@ -58,7 +58,7 @@ class Crowd:
         goal = self.aborts + times
 
         async def caller() -> None:
-            async with aiohttp.ClientSession() as session:
+            async with aiohttp.ClientSession(headers={"content-type": "application/json"}) as session:
                 while self.aborts < goal:
                     await self._ask(session)
 

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: the hot path, as a bare ASGI callable."""
+"""The routes that ask models: the hot path, as bare ASGI callables, one for each kind of request."""
 
 from __future__ import annotations
 
@@ -13,23 +13,33 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.api.auth import Authenticator, Caller
-from gateway.api.body import ClientLeftError, parse_chat, read_body
+from gateway.api.body import ClientLeftError, check_media_type, parse_object, read_body
+from gateway.api.caller_headers import CallerHeaders, read_headers
 from gateway.api.disconnect import DisconnectWatch
-from gateway.api.errors import error_reply, send_error, stream_error_event
-from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError
+from gateway.api.error_formats import ERROR_FORMATS
+from gateway.api.errors import send_reply
+from gateway.api.fields import check_fields
+from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError, UpstreamError
 from gateway.services.answering import Answer, Answering
 from gateway.services.calling import AnswerStream, Question
 from gateway.services.lifecycle import Lifecycle
 from gateway.services.observer import RequestObserver
 from gateway.services.snapshot import SnapshotHolder
 from gateway.telemetry.logging import get_logger
+from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from policy_store.errors import StoreError
 
-PATH: Final = "/v1/chat/completions"
+# The path of each, and the header that carries a request's id there.
+ENDPOINTS: Final[tuple[tuple[str, Surface, bytes], ...]] = (
+    ("/v1/chat/completions", CHAT, b"x-request-id"),
+    ("/v1/responses", RESPONSES, b"x-request-id"),
+    ("/v1/completions", COMPLETIONS, b"x-request-id"),
+    ("/v1/embeddings", EMBEDDINGS, b"x-request-id"),
+    ("/v1/messages", MESSAGES, b"request-id"),
+)
 POLICY_HEADER: Final = b"x-llmpo-policy"
 MODEL_HEADER: Final = b"x-llmpo-model"
 FALLBACK_HEADER: Final = b"x-llmpo-fallback"
-SESSION_HEADER: Final = b"x-session-id"
 
 _CALLER_LEFT: Final = 499
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
@@ -45,8 +55,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ChatDeps:
-    """What the chat endpoint works with.
+class InferenceDeps:
+    """What the endpoints work with.
 
     Attributes:
         snapshots: Where the current models and experiments are read.
@@ -67,59 +77,76 @@ class ChatDeps:
     timer: Callable[[], float] = time.perf_counter
 
 
-def chat_routes(deps: ChatDeps) -> list[Route]:
-    """The routes of this module."""
-    return [Route(PATH, ChatCompletions(deps), methods=["POST"], name="chat_completions")]
+def inference_routes(deps: Callable[[], InferenceDeps]) -> list[Route]:
+    """The routes of this module. `deps` is asked anew for each request."""
+    return [
+        Route(path, InferenceEndpoint(deps, path, surface, id_header), methods=["POST"], name=surface.name)
+        for path, surface, id_header in ENDPOINTS
+    ]
 
 
-class ChatCompletions:
-    """The endpoint."""
+class InferenceEndpoint:
+    """One kind of request."""
 
-    def __init__(self, deps: ChatDeps) -> None:
+    def __init__(
+        self, deps: Callable[[], InferenceDeps], path: str, surface: Surface, id_header: bytes
+    ) -> None:
         self._deps = deps
+        self.path = path
+        self.surface = surface
+        self.id_header = id_header
+        self.errors = ERROR_FORMATS[surface.name]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = _Exchange(self._deps, scope, receive, send)
+        deps = self._deps()
+        exchange = _Exchange(self, deps, scope, receive, send)
         try:
             await exchange.run()
         finally:
-            self._deps.observer.request_finished(PATH, exchange.status)
+            deps.observer.request_finished(self.path, exchange.status)
 
 
 class _Exchange:
     """One request and its answer. `status` is what was sent, 499 where nobody was left to send it to."""
 
-    __slots__ = ("_deps", "_receive", "_request_id", "_scope", "_send", "_started", "status")
+    __slots__ = ("_deps", "_endpoint", "_receive", "_request_id", "_scope", "_send", "_started", "status")
 
-    def __init__(self, deps: ChatDeps, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, endpoint: InferenceEndpoint, deps: InferenceDeps, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._endpoint = endpoint
         self._deps = deps
         self._scope = scope
         self._receive = receive
         self._send = send
         self._started = deps.timer()
-        self._request_id = b"req_" + os.urandom(16).hex().encode()
+        self._request_id = (endpoint.id_header, b"req_" + os.urandom(16).hex().encode())
         self.status = 500
 
     async def run(self) -> None:
-        """Read, answer, and turn whatever goes wrong into an error of OpenAI's shape."""
+        """Read, answer, and turn whatever goes wrong into an error of the right shape."""
+        deps, surface = self._deps, self._endpoint.surface
         try:
-            headers: list[tuple[bytes, bytes]] = self._scope["headers"]
-            caller = self._deps.authenticator.authenticate(_header(headers, b"authorization"))
-            payload = parse_chat(await read_body(self._receive, headers, self._deps.max_body_bytes))
-            await self._watched(payload, caller, _header(headers, SESSION_HEADER))
+            headers = read_headers(self._scope["headers"], surface)
+            caller = deps.authenticator.authenticate(headers.authorization)
+            check_media_type(headers.content_type)
+            body = await read_body(self._receive, self._scope["headers"], deps.max_body_bytes)
+            payload = parse_object(body)
+            check_fields(surface.name, payload)
+            await self._watched(payload, caller, headers)
         except ClientLeftError:
             self.status = _CALLER_LEFT
         except (GatewayError, StoreError) as error:
             await self._refuse(error)
         except Exception as error:  # noqa: BLE001 - the caller gets an answer whatever happens
-            _log.error("request_failed", path=PATH, error=type(error).__name__, exc_info=error)
+            _log.error("request_failed", path=self._endpoint.path, error=type(error).__name__, exc_info=error)
             await self._refuse(error)
 
-    async def _watched(self, payload: dict[str, Any], caller: Caller, session: bytes | None) -> None:
+    async def _watched(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> None:
         with DisconnectWatch(self._receive) as watch:
             try:
-                answer = await self._answer(payload, session)
+                answer = await self._answer(payload, headers)
                 await self._pass_on(answer, caller)
             except asyncio.CancelledError:
                 is_over = self._deps.lifecycle.is_over
@@ -130,13 +157,23 @@ class _Exchange:
                     task.uncancel()
                 raise (ClientLeftError if watch.caller_left else ShuttingDownError) from None
 
-    async def _answer(self, payload: dict[str, Any], session: bytes | None) -> Answer:
+    async def _answer(self, payload: dict[str, Any], headers: CallerHeaders) -> Answer:
         snapshot = self._deps.snapshots.current
         name = payload["model"]
-        question = Question(payload, bool(payload.get("stream")), _session(payload, session))
+        question = Question(
+            payload,
+            bool(payload.get("stream")),
+            _session(payload, headers.session),
+            self._endpoint.surface,
+            headers.passed_on,
+        )
         experiment = snapshot.experiments.get(name)
         if experiment is not None:
-            return await self._deps.answering.answer(experiment, snapshot.models, question)
+            try:
+                return await self._deps.answering.answer(experiment, snapshot.models, question)
+            except UpstreamError as error:
+                error.headers = ()  # they would tell which policy was asked
+                raise
         target = snapshot.models.get(name)
         if target is None:
             raise UnknownModelError(
@@ -145,7 +182,7 @@ class _Exchange:
         return await self._deps.answering.answer_plainly(target, question)
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: Headers = ((b"x-request-id", self._request_id),)
+        headers: Headers = (self._request_id, *answer.headers)
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
         if isinstance(answer.content, bytes):
@@ -174,10 +211,11 @@ class _Exchange:
         except GatewayError as error:
             if self.status != 200:  # noqa: PLR2004
                 raise
-            await send({"type": "http.response.body", "body": stream_error_event(error)})
+            await send({"type": "http.response.body", "body": self._endpoint.errors.stream_event(error)})
         except asyncio.CancelledError:
             if self.status == 200 and self._deps.lifecycle.is_over:  # noqa: PLR2004
-                await send({"type": "http.response.body", "body": stream_error_event(ShuttingDownError())})
+                event = self._endpoint.errors.stream_event(ShuttingDownError())
+                await send({"type": "http.response.body", "body": event})
             raise
         finally:
             await stream.aclose()
@@ -187,8 +225,9 @@ class _Exchange:
 
     async def _refuse(self, error: Exception) -> None:
         if self.status == 500:  # noqa: PLR2004 - nothing was sent yet
-            self.status = error_reply(error).status
-            await send_error(self._send, error, ((b"x-request-id", self._request_id),))
+            reply = self._endpoint.errors.reply(error)
+            self.status = reply.status
+            await send_reply(self._send, reply, (self._request_id,))
 
     def _observe_overhead(self, answer: Answer) -> None:
         self._deps.observer.overhead(self._deps.timer() - self._started - answer.waited_seconds)
@@ -204,16 +243,9 @@ def _attribution(answer: Answer) -> Headers:
     return tuple((name, value.encode()) for name, value in named if value)
 
 
-def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
-
-
-def _session(payload: dict[str, Any], header: bytes | None) -> str | None:
+def _session(payload: dict[str, Any], header: str | None) -> str | None:
     """Name of the session: the header's, else the metadata's."""
     if header:
-        return header.decode("latin-1")
+        return header
     name: str | None = (payload.get("metadata") or {}).get("session_id")
     return name or None

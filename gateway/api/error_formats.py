@@ -1,0 +1,88 @@
+"""An error in the shape each kind of request has for it, whole and inside a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from gateway.api.errors import ErrorReply, error_reply
+from gateway.upstream.surfaces import SurfaceName
+
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFormat:
+    """How errors look to the clients of one kind of request.
+
+    Attributes:
+        whole: The reply, from the one in OpenAI's shape.
+        event: The event that ends a stream which cannot go on; no last event of any kind follows it.
+    """
+
+    whole: Callable[[ErrorReply], ErrorReply]
+    event: Callable[[ErrorReply], bytes]
+
+    def reply(self, error: Exception) -> ErrorReply:
+        """What the caller is told of an error."""
+        return self.whole(error_reply(error))
+
+    def stream_event(self, error: Exception) -> bytes:
+        """The same as an event."""
+        return self.event(error_reply(error))
+
+
+def as_anthropic(reply: ErrorReply) -> ErrorReply:
+    """The reply in Anthropic's shape, whose types follow from the status."""
+    kind = _ANTHROPIC_TYPES.get(reply.status, "api_error")
+    error = {"type": kind, "message": _error(reply).get("message", "")}
+    return replace(reply, body=orjson.dumps({"type": "error", "error": error}))
+
+
+def _unchanged(reply: ErrorReply) -> ErrorReply:
+    return reply
+
+
+def _openai_event(reply: ErrorReply) -> bytes:
+    return b"data: " + reply.body + b"\n\n"
+
+
+def _responses_event(reply: ErrorReply) -> bytes:
+    error = _error(reply)
+    event = {"type": "error", **{name: error.get(name) for name in ("code", "message", "param")}}
+    return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
+
+
+def _anthropic_event(reply: ErrorReply) -> bytes:
+    return b"event: error\ndata: " + as_anthropic(reply).body + b"\n\n"
+
+
+def _error(reply: ErrorReply) -> dict[str, Any]:
+    """The error inside a reply; a provider's own words are in one shape or the other, both have it there."""
+    error: dict[str, Any] = orjson.loads(reply.body)["error"]
+    return error
+
+
+_OPENAI: Final = ErrorFormat(_unchanged, _openai_event)
+ERROR_FORMATS: Final[Mapping[SurfaceName, ErrorFormat]] = {
+    "chat": _OPENAI,
+    "responses": ErrorFormat(_unchanged, _responses_event),
+    "completions": _OPENAI,
+    "embeddings": _OPENAI,
+    "messages": ErrorFormat(as_anthropic, _anthropic_event),
+}

@@ -1,0 +1,92 @@
+"""litellm's answers as bytes: its objects as JSON, its chunks as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, Final
+
+import orjson
+
+from gateway.upstream.surfaces import RESPONSES, Surface
+
+# Where litellm's wrappers keep the stream they wrap, and what they read it from.
+_INSIDE: Final = (
+    "completion_stream",
+    "litellm_custom_stream_wrapper",
+    "_anthropic_wrapper",
+    "_stream",
+    "http_response",
+    "streaming_response",
+    "response",
+)
+_DEPTH: Final = 8
+
+
+def as_json(answer: Any, surface: Surface) -> bytes:
+    """A whole answer."""
+    if isinstance(answer, dict):
+        return orjson.dumps(answer)
+    # A response names what is null; OpenAI's chat leaves most of it out.
+    text: str = answer.model_dump_json(exclude_none=surface is not RESPONSES)
+    return text.encode()
+
+
+def as_events(surface: Surface) -> Callable[[Any], bytes]:
+    """What turns the chunks of one stream into events."""
+    if surface is not RESPONSES:
+        return _event
+    numbers = count()
+
+    def response_event(chunk: Any) -> bytes:
+        fields = {**chunk.model_dump(mode="json", exclude_none=True), "sequence_number": next(numbers)}
+        return f"event: {fields['type']}\ndata: ".encode() + orjson.dumps(fields) + b"\n\n"
+
+    return response_event
+
+
+def _event(chunk: Any) -> bytes:
+    if isinstance(chunk, bytes):
+        return chunk
+    text: str = chunk.model_dump_json(exclude_none=True)
+    return b"data: " + text.encode() + b"\n\n"
+
+
+def is_made_up(chunk: Any, block: bytes, chunks: Any, surface: Surface) -> bool:
+    """Whether a chunk ends an answer the provider had not ended.
+
+    Args:
+        chunk: The chunk.
+        block: Its events.
+        chunks: The stream it came from.
+        surface: The kind of request.
+    """
+    if surface.envelope is None:
+        choices = getattr(chunk, "choices", ())
+        is_end = any(getattr(choice, "finish_reason", None) for choice in choices)
+    else:
+        is_end = surface.ends_stream(block)
+    return is_end and any(getattr(part, "received_finish_reason", "") is None for part in _parts(chunks))
+
+
+def http_responses(chunks: Any) -> Iterator[Any]:
+    """The HTTP responses a stream of litellm's reads from.
+
+    For several providers, Anthropic among them, closing the stream leaves its connection open, and the
+    provider writing, until the garbage is collected.
+    """
+    return (part for part in _parts(chunks) if hasattr(part, "aiter_raw"))
+
+
+def _parts(holder: Any, depth: int = _DEPTH) -> Iterator[Any]:
+    """A stream and what it is made of, from the outside in."""
+    if holder is None or depth == 0:
+        return
+    yield holder
+    if hasattr(holder, "aiter_raw"):
+        return
+    frame = getattr(holder, "ag_frame", None)
+    if frame is not None:
+        yield from _parts(frame.f_locals.get("self"), depth - 1)
+    for name in _INSIDE:
+        yield from _parts(getattr(holder, name, None), depth - 1)

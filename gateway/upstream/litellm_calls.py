@@ -1,0 +1,114 @@
+"""Which of litellm's functions answers which kind of request, and the fields that reach it.
+
+Only what is named here is passed on: litellm's control arguments are not for callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.upstream.surfaces import SurfaceName
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """litellm, imported.
+
+    Attributes:
+        root: The package.
+        responses_bridge: Answers a response by way of a chat completion. The package's own function for
+            responses looks for tool servers of its proxy first, and needs more packages for that.
+    """
+
+    root: Any
+    responses_bridge: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryCall:
+    """How one kind of request is asked.
+
+    Attributes:
+        passed: Fields passed on.
+        left_out: Fields that have no effect on the answer and that other providers do not know.
+        start: Calls litellm with the fields and the operator's arguments.
+    """
+
+    passed: frozenset[str]
+    left_out: frozenset[str]
+    start: Callable[[Library, dict[str, Any], dict[str, Any]], Awaitable[Any]]
+
+
+def _function(name: str) -> Callable[[Library, dict[str, Any], dict[str, Any]], Awaitable[Any]]:
+    def start(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
+        called: Awaitable[Any] = getattr(library.root, name)(**fields, **arguments)
+        return called
+
+    return start
+
+
+def _start_response(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
+    is_streamed = fields.pop("stream", None)
+    called: Awaitable[Any] = library.responses_bridge.response_api_handler(
+        input=fields.pop("input"),
+        responses_api_request=fields,
+        stream=is_streamed,
+        _is_async=True,
+        **arguments,
+    )
+    return called
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
+    "chat": LibraryCall(
+        _words(
+            """
+            audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens
+            max_tokens messages modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key
+            reasoning_effort response_format safety_identifier seed service_tier stop stream stream_options
+            temperature thinking tool_choice tools top_k top_logprobs top_p user verbosity web_search_options
+            """
+        ),
+        _words("metadata model store"),
+        _function("acompletion"),
+    ),
+    "responses": LibraryCall(
+        _words(
+            """
+            input instructions max_output_tokens parallel_tool_calls reasoning safety_identifier stream
+            temperature text tool_choice tools top_p user
+            """
+        ),
+        _words("background include metadata model prompt_cache_key store truncation"),
+        _start_response,
+    ),
+    "completions": LibraryCall(
+        _words(
+            """
+            best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty prompt seed stop
+            stream stream_options suffix temperature top_p user
+            """
+        ),
+        _words("model"),
+        _function("atext_completion"),
+    ),
+    "embeddings": LibraryCall(
+        _words("dimensions encoding_format input user"), _words("model"), _function("aembedding")
+    ),
+    "messages": LibraryCall(
+        _words(
+            """
+            max_tokens messages metadata stop_sequences stream system temperature thinking tool_choice tools
+            top_k top_p
+            """
+        ),
+        _words("model service_tier"),
+        _function("anthropic_messages"),
+    ),
+}

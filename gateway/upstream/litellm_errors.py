@@ -1,0 +1,74 @@
+"""What a caller is told of litellm's exceptions. Their text is for operators only, but for what it quotes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import orjson
+
+from gateway.errors import UpstreamError
+from gateway.upstream.failures import broken, cut_short, refused, timed_out
+
+_TEXT_AROUND_JSON: Final = re.compile(r"\{.*\}", re.DOTALL)
+_QUOTED_TEXT: Final = re.compile(r"Exception - (.+)", re.DOTALL)
+_PARAMETER_LIST: Final = re.compile(r"parameters?: (\[[^\]]*\])")
+
+
+def translated(error: Exception) -> UpstreamError:
+    """The error for an exception before the first byte."""
+    if isinstance(error, UpstreamError):
+        return error
+    if isinstance(error, TimeoutError):
+        return timed_out()
+    status = getattr(error, "status_code", None)
+    if not isinstance(status, int):
+        return broken("an answer litellm could not read")
+    kind = type(error).__name__
+    if kind == "LiteLLMUnknownProvider":
+        return unsupported_kind()
+    if kind == "UnsupportedParamsError":
+        found = _PARAMETER_LIST.search(str(error))
+        return unsupported(found[1] if found else "one of those sent")
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    return refused(status, _error_body(str(error)), headers.get("retry-after"))
+
+
+def broken_off(error: Exception) -> UpstreamError:
+    """The error for an exception in the middle of a stream."""
+    if isinstance(error, UpstreamError):
+        return error
+    return timed_out() if isinstance(error, TimeoutError) else cut_short()
+
+
+def unsupported(parameters: str) -> UpstreamError:
+    """The error for fields the model's provider has no equivalent of."""
+    return _callers_fault(f"The model does not support these parameters: {parameters}.")
+
+
+def unsupported_kind() -> UpstreamError:
+    """The error for a kind of request the model's provider does not answer."""
+    return _callers_fault("The model's provider does not answer this kind of request.")
+
+
+def _callers_fault(message: str) -> UpstreamError:
+    return UpstreamError(message, status=400, reason="status_4xx", is_callers_fault=True)
+
+
+def _error_body(text: str) -> bytes:
+    """An OpenAI-shaped error from the provider's own, which litellm quotes inside its message."""
+    quoted = _TEXT_AROUND_JSON.search(text)
+    try:
+        answer = orjson.loads(quoted[0]) if quoted else {}
+    except orjson.JSONDecodeError:
+        answer = {}
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    if not isinstance(message, str):
+        plain = _QUOTED_TEXT.search(text)
+        if plain is None or quoted is not None:
+            return b""
+        message = plain[1]
+    return orjson.dumps(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    )
