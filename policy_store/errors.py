@@ -7,6 +7,7 @@ StoreError
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
++-- KeyNameTakenError          another API key has that name: choose another one
 +-- EmbeddedStoreError         the embedded server cannot be started: mend what it names first
     +-- DataDirectoryInUseError    another gateway uses the data directory
 """
@@ -48,6 +49,10 @@ class StaleFenceError(StoreError):
 
 class DecisionConflictError(StoreError):
     """The experiment is not in the state the decision started from; nothing was changed."""
+
+
+class KeyNameTakenError(StoreError):
+    """Another API key, not revoked, has the name; nothing was changed."""
 
 
 class EmbeddedStoreError(StoreError):

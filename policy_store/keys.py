@@ -1,7 +1,8 @@
 """Every key the store uses, and how long it lives.
 
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
-may touch them together. Only the token key and the list of names stand alone.
+may touch them together. The same holds for the API keys, and for the limits of each of them. Only the token
+key and the list of names stand alone.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever
@@ -15,6 +16,13 @@ may touch them together. Only the token key and the list of names stand alone.
     llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           for ever
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
+    llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
+    llmpo:{api-keys}:names                hash: names in use                           for ever
+    llmpo:{api-keys}:revoked              hash: when a key was revoked                 for ever
+    llmpo:{api-keys}:revision             changes with any of these                    for ever
+    llmpo:{limits:KEY}:requests           hash: requests by second                     a minute
+    llmpo:{limits:KEY}:tokens             hash: tokens by second                       a minute
+    llmpo:{limits:KEY}:holders            hash: requests under way, by process         seconds
 """
 
 from __future__ import annotations
@@ -24,6 +32,16 @@ from urllib.parse import quote
 
 TOKEN_KEY = "llmpo:token_key"  # noqa: S105 - the name of the key, not the key
 EXPERIMENTS = "llmpo:experiments"
+API_KEY_RECORDS = "llmpo:{api-keys}:records"
+API_KEY_NAMES = "llmpo:{api-keys}:names"
+API_KEYS_REVOKED = "llmpo:{api-keys}:revoked"
+API_KEYS_REVISION = "llmpo:{api-keys}:revision"
+
+
+def limit_keys(key_name: str) -> tuple[str, str, str]:
+    """Where the limits of an API key are accounted: requests, tokens, requests under way."""
+    prefix = f"llmpo:{{limits:{quote(key_name, safe='')}}}"
+    return f"{prefix}:requests", f"{prefix}:tokens", f"{prefix}:holders"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -15,6 +16,7 @@ from policy_store.errors import (
     ContradictingOutcomeError,
     DecisionConflictError,
     ExperimentFinishedError,
+    KeyNameTakenError,
     StaleFenceError,
     StoreError,
     StoreUnavailableError,
@@ -26,6 +28,7 @@ _REFUSALS: dict[str, tuple[type[StoreError], str]] = {
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
     "stale": (StaleFenceError, "Another planner took over with fencing number"),
+    "name_taken": (KeyNameTakenError, "Another key has the name."),
     "conflict": (DecisionConflictError, "Not running any more; state and current generation are"),
 }
 
@@ -46,18 +49,24 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
         raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
 
 
+@cache
+def _texts() -> dict[str, str]:
+    """Every transition in full, by name."""
+    folder = files("policy_store") / "scripts"
+    prelude = (folder / "prelude.lua").read_text()
+    return {
+        path.name.removesuffix(".lua"): f"{prelude}\n{path.read_text()}"
+        for path in folder.iterdir()
+        if path.name.endswith(".lua") and path.name != "prelude.lua"
+    }
+
+
 class Scripts:
     """The transitions, each sent by its hash and in full only to a server that does not know it yet."""
 
     def __init__(self, redis: Redis, timeout_seconds: float) -> None:
-        folder = files("policy_store") / "scripts"
-        prelude = (folder / "prelude.lua").read_text()
         self._timeout_seconds = timeout_seconds
-        self._scripts = {
-            path.name.removesuffix(".lua"): redis.register_script(f"{prelude}\n{path.read_text()}")
-            for path in folder.iterdir()
-            if path.name.endswith(".lua") and path.name != "prelude.lua"
-        }
+        self._scripts = {name: redis.register_script(text) for name, text in _texts().items()}
 
     async def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> list[Any]:
         """The script's reply: a status word, then what it returned.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from policy_store.keys import EXPERIMENTS, TOKEN_KEY, ExperimentKeys
+from policy_store.keys import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, limit_keys
 
 
 @pytest.mark.parametrize("name", ["support", "a b", "{x}", "}", "{", "a}b{c", "ü/λ", "llmpo:other"])
@@ -21,6 +21,16 @@ def test_all_keys_of_an_experiment_share_a_slot(name: str) -> None:
 
     assert len(set(all_keys)) == len(all_keys)
     assert len({key_slot(key.encode()) for key in all_keys}) == 1
+
+
+@pytest.mark.parametrize("name", ["app", "a}b{c", "{x}", "}"])
+def test_all_limits_of_an_api_key_share_a_slot(name: str) -> None:
+    """One script accounts for all of them, and none of them is another key's or an experiment's."""
+    keys = limit_keys(name)
+
+    assert len(set(keys)) == 3
+    assert len({key_slot(key.encode()) for key in keys}) == 1
+    assert not set(keys) & {*limit_keys("other"), ExperimentKeys(f"limits:{name}").control}
 
 
 def test_experiments_spread_over_slots() -> None:

@@ -1,0 +1,106 @@
+"""API keys made and revoked while gateways run: what every replica must agree on about who may call.
+
+The store holds hashes only. A revocation stands for ever, of keys made here and of any others alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from redis.asyncio import Redis
+
+from policy_store.keys import API_KEY_NAMES, API_KEY_RECORDS, API_KEYS_REVISION, API_KEYS_REVOKED
+from policy_store.scripting import Scripts, answered_within
+
+_KEYS: Final = (API_KEY_RECORDS, API_KEY_NAMES, API_KEYS_REVOKED, API_KEYS_REVISION)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """One key.
+
+    Attributes:
+        hash: 64 hexadecimal digits, the SHA-256 of the key.
+        name: What people, logs and metrics call it.
+        role: What it may do.
+        limits: Its own limits by name; those absent are the gateway's default ones.
+        created_at: Unix seconds.
+    """
+
+    hash: str
+    name: str
+    role: Literal["client", "admin"]
+    limits: Mapping[str, int]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBook:
+    """Everything the store says of keys, at one moment.
+
+    Attributes:
+        revision: Changes with any of it.
+        records: The keys made at run time, revoked ones included.
+        revoked: When a key was revoked, in Unix seconds, by its hash.
+    """
+
+    revision: int
+    records: tuple[KeyRecord, ...]
+    revoked: Mapping[str, float]
+
+
+class ApiKeyStore:
+    """Keys in Redis or Valkey. Every method raises StoreUnavailableError, and every write may be repeated.
+
+    Args:
+        redis: A client from `policy_store.connect.connect`; its owner closes it.
+        timeout_seconds: The longest any single call to the server may take.
+    """
+
+    def __init__(self, redis: Redis, *, timeout_seconds: float = 1.0) -> None:
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+        self._scripts = Scripts(redis, timeout_seconds)
+
+    async def revision(self) -> int:
+        """A number that changes whenever a key is made or revoked: one cheap read to poll."""
+        async with answered_within(self._timeout_seconds):
+            return int(await self._redis.get(API_KEYS_REVISION) or 0)
+
+    async def book(self) -> KeyBook:
+        """All of it."""
+        _, revision, records, revoked = await self._scripts.run("api_keys", _KEYS)
+        return KeyBook(
+            revision=int(revision),
+            records=tuple(KeyRecord(**{"hash": digits, **_parsed(text)}) for digits, text in _pairs(records)),
+            revoked={digits: int(micros) / 1e6 for digits, micros in _pairs(revoked)},
+        )
+
+    async def add(self, record: KeyRecord) -> None:
+        """Make a key known.
+
+        Raises:
+            KeyNameTakenError: If a key that was made at run time and is not revoked has the name.
+        """
+        fields = asdict(record)
+        del fields["hash"]
+        text = json.dumps({"schema": 1, **fields}, separators=(",", ":"))
+        await self._scripts.run("add_key", _KEYS, record.hash, record.name, text)
+
+    async def revoke(self, digits: str, name: str) -> float:
+        """End the key of this hash for good; when that happened first, in Unix seconds."""
+        _, micros = await self._scripts.run("revoke_key", _KEYS, digits, name)
+        return int(micros) / 1e6
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(text)
+    del fields["schema"]
+    return fields
+
+
+def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:
+    return zip(flat[::2], flat[1::2], strict=True)
