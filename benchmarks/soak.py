@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import uvloop
 
 from benchmarks.gateway_cost import rss_mb
 from tests.gateway.failures.crowd import MARKER, echo, is_complete
@@ -329,7 +328,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--callers", type=int, default=16)
     options = parser.parse_args()
-    report, before, after, text = uvloop.run(soak(options.minutes, options.callers))
+    report, before, after, text = asyncio.run(soak(options.minutes, options.callers))
     faults = verdict(report, before, after, options.callers)
     command = "python -m " + shlex.join(["benchmarks.soak", *sys.argv[1:]])
     result = shown(report, before, after, text, faults, command)

@@ -54,6 +54,7 @@ from gateway.settings import Settings
 from gateway.telemetry.experiments import ExperimentCollector
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import MetricsObserver
+from gateway.telemetry.process import ProcessCollector
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.litellm import LitellmUpstream
@@ -131,6 +132,7 @@ class _Gateway:
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
         progress = ProgressReader(store, names, time.monotonic)
+        metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
         requests = _Requests(
             store=store,
