@@ -171,6 +171,8 @@ def refused(reply: Reply, fault: Fault, _stand_in: str | None, _moment: Moment) 
     assert (reply.status, reply.code) == (fault.status, fault.code)
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers.get("retry-after") == ("3" if fault.status == 429 else None)
+    is_operators = fault.code == "upstream_status_4xx"
+    assert reply.headers.get("x-should-retry") == ("false" if is_operators else None)
     assert b"shaky" not in reply.body
 
 
