@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
     assert course_of(disturbed) == course_of(undisturbed)
     assert first["champion"] == second["champion"] == "good"
     assert verify(read_log((disturbed / "log.jsonl").read_bytes().splitlines())).is_confirmed
+
+
+async def test_run_cut_off_anywhere_ends_the_same(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """Whatever byte the journals end at, the resumed run has the course of the whole one."""
+    for model, percent in SKILLS.items():
+        upstream.on(model, solver(percent))
+    config, whole = write_config(tmp_path, upstream.api_base), tmp_path / "whole"
+    await optimized(config, whole)
+    draws = random.Random(5)
+    for number in range(5):
+        cut = tmp_path / f"cut{number}"
+        cut.mkdir()
+        for name in ("run.jsonl", "answers.jsonl"):
+            content = (whole / name).read_bytes()
+            (cut / name).write_bytes(content[: draws.randrange(1, len(content))])
+        outcome, _ = await optimized(config, cut, resumes=True)
+        assert course_of(cut) == course_of(whole)
+        assert verify(read_log(outcome.log)).is_confirmed
 
 
 @pytest.fixture
