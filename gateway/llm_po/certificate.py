@@ -1,7 +1,7 @@
 """What was decided and why, in plain values, and its recomputation from the comparison log alone.
 
     certificate(verdict, tally, design, eliminated_at)  ->  dict that is stored with the decision
-    recompute(comparisons, stored)                      ->  the same numbers again, or what differs
+    recompute(comparisons, stored, start)               ->  the same numbers again, or what differs
 
 What is compared are the ledger's integers, so the answer does not depend on the machine.
 """
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
 from gateway.llm_po.stopping import Design, Verdict, verdict
+from gateway.llm_po.succession import Standing
 
 SCHEMA_VERSION = 1
 
@@ -74,7 +75,7 @@ class Recomputation:
     Attributes:
         verdict: The verdict the replayed ledger supports, or None.
         differences: One sentence for each thing the certificate says otherwise; empty: confirmed.
-        comparisons: How many comparisons were replayed.
+        comparisons: How many comparisons were counted in the end, those inherited included.
     """
 
     verdict: Verdict | None
@@ -111,35 +112,67 @@ def certificate(
         "costs": list(design.costs),
         "max_comparisons": design.max_comparisons,
         "min_comparisons": design.min_comparisons,
+        "policies_ever": design.ever,
         "guarantee": "exact",
         "assumption": _assumption(reached, design),
         **_counted(tally, eliminated_at),
     }
 
 
-def recompute(comparisons: Iterable[LoggedComparison], stored: Mapping[str, Any]) -> Recomputation:
+def recompute(
+    comparisons: Iterable[LoggedComparison], stored: Mapping[str, Any], start: Standing | None = None
+) -> Recomputation:
     """Replay the log up to the decision and compare every number of the certificate.
 
     Args:
         comparisons: The experiment's comparisons in the order they were counted; later ones are ignored.
         stored: What `certificate` returned (further keys are ignored).
+        start: What the generation inherited, or None if it started from nothing.
 
     Raises:
         ReplayError: If the certificate lacks a field or the log is not one.
     """
-    design = _design(stored)
-    ledger = Ledger(design.policies, design.delta, design.epsilon)
-    _replay(ledger, comparisons, until=int(stored["comparisons"]))
-    tally = ledger.tally()
-    reached = verdict(tally, design)
-    counted = _counted(tally, ledger.eliminated_at)
-    found = {**counted, **_concluded(stored, reached)}
+    design = _design(stored, start)
+    end = replay(comparisons, design, until=int(stored["comparisons"]), start=start)
+    reached = verdict(end.tally, design)
+    found = {
+        **_counted(end.tally, end.eliminated_at),
+        "policies_ever": design.ever,
+        **_concluded(stored, reached),
+    }
+    said = {**_said_before_policies_came_and_went(design.policies), **stored}
     differences = tuple(
-        f"{name}: the certificate says {stored.get(name)}, the log gives {value}"
+        f"{name}: the certificate says {said.get(name)}, the log gives {value}"
         for name, value in found.items()
-        if not _is_same(stored.get(name), value)
+        if not _is_same(said.get(name), value)
     )
-    return Recomputation(reached, differences, ledger.comparisons)
+    return Recomputation(reached, differences, end.tally.comparisons)
+
+
+def replay(
+    comparisons: Iterable[LoggedComparison], design: Design, until: int, start: Standing | None = None
+) -> Standing:
+    """Where a generation stood after comparison `until`.
+
+    Args:
+        comparisons: Its comparisons in the order they were counted; later ones are ignored.
+        design: Fixes K, delta and epsilon.
+        until: The number of the last comparison to count.
+        start: What it inherited, or None.
+
+    Raises:
+        ReplayError: If the log has gaps, ends early, or names what there is not.
+    """
+    ledger = Ledger(design.policies, design.delta, design.epsilon)
+    if start is not None:
+        ledger.inherit(start.tally, start.eliminated_at)
+    _count_all(ledger, comparisons, until)
+    return Standing(ledger.tally(), tuple(ledger.eliminated_at), design.ever)
+
+
+def _said_before_policies_came_and_went(policies: int) -> dict[str, Any]:
+    """What certificates of the first version leave out."""
+    return {"policies_ever": policies, "debts_nano_nats": [0] * policies}
 
 
 def _assumption(reached: Verdict, design: Design) -> str:
@@ -154,6 +187,7 @@ def _counted(tally: Tally, eliminated_at: Sequence[int | None]) -> dict[str, Any
         "wins": tally.wins.tolist(),
         "ties": tally.ties.tolist(),
         "evidence_nano_nats": tally.evidence.tolist(),
+        "debts_nano_nats": tally.debts.tolist(),
         "eliminated_at": list(eliminated_at),
     }
 
@@ -188,7 +222,7 @@ def _budget_spent(stored: Mapping[str, Any]) -> bool:
     return budget is not None and stored["comparisons"] >= budget
 
 
-def _design(stored: Mapping[str, Any]) -> Design:
+def _design(stored: Mapping[str, Any], start: Standing | None) -> Design:
     try:
         return Design(
             delta=float(stored["delta"]),
@@ -197,14 +231,15 @@ def _design(stored: Mapping[str, Any]) -> Design:
             costs=tuple(float(cost) for cost in stored["costs"]),
             max_comparisons=stored["max_comparisons"],
             min_comparisons=int(stored["min_comparisons"]),
+            policies_ever=None if start is None else start.policies_ever,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReplayError(f"The certificate cannot be read ({error!r}); give it as it was stored.") from error
 
 
-def _replay(ledger: Ledger, comparisons: Iterable[LoggedComparison], until: int) -> None:
+def _count_all(ledger: Ledger, comparisons: Iterable[LoggedComparison], until: int) -> None:
     policies, version = ledger.policies, 0
-    for expected, line in enumerate(comparisons, start=1):
+    for expected, line in enumerate(comparisons, start=ledger.comparisons + 1):
         if expected > until:
             return
         if line.number != expected:

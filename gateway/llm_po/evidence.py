@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -121,25 +121,30 @@ def elimination_nano_nats(delta: float) -> int:
     return math.ceil(elimination_threshold(delta) * NANO)
 
 
-def no_worse_threshold(delta: float, policies_ever: int) -> float:
+def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> float:
     """Nats every `evidence[j, s]` must reach to certify that nobody beats `s` by more than epsilon.
 
     log(K/delta) for K >= 3: in a cycle every one of the K policies is beaten by another, so K wrong
-    choices must share the error. For K = 2 both cannot be beaten: log(1/delta).
+    choices must share the error. For K = 2 both cannot be beaten: log(1/delta). After r removals
+    log(K (1 + r)/delta): whoever removes policies may have left of r + 1 rivals that beat `s` the one with
+    the luckiest evidence. See docs/decisions/0016-policies-come-and-go.md.
 
     Args:
         delta: Error level in (0, 1).
         policies_ever: K, counting every policy the experiment ever had.
+        removed: r, how many of them it has no more.
     """
     if policies_ever < FEWEST_POLICIES:
         raise DesignError(f"policies_ever is {policies_ever}; at least two policies are needed.")
+    if not 0 <= removed <= policies_ever - FEWEST_POLICIES:
+        raise DesignError(f"removed is {removed} of {policies_ever} policies; two at least must be left.")
     wrong_choices = 1 if policies_ever == FEWEST_POLICIES else policies_ever
-    return math.log(wrong_choices / checked_delta(delta))
+    return math.log(wrong_choices * (1 + removed) / checked_delta(delta))
 
 
-def no_worse_nano_nats(delta: float, policies_ever: int) -> int:
+def no_worse_nano_nats(delta: float, policies_ever: int, removed: int = 0) -> int:
     """The no-worse threshold in whole nano-nats, rounded up."""
-    return math.ceil(no_worse_threshold(delta, policies_ever) * NANO)
+    return math.ceil(no_worse_threshold(delta, policies_ever, removed) * NANO)
 
 
 def checked_delta(delta: float) -> float:
@@ -174,6 +179,8 @@ class Tally:
         evidence: Shape (K, K), int64 nano-nats, against "row preferred to column with P >= 1/2 + epsilon".
         eliminated: Shape (K,), bool: whose row total ever reached the elimination threshold.
         comparisons: How many were counted, ties included.
+        debts: Shape (K,), int64 nano-nats, none above 0: evidence that policies removed since had spoken for
+            a policy being the winner; see `succession`. Left out: none.
 
     Raises:
         TallyError: If the parts disagree or cannot be counts.
@@ -184,6 +191,7 @@ class Tally:
     evidence: IntArray
     eliminated: BoolArray
     comparisons: int
+    debts: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         wins = checked_counts(self.wins, "wins")
@@ -198,11 +206,15 @@ class Tally:
         counted = int(wins.sum() + ties.sum() // 2)
         if counted != self.comparisons:
             raise TallyError(f"comparisons is {self.comparisons} but wins and ties add up to {counted}.")
+        debts = np.asarray(self.debts, dtype=np.int64) if np.size(self.debts) else np.zeros_like(wins[0])
+        if debts.shape != wins.shape[:1] or (debts > 0).any():
+            raise TallyError(f"debts is {debts.tolist()}; one number per policy is needed, none above 0.")
         for name, value in (
             ("wins", wins),
             ("ties", ties),
             ("evidence", evidence),
             ("eliminated", eliminated),
+            ("debts", debts),
         ):
             object.__setattr__(self, name, value)
 
@@ -219,7 +231,7 @@ class Tally:
     @property
     def row_totals(self) -> IntArray:
         """Nano-nats against each policy being the winner, shape (K,)."""
-        return np.asarray(self.evidence.sum(axis=1))
+        return np.asarray(self.evidence.sum(axis=1) + self.debts)
 
     @classmethod
     def empty(cls, policies: int) -> Tally:
@@ -241,6 +253,7 @@ class Ledgers:
         wins: Shape (R, K, K).
         ties: Shape (R, K, K), symmetric.
         evidence: Shape (R, K, K), nano-nats.
+        debts: Shape (R, K), nano-nats; see `Tally`.
         eliminated_at: Shape (R, K): the comparison that eliminated a policy, 0 while it survives.
         comparisons: How many each run has counted.
     """
@@ -253,6 +266,7 @@ class Ledgers:
         self.wins = np.zeros((runs, policies, policies), dtype=np.int64)
         self.ties = np.zeros_like(self.wins)
         self.evidence = np.zeros_like(self.wins)
+        self.debts = np.zeros((runs, policies), dtype=np.int64)
         self._totals = np.zeros((runs, policies), dtype=np.int64)
         self.eliminated_at = np.zeros((runs, policies), dtype=np.int64)
         self.comparisons = 0
@@ -265,7 +279,21 @@ class Ledgers:
     def keep(self, runs: BoolArray) -> None:
         """Forget the other runs."""
         self.wins, self.ties, self.evidence = self.wins[runs], self.ties[runs], self.evidence[runs]
-        self._totals, self.eliminated_at = self._totals[runs], self.eliminated_at[runs]
+        self.debts, self._totals = self.debts[runs], self._totals[runs]
+        self.eliminated_at = self.eliminated_at[runs]
+
+    def inherit(self, tally: Tally, eliminated_at: Sequence[int | None]) -> None:
+        """Go on from `tally` in every run, with the comparisons at which its policies were eliminated."""
+        for own, inherited in (
+            (self.wins, tally.wins),
+            (self.ties, tally.ties),
+            (self.evidence, tally.evidence),
+            (self.debts, tally.debts),
+            (self._totals, tally.row_totals),
+            (self.eliminated_at, np.array([at or 0 for at in eliminated_at])),
+        ):
+            own[:] = inherited
+        self.comparisons = tally.comparisons
 
     def count(
         self, first: IntArray, second: IntArray, results: Sequence[Result], q: Sequence[int | None]
@@ -301,6 +329,7 @@ class Ledgers:
             evidence=self.evidence[run].copy(),
             eliminated=self.eliminated[run],
             comparisons=self.comparisons,
+            debts=self.debts[run].copy(),
         )
 
     def _amounts(self, result: Result, q: int | None) -> tuple[int, int]:
@@ -316,6 +345,10 @@ class Ledger:
 
     def __init__(self, policies: int, delta: float, epsilon: float) -> None:
         self._one = Ledgers(1, policies, delta, epsilon)
+
+    def inherit(self, tally: Tally, eliminated_at: Sequence[int | None]) -> None:
+        """Go on from what an earlier generation counted."""
+        self._one.inherit(tally, eliminated_at)
 
     @property
     def policies(self) -> int:

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from gateway.llm_po.baselines import rival_evidence
-from gateway.llm_po.evidence import elimination_threshold, no_worse_threshold
+from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.stopping import Design, Verdict, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals
@@ -84,10 +84,7 @@ def _no_worse(wins: IntArray, design: Design, threshold: Threshold) -> Verdict |
 
 def _line(comparisons: int, design: Design, threshold: Threshold) -> float:
     """The part of the threshold that is the same for every policy."""
-    if design.epsilon == 0:
-        needed = elimination_threshold(design.delta)
-    else:
-        needed = no_worse_threshold(design.delta, design.policies)
+    needed = elimination_threshold(design.delta) if design.epsilon == 0 else design.no_worse_nats
     return needed + (_growth(comparisons) if threshold == "customary" else 0.0)
 
 

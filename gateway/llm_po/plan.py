@@ -13,12 +13,7 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.evidence import (
-    NANO,
-    Tally,
-    elimination_threshold,
-    no_worse_threshold,
-)
+from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
 from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
@@ -104,7 +99,7 @@ def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | Non
     """Comparisons to a verdict at the pace the posterior expects; None where there is no telling."""
     pace = expected_information(model, 0.5 + design.epsilon)[0]
     if design.epsilon > 0:
-        needed = no_worse_threshold(design.delta, design.policies) - tally.evidence / NANO
+        needed = design.no_worse_nats - tally.evidence / NANO
         work = _work(needed, pace)
         np.fill_diagonal(work, 0.0)
         remaining = float(work.sum(axis=0).min())

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
-from gateway.llm_po.evidence import NANO, Tally, elimination_threshold, no_worse_threshold
+from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
 from gateway.llm_po.forecast import chance_preferred, draw_logits, expected_information
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.unstructured import bernoulli_kl
@@ -41,6 +41,7 @@ class Situation:
         design: What the experiment set out to show.
         start: An earlier fit of the same runs, to start from, or None.
         pair_costs: Shape (R, K, K), where the runs number the policies differently; else the design's.
+        debts: Shape (R, K), nano-nats, as in `Tally`, or None for none.
     """
 
     wins: IntArray
@@ -49,16 +50,24 @@ class Situation:
     design: Design
     start: Fit | None = None
     pair_costs: FloatArray | None = None
+    debts: IntArray | None = None
 
     @classmethod
     def of(cls, tally: Tally, design: Design) -> Situation:
         """The situation of a single run."""
-        return cls(tally.wins[None], tally.evidence[None], tally.eliminated[None], design)
+        one = tally.wins[None], tally.evidence[None], tally.eliminated[None]
+        return cls(*one, design, debts=tally.debts[None])
 
     @cached_property
     def fit(self) -> Fit:
         """The posterior; computed when first asked for, since most baselines never ask."""
         return fit(self.wins, start=self.start)
+
+    @cached_property
+    def row_nats(self) -> FloatArray:
+        """Nats against each policy being the winner, shape (R, K)."""
+        totals = self.evidence.sum(axis=2)
+        return np.asarray((totals if self.debts is None else totals + self.debts) / NANO)
 
     @cached_property
     def prices(self) -> FloatArray:
@@ -102,7 +111,7 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     worst = logits.min(axis=3)
     surviving = ~situation.eliminated[:, None, :]
     leaders = np.where(surviving, worst, -np.inf).argmax(axis=2)
-    row_totals = situation.evidence.sum(axis=2)[:, None, :] / NANO
+    row_totals = situation.row_nats[:, None, :]
     needed = np.maximum(elimination_threshold(situation.design.delta) - row_totals, 0.0) + _TINY
     pace = np.maximum(bernoulli_kl(logistic(np.minimum(worst, 0.0)), 0.5), SMALLEST_PACE)
     work = np.where(surviving, needed, 0.0) / pace
@@ -149,7 +158,7 @@ def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) 
     _, logits = draw_logits(situation.fit, draws, rng)
     chance = logistic(logits)
     threshold = 0.5 + design.epsilon
-    needed = no_worse_threshold(design.delta, situation.policies) - situation.evidence / NANO
+    needed = design.no_worse_nats - situation.evidence / NANO
     needed = np.maximum(needed, 0.0) * (1 - np.eye(situation.policies))
     pace = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
     work = needed[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.llm_po.evidence import NANO, elimination_threshold, in_millionths
+from gateway.llm_po.evidence import elimination_threshold, in_millionths
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.wins import FloatArray, IntArray
 
@@ -43,7 +43,7 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
 def _trimmed(q: FloatArray, situation: Situation) -> FloatArray:
     """`q` with the bets against survivors limited to what their row totals still need."""
     line = elimination_threshold(situation.design.delta)
-    needed = line - situation.evidence.sum(axis=2) / NANO + _ROUNDING_NATS
+    needed = line - situation.row_nats + _ROUNDING_NATS
     needed = np.where(situation.eliminated, np.inf, needed)[:, :, None]
     behind = np.minimum(q, 0.5)
     gain = np.log(2 * (1 - behind))

@@ -50,6 +50,7 @@ class Design:
         may_decide: False holds every decision back (the caller judges durations).
         objective: What to spend as little of as possible: comparisons, or what they cost. It guides which
             pairs are compared, never what the evidence has to reach.
+        policies_ever: How many policies the experiment ever had, those removed included; None: these only.
 
     Raises:
         DesignError: If any of these is out of range.
@@ -63,6 +64,7 @@ class Design:
     min_comparisons: int = 0
     may_decide: bool = True
     objective: Objective = "comparisons"
+    policies_ever: int | None = None
 
     def __post_init__(self) -> None:
         checked_delta(self.delta)
@@ -79,6 +81,8 @@ class Design:
             )
         if self.min_comparisons < 0:
             raise DesignError(f"min_comparisons is {self.min_comparisons}; at least 0.")
+        if self.ever < len(self.costs):
+            raise DesignError(f"policies_ever is {self.ever}, but there are {len(self.costs)} policies now.")
         if self.objective == "cost" and min(self.costs) <= 0:
             raise DesignError(
                 f"costs is {self.costs}; to save cost, declare a positive one for every policy."
@@ -88,6 +92,16 @@ class Design:
     def policies(self) -> int:
         """K, the number of policies."""
         return len(self.costs)
+
+    @property
+    def ever(self) -> int:
+        """How many policies the experiment ever had."""
+        return self.policies if self.policies_ever is None else self.policies_ever
+
+    @property
+    def no_worse_nats(self) -> float:
+        """What evidence for a policy no worse has to reach."""
+        return no_worse_threshold(self.delta, self.ever, self.ever - self.policies)
 
     @property
     def pair_costs(self) -> FloatArray:
@@ -133,7 +147,7 @@ def may_conclude(wins: IntArray, evidence: IntArray, eliminated: BoolArray, desi
     """Which of R runs are worth asking for a verdict on evidence, shape (R,); budgets are the caller's."""
     if design.epsilon == 0:
         return np.asarray(eliminated.sum(axis=1) >= design.policies - 1)
-    line = no_worse_nano_nats(design.delta, design.policies)
+    line = _no_worse_line(design)
     least = np.where(np.eye(design.policies, dtype=np.bool_), line, evidence).min(axis=1)
     all_beaten = beaten_nats(wins, design).min(axis=1) >= elimination_threshold(design.delta)
     return np.asarray((least.max(axis=1) >= line) | all_beaten)
@@ -144,7 +158,8 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
 
     From the counts alone: for each pair a mixture, over a fixed grid of alternatives below g = 1/2 - epsilon,
     of the likelihood ratios against "preferred with probability >= g", averaged over the rivals. Each is a
-    nonnegative supermartingale that starts at one, whatever was compared when, and so is the average.
+    nonnegative supermartingale that starts at one, whatever was compared when, and so is the average. Rivals
+    removed since count as zero.
 
     Args:
         wins: Shape (..., K, K).
@@ -158,7 +173,7 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
     mixed = _log_mean(ratios)
     everyone = np.arange(wins.shape[-1])
     mixed[..., everyone, everyone] = -np.inf
-    return np.asarray(_log_mean(mixed) + math.log(wins.shape[-1] / (wins.shape[-1] - 1)))
+    return np.asarray(_log_mean(mixed) + math.log(wins.shape[-1] / (design.ever - 1)))
 
 
 def _log_mean(logs: FloatArray) -> FloatArray:
@@ -169,9 +184,13 @@ def _log_mean(logs: FloatArray) -> FloatArray:
 
 def qualified(tally: Tally, design: Design) -> BoolArray:
     """Policies certified to be beaten by nobody by more than epsilon, shape (K,)."""
-    reached = tally.evidence >= no_worse_nano_nats(design.delta, design.policies)
+    reached = tally.evidence >= _no_worse_line(design)
     np.fill_diagonal(reached, val=True)
     return np.asarray(reached.all(axis=0))
+
+
+def _no_worse_line(design: Design) -> int:
+    return no_worse_nano_nats(design.delta, design.ever, design.ever - design.policies)
 
 
 def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
@@ -187,9 +206,7 @@ def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
         )
         return nats, np.full(design.policies, needed)
     others = tally.evidence + np.diag(np.full(design.policies, np.iinfo(np.int64).max))
-    return others.min(axis=0) / NANO, np.full(
-        design.policies, no_worse_threshold(design.delta, design.policies)
-    )
+    return others.min(axis=0) / NANO, np.full(design.policies, design.no_worse_nats)
 
 
 def majority_cycle(matrix: WinMatrix) -> tuple[int, ...]:

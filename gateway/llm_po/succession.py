@@ -1,0 +1,96 @@
+"""Policies come and go: what a new generation keeps of what was counted between the policies it still has.
+
+    what the last generation counted, and who is still there  ->  succeed()  ->  what the new one starts with
+
+Evidence of a pair is about that pair alone and goes on as it stands; rows and columns of newcomers start at
+zero. What a removed rival k had added to the row total of j is dropped where it spoke against j, since losing
+to k says nothing about j among the others; where it spoke for j it stays, as a *debt* of j. Whoever removes
+policies has usually looked at the evidence first, and a row total that could rise by a removal would no
+longer be a supermartingale. See docs/decisions/0016-policies-come-and-go.md for the proofs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.llm_po.errors import TallyError
+from gateway.llm_po.evidence import Tally, elimination_nano_nats
+from gateway.llm_po.wins import FEWEST_POLICIES, IntArray
+
+Sources = Sequence[int | None]
+"""For each policy of a generation its index in the generation before, or None for a newcomer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Where a generation stands, or starts.
+
+    Attributes:
+        tally: What was counted between its policies.
+        eliminated_at: Per policy the comparison at which it was eliminated, or None. For a policy whose
+            elimination was derived anew, the last comparison inherited.
+        policies_ever: How many policies the experiment ever had, those removed included.
+    """
+
+    tally: Tally
+    eliminated_at: tuple[int | None, ...]
+    policies_ever: int
+
+
+def succeed(before: Standing, sources: Sources, delta: float) -> Standing:
+    """What the next generation starts with.
+
+    Args:
+        before: Where the last generation stood.
+        sources: For each policy of the next generation its index in the last, or None.
+        delta: Error level, the same in both.
+
+    Returns:
+        Its standing. No row total of a kept policy is higher than before.
+
+    Raises:
+        TallyError: If `sources` names a policy twice or one there was not, or keeps fewer than two.
+    """
+    kept = _checked(sources, before.tally.policies)
+    new = np.array([index for index, source in enumerate(sources) if source is not None])
+    removed = np.setdiff1d(np.arange(before.tally.policies), kept)
+    wins, ties, evidence = (
+        _moved(matrix, kept, new, len(sources))
+        for matrix in (before.tally.wins, before.tally.ties, before.tally.evidence)
+    )
+    debts = np.zeros(len(sources), dtype=np.int64)
+    spoke_for = np.minimum(before.tally.evidence[np.ix_(kept, removed)], 0).sum(axis=1)
+    debts[new] = before.tally.debts[kept] + spoke_for
+    comparisons = int(wins.sum() + ties.sum() // 2)
+    eliminated_at: list[int | None] = [None] * len(sources)
+    totals = evidence.sum(axis=1) + debts
+    for index, source in zip(new.tolist(), kept.tolist(), strict=True):
+        if removed.size == 0:
+            eliminated_at[index] = before.eliminated_at[source]
+        elif totals[index] >= elimination_nano_nats(delta):
+            eliminated_at[index] = comparisons
+    eliminated = np.array([at is not None for at in eliminated_at])
+    return Standing(
+        tally=Tally(wins, ties, evidence, eliminated, comparisons, debts),
+        eliminated_at=tuple(eliminated_at),
+        policies_ever=before.policies_ever + len(sources) - new.size,
+    )
+
+
+def _checked(sources: Sources, policies: int) -> IntArray:
+    kept = np.array([source for source in sources if source is not None], dtype=np.int64)
+    if kept.size < FEWEST_POLICIES:
+        raise TallyError(f"{kept.size} policies are kept; at least two have evidence between them.")
+    if np.unique(kept).size < kept.size or kept.min() < 0 or kept.max() >= policies:
+        raise TallyError(f"sources is {list(sources)}; each of {policies} policies may be named once.")
+    return kept
+
+
+def _moved(matrix: IntArray, kept: IntArray, new: IntArray, policies: int) -> IntArray:
+    """The entries of kept pairs at their new places, all others 0."""
+    moved = np.zeros((policies, policies), dtype=np.int64)
+    moved[np.ix_(new, new)] = matrix[np.ix_(kept, kept)]
+    return moved
