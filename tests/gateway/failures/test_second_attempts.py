@@ -10,6 +10,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from gateway.api.auth import Authenticator
+from gateway.config.keys import hash_key
 from gateway.services.ejection import Target
 from gateway.upstream.base import Timeouts
 from gateway.upstream.retry_budget import RetryBudget
@@ -123,6 +125,21 @@ async def test_fallbacks_are_asked_in_order_until_one_answers(
     assert [seen.body["model"] for seen in upstream.seen] == ["large", "small", "tiny"]
     assert gateway.observer.model_failures == [("large", "status_5xx"), ("small", "rate_limited")]
     assert gateway.observer.model_fallbacks == [("large", "tiny", "status_5xx")]
+
+
+@pytest.mark.parametrize("model", ["large", EXPERIMENT])
+async def test_only_admins_learn_who_answered(upstream: FakeUpstream, model: str) -> None:
+    """A client's answer is blind: neither the model, nor the policy, nor that there was a fallback."""
+    base = upstream.api_base
+    upstream.on("large", status(500))
+    models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
+    keys = Authenticator([hash_key("client")], [hash_key("admin")])
+    async with running_gateway([experiment(base)], models, authenticator=keys) as gateway:
+        blind = await gateway.ask(model, headers={"authorization": "Bearer client"})
+        told = await gateway.ask(model, headers={"authorization": "Bearer admin"})
+    assert (blind.status, told.status) == (200, 200)
+    assert not [name for name in blind.headers if name.startswith("x-llmpo")]
+    assert told.headers["x-llmpo-model"] == "small"
 
 
 async def test_a_request_at_fault_itself_goes_no_further(gateway: Gateway, upstream: FakeUpstream) -> None:
