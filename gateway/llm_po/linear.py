@@ -31,6 +31,7 @@ SMALLEST_PRECISION = 1e-6
 SEPARATED_LOGIT = 8.0
 """A fitted logit of a compared pair beyond this was bounded by the prior, not by the data."""
 
+_PRIOR_SD = 0.5  # logits, of a policy's score, as for unstructured forecasts
 _STEP_TOLERANCE = 1e-6  # logits; Newton converges quadratically, so what is left is its square
 _MOST_STEPS = 100
 _RANK_TOLERANCE = 1e-9
@@ -69,6 +70,11 @@ class LinearFit:
         """Of theta, prior included: inverse curvature, shape (..., r, r)."""
         prior = self.precision * np.eye(self.theta.shape[-1])
         return np.asarray(np.linalg.inv(self.information + prior), dtype=np.float64)
+
+
+def prior_precision(features: Features) -> float:
+    """Precision of theta at which a policy's score has a prior standard deviation of one half on average."""
+    return features.rank / features.policies / _PRIOR_SD**2
 
 
 def fit(

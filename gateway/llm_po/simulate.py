@@ -13,14 +13,17 @@ from itertools import chain
 
 import numpy as np
 
-from gateway.llm_po import glr
+from gateway.llm_po import glr, likelihood_ratio, linear
 from gateway.llm_po.bradley_terry import Fit, fit
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Ledgers, Result
+from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import forecasts
-from gateway.llm_po.samplers import Situation
+from gateway.llm_po.linear import LinearFit
+from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
+from gateway.llm_po.structured_sampler import StructuredSampler
 from gateway.llm_po.traces import Recorder, decision_progress
 from gateway.llm_po.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
 from gateway.llm_po.wins import BoolArray, IntArray
@@ -94,9 +97,14 @@ class _Batch:
 
     def __init__(self, trial: Trial, runs: int, rng: np.random.Generator, budgets: Sequence[int]) -> None:
         self._trial, self._design, self._rng = trial, trial.design, rng
-        self._sampler = METHODS[trial.method]()
         policies = trial.world.policies
         self._orders = np.stack([rng.permutation(policies) for _ in range(runs)])
+        self._features: Features | None = None
+        self._linear: LinearFit | None = None
+        if trial.features is not None:
+            self._orders[:] = self._orders[0]  # runs side by side share their features
+            self._features = trial.features.relabelled(self._orders[0])
+        self._sampler = _sampler(trial, self._features)
         self._budgets, self._recorder = tuple(budgets), Recorder(budgets, runs)
         self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon)
         self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
@@ -163,7 +171,7 @@ class _Batch:
 
     def _published(self, situation: Situation) -> IntArray | None:
         """The forecasts of this refresh, shape (R, K, K); likelihood-ratio rules need none."""
-        if self._trial.stopping in glr.THRESHOLDS:
+        if self._trial.stopping != "e-process":
             return None
         self._fit = situation.fit
         return published_forecasts(forecasts(situation.fit), situation)
@@ -194,13 +202,18 @@ class _Batch:
             return np.ones(self._orders.shape[0], dtype=np.bool_)
         if ledgers.comparisons == 0:
             return np.zeros(self._orders.shape[0], dtype=np.bool_)
+        if self._features is not None:
+            self._linear = linear.fit(ledgers.wins, self._features, start=self._linear)
+            return likelihood_ratio.may_conclude(ledgers.wins, self._design, self._features, self._linear)
         if threshold := glr.THRESHOLDS.get(self._trial.stopping):
             return glr.may_conclude(ledgers.wins, self._design, threshold)
         return may_conclude(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design)
 
     def _verdict(self, run: int) -> Verdict | None:
         design = self._trial.relabelled_design(self._orders[run])
-        if threshold := glr.THRESHOLDS.get(self._trial.stopping):
+        if self._features is not None:
+            reached = likelihood_ratio.lr_verdict(self._ledgers.wins[run], design, self._features)
+        elif threshold := glr.THRESHOLDS.get(self._trial.stopping):
             reached = glr.glr_verdict(self._ledgers.wins[run], design, threshold)
         else:
             only = np.array([run])
@@ -243,3 +256,11 @@ class _Batch:
         self._ledgers.keep(runs)
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)
+        self._linear = None if self._linear is None else self._linear.of(runs)
+
+
+def _sampler(trial: Trial, features: Features | None) -> Sampler:
+    """The method's sampler; ours deals towards the structured optimum where a structure is assumed."""
+    if features is not None and trial.method == "llm-po":
+        return StructuredSampler(features)
+    return METHODS[trial.method]()

@@ -13,8 +13,11 @@ from gateway.llm_po import glr
 from gateway.llm_po.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.errors import DesignError, UnsupportedError
 from gateway.llm_po.evidence import elimination_threshold
+from gateway.llm_po.features import Features, one_hot
+from gateway.llm_po.likelihood_ratio import margin_logits
 from gateway.llm_po.samplers import LlmPo, Sampler
 from gateway.llm_po.stopping import Design, Objective
+from gateway.llm_po.structured import solve
 from gateway.llm_po.unstructured import no_worse_hardness, optimal_allocation
 from gateway.llm_po.wins import IntArray
 from gateway.llm_po.worlds import World
@@ -28,7 +31,7 @@ METHODS: dict[str, Callable[[], Sampler]] = {
     "double-thompson": DoubleThompson,
     "rucb": Rucb,
 }
-STOPPING_RULES = ("e-process", *glr.THRESHOLDS)
+STOPPING_RULES = ("e-process", *glr.THRESHOLDS, "lr-mixture")
 OUTCOMES = ("winner", "no_worse", "no_winner", "inconclusive")
 
 
@@ -102,13 +105,31 @@ class Trial:
         return replace(design, incumbent=int(np.flatnonzero(order == design.incumbent)[0]), costs=costs)
 
     @property
+    def features(self) -> Features | None:
+        """What a structured rule assumes: the world's features, or one score per policy; None for others."""
+        if self.stopping != "lr-mixture":
+            return None
+        return self.world.features or one_hot(self.world.policies)
+
+    @property
     def hardness(self) -> float:
-        """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify."""
+        """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify.
+
+        In the space the stopping rule assumes: structured for `lr-mixture`.
+        """
+        if self.features is not None:
+            return self._structured_hardness(self.features)
         if self.epsilon > 0:
             return no_worse_hardness(self.world.preferences, self.epsilon)
         if self.world.champion is None:
             return float("inf")
         return optimal_allocation(self.world.preferences).hardness
+
+    def _structured_hardness(self, features: Features) -> float:
+        if self.epsilon == 0 and self.world.champion is None:
+            return float("inf")
+        found = solve(self.world.scores[None], features, margin=margin_logits(self.epsilon), tolerance=1e-3)
+        return float(found.hardness[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def test_equals_need_a_margin_or_a_budget(equals: str, capsys: pytest.CaptureFix
     ("command", "arguments", "message"),
     [
         ("simulate", ["--method", "guess"], "llm-po-tracking"),
-        ("simulate", ["--stopping", "lr-mixture"], "e-process, glr"),
+        ("simulate", ["--stopping", "lr-ratio"], "lr-mixture"),
         ("simulate", ["--delta", "1.5"], "delta is 1.5"),
         ("simulate", ["--epsilon", "0.5"], "epsilon is 0.5"),
         ("hardness", ["--space", "metric"], "unstructured, bradley_terry, linear"),
