@@ -51,9 +51,9 @@ from tests.servers import free_port
 RESULTS = Path(__file__).parent / "results" / "soak.md"
 ROOT = Path(__file__).parent.parent
 EVERY_SECONDS = 2.0
-WARM_UP = 0.25  # share of the run that is not judged
+WARM_UP = 0.5  # share of the run that is not judged
 OUTAGE_SECONDS, CYCLE_SECONDS = 5.0, 20.0
-GROWTH_ALLOWED = 0.02  # of memory, from the first to the last quarter judged
+GROWTH_ALLOWED = 0.01  # of memory, from the first to the last third judged
 TASKS = re.compile(rb"^llmpo_tasks (\d+)", re.MULTILINE)
 SERIES = re.compile(
     rb"^(llmpo_(?:ejections|fallbacks|model_fallbacks|model_failures|retries_refused)_total\S*) (\S+)",
@@ -176,7 +176,8 @@ class Callers:
         async with session.post(f"{self._url}/v1/feedback", json={"id": response_id, **said}) as answer:
             code = (await answer.json()).get("error", {}).get("code")
             self._report.outcomes[f"feedback {answer.status}"] += 1
-            if answer.status != 200 and code != "unassigned_id":
+            # A 503 is honest: on a starved machine the store may be late, and nothing was recorded.
+            if answer.status != 200 and code not in {"unassigned_id", "store_unavailable"}:
                 self._report.untrue.append(f"feedback: {answer.status} {code}")
 
 
@@ -274,16 +275,14 @@ async def soak(minutes: float, callers: int) -> tuple[Report, Sample, Sample, by
 def verdict(report: Report, before: Sample, after: Sample, callers: int) -> list[str]:
     """Everything that speaks against a flat and truthful run."""
     judged = report.samples[int(WARM_UP * len(report.samples)) :]
-    quarter = max(1, len(judged) // 4)
+    third = max(1, len(judged) // 3)
     faults = [f"{len(report.untrue)} untrue answers, such as {report.untrue[0]}"] if report.untrue else []
     for name in ("rss_mb", "descriptors", "tasks"):
-        early = statistics.median(getattr(one, name) for one in judged[:quarter])
-        late = statistics.median(getattr(one, name) for one in judged[-quarter:])
+        early = statistics.median(getattr(one, name) for one in judged[:third])
+        late = statistics.median(getattr(one, name) for one in judged[-third:])
         room = early * GROWTH_ALLOWED if name == "rss_mb" else callers
         if late - early > room:
-            faults.append(
-                f"{name} grew from {early:.1f} to {late:.1f} (medians of the first and last quarter)"
-            )
+            faults.append(f"{name} grew from {early:.1f} to {late:.1f} (medians of the first and last third)")
     if after.tasks > before.tasks:
         faults.append(f"{after.tasks - before.tasks} tasks left at rest")
     if after.descriptors > before.descriptors + 3 * callers:
@@ -301,7 +300,7 @@ def shown(report: Report, before: Sample, after: Sample, text: bytes, faults: li
         "",
         f"**{'Flat and truthful.' if not faults else 'NOT flat or not truthful: ' + '; '.join(faults)}**",
         f"Judged after the first {WARM_UP:.0%}; memory may grow by {GROWTH_ALLOWED:.0%} from the first to",
-        "the last quarter of the rest.",
+        "the last third of the rest.",
         "",
         "| moment | RSS MB | descriptors | tasks |",
         "|---|---|---|---|",
