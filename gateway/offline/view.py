@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -36,36 +38,35 @@ class ProgressView:
         self._timer = timer
         self._started: tuple[float, int] | None = None
         self._next_line = 1
-        self._bars: dict[int, TaskID] = {}
+        self._bars: list[TaskID] = []
+        self._status = Text()
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[nats]}"),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[nats]}"), console=console
         )
+        self._live = Live(Group(self._status, self._progress), console=console, transient=True)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def planned(self, course: Course) -> None:
         """See `Watcher.planned`."""
         self._begin(course)
-        self._draw_bars(course)
-        if not self._console.is_terminal and course.counted >= self._next_line:
+        if self._console.is_terminal:
+            self._draw_bars(course)
+        elif course.counted >= self._next_line:
             self._next_line = 2 * course.counted
             self._console.print(self._line(course), soft_wrap=True)
 
     def counted(self, course: Course) -> None:
         """See `Watcher.counted`."""
         self._begin(course)
-        if self._bars:
-            self._progress.update(self._bars[-1], description=self._line(course))
+        if self._console.is_terminal:
+            self._status.plain = self._line(course)
 
     def _begin(self, course: Course) -> None:
         if self._started is None:
@@ -73,23 +74,16 @@ class ProgressView:
 
     def _draw_bars(self, course: Course) -> None:
         plan = course.plan
-        if plan is None or not self._console.is_terminal:
+        if plan is None:
             return
         if not self._bars:
-            self._add_bars(course)
-        for policy, bar in self._bars.items():
-            if policy >= 0:
-                nats, needed = max(plan.evidence_nats[policy], 0.0), plan.needed_nats[policy]
-                shown = f"{plan.evidence_nats[policy]:.2f} of {needed:.2f}"
-                self._progress.update(bar, completed=min(nats, needed), total=needed, nats=shown)
-
-    def _add_bars(self, course: Course) -> None:
-        names = course.experiment.policies
-        meaning = "against each" if course.experiment.epsilon == 0 else "for each"
-        self._bars[-1] = self._progress.add_task(self._line(course), total=None, nats="", visible=True)
-        self._progress.add_task(f"evidence {meaning}, in nats:", total=None, nats="")
-        for policy in range(min(len(names), MOST_BARS)):
-            self._bars[policy] = self._progress.add_task(names[policy], total=1.0, nats="")
+            names = course.experiment.policies[:MOST_BARS]
+            self._bars = [self._progress.add_task(escape(name), nats="") for name in names]
+        meaning = "against" if course.experiment.epsilon == 0 else "for"
+        for policy, bar in enumerate(self._bars):
+            nats, needed = plan.evidence_nats[policy], plan.needed_nats[policy]
+            shown = f"{nats:.2f} of {needed:.2f} nats {meaning} it"
+            self._progress.update(bar, completed=min(max(nats, 0.0), needed), total=needed, nats=shown)
 
     def _line(self, course: Course) -> str:
         parts = [f"{course.counted} comparisons", f"{self._spending.calls} calls"]

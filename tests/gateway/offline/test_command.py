@@ -165,8 +165,7 @@ async def test_terminal_shows_a_bar_per_policy(upstream: FakeUpstream, tmp_path:
         "weak",
         "fair",
         "good",
-        "evidence for each, in nats",
-        "of 4.09",
+        "of 4.09 nats for it",
         "12 calls",
         "0.5000 USD",
     ):
