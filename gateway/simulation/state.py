@@ -85,11 +85,11 @@ class StateFile:
                 )
             for line in lines:
                 self._take(line)
+            return dict(header["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
                 f"{self._path} is not a state file of simulations; name another file."
             ) from error
-        return dict(header["settings"])
 
     def _take(self, line: dict[str, Any]) -> None:
         endings = [

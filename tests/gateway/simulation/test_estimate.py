@@ -1,0 +1,203 @@
+"""Estimates before an experiment: against a simulation of all of it, and what they advise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gateway.llm_po.simulate import Trial, simulate
+from gateway.llm_po.worlds import success_rates
+from gateway.simulation.estimate import EFFECTS, EstimateError, Forecast, Question, advice, estimate
+
+QUESTION = Question(
+    experiment="support",
+    policies=3,
+    incumbent=0,
+    costs=(0.0, 0.0, 0.0),
+    delta=0.05,
+    epsilon=0.0,
+    collect="matched",
+    share=0.5,
+    min_comparisons=0,
+    min_days=0.0,
+    max_comparisons=None,
+    units_per_day=4_000,
+    feedback_rate=0.2,
+    feedback_delay_days=0.0,
+    tie_rate=0.0,
+    success_rate=None,
+    prices=(0.01, 0.02, 0.03),
+)
+
+
+def _of(question: Question, effect: str = "large", runs: int = 40) -> Forecast:
+    job = question.job(effect, runs, seed=0)
+    return Forecast(effect, simulate(job.trial, job.seeds), question)
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[Forecast]:
+    """The forecasts for `QUESTION`."""
+    return estimate(QUESTION, 20, processes=1)
+
+
+def test_matched_takes_two_reporting_units_a_comparison_and_side_by_side_one() -> None:
+    """4,000 units, half take part, a fifth report: 400 reports a day."""
+    assert QUESTION.comparisons_per_day == pytest.approx(200)
+    assert replace(QUESTION, collect="side_by_side").comparisons_per_day == pytest.approx(400)
+
+
+def test_smaller_effects_take_longer(plain: list[Forecast]) -> None:
+    """Without a margin equals are not among the effects: they would never end."""
+    medians = [forecast.comparisons["median"] for forecast in plain]
+
+    assert [forecast.effect for forecast in plain] == ["small", "medium", "large"]
+    assert medians == sorted(medians, key=lambda count: -(count or 0))
+    assert all(forecast.best_promoted == 1.0 for forecast in plain)
+
+
+def test_days_and_money_follow_from_the_comparisons(plain: list[Forecast]) -> None:
+    """200 comparisons a day; ten units answered per comparison, each at two cents on average."""
+    large = plain[-1]
+    median = large.comparisons["median"]
+
+    assert median is not None
+    assert large.money is not None
+    assert large.extra_money is not None
+    assert large.days["median"] == pytest.approx(median / 200)
+    assert large.money["median"] == pytest.approx(median * 10 * 0.02)
+    assert large.extra_money["median"] == pytest.approx(median * 10 * (0.02 - 0.01))
+
+
+def test_side_by_side_pays_for_a_second_answer() -> None:
+    """Half the units, two answers each: all but one are extra."""
+    question = replace(QUESTION, collect="side_by_side", prices=(0.02, 0.02, 0.02))
+    large = _of(question)
+    median = large.comparisons["median"]
+
+    assert median is not None
+    assert large.money is not None
+    assert large.extra_money is not None
+    assert large.money["median"] == pytest.approx(median * 5 * 2 * 0.02)
+    assert large.extra_money["median"] == pytest.approx(median * 5 * 0.02)
+
+
+def test_ties_drawn_afterwards_are_those_of_a_full_simulation() -> None:
+    """Success rates of 60 % and more: the mean agrees with a simulation of ties and all."""
+    forecast = _of(replace(QUESTION, success_rate=0.6), runs=80)
+    best = QUESTION.policies * [0.6]
+    best[1] = replace(QUESTION, success_rate=0.6).best_success_rate("large")
+
+    full = simulate(Trial(success_rates("full", best), max_comparisons=60_000), 80, seed=9)
+
+    spread = np.hypot(full.stderr, forecast.taken.std() / np.sqrt(forecast.taken.size))
+    # The losing two tie a little less often with each other than with the best: a few per cent.
+    assert abs(forecast.taken.mean() - full.mean) < 3 * spread + 0.05 * full.mean
+
+
+def test_effect_means_the_same_for_good_or_bad_outcomes() -> None:
+    """A success rate that is preferred 70 % of the decisive comparisons to one of 80 %: odds 7/3 x 4."""
+    question = replace(QUESTION, success_rate=0.8)
+    best = question.best_success_rate("large")
+
+    assert best / (1 - best) == pytest.approx(4 * 7 / 3)
+    assert question.decisive_share("large") == pytest.approx(best * 0.2 + 0.8 * (1 - best))
+    assert success_rates("two", [0.8, best]).preferences[1, 0] == pytest.approx(EFFECTS["large"])
+
+
+def test_outcomes_in_flight_are_waited_for() -> None:
+    """With half a day of delay, 100 comparisons are on their way at any time and lengthen every run."""
+    slow = replace(QUESTION, feedback_delay_days=0.5)
+
+    assert slow.in_flight == 100
+    prompt, late = _of(QUESTION).comparisons["median"], _of(slow).comparisons["median"]
+    assert prompt is not None
+    assert late is not None
+    assert late >= prompt + 50
+
+
+def test_minimum_duration_holds_decisions_back_and_is_said() -> None:
+    """Ten days at 200 comparisons a day: none decides before 2,000."""
+    question = replace(QUESTION, min_days=10.0)
+    found = [_of(question, effect, runs=10) for effect in ("medium", "large")]
+
+    assert question.fewest_comparisons == 2_000
+    assert min(forecast.taken.min() for forecast in found) >= 2_000
+    assert any("min_duration" in sentence for sentence in advice(question, found))
+
+
+def test_budget_that_cuts_off_is_said(plain: list[Forecast]) -> None:
+    """The share of experiments it would end undecided, by effect."""
+    question = replace(QUESTION, max_comparisons=300)
+    found = [replace(forecast, question=question) for forecast in plain]
+
+    assert found[0].undecided > 0.9
+    assert found[0].comparisons == plain[0].comparisons
+    assert any(
+        sentence.startswith("max_comparisons 300") and "a small effect" in sentence
+        for sentence in advice(question, found)
+    )
+
+
+def test_too_little_traffic_is_said_with_what_would_help(plain: list[Forecast]) -> None:
+    """Forty requests a day: hundreds of days, and each thing that would shorten them."""
+    question = replace(QUESTION, units_per_day=40)
+    (sentence,) = advice(question, [replace(forecast, question=question) for forecast in plain])
+
+    for part in ("days at this traffic", "traffic.share above 0.5 (1.0:", "epsilon", "drop some of the 3"):
+        assert part in sentence
+
+
+def test_enough_traffic_needs_no_advice(plain: list[Forecast]) -> None:
+    """Nothing to change."""
+    assert advice(QUESTION, plain) == []
+
+
+def test_effect_within_the_margin_is_said() -> None:
+    """At epsilon 0.06 a policy preferred 55 % of the time counts as equal."""
+    question = replace(QUESTION, epsilon=0.06)
+    found = estimate(question, 3, processes=1)
+
+    assert [forecast.effect for forecast in found] == list(EFFECTS)
+    assert any("a small effect within epsilon 0.06" in sentence for sentence in advice(question, found))
+
+
+def test_what_lasts_too_long_is_reported_as_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs beyond the horizon have no number, and the estimate says beyond what."""
+    monkeypatch.setattr("gateway.simulation.estimate.HORIZON", 40)
+    question = replace(QUESTION, units_per_day=20)
+    found = estimate(question, 10, processes=1)
+
+    assert found[0].comparisons["median"] is None
+    assert found[0].days["median"] is None
+    assert found[0].undecided == 1.0
+    assert "more than 40 days" in " ".join(advice(question, found))
+
+
+def test_unknown_prices_cost_nothing_to_say() -> None:
+    """Without prices there is no money in the answer, and all the rest."""
+    forecast = _of(replace(QUESTION, prices=None), runs=5)
+
+    assert forecast.money is None
+    assert forecast.to_json()["cost"] is None
+    assert forecast.to_json()["comparisons"]["median"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"share": 0.0}, "share is 0"),
+        ({"feedback_rate": 0.0}, "feedback rate is 0"),
+        ({"feedback_rate": 1.5}, "feedback rate is 1.5"),
+        ({"units_per_day": 0.0}, "0 requests a day"),
+        ({"feedback_delay_days": -1.0}, "delay of -1"),
+        ({"tie_rate": 1.0}, "tie rate is 1"),
+        ({"success_rate": 1.0}, "success rate is 1"),
+    ],
+)
+def test_traffic_that_compares_nothing_is_refused(change: dict[str, float], message: str) -> None:
+    """Each message names the value."""
+    with pytest.raises(EstimateError, match=message):
+        replace(QUESTION, **change)

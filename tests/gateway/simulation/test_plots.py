@@ -1,0 +1,65 @@
+"""Pictures: which files are written, and what is said where they cannot be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from gateway.llm_po.simulate import Summary, Trial
+from gateway.llm_po.worlds import bradley_terry
+from gateway.simulation.plots import PlotError, draw
+from gateway.simulation.runner import Job, run_jobs
+
+WORLD = bradley_terry("two words / slash", [1.5, 0.0])
+
+
+def _results(*rules: tuple[str, str]) -> list[tuple[Job, Summary]]:
+    jobs = [
+        Job(f"{method} {stopping}", Trial(WORLD, method, stopping), 10, budgets=(5, 20, 80))
+        for method, stopping in rules
+    ]
+    return list(zip(jobs, run_jobs(jobs, processes=1).values(), strict=True))
+
+
+def test_three_pictures_are_drawn_of_a_world_in_both_formats(tmp_path: Path) -> None:
+    """Named after the world, fit for a file system; each opens as what its name says."""
+    written = draw(tmp_path / "new", _results(("llm-po", "e-process"), ("round-robin", "e-process")))
+
+    assert {path.name for path in written} == {
+        f"two_words_slash-{kind}.{suffix}"
+        for kind in ("comparisons", "selection", "evidence")
+        for suffix in ("png", "svg")
+    }
+    for path in written:
+        if path.suffix == ".png":
+            assert path.read_bytes().startswith(b"\x89PNG")
+        else:
+            assert ET.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - written just now
+
+
+def test_no_evidence_is_drawn_where_no_rule_goes_by_it(tmp_path: Path) -> None:
+    """Under a likelihood ratio there is none."""
+    written = draw(tmp_path, _results(("llm-po", "glr")))
+
+    assert {path.stem.rpartition("-")[2] for path in written} == {"comparisons", "selection"}
+
+
+def test_missing_library_is_said_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are an extra."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    with pytest.raises(PlotError, match=r"llmpo-gateway\[plots\]"):
+        draw(tmp_path, [])
+
+
+def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A file stands where the directory should be."""
+    (tmp_path / "taken").write_text("")
+
+    with pytest.raises(PlotError, match="taken"):
+        draw(tmp_path / "taken", _results(("llm-po", "e-process")))
