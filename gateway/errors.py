@@ -9,6 +9,7 @@ GatewayError
 |   +-- InvalidFeedbackError     feedback that cannot be counted; carries a `reason`   -> 400/404/409/410/422
 +-- AuthenticationError          missing or wrong API key                                    -> 401
 +-- PermissionDeniedError        the key may not do this                                     -> 403
++-- RateLimitedError             the key used up a limit the operator set; wait and retry     -> 429
 +-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
 +-- RenderError                  a policy cannot be put to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
@@ -90,6 +91,20 @@ class AuthenticationError(GatewayError):
 
 class PermissionDeniedError(GatewayError):
     """The key is valid but may not do this."""
+
+
+class RateLimitedError(GatewayError):
+    """The API key used up one of its limits; nothing was done.
+
+    Attributes:
+        kind: What there was too much of, `requests` or `tokens`; the error's type on the wire.
+        retry_after_seconds: When the same request fits again, as far as that can be known.
+    """
+
+    def __init__(self, message: str, *, kind: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UpstreamError(GatewayError):

@@ -70,6 +70,9 @@ local function lease(key, limit, least, wanted, needed)
     free = free + each[2]
     wait = milliseconds_until_gone(each[1])
   end
+  if free < least and leased > 0 then
+    wait = milliseconds_until_gone(now)
+  end
   local last = leased > 0 and now or (#seconds > 0 and seconds[#seconds][1])
   return {text(leased), text(left), text(wait), text(last and milliseconds_until_gone(last) or 0)}
 end

@@ -81,6 +81,13 @@ async def test_who_is_refused_hears_when_it_fits(limits: LimitStore, redis: Redi
     assert 60 < few.reset_seconds <= 62
 
 
+async def test_who_gets_a_part_hears_when_the_rest_fits(limits: LimitStore) -> None:
+    """What was leased a moment ago has to go as well."""
+    lease = await requests(limits, 10, 12)
+    assert lease.amount == 10
+    assert 60 < lease.wait_seconds <= 62
+
+
 async def test_ahead_is_given_only_while_plenty_is_left(limits: LimitStore) -> None:
     """An eighth of what is left, so that no process holds what another is refused."""
     assert (await requests(limits, 100, 4, ahead=50)).amount == 4 + 12
