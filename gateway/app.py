@@ -23,6 +23,7 @@ from fastapi import FastAPI, Request
 from gateway import __version__
 from gateway.api.auth import Authenticator
 from gateway.api.body import read_body
+from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
@@ -97,7 +98,7 @@ def create_app(
     app = FastAPI(
         title="llmpo-gateway", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    install_error_handlers(app)
+    install_error_handlers(app, reply_for)
     return app
 
 

@@ -47,6 +47,12 @@ class ErrorFormat:
         return self.event(error_reply(error))
 
 
+def reply_for(path: str, error: Exception) -> ErrorReply:
+    """What the caller of a path is told of an error, whether the path exists or not."""
+    reply = error_reply(error)
+    return as_anthropic(reply) if path.startswith("/v1/messages") else reply
+
+
 def as_anthropic(reply: ErrorReply) -> ErrorReply:
     """The reply in Anthropic's shape, whose types follow from the status."""
     kind = _ANTHROPIC_TYPES.get(reply.status, "api_error")

@@ -86,11 +86,13 @@ async def send_reply(send: Send, reply: ErrorReply, headers: tuple[tuple[bytes, 
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Make every endpoint of `app` answer errors in the same shape."""
+def install_error_handlers(
+    app: FastAPI, reply_for: Callable[[str, Exception], ErrorReply] = lambda _path, error: error_reply(error)
+) -> None:
+    """Make every endpoint of `app` answer errors in the shape `reply_for` gives them for its path."""
 
-    async def answer(_request: Request, error: Exception) -> Response:
-        reply = error_reply(error)
+    async def answer(request: Request, error: Exception) -> Response:
+        reply = reply_for(request.url.path, error)
         headers = {name.decode(): value.decode() for name, value in reply.headers}
         return Response(reply.body, reply.status, headers, media_type="application/json")
 

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.api.auth import Authenticator
+from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.inference import InferenceDeps, inference_routes
 from gateway.config.models import ModelEntry, PolicySpec
@@ -301,7 +302,7 @@ async def running_gateway(
         clock=lambda: NOW,
     )
     app = FastAPI()
-    install_error_handlers(app)
+    install_error_handlers(app, reply_for)
     deps = InferenceDeps(holder, answering, authenticator or Authenticator([], []), observer, max_body_bytes)
     app.router.routes.extend(inference_routes(lambda: deps))
     try:

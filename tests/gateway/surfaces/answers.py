@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.gateway.fake_upstream import Behaviour, Exchange, answer, raw, raw_stream
+from tests.gateway.fake_upstream import Behaviour, Exchange, answer, chunk, raw, raw_stream
 
 TEXT = 'I say "id":"x", \nevent: message_stop\n\ndata: {"type":"response.completed"}'
 
@@ -64,10 +64,14 @@ def message(exchange: Exchange, text: str) -> dict[str, Any]:
 def response_events(exchange: Exchange, text: str) -> list[bytes]:
     """A streamed response."""
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    part = {"type": "output_text", "text": "", "annotations": []}
     return [
         event("response.created", sequence_number=0, response=response(exchange, "", "in_progress")),
-        event("response.output_text.delta", sequence_number=1, delta=text, **place),
-        event("response.completed", sequence_number=2, response=response(exchange, text)),
+        event("response.output_item.added", sequence_number=1, output_index=0, item=item),
+        event("response.content_part.added", sequence_number=2, part=part, **place),
+        event("response.output_text.delta", sequence_number=3, delta=text, **place),
+        event("response.completed", sequence_number=4, response=response(exchange, text)),
     ]
 
 
@@ -83,6 +87,17 @@ def message_events(exchange: Exchange, text: str) -> list[bytes]:
         event("content_block_stop", index=0),
         event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 7}),
         event("message_stop"),
+    ]
+
+
+def chat_events(exchange: Exchange, text: str) -> list[bytes]:
+    """A streamed chat completion."""
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    return [
+        chunk(exchange, {"role": "assistant", "content": ""}),
+        chunk(exchange, {"content": text}),
+        chunk(exchange, {}, choices=[end]),
+        b"data: [DONE]\n\n",
     ]
 
 
@@ -126,6 +141,8 @@ def whole(exchange: Exchange, text: str) -> bytes:
 def streamed(exchange: Exchange, text: str) -> list[bytes]:
     """The events of a streamed answer to a request of any kind."""
     kind = exchange.seen.path.rpartition("/")[2]
+    if exchange.seen.path.endswith("/chat/completions"):
+        return chat_events(exchange, text)
     events = {"responses": response_events, "messages": message_events, "completions": completion_events}
     return events[kind](exchange, text)
 
@@ -134,7 +151,7 @@ def good(text: str = TEXT) -> Behaviour:
     """A good answer in the format of the path that was asked."""
 
     async def behave(exchange: Exchange) -> None:
-        if exchange.seen.path.endswith("/chat/completions"):
+        if exchange.seen.path.endswith("/chat/completions") and not exchange.is_stream:
             await answer(text)(exchange)
         elif exchange.is_stream:
             await raw_stream(*streamed(exchange, text))(exchange)
