@@ -55,8 +55,8 @@ class Assembly:
     @property
     def is_repeatable(self) -> tuple[bool, ...]:
         """Per policy, whether it would answer a task the same way again."""
-        policies = self.config.policies
-        return tuple(is_deterministic(policies[policy.name].params) for policy in self.definition.policies)
+        specs = self.definition.spec.policies
+        return tuple(is_deterministic(specs[policy.name].params) for policy in self.definition.policies)
 
     def judge(self, answers: Answers) -> Judge:
         """The judge; one that is a model keeps its verdicts among the answers."""
@@ -90,7 +90,7 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
         outcome_rules=json.dumps({"judge": rules, "draw": config.draw}, sort_keys=True),
     )
     definition = replace(defined, experiment=experiment)
-    _check_that_policies_differ(config, definition)
+    _check_that_policies_differ(definition)
     rule = _rule(config, directory)
     return Assembly(
         config=config,
@@ -104,12 +104,12 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
     )
 
 
-def _check_that_policies_differ(config: OptimizeConfig, definition: Definition) -> None:
+def _check_that_policies_differ(definition: Definition) -> None:
     """Two that always answer the same would tie on every task, and the run would never end on evidence."""
     seen: dict[str, str] = {}
     for policy in definition.policies:
         twin = seen.setdefault(policy.fingerprint, policy.name)
-        if twin != policy.name and is_deterministic(config.policies[policy.name].params):
+        if twin != policy.name and is_deterministic(definition.spec.policies[policy.name].params):
             problem = f"It is the same as {twin}: same model, prompt and parameters, and no randomness."
             raise ConfigError([ConfigIssue(f"policies.{policy.name}", problem, "Leave one of them out.")])
 

@@ -189,14 +189,11 @@ class OptimizeConfig(Section):
 
     @property
     def experiment(self) -> ExperimentSpec:
-        """The same as an experiment of the gateway."""
+        """The same as an experiment of the gateway: what both have in common means the same."""
+        common = {name: getattr(self, name) for name in ExperimentSpec.model_fields if hasattr(self, name)}
+        incumbent = self.incumbent or next(iter(self.policies))
         return ExperimentSpec(
-            incumbent=self.incumbent or next(iter(self.policies)),
-            policies=self.policies,
-            delta=self.delta,
-            epsilon=self.epsilon,
-            max_comparisons=self.max_comparisons,
-            promotion=PromotionSpec(min_comparisons=0),
+            **{**common, "incumbent": incumbent, "promotion": PromotionSpec(min_comparisons=0)}
         )
 
     @property

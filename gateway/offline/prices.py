@@ -12,7 +12,7 @@ from gateway.upstream.litellm import token_prices
 
 def used_models(config: OptimizeConfig) -> list[str]:
     """Every `model_name` the run calls, in the order of `model_list`."""
-    used = {policy.model for policy in config.policies.values()}
+    used = {policy.model for policy in config.experiment.policies.values()}
     if config.judge.llm is not None:
         used.add(config.judge.llm.model)
     return [entry.model_name for entry in config.model_list if entry.model_name in used]
