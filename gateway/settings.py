@@ -102,6 +102,15 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body accepted."
     )
+    receive_timeout_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="Longest time a request may take to arrive, body included."
+    )
+    limits_timeout_seconds: float = Field(
+        default=0.1,
+        gt=0,
+        le=60,
+        description="Longest wait for the store to account for a key's limits; then the request passes.",
+    )
     upstream_timeout_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Longest time one request to a provider may take."
     )

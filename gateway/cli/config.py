@@ -50,7 +50,9 @@ def _print_summary(console: Console, path: Path, loaded: GatewayConfig) -> None:
     for name, experiment in loaded.experiments.items():
         console.print(_experiment_table(name, experiment))
         typer.echo(_terms(experiment))
-    clients, admins = len(loaded.auth.client_keys), len(loaded.auth.admin_keys)
+    named = [key.role for key in loaded.auth.keys.values()]
+    clients = len(loaded.auth.client_keys) + named.count("client")
+    admins = len(loaded.auth.admin_keys) + named.count("admin")
     typer.echo(f"Keys in the file: {clients} for clients, {admins} for administrators.")
 
 

@@ -47,8 +47,7 @@ def serve(
 
 def has_keys(config: GatewayConfig, settings: Settings) -> bool:
     """Whether callers must show a key."""
-    auth = config.auth
-    return bool(auth.client_keys or auth.admin_keys or settings.client_keys or settings.admin_keys)
+    return config.auth.has_keys or bool(settings.client_keys or settings.admin_keys)
 
 
 def check_exposure(host: str, *, has_keys: bool) -> None:

@@ -36,6 +36,8 @@ SECTIONS = [
     models.SignalSpec,
     models.PromotionSpec,
     models.AuthSpec,
+    models.KeySpec,
+    models.LimitsSpec,
 ]
 
 

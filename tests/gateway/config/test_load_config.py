@@ -10,6 +10,7 @@ import pytest
 from gateway.config.keys import hash_key
 from gateway.config.load import load_config
 from gateway.config.models import GatewayConfig
+from gateway.errors import ConfigError
 
 from .conftest import ENVIRON, GOOD, Load, Write
 
@@ -88,6 +89,31 @@ def test_keys_are_kept_as_hashes(write: Write) -> None:
 
     assert auth.client_keys == [written, by_hash]
     assert auth.admin_keys == [hash_key("third")]
+
+
+def test_keys_have_names_and_limits(load: Load) -> None:
+    """What a key does not limit itself is left to the default ones."""
+    hashed = hash_key("app")
+    auth = load(
+        GOOD + f"auth:\n  keys: {{app: {{hash: {hashed}, limits: {{requests_per_minute: 5}}}}}}\n"
+        "  limits: {concurrent_requests: 2}\n"
+    ).auth
+
+    assert (auth.keys["app"].hash, auth.keys["app"].role) == (hashed, "client")
+    assert auth.keys["app"].limits.requests_per_minute == 5
+    assert (auth.limits.concurrent_requests, auth.limits.requests_per_minute) == (2, None)
+    assert auth.has_keys
+
+
+def test_a_key_has_one_name(load: Load) -> None:
+    """Listed twice, nobody could say whose limits it has."""
+    hashed = hash_key("app")
+    for text in (
+        f"keys: {{a: {{hash: {hashed}}}, b: {{hash: {hashed}}}}}",
+        f"keys: {{a: {{hash: {hashed}}}}}\n  client_keys: [{hashed}]",
+    ):
+        with pytest.raises(ConfigError, match="listed twice"):
+            load(GOOD + f"auth:\n  {text}\n")
 
 
 def test_templates_are_read_relative_to_the_file(write: Write, tmp_path: Path) -> None:
