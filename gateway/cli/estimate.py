@@ -23,6 +23,7 @@ from gateway.simulation.runner import Job
 _SUCCESS_RATE = 0.8  # of ordinary policies, where nobody says otherwise
 _TIE_RATE = 0.2  # of answers side by side
 _DAY = timedelta(days=1)
+_WIDTH = 96  # columns: a narrower table would break its lines
 
 
 def estimate_experiment(
@@ -165,7 +166,7 @@ def _report(question: Question, forecasts: list[Forecast]) -> dict[str, Any]:
 
 
 def _print(question: Question, forecasts: list[Forecast]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH))
     ties = 1 - question.decisive_share("medium")
     console.print(
         f"{question.experiment}: {question.policies} policies, {question.collect}, epsilon "
