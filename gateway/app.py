@@ -30,6 +30,7 @@ from gateway.api.feedback import feedback_routes
 from gateway.api.health import health_routes
 from gateway.api.inference import InferenceDeps, inference_routes
 from gateway.api.models import model_routes
+from gateway.api.openapi import openapi_document
 from gateway.config.models import GatewayConfig
 from gateway.console import console_routes
 from gateway.services.answering import Answering
@@ -99,6 +100,7 @@ def create_app(
         title="llmpo-gateway", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     install_error_handlers(app, reply_for)
+    app.openapi = openapi_document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
 

@@ -60,7 +60,11 @@ def experiment_routes(
             raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
         return _detail(live, reading)
 
-    @router.get("/{name}/log", response_class=StreamingResponse)
+    @router.get(
+        "/{name}/log",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+    )
     async def experiment_log(name: str) -> StreamingResponse:
         """What was counted and planned, one JSON object a line: what `llmpo verify` recomputes."""
         lines = logs.lines(known(name).name)

@@ -45,7 +45,12 @@ def health_routes(
             "store": {True: "up", False: "down", None: "unknown"}[store.is_up],
         }
 
-    @router.get("/metrics", dependencies=[Depends(may_see_metrics)])
+    @router.get(
+        "/metrics",
+        dependencies=[Depends(may_see_metrics)],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     async def show_metrics() -> Response:
         """Everything counted, in the Prometheus text format."""
         await progress.read()

@@ -20,6 +20,7 @@ def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: f
     def shown(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": int(started_at), "owned_by": "llmpo-gateway"}
 
+    @router.head("", include_in_schema=False)
     @router.get("")
     async def list_models() -> dict[str, Any]:
         """Every experiment and model, experiments first."""
@@ -27,6 +28,7 @@ def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: f
         names = dict.fromkeys([*snapshot.experiments, *snapshot.models])
         return {"object": "list", "data": [shown(name) for name in names]}
 
+    @router.head("/{name:path}", include_in_schema=False)
     @router.get("/{name:path}")
     async def show_model(name: str) -> dict[str, Any]:
         """One experiment or model."""
