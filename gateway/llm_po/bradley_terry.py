@@ -27,11 +27,21 @@ _LONGEST_STEP = 2.0  # logits; keeps Newton inside the region where the likeliho
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scales:
-    """The grid of prior scales, in logits; parallel arrays of shape (G,), and the log prior of each cell."""
+    """The grid of prior scales, in logits; parallel arrays of shape (G,), and the log prior of each cell.
+
+    `score_precision`, shape (G, K, K), replaces `score_sd` where scores are related beforehand.
+    """
 
     score_sd: FloatArray
     effect_sd: FloatArray
     log_prior: FloatArray
+    score_precision: FloatArray | None = None
+
+    def precision(self, policies: int) -> FloatArray:
+        """Prior precision of the scores in each cell, shape (G, K, K)."""
+        if self.score_precision is not None:
+            return self.score_precision
+        return np.asarray(np.eye(policies) / self.score_sd[:, None, None] ** 2)
 
     @classmethod
     def grid(cls, score_sd: float, effect_sds: tuple[float, ...]) -> Scales:
@@ -148,7 +158,7 @@ class _Mode:
 
 def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Scales) -> tuple[_Mode, float]:
     """One Newton step from a point, and its length in logits; curvatures are those of the point left."""
-    precision = 1 / scales.score_sd[:, None] ** 2
+    precision = scales.precision(scores.shape[2])
     effect_variance = (scales.effect_sd**2)[:, None, None]
     totals = won + won.swapaxes(2, 3)
     chance = logistic(differences(scores) + effects)
@@ -156,8 +166,8 @@ def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Sc
     curvature = totals * chance * (1 - chance)
     sharing = 1 / (1 + effect_variance * curvature)
     shared = curvature * sharing
-    hessian = _laplacian(shared) + np.eye(scores.shape[2]) * precision[:, :, None]
-    slope = (gradient * sharing + shared * effects).sum(axis=3) - precision * scores
+    hessian = _laplacian(shared) + precision
+    slope = (gradient * sharing + shared * effects).sum(axis=3) - (precision @ scores[..., None])[..., 0]
     step = _shortened(np.linalg.solve(hessian, slope[..., None])[..., 0])
     followed = gradient - curvature * differences(step)
     effects = effect_variance * sharing * followed + effects * (1 - sharing)
@@ -180,10 +190,10 @@ def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
     """Laplace marginal likelihood of each cell up to a constant, times its prior; shape (R, G)."""
     logits = differences(mode.scores) + mode.effects
     log_likelihood = -(mode.wins * np.logaddexp(0.0, -logits)).sum(axis=(2, 3))
-    score_variance, effect_variance = scales.score_sd**2, scales.effect_sd**2
+    score_precision, effect_variance = scales.precision(mode.scores.shape[2]), scales.effect_sd**2
     precision = np.divide(1.0, effect_variance, out=np.zeros_like(effect_variance), where=effect_variance > 0)
-    penalty = (mode.scores**2).sum(axis=2) / score_variance
+    penalty = (mode.scores * (score_precision @ mode.scores[..., None])[..., 0]).sum(axis=2)
     penalty += (mode.effects**2).sum(axis=(2, 3)) * precision / 2
-    volume = np.linalg.slogdet(mode.hessian)[1] + mode.scores.shape[2] * np.log(score_variance)
+    volume = np.linalg.slogdet(mode.hessian)[1] - np.linalg.slogdet(score_precision)[1]
     volume -= np.log(mode.sharing).sum(axis=(2, 3)) / 2
     return np.asarray(log_likelihood - 0.5 * (penalty + volume) + scales.log_prior)

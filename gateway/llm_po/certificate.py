@@ -15,7 +15,11 @@ from typing import Any, Protocol
 
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
-from gateway.llm_po.stopping import Design, Verdict, verdict
+from gateway.llm_po.features import Features
+from gateway.llm_po.goodness_of_fit import goodness_of_fit
+from gateway.llm_po.rules import GUARANTEES
+from gateway.llm_po.rules import reached as rule_verdict
+from gateway.llm_po.stopping import Design, Verdict
 from gateway.llm_po.succession import Standing
 
 SCHEMA_VERSION = 1
@@ -31,6 +35,12 @@ ASSUMPTION_NO_WINNER = (
 ASSUMPTION_NO_WORSE = (
     "With probability at least 1 - delta no policy is preferred to the champion by more than epsilon, if how"
     " late an outcome arrives does not depend on what it is."
+)
+
+ASSUMPTION_ASYMPTOTIC = (
+    "In the limit of many comparisons the champion is a wrong choice with probability at most delta, if"
+    " preferences follow linear Bradley-Terry in the features given and how late an outcome arrives does not"
+    " depend on what it is. Asymptotic: no promise is made for any finite number of comparisons."
 )
 
 
@@ -113,8 +123,10 @@ def certificate(
         "max_comparisons": design.max_comparisons,
         "min_comparisons": design.min_comparisons,
         "policies_ever": design.ever,
-        "guarantee": "exact",
+        "stopping": design.stopping,
+        "guarantee": GUARANTEES[design.stopping],
         "assumption": _assumption(reached, design),
+        **_structure(tally, design),
         **_counted(tally, eliminated_at),
     }
 
@@ -134,10 +146,12 @@ def recompute(
     """
     design = _design(stored, start)
     end = replay(comparisons, design, until=int(stored["comparisons"]), start=start)
-    reached = verdict(end.tally, design)
+    reached = rule_verdict(end.tally, design)
     found = {
         **_counted(end.tally, end.eliminated_at),
         "policies_ever": design.ever,
+        "guarantee": GUARANTEES[design.stopping],
+        **_structure(end.tally, design),
         **_concluded(stored, reached),
     }
     said = {**_said_before_policies_came_and_went(design.policies), **stored}
@@ -175,7 +189,21 @@ def _said_before_policies_came_and_went(policies: int) -> dict[str, Any]:
     return {"policies_ever": policies, "debts_nano_nats": [0] * policies}
 
 
+def _structure(tally: Tally, design: Design) -> dict[str, Any]:
+    """What was assumed of preferences, and how well it fits the counts; nothing where nothing was."""
+    if design.features is None:
+        return {}
+    fit = goodness_of_fit(tally.wins, design.features)
+    return {
+        "features": design.features.rows.tolist(),
+        "holds_on_misfit": design.holds_on_misfit,
+        "fit": {"deviance": fit.deviance, "expected": fit.expected, "p_value": fit.p_value},
+    }
+
+
 def _assumption(reached: Verdict, design: Design) -> str:
+    if design.stopping == "lr-mixture":
+        return ASSUMPTION_ASYMPTOTIC
     if reached.kind == "no_winner":
         return ASSUMPTION_NO_WINNER
     return ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE
@@ -194,8 +222,10 @@ def _counted(tally: Tally, eliminated_at: Sequence[int | None]) -> dict[str, Any
 
 def _is_same(said: object, found: object) -> bool:
     """Equal; for a logarithm, up to its last digits, which differ between machines."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        return said.keys() == found.keys() and all(_is_same(said[name], found[name]) for name in said)
     if isinstance(said, float) and isinstance(found, float):
-        return math.isclose(said, found, rel_tol=1e-9)
+        return math.isclose(said, found, rel_tol=1e-7, abs_tol=1e-12)
     return said == found
 
 
@@ -232,6 +262,9 @@ def _design(stored: Mapping[str, Any], start: Standing | None) -> Design:
             max_comparisons=stored["max_comparisons"],
             min_comparisons=int(stored["min_comparisons"]),
             policies_ever=None if start is None else start.policies_ever,
+            features=None if stored.get("features") is None else Features(stored["features"]),
+            stopping=stored.get("stopping", "e-process"),
+            holds_on_misfit=bool(stored.get("holds_on_misfit", True)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReplayError(f"The certificate cannot be read ({error!r}); give it as it was stored.") from error

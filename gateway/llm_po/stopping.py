@@ -23,11 +23,13 @@ from gateway.llm_po.evidence import (
     no_worse_nano_nats,
     no_worse_threshold,
 )
+from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import chance_preferred
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 
 Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]
 Objective = Literal["comparisons", "cost"]
+StoppingRule = Literal["e-process", "glr", "lr-mixture"]
 
 _ALTERNATIVES = np.linspace(0.05, 0.95, 10)
 """Where a policy may stand against a rival that beats it, as shares of 1/2 - epsilon."""
@@ -52,6 +54,10 @@ class Design:
             pairs are compared, never what the evidence has to reach.
         policies_ever: How many policies the experiment ever had, those removed included; None: these only.
 
+        features: What the policies have in common, or None where nothing is assumed of preferences.
+        stopping: What decides; `rules` names the guarantee of each. `lr-mixture` needs features.
+        holds_on_misfit: Whether `lr-mixture` waits while the features do not fit the counts.
+
     Raises:
         DesignError: If any of these is out of range.
     """
@@ -65,6 +71,9 @@ class Design:
     may_decide: bool = True
     objective: Objective = "comparisons"
     policies_ever: int | None = None
+    features: Features | None = None
+    stopping: StoppingRule = "e-process"
+    holds_on_misfit: bool = True
 
     def __post_init__(self) -> None:
         checked_delta(self.delta)
@@ -83,6 +92,12 @@ class Design:
             raise DesignError(f"min_comparisons is {self.min_comparisons}; at least 0.")
         if self.ever < len(self.costs):
             raise DesignError(f"policies_ever is {self.ever}, but there are {len(self.costs)} policies now.")
+        if self.features is None and self.stopping == "lr-mixture":
+            raise DesignError("stopping is lr-mixture, which needs features; use e-process without.")
+        if self.features is not None and self.features.policies != len(self.costs):
+            raise DesignError(
+                f"There are {len(self.costs)} policies, and features of {self.features.policies}."
+            )
         if self.objective == "cost" and min(self.costs) <= 0:
             raise DesignError(
                 f"costs is {self.costs}; to save cost, declare a positive one for every policy."

@@ -17,15 +17,17 @@ import numpy as np
 
 from gateway.llm_po import structured
 from gateway.llm_po.features import Features
-from gateway.llm_po.likelihood_ratio import margin_logits
+from gateway.llm_po.likelihood_ratio import line_nats, margin_logits
 from gateway.llm_po.linear import draw_scores, fit, identified, laplacian, prior_precision
 from gateway.llm_po.samplers import Situation
+from gateway.llm_po.stopping import Design
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
 POSTERIOR_DRAWS = 3
 """Score vectors solved for at every refresh, besides the mode."""
 
 _TOLERANCE = 0.1
+_TYPICAL_EXCESS = 1.5  # of comparisons over hardness x line, in simulation
 _MOST_ITERATIONS = 200
 _SMALLEST_GAP = 0.02  # logits: nearer rivals are allocated to as if this far, or they would get everything
 _HORIZON_SHARE = 0.1
@@ -99,3 +101,14 @@ class StructuredSampler:
         unknown /= unknown.sum(axis=(1, 2), keepdims=True) / 2
         shares[lacking] = (1 - _EXPLORED_SHARE) * shares[lacking] + _EXPLORED_SHARE * unknown
         return shares
+
+
+def structured_remaining(wins: IntArray, design: Design, features: Features) -> float:
+    """Comparisons expected to a verdict at the optimal pace for the posterior's mode; one run, (1, K, K)."""
+    posterior = fit(wins, features, precision=prior_precision(features))
+    margin = max(margin_logits(design.epsilon), _SMALLEST_GAP)
+    solved = structured.solve(
+        posterior.scores, features, margin=margin, tolerance=_TOLERANCE, most_iterations=_MOST_ITERATIONS
+    )
+    line = line_nats(design.delta, design.epsilon, features.policies)
+    return max(float(solved.hardness[0]) * _TYPICAL_EXCESS * line - float(wins.sum()), 1.0)

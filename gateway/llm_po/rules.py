@@ -1,0 +1,51 @@
+"""Every stopping rule by name, what it guarantees, and the verdict it reaches on a tally.
+
+A verdict follows from the tally and the design alone; `certificate.recompute` asks here as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from gateway.llm_po.evidence import Tally
+from gateway.llm_po.glr import glr_verdict
+from gateway.llm_po.goodness_of_fit import goodness_of_fit
+from gateway.llm_po.likelihood_ratio import lr_verdict
+from gateway.llm_po.stopping import Design, StoppingRule, Verdict, verdict
+
+Guarantee = Literal["exact", "asymptotic"]
+
+GUARANTEES: dict[StoppingRule, Guarantee] = {
+    "e-process": "exact",
+    "glr": "exact",
+    "lr-mixture": "asymptotic",
+}
+"""Exact: the error level holds at every sample size. Asymptotic: in the limit, and if the structure is
+right."""
+
+
+def reached(tally: Tally, design: Design) -> Verdict | None:
+    """What the design's rule supports now, or None while it supports nothing and the budget lasts."""
+    if design.stopping == "e-process":
+        return verdict(tally, design)
+    if not design.may_decide or tally.comparisons < design.min_comparisons:
+        return None
+    certified = _by_likelihood(tally, replace(design, min_comparisons=0, max_comparisons=None))
+    if (
+        certified is None
+        and design.max_comparisons is not None
+        and tally.comparisons >= design.max_comparisons
+    ):
+        return Verdict("inconclusive", None, None, None)
+    return certified
+
+
+def _by_likelihood(tally: Tally, design: Design) -> Verdict | None:
+    """Minimum and budget count ties too, the likelihood does not: they were judged before."""
+    if design.stopping == "glr" or design.features is None:
+        return glr_verdict(tally.wins, design)
+    certified = lr_verdict(tally.wins, design, design.features)
+    if certified is None or not design.holds_on_misfit:
+        return certified
+    return None if goodness_of_fit(tally.wins, design.features).is_misfit else certified
