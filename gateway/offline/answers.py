@@ -60,7 +60,9 @@ class Answers:
         if key in self._kept:
             return self._kept[key]
         if key not in self._replies:
-            self._replies[key] = asyncio.ensure_future(self._ask(key, target, payload()))
+            asking = asyncio.ensure_future(self._ask(key, target, payload()))
+            asking.add_done_callback(_look_at)
+            self._replies[key] = asking
         return await asyncio.shield(self._replies[key])
 
     async def aclose(self) -> None:
@@ -84,6 +86,12 @@ class Answers:
         spending = self._caller.spending
         spending.calls = max(spending.calls, calls)
         spending.add(reply.usd)
+
+
+def _look_at(asking: asyncio.Future[Reply]) -> None:
+    """Whoever waits for a failed call is told; when nobody does any more, nobody needs to be."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 class PolicyAnswers:

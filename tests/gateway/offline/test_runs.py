@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections import Counter
 from pathlib import Path
 
@@ -252,3 +254,18 @@ async def test_calls_under_way_stay_within_concurrency(upstream: FakeUpstream, t
     config = write_config(tmp_path, upstream.api_base, concurrency=3, max_comparisons=20)
     await optimized(config, tmp_path / "out")
     assert max(under_way) == 3
+
+
+async def test_failing_calls_leave_nothing_behind(
+    upstream: FakeUpstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many calls failing at once end in one error, and no task is left to complain about."""
+    for model in ("weak", "fair", "good"):
+        upstream.on(model, status(401))
+    with pytest.raises(CallFailedError):
+        await optimized(write_config(tmp_path, upstream.api_base, concurrency=16), tmp_path / "out")
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert len(asyncio.all_tasks()) == 1 + len(upstream._serving)
+    assert not [record for record in caplog.records if record.name == "asyncio"]
