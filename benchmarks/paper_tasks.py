@@ -46,6 +46,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "paper_tasks"
 DELTA = 0.05
 EPSILON = 0.05
 MAX_COMPARISONS = 5_000
+UNIFORM_DRAWS = 2_000
 NUMBERS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
     " seventeen eighteen nineteen twenty"
@@ -247,7 +248,25 @@ async def measure(name: str, kept: dict[str, Any], seeds: int, folder: Path, url
         seeded = config.model_copy(update={"seed": seed})
         runs.append(facts(marks, await optimize(assemble(seeded, folder), upstream, folder, seed)))
     await upstream.aclose()
-    return {"right": {policy: sum(of) for policy, of in marks.items()}, "runs": runs}
+    share = float(np.mean([run["share"] for run in runs]))
+    return {
+        "right": {policy: sum(of) for policy, of in marks.items()},
+        "runs": runs,
+        "uniform_chooses_best": uniform_chooses_best(marks, share),
+    }
+
+
+def uniform_chooses_best(marks: Mapping[str, list[int]], share: float) -> float:
+    """How often asking everybody the same random share of the items gives the most marks to a best one."""
+    table = np.array(list(marks.values()))
+    best = table.sum(axis=1) == table.sum(axis=1).max()
+    items, rng = table.shape[1], np.random.default_rng(0)
+    hits = 0
+    for _ in range(UNIFORM_DRAWS):
+        drawn = rng.permutation(items)[: max(1, round(share * items))]
+        found = table[:, drawn].sum(axis=1)
+        hits += bool(best[rng.choice(np.flatnonzero(found == found.max()))])
+    return hits / UNIFORM_DRAWS
 
 
 def save(kept: Mapping[str, Any]) -> None:
@@ -267,6 +286,7 @@ def table(kept: Mapping[str, Any]) -> str:
         "certified though beaten by more than epsilon",
         "share of the answers, mean (least to most)",
         "comparisons, mean",
+        "an equal share of every candidate's items chooses the best",
     )
     lines = [
         "# Which instruction is best: optimize against full evaluation, on a real model",
@@ -295,6 +315,7 @@ def table(kept: Mapping[str, Any]) -> str:
             f"{wrong} of {certified}",
             f"{np.mean(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})",
             f"{np.mean([run['comparisons'] for run in runs]):.0f}",
+            f"{found['uniform_chooses_best']:.1%}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
