@@ -24,7 +24,6 @@ from gateway.offline.report import headline, write_report
 from gateway.offline.session import Session
 from gateway.offline.view import ProgressView, summary_table
 from gateway.plotting import check_installed, is_installed
-from gateway.services.verification import read_log
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.litellm import LitellmUpstream
@@ -64,7 +63,7 @@ def optimize(
         raise typer.Exit(INTERRUPTED) from None
     except LlmPoError as error:
         raise GatewayError(str(error)) from error
-    drawn = _draw(files, outcome) if plots is not False and is_installed() else ()
+    drawn = draw_plots(files.directory, outcome) if plots is not False and is_installed() else ()
     report = write_report(files.directory, outcome.summary, drawn)
     _print_json(outcome, files) if json else _print(outcome, report)
     raise typer.Exit(0 if outcome.summary["champion"] else UNDECIDED)
@@ -85,11 +84,6 @@ async def _finish(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outc
             return await session.finish(view, resumes=resumes)
     finally:
         await upstream.aclose()
-
-
-def _draw(files: RunFiles, outcome: Outcome) -> tuple[str, ...]:
-    recorded = read_log(outcome.log)
-    return draw_plots(files.directory, recorded.experiment, recorded.records)
 
 
 def _print_json(outcome: Outcome, files: RunFiles) -> None:

@@ -23,9 +23,11 @@ from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
 from gateway.services.experiment_log import record_fields, record_from
+from gateway.services.plan_worker import PlanResult
 from policy_store.models import Comparison, Event, LoggedPlan, LogRecord, PlannedPair
 
 SCHEMA = 1
+_PLAN = ("pairs", "evidence_nats")
 _COURSE = ("task", "first_repetition", "second_repetition", "note")
 
 
@@ -87,12 +89,18 @@ class Checkpoint:
 
     Args:
         journal: `run.jsonl`, opened.
+
+    Attributes:
+        notes: How verdicts came about, counted.
+        records: The log, oldest first.
+        evidence: After so many comparisons, the evidence per policy in nats, as each plan reported it.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.notes: dict[str, int] = {}
         self.records: list[LogRecord] = []
+        self.evidence: list[tuple[int, tuple[float, ...]]] = []
 
     @property
     def is_empty(self) -> bool:
@@ -123,10 +131,12 @@ class Checkpoint:
                     "Start anew in another --out."
                 ) from error
 
-    def plan(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...]) -> None:
+    def plan(self, logged: LoggedPlan, made: PlanResult) -> None:
         """Keep a plan."""
         self.records.append(logged)
-        self._journal.append({**record_fields(logged), "pairs": [asdict(pair) for pair in pairs]})
+        self.evidence.append((logged.comparisons, made.evidence_nats))
+        pairs = [asdict(pair) for pair in made.pairs]
+        self._journal.append({**record_fields(logged), "pairs": pairs, "evidence_nats": made.evidence_nats})
 
     def comparison(self, assigned: Assignment, counted: Comparison, note: str | None) -> None:
         """Keep a counted comparison, and how its verdict came about."""
@@ -148,11 +158,12 @@ class Checkpoint:
         self._journal.append(record_fields(event))
 
     def _replay(self, course: Course, row: dict[str, Any], *, is_last_plan: bool) -> None:
-        extra = {field: row.pop(field) for field in (*_COURSE, "pairs") if field in row}
+        extra = {field: row.pop(field) for field in (*_COURSE, *_PLAN) if field in row}
         record = record_from(row)
         if isinstance(record, LoggedPlan):
             pairs = tuple(PlannedPair(**pair) for pair in extra["pairs"])
             course.replay_plan(record, pairs, is_last=is_last_plan)
+            self.evidence.append((record.comparisons, tuple(extra["evidence_nats"])))
         elif isinstance(record, Comparison):
             self._note(extra["note"])
             repetitions = (extra["first_repetition"], extra["second_repetition"])

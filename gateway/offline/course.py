@@ -125,7 +125,7 @@ class Course:
             self.counted > last and self.counted == self.experiment.max_comparisons
         )
 
-    def make_plan(self, at: float) -> tuple[LoggedPlan, tuple[PlannedPair, ...]]:
+    def make_plan(self, at: float) -> tuple[LoggedPlan, PlanResult]:
         """Plan from what was counted: forecasts for what is counted next, pairs for what is assigned next."""
         self.plan = self._computed()
         logged = LoggedPlan(
@@ -136,7 +136,7 @@ class Course:
             at=at,
         )
         self._take(logged, self.plan.pairs)
-        return logged, self.plan.pairs
+        return logged, self.plan
 
     def assign(self) -> Assignment:
         """The next comparison; `may_assign` must hold."""

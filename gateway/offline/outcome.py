@@ -34,11 +34,13 @@ class Outcome:
         summary: Its figures, in plain values.
         certificate: What was decided and why.
         log: The lines `llmpo verify` reads.
+        evidence: After so many comparisons, the evidence per policy in nats.
     """
 
     summary: dict[str, Any]
     certificate: dict[str, Any]
     log: tuple[bytes, ...]
+    evidence: tuple[tuple[int, tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Material:
         spending: Calls and money.
         records: The log, oldest first.
         notes: How verdicts came about, counted.
+        evidence: As it grew, see `Outcome.evidence`.
     """
 
     assembly: Assembly
@@ -64,6 +67,7 @@ class Material:
     spending: Spending
     records: Sequence[LogRecord]
     notes: Mapping[str, int]
+    evidence: Sequence[tuple[int, tuple[float, ...]]]
 
 
 def conclude(material: Material, at: float) -> Outcome:
@@ -74,6 +78,10 @@ def conclude(material: Material, at: float) -> Outcome:
         summary=_summary(material, certificate, state.value),
         certificate=certificate,
         log=tuple(_log(material, certificate, state.value, at)),
+        evidence=(
+            *material.evidence,
+            (certificate["comparisons"], _last_plan(material).evidence_nats),
+        ),
     )
 
 

@@ -66,7 +66,15 @@ class Session:
         run = Run(course, policies, judge, assembly.tasks, checkpoint, watcher, self._clock, assembly.source)
         ended = await run.finish()
         material = Material(
-            assembly, course, ended, judge, answers.kept, self.spending, checkpoint.records, checkpoint.notes
+            assembly=assembly,
+            course=course,
+            ended=ended,
+            judge=judge,
+            kept=answers.kept,
+            spending=self.spending,
+            records=checkpoint.records,
+            notes=checkpoint.notes,
+            evidence=checkpoint.evidence,
         )
         return conclude(material, self._clock())
 

@@ -17,9 +17,7 @@ from rich.console import Console
 
 from gateway.cli import main
 from gateway.offline.calls import Spending
-from gateway.offline.plots import evidence_path
 from gateway.offline.view import ProgressView, duration
-from gateway.services.verification import read_log
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.offline.solving import optimized, provider_in_thread, rows, solver, write_config
 
@@ -137,17 +135,16 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 async def test_evidence_path_ends_where_the_certificate_does(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """The picture replays the log with the ledger's own arithmetic."""
+    """What is drawn is the evidence of every plan, from nothing to the statistic that decided."""
     for model, percent in (("weak", 20), ("fair", 50), ("good", 95)):
         upstream.on(model, solver(percent))
     outcome, _ = await optimized(write_config(tmp_path, upstream.api_base), tmp_path / "out")
-    recorded = read_log(outcome.log)
-    path = evidence_path(recorded.experiment, recorded.records)
 
-    champion = recorded.experiment.policies.index("good")
-    assert path.comparisons[-1] == outcome.certificate["comparisons"]
-    assert path.nats[-1, champion] == pytest.approx(outcome.certificate["statistic_nats"])
-    assert path.needed == pytest.approx(outcome.certificate["threshold_nats"])
+    champion = [row["name"] for row in outcome.summary["policies"]].index("good")
+    comparisons, nats = outcome.evidence[-1]
+    assert outcome.evidence[0] == (0, (0.0, 0.0, 0.0))
+    assert comparisons == outcome.certificate["comparisons"]
+    assert nats[champion] == pytest.approx(outcome.certificate["statistic_nats"])
 
 
 async def test_terminal_shows_a_bar_per_policy(upstream: FakeUpstream, tmp_path: Path) -> None:
