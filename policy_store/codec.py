@@ -15,6 +15,7 @@ from policy_store.models import (
     ExperimentState,
     ExperimentView,
     Forecast,
+    Inherited,
     LoggedPlan,
     LogRecord,
     PlannedPair,
@@ -88,9 +89,21 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
 
 def counts_from(reply: Sequence[Any]) -> Counts:
     """From what counts.lua returns."""
-    _, policies, started_at, now, flat = reply
-    counted: dict[str, int] = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
-    indices = range(int(policies))
+    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from = reply
+    counted = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
+    return Counts(
+        started_at=seconds(started_at),
+        now=seconds(now),
+        policies_ever=int(policies_ever or policies),
+        inherited=int(inherited or 0),
+        inherited_from=int(inherited_from) if inherited_from else None,
+        **_ledger(counted, int(policies)),
+    )
+
+
+def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
+    """The fields of a counts hash as those `Counts` and `Inherited` share."""
+    indices = range(policies)
 
     def matrix(kind: str, *, symmetric: bool = False) -> tuple[tuple[int, ...], ...]:
         def total(row: int, column: int) -> int:
@@ -99,15 +112,14 @@ def counts_from(reply: Sequence[Any]) -> Counts:
 
         return tuple(tuple(total(row, column) for column in indices) for row in indices)
 
-    return Counts(
-        comparisons=counted.get("comparisons", 0),
-        wins=matrix("wins"),
-        ties=matrix("ties", symmetric=True),
-        evidence_nano_nats=matrix("evidence"),
-        eliminated_at=tuple(counted.get(f"eliminated:{index}") for index in indices),
-        started_at=seconds(started_at),
-        now=seconds(now),
-    )
+    return {
+        "comparisons": counted.get("comparisons", 0),
+        "wins": matrix("wins"),
+        "ties": matrix("ties", symmetric=True),
+        "evidence_nano_nats": matrix("evidence"),
+        "debts_nano_nats": tuple(counted.get(f"debt:{index}", 0) for index in indices),
+        "eliminated_at": tuple(counted.get(f"eliminated:{index}") for index in indices),
+    }
 
 
 def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:
@@ -134,6 +146,8 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
     """From an entry of the log."""
     if entry["type"] == "event":
         return event_from(entry)
+    if entry["type"] == "inherited":
+        return _inherited_from(entry)
     if entry["type"] == "plan":
         triples = (forecast.split(":") for forecast in entry["forecasts"].split())
         return LoggedPlan(
@@ -152,4 +166,23 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
         plan_version=int(entry["version"]),
         source=entry["source"],
         at=seconds(entry["at"]),
+    )
+
+
+def source_words(sources: Iterable[int | None]) -> list[str]:
+    """Sources as a script takes them: an index, or nothing for a newcomer."""
+    return ["" if source is None else str(source) for source in sources]
+
+
+def _inherited_from(entry: Mapping[str, str]) -> Inherited:
+    sources = tuple(int(word) if word else None for word in entry["sources"].split(","))
+    fields = (field.split("=") for field in entry["counts"].split())
+    counted = {name: int(value) for name, value in fields}
+    return Inherited(
+        generation=int(entry["generation"]),
+        after=int(entry["after"]),
+        sources=sources,
+        policies_ever=int(entry["policies_ever"]),
+        at=seconds(entry["at"]),
+        **_ledger(counted, len(sources)),
     )

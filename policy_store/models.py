@@ -60,6 +60,8 @@ class Experiment:
         collect: `matched` or `side_by_side`.
         outcome_rules: Canonical JSON of what turns feedback into outcomes (signals and their weights, what
             counts as a tie, what a unit is): evidence collected under other rules means something else.
+        inference: Canonical JSON of what is assumed of preferences and which rule decides; empty where nothing
+            is assumed and the exact evidence decides.
     """
 
     name: str
@@ -74,15 +76,37 @@ class Experiment:
     min_duration_seconds: float
     collect: str
     outcome_rules: str
+    inference: str = ""
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""
-        return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        content = {"schema": SCHEMA_VERSION, **asdict(self)}
+        if not self.inference:  # as written before there was a choice: running experiments go on
+            del content["inference"]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def fingerprint(self) -> str:
         """Names a generation: equal for experiments that differ only in name and incumbent."""
         text = replace(self, name="", incumbent=0).to_json()
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def sources(self, before: Experiment) -> tuple[int | None, ...] | None:
+        """Where to find what was counted between these policies in an earlier definition.
+
+        Returns:
+            For each policy its index in `before`, or None for a newcomer; a policy is the same by name and
+            content. None for all: fewer than two are the same, evidence means something else there, or the
+            decision does not rest on it.
+        """
+        if _meaning(self) != _meaning(before) or _stopping(self) != _EXACT:
+            return None
+        there = {
+            policy: index
+            for index, policy in enumerate(zip(before.policies, before.policy_fingerprints, strict=True))
+        }
+        here = zip(self.policies, self.policy_fingerprints, strict=True)
+        found = tuple(there.get(policy) for policy in here)
+        return found if len(found) - found.count(None) >= _FEWEST_KEPT else None
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Experiment:
@@ -92,6 +116,27 @@ class Experiment:
         for name in ("policies", "policy_fingerprints", "costs"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+_FEWEST_KEPT = 2
+# What may change while the evidence between two policies keeps its meaning. A field not named here may not.
+_FREE_FIELDS = (
+    *("name", "policies", "policy_fingerprints", "costs", "incumbent"),
+    *("max_comparisons", "min_comparisons", "min_duration_seconds"),
+    "inference",  # features change forecasts, and any forecast keeps the evidence exact
+)
+
+
+_EXACT = "e-process"  # rules that decide by the counts alone are not proven for changing policies
+
+
+def _meaning(experiment: Experiment) -> dict[str, Any]:
+    return {name: value for name, value in asdict(experiment).items() if name not in _FREE_FIELDS}
+
+
+def _stopping(experiment: Experiment) -> str:
+    inference = json.loads(experiment.inference) if experiment.inference else {}
+    return str(inference.get("stopping", _EXACT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +179,8 @@ class PublishedPlan:
     needed_nats: tuple[float, ...]
     expected_remaining: float | None  # comparisons to a decision, if known
     duration_seconds: float  # how long planning took
+    fit_p_value: float | None = None  # of the structure assumed, if any; small: it does not fit
+    is_misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +189,9 @@ class Counts:
 
     wins[i][j]: times i was preferred to j. ties: symmetric. evidence_nano_nats[j][k]: evidence against "j is
     preferred to k with probability at least 1/2 + epsilon". `eliminated_at[j]`: the comparison number at
-    which row j's total first reached the elimination threshold, or None.
+    which row j's total first reached the elimination threshold, or None. debts_nano_nats[j]: part of row j's
+    total left by rivals removed since, none above 0; empty: none. A generation that inherited counts what it
+    inherited too.
     """
 
     comparisons: int
@@ -152,6 +201,10 @@ class Counts:
     eliminated_at: tuple[int | None, ...]
     started_at: float  # unix seconds, by the store's clock
     now: float  # the store's clock when read
+    debts_nano_nats: tuple[int, ...] = ()
+    policies_ever: int | None = None  # how many policies there ever were, those removed included; None: these
+    inherited: int = 0  # how many of the comparisons
+    inherited_from: int | None = None  # the generation, if any
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +252,28 @@ class Event:
     detail: dict[str, Any]
 
 
-LogRecord = Comparison | LoggedPlan | Event
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a generation started with; the first line of its log, if it went on from another.
+
+    Matrices and lists as in `Counts`. `sources[j]` is policy j's index in the generation before, or None for
+    a newcomer. `eliminated_at` of a policy whose elimination had to be derived anew is `comparisons`.
+    """
+
+    generation: int  # the one before
+    after: int  # how many comparisons that one had counted
+    sources: tuple[int | None, ...]
+    policies_ever: int
+    comparisons: int
+    wins: tuple[tuple[int, ...], ...]
+    ties: tuple[tuple[int, ...], ...]
+    evidence_nano_nats: tuple[tuple[int, ...], ...]
+    debts_nano_nats: tuple[int, ...]
+    eliminated_at: tuple[int | None, ...]
+    at: float
+
+
+LogRecord = Comparison | LoggedPlan | Event | Inherited
 
 
 @dataclass(frozen=True, slots=True)

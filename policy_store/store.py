@@ -71,7 +71,9 @@ class PolicyStore:
         """Make the experiment's generation the current one, starting it if its fingerprint is new.
 
         Atomic: concurrent registrations of one fingerprint start one generation. Repeating changes nothing.
-        A generation that exists keeps its state, evidence and incumbent.
+        A generation that exists keeps its state, evidence and incumbent. A new one goes on from the current
+        one, if that has decided nothing and differs in policies, costs, budget or minima only: it inherits,
+        once, what was counted between the policies both have (docs/decisions/0016-policies-come-and-go.md).
 
         Args:
             experiment: What to run; its incumbent only matters to a new generation, and there gives way to
@@ -79,22 +81,28 @@ class PolicyStore:
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
         keys = ExperimentKeys(experiment.name)
-        expected = 1
+        expected, before = 1, ""
+        sources: tuple[int | None, ...] = ()
         while True:
+            own = keys.generation(expected)
             reply = await self._scripts.run(
                 "register",
-                (keys.control, keys.events, keys.generation(expected).log),
+                (keys.control, keys.events, own.log, own.counts, keys.generation(int(before or 0)).counts),
                 experiment.fingerprint(),
                 expected,
                 experiment.to_json(),
                 len(experiment.policies),
                 experiment.incumbent,
                 elimination_nano_nats,
+                before,
+                *codec.source_words(sources),
             )
             if reply[0] != "raced":
                 break
-            # A script names its keys beforehand, and only the server knows the generation in the log's.
-            expected = int(reply[1])
+            # A script names its keys beforehand, and only the server knows the generations in them. What a
+            # generation is never changes, so what it can inherit may be found out here.
+            expected, before = int(reply[1]), str(reply[2])
+            sources = (experiment.sources(Experiment.from_json(reply[3])) if before else None) or ()
         # On a cluster the list lives elsewhere and cannot be part of the step; every registration mends it.
         await self._answer(self._redis.sadd(EXPERIMENTS, experiment.name))
         return codec.view_from(reply)
@@ -113,6 +121,14 @@ class PolicyStore:
     async def view(self, name: str) -> ExperimentView:
         """The current generation, read at one moment."""
         return codec.view_from(await self._scripts.run("view", (ExperimentKeys(name).control,)))
+
+    async def experiment(self, name: str, generation: int) -> Experiment:
+        """What a generation is, current or not."""
+        control = ExperimentKeys(name).control
+        written = await self._answer(self._redis.hget(control, f"{generation}:experiment"))
+        if written is None:
+            raise UnknownExperimentError(f"The store holds no generation {generation} of {name!r}.")
+        return Experiment.from_json(written)
 
     async def counts(self, name: str, generation: int) -> Counts:
         """Everything counted in a generation, read at one moment."""

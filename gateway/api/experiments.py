@@ -14,6 +14,7 @@ from gateway.api.schemas import (
     ExperimentDetail,
     ExperimentList,
     ExperimentSummary,
+    InheritedComparisons,
     PlanInForce,
 )
 from gateway.errors import UnavailableError, UnknownModelError
@@ -130,7 +131,16 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
         min_comparisons=experiment.min_comparisons,
         max_comparisons=experiment.max_comparisons,
         started_at=counts.started_at,
+        policies_ever=counts.policies_ever or len(experiment.policies),
+        inherited=_inherited(reading),
     )
+
+
+def _inherited(reading: Progress) -> InheritedComparisons | None:
+    counts = reading.counts
+    if counts.inherited_from is None:
+        return None
+    return InheritedComparisons(generation=counts.inherited_from, comparisons=counts.inherited)
 
 
 def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:

@@ -158,6 +158,13 @@ class EventShown(BaseModel):
     detail: dict[str, Any]
 
 
+class InheritedComparisons(BaseModel):
+    """What a generation went on from."""
+
+    generation: int
+    comparisons: int = Field(description="How many of its comparisons were counted there or before.")
+
+
 class ExperimentDetail(ExperimentSummary):
     """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
 
@@ -175,3 +182,5 @@ class ExperimentDetail(ExperimentSummary):
     min_comparisons: int
     max_comparisons: int | None
     started_at: float = Field(description="Unix seconds.")
+    policies_ever: int = Field(description="How many policies there ever were, those removed included.")
+    inherited: InheritedComparisons | None = Field(description="Null where it started from nothing.")

@@ -61,6 +61,9 @@ def show(
 
 def _standing(answer: dict[str, Any]) -> str:
     text = f"{answer['incumbent']} serves after {answer['comparisons']} comparisons"
+    inherited = answer["inherited"]
+    if inherited is not None:
+        text += f", {inherited['comparisons']} of them from generation {inherited['generation']}"
     plan = answer["plan"] or {}
     if answer["state"] == "running" and plan.get("expected_remaining") is not None:
         text += f"; about {plan['expected_remaining']:,.0f} more to a decision"

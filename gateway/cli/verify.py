@@ -110,7 +110,8 @@ def _print(found: Verification) -> None:
     about = f"{escape(found.name)} (generation {found.generation}): {found.outcome}{champion}"
     if found.is_confirmed:
         console.print(f"[bold green]confirmed[/]  {about}")
-        console.print(f"  recomputed from {found.comparisons} comparisons{_line(found)}")
+        inherited = f", {found.inherited} of them inherited" if found.inherited else ""
+        console.print(f"  recomputed from {found.comparisons} comparisons{inherited}{_line(found)}")
         return
     console.print(f"[bold red]not confirmed[/]  {about}")
     for difference in found.differences[:SHOWN_DIFFERENCES]:

@@ -1,7 +1,8 @@
 """An experiment's whole log as JSON lines: the file from which anyone can recompute a decision.
 
 The first line says what the experiment is and what was decided; the others are the store's append-only log,
-oldest first. Field names are part of the outside interface.
+oldest first. Where the generation went on from another, that one's follows, up to the comparison it was left
+at, after a line of its own; and so on. Field names are part of the outside interface.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from typing import Any, Protocol
 
 import orjson
 
-from policy_store.models import Comparison, Event, ExperimentView, LoggedPlan, LogRecord
+from policy_store.models import (
+    Comparison,
+    Event,
+    Experiment,
+    ExperimentView,
+    Inherited,
+    LoggedPlan,
+    LogRecord,
+)
 
 LOG_SCHEMA = 1
 
@@ -23,6 +32,10 @@ class LogStore(Protocol):
 
     async def view(self, name: str) -> ExperimentView:
         """One consistent read of an experiment."""
+        ...
+
+    async def experiment(self, name: str, generation: int) -> Experiment:
+        """What a generation is."""
         ...
 
     async def log(self, name: str, generation: int, *, after: str = "-") -> tuple[list[LogRecord], str]:
@@ -37,18 +50,34 @@ class ExperimentLog:
         self._store = store
 
     async def lines(self, name: str) -> AsyncIterator[bytes]:
-        """The log of the experiment's current generation, one JSON object a line.
+        """The log of the experiment's current generation and those it went on from, one JSON object a line.
 
         Raises:
             StoreError: Before or between lines; what was yielded until then is not the whole log.
         """
         view = await self._store.view(name)
         yield _line(_header(view))
-        records, position = await self._store.log(name, view.generation)
+        inherited: Inherited | None = None
+        async for record in self._records(name, view.generation):
+            yield _line(record_fields(record))
+            if isinstance(record, Inherited):
+                inherited = record
+        while inherited is not None:
+            generation, last, inherited = inherited.generation, inherited.after, None
+            yield _line(_ancestor(generation, await self._store.experiment(name, generation)))
+            async for record in self._records(name, generation):
+                yield _line(record_fields(record))
+                if isinstance(record, Inherited):
+                    inherited = record
+                if isinstance(record, Comparison) and record.number >= last:
+                    break
+
+    async def _records(self, name: str, generation: int) -> AsyncIterator[LogRecord]:
+        records, position = await self._store.log(name, generation)
         while records:
             for record in records:
-                yield _line(record_fields(record))
-            records, position = await self._store.log(name, view.generation, after=position)
+                yield record
+            records, position = await self._store.log(name, generation, after=position)
 
 
 def _line(fields: dict[str, Any]) -> bytes:
@@ -68,6 +97,14 @@ def _header(view: ExperimentView) -> dict[str, Any]:
     }
 
 
+def _ancestor(generation: int, experiment: Experiment) -> dict[str, Any]:
+    return {
+        "type": "ancestor",
+        "generation": generation,
+        "experiment": json.loads(experiment.to_json()),
+    }
+
+
 def record_fields(record: LogRecord) -> dict[str, Any]:
     """One record as the fields of its line."""
     match record:
@@ -77,6 +114,8 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
             return {"type": "plan", **asdict(record)}
         case Event():
             return {"type": "event", **asdict(record)}
+        case Inherited():
+            return {"type": "inherited", **asdict(record)}
 
 
 def record_from(fields: dict[str, Any]) -> LogRecord:
@@ -94,5 +133,7 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
             return LoggedPlan(**values)
         case "event":
             return Event(**values)
+        case "inherited":
+            return Inherited(**values)
         case other:
             raise ValueError(f"unknown type {other!r}")

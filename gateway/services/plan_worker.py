@@ -128,6 +128,7 @@ def _tally(counts: Counts) -> Tally:
         evidence=np.array(counts.evidence_nano_nats, dtype=np.int64),
         eliminated=np.array([at is not None for at in counts.eliminated_at], dtype=np.bool_),
         comparisons=counts.comparisons,
+        debts=np.array(counts.debts_nano_nats, dtype=np.int64),
     )
 
 
@@ -143,6 +144,7 @@ def _design(job: PlanJob) -> Design:
         max_comparisons=experiment.max_comparisons,
         min_comparisons=experiment.min_comparisons,
         may_decide=job.may_decide,
+        policies_ever=job.counts.policies_ever,
     )
 
 

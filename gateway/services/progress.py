@@ -68,9 +68,10 @@ class Progress:
     def expected_seconds(self) -> float | None:
         """Time to a decision if comparisons keep coming at the mean rate so far; None if that is unknown."""
         plan, running = self.view.plan, self.view.state is ExperimentState.RUNNING
-        if not running or plan is None or plan.expected_remaining is None or not self.counts.comparisons:
+        counted = self.counts.comparisons - self.counts.inherited
+        if not running or plan is None or plan.expected_remaining is None or not counted:
             return None
-        return plan.expected_remaining * self.elapsed_seconds / self.counts.comparisons
+        return plan.expected_remaining * self.elapsed_seconds / counted
 
     def win_rate(self, policy: int, rival: int) -> float | None:
         """Share of decisive comparisons that `policy` won against `rival`; None before the first."""

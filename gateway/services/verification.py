@@ -1,14 +1,14 @@
 """Recomputes a decision from the experiment's log alone, trusting neither the gateway nor its store.
 
-Three things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
-with the forecast of the plan in force, which was logged before it; and what the store did (state, incumbent)
-is what the certificate says.
+Four things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
+with the forecast of the plan in force, which was logged before it; what was inherited follows from the logs
+of the generations before (`ancestry`); and what the store did (state, incumbent) is what it says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,8 +16,9 @@ import orjson
 from gateway.errors import GatewayError
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
+from gateway.services.ancestry import LoggedGeneration, retrace
 from gateway.services.experiment_log import LOG_SCHEMA, record_from
-from policy_store.models import Comparison, Event, Experiment, LoggedPlan, LogRecord
+from policy_store.models import Comparison, Event, Experiment, Inherited, LoggedPlan, LogRecord
 
 _UNPLANNED_FORECAST = 500_000  # what the log shows for an outcome counted before the first plan
 _STATES = {
@@ -38,20 +39,26 @@ class UndecidedError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class RecordedExperiment:
-    """An experiment's log, read back."""
+    """An experiment's log, read back.
+
+    Attributes:
+        name: Of the experiment.
+        state: How the store has it.
+        incumbent: Name of the policy that serves.
+        certificate: As stored, or None while undecided.
+        generations: Those the decided one went on from, oldest first, and at the end its own.
+    """
 
     name: str
-    generation: int
     state: str
     incumbent: str
-    experiment: Experiment
     certificate: dict[str, Any] | None
-    records: tuple[LogRecord, ...]
+    generations: tuple[LoggedGeneration, ...]
 
     @property
-    def comparisons(self) -> list[Comparison]:
-        """The comparisons, in the order they were counted."""
-        return [record for record in self.records if isinstance(record, Comparison)]
+    def own(self) -> LoggedGeneration:
+        """The decided generation's log."""
+        return self.generations[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class Verification:
     statistic_nats: float | None
     threshold_nats: float | None
     differences: tuple[str, ...]
+    inherited: int = 0
 
     @property
     def is_confirmed(self) -> bool:
@@ -79,36 +87,51 @@ def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
     Raises:
         UnreadableLogError: Naming the line at fault.
     """
-    header: RecordedExperiment | None = None
-    records: list[LogRecord] = []
+    reader = _Reader()
     for number, line in enumerate(lines, start=1):
         try:
-            if header is None:
-                header = _header(orjson.loads(line))
-            elif line.strip():
-                records.append(record_from(orjson.loads(line)))
+            if number == 1 or line.strip():
+                reader.take(orjson.loads(line))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableLogError(
                 f"Line {number} is not of an experiment's log ({error!r}). "
                 "Export it with GET /v1/experiments/NAME/log."
             ) from error
-    if header is None:
+    if not reader.sections:
         raise UnreadableLogError("The log is empty. Export it with GET /v1/experiments/NAME/log.")
-    return replace(header, records=tuple(records))
+    return reader.read()
 
 
-def _header(header: dict[str, Any]) -> RecordedExperiment:
-    if header.get("type") != "experiment" or header.get("schema") != LOG_SCHEMA:
-        raise ValueError("the first line must describe the experiment")
-    return RecordedExperiment(
-        name=header["name"],
-        generation=header["generation"],
-        state=header["state"],
-        incumbent=header["incumbent"],
-        experiment=Experiment.from_json(orjson.dumps(header["experiment"])),
-        certificate=header["certificate"],
-        records=(),
-    )
+class _Reader:
+    """Takes an exported log apart: the decided generation's records, then those of each it went on from."""
+
+    def __init__(self) -> None:
+        self.header: dict[str, Any] = {}
+        self.sections: list[tuple[int, Experiment, list[LogRecord]]] = []
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Take the next line.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: If it cannot follow.
+        """
+        if not self.sections:
+            if line.get("type") != "experiment" or line.get("schema") != LOG_SCHEMA:
+                raise ValueError("the first line must describe the experiment")
+            self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
+        elif line.get("type") != "ancestor":
+            self.sections[-1][2].append(record_from(line))
+            return
+        experiment = Experiment.from_json(orjson.dumps(line["experiment"]))
+        self.sections.append((line["generation"], experiment, []))
+
+    def read(self) -> RecordedExperiment:
+        """Everything taken."""
+        generations = [
+            LoggedGeneration(generation, experiment, tuple(records))
+            for generation, experiment, records in reversed(self.sections)
+        ]
+        return RecordedExperiment(**self.header, generations=tuple(generations))
 
 
 def verify(recorded: RecordedExperiment) -> Verification:
@@ -124,35 +147,43 @@ def verify(recorded: RecordedExperiment) -> Verification:
         )
     differences = [
         *_replayed(recorded, certificate),
-        *_misapplied_forecasts(recorded.records),
+        *(said for generation in recorded.generations for said in _misapplied_forecasts(generation)),
         *_misreported(recorded, certificate),
     ]
+    inherited = recorded.own.inherited
     return Verification(
         name=recorded.name,
-        generation=recorded.generation,
+        generation=recorded.own.generation,
         outcome=str(certificate.get("outcome")),
         champion=certificate.get("champion_name"),
         comparisons=int(certificate.get("comparisons", 0)),
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
         differences=tuple(differences),
+        inherited=inherited.comparisons if inherited else 0,
     )
 
 
 def _replayed(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
     try:
-        return recompute(recorded.comparisons, certificate).differences
+        ancestry = retrace(recorded.generations)
+        found = recompute(recorded.own.comparisons, certificate, ancestry.start)
+        return ancestry.differences + found.differences
     except LlmPoError as error:
         return [str(error)]
     except (KeyError, TypeError, ValueError) as error:
         return [f"The certificate cannot be read: {error!r}."]
 
 
-def _misapplied_forecasts(records: Iterable[LogRecord]) -> Iterable[str]:
+def _misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
     """Comparisons not counted with the forecast of the plan logged last before them."""
     version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
-    for record in records:
+    for number, record in enumerate(logged.records):
         match record:
+            case Inherited():
+                if number > 0:
+                    yield f"Generation {logged.generation} inherited again after it had started."
+                counted = record.comparisons
             case LoggedPlan():
                 if record.version <= version:
                     yield f"Plan {record.version} was logged after plan {version}."
@@ -179,14 +210,15 @@ def _misapplied_forecasts(records: Iterable[LogRecord]) -> Iterable[str]:
 
 def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
     """Where the certificate's words or the store's state do not fit its numbers."""
-    experiment, champion = recorded.experiment, certificate.get("champion")
+    experiment, champion = recorded.own.experiment, certificate.get("champion")
     name = experiment.policies[champion] if isinstance(champion, int) else None
     outcome = str(certificate.get("outcome"))
     if certificate.get("champion_name") != name:
         said = certificate.get("champion_name")
         yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
-    if certificate.get("generation") != recorded.generation:
-        yield f"generation: the certificate is of {certificate.get('generation')}, not {recorded.generation}"
+    own = recorded.own.generation
+    if certificate.get("generation") != own:
+        yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
     if recorded.state not in _STATES.get(outcome, set()):
         yield f"state: the experiment is {recorded.state}, which {outcome} does not lead to"
     if name is not None and recorded.incumbent != name:
@@ -197,6 +229,6 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
                 f"{field}: the certificate says {certificate.get(field)}, "
                 f"the experiment {getattr(experiment, field)}"
             )
-    kinds = [record.kind for record in recorded.records if isinstance(record, Event)]
+    kinds = [record.kind for record in recorded.own.records if isinstance(record, Event)]
     if kinds.count(recorded.state) != 1:
         yield f"The log records the step to {recorded.state} {kinds.count(recorded.state)} times, not once."

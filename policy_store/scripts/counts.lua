@@ -1,8 +1,10 @@
 -- One consistent read of everything counted in a generation, with the time it was read.
 -- KEYS: control, counts
 -- ARGV: generation
-local about = redis.call('HMGET', KEYS[1], ARGV[1] .. ':policies', ARGV[1] .. ':started_at')
+local of = ARGV[1] .. ':'
+local about = redis.call('HMGET', KEYS[1], of .. 'policies', of .. 'started_at', of .. 'policies_ever',
+  of .. 'inherited', of .. 'inherited_from')
 if not about[1] then
   return {'unknown'}
 end
-return {'ok', about[1], about[2], micros(), redis.call('HGETALL', KEYS[2])}
+return {'ok', about[1], about[2], micros(), redis.call('HGETALL', KEYS[2]), about[3], about[4], about[5]}

@@ -1,8 +1,13 @@
--- Makes the generation of a fingerprint the current one, starting it if it is new.
--- KEYS: control, events, log of the generation the caller expects
--- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold
-local control = KEYS[1]
-local fingerprint, expected, experiment, policies, incumbent, threshold = unpack(ARGV)
+-- Makes the generation of a fingerprint the current one, starting it if it is new. A new one goes on from the
+-- current one where that has decided nothing, with what was counted between the policies both have.
+-- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
+--       before it
+-- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
+--       generation before it ('' for none); then, if it inherits, for each policy its index there ('' for a
+--       newcomer)
+local control, counts = KEYS[1], KEYS[4]
+local fingerprint, expected, experiment, policies, incumbent, threshold, expected_before = unpack(ARGV, 1, 7)
+local sources = {unpack(ARGV, 8)}
 
 -- Who serves first: the file's incumbent, but a promoted policy stays where it is still in the file, unchanged,
 -- and the file names the same incumbent as before. A new candidate must not undo a promotion.
@@ -25,22 +30,127 @@ local function first_incumbent()
   return incumbent
 end
 
-local known = redis.call('HGET', control, 'fingerprint:' .. fingerprint)
-local generation = known or text((redis.call('HGET', control, 'generations') or 0) + 1)
-if generation ~= expected then
-  return {'raced', generation}
+-- The current generation, if a new one may go on from it: it decided nothing. Its definition never changes.
+local function goes_on_from()
+  local current = redis.call('HGET', control, 'generation')
+  if not current then
+    return '', ''
+  end
+  local about = redis.call('HMGET', control, current .. ':state', current .. ':experiment')
+  if about[1] ~= 'running' and about[1] ~= 'inconclusive' then
+    return '', ''
+  end
+  return current, about[2]
 end
 
-local at = micros()
+-- Adds to two fields of the new counts. Amounts stay text, see add_evidence.
+local function add(field, total, amount)
+  if amount then
+    redis.call('HINCRBY', counts, field, amount)
+    redis.call('HINCRBY', counts, total, amount)
+  end
+end
+
+-- Copies what was counted between kept policies. Of a removed rival's evidence only what lowers a row total
+-- stays, as a debt: llm_po/succession.py computes the same, and says why.
+local function copy(counted, place, old_policies)
+  redis.call('HSET', counts, 'comparisons', '0')
+  for old, new in pairs(place) do
+    redis.call('HSET', counts, 'total:' .. new, '0')
+    add('debt:' .. new, 'total:' .. new, counted['debt:' .. old])
+    for index = 0, old_policies - 1 do
+      local rival = text(index)
+      local evidence = counted['evidence:' .. old .. ':' .. rival]
+      if place[rival] then
+        add('evidence:' .. new .. ':' .. place[rival], 'total:' .. new, evidence)
+        add('wins:' .. new .. ':' .. place[rival], 'comparisons', counted['wins:' .. old .. ':' .. rival])
+        if tonumber(new) < tonumber(place[rival]) then
+          local pair = tonumber(old) < index and old .. ':' .. rival or rival .. ':' .. old
+          add('ties:' .. new .. ':' .. place[rival], 'comparisons', counted['ties:' .. pair])
+        end
+      elseif evidence and string.sub(evidence, 1, 1) == '-' then
+        add('debt:' .. new, 'total:' .. new, evidence)
+      end
+    end
+  end
+end
+
+-- Eliminated stays eliminated where policies were only added; after a removal what is left must reach the line.
+local function eliminate(counted, place, is_removal)
+  for old, new in pairs(place) do
+    local number = counted['eliminated:' .. old]
+    if is_removal then
+      local is_out = tonumber(redis.call('HGET', counts, 'total:' .. new)) >= tonumber(threshold)
+      number = is_out and redis.call('HGET', counts, 'comparisons')
+    end
+    if number then
+      redis.call('HSET', counts, 'eliminated:' .. new, number)
+    end
+  end
+end
+
+-- Starts the new generation with what the one before counted; how many policies there ever were, and how many
+-- comparisons were inherited, if any.
+local function inherit(before, at)
+  local counted, place, kept = {}, {}, 0
+  local flat = redis.call('HGETALL', KEYS[5])
+  for position = 1, #flat, 2 do
+    counted[flat[position]] = flat[position + 1]
+  end
+  if #sources == 0 or not counted.comparisons then
+    return policies
+  end
+  for index, source in ipairs(sources) do
+    if source ~= '' then
+      place[source] = text(index - 1)
+      kept = kept + 1
+    end
+  end
+  local of = before .. ':'
+  local about = redis.call('HMGET', control, of .. 'policies', of .. 'policies_ever')
+  copy(counted, place, tonumber(about[1]))
+  eliminate(counted, place, kept < tonumber(about[1]))
+
+  local ever = text((about[2] or about[1]) + #sources - kept)
+  local written, fields = redis.call('HGETALL', counts), {}
+  for position = 1, #written, 2 do
+    fields[#fields + 1] = written[position] .. '=' .. written[position + 1]
+  end
+  redis.call('XADD', KEYS[3], '*', 'type', 'inherited', 'generation', before, 'after', counted.comparisons,
+    'sources', table.concat(sources, ','), 'policies_ever', ever, 'counts', table.concat(fields, ' '), 'at', at)
+  return ever, redis.call('HGET', counts, 'comparisons')
+end
+
+local known = redis.call('HGET', control, 'fingerprint:' .. fingerprint)
+local generation = known or text((redis.call('HGET', control, 'generations') or 0) + 1)
+local before, experiment_before = '', ''
+if not known then
+  before, experiment_before = goes_on_from()
+end
+if generation ~= expected or before ~= expected_before then
+  return {'raced', generation, before, experiment_before}
+end
+
+local at, inherited = micros(), nil
 if not known then
   local of = generation .. ':'
   redis.call('HSET', control, 'generations', generation, 'fingerprint:' .. fingerprint, generation,
     of .. 'experiment', experiment, of .. 'state', 'running', of .. 'incumbent', first_incumbent(),
     of .. 'policies', policies, of .. 'threshold', threshold, of .. 'started_at', at)
+  local ever
+  ever, inherited = inherit(before, at)
+  redis.call('HSET', control, of .. 'policies_ever', ever)
+  if inherited then
+    redis.call('HSET', control, of .. 'inherited', inherited, of .. 'inherited_from', before)
+  end
 end
 if redis.call('HGET', control, 'generation') ~= generation then
   redis.call('HSET', control, 'generation', generation)
   redis.call('HINCRBY', control, 'revision', 1)
   append_event(KEYS[3], KEYS[2], at, known and 'reactivated' or 'started', '{"generation":' .. generation .. '}')
+end
+if inherited then
+  append_event(KEYS[3], KEYS[2], at, 'inherited',
+    '{"comparisons":' .. inherited .. ',"from_generation":' .. before .. ',"generation":' .. generation .. '}')
 end
 return view(control)

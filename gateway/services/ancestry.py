@@ -1,0 +1,119 @@
+"""What a generation inherited, recomputed from the logs of the generations before it.
+
+    oldest log  ->  replay up to the comparison it was left at  ->  succeed()  ->  the next log, and so on
+
+Nobody's word is taken: what a log says it started with is compared with what the log before it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from gateway.llm_po.certificate import replay
+from gateway.llm_po.errors import ReplayError
+from gateway.llm_po.stopping import Design
+from gateway.llm_po.succession import Standing, succeed
+from policy_store.models import Comparison, Experiment, Inherited, LogRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedGeneration:
+    """One generation's log, read back."""
+
+    generation: int
+    experiment: Experiment
+    records: tuple[LogRecord, ...]
+
+    @property
+    def inherited(self) -> Inherited | None:
+        """What the log says it started with."""
+        first = self.records[0] if self.records else None
+        return first if isinstance(first, Inherited) else None
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """The comparisons, in the order they were counted."""
+        return [record for record in self.records if isinstance(record, Comparison)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestry:
+    """What the last of some generations started with, None for nothing; and where its log says otherwise."""
+
+    start: Standing | None
+    differences: tuple[str, ...]
+
+
+def retrace(generations: Sequence[LoggedGeneration]) -> Ancestry:
+    """What the last generation inherited, and where the logs say otherwise.
+
+    Args:
+        generations: Oldest first, each gone on from by the next.
+
+    Raises:
+        ReplayError: If a log is missing or cannot be replayed.
+    """
+    oldest = generations[0]
+    if oldest.inherited is not None:
+        raise ReplayError(
+            f"Generation {oldest.generation} went on from generation {oldest.inherited.generation}, "
+            "whose log is missing; export the whole log."
+        )
+    start: Standing | None = None
+    differences: list[str] = []
+    for before, after in pairwise(generations):
+        start, found = _step(before, after, start)
+        differences += found
+    return Ancestry(start, tuple(differences))
+
+
+def _step(
+    before: LoggedGeneration, after: LoggedGeneration, start: Standing | None
+) -> tuple[Standing, list[str]]:
+    said = after.inherited
+    sources = after.experiment.sources(before.experiment)
+    if said is None or said.generation != before.generation or sources is None:
+        raise ReplayError(
+            f"The log of generation {after.generation} does not go on from generation {before.generation}."
+        )
+    design = _design(before.experiment, start)
+    end = replay(before.comparisons, design, until=said.after, start=start)
+    found = succeed(end, sources, before.experiment.delta)
+    told = {**_fields(found), "sources": sources}
+    return found, [
+        f"inherited {name}: the log of generation {after.generation} says {_plain(getattr(said, name))}, "
+        f"that of generation {before.generation} gives {_plain(value)}"
+        for name, value in told.items()
+        if _plain(getattr(said, name)) != _plain(value)
+    ]
+
+
+def _design(experiment: Experiment, start: Standing | None) -> Design:
+    return Design(
+        delta=experiment.delta,
+        epsilon=experiment.epsilon,
+        incumbent=experiment.incumbent,
+        costs=experiment.costs,
+        policies_ever=None if start is None else start.policies_ever,
+    )
+
+
+def _fields(standing: Standing) -> dict[str, Any]:
+    tally = standing.tally
+    return {
+        "policies_ever": standing.policies_ever,
+        "comparisons": tally.comparisons,
+        "wins": tally.wins.tolist(),
+        "ties": tally.ties.tolist(),
+        "evidence_nano_nats": tally.evidence.tolist(),
+        "debts_nano_nats": tally.debts.tolist(),
+        "eliminated_at": list(standing.eliminated_at),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, whatever was read from."""
+    return [_plain(each) for each in value] if isinstance(value, Iterable) else value
