@@ -149,6 +149,7 @@ def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task,
         "delta": repr(experiment.delta),
         "epsilon": repr(experiment.epsilon),
         "seed": str(config.seed),
+        "space, guarantee or stopping": experiment.inference,
     }
     for policy, cost in zip(definition.policies, experiment.costs, strict=True):
         parts[f"policy {policy.name}"] = policy.fingerprint

@@ -32,11 +32,12 @@ def question_in(exchange: Exchange) -> str:
 
 
 def solver(percent: int, pause_seconds: float = 0.0) -> Behaviour:
-    """Adds rightly on a fixed `percent` of the questions, the same ones each time."""
+    """Adds rightly on a fixed `percent` of the questions, the same ones each time for a prompt."""
 
     async def behave(exchange: Exchange) -> None:
         question = question_in(exchange)
-        digest = hashlib.sha256(f"{exchange.model} {question}".encode()).digest()
+        asked = json.dumps([exchange.model, exchange.seen.body["messages"]])
+        digest = hashlib.sha256(asked.encode()).digest()
         knows = int.from_bytes(digest[:4]) % 100 < percent
         await asyncio.sleep(pause_seconds)
         await exchange.whole(body(exchange, str(sum(map(int, question.split()))) if knows else "Many."))
