@@ -3,7 +3,7 @@
 The only module that names concrete classes. Everything that needs closing is opened in the lifespan, in the
 order it is needed, and closed in the opposite one:
 
-    embedded store -> store client -> refresher -> providers -> routes -> planning process -> planner
+    embedded store -> store client -> refresher -> API keys -> providers -> limits -> routes -> planning
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 from fastapi import FastAPI, Request
+from redis.asyncio import Redis
 
 from gateway import __version__
-from gateway.api.auth import Authenticator
+from gateway.api.auth import Authenticator, Caller
 from gateway.api.body import read_body
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
@@ -29,11 +30,13 @@ from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
 from gateway.api.health import health_routes
 from gateway.api.inference import InferenceDeps, inference_routes
+from gateway.api.keys import key_routes
 from gateway.api.models import model_routes
 from gateway.api.openapi import openapi_document
 from gateway.config.models import GatewayConfig
 from gateway.console import console_routes
 from gateway.services.answering import Answering
+from gateway.services.api_keys import KeyRegistry, configured_keys, default_limits
 from gateway.services.attempting import Attempts
 from gateway.services.background import background
 from gateway.services.definitions import Definition, config_hash, define
@@ -42,6 +45,7 @@ from gateway.services.experiment_log import ExperimentLog
 from gateway.services.feedback import FeedbackService
 from gateway.services.keyring import key_from_secret, stand_in_key
 from gateway.services.lifecycle import Lifecycle
+from gateway.services.limiting import Limiter
 from gateway.services.plan_pool import PlanPool
 from gateway.services.planning import Planner
 from gateway.services.progress import ProgressReader
@@ -63,8 +67,10 @@ from gateway.upstream.litellm import LitellmUpstream
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.targets import model_targets
+from policy_store.api_keys import ApiKeyStore
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
+from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
 
 Clock = Callable[[], float]
@@ -123,7 +129,8 @@ class _Gateway:
         names = tuple(definition.name for definition in definitions)
         metrics, health = Metrics(), StoreHealth()
         observer = MetricsObserver(metrics)
-        store = await self._open_store(resources)
+        redis = await self._open_redis(resources)
+        store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         refresher = Refresher(
             store,
             definitions,
@@ -134,6 +141,7 @@ class _Gateway:
         )
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
+        authenticator, registry = await self._open_keys(redis, resources)
         progress = ProgressReader(store, names, time.monotonic)
         metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
@@ -143,27 +151,27 @@ class _Gateway:
             attempts=self._open_attempts(observer, resources),
             observer=observer,
             lifecycle=self.lifecycle,
-            authenticator=self._authenticator(),
+            authenticator=authenticator,
+            limiter=self._open_limiter(redis, observer, resources),
             metrics=metrics,
             max_body_bytes=self.settings.max_body_bytes,
             clock=self.clock,
             rng=self.rng,
         )
         await self._find_key(requests, store, resources)
-        self._join_routes(app, requests, progress, health, ExperimentLog(store), resources)
+        self._join_routes(app, requests, registry, progress, health, ExperimentLog(store), resources)
         planner = self._planner(store, definitions, metrics, resources)
         await resources.enter_async_context(background("planner", planner.run))
 
-    async def _open_store(self, resources: AsyncExitStack) -> PolicyStore:
+    async def _open_redis(self, resources: AsyncExitStack) -> Redis:
         url = self.settings.redis_url
         if url is None:
             valkey = EmbeddedValkey()
             url = await asyncio.to_thread(valkey.start, self.settings.data_dir)
             resources.push_async_callback(asyncio.to_thread, valkey.stop)
-        timeout_seconds = self.settings.store_timeout_seconds
-        store = PolicyStore(connect(url, timeout_seconds=timeout_seconds), timeout_seconds=timeout_seconds)
-        resources.push_async_callback(store.aclose)
-        return store
+        redis = connect(url, timeout_seconds=self.settings.store_timeout_seconds)
+        resources.push_async_callback(redis.aclose)
+        return redis
 
     def _open_attempts(self, observer: MetricsObserver, resources: AsyncExitStack) -> Attempts:
         settings = self.settings
@@ -181,11 +189,29 @@ class _Gateway:
         )
         return Attempts(upstream, ejections, budget, observer, total_seconds=settings.request_timeout_seconds)
 
-    def _authenticator(self) -> Authenticator:
-        auth = self.config.auth
-        return Authenticator(
-            [*auth.client_keys, *self.settings.client_keys], [*auth.admin_keys, *self.settings.admin_keys]
+    async def _open_keys(self, redis: Redis, resources: AsyncExitStack) -> tuple[Authenticator, KeyRegistry]:
+        """Who may call, followed from now on."""
+        auth, settings = self.config.auth, self.settings
+        configured = configured_keys(auth, settings.client_keys, settings.admin_keys)
+        authenticator = Authenticator(configured)
+        registry = KeyRegistry(
+            ApiKeyStore(redis, timeout_seconds=settings.store_timeout_seconds),
+            configured,
+            default_limits(auth),
+            authenticator.use,
+            interval_seconds=settings.refresh_seconds,
+            clock=self.clock,
         )
+        if configured:
+            await registry.refresh()
+            await resources.enter_async_context(background("API keys", registry.run))
+        return authenticator, registry
+
+    def _open_limiter(self, redis: Redis, observer: MetricsObserver, resources: AsyncExitStack) -> Limiter:
+        limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
+        limiter = Limiter(limits, _process_name(), observer)
+        resources.push_async_callback(limiter.aclose)
+        return limiter
 
     async def _find_key(self, requests: _Requests, store: PolicyStore, resources: AsyncExitStack) -> None:
         """Give the request side its key: at once where it is known, else as soon as the store answers."""
@@ -214,7 +240,7 @@ class _Gateway:
             [definition.name for definition in definitions],
             pool.compute,
             Promoter(store, config_hash=config_hash(definitions), clock=self.clock),
-            holder=f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}",
+            holder=_process_name(),
             interval_seconds=self.settings.plan_interval_seconds,
             lease_seconds=self.settings.lease_seconds,
             metrics=metrics,
@@ -225,6 +251,7 @@ class _Gateway:
         self,
         app: FastAPI,
         requests: _Requests,
+        registry: KeyRegistry,
         progress: ProgressReader,
         health: StoreHealth,
         logs: ExperimentLog,
@@ -239,6 +266,9 @@ class _Gateway:
         async def require_admin(request: Request) -> None:
             authenticator.require_admin(_authorization(request))
 
+        def the_admin(request: Request) -> Caller:
+            return authenticator.require_admin(_authorization(request))
+
         async def may_see_metrics(request: Request) -> None:
             if not self.settings.metrics_public:
                 authenticator.require_admin(_authorization(request))
@@ -252,6 +282,7 @@ class _Gateway:
         app.include_router(feedback_routes(requests.feedback, require_client, bounded_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
+        app.include_router(key_routes(registry, the_admin, bounded_body))
         app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
         app.router.routes.extend(console_routes())
 
@@ -270,6 +301,7 @@ class _Requests:
     observer: MetricsObserver
     lifecycle: Lifecycle
     authenticator: Authenticator
+    limiter: Limiter
     metrics: Metrics
     max_body_bytes: int
     clock: Clock
@@ -298,6 +330,7 @@ class _Requests:
             observer=self.observer,
             max_body_bytes=self.max_body_bytes,
             lifecycle=self.lifecycle,
+            limiter=self.limiter,
         )
 
     @property
@@ -318,6 +351,11 @@ async def _wait_for_key(requests: _Requests, store: PolicyStore) -> None:
         except StoreError:
             continue
         return
+
+
+def _process_name() -> str:
+    """What the store calls this process; no other one has the name."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
 
 
 def _authorization(request: Request) -> bytes | None:

@@ -4,6 +4,7 @@ GatewayError
 +-- ConfigError                  the configuration file or environment is wrong; `issues` lists every fault
 +-- InvalidRequestError          the caller's request is wrong; do not retry unchanged       -> 400
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
+|   +-- UnknownKeyError          no API key of that name is in force                        -> 404
 |   +-- BodyTooLargeError                                                                    -> 413
 |   +-- UnsupportedMediaTypeError  the body is not JSON                                        -> 415
 |   +-- InvalidFeedbackError     feedback that cannot be counted; carries a `reason`   -> 400/404/409/410/422
@@ -60,6 +61,12 @@ class InvalidRequestError(GatewayError):
 
 class UnknownModelError(InvalidRequestError):
     """No model or experiment has that name."""
+
+    status = 404
+
+
+class UnknownKeyError(InvalidRequestError):
+    """No API key of that name is in force."""
 
     status = 404
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
+from hmac import compare_digest
 from typing import Final, Literal
 
 from gateway.errors import AuthenticationError, PermissionDeniedError
+from gateway.services.api_keys import ApiKey
+from gateway.services.limits import KeyLimits
 
-_HASH_PREFIX: Final = "sha256:"
-_SHOWN_DIGITS: Final = 12
+_INDEX_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,15 @@ class Caller:
 
     Attributes:
         role: Admins may also see experiments and which policy answered.
-        id: Start of the key's hash, for logs; `open` where no keys are configured.
+        name: Name of the key, for logs, metrics and limits; `open` where no keys are configured.
+        limits: What the key may use.
+        is_limited: Whether that is less than everything.
     """
 
     role: Literal["client", "admin"]
-    id: str
+    name: str
+    limits: KeyLimits = field(default_factory=KeyLimits)
+    is_limited: bool = False
 
     @property
     def is_admin(self) -> bool:
@@ -38,28 +44,29 @@ _OPEN: Final = Caller("admin", "open")
 class Authenticator:
     """Tells callers apart by their bearer token.
 
-    With no keys at all everyone is an admin; the server then listens on loopback only. With only admin keys,
-    nobody else may call.
+    With no keys configured everyone is an admin; the server then listens on loopback only. With only admin
+    keys, nobody else may call.
 
     Args:
-        client_keys: `sha256:` and 64 hexadecimal digits each.
-        admin_keys: The same; a key in both lists is an admin's.
+        keys: The keys in force at the start. Whether keys are asked for at all depends on there being any.
     """
 
-    def __init__(self, client_keys: Iterable[str], admin_keys: Iterable[str]) -> None:
-        # Looking a digest up under a secret of this process takes the same time for every wrong key, as far
-        # as anybody outside can tell, and for any number of keys.
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        # Keys are looked up by their digest under a secret of this process, so how long that takes tells
+        # nobody outside how much of a guess was right; what is found is compared in constant time.
         self._secret = os.urandom(32)
-        self._callers: dict[bytes, Caller] = {}
-        for key_hash in client_keys:
-            self._add(key_hash, "client")
-        for key_hash in admin_keys:
-            self._add(key_hash, "admin")
+        self._callers: dict[bytes, tuple[bytes, Caller]] = {}
+        self.use(keys)
+        self.is_open = not self._callers
 
-    @property
-    def is_open(self) -> bool:
-        """Whether no key is configured, so that anyone who can connect may do everything."""
-        return not self._callers
+    def use(self, keys: Iterable[ApiKey]) -> None:
+        """Let exactly these keys call from now on."""
+        callers: dict[bytes, tuple[bytes, Caller]] = {}
+        for key in keys:
+            blinded = self._blinded(bytes.fromhex(key.hash))
+            caller = Caller(key.role, key.name, key.limits, bool(key.limits))
+            callers[blinded[:_INDEX_BYTES]] = blinded, caller
+        self._callers = callers
 
     def authenticate(self, authorization: bytes | None) -> Caller:
         """The caller behind an `Authorization` header.
@@ -67,15 +74,16 @@ class Authenticator:
         Raises:
             AuthenticationError: If keys are configured and the header carries none of them.
         """
-        if not self._callers:
+        if self.is_open:
             return _OPEN
         scheme, _, key = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer" or not key:
             raise AuthenticationError("No API key was sent. Send one as `Authorization: Bearer KEY`.")
-        caller = self._callers.get(self._blinded(sha256(key.strip()).digest()))
-        if caller is None:
+        blinded = self._blinded(sha256(key.strip()).digest())
+        found = self._callers.get(blinded[:_INDEX_BYTES])
+        if found is None or not compare_digest(found[0], blinded):
             raise AuthenticationError("The API key is not valid.")
-        return caller
+        return found[1]
 
     def require_admin(self, authorization: bytes | None) -> Caller:
         """The same, for admins only.
@@ -88,10 +96,6 @@ class Authenticator:
         if not caller.is_admin:
             raise PermissionDeniedError("This needs an admin key.")
         return caller
-
-    def _add(self, key_hash: str, role: Literal["client", "admin"]) -> None:
-        digits = key_hash.removeprefix(_HASH_PREFIX)
-        self._callers[self._blinded(bytes.fromhex(digits))] = Caller(role, digits[:_SHOWN_DIGITS])
 
     def _blinded(self, digest: bytes) -> bytes:
         return blake2b(digest, digest_size=32, key=self._secret).digest()

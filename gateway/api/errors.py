@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Send
 
 from gateway.errors import (
@@ -18,6 +20,7 @@ from gateway.errors import (
     GatewayError,
     InvalidRequestError,
     PermissionDeniedError,
+    RateLimitedError,
     RenderError,
     ShuttingDownError,
     UnavailableError,
@@ -27,6 +30,7 @@ from gateway.telemetry.logging import get_logger
 from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,
+    KeyNameTakenError,
     StoreError,
     StoreUnavailableError,
     UnknownExperimentError,
@@ -38,7 +42,9 @@ _INVALID: Final = "invalid_request_error"
 _SERVER: Final = "server_error"
 _UNAVAILABLE: Final = "Shared state cannot be reached; nothing was recorded. Try again shortly."
 _RETRY_AFTER_SECONDS: Final = "1"
+_LONGEST_RETRY_SECONDS: Final = 60
 _INTERNAL: Final = 500
+_NOT_ALLOWED: Final = 405
 _TOO_MANY: Final = 429
 # Statuses clients try again on their own, and reasons why it would be in vain.
 _RETRIED: Final = range(500, 600)
@@ -94,6 +100,8 @@ def install_error_handlers(
     async def answer(request: Request, error: Exception) -> Response:
         reply = reply_for(request.url.path, error)
         headers = {name.decode(): value.decode() for name, value in reply.headers}
+        if reply.status == _NOT_ALLOWED:
+            headers["allow"] = ", ".join(_allowed_methods(request))
         return Response(reply.body, reply.status, headers, media_type="application/json")
 
     async def answer_unforeseen(request: Request, error: Exception) -> Response:
@@ -103,6 +111,14 @@ def install_error_handlers(
     for known in (GatewayError, StoreError, HTTPException, RequestValidationError):
         app.add_exception_handler(known, answer)
     app.add_exception_handler(Exception, answer_unforeseen)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Every method of the path: routes that share one know only their own."""
+    matching = (
+        route for route in request.app.router.routes if route.matches(request.scope)[0] is Match.PARTIAL
+    )
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 def _upstream_reply(error: UpstreamError) -> ErrorReply:
@@ -130,6 +146,17 @@ def _invalid_reply(error: InvalidRequestError) -> ErrorReply:
 def _authentication_reply(error: AuthenticationError) -> ErrorReply:
     body = error_body(str(error), kind=_INVALID, code="invalid_api_key")
     return ErrorReply(401, body, ((b"www-authenticate", b"Bearer"),))
+
+
+def _rate_limited_reply(error: RateLimitedError) -> ErrorReply:
+    seconds = max(0.001, error.retry_after_seconds)
+    headers = (
+        (b"retry-after", b"%d" % math.ceil(seconds)),
+        (b"retry-after-ms", b"%d" % math.ceil(seconds * 1000)),
+        # Clients wait at most a minute when told how long, and much less than needed when it is longer.
+        (b"x-should-retry", b"true" if seconds <= _LONGEST_RETRY_SECONDS else b"false"),
+    )
+    return ErrorReply(_TOO_MANY, error_body(str(error), kind=error.kind, code="rate_limit_exceeded"), headers)
 
 
 def _permission_reply(error: PermissionDeniedError) -> ErrorReply:
@@ -178,6 +205,7 @@ def _validation_reply(error: RequestValidationError) -> ErrorReply:
 
 
 _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]] = (
+    (KeyNameTakenError, (409, "name_taken", "Another key has that name. Choose another, or revoke it.")),
     (UnknownExperimentError, (404, "unknown_experiment", "There is no such experiment.")),
     (ExperimentFinishedError, (409, "experiment_finished", "The experiment is decided.")),
     (
@@ -192,6 +220,7 @@ _REPLIES: Final[tuple[tuple[type[Exception], Callable[[Any], ErrorReply]], ...]]
     (InvalidRequestError, _invalid_reply),
     (AuthenticationError, _authentication_reply),
     (PermissionDeniedError, _permission_reply),
+    (RateLimitedError, _rate_limited_reply),
     (UnavailableError, _unavailable_reply),
     (StoreUnavailableError, _unavailable_reply),
     (ShuttingDownError, _shutting_down_reply),

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -19,10 +19,14 @@ from gateway.api.disconnect import DisconnectWatch
 from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import send_reply
 from gateway.api.fields import check_fields
+from gateway.api.limit_headers import Headers, joined, limit_headers
 from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError, UpstreamError
 from gateway.services.answering import Answer, Answering
 from gateway.services.calling import AnswerStream, Question
 from gateway.services.lifecycle import Lifecycle
+from gateway.services.limiting import Limiter
+from gateway.services.limits import LimitReachedError
+from gateway.services.metering import Metered
 from gateway.services.observer import RequestObserver
 from gateway.services.snapshot import SnapshotHolder
 from gateway.telemetry.logging import get_logger
@@ -51,8 +55,6 @@ _STREAM_HEADERS: Final = (
 
 _log = get_logger(__name__)
 
-Headers = tuple[tuple[bytes, bytes], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class InferenceDeps:
@@ -65,6 +67,7 @@ class InferenceDeps:
         observer: Told what happened.
         max_body_bytes: Largest request accepted.
         lifecycle: Tells answers that are cut off because the process ends.
+        limiter: Asked before a limited key's request goes ahead; None where no key is limited.
         timer: Seconds that only ever grow.
     """
 
@@ -74,6 +77,7 @@ class InferenceDeps:
     observer: RequestObserver
     max_body_bytes: int
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    limiter: Limiter | None = None
     timer: Callable[[], float] = time.perf_counter
 
 
@@ -110,7 +114,20 @@ class InferenceEndpoint:
 class _Exchange:
     """One request and its answer. `status` is what was sent, 499 where nobody was left to send it to."""
 
-    __slots__ = ("_deps", "_endpoint", "_receive", "_request_id", "_scope", "_send", "_started", "status")
+    __slots__ = (
+        *(
+            "_deps",
+            "_endpoint",
+            "_limits",
+            "_metered",
+            "_receive",
+            "_request_id",
+            "_scope",
+            "_send",
+            "_started",
+        ),
+        "status",
+    )
 
     def __init__(
         self, endpoint: InferenceEndpoint, deps: InferenceDeps, scope: Scope, receive: Receive, send: Send
@@ -122,6 +139,8 @@ class _Exchange:
         self._send = send
         self._started = deps.timer()
         self._request_id = (endpoint.id_header, b"req_" + os.urandom(16).hex().encode())
+        self._metered: Metered | None = None
+        self._limits: Headers = ()
         self.status = 500
 
     async def run(self) -> None:
@@ -146,6 +165,8 @@ class _Exchange:
     async def _watched(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> None:
         with DisconnectWatch(self._receive) as watch:
             try:
+                if caller.is_limited:
+                    await self._admit(payload, caller)
                 answer = await self._answer(payload, headers)
                 await self._pass_on(answer, caller)
             except asyncio.CancelledError:
@@ -156,6 +177,21 @@ class _Exchange:
                 if task is not None:
                     task.uncancel()
                 raise (ClientLeftError if watch.caller_left else ShuttingDownError) from None
+            finally:
+                if self._metered is not None:
+                    self._metered.settle()
+
+    async def _admit(self, payload: dict[str, Any], caller: Caller) -> None:
+        """Let a limited key's request go ahead, or refuse it. Raises LimitReachedError."""
+        if self._deps.limiter is None:
+            return
+        wire = self._endpoint.surface.wire
+        try:
+            self._metered = await self._deps.limiter.admit(caller.name, caller.limits, payload)
+        except LimitReachedError as error:
+            self._limits = limit_headers(error.standings, wire, time.time())
+            raise
+        self._limits = limit_headers(self._metered.standings, wire, time.time())
 
     async def _answer(self, payload: dict[str, Any], headers: CallerHeaders) -> Answer:
         snapshot = self._deps.snapshots.current
@@ -182,14 +218,15 @@ class _Exchange:
         return await self._deps.answering.answer_plainly(target, question)
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: Headers = (self._request_id, *answer.headers)
+        headers: Headers = (self._request_id, *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
-        if isinstance(answer.content, bytes):
-            await self._send_whole(answer.content, headers)
+        content = answer.content if self._metered is None else self._metered.meter(answer.content)
+        if isinstance(content, bytes):
+            await self._send_whole(content, headers)
             self._observe_overhead(answer)
         else:
-            await self._send_stream(answer.content, headers, answer)
+            await self._send_stream(content, headers, answer)
 
     async def _send_whole(self, body: bytes, headers: Headers) -> None:
         length = (b"content-length", str(len(body)).encode())
@@ -227,6 +264,7 @@ class _Exchange:
         if self.status == 500:  # noqa: PLR2004 - nothing was sent yet
             reply = self._endpoint.errors.reply(error)
             self.status = reply.status
+            reply = replace(reply, headers=joined(self._limits, reply.headers))
             await send_reply(self._send, reply, (self._request_id,))
 
     def _observe_overhead(self, answer: Answer) -> None:

@@ -64,7 +64,7 @@ COMMANDS = {
         LazyCommand(
             "optimize", "gateway.cli.optimize:optimize", "Find the best policy on a list of tasks, offline."
         ),
-        LazyCommand("keys", "gateway.cli.keys:app", "Make API keys."),
+        LazyCommand("keys", "gateway.cli.keys:app", "Make, list and revoke API keys."),
         LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
         LazyCommand("verify", "gateway.cli.verify:verify", "Recompute a promotion's certificate."),
         LazyCommand(

@@ -1,22 +1,35 @@
-"""`llmpo keys`: make the API keys clients and administrators use."""
+"""`llmpo keys`: make the API keys clients and administrators use, and end them."""
 
 from __future__ import annotations
 
-import typer
+import json as json_text
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote
 
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, get_json, send_json
 from gateway.config.keys import hash_key, new_key
 
+PATH = "/v1/keys"
+
 app = typer.Typer(no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(help="Name of the key.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
 
 
 @app.callback()
 def keys() -> None:
-    """Make API keys."""
+    """Make, list and revoke API keys."""
 
 
 @app.command()
 def new() -> None:
-    """Make a key. The first line is the key, shown only now; the second is what the configuration keeps."""
+    """Make a key for the configuration. The first line is the key, shown only now; the second is its hash."""
     key = new_key()
     typer.echo(key)
     typer.echo(hash_key(key))
@@ -25,3 +38,57 @@ def new() -> None:
         "Put the second under auth.client_keys or auth.admin_keys.",
         err=True,
     )
+
+
+@app.command()
+def create(
+    name: NameArgument,
+    admin: Annotated[bool, typer.Option("--admin", help="Let it do everything.")] = False,
+    concurrent_requests: Annotated[int | None, typer.Option(help="Requests under way at once.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Requests within any minute.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens within any minute.")] = None,
+    url: UrlOption = DEFAULT_URL,
+    api_key: KeyOption = None,
+) -> None:
+    """Make a key on a running gateway. It works at once, on all replicas; it is shown only now."""
+    limits = {
+        "concurrent_requests": concurrent_requests,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+    }
+    given = {limit: size for limit, size in limits.items() if size is not None}
+    wanted = {"name": name, "role": "admin" if admin else "client", "limits": given}
+    typer.echo(send_json("POST", url, PATH, api_key, wanted)["key"])
+    typer.echo("Give it to whoever calls the gateway; only its hash is stored.", err=True)
+
+
+@app.command("list")
+def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """List the keys of a running gateway, the configuration's and those made since."""
+    answer = get_json(url, PATH, api_key)
+    if json:
+        typer.echo(json_text.dumps(answer))
+        return
+    table = Table("name", "role", "made in", "limits", "state", box=None, pad_edge=False)
+    for key in answer["data"]:
+        table.add_row(*map(Text, (key["name"], key["role"], key["source"], _limits(key), _state(key))))
+    Console().print(table)
+
+
+@app.command()
+def revoke(name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None) -> None:
+    """Revoke a key for good, wherever it was made. All replicas refuse it within a moment."""
+    key = send_json("DELETE", url, f"{PATH}/{quote(name, safe='')}", api_key)
+    typer.echo(f"{key['name']} is revoked.")
+    if key["source"] == "configuration":
+        typer.echo("Take it out of the configuration as well: the store alone remembers this.", err=True)
+
+
+def _limits(key: dict[str, Any]) -> str:
+    return ", ".join(f"{size} {name.replace('_', ' ')}" for name, size in key["limits"].items()) or "-"
+
+
+def _state(key: dict[str, Any]) -> str:
+    if key["revoked_at"] is None:
+        return "in force"
+    return f"revoked {datetime.fromtimestamp(key['revoked_at'], UTC):%Y-%m-%d %H:%M} UTC"

@@ -37,6 +37,12 @@ def get_json(url: str, path: str, api_key: str | None) -> Any:
             raise GatewayError(f"{url} does not answer like a gateway. Is that its address?") from error
 
 
+def send_json(method: str, url: str, path: str, api_key: str | None, body: Any = None) -> Any:
+    """What the gateway answers to a change; errors as in `get_json`."""
+    with ask(url, path, api_key, method, None if body is None else json.dumps(body).encode()) as answer:
+        return json.load(answer)
+
+
 def get_lines(url: str, path: str, api_key: str | None) -> Iterator[bytes]:
     """The lines of what the gateway answers to a GET; errors as in `get_json`."""
     with ask(url, path, api_key) as answer:
@@ -47,12 +53,18 @@ def get_lines(url: str, path: str, api_key: str | None) -> Iterator[bytes]:
 
 
 @contextmanager
-def ask(url: str, path: str, api_key: str | None) -> Iterator[http.client.HTTPResponse]:
-    """The open answer to a GET."""
+def ask(
+    url: str, path: str, api_key: str | None, method: str = "GET", body: bytes | None = None
+) -> Iterator[http.client.HTTPResponse]:
+    """The open answer to a request; a body is JSON."""
     if not url.startswith(("http://", "https://")):
         raise GatewayError(f"{url!r} is not the address of a gateway; write http://HOST:PORT.")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    request = urllib.request.Request(url.rstrip("/") + path, headers=headers)  # noqa: S310  # checked above
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(  # noqa: S310  # checked above
+        url.rstrip("/") + path, body, headers, method=method
+    )
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310  # same
     except urllib.error.HTTPError as error:

@@ -7,8 +7,8 @@ them from the experiments' last known state when somebody scrapes, so they canno
 mistake.
 The one gauge kept here says what each living worker has ejected, and is added up over them.
 
-Labels come only from sets an operator declared (experiment, policy and signal names) or from closed sets in
-the code (reasons, roles, statuses); never from what a caller sent.
+Labels come only from sets an operator declared (names of experiments, policies, signals and API keys) or from
+closed sets in the code (reasons, roles, statuses); never from what a caller sent.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Metrics:
         self._create_request_metrics()
         self._create_failure_metrics()
         self._create_feedback_metrics()
+        self._create_limit_metrics()
         self.planner_errors = Counter(
             "llmpo_planner_errors_total",
             "Plans that could not be computed, published or acted on.",
@@ -142,6 +143,20 @@ class Metrics:
             "llmpo_feedback_discarded_total",
             "Feedback refused; nothing was changed.",
             ["reason"],
+            registry=self.registry,
+        )
+
+    def _create_limit_metrics(self) -> None:
+        self.limited = Counter(
+            "llmpo_limited_total",
+            "Requests refused because a limit of their API key was reached.",
+            ["key", "limit"],
+            registry=self.registry,
+        )
+        self.limits_skipped = Counter(
+            "llmpo_limits_skipped_total",
+            "Requests of limited API keys that passed because the store did not answer in time.",
+            ["key"],
             registry=self.registry,
         )
 

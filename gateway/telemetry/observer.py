@@ -65,3 +65,11 @@ class MetricsObserver:
     def sticky_skipped(self, experiment: str) -> None:
         """A session was assigned without the store."""
         self._metrics.sticky_skipped.labels(experiment).inc()
+
+    def key_limited(self, key: str, limit: str) -> None:
+        """A request was refused because a limit of its key is reached."""
+        self._metrics.limited.labels(key, limit).inc()
+
+    def limits_skipped(self, key: str) -> None:
+        """A request passed because its key's limits could not be accounted for."""
+        self._metrics.limits_skipped.labels(key).inc()

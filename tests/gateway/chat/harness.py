@@ -303,7 +303,7 @@ async def running_gateway(
     )
     app = FastAPI()
     install_error_handlers(app, reply_for)
-    deps = InferenceDeps(holder, answering, authenticator or Authenticator([], []), observer, max_body_bytes)
+    deps = InferenceDeps(holder, answering, authenticator or Authenticator([]), observer, max_body_bytes)
     app.router.routes.extend(inference_routes(lambda: deps))
     try:
         async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:

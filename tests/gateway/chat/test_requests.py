@@ -13,6 +13,8 @@ from openai.types.chat import completion_create_params
 from gateway.api.auth import Authenticator
 from gateway.api.fields import KNOWN_FIELDS
 from gateway.config.keys import hash_key
+from gateway.config.models import AuthSpec
+from gateway.services.api_keys import configured_keys
 from tests.gateway.chat.harness import QUESTION, Gateway, entry, experiment, running_gateway
 from tests.gateway.fake_upstream import FakeUpstream
 
@@ -151,7 +153,7 @@ async def test_other_methods_are_refused(gateway: Gateway) -> None:
 async def test_keys_are_asked_for_where_configured(upstream: FakeUpstream) -> None:
     """Without a good key nothing is read or called; only an admin sees the policy's name."""
     base = upstream.api_base
-    keys = Authenticator([hash_key("client-key")], [hash_key("admin-key")])
+    keys = Authenticator(configured_keys(AuthSpec(), [hash_key("client-key")], [hash_key("admin-key")]))
     async with running_gateway(
         [experiment(base, share=0.0)], [entry("small", base)], authenticator=keys
     ) as gateway:

@@ -18,13 +18,16 @@ from gateway.errors import (
     InvalidFeedbackError,
     InvalidRequestError,
     PermissionDeniedError,
+    RateLimitedError,
     RenderError,
     ShuttingDownError,
     UnavailableError,
+    UnknownKeyError,
     UnknownModelError,
     UnsupportedMediaTypeError,
     UpstreamError,
 )
+from gateway.services.limits import LimitReachedError
 from gateway.upstream.failures import over_budget, refused, timed_out, unreachable
 from policy_store.errors import (
     ContradictingOutcomeError,
@@ -32,6 +35,7 @@ from policy_store.errors import (
     DecisionConflictError,
     EmbeddedStoreError,
     ExperimentFinishedError,
+    KeyNameTakenError,
     StaleFenceError,
     StoreError,
     StoreUnavailableError,
@@ -46,6 +50,10 @@ EXPECTED: list[tuple[Exception, int, str | None]] = [
     (InvalidFeedbackError("x", reason="expired_id", status=410), 410, "expired_id"),
     (AuthenticationError("x"), 401, "invalid_api_key"),
     (PermissionDeniedError("x"), 403, "permission_denied"),
+    (UnknownKeyError("x", code="unknown_key"), 404, "unknown_key"),
+    (RateLimitedError("x", kind="requests", retry_after_seconds=3.0), 429, "rate_limit_exceeded"),
+    (LimitReachedError("tokens_per_minute", 5, 3.0, ()), 429, "rate_limit_exceeded"),
+    (KeyNameTakenError("x"), 409, "name_taken"),
     (RenderError("x"), 500, "template_failed"),
     (UnavailableError("x"), 503, "store_unavailable"),
     (ShuttingDownError("x"), 503, "shutting_down"),

@@ -10,6 +10,7 @@ from gateway.api.auth import Authenticator
 from gateway.api.controls import is_control
 from gateway.api.fields import KNOWN_FIELDS
 from gateway.config.keys import hash_key
+from gateway.services.api_keys import unnamed_key
 from gateway.upstream.litellm import _import_quietly
 from tests.gateway.chat.harness import Gateway, running_gateway
 from tests.gateway.fake_upstream import FakeUpstream, status
@@ -146,7 +147,7 @@ async def test_a_wrong_key_of_the_operators_is_not_tried_again(
 
 async def test_keys_come_in_either_header(upstream: FakeUpstream) -> None:
     """Anthropic's clients send theirs as `x-api-key`."""
-    keys = Authenticator([hash_key("client-key")], [])
+    keys = Authenticator([unnamed_key(hash_key("client-key"), "client")])
     async with running_gateway([], entries(upstream), authenticator=keys) as gateway:
         for headers in ({"x-api-key": "client-key"}, {"authorization": "Bearer client-key"}):
             assert (await ask(gateway, "messages", "claude-small", headers=headers)).status == 200

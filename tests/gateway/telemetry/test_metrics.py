@@ -40,6 +40,8 @@ def test_observer_writes_what_it_hears() -> None:
     observer.model_failed("small", "timeout")
     observer.model_fell_back("small", "spare", "timeout")
     observer.retry_refused()
+    observer.key_limited("app", "tokens_per_minute")
+    observer.limits_skipped("app")
     observer.target_ejected(Target("small"))
     observer.target_ejected(Target("large", "support", "warm"))
     observer.target_readmitted(Target("large", "support", "warm"))
@@ -58,6 +60,8 @@ def test_observer_writes_what_it_hears() -> None:
         'llmpo_model_failures_total{model="small",reason="timeout"} 1.0',
         'llmpo_model_fallbacks_total{fallback="spare",model="small",reason="timeout"} 1.0',
         "llmpo_retries_refused_total 1.0",
+        'llmpo_limited_total{key="app",limit="tokens_per_minute"} 1.0',
+        'llmpo_limits_skipped_total{key="app"} 1.0',
         'llmpo_ejections_total{experiment="",model="small",policy=""} 1.0',
         'llmpo_ejected{experiment="",model="small",policy=""} 1.0',
         'llmpo_ejections_total{experiment="support",model="large",policy="warm"} 1.0',

@@ -1,0 +1,118 @@
+"""`/v1/keys`: make, list and revoke API keys while gateways run. Needs an admin key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.api.auth import Caller
+from gateway.api.body import parse_object
+from gateway.config.models import LimitsSpec
+from gateway.config.values import Name
+from gateway.errors import InvalidRequestError
+from gateway.services.api_keys import ApiKey, KeyRegistry
+
+
+class KeyToMake(BaseModel):
+    """What a new key is to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[Name, Field(description="Its name: 1 to 64 letters, digits, dots, dashes, underscores.")]
+    role: Annotated[Literal["client", "admin"], Field(description="What it may do.")] = "client"
+    limits: Annotated[
+        LimitsSpec, Field(description="Its own limits; a client key's others are the default ones.")
+    ] = Field(default_factory=LimitsSpec)
+
+
+class KeyShown(BaseModel):
+    """What is known of a key."""
+
+    name: str
+    role: Literal["client", "admin"]
+    source: Literal["configuration", "store"]
+    hash: str = Field(description="`sha256:` and the start of its hash.")
+    limits: dict[str, int] = Field(description="What it may use, defaults included.")
+    revoked_at: float | None = Field(default=None, description="Unix seconds; null while in force.")
+
+
+class KeyMade(KeyShown):
+    """A new key, with the key itself."""
+
+    key: str = Field(description="The key. It is shown only now.")
+
+
+class KeyList(BaseModel):
+    """All keys: those in force, then those revoked."""
+
+    data: list[KeyShown]
+
+
+def key_routes(
+    registry: KeyRegistry,
+    require_admin: Callable[[Request], Caller],
+    read_body: Callable[[Request], Awaitable[bytes]],
+) -> APIRouter:
+    """The routes below `/v1/keys`. `require_admin` raises for anyone else."""
+
+    async def guard(request: Request) -> None:
+        require_admin(request)
+
+    router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[Depends(guard)])
+    schema = {"content": {"application/json": {"schema": _whole_schema()}}, "required": True}
+
+    @router.get("")
+    async def list_keys() -> KeyList:
+        """Every key by name. The keys themselves are kept nowhere."""
+        await registry.refresh()
+        in_force = [_shown(key) for key in registry.in_force]
+        return KeyList(data=in_force + [_shown(each.key, each.at) for each in registry.revoked])
+
+    @router.post("", openapi_extra={"requestBody": schema})
+    async def make_key(request: Request) -> KeyMade:
+        """Make a key. It works on every replica within a moment."""
+        wanted = _parsed(parse_object(await read_body(request)))
+        secret, key = await registry.create(
+            wanted.name, wanted.role, wanted.limits, require_admin(request).name
+        )
+        return KeyMade(key=secret, **_shown(key).model_dump())
+
+    @router.delete("/{name}")
+    async def revoke_key(name: str, request: Request) -> KeyShown:
+        """Revoke a key for good, wherever it was made. Every replica refuses it within a moment."""
+        key = await registry.revoke(name, require_admin(request).name)
+        at = next(each.at for each in registry.revoked if each.key.hash == key.hash)
+        return _shown(key, at)
+
+    return router
+
+
+def _whole_schema() -> dict[str, Any]:
+    """The schema of what a new key is to be, without references: these would lead outside the document."""
+    schema = KeyToMake.model_json_schema()
+    limits = schema.pop("$defs")["LimitsSpec"]
+    schema["properties"]["limits"] = limits
+    return schema
+
+
+def _shown(key: ApiKey, revoked_at: float | None = None) -> KeyShown:
+    return KeyShown(
+        name=key.name,
+        role=key.role,
+        source=key.source,
+        hash=f"sha256:{key.hash[:12]}",
+        limits=key.limits.given(),
+        revoked_at=revoked_at,
+    )
+
+
+def _parsed(fields: dict[str, Any]) -> KeyToMake:
+    try:
+        return KeyToMake.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        param = ".".join(map(str, first["loc"])) or None
+        raise InvalidRequestError(f"{first['msg']}.", param=param, code="invalid_value") from None
