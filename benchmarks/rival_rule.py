@@ -64,8 +64,10 @@ def run_theirs(
     rng = np.random.default_rng(seed)
     better = rng.integers(2, size=runs)
     chances = np.where(np.arange(2)[None, :] == better[:, None], rates[1], rates[0])
-    counts = np.full((runs, 2), FEWEST)
-    successes = rng.binomial(FEWEST, chances)
+    # Until the first update that finds enough of each, the variants take turns.
+    at_first = math.ceil(2 * FEWEST / every) * every // 2
+    counts = np.full((runs, 2), at_first)
+    successes = rng.binomial(at_first, chances)
     wrong, taken = 0, []
     while counts.size and counts[0].sum() < MOST:
         stopped = their_rule(counts, successes, epsilon)

@@ -17,7 +17,9 @@ from rich.table import Table
 from gateway.config.load import load_config
 from gateway.config.models import ExperimentSpec, GatewayConfig, PolicySpec
 from gateway.config.values import Duration
-from gateway.simulation.estimate import EFFECTS, Forecast, Question, advice, estimate
+from gateway.simulation.advice import advice
+from gateway.simulation.estimate import Forecast, estimate
+from gateway.simulation.question import EFFECTS, Question
 from gateway.simulation.runner import Job
 
 _SUCCESS_RATE = 0.8  # of ordinary policies, where nobody says otherwise

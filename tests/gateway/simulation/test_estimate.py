@@ -9,7 +9,9 @@ import pytest
 
 from gateway.llm_po.simulate import Trial, simulate
 from gateway.llm_po.worlds import success_rates
-from gateway.simulation.estimate import EFFECTS, EstimateError, Forecast, Question, advice, estimate
+from gateway.simulation.advice import advice
+from gateway.simulation.estimate import Forecast, estimate
+from gateway.simulation.question import EFFECTS, EstimateError, Question
 
 QUESTION = Question(
     experiment="support",
@@ -166,7 +168,8 @@ def test_effect_within_the_margin_is_said() -> None:
 
 def test_what_lasts_too_long_is_reported_as_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs beyond the horizon have no number, and the estimate says beyond what."""
-    monkeypatch.setattr("gateway.simulation.estimate.HORIZON", 40)
+    for module in ("question", "estimate"):
+        monkeypatch.setattr(f"gateway.simulation.{module}.HORIZON", 40)
     question = replace(QUESTION, units_per_day=20)
     found = estimate(question, 10, processes=1)
 

@@ -1,0 +1,153 @@
+"""What an estimate is asked: an experiment, the traffic it will see, and the worlds it may meet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gateway.errors import GatewayError
+from gateway.llm_po import worlds
+from gateway.llm_po.simulate import Trial
+from gateway.llm_po.worlds import World
+from gateway.simulation.runner import Job
+
+EFFECTS = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}
+"""How often the best policy is preferred to each other one, of the comparisons that are no tie."""
+
+HORIZON = 20_000
+"""Decisive comparisons after which a simulated run is given up; longer ones are reported as more."""
+
+_CELLS = 5_000  # policies squared times runs, by default: keeps an estimate within seconds
+_FEWEST_RUNS, _MOST_RUNS = 20, 60
+
+
+class EstimateError(GatewayError):
+    """An experiment that cannot be estimated: no traffic reaches it, or a number is out of range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An experiment and the traffic it will see.
+
+    Attributes:
+        experiment: Its name.
+        policies: K.
+        incumbent: Index of the policy serving now.
+        costs: Declared cost per request of each policy; any one unit.
+        delta: Error level.
+        epsilon: Margin.
+        collect: `matched`: two units make a comparison; `side_by_side`: one does.
+        share: Share of the units that take part.
+        min_comparisons: No decision before so many.
+        min_days: No decision before so many days.
+        max_comparisons: Budget, or None.
+        units_per_day: Requests, or sessions where a session is the unit.
+        feedback_rate: Share of the units that report.
+        feedback_delay_days: How long a report takes.
+        tie_rate: Share of comparisons that are ties; with `success_rate` it follows from the effect.
+        success_rate: Chance that an outcome of an ordinary policy is good, where outcomes are good or bad;
+            None: they are graded.
+        prices: Money per request of each policy, or None where not known.
+
+    Raises:
+        EstimateError: If a number is out of range or nothing would ever be compared.
+    """
+
+    experiment: str
+    policies: int
+    incumbent: int
+    costs: tuple[float, ...]
+    delta: float
+    epsilon: float
+    collect: Literal["matched", "side_by_side"]
+    share: float
+    min_comparisons: int
+    min_days: float
+    max_comparisons: int | None
+    units_per_day: float
+    feedback_rate: float
+    feedback_delay_days: float
+    tie_rate: float
+    success_rate: float | None
+    prices: tuple[float, ...] | None
+
+    def __post_init__(self) -> None:
+        for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
+            if not 0 < value <= 1:
+                raise EstimateError(
+                    f"The {name} is {value:g}; nothing is ever compared unless it is in (0, 1]."
+                )
+        if not 0 <= self.tie_rate < 1:
+            raise EstimateError(f"The tie rate is {self.tie_rate:g}; it must be in [0, 1).")
+        if self.success_rate is not None and not 0 < self.success_rate < 1:
+            raise EstimateError(f"The success rate is {self.success_rate:g}; it must be in (0, 1).")
+        if self.units_per_day <= 0 or self.feedback_delay_days < 0:
+            raise EstimateError(
+                f"{self.units_per_day:g} requests a day and a feedback delay of {self.feedback_delay_days:g} "
+                "days cannot be; give more than 0 and at least 0."
+            )
+
+    @property
+    def units_per_comparison(self) -> float:
+        """Units answered for each comparison, those that never report included."""
+        return (2 if self.collect == "matched" else 1) / self.feedback_rate
+
+    @property
+    def answers_per_unit(self) -> int:
+        """Answers paid for per unit."""
+        return 1 if self.collect == "matched" else 2
+
+    @property
+    def comparisons_per_day(self) -> float:
+        """At this traffic."""
+        return self.units_per_day * self.share / self.units_per_comparison
+
+    @property
+    def in_flight(self) -> int:
+        """Comparisons assigned and not yet counted at any time."""
+        return round(self.comparisons_per_day * self.feedback_delay_days)
+
+    def decisive_share(self, effect: str) -> float:
+        """Share of the comparisons of the best policy with another that are no tie."""
+        if self.success_rate is None:
+            return 1 - self.tie_rate
+        best, base = self.best_success_rate(effect), self.success_rate
+        return best * (1 - base) + base * (1 - best)
+
+    def best_success_rate(self, effect: str) -> float:
+        """Chance of a good outcome of the best policy; `success_rate` is that of the others."""
+        base, preferred = self.success_rate or 0.5, EFFECTS[effect]
+        better, worse = base * preferred, (1 - base) * (1 - preferred)
+        return better / (better + worse)
+
+    def world(self, effect: str) -> World:
+        """One policy is preferred to every other as often as the effect says; the others are equal."""
+        best, preferred = (1 if self.incumbent == 0 else 0), EFFECTS[effect]
+        advantage = np.zeros(self.policies)
+        advantage[best] = math.log(preferred / (1 - preferred))
+        return worlds.bradley_terry(effect, advantage)
+
+    def job(self, effect: str, runs: int | None, seed: int) -> Job:
+        """What to simulate for an effect. The budget is left out, to see what it would cut off."""
+        decisive = self.decisive_share(effect)
+        trial = Trial(
+            self.world(effect),
+            delta=self.delta,
+            epsilon=self.epsilon,
+            max_comparisons=HORIZON,
+            in_flight=min(round(self.in_flight * decisive), HORIZON // 2),
+            incumbent=self.incumbent,
+            costs=self.costs,
+            min_comparisons=min(round(self.fewest_comparisons * decisive), HORIZON),
+        )
+        usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))
+        few = _FEWEST_RUNS if effect == "none" else usual  # equals take longest, and all about as long
+        return Job(effect, trial, runs or few, seed)
+
+    @property
+    def fewest_comparisons(self) -> int:
+        """No decision before so many, whichever of the two minimums is later."""
+        return max(self.min_comparisons, math.ceil(self.min_days * self.comparisons_per_day))
