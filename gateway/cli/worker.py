@@ -23,6 +23,7 @@ from fastapi import FastAPI
 
 from gateway.api.tuning import settle_memory
 from gateway.app import create_app
+from gateway.cli.http_protocol import deadline_protocol
 from gateway.cli.sockets import shown_address
 from gateway.config.load import load_config
 from gateway.config.models import GatewayConfig
@@ -112,7 +113,7 @@ def run_worker(
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=deadline_protocol(settings.receive_timeout_seconds),
             ws="none",
             lifespan="off",
             access_log=False,

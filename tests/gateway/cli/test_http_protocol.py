@@ -1,0 +1,141 @@
+"""Requests that arrive too slowly, over real sockets: headers or body, on new connections and used ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from gateway.cli.http_protocol import deadline_protocol
+
+SECONDS = 0.25
+PATIENCE_SECONDS = 5.0
+WHOLE = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
+
+
+async def echo(request: Request) -> PlainTextResponse:
+    """What was sent."""
+    return PlainTextResponse(await request.body())
+
+
+async def slow(_request: Request) -> StreamingResponse:
+    """An answer that takes longer than a request may."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            await asyncio.sleep(SECONDS / 2)
+            yield b"part"
+
+    return StreamingResponse(parts())
+
+
+async def unread(_request: Request) -> PlainTextResponse:
+    """An answer that does not wait for the body."""
+    return PlainTextResponse("early")
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """Where a server listens that gives requests a quarter of a second."""
+    routes = [Route("/" + one.__name__, one, methods=["POST"]) for one in (echo, slow, unread)]
+    config = uvicorn.Config(
+        Starlette(routes=routes), port=0, lifespan="off", log_config=None, http=deadline_protocol(SECONDS)
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.001)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = server.force_exit = True
+    await serving
+
+
+async def dribbled(port: int, text: bytes, *, first: bytes = b"") -> tuple[bytes, float]:
+    """What comes back for `first` at once, then `text` byte by byte, until the server hangs up; and when."""
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def dribble() -> None:
+        with suppress(OSError):
+            for number in range(len(text)):
+                writer.write(text[number : number + 1])
+                await writer.drain()
+                await asyncio.sleep(SECONDS / 10)
+
+    began = loop.time()
+    writer.write(first)
+    writing = asyncio.create_task(dribble())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with suppress(ConnectionResetError):
+            answer = await reader.read()
+    writing.cancel()
+    writer.close()
+    return answer, loop.time() - began
+
+
+async def answered(port: int, text: bytes, pause_at: int) -> bytes:
+    """What comes back for `text` with a pause within the deadline."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text[:pause_at])
+    await asyncio.sleep(SECONDS / 2)
+    writer.write(text[pause_at:])
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"", b"POST /echo HTTP/1.1\r\n", b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n"],
+    ids=["nothing", "headers", "body"],
+)
+async def test_a_request_that_dribbles_in_is_ended(port: int, begin: bytes) -> None:
+    """However busily: 408 in OpenAI's shape once its time is over, and the connection closed."""
+    answer, seconds = await dribbled(port, b"x-a: " + b"b" * 400 if begin else b"", first=begin)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"request_timeout"' in answer
+    assert SECONDS * 0.9 < seconds < PATIENCE_SECONDS
+
+
+async def test_a_used_connection_gives_no_more_time(port: int) -> None:
+    """The second request's time runs from its first byte."""
+    answer, _ = await dribbled(port, b"POST /echo HTTP/1.1\r\nx-a: " + b"b" * 400, first=WHOLE)
+    first, _, second = answer.partition(b"hello")
+    assert first.startswith(b"HTTP/1.1 200")
+    assert second.startswith(b"HTTP/1.1 408")
+
+
+async def test_a_pause_within_the_time_is_fine(port: int) -> None:
+    """In the headers or in the body."""
+    for pause_at in (10, len(WHOLE) - 2):
+        assert (await answered(port, WHOLE, pause_at)).startswith(b"HTTP/1.1 200")
+
+
+async def test_answers_and_idle_connections_have_all_their_time(port: int) -> None:
+    """The deadline is for requests: an answer may take longer, and so may the next request to begin."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        writer.write(WHOLE.replace(b"/echo", b"/slow"))
+        answer = await reader.readuntil(b"0\r\n\r\n")
+        await asyncio.sleep(SECONDS * 1.5)
+        writer.write(WHOLE)
+        again = await reader.readuntil(b"hello")
+    writer.close()
+    assert answer.count(b"part") == 4
+    assert again.startswith(b"HTTP/1.1 200")
+
+
+async def test_nobody_is_answered_twice(port: int) -> None:
+    """A body that goes on arriving after its answer ends the connection, without another answer."""
+    head = b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n"
+    answer, _ = await dribbled(port, b"b" * 400, first=head)
+    assert answer.endswith(b"early")
+    assert answer.count(b"HTTP/1.1") == 1
