@@ -209,8 +209,9 @@ def _baseline_table(rows: list[dict[str, Any]], everything: list[dict[str, Any]]
         "|---|---|---|---|---|---|---|---|",
     ]
     for world, method in dict.fromkeys((row["world"], row["method"]) for row in rows):
+        ours = _ours(world, everything)
         cells = [
-            f"{_least(row)}{_pm(row)} | {_least(row)}{row['mean_comparisons'] / _ours(world, everything):.2f} x "
+            f"{_least(row)}{_pm(row)} | {_least(row)}{row['mean_comparisons'] / ours:.2f} x "
             f"| {row['wrong']} of {row['seeds']}"
             for row in rows
             if (row["world"], row["method"]) == (world, method)
