@@ -27,11 +27,13 @@ async def _here(job: PlanJob) -> PlanResult:
 
 @pytest.fixture
 def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
-    """Runs an experiment to its end; gives its exported log as rows."""
+    """Runs an experiment to its end, or for `most` comparisons; gives its exported log as rows."""
 
-    async def run(result: Result = Result.LOSS, **changes: Any) -> Rows:
+    async def run(
+        result: Result = Result.LOSS, *, first_unit: int = 0, most: int = 2_000, **changes: Any
+    ) -> Rows:
         about = definition(**changes)
-        await embedded_store.register(about.experiment, about.elimination_nano_nats)
+        view = await embedded_store.register(about.experiment, about.elimination_nano_nats)
         planner = Planner(
             embedded_store,
             [NAME],
@@ -45,7 +47,7 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
         )
         policies = len(about.policies)
         draws = random.Random(3)
-        for number in range(2_000):
+        for number in range(first_unit, first_unit + most):
             if number % 10 == 0:
                 await planner.plan_all()
                 if (await embedded_store.view(NAME)).state is not ExperimentState.RUNNING:
@@ -55,7 +57,7 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
             seen = Result.WIN if draws.random() < 0.1 else result
             await embedded_store.record_preference(
                 NAME,
-                1,
+                view.generation,
                 f"unit{number}",
                 first,
                 second,
