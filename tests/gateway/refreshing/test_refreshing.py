@@ -15,7 +15,7 @@ from gateway.services.refreshing import Refresher
 from gateway.services.snapshot import LiveExperiment
 from gateway.services.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentState, ExperimentView
+from policy_store.models import Experiment, ExperimentState, ExperimentView, Result
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition
 
@@ -215,3 +215,30 @@ async def test_task_that_misses_a_cancellation_is_cancelled_again(monkeypatch: p
     async with asyncio.timeout(5):
         await stop(task)
     assert task.cancelled()
+
+
+async def test_replica_with_another_policy_goes_on_from_what_was_counted(embedded_store: PolicyStore) -> None:
+    """A file with one more policy keeps the evidence; the store's current generation is the new one."""
+    old = refresher(embedded_store, definition())
+    await old.refresh()
+    await embedded_store.record_preference(
+        NAME,
+        1,
+        "unit",
+        0,
+        1,
+        result=Result.WIN,
+        source="side_by_side",
+        fingerprint_of_feedback="x",
+        keep_seconds=60,
+    )
+    new = refresher(embedded_store, definition(policies=("plain", "new", "warm")))
+
+    await new.refresh()
+
+    assert live(new).generation == 2
+    assert live(new).matches_store
+    counts = await embedded_store.counts(NAME, 2)
+    assert (counts.comparisons, counts.inherited, counts.policies_ever) == (1, 1, 3)
+    plain, warm = 1, 2  # sorted by name
+    assert counts.wins[plain][warm] == 1
