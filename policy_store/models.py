@@ -98,7 +98,7 @@ class Experiment:
             content. None for all: fewer than two are the same, evidence means something else there, or the
             decision does not rest on it.
         """
-        if _meaning(self) != _meaning(before) or _stopping(self) != _EXACT:
+        if _meaning(self) != _meaning(before) or not _stopping(self) == _stopping(before) == _EXACT:
             return None
         there = {
             policy: index

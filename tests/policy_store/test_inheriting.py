@@ -180,10 +180,13 @@ async def test_log_starts_with_what_was_inherited_and_events_tell(store: PolicyS
         {"min_comparisons": 7},
         {"min_duration_seconds": 9.0},
         {"costs": (1.0, 2.0, 3.0)},
+        {"inference": '{"space":"linear","stopping":"e-process"}'},
     ],
     ids=lambda changes: next(iter(changes)),
 )
-async def test_budget_minima_and_costs_may_change(store: PolicyStore, changes: dict[str, Any]) -> None:
+async def test_budget_minima_costs_and_features_may_change(
+    store: PolicyStore, changes: dict[str, Any]
+) -> None:
     """They are no part of what a comparison means."""
     await count(store, await store.register(of("p0", "p1", "p2"), LINE), 20)
     before = standing(await store.counts(NAME, 1))
@@ -200,6 +203,7 @@ async def test_budget_minima_and_costs_may_change(store: PolicyStore, changes: d
         pytest.param(of("p0", "p1", "p2", epsilon=0.0), id="epsilon"),
         pytest.param(of("p0", "p1", "p2", collect="side_by_side"), id="collect"),
         pytest.param(of("p0", "p1", "p2", outcome_rules='{"tie_margin":0.1}'), id="outcome rules"),
+        pytest.param(of("p0", "p1", "p2", inference='{"stopping":"glr"}'), id="stopping"),
         pytest.param(of("p0", "p8", "p9"), id="one policy kept"),
         pytest.param(of("p0!", "p1!", "p2"), id="edited but one"),
     ],
@@ -216,6 +220,16 @@ async def test_other_meaning_or_fewer_than_two_kept_starts_anew(
     assert (counts.comparisons, counts.inherited, counts.inherited_from) == (0, 0, None)
     assert counts.policies_ever == 3
     assert [record.kind for record in (await store.log(NAME, 2))[0]] == ["started"]
+
+
+@pytest.mark.parametrize("rules", [("glr", "glr"), ("glr", "e-process"), ("lr-mixture", "lr-mixture")])
+def test_rules_that_decide_by_counts_alone_start_anew(rules: tuple[str, str]) -> None:
+    """Nothing is proven for them, and a change of the rule would choose among verdicts."""
+    before, after = (
+        of("p0", "p1", *more, inference=f'{{"stopping":"{rule}"}}')
+        for rule, more in zip(rules, ((), ("p2",)), strict=True)
+    )
+    assert after.sources(before) is None
 
 
 async def test_nothing_counted_is_nothing_inherited(store: PolicyStore) -> None:
