@@ -133,6 +133,8 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
         started_at=counts.started_at,
         policies_ever=counts.policies_ever or len(experiment.policies),
         inherited=_inherited(reading),
+        fit_p_value=view.plan.fit_p_value if view.plan else None,
+        warnings=_warnings(reading),
     )
 
 
@@ -141,6 +143,17 @@ def _inherited(reading: Progress) -> InheritedComparisons | None:
     if counts.inherited_from is None:
         return None
     return InheritedComparisons(generation=counts.inherited_from, comparisons=counts.inherited)
+
+
+def _warnings(reading: Progress) -> list[str]:
+    plan = reading.view.plan
+    if plan is None or not plan.is_misfit:
+        return []
+    warning = (
+        "The structure assumed does not fit the counts: preferences differ from it by more than chance "
+        f"(p = {plan.fit_p_value:.2g}). Add interactions, or use space: unstructured."
+    )
+    return [warning]
 
 
 def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:

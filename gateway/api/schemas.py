@@ -184,3 +184,7 @@ class ExperimentDetail(ExperimentSummary):
     started_at: float = Field(description="Unix seconds.")
     policies_ever: int = Field(description="How many policies there ever were, those removed included.")
     inherited: InheritedComparisons | None = Field(description="Null where it started from nothing.")
+    fit_p_value: float | None = Field(
+        default=None, description="How well the structure assumed fits the counts; null where none is."
+    )
+    warnings: list[str] = Field(default=[], description="What an operator should look at.")

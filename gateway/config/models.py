@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.grid import GridProblem, combinations, expand, policy_name
 from gateway.config.references import MAX_POLICIES, MIN_COMPARISONS, MIN_POLICIES, reference_faults
 from gateway.config.values import (
     Address,
@@ -322,6 +323,24 @@ class PromotionSpec(Section):
     min_duration: Duration = Field(
         default="0s", validate_default=True, description="No decision before this long after the start."
     )
+    on_misfit: Literal["hold", "warn"] = Field(
+        default="hold",
+        description="While the structure assumed does not fit the counts: `hold` decides nothing, `warn` "
+        "only says so. Exact guarantees do not rest on the fit and never wait.",
+    )
+
+
+GridValue = str | int | float
+
+
+def _inference_defaults(data: dict[str, Any]) -> dict[str, str]:
+    """Space, guarantee and stopping rule where the file leaves them out, or the first that contradicts."""
+    space = data.get("space", "unstructured" if data.get("grid") is None else "linear")
+    by_space = "exact" if space == "unstructured" else "asymptotic"
+    by_rule = {"e-process": "exact", "glr": "exact", "lr-mixture": "asymptotic"}
+    guarantee = data.get("guarantee", by_rule.get(str(data.get("stopping")), by_space))
+    stopping = "lr-mixture" if guarantee == "asymptotic" else "e-process"
+    return {"space": space, "guarantee": guarantee, "stopping": stopping}
 
 
 class ExperimentSpec(Section):
@@ -329,14 +348,38 @@ class ExperimentSpec(Section):
 
     incumbent: Name = Field(description="The policy that serves until another one is promoted.")
     policies: dict[Name, PolicySpec] = Field(
+        default_factory=dict,
         json_schema_extra={
             "minProperties": MIN_POLICIES,
             "maxProperties": MAX_POLICIES,
         },  # see reference_faults
-        description="The competing policies by name, two or more.",
+        description="The competing policies by name, two or more; or give a `grid`.",
     )
-    space: Literal["unstructured"] = Field(
-        default="unstructured", description="What is assumed of preferences: nothing."
+    grid: dict[str, list[GridValue] | dict[str, GridValue]] | None = Field(
+        default=None,
+        json_schema_extra={"minProperties": 1},
+        description="Instead of `policies`: all combinations of some `model`s, `system` prompts or "
+        "`template`s by name, and sampling fields. Policies are called by their levels: `small-short-0.7`.",
+    )
+    interactions: list[list[str]] = Field(
+        default=[],
+        description="Groups of the grid's axes that may work together better or worse than each does alone.",
+    )
+    space: Literal["unstructured", "bradley_terry", "linear"] = Field(
+        default="unstructured",
+        description="What is assumed of preferences. `unstructured`: nothing. `bradley_terry`: they follow "
+        "from a score per policy. `linear`: from scores that add up over the axes of the `grid`; the default "
+        "with one.",
+    )
+    guarantee: Literal["exact", "asymptotic"] = Field(
+        default="exact",
+        description="`exact`: the error level holds at every sample size, whatever preferences are. "
+        "`asymptotic`: for many comparisons and if the `space` is right, with fewer comparisons; the "
+        "default of structured spaces.",
+    )
+    stopping: Literal["e-process", "glr", "lr-mixture"] = Field(
+        default="e-process",
+        description="What decides. `e-process` and `glr` are exact; `lr-mixture` is asymptotic.",
     )
     delta: float = Field(
         default=0.05, gt=0, lt=1, description="Largest probability of promoting a wrong policy."
@@ -355,6 +398,42 @@ class ExperimentSpec(Section):
     promotion: PromotionSpec = Field(
         default_factory=PromotionSpec, description="When and how the incumbent changes."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        """What follows from other keys: the policies of a grid, its space, and what decides there."""
+        if not isinstance(data, dict):
+            return data
+        filled = {**_inference_defaults(data), **data}
+        if data.get("grid") is None:
+            return filled
+        if data.get("policies"):
+            raise fault("There are `policies` and a `grid`.", "Keep one of them.")
+        try:
+            return {**filled, "policies": expand(data["grid"])}
+        except GridProblem as problem:
+            raise fault(problem.problem, problem.remedy) from problem
+
+    @model_validator(mode="after")
+    def _check_inference(self) -> Self:
+        if self.space == "linear" and self.grid is None:
+            raise fault("`space: linear` needs a `grid`.", "Give one, or use bradley_terry.")
+        if self.guarantee == "asymptotic" and self.space == "unstructured":
+            raise fault("`guarantee: asymptotic` needs a structured space.", "Use exact, or name a space.")
+        if (self.stopping == "lr-mixture") != (self.guarantee == "asymptotic"):
+            raise fault(
+                f"`stopping: {self.stopping}` is not {self.guarantee}.",
+                "lr-mixture is asymptotic, e-process and glr are exact.",
+            )
+        for group in self.interactions:
+            if len(set(group)) < 2 or not set(group) <= set(self.grid or {}):  # noqa: PLR2004 - of a pair
+                raise fault(f"{group} is no interaction.", "Name two or more axes of the grid.")
+        return self
+
+    def levels(self) -> dict[str, dict[str, str]]:
+        """Policy to axis to level, for the policies of a grid."""
+        return {policy_name(levels): levels for levels in combinations(self.grid)} if self.grid else {}
 
 
 _Limit = Annotated[int, Field(ge=1, le=10**12)] | None

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.config.grid import GridProblem, expand
+
 Path = tuple[str | int, ...]
 MIN_POLICIES = 2
 MAX_POLICIES = 128
@@ -112,8 +114,13 @@ def _name_clashes(names: list[tuple[int, str]], experiments: dict[str, Any]) -> 
 
 
 def _experiment_faults(path: Path, experiment: dict[str, Any], models: set[str]) -> Iterator[Fault]:
-    policies = _mapping(experiment.get("policies"))
-    yield from _count_fault((*path, "policies"), experiment.get("policies"))
+    listed = experiment.get("policies")
+    if experiment.get("grid") is None:
+        yield from _count_fault((*path, "policies"), {} if listed is None else listed)
+    else:
+        listed = listed or _expanded(experiment["grid"])
+        yield from _count_fault((*path, "grid"), listed)
+    policies = _mapping(listed)
     incumbent = experiment.get("incumbent")
     if isinstance(incumbent, str) and policies and incumbent not in policies:
         remedy = suggest(incumbent, policies, "Policies of this experiment")
@@ -121,6 +128,14 @@ def _experiment_faults(path: Path, experiment: dict[str, Any], models: set[str])
     for name, policy in policies.items():
         yield from _policy_faults((*path, "policies", name), _mapping(policy), models)
     yield from _budget_fault(path, experiment)
+
+
+def _expanded(grid: Any) -> dict[str, Any] | None:
+    """The policies of a grid; None where it is none, which the models report."""
+    try:
+        return expand(grid)
+    except GridProblem:
+        return None
 
 
 def _count_fault(path: Path, policies: Any) -> Iterator[Fault]:

@@ -115,17 +115,35 @@ class Grid:
         Raises:
             FeatureError: If the grid holds fewer than two policies.
         """
-        names = list(self.axes)
-        shape = tuple(len(levels) for levels in self.axes.values())
-        places = np.indices(shape).reshape(len(shape), -1).T
-        dummies = {name: _dummies(places[:, axis], shape[axis]) for axis, name in enumerate(names)}
-        columns = [*dummies.values(), *(_products([dummies[name] for name in g]) for g in self.interactions)]
-        return Features(np.concatenate(columns, axis=1), labels or tuple(map("-".join, self.combinations)))
+        columns = zip(*self.combinations, strict=True)
+        names = labels or tuple(map("-".join, self.combinations))
+        return coded(dict(zip(self.axes, columns, strict=True)), self.interactions, names)
 
 
-def _dummies(levels: IntArray, count: int) -> FloatArray:
-    """Shape (K, count - 1): one where the policy has the level, none for the first."""
-    return np.asarray(levels[:, None] == np.arange(1, count), dtype=np.float64)
+def coded(
+    levels: Mapping[str, Sequence[str]],
+    interactions: tuple[tuple[str, ...], ...] = (),
+    labels: tuple[str, ...] = (),
+) -> Features:
+    """Dummy-coded features of policies that need not be all combinations.
+
+    Args:
+        levels: Axis name to the level of each policy; the first policy's level is the axis's baseline.
+        interactions: Groups of axes; see `Grid`.
+        labels: What to call each policy.
+
+    Raises:
+        FeatureError: If there are fewer than two policies, or two share all their levels.
+    """
+    dummies = {axis: _dummies(list(column)) for axis, column in levels.items()}
+    columns = [*dummies.values(), *(_products([dummies[axis] for axis in group]) for group in interactions)]
+    return Features(np.concatenate(columns, axis=1), labels)
+
+
+def _dummies(column: list[str]) -> FloatArray:
+    """A column per level beyond the first that occurs: one where the policy has it."""
+    others = [level for level in dict.fromkeys(column) if level != column[0]]
+    return np.array([[float(level == other) for other in others] for level in column])
 
 
 def _products(parts: list[FloatArray]) -> FloatArray:

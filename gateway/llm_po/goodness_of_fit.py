@@ -1,15 +1,15 @@
 """Does linear Bradley-Terry fit the counts? A likelihood-ratio test against a rate of its own for every pair.
 
 The deviance, twice the sum of n kl(rate, fitted) over pairs, is a chi-squared number only if every pair was
-compared often. Here most pairs are compared a few times or never, and a pair's part of the deviance then has
-neither mean 1 nor variance 2: for a single comparison at a fitted 1/2 it is 2 log 2 whatever comes out. So
-its mean and variance are taken exactly, by summing over the outcomes of each pair, at chances fitted with a
-prior (those fitted without are too extreme while comparisons are few, and promise too small a deviance). The
-total is referred to the scaled chi-squared distribution of this mean and variance (the cube root of a
-chi-squared number is very nearly normal, after Wilson and Hilferty). Fitting r parameters takes a chi-squared
-number of r degrees off: r off the mean, and 2 r off the variance where pairs were compared often; where they
-were compared once it adds 2 r instead, which is the least variance assumed.
-See docs/decisions/0023-goodness-of-fit.md for how often it is wrong.
+compared often. Here most pairs are compared a few times or never, and a pair's part of the deviance then
+has neither mean 1 nor variance 2: for a single comparison at a fitted 1/2 it is 2 log 2 whatever comes out.
+So its mean and variance are taken exactly, by summing over the outcomes of each pair, at chances fitted
+with a prior (those fitted without are too extreme while comparisons are few, and promise too small a
+deviance). The total is referred to the scaled chi-squared distribution of this mean and variance (the cube
+root of a chi-squared number is very nearly normal, after Wilson and Hilferty). Fitting r parameters takes a
+chi-squared number of r degrees off: r off the mean, and 2 r off the variance where pairs were compared
+often; where they were compared once it adds 2 r instead. See docs/decisions/0023-goodness-of-fit.md for how
+often it is wrong.
 """
 
 from __future__ import annotations
@@ -71,9 +71,11 @@ def goodness_of_fit(wins: IntArray, features: Features) -> GoodnessOfFit:
     deviance = float(2 * (totals * bernoulli_kl(won / np.maximum(totals, 1), _inside(likely))).sum())
     moments = [_moments(int(n), round(float(p) * _GRID)) for n, p in zip(totals, shrunk, strict=True)]
     mean, variance = (float(sum(column)) for column in zip(*moments, strict=True)) if moments else (0.0, 0.0)
-    expected, spread = mean - features.rank, max(variance - 2 * features.rank, 2.0 * features.rank)
+    expected = mean - features.rank
     if totals.size <= features.rank or expected <= 0:
         return GoodnessOfFit(deviance, 0.0, 1.0)
+    settled = min(variance / (2 * totals.size), 1.0)  # 1 where pairs were compared often, 0 where once
+    spread = variance + 2 * features.rank * (1 - 2 * settled)
     return GoodnessOfFit(deviance, expected, _upper_tail(deviance, expected, spread))
 
 

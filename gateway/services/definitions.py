@@ -64,6 +64,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         min_duration_seconds=spec.promotion.min_duration.total_seconds(),
         collect=spec.traffic.collect,
         outcome_rules=_outcome_rules(spec),
+        inference=_inference(spec, names),
     )
     return Definition(experiment, ordered, spec)
 
@@ -75,6 +76,22 @@ def _outcome_rules(spec: ExperimentSpec) -> str:
         rules["signals"] = {name: signal.weight for name, signal in spec.feedback.signals.items()}
         rules["tie_margin"] = spec.feedback.tie_margin
     return json.dumps(rules, sort_keys=True, separators=(",", ":"))
+
+
+def _inference(spec: ExperimentSpec, names: Sequence[str]) -> str:
+    """What is assumed of preferences and which rule decides; empty for neither structure nor another rule."""
+    if spec.space == "unstructured" and spec.stopping == "e-process":
+        return ""
+    levels = spec.levels()
+    said = {
+        "space": spec.space,
+        "levels": [list(levels[name].values()) for name in names] if spec.space == "linear" else None,
+        "axes": list(spec.grid or {}) if spec.space == "linear" else None,
+        "interactions": spec.interactions if spec.space == "linear" else [],
+        "stopping": spec.stopping,
+        "on_misfit": spec.promotion.on_misfit,
+    }
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
 def config_hash(definitions: Sequence[Definition]) -> str:

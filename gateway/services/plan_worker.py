@@ -72,10 +72,17 @@ class PlanResult:
     expected_remaining: float | None
     duration_seconds: float
     decision: Decision | None
+    fit_p_value: float | None = None
+    is_misfit: bool = False
 
 
 def prepare_worker() -> None:
-    """Set the worker process up: it leaves Ctrl-C to its parent and never outlives it."""
+    """Set the worker process up: it leaves Ctrl-C to its parent and never outlives it.
+
+    One thread for linear algebra: at these sizes more of them wait for one another, many times longer than
+    the work takes where processors are busy. Set before numpy is loaded, which reads it once.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -114,6 +121,8 @@ def compute_plan(job: PlanJob) -> PlanResult:
         expected_remaining=computed.expected_remaining,
         duration_seconds=time.perf_counter() - started,
         decision=_decision(computed.verdict, tally, design, job.counts),
+        fit_p_value=None if computed.fit is None else computed.fit.p_value,
+        is_misfit=computed.fit is not None and computed.fit.is_misfit,
     )
 
 
@@ -145,7 +154,20 @@ def _design(job: PlanJob) -> Design:
         min_comparisons=experiment.min_comparisons,
         may_decide=job.may_decide,
         policies_ever=job.counts.policies_ever,
+        **_inference(experiment),
     )
+
+
+def _inference(experiment: Experiment) -> dict[str, Any]:
+    """What the design takes from the experiment's words on structure and stopping."""
+    from gateway.services.structure import structure_of  # noqa: PLC0415  # same
+
+    said = structure_of(experiment)
+    return {
+        "features": said.features,
+        "stopping": said.stopping,
+        "holds_on_misfit": said.holds_on_misfit,
+    }
 
 
 def _pairs(plan: Plan) -> tuple[PlannedPair, ...]:

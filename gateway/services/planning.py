@@ -186,4 +186,6 @@ def _to_publish(result: PlanResult, counts: Counts, fence: int) -> PublishedPlan
         needed_nats=result.needed_nats,
         expected_remaining=result.expected_remaining,
         duration_seconds=result.duration_seconds,
+        fit_p_value=result.fit_p_value,
+        is_misfit=result.is_misfit,
     )

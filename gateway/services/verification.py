@@ -18,6 +18,7 @@ from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
 from gateway.services.ancestry import LoggedGeneration, retrace
 from gateway.services.experiment_log import LOG_SCHEMA, record_from
+from gateway.services.structure import structure_of
 from policy_store.models import Comparison, Event, Experiment, Inherited, LoggedPlan, LogRecord
 
 _UNPLANNED_FORECAST = 500_000  # what the log shows for an outcome counted before the first plan
@@ -229,6 +230,17 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
                 f"{field}: the certificate says {certificate.get(field)}, "
                 f"the experiment {getattr(experiment, field)}"
             )
+    yield from _misstated_inference(experiment, certificate)
     kinds = [record.kind for record in recorded.own.records if isinstance(record, Event)]
     if kinds.count(recorded.state) != 1:
         yield f"The log records the step to {recorded.state} {kinds.count(recorded.state)} times, not once."
+
+
+def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:
+    """Where the certificate rests on another rule or structure than the experiment was started with."""
+    said = structure_of(experiment)
+    rows = None if said.features is None else said.features.rows.tolist()
+    found = {"stopping": said.stopping, "features": rows}
+    for field, value in found.items():
+        if certificate.get(field, "e-process" if field == "stopping" else None) != value:
+            yield f"{field}: the certificate says {certificate.get(field)}, the experiment {value}"

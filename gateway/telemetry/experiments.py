@@ -111,6 +111,8 @@ def _plans(readings: list[Progress]) -> Families:
     remaining = _gauge(
         "experiment_expected_remaining_comparisons", "Comparisons expected until the decision."
     )
+    fit = _gauge("experiment_fit_p_value", "How well the structure assumed fits the counts.")
+    misfit = _gauge("experiment_misfit", "1 while the structure assumed does not fit the counts.")
     for reading in readings:
         plan, name, policies = (
             reading.view.plan,
@@ -128,4 +130,7 @@ def _plans(readings: list[Progress]) -> Families:
             allocation.add_metric([name, policies[pair.first], policies[pair.second]], pair.probability)
         if plan.expected_remaining is not None:
             remaining.add_metric([name], plan.expected_remaining)
-    yield from (age, version, duration, leader, allocation, remaining)
+        if plan.fit_p_value is not None:
+            fit.add_metric([name], plan.fit_p_value)
+            misfit.add_metric([name], float(plan.is_misfit))
+    yield from (age, version, duration, leader, allocation, remaining, fit, misfit)

@@ -34,7 +34,7 @@ def only(issues: list[ConfigIssue], path: str) -> ConfigIssue:
         ("max_comparisons: 0", "max_comparisons", "0", "a whole number at least 1"),
         ("max_comparisons: 10.5", "max_comparisons", "10.5", "a whole number"),
         ("max_comparisons: 10", "max_comparisons", "10", "Raise max_comparisons"),
-        ("space: linear", "space", "'linear'", "'unstructured'"),
+        ("space: metric", "space", "'metric'", "'unstructured'"),
         ("traffic: {share: 1.5}", "traffic.share", "1.5", "at least 0 and at most 1"),
         ("traffic: {collect: duel}", "traffic.collect", "'duel'", "'matched' or 'side_by_side'"),
         ("traffic: {unit: user}", "traffic.unit", "'user'", "'request' or 'session'"),

@@ -34,7 +34,7 @@ def test_right_files_fit_the_schema(validator: Draft202012Validator, text: str) 
     "value",
     [
         {"delta": 1},
-        {"space": "linear"},
+        {"space": "metric"},
         {"grid": {}},
         {"policies": {"only": {"model": "small"}}},
         {"policies": {"a b": {"model": "small"}, "c": {"model": "small"}}},

@@ -1,0 +1,92 @@
+"""From a grid to named policies: every combination of the levels of a few axes.
+
+    grid: {model: [small, large], system: {short: "Be brief.", long: "Explain."}, temperature: [0, 0.7]}
+
+gives the policies `small-short-0`, `small-short-0.7`, `small-long-0`, ... Works on the plain data of a
+file, before it is validated, so that a grid and the list it stands for mean the same to everything that
+follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+POLICY_AXES = ("model", "system", "template")
+MOST_COMBINATIONS = 1_000
+"""Expanded at most; more is refused by the number of policies anyway."""
+
+Levels = dict[str, Any]
+
+
+class GridProblem(Exception):  # noqa: N818 - turned into a fault by whoever knows the place
+    """A grid that names no policies: what is wrong with it, and what would be right."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+def expand(grid: Any) -> dict[str, Any]:
+    """Policy name to policy, in plain data; the last axis varies fastest.
+
+    Raises:
+        GridProblem: If an axis has no levels or two policies would have one name.
+    """
+    policies: dict[str, Any] = {}
+    for levels in combinations(grid):
+        name = policy_name(levels)
+        if name in policies:
+            raise GridProblem(f"Two policies would be called {name!r}.", "Give the levels names that differ.")
+        policies[name] = _policy(grid, levels)
+    return policies
+
+
+def combinations(grid: Any) -> Iterator[dict[str, str]]:
+    """Axis to level name, for every policy."""
+    axes = {axis: axis_levels(axis, levels) for axis, levels in _checked(grid).items()}
+    return (dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values()))
+
+
+def policy_name(levels: Mapping[str, str]) -> str:
+    """Level names joined by dashes; what a name cannot hold becomes an underscore."""
+    return "-".join(re.sub(r"[^A-Za-z0-9._]", "_", level) for level in levels.values())
+
+
+def axis_levels(axis: str, levels: Any) -> Levels:
+    """Level name to value.
+
+    Raises:
+        GridProblem: If there are none, or they are neither a list nor a mapping.
+    """
+    if isinstance(levels, dict) and levels:
+        return {str(name): value for name, value in levels.items()}
+    if isinstance(levels, list | tuple) and levels and axis not in {"system", "template"}:
+        return {str(value): value for value in levels}
+    remedy = (
+        "Give `name: text` lines."
+        if axis in {"system", "template"}
+        else "Give a list, or `name: value` lines."
+    )
+    raise GridProblem(f"The axis {axis!r} has no levels.", remedy)
+
+
+def _checked(grid: Any) -> dict[str, Any]:
+    if not isinstance(grid, dict) or "model" not in grid:
+        raise GridProblem("The grid does not say which models.", "Give it a `model:` list.")
+    size = 1
+    for axis, levels in grid.items():
+        size *= len(axis_levels(axis, levels))
+    if size > MOST_COMBINATIONS:
+        raise GridProblem(f"The grid has {size} combinations.", "Leave axes or levels out.")
+    return grid
+
+
+def _policy(grid: dict[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
+    values = {axis: axis_levels(axis, grid[axis])[level] for axis, level in chosen.items()}
+    policy = {axis: value for axis, value in values.items() if axis in POLICY_AXES}
+    params = {axis: value for axis, value in values.items() if axis not in POLICY_AXES}
+    return {**policy, "params": params} if params else policy

@@ -1,0 +1,37 @@
+"""What an experiment assumes of preferences, from the store's words to the arrays of `llm_po`.
+
+Imported where plans are computed and decisions verified, never by the server process: it loads numpy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from gateway.llm_po.features import Features, coded, one_hot
+from gateway.llm_po.stopping import StoppingRule
+from policy_store.models import Experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Features, or None where nothing is assumed; the stopping rule; whether a misfit holds decisions."""
+
+    features: Features | None = None
+    stopping: StoppingRule = "e-process"
+    holds_on_misfit: bool = True
+
+
+def structure_of(experiment: Experiment) -> Structure:
+    """What `experiment.inference` says."""
+    if not experiment.inference:
+        return Structure()
+    said = json.loads(experiment.inference)
+    features = None
+    if said["space"] == "bradley_terry":
+        features = one_hot(len(experiment.policies))
+    elif said["space"] == "linear":
+        axes = dict(zip(said["axes"], zip(*said["levels"], strict=True), strict=True))
+        groups = tuple(tuple(group) for group in said["interactions"])
+        features = coded(axes, groups, experiment.policies)
+    return Structure(features, said["stopping"], said["on_misfit"] == "hold")
