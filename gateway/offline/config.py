@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from gateway.config.grid import GridProblem, expand
 from gateway.config.load import load_model
 from gateway.config.models import (
     ExperimentSpec,
     GatewayConfig,
+    GridValue,
     ModelEntry,
     PolicyParams,
     PolicySpec,
@@ -25,6 +27,7 @@ from gateway.config.values import ModelName, Name, fault
 
 JUDGES = ("exact_match", "regex", "python", "llm")
 _CALLABLE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+_INFERENCE = ("grid", "interactions", "space", "guarantee", "stopping")
 _RUN = "this run"  # stands for the experiment's name where the gateway's rules ask for one
 
 TargetField = Annotated[str, Field(min_length=1)]
@@ -146,7 +149,24 @@ class OptimizeConfig(Section):
     model_list: Annotated[list[ModelEntry], Field(min_length=1)] = Field(
         description="The models, in LiteLLM's shape."
     )
-    policies: dict[Name, PolicySpec] = Field(description="The competing policies by name, two or more.")
+    policies: dict[Name, PolicySpec] = Field(
+        default_factory=dict, description="The competing policies by name, two or more; or give a `grid`."
+    )
+    grid: dict[str, list[GridValue] | dict[str, GridValue]] | None = Field(
+        default=None, description="Instead of `policies`: all combinations, as in the gateway."
+    )
+    interactions: list[list[str]] = Field(
+        default=[], description="Axes of the grid that may work together, as in the gateway."
+    )
+    space: Literal["unstructured", "bradley_terry", "linear"] | None = Field(
+        default=None, description="What is assumed of preferences, as in the gateway."
+    )
+    guarantee: Literal["exact", "asymptotic"] | None = Field(
+        default=None, description="How far the error level holds, as in the gateway."
+    )
+    stopping: Literal["e-process", "glr", "lr-mixture"] | None = Field(
+        default=None, description="What decides, as in the gateway."
+    )
     incumbent: Name | None = Field(
         default=None, description="The policy in use now, preferred among equals; the first where absent."
     )
@@ -191,9 +211,12 @@ class OptimizeConfig(Section):
     def experiment(self) -> ExperimentSpec:
         """The same as an experiment of the gateway: what both have in common means the same."""
         common = {name: getattr(self, name) for name in ExperimentSpec.model_fields if hasattr(self, name)}
-        incumbent = self.incumbent or next(iter(self.policies))
+        if self.grid is not None:
+            del common["policies"]
+        incumbent = self.incumbent or next(iter(self.policies or expand(self.grid)))
+        stated = {name: value for name, value in common.items() if value is not None}
         return ExperimentSpec(
-            **{**common, "incumbent": incumbent, "promotion": PromotionSpec(min_comparisons=0)}
+            **{**stated, "incumbent": incumbent, "promotion": PromotionSpec(min_comparisons=0)}
         )
 
     @property
@@ -219,17 +242,35 @@ def _name_from(path: Path) -> str:
 def optimize_faults(data: Any) -> list[Fault]:
     """What must agree between parts of the file: the gateway's rules for policies, and where the judge is."""
     content = data if isinstance(data, dict) else {}
-    return [*_policy_faults(content), *_judge_faults(content)]
+    return [*_policy_faults(content), *_inference_faults(content), *_judge_faults(content)]
 
 
 def _policy_faults(content: dict[str, Any]) -> list[Fault]:
-    experiment = {key: content[key] for key in ("policies", "incumbent") if content.get(key) is not None}
+    keys = ("policies", "grid", "incumbent")
+    experiment = {key: content[key] for key in keys if content.get(key) is not None}
     pretended = {"model_list": content.get("model_list"), "experiments": {_RUN: experiment}}
     prefix = ("experiments", _RUN)
     return [
         replace(found, path=found.path[2:]) if found.path[:2] == prefix else found
         for found in reference_faults(pretended)
     ]
+
+
+def _inference_faults(content: dict[str, Any]) -> list[Fault]:
+    """What the gateway's own model says of grid, space, guarantee and stopping taken together."""
+    stated = {key: content[key] for key in _INFERENCE if content.get(key) is not None}
+    policies = {} if "grid" in stated else {"policies": {"stand-in": {"model": "stand-in"}}}
+    if content.get("policies") and "grid" in stated:
+        policies = {"policies": content["policies"]}
+    try:
+        ExperimentSpec.model_validate({**stated, **policies, "incumbent": "stand-in"})
+    except ValidationError as error:
+        found = [details.get("ctx", {}) for details in error.errors() if not details["loc"]]
+        key = next(iter(stated), "policies")
+        return [
+            Fault((key,), context["problem"], context["remedy"]) for context in found if "problem" in context
+        ]
+    return []
 
 
 def _judge_faults(content: dict[str, Any]) -> list[Fault]:
@@ -267,6 +308,14 @@ def _reached_models(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def _models_of_policies(content: dict[str, Any]) -> list[tuple[str, str]]:
-    policies = content.get("policies")
-    listed = policies.items() if isinstance(policies, dict) else []
-    return [(name, str(spec.get("model"))) for name, spec in listed if isinstance(spec, dict)]
+    policies = content.get("policies") or _expanded(content.get("grid"))
+    listed = policies if isinstance(policies, dict) else {}
+    return [(name, str(spec.get("model"))) for name, spec in listed.items() if isinstance(spec, dict)]
+
+
+def _expanded(grid: Any) -> dict[str, Any]:
+    """The policies of a grid; none where it is not one, which is reported elsewhere."""
+    try:
+        return expand(grid) if grid is not None else {}
+    except GridProblem:
+        return {}

@@ -53,6 +53,11 @@ NOWHERE = "http://127.0.0.1:9/v1"
         ({"concurrency": 0}, r"concurrency.*0 is out of range"),
         ({"budget": {"usd": 0}}, r"budget\.usd.*0 is out of range"),
         ({"draw": "all"}, r"draw.*Use 'list' or 'population'"),
+        ({"grid": {"model": ["weak", "good"]}}, r"There are `policies` and a `grid`"),
+        ({"policies": None, "grid": {"model": ["weak"]}}, r"grid.*Only 1 given"),
+        ({"policies": None, "grid": {"model": ["weak", "god"]}}, r"no model 'god'.*Did you mean good"),
+        ({"space": "linear"}, r"space: .*needs a `grid`"),
+        ({"guarantee": "asymptotic"}, r"guarantee.*needs a structured space"),
         ({"max_comparison": 5}, r"max_comparison.*Did you mean max_comparisons"),
     ],
 )
@@ -208,3 +213,18 @@ def test_unwritable_directory_is_named(tmp_path: Path) -> None:
     files = RunFiles(tmp_path / "file")
     with pytest.raises(RunDirectoryError, match="Name another --out"), files.claimed(resumes=False):
         pass
+
+
+GRID = {"model": ["weak", "good"], "system": {"plain": "Add.", "kind": "Please add."}, "temperature": [0]}
+
+
+def test_grid_stands_for_its_policies(tmp_path: Path) -> None:
+    """Every combination, named by its levels, in a linear space; the first is the incumbent."""
+    file = write_config(tmp_path, NOWHERE, policies=None, grid=GRID)
+    assembly = assembled(file)
+    assert sorted(assembly.definition.experiment.policies) == [
+        *("good-kind-0", "good-plain-0", "weak-kind-0", "weak-plain-0")
+    ]
+    assert assembly.definition.spec.incumbent == "weak-plain-0"
+    assert assembly.definition.spec.space == "linear"
+    assert assembly.is_repeatable == (True,) * 4

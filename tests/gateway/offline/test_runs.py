@@ -269,3 +269,26 @@ async def test_failing_calls_leave_nothing_behind(
 
     assert len(asyncio.all_tasks()) == 1 + len(upstream._serving)
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.parametrize("guarantee", ["exact", "asymptotic"])
+async def test_grid_is_searched_as_a_linear_space(
+    solvers: FakeUpstream, tmp_path: Path, guarantee: str
+) -> None:
+    """Policies from a grid, either guarantee; the better model is certified, and the log confirmed."""
+    grid = {
+        "model": ["weak", "good"],
+        "system": {"plain": "Add.", "kind": "Please add."},
+        "temperature": [0],
+    }
+    config = write_config(
+        tmp_path, solvers.api_base, policies=None, grid=grid, guarantee=guarantee, epsilon=0.1
+    )
+    (tmp_path / "tasks.jsonl").write_text(
+        "".join(f'{{"input": "{number} {number}", "target": {2 * number}}}\n' for number in range(200))
+    )
+    outcome, _ = await optimized(config, tmp_path / "out")
+
+    assert outcome.summary["guarantee"] == guarantee
+    assert verify(read_log(outcome.log)).differences == ()
+    assert outcome.summary["champion"].startswith("good-")
