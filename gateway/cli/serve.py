@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +18,7 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError, ConfigIssue
 from gateway.settings import Settings, read_settings
 from gateway.telemetry.logging import configure_logging, get_logger
+from policy_store.embedded import EmbeddedValkey
 
 _log = get_logger(__name__)
 
@@ -36,13 +40,26 @@ def serve(
     check_exposure(host, has_keys=has_keys(gateway, settings))
     listener = bind(host, port, shared=workers > 1)
     if workers == 1:
-        from gateway.cli.worker import run_worker  # noqa: PLC0415  # so that --help stays fast
-
-        run_worker(gateway, settings, listener)
+        _serve_alone(gateway, settings, listener)
     else:
         from gateway.cli.supervisor import supervise  # noqa: PLC0415  # same
 
         supervise(config, settings, listener, workers)
+
+
+def _serve_alone(gateway: GatewayConfig, settings: Settings, listener: socket.socket) -> None:
+    """Serve in this process. The embedded store, where one is used, starts while the program is loaded."""
+    with ExitStack() as resources:
+        url: Future[str] | None = None
+        if settings.redis_url is None:
+            valkey = EmbeddedValkey()
+            resources.callback(valkey.stop)
+            url = resources.enter_context(ThreadPoolExecutor(1)).submit(valkey.start, settings.data_dir)
+        from gateway.cli.worker import run_worker  # noqa: PLC0415  # takes most of the start
+
+        if url is not None:
+            settings = settings.model_copy(update={"redis_url": url.result()})
+        run_worker(gateway, settings, listener)
 
 
 def has_keys(config: GatewayConfig, settings: Settings) -> bool:
