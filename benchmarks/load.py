@@ -75,8 +75,10 @@ class _Connection(asyncio.Protocol):
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator:
             return False
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        return len(body) >= length
+        head = head.lower()
+        if b"\ntransfer-encoding: chunked" in head:
+            return body.endswith(b"0\r\n\r\n")
+        return len(body) >= int(head.partition(b"\ncontent-length:")[2].partition(b"\r\n")[0])
 
     def _next(self) -> None:
         self._received = b""

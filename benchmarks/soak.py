@@ -34,7 +34,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.gateway_cost import rss_mb
+from benchmarks.processes import rss_mb
 from tests.gateway.failures.crowd import MARKER, echo, is_complete
 from tests.gateway.fake_upstream import (
     Behaviour,

@@ -1,0 +1,119 @@
+"""What the servers of `gateway_cost` needed, round by round, and the page that says so."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import statistics
+from dataclasses import dataclass, field
+
+from benchmarks.load import Load
+
+KINDS = ("whole", "stream")
+COMPARED_AT = 16  # connections
+FLOOR = "bare Python relay"
+GATEWAY = "gateway, active experiment"
+
+
+@dataclass
+class Samples:
+    """What one contestant needed in each round, for one kind of request and number of connections."""
+
+    cpu_ms: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+
+    def add(self, cpu_seconds: float, done: Load) -> None:
+        """One more round."""
+        count = len(done.latencies)
+        self.cpu_ms.append(1000 * cpu_seconds / count)
+        self.per_second.append(count / done.seconds)
+        self.p50_ms.append(1000 * done.latency(0.5))
+        self.p99_ms.append(1000 * done.latency(0.99))
+
+
+Measured = dict[tuple[str, str, int], Samples]
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a server's start took and its memory after the run: of its main process, and of all together."""
+
+    seconds: float
+    rss_mb: float
+    tree_rss_mb: float
+
+
+def shown(values: list[float], digits: int) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def answers_table(samples: Measured, kind: str) -> list[str]:
+    """All figures for one kind of request."""
+    lines = [
+        "",
+        f"## {'Whole answers' if kind == 'whole' else 'Streams'}",
+        "",
+        "| server | connections | CPU ms a request | requests/s | p50 ms | p99 ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (name, of_kind, connections), sample in samples.items():
+        if of_kind == kind:
+            lines.append(
+                f"| {name} | {connections} | {shown(sample.cpu_ms, 3)} | {shown(sample.per_second, 0)} "
+                f"| {shown(sample.p50_ms, 2)} | {shown(sample.p99_ms, 2)} |"
+            )
+    return lines
+
+
+def comparison(samples: Measured) -> list[str]:
+    """CPU as multiples of the floor's and of the gateway's in the same round."""
+    names = list(dict.fromkeys(name for name, _, connections in samples if connections == COMPARED_AT))
+    lines = [
+        "",
+        f"## Multiples at {COMPARED_AT} connections",
+        "",
+        "Each round's CPU a request divided by that of the same round's bare relay, and of the gateway with",
+        "an active experiment.",
+        "",
+        "| server | whole / relay | stream / relay | whole / gateway | stream / gateway |",
+        "|---|---|---|---|---|",
+    ]
+    for name in names:
+        cells = [shown(_ratios(samples, name, base, kind), 2) for base in (FLOOR, GATEWAY) for kind in KINDS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines if names else []
+
+
+def _ratios(samples: Measured, name: str, base: str, kind: str) -> list[float]:
+    mine, theirs = (samples[one, kind, COMPARED_AT].cpu_ms for one in (name, base))
+    return [a / b for a, b in zip(mine, theirs, strict=True)]
+
+
+def report(
+    samples: Measured, started: dict[str, Started], absent: dict[str, str], command: str, load1: float
+) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# What a request costs",
+        "",
+        f"{dt.datetime.now(dt.UTC).date()}, `{command}`, Python {platform.python_version()},",
+        f"{os.cpu_count()} cores (load {load1:.1f}, other work included).",
+        "Median (smallest to largest) over the rounds. CPU is user and system time of the server's process",
+        "tree per request; streams have 32 events. The bare relay (same libraries, nothing but relaying)",
+        "shows what the machine made of the least such a program can do in the same minutes.",
+        *comparison(samples),
+        *(line for kind in KINDS for line in answers_table(samples, kind)),
+        "",
+        "| server | first answer after s | RSS MB after the run | with its child processes |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {each.seconds:.2f} | {each.rss_mb:.0f} | {each.tree_rss_mb:.0f} |"
+            for name, each in started.items()
+        ),
+        *(line for name, why in absent.items() for line in ("", f"{name} is absent: {why}.")),
+    ]
+    return "\n".join(lines) + "\n"
