@@ -77,7 +77,7 @@ class _Portion:
     )
 
     def __init__(self, kind: Literal["requests", "tokens"], limit: int | None) -> None:
-        self.kind = kind
+        self.kind: Literal["requests", "tokens"] = kind
         self.limit = limit
         self.amount = 0
         self.second = 0
