@@ -179,5 +179,5 @@ def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | Non
 
 
 def _work(needed: FloatArray, pace: FloatArray) -> FloatArray:
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(needed > 0, needed / pace, 0.0)

@@ -1,0 +1,114 @@
+"""What a planner refresh and the structured solver cost, by number of policies.
+
+    python benchmarks/planner_cost.py [--repeats 7] [--policies 2 8 16 32 64 128]
+
+Writes benchmarks/results/planner_cost.md. One thread for linear algebra, as in the planner's process. Times
+are medians in milliseconds of processor time; memory is the peak one call allocates (tracemalloc), in MB.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: what the planner's process sets
+
+import argparse
+import datetime as dt
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gateway.llm_po.evidence import Tally
+from gateway.llm_po.features import one_hot
+from gateway.llm_po.plan import plan
+from gateway.llm_po.stopping import Design
+from gateway.llm_po.structured import solve
+from gateway.llm_po.worlds import bradley_terry
+
+RESULTS = Path(__file__).parent / "results" / "planner_cost.md"
+PER_PAIR = 10  # comparisons of each pair in the counts planned from
+TOLERANCE = 0.01
+
+
+def counted(policies: int) -> Tally:
+    """Counts in the middle of a run: scores from 0.5 to -2.5, as in the golden cases."""
+    preferences = bradley_terry("b", np.linspace(0.5, -2.5, policies)).preferences
+    won = np.triu(np.random.default_rng(policies).binomial(PER_PAIR, preferences), 1)
+    wins = won + np.tril(PER_PAIR - won.T, -1)
+    return replace(Tally.empty(policies), wins=wins, comparisons=int(wins.sum()))
+
+
+def design(policies: int, *, is_structured: bool) -> Design:
+    """The default experiment, in either space."""
+    plain = Design(0.05, 0.02, 0, (0.0,) * policies)
+    if not is_structured:
+        return plain
+    return replace(plain, features=one_hot(policies), stopping="lr-mixture")
+
+
+def measured(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Median milliseconds, and peak MB of one call."""
+    call()
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        call()
+        times.append((time.process_time() - started) * 1e3)
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    return statistics.median(times), peak
+
+
+def row(policies: int, repeats: int) -> str:
+    """One line of the table."""
+    tally, rng = counted(policies), np.random.default_rng(1)
+    cells = [str(policies)]
+    for is_structured in (False, True):
+        about = design(policies, is_structured=is_structured)
+        milliseconds, peak = measured(lambda about=about: plan(tally, about, rng), repeats)
+        cells += [f"{milliseconds:.1f}", f"{peak:.1f}"]
+    scores, features = np.linspace(0.5, -2.5, policies)[None], one_hot(policies)
+    cold, peak = measured(lambda: solve(scores, features, tolerance=TOLERANCE), repeats)
+    before = solve(scores * 0.98, features, tolerance=TOLERANCE)
+    warm, _ = measured(lambda: solve(scores, features, tolerance=TOLERANCE, start=before), repeats)
+    steps = solve(scores, features, tolerance=TOLERANCE).iterations
+    cells += [f"{cold:.1f}", f"{warm:.1f}", str(steps), f"{peak:.1f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--policies", type=int, nargs="+", default=[2, 8, 16, 32, 64, 128])
+    arguments = parser.parse_args()
+    command = f"python benchmarks/planner_cost.py {' '.join(sys.argv[1:])}".strip()
+    lines = [
+        "# What planning costs",
+        "",
+        f"`{command}`, {dt.datetime.now(tz=dt.UTC):%Y-%m-%d}. Median milliseconds of processor time,",
+        f"{arguments.repeats} calls; peak MB allocated by one call. Refresh: fit, forecasts, pair",
+        "distribution, progress, verdict,",
+        f"from {PER_PAIR} comparisons of each pair. Solver: one-hot, scores 0.5 to -2.5, certified gap",
+        f"{TOLERANCE:.0%}; warm: from the solution of scores 2 % smaller.",
+        "",
+        "| K | unstructured refresh | MB | structured refresh | MB | solver cold | warm | steps cold | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for policies in arguments.policies:
+        lines.append(row(policies, arguments.repeats))
+        print(lines[-1], flush=True)
+    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
