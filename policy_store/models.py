@@ -60,7 +60,7 @@ class Experiment:
         collect: `matched` or `side_by_side`.
         outcome_rules: Canonical JSON of what turns feedback into outcomes (signals and their weights, what
             counts as a tie, what a unit is): evidence collected under other rules means something else.
-        inference: Canonical JSON of what is assumed of preferences and which rule decides; empty where
+        inference: Canonical JSON of what is assumed, which rule decides, what plans save; empty where
             nothing is assumed and the exact evidence decides.
     """
 

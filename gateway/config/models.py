@@ -393,6 +393,11 @@ class ExperimentSpec(Section):
     max_comparisons: int | None = Field(
         default=None, ge=1, description="Stop undecided after so many comparisons."
     )
+    objective: Literal["comparisons", "cost"] = Field(
+        default="comparisons",
+        description="What to spend as little of as possible until the decision: `comparisons`, or what their "
+        "requests `cost`, which every policy then declares. The guarantee is the same.",
+    )
     traffic: TrafficSpec = Field(default_factory=TrafficSpec, description="Which requests take part.")
     feedback: FeedbackSpec = Field(default_factory=FeedbackSpec, description="Which feedback counts.")
     promotion: PromotionSpec = Field(
@@ -426,6 +431,8 @@ class ExperimentSpec(Section):
                 f"`stopping: {self.stopping}` is not {self.guarantee}.",
                 "lr-mixture is asymptotic, e-process and glr are exact.",
             )
+        if self.objective == "cost" and not all(policy.cost > 0 for policy in self.policies.values()):
+            raise fault("`objective: cost` needs to know what policies cost.", "Declare a `cost` for each.")
         for group in self.interactions:
             if len(set(group)) < 2 or not set(group) <= set(self.grid or {}):  # noqa: PLR2004 - of a pair
                 raise fault(f"{group} is no interaction.", "Name two or more axes of the grid.")

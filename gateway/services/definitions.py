@@ -79,8 +79,8 @@ def _outcome_rules(spec: ExperimentSpec) -> str:
 
 
 def _inference(spec: ExperimentSpec, names: Sequence[str]) -> str:
-    """What is assumed of preferences and which rule decides; empty for neither structure nor another rule."""
-    if spec.space == "unstructured" and spec.stopping == "e-process":
+    """What is assumed, which rule decides, what plans save; empty where all of it is the default."""
+    if (spec.space, spec.stopping, spec.objective) == ("unstructured", "e-process", "comparisons"):
         return ""
     levels = spec.levels()
     said = {
@@ -90,6 +90,7 @@ def _inference(spec: ExperimentSpec, names: Sequence[str]) -> str:
         "interactions": spec.interactions if spec.space == "linear" else [],
         "stopping": spec.stopping,
         "on_misfit": spec.promotion.on_misfit,
+        "objective": spec.objective,
     }
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 

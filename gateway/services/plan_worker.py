@@ -167,6 +167,7 @@ def _inference(experiment: Experiment) -> dict[str, Any]:
         "features": said.features,
         "stopping": said.stopping,
         "holds_on_misfit": said.holds_on_misfit,
+        "objective": said.objective,
     }
 
 

@@ -1,4 +1,4 @@
-"""What an experiment assumes of preferences, from the store's words to the arrays of `llm_po`.
+"""What an experiment assumes of preferences and saves, from the store's words to the arrays of `llm_po`.
 
 Imported where plans are computed and decisions verified, never by the server process: it loads numpy.
 """
@@ -9,17 +9,25 @@ import json
 from dataclasses import dataclass
 
 from gateway.llm_po.features import Features, coded, one_hot
-from gateway.llm_po.stopping import StoppingRule
+from gateway.llm_po.stopping import Objective, StoppingRule
 from policy_store.models import Experiment
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """Features, or None where nothing is assumed; the stopping rule; whether a misfit holds decisions."""
+    """What a design takes from it.
+
+    Attributes:
+        features: Of the policies, or None where nothing is assumed.
+        stopping: Which rule decides.
+        holds_on_misfit: Whether decisions wait while the structure does not fit.
+        objective: What plans spend as little of as possible.
+    """
 
     features: Features | None = None
     stopping: StoppingRule = "e-process"
     holds_on_misfit: bool = True
+    objective: Objective = "comparisons"
 
 
 def structure_of(experiment: Experiment) -> Structure:
@@ -34,4 +42,4 @@ def structure_of(experiment: Experiment) -> Structure:
         axes = dict(zip(said["axes"], zip(*said["levels"], strict=True), strict=True))
         groups = tuple(tuple(group) for group in said["interactions"])
         features = coded(axes, groups, experiment.policies)
-    return Structure(features, said["stopping"], said["on_misfit"] == "hold")
+    return Structure(features, said["stopping"], said["on_misfit"] == "hold", said["objective"])
