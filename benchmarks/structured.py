@@ -80,7 +80,8 @@ def run(case: Case, seeds: int) -> str:
     ended = ", ".join(f"{count} {kind}" for kind, count in summary.outcomes.items() if count)
     return (
         f"| {trial.world.name} | {trial.method} | {trial.stopping} | {trial.epsilon:g} "
-        f"| {len(summary.endings)} | {summary.mean:.0f} ± {summary.stderr:.0f} | {multiple} | {summary.wrong} | {ended} |"
+        f"| {len(summary.endings)} | {summary.mean:.0f} ± {summary.stderr:.0f} | {multiple} "
+        f"| {summary.wrong} | {ended} |"
     )
 
 
