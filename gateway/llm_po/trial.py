@@ -11,7 +11,7 @@ import numpy as np
 
 from gateway.llm_po import glr
 from gateway.llm_po.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
-from gateway.llm_po.errors import DesignError, UnsupportedError
+from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
 from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.features import Features, one_hot
 from gateway.llm_po.likelihood_ratio import margin_logits
@@ -115,7 +115,7 @@ class Trial:
     def hardness(self) -> float:
         """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify.
 
-        In the space the stopping rule assumes: structured for `lr-mixture`.
+        In the space the stopping rule assumes: structured for `lr-mixture`, infinite in other worlds.
         """
         if self.features is not None:
             return self._structured_hardness(self.features)
@@ -128,7 +128,11 @@ class Trial:
     def _structured_hardness(self, features: Features) -> float:
         if self.epsilon == 0 and self.world.champion is None:
             return float("inf")
-        found = solve(self.world.scores[None], features, margin=margin_logits(self.epsilon), tolerance=1e-3)
+        try:
+            scores = self.world.scores
+        except WorldError:
+            return float("inf")
+        found = solve(scores[None], features, margin=margin_logits(self.epsilon), tolerance=1e-3)
         return float(found.hardness[0])
 
 

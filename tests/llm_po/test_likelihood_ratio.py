@@ -242,3 +242,13 @@ def test_pairs_of_a_run_keep_to_the_optimal_shares() -> None:
     totals = pair_totals(wins)[0]
     assert totals[0, 1] == totals.max()
     assert totals[0, 1] > 2 * totals[2, 3]
+
+
+def test_world_outside_the_space_has_no_hardness_there() -> None:
+    """A misspecified structure can be simulated; there is no optimum of its own to compare with."""
+    trial = Trial(
+        worlds.misfit("m", [0.6, 0.0, -0.6], 0.5, 0.3, 1), stopping="lr-mixture", max_comparisons=200
+    )
+
+    assert trial.hardness == math.inf
+    assert simulate(trial, 2, seed=1).to_json()["ratio"] is None

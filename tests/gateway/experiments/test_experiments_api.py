@@ -182,3 +182,18 @@ async def test_interface_describes_itself(upstream: FakeUpstream, embedded_url: 
         "comment",
         "idempotency_key",
     }
+
+
+@pytest.mark.parametrize(("space", "p_value"), [("bradley_terry", 1.0), ("unstructured", None)])
+async def test_structure_shows_how_well_it_fits(
+    upstream: FakeUpstream, embedded_url: str, space: str, p_value: float | None
+) -> None:
+    """A structured experiment has a p-value and no warning at first; an unstructured one has neither."""
+    config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE, space=space)
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        found = await gateway.experiment()
+        metrics = (await gateway.get("/metrics")).body.decode()
+
+    assert (found["fit_p_value"], found["warnings"]) == (p_value, [])
+    assert ("llmpo_experiment_misfit{" in metrics) == (p_value is not None)
