@@ -93,5 +93,6 @@ def _terms(experiment: ExperimentSpec) -> str:
     return (
         f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
         f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g}, "
-        f"{'any number of' if budget is None else f'at most {budget}'} comparisons"
+        f"{'any number of' if budget is None else f'at most {budget}'} comparisons; "
+        f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
     )
