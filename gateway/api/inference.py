@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -81,11 +81,15 @@ class InferenceDeps:
     timer: Callable[[], float] = time.perf_counter
 
 
-def inference_routes(deps: Callable[[], InferenceDeps]) -> list[Route]:
-    """The routes of this module. `deps` is asked anew for each request."""
+def inference_endpoints(deps: Callable[[], InferenceDeps]) -> list[InferenceEndpoint]:
+    """The endpoints of this module. `deps` is asked anew for each request."""
+    return [InferenceEndpoint(deps, path, surface, id_header) for path, surface, id_header in ENDPOINTS]
+
+
+def inference_routes(endpoints: Iterable[InferenceEndpoint]) -> list[Route]:
+    """The same as routes of an application."""
     return [
-        Route(path, InferenceEndpoint(deps, path, surface, id_header), methods=["POST"], name=surface.name)
-        for path, surface, id_header in ENDPOINTS
+        Route(endpoint.path, endpoint, methods=["POST"], name=endpoint.surface.name) for endpoint in endpoints
     ]
 
 

@@ -119,6 +119,8 @@ def run_worker(
             access_log=False,
             log_config=None,
             server_header=False,
+            # Nothing here asks who called or by which scheme; uvicorn's own variable says who is believed.
+            proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
             backlog=BACKLOG,
         ),
         lifecycle,

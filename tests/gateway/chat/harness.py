@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from gateway.api.auth import Authenticator
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
-from gateway.api.inference import InferenceDeps, inference_routes
+from gateway.api.inference import InferenceDeps, inference_endpoints, inference_routes
 from gateway.config.models import ModelEntry, PolicySpec
 from gateway.services.answering import Answering
 from gateway.services.attempting import Attempts
@@ -304,7 +304,7 @@ async def running_gateway(
     app = FastAPI()
     install_error_handlers(app, reply_for)
     deps = InferenceDeps(holder, answering, authenticator or Authenticator([]), observer, max_body_bytes)
-    app.router.routes.extend(inference_routes(lambda: deps))
+    app.router.routes.extend(inference_routes(inference_endpoints(lambda: deps)))
     try:
         async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
             yield Gateway(url, holder, observer, units, sealer, session)
