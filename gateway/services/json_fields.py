@@ -16,6 +16,10 @@ import orjson
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"\s*:\s*")
 _SCALAR: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,}\]]+', re.DOTALL)
+# A field whose value is a string, number, true, false or null, and the comma after it.
+_MEMBER: Final = re.compile(
+    rb'\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*"|[^\s,{\[}\]"]+)\s*,?', re.DOTALL
+)
 _OPEN: Final = b"{["
 _NONE: Final[frozenset[bytes]] = frozenset()
 
@@ -31,9 +35,18 @@ class Field(NamedTuple):
 
 def top_level_fields(text: bytes) -> Iterator[Field]:
     """The top-level fields of a JSON object, in order. `text` must be valid JSON."""
-    depth = 0
+    place = text.index(b"{") + 1
+    while member := _MEMBER.match(text, place):  # the first few, until one that takes more to find its end
+        yield Field(_key(member[1]), member.start(1), member.start(2), member.end(2))
+        place = member.end()
+    yield from _fields_from(text, place)
+
+
+def _fields_from(text: bytes, place: int) -> Iterator[Field]:
+    """The same from a place between two fields on, whatever their values."""
+    depth = 1
     opened: tuple[bytes, int, int] | None = None  # a field whose value is an object or array, until it closes
-    for token in _TOKEN.finditer(text):
+    for token in _TOKEN.finditer(text, place):
         kind = text[token.start()]
         if kind in b"{[":
             depth += 1
@@ -43,13 +56,17 @@ def top_level_fields(text: bytes) -> Iterator[Field]:
                 yield Field(*opened, end=token.end())
                 opened = None
         elif depth == 1 and (colon := _COLON.match(text, token.end())):
-            name = token.group()
-            key = orjson.loads(name).encode() if b"\\" in name else name[1:-1]
+            key = _key(token.group())
             if text[colon.end()] in _OPEN:
                 opened = (key, token.start(), colon.end())
             else:
                 scalar = _SCALAR.match(text, colon.end())
                 yield Field(key, token.start(), colon.end(), scalar.end() if scalar else colon.end())
+
+
+def _key(name: bytes) -> bytes:
+    """A field's name without its quotes."""
+    return orjson.loads(name).encode() if b"\\" in name else name[1:-1]
 
 
 def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from prometheus_client.metrics import MetricWrapperBase
+
 from gateway.services.ejection import Target
 from gateway.services.observer import Role
 from gateway.telemetry.metrics import Metrics
+
+
+class Series(dict[tuple[str, ...], Any]):
+    """The series of one metric by their labels, kept: finding one costs as much as counting several times.
+
+    Labels come from sets an operator declared, so there are no more of them than there are series.
+    """
+
+    def __init__(self, metric: MetricWrapperBase) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> Any:
+        series = self[labels] = self._metric.labels(*labels)
+        return series
 
 
 class MetricsObserver:
@@ -12,21 +31,25 @@ class MetricsObserver:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._requests = Series(metrics.requests)
+        self._policy_requests = Series(metrics.policy_requests)
+        self._policy_latency = Series(metrics.policy_latency)
+        self._policy_tokens = Series(metrics.policy_tokens)
         self._overhead = metrics.gateway_overhead.observe
 
     def request_finished(self, endpoint: str, status: int) -> None:
         """A request was answered."""
-        self._metrics.requests.labels(endpoint, str(status)).inc()
+        self._requests[endpoint, str(status)].inc()
 
     def policy_answered(self, experiment: str, policy: str, role: Role, latency_seconds: float) -> None:
         """A policy's answer is complete."""
-        self._metrics.policy_requests.labels(experiment, policy, role).inc()
-        self._metrics.policy_latency.labels(experiment, policy).observe(latency_seconds)
+        self._policy_requests[experiment, policy, role].inc()
+        self._policy_latency[experiment, policy].observe(latency_seconds)
 
     def policy_tokens(self, experiment: str, policy: str, prompt: int, completion: int) -> None:
         """The provider reported how many tokens an answer used."""
-        self._metrics.policy_tokens.labels(experiment, policy, "prompt").inc(prompt)
-        self._metrics.policy_tokens.labels(experiment, policy, "completion").inc(completion)
+        self._policy_tokens[experiment, policy, "prompt"].inc(prompt)
+        self._policy_tokens[experiment, policy, "completion"].inc(completion)
 
     def policy_failed(self, experiment: str, policy: str, reason: str) -> None:
         """A policy could not answer, or broke off."""
