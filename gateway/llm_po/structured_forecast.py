@@ -1,9 +1,9 @@
 """Forecasts that use features and do not depend on them: exact evidence in the structured space.
 
-The prior of the scores says that they mostly follow the features: a part in their span, with the usual standard
-deviation, and a residual of each policy's own. How large the residual and the pair effects are is unknown; the
-fit weighs a small grid, "the features explain it all" being as likely beforehand as all the rest together. Any
-forecast keeps the evidence exact, so a wrong structure costs comparisons and never the promise.
+The prior of the scores says that they mostly follow the features: a part in their span, with the usual
+standard deviation, and a residual of each policy's own. How large the residual and the pair effects are is
+unknown; the fit weighs a small grid, "the features explain it all" being as likely beforehand as all the rest
+together. Any forecast keeps the evidence exact, so a wrong structure costs comparisons and never the promise.
 """
 
 from __future__ import annotations

@@ -26,8 +26,12 @@ class Form:
     displaced: frozenset[str] = frozenset()
 
     def put_into(self, body: Body) -> Body:
-        """A copy of the body in which the policy's parameters have won over the caller's."""
-        filled = {**body, **self.fields}
+        """A copy of the body in which the policy's parameters have won over the caller's.
+
+        Its lists are new as well: whoever sends it may change them, and two policies may be sent one body.
+        """
+        filled = {name: [*value] if type(value) is list else value for name, value in body.items()}
+        filled.update(self.fields)
         for name in self.displaced:
             filled.pop(name, None)
         for name, parts in self.nested.items():

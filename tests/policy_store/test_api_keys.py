@@ -61,7 +61,7 @@ async def test_a_revocation_stands(keys: ApiKeyStore) -> None:
 
 
 async def test_a_revoked_keys_name_is_free(keys: ApiKeyStore) -> None:
-    """A key can be replaced under its name; revoking the old one again does not take the name from the new."""
+    """A key can be replaced under its name; revoking the old one again leaves the name to the new."""
     await keys.add(RECORD)
     await keys.revoke(RECORD.hash, RECORD.name)
     await keys.add(replace(RECORD, hash="cd" * 32))

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.api.auth import Authenticator
 from gateway.config.keys import hash_key
+from gateway.services.api_keys import unnamed_key
 from gateway.services.ejection import Target
 from gateway.upstream.base import Timeouts
 from gateway.upstream.retry_budget import RetryBudget
@@ -133,7 +134,7 @@ async def test_only_admins_learn_who_answered(upstream: FakeUpstream, model: str
     base = upstream.api_base
     upstream.on("large", status(500))
     models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
-    keys = Authenticator([hash_key("client")], [hash_key("admin")])
+    keys = Authenticator([unnamed_key(hash_key("client"), "client"), unnamed_key(hash_key("admin"), "admin")])
     async with running_gateway([experiment(base)], models, authenticator=keys) as gateway:
         blind = await gateway.ask(model, headers={"authorization": "Bearer client"})
         told = await gateway.ask(model, headers={"authorization": "Bearer admin"})
