@@ -136,7 +136,8 @@ def _check_messages(messages: Any) -> None:
         if not isinstance(message, dict):
             raise _invalid(f"messages[{index}]", "an object")
         role = message.get("role")
-        _require(isinstance(role, str) and role != "", f"messages[{index}].role", "a string")
+        if not isinstance(role, str) or not role:
+            raise _invalid(f"messages[{index}].role", "a string")
 
 
 def _check_common(request: Request) -> None:

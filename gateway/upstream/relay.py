@@ -141,7 +141,7 @@ class Relay:
     ) -> aiohttp.ClientResponse:
         return await self._session.post(
             route.url,
-            data=body,
+            data=aiohttp.BytesPayload(body),  # named here, it need not be looked up by its type
             headers=headers,
             timeout=limits,
             proxy=route.proxy,

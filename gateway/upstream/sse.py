@@ -106,9 +106,20 @@ def split_error(block: bytes) -> tuple[bytes, bytes] | None:
 
 def is_sound(block: bytes) -> bool:
     """Whether the data of every event of a block is a JSON object, or the final `[DONE]`."""
-    if block.startswith(b"data: {") and block.find(b"\n") == len(block) - 2:
-        return _is_object(block[6:])  # one event on one line, as nearly all are
-    return all(_is_object(payload) for payload in payloads(block))
+    return _is_plain(block) or all(_is_object(payload) for payload in payloads(block))
+
+
+def _is_plain(block: bytes) -> bool:
+    """The same, where every event is one line of data, as in nearly all streams; False where one is not."""
+    if not block.startswith(b"data: {"):
+        return False
+    try:
+        for payload in block[6:-2].split(b"\n\ndata: "):
+            if payload != b"[DONE]" and not isinstance(orjson.loads(payload), dict):
+                return False
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def sound_part(block: bytes) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import UpstreamError
 from gateway.upstream import sse
-from gateway.upstream.sse import EventCutter, has_event, is_last, payloads, split_error
+from gateway.upstream.sse import EventCutter, has_event, is_last, is_sound, payloads, split_error
 
 events = st.lists(
     st.builds(
@@ -98,3 +98,23 @@ def test_payloads_are_the_events_data() -> None:
     """Comments, names and the final event left out, lines joined."""
     block = b'event: x\ndata: {"a":\ndata: 1}\n\n: c\n\ndata:{"b":2}\r\n\r\ndata: [DONE]\n\n'
     assert list(payloads(block)) == [b'{"a":1}', b'{"b":2}']
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (b'data: {"a":1}\n\n', True),
+        (b'data:{"a":1}\r\n\r\n', True),
+        (b'event: x\ndata: {"a":\ndata: 1}\n\n', True),
+        (b": keep-alive\n\n", True),
+        (b'data: {"a":\n\n', False),
+        (b'data: {"a":1},{"b":2}\n\n', False),
+        (b"data: [1]\n\n", False),
+        (b'data: "a"\n\n', False),
+    ],
+)
+def test_a_block_is_sound_when_all_its_events_are(event: bytes, expected: bool) -> None:
+    """Wherever an event stands among plain ones, it counts as it does alone."""
+    plain, done = b'data: {"x":{"y":[]}}\n\n', b"data: [DONE]\n\n"
+    for block in (event, plain + event, event + plain, plain + event + plain + done):
+        assert is_sound(block) is expected
