@@ -33,6 +33,7 @@ class Passage:
 
 
 async def status_of(app: GatewayApp, method: str, path: str) -> int:
+    """The status of the answer to one request."""
     sent: list[Message] = []
 
     async def receive() -> Message:
