@@ -111,7 +111,7 @@ def report(
         "| server | first answer after s | RSS MB after the run | with its child processes |",
         "|---|---|---|---|",
         *(
-            f"| {name} | {each.seconds:.2f} | {each.rss_mb:.0f} | {each.tree_rss_mb:.0f} |"
+            f"| {name.partition(',')[0]} | {each.seconds:.2f} | {each.rss_mb:.0f} | {each.tree_rss_mb:.0f} |"
             for name, each in started.items()
         ),
         *(line for name, why in absent.items() for line in ("", f"{name} is absent: {why}.")),
