@@ -192,7 +192,7 @@ def test_report_has_nothing_to_divide_by_where_nobody_is_best() -> None:
     ("change", "error", "message"),
     [
         ({"method": "guess"}, UnsupportedError, "llm-po-tracking"),
-        ({"stopping": "lr-mixture"}, UnsupportedError, "e-process, glr"),
+        ({"stopping": "guess"}, UnsupportedError, "e-process, glr"),
         ({"delta": 0.0}, DesignError, "delta is 0.0"),
         ({"epsilon": -1.0}, DesignError, "epsilon is -1.0"),
         ({"in_flight": -1}, DesignError, "in_flight is -1"),

@@ -1,0 +1,106 @@
+"""Where comparisons go that the optimum would not need: learning forecasts, the survivor check, pairs.
+
+    python benchmarks/what_is_lost.py [--seeds 200]
+
+Runs the winner design as it is, then with forecasts that are the truth, without the survivor check, and with
+both. What is left over the hardness then is the choice of pairs. Writes benchmarks/results/what_is_lost.*.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.identification import clear_worlds, misfits  # noqa: E402
+from benchmarks.reporting import save, table  # noqa: E402
+from gateway.llm_po import samplers, simulate, stopping, worlds  # noqa: E402
+from gateway.llm_po.samplers import Situation  # noqa: E402
+from gateway.llm_po.simulate import Trial  # noqa: E402
+from gateway.llm_po.stakes import published_forecasts  # noqa: E402
+from gateway.llm_po.wins import IntArray  # noqa: E402
+from gateway.llm_po.worlds import World  # noqa: E402
+
+VARIANTS = ("as it is", "true forecasts", "no survivor check", "both")
+CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"
+
+
+def _true_forecasts(batch: Any, situation: Situation) -> IntArray:
+    """Forecasts nobody can make: what is true of the policies each run numbers in its own order."""
+    batch._fit = situation.fit
+    orders = batch._orders
+    truth = batch._trial.world.preferences[orders[:, :, None], orders[:, None, :]]
+    return published_forecasts(np.asarray(truth), situation)
+
+
+def multiple(world: World, variant: str, seeds: int) -> tuple[float, float]:
+    """Mean comparisons as a multiple of hardness x log(1/delta), and its standard error."""
+    trial = Trial(world, delta=0.05, max_comparisons=100_000)
+    with ExitStack() as changes:
+        if variant in ("true forecasts", "both"):
+            changes.enter_context(patch.object(simulate._Batch, "_published", _true_forecasts))
+        if variant in ("no survivor check", "both"):
+            changes.enter_context(patch.object(stopping, "CLEARED", 0.0))
+            changes.enter_context(patch.object(samplers, "CLEARED", 0.0))
+        summary = simulate.simulate(trial, seeds, seed=1)
+    yardstick = trial.hardness * math.log(1 / trial.delta)
+    return summary.mean / yardstick, summary.stderr / yardstick
+
+
+def page(rows: list[dict[str, Any]], command: str) -> str:
+    """The Markdown page."""
+    cells = [
+        [
+            row["world"],
+            f"{row['least']:.0f}",
+            *(f"{mean:.2f} ± {error:.2f}" for mean, error in row["multiples"]),
+        ]
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            "# Where comparisons go that the optimum would not need",
+            "",
+            f"{command}. Winner design, epsilon = 0, delta = 0.05;",
+            "means as multiples of T = hardness x log(1/delta) ± standard error. No method can have true",
+            "forecasts: the column shows what learning them costs.",
+            "",
+            *table(["world", "T", *VARIANTS], cells),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Run every world in every variant and write both files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=200)
+    seeds = parser.parse_args().seeds
+    chosen = [*(world for world in clear_worlds() if world.name in ("bt-5", "bt-8-normal")), *misfits()]
+    rows = []
+    for world in [*chosen, worlds.load(CYCLIC)]:
+        multiples = [multiple(world, variant, seeds) for variant in VARIANTS]
+        least = Trial(world, delta=0.05).hardness * math.log(20)
+        rows.append({"world": world.name, "least": least, "multiples": multiples})
+        print(world.name, *(f"{mean:.2f} ± {error:.2f}" for mean, error in multiples), flush=True)
+    save(
+        "what_is_lost",
+        f"python benchmarks/what_is_lost.py --seeds {seeds}",
+        rows,
+        lambda said: page(rows, said),
+    )
+
+
+if __name__ == "__main__":
+    main()
