@@ -58,7 +58,7 @@ class AtOnce:
 
     async def stream(self, _request: UpstreamRequest) -> UpstreamStream:
         """Not measured."""
-        raise NotImplementedError
+        raise AssertionError("nobody asks for a stream here")
 
     async def aclose(self) -> None:
         """Nothing to close."""

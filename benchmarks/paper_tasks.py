@@ -115,9 +115,9 @@ class Remembering:
             }
         return UpstreamAnswer(_body(self.known[key]))
 
-    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, _request: UpstreamRequest) -> UpstreamStream:
         """Offline runs do not stream."""
-        raise NotImplementedError
+        raise AssertionError("nobody asks for a stream here")
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""

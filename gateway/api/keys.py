@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.api.auth import Caller
 from gateway.api.body import parse_object
-from gateway.config.models import LimitsSpec
+from gateway.config.access import LimitsSpec
 from gateway.config.values import Name
 from gateway.errors import InvalidRequestError
 from gateway.services.api_keys import ApiKey, KeyRegistry

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.load import json_schema, load_config
-from gateway.config.models import ExperimentSpec, GatewayConfig, PolicySpec
+from gateway.config.models import GatewayConfig
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.load import load_config
-from gateway.config.models import ExperimentSpec, GatewayConfig, PolicySpec
+from gateway.config.models import GatewayConfig
 from gateway.config.values import Duration
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import Forecast, estimate

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from gateway.config import references
 from gateway.config.faults import issue_from_fault, issues_from_validation
-from gateway.config.models import GatewayConfig, Section
+from gateway.config.models import GatewayConfig
+from gateway.config.section import Section
 from gateway.config.source import Source, read_source
 from gateway.config.values import ENVIRONMENT_PREFIX, Outside
 from gateway.errors import ConfigError, ConfigIssue

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gateway.config.models import PolicyParams
+from gateway.config.experiments import PolicyParams
 from gateway.errors import RenderError
 from gateway.offline.calls import Caller, Reply
 from gateway.offline.errors import OfflineError

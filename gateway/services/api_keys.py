@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from gateway.config.access import AuthSpec, LimitsSpec
 from gateway.config.keys import hash_key, new_key
-from gateway.config.models import AuthSpec, LimitsSpec
 from gateway.errors import InvalidRequestError, UnknownKeyError
 from gateway.services.limits import KeyLimits
 from gateway.telemetry.logging import get_logger

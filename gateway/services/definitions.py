@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.config.models import ExperimentSpec
+from gateway.config.experiments import ExperimentSpec
 from gateway.services.rendering import CompiledPolicy
 from policy_store.models import Experiment
 

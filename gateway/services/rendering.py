@@ -15,7 +15,8 @@ from typing import Any
 
 import jinja2
 
-from gateway.config.models import ExperimentSpec, GatewayConfig, ModelEntry, PolicySpec
+from gateway.config.experiments import ExperimentSpec, PolicySpec
+from gateway.config.models import GatewayConfig, ModelEntry
 from gateway.config.templates import compile_template
 from gateway.errors import RenderError
 from gateway.services.formats import FORMATS, Body, Form

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.api.auth import Authenticator
+from gateway.config.access import AuthSpec
 from gateway.config.keys import hash_key
-from gateway.config.models import AuthSpec
 from gateway.errors import AuthenticationError, PermissionDeniedError
 from gateway.services.api_keys import configured_keys, unnamed_key
 from gateway.services.limits import KeyLimits

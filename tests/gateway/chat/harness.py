@@ -19,7 +19,8 @@ from gateway.api.auth import Authenticator
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.inference import InferenceDeps, inference_endpoints, inference_routes
-from gateway.config.models import ModelEntry, PolicySpec
+from gateway.config.experiments import PolicySpec
+from gateway.config.models import ModelEntry
 from gateway.services.answering import Answering
 from gateway.services.attempting import Attempts
 from gateway.services.ejection import FAILURES_IN_A_ROW, EjectionBook, Target

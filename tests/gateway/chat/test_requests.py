@@ -12,8 +12,8 @@ from openai.types.chat import completion_create_params
 
 from gateway.api.auth import Authenticator
 from gateway.api.fields import KNOWN_FIELDS
+from gateway.config.access import AuthSpec
 from gateway.config.keys import hash_key
-from gateway.config.models import AuthSpec
 from gateway.services.api_keys import configured_keys
 from tests.gateway.chat.harness import QUESTION, Gateway, entry, experiment, running_gateway
 from tests.gateway.fake_upstream import FakeUpstream

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import models
+from gateway.config import access, experiments, models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
 from gateway.config.values import DURATION_PATTERN, ENVIRONMENT_PATTERN, MODEL_NAME_PATTERN, NAME_PATTERN
@@ -28,16 +28,16 @@ SECTIONS = [
     models.GatewayConfig,
     models.ModelEntry,
     models.LitellmParams,
-    models.ExperimentSpec,
-    models.PolicySpec,
-    models.PolicyParams,
-    models.TrafficSpec,
-    models.FeedbackSpec,
-    models.SignalSpec,
-    models.PromotionSpec,
-    models.AuthSpec,
-    models.KeySpec,
-    models.LimitsSpec,
+    experiments.ExperimentSpec,
+    experiments.PolicySpec,
+    experiments.PolicyParams,
+    experiments.TrafficSpec,
+    experiments.FeedbackSpec,
+    experiments.SignalSpec,
+    experiments.PromotionSpec,
+    access.AuthSpec,
+    access.KeySpec,
+    access.LimitsSpec,
 ]
 
 

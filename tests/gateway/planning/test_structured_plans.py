@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from gateway.config.models import ExperimentSpec, GatewayConfig
+from gateway.config.experiments import ExperimentSpec
+from gateway.config.models import GatewayConfig
 from gateway.services.definitions import Definition, define
 from gateway.services.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.services.rendering import compile_policies

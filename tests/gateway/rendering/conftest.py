@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config.models import ModelEntry, PolicySpec
+from gateway.config.experiments import PolicySpec
+from gateway.config.models import ModelEntry
 from gateway.config.values import PromptTemplate
 from gateway.services.rendering import CompiledPolicy, compile_policy
 

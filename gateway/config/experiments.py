@@ -1,0 +1,323 @@
+"""What a configuration file says of experiments, as frozen models: policies, traffic, feedback, promotion.
+
+The description of each field is its documentation: `llmpo config schema` and docs/configuration.md carry it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from gateway.config.grid import GridProblem, combinations, expand, policy_name
+from gateway.config.references import MAX_POLICIES, MIN_COMPARISONS, MIN_POLICIES
+from gateway.config.section import Section
+from gateway.config.values import (
+    Duration,
+    ModelName,
+    Name,
+    TemplateFile,
+    fault,
+)
+
+MAX_SIGNALS = 32
+SIGNALS = {"thumb": 1, "score": 1, "copied": 0.5, "edited": -0.25, "regenerated": -0.5, "abandoned": -0.5}
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class PolicyParams(Section):
+    """Sampling fields a policy fixes, within OpenAI's bounds; they win over what the caller sends."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness of sampling.")
+    top_p: float | None = Field(default=None, ge=0, le=1, description="Probability mass sampled from.")
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="Longest answer; also replaces `max_completion_tokens`."
+    )
+    max_completion_tokens: int | None = Field(
+        default=None, ge=1, description="Longest answer, reasoning included; also replaces `max_tokens`."
+    )
+    presence_penalty: float | None = Field(
+        default=None, ge=-2, le=2, description="Pushes towards new topics."
+    )
+    frequency_penalty: float | None = Field(
+        default=None, ge=-2, le=2, description="Pushes against repetition."
+    )
+    seed: int | None = Field(
+        default=None, ge=-(2**63), le=2**63 - 1, description="Seed, for providers that honour one."
+    )
+    stop: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1)]],
+            BeforeValidator(_as_list),
+            Field(min_length=1, max_length=4),
+            WithJsonSchema(
+                {
+                    "type": ["string", "array"],
+                    "items": {"type": "string", "minLength": 1},
+                    "minItems": 1,
+                    "maxItems": 4,
+                }
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="One to four texts that end the answer.")
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        default=None, description="Bias per token id."
+    )
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
+        default=None, description="How long a reasoning model thinks."
+    )
+    verbosity: Literal["low", "medium", "high"] | None = Field(
+        default=None, description="How long the answer is."
+    )
+    top_k: int | None = Field(
+        default=None, ge=-1, description="Tokens sampled from (servers that extend OpenAI's format)."
+    )
+    min_p: float | None = Field(
+        default=None, ge=0, le=1, description="Smallest relative probability sampled (same servers)."
+    )
+    repetition_penalty: float | None = Field(
+        default=None, gt=0, le=10, description="Penalty on tokens seen before (same servers)."
+    )
+
+    def request_fields(self) -> dict[str, Any]:
+        """The fields that were set, as they go into a request body."""
+        return self.model_dump(exclude_none=True)
+
+
+class PolicySpec(Section):
+    """One way to answer: model, system prompt and sampling. Change any of them and it is a new policy."""
+
+    model: ModelName = Field(description="A `model_name` of `model_list`.")
+    system: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="System prompt, put before the caller's messages."
+    )
+    template: TemplateFile | None = Field(
+        default=None,
+        description="Jinja file that gives the system prompt from `messages`, `metadata` and `user_message`.",
+    )
+    params: PolicyParams = Field(
+        default_factory=PolicyParams, description="Sampling fields the policy fixes."
+    )
+    cost: float = Field(
+        default=0.0,
+        ge=0,
+        description="Cost of a request in any one unit; the cheaper of two equals is preferred.",
+    )
+
+
+class TrafficSpec(Section):
+    """Which requests take part, and how two policies meet."""
+
+    share: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of the units that take part; the incumbent answers the rest.",
+    )
+    collect: Literal["matched", "side_by_side"] = Field(
+        default="matched",
+        description="`matched`: one answer per unit, outcomes of two units make a comparison. "
+        "`side_by_side`: two answers in one response, the user names the better.",
+    )
+    unit: Literal["request", "session"] = Field(
+        default="request",
+        description="What is assigned to a policy: each request, or each session as a whole.",
+    )
+
+
+def _check_weight(weight: float) -> float:
+    if weight == 0:
+        raise fault("A weight of 0 says nothing.", "Use a number from -1 to 1, or leave the signal out.")
+    return weight
+
+
+class SignalSpec(Section):
+    """What one feedback signal is worth. A plain number is short for its weight."""
+
+    weight: Annotated[float, Field(ge=-1, le=1), AfterValidator(_check_weight)] = Field(
+        description="The outcome is the weight times the value reported (true: 1, false: -1)."
+    )
+
+
+def _as_signal(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"weight": value} if is_number else value
+
+
+_WEIGHT_SCHEMA = {"type": "number", "minimum": -1, "maximum": 1, "not": {"const": 0}}
+_SIGNAL_SCHEMA = {
+    "anyOf": [
+        _WEIGHT_SCHEMA,
+        {
+            "type": "object",
+            "properties": {"weight": _WEIGHT_SCHEMA},
+            "required": ["weight"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Signal = Annotated[SignalSpec, BeforeValidator(_as_signal), WithJsonSchema(_SIGNAL_SCHEMA)]
+
+
+def _check_positive(duration: Any) -> Any:
+    if not duration:
+        raise fault("Feedback needs some time to arrive.", "Use a duration greater than 0, such as 24h.")
+    return duration
+
+
+class FeedbackSpec(Section):
+    """Which feedback counts, and for how long after the answer."""
+
+    window: Annotated[Duration, AfterValidator(_check_positive)] = Field(
+        default="24h", validate_default=True, description="How long after an answer feedback on it counts."
+    )
+    signals: Annotated[dict[Name, Signal], Field(min_length=1, max_length=MAX_SIGNALS)] = Field(
+        default=SIGNALS,
+        validate_default=True,
+        description="Weight of each signal; a list given here replaces the default one.",
+    )
+    tie_margin: float = Field(
+        default=0.0, ge=0, le=2, description="Two outcomes no further apart than this are a tie (`matched`)."
+    )
+
+
+class PromotionSpec(Section):
+    """What happens once a policy is certified, and what must have happened before."""
+
+    mode: Literal["automatic"] = Field(
+        default="automatic", description="The certified policy becomes the incumbent at once."
+    )
+    min_comparisons: int = Field(
+        default=MIN_COMPARISONS, ge=0, description="No decision before this many comparisons."
+    )
+    min_duration: Duration = Field(
+        default="0s", validate_default=True, description="No decision before this long after the start."
+    )
+    on_misfit: Literal["hold", "warn"] = Field(
+        default="hold",
+        description="While the structure assumed does not fit the counts: `hold` decides nothing, `warn` "
+        "only says so. Exact guarantees do not rest on the fit and never wait.",
+    )
+
+
+GridValue = str | int | float
+
+
+def _inference_defaults(data: dict[str, Any]) -> dict[str, str]:
+    """Space, guarantee and stopping rule where the file leaves them out, or the first that contradicts."""
+    space = data.get("space", "unstructured" if data.get("grid") is None else "linear")
+    by_space = "exact" if space == "unstructured" else "asymptotic"
+    by_rule = {"e-process": "exact", "glr": "exact", "lr-mixture": "asymptotic"}
+    guarantee = data.get("guarantee", by_rule.get(str(data.get("stopping")), by_space))
+    stopping = "lr-mixture" if guarantee == "asymptotic" else "e-process"
+    return {"space": space, "guarantee": guarantee, "stopping": stopping}
+
+
+class ExperimentSpec(Section):
+    """Policies that compete for one name clients send as `model`."""
+
+    incumbent: Name = Field(description="The policy that serves until another one is promoted.")
+    policies: dict[Name, PolicySpec] = Field(
+        default_factory=dict,
+        json_schema_extra={
+            "minProperties": MIN_POLICIES,
+            "maxProperties": MAX_POLICIES,
+        },  # see reference_faults
+        description="The competing policies by name, two or more; or give a `grid`.",
+    )
+    grid: dict[str, list[GridValue] | dict[str, GridValue]] | None = Field(
+        default=None,
+        json_schema_extra={"minProperties": 1},
+        description="Instead of `policies`: all combinations of some `model`s, `system` prompts or "
+        "`template`s by name, and sampling fields. Policies are called by their levels: `small-short-0.7`.",
+    )
+    interactions: list[list[str]] = Field(
+        default=[],
+        description="Groups of the grid's axes that may work together better or worse than each does alone.",
+    )
+    space: Literal["unstructured", "bradley_terry", "linear"] = Field(
+        default="unstructured",
+        description="What is assumed of preferences. `unstructured`: nothing. `bradley_terry`: they follow "
+        "from a score per policy. `linear`: from scores that add up over the axes of the `grid`; the default "
+        "with one.",
+    )
+    guarantee: Literal["exact", "asymptotic"] = Field(
+        default="exact",
+        description="`exact`: the error level holds at every sample size, whatever preferences are. "
+        "`asymptotic`: for many comparisons and if the `space` is right, with fewer comparisons; the "
+        "default of structured spaces.",
+    )
+    stopping: Literal["e-process", "glr", "lr-mixture"] = Field(
+        default="e-process",
+        description="What decides. `e-process` and `glr` are exact; `lr-mixture` is asymptotic.",
+    )
+    delta: float = Field(
+        default=0.05, gt=0, lt=1, description="Largest probability of promoting a wrong policy."
+    )
+    epsilon: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="Smallest preference margin that matters; policies closer than this count as equal.",
+    )
+    max_comparisons: int | None = Field(
+        default=None, ge=1, description="Stop undecided after so many comparisons."
+    )
+    objective: Literal["comparisons", "cost"] = Field(
+        default="comparisons",
+        description="What to spend as little of as possible until the decision: `comparisons`, or what their "
+        "requests `cost`, which every policy then declares. The guarantee is the same.",
+    )
+    traffic: TrafficSpec = Field(default_factory=TrafficSpec, description="Which requests take part.")
+    feedback: FeedbackSpec = Field(default_factory=FeedbackSpec, description="Which feedback counts.")
+    promotion: PromotionSpec = Field(
+        default_factory=PromotionSpec, description="When and how the incumbent changes."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        """What follows from other keys: the policies of a grid, its space, and what decides there."""
+        if not isinstance(data, dict):
+            return data
+        filled = {**_inference_defaults(data), **data}
+        if data.get("grid") is None:
+            return filled
+        if data.get("policies"):
+            raise fault("There are `policies` and a `grid`.", "Keep one of them.")
+        try:
+            return {**filled, "policies": expand(data["grid"])}
+        except GridProblem as problem:
+            raise fault(problem.problem, problem.remedy) from problem
+
+    @model_validator(mode="after")
+    def _check_inference(self) -> Self:
+        if self.space == "linear" and self.grid is None:
+            raise fault("`space: linear` needs a `grid`.", "Give one, or use bradley_terry.")
+        if self.guarantee == "asymptotic" and self.space == "unstructured":
+            raise fault("`guarantee: asymptotic` needs a structured space.", "Use exact, or name a space.")
+        if (self.stopping == "lr-mixture") != (self.guarantee == "asymptotic"):
+            raise fault(
+                f"`stopping: {self.stopping}` is not {self.guarantee}.",
+                "lr-mixture is asymptotic, e-process and glr are exact.",
+            )
+        if self.objective == "cost" and not all(policy.cost > 0 for policy in self.policies.values()):
+            raise fault("`objective: cost` needs to know what policies cost.", "Declare a `cost` for each.")
+        for group in self.interactions:
+            if len(set(group)) < 2 or not set(group) <= set(self.grid or {}):  # noqa: PLR2004 - of a pair
+                raise fault(f"{group} is no interaction.", "Name two or more axes of the grid.")
+        return self
+
+    def levels(self) -> dict[str, dict[str, str]]:
+        """Policy to axis to level, for the policies of a grid."""
+        return {policy_name(levels): levels for levels in combinations(self.grid)} if self.grid else {}

@@ -1,0 +1,18 @@
+"""What every section of a configuration file has in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A block of the file: unknown keys refused, nothing converted silently, immutable once read."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        protected_namespaces=(),  # `model` and `model_name` are words of the field here
+    )
