@@ -1,6 +1,6 @@
 """How many comparisons a decision takes, and how often it is wrong: ours and the baselines, in known worlds.
 
-    python benchmarks/identification.py [--seeds 400] [--data DIR] [--processes 2] [--only SECTION ...]
+    python benchmarks/identification.py [--seeds 400] [--baseline-seeds 200] [--data DIR] [--processes 2] [--only SECTION ...]
 
 Writes benchmarks/results/identification.json and .md. All methods run in the same worlds in one run; the same
 command gives the same numbers. DIR holds preference matrices (JSON with "P"); tests/data/worlds by default.
@@ -280,6 +280,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=400)
+    parser.add_argument("--baseline-seeds", type=int, default=200)
     parser.add_argument("--data", type=Path, default=ROOT / "tests" / "data" / "worlds")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", nargs="*", help="start of the sections to run; writes nothing")
@@ -291,7 +292,8 @@ def main() -> None:
     ]
     rows = []
     with ProcessPoolExecutor(options.processes) as pool:
-        for row in pool.map(run, chosen, [options.seeds] * len(chosen)):
+        seeds = [options.baseline_seeds if case.section == "baselines" else options.seeds for case in chosen]
+        for row in pool.map(run, chosen, seeds):
             rows.append(row)
             print(
                 f"{row['section']:<28} {row['world']:<20} {row['method']:<16} {_pm(row):>16} "
@@ -301,7 +303,10 @@ def main() -> None:
     if options.only:
         return
     data = "" if options.data == parser.get_default("data") else f" --data {options.data}"
-    command = f"python benchmarks/identification.py --seeds {options.seeds}{data}"
+    command = (
+        f"python benchmarks/identification.py --seeds {options.seeds} "
+        f"--baseline-seeds {options.baseline_seeds}{data}"
+    )
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
     RESULTS.mkdir(exist_ok=True)
     document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
