@@ -1,6 +1,7 @@
 """How many comparisons a decision takes, and how often it is wrong: ours and the baselines, in known worlds.
 
-    python benchmarks/identification.py [--seeds 400] [--baseline-seeds 200] [--data DIR] [--processes 2] [--only SECTION ...]
+    python benchmarks/identification.py [--seeds 400] [--baseline-seeds 200] [--data DIR] [--processes 2]
+        [--only SECTION ...]
 
 Writes benchmarks/results/identification.json and .md. All methods run in the same worlds in one run; the same
 command gives the same numbers. DIR holds preference matrices (JSON with "P"); tests/data/worlds by default.
