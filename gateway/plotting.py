@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from gateway.errors import GatewayError
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
+"""Told apart with any common colour blindness: of Okabe and Ito, but for their yellow, too pale for a line."""
+
+STROKES = ("solid", "dashed", "dotted", "dashdot")
+"""Patterns of a line: a second mark of what it is, for print without colour and where colours run out."""
 
 _DOTS_PER_INCH = 130
 _INSTALL = "Plots need matplotlib: pip install 'llmpo-gateway[plots]'."
@@ -45,6 +52,25 @@ def pyplot() -> Any:
     mpl.use("agg")
     mpl.rcParams["svg.hashsalt"] = "llmpo"  # the same picture gives the same file
     return plt
+
+
+def line_style(number: int) -> dict[str, str]:
+    """Colour and stroke of line `number`: no two of the first 32 are the same."""
+    stroke, colour = list(product(STROKES, COLOURS))[number % (len(STROKES) * len(COLOURS))]
+    return {"color": colour, "linestyle": stroke}
+
+
+def plain_log_scale(axis: Any) -> None:
+    """A logarithmic axis labelled 200, 500, 1,000: whole numbers, far enough apart to be read.
+
+    Args:
+        axis: `axes.xaxis` or `axes.yaxis`, its scale already logarithmic.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - as above
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.0f}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Any, stem: Path) -> list[Path]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from gateway.llm_po.wins import pair_rates, pair_totals
 from gateway.offline.outcome import Outcome
-from gateway.plotting import pyplot, save
+from gateway.plotting import line_style, pyplot, save
 
 _MOST_LABELS = 24
+_DARK = 0.35  # so far from one half the colours are too dark for black text
 
 
 def draw_plots(directory: Path, outcome: Outcome) -> tuple[str, ...]:
@@ -40,9 +41,9 @@ def _evidence_figure(plt: Any, outcome: Outcome) -> Any:
     comparisons = [counted for counted, _ in outcome.evidence]
     nats = np.array([evidence for _, evidence in outcome.evidence])
     for policy, name in enumerate(names):
-        axes.plot(comparisons, nats[:, policy], label=name)
+        axes.plot(comparisons, nats[:, policy], label=name, **line_style(policy))
     needed = outcome.summary["policies"][0]["needed_nats"]
-    axes.axhline(needed, color="black", linestyle="--", label="the line")
+    axes.axhline(needed, color="grey", linewidth=3, alpha=0.6, label="the line")
     axes.set_xlabel("comparisons")
     meaning = "that it is not the winner" if outcome.summary["epsilon"] == 0 else "that no policy beats it"
     axes.set_ylabel(f"evidence {meaning} (nats)")
@@ -55,13 +56,15 @@ def _preferences_figure(plt: Any, outcome: Outcome) -> Any:
     names, wins = _names(outcome), np.array(outcome.summary["wins"])
     size, rates, totals = len(names), pair_rates(wins), pair_totals(wins)
     figure, axes = plt.subplots(figsize=(2 + size * 0.7, 1.5 + size * 0.6), layout="constrained")
-    image = axes.imshow(np.where(totals > 0, rates, np.nan), vmin=0, vmax=1, cmap="RdYlGn")
+    image = axes.imshow(np.where(totals > 0, rates, np.nan), vmin=0, vmax=1, cmap="RdBu")
     axes.set_xticks(range(size), names, rotation=45, ha="right")
     axes.set_yticks(range(size), names)
     axes.set_title("share of comparisons in which the row was preferred")
     if size <= _MOST_LABELS:
         for row, column in np.argwhere(totals > 0):
             text = f"{rates[row, column]:.2f}\n{totals[row, column]}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7)
+            is_on_dark = abs(rates[row, column] - 0.5) > _DARK
+            colour = "white" if is_on_dark else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(image)
     return figure

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from gateway.llm_po.simulate import Summary
-from gateway.plotting import PlotError, pyplot, save
+from gateway.plotting import COLOURS, STROKES, PlotError, plain_log_scale, pyplot, save
 from gateway.simulation.runner import Job
 
 _SIZE = (8.0, 4.5)  # inches
+_MOST_BANDS = 3  # more of them on one another show nothing
 
 
 def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:
@@ -62,8 +63,16 @@ def _draw_comparisons(axes: Any, chosen: Mapping[str, tuple[Job, Summary]]) -> b
     """Distribution of comparisons to a decision: median, quartiles, and 10 to 90 %."""
     labels = list(chosen)[::-1]
     counts = [[ending.comparisons for ending in chosen[label][1].endings] for label in labels]
-    axes.boxplot(counts, orientation="horizontal", whis=(10, 90), showfliers=False, tick_labels=labels)
-    axes.set_xscale("log")
+    median = {"color": COLOURS[0], "linewidth": 2}
+    axes.boxplot(
+        counts,
+        orientation="horizontal",
+        whis=(10, 90),
+        showfliers=False,
+        tick_labels=labels,
+        medianprops=median,
+    )
+    _scale_comparisons(axes)
     axes.set_xlabel("comparisons to a decision (box: quartiles; whiskers: 10 to 90 % of the runs)")
     axes.grid(axis="x", alpha=0.3)
     return True
@@ -71,10 +80,11 @@ def _draw_comparisons(axes: Any, chosen: Mapping[str, tuple[Job, Summary]]) -> b
 
 def _draw_selection(axes: Any, chosen: Mapping[str, tuple[Job, Summary]]) -> bool:
     """Share of runs whose leader is a right choice, against the comparisons made."""
+    styles = _styles(chosen)
     for label, (job, summary) in chosen.items():
         leads = np.array([ending.leads for ending in summary.endings], dtype=np.float64)
-        axes.plot(job.budgets, leads.mean(axis=0), label=label)
-    axes.set_xscale("log")
+        axes.plot(job.budgets, leads.mean(axis=0), label=label, **styles[label])
+    _scale_comparisons(axes)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("comparisons")
     axes.set_ylabel("probability of correct selection")
@@ -85,22 +95,44 @@ def _draw_selection(axes: Any, chosen: Mapping[str, tuple[Job, Summary]]) -> boo
 
 def _draw_evidence(axes: Any, chosen: Mapping[str, tuple[Job, Summary]]) -> bool:
     """Evidence as a share of what a decision needs, median and 10 to 90 %; False where no rule goes by it."""
-    is_drawn = False
-    for label, (job, summary) in chosen.items():
-        paths = np.array([ending.progress for ending in summary.endings], dtype=np.float64)
-        if paths.shape[1] == 0:
-            continue
-        low, middle, high = np.quantile(paths, (0.1, 0.5, 0.9), axis=0)
-        (line,) = axes.plot(job.budgets, middle, label=label)
-        axes.fill_between(job.budgets, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        is_drawn = True
-    if is_drawn:
-        axes.set_xscale("log")
-        axes.set_xlabel("comparisons")
-        axes.set_ylabel("evidence / needed (band: 10 to 90 % of the runs)")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    return is_drawn
+    styles = _styles(chosen)
+    paths = {
+        label: (job.budgets, np.array([ending.progress for ending in summary.endings], dtype=np.float64))
+        for label, (job, summary) in chosen.items()
+    }
+    drawn = {label: path for label, path in paths.items() if path[1].shape[1]}
+    for label, (budgets, shares) in drawn.items():
+        low, middle, high = np.quantile(shares, (0.1, 0.5, 0.9), axis=0)
+        axes.plot(budgets, middle, label=label, **styles[label])
+        if len(drawn) <= _MOST_BANDS:
+            axes.fill_between(budgets, low, high, color=styles[label]["color"], alpha=0.15, linewidth=0)
+    if not drawn:
+        return False
+    _scale_comparisons(axes)
+    axes.set_xlabel("comparisons")
+    band = " (band: 10 to 90 % of the runs)" if len(drawn) <= _MOST_BANDS else " (median of the runs)"
+    axes.set_ylabel(f"evidence / needed{band}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return True
+
+
+def _styles(chosen: Mapping[str, tuple[Job, Summary]]) -> dict[str, dict[str, str]]:
+    """A colour per method and a stroke per stopping rule, the same in every picture of a world."""
+    methods = list(dict.fromkeys(job.trial.method for job, _ in chosen.values()))
+    rules = list(dict.fromkeys(job.trial.stopping for job, _ in chosen.values()))
+    return {
+        label: {
+            "color": COLOURS[methods.index(job.trial.method) % len(COLOURS)],
+            "linestyle": STROKES[rules.index(job.trial.stopping) % len(STROKES)],
+        }
+        for label, (job, _) in chosen.items()
+    }
+
+
+def _scale_comparisons(axes: Any) -> None:
+    axes.set_xscale("log")
+    plain_log_scale(axes.xaxis)
 
 
 def _file_name(world: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from gateway.llm_po.simulate import Summary, Trial
+from gateway.llm_po.simulate import METHODS, Summary, Trial
 from gateway.llm_po.worlds import bradley_terry
+from gateway.plotting import line_style
 from gateway.simulation.plots import PlotError, draw
 from gateway.simulation.runner import Job, run_jobs
 
@@ -45,6 +47,18 @@ def test_no_evidence_is_drawn_where_no_rule_goes_by_it(tmp_path: Path) -> None:
     written = draw(tmp_path, _results(("llm-po", "glr")))
 
     assert {path.stem.rpartition("-")[2] for path in written} == {"comparisons", "selection"}
+
+
+def test_no_two_lines_of_a_picture_look_the_same(tmp_path: Path) -> None:
+    """Colours run out before methods and rules do: then the stroke tells them apart, also without colour."""
+    rules = [(method, rule) for method in METHODS for rule in ("e-process", "glr")]
+    draw(tmp_path, _results(*rules))
+
+    drawn = (tmp_path / "two_words_slash-selection.svg").read_text(encoding="utf-8")
+    legend = drawn[drawn.index('id="legend_1"') :]
+    styles = re.findall(r'style="fill: none;[^"]*stroke-width: 1.5[^"]*"', legend)
+    assert len(styles) == len(set(styles)) == len(rules)
+    assert len({tuple(line_style(number).items()) for number in range(32)}) == 32
 
 
 def test_missing_library_is_said_with_what_to_install(
