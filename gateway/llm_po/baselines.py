@@ -63,10 +63,11 @@ class DoubleThompson:
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Independent double draws from Beta posteriors with a uniform prior."""
-        drawn = _beta_draws(situation.wins, draws, rng)
-        first = (drawn > 0.5).sum(axis=3).argmax(axis=2)
-        again = _beta_draws(situation.wins, draws, rng)
-        against = np.take_along_axis(again, first[..., None, None], axis=3)[..., 0]
+        wins = situation.wins
+        first = (_beta_draws(wins, draws, rng) > 0.5).sum(axis=3).argmax(axis=2)
+        runs = np.arange(wins.shape[0])[:, None]
+        lost = wins.swapaxes(1, 2)[runs, first]
+        against = rng.beta(lost + 1.0, wins[runs, first] + 1.0)
         np.put_along_axis(against, first[..., None], -1.0, axis=2)
         return np.stack([first, against.argmax(axis=2)], axis=2)
 
@@ -147,10 +148,13 @@ def _counts(situation: Situation, every: IntArray) -> FloatArray:
 
 def _beta_draws(wins: IntArray, draws: int, rng: np.random.Generator) -> FloatArray:
     """Draws of each pair's preference, (R, draws, K, K); `p[i, j] + p[j, i] = 1`, 0 on the diagonal."""
-    won = wins[:, None] + 1.0
-    shape = (wins.shape[0], draws, *wins.shape[1:])
-    upper = np.triu(rng.beta(won, won.swapaxes(2, 3), size=shape), 1)
-    return np.asarray(upper + np.tril(1 - upper.swapaxes(2, 3), -1))
+    first, second = np.triu_indices(wins.shape[1], 1)
+    won, lost = wins[:, None, first, second] + 1.0, wins[:, None, second, first] + 1.0
+    shape = (wins.shape[0], draws, first.size)
+    drawn = np.zeros((*shape[:2], *wins.shape[1:]))
+    drawn[..., first, second] = rng.beta(won, lost, size=shape)
+    drawn[..., second, first] = 1 - drawn[..., first, second]
+    return drawn
 
 
 def _every_pair(policies: int) -> IntArray:
