@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal, Protocol
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
@@ -193,7 +194,7 @@ class FeedbackService:
         try:
             return await record(feedback, assignment, experiment)
         except ContradictingOutcomeError as error:
-            if feedback.signal is not None and not error.reported.startswith(f"{feedback.signal}="):
+            if not _is_about_the_same(error.reported, feedback, experiment):
                 return _SETTLED
             raise InvalidFeedbackError(
                 "Different feedback was already given for this response; the first one stands.",
@@ -239,7 +240,7 @@ class FeedbackService:
             assignment.second,
             result=preference_result(feedback.preferred, assignment.side),
             source="side_by_side",
-            fingerprint_of_feedback=f"{PREFERENCE_SIGNAL}={feedback.preferred}",
+            fingerprint_of_feedback=_fingerprint(feedback, feedback.preferred, experiment),
             keep_seconds=self._keep_seconds(assignment),
         )
 
@@ -265,7 +266,7 @@ class FeedbackService:
             value=value,
             tie_margin=experiment.tie_margin,
             source=f"matched:{feedback.signal}",
-            fingerprint_of_feedback=f"{feedback.signal}={value!r}",
+            fingerprint_of_feedback=_fingerprint(feedback, value, experiment),
             keep_seconds=self._keep_seconds(assignment),
         )
 
@@ -278,9 +279,30 @@ _DETAILS = {
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",
 }
-# A thumb after a copy says more about the same answer, not something else: no fault of the caller's.
+# A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
+# one: neither contradicts what was counted, and neither is a fault of the caller's.
 _SETTLED = Recorded(Receipt.DUPLICATE, None)
-_SETTLED_DETAIL = "Another signal already settled this outcome; one is counted for each request or session."
+_SETTLED_DETAIL = (
+    "An earlier report already settled this outcome; one is counted for each request or session."
+)
+
+
+def _fingerprint(feedback: Feedback, value: Preferred | float, experiment: LiveExperiment) -> str:
+    """What was said, and in a session, where many responses are one unit, about which response."""
+    return f"{feedback.signal or PREFERENCE_SIGNAL}={value}{_response(feedback, experiment)}"
+
+
+def _response(feedback: Feedback, experiment: LiveExperiment) -> str:
+    if experiment.unit == "request":
+        return ""
+    return f"@{blake2b(feedback.response_id.encode(), digest_size=8).hexdigest()}"
+
+
+def _is_about_the_same(reported: str, feedback: Feedback, experiment: LiveExperiment) -> bool:
+    """Whether the fingerprint stored first is of the same signal on the same response."""
+    said, at, response = reported.partition("@")
+    signal = feedback.signal or PREFERENCE_SIGNAL
+    return said.startswith(f"{signal}=") and at + response == _response(feedback, experiment)
 
 
 def preference_result(preferred: Preferred, side: int) -> Result:

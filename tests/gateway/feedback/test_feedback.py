@@ -234,6 +234,30 @@ async def test_another_signal_of_a_settled_answer_is_no_contradiction(matched: W
     assert (other.status, other.code) == (422, "contradicting")
 
 
+async def test_another_answer_of_a_settled_session_is_no_contradiction(
+    upstream: FakeUpstream, embedded_url: str
+) -> None:
+    """A session has one outcome; liking its first answer and not its second is nobody's fault."""
+    config = gateway_config(
+        api_base=upstream.api_base,
+        traffic={"share": 1.0, "unit": "session"},
+        promotion={"min_comparisons": 10_000},
+    )
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        one, two = [(await gateway.ask(metadata={"session_id": "s"})).json["id"] for _ in range(2)]
+        first = await gateway.feed(id=one, signal="thumb", value=True)
+
+        other = [await gateway.feed(id=two, signal="thumb", value=liked) for liked in (False, True)]
+        again = await gateway.feed(id=one, signal="thumb", value=True)
+        contradiction = await gateway.feed(id=one, signal="thumb", value=False)
+
+        assert first.json["status"] == "pending"
+        assert [reply.json["status"] for reply in (*other, again)] == ["duplicate"] * 3
+        assert "settled" in other[0].json["detail"]
+        assert (contradiction.status, contradiction.code) == (422, "contradicting")
+
+
 async def test_refused_feedback_is_counted_by_reason_and_changes_nothing(matched: Whole) -> None:
     """Wrong types, wrong values, unknown signals, broken JSON: a 4xx of OpenAI's shape each."""
     response_id = (await matched.ask()).json["id"]
