@@ -41,7 +41,7 @@ from gateway.services.answering import Answering
 from gateway.services.api_keys import KeyRegistry, configured_keys, default_limits
 from gateway.services.attempting import Attempts
 from gateway.services.background import background
-from gateway.services.definitions import Definition, config_hash, define
+from gateway.services.definitions import Definition, by_policy, config_hash, define
 from gateway.services.ejection import EjectionBook
 from gateway.services.experiment_log import ExperimentLog
 from gateway.services.feedback import FeedbackService
@@ -66,6 +66,7 @@ from gateway.telemetry.process import ProcessCollector
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.litellm import LitellmUpstream
+from gateway.upstream.prices import model_prices
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.targets import model_targets
@@ -155,7 +156,8 @@ class _Gateway:
         )
         names = tuple(definition.name for definition in definitions)
         metrics, health = Metrics(), StoreHealth()
-        observer = MetricsObserver(metrics)
+        prices = by_policy(definitions, model_prices(self.config.model_list))
+        observer = MetricsObserver(metrics, prices)
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         refresher = Refresher(

@@ -24,6 +24,7 @@ from policy_store.models import (
 )
 
 _MICRO = 1_000_000
+_SOURCE = "source:"
 _SET_BY_THE_STORE = ("version", "fence", "created_at")
 
 
@@ -97,6 +98,9 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         policies_ever=int(policies_ever or policies),
         inherited=int(inherited or 0),
         inherited_from=int(inherited_from) if inherited_from else None,
+        by_source={
+            name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
+        },
         **_ledger(counted, int(policies)),
     )
 

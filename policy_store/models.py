@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -205,6 +206,7 @@ class Counts:
     policies_ever: int | None = None  # how many policies there ever were, those removed included; None: these
     inherited: int = 0  # how many of the comparisons
     inherited_from: int | None = None  # the generation, if any
+    by_source: Mapping[str, int] = field(default_factory=dict)  # of the comparisons not inherited
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ from gateway.config.values import (
     is_secret_header,
 )
 
+# What may change without changing how a model answers.
+_BESIDE_THE_POINT = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
+
 
 class LitellmParams(Section):
     """How to reach one model, in the words LiteLLM uses. Any value may be `os.environ/NAME`."""
@@ -79,6 +82,21 @@ class LitellmParams(Section):
         default=None, description="Service-account credentials: a path, JSON text or a mapping."
     )
 
+    input_cost_per_token: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="USD a prompt token costs, for metrics, where LiteLLM's list does not know."
+    )
+    output_cost_per_token: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="USD a token of the answer costs; goes with `input_cost_per_token`."
+    )
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> Self:
+        if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
+            raise fault(
+                "Only one of input_cost_per_token and output_cost_per_token is given.", "Give both or none."
+            )
+        return self
+
     @property
     def provider(self) -> str:
         """What stands before the first slash of `model`."""
@@ -99,11 +117,13 @@ class LitellmParams(Section):
         }
 
     def identity(self) -> dict[str, Any]:
-        """What decides how the model answers: everything that was set but secrets and the timeout."""
+        """What decides how the model answers: all that was set but secrets, prices and the timeout."""
         values = {
             name: value
             for name in type(self).model_fields
-            if name != "timeout" and (value := getattr(self, name)) and not isinstance(value, SecretStr)
+            if name not in _BESIDE_THE_POINT
+            and (value := getattr(self, name))
+            and not isinstance(value, SecretStr)
         }
         headers = {name: text for name, text in self.extra_headers.items() if not is_secret_header(name)}
         return {**values, "extra_headers": headers}

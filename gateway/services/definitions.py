@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.services.rendering import CompiledPolicy
 from policy_store.models import Experiment
 
 NANO = 1_000_000_000
+
+Of = TypeVar("Of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +105,13 @@ def config_hash(definitions: Sequence[Definition]) -> str:
         for definition in definitions
     ]
     return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()
+
+
+def by_policy(definitions: Iterable[Definition], of_models: Mapping[str, Of]) -> dict[tuple[str, str], Of]:
+    """What is known of models, by experiment and policy that uses the model."""
+    return {
+        (definition.name, policy.name): of_models[policy.model]
+        for definition in definitions
+        for policy in definition.policies
+        if policy.model in of_models
+    }

@@ -48,6 +48,12 @@ class Progress:
         return self.view.plan.leader if self.view.plan else None
 
     @property
+    def champion(self) -> int | None:
+        """Who was certified; None before the decision, and where nobody was."""
+        champion = (self.view.certificate or {}).get("champion")
+        return champion if isinstance(champion, int) else None
+
+    @property
     def promotions(self) -> int:
         """How often this experiment's incumbent changed, as far as its latest events tell."""
         return sum(event.kind == ExperimentState.PROMOTED.value for event in self.events)

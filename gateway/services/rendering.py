@@ -128,8 +128,8 @@ def _text(content: Any) -> str:
 def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
     """SHA-256 of all that decides how a policy answers.
 
-    Names, costs, keys, timeouts and the path of a template do not: they may change without making it a
-    different policy. The text of the template does.
+    Names, costs, prices, keys, timeouts and the path of a template do not: they may change without making it
+    a different policy. The text of the template does.
     """
     content = {
         "rendering": _RENDERING_VERSION,

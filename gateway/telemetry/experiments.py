@@ -49,6 +49,7 @@ def _states(readings: list[Progress]) -> Families:
     generation = _gauge("experiment_generation", "Which run of the experiment this is.")
     incumbent = _gauge("experiment_incumbent", "1 for the policy serving ordinary traffic.", "policy")
     decided = _gauge("experiment_seconds_to_decision", "Time from the start to the decision.")
+    champion = _gauge("experiment_champion", "1 for the policy that was certified.", "policy")
     promotions = CounterMetricFamily(
         "llmpo_experiment_promotions", "Times the incumbent was replaced.", labels=["experiment"]
     )
@@ -62,7 +63,10 @@ def _states(readings: list[Progress]) -> Families:
         promotions.add_metric([name], reading.promotions)
         if view.certificate is not None:
             decided.add_metric([name], reading.elapsed_seconds)
-    yield from (state, generation, incumbent, promotions, decided)
+        if reading.champion is not None:
+            for index, policy in enumerate(view.experiment.policies):
+                champion.add_metric([name, policy], float(index == reading.champion))
+    yield from (state, generation, incumbent, champion, promotions, decided)
 
 
 def _comparisons(readings: list[Progress]) -> Families:
@@ -74,10 +78,15 @@ def _comparisons(readings: list[Progress]) -> Families:
         "second",
         "result",
     )
+    sources = _gauge("experiment_source_comparisons", "Comparisons by where they come from.", "source")
     rates = _gauge("experiment_win_rate", "Share of decisive comparisons won.", "policy", "rival")
     for reading in readings:
         name, policies = reading.view.experiment.name, reading.view.experiment.policies
         total.add_metric([name], reading.counts.comparisons)
+        for source, comparisons in sorted(reading.counts.by_source.items()):
+            sources.add_metric([name, source], comparisons)
+        if reading.counts.inherited:
+            sources.add_metric([name, "inherited"], reading.counts.inherited)
         for i, j in permutations(range(len(policies)), 2):
             if i < j:
                 pair = [name, policies[i], policies[j]]
@@ -86,7 +95,7 @@ def _comparisons(readings: list[Progress]) -> Families:
                 pairs.add_metric([*pair, "tie"], reading.counts.ties[i][j])
             if (rate := reading.win_rate(i, j)) is not None:
                 rates.add_metric([name, policies[i], policies[j]], rate)
-    yield from (total, pairs, rates)
+    yield from (total, pairs, sources, rates)
 
 
 def _evidence(readings: list[Progress]) -> Families:
@@ -111,6 +120,7 @@ def _plans(readings: list[Progress]) -> Families:
     remaining = _gauge(
         "experiment_expected_remaining_comparisons", "Comparisons expected until the decision."
     )
+    seconds = _gauge("experiment_expected_remaining_seconds", "The same at the rate so far.")
     fit = _gauge("experiment_fit_p_value", "How well the structure assumed fits the counts.")
     misfit = _gauge("experiment_misfit", "1 while the structure assumed does not fit the counts.")
     for reading in readings:
@@ -130,7 +140,9 @@ def _plans(readings: list[Progress]) -> Families:
             allocation.add_metric([name, policies[pair.first], policies[pair.second]], pair.probability)
         if plan.expected_remaining is not None:
             remaining.add_metric([name], plan.expected_remaining)
+        if reading.expected_seconds is not None:
+            seconds.add_metric([name], reading.expected_seconds)
         if plan.fit_p_value is not None:
             fit.add_metric([name], plan.fit_p_value)
             misfit.add_metric([name], float(plan.is_misfit))
-    yield from (age, version, duration, leader, allocation, remaining, fit, misfit)
+    yield from (age, version, duration, leader, allocation, remaining, seconds, fit, misfit)

@@ -81,6 +81,12 @@ class Metrics:
             ["experiment", "policy", "kind"],
             registry=self.registry,
         )
+        self.policy_cost = Counter(
+            "llmpo_policy_cost_usd_total",
+            "USD the tokens reported for a policy cost, where the price is known.",
+            ["experiment", "policy"],
+            registry=self.registry,
+        )
         self.fallbacks = Counter(
             "llmpo_fallbacks_total",
             "Requests answered by the incumbent because something else failed.",

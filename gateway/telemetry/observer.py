@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -26,11 +27,26 @@ class Series(dict[tuple[str, ...], Any]):
         return series
 
 
-class MetricsObserver:
-    """A `RequestObserver` that writes to Prometheus counters."""
+class Price(Protocol):
+    """What tokens cost."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def of(self, prompt: int, completion: int) -> float:
+        """USD for so many tokens."""
+        ...
+
+
+class MetricsObserver:
+    """A `RequestObserver` that writes to Prometheus counters.
+
+    Args:
+        metrics: Where it writes.
+        prices: By experiment and policy, of the policies whose price is known.
+    """
+
+    def __init__(self, metrics: Metrics, prices: Mapping[tuple[str, str], Price] | None = None) -> None:
         self._metrics = metrics
+        self._prices = dict(prices or {})
+        self._policy_cost = Series(metrics.policy_cost)
         self._requests = Series(metrics.requests)
         self._policy_requests = Series(metrics.policy_requests)
         self._policy_latency = Series(metrics.policy_latency)
@@ -50,6 +66,9 @@ class MetricsObserver:
         """The provider reported how many tokens an answer used."""
         self._policy_tokens[experiment, policy, "prompt"].inc(prompt)
         self._policy_tokens[experiment, policy, "completion"].inc(completion)
+        price = self._prices.get((experiment, policy))
+        if price is not None:
+            self._policy_cost[experiment, policy].inc(price.of(prompt, completion))
 
     def policy_failed(self, experiment: str, policy: str, reason: str) -> None:
         """A policy could not answer, or broke off."""

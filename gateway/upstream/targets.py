@@ -17,7 +17,19 @@ _ANTHROPIC_BASE: Final = "https://api.anthropic.com"
 _OPENAI_WIRE: Final = frozenset(
     {"openai", "openai_like", "custom_openai", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference"}
 )
-_OWN_FIELDS: Final = frozenset({"model", "api_key", "api_base", "timeout", "organization", "extra_headers"})
+# What does not go to litellm as a further argument.
+_OWN_FIELDS: Final = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "extra_headers",
+        "input_cost_per_token",
+        "model",
+        "organization",
+        "output_cost_per_token",
+        "timeout",
+    }
+)
 
 
 def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> ModelTarget:

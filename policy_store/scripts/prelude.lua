@@ -80,6 +80,7 @@ local function count(keys, generation, threshold, first, second, result, source)
   local number = text(redis.call('HINCRBY', keys.counts, 'comparisons', 1))
   redis.call('XADD', keys.log, '*', 'type', 'comparison', 'number', number, 'first', first, 'second', second,
     'result', result, 'forecast', forecast, 'version', version, 'source', source, 'at', at)
+  redis.call('HINCRBY', keys.counts, 'source:' .. source, 1)
   if result == 'tie' then
     redis.call('HINCRBY', keys.counts, 'ties:' .. first .. ':' .. second, 1)
   else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -48,6 +49,21 @@ async def test_tie_is_counted_and_carries_no_evidence(store: PolicyStore) -> Non
     assert counts.comparisons == 1
     assert counts.ties == ((0, 1, 0), (1, 0, 0), (0, 0, 0))
     assert counts.wins == counts.evidence_nano_nats == ((0, 0, 0),) * 3
+
+
+async def test_comparisons_are_counted_by_source(store: PolicyStore) -> None:
+    """A report says how many came from users who saw both answers, and how many from which signals."""
+    await planned(store)
+
+    await prefer(store, "u1", Result.TIE)
+    await prefer(store, "u2", Result.WIN)
+    await report(store, "u3", 0, 1.0)
+    await report(store, "u4", 1, 0.0)
+
+    comparisons = [comparison async for comparison in store.comparisons(NAME, 1)]
+    counts = await store.counts(NAME, 1)
+    assert counts.by_source == Counter(comparison.source for comparison in comparisons)
+    assert sum(counts.by_source.values()) == counts.comparisons == 3
 
 
 async def test_outcome_before_the_first_plan_adds_no_evidence(store: PolicyStore) -> None:

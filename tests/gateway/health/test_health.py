@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.gateway.building import NAME, gateway_config
+from gateway.config.models import GatewayConfig
+from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import eventually, quick_settings, whole_gateway
 from tests.servers import free_port
@@ -17,6 +18,7 @@ PROMISED = {
     "llmpo_policy_requests_total": {"experiment", "policy", "role"},
     "llmpo_policy_latency_seconds_count": {"experiment", "policy"},
     "llmpo_policy_tokens_total": {"experiment", "policy", "kind"},
+    "llmpo_policy_cost_usd_total": {"experiment", "policy"},
     "llmpo_gateway_overhead_seconds_count": set(),
     "llmpo_feedback_total": {"experiment", "signal", "status"},
     "llmpo_feedback_discarded_total": {"reason"},
@@ -28,6 +30,7 @@ PROMISED = {
     "llmpo_experiment_generation": {"experiment"},
     "llmpo_experiment_comparisons": {"experiment"},
     "llmpo_experiment_pair_comparisons": {"experiment", "first", "second", "result"},
+    "llmpo_experiment_source_comparisons": {"experiment", "source"},
     "llmpo_experiment_win_rate": {"experiment", "policy", "rival"},
     "llmpo_experiment_allocation": {"experiment", "first", "second"},
     "llmpo_experiment_evidence_nats": {"experiment", "policy"},
@@ -35,6 +38,7 @@ PROMISED = {
     "llmpo_experiment_incumbent": {"experiment", "policy"},
     "llmpo_experiment_leader": {"experiment", "policy"},
     "llmpo_experiment_expected_remaining_comparisons": {"experiment"},
+    "llmpo_experiment_expected_remaining_seconds": {"experiment"},
     "llmpo_experiment_promotions_total": {"experiment"},
 }
 
@@ -43,9 +47,12 @@ async def test_every_promised_series_is_there_with_its_labels(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
     """Dashboards and alerts use these names: they are part of the outside interface."""
-    config = gateway_config(
+    fields = config_fields(
         api_base=upstream.api_base, traffic=SIDE_BY_SIDE, promotion={"min_comparisons": 10_000}
     )
+    for entry in fields["model_list"]:
+        entry["litellm_params"] |= {"input_cost_per_token": 1e-6, "output_cost_per_token": 4e-6}
+    config = GatewayConfig.model_validate(fields)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
         for _ in range(3):
@@ -80,6 +87,33 @@ async def test_time_to_decision_is_shown_once_decided(upstream: FakeUpstream, em
         text = (await gateway.get("/metrics")).body.decode()
 
     assert f'llmpo_experiment_seconds_to_decision{{experiment="{NAME}"}}' in text
+
+
+async def test_the_certified_policy_is_shown_once_decided(upstream: FakeUpstream, embedded_url: str) -> None:
+    """Who leads is an estimate; who is champion is proven."""
+    config = gateway_config(
+        api_base=upstream.api_base, traffic=SIDE_BY_SIDE, epsilon=0.2, promotion={"min_comparisons": 1}
+    )
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        assert "llmpo_experiment_champion{" not in (await gateway.get("/metrics")).body.decode()
+
+        async def prefers_warm_until_decided() -> bool:
+            answer = (await gateway.ask()).json
+            texts = [choice["message"]["content"] for choice in answer["choices"]]
+            if "I am warm." in texts[1:]:
+                await gateway.feed(id=answer["id"], preferred=1)
+            elif len(texts) > 1:
+                await gateway.feed(id=answer["id"], preferred=0)
+            return (await gateway.experiment())["certificate"] is not None
+
+        await eventually(prefers_warm_until_decided, "a certificate")
+
+        async def is_shown() -> bool:
+            return await gateway.metric("llmpo_experiment_champion", policy="warm") == 1
+
+        await eventually(is_shown, "the champion in the metrics")
+        assert await gateway.metric("llmpo_experiment_champion", policy="plain") == 0
 
 
 async def test_ready_without_a_store(upstream: FakeUpstream) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.services.ejection import Target
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import MetricsObserver
+from gateway.upstream.prices import TokenPrices
 
 WRITE = """
 from gateway.telemetry.metrics import Metrics
@@ -29,10 +30,11 @@ def test_gateways_in_one_process_do_not_share_numbers() -> None:
 def test_observer_writes_what_it_hears() -> None:
     """The request path knows no metrics library; this is where its words become series."""
     metrics = Metrics()
-    observer = MetricsObserver(metrics)
+    observer = MetricsObserver(metrics, {("support", "warm"): TokenPrices(0.5, 2.0)})
     observer.request_finished("/v1/chat/completions", 200)
     observer.policy_answered("support", "warm", "candidate", 1.5)
     observer.policy_tokens("support", "warm", 10, 20)
+    observer.policy_tokens("support", "unpriced", 10, 20)
     observer.policy_failed("support", "warm", "timeout")
     observer.fell_back("support", "timeout")
     observer.overhead(0.002)
@@ -53,6 +55,7 @@ def test_observer_writes_what_it_hears() -> None:
         'llmpo_policy_latency_seconds_sum{experiment="support",policy="warm"} 1.5',
         'llmpo_policy_tokens_total{experiment="support",kind="prompt",policy="warm"} 10.0',
         'llmpo_policy_tokens_total{experiment="support",kind="completion",policy="warm"} 20.0',
+        'llmpo_policy_cost_usd_total{experiment="support",policy="warm"} 45.0',
         'llmpo_policy_failures_total{experiment="support",policy="warm",reason="timeout"} 1.0',
         'llmpo_fallbacks_total{experiment="support",reason="timeout"} 1.0',
         "llmpo_gateway_overhead_seconds_count 1.0",

@@ -1,0 +1,84 @@
+"""What a model's tokens cost: as the file says, else as LiteLLM's own list does.
+
+The list comes with LiteLLM's package and is read from there as text: importing the library takes seconds and
+a hundred megabytes, which a gateway that only relays should not pay to show a metric.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from gateway.config.models import LitellmParams, ModelEntry
+
+_LIST: Final = "model_prices_and_context_window_backup.json"
+
+
+class TokenPrices(NamedTuple):
+    """USD for one token of a prompt and one of an answer."""
+
+    prompt: float
+    completion: float
+
+    def of(self, prompt: int, completion: int) -> float:
+        """USD for so many tokens."""
+        return prompt * self.prompt + completion * self.completion
+
+
+def model_prices(entries: Iterable[ModelEntry]) -> dict[str, TokenPrices]:
+    """Prices by `model_name`, of the models whose price is known."""
+    listed = _PriceList()
+    found = ((entry.model_name, _prices(entry.litellm_params, listed)) for entry in entries)
+    return {name: prices for name, prices in found if prices is not None}
+
+
+def _prices(params: LitellmParams, listed: _PriceList) -> TokenPrices | None:
+    if params.input_cost_per_token is not None and params.output_cost_per_token is not None:
+        return TokenPrices(params.input_cost_per_token, params.output_cost_per_token)
+    # At an address of the operator's own, a well-known name says nothing about the price.
+    return None if params.api_base is not None else listed.find(params.provider, params.provider_model)
+
+
+class _PriceList:
+    """LiteLLM's list, read when it is first asked; of its three megabytes only what is asked for is parsed."""
+
+    def __init__(self) -> None:
+        self._text: str | None = None
+
+    def find(self, provider: str, model: str) -> TokenPrices | None:
+        """What a provider asks for a model; None where the list does not say."""
+        if self._text is None:
+            self._text = _read_list()
+        entry = self._entry(f"{provider}/{model}") or self._entry(model)
+        # The same name may be another provider's; some providers are split up, as in `bedrock_converse`.
+        if not str(entry.get("litellm_provider", "")).startswith(provider):
+            return None
+        prompt, completion = entry.get("input_cost_per_token"), entry.get("output_cost_per_token", 0.0)
+        if not isinstance(prompt, int | float) or not isinstance(completion, int | float):
+            return None
+        return TokenPrices(float(prompt), float(completion))
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        key = f"{json.dumps(name)}: "
+        place = (self._text or "").find(key)
+        if place < 0:
+            return {}
+        try:
+            entry, _ = json.JSONDecoder().raw_decode(self._text or "", place + len(key))
+        except ValueError:
+            return {}
+        return entry if isinstance(entry, dict) else {}
+
+
+def _read_list() -> str:
+    """The list as text; empty where this release of LiteLLM keeps none there."""
+    package = find_spec("litellm")
+    if package is None or package.origin is None:
+        return ""
+    try:
+        return Path(package.origin).with_name(_LIST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
