@@ -43,7 +43,7 @@ def _prices(params: LitellmParams, listed: _PriceList) -> TokenPrices | None:
 
 
 class _PriceList:
-    """LiteLLM's list, read when it is first asked; of its three megabytes only what is asked for is parsed."""
+    """LiteLLM's list, read when it is first asked; of its 3 MB only what is asked for is parsed."""
 
     def __init__(self) -> None:
         self._text: str | None = None
