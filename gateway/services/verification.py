@@ -231,9 +231,16 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
                 f"the experiment {getattr(experiment, field)}"
             )
     yield from _misstated_inference(experiment, certificate)
-    kinds = [record.kind for record in recorded.own.records if isinstance(record, Event)]
-    if kinds.count(recorded.state) != 1:
-        yield f"The log records the step to {recorded.state} {kinds.count(recorded.state)} times, not once."
+    steps = [
+        record
+        for record in recorded.own.records
+        if isinstance(record, Event) and record.kind == recorded.state
+    ]
+    if len(steps) != 1:
+        yield f"The log records the step to {recorded.state} {len(steps)} times, not once."
+    for step in steps:
+        if step.detail.get("champion") not in {champion, name}:  # offline runs log the name
+            yield f"champion: the certificate says {champion}, the logged step {step.detail.get('champion')}"
 
 
 def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:

@@ -125,6 +125,10 @@ def _promoted_twice(rows: Rows) -> None:
     rows.append(of_type(rows, "event")[-1])
 
 
+def _another_promoted(rows: Rows) -> None:
+    of_type(rows, "event")[-1]["detail"]["champion"] = 0
+
+
 def _still_running(rows: Rows) -> None:
     rows[0]["state"] = "running"
 
@@ -148,6 +152,7 @@ def _certificate_in_pieces(rows: Rows) -> None:
         _fewer_comparisons,
         _incumbent_not_swapped,
         _promoted_twice,
+        _another_promoted,
         _still_running,
         _certificate_in_pieces,
     ],
