@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 import yaml
 
+# USD per token, so that the metrics have something to say of costs.
+PRICES = {
+    "sim-small": {"input_cost_per_token": 1.5e-07, "output_cost_per_token": 6e-07},
+    "sim-large": {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05},
+}
 ROLE = "You are the support assistant of a coffee machine shop."
 
 
@@ -81,6 +86,7 @@ def gateway_yaml(provider_url: str, experiments: tuple[SimulatedExperiment, ...]
                     "model": f"openai/{model}",
                     "api_base": f"{provider_url}/v1",
                     "api_key": "simulated",
+                    **PRICES[model],
                 },
             }
             for model in models

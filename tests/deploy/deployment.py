@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway.config.keys import hash_key
 from gateway.demo.processes import Child, child, clean_environment
 from gateway.demo.provider import provider_app
-from gateway.demo.scene import SUPPORT
+from gateway.demo.scene import PRICES, SUPPORT
 from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
 from tests.deploy.tools import DEPLOY
 from tests.servers import RedisServer, free_port
@@ -186,6 +186,7 @@ def _configuration(provider: str) -> dict[str, Any]:
     best, baseline = SUPPORT.policies[-1], SUPPORT.policies[0]
     policies = {policy.name: {"model": policy.model, "system": policy.system} for policy in (baseline, best)}
     parameters = {"model": f"openai/{best.model}", "api_base": f"{provider}/v1", "api_key": "simulated"}
+    parameters |= PRICES[best.model]
     return {
         "model_list": [{"model_name": best.model, "litellm_params": parameters}],
         "experiments": {
