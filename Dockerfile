@@ -14,9 +14,9 @@ ENV PATH=/opt/llmpo/bin:$PATH
 WORKDIR /src
 # Dependencies come before the source: they are the slow layer and seldom change. The build tool lives outside the
 # environment that is shipped.
-COPY constraints.txt ./
+COPY constraints.txt deploy/constraints-build.txt ./
 RUN pip install --require-hashes -r constraints.txt \
-    && pip install --target=/opt/build-tools hatchling==1.33.0
+    && pip install --target=/opt/build-tools --require-hashes -r constraints-build.txt
 COPY pyproject.toml README.md ./
 COPY gateway gateway
 COPY policy_store policy_store

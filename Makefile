@@ -49,6 +49,7 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 constraints: $(VENV)/.runtime ## Pin all dependencies anew, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o constraints.txt $(ARGS)
 	@$(BIN)/uv pip compile pyproject.toml --group dev -c constraints.txt --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o constraints-dev.txt $(ARGS)
+	@echo hatchling | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o deploy/constraints-build.txt $(ARGS)
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
