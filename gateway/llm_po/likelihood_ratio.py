@@ -63,17 +63,34 @@ def rival_nats(
     Returns:
         Nats, +inf at `policy` itself.
     """
-    everyone = np.arange(features.policies)
-    others = np.stack([np.delete(everyone, one) for one in policy])
-    contrasts = features.basis[policy][:, None] - features.basis[others]
+    others = _others(policy, features.policies)
+    result = np.full((policy.size, features.policies), np.inf)
+    np.put_along_axis(result, others, _nats_against(wins, features, policy, others, epsilon, fitted), axis=1)
+    return result
+
+
+def _others(policy: IntArray, policies: int) -> IntArray:
+    """Everybody but one policy per run, shape (R, K - 1)."""
+    everyone = np.arange(policies)
+    return np.stack([np.delete(everyone, one) for one in policy])
+
+
+def _nats_against(
+    wins: IntArray,
+    features: Features,
+    policy: IntArray,
+    rivals: IntArray,
+    epsilon: float,
+    fitted: LinearFit,
+) -> FloatArray:
+    """The statistic of some rivals, shape (R, C) like `rivals`, none of them the policy itself."""
+    contrasts = features.basis[policy][:, None] - features.basis[rivals]
     margin = margin_logits(epsilon)
     held = constrained_fit(wins, features, contrasts, -margin, fitted)
     is_ahead = (contrasts @ fitted.theta[..., None])[..., 0] > -margin
     ratios = np.where(is_ahead, fitted.log_likelihood[:, None] - held.log_likelihood, 0.0)
     nats = mixture_nats(np.maximum(ratios, 0.0), _variance(held.information, contrasts))
-    result = np.full((policy.size, features.policies), np.inf)
-    np.put_along_axis(result, others, np.where(is_ahead, nats, 0.0), axis=1)
-    return result
+    return np.where(is_ahead, nats, 0.0)
 
 
 def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
@@ -86,21 +103,23 @@ def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
 def may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
     """Runs whose leader, the best score, reached the line; shape (R,). Budgets are the caller's."""
     line = line_nats(design.delta, design.epsilon, features.policies)
-    reached = _could_reach(wins, design, features, fitted, line)
-    if reached.any():
-        leaders = fitted.scores[reached].argmax(axis=1)
-        nats = rival_nats(wins[reached], features, leaders, design.epsilon, fitted.of(reached))
-        reached[reached] = nats.min(axis=1) >= line
-    return reached
+    bounds = _most_nats(wins, design, features, fitted)
+    leaders, hardest = fitted.scores.argmax(axis=1), bounds.argmin(axis=1)[:, None]
+    reached = bounds.min(axis=1) >= line
+    # The rival with the lowest bound mostly decides: the others are looked at only once it is cleared.
+    for rivals in (hardest, _others(leaders, features.policies)):
+        if reached.any():
+            some = wins[reached], features, leaders[reached], rivals[reached]
+            nats = _nats_against(*some, design.epsilon, fitted.of(reached))
+            reached[reached] = nats.min(axis=1) >= line
+    return np.asarray(reached)
 
 
-def _could_reach(
-    wins: IntArray, design: Design, features: Features, fitted: LinearFit, line: float
-) -> BoolArray:
-    """Runs in which no bound rules it out, shape (R,); spares most constrained fits.
+def _most_nats(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> FloatArray:
+    """What the statistic of each rival of the leader cannot exceed, shape (R, K); spares constrained fits.
 
     No comparison's curvature exceeds 1/4, so a ratio is at most gap^2 / (2 c' J^-1 c), J being the
-    information at 1/4 throughout; the mixture adds at most log 2.
+    information at 1/4 throughout; the mixture adds at most log 2. +inf at the leader.
     """
     most = features.basis.T @ laplacian(pair_totals(wins) / 4.0) @ features.basis
     most += fitted.precision * np.eye(features.rank)
@@ -110,9 +129,9 @@ def _could_reach(
     runs = np.arange(leaders.size)
     variance = own + own[runs, leaders][:, None] - 2 * covariance[runs, leaders]
     gaps = fitted.scores.max(axis=1, keepdims=True) - fitted.scores + margin_logits(design.epsilon)
-    bound = gaps**2 / (2 * np.maximum(variance, 1e-12))
-    bound[runs, leaders] = np.inf
-    return np.asarray(bound.min(axis=1) + math.log(2) >= line)
+    bounds = gaps**2 / (2 * np.maximum(variance, 1e-12)) + math.log(2)
+    bounds[runs, leaders] = np.inf
+    return np.asarray(bounds)
 
 
 def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | None:
