@@ -10,7 +10,7 @@ from typing import Any
 from gateway.errors import GatewayError
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
-"""Told apart with any common colour blindness: of Okabe and Ito, but for their yellow, too pale for a line."""
+"""Told apart with any common colour blindness: of Okabe and Ito, but for their yellow, too pale for lines."""
 
 STROKES = ("solid", "dashed", "dotted", "dashdot")
 """Patterns of a line: a second mark of what it is, for print without colour and where colours run out."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.features import Features
-from gateway.llm_po.linear import SMALLEST_PRECISION, fit, prior_precision
+from gateway.llm_po.linear import LinearFit, fit, prior_precision
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
@@ -56,14 +56,27 @@ class GoodnessOfFit:
         return self.p_value < MISFIT_LEVEL
 
 
-def goodness_of_fit(wins: IntArray, features: Features) -> GoodnessOfFit:
-    """Test of linear Bradley-Terry; counts of one run, shape (K, K)."""
+def goodness_of_fit(
+    wins: IntArray, features: Features, likeliest: LinearFit | None = None, posterior: LinearFit | None = None
+) -> GoodnessOfFit:
+    """Test of linear Bradley-Terry on the counts of one run.
+
+    Args:
+        wins: Shape (K, K).
+        features: Of the same K policies.
+        likeliest: Their maximum likelihood fit, if it is at hand already.
+        posterior: Their fit with `prior_precision`, likewise.
+
+    Raises:
+        FeatureError: If wins and features disagree about K.
+    """
     first, second = np.triu_indices(features.policies, 1)
-    totals = pair_totals(wins)[first, second]
+    likeliest = likeliest or fit(wins[None], features)
+    posterior = posterior or fit(wins[None], features, prior_precision(features))
     likely, shrunk = (
-        logistic(differences(fit(wins[None], features, precision).scores[0]))[first, second]
-        for precision in (SMALLEST_PRECISION, prior_precision(features))
+        logistic(differences(fitted.scores[0]))[first, second] for fitted in (likeliest, posterior)
     )
+    totals = pair_totals(wins)[first, second]
     compared = totals > 0
     totals, won = totals[compared], wins[first, second][compared]
     likely, shrunk = likely[compared], shrunk[compared]

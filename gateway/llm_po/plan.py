@@ -2,37 +2,51 @@
 
     counts and evidence (Tally) + what was promised (Design) -> plan() -> Plan, published to every replica
 
-This is the way in: read `plan`, then the module behind each of its lines.
+This is the way in: read `plan`, then the module behind each of its lines. A plan follows from the counts, not
+from the log, and hands the next refresh what it fitted and solved, to go on from (`Start`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.llm_po import likelihood_ratio, linear
 from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
 from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.goodness_of_fit import GoodnessOfFit, goodness_of_fit
-from gateway.llm_po.likelihood_ratio import leader_progress
-from gateway.llm_po.linear import fit
+from gateway.llm_po.linear import LinearFit
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
 from gateway.llm_po.structured_forecast import StructuredSituation
-from gateway.llm_po.structured_sampler import StructuredSampler, structured_remaining
+from gateway.llm_po.structured_sampler import Aim, aim, expected_remaining, shares_due
 from gateway.llm_po.wins import FloatArray, IntArray
 
-__all__ = ["Design", "Plan", "Tally", "Verdict", "plan"]
+__all__ = ["Design", "Plan", "Start", "Tally", "Verdict", "plan"]
 
-DRAWS = 128
-"""Pairs drawn per refresh; their shares are the published distribution."""
 
-_SMALLEST_PROBABILITY = 1e-3  # of the most likely pair's
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What one refresh leaves for the next of the same experiment, so that work done is not done again.
+
+    Every fit and every solver goes on from here to the same optimum, within its tolerance, in fewer steps.
+
+    Attributes:
+        pooled: The posterior behind the forecasts.
+        likeliest: Maximum likelihood under the structure; None where none is assumed.
+        aimed: What the structured pairs are dealt towards; None where likelihood ratios do not decide.
+    """
+
+    pooled: Fit
+    likeliest: LinearFit | None = None
+    aimed: Aim | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +62,7 @@ class Plan:
         needed_nats: Shape (K,), what each has to reach.
         expected_remaining: Comparisons to a verdict if the data are right, or None if there is no telling.
         verdict: How the experiment ends, or None while it goes on.
+        next_start: For the next refresh.
         fit: Whether the structure assumed fits the counts; None where none is assumed.
     """
 
@@ -59,16 +74,19 @@ class Plan:
     needed_nats: FloatArray
     expected_remaining: float | None
     verdict: Verdict | None
+    next_start: Start
     fit: GoodnessOfFit | None = None
 
 
-def plan(tally: Tally, design: Design, rng: np.random.Generator) -> Plan:
+def plan(tally: Tally, design: Design, rng: np.random.Generator, start: Start | None = None) -> Plan:
     """Everything a planner refresh publishes.
 
     Args:
         tally: What has been counted.
         design: What the experiment set out to show.
         rng: Source of the posterior draws.
+        start: `next_start` of an earlier plan for the same policies and features. It saves time; the verdict
+            does not depend on it.
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -77,30 +95,31 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator) -> Plan:
         raise TallyError(
             f"The tally has K = {tally.policies}, the design {design.policies}; they must agree."
         )
-    situation = _situation(tally, design)
+    situation = _situation(tally, design, start)
     model = situation.fit
     published = published_forecasts(forecasts(model), situation)[0]
     if design.features is not None and design.stopping == "lr-mixture":
-        return _structured_plan(situation, tally, design.features, published, rng)
-    drawn = LlmPo().pairs(situation, DRAWS, rng)[0]
-    pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
+        return _structured_plan(situation, tally, design.features, published, rng, start)
+    pairs, probabilities = pair_distribution(LlmPo(), situation, rng)
     evidence_nats, needed_nats = progress(tally, design)
     concluded = conclusion(tally, design, model) if design.stopping == "e-process" else reached(tally, design)
+    likeliest = None if design.features is None else _likeliest(tally, design.features, start)
     return Plan(
         pairs=pairs,
-        probabilities=counts / counts.sum(),
+        probabilities=probabilities,
         forecasts_millionths=published,
         leader=_leader(model, tally, design),
         evidence_nats=evidence_nats,
         needed_nats=needed_nats,
         expected_remaining=0.0 if concluded else _expected_remaining(model, tally, design),
         verdict=concluded,
-        fit=None if design.features is None else goodness_of_fit(tally.wins, design.features),
+        next_start=Start(model, likeliest),
+        fit=None if design.features is None else goodness_of_fit(tally.wins, design.features, likeliest),
     )
 
 
-def _situation(tally: Tally, design: Design) -> Situation:
-    plain = Situation.of(tally, design)
+def _situation(tally: Tally, design: Design, start: Start | None) -> Situation:
+    plain = replace(Situation.of(tally, design), start=None if start is None else start.pooled)
     if design.features is None:
         return plain
     return StructuredSituation(
@@ -108,20 +127,32 @@ def _situation(tally: Tally, design: Design) -> Situation:
         evidence=plain.evidence,
         eliminated=plain.eliminated,
         design=design,
+        start=plain.start,
+        debts=plain.debts,
         features=design.features,
     )
 
 
+def _likeliest(tally: Tally, features: Features, start: Start | None) -> LinearFit:
+    return linear.fit(tally.wins[None], features, start=None if start is None else start.likeliest)
+
+
 def _structured_plan(
-    situation: Situation, tally: Tally, features: Features, published: IntArray, rng: np.random.Generator
+    situation: Situation,
+    tally: Tally,
+    features: Features,
+    published: IntArray,
+    rng: np.random.Generator,
+    start: Start | None,
 ) -> Plan:
     """The plan where likelihood ratios decide: shares from the solver, progress of the leader's ratios."""
     design = situation.design
-    fitted = fit(situation.wins, features)
-    evidence_nats, needed_nats = leader_progress(tally.wins, design, features, fitted)
-    concluded = reached(tally, design)
-    pairs, probabilities = _as_pairs(StructuredSampler(features).shares_due(situation, DRAWS, rng)[0])
-    remaining = None if concluded else structured_remaining(situation.wins, design, features)
+    fitted = _likeliest(tally, features, start)
+    evidence_nats, needed_nats = likelihood_ratio.leader_progress(tally.wins, design, features, fitted)
+    concluded = _structured_verdict(tally, design, features, fitted)
+    aimed = aim(situation, features, rng, None if start is None else start.aimed)
+    pairs, probabilities = from_shares(shares_due(aimed, situation.wins, DRAWS)[0])
+    remaining = None if concluded else expected_remaining(aimed, situation)
     return Plan(
         pairs=pairs,
         probabilities=probabilities,
@@ -131,17 +162,19 @@ def _structured_plan(
         needed_nats=needed_nats,
         expected_remaining=0.0 if concluded else _within_budget(remaining, tally, design),
         verdict=concluded,
-        fit=goodness_of_fit(tally.wins, features),
+        next_start=Start(situation.fit, fitted, aimed),
+        fit=goodness_of_fit(tally.wins, features, fitted, aimed.posterior),
     )
 
 
-def _as_pairs(shares: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Pairs with their probabilities, those hardly ever drawn left out."""
-    first, second = np.triu_indices(shares.shape[0], 1)
-    probabilities = shares[first, second]
-    kept = probabilities >= _SMALLEST_PROBABILITY * probabilities.max()
-    chosen = probabilities[kept] / probabilities[kept].sum()
-    return np.stack([first[kept], second[kept]], axis=1), np.asarray(chosen)
+def _structured_verdict(
+    tally: Tally, design: Design, features: Features, fitted: LinearFit
+) -> Verdict | None:
+    """The verdict of counts and design alone, asked for where the fit at hand says that there may be one."""
+    is_spent = design.max_comparisons is not None and tally.comparisons >= design.max_comparisons
+    if not is_spent and not likelihood_ratio.may_conclude(tally.wins[None], design, features, fitted)[0]:
+        return None
+    return reached(tally, design)
 
 
 def _within_budget(remaining: float | None, tally: Tally, design: Design) -> float | None:

@@ -21,9 +21,11 @@ from policy_store.models import Counts, Experiment, Forecast, PlannedPair
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess as ParentProcess
 
-    from gateway.llm_po.plan import Design, Plan, Tally, Verdict
+    from gateway.llm_po.plan import Design, Plan, Start, Tally, Verdict
 
 TIME_LIMIT_SECONDS = 60
+
+_MOST_STARTS = 64  # experiments whose last fits are kept; a few MB each at 128 policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +97,57 @@ def _exit_after(parent: ParentProcess) -> None:
 
 
 def compute_in_worker(job: PlanJob) -> PlanResult:
-    """The plan for `job`. A computation that does not end is ended by the alarm, and its process with it."""
+    """The plan for `job`, going on from the fits of the experiment's last plan in this process.
+
+    A computation that does not end is ended by the alarm, and its process with it.
+    """
     signal.alarm(TIME_LIMIT_SECONDS)
     try:
-        return compute_plan(job)
+        return _STARTS.compute(job)
     finally:
         signal.alarm(0)
 
 
 def compute_plan(job: PlanJob) -> PlanResult:
-    """The plan for `job`."""
+    """The plan for `job`, which depends on nothing else."""
+    return _computed(job, None)[0]
+
+
+class WarmStarts:
+    """Where the next plan of each experiment starts from: the fits of its last one.
+
+    A start is taken out while a plan is made from it and comes back with the plan, so a start that led to an
+    error is used once. An experiment with another definition starts anew.
+    """
+
+    def __init__(self, most: int = _MOST_STARTS) -> None:
+        self._most = most
+        self._starts: dict[str, tuple[Experiment, Start]] = {}
+
+    def compute(self, job: PlanJob) -> PlanResult:
+        """The plan for `job`."""
+        defined, start = self._starts.pop(job.experiment.name, (None, None))
+        result, following = _computed(job, start if defined == job.experiment else None)
+        self._starts[job.experiment.name] = job.experiment, following
+        while len(self._starts) > self._most:
+            del self._starts[next(iter(self._starts))]
+        return result
+
+
+_STARTS = WarmStarts()
+"""Of this process: the planner's is the one that has any."""
+
+
+def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
+    """The plan for `job`, and what the next one may start from."""
     import numpy as np  # noqa: PLC0415  # loaded in the worker process only
 
     from gateway.llm_po.plan import plan  # noqa: PLC0415  # same
 
     started = time.perf_counter()
     tally, design = _tally(job.counts), _design(job)
-    computed = plan(tally, design, np.random.default_rng(job.seed))
-    return PlanResult(
+    computed = plan(tally, design, np.random.default_rng(job.seed), start)
+    result = PlanResult(
         pairs=_pairs(computed),
         forecasts=_forecasts(computed, design.epsilon),
         leader=int(computed.leader),
@@ -124,6 +159,7 @@ def compute_plan(job: PlanJob) -> PlanResult:
         fit_p_value=None if computed.fit is None else computed.fit.p_value,
         is_misfit=computed.fit is not None and computed.fit.is_misfit,
     )
+    return result, computed.next_start
 
 
 def _tally(counts: Counts) -> Tally:

@@ -12,9 +12,11 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import Any
 
 import numpy as np
@@ -113,9 +115,7 @@ def _run(
         return
     # Spawned, not forked: a fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(processes, len(todo)), context, initializer=_leave_interrupts_to_the_parent
-    )
+    pool = ProcessPoolExecutor(min(processes, len(todo)), context, initializer=_follow_the_parent)
     try:
         yield from _run_in(pool, todo, processes * _AHEAD)
     finally:
@@ -140,8 +140,17 @@ def _batch_endings(job: Job, batch: BatchOfRuns) -> list[Ending]:
     return run_batch(job.trial, batch, job.seed, job.budgets)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _follow_the_parent() -> None:
+    """Leave Ctrl-C to the parent, and never outlive it: one that was killed cannot say goodbye."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_after_the_parent, daemon=True).start()
+
+
+def _exit_after_the_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _plain(value: Any) -> Any:

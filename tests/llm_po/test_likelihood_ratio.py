@@ -24,7 +24,7 @@ from gateway.llm_po.linear import fit
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.simulate import Trial, simulate
 from gateway.llm_po.stopping import Design
-from gateway.llm_po.structured_sampler import StructuredSampler
+from gateway.llm_po.structured_sampler import StructuredSampler, aim, shares_due
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
 GRID = Grid({"model": "abc", "prompt": "xy"}).features()
@@ -166,7 +166,7 @@ def test_sampler_deals_what_is_missing_and_spreads_what_is_in_flight() -> None:
     runs = np.repeat(wins[None], 50, axis=0)
     situation = Situation(runs, runs * 0, np.zeros((50, 6), dtype=np.bool_), _design(6))
 
-    due = np.triu(StructuredSampler(one_hot(6)).shares_due(situation, 50, np.random.default_rng(2)))
+    due = np.triu(shares_due(aim(situation, one_hot(6), np.random.default_rng(2)), situation.wins, 50))
 
     assert (due[:, 0, 5] == 0).all()
     assert due.sum(axis=(1, 2)) == pytest.approx(1)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gateway.llm_po.distribution import pair_distribution
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import MILLION, Ledger, Tally, no_worse_nano_nats
+from gateway.llm_po.features import Grid, one_hot
 from gateway.llm_po.plan import Design, Plan, plan
+from gateway.llm_po.samplers import Situation
+from gateway.llm_po.structured_sampler import StructuredSampler
+from gateway.llm_po.trial import METHODS
 from gateway.llm_po.worlds import bradley_terry
 from tests.llm_po.running import play
 
@@ -151,3 +157,80 @@ def test_tally_and_design_of_different_experiments_are_refused() -> None:
     """Three policies counted, two designed for."""
     with pytest.raises(TallyError, match="K = 3, the design 2"):
         _plan(Tally.empty(3), _design(2, 0.0))
+
+
+GRID = Grid({"model": ("a", "b", "c"), "prompt": ("x", "y")}).features()
+
+
+def _grown(tally: Tally, pairs: int) -> Tally:
+    """The tally after some more comparisons of every pair, won by the lower index a bit more often."""
+    more = np.triu(np.full_like(tally.wins, pairs), 1) + np.tril(np.full_like(tally.wins, pairs - 1), -1)
+    wins = tally.wins + more
+    return replace(tally, wins=wins, comparisons=int(wins.sum() + tally.ties.sum() // 2))
+
+
+@pytest.mark.parametrize("stopping", ["e-process", "glr", "lr-mixture"])
+@MARGINS
+def test_warm_start_changes_how_a_plan_is_reached_and_not_the_plan(stopping: str, epsilon: float) -> None:
+    """From the fits of an earlier plan the next ends at the same optimum, within what it is solved to."""
+    features = GRID if stopping == "lr-mixture" else None
+    design = _design(6, epsilon, stopping=stopping, features=features)
+    before = _grown(Tally.empty(6), 8)
+    counted = _grown(before, 2)
+    start = _plan(before, design).next_start
+
+    cold = plan(counted, design, np.random.default_rng(1))
+    warm = plan(counted, design, np.random.default_rng(1), start)
+
+    assert np.abs(cold.forecasts_millionths - warm.forecasts_millionths).max() < 1_000
+    assert (warm.leader, warm.verdict, warm.fit is None) == (cold.leader, cold.verdict, cold.fit is None)
+    assert warm.evidence_nats == pytest.approx(cold.evidence_nats, rel=1e-6, abs=1e-9)
+    assert warm.probabilities.sum() == pytest.approx(1)
+    if cold.fit is not None and warm.fit is not None:
+        assert warm.fit.p_value == pytest.approx(cold.fit.p_value, rel=1e-6)
+
+
+def test_structured_plan_solves_from_where_the_last_one_was() -> None:
+    """Once fit and proportions are known, a few more comparisons take a fraction of the steps."""
+    chances = bradley_terry("b", np.linspace(0.5, -2.5, 16)).preferences
+    design = _design(16, 0.02, stopping="lr-mixture", features=one_hot(16))
+    before, after = (
+        replace(Tally.empty(16), wins=wins, comparisons=int(wins.sum()))
+        for wins in (np.rint(each * (chances - np.eye(16) / 2)).astype(np.int64) for each in (50, 51))
+    )
+
+    start = _plan(before, design).next_start
+    cold, warm = (plan(after, design, np.random.default_rng(2), one).next_start for one in (None, start))
+
+    assert cold.aimed is not None
+    assert warm.aimed is not None
+    assert warm.aimed.solution.iterations < 0.8 * cold.aimed.solution.iterations
+    assert warm.aimed.solution.gap.max() <= 0.1
+
+
+@pytest.mark.parametrize("method", [*METHODS, "structured"])
+@MARGINS
+def test_every_sampler_gives_a_distribution_over_pairs(method: str, epsilon: float) -> None:
+    """What proposes single pairs in a simulation can be published by a gateway as it is."""
+    sampler = StructuredSampler(GRID) if method == "structured" else METHODS[method]()
+    situation = Situation.of(_grown(Tally.empty(6), 4), _design(6, epsilon))
+
+    pairs, probabilities = pair_distribution(sampler, situation, np.random.default_rng(0))
+
+    assert probabilities.sum() == pytest.approx(1)
+    assert (probabilities > 0).all()
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+    assert np.unique(pairs, axis=0).shape == pairs.shape
+
+
+def test_structure_keeps_the_debts_of_policies_that_left() -> None:
+    """What a removed rival spoke for a policy is still to be made up for, whatever informs the forecasts."""
+    design = _design(6, 0.0, features=GRID)
+    indebted = replace(_grown(Tally.empty(6), 30), debts=np.array([0, 0, 0, 0, 0, -(10**12)]))
+
+    plain = _plan(_grown(Tally.empty(6), 30), design)
+    made = _plan(indebted, design)
+
+    share = [sum(p.probabilities[(p.pairs == 5).any(axis=1)]) for p in (plain, made)]
+    assert share[0] < 0.5
+    assert share[1] > 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from pydantic import ValidationError
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.models import GatewayConfig
+from gateway.llm_po.errors import TallyError
 from gateway.services.definitions import Definition, define
-from gateway.services.plan_worker import PlanJob, PlanResult, compute_plan
+from gateway.services.plan_worker import PlanJob, PlanResult, WarmStarts, compute_plan
 from gateway.services.rendering import compile_policies
 from gateway.services.structure import structure_of
 from policy_store.models import Counts
@@ -40,7 +42,11 @@ def _spec(**changes: Any) -> ExperimentSpec:
 
 
 def _plan(definition: Definition, each: int) -> PlanResult:
-    """The plan after `each` comparisons of every pair that come out as warm, short, cold beats the rest."""
+    return compute_plan(_job(definition, each))
+
+
+def _job(definition: Definition, each: int) -> PlanJob:
+    """The job after `each` comparisons of every pair that come out as warm, short, cold beats the rest."""
     policies = definition.experiment.policies
     scores = np.array(
         [("warm" in name) + 0.8 * ("short" in name) - 0.3 * ("0.7" in name) for name in policies]
@@ -59,7 +65,7 @@ def _plan(definition: Definition, each: int) -> PlanResult:
         now=1.0,
         debts_nano_nats=(0,) * len(policies),
     )
-    return compute_plan(PlanJob(definition.experiment, definition.experiment.incumbent, counts, True, 1))
+    return PlanJob(definition.experiment, definition.experiment.incumbent, counts, True, 1)
 
 
 def test_grid_expands_to_named_policies_in_a_linear_space() -> None:
@@ -99,6 +105,34 @@ def test_structured_plan_decides_and_says_how_well_the_structure_fits() -> None:
     assert late.fit_p_value is not None
     assert late.fit_p_value > 0.05
     assert not late.is_misfit
+
+
+def test_planning_process_goes_on_from_the_last_plan_of_the_same_experiment() -> None:
+    """Warm or cold, the verdict is the same; another definition under that name starts anew."""
+    starts, definition = WarmStarts(), _definition()
+    fewer = _definition(grid={**GRID, "temperature": [0, 0.7, 1]})
+
+    early = starts.compute(_job(definition, 10))
+    late = starts.compute(_job(definition, 80))
+    other = starts.compute(_job(fewer, 10))
+
+    assert early.decision is None
+    assert late.decision == compute_plan(_job(definition, 80)).decision
+    assert late.evidence_nats == pytest.approx(compute_plan(_job(definition, 80)).evidence_nats)
+    assert other == replace(compute_plan(_job(fewer, 10)), duration_seconds=other.duration_seconds)
+
+
+def test_start_that_led_to_an_error_is_used_once() -> None:
+    """A plan that fails leaves nothing behind for the next one to fail over."""
+    starts, definition = WarmStarts(), _definition()
+    job = _job(definition, 10)
+    starts.compute(job)
+
+    with pytest.raises(TallyError):
+        starts.compute(replace(job, counts=replace(job.counts, comparisons=1)))
+
+    again = starts.compute(job)
+    assert again == replace(compute_plan(job), duration_seconds=again.duration_seconds)
 
 
 def test_experiment_without_structure_is_recorded_as_before() -> None:

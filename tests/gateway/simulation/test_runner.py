@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +123,41 @@ def test_faults_of_a_run_reach_the_caller() -> None:
 
     with pytest.raises(DesignError, match="seed is -1"):
         run_jobs(impossible, processes=2)
+
+
+def _simulate_for_long(told: str) -> None:
+    """Announce the worker processes in a file once the first batch is done, and go on."""
+
+    def tell(_job: Job, _runs: int) -> None:
+        workers = [str(child.pid) for child in multiprocessing.active_children()]
+        Path(told).with_suffix(".new").write_text(" ".join(workers), encoding="utf-8")
+        Path(told).with_suffix(".new").rename(told)
+
+    slow = Job("slow", Trial(bradley_terry("close", [0.05, 0.0]), max_comparisons=3_000), seeds=5_000)
+    run_jobs([replace(OURS, seeds=100), slow], processes=2, on_batch=tell)
+
+
+def test_workers_of_a_killed_simulation_end_with_it(tmp_path: Path) -> None:
+    """Whoever is killed cannot stop its workers: they notice by themselves and hold no memory for ever."""
+    told = tmp_path / "workers"
+    process = multiprocessing.get_context("spawn").Process(target=_simulate_for_long, args=(str(told),))
+    process.start()
+    while not told.exists():
+        assert process.is_alive()
+        time.sleep(0.05)
+    workers = [int(pid) for pid in told.read_text(encoding="utf-8").split()]
+
+    process.kill()
+    process.join()
+
+    assert workers
+    while any(_is_running(worker) for worker in workers):
+        time.sleep(0.05)  # the test's time limit ends this if they never do
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is such a process; one that ended and waits to be collected is not running."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

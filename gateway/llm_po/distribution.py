@@ -1,0 +1,45 @@
+"""From a sampler's draws to the distribution over pairs that a plan publishes.
+
+A sampler proposes pairs, many runs side by side. A simulation takes them one after another; a gateway draws
+its own from their shares, so that no two requests in flight have to agree. Both ask the same sampler.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.llm_po.samplers import Sampler, Situation
+from gateway.llm_po.wins import FloatArray, IntArray
+
+DRAWS = 128
+"""Pairs drawn per refresh; their shares are the published distribution."""
+
+_SMALLEST_PROBABILITY = 1e-3  # of the most likely pair's
+
+
+def pair_distribution(
+    sampler: Sampler, situation: Situation, rng: np.random.Generator, draws: int = DRAWS
+) -> tuple[IntArray, FloatArray]:
+    """How often a sampler would compare which pair next, in the first run of a situation.
+
+    Args:
+        sampler: Any way to choose pairs.
+        situation: What it may look at.
+        rng: Source of its randomness.
+        draws: Pairs drawn; their shares are the answer.
+
+    Returns:
+        Pairs, shape (M, 2), first < second, none twice; probabilities, shape (M,), all above 0, summing to 1.
+    """
+    drawn = sampler.pairs(situation, draws, rng)[0]
+    pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
+    return pairs, counts / counts.sum()
+
+
+def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:
+    """The same from exact shares, shape (K, K) symmetric; pairs hardly ever drawn are left out."""
+    first, second = np.triu_indices(shares.shape[0], 1)
+    probabilities = shares[first, second]
+    kept = probabilities >= _SMALLEST_PROBABILITY * probabilities.max()
+    chosen = probabilities[kept] / probabilities[kept].sum()
+    return np.stack([first[kept], second[kept]], axis=1), np.asarray(chosen)
