@@ -146,8 +146,11 @@ def _check_common(request: Request) -> None:
     for name in ("stream", "store"):
         _require(isinstance(request.get(name), bool | None), name, "true or false")
     _require(isinstance(request.get("metadata"), dict | None), "metadata", "an object")
-    session = (request.get("metadata") or {}).get("session_id")
-    _require(isinstance(session, str | None), "metadata.session_id", "a string")
+    for name in ("user", "safety_identifier"):
+        _require(isinstance(request.get(name), str | None), name, "a string")
+    for name in ("session_id", "user_id"):
+        named = (request.get("metadata") or {}).get(name)
+        _require(isinstance(named, str | None), f"metadata.{name}", "a string")
 
 
 def _is_count(value: Any) -> bool:

@@ -20,6 +20,7 @@ from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import send_reply
 from gateway.api.fields import check_fields
 from gateway.api.limit_headers import Headers, joined, limit_headers
+from gateway.api.session import session_name
 from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError, UpstreamError
 from gateway.services.answering import Answer, Answering
 from gateway.services.calling import AnswerStream, Question
@@ -203,7 +204,7 @@ class _Exchange:
         question = Question(
             payload,
             bool(payload.get("stream")),
-            _session(payload, headers.session),
+            session_name(payload, headers.session),
             self._endpoint.surface,
             headers.passed_on,
         )
@@ -283,11 +284,3 @@ def _attribution(answer: Answer) -> Headers:
         (FALLBACK_HEADER, answer.fallback),
     )
     return tuple((name, value.encode()) for name, value in named if value)
-
-
-def _session(payload: dict[str, Any], header: str | None) -> str | None:
-    """Name of the session: the header's, else the metadata's."""
-    if header:
-        return header
-    name: str | None = (payload.get("metadata") or {}).get("session_id")
-    return name or None

@@ -28,7 +28,14 @@ _MESSAGES: Final[Schema] = {
 }
 _METADATA: Final[Schema] = {
     "type": "object",
-    "properties": {"session_id": {"type": "string", "description": "The session, for `unit: session`."}},
+    "properties": {
+        "session_id": {"type": "string", "description": "The session, for `unit: session`."},
+        "user_id": {"type": "string", "description": "The user, where no session is named."},
+    },
+}
+_USER: Final[dict[str, Schema]] = {
+    name: {"type": "string", "description": "The user, for `unit: session` where no session is named."}
+    for name in ("user", "safety_identifier")
 }
 _COMMON: Final[dict[str, Schema]] = {
     "model": {"type": "string", "minLength": 1, "description": "A model or an experiment of the gateway."},
@@ -49,7 +56,7 @@ _REQUESTS: Final[Mapping[SurfaceName, tuple[str, list[str], dict[str, Schema]]]]
     "chat": (
         "Answer a conversation (OpenAI's chat completions).",
         ["model", "messages"],
-        {**_STREAM, "messages": _MESSAGES, "n": _WHOLE_NUMBER, "metadata": _METADATA},
+        {**_STREAM, "messages": _MESSAGES, "n": _WHOLE_NUMBER, "metadata": _METADATA, **_USER},
     ),
     "responses": (
         "Answer an input (OpenAI's responses).",
@@ -60,6 +67,7 @@ _REQUESTS: Final[Mapping[SurfaceName, tuple[str, list[str], dict[str, Schema]]]]
             "instructions": _TEXT,
             "max_output_tokens": _WHOLE_NUMBER,
             "metadata": _METADATA,
+            **_USER,
         },
     ),
     "completions": (

@@ -165,7 +165,7 @@ class Answering:
             case (bytes() as first, bytes() as second):
                 content = merge_answers((first, second), label)
             case (PolicyStream() as first, PolicyStream() as second):
-                content = DuelStream((first, second), label)
+                content = DuelStream((first, second), label, shows_usage=_asks_for_usage(turn.question))
             case _:
                 return await self._half_duel(turn, dict(zip(duel.shown, replies, strict=True)))
         return Answer(content, turn.waited_seconds, *_policy(turn, left, right))
@@ -237,17 +237,25 @@ class Answering:
 
     def _count_failure(self, turn: Turn, policy: int, error: PolicyFailure) -> None:
         self._calls.failed(turn, policy, error)
+        reason = failure_reason(error)
+        if reason == "ejected":
+            return  # said once, when it was ejected
         _log.warning(
             "policy_failed",
             experiment=turn.experiment.name,
             policy=turn.experiment.policies[policy].name,
-            reason=failure_reason(error),
+            reason=reason,
         )
 
 
 def _policy(turn: Turn, *policies: int) -> _By:
     shown = [turn.experiment.policies[policy] for policy in policies]
     return _By(tuple(policy.name for policy in shown), tuple(policy.model for policy in shown))
+
+
+def _asks_for_usage(question: Question) -> bool:
+    """Whether a stream's caller wants its usage; a last event without choices is a surprise otherwise."""
+    return bool((question.payload.get("stream_options") or {}).get("include_usage"))
 
 
 def _prefix(turn: Turn) -> str:

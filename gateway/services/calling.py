@@ -39,7 +39,7 @@ class Question:
     Attributes:
         payload: As the caller sent it.
         is_streamed: Whether the answer is to be streamed.
-        session: Name of the session it belongs to, or None.
+        session: What names its session, or its user; see `api.session`. None if nothing does.
         surface: The kind of request.
         headers: Headers of the caller's that go on to the provider.
     """

@@ -78,9 +78,18 @@ def merge_answers(bodies: Sequence[bytes], label: DuelLabel) -> bytes:
 
 
 class DuelStream:
-    """Two streamed answers as one stream, the chunks of both as they come, each with its choice's index."""
+    """Two streamed answers as one stream, the chunks of both as they come, each with its choice's index.
 
-    def __init__(self, streams: tuple[PolicyStream, PolicyStream], label: DuelLabel) -> None:
+    Args:
+        streams: Of the two policies, in the order shown.
+        label: What both have in common.
+        shows_usage: Whether the last event tells the usage of both together.
+    """
+
+    def __init__(
+        self, streams: tuple[PolicyStream, PolicyStream], label: DuelLabel, *, shows_usage: bool
+    ) -> None:
+        self._shows_usage = shows_usage
         self._streams = streams
         self._label = label
         self._reading: dict[asyncio.Task[bytes], int] = {}
@@ -136,7 +145,7 @@ class DuelStream:
                 yield self._chunk({"choices": [_shown(choice, side) for choice in choices]})
 
     def _ending(self) -> bytes:
-        if len(self._usage) < len(self._streams):
+        if not self._shows_usage or len(self._usage) < len(self._streams):
             return DONE
         return self._chunk({"choices": [], "usage": _added(self._usage[0], self._usage[1])}) + DONE
 

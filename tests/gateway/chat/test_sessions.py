@@ -37,6 +37,29 @@ async def test_the_header_and_the_metadata_name_the_same_session(by_session: Gat
     assert units[0] == units[1]
 
 
+async def test_a_user_without_a_session_is_one_unit(by_session: Gateway) -> None:
+    """Whichever field names the user; a session of the same name is another, and wins."""
+    asked = [
+        {"user": "ada"},
+        {"safety_identifier": "ada"},
+        {"safety_identifier": "ada", "user": "somebody else"},
+        {"metadata": {"user_id": "ada"}},
+    ]
+    users = [await by_session.ask(**fields) for fields in asked]
+    session = await by_session.ask(headers={"x-session-id": "ada"}, user="ada")
+
+    units = [by_session.sealer.open(reply.json["id"]).unit for reply in (*users, session)]
+    assert len(set(units[:-1])) == 1
+    assert units[-1] != units[0]
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+async def test_a_user_is_named_by_text(by_session: Gateway, name: str) -> None:
+    """Anything else is refused by its name."""
+    reply = await by_session.ask(**{name: 7})
+    assert (reply.status, reply.json["error"]["param"]) == (400, name)
+
+
 async def test_sessions_spread_over_both_sides(by_session: Gateway) -> None:
     """Which side a session gets is as good as a coin."""
     sides = [
@@ -74,7 +97,7 @@ async def test_without_the_store_sessions_are_still_served_alike(by_session: Gat
     assert by_session.observer.skipped == [EXPERIMENT] * 4
 
 
-async def test_a_request_without_a_session_is_its_own_unit(by_session: Gateway) -> None:
+async def test_a_request_that_names_nobody_is_its_own_unit(by_session: Gateway) -> None:
     """No store is asked."""
     units = {by_session.sealer.open((await by_session.ask()).json["id"]).unit for _ in range(3)}
     assert len(units) == 3
