@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup demo demo-real test test-long check format constraints clean
+.PHONY: help setup demo demo-real test test-long fuzz check format constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,9 +17,10 @@ $(VENV)/.runtime: constraints.txt pyproject.toml
 	@touch $@
 
 # What the tests need as well, real servers and models included.
-$(VENV)/.dev: constraints-dev.txt pyproject.toml
+$(VENV)/.dev: constraints-dev.txt pyproject.toml tests/clients/package-lock.json
 	@deploy/scripts/make-venv "$(PYTHON)" "$(VENV)" constraints-dev.txt
-	@deploy/scripts/apt-tools redis-server:redis-server prometheus:prometheus promtool:prometheus chromium:chromium
+	@deploy/scripts/apt-tools redis-server:redis-server prometheus:prometheus promtool:prometheus chromium:chromium node:nodejs npm:npm
+	@deploy/scripts/npm-clients tests/clients "$(VENV)/clients"
 	@touch $@ $(VENV)/.runtime
 
 setup: $(VENV)/.dev ## Install everything for development and tests
@@ -35,6 +36,9 @@ test: $(VENV)/.dev ## The test suite, on real components
 
 test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
+
+fuzz: $(VENV)/.dev ## Twenty thousand made-up requests against the published OpenAPI document
+	@$(BIN)/python -m pytest -m long tests/gateway/openapi --timeout 3600 $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check .
