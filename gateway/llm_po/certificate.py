@@ -42,6 +42,13 @@ ASSUMPTION_ASYMPTOTIC = (
     " preferences follow linear Bradley-Terry in the features given and how late an outcome arrives does not"
     " depend on what it is. Asymptotic: no promise is made for any finite number of comparisons."
 )
+ASSUMPTION_ASYMPTOTIC_WINNER = (
+    "In the limit of many comparisons any one policy that is not the best is taken for better than the best"
+    " with probability at most delta, if preferences follow linear Bradley-Terry in the features given and"
+    " how late an outcome arrives does not depend on what it is. That the champion, ahead of all others, is wrong"
+    " with probability at most delta was simulated, not proven; no promise is made for any finite number of"
+    " comparisons."
+)
 
 
 class LoggedComparison(Protocol):
@@ -203,7 +210,7 @@ def _structure(tally: Tally, design: Design) -> dict[str, Any]:
 
 def _assumption(reached: Verdict, design: Design) -> str:
     if design.stopping == "lr-mixture":
-        return ASSUMPTION_ASYMPTOTIC
+        return ASSUMPTION_ASYMPTOTIC_WINNER if design.epsilon == 0 else ASSUMPTION_ASYMPTOTIC
     if reached.kind == "no_winner":
         return ASSUMPTION_NO_WINNER
     return ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE

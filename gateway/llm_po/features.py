@@ -93,6 +93,8 @@ class Grid:
     interactions: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.axes:
+            raise FeatureError("The grid has no axes; give at least one, with two levels.")
         for name, levels in self.axes.items():
             if not levels or len(set(levels)) != len(levels):
                 raise FeatureError(f"Axis {name!r} has levels {list(levels)}; give each a name of its own.")
@@ -133,8 +135,14 @@ def coded(
         labels: What to call each policy.
 
     Raises:
-        FeatureError: If there are fewer than two policies, or two share all their levels.
+        FeatureError: If there are fewer than two policies, two share all their levels, axes disagree about
+            how many there are, or an interaction names an axis there is none of.
     """
+    lengths = {axis: len(column) for axis, column in levels.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise FeatureError(f"Axes give levels of {lengths} policies; give every axis one level per policy.")
+    for axis in {axis for group in interactions for axis in group} - set(levels):
+        raise FeatureError(f"Interaction names axis {axis!r}; axes: {', '.join(levels)}.")
     dummies = {axis: _dummies(list(column)) for axis, column in levels.items()}
     columns = [*dummies.values(), *(_products([dummies[axis] for axis in group]) for group in interactions)]
     return Features(np.concatenate(columns, axis=1), labels)

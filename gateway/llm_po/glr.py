@@ -21,7 +21,7 @@ import numpy as np
 
 from gateway.llm_po.baselines import rival_evidence
 from gateway.llm_po.evidence import elimination_threshold
-from gateway.llm_po.stopping import Design, Verdict, majority_cycle
+from gateway.llm_po.stopping import Design, Verdict, cheapest, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals
 
@@ -76,10 +76,8 @@ def _winner(wins: IntArray, design: Design, threshold: Threshold) -> Verdict | N
 def _no_worse(wins: IntArray, design: Design, threshold: Threshold) -> Verdict | None:
     nats = _no_worse_nats(wins[None], design.epsilon, threshold)[0]
     line = _line(int(wins.sum()), design, threshold)
-    best = int(nats.argmax())
-    if nats[best] < line:
-        return None
-    return Verdict("no_worse", best, float(nats[best]), line)
+    champion = cheapest(nats >= line, design)
+    return None if champion is None else Verdict("no_worse", champion, float(nats[champion]), line)
 
 
 def _line(comparisons: int, design: Design, threshold: Threshold) -> float:

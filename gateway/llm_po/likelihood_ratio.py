@@ -25,7 +25,7 @@ import numpy as np
 from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.features import Features
 from gateway.llm_po.linear import LinearFit, constrained_fit, fit, laplacian
-from gateway.llm_po.stopping import Design, Verdict
+from gateway.llm_po.stopping import Design, Verdict, cheapest
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
 TAU = 0.5
@@ -148,8 +148,10 @@ def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | 
         return None
     line = line_nats(design.delta, design.epsilon, features.policies)
     least = {policy: _least(wins, features, policy, design, fitted) for policy in _hopefuls(design, fitted)}
-    reached = [policy for policy, nats in least.items() if nats >= line]
-    champion = min(reached, key=lambda one: (design.costs[one], one != design.incumbent, one))
+    reached = np.array([least.get(policy, 0.0) >= line for policy in range(features.policies)])
+    champion = cheapest(reached, design)
+    if champion is None:
+        return None
     return Verdict("winner" if design.epsilon == 0 else "no_worse", champion, least[champion], line)
 
 

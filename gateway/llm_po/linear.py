@@ -16,12 +16,13 @@ leading axes: R runs here, and in a constrained fit one more for the constraints
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.errors import FeatureError
+from gateway.llm_po.errors import DesignError, FeatureError
 from gateway.llm_po.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
@@ -93,8 +94,11 @@ def fit(
 
     Raises:
         FeatureError: If wins and features disagree about K.
+        DesignError: If `precision` is out of range.
     """
     _check_policies(wins, features)
+    if not 0 < precision < math.inf:
+        raise DesignError(f"precision is {precision}; the prior's is finite and greater than 0.")
     theta = np.zeros((wins.shape[0], features.rank)) if start is None else start.theta
     return _maximise(_Counts.of(wins, features, precision), theta, None)
 

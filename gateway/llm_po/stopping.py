@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -92,6 +92,8 @@ class Design:
             raise DesignError(f"min_comparisons is {self.min_comparisons}; at least 0.")
         if self.ever < len(self.costs):
             raise DesignError(f"policies_ever is {self.ever}, but there are {len(self.costs)} policies now.")
+        _check_known("stopping", self.stopping, get_args(StoppingRule))
+        _check_known("objective", self.objective, get_args(Objective))
         if self.features is None and self.stopping == "lr-mixture":
             raise DesignError("stopping is lr-mixture, which needs features; use e-process without.")
         if self.features is not None and self.features.policies != len(self.costs):
@@ -125,6 +127,11 @@ class Design:
             return np.ones((self.policies, self.policies))
         costs = np.array(self.costs)
         return np.asarray(costs[:, None] + costs[None, :])
+
+
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DesignError(f"{name} is {value!r}; choose one of {', '.join(known)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,14 +260,19 @@ def _winner(tally: Tally, design: Design) -> Verdict | None:
     return Verdict("winner", int(survivors[0]), statistic, threshold)
 
 
-def _no_worse(tally: Tally, design: Design) -> Verdict | None:
-    fit = qualified(tally, design)
-    if not fit.any():
-        return _all_beaten(tally, design)
-    champion = min(
-        (int(policy) for policy in np.flatnonzero(fit)),
+def cheapest(certified: BoolArray, design: Design) -> int | None:
+    """Whom to promote among those certified to be no worse, shape (K,): the cheapest, then the incumbent."""
+    return min(
+        (int(policy) for policy in np.flatnonzero(certified)),
         key=lambda policy: (design.costs[policy], policy != design.incumbent, policy),
+        default=None,
     )
+
+
+def _no_worse(tally: Tally, design: Design) -> Verdict | None:
+    champion = cheapest(qualified(tally, design), design)
+    if champion is None:
+        return _all_beaten(tally, design)
     nats, needed = progress(tally, design)
     return Verdict("no_worse", champion, float(nats[champion]), float(needed[champion]))
 

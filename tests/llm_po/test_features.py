@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.errors import FeatureError
-from gateway.llm_po.features import Features, Grid, one_hot
+from gateway.llm_po.features import Features, Grid, coded, one_hot
 
 
 def test_one_hot_leaves_every_policy_its_own_score() -> None:
@@ -95,3 +95,25 @@ def test_single_policy_is_no_grid() -> None:
     """One level everywhere leaves nothing to compare."""
     with pytest.raises(FeatureError, match="K >= 2"):
         Grid({"model": ("a",)}).features()
+
+
+@pytest.mark.parametrize(
+    ("levels", "interactions", "named"),
+    [
+        ({}, (), "{}"),
+        ({"model": "ab", "prompt": "xyz"}, (), "'prompt': 3"),
+        ({"model": "ab"}, (("model", "colour"),), "'colour'"),
+    ],
+)
+def test_levels_that_do_not_describe_policies_are_refused(
+    levels: dict[str, str], interactions: tuple[tuple[str, ...], ...], named: str
+) -> None:
+    """No axes, axes of different lengths, an interaction of an axis there is none of: each by name."""
+    with pytest.raises(FeatureError, match=named):
+        coded(levels, interactions)
+
+
+def test_grid_without_axes_is_refused() -> None:
+    """There is nothing in which policies could differ."""
+    with pytest.raises(FeatureError, match="no axes"):
+        Grid({})

@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import fit
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally, elimination_threshold, no_worse_nano_nats
@@ -113,6 +114,26 @@ def test_among_the_certified_the_cheapest_then_the_incumbent_is_taken() -> None:
     assert champion(costs=(2.0, 1.0, 1.0), incumbent=2) == 2
     assert champion(costs=(2.0, 1.0, 1.0), incumbent=0) == 1
     assert champion(incumbent=1) == 1
+
+
+def test_likelihood_ratio_rule_takes_the_cheapest_too() -> None:
+    """Two policies that tie are both no worse within a wide margin: the rule that decides does not matter."""
+    wins = np.array([[0, 500], [500, 0]])
+    plain = {"delta": 0.05, "epsilon": 0.2}
+
+    dear, cheap = (Design(**plain, incumbent=0, costs=costs) for costs in ((2.0, 1.0), (1.0, 2.0)))
+
+    for design, champion in ((dear, 1), (cheap, 0)):
+        reached = glr.glr_verdict(wins, design)
+        assert reached is not None
+        assert (reached.kind, reached.champion) == ("no_worse", champion)
+
+
+@pytest.mark.parametrize("name", ["stopping", "objective"])
+def test_rules_that_do_not_exist_are_refused(name: str) -> None:
+    """By name and value, with those that do."""
+    with pytest.raises(DesignError, match=f"{name} is 'luck'; choose one of"):
+        _design(**{name: "luck"})
 
 
 def test_shown_cycle_ends_without_a_winner_at_a_margin() -> None:
