@@ -45,9 +45,9 @@ ASSUMPTION_ASYMPTOTIC = (
 ASSUMPTION_ASYMPTOTIC_WINNER = (
     "In the limit of many comparisons any one policy that is not the best is taken for better than the best"
     " with probability at most delta, if preferences follow linear Bradley-Terry in the features given and"
-    " how late an outcome arrives does not depend on what it is. That the champion, ahead of all others, is wrong"
-    " with probability at most delta was simulated, not proven; no promise is made for any finite number of"
-    " comparisons."
+    " how late an outcome arrives does not depend on what it is. That the champion, ahead of all others, is"
+    " wrong with probability at most delta was simulated, not proven; no promise is made for any finite"
+    " number of comparisons."
 )
 
 
