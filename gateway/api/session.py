@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-_USER: Final = "user\0"  # a session called like a user is somebody else
+_USER: Final = "user\0"  # so that a session with the name of a user is somebody else
 
 
 def session_name(request: Mapping[str, Any], header: str | None) -> str | None:
