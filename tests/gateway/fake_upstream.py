@@ -131,8 +131,13 @@ def body(exchange: Exchange, text: str, **extra: Any) -> bytes:
     return json.dumps(answer).encode()
 
 
-def answer(text: str | None = None, *, pause_seconds: float = 0.0, **extra: Any) -> Behaviour:
-    """A good answer, whole or streamed word by word, with `pause_seconds` before each part."""
+def answer(
+    text: str | None = None, *, pause_seconds: float = 0.0, always_usage: bool = False, **extra: Any
+) -> Behaviour:
+    """A good answer, whole or streamed word by word, with `pause_seconds` before each part.
+
+    A stream ends with its usage where that was asked for; with `always_usage`, unasked as well.
+    """
 
     async def behave(exchange: Exchange) -> None:
         said = f"I am {exchange.model}." if text is None else text
@@ -141,7 +146,8 @@ def answer(text: str | None = None, *, pause_seconds: float = 0.0, **extra: Any)
             await exchange.whole(body(exchange, said, **extra))
             return
         await exchange.begin()
-        async for event in _events(exchange, said, extra):
+        wants_usage = (exchange.seen.body.get("stream_options") or {}).get("include_usage")
+        async for event in _events(exchange, said, extra, shows_usage=always_usage or bool(wants_usage)):
             await asyncio.sleep(pause_seconds)
             await exchange.send(event)
         await exchange.end()
@@ -149,11 +155,13 @@ def answer(text: str | None = None, *, pause_seconds: float = 0.0, **extra: Any)
     return behave
 
 
-async def _events(exchange: Exchange, text: str, extra: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _events(
+    exchange: Exchange, text: str, extra: dict[str, Any], *, shows_usage: bool
+) -> AsyncIterator[bytes]:
     yield chunk(exchange, {"role": "assistant", "content": ""}, **extra)
     for word in text.split(" "):
         yield chunk(exchange, {"content": f"{word} "}, **extra)
-    if (exchange.seen.body.get("stream_options") or {}).get("include_usage"):
+    if shows_usage:
         usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
         yield chunk(exchange, None, usage=usage, **extra)
     yield b"data: [DONE]\n\n"

@@ -67,6 +67,19 @@ async def test_usage_is_added_up(duel_gateway: Gateway) -> None:
     assert "usage" not in str((await duel_gateway.ask(stream=True)).events)
 
 
+async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+    """Some providers end every stream with it; a last event without choices would surprise this caller."""
+    for model in MODELS:
+        upstream.on(model, answer("Same.", always_usage=True))
+    for options in ({}, {"stream_options": {"include_usage": False}}):
+        reply = await duel_gateway.ask(stream=True, **options)
+        assert reply.is_done
+        assert "usage" not in str(reply.events)
+        assert all(event["choices"] for event in reply.events)
+    reply = await duel_gateway.ask(stream=True, stream_options={"include_usage": True})
+    assert reply.events[-1]["usage"]["total_tokens"] == 24
+
+
 async def test_the_two_streams_are_interleaved(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
     """A fast answer does not wait for the slow one to end."""
     upstream.on("small", answer("a b c d", pause_seconds=0.05))

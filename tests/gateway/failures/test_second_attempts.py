@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.api.auth import Authenticator
 from gateway.config.keys import hash_key
@@ -183,6 +184,19 @@ async def test_an_ejected_candidate_is_not_asked_and_the_incumbent_serves(
     assert upstream.calls_of("large") == 0
     assert gateway.observer.ejected == [BETA]
     assert set(gateway.observer.fallbacks) == {(EXPERIMENT, "ejected")}
+
+
+async def test_an_ejected_candidate_is_not_logged_with_every_request(
+    gateway: Gateway, upstream: FakeUpstream
+) -> None:
+    """Its failures are, once each; that it is left alone is counted."""
+    with capture_logs() as lines:
+        await eject_beta(gateway, upstream)
+        for _ in range(20):
+            await gateway.ask()
+    assert set(gateway.observer.fallbacks) == {(EXPERIMENT, "ejected")}
+    reasons = [line["reason"] for line in lines if line["event"] == "policy_failed"]
+    assert reasons == ["status_5xx"] * 5
 
 
 async def test_an_ejected_candidate_that_answers_its_probe_is_back(
