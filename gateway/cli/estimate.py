@@ -18,6 +18,8 @@ from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.load import load_config
 from gateway.config.models import GatewayConfig
 from gateway.config.values import Duration
+from gateway.services.definitions import inference_of
+from gateway.services.structure import structure_of
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import Forecast, estimate
 from gateway.simulation.question import EFFECTS, Question
@@ -101,7 +103,8 @@ def _question(
     name: str, spec: ExperimentSpec, *, success_rate: float, tie_rate: float | None, **traffic: Any
 ) -> Question:
     """The experiment as it would run; policies in the order of their names, as when it does."""
-    names = sorted(spec.policies)
+    names, levels = sorted(spec.policies), spec.levels()
+    structure = structure_of(inference_of(spec, names), names)
     matched = spec.traffic.collect == "matched"
     return Question(
         experiment=name,
@@ -117,6 +120,10 @@ def _question(
         max_comparisons=spec.max_comparisons,
         tie_rate=_TIE_RATE if tie_rate is None else tie_rate,
         success_rate=success_rate if matched and tie_rate is None else None,
+        stopping=structure.stopping,
+        features=structure.features,
+        levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
+        objective=structure.objective,
         **traffic,
     )
 

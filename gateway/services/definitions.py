@@ -67,7 +67,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         min_duration_seconds=spec.promotion.min_duration.total_seconds(),
         collect=spec.traffic.collect,
         outcome_rules=_outcome_rules(spec),
-        inference=_inference(spec, names),
+        inference=inference_of(spec, names),
     )
     return Definition(experiment, ordered, spec)
 
@@ -81,7 +81,7 @@ def _outcome_rules(spec: ExperimentSpec) -> str:
     return json.dumps(rules, sort_keys=True, separators=(",", ":"))
 
 
-def _inference(spec: ExperimentSpec, names: Sequence[str]) -> str:
+def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:
     """What is assumed, which rule decides, what plans save; empty where all of it is the default."""
     if (spec.space, spec.stopping, spec.objective) == ("unstructured", "e-process", "comparisons"):
         return ""

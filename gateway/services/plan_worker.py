@@ -198,7 +198,7 @@ def _inference(experiment: Experiment) -> dict[str, Any]:
     """What the design takes from the experiment's words on structure and stopping."""
     from gateway.services.structure import structure_of  # noqa: PLC0415  # same
 
-    said = structure_of(experiment)
+    said = structure_of(experiment.inference, experiment.policies)
     return {
         "features": said.features,
         "stopping": said.stopping,

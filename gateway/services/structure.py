@@ -6,11 +6,11 @@ Imported where plans are computed and decisions verified, never by the server pr
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.llm_po.features import Features, coded, one_hot
 from gateway.llm_po.stopping import Objective, StoppingRule
-from policy_store.models import Experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,16 @@ class Structure:
     objective: Objective = "comparisons"
 
 
-def structure_of(experiment: Experiment) -> Structure:
-    """What `experiment.inference` says."""
-    if not experiment.inference:
+def structure_of(inference: str, policies: Sequence[str]) -> Structure:
+    """What `Experiment.inference` says of the policies of these names."""
+    if not inference:
         return Structure()
-    said = json.loads(experiment.inference)
+    said = json.loads(inference)
     features = None
     if said["space"] == "bradley_terry":
-        features = one_hot(len(experiment.policies))
+        features = one_hot(len(policies))
     elif said["space"] == "linear":
         axes = dict(zip(said["axes"], zip(*said["levels"], strict=True), strict=True))
         groups = tuple(tuple(group) for group in said["interactions"])
-        features = coded(axes, groups, experiment.policies)
+        features = coded(axes, groups, tuple(policies))
     return Structure(features, said["stopping"], said["on_misfit"] == "hold", said["objective"])

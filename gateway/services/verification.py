@@ -245,7 +245,7 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
 
 def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:
     """Where the certificate rests on another rule or structure than the experiment was started with."""
-    said = structure_of(experiment)
+    said = structure_of(experiment.inference, experiment.policies)
     rows = None if said.features is None else said.features.rows.tolist()
     found = {"stopping": said.stopping, "features": rows}
     for field, value in found.items():

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import ne
 from typing import Literal
 
 import numpy as np
 
 from gateway.errors import GatewayError
 from gateway.llm_po import worlds
+from gateway.llm_po.features import Features
 from gateway.llm_po.simulate import Trial
+from gateway.llm_po.stopping import Objective, StoppingRule
 from gateway.llm_po.worlds import World
 from gateway.simulation.runner import Job
 
 EFFECTS = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}
-"""How often the best policy is preferred to each other one, of the comparisons that are no tie."""
+"""How often the best policy is preferred to its nearest rivals, of the comparisons that are no tie."""
 
 HORIZON = 20_000
 """Decisive comparisons after which a simulated run is given up; longer ones are reported as more."""
@@ -51,6 +54,10 @@ class Question:
         success_rate: Chance that an outcome of an ordinary policy is good, where outcomes are good or bad;
             None: they are graded.
         prices: Money per request of each policy, or None where not known.
+        stopping: What decides.
+        features: What the policies have in common, or None where nothing is assumed of preferences.
+        levels: The grid's level of every axis, for each policy; None where they are no grid.
+        objective: What is spent as little of as possible.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -73,6 +80,10 @@ class Question:
     tie_rate: float
     success_rate: float | None
     prices: tuple[float, ...] | None
+    stopping: StoppingRule = "e-process"
+    features: Features | None = None
+    levels: tuple[tuple[str, ...], ...] | None = None
+    objective: Objective = "comparisons"
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
@@ -124,23 +135,30 @@ class Question:
         return better / (better + worse)
 
     def world(self, effect: str) -> World:
-        """One policy is preferred to every other as often as the effect says; the others are equal."""
+        """One policy is preferred to its nearest rivals as often as the effect says.
+
+        Without a grid the nearest are all the others, equal among themselves. In a grid the best level of
+        each axis is that far ahead of the axis's other levels: the nearest differ in one axis.
+        """
         best, preferred = (1 if self.incumbent == 0 else 0), EFFECTS[effect]
-        advantage = np.zeros(self.policies)
-        advantage[best] = math.log(preferred / (1 - preferred))
-        return worlds.bradley_terry(effect, advantage)
+        levels = self.levels or tuple((str(policy),) for policy in range(self.policies))
+        behind = [sum(map(ne, levels[best], own)) for own in levels]
+        world = worlds.bradley_terry(effect, -math.log(preferred / (1 - preferred)) * np.array(behind))
+        return world if self.features is None else replace(world, features=self.features)
 
     def job(self, effect: str, runs: int | None, seed: int) -> Job:
         """What to simulate for an effect. The budget is left out, to see what it would cut off."""
         decisive = self.decisive_share(effect)
         trial = Trial(
             self.world(effect),
+            stopping=self.stopping,
             delta=self.delta,
             epsilon=self.epsilon,
             max_comparisons=HORIZON,
             in_flight=min(round(self.in_flight * decisive), HORIZON // 2),
             incumbent=self.incumbent,
             costs=self.costs,
+            objective=self.objective,
             min_comparisons=min(round(self.fewest_comparisons * decisive), HORIZON),
         )
         usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))

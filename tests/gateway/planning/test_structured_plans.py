@@ -72,7 +72,7 @@ def test_grid_expands_to_named_policies_in_a_linear_space() -> None:
     """Eight policies, 1 + 1 + 1 directions, decided by likelihood ratios."""
     definition = _definition()
 
-    said = structure_of(definition.experiment)
+    said = structure_of(definition.experiment.inference, definition.experiment.policies)
 
     assert len(definition.policies) == 8
     assert "warm-long-0.7" in definition.experiment.policies
@@ -85,7 +85,8 @@ def test_grid_expands_to_named_policies_in_a_linear_space() -> None:
 
 def test_interactions_add_directions() -> None:
     """Models and prompts that work together better or worse than each does alone."""
-    said = structure_of(_definition(interactions=[["model", "system"]]).experiment)
+    experiment = _definition(interactions=[["model", "system"]]).experiment
+    said = structure_of(experiment.inference, experiment.policies)
 
     assert said.features is not None
     assert said.features.rank == 4

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gateway.llm_po.features import Grid
 from gateway.llm_po.simulate import Trial, simulate
 from gateway.llm_po.worlds import success_rates
 from gateway.simulation.advice import advice
@@ -107,6 +108,48 @@ def test_effect_means_the_same_for_good_or_bad_outcomes() -> None:
     assert best / (1 - best) == pytest.approx(4 * 7 / 3)
     assert question.decisive_share("large") == pytest.approx(best * 0.2 + 0.8 * (1 - best))
     assert success_rates("two", [0.8, best]).preferences[1, 0] == pytest.approx(EFFECTS["large"])
+
+
+def test_without_a_structure_one_policy_is_ahead_of_equals() -> None:
+    """Every other policy meets the best at the effect, and the others at a half."""
+    preferences = QUESTION.world("large").preferences
+
+    assert preferences[1, [0, 2]] == pytest.approx(0.7)
+    assert preferences[0, 2] == pytest.approx(0.5)
+
+
+def test_in_a_grid_the_nearest_rivals_are_one_level_away() -> None:
+    """Two axes: rivals one level from the best lose at the effect, those two away by its odds squared."""
+    grid = Grid({"model": ("a", "b"), "prompt": ("x", "y", "z")})
+    world = _in_grid(grid).world("large")
+    best = world.champion
+
+    assert best is not None
+    assert best != QUESTION.incumbent
+    own = grid.combinations[best]
+    for rival, levels in enumerate(grid.combinations):
+        odds = (7 / 3) ** sum(mine != theirs for mine, theirs in zip(own, levels, strict=True))
+        assert world.preferences[best, rival] == pytest.approx(odds / (1 + odds))
+
+
+def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() -> None:
+    """A grid of twelve: with the structure, likelihood ratios need a fraction of the exact comparisons."""
+    grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
+    found = [
+        _of(question, runs=10).comparisons["median"] or np.inf
+        for question in (replace(grid, features=None), replace(grid, stopping="lr-mixture"))
+    ]
+
+    assert found[1] < 0.6 * found[0]
+
+
+def _in_grid(grid: Grid) -> Question:
+    """The same question of a grid."""
+    policies = len(grid.combinations)
+    levels = tuple(grid.combinations)
+    return replace(
+        QUESTION, policies=policies, costs=(0.0,) * policies, features=grid.features(), levels=levels
+    )
 
 
 def test_outcomes_in_flight_are_waited_for() -> None:
