@@ -118,7 +118,7 @@ def main() -> None:
         "2 % more comparisons later. Structured: one-hot, by likelihood ratios. Solver: one-hot, scores",
         f"0.5 to -2.5, certified gap {TOLERANCE:.0%}; warm: from the solution of scores 2 % smaller.",
         "",
-        "| K | unstructured refresh | next | MB | structured refresh | next | MB | solver | warm | steps | MB |",
+        "| K | unstructured refresh | next | MB | structured | next | MB | solver | warm | steps | MB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for policies in arguments.policies:
