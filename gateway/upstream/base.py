@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from gateway.upstream.surfaces import CHAT, Surface
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
+# A caller's headers that mean the same to every provider, whatever its format.
+TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class UpstreamRequest:
         target: Who is called.
         payload: The request in the surface's format; its `model` becomes the target's.
         surface: The kind of request.
-        headers: What a relayed request carries besides the target's own headers, which win.
+        headers: What a relayed request carries besides the target's own headers, which win; a translated one
+            carries the trace among them.
         limit_seconds: What the whole answer may take where that is less than the target's own limit.
     """
 

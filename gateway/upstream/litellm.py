@@ -16,7 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import RawHeaders, Timeouts, UpstreamAnswer, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import (
+    TRACE_HEADERS,
+    RawHeaders,
+    Timeouts,
+    UpstreamAnswer,
+    UpstreamRequest,
+    UpstreamStream,
+)
 from gateway.upstream.failures import cut_short, reported_in_body
 from gateway.upstream.litellm_answers import as_events, as_json, http_responses, is_made_up
 from gateway.upstream.litellm_calls import LIBRARY_CALLS, Library
@@ -104,7 +111,7 @@ class LitellmUpstream:
             "model": f"{target.provider}/{target.model}",
             "api_base": target.api_base,
             "api_key": target.api_key,
-            "extra_headers": dict(target.headers) or None,
+            "extra_headers": {**_trace(request), **target.headers} or None,
             "timeout": min(target.timeout_seconds or self._timeouts.total, request.limit_seconds),
             "num_retries": 0,
             "max_retries": 0,
@@ -174,6 +181,14 @@ class _TranslatedStream:
         if self._surface.envelope is not None and self._surface.ends_stream(block):
             self._is_done = True
         return block
+
+
+def _trace(request: UpstreamRequest) -> dict[str, str]:
+    """The caller's trace, which goes on in any format, unless the operator's own headers name one."""
+    named = {name.lower() for name in request.target.headers}
+    return {
+        name: value for name, value in request.headers.items() if name in TRACE_HEADERS and name not in named
+    }
 
 
 def _import_quietly() -> Any:

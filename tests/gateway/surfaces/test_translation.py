@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gateway.chat.harness import Gateway, eventually
+from tests.gateway.chat.harness import Gateway, entry, eventually, running_gateway
 from tests.gateway.fake_upstream import FakeUpstream, cut, hang_up, stall, status, stream_error, without_done
 from tests.gateway.surfaces.answers import broken_off, good
 from tests.gateway.surfaces.asking import ASKED, ask
@@ -14,6 +14,7 @@ from tests.gateway.surfaces.test_experiments import spoken
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
 
 SAID = "I am here."
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 # The kind of request, a model whose provider does not speak it, and what the provider is asked instead.
 CASES = [
     ("messages", "small", "/v1/chat/completions"),
@@ -44,6 +45,51 @@ async def test_the_answer_comes_in_the_format_that_was_asked(
         assert reply.events[-1]["type"] == last
     else:
         assert (reply.json["usage"]["input_tokens"], reply.json["usage"]["output_tokens"]) == (5, 7)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "model"),
+    [
+        ("chat/completions", "claude-small"),
+        ("responses", "claude-small"),
+        ("completions", "claude-small"),
+        ("messages", "small"),
+    ],
+)
+async def test_a_trace_goes_on_to_the_provider(
+    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, stream: bool
+) -> None:
+    """As in the provider's own format; what is of the caller's format alone stays here."""
+    sent = {"traceparent": TRACE, "tracestate": "a=b", "anthropic-beta": "of-the-caller"}
+    reply = await ask(gateway, kind, model, headers=sent, stream=stream)
+    assert reply.status == 200, reply.body
+    seen = upstream.seen[-1].headers
+    assert (seen["traceparent"], seen["tracestate"]) == (TRACE, "a=b")
+    assert "of-the-caller" not in seen.get("anthropic-beta", "")
+    await ask(gateway, kind, model, headers={"traceparent": "nonsense"}, stream=stream)
+    assert "traceparent" not in upstream.seen[-1].headers
+
+
+async def test_a_trace_goes_on_with_embeddings(upstream: FakeUpstream) -> None:
+    """Of a provider that is translated although its format is close to OpenAI's."""
+    upstream.on("embed", good())
+    embed = entry("embed", upstream.api_base, provider="together_ai")
+    async with running_gateway([], [embed]) as gateway:
+        reply = await ask(gateway, "embeddings", "embed", headers={"traceparent": TRACE})
+    assert reply.status == 200, reply.body
+    assert upstream.seen[-1].headers["traceparent"] == TRACE
+
+
+async def test_the_operators_own_trace_wins(upstream: FakeUpstream) -> None:
+    """In whichever case its header is written, it is the only one."""
+    base = f"http://127.0.0.1:{upstream.port}"
+    own = {"Traceparent": "the operator's", "x-team": "blue"}
+    claude = entry("claude-small", base, provider="anthropic", extra_headers=own)
+    async with running_gateway([], [claude]) as gateway:
+        await gateway.ask("claude-small", headers={"traceparent": TRACE})
+    seen = upstream.seen[-1].headers
+    assert (seen["traceparent"], seen["x-team"]) == ("the operator's", "blue")
 
 
 @pytest.mark.parametrize("stream", [False, True])
