@@ -9,7 +9,7 @@ LlmPoError
 +-- WorldError         a preference world that is not one
 |   +-- NoChampionError  a world in which nobody beats everybody: its hardness is undefined
 +-- UnsupportedError   a method, stopping rule or space nobody built; lists those that exist
-+-- SolverError        the reference solver did not reach an optimum
++-- SolverError        a solver did not reach an optimum
 
 None of these helps to retry unchanged.
 """
@@ -58,4 +58,4 @@ class UnsupportedError(LlmPoError):
 
 
 class SolverError(LlmPoError):
-    """The reference solver stopped without an optimum."""
+    """A solver stopped without an optimum."""

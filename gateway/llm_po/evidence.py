@@ -23,9 +23,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from gateway.llm_po.checks import checked_delta, checked_epsilon, numbers, shown, whole, whole_array
 from gateway.llm_po.errors import DesignError, ForecastError, TallyError
 from gateway.llm_po.wins import (
     FEWEST_POLICIES,
+    LARGEST_AMOUNT,
     BoolArray,
     FloatArray,
     IntArray,
@@ -56,9 +58,9 @@ def clip_forecasts(q: npt.ArrayLike) -> FloatArray:
     Raises:
         ForecastError: If a forecast is not a number.
     """
-    forecasts = np.asarray(q, dtype=np.float64)
-    if np.isnan(forecasts).any():
-        raise ForecastError("A forecast is NaN; give probabilities.")
+    forecasts = numbers(q, "A forecast", ForecastError)
+    if not np.isfinite(forecasts).all():
+        raise ForecastError(f"A forecast is NaN or infinite in {shown(q)}; give probabilities.")
     return np.clip(forecasts, SMALLEST_FORECAST, 1 - SMALLEST_FORECAST)
 
 
@@ -67,13 +69,18 @@ def in_millionths(q: npt.ArrayLike) -> IntArray:
 
     Args:
         q: Shape (K, K). The upper triangle decides; the lower is its complement and the diagonal one half.
+
+    Raises:
+        ForecastError: If it has another shape, or a forecast is not a number.
     """
-    upper = np.triu(np.rint(clip_forecasts(q) * MILLION).astype(np.int64), 1)
+    clipped = clip_forecasts(q)
+    if clipped.ndim != 2 or clipped.shape[0] != clipped.shape[1]:
+        raise ForecastError(f"The forecasts have shape {clipped.shape}; one per pair, (K, K), is needed.")
+    upper = np.triu(np.rint(clipped * MILLION).astype(np.int64), 1)
     lower = np.tril(MILLION - upper.T, -1)
     return np.asarray(upper + lower + np.diag(np.full(upper.shape[0], MILLION // 2)))
 
 
-@lru_cache(maxsize=1_000_000)
 def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
     """What one comparison of a < b adds to the ledger, in nano-nats, rounded down.
 
@@ -88,11 +95,17 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
         ForecastError: If the forecast lies outside the range.
         DesignError: If the margin does.
     """
+    q = whole(probability_millionths, "A forecast in millionths", 0, ForecastError)
+    return _increments(q, checked_epsilon(epsilon))
+
+
+@lru_cache(maxsize=1_000_000)
+def _increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
+    """The same for numbers known to be numbers: called for every comparison."""
     if not _LOWEST <= probability_millionths <= _HIGHEST:
         raise ForecastError(
             f"A forecast of {probability_millionths} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it."
         )
-    checked_epsilon(epsilon)
     threshold = 0.5 + epsilon
     first_preferred, second_preferred = _bet(probability_millionths / MILLION, threshold)
     mirrored_second, mirrored_first = _bet((MILLION - probability_millionths) / MILLION, threshold)
@@ -133,10 +146,12 @@ def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> fl
         delta: Error level in (0, 1).
         policies_ever: K, counting every policy the experiment ever had.
         removed: r, how many of them it has no more.
+
+    Raises:
+        DesignError: If one is out of range.
     """
-    if policies_ever < FEWEST_POLICIES:
-        raise DesignError(f"policies_ever is {policies_ever}; at least two policies are needed.")
-    if not 0 <= removed <= policies_ever - FEWEST_POLICIES:
+    whole(policies_ever, "policies_ever", FEWEST_POLICIES)
+    if not 0 <= whole(removed, "removed", 0) <= policies_ever - FEWEST_POLICIES:
         raise DesignError(f"removed is {removed} of {policies_ever} policies; two at least must be left.")
     wrong_choices = 1 if policies_ever == FEWEST_POLICIES else policies_ever
     return math.log(wrong_choices * (1 + removed) / checked_delta(delta))
@@ -145,28 +160,6 @@ def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> fl
 def no_worse_nano_nats(delta: float, policies_ever: int, removed: int = 0) -> int:
     """The no-worse threshold in whole nano-nats, rounded up."""
     return math.ceil(no_worse_threshold(delta, policies_ever, removed) * NANO)
-
-
-def checked_delta(delta: float) -> float:
-    """`delta`, if it is an error level.
-
-    Raises:
-        DesignError: If it is not in (0, 1).
-    """
-    if not 0 < delta < 1:
-        raise DesignError(f"delta is {delta}; choose an error level between 0 and 1, such as 0.05.")
-    return delta
-
-
-def checked_epsilon(epsilon: float) -> float:
-    """`epsilon`, if it is a margin.
-
-    Raises:
-        DesignError: If it is not in [0, 1/2).
-    """
-    if not 0 <= epsilon < 0.5:
-        raise DesignError(f"epsilon is {epsilon}; choose a margin of at least 0 and below 0.5, such as 0.02.")
-    return epsilon
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +190,7 @@ class Tally:
         wins = checked_counts(self.wins, "wins")
         ties = checked_counts(self.ties, "ties")
         evidence = square_integers(self.evidence, "evidence")
-        eliminated = np.asarray(self.eliminated, dtype=np.bool_)
+        eliminated = _checked_flags(self.eliminated)
         if not wins.shape == ties.shape == evidence.shape or eliminated.shape != wins.shape[:1]:
             shapes = f"{wins.shape}, {ties.shape}, {evidence.shape}, {eliminated.shape}"
             raise TallyError(f"wins, ties, evidence, eliminated have shapes {shapes}; one K is needed.")
@@ -206,9 +199,7 @@ class Tally:
         counted = int(wins.sum() + ties.sum() // 2)
         if counted != self.comparisons:
             raise TallyError(f"comparisons is {self.comparisons} but wins and ties add up to {counted}.")
-        debts = np.asarray(self.debts, dtype=np.int64) if np.size(self.debts) else np.zeros_like(wins[0])
-        if debts.shape != wins.shape[:1] or (debts > 0).any():
-            raise TallyError(f"debts is {debts.tolist()}; one number per policy is needed, none above 0.")
+        debts = _checked_debts(self.debts, wins.shape[0])
         for name, value in (
             ("wins", wins),
             ("ties", ties),
@@ -235,9 +226,30 @@ class Tally:
 
     @classmethod
     def empty(cls, policies: int) -> Tally:
-        """Nothing counted yet."""
+        """Nothing counted yet.
+
+        Raises:
+            TallyError: If there are fewer than two policies.
+        """
+        whole(policies, "policies", FEWEST_POLICIES, TallyError)
         nothing = np.zeros((policies, policies), dtype=np.int64)
         return cls(nothing, nothing.copy(), nothing.copy(), np.zeros(policies, dtype=np.bool_), 0)
+
+
+def _checked_flags(eliminated: npt.ArrayLike) -> BoolArray:
+    flags = numbers(eliminated, "eliminated", TallyError)
+    if not np.isin(flags, (0.0, 1.0)).all():
+        raise TallyError(f"eliminated is {shown(eliminated)}; one true or false per policy is needed.")
+    return flags.astype(np.bool_)
+
+
+def _checked_debts(debts: npt.ArrayLike, policies: int) -> IntArray:
+    raw = debts if isinstance(debts, np.ndarray) else numbers(debts, "debts", TallyError)
+    if not raw.size:
+        return np.zeros(policies, dtype=np.int64)
+    if raw.shape != (policies,) or (raw.dtype.kind in "iuf" and (raw > 0).any()):
+        raise TallyError(f"debts is {shown(raw)}; one number per policy is needed, none above 0.")
+    return whole_array(raw, "debts", -LARGEST_AMOUNT, 0)
 
 
 class Ledgers:
@@ -259,8 +271,8 @@ class Ledgers:
     """
 
     def __init__(self, runs: int, policies: int, delta: float, epsilon: float) -> None:
-        if policies < FEWEST_POLICIES:
-            raise TallyError(f"K = {policies}; at least two policies are needed.")
+        whole(runs, "runs", 0, TallyError)
+        whole(policies, "K", FEWEST_POLICIES, TallyError)
         self._epsilon = checked_epsilon(epsilon)
         self._line = elimination_nano_nats(delta)
         self.wins = np.zeros((runs, policies, policies), dtype=np.int64)
@@ -336,7 +348,7 @@ class Ledgers:
         """Nano-nats for (first against second, second against first)."""
         if q is None or result == "tie":
             return 0, 0
-        if_first, if_second, mirrored_first, mirrored_second = increments(q, self._epsilon)
+        if_first, if_second, mirrored_first, mirrored_second = _increments(q, self._epsilon)
         return (if_first, mirrored_first) if result == "win" else (if_second, mirrored_second)
 
 
@@ -366,7 +378,19 @@ class Ledger:
         return [int(at) or None for at in self._one.eliminated_at[0]]
 
     def count(self, first: int, second: int, result: Result, probability_millionths: int | None) -> None:
-        """Count one comparison of `first` < `second`."""
+        """Count one comparison of `first` < `second`.
+
+        Raises:
+            TallyError: If there is no such pair or result.
+            ForecastError: If the forecast may not be published.
+        """
+        pair = whole(first, "first", 0, TallyError), whole(second, "second", 0, TallyError)
+        if not pair[0] < pair[1] < self.policies:
+            raise TallyError(f"first, second is {pair}; two policies in order, below {self.policies}.")
+        if result not in RESULTS:
+            raise TallyError(f"result is {shown(result)}; one of {', '.join(RESULTS)} is needed.")
+        if probability_millionths is not None:
+            increments(probability_millionths, 0.0)
         self._one.count(np.array([first]), np.array([second]), [result], [probability_millionths])
 
     def tally(self) -> Tally:

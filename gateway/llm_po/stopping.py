@@ -7,18 +7,27 @@ See docs/decisions/0011-thresholds.md for the proofs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.checks import (
+    LARGEST_COST,
+    SMALLEST_COST,
+    checked_delta,
+    checked_epsilon,
+    checked_type,
+    counted,
+    is_real,
+    whole,
+)
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import (
     NANO,
     Tally,
-    checked_delta,
-    checked_epsilon,
     elimination_threshold,
     no_worse_nano_nats,
     no_worse_threshold,
@@ -78,31 +87,33 @@ class Design:
     def __post_init__(self) -> None:
         checked_delta(self.delta)
         checked_epsilon(self.epsilon)
+        checked_type(self.costs, Sequence, "costs")
         if len(self.costs) < 2:
             raise DesignError(f"costs has {len(self.costs)} entries; give one per policy, at least two.")
-        if not all(math.isfinite(cost) and cost >= 0 for cost in self.costs):
+        if not all(is_real(cost) and cost >= 0 for cost in self.costs):
             raise DesignError(f"costs is {self.costs}; costs are finite and at least 0.")
-        if not 0 <= self.incumbent < len(self.costs):
+        if whole(self.incumbent, "incumbent", 0) >= len(self.costs):
             raise DesignError(f"incumbent is {self.incumbent}; it is an index below {len(self.costs)}.")
-        if self.max_comparisons is not None and self.max_comparisons < 1:
-            raise DesignError(
-                f"max_comparisons is {self.max_comparisons}; at least 1, or None for no budget."
-            )
-        if self.min_comparisons < 0:
-            raise DesignError(f"min_comparisons is {self.min_comparisons}; at least 0.")
-        if self.ever < len(self.costs):
+        if self.max_comparisons is not None:
+            whole(self.max_comparisons, "max_comparisons", 1)
+        whole(self.min_comparisons, "min_comparisons", 0)
+        if whole(self.ever, "policies_ever", 0) < len(self.costs):
             raise DesignError(f"policies_ever is {self.ever}, but there are {len(self.costs)} policies now.")
         _check_known("stopping", self.stopping, get_args(StoppingRule))
         _check_known("objective", self.objective, get_args(Objective))
         if self.features is None and self.stopping == "lr-mixture":
             raise DesignError("stopping is lr-mixture, which needs features; use e-process without.")
+        if self.features is not None:
+            checked_type(self.features, Features, "features")
         if self.features is not None and self.features.policies != len(self.costs):
             raise DesignError(
                 f"There are {len(self.costs)} policies, and features of {self.features.policies}."
             )
-        if self.objective == "cost" and min(self.costs) <= 0:
+        in_range = min(self.costs) >= SMALLEST_COST and 2 * max(self.costs) <= LARGEST_COST
+        if self.objective == "cost" and not in_range:
             raise DesignError(
-                f"costs is {self.costs}; to save cost, declare a positive one for every policy."
+                f"costs is {self.costs}; to save cost, declare a positive one for every policy, between "
+                f"{SMALLEST_COST:g} and half of {LARGEST_COST:g}."
             )
 
     @property
@@ -187,6 +198,7 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
         wins: Shape (..., K, K).
         design: Fixes epsilon.
     """
+    wins = counted(wins, design.policies)
     bound = 0.5 - design.epsilon
     alternatives = bound * _ALTERNATIVES
     won = wins[..., None].astype(np.float64)

@@ -31,16 +31,24 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.errors import DesignError, FeatureError, NoChampionError
+from gateway.llm_po.checks import LARGEST_SPREAD, checked_type, pair_costs, real, reals, spread_scores, whole
+from gateway.llm_po.errors import DesignError, FeatureError, NoChampionError, SolverError
 from gateway.llm_po.features import Features
 from gateway.llm_po.linear import laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
+
+SMALLEST_CURVATURE = 1e-9
+"""A pair beyond 20 logits teaches as one of 20 does: information stays invertible."""
+
+SMALLEST_GAP = 1e-9
+"""Logits; a champion ahead by less is ahead by nothing."""
 
 _STRETCH = 1.8  # of the step in log w, below the 2 at which a problem of few pairs oscillates
 _RIVAL_EXPONENT = 0.5
 _UNIFORM_SHARE = 0.02  # mixed into a start, so that a pair it leaves out can come back
 _SMALLEST_SHARE = 1e-12  # keeps vanishing pairs and rivals from becoming subnormal numbers
-_SMALLEST_CURVATURE = 1e-9  # a pair beyond 20 logits teaches as one of 20 does: information stays invertible
+_SMALLEST_RIDGE, _LARGEST_RIDGE = 1e-9, 1e12
+_NO_ANSWER = "The numbers grew out of range; bring scores, costs and ridge closer to one another"
 _CUBIC_STEPS = 8
 _MULTIPLIER_STEPS = 60
 
@@ -100,18 +108,26 @@ def solve(
         most_iterations: After so many the best so far is returned.
 
     Raises:
-        NoChampionError: If two policies share the largest score and there is no margin.
-        FeatureError: If scores and features disagree about K.
+        NoChampionError: If two policies share the largest score, or nearly, and there is no margin.
+        FeatureError: If scores and features disagree about K, or the scores are no logits.
         DesignError: If a number is out of range.
+        SolverError: If they are so far apart that no proportions come out.
     """
-    if not (margin >= 0 and ridge >= 0 and tolerance > 0 and most_iterations >= 1):
-        raise DesignError(
-            f"margin, ridge, tolerance, most_iterations are {margin}, {ridge}, {tolerance}, "
-            f"{most_iterations}; at least 0, 0, above 0, at least 1."
-        )
-    checked = _checked_scores(scores, features)
-    problems = _Problems.of(checked, features, margin, _checked_costs(costs, features))
-    return _iterate(problems, _started(problems, start), ridge, tolerance, most_iterations)
+    checked_type(features, Features, "features", FeatureError)
+    check_numbers(margin, ridge)
+    if not real(tolerance, "tolerance", "above 0") > 0:
+        raise DesignError(f"tolerance is {tolerance}; above 0.")
+    whole(most_iterations, "most_iterations", 1)
+    checked = checked_scores(scores, features)
+    problems = _Problems.of(checked, features, margin, checked_costs(costs, features))
+    try:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            found = _iterate(problems, _started(problems, start), ridge, tolerance, most_iterations)
+    except np.linalg.LinAlgError as error:
+        raise SolverError(f"{_NO_ANSWER} ({error}).") from error
+    if not (np.isfinite(found.worst).all() and np.isfinite(found.weights).all()):
+        raise SolverError(f"{_NO_ANSWER}.")
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,14 +147,11 @@ class _Problems:
     @classmethod
     def of(cls, scores: FloatArray, features: Features, margin: float, costs: FloatArray) -> _Problems:
         chance = logistic(differences(scores))
-        curvature = np.maximum(chance * (1 - chance), _SMALLEST_CURVATURE) * (1 - np.eye(features.policies))
+        curvature = np.maximum(chance * (1 - chance), SMALLEST_CURVATURE) * (1 - np.eye(features.policies))
         champion = scores.argmax(axis=1)
         gaps = scores.max(axis=1, keepdims=True) - scores + margin
         np.put_along_axis(gaps, champion[:, None], np.inf, axis=1)
-        if gaps.min() <= 0:
-            raise NoChampionError(
-                "Two policies share the largest score, so neither is better; use a margin epsilon > 0."
-            )
+        check_gaps(gaps)
         return cls(features.basis, costs, curvature, 1 / gaps**2, champion)
 
     def of_runs(self, kept: BoolArray) -> _Problems:
@@ -319,23 +332,45 @@ def _projected_minimum(pull: FloatArray, cost: FloatArray, ridge: float) -> Floa
     return np.asarray((-pull * u + ridge / 2 * u * u).sum(axis=1))
 
 
-def _checked_scores(scores: npt.ArrayLike, features: Features) -> FloatArray:
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != features.policies:
-        raise FeatureError(f"scores has shape {array.shape}; (R, {features.policies}) is needed.")
-    if not np.isfinite(array).all():
-        raise FeatureError("scores holds NaN or infinity; finite logits are needed.")
-    return array
+def check_numbers(margin: float, ridge: float) -> None:
+    """Refuse a margin or ridge no program can have.
+
+    Raises:
+        DesignError: If one is out of range.
+    """
+    if not 0 <= real(margin, "margin", "at least 0 logits") <= LARGEST_SPREAD:
+        raise DesignError(f"margin is {margin}; from 0 to {LARGEST_SPREAD:g} logits.")
+    if real(ridge, "ridge", "at least 0") != 0 and not _SMALLEST_RIDGE <= ridge <= _LARGEST_RIDGE:
+        raise DesignError(f"ridge is {ridge}; 0, or from {_SMALLEST_RIDGE:g} to {_LARGEST_RIDGE:g}.")
 
 
-def _checked_costs(costs: npt.ArrayLike | None, features: Features) -> FloatArray:
-    shape = (features.policies, features.policies)
-    if costs is None:
-        return np.ones(shape)
-    array = np.array(costs, dtype=np.float64)
-    if array.shape != shape:
-        raise DesignError(f"costs has shape {array.shape}; {shape} is needed.")
-    np.fill_diagonal(array, 1.0)
-    if not np.isfinite(array).all() or array.min() <= 0 or (array != array.T).any():
-        raise DesignError("costs of comparisons are finite, positive and symmetric.")
-    return array
+def checked_scores(scores: npt.ArrayLike, features: Features) -> FloatArray:
+    """Scores of R problems in logits, shape (R, K).
+
+    Raises:
+        FeatureError: If they are something else, or further apart than logits can say.
+    """
+    return spread_scores(reals(scores, "scores", (None, features.policies), FeatureError), FeatureError)
+
+
+def check_gaps(gaps: FloatArray) -> None:
+    """Refuse a champion that is no better than somebody else, margin included.
+
+    Raises:
+        NoChampionError: If a gap, in logits, is as good as none.
+    """
+    if gaps.min() < SMALLEST_GAP:
+        raise NoChampionError(
+            f"Two policies share the largest score ({float(gaps.min()):g} logits apart), so neither is "
+            "better; use a margin epsilon > 0."
+        )
+
+
+def checked_costs(costs: npt.ArrayLike | None, features: Features) -> FloatArray:
+    """The cost of a comparison of each pair, shape (K, K), 1 on the diagonal; None: 1 everywhere.
+
+    Raises:
+        DesignError: If they are of another shape, not symmetric or not positive.
+    """
+    policies = features.policies
+    return np.ones((policies, policies)) if costs is None else pair_costs(costs, policies, DesignError)

@@ -8,14 +8,17 @@ is that of Hu, Gao, Hu and Zhou (2026), arXiv:2604.08779.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.errors import NoChampionError, WorldError
-from gateway.llm_po.evidence import checked_delta, checked_epsilon
+from gateway.llm_po.checks import checked_delta, checked_epsilon, numbers, pair_costs, real, shown
+from gateway.llm_po.errors import DesignError, NoChampionError, WorldError
 from gateway.llm_po.wins import FloatArray
+
+_TINY_DELTA = 1e-12  # below it 1 - delta rounds, and kl(delta, 1 - delta) is log(1/delta) to 12 digits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +39,16 @@ class Allocation:
 
 
 def bernoulli_kl(p: npt.ArrayLike, q: npt.ArrayLike) -> FloatArray:
-    """Kullback-Leibler divergence of Bernoulli(p) from Bernoulli(q) in nats; broadcasts; q in (0, 1)."""
-    first, second = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
+    """Kullback-Leibler divergence of Bernoulli(p) from Bernoulli(q) in nats; broadcasts.
+
+    Raises:
+        WorldError: If p is not in [0, 1] or q not in (0, 1).
+    """
+    first, second = numbers(p, "p", WorldError), numbers(q, "q", WorldError)
+    if not ((first >= 0) & (first <= 1)).all():
+        raise WorldError(f"p is {shown(first)}; give probabilities in [0, 1].")
+    if not ((second > 0) & (second < 1)).all():
+        raise WorldError(f"q is {shown(second)}; give probabilities strictly between 0 and 1.")
     with np.errstate(divide="ignore", invalid="ignore"):
         success = np.where(first > 0, first * np.log(first / second), 0.0)
         failure = np.where(first < 1, (1 - first) * np.log((1 - first) / (1 - second)), 0.0)
@@ -50,16 +61,12 @@ def checked_preferences(matrix: npt.ArrayLike) -> FloatArray:
     Raises:
         WorldError: If it is not square, K < 2, not in [0, 1], or `P + P.T` is not 1 within 1e-5.
     """
-    try:
-        preferences = np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise WorldError(
-            f"The preference matrix is not numeric ({error}); give K rows of K probabilities."
-        ) from error
+    preferences = numbers(matrix, "The preference matrix", WorldError)
     if preferences.ndim != 2 or preferences.shape[0] != preferences.shape[1] or preferences.shape[0] < 2:
         raise WorldError(f"The preference matrix has shape {preferences.shape}; K x K with K >= 2 is needed.")
     if not np.isfinite(preferences).all() or preferences.min() < 0 or preferences.max() > 1:
-        raise WorldError("The preference matrix holds a value outside [0, 1]; give probabilities.")
+        wrong = preferences[~((preferences >= 0) & (preferences <= 1))][0]
+        raise WorldError(f"The preference matrix holds {wrong}, outside [0, 1]; give probabilities.")
     gap = float(np.abs(preferences + preferences.T - 1).max())
     if gap > 1e-5:
         raise WorldError(f"P[i][j] + P[j][i] is off 1 by {gap:.2g}; they must add up to 1 (diagonal 1/2).")
@@ -67,19 +74,20 @@ def checked_preferences(matrix: npt.ArrayLike) -> FloatArray:
 
 
 def find_champion(preferences: FloatArray) -> int | None:
-    """The policy preferred to every other (the Condorcet winner), or None."""
+    """The policy preferred to every other (the Condorcet winner), or None; of checked preferences."""
     ahead = (preferences > 0.5).sum(axis=1)
     best = int(ahead.argmax())
     return best if ahead[best] == preferences.shape[0] - 1 else None
 
 
-def champion_of(preferences: FloatArray) -> int:
+def champion_of(preferences: npt.ArrayLike) -> int:
     """The policy preferred to every other.
 
     Raises:
+        WorldError: If these are no preferences.
         NoChampionError: If nobody is.
     """
-    champion = find_champion(preferences)
+    champion = find_champion(checked_preferences(preferences))
     if champion is None:
         raise NoChampionError(
             "No policy is preferred to every other, so there is no winner to find; use a margin epsilon > 0."
@@ -87,7 +95,7 @@ def champion_of(preferences: FloatArray) -> int:
     return champion
 
 
-def optimal_allocation(preferences: FloatArray, costs: FloatArray | None = None) -> Allocation:
+def optimal_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = None) -> Allocation:
     """Closed-form optimal proportions and hardness.
 
     Args:
@@ -96,49 +104,72 @@ def optimal_allocation(preferences: FloatArray, costs: FloatArray | None = None)
             where all cost 1. Every loser is then compared with the rival that tells most per cost.
 
     Raises:
-        NoChampionError: If nobody beats everybody.
-        WorldError: If the costs are of another shape, not symmetric, or not positive.
+        NoChampionError: If nobody beats everybody, or by so little that no evidence could ever tell.
+        WorldError: If the preferences are none, or the costs of another shape, not symmetric or not positive.
     """
+    preferences = checked_preferences(preferences)
     champion = champion_of(preferences)
-    paid = np.ones_like(preferences) if costs is None else checked_pair_costs(costs, preferences.shape[0])
+    paid = checked_costs(costs, preferences.shape[0])
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
     rivals = (information / paid).argmax(axis=1)
     losers = [policy for policy in range(preferences.shape[0]) if policy != champion]
     lengths = np.zeros_like(preferences)
     for loser in losers:
+        if information[loser, rivals[loser]] < 1e-300:  # within rounding of 1/2
+            raise NoChampionError(
+                f"Policy {loser} is behind by so little that no comparison tells; use a margin epsilon > 0."
+            )
         lengths[loser, rivals[loser]] = 1 / information[loser, rivals[loser]]
     gap = float(np.delete(preferences[champion], champion).min() - 0.5)
     return Allocation(champion, lengths / lengths.sum(), float((lengths * paid).sum()), gap)
 
 
-def checked_pair_costs(costs: npt.ArrayLike, policies: int) -> FloatArray:
-    """`costs` as the cost of each pair, shape (K, K), 1 on the diagonal.
+def checked_costs(costs: npt.ArrayLike | None, policies: int) -> FloatArray:
+    """`costs` as the cost of each pair, shape (K, K), 1 on the diagonal; None: 1 everywhere.
 
     Raises:
         WorldError: If it is of another shape, not symmetric, or not positive and finite off the diagonal.
     """
-    paid = np.array(costs, dtype=np.float64)
-    if paid.shape != (policies, policies):
-        raise WorldError(f"The costs have shape {paid.shape}; one for each pair of K = {policies} is needed.")
-    np.fill_diagonal(paid, 1.0)
-    if not (np.isfinite(paid).all() and (paid > 0).all() and np.allclose(paid, paid.T)):
-        raise WorldError("A cost of a pair is not positive, or not the same both ways; give what each costs.")
-    return paid
+    return np.ones((policies, policies)) if costs is None else pair_costs(costs, policies, WorldError)
 
 
 def lower_bound(hardness: float, delta: float) -> float:
-    """Mean comparisons no delta-correct method can stay below: T* kl(delta, 1 - delta)."""
-    return hardness * float(bernoulli_kl(checked_delta(delta), 1 - delta))
+    """Mean comparisons no delta-correct method can stay below: T* kl(delta, 1 - delta).
+
+    Where the hardness is what a nat costs, so is this: the least that can be spent on average.
+
+    Raises:
+        DesignError: If the hardness is not a number of at least 0, infinity allowed, or delta out of range.
+    """
+    if hardness != math.inf and real(hardness, "hardness", "it is at least 0") < 0:
+        raise DesignError(f"hardness is {hardness}; it is at least 0.")
+    if checked_delta(delta) < _TINY_DELTA:
+        return hardness * -math.log(delta)
+    return hardness * float(bernoulli_kl(delta, 1 - delta))
 
 
-def no_worse_hardness(preferences: FloatArray, epsilon: float) -> float:
+def no_worse_hardness(
+    preferences: npt.ArrayLike, epsilon: float, costs: npt.ArrayLike | None = None
+) -> float:
     """T_eps: comparisons per nat to certify the policy that is cheapest to certify as no worse.
 
-    min over s of the sum over j of 1 / kl(mu[j, s], 1/2 + epsilon); infinite if all are beaten by more.
+    min over s of the sum over j of c_js / kl(mu[j, s], 1/2 + epsilon); infinite if all are beaten by more.
+    Every rival j of s has a line of its own, which only comparisons of j with s approach, by that kl each:
+    so many comparisons per nat, each at its cost. There is nothing to choose but s.
+
+    Args:
+        preferences: Shape (K, K).
+        epsilon: Margin in [0, 1/2).
+        costs: As in `optimal_allocation`; T_eps is then what a nat for every rival costs.
+
+    Raises:
+        WorldError: If the preferences are none, or the costs not.
+        DesignError: If the margin is out of range.
     """
-    threshold = 0.5 + checked_epsilon(epsilon)
+    preferences, threshold = checked_preferences(preferences), 0.5 + checked_epsilon(epsilon)
+    paid = checked_costs(costs, preferences.shape[0])
     pace = np.where(preferences < threshold, bernoulli_kl(preferences, threshold), 0.0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         lengths = 1 / pace
     np.fill_diagonal(lengths, 0.0)
-    return float(lengths.sum(axis=0).min())
+    return float((lengths * paid).sum(axis=0).min())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gateway.llm_po.checks import LARGEST_COUNT, whole_array
 from gateway.llm_po.errors import TallyError
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,6 +22,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_POLICIES = 2
 _MATRIX = 2  # dimensions
+
+LARGEST_AMOUNT = 2**56
+"""Of evidence in nano-nats, either way: sums over policies stay within 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,38 +80,26 @@ def checked_counts(matrix: npt.ArrayLike, name: str) -> IntArray:
     Raises:
         TallyError: If it is not square, not whole, negative, or has a nonzero diagonal.
     """
-    counts = square_integers(matrix, name)
-    if (counts < 0).any():
-        raise TallyError(f"{name} holds {int(counts.min())}; counts start at 0.")
-    return counts
+    return square_integers(matrix, name, 0, LARGEST_COUNT)
 
 
-def square_integers(matrix: npt.ArrayLike, name: str) -> IntArray:
-    """`matrix` as a square int64 array with a zero diagonal.
+def square_integers(
+    matrix: npt.ArrayLike, name: str, least: int = -LARGEST_AMOUNT, most: int = LARGEST_AMOUNT
+) -> IntArray:
+    """`matrix` as a square int64 array with a zero diagonal and entries from `least` to `most`.
 
     Raises:
         TallyError: If it is anything else.
     """
     try:
         raw: npt.NDArray[Any] = np.asarray(matrix)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise TallyError(f"{name} is not a matrix: {error}. Give K rows of K numbers.") from error
     if raw.ndim != _MATRIX or raw.shape[0] != raw.shape[1]:
         raise TallyError(f"{name} has shape {raw.shape}; a (K, K) matrix is needed.")
     if raw.shape[0] < FEWEST_POLICIES:
         raise TallyError(f"{name} has K = {raw.shape[0]}; at least two policies are needed.")
-    integers = _as_integers(raw, name)
+    integers = np.array(whole_array(raw, name, least, most))
     if integers.diagonal().any():
         raise TallyError(f"{name} has a nonzero diagonal; a policy is never compared with itself.")
     return integers
-
-
-def _as_integers(raw: npt.NDArray[Any], name: str) -> IntArray:
-    if raw.dtype.kind not in "iufb":
-        raise TallyError(f"{name} holds {raw.dtype}; whole numbers are needed.")
-    if raw.dtype.kind == "f":
-        if not np.isfinite(raw).all():
-            raise TallyError(f"{name} holds NaN or infinity; whole numbers are needed.")
-        if (raw != np.floor(raw)).any():
-            raise TallyError(f"{name} holds fractions; whole numbers are needed.")
-    return raw.astype(np.int64)

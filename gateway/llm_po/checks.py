@@ -1,0 +1,229 @@
+"""What input has to be before anything is computed from it: numbers, arrays of them, counts, costs.
+
+Every check takes the error to raise, since the same nonsense is a bad world in one place and a bad design in
+another. The message names the value and what to give instead; what comes back can be trusted further on.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from numbers import Integral, Real
+from typing import Any, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.llm_po.errors import DesignError, LlmPoError, TallyError
+
+LARGEST_SPREAD = 700.0
+"""Logits between two policies beyond which a preference is exactly 0 or 1 in every number there is."""
+
+SMALLEST_COST, LARGEST_COST = 1e-9, 1e9
+"""Costs of a comparison lie between these; any unit will do, so another one fits."""
+
+LARGEST_COUNT = 2**40
+"""More than can have been counted; sums over all pairs stay exact."""
+
+_FEWEST_POLICIES = 2
+_SMALLEST_DELTA = 1e-300  # of which the inverse is finite
+
+
+def shown(value: object) -> str:
+    """A value as a message names it: short, whatever it is."""
+    return reprlib.repr(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def real(value: object, name: str, remedy: str, error: type[LlmPoError] = DesignError) -> float:
+    """`value` as it is, if it is a finite number.
+
+    Raises:
+        LlmPoError: As `error`, if it is text, NaN, infinite or nothing at all.
+    """
+    if not is_real(value):
+        raise error(f"{name} is {shown(value)}; {remedy}.")
+    return value
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def whole(value: object, name: str, least: int, error: type[LlmPoError] = DesignError) -> int:
+    """`value`, if it is a whole number of at least `least`.
+
+    Raises:
+        LlmPoError: As `error`, if it is anything else.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
+        return int(value)
+    raise error(f"{name} is {shown(value)}; a whole number of at least {least} is needed.")
+
+
+def reals(
+    values: npt.ArrayLike, name: str, shape: tuple[int | None, ...], error: type[LlmPoError]
+) -> npt.NDArray[np.float64]:
+    """`values` as finite numbers of the shape given, in which None stands for any length.
+
+    Raises:
+        LlmPoError: As `error`, if they are ragged, no numbers, not finite or of another shape.
+    """
+    array = numbers(values, name, error)
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, length) for wanted, length in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise error(f"{name} has shape {array.shape}; ({wanted}) is needed.")
+    if not np.isfinite(array).all():
+        where = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
+        place = "".join(f"[{index}]" for index in where)
+        raise error(f"{name}{place} is {array[where]}; give finite numbers.")
+    return array
+
+
+def numbers(values: npt.ArrayLike, name: str, error: type[LlmPoError]) -> npt.NDArray[np.float64]:
+    """`values` as an array of numbers, finite or not.
+
+    Raises:
+        LlmPoError: As `error`, if they are ragged or no numbers.
+    """
+    try:
+        raw: npt.NDArray[Any] = np.asarray(values)
+        if raw.dtype.kind not in "iufbO":
+            raise error(f"{name} is {shown(values)}, which is not numeric; give numbers.")
+        return np.asarray(raw, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as cause:
+        raise error(
+            f"{name} is {shown(values)}, which is not numeric ({cause}); give rows of equal length."
+        ) from cause
+
+
+def spread_scores(scores: npt.NDArray[np.float64], error: type[LlmPoError]) -> npt.NDArray[np.float64]:
+    """Finite scores, shape (..., K), if no two policies are further apart than preferences can tell.
+
+    Raises:
+        LlmPoError: As `error`, if they are.
+    """
+    lowest, highest = scores.min(axis=-1), scores.max(axis=-1)
+    with np.errstate(over="ignore"):
+        spread = highest - lowest
+    if spread.size and spread.max() > LARGEST_SPREAD:
+        worst = np.unravel_index(int(spread.argmax()), spread.shape)
+        raise error(
+            f"scores go from {lowest[worst]:g} to {highest[worst]:g}; they are logits, and beyond "
+            f"{LARGEST_SPREAD:g} apart they say no more."
+        )
+    return scores
+
+
+def counted(wins: npt.ArrayLike, policies: int | None = None) -> npt.NDArray[np.int64]:
+    """Counts of one or many runs, shape (..., K, K), as int64.
+
+    Args:
+        wins: Whole numbers from 0.
+        policies: K, or None for any from 2.
+
+    Raises:
+        TallyError: If they are anything else.
+    """
+    raw = np.asarray(wins) if isinstance(wins, np.ndarray) else numbers(wins, "wins", TallyError)
+    if raw.ndim < 2 or raw.shape[-1] != raw.shape[-2] or raw.shape[-1] < (policies or _FEWEST_POLICIES):
+        wanted = "K >= 2" if policies is None else f"K = {policies}"
+        raise TallyError(f"wins has shape {raw.shape}; (..., K, K) with {wanted} is needed.")
+    if policies is not None and raw.shape[-1] != policies:
+        raise TallyError(f"wins has shape {raw.shape}; (..., K, K) with K = {policies} is needed.")
+    return whole_array(raw, "wins", 0, LARGEST_COUNT)
+
+
+def whole_array(
+    raw: npt.NDArray[Any], name: str, least: int, most: int, error: type[LlmPoError] = TallyError
+) -> npt.NDArray[np.int64]:
+    """An array as int64, if it holds whole numbers from `least` to `most`.
+
+    Raises:
+        LlmPoError: As `error`, if it does not.
+    """
+    if raw.dtype.kind not in "iufb":
+        raise error(f"{name} is {shown(raw)}, which holds {raw.dtype}; whole numbers are needed.")
+    if raw.dtype.kind == "f":
+        if not np.isfinite(raw).all():
+            raise error(f"{name} is {shown(raw)}, which holds NaN or infinity; whole numbers are needed.")
+        if (raw != np.floor(raw)).any():
+            raise error(f"{name} is {shown(raw)}, which holds fractions; whole numbers are needed.")
+    if raw.size:
+        lowest, highest = raw.min(), raw.max()
+        if lowest < least:
+            rule = "counts start at 0" if least == 0 else f"nothing below {least} can have been counted"
+            raise error(f"{name} holds {lowest}; {rule}.")
+        if highest > most:
+            raise error(f"{name} holds {highest}; nothing above {most} can have been counted.")
+    return raw.astype(np.int64, copy=False)
+
+
+def pair_costs(costs: npt.ArrayLike, policies: int, error: type[LlmPoError]) -> npt.NDArray[np.float64]:
+    """What a comparison of each pair costs, shape (K, K), 1 on the diagonal.
+
+    Raises:
+        LlmPoError: As `error`, if the costs are of another shape, not the same both ways, or out of range.
+    """
+    paid = np.array(numbers(costs, "costs", error))
+    if paid.shape != (policies, policies):
+        raise error(
+            f"costs has shape {paid.shape}; one for each pair of K = {policies}, symmetric, is needed."
+        )
+    np.fill_diagonal(paid, 1.0)
+    in_range = (paid >= SMALLEST_COST) & (paid <= LARGEST_COST)  # NaN is not
+    if not in_range.all():
+        first, second = map(int, np.argwhere(~in_range)[0])
+        raise error(
+            f"costs[{first}][{second}] is {paid[first, second]}; give positive costs between "
+            f"{SMALLEST_COST:g} and {LARGEST_COST:g}, in a unit that suits them."
+        )
+    if not np.allclose(paid, paid.T, rtol=1e-9, atol=0):
+        first, second = map(int, np.argwhere(~np.isclose(paid, paid.T, rtol=1e-9, atol=0))[0])
+        raise error(
+            f"costs[{first}][{second}] is {paid[first, second]} but costs[{second}][{first}] is "
+            f"{paid[second, first]}; a comparison costs the same both ways, so give symmetric costs."
+        )
+    return paid
+
+
+def checked_delta(delta: float) -> float:
+    """`delta`, if it is an error level.
+
+    Raises:
+        DesignError: If it is not in (0, 1).
+    """
+    remedy = "choose an error level between 0 and 1, such as 0.05"
+    if not _SMALLEST_DELTA < real(delta, "delta", remedy) < 1:
+        raise DesignError(f"delta is {delta}; {remedy}.")
+    return delta
+
+
+def checked_epsilon(epsilon: float) -> float:
+    """`epsilon`, if it is a margin.
+
+    Raises:
+        DesignError: If it is not in [0, 1/2).
+    """
+    remedy = "choose a margin of at least 0 and below 0.5, such as 0.02"
+    if not 0 <= real(epsilon, "epsilon", remedy) < 0.5 or 0.5 + epsilon >= 1:
+        raise DesignError(f"epsilon is {epsilon}; {remedy}.")
+    return epsilon
+
+
+def checked_type(value: object, kind: type, name: str, error: type[LlmPoError] = DesignError) -> None:
+    """Refuse what is not an instance of `kind`.
+
+    Raises:
+        LlmPoError: As `error`, with what it is.
+    """
+    if not isinstance(value, kind):
+        raise error(f"{name} is {shown(value)}; a {kind.__name__} is needed.")
