@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gateway.llm_po.checks import counted
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray, pair_rates, pair_totals
@@ -113,7 +114,12 @@ class Tracking:
 
 
 def borda(wins: IntArray) -> FloatArray:
-    """Mean empirical preference over the others, shape (R, K); 1/2 for a pair never compared."""
+    """Mean empirical preference over the others, shape (R, K); 1/2 for a pair never compared.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+    """
+    wins = counted(wins, dimensions=3)
     return np.asarray((pair_rates(wins).sum(axis=2) - 0.5) / (wins.shape[1] - 1))
 
 
@@ -121,7 +127,11 @@ def rival_evidence(wins: IntArray) -> FloatArray:
     """Generalised likelihood ratio against each policy being the winner, shape (R, K), in nats.
 
     The sum of n kl(rate, 1/2) over the rivals that are ahead of it.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
     """
+    wins = counted(wins, dimensions=3)
     rates = pair_rates(wins)
     behind = np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0)
     return np.asarray((pair_totals(wins) * behind).sum(axis=2))

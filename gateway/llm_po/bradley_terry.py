@@ -18,10 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gateway.llm_po.checks import counted, reals, shown
+from gateway.llm_po.errors import DesignError
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _STEP_TOLERANCE = 1e-2  # logits; Newton converges quadratically, so what is left is its square
 _MOST_STEPS = 40
+_LEAST_SCALE = 1e-4  # logits
 _LONGEST_STEP = 2.0  # logits; keeps Newton inside the region where the likelihood is well approximated
 
 
@@ -45,7 +48,17 @@ class Scales:
 
     @classmethod
     def grid(cls, score_sd: float, effect_sds: tuple[float, ...]) -> Scales:
-        """One scale of scores; no pair effects as likely beforehand as all the others together."""
+        """One scale of scores; no pair effects as likely beforehand as all the others together.
+
+        Raises:
+            DesignError: If a scale is not a number above 0.
+        """
+        sds = reals([score_sd, *effect_sds], "score_sd, effect_sds", (None,), DesignError)
+        if sds.size < 2 or not ((sds >= _LEAST_SCALE) & (sds <= 1 / _LEAST_SCALE)).all():
+            raise DesignError(
+                f"score_sd, effect_sds are {shown(sds)}; give one and at least one, from {_LEAST_SCALE:g} to "
+                f"{1 / _LEAST_SCALE:g} logits."
+            )
         effects = np.array((0.0, *effect_sds))
         prior = np.where(effects > 0, 0.5 / len(effect_sds), 0.5)
         return cls(np.full(effects.size, score_sd), effects, np.log(prior))
@@ -110,7 +123,11 @@ def fit(wins: IntArray, scales: Scales = DEFAULT_SCALES, start: Fit | None = Non
         wins: Decisive comparisons of each run, shape (R, K, K), nonnegative with a zero diagonal.
         scales: Grid of prior scales.
         start: An earlier fit of the same runs over the same grid, to start from.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
     """
+    wins = counted(wins, dimensions=3)
     won = wins.astype(np.float64)[:, None]
     runs, policies = wins.shape[:2]
     cells = scales.score_sd.size

@@ -273,7 +273,7 @@ def _design(stored: Mapping[str, Any], start: Standing | None) -> Design:
             stopping=stored.get("stopping", "e-process"),
             holds_on_misfit=bool(stored.get("holds_on_misfit", True)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ReplayError(f"The certificate cannot be read ({error!r}); give it as it was stored.") from error
 
 

@@ -123,22 +123,25 @@ def spread_scores(scores: npt.NDArray[np.float64], error: type[LlmPoError]) -> n
     return scores
 
 
-def counted(wins: npt.ArrayLike, policies: int | None = None) -> npt.NDArray[np.int64]:
+def counted(
+    wins: npt.ArrayLike, policies: int | None = None, dimensions: int | None = None
+) -> npt.NDArray[np.int64]:
     """Counts of one or many runs, shape (..., K, K), as int64.
 
     Args:
         wins: Whole numbers from 0.
         policies: K, or None for any from 2.
+        dimensions: 2 for a single run, 3 for (R, K, K), None for any.
 
     Raises:
         TallyError: If they are anything else.
     """
-    raw = np.asarray(wins) if isinstance(wins, np.ndarray) else numbers(wins, "wins", TallyError)
-    if raw.ndim < 2 or raw.shape[-1] != raw.shape[-2] or raw.shape[-1] < (policies or _FEWEST_POLICIES):
+    raw = wins if isinstance(wins, np.ndarray) else numbers(wins, "wins", TallyError)
+    leading = {2: "", 3: "R, "}.get(dimensions or 0, "..., ")
+    is_square = raw.ndim >= 2 and raw.shape[-1] == raw.shape[-2] >= _FEWEST_POLICIES
+    if not is_square or dimensions not in (None, raw.ndim) or policies not in (None, raw.shape[-1]):
         wanted = "K >= 2" if policies is None else f"K = {policies}"
-        raise TallyError(f"wins has shape {raw.shape}; (..., K, K) with {wanted} is needed.")
-    if policies is not None and raw.shape[-1] != policies:
-        raise TallyError(f"wins has shape {raw.shape}; (..., K, K) with K = {policies} is needed.")
+        raise TallyError(f"wins has shape {raw.shape}; ({leading}K, K) with {wanted} is needed.")
     return whole_array(raw, "wins", 0, LARGEST_COUNT)
 
 

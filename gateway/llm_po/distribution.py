@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gateway.llm_po.checks import reals, shown, whole
+from gateway.llm_po.errors import DesignError
 from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.wins import FloatArray, IntArray
 
@@ -30,14 +32,25 @@ def pair_distribution(
 
     Returns:
         Pairs, shape (M, 2), first < second, none twice; probabilities, shape (M,), all above 0, summing to 1.
+
+    Raises:
+        DesignError: If there is no draw.
     """
+    whole(draws, "draws", 1)
     drawn = sampler.pairs(situation, draws, rng)[0]
     pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
     return pairs, counts / counts.sum()
 
 
 def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:
-    """The same from exact shares, shape (K, K) symmetric; pairs hardly ever drawn are left out."""
+    """The same from exact shares, shape (K, K) symmetric; pairs hardly ever drawn are left out.
+
+    Raises:
+        DesignError: If the shares are no such matrix, or all 0.
+    """
+    shares = reals(shares, "shares", (None, None), DesignError)
+    if shares.shape[0] != shares.shape[1] or shares.min() < 0 or not np.triu(shares, 1).any():
+        raise DesignError(f"shares is {shown(shares)}; K x K numbers of at least 0 are needed, not all 0.")
     first, second = np.triu_indices(shares.shape[0], 1)
     probabilities = shares[first, second]
     kept = probabilities >= _SMALLEST_PROBABILITY * probabilities.max()

@@ -18,10 +18,12 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from gateway.llm_po.checks import reals, shown, whole, whole_array
 from gateway.llm_po.errors import FeatureError
 from gateway.llm_po.wins import FEWEST_POLICIES, FloatArray, IntArray
 
 _RANK_TOLERANCE = 1e-9  # of the largest singular value: smaller ones are rounding
+_LARGEST = 1e100
 _SAME = 1e-6  # distance in the basis (rows there are of the order of 1) below which two policies are one
 
 
@@ -63,7 +65,12 @@ class Features:
         return int(self.basis.shape[1])
 
     def relabelled(self, order: IntArray) -> Features:
-        """The same policies in another order: position `i` holds old policy `order[i]`."""
+        """The same policies in another order: position `i` holds old policy `order[i]`.
+
+        Raises:
+            FeatureError: If `order` names anything but policies, or one of them twice.
+        """
+        order = whole_array(np.asarray(order), "order", 0, self.policies - 1, FeatureError)
         return Features(self.rows[order], tuple(self.labels[int(index)] for index in order))
 
 
@@ -73,7 +80,7 @@ def one_hot(policies: int) -> Features:
     Raises:
         FeatureError: If there are fewer than two.
     """
-    return Features(np.eye(max(policies, 0)))
+    return Features(np.eye(whole(policies, "policies", FEWEST_POLICIES, FeatureError)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +100,16 @@ class Grid:
     interactions: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.axes, Mapping):
+            raise FeatureError(f"The axes are {shown(self.axes)}; give each axis's name and its levels.")
         if not self.axes:
             raise FeatureError("The grid has no axes; give at least one, with two levels.")
         for name, levels in self.axes.items():
-            if not levels or len(set(levels)) != len(levels):
-                raise FeatureError(f"Axis {name!r} has levels {list(levels)}; give each a name of its own.")
+            if not are_names(levels) or not levels or len(set(levels)) != len(levels):
+                raise FeatureError(f"Axis {name!r} has levels {shown(levels)}; give each a name of its own.")
         for group in self.interactions:
+            if not are_names(group):
+                raise FeatureError(f"Interaction {shown(group)} is no group of axes; give their names.")
             unknown = [name for name in group if name not in self.axes]
             if unknown or len(set(group)) < 2 or len(set(group)) != len(group):
                 raise FeatureError(
@@ -138,6 +149,9 @@ def coded(
         FeatureError: If there are fewer than two policies, two share all their levels, axes disagree about
             how many there are, or an interaction names an axis there is none of.
     """
+    for axis, column in levels.items():
+        if not are_names(column):
+            raise FeatureError(f"Axis {axis!r} has levels {shown(column)}; give one name per policy.")
     lengths = {axis: len(column) for axis, column in levels.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise FeatureError(f"Axes give levels of {lengths} policies; give every axis one level per policy.")
@@ -146,6 +160,11 @@ def coded(
     dummies = {axis: _dummies(list(column)) for axis, column in levels.items()}
     columns = [*dummies.values(), *(_products([dummies[axis] for axis in group]) for group in interactions)]
     return Features(np.concatenate(columns, axis=1), labels)
+
+
+def are_names(values: object) -> bool:
+    """Whether it is a sequence of texts."""
+    return isinstance(values, Sequence) and all(isinstance(value, str) for value in values)
 
 
 def _dummies(column: list[str]) -> FloatArray:
@@ -163,15 +182,15 @@ def _products(parts: list[FloatArray]) -> FloatArray:
 
 
 def _checked_rows(rows: npt.ArrayLike) -> FloatArray:
-    try:
-        array = np.asarray(rows, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise FeatureError(f"features is not numeric ({error}); give K rows of d numbers.") from error
-    if array.ndim != 2 or array.shape[0] < FEWEST_POLICIES or array.shape[1] < 1:
+    array = reals(rows, "features", (None, None), FeatureError)
+    if array.shape[0] < FEWEST_POLICIES or array.shape[1] < 1:
         raise FeatureError(f"features has shape {array.shape}; (K, d) with K >= 2 and d >= 1 is needed.")
-    if not np.isfinite(array).all():
-        row, column = map(int, np.argwhere(~np.isfinite(array))[0])
-        raise FeatureError(f"features[{row}][{column}] is {array[row, column]}; finite numbers are needed.")
+    if np.abs(array).max() > _LARGEST:
+        row, column = map(int, np.unravel_index(int(np.abs(array).argmax()), array.shape))
+        raise FeatureError(
+            f"features[{row}][{column}] is {array[row, column]}; give numbers up to {_LARGEST:g}, in another "
+            "unit."
+        )
     return array
 
 

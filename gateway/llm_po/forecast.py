@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, differences, logistic
+from gateway.llm_po.checks import checked_epsilon, whole
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
 
@@ -43,7 +44,12 @@ def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArr
 
     What a comparison is expected to tell against "row preferred to column with probability >= threshold", in
     nats. By quadrature over the normal posterior of each pair's logit.
+
+    Raises:
+        DesignError: If the threshold is not in [1/2, 1), or the power not at least 1.
     """
+    checked_epsilon(threshold - 0.5)
+    whole(power, "power", 1)
     deviation = np.sqrt(fit.logit_variance)
     highest = math.log(threshold / (1 - threshold))
     expected = np.zeros_like(deviation[:, 0])
@@ -59,7 +65,11 @@ def draw_logits(fit: Fit, draws: int, rng: np.random.Generator) -> tuple[FloatAr
 
     Returns:
         Scores, shape (R, draws, K), and logits, shape (R, draws, K, K), antisymmetric.
+
+    Raises:
+        DesignError: If there is no draw.
     """
+    whole(draws, "draws", 1)
     runs, _, policies = fit.scores.shape
     point = rng.random((runs, draws, 1))
     cells = (fit.weights.cumsum(axis=1)[:, None, :-1] <= point).sum(axis=2)

@@ -15,11 +15,13 @@ Proofs, and the same for a policy no worse: docs/decisions/0015-likelihood-ratio
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from gateway.llm_po.baselines import rival_evidence
+from gateway.llm_po.checks import counted, shown, whole
+from gateway.llm_po.errors import UnsupportedError
 from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.stopping import Design, Verdict, cheapest, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
@@ -32,12 +34,24 @@ THRESHOLDS: dict[str, Threshold] = {"glr": "proven", "glr-customary": "customary
 
 
 def customary_threshold(comparisons: int, delta: float) -> float:
-    """log((1 + log t) / delta) in nats; t counts every comparison so far."""
+    """log((1 + log t) / delta) in nats; t counts every comparison so far.
+
+    Raises:
+        DesignError: If a number is out of range.
+    """
+    whole(comparisons, "comparisons", 0)
     return elimination_threshold(delta) + _growth(comparisons)
 
 
 def may_conclude(wins: IntArray, design: Design, threshold: Threshold = "proven") -> BoolArray:
-    """Which of R runs `glr_verdict` would end, budgets aside; wins (R, K, K), every run counted the same."""
+    """Which of R runs `glr_verdict` would end, budgets aside; wins (R, K, K), every run counted the same.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        UnsupportedError: If there is no such threshold.
+    """
+    wins = counted(wins, design.policies, dimensions=3)
+    _check_threshold(threshold)
     line = _line(int(wins[0].sum()), design, threshold)
     if design.epsilon == 0:
         standing = loser_nats(wins, threshold) < line
@@ -49,7 +63,13 @@ def glr_verdict(wins: IntArray, design: Design, threshold: Threshold = "proven")
     """What the likelihood ratios support now, or None; counts of one run, shape (K, K).
 
     The statistic is the ratio less what depends on the counts of single pairs, the needed nats are the rest.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        UnsupportedError: If there is no such threshold.
     """
+    wins = counted(wins, design.policies, dimensions=2)
+    _check_threshold(threshold)
     comparisons = int(wins.sum())
     if not design.may_decide or comparisons < design.min_comparisons:
         return None
@@ -60,6 +80,11 @@ def glr_verdict(wins: IntArray, design: Design, threshold: Threshold = "proven")
     if design.max_comparisons is not None and comparisons >= design.max_comparisons:
         return Verdict("inconclusive", None, None, None)
     return None
+
+
+def _check_threshold(threshold: Threshold) -> None:
+    if threshold not in get_args(Threshold):
+        raise UnsupportedError("threshold", shown(threshold), get_args(Threshold))
 
 
 def _winner(wins: IntArray, design: Design, threshold: Threshold) -> Verdict | None:
@@ -91,7 +116,14 @@ def _growth(comparisons: int) -> float:
 
 
 def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:
-    """Nats against each policy being the winner, shape (R, K)."""
+    """Nats against each policy being the winner, shape (R, K).
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        UnsupportedError: If there is no such threshold.
+    """
+    wins = counted(wins, dimensions=3)
+    _check_threshold(threshold)
     ratios = rival_evidence(wins)
     if threshold == "customary":
         return ratios

@@ -21,6 +21,8 @@ from functools import lru_cache
 import numpy as np
 
 from gateway.llm_po.bradley_terry import differences, logistic
+from gateway.llm_po.checks import checked_type, counted
+from gateway.llm_po.errors import FeatureError
 from gateway.llm_po.features import Features
 from gateway.llm_po.linear import LinearFit, fit, prior_precision
 from gateway.llm_po.unstructured import bernoulli_kl
@@ -68,8 +70,15 @@ def goodness_of_fit(
         posterior: Their fit with `prior_precision`, likewise.
 
     Raises:
+        TallyError: If `wins` cannot be counts.
         FeatureError: If wins and features disagree about K.
     """
+    checked_type(features, Features, "features", FeatureError)
+    wins = counted(wins, dimensions=2)
+    if wins.shape[0] != features.policies:
+        raise FeatureError(
+            f"The counts have K = {wins.shape[0]}, the features {features.policies}; they must agree."
+        )
     first, second = np.triu_indices(features.policies, 1)
     likeliest = likeliest or fit(wins[None], features)
     posterior = posterior or fit(wins[None], features, prior_precision(features))

@@ -22,6 +22,8 @@ import math
 
 import numpy as np
 
+from gateway.llm_po.checks import checked_epsilon, counted, whole, whole_array
+from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.features import Features
 from gateway.llm_po.linear import LinearFit, constrained_fit, fit, laplacian
@@ -35,7 +37,12 @@ _NO_INFORMATION = 1e-9  # keeps a direction nobody compared invertible: r is the
 
 
 def margin_logits(epsilon: float) -> float:
-    """The margin in logits: logit(1/2 + epsilon)."""
+    """The margin in logits: logit(1/2 + epsilon).
+
+    Raises:
+        DesignError: If epsilon is no margin.
+    """
+    checked_epsilon(epsilon)
     return math.log((0.5 + epsilon) / (0.5 - epsilon))
 
 
@@ -43,8 +50,12 @@ def line_nats(delta: float, epsilon: float, policies: int) -> float:
     """What every rival's statistic has to reach.
 
     log(1/delta) for the winner; log((K-1)/delta) with a margin, where as many as K - 1 policies may be wrong.
+
+    Raises:
+        DesignError: If a number is out of range.
     """
-    wrong_choices = 1 if epsilon == 0 else max(policies - 1, 1)
+    whole(policies, "policies", 2)
+    wrong_choices = 1 if checked_epsilon(epsilon) == 0 else max(policies - 1, 1)
     return elimination_threshold(delta) + math.log(wrong_choices)
 
 
@@ -62,7 +73,15 @@ def rival_nats(
 
     Returns:
         Nats, +inf at `policy` itself.
+
+    Raises:
+        TallyError: If `wins` cannot be counts, or `policy` names nobody.
+        FeatureError: If wins and features disagree about K.
     """
+    wins = counted(wins, dimensions=3)
+    policy = whole_array(np.asarray(policy), "policy", 0, features.policies - 1)
+    if policy.shape != wins.shape[:1]:
+        raise TallyError(f"policy has shape {policy.shape}; one for each of {wins.shape[0]} runs is needed.")
     others = _others(policy, features.policies)
     result = np.full((policy.size, features.policies), np.inf)
     np.put_along_axis(result, others, _nats_against(wins, features, policy, others, epsilon, fitted), axis=1)
@@ -139,7 +158,12 @@ def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | 
 
     Nothing is certified before the leader is. Then, with epsilon > 0, among the policies that reach the
     line the cheapest is taken, then the incumbent.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        FeatureError: If wins and features disagree about K.
     """
+    wins = counted(wins, design.policies, dimensions=2)
     comparisons = int(wins.sum())
     if not design.may_decide or comparisons < design.min_comparisons:
         return None

@@ -16,12 +16,12 @@ leading axes: R runs here, and in a constrained fit one more for the constraints
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from gateway.llm_po.bradley_terry import differences, logistic
+from gateway.llm_po.checks import checked_type, counted, real, reals, whole
 from gateway.llm_po.errors import DesignError, FeatureError
 from gateway.llm_po.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
@@ -36,6 +36,7 @@ _PRIOR_SD = 0.5  # logits, of a policy's score, as for unstructured forecasts
 _STEP_TOLERANCE = 1e-6  # logits; Newton converges quadratically, so what is left is its square
 _MOST_STEPS = 100
 _RANK_TOLERANCE = 1e-9
+_LEAST_PRECISION, _MOST_PRECISION = 1e-12, 1e12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +94,16 @@ def fit(
         start: An earlier fit of the same runs, to start from.
 
     Raises:
+        TallyError: If `wins` cannot be counts.
         FeatureError: If wins and features disagree about K.
         DesignError: If `precision` is out of range.
     """
-    _check_policies(wins, features)
-    if not 0 < precision < math.inf:
-        raise DesignError(f"precision is {precision}; the prior's is finite and greater than 0.")
+    wins = _checked_wins(wins, features)
+    if not _LEAST_PRECISION <= real(precision, "precision", "greater than 0") <= _MOST_PRECISION:
+        raise DesignError(
+            f"precision is {precision}; the prior's is greater than 0, from {_LEAST_PRECISION:g} to "
+            f"{_MOST_PRECISION:g}."
+        )
     theta = np.zeros((wins.shape[0], features.rank)) if start is None else start.theta
     return _maximise(_Counts.of(wins, features, precision), theta, None)
 
@@ -119,8 +124,17 @@ def constrained_fit(
 
     Returns:
         A fit with leading axes (R, C).
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        FeatureError: If wins and features disagree about K, or contrasts and features about r.
+        DesignError: If the bound is no number.
     """
-    _check_policies(wins, features)
+    wins = _checked_wins(wins, features)
+    contrasts = reals(contrasts, "contrasts", (wins.shape[0], None, features.rank), FeatureError)
+    if not np.abs(contrasts).any(axis=-1).all():
+        raise FeatureError("contrasts holds one that is 0 throughout; two different policies are needed.")
+    real(bound, "bound", "a number of logits is needed")
     covariance = start.covariance
     direction = contrasts @ covariance
     excess = (contrasts @ start.theta[..., None])[..., 0] - bound
@@ -130,7 +144,12 @@ def constrained_fit(
 
 
 def draw_scores(fitted: LinearFit, features: Features, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Draws from the Laplace approximation of the posterior, shape (R, draws, K)."""
+    """Draws from the Laplace approximation of the posterior, shape (R, draws, K).
+
+    Raises:
+        DesignError: If there is no draw.
+    """
+    whole(draws, "draws", 1)
     roots = np.linalg.cholesky(fitted.covariance)
     noise = rng.standard_normal((*fitted.theta.shape[:-1], draws, features.rank))
     theta = fitted.theta[..., None, :] + noise @ roots.swapaxes(-1, -2)
@@ -147,7 +166,12 @@ def identified(wins: IntArray, features: Features) -> BoolArray:
     """Pairs whose logit the comparisons made so far determine, compared or not; shape (R, K, K).
 
     A pair's logit is determined if its contrast lies in the span of the contrasts of compared pairs.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        FeatureError: If wins and features disagree about K.
     """
+    wins = _checked_wins(wins, features)
     compared = (pair_totals(wins) > 0).astype(np.float64)
     values, vectors = np.linalg.eigh(_projected(compared, features.basis))
     unknown = vectors * (values <= _RANK_TOLERANCE * features.policies)[..., None, :]
@@ -227,8 +251,11 @@ def _newton_step(hessian: FloatArray, slope: FloatArray, contrasts: FloatArray |
     return np.asarray(free - across * normal)
 
 
-def _check_policies(wins: IntArray, features: Features) -> None:
-    if wins.shape[-1] != features.policies:
+def _checked_wins(wins: IntArray, features: Features) -> IntArray:
+    checked_type(features, Features, "features", FeatureError)
+    counts = counted(wins, dimensions=3)
+    if counts.shape[-1] != features.policies:
         raise FeatureError(
-            f"The counts have K = {wins.shape[-1]}, the features {features.policies}; they must agree."
+            f"The counts have K = {counts.shape[-1]}, the features {features.policies}; they must agree."
         )
+    return counts

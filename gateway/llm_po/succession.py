@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.llm_po.checks import whole
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import Tally, elimination_nano_nats
 from gateway.llm_po.wins import FEWEST_POLICIES, IntArray
@@ -81,10 +82,13 @@ def succeed(before: Standing, sources: Sources, delta: float) -> Standing:
 
 
 def _checked(sources: Sources, policies: int) -> IntArray:
-    kept = np.array([source for source in sources if source is not None], dtype=np.int64)
+    named = [whole(source, "A source", 0, TallyError) for source in sources if source is not None]
+    kept = np.array([source for source in named if source < policies], dtype=np.int64)
+    if kept.size < len(named):
+        raise TallyError(f"sources is {list(sources)}; each is the index of one of {policies} policies.")
     if kept.size < FEWEST_POLICIES:
         raise TallyError(f"{kept.size} policies are kept; at least two have evidence between them.")
-    if np.unique(kept).size < kept.size or kept.min() < 0 or kept.max() >= policies:
+    if np.unique(kept).size < kept.size:
         raise TallyError(f"sources is {list(sources)}; each of {policies} policies may be named once.")
     return kept
 

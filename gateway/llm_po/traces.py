@@ -11,13 +11,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from gateway.llm_po.bradley_terry import fit
+from gateway.llm_po.checks import whole
 from gateway.llm_po.evidence import NANO, Ledgers, elimination_threshold, no_worse_threshold
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 
 def checkpoints(most: int, count: int = 40) -> tuple[int, ...]:
-    """Up to `count` numbers of comparisons from 10 to `most`, evenly spaced on a logarithmic scale."""
+    """Up to `count` numbers of comparisons from 10 to `most`, evenly spaced on a logarithmic scale.
+
+    Raises:
+        DesignError: If one is not a whole number of at least 1.
+    """
+    whole(most, "most", 1)
+    whole(count, "count", 1)
     return tuple(int(value) for value in np.unique(np.geomspace(min(10, most), most, count).astype(np.int64)))
 
 

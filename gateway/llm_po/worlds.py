@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.bradley_terry import differences, logistic
+from gateway.llm_po.checks import (
+    checked_epsilon,
+    checked_type,
+    is_real,
+    numbers,
+    real,
+    reals,
+    shown,
+    spread_scores,
+    whole,
+    whole_array,
+)
 from gateway.llm_po.errors import WorldError
-from gateway.llm_po.features import Features, Grid
+from gateway.llm_po.features import Features, Grid, are_names
 from gateway.llm_po.unstructured import checked_preferences, find_champion
 from gateway.llm_po.wins import FloatArray, IntArray
 
+_LARGEST_EFFECT = 100.0  # logits
 _SAME = 1e-5  # probabilities closer than this are the same
 
 
@@ -37,11 +50,15 @@ class Drift:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "towards", checked_preferences(self.towards))
-        if self.period < 1:
-            raise WorldError(f"A drift has a period of {self.period}; give at least one comparison.")
+        whole(self.period, "The period of a drift", 1, WorldError)
 
     def share(self, comparisons: IntArray) -> FloatArray:
-        """How far towards `towards` preferences have moved at each number of comparisons, in [0, 1]."""
+        """How far towards `towards` preferences have moved at each number of comparisons, in [0, 1].
+
+        Raises:
+            WorldError: If `comparisons` holds what is no number.
+        """
+        comparisons = numbers(comparisons, "comparisons", WorldError).astype(np.int64)
         return np.asarray((1 - np.cos(2 * np.pi * comparisons / self.period)) / 2)
 
 
@@ -72,6 +89,11 @@ class World:
     def __post_init__(self) -> None:
         preferences = checked_preferences(self.preferences)
         object.__setattr__(self, "preferences", preferences)
+        if not isinstance(self.labels, tuple) or not are_names(self.labels):
+            raise WorldError(f"World {self.name!r} has labels {shown(self.labels)}; give each policy a name.")
+        for value, kind, what in ((self.features, Features, "features"), (self.drift, Drift, "drift")):
+            if value is not None:
+                checked_type(value, kind, what, WorldError)
         if len(set(self.labels)) != preferences.shape[0]:
             raise WorldError(
                 f"World {self.name!r} has {len(set(self.labels))} different labels for K = "
@@ -100,7 +122,14 @@ class World:
         return find_champion(self.preferences)
 
     def relabelled(self, order: IntArray) -> World:
-        """The same world with its policies in another order: position `i` holds old policy `order[i]`."""
+        """The same world with its policies in another order: position `i` holds old policy `order[i]`.
+
+        Raises:
+            WorldError: If `order` names anything but the policies, each once.
+        """
+        order = whole_array(np.asarray(order), "order", 0, self.policies - 1, WorldError)
+        if not np.array_equal(np.sort(order), np.arange(self.policies)):
+            raise WorldError(f"order is {shown(order)}; name each of {self.policies} policies once.")
         labels = tuple(self.labels[int(index)] for index in order)
         moved = np.ix_(order, order)
         ties = None if self.ties is None else self.ties[moved]
@@ -128,8 +157,14 @@ class World:
 
         epsilon = 0: it is not preferred to every other. epsilon > 0: some policy beats it by more, at both
         ends of a drift if there is one.
+
+        Raises:
+            WorldError: If there is no such policy.
+            DesignError: If epsilon is no margin.
         """
-        if epsilon == 0:
+        if whole(policy, "policy", 0, WorldError) >= self.policies:
+            raise WorldError(f"policy is {policy}; it is an index below {self.policies}.")
+        if checked_epsilon(epsilon) == 0:
             return policy != self.champion
         beaten = self.preferences[:, policy] > 0.5 + epsilon
         if self.drift is not None:
@@ -154,7 +189,7 @@ def bradley_terry(name: str, scores: npt.ArrayLike) -> World:
     Raises:
         WorldError: If the scores are not at least two finite numbers.
     """
-    values = _finite(scores, "scores", dimensions=1)
+    values = spread_scores(_finite(scores, "scores", dimensions=1), WorldError)
     return named(name, logistic(differences(values)))
 
 
@@ -168,7 +203,9 @@ def linear(name: str, features: npt.ArrayLike, theta: npt.ArrayLike) -> World:
     rows, weights = _finite(features, "features", dimensions=2), _finite(theta, "theta", dimensions=1)
     if rows.shape[1] != weights.shape[0]:
         raise WorldError(f"features has {rows.shape[1]} columns, theta {weights.shape[0]}; they must agree.")
-    return replace(bradley_terry(name, rows @ weights), features=Features(rows))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = rows @ weights
+    return replace(bradley_terry(name, scores), features=Features(rows))
 
 
 def grid(name: str, effects: Mapping[str, Mapping[str, float]]) -> World:
@@ -177,14 +214,19 @@ def grid(name: str, effects: Mapping[str, Mapping[str, float]]) -> World:
     Args:
         name: What to call it.
         effects: Axis name to level name to what the level adds to the score, in logits.
+
+    Raises:
+        WorldError: If an axis is no such mapping, or what a level adds no number.
+        FeatureError: If only one policy comes out.
     """
+    _check_effects(name, effects)
     described = Grid({axis: tuple(levels) for axis, levels in effects.items()})
     features = described.features()
     scores = [
         sum(effects[axis][level] for axis, level in zip(described.axes, levels, strict=True))
         for levels in described.combinations
     ]
-    world = bradley_terry(name, scores)
+    world = bradley_terry(name, np.array(scores, dtype=np.float64))
     return replace(world, labels=features.labels, features=features)
 
 
@@ -209,7 +251,13 @@ def cycle(name: str, policies: int, chance: float) -> World:
     """Nobody beats everybody: each policy beats the next (policies - 1) // 2 with probability `chance`.
 
     Opposite policies of an even circle are even with each other.
+
+    Raises:
+        WorldError: If there are fewer than two, or the chance is no probability.
     """
+    whole(policies, "policies", 2, WorldError)
+    if not 0 <= real(chance, "chance", "give a probability", WorldError) <= 1:
+        raise WorldError(f"chance is {chance}; give a probability.")
     ahead = (np.arange(policies)[None, :] - np.arange(policies)[:, None]) % policies
     half = (policies - 1) // 2
     matrix = np.where((ahead >= 1) & (ahead <= half), chance, 0.5)
@@ -226,8 +274,15 @@ def misfit(name: str, scores: npt.ArrayLike, effect_sd: float, margin: float, se
         effect_sd: Standard deviation of the effects, in logits.
         margin: The champion's logits are raised to at least this.
         seed: Fixes the effects.
+
+    Raises:
+        WorldError: If the scores are not at least two numbers, or another number is out of range.
     """
-    logits = differences(_finite(scores, "scores", dimensions=1))
+    if not 0 <= real(effect_sd, "effect_sd", "at least 0 logits", WorldError) <= _LARGEST_EFFECT:
+        raise WorldError(f"effect_sd is {effect_sd}; from 0 to {_LARGEST_EFFECT:g} logits.")
+    real(margin, "margin", "a number of logits is needed", WorldError)
+    whole(seed, "seed", 0, WorldError)
+    logits = differences(spread_scores(_finite(scores, "scores", dimensions=1), WorldError))
     effects = np.triu(np.random.default_rng(seed).normal(0.0, effect_sd, logits.shape), 1)
     logits = logits + effects - effects.T
     logits[0, 1:] = np.maximum(logits[0, 1:], margin)
@@ -248,14 +303,14 @@ def drifting(name: str, scores: npt.ArrayLike, later: npt.ArrayLike, period: int
 
 
 def load(path: Path) -> World:
-    """The world in a JSON file that holds `P`, or `scores`, or `features` and `theta`, or `rates`.
+    """The world in a JSON file that holds `P`, `scores`, `features` and `theta`, `grid`, or `rates`.
 
     Raises:
         WorldError: If the file cannot be read or holds none of these.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WorldError(f"World file {path} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise WorldError(f"World file {path} holds a {type(content).__name__}; an object is needed.")
@@ -263,7 +318,12 @@ def load(path: Path) -> World:
 
 
 def from_json(content: Mapping[str, Any], default_name: str) -> World:
-    """The world in parsed JSON; see `load`."""
+    """The world in parsed JSON; see `load`.
+
+    Raises:
+        WorldError: If it holds no world.
+        FeatureError: If two policies have the same features.
+    """
     name = str(content.get("name", default_name))
     if "P" in content:
         world = named(name, content["P"])
@@ -271,21 +331,25 @@ def from_json(content: Mapping[str, Any], default_name: str) -> World:
         world = bradley_terry(name, content["scores"])
     elif "features" in content and "theta" in content:
         world = linear(name, content["features"], content["theta"])
+    elif "grid" in content:
+        world = grid(name, content["grid"])
     elif "rates" in content:
         world = success_rates(name, content["rates"])
     else:
         raise WorldError(
-            f'World {name!r} has keys {sorted(content)}; give "P", or "scores", or "features" and "theta", '
-            'or "rates".'
+            f'World {name!r} has keys {sorted(map(str, content))}; give "P", or "scores", or "features" and '
+            '"theta", or "grid", or "rates".'
         )
     labels = content.get("labels")
     if labels is None:
         return world
+    if not isinstance(labels, Sequence) or isinstance(labels, str):
+        raise WorldError(f"World {name!r} has labels {shown(labels)}; give a list, a name per policy.")
     return replace(world, labels=tuple(str(label) for label in labels))
 
 
 def _checked_ties(ties: npt.ArrayLike, preferences: FloatArray) -> FloatArray:
-    matrix = np.asarray(ties, dtype=np.float64)
+    matrix = numbers(ties, "ties", WorldError)
     if (
         matrix.shape != preferences.shape
         or not ((matrix >= 0) & (matrix < 1)).all()
@@ -303,13 +367,26 @@ def _logit(chance: FloatArray) -> FloatArray:
     return np.asarray(np.log(bounded) - np.log1p(-bounded))
 
 
-def _finite(values: npt.ArrayLike, name: str, dimensions: int) -> FloatArray:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise WorldError(f"{name} is not numeric ({error}).") from error
-    if array.ndim != dimensions or array.shape[0] == 0 or not np.isfinite(array).all():
+def _check_effects(name: str, effects: object) -> None:
+    """Refuse what does not give axes of levels, each with what it adds to the score."""
+    if not isinstance(effects, Mapping) or not effects:
         raise WorldError(
-            f"{name} has shape {array.shape}; {dimensions} dimension(s) of finite numbers are needed."
+            f'The grid of world {name!r} is {shown(effects)}; give axes of levels, such as {{"model": '
+            '{"a": 0, "b": -0.4}}.'
         )
+    for axis, levels in effects.items():
+        if not isinstance(levels, Mapping) or not levels:
+            raise WorldError(f"Axis {axis!r} of world {name!r} is {shown(levels)}; give its levels by name.")
+        for level, effect in levels.items():
+            if not is_real(effect):
+                raise WorldError(
+                    f"Level {level!r} of axis {axis!r} of world {name!r} adds {shown(effect)} to the score; "
+                    "give a number of logits."
+                )
+
+
+def _finite(values: npt.ArrayLike, name: str, dimensions: int) -> FloatArray:
+    array = reals(values, name, (None,) * dimensions, WorldError)
+    if array.shape[0] == 0:
+        raise WorldError(f"{name} has shape {array.shape}; at least one number is needed.")
     return array
