@@ -26,8 +26,9 @@ from gateway.upstream.base import (
 )
 from gateway.upstream.failures import cut_short, reported_in_body
 from gateway.upstream.litellm_answers import as_events, as_json, http_responses, is_made_up
+from gateway.upstream.litellm_asking import Asking, asking, is_untranslatable, note_sent
 from gateway.upstream.litellm_calls import LIBRARY_CALLS, Library
-from gateway.upstream.litellm_errors import broken_off, translated, unsupported
+from gateway.upstream.litellm_errors import broken_off, translated, unsupported, untranslatable
 from gateway.upstream.sse import DONE, split_error
 from gateway.upstream.surfaces import Surface
 
@@ -62,11 +63,12 @@ class LitellmUpstream:
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
         fields, arguments = self._fields(request), self._arguments(request)
-        try:
-            async with asyncio.timeout(arguments["timeout"]):
-                answer = await call.start(library, fields, arguments)
-        except Exception as error:
-            raise translated(error) from error
+        with asking() as current:
+            try:
+                async with asyncio.timeout(arguments["timeout"]):
+                    answer = await call.start(library, fields, arguments)
+            except Exception as error:
+                raise _explained(error, current) from error
         return UpstreamAnswer(as_json(answer, request.surface))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
@@ -76,11 +78,12 @@ class LitellmUpstream:
         fields, arguments = {**self._fields(request), "stream": True}, self._arguments(request)
         started = asyncio.get_running_loop().time()
         first_byte = request.target.first_byte_seconds or self._timeouts.first_byte
-        try:
-            async with asyncio.timeout(min(first_byte, arguments["timeout"])):
-                chunks = await call.start(library, fields, arguments)
-        except Exception as error:
-            raise translated(error) from error
+        with asking() as current:
+            try:
+                async with asyncio.timeout(min(first_byte, arguments["timeout"])):
+                    chunks = await call.start(library, fields, arguments)
+            except Exception as error:
+                raise _explained(error, current) from error
         stall = request.target.stall_seconds or self._timeouts.stall
         stream = _TranslatedStream(chunks, request.surface, stall, started + arguments["timeout"])
         await stream.begin(by=started + first_byte)
@@ -183,6 +186,10 @@ class _TranslatedStream:
         return block
 
 
+def _explained(error: Exception, current: Asking) -> UpstreamError:
+    return untranslatable() if is_untranslatable(error, current) else translated(error)
+
+
 def _trace(request: UpstreamRequest) -> dict[str, str]:
     """The caller's trace, which goes on in any format, unless the operator's own headers name one."""
     named = {name.lower() for name in request.target.headers}
@@ -200,6 +207,7 @@ def _import_quietly() -> Any:
     # It quotes providers, and tells tracebacks of what becomes an error here.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
     library.telemetry = False
+    library.input_callback = [note_sent]
     # Requests in Anthropic's format go to providers of OpenAI's as chat completions, which all of them have.
     library.use_chat_completions_url_for_anthropic_messages = True
     library.suppress_debug_info = True

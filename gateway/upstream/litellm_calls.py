@@ -9,7 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.upstream.litellm_errors import untranslatable
 from gateway.upstream.surfaces import SurfaceName
+
+_OPENAI: Final = "openai/"
+_EFFORTS: Final = ((2048, "low"), (4096, "medium"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,32 @@ def _start_response(library: Library, fields: dict[str, Any], arguments: dict[st
     return called
 
 
+def _start_completion(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
+    prompt = fields.get("prompt")
+    is_texts = isinstance(prompt, list) and prompt and all(isinstance(each, str) for each in prompt)
+    if not isinstance(prompt, str) and not is_texts:
+        raise untranslatable()  # tokens of which vocabulary?
+    return _function("atext_completion")(library, fields, arguments)
+
+
+def _start_messages(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
+    thinking = fields.get("thinking")
+    is_openai = arguments["model"].startswith(_OPENAI)
+    if is_openai and isinstance(thinking, dict) and thinking.get("type") == "enabled":
+        # litellm would ask for a response instead, which few servers of OpenAI's format answer.
+        del fields["thinking"]
+        effort = _effort(thinking.get("budget_tokens"))
+        arguments = {**arguments, "reasoning_effort": effort, "allowed_openai_params": ["reasoning_effort"]}
+    return _function("anthropic_messages")(library, fields, arguments)
+
+
+def _effort(budget_tokens: Any) -> str:
+    """OpenAI's word for a budget of thinking, by litellm's own thresholds."""
+    if not isinstance(budget_tokens, int) or isinstance(budget_tokens, bool):
+        raise untranslatable()
+    return next((word for most, word in _EFFORTS if budget_tokens < most), "high")
+
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -96,7 +126,7 @@ LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
             """
         ),
         _words("model"),
-        _function("atext_completion"),
+        _start_completion,
     ),
     "embeddings": LibraryCall(
         _words("dimensions encoding_format input user"), _words("model"), _function("aembedding")
@@ -109,6 +139,6 @@ LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
             """
         ),
         _words("model service_tier"),
-        _function("anthropic_messages"),
+        _start_messages,
     ),
 }

@@ -51,6 +51,13 @@ def unsupported_kind() -> UpstreamError:
     return _callers_fault("The model's provider does not answer this kind of request.")
 
 
+def untranslatable() -> UpstreamError:
+    """The error for values that cannot be put into the provider's format."""
+    return _callers_fault(
+        "The request cannot be translated for the model's provider: a field has a wrong type or form."
+    )
+
+
 def _callers_fault(message: str) -> UpstreamError:
     return UpstreamError(message, status=400, reason="status_4xx", is_callers_fault=True)
 

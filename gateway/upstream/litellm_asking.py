@@ -1,0 +1,66 @@
+"""Whether litellm got as far as asking the provider: who is to blame when it fails.
+
+It translates a request before it sends it, and trips over values it did not expect. Nobody was asked then; if
+that counted against the provider, one caller's malformed requests would take a healthy provider out of use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(slots=True)
+class Asking:
+    """One request on its way. `is_sent` becomes true as litellm turns to the provider."""
+
+    is_sent: bool = False
+
+
+_CURRENT: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
+# How Python says that a value is not what the code took it for.
+_WRONG_VALUES: Final = (TypeError, AttributeError, LookupError)
+_NOT_THE_VALUES: Final = (ImportError, OSError)
+
+
+def note_sent(_details: dict[str, Any]) -> None:
+    """For litellm's `input_callback`, which it calls with a translated request before it sends it."""
+    asking = _CURRENT.get()
+    if asking is not None:
+        asking.is_sent = True
+
+
+@contextmanager
+def asking() -> Iterator[Asking]:
+    """Watch what is started inside; threads and tasks that litellm starts there count as well."""
+    current = Asking()
+    token = _CURRENT.set(current)
+    try:
+        yield current
+    finally:
+        _CURRENT.reset(token)
+
+
+def is_untranslatable(error: Exception, current: Asking) -> bool:
+    """Whether `error` says that litellm could not put the request into the provider's format."""
+    if current.is_sent:
+        return False
+    causes = list(_causes(error))
+    return any(isinstance(cause, _WRONG_VALUES) or _is_validation(cause) for cause in causes) and not any(
+        isinstance(cause, _NOT_THE_VALUES) for cause in causes
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_validation(error: BaseException) -> bool:
+    return type(error).__name__ == "ValidationError"
