@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.api.controls import is_control
+from gateway.api.requests.catalogue import REQUESTS
 from gateway.errors import InvalidRequestError
 from gateway.upstream.surfaces import SurfaceName
 
@@ -18,58 +19,9 @@ _LONGEST_NAME: Final = 64
 Request = dict[str, Any]
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# What well-known servers of OpenAI's format accept besides: sampling, reasoning and guided decoding.
-_SERVER_FIELDS: Final = _words(
-    """
-    add_generation_prompt allowed_token_ids bad_words cache_prompt chat_template_kwargs
-    continue_final_message dry_allowed_length dry_base dry_multiplier dry_penalty_last_n enable_thinking
-    grammar guided_choice guided_grammar guided_json guided_regex ignore_eos include_reasoning
-    include_stop_str_in_output json_schema length_penalty min_p min_tokens mirostat mirostat_eta
-    mirostat_tau n_probs prompt_logprobs reasoning reasoning_format repeat_last_n repeat_penalty
-    repetition_penalty return_token_ids safe_prompt samplers skip_special_tokens
-    spaces_between_special_tokens stop_token_ids structured_outputs thinking top_a top_k top_n_sigma
-    truncate_prompt_tokens typical_p xtc_probability xtc_threshold
-    """
-)
+# What the document describes.
 KNOWN_FIELDS: Final[Mapping[SurfaceName, frozenset[str]]] = {
-    "chat": _SERVER_FIELDS
-    | _words(
-        """
-        audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
-        messages metadata modalities model moderation n parallel_tool_calls prediction presence_penalty
-        prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort response_format
-        safety_identifier seed service_tier stop store stream stream_options temperature tool_choice tools
-        top_logprobs top_p user verbosity web_search_options
-        """
-    ),
-    "responses": _SERVER_FIELDS
-    | _words(
-        """
-        background context_management conversation include input instructions max_output_tokens max_tool_calls
-        metadata model moderation parallel_tool_calls previous_response_id prompt prompt_cache_key
-        prompt_cache_options prompt_cache_retention reasoning safety_identifier service_tier store stream
-        stream_options temperature text tool_choice tools top_logprobs top_p truncation user
-        """
-    ),
-    "completions": _SERVER_FIELDS
-    | _words(
-        """
-        best_of echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty prompt seed
-        stop stream stream_options suffix temperature top_p user
-        """
-    ),
-    "embeddings": _words("dimensions encoding_format input model truncate_prompt_tokens user"),
-    "messages": _words(
-        """
-        cache_control container context_management inference_geo max_tokens mcp_servers messages metadata
-        model output_config output_format service_tier speed stop_sequences stream system temperature thinking
-        tool_choice tools top_k top_p
-        """
-    ),
+    name: frozenset(request.fields) for name, request in REQUESTS.items()
 }
 
 
