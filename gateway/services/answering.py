@@ -198,8 +198,9 @@ class Answering:
         try:
             served, reply = await self._calls.stand_in(turn, policy, failures[policy])
         except POLICY_FAILURES as error:
-            self._count_failures(turn, {**failures, policy: error})
-            raise _in_its_terms(error, turn) from error
+            told = _refusal(failures, error)
+            self._count_failures(turn, {**failures, policy: told})
+            raise _in_its_terms(told, turn) from error
         if served is None:
             others = {other: error for other, error in failures.items() if other != policy}
             return self._unassigned(turn, _policy(turn, policy), reply, self._fell_back(turn, others))
@@ -260,6 +261,16 @@ def _asks_for_usage(question: Question) -> bool:
 
 def _prefix(turn: Turn) -> str:
     return turn.question.surface.id_prefix
+
+
+def _refusal(failures: Mapping[int, PolicyFailure], error: PolicyFailure) -> PolicyFailure:
+    """What to tell: a policy's refusal of the request where second attempts are used up, else `error`."""
+    if not isinstance(error, UpstreamError) or error.reason != "retry_budget":
+        return error
+    refusals = (
+        each for each in failures.values() if isinstance(each, UpstreamError) and each.is_callers_fault
+    )
+    return next(refusals, error)
 
 
 def _in_its_terms(error: PolicyFailure, turn: Turn) -> PolicyFailure:

@@ -194,6 +194,8 @@ class _Attempt:
 
     def ended(self, error: BaseException | None = None) -> None:
         """There will be no more of it: because of `error`, or because nobody wants it any longer."""
+        if isinstance(error, UpstreamError) and error.is_callers_fault:
+            self.began()  # a refusal is an answer, too: malformed requests must not use second attempts up
         if isinstance(error, UpstreamError) and not error.is_callers_fault:
             self._admission.failed(_seconds(error.retry_after))
             if not self._admission.target.policy:

@@ -1,8 +1,9 @@
 """How many second attempts a process may make, so that a failing provider is not asked twice as often.
 
 Every request pays a fraction of an attempt in; every attempt beyond a request's first takes a whole one out
-and gives it back when it succeeds. Where fallbacks work they are therefore free, and where everything fails
-there are at most `burst + ratio * requests` of them, whatever `requests` arrived and however they overlap.
+and gives it back when it is answered, be it by a refusal of the request. Where fallbacks work they are
+therefore free, and where everything fails there are at most `burst + ratio * requests` of them, whatever
+`requests` arrived and however they overlap.
 """
 
 from __future__ import annotations
@@ -41,5 +42,5 @@ class RetryBudget:
         return True
 
     def give_back(self) -> None:
-        """An attempt taken out succeeded."""
+        """An attempt taken out was answered."""
         self._level = min(self._burst, self._level + 1.0)
