@@ -26,7 +26,7 @@ from gateway.upstream.base import (
 )
 from gateway.upstream.failures import cut_short, reported_in_body
 from gateway.upstream.litellm_answers import as_events, as_json, http_responses, is_made_up
-from gateway.upstream.litellm_asking import Asking, asking, is_untranslatable, note_sent
+from gateway.upstream.litellm_asking import Asking, asking, is_untranslatable, note_taker
 from gateway.upstream.litellm_calls import LIBRARY_CALLS, Library
 from gateway.upstream.litellm_errors import broken_off, translated, unsupported, untranslatable
 from gateway.upstream.sse import DONE, split_error
@@ -207,7 +207,8 @@ def _import_quietly() -> Any:
     # It quotes providers, and tells tracebacks of what becomes an error here.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
     library.telemetry = False
-    library.input_callback = [note_sent]
+    loggers: Any = importlib.import_module("litellm.integrations.custom_logger")
+    library.input_callback = [note_taker(loggers.CustomLogger)]
     # Requests in Anthropic's format go to providers of OpenAI's as chat completions, which all of them have.
     library.use_chat_completions_url_for_anthropic_messages = True
     library.suppress_debug_info = True

@@ -26,11 +26,19 @@ _WRONG_VALUES: Final = (TypeError, AttributeError, LookupError)
 _NOT_THE_VALUES: Final = (ImportError, OSError)
 
 
-def note_sent(_details: dict[str, Any]) -> None:
-    """For litellm's `input_callback`, which it calls with a translated request before it sends it."""
-    asking = _CURRENT.get()
-    if asking is not None:
-        asking.is_sent = True
+def note_taker(base: type[Any]) -> Any:
+    """For litellm's `input_callback`: told of a translated request before it is sent.
+
+    Args:
+        base: litellm's `CustomLogger`. A plain function would do, but then litellm prints each request first.
+    """
+    return type("NoteTaker", (base,), {"log_pre_api_call": _note_sent})()
+
+
+def _note_sent(_self: Any, **_request: Any) -> None:
+    current = _CURRENT.get()
+    if current is not None:
+        current.is_sent = True
 
 
 @contextmanager

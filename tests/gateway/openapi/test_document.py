@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ from tests.gateway.openapi.fuzzing import (
 from tests.gateway.process import Served
 from tests.gateway.whole import JSON, Whole
 
-# Keeps a number with the test's result (`--junitxml`).
-Noting = Callable[[str, object], None]
+_log = logging.getLogger(__name__)  # `--log-cli-level INFO` shows the numbers
 
 EVERYTHING = Run(phases="examples,coverage,fuzzing", examples=10)
 # Each way through the gateway once: relayed, translated, drawn for an experiment, merged.
@@ -66,12 +66,11 @@ async def document(gateway: Whole) -> dict[str, Any]:
     return found
 
 
-async def hold(gateway: Whole, folder: Path, runs: tuple[Run, ...], least: int, noting: Noting) -> None:
+async def hold(gateway: Whole, folder: Path, runs: tuple[Run, ...], least: int) -> None:
     """No server error and no undescribed answer to so many requests, all of which reached the gateway."""
     found = await fuzz(gateway, folder, runs)
     counted = await answered(gateway)
-    noting("generated", found.generated)
-    noting("answered", counted)
+    _log.info("%s generated, answered by status: %s", found.generated, counted)
     assert not found.faults, "\n\n".join(found.faults)
     assert sum(counted.values()) >= least
     assert not [code for code in counted if code >= "500"]
@@ -139,20 +138,16 @@ async def test_ordinary_requests_are_as_described(gateway: Whole, path: str, bod
 
 
 @pytest.mark.timeout(900)
-async def test_made_up_requests_find_no_fault(
-    gateway: Whole, tmp_path: Path, record_property: Noting
-) -> None:
+async def test_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) -> None:
     """No server error, no undescribed answer, whatever is sent: twenty thousand times."""
-    await hold(gateway, tmp_path, SHORT, 20_000, record_property)
+    await hold(gateway, tmp_path, SHORT, 20_000)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-async def test_a_hundred_thousand_made_up_requests_find_no_fault(
-    gateway: Whole, tmp_path: Path, record_property: Noting
-) -> None:
+async def test_a_hundred_thousand_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) -> None:
     """The same for every model, whole and streamed."""
-    await hold(gateway, tmp_path, LONG, 100_000, record_property)
+    await hold(gateway, tmp_path, LONG, 100_000)
 
 
 def _references(node: Any) -> set[str]:
