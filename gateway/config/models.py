@@ -146,6 +146,10 @@ class ModelEntry(Section):
         default=None,
         description="Seconds a stream may be silent; `LLMPO_STALL_TIMEOUT_SECONDS` where absent.",
     )
+    http2: bool = Field(
+        default=False,
+        description="Ask over HTTP/2 where the provider speaks it; has no effect where LiteLLM translates.",
+    )
 
 
 class GatewayConfig(Section):

@@ -34,6 +34,7 @@ class ModelTarget:
         timeout_seconds: Total time one answer may take, or None for the gateway's default.
         first_byte_seconds: Time until a stream's first event, or None for the default.
         stall_seconds: Longest silence within a stream, or None for the default.
+        http2: Whether relayed requests go over HTTP/2 where the provider speaks it.
         headers: Extra request headers the operator configured.
         options: Further arguments for litellm (API version, cloud credentials).
         fallbacks: Who is asked when this one fails, in this order; their own fallbacks are among them.
@@ -48,6 +49,7 @@ class ModelTarget:
     timeout_seconds: float | None = None
     first_byte_seconds: float | None = None
     stall_seconds: float | None = None
+    http2: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     fallbacks: tuple[ModelTarget, ...] = field(default=(), repr=False)

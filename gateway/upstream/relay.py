@@ -7,13 +7,11 @@ every event of a stream are JSON objects, and where events end.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import orjson
 from multidict import CIMultiDict
 from yarl import URL
@@ -27,45 +25,24 @@ from gateway.upstream.base import (
     UpstreamRequest,
     UpstreamStream,
 )
-from gateway.upstream.failures import broken, cut_short, refused, reported_in_body, timed_out, unreachable
+from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
+from gateway.upstream.http1 import Http1Client
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.sse import EventCutter, has_event, is_sound, sound_part, split_error
 from gateway.upstream.surfaces import Surface
+from gateway.upstream.transport import (
+    HTTP_FAILURES,
+    HttpAnswer,
+    HttpClient,
+    NeverSeenError,
+    Route,
+    translated,
+)
 
 _OK: Final = 200
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _LINGER_SECONDS: Final = 1.0
-_READ_BYTES: Final = 64 * 1024
 _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """What every request of one kind to one target has in common."""
-
-    target: ModelTarget
-    url: URL
-    headers: CIMultiDict[str]
-    proxy: str | None
-    limits: aiohttp.ClientTimeout
-    first_byte_seconds: float
-    stall_seconds: float
-
-
-_is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=False)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Notes in the context of a request that a connection was made for it: tracing would cost far more."""
-
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Any],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
-    ) -> Any:
-        _is_new_connection.set(True)
-        return await super()._create_connection(req, traces, timeout)
 
 
 class Relay:
@@ -76,79 +53,80 @@ class Relay:
     ) -> None:
         self._timeouts = timeouts
         self._budget = budget or RetryBudget()
-        self._routes: dict[tuple[str, str], _Route] = {}
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=30),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=_READ_BYTES,
-        )
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._http1 = Http1Client(connect_seconds=timeouts.connect, max_connections=max_connections)
+        self._http2: HttpClient | None = None
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
         route = self._route(request.target, request.surface)
+        answer: HttpAnswer | None = None
         try:
-            async with await self._post(route, request) as response:
-                await _check(response, "application/json")
-                body = await response.read()
-                headers = _rate_limits(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _translated(error) from error
+            answer = await self._post(route, request)
+            await _check(answer, "application/json")
+            body = await answer.whole()
+        except BaseException as error:
+            if answer is not None:
+                answer.close()
+            if isinstance(error, HTTP_FAILURES):
+                raise translated(error) from error
+            raise
         _check_answer(body, request.surface)
-        return UpstreamAnswer(body, headers)
+        return UpstreamAnswer(body, _rate_limits(answer))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
         """See `Upstream.stream`."""
         route = self._route(request.target, request.surface)
-        response: aiohttp.ClientResponse | None = None
+        answer: HttpAnswer | None = None
         try:
             async with asyncio.timeout(route.first_byte_seconds):
-                response = await self._post(route, request)
-                await _check(response, "text/event-stream")
-                stream = _RelayedStream(response, request.surface)
+                answer = await self._post(route, request)
+                await _check(answer, "text/event-stream")
+                stream = _RelayedStream(answer, request.surface)
                 await stream.begin()
         except BaseException as error:
-            if response is not None:
-                response.close()
-            if isinstance(error, aiohttp.ClientError | TimeoutError | OSError):
-                raise _translated(error) from error
+            if answer is not None:
+                answer.close()
+            if isinstance(error, HTTP_FAILURES):
+                raise translated(error) from error
             raise
         stream.limit_silence(route.stall_seconds)
         return stream
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
-        await self._session.close()
+        if self._http2 is not None:
+            await self._http2.aclose()
+        await self._http1.aclose()
 
-    async def _post(self, route: _Route, request: UpstreamRequest) -> aiohttp.ClientResponse:
-        limits = _within(route.limits, request.limit_seconds)
+    async def _post(self, route: Route, request: UpstreamRequest) -> HttpAnswer:
+        seconds = min(route.total_seconds, request.limit_seconds)
         body = orjson.dumps({**request.payload, "model": route.target.model})
-        headers = CIMultiDict(request.headers) if request.headers else None
-        if headers is not None:
+        headers = route.headers
+        if request.headers:
+            headers = CIMultiDict(request.headers)
             headers.update(route.headers)
-        _is_new_connection.set(False)
+        client = self._client(route)
         try:
-            return await self._post_once(route, headers or route.headers, body, limits)
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError):
-            # A kept connection the provider had closed meanwhile: it never saw the request.
-            if _is_new_connection.get() or not self._budget.take():
+            return await client.post(route, headers, body, seconds)
+        except NeverSeenError:
+            if not self._budget.take():
                 raise
-        response = await self._post_once(route, headers or route.headers, body, limits)
+        answer = await client.post(route, headers, body, seconds)
         self._budget.give_back()
-        return response
+        return answer
 
-    async def _post_once(
-        self, route: _Route, headers: CIMultiDict[str], body: bytes, limits: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
-        return await self._session.post(
-            route.url,
-            data=aiohttp.BytesPayload(body),  # named here, it need not be looked up by its type
-            headers=headers,
-            timeout=limits,
-            proxy=route.proxy,
-            allow_redirects=False,  # a redirect would carry the operator's key elsewhere
-        )
+    def _client(self, route: Route) -> HttpClient:
+        if not route.target.http2 or route.proxy is not None:
+            return self._http1
+        if self._http2 is None:
+            # Only where a model wants it: it takes memory and a moment.
+            http2 = importlib.import_module("gateway.upstream.http2")
+            client: HttpClient = http2.Http2Client(self._http1, connect_seconds=self._timeouts.connect)
+            self._http2 = client
+        return self._http2
 
-    def _route(self, target: ModelTarget, surface: Surface) -> _Route:
+    def _route(self, target: ModelTarget, surface: Surface) -> Route:
         key = (target.name, surface.name)
         route = self._routes.get(key)
         if route is None or route.target is not target:
@@ -160,8 +138,8 @@ class Relay:
 class _RelayedStream:
     """The provider's events, as blocks of bytes."""
 
-    def __init__(self, response: aiohttp.ClientResponse, surface: Surface) -> None:
-        self._response = response
+    def __init__(self, answer: HttpAnswer, surface: Surface) -> None:
+        self._answer = answer
         self._ends_stream = surface.ends_stream
         self._cutter = EventCutter()
         self._first = b""
@@ -173,7 +151,7 @@ class _RelayedStream:
     @property
     def headers(self) -> RawHeaders:
         """See `UpstreamStream.headers`."""
-        return _rate_limits(self._response)
+        return _rate_limits(self._answer)
 
     async def begin(self) -> None:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
@@ -191,7 +169,7 @@ class _RelayedStream:
             now = loop.time()
             since = now if self._waiting_since is None else self._waiting_since
             if now - since >= seconds:
-                self._response.content.set_exception(TimeoutError())
+                self._answer.fail(TimeoutError())
             else:
                 self._silence = loop.call_at(since + seconds, look)
 
@@ -214,7 +192,7 @@ class _RelayedStream:
         """See `UpstreamStream.aclose`."""
         if self._silence is not None:
             self._silence.cancel()
-        self._response.close()
+        self._answer.close()
 
     def _sound(self, block: bytes) -> bytes:
         """The events before the first that is an error or no JSON; that one becomes the stream's failure."""
@@ -232,49 +210,40 @@ class _RelayedStream:
             while chunk := await self._next_chunk():
                 if block := self._cutter.feed(chunk):
                     return block
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            failure = _translated(error)
+        except HTTP_FAILURES as error:
+            failure = translated(error)
             raise (cut_short() if failure.reason == "connect" else failure) from error
         raise cut_short()
 
     async def _next_chunk(self) -> bytes:
         self._waiting_since = asyncio.get_running_loop().time()
-        chunk = await self._response.content.readany()
+        chunk = await self._answer.some()
         self._waiting_since = None
         return chunk
 
     async def _finish(self) -> None:
         """Read the end of the body, which gives the connection back to be used again."""
-        if self._response.content.at_eof():
+        if self._answer.is_at_end:
             return
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+        with suppress(UpstreamError, *HTTP_FAILURES):
             async with asyncio.timeout(_LINGER_SECONDS):
-                await self._response.content.readany()
+                await self._answer.some()
 
 
-def _make_route(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> _Route:
+def _make_route(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Route:
     url = URL(f"{target.api_base}{surface.path}")
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
     headers.update(_credentials(target))
     headers.update(target.headers)
-    return _Route(
+    return Route(
         target=target,
         url=url,
         headers=headers,
         proxy=None if proxy_bypass(url.host or "") else getproxies().get(url.scheme),
-        limits=aiohttp.ClientTimeout(
-            total=target.timeout_seconds or timeouts.total, sock_connect=timeouts.connect
-        ),
+        total_seconds=target.timeout_seconds or timeouts.total,
         first_byte_seconds=target.first_byte_seconds or timeouts.first_byte,
         stall_seconds=target.stall_seconds or timeouts.stall,
     )
-
-
-def _within(limits: aiohttp.ClientTimeout, seconds: float) -> aiohttp.ClientTimeout:
-    """The limits, where need be with less time in all."""
-    if limits.total is not None and limits.total <= seconds:
-        return limits
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=limits.sock_connect)
 
 
 def _credentials(target: ModelTarget) -> dict[str, str]:
@@ -285,30 +254,29 @@ def _credentials(target: ModelTarget) -> dict[str, str]:
     return {"Authorization": f"Bearer {target.api_key}"}
 
 
-def _rate_limits(response: aiohttp.ClientResponse) -> RawHeaders:
+def _rate_limits(answer: HttpAnswer) -> RawHeaders:
     """What the provider says about its limits, to be passed on."""
     return tuple(
         (lowered, value)
-        for name, value in response.raw_headers
+        for name, value in answer.raw_headers
         if (lowered := name.lower()).startswith(_RATE_LIMITS)
     )
 
 
-async def _check(response: aiohttp.ClientResponse, content_type: str) -> None:
+async def _check(answer: HttpAnswer, content_type: str) -> None:
     """Raise unless the provider answers with what was asked for."""
-    if response.status != _OK:
-        body = await _read_some(response)
-        error = refused(response.status, body, response.headers.get("Retry-After"))
-        error.headers = _rate_limits(response)
+    if answer.status != _OK:
+        error = refused(answer.status, await _read_some(answer), answer.retry_after)
+        error.headers = _rate_limits(answer)
         raise error
-    if response.content_type != content_type:
+    if answer.content_type != content_type:
         raise broken("an answer of the wrong content type")
 
 
-async def _read_some(response: aiohttp.ClientResponse) -> bytes:
+async def _read_some(answer: HttpAnswer) -> bytes:
     """The body, as far as it is worth reading."""
     body = b""
-    while len(body) < _MAX_ERROR_BYTES and (chunk := await response.content.readany()):
+    while len(body) < _MAX_ERROR_BYTES and (chunk := await answer.some()):
         body += chunk
     return body
 
@@ -325,13 +293,3 @@ def _check_answer(body: bytes, surface: Surface) -> None:
         if isinstance(answer.get("error"), dict):
             raise reported_in_body(body)
     raise broken(f"an answer without {surface.items}")
-
-
-def _translated(error: Exception) -> UpstreamError:
-    if isinstance(error, TimeoutError):
-        return timed_out()
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return cut_short()
-    if isinstance(error, aiohttp.ClientConnectionError | OSError):
-        return unreachable()
-    return broken("an answer that is not HTTP")

@@ -66,6 +66,7 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
         timeout_seconds=params.timeout,
         first_byte_seconds=entry.first_byte_timeout,
         stall_seconds=entry.stall_timeout,
+        http2=entry.http2,
         headers=headers,
         options={name: value for name, value in values.items() if name not in _OWN_FIELDS},
     )

@@ -9,13 +9,20 @@ import pytest
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.protocols import PROVIDERS
 from tests.servers import EmbeddedServer
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[FakeUpstream]:
+def protocol(request: pytest.FixtureRequest) -> str:
+    """What the provider speaks; see `both_protocols`."""
+    return str(getattr(request, "param", "HTTP/1.1"))
+
+
+@pytest.fixture
+async def upstream(protocol: str) -> AsyncIterator[FakeUpstream]:
     """A provider whose models say `I am MODEL.` until told otherwise."""
-    async with FakeUpstream() as upstream:
+    async with PROVIDERS[protocol]() as upstream:
         yield upstream
 
 

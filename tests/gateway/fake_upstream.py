@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,18 @@ class Exchange:
         """Finish a chunked answer properly."""
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
+
+    async def half(self) -> None:
+        """Send the head of a complete answer and little of its body."""
+        self.writer.write(
+            b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{"id"'
+        )
+        await self.writer.drain()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the client has hung up."""
+        return self.reader.at_eof()
 
     async def until_left(self) -> None:
         """Do nothing until the client hangs up."""
@@ -229,10 +242,7 @@ def cut(after: int = 1) -> Behaviour:
             for _ in range(after):
                 await exchange.send(chunk(exchange, {"content": "word "}))
         else:
-            exchange.writer.write(
-                b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{"id"'
-            )
-            await exchange.writer.drain()
+            await exchange.half()
         raise Hangup
 
     return behave
@@ -286,22 +296,26 @@ def stream_error(after: int = 0, code: int = 500) -> Behaviour:
 class FakeUpstream:
     """The server. `seen` lists the requests; `abandoned` counts those whose client left before the end."""
 
-    def __init__(self) -> None:
+    is_http2 = False
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.seen: list[Seen] = []
         self.abandoned = 0
         self.in_flight = 0
         self.connections = 0
         self._scripts: dict[str, list[Behaviour]] = {}
-        self._numbers = itertools.count(1)
+        self.numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self.serving: set[asyncio.Task[None]] = set()
         self.port = 0
         self.is_refusing = False
 
     @property
     def api_base(self) -> str:
         """What goes into a model's `api_base`."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     def on(self, model: str, *behaviours: Behaviour) -> None:
         """What requests for `model` get, in turn; the last one from then on."""
@@ -320,40 +334,49 @@ class FakeUpstream:
         """Accept connections again, at the same address."""
         if self.is_refusing:
             self.is_refusing = False
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            await self._listen()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._listen()
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         await self._close()
 
+    async def _listen(self) -> None:
+        self._server = await self._start_server(self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _start_server(self, port: int) -> asyncio.Server:
+        return await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=self.tls)
+
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in self._serving:
+        for task in self.serving:
             task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*self.serving, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._serving.add(task)
+        self.serving.add(task)
         self.connections += 1
         try:
             with suppress(Hangup, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     await self._exchange(reader, writer)
         finally:
-            self._serving.discard(task)
+            self.serving.discard(task)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen = await _read_request(reader)
-        self.seen.append(seen)
-        exchange = Exchange(seen, next(self._numbers), reader, writer)
+        await self.carry_out(Exchange(seen, next(self.numbers), reader, writer))
+
+    async def carry_out(self, exchange: Exchange) -> None:
+        """Do what the exchange's model is to do."""
+        self.seen.append(exchange.seen)
         self.in_flight += 1
         try:
             await self._behaviour(exchange.model)(exchange)
@@ -361,7 +384,7 @@ class FakeUpstream:
             self.abandoned += 1
             raise
         except Hangup:
-            self.abandoned += reader.at_eof()
+            self.abandoned += exchange.is_left
             raise
         finally:
             self.in_flight -= 1

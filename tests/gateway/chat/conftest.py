@@ -1,4 +1,4 @@
-"""A fake provider, and the data plane with a running experiment over it."""
+"""The data plane with a running experiment over the fake provider."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from tests.gateway.fake_upstream import FakeUpstream
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[FakeUpstream]:
-    """A provider that answers `I am MODEL.` until told otherwise."""
-    async with FakeUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
 async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
     """Models `small` and `large`; experiment `support`: `alpha` (the incumbent) against `beta`."""
     base = upstream.api_base
-    async with running_gateway([experiment(base)], [entry("small", base), entry("large", base)]) as gateway:
+    async with running_gateway(
+        [experiment(base)], [entry("small", base), entry("large", base)], http2=upstream.is_http2
+    ) as gateway:
         yield gateway
 
 
@@ -30,6 +25,8 @@ async def duel_gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
     """The same, side by side."""
     base = upstream.api_base
     async with running_gateway(
-        [experiment(base, collect="side_by_side")], [entry("small", base), entry("large", base)]
+        [experiment(base, collect="side_by_side")],
+        [entry("small", base), entry("large", base)],
+        http2=upstream.is_http2,
     ) as gateway:
         yield gateway

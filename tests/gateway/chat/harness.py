@@ -282,8 +282,11 @@ async def running_gateway(
     ejection_clock: Callable[[], float] = time.monotonic,
     eject_after: int = FAILURES_IN_A_ROW,
     budget: RetryBudget | None = None,
+    http2: bool = False,
 ) -> AsyncIterator[Gateway]:
-    """The data plane, listening; closed again at the end."""
+    """The data plane, listening; closed again at the end. With `http2`, all models are asked over it."""
+    if http2:
+        entries = [entry.model_copy(update={"http2": True}) for entry in entries]
     snapshot = Snapshot(
         {live.name: live for live in experiments},
         model_targets(list(entries), {}),

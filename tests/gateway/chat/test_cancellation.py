@@ -10,6 +10,9 @@ import pytest
 
 from tests.gateway.chat.harness import EXPERIMENT, JSON, QUESTION, Gateway, eventually
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, stall
+from tests.gateway.protocols import both_protocols
+
+pytestmark = both_protocols
 
 
 async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int) -> None:

@@ -30,6 +30,9 @@ from tests.gateway.fake_upstream import (
     stream_error,
     without_done,
 )
+from tests.gateway.protocols import both_protocols
+
+pytestmark = both_protocols
 
 HASTY = Timeouts(connect=0.3, first_byte=0.3, stall=0.3, total=0.6)
 
@@ -89,6 +92,7 @@ async def hasty(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
         [live, replace(live, name="incumbent-only", share=0.0)],
         [entry("small", base), entry("large", base)],
         timeouts=HASTY,
+        http2=upstream.is_http2,
     ) as gateway:
         yield gateway
 
@@ -138,7 +142,8 @@ async def test_with_nobody_left_the_caller_gets_an_openai_error(
 
 async def test_a_provider_nobody_listens_at_is_bad_gateway(upstream: FakeUpstream, free_port: int) -> None:
     """A refused connection is the operator's matter."""
-    async with running_gateway([], [entry("gone", f"http://127.0.0.1:{free_port}/v1")]) as gateway:
+    gone = entry("gone", f"http://127.0.0.1:{free_port}/v1")
+    async with running_gateway([], [gone], http2=upstream.is_http2) as gateway:
         reply = await gateway.ask("gone")
     assert (reply.status, reply.error["code"]) == (502, "upstream_connect")
 

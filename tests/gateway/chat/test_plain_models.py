@@ -6,6 +6,9 @@ import pytest
 
 from tests.gateway.chat.harness import Gateway
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, raw, raw_stream
+from tests.gateway.protocols import both_protocols
+
+pytestmark = both_protocols
 
 ODD_BODY = (
     b'{ "id" :"x",\n "model":"odd","choices":[{"index":0,"message":{"content":"\\u00e9"}}],"extra":1.10 }'

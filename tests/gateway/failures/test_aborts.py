@@ -14,6 +14,9 @@ import pytest
 from tests.gateway.chat.harness import Gateway, Recorder, entry, eventually, experiment, running_gateway
 from tests.gateway.failures.crowd import Crowd, echo
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.protocols import both_protocols
+
+pytestmark = both_protocols
 
 AT_ONCE = 20
 BATCH = 500
@@ -28,6 +31,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
     async with running_gateway(
         [live, replace(live, name="duel", collect="side_by_side")],
         [entry("small", base), entry("large", base)],
+        http2=upstream.is_http2,
     ) as gateway:
         yield gateway
 

@@ -10,6 +10,9 @@ from gateway.upstream.targets import model_targets
 from tests.gateway.chat.harness import entry, running_gateway
 from tests.gateway.failures.faults import drip
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, stall
+from tests.gateway.protocols import both_protocols
+
+pytestmark = both_protocols
 
 LONG = Timeouts(connect=5, first_byte=30, stall=30, total=30)
 
@@ -25,7 +28,9 @@ async def test_a_model_may_be_given_less_time_for_its_first_event(
 ) -> None:
     """Bytes that are no event do not prolong it."""
     upstream.on("small", behaviour)
-    async with running_gateway([], [limited(upstream, first_byte_timeout=0.2)], timeouts=LONG) as gateway:
+    async with running_gateway(
+        [], [limited(upstream, first_byte_timeout=0.2)], timeouts=LONG, http2=upstream.is_http2
+    ) as gateway:
         reply = await gateway.ask("small", stream=True)
     assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
 
@@ -33,7 +38,9 @@ async def test_a_model_may_be_given_less_time_for_its_first_event(
 async def test_a_model_may_be_given_less_time_between_events(upstream: FakeUpstream) -> None:
     """What came is kept."""
     upstream.on("small", stall(after=2))
-    async with running_gateway([], [limited(upstream, stall_timeout=0.2)], timeouts=LONG) as gateway:
+    async with running_gateway(
+        [], [limited(upstream, stall_timeout=0.2)], timeouts=LONG, http2=upstream.is_http2
+    ) as gateway:
         reply = await gateway.ask("small", stream=True)
     assert len(reply.events) == 3
     assert reply.events[-1]["error"]["code"] == "upstream_timeout"
@@ -45,7 +52,7 @@ async def test_silence_may_be_shorter_than_the_wait_for_the_first_event(upstream
     small = limited(upstream, first_byte_timeout=5.0, stall_timeout=0.6)
     slow_start = limited(upstream, first_byte_timeout=5.0, stall_timeout=0.2)
     for model, is_whole in ((small, True), (slow_start, False)):
-        async with running_gateway([], [model], timeouts=LONG) as gateway:
+        async with running_gateway([], [model], timeouts=LONG, http2=upstream.is_http2) as gateway:
             reply = await gateway.ask("small", stream=True)
         assert reply.status == 200
         assert reply.is_done is is_whole

@@ -18,6 +18,7 @@ from gateway.config.models import GatewayConfig
 from policy_store.connect import connect
 from tests.gateway.failures.faults import FAULTS, SAID_BEFORE_BREAKING, Fault, slow
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.protocols import PROVIDERS
 from tests.gateway.whole import Reply, Whole, eventually, quick_settings, whole_gateway
 from tests.servers import EmbeddedServer
 
@@ -45,13 +46,19 @@ RULE: dict[tuple[Moment, bool], str] = {
 }
 
 
+# Who fails over which protocol: what stands behind whom is decided far above it.
+BY_PROTOCOL: dict[str, tuple[str, ...]] = {"HTTP/1.1": tuple(WHO), "HTTP/2": ("a candidate", "a model")}
+
+
 def cases() -> Iterator[Any]:
     """Every fault at every moment for everybody."""
-    for fault_name, fault in FAULTS.items():
-        for moment in ("whole", "before", "after"):
-            if getattr(fault, moment) is not None:
-                for who in WHO:
-                    yield pytest.param(who, fault_name, moment, id=f"{who} {fault_name}, {moment}")
+    for protocol, failing in BY_PROTOCOL.items():
+        for fault_name, fault in FAULTS.items():
+            for moment in ("whole", "before", "after"):
+                if getattr(fault, moment) is not None:
+                    for who in failing:
+                        name = f"{who} {fault_name}, {moment}, {protocol}"
+                        yield pytest.param(protocol, who, fault_name, moment, id=name)
 
 
 @dataclass
@@ -77,7 +84,7 @@ class Stage:
 def entry(name: str, upstream: FakeUpstream, **more: Any) -> dict[str, Any]:
     """A model that its provider knows by the same name."""
     params = {"model": f"openai/{name}", "api_base": upstream.api_base, "api_key": "k"}
-    return {"model_name": name, "litellm_params": params, **more}
+    return {"model_name": name, "litellm_params": params, "http2": upstream.is_http2, **more}
 
 
 def configuration(failing: FakeUpstream, sound: FakeUpstream) -> GatewayConfig:
@@ -108,8 +115,9 @@ def configuration(failing: FakeUpstream, sound: FakeUpstream) -> GatewayConfig:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(embedded_server: EmbeddedServer) -> AsyncIterator[Stage]:
-    """One gateway for all cases: impatient, and with nobody ever ejected."""
+async def stage(embedded_server: EmbeddedServer, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """One gateway for all cases of a protocol: impatient, and with nobody ever ejected."""
+    provider = PROVIDERS[request.param]
     redis = connect(embedded_server.url)
     await redis.flushall()
     await redis.aclose()
@@ -121,8 +129,8 @@ async def stage(embedded_server: EmbeddedServer) -> AsyncIterator[Stage]:
         eject_after_failures=1000,
     )
     async with (
-        FakeUpstream() as failing,
-        FakeUpstream() as sound,
+        provider() as failing,
+        provider() as sound,
         whole_gateway(configuration(failing, sound), settings) as gateway,
     ):
         await eventually(lambda: _has_plan(gateway), "a plan for the contested experiment")
@@ -133,7 +141,7 @@ async def _has_plan(gateway: Whole) -> bool:
     return (await gateway.experiment("contested"))["plan"] is not None
 
 
-@pytest.mark.parametrize(("who", "fault_name", "moment"), list(cases()))
+@pytest.mark.parametrize(("stage", "who", "fault_name", "moment"), list(cases()), indirect=["stage"])
 async def test_what_the_caller_gets(stage: Stage, who: str, fault_name: str, moment: Moment) -> None:
     """As the rule says; nothing is duplicated, and nobody is asked more often than once."""
     fault = FAULTS[fault_name]
@@ -201,7 +209,11 @@ def said(reply: Reply, moment: Moment) -> str:
 
 
 @pytest.mark.parametrize("moment", ["whole", "before"])
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize(
+    ("stage", "who"),
+    [(protocol, who) for protocol, failing in BY_PROTOCOL.items() for who in failing],
+    indirect=["stage"],
+)
 async def test_slow_but_within_bounds_is_no_failure(stage: Stage, who: str, moment: Moment) -> None:
     """Each wait is short enough, so the answer is waited for however long it takes in all."""
     model = WHO[who][1]

@@ -27,6 +27,7 @@ from tests.gateway.chat.harness import (
     running_gateway,
 )
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
+from tests.gateway.protocols import both_protocols
 
 BETA = Target("large", EXPERIMENT, "beta")
 REQUESTS = 1000
@@ -59,7 +60,10 @@ async def gateway(upstream: FakeUpstream, clock: Clock) -> AsyncIterator[Gateway
     ]
     live = experiment(base)
     async with running_gateway(
-        [live, replace(live, name="incumbent-only", share=0.0)], models, ejection_clock=clock
+        [live, replace(live, name="incumbent-only", share=0.0)],
+        models,
+        ejection_clock=clock,
+        http2=upstream.is_http2,
     ) as gateway:
         yield gateway
 
@@ -115,6 +119,7 @@ async def test_fallbacks_that_work_are_never_refused(gateway: Gateway, upstream:
     assert len(gateway.observer.model_fallbacks) == REQUESTS * 4 // 5
 
 
+@both_protocols
 async def test_fallbacks_are_asked_in_order_until_one_answers(
     gateway: Gateway, upstream: FakeUpstream
 ) -> None:
@@ -144,6 +149,7 @@ async def test_only_admins_learn_who_answered(upstream: FakeUpstream, model: str
     assert told.headers["x-llmpo-model"] == "small"
 
 
+@both_protocols
 async def test_a_request_at_fault_itself_goes_no_further(gateway: Gateway, upstream: FakeUpstream) -> None:
     """Nobody else would accept it; the provider's own words come back, and nobody is to blame."""
     upstream.on("large", status(400, "messages: too short"))
@@ -174,6 +180,7 @@ async def eject_beta(gateway: Gateway, upstream: FakeUpstream) -> None:
     gateway.observer.fallbacks.clear()
 
 
+@both_protocols
 async def test_an_ejected_candidate_is_not_asked_and_the_incumbent_serves(
     gateway: Gateway, upstream: FakeUpstream
 ) -> None:
@@ -199,6 +206,7 @@ async def test_an_ejected_candidate_is_not_logged_with_every_request(
     assert reasons == ["status_5xx"] * 5
 
 
+@both_protocols
 async def test_an_ejected_candidate_that_answers_its_probe_is_back(
     gateway: Gateway, upstream: FakeUpstream, clock: Clock
 ) -> None:
@@ -212,6 +220,7 @@ async def test_an_ejected_candidate_that_answers_its_probe_is_back(
     assert gateway.observer.readmitted == [BETA]
 
 
+@both_protocols
 async def test_only_one_request_at_a_time_probes(
     gateway: Gateway, upstream: FakeUpstream, clock: Clock
 ) -> None:
@@ -253,6 +262,7 @@ async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
     assert gateway.observer.readmitted == [Target("small", "incumbent-only", "alpha")]
 
 
+@both_protocols
 async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
     upstream: FakeUpstream, clock: Clock
 ) -> None:
@@ -263,6 +273,7 @@ async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
         [experiment(base, collect="side_by_side")],
         [entry("small", base), entry("large", base)],
         ejection_clock=clock,
+        http2=upstream.is_http2,
     ) as gateway:
         for _ in range(10):
             reply = await gateway.ask()
@@ -270,6 +281,7 @@ async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
     assert upstream.calls_of("large") == 5
 
 
+@both_protocols
 async def test_streams_that_break_count_as_failures(gateway: Gateway, upstream: FakeUpstream) -> None:
     """How an answer ends counts, not that it began."""
     upstream.on("tiny", cut(after=2))
@@ -278,6 +290,7 @@ async def test_streams_that_break_count_as_failures(gateway: Gateway, upstream: 
     assert gateway.observer.ejected == [Target("tiny")]
 
 
+@both_protocols
 async def test_streams_callers_leave_count_as_nothing(gateway: Gateway, upstream: FakeUpstream) -> None:
     """Neither does an impatient caller eject a model, nor stand in the way of the next failure's count."""
     upstream.on("tiny", stall(after=2))
@@ -291,6 +304,7 @@ async def test_streams_callers_leave_count_as_nothing(gateway: Gateway, upstream
     assert gateway.observer.model_failures == []
 
 
+@both_protocols
 async def test_all_attempts_together_keep_the_total_limit(upstream: FakeUpstream) -> None:
     """A model that hangs leaves its fallback what is left of the time, not as much again."""
     base = upstream.api_base
@@ -298,7 +312,9 @@ async def test_all_attempts_together_keep_the_total_limit(upstream: FakeUpstream
     upstream.on("large", stall())
     upstream.on("small", stall())
     limits = Timeouts(connect=1, first_byte=5, stall=5, total=0.3)
-    async with running_gateway([], models, timeouts=limits, total_seconds=0.5) as gateway:
+    async with running_gateway(
+        [], models, timeouts=limits, total_seconds=0.5, http2=upstream.is_http2
+    ) as gateway:
         started = asyncio.get_running_loop().time()
         reply = await gateway.ask("large")
         seconds = asyncio.get_running_loop().time() - started

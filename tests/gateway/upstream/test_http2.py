@@ -1,0 +1,523 @@
+"""Providers asked over HTTP/2: one connection for many, which nobody's leaving, failing or dawdling breaks.
+
+What holds for both versions of HTTP is shown where it is tested for HTTP/1.1 (`both_protocols`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ipaddress
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp.connector
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from h2.errors import ErrorCodes
+
+from gateway.errors import UpstreamError
+from gateway.upstream import http2_connection
+from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.relay import Relay
+from gateway.upstream.retry_budget import RetryBudget
+from tests.gateway.chat.harness import eventually
+from tests.gateway.fake_http2 import FakeHttp2Upstream, give_up
+from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, answer, hang_up, stall, status
+
+ROOT = Path(__file__).parents[3]
+QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello?"}]}
+LIMITS = Timeouts(connect=2, first_byte=5, stall=5, total=10)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[FakeHttp2Upstream]:
+    """Speaks HTTP/2 and nothing else."""
+    async with FakeHttp2Upstream() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """As the gateway has it."""
+    relay = Relay(LIMITS, RetryBudget())
+    yield relay
+    await relay.aclose()
+
+
+def request(provider: FakeUpstream, model: str = "small", **fields: Any) -> UpstreamRequest:
+    """A question for a model that is asked over HTTP/2."""
+    target = ModelTarget("m", "openai", "openai", model, provider.api_base, "sk-operator", http2=True)
+    return UpstreamRequest(target, {**QUESTION, **fields})
+
+
+async def ask(relay: Relay, provider: FakeUpstream, model: str = "small", **fields: Any) -> str:
+    """What it says."""
+    reply = await relay.complete(request(provider, model, **fields))
+    said: str = json.loads(reply.body)["choices"][0]["message"]["content"]
+    return said
+
+
+async def read_all(stream: UpstreamStream) -> bytes:
+    """Every byte of a stream."""
+    blocks = []
+    while block := await stream.read():
+        blocks.append(block)
+    await stream.aclose()
+    return b"".join(blocks)
+
+
+def on_release(release: asyncio.Event, text: str = "At last.") -> Behaviour:
+    """Answer when the test says so."""
+
+    async def behave(exchange: Exchange) -> None:
+        await release.wait()
+        await answer(text)(exchange)
+
+    return behave
+
+
+async def test_many_requests_at_once_share_one_connection(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """Whole answers and streams, each with its own."""
+    release = asyncio.Event()
+    provider.on("small", on_release(release))
+    whole = [asyncio.create_task(ask(relay, provider)) for _ in range(40)]
+    streams = [
+        asyncio.create_task(relay.stream(request(provider, f"m{number}", stream=True)))
+        for number in range(40)
+    ]
+    said = [await read_all(stream) for stream in await asyncio.gather(*streams)]
+    release.set()
+    assert set(await asyncio.gather(*whole)) == {"At last."}
+    for number, text in enumerate(said):
+        assert f'"model":"m{number}"'.encode() in text
+        assert text.endswith(b"data: [DONE]\n\n")
+    assert provider.connections == 1
+    assert provider.resets == []
+
+
+async def test_more_than_a_connection_takes_get_another(relay: Relay) -> None:
+    """Nobody waits for a place, and no request is refused."""
+    async with FakeHttp2Upstream(max_streams=8) as provider:
+        release = asyncio.Event()
+        provider.on("small", on_release(release))
+        asking = [asyncio.create_task(ask(relay, provider)) for _ in range(20)]
+        await eventually(lambda: len(provider.seen) == 20, "everybody asked")
+        assert provider.connections == 3
+        release.set()
+        assert len(await asyncio.gather(*asking)) == 20
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_leaving_resets_the_stream_and_nothing_else(
+    relay: Relay, provider: FakeHttp2Upstream, is_streamed: bool
+) -> None:
+    """The provider is free within a second, and goes on with the others on the same connection."""
+    release = asyncio.Event()
+    provider.on("small", on_release(release))
+    provider.on("slow", stall(after=2 if is_streamed else 0))
+    staying = asyncio.create_task(ask(relay, provider))
+    leaving = asyncio.create_task(
+        _read_on(relay, request(provider, "slow", stream=True))
+        if is_streamed
+        else ask(relay, provider, "slow")
+    )
+    await eventually(lambda: len(provider.seen) == 2, "both asked")
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    await eventually(lambda: provider.in_flight == 1, "the provider free", seconds=1.0)
+    assert provider.resets == [ErrorCodes.CANCEL]
+    release.set()
+    assert await staying == "At last."
+    assert await ask(relay, provider, "next") == "I am next."
+    assert provider.connections == 1
+
+
+async def _read_on(relay: Relay, asked: UpstreamRequest) -> None:
+    stream = await relay.stream(asked)
+    try:
+        while await stream.read():
+            pass
+    finally:
+        await stream.aclose()
+
+
+async def test_a_caller_who_leaves_while_connecting_takes_nobody_along(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """All who came meanwhile wait for the same connection."""
+    first = asyncio.create_task(ask(relay, provider))
+    second = asyncio.create_task(ask(relay, provider))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == "I am small."
+    assert provider.connections == 1
+
+
+async def test_a_stream_that_ended_is_not_reset(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """Its end is read, as over HTTP/1.1."""
+    for _ in range(3):
+        await read_all(await relay.stream(request(provider, stream=True)))
+    assert (provider.resets, provider.connections) == ([], 1)
+
+
+async def test_goaway_lets_answers_under_way_end(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """New requests go to a new connection meanwhile; the old one is closed when it is idle."""
+    release = asyncio.Event()
+    provider.on("small", on_release(release))
+    provider.on("slow", answer("a b c d", pause_seconds=0.05))
+    asking = asyncio.create_task(ask(relay, provider))
+    stream = await relay.stream(request(provider, "slow", stream=True))
+    (old,) = provider.live
+    old.go_away()
+    assert (await read_all(stream)).endswith(b"data: [DONE]\n\n")
+    assert await ask(relay, provider, "next") == "I am next."
+    release.set()
+    assert await asking == "At last."
+    await eventually(lambda: old not in provider.live, "the old connection closed")
+    assert provider.connections == 2
+    assert len(provider.seen) == 3
+
+
+async def test_what_goaway_says_was_not_begun_is_asked_again(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """On another connection, once; the answer that was begun is not."""
+
+    async def say_goodbye(exchange: Exchange) -> None:
+        provider.live[0].go_away(last_stream=1)
+        await exchange.until_left()
+
+    release = asyncio.Event()
+    provider.on("begun", on_release(release))
+    provider.on("small", say_goodbye, answer())
+    begun = asyncio.create_task(ask(relay, provider, "begun"))
+    await eventually(lambda: len(provider.seen) == 1, "the first asked")
+    assert await ask(relay, provider) == "I am small."
+    release.set()
+    assert await begun == "At last."
+    assert (provider.connections, provider.calls_of("begun"), provider.calls_of("small")) == (2, 1, 2)
+
+
+async def test_a_refused_stream_is_asked_again(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """The provider says that it did nothing with it."""
+    provider.on("small", give_up(ErrorCodes.REFUSED_STREAM), answer())
+    assert await ask(relay, provider) == "I am small."
+    assert provider.calls_of("small") == 2
+
+
+async def test_asking_again_is_paid_from_the_retry_budget(provider: FakeHttp2Upstream) -> None:
+    """As over HTTP/1.1."""
+    relay = Relay(LIMITS, RetryBudget(ratio=0.0, burst=2))
+    provider.on("small", give_up(ErrorCodes.REFUSED_STREAM))
+    for _ in range(5):
+        with pytest.raises(UpstreamError) as failed:
+            await ask(relay, provider)
+        assert (failed.value.status, failed.value.reason) == (502, "connect")
+    await relay.aclose()
+    assert len(provider.seen) == 5 + 2
+
+
+@pytest.mark.parametrize(
+    ("after", "reason"), [(0, "connect"), (10, "cut")], ids=["before its head", "in its body"]
+)
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_stream_the_provider_gives_up_fails_alone(
+    relay: Relay, provider: FakeHttp2Upstream, after: int, reason: str, is_streamed: bool
+) -> None:
+    """It is not asked again, since it may have been worked on; others on the connection go on."""
+    release = asyncio.Event()
+    provider.on("small", on_release(release))
+    provider.on("broken", give_up(ErrorCodes.INTERNAL_ERROR, after))
+    staying = asyncio.create_task(ask(relay, provider))
+    call = relay.stream if is_streamed else relay.complete
+    with pytest.raises(UpstreamError) as failed:
+        await call(request(provider, "broken", stream=is_streamed))
+    assert failed.value.reason == reason
+    release.set()
+    assert await staying == "At last."
+    assert (provider.connections, provider.calls_of("broken")) == (1, 1)
+
+
+async def test_a_provider_that_hangs_up_fails_all_it_was_asked(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """Nobody can tell what it had begun, so nothing is asked again; the next request is answered."""
+    await ask(relay, provider)
+    provider.on("small", stall())
+    asking = [asyncio.create_task(ask(relay, provider)) for _ in range(3)]
+    await eventually(lambda: provider.in_flight == 3, "all asked")
+    provider.live[0].hang_up()
+    failures = await asyncio.gather(*asking, return_exceptions=True)
+    assert [getattr(failure, "reason", failure) for failure in failures] == ["connect"] * 3
+    provider.on("small", answer())
+    assert await ask(relay, provider) == "I am small."
+    assert provider.calls_of("small") == 5
+
+
+async def test_a_kept_connection_that_turns_out_closed_is_replaced(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """As over HTTP/1.1."""
+    await ask(relay, provider)
+    provider.on("small", hang_up(), answer())
+    assert await ask(relay, provider) == "I am small."
+    assert provider.connections == 2
+
+
+async def test_who_does_not_read_holds_nobody_up(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """Each stream waits for its own reader; the provider is held back long before memory is full."""
+    sent = 0
+
+    async def pour(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.begin()
+        for _ in range(10_000):
+            await exchange.send(b'data: {"x":"' + b"y" * 10_000 + b'"}\n\n')
+            sent += 1
+
+    provider.on("pours", pour)
+    dawdling = [await relay.stream(request(provider, "pours", stream=True)) for _ in range(4)]
+    provider.on("small", answer("z" * 2_000_000))
+    for _ in range(12):  # more than all of the connection's room
+        assert len(await ask(relay, provider)) == 2_000_000
+    assert sent * 10_000 < 4 * 400_000
+    assert provider.connections == 1
+    for stream in dawdling:
+        await stream.aclose()
+    await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=1.0)
+
+
+async def test_answers_nobody_waits_for_use_up_no_room(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """What arrives after the reset counts for the connection all the same."""
+
+    async def pour(exchange: Exchange) -> None:
+        await exchange.begin()
+        while True:
+            await exchange.send(b'data: {"x":"' + b"y" * 16_000 + b'"}\n\n')
+
+    provider.on("pours", pour)
+    for _ in range(100):  # each leaves up to 256 KiB behind
+        stream = await relay.stream(request(provider, "pours", stream=True))
+        await stream.aclose()
+    provider.on("small", answer("z" * 2_000_000))
+    assert len(await ask(relay, provider)) == 2_000_000
+    assert provider.connections == 1
+
+
+async def test_a_large_request_is_sent_as_the_provider_takes_it(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """In frames, within windows, and whole; small ones pass meanwhile."""
+    text = "x" * 3_000_000
+    large = asyncio.create_task(ask(relay, provider, "large", user=text))
+    assert await ask(relay, provider) == "I am small."
+    assert await large == "I am large."
+    (seen,) = [one for one in provider.seen if one.body["model"] == "large"]
+    assert seen.body["user"] == text
+    assert provider.connections == 1
+
+
+async def test_an_answer_before_the_request_was_read_is_the_answer(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """The rest of the request is not sent, and the stream does not stay open."""
+    provider.is_rash = True
+    provider.on("None", status(413, "too large"))
+    with pytest.raises(UpstreamError, match="too large") as failed:
+        await ask(relay, provider, user="x" * 1_000_000)
+    assert failed.value.is_callers_fault
+    await eventually(lambda: provider.resets == [ErrorCodes.CANCEL], "the stream closed")
+    provider.on("None", answer())
+    assert await ask(relay, provider, user="x" * 1_000_000) == "I am None."
+    await eventually(lambda: len(provider.resets) == 2, "the stream closed")
+
+
+async def test_headers_are_those_of_http1(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """In small letters, and without those that are about a connection."""
+    own = {"X-Team": "blue", "Connection": "close", "Transfer-Encoding": "chunked", "Host": "elsewhere"}
+    target = ModelTarget(
+        "m", "openai", "openai", "small", provider.api_base, "sk-operator", http2=True, headers=own
+    )
+    await relay.complete(UpstreamRequest(target, QUESTION, headers={"traceparent": "t", "x-team": "red"}))
+    headers = provider.seen[0].headers
+    assert (headers[":method"], headers[":path"]) == ("POST", "/v1/chat/completions")
+    assert (headers[":authority"], headers[":scheme"]) == ("elsewhere", "http")
+    assert (headers["authorization"], headers["content-type"]) == ("Bearer sk-operator", "application/json")
+    assert (headers["x-team"], headers["traceparent"]) == ("blue", "t")
+    assert not {"connection", "transfer-encoding", "host"} & headers.keys()
+
+
+async def test_rate_limits_are_read(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """With answers and with refusals."""
+
+    async def limited(exchange: Exchange) -> None:
+        await exchange.whole(b'{"choices":[]}', x_ratelimit_remaining_requests="7", x_other="no")
+
+    provider.on("small", limited)
+    reply = await relay.complete(request(provider))
+    assert reply.headers == ((b"x-ratelimit-remaining-requests", b"7"),)
+    provider.on("small", status(429, retry_after="9", x_ratelimit_limit_tokens="1"))
+    with pytest.raises(UpstreamError) as failed:
+        await relay.complete(request(provider))
+    assert failed.value.retry_after == "9"
+    assert failed.value.headers == ((b"x-ratelimit-limit-tokens", b"1"),)
+
+
+async def test_an_encoding_nobody_asked_for_is_refused(relay: Relay, provider: FakeHttp2Upstream) -> None:
+    """It would be passed on as text otherwise."""
+
+    async def zipped(exchange: Exchange) -> None:
+        await exchange.whole(b"\x1f\x8b", content_encoding="gzip")
+
+    provider.on("small", zipped)
+    with pytest.raises(UpstreamError, match="encoding") as failed:
+        await relay.complete(request(provider))
+    assert failed.value.reason == "protocol"
+
+
+async def test_a_provider_that_speaks_no_http2_is_said_so(relay: Relay) -> None:
+    """At an `http://` address there is nothing to agree on first."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as old:
+        address = f"http://127.0.0.1:{old.sockets[0].getsockname()[1]}/v1"
+        target = ModelTarget("m", "openai", "openai", "small", address, http2=True)
+        with pytest.raises(UpstreamError) as failed:
+            await relay.complete(UpstreamRequest(target, QUESTION))
+    assert (failed.value.status, failed.value.reason) == (502, "protocol")
+
+
+async def test_a_connection_nobody_answers_on_is_given_up(
+    relay: Relay, provider: FakeHttp2Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When somebody gave up waiting, and not even a ping is answered: the others need not wait as long."""
+    monkeypatch.setattr(http2_connection, "_PROBE_SECONDS", 0.1)
+    provider.on("small", stall())
+    leaving, staying = (asyncio.create_task(ask(relay, provider)) for _ in range(2))
+    await eventually(lambda: provider.in_flight == 2, "both asked")
+    (dead,) = provider.live
+    assert dead.transport is not None
+    dead.transport.pause_reading()
+    leaving.cancel()
+    with pytest.raises(UpstreamError) as failed:
+        await staying
+    assert failed.value.reason == "connect"
+    provider.on("small", answer())
+    assert await ask(relay, provider) == "I am small."
+    assert provider.connections == 2
+
+
+async def test_an_idle_connection_is_closed_after_a_while(
+    relay: Relay, provider: FakeHttp2Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in use is not."""
+    monkeypatch.setattr(http2_connection, "KEEP_SECONDS", 0.05)
+    provider.on("slow", answer(pause_seconds=0.3))
+    assert await ask(relay, provider, "slow") == "I am slow."
+    await eventually(lambda: provider.live == [], "the connection closed")
+    assert await ask(relay, provider) == "I am small."
+    assert provider.connections == 2
+
+
+async def test_through_a_proxy_it_is_http1(
+    provider: FakeHttp2Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which forwards requests, not connections."""
+    async with FakeUpstream() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "")
+        relay = Relay(LIMITS)
+        assert await ask(relay, provider) == "I am small."
+        await relay.aclose()
+    assert proxy.seen[0].path == f"{provider.api_base}/chat/completions"
+    assert provider.connections == 0
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 127.0.0.1, signed by itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(signed.public_bytes(serialization.Encoding.PEM) + secret)
+    return path
+
+
+def tls(certificate: Path, *offered: str) -> ssl.SSLContext:
+    """A server's, that offers these protocols."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.set_alpn_protocols(list(offered))
+    return context
+
+
+async def test_over_tls_http2_is_agreed_on(
+    relay: Relay, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streams and whole answers, on one connection."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with FakeHttp2Upstream(tls(certificate, "h2", "http/1.1")) as provider:
+        assert await ask(relay, provider) == "I am small."
+        stream = await read_all(await relay.stream(request(provider, stream=True)))
+        assert stream.endswith(b"data: [DONE]\n\n")
+        assert provider.seen[0].headers[":scheme"] == "https"
+        assert provider.connections == 1
+        await relay.aclose()
+
+
+@pytest.mark.parametrize("offered", [("http/1.1",), ()], ids=["HTTP/1.1", "nothing"])
+async def test_a_provider_that_does_not_agree_is_asked_over_http1(
+    relay: Relay, certificate: Path, monkeypatch: pytest.MonkeyPatch, offered: tuple[str, ...]
+) -> None:
+    """And is remembered for a while: it is not offered HTTP/2 with every request."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(certificate)
+    context, hellos = tls(certificate, *offered), []
+    context.sni_callback = lambda *_: hellos.append(1)
+    async with FakeUpstream(context) as provider:
+        for _ in range(3):
+            assert await ask(relay, provider) == "I am small."
+        assert len(hellos) == 2
+        await relay.aclose()
+
+
+async def test_a_certificate_nobody_trusts_is_not_trusted(relay: Relay, certificate: Path) -> None:
+    """As over HTTP/1.1."""
+    async with FakeHttp2Upstream(tls(certificate, "h2")) as provider:
+        with pytest.raises(UpstreamError) as failed:
+            await ask(relay, provider)
+    assert (failed.value.reason, provider.seen) == ("connect", [])
+
+
+def test_nothing_of_it_is_loaded_unless_a_model_wants_it() -> None:
+    """Neither start-up nor memory pays for what is not used."""
+    program = "import sys, gateway.app; print('h2' in sys.modules, 'gateway.upstream.http2' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == ["False", "False"]
