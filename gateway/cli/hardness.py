@@ -5,19 +5,19 @@ from __future__ import annotations
 import json as json_format
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.world_options import AsJson, Delta, WorldFile
+from gateway.cli.world_options import AsJson, Costs, Delta, WorldFile, parsed_costs
 from gateway.llm_po import worlds
-from gateway.llm_po.errors import LlmPoError, UnsupportedError, WorldError
+from gateway.llm_po.errors import DesignError, LlmPoError, UnsupportedError, WorldError
 from gateway.llm_po.features import Features, one_hot
 from gateway.llm_po.structured import solve
+from gateway.llm_po.trial import SPACES
 from gateway.llm_po.unstructured import champion_of, lower_bound, optimal_allocation
 from gateway.llm_po.wins import FloatArray
-
-SPACES = ("unstructured", "bradley_terry", "linear")
 
 _TOLERANCE = 1e-4  # of the structured solver
 _SMALLEST_LISTED = 1e-6
@@ -28,16 +28,18 @@ def hardness(
     world: WorldFile,
     space: Annotated[str, typer.Option(help=f"One of: {', '.join(SPACES)}.")] = "unstructured",
     delta: Delta = 0.05,
+    costs: Costs = None,
     json: AsJson = False,
 ) -> None:
     """How many comparisons a world takes at best, and between whom.
 
-    `proportions` are by `loser-rival`; `gap` bounds how far above the optimum the hardness may be, as a
-    share of it.
+    `proportions` are by `loser-rival`, equals by `higher-lower`; `gap` bounds how far above the optimum the
+    hardness may be, as a share of it. With --costs it is the cheapest way, not the one of fewest comparisons:
+    hardness and lower bound are then of cost, in the unit of the costs, and proportions of comparisons.
     """
     try:
         loaded = worlds.load(world)
-        report = _report(loaded, space, delta)
+        report = _report(loaded, space, delta, parsed_costs(costs))
     except LlmPoError as error:
         raise typer.BadParameter(str(error)) from error
     if json:
@@ -46,10 +48,10 @@ def hardness(
         Console().print(_hardness_table(report, loaded))
 
 
-def _report(world: worlds.World, space: str, delta: float) -> dict[str, Any]:
+def _report(world: worlds.World, space: str, delta: float, costs: tuple[float, ...] | None) -> dict[str, Any]:
     champion = champion_of(world.preferences)
-    reached, proportions, gap = _optimum(world, space)
-    return {
+    reached, proportions, gap = _optimum(world, space, _pair_costs(world, costs))
+    report = {
         "space": space,
         "hardness": reached,
         "lower_bound": lower_bound(reached, delta),
@@ -62,18 +64,31 @@ def _report(world: worlds.World, space: str, delta: float) -> dict[str, Any]:
         },
         "gap": gap,
     }
+    return report if costs is None else report | {"costs": list(costs)}
 
 
-def _optimum(world: worlds.World, space: str) -> tuple[float, FloatArray, float]:
+def _pair_costs(world: worlds.World, costs: tuple[float, ...] | None) -> FloatArray | None:
+    """What a comparison of each pair costs: both its requests."""
+    if costs is None:
+        return None
+    if len(costs) != world.policies:
+        raise DesignError(f"costs has {len(costs)} entries for K = {world.policies}; give one each.")
+    each = np.array(costs)
+    return np.asarray(each[:, None] + each[None, :])
+
+
+def _optimum(world: worlds.World, space: str, costs: FloatArray | None) -> tuple[float, FloatArray, float]:
     """Hardness, proportions by loser and rival, and how far from the optimum they may be."""
     if space not in SPACES:
         raise UnsupportedError("space", space, SPACES)
     if space == "unstructured":
-        closed = optimal_allocation(world.preferences)
+        closed = optimal_allocation(world.preferences, costs)
         return closed.hardness, closed.proportions, 0.0
     features, scores = _features(world, space), world.scores
-    found = solve(scores[None], features, tolerance=_TOLERANCE)
-    loses = scores[:, None] < scores[None, :]
+    found = solve(scores[None], features, costs=costs, tolerance=_TOLERANCE)
+    # Equals have no loser; the pair is still compared, and listed once.
+    is_equal = scores[:, None] == scores[None, :]
+    loses = (scores[:, None] < scores[None, :]) | np.tril(is_equal, -1)
     return float(found.hardness[0]), found.proportions[0] * loses, float(found.gap[0])
 
 
@@ -81,7 +96,7 @@ def _features(world: worlds.World, space: str) -> Features:
     if space == "bradley_terry":
         return one_hot(world.policies)
     if world.features is None:
-        raise WorldError(f'World {world.name!r} has no features; give "features" and "theta".')
+        raise WorldError(f'World {world.name!r} has no features; give "features" and "theta", or a "grid".')
     return world.features
 
 
@@ -98,8 +113,12 @@ def _hardness_table(report: dict[str, Any], world: worlds.World) -> Table:
         if share >= _SMALLEST_IN_TABLE:
             loser, rival = map(int, pair.split("-"))
             table.add_row(labels[loser], labels[rival], f"{share:.1%}")
-    table.caption = (
-        f"hardness {report['hardness']:.1f} comparisons per nat; "
-        f"no method needs fewer than {report['lower_bound']:.0f} on average"
-    )
+    table.caption = _caption(report)
     return table
+
+
+def _caption(report: dict[str, Any]) -> str:
+    reached, bound = report["hardness"], report["lower_bound"]
+    if "costs" in report:
+        return f"a nat costs {reached:.4g}; no method spends less than {bound:.4g} on average"
+    return f"hardness {reached:.1f} comparisons per nat; no method needs fewer than {bound:.0f} on average"

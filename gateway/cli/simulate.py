@@ -6,6 +6,7 @@ import itertools
 import json as json_format
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gateway.cli.world_options import AsJson, Delta
+from gateway.cli.world_options import AsJson, Costs, Delta, parsed_costs
 from gateway.llm_po import worlds
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial
 from gateway.llm_po.traces import checkpoints
+from gateway.llm_po.trial import SPACES
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateFile
 
@@ -30,7 +32,7 @@ def simulate(
     world: Annotated[
         list[Path],
         typer.Option(
-            help='JSON file with "P", "scores", "features" and "theta", or "rates"; may be repeated.'
+            help='JSON file with "P", "scores", "features" and "theta", "grid", or "rates"; may be repeated.'
         ),
     ],
     method: Annotated[
@@ -45,6 +47,17 @@ def simulate(
     stopping: Annotated[
         list[str], typer.Option(help=f"One of: {', '.join(STOPPING_RULES)}; may be repeated.")
     ] = ["e-process"],  # noqa: B006 - as above
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What is assumed of preferences: {', '.join(SPACES)}; by default what the stopping rule "
+            "needs. With e-process the structure informs forecasts and the promise stays exact."
+        ),
+    ] = None,
+    costs: Costs = None,
+    objective: Annotated[
+        str, typer.Option(help="What to spend as little of as possible: comparisons or cost.")
+    ] = "comparisons",
     in_flight: Annotated[int, typer.Option(min=0, help="Outcomes on their way at any time.")] = 0,
     refresh_every: Annotated[
         int | None,
@@ -76,6 +89,9 @@ def simulate(
                     "max_comparisons": max_comparisons,
                     "in_flight": in_flight,
                     "refresh_every": refresh_every,
+                    "space": space,
+                    "costs": parsed_costs(costs),
+                    "objective": objective,
                 },
             )
         ]
@@ -88,6 +104,9 @@ def simulate(
             "--max-comparisons": max_comparisons,
             "--in-flight": in_flight,
             "--refresh-every": refresh_every,
+            "--space": space,
+            "--costs": costs,
+            "--objective": None if objective == "comparisons" else objective,  # as before there was a choice
             "--plots": plots is not None,
         }
         kept = None if state is None else StateFile(state, settings)
@@ -117,8 +136,9 @@ def _farthest(trial: Trial) -> int:
     """How many comparisons the curves of a trial go to."""
     if trial.max_comparisons is not None:
         return trial.max_comparisons
-    if math.isfinite(trial.hardness):
-        return math.ceil(_FARTHEST * trial.hardness * math.log(1 / trial.delta))
+    hardness = replace(trial, objective="comparisons").hardness  # curves are of comparisons always
+    if math.isfinite(hardness):
+        return math.ceil(_FARTHEST * hardness * math.log(1 / trial.delta))
     return _FARTHEST_UNKNOWN
 
 
@@ -182,8 +202,12 @@ def _summary_table(summary: Summary) -> Table:
     table.add_row("runs", str(values["seeds"]))
     mean, stderr = values["mean_comparisons"], values["stderr"]
     table.add_row("comparisons", f"{mean:.1f} ± {stderr:.1f} (standard error)")
+    unit = "comparisons"
+    if "mean_cost" in values:
+        unit = "of cost"
+        table.add_row("cost", f"{values['mean_cost']:.4g}")
     if values["ratio"] is not None:
-        table.add_row("hardness", f"{values['hardness']:.1f} comparisons per nat")
+        table.add_row("hardness", f"{values['hardness']:.1f} {unit} per nat")
         table.add_row("times hardness x log(1/delta)", f"{values['ratio']:.2f}")
     table.add_row("ended", _ended(values))
     promise = f"promised: at most {values['delta']:.1%} of the runs"

@@ -61,9 +61,14 @@ def whole(value: object, name: str, least: int, error: type[LlmPoError] = Design
     Raises:
         LlmPoError: As `error`, if it is anything else.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
-        return int(value)
-    raise error(f"{name} is {shown(value)}; a whole number of at least {least} is needed.")
+    if not is_whole(value, least):
+        raise error(f"{name} is {shown(value)}; a whole number of at least {least} is needed.")
+    return int(value)
+
+
+def is_whole(value: object, least: int) -> TypeGuard[int]:
+    """Whether it is a whole number of at least `least`."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def reals(

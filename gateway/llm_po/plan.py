@@ -25,7 +25,7 @@ from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
-from gateway.llm_po.structured_forecast import StructuredSituation
+from gateway.llm_po.structured_forecast import with_features
 from gateway.llm_po.structured_sampler import Aim, aim, expected_remaining, shares_due
 from gateway.llm_po.wins import FloatArray, IntArray
 
@@ -120,17 +120,7 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator, start: Start | 
 
 def _situation(tally: Tally, design: Design, start: Start | None) -> Situation:
     plain = replace(Situation.of(tally, design), start=None if start is None else start.pooled)
-    if design.features is None:
-        return plain
-    return StructuredSituation(
-        wins=plain.wins,
-        evidence=plain.evidence,
-        eliminated=plain.eliminated,
-        design=design,
-        start=plain.start,
-        debts=plain.debts,
-        features=design.features,
-    )
+    return with_features(plain, design.features)
 
 
 def _likeliest(tally: Tally, features: Features, start: Start | None) -> LinearFit:

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
+from gateway.llm_po.checks import counted
+from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
 from gateway.llm_po.forecast import chance_preferred, draw_logits, expected_information
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
@@ -42,6 +44,9 @@ class Situation:
         start: An earlier fit of the same runs, to start from, or None.
         pair_costs: Shape (R, K, K), where the runs number the policies differently; else the design's.
         debts: Shape (R, K), nano-nats, as in `Tally`, or None for none.
+
+    Raises:
+        TallyError: If the counts are none, or their shapes disagree.
     """
 
     wins: IntArray
@@ -51,6 +56,12 @@ class Situation:
     start: Fit | None = None
     pair_costs: FloatArray | None = None
     debts: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        shape = counted(self.wins, self.design.policies, dimensions=3).shape
+        if np.shape(self.evidence) != shape or np.shape(self.eliminated) != shape[:2]:
+            shapes = f"{shape}, {np.shape(self.evidence)}, {np.shape(self.eliminated)}"
+            raise TallyError(f"wins, evidence, eliminated have shapes {shapes}; one R and one K are needed.")
 
     @classmethod
     def of(cls, tally: Tally, design: Design) -> Situation:

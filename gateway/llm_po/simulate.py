@@ -14,8 +14,8 @@ from itertools import chain
 import numpy as np
 
 from gateway.llm_po import glr, likelihood_ratio, linear
-from gateway.llm_po.bradley_terry import Fit, fit
-from gateway.llm_po.errors import DesignError
+from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.checks import whole
 from gateway.llm_po.evidence import Ledgers, Result
 from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import forecasts
@@ -23,6 +23,7 @@ from gateway.llm_po.linear import LinearFit
 from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
+from gateway.llm_po.structured_forecast import with_features
 from gateway.llm_po.structured_sampler import StructuredSampler
 from gateway.llm_po.traces import Recorder, decision_progress
 from gateway.llm_po.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
@@ -69,8 +70,7 @@ def batches(trial: Trial, seeds: int) -> list[BatchOfRuns]:
     Raises:
         DesignError: If `seeds` is out of range.
     """
-    if seeds < 1:
-        raise DesignError(f"seeds is {seeds}; at least 1.")
+    whole(seeds, "seeds", 1)
     together = max(1, min(_MOST_SIDE_BY_SIDE, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
     return [BatchOfRuns(first, min(together, seeds - first)) for first in range(0, seeds, together)]
 
@@ -87,8 +87,9 @@ def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int
     Raises:
         DesignError: If `seed` is out of range.
     """
-    if seed < 0:
-        raise DesignError(f"seed is {seed}; at least 0.")
+    whole(seed, "seed", 0)
+    for budget in budgets:
+        whole(budget, "A budget", 0)
     return _Batch(trial, batch.runs, np.random.default_rng([seed, batch.first]), budgets).run()
 
 
@@ -181,7 +182,8 @@ class _Batch:
         prices = None
         if self._design.objective == "cost":
             prices = self._request_costs[:, :, None] + self._request_costs[:, None, :]
-        return Situation(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design, self._fit, prices)
+        counts = ledgers.wins, ledgers.evidence, ledgers.eliminated
+        return with_features(Situation(*counts, self._design, self._fit, prices), self._features)
 
     def _leave(self) -> list[Ending]:
         """Endings of the runs that reached a verdict, which are dropped."""
@@ -202,7 +204,7 @@ class _Batch:
             return np.ones(self._orders.shape[0], dtype=np.bool_)
         if ledgers.comparisons == 0:
             return np.zeros(self._orders.shape[0], dtype=np.bool_)
-        if self._features is not None:
+        if self._features is not None and self._trial.decides_by_features:
             self._linear = linear.fit(ledgers.wins, self._features, start=self._linear)
             return likelihood_ratio.may_conclude(ledgers.wins, self._design, self._features, self._linear)
         if threshold := glr.THRESHOLDS.get(self._trial.stopping):
@@ -211,13 +213,14 @@ class _Batch:
 
     def _verdict(self, run: int) -> Verdict | None:
         design = self._trial.relabelled_design(self._orders[run])
-        if self._features is not None:
+        if self._features is not None and self._trial.decides_by_features:
             reached = likelihood_ratio.lr_verdict(self._ledgers.wins[run], design, self._features)
         elif threshold := glr.THRESHOLDS.get(self._trial.stopping):
             reached = glr.glr_verdict(self._ledgers.wins[run], design, threshold)
         else:
-            only = np.array([run])
-            reached = conclusion(self._ledgers.tally(run), design, fit(self._ledgers.wins[only]))
+            tally = self._ledgers.tally(run)
+            informed = with_features(Situation.of(tally, design), self._features)
+            reached = conclusion(tally, design, informed.fit)
         if reached is None and self._is_spent():
             return Verdict("inconclusive", None, None, None)
         return reached
@@ -260,7 +263,7 @@ class _Batch:
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:
-    """The method's sampler; ours deals towards the structured optimum where a structure is assumed."""
-    if features is not None and trial.method == "llm-po":
+    """The method's sampler; ours deals towards the structured optimum where the structure decides."""
+    if features is not None and trial.decides_by_features and trial.method == "llm-po":
         return StructuredSampler(features)
     return METHODS[trial.method]()

@@ -38,6 +38,22 @@ class StructuredSituation(Situation):
         return fit(self.wins, scales=structured_scales(self.features), start=self.start)
 
 
+def with_features(situation: Situation, features: Features | None) -> Situation:
+    """The same situation, whose fit knows the features where there are any."""
+    if features is None:
+        return situation
+    return StructuredSituation(
+        wins=situation.wins,
+        evidence=situation.evidence,
+        eliminated=situation.eliminated,
+        design=situation.design,
+        start=situation.start,
+        pair_costs=situation.pair_costs,
+        debts=situation.debts,
+        features=features,
+    )
+
+
 def structured_scales(features: Features) -> Scales:
     """The grid of priors for these features."""
     residual, effect = np.array(_CELLS).T

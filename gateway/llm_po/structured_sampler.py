@@ -56,7 +56,7 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
     """Posterior mean of the optimal proportions.
 
     Args:
-        situation: Counts and design.
+        situation: Counts and design; runs side by side number the policies alike, and so their costs.
         features: Of the policies, in the order of the counts.
         rng: Source of the posterior draws.
         start: What an earlier refresh of the same single run aimed at: fit and solver go on from there.
@@ -74,7 +74,7 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
         scores.reshape(-1, features.policies),
         features,
         margin=max(margin_logits(design.epsilon), _SMALLEST_GAP),
-        costs=design.pair_costs + np.eye(features.policies),
+        costs=situation.prices[0] + np.eye(features.policies),
         tolerance=_TOLERANCE,
         start=None if start is None else _pooled(start.solution, scores.size // features.policies),
         most_iterations=_MOST_ITERATIONS,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from gateway.llm_po import glr
 from gateway.llm_po.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
+from gateway.llm_po.checks import checked_type, is_whole, shown
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
 from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.features import Features, one_hot
@@ -32,6 +33,8 @@ METHODS: dict[str, Callable[[], Sampler]] = {
     "rucb": Rucb,
 }
 STOPPING_RULES = ("e-process", *glr.THRESHOLDS, "lr-mixture")
+Space = Literal["unstructured", "bradley_terry", "linear"]
+SPACES: tuple[Space, ...] = get_args(Space)
 OUTCOMES = ("winner", "no_worse", "no_winner", "inconclusive")
 
 
@@ -52,10 +55,16 @@ class Trial:
         costs: Declared cost per request of each policy, or None where all cost the same.
         min_comparisons: No decision before so many.
         objective: What to spend as little of as possible: comparisons, or what they cost.
+        space: What is assumed of preferences, as in a configuration: nothing, a score per policy, or scores
+            that follow the world's features. A structured space with `e-process` is what `guarantee: exact`
+            is there: the features inform forecasts and pairs, the promise does not depend on them. None: what
+            the stopping rule needs, which is nothing, and for `lr-mixture` the world's features or, where it
+            has none, a score per policy.
 
     Raises:
-        UnsupportedError: If the method or the stopping rule does not exist.
-        DesignError: If a number is out of range.
+        UnsupportedError: If the method, the stopping rule or the space does not exist.
+        DesignError: If a number is out of range, or the stopping rule needs another space.
+        WorldError: If the space is `linear` and the world has no features.
     """
 
     world: World
@@ -70,18 +79,32 @@ class Trial:
     costs: tuple[float, ...] | None = None
     min_comparisons: int = 0
     objective: Objective = "comparisons"
+    space: Space | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UnsupportedError("method", self.method, tuple(METHODS))
-        if self.stopping not in STOPPING_RULES:
-            raise UnsupportedError("stopping", self.stopping, STOPPING_RULES)
-        if self.costs is not None and len(self.costs) != self.world.policies:
-            raise DesignError(f"costs has {len(self.costs)} entries for K = {self.world.policies}; one each.")
-        self.design  # noqa: B018 - checks the error level, margin, budget and incumbent
-        if self.in_flight < 0 or (self.refresh_every is not None and self.refresh_every < 1):
+        checked_type(self.world, World, "world")
+        _check_known("method", self.method, tuple(METHODS))
+        _check_known("stopping", self.stopping, STOPPING_RULES)
+        if self.space is not None:
+            _check_known("space", self.space, SPACES)
+        if self.space == "unstructured" and self.stopping == "lr-mixture":
             raise DesignError(
-                f"in_flight is {self.in_flight}, refresh_every {self.refresh_every}; at least 0 and 1."
+                "space is unstructured, in which lr-mixture cannot decide; name another, or use e-process."
+            )
+        if self.space == "linear" and self.world.features is None:
+            raise WorldError(
+                f'World {self.world.name!r} has no features; give "features" and "theta", or a "grid".'
+            )
+        if self.costs is not None and (
+            not isinstance(self.costs, Sequence) or len(self.costs) != self.world.policies
+        ):
+            raise DesignError(f"costs is {shown(self.costs)} for K = {self.world.policies}; give one each.")
+        self.design  # noqa: B018 - checks the error level, margin, budget and incumbent
+        refresh = 1 if self.refresh_every is None else self.refresh_every
+        if not is_whole(self.in_flight, 0) or not is_whole(refresh, 1):
+            raise DesignError(
+                f"in_flight is {shown(self.in_flight)}, refresh_every {shown(self.refresh_every)}; whole "
+                "numbers of at least 0 and 1."
             )
 
     @property
@@ -106,24 +129,33 @@ class Trial:
 
     @property
     def features(self) -> Features | None:
-        """What a structured rule assumes: the world's features, or one score per policy; None for others."""
-        if self.stopping != "lr-mixture":
+        """What is assumed of preferences: the world's features, one score per policy, or None for nothing."""
+        if self.space == "unstructured" or (self.space is None and self.stopping != "lr-mixture"):
             return None
-        return self.world.features or one_hot(self.world.policies)
+        own = None if self.space == "bradley_terry" else self.world.features
+        return own or one_hot(self.world.policies)
+
+    @property
+    def decides_by_features(self) -> bool:
+        """Whether the decision itself rests on the features, and not only the forecasts."""
+        return self.stopping == "lr-mixture"
 
     @property
     def hardness(self) -> float:
         """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify.
 
-        In the space the stopping rule assumes: structured for `lr-mixture`, infinite in other worlds.
+        In comparisons per nat; where the objective is cost, what a nat costs at least, in the unit of
+        `costs`, a comparison costing what both its requests do. In the space the stopping rule's promise
+        rests on: structured for `lr-mixture` (infinite in other worlds), unstructured for all others,
+        whatever their forecasts know.
         """
-        if self.features is not None:
+        if self.decides_by_features and self.features is not None:
             return self._structured_hardness(self.features)
         if self.epsilon > 0:
-            return no_worse_hardness(self.world.preferences, self.epsilon)
+            return no_worse_hardness(self.world.preferences, self.epsilon, self.design.pair_costs)
         if self.world.champion is None:
             return float("inf")
-        return optimal_allocation(self.world.preferences).hardness
+        return optimal_allocation(self.world.preferences, self.design.pair_costs).hardness
 
     def _structured_hardness(self, features: Features) -> float:
         if self.epsilon == 0 and self.world.champion is None:
@@ -132,8 +164,19 @@ class Trial:
             scores = self.world.scores
         except WorldError:
             return float("inf")
-        found = solve(scores[None], features, margin=margin_logits(self.epsilon), tolerance=1e-3)
+        found = solve(
+            scores[None],
+            features,
+            margin=margin_logits(self.epsilon),
+            costs=self.design.pair_costs,
+            tolerance=1e-3,
+        )
         return float(found.hardness[0])
+
+
+def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise UnsupportedError(kind, value if isinstance(value, str) else shown(value), known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +222,11 @@ class Summary:
         return float(np.std(counts, ddof=1) / np.sqrt(len(counts))) if len(counts) > 1 else 0.0
 
     @property
+    def mean_cost(self) -> float:
+        """Mean cost of all requests, by the trial's costs."""
+        return float(np.mean([ending.cost for ending in self.endings]))
+
+    @property
     def wrong(self) -> int:
         """Wrong promotions."""
         return sum(ending.is_wrong for ending in self.endings)
@@ -190,10 +238,14 @@ class Summary:
         return {kind: counted.get(kind, 0) for kind in OUTCOMES}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `hardness` and `ratio` are None where there is nothing to identify."""
+        """Plain values; `hardness` and `ratio` are None where there is nothing to identify.
+
+        Where the objective is cost both are of cost, and `mean_cost` is given; `space` where it was named.
+        """
         trial, hardness = self.trial, self.trial.hardness
         yardstick = hardness * elimination_threshold(trial.delta)
-        return {
+        saves_cost = trial.objective == "cost"
+        report = {
             "world": trial.world.name,
             "method": trial.method,
             "stopping": trial.stopping,
@@ -203,7 +255,12 @@ class Summary:
             "hardness": hardness if np.isfinite(hardness) else None,
             "mean_comparisons": self.mean,
             "stderr": self.stderr,
-            "ratio": self.mean / yardstick if np.isfinite(hardness) else None,
+            "ratio": (self.mean_cost if saves_cost else self.mean) / yardstick
+            if np.isfinite(hardness)
+            else None,
             "wrong": self.wrong,
             "outcomes": self.outcomes,
         }
+        if saves_cost:
+            report |= {"objective": trial.objective, "mean_cost": self.mean_cost}
+        return report if trial.space is None else report | {"space": trial.space}

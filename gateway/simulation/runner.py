@@ -48,8 +48,11 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Equal for jobs that give equal results."""
+        trial = dataclasses.asdict(self.trial)
+        if self.trial.space is None:
+            del trial["space"]  # as in state files written before a space could be named
         content = {
-            "trial": dataclasses.asdict(self.trial),
+            "trial": trial,
             "seeds": self.seeds,
             "seed": self.seed,
             "budgets": self.budgets,
