@@ -18,6 +18,7 @@ from tests.gateway.whole import eventually
 from tests.servers import free_port
 
 CHAT = "/v1/chat/completions"
+WORKERS = pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
 
 
 def question(**fields: object) -> dict[str, object]:
@@ -51,7 +52,7 @@ async def test_a_second_signal_skips_the_notice(serve: Callable[..., Served]) ->
     assert await served.end(signal.SIGTERM) == 0
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "workers"])
+@WORKERS
 async def test_an_answer_longer_than_the_drain_says_that_it_ended(
     serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...]
 ) -> None:
@@ -114,14 +115,18 @@ class Balancer:
             return await reply.read()
 
 
+@WORKERS
 async def test_a_rolling_restart_under_load_truncates_nothing(
-    serve: Callable[..., Served], upstream: FakeUpstream, session: aiohttp.ClientSession
+    serve: Callable[..., Served],
+    upstream: FakeUpstream,
+    session: aiohttp.ClientSession,
+    options: tuple[str, ...],
 ) -> None:
     """Two replicas, one after the other stopped and started, behind a load balancer that asks /readyz."""
     upstream.on("plain", answer("one two three four five six seven eight", pause_seconds=0.05))
     replicas = [(serve(), free_port()) for _ in range(2)]
     settings = {"LLMPO_DRAIN_NOTICE_SECONDS": "1"}
-    urls = [(await served.start(port=port, **settings)).url for served, port in replicas]
+    urls = [(await served.start(*options, port=port, **settings)).url for served, port in replicas]
     balancer = Balancer(session, urls)
     watching = asyncio.create_task(balancer.watch())
     await eventually(lambda: _are_ready(balancer, 2), "both replicas ready")
@@ -139,7 +144,7 @@ async def test_a_rolling_restart_under_load_truncates_nothing(
     users = [asyncio.create_task(user(number)) for number in range(8)]
     for served, port in replicas:
         assert await served.end(signal.SIGTERM) == 0
-        await served.start(port=port, **settings)
+        await served.start(*options, port=port, **settings)
         await eventually(lambda: _are_ready(balancer, 2), "both replicas ready again")
     is_over.set()
 
