@@ -29,6 +29,9 @@ def parameters(port: int, model: str, name: str) -> xllamacpp.CommonParams:
     params.n_threads_http = HTTP_THREADS
     # One thread: two of them wait for each other by spinning, and crawl where a core is busy otherwise.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    # Embeddings as well: OpenAI's are one for each text.
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.verbosity = 1
     return params
 

@@ -54,6 +54,31 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"messages": SAYS, "system": "Be brief.", "max_tokens": 8, "temperature": 0},
     ),
 }
+IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+    "awAAAABJRU5ErkJggg=="
+)
+
+
+def asking_about(part: dict[str, Any]) -> dict[str, Any]:
+    """A chat request with a text and one more part."""
+    text = {"type": "text", "text": "What is this?"}
+    return {**CHAT, "messages": [{"role": "user", "content": [text, part]}]}
+
+
+NEVER_STREAMED: dict[str, tuple[str, dict[str, Any]]] = {
+    "embeddings": ("embeddings", {"input": "Red"}),
+    "embeddings-of-several": ("embeddings", {"input": ["Red", "Green"], "encoding_format": "float"}),
+    "embeddings-base64": ("embeddings", {"input": ["Red", "Green"], "encoding_format": "base64"}),
+}
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "embeddings-of-nothing": ("embeddings", {"input": ["Red", ""]}),
+    "embeddings-encoding": ("embeddings", {"input": "Red", "encoding_format": "morse"}),
+    "chat-part-of-no-kind": ("chat/completions", asking_about({"type": "smell", "smell": "of roses"})),
+}
+# The server says 500 to a picture its model cannot see.
+IMAGE_CASE = ("chat/completions", asking_about({"type": "image_url", "image_url": {"url": IMAGE}}))
+ALL = {**REQUESTS, **NEVER_STREAMED, **REFUSED, "chat-image": IMAGE_CASE}
 VOLATILE = re.compile(
     rb'"(?:id|item_id|encrypted_content)":"[^"]*"'
     rb'|"(?:created|created_at|completed_at)":\d+'
@@ -63,7 +88,7 @@ VOLATILE = re.compile(
 
 def both(models: Models, gateway: Gateway, case: str, **fields: Any) -> tuple[httpx.Response, httpx.Response]:
     """The server's own answer, and the gateway's."""
-    path, request = REQUESTS[case]
+    path, request = ALL[case]
     direct = {"model": MODEL, **request, **fields}
     relayed = {**direct, "model": ANTHROPIC_MODEL if path == "messages" else MODEL}
     url = f"{models.urls[MODEL]}/v1/{path}"
@@ -79,7 +104,7 @@ def steady(response: httpx.Response) -> bytes:
     return VOLATILE.sub(b"", response.content)
 
 
-@pytest.mark.parametrize("case", REQUESTS)
+@pytest.mark.parametrize("case", [*REQUESTS, *NEVER_STREAMED])
 def test_an_answer_passes_byte_for_byte(models: Models, real_gateway: Gateway, case: str) -> None:
     """The body through the gateway is the server's own."""
     direct, relayed = both(models, real_gateway, case)
@@ -95,6 +120,26 @@ def test_a_stream_passes_byte_for_byte(models: Models, real_gateway: Gateway, ca
     assert steady(relayed) == steady(direct)
 
 
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_passes_byte_for_byte(models: Models, real_gateway: Gateway, case: str) -> None:
+    """Status and body are the server's own: the caller can mend what they read."""
+    direct, relayed = both(models, real_gateway, case)
+    assert direct.status_code == relayed.status_code == 400
+    assert relayed.content == direct.content
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_picture_the_model_cannot_see_is_a_bad_gateway(
+    models: Models, real_gateway: Gateway, is_streamed: bool
+) -> None:
+    """What the server calls its own fault is one to the gateway, too: 502, without the server's words."""
+    direct, relayed = both(models, real_gateway, "chat-image", stream=is_streamed)
+    assert (direct.status_code, relayed.status_code) == (500, 502)
+    assert "image input is not supported" in direct.json()["error"]["message"]
+    assert relayed.json()["error"]["code"] == "upstream_status_5xx"
+    assert relayed.headers["content-type"] == "application/json"
+
+
 async def test_the_official_clients_read_the_same(models: Models, real_gateway: Gateway) -> None:
     """What their own types make of direct and relayed answers is equal."""
     said: list[list[str]] = []
@@ -108,6 +153,7 @@ async def test_the_official_clients_read_the_same(models: Models, real_gateway: 
             # The server's events lack indices that the client's own accumulation needs.
             events = await client.responses.create(input=ASKED, max_output_tokens=8, stream=True, **options)
             deltas = [event.delta async for event in events if event.type == "response.output_text.delta"]
+            vectors = await client.embeddings.create(model=MODEL, input=["Red", "Green"])
             completed = await client.completions.create(prompt="Red, green and", max_tokens=8, **options)
             async with other.messages.stream(
                 model=claude,
@@ -117,8 +163,14 @@ async def test_the_official_clients_read_the_same(models: Models, real_gateway: 
             ) as streamed:
                 message = await streamed.get_final_message()
             said.append(
-                [response.output_text, "".join(deltas), completed.choices[0].text, message.content[0].text]
-            )  # type: ignore[union-attr]
+                [
+                    response.output_text,
+                    "".join(deltas),
+                    completed.choices[0].text,
+                    message.content[0].text,  # type: ignore[union-attr]
+                    str([one.embedding for one in vectors.data]),
+                ]
+            )
     assert all(said[0])
     assert said[0] == said[1]
 
