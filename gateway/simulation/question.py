@@ -159,6 +159,7 @@ class Question:
             incumbent=self.incumbent,
             costs=self.costs,
             objective=self.objective,
+            space="unstructured" if self.features is None else "linear",
             min_comparisons=min(round(self.fewest_comparisons * decisive), HORIZON),
         )
         usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))

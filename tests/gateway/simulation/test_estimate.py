@@ -143,6 +143,14 @@ def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() ->
     assert found[1] < 0.6 * found[0]
 
 
+def test_exact_guarantee_of_a_grid_is_estimated_with_what_the_grid_tells() -> None:
+    """Evidence counts without the structure, but forecasts know it: fewer comparisons than without."""
+    grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
+    found = [_of(question, runs=20).taken.mean() for question in (replace(grid, features=None), grid)]
+
+    assert found[1] < found[0]
+
+
 def _in_grid(grid: Grid) -> Question:
     """The same question of a grid."""
     policies = len(grid.combinations)
