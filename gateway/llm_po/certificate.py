@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.llm_po.checks import whole
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
 from gateway.llm_po.features import Features
@@ -152,7 +153,7 @@ def recompute(
         ReplayError: If the certificate lacks a field or the log is not one.
     """
     design = _design(stored, start)
-    end = replay(comparisons, design, until=int(stored["comparisons"]), start=start)
+    end = replay(comparisons, design, until=stored["comparisons"], start=start)
     reached = rule_verdict(end.tally, design)
     found = {
         **_counted(end.tally, end.eliminated_at),
@@ -184,6 +185,7 @@ def replay(
     Raises:
         ReplayError: If the log has gaps, ends early, or names what there is not.
     """
+    whole(until, "comparisons", 0, ReplayError)
     ledger = Ledger(design.policies, design.delta, design.epsilon)
     if start is not None:
         ledger.inherit(start.tally, start.eliminated_at)
@@ -261,6 +263,7 @@ def _budget_spent(stored: Mapping[str, Any]) -> bool:
 
 def _design(stored: Mapping[str, Any], start: Standing | None) -> Design:
     try:
+        whole(stored["comparisons"], "comparisons", 0, ReplayError)
         return Design(
             delta=float(stored["delta"]),
             epsilon=float(stored["epsilon"]),

@@ -25,6 +25,9 @@ SMALLEST_COST, LARGEST_COST = 1e-9, 1e9
 LARGEST_COUNT = 2**40
 """More than can have been counted; sums over all pairs stay exact."""
 
+LARGEST_AMOUNT = 2**56
+"""Of evidence in nano-nats, either way: sums over policies stay within 64 bits."""
+
 _FEWEST_POLICIES = 2
 _SMALLEST_DELTA = 1e-300  # of which the inverse is finite
 
@@ -175,6 +178,32 @@ def whole_array(
     return raw.astype(np.int64, copy=False)
 
 
+def flags(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
+    """`values` as truth values; 0 and 1 will do.
+
+    Raises:
+        TallyError: If they are anything else.
+    """
+    array = numbers(values, name, TallyError)
+    if not np.isin(array, (0.0, 1.0)).all():
+        raise TallyError(f"{name} is {shown(values)}; one true or false per policy is needed.")
+    return array.astype(np.bool_)
+
+
+def debts_of(debts: npt.ArrayLike, policies: int) -> npt.NDArray[np.int64]:
+    """Debts in nano-nats, shape (K,), none above 0; nothing at all is no debts.
+
+    Raises:
+        TallyError: If they are anything else.
+    """
+    raw = debts if isinstance(debts, np.ndarray) else numbers(debts, "debts", TallyError)
+    if not raw.size:
+        return np.zeros(policies, dtype=np.int64)
+    if raw.shape != (policies,) or (raw.dtype.kind in "iuf" and (raw > 0).any()):
+        raise TallyError(f"debts is {shown(raw)}; one number per policy is needed, none above 0.")
+    return whole_array(raw, "debts", -LARGEST_AMOUNT, 0)
+
+
 def pair_costs(costs: npt.ArrayLike, policies: int, error: type[LlmPoError]) -> npt.NDArray[np.float64]:
     """What a comparison of each pair costs, shape (K, K), 1 on the diagonal.
 
@@ -201,6 +230,16 @@ def pair_costs(costs: npt.ArrayLike, policies: int, error: type[LlmPoError]) -> 
             f"{paid[second, first]}; a comparison costs the same both ways, so give symmetric costs."
         )
     return paid
+
+
+def same_policies(tally: int, design: int) -> None:
+    """Refuse a tally and a design of different numbers of policies.
+
+    Raises:
+        TallyError: If they differ.
+    """
+    if tally != design:
+        raise TallyError(f"The tally has K = {tally}, the design {design}; they must agree.")
 
 
 def checked_delta(delta: float) -> float:

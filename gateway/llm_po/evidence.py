@@ -23,11 +23,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.checks import checked_delta, checked_epsilon, numbers, shown, whole, whole_array
+from gateway.llm_po.checks import checked_delta, checked_epsilon, debts_of, flags, numbers, shown, whole
 from gateway.llm_po.errors import DesignError, ForecastError, TallyError
 from gateway.llm_po.wins import (
     FEWEST_POLICIES,
-    LARGEST_AMOUNT,
     BoolArray,
     FloatArray,
     IntArray,
@@ -104,7 +103,8 @@ def _increments(probability_millionths: int, epsilon: float) -> tuple[int, int, 
     """The same for numbers known to be numbers: called for every comparison."""
     if not _LOWEST <= probability_millionths <= _HIGHEST:
         raise ForecastError(
-            f"A forecast of {probability_millionths} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it."
+            f"A forecast of {shown(probability_millionths)} millionths is outside [{_LOWEST}, {_HIGHEST}]; "
+            "clip it."
         )
     threshold = 0.5 + epsilon
     first_preferred, second_preferred = _bet(probability_millionths / MILLION, threshold)
@@ -190,7 +190,7 @@ class Tally:
         wins = checked_counts(self.wins, "wins")
         ties = checked_counts(self.ties, "ties")
         evidence = square_integers(self.evidence, "evidence")
-        eliminated = _checked_flags(self.eliminated)
+        eliminated = flags(self.eliminated, "eliminated")
         if not wins.shape == ties.shape == evidence.shape or eliminated.shape != wins.shape[:1]:
             shapes = f"{wins.shape}, {ties.shape}, {evidence.shape}, {eliminated.shape}"
             raise TallyError(f"wins, ties, evidence, eliminated have shapes {shapes}; one K is needed.")
@@ -199,7 +199,7 @@ class Tally:
         counted = int(wins.sum() + ties.sum() // 2)
         if counted != self.comparisons:
             raise TallyError(f"comparisons is {self.comparisons} but wins and ties add up to {counted}.")
-        debts = _checked_debts(self.debts, wins.shape[0])
+        debts = debts_of(self.debts, wins.shape[0])
         for name, value in (
             ("wins", wins),
             ("ties", ties),
@@ -234,22 +234,6 @@ class Tally:
         whole(policies, "policies", FEWEST_POLICIES, TallyError)
         nothing = np.zeros((policies, policies), dtype=np.int64)
         return cls(nothing, nothing.copy(), nothing.copy(), np.zeros(policies, dtype=np.bool_), 0)
-
-
-def _checked_flags(eliminated: npt.ArrayLike) -> BoolArray:
-    flags = numbers(eliminated, "eliminated", TallyError)
-    if not np.isin(flags, (0.0, 1.0)).all():
-        raise TallyError(f"eliminated is {shown(eliminated)}; one true or false per policy is needed.")
-    return flags.astype(np.bool_)
-
-
-def _checked_debts(debts: npt.ArrayLike, policies: int) -> IntArray:
-    raw = debts if isinstance(debts, np.ndarray) else numbers(debts, "debts", TallyError)
-    if not raw.size:
-        return np.zeros(policies, dtype=np.int64)
-    if raw.shape != (policies,) or (raw.dtype.kind in "iuf" and (raw > 0).any()):
-        raise TallyError(f"debts is {shown(raw)}; one number per policy is needed, none above 0.")
-    return whole_array(raw, "debts", -LARGEST_AMOUNT, 0)
 
 
 class Ledgers:
@@ -295,14 +279,22 @@ class Ledgers:
         self.eliminated_at = self.eliminated_at[runs]
 
     def inherit(self, tally: Tally, eliminated_at: Sequence[int | None]) -> None:
-        """Go on from `tally` in every run, with the comparisons at which its policies were eliminated."""
+        """Go on from `tally` in every run, with the comparisons at which its policies were eliminated.
+
+        Raises:
+            TallyError: If they are of another number of policies, or no comparisons.
+        """
+        policies = self.wins.shape[1]
+        if tally.policies != policies or len(eliminated_at) != policies:
+            raise TallyError(f"K = {tally.policies} and {len(eliminated_at)} is inherited by K = {policies}.")
+        eliminated = [0 if at is None else whole(at, "eliminated_at", 0, TallyError) for at in eliminated_at]
         for own, inherited in (
             (self.wins, tally.wins),
             (self.ties, tally.ties),
             (self.evidence, tally.evidence),
             (self.debts, tally.debts),
             (self._totals, tally.row_totals),
-            (self.eliminated_at, np.array([at or 0 for at in eliminated_at])),
+            (self.eliminated_at, np.array(eliminated)),
         ):
             own[:] = inherited
         self.comparisons = tally.comparisons

@@ -14,8 +14,8 @@ import numpy as np
 
 from gateway.llm_po import likelihood_ratio, linear
 from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.checks import same_policies
 from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
-from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
 from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import expected_information, forecasts
@@ -91,10 +91,7 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator, start: Start | 
     Raises:
         TallyError: If tally and design disagree about K.
     """
-    if tally.policies != design.policies:
-        raise TallyError(
-            f"The tally has K = {tally.policies}, the design {design.policies}; they must agree."
-        )
+    same_policies(tally.policies, design.policies)
     situation = _situation(tally, design, start)
     model = situation.fit
     published = published_forecasts(forecasts(model), situation)[0]

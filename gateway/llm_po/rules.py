@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from gateway.llm_po.checks import same_policies
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.glr import glr_verdict
 from gateway.llm_po.goodness_of_fit import goodness_of_fit
@@ -26,7 +27,12 @@ right."""
 
 
 def reached(tally: Tally, design: Design) -> Verdict | None:
-    """What the design's rule supports now, or None while it supports nothing and the budget lasts."""
+    """What the design's rule supports now, or None while it supports nothing and the budget lasts.
+
+    Raises:
+        TallyError: If tally and design disagree about K.
+    """
+    same_policies(tally.policies, design.policies)
     if design.stopping == "e-process":
         return verdict(tally, design)
     if not design.may_decide or tally.comparisons < design.min_comparisons:

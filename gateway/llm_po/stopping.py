@@ -22,6 +22,7 @@ from gateway.llm_po.checks import (
     checked_type,
     counted,
     is_real,
+    same_policies,
     whole,
 )
 from gateway.llm_po.errors import DesignError
@@ -165,7 +166,12 @@ class Verdict:
 
 
 def verdict(tally: Tally, design: Design) -> Verdict | None:
-    """What the ledger supports now, or None while it supports nothing and the budget lasts."""
+    """What the ledger supports now, or None while it supports nothing and the budget lasts.
+
+    Raises:
+        TallyError: If tally and design disagree about K.
+    """
+    same_policies(tally.policies, design.policies)
     if not design.may_decide or tally.comparisons < design.min_comparisons:
         return None
     certified = _winner(tally, design) if design.epsilon == 0 else _no_worse(tally, design)
@@ -217,7 +223,12 @@ def _log_mean(logs: FloatArray) -> FloatArray:
 
 
 def qualified(tally: Tally, design: Design) -> BoolArray:
-    """Policies certified to be beaten by nobody by more than epsilon, shape (K,)."""
+    """Policies certified to be beaten by nobody by more than epsilon, shape (K,).
+
+    Raises:
+        TallyError: If tally and design disagree about K.
+    """
+    same_policies(tally.policies, design.policies)
     reached = tally.evidence >= _no_worse_line(design)
     np.fill_diagonal(reached, val=True)
     return np.asarray(reached.all(axis=0))
@@ -232,7 +243,11 @@ def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
 
     epsilon = 0: evidence that the policy is not the winner (full: eliminated). epsilon > 0: the least
     evidence that some other policy does not beat it by more than epsilon (full: certified).
+
+    Raises:
+        TallyError: If tally and design disagree about K.
     """
+    same_policies(tally.policies, design.policies)
     if design.epsilon == 0:
         needed = elimination_threshold(design.delta)
         nats = np.where(

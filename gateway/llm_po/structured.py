@@ -115,8 +115,8 @@ def solve(
     """
     checked_type(features, Features, "features", FeatureError)
     check_numbers(margin, ridge)
-    if not real(tolerance, "tolerance", "above 0") > 0:
-        raise DesignError(f"tolerance is {tolerance}; above 0.")
+    if not real(tolerance, "tolerance", "a share above 0 is needed") > 0:
+        raise DesignError(f"tolerance is {tolerance}; a share above 0 is needed.")
     whole(most_iterations, "most_iterations", 1)
     checked = checked_scores(scores, features)
     problems = _Problems.of(checked, features, margin, checked_costs(costs, features))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.checks import LARGEST_COUNT, whole_array
+from gateway.llm_po.checks import LARGEST_AMOUNT, LARGEST_COUNT, whole_array
 from gateway.llm_po.errors import TallyError
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,9 +22,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_POLICIES = 2
 _MATRIX = 2  # dimensions
-
-LARGEST_AMOUNT = 2**56
-"""Of evidence in nano-nats, either way: sums over policies stay within 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,201 @@
+"""Nonsense about worlds, features, costs and scores, for the functions that take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gateway.llm_po import features, reference, structured, unstructured, worlds
+from tests.llm_po.nonsense import (
+    HUGE,
+    INF,
+    NAN,
+    NO_ARRAY,
+    NO_COSTS,
+    NO_DELTA,
+    NO_LOGITS,
+    NO_MARGIN,
+    NO_NUMBER,
+    NO_ORDER,
+    NO_PREFERENCES,
+    NO_ROWS,
+    NO_SCORES,
+    NO_SHARE,
+    NO_WHOLE,
+    ONE_HOT,
+    PREFERENCES,
+    WORLD,
+    Case,
+)
+
+SPACES: list[Case] = [
+    (unstructured.bernoulli_kl, {"p": 0.3, "q": 0.5}, {"p": [*NO_SHARE[:2], NAN, -1], "q": [0, 1, NAN, "x"]}),
+    (unstructured.checked_preferences, {}, {"matrix": NO_PREFERENCES}),
+    (unstructured.champion_of, {}, {"preferences": [*NO_PREFERENCES, np.full((2, 2), 0.5)]}),
+    (
+        unstructured.optimal_allocation,
+        {"preferences": PREFERENCES},
+        {"preferences": NO_PREFERENCES, "costs": NO_COSTS},
+    ),
+    (
+        unstructured.no_worse_hardness,
+        {"preferences": PREFERENCES, "epsilon": 0.1},
+        {"preferences": NO_PREFERENCES, "epsilon": NO_MARGIN, "costs": NO_COSTS},
+    ),
+    (unstructured.checked_costs, {"policies": 3}, {"costs": NO_COSTS}),
+    (
+        unstructured.lower_bound,
+        {"hardness": 5.0, "delta": 0.05},
+        {"hardness": [None, "text", NAN, -INF, -1.0, HUGE], "delta": NO_DELTA},
+    ),
+    (
+        reference.solve_allocation,
+        {"preferences": PREFERENCES},
+        {"preferences": NO_PREFERENCES, "costs": NO_COSTS},
+    ),
+    (
+        reference.solve_structured,
+        {"scores": [0.8, 0.3, 0.0], "features": ONE_HOT},
+        {
+            "scores": [*NO_SCORES, [20.0, 0.0, -3.0]],
+            "features": [None, "text", np.eye(3)],
+            "ridge": [*NO_LOGITS, 1e-300],
+            "margin": NO_LOGITS,
+            "costs": NO_COSTS,
+        },
+    ),
+    (
+        structured.solve,
+        {"scores": [[0.8, 0.3, 0.0]], "features": ONE_HOT},
+        {
+            "scores": [each if each is None else [each] for each in NO_SCORES],
+            "features": [None, "text", np.eye(3)],
+            "margin": NO_LOGITS,
+            "costs": NO_COSTS,
+            "ridge": [*NO_LOGITS, 1e-300],
+            "tolerance": [*NO_NUMBER, 0.0, -1.0],
+            "most_iterations": [*NO_WHOLE, 0],
+        },
+    ),
+    (
+        structured.checked_scores,
+        {"features": ONE_HOT},
+        {"scores": [None, "text", [0.1, 0.2, 0.3], [[NAN] * 3]]},
+    ),
+    (structured.checked_costs, {"features": ONE_HOT}, {"costs": NO_COSTS}),
+    (structured.check_gaps, {}, {"gaps": [np.zeros(2), np.array([1.0, -1.0])]}),
+    (structured.check_numbers, {"margin": 0.0, "ridge": 0.0}, {"margin": NO_LOGITS, "ridge": NO_LOGITS}),
+    (features.Features, {"rows": np.eye(3)}, {"rows": NO_ROWS}),
+    (features.one_hot, {}, {"policies": [*NO_WHOLE, 0, 1]}),
+    (ONE_HOT.relabelled, {}, {"order": NO_ORDER[:5]}),
+    (
+        features.Grid,
+        {"axes": {"m": "ab"}},
+        {
+            "axes": [
+                None,
+                "text",
+                [],
+                {},
+                {"m": None},
+                {"m": []},
+                {"m": [1, 2]},
+                {"m": ["a", "a"]},
+                {"m": [[]]},
+            ],
+            "interactions": [(("m",),), (("m", "x"),), (None,), ((1, 2),)],
+        },
+    ),
+    (features.Grid({"m": "ab"}).features, {}, {"labels": [("a",), ("a", "b", "c")]}),
+    (
+        features.coded,
+        {"levels": {"m": "ab"}},
+        {"levels": [{}, {"m": ""}, {"m": None}, {"m": [1, 2]}, {"m": "ab", "p": "x"}, {"m": "aa"}]},
+    ),
+    (
+        worlds.linear,
+        {"name": "w", "features": np.eye(2), "theta": [0.1, 0.0]},
+        {"features": NO_ROWS, "theta": [None, "text", [NAN, 0], [1.0], [1e308, -1e308], [[1, 2]]]},
+    ),
+    (
+        worlds.grid,
+        {"name": "w"},
+        {
+            "effects": [
+                *(None, "text", [], {}, {"m": None}, {"m": {}}, {"m": [0, 1]}, {"m": {"a": 0}}),
+                *({"m": {"a": bad, "b": 0}} for bad in (None, "text", NAN, INF, True, [], HUGE, 1e308)),
+            ]
+        },
+    ),
+    (worlds.named, {"name": "w"}, {"preferences": NO_PREFERENCES}),
+    (worlds.success_rates, {"name": "w"}, {"rates": [None, "text", [0.5], [0, 0.5], [NAN, 0.5], [1.5, 0.5]]}),
+    (
+        worlds.cycle,
+        {"name": "w", "policies": 3, "chance": 0.8},
+        {"policies": [*NO_WHOLE, 1], "chance": NO_SHARE},
+    ),
+    (
+        worlds.misfit,
+        {"name": "w", "scores": [0.5, 0.0], "effect_sd": 0.1, "margin": 0.1, "seed": 0},
+        {
+            "scores": [None, "text", [NAN, 0], [1e308, -1e308]],
+            "effect_sd": [*NO_NUMBER, -1.0, 1e308],
+            "margin": NO_NUMBER,
+            "seed": NO_WHOLE,
+        },
+    ),
+    (
+        worlds.drifting,
+        {"name": "w", "scores": [0.5, 0.0], "later": [0.3, 0.0], "period": 100},
+        {
+            "scores": [None, [0.1, NAN], [0.1]],
+            "later": [[0.0, 0.5], "text", [1, 0, 0]],
+            "period": [*NO_WHOLE, 0],
+        },
+    ),
+    (
+        worlds.Drift,
+        {"towards": PREFERENCES, "period": 9},
+        {"towards": NO_PREFERENCES, "period": [*NO_WHOLE, 0]},
+    ),
+    (
+        worlds.World,
+        {"name": "w", "labels": ("a", "b", "c"), "preferences": PREFERENCES},
+        {
+            "labels": [None, "abc", ("a", "b"), ("a", "a", "b"), (1, 2, 3), ([], [], [])],
+            "preferences": NO_PREFERENCES,
+            "ties": [
+                *NO_ARRAY[1:],
+                np.eye(2),
+                np.full((3, 3), NAN),
+                np.full((3, 3), 1.5),
+                np.full((3, 3), -1.0),
+            ],
+            "drift": ["text", 5],
+            "features": ["text", np.eye(3), features.one_hot(2)],
+        },
+    ),
+    (WORLD.relabelled, {}, {"order": NO_ORDER}),
+    (WORLD.is_wrong, {"policy": 0, "epsilon": 0.0}, {"policy": [*NO_WHOLE, 3], "epsilon": NO_MARGIN}),
+    (worlds.load, {}, {"path": [Path("nowhere.json"), Path()]}),
+    (
+        worlds.from_json,
+        {"default_name": "w"},
+        {
+            "content": [
+                *(
+                    {},
+                    {1: 2},
+                    {"P": None},
+                    {"scores": "text"},
+                    {"rates": [2, 3]},
+                    {"grid": 3},
+                    {"grid": {"m": 1}},
+                ),
+                *({"features": [[1]], "theta": [1]}, {"features": [[1], [2]]}, {"features": 1, "theta": "x"}),
+                *({"scores": [0, 1], "labels": bad} for bad in (3, "ab", ["a"], ["a", "a"], {"a": 1})),
+            ]
+        },
+    ),
+]
