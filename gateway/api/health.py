@@ -32,7 +32,9 @@ def health_routes(
         return {"status": "ok"}
 
     @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz")
+    @router.get(
+        "/readyz", responses={503: {"model": dict[str, str], "description": "The process is about to stop."}}
+    )
     async def readyz(response: Response) -> dict[str, str]:
         """Requests can be answered: until this process is asked to stop, then 503.
 

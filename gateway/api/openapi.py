@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fastapi import FastAPI
@@ -47,6 +47,26 @@ _ERRORS: Final[dict[str, Schema]] = {
         },
     },
 }
+_MEANINGS: Final = {
+    400: "The request is at fault; the message says where.",
+    401: "The key is missing or wrong.",
+    403: "The key may not do this.",
+    404: "There is nothing of that name.",
+    408: "The request took too long to arrive.",
+    409: "It contradicts what is there, or comes too late.",
+    410: "The response is too old for feedback.",
+    413: "The request is too large.",
+    415: "The request is not JSON.",
+    422: "What is asked cannot be done.",
+    429: "A limit is reached, the gateway's or the provider's.",
+    500: "The gateway failed.",
+    502: "The provider failed.",
+    503: "Something that is needed is away for now.",
+    504: "The provider did not answer in time.",
+}
+_ASKING: Final = (400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504)
+_READING: Final = (400, 401, 403, 404, 500, 503)
+_WRITING: Final = (*_READING, 408, 409, 410, 413, 415, 422)
 
 
 def openapi_document(app: FastAPI) -> Callable[[], Schema]:
@@ -56,10 +76,11 @@ def openapi_document(app: FastAPI) -> Callable[[], Schema]:
     def document() -> Schema:
         app.openapi_schema = None
         whole = described()
-        for operation in _operations(whole):
+        for method, operation in _operations(whole):
             # The gateway answers 400 where FastAPI would 422.
             operation["responses"].pop("422", None)
-            operation["responses"]["default"] = _error("Error")
+            errors = _errors(_READING if method == "get" else _WRITING, "Error")
+            operation["responses"] = {**errors, **operation["responses"]}
         whole["paths"].update(_inference_paths())
         components = whole.setdefault("components", {})
         components.setdefault("schemas", {}).update({**SHAPES, **_ERRORS})
@@ -72,8 +93,8 @@ def openapi_document(app: FastAPI) -> Callable[[], Schema]:
     return document
 
 
-def _operations(document: Schema) -> list[Schema]:
-    return [operation for path in document["paths"].values() for operation in path.values()]
+def _operations(document: Schema) -> list[tuple[str, Schema]]:
+    return [named for path in document["paths"].values() for named in path.items()]
 
 
 def _inference_paths() -> Schema:
@@ -99,15 +120,19 @@ def _inference_paths() -> Schema:
                 },
                 "responses": {
                     "200": {"description": "The answer.", "content": content},
-                    "default": _error("AnthropicError" if surface.wire == "anthropic" else "Error"),
+                    **_errors(_ASKING, "AnthropicError" if surface.wire == "anthropic" else "Error"),
                 },
             }
         }
     return paths
 
 
-def _error(kind: str) -> Schema:
+def _errors(statuses: Iterable[int], kind: str) -> Schema:
+    schema = {"$ref": f"#/components/schemas/{kind}"}
     return {
-        "description": "What went wrong.",
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind}"}}},
+        str(status): {
+            "description": _MEANINGS[status],
+            "content": {"application/json": {"schema": schema}},
+        }
+        for status in statuses
     }

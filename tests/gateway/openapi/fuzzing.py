@@ -36,7 +36,7 @@ CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messag
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 CONVERSATIONS = (CHAT, RESPONSES, MESSAGES)
 EVERY_KIND = (*CONVERSATIONS, COMPLETIONS, EMBEDDINGS)
-# Models of both formats, one whose provider fails, experiments on them, and a name nobody has.
+# Models of both formats, one whose provider fails; experiments of each kind; and a name nobody has.
 MODELS = (
     "plain",
     "claude-plain",
@@ -44,6 +44,7 @@ MODELS = (
     "support",
     "both",
     "shaped",
+    "quiet",
     "claude",
     "shaped-claude",
     "nobody",
@@ -124,6 +125,7 @@ def fuzzed_config(upstream: FakeUpstream, folder: Path) -> dict[str, Any]:
     experiments = fields["experiments"]
     experiments["both"] = _experiment("", collect="side_by_side")
     experiments["shaped"] = _experiment("", _SHAPE, _TEMPLATED, unit="session")
+    experiments["quiet"] = _experiment("", share=0.0)
     experiments["claude"] = _experiment("claude-")
     experiments["shaped-claude"] = _experiment("claude-", _SHAPE, _TEMPLATED)
     return fields
