@@ -12,7 +12,16 @@ from typing import Any, Final
 from gateway.upstream.litellm_errors import untranslatable
 from gateway.upstream.surfaces import SurfaceName
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _OPENAI: Final = "openai/"
+# Providers to which litellm gives the prompt of a completion as it is.
+_NATIVE: Final = _words(
+    "azure azure_text huggingface openai text-completion-codestral text-completion-openai"
+)
 _EFFORTS: Final = ((2048, "low"), (4096, "medium"))
 
 
@@ -66,11 +75,22 @@ def _start_response(library: Library, fields: dict[str, Any], arguments: dict[st
 
 
 def _start_completion(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
-    prompt = fields.get("prompt")
-    is_texts = isinstance(prompt, list) and prompt and all(isinstance(each, str) for each in prompt)
-    if not isinstance(prompt, str) and not is_texts:
-        raise untranslatable()  # tokens of which vocabulary?
+    provider = arguments["model"].partition("/")[0]
+    if not _is_readable(fields.get("prompt"), is_native=provider in _NATIVE):
+        raise untranslatable()
     return _function("atext_completion")(library, fields, arguments)
+
+
+def _is_readable(prompt: Any, *, is_native: bool) -> bool:
+    """Whether it comes to one text, or to whatever a provider with completions of its own understands.
+
+    Tokens are of a vocabulary that others do not have, and litellm would answer several texts with one.
+    """
+    if not isinstance(prompt, list):
+        return isinstance(prompt, str)
+    if is_native:
+        return bool(prompt) and isinstance(prompt[0], str | int | list)
+    return len(prompt) == 1 and isinstance(prompt[0], str)
 
 
 def _start_messages(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
@@ -89,10 +109,6 @@ def _effort(budget_tokens: Any) -> str:
     if not isinstance(budget_tokens, int) or isinstance(budget_tokens, bool):
         raise untranslatable()
     return next((word for most, word in _EFFORTS if budget_tokens < most), "high")
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {

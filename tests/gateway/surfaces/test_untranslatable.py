@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import UpstreamError
+from gateway.upstream.litellm_calls import LIBRARY_CALLS, Library
 from tests.gateway.chat.harness import Gateway
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.surfaces.answers import good
@@ -25,6 +27,7 @@ MALFORMED: list[tuple[str, str, dict[str, Any]]] = [
     ("responses", "claude-small", {"tools": [7]}),
     ("completions", "claude-small", {"prompt": [7, 8]}),
     ("completions", "claude-small", {"prompt": [[7], [8]]}),
+    ("completions", "claude-small", {"prompt": ["One.", "Two."]}),
     ("completions", "claude-small", {"prompt": []}),
 ]
 
@@ -63,3 +66,19 @@ async def test_thinking_becomes_an_effort(
     seen = upstream.seen[-1]
     assert (seen.path, seen.body["reasoning_effort"]) == ("/v1/chat/completions", effort)
     assert "thinking" not in seen.body
+
+
+@pytest.mark.parametrize("prompt", [[7, 8], [[7], [8]], ["One.", "Two."]])
+async def test_any_prompt_reaches_providers_with_completions_of_their_own(prompt: list[Any]) -> None:
+    """Tokens are of their vocabulary, and each of several texts gets its choice."""
+    asked: list[Any] = []
+
+    class Root:
+        async def atext_completion(self, **fields: Any) -> None:
+            asked.append(fields["prompt"])
+
+    start = LIBRARY_CALLS["completions"].start
+    await start(Library(Root(), None), {"prompt": prompt}, {"model": "text-completion-openai/davinci"})
+    with pytest.raises(UpstreamError):
+        await start(Library(Root(), None), {"prompt": prompt}, {"model": "anthropic/claude"})
+    assert asked == [prompt]
