@@ -29,6 +29,7 @@ from gateway.upstream.litellm_answers import as_events, as_json, http_responses,
 from gateway.upstream.litellm_asking import Asking, asking, is_untranslatable, note_taker
 from gateway.upstream.litellm_calls import LIBRARY_CALLS, Library
 from gateway.upstream.litellm_errors import broken_off, translated, unsupported, untranslatable
+from gateway.upstream.litellm_tool_servers import leave_out_tool_servers
 from gateway.upstream.sse import DONE, split_error
 from gateway.upstream.surfaces import Surface
 
@@ -204,6 +205,7 @@ def _import_quietly() -> Any:
     # Its models make pydantic warn, each time in the middle of somebody's request.
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
+    leave_out_tool_servers()
     # It quotes providers, and tells tracebacks of what becomes an error here.
     logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
     library.telemetry = False

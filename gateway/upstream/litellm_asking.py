@@ -21,8 +21,8 @@ class Asking:
 
 
 _CURRENT: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
-# How Python says that a value is not what the code took it for.
-_WRONG_VALUES: Final = (TypeError, AttributeError, LookupError)
+# How Python says that a value is not what the code took it for; litellm says so with a bare Exception, too.
+_WRONG_VALUES: Final = (TypeError, ValueError, AttributeError, LookupError)
 _NOT_THE_VALUES: Final = (ImportError, OSError)
 
 
@@ -57,9 +57,9 @@ def is_untranslatable(error: Exception, current: Asking) -> bool:
     if current.is_sent:
         return False
     causes = list(_causes(error))
-    return any(isinstance(cause, _WRONG_VALUES) or _is_validation(cause) for cause in causes) and not any(
-        isinstance(cause, _NOT_THE_VALUES) for cause in causes
-    )
+    if any(isinstance(cause, _NOT_THE_VALUES) for cause in causes):
+        return False
+    return any(isinstance(cause, _WRONG_VALUES) or type(cause) is Exception for cause in causes)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -68,7 +68,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _is_validation(error: BaseException) -> bool:
-    return type(error).__name__ == "ValidationError"
