@@ -95,10 +95,12 @@ class Trial:
             raise WorldError(
                 f'World {self.world.name!r} has no features; give "features" and "theta", or a "grid".'
             )
-        if self.costs is not None and (
-            not isinstance(self.costs, Sequence) or len(self.costs) != self.world.policies
-        ):
-            raise DesignError(f"costs is {shown(self.costs)} for K = {self.world.policies}; give one each.")
+        if self.costs is not None:
+            checked_type(self.costs, Sequence, "costs")
+            if len(self.costs) != self.world.policies:
+                raise DesignError(
+                    f"costs has {len(self.costs)} entries for K = {self.world.policies}; give one each."
+                )
         self.design  # noqa: B018 - checks the error level, margin, budget and incumbent
         refresh = 1 if self.refresh_every is None else self.refresh_every
         if not is_whole(self.in_flight, 0) or not is_whole(refresh, 1):

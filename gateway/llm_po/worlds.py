@@ -16,6 +16,7 @@ from gateway.llm_po.checks import (
     checked_epsilon,
     checked_type,
     is_real,
+    is_whole,
     numbers,
     real,
     reals,
@@ -50,7 +51,8 @@ class Drift:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "towards", checked_preferences(self.towards))
-        whole(self.period, "The period of a drift", 1, WorldError)
+        if not is_whole(self.period, 1):
+            raise WorldError(f"A drift has a period of {shown(self.period)}; give at least one comparison.")
 
     def share(self, comparisons: IntArray) -> FloatArray:
         """How far towards `towards` preferences have moved at each number of comparisons, in [0, 1].
@@ -216,8 +218,7 @@ def grid(name: str, effects: Mapping[str, Mapping[str, float]]) -> World:
         effects: Axis name to level name to what the level adds to the score, in logits.
 
     Raises:
-        WorldError: If an axis is no such mapping, or what a level adds no number.
-        FeatureError: If only one policy comes out.
+        WorldError: If an axis is no such mapping, what a level adds no number, or only one policy comes out.
     """
     _check_effects(name, effects)
     described = Grid({axis: tuple(levels) for axis, levels in effects.items()})
@@ -383,6 +384,8 @@ def _check_effects(name: str, effects: object) -> None:
                     f"Level {level!r} of axis {axis!r} of world {name!r} adds {shown(effect)} to the score; "
                     "give a number of logits."
                 )
+    if all(len(levels) == 1 for levels in effects.values()):
+        raise WorldError(f"The grid of world {name!r} makes one policy; give an axis a second level.")
 
 
 def _finite(values: npt.ArrayLike, name: str, dimensions: int) -> FloatArray:

@@ -163,3 +163,119 @@ def test_what_is_no_world_is_refused(
 
     assert main(["hardness", "--world", str(path)]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_hardness_lists_pairs_of_equals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two losers with one score are compared too, and the proportions still sum to one."""
+    path = tmp_path / "world.json"
+    path.write_text('{"scores": [0.8, 0.3, 0.3, -0.5]}')
+
+    assert main(["hardness", "--world", str(path), "--space", "bradley_terry", "--json"]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["proportions"]["2-1"] > 0.01
+    assert "1-2" not in report["proportions"]
+    assert sum(report["proportions"].values()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("space", ["unstructured", "bradley_terry"])
+def test_hardness_under_costs_is_what_a_nat_costs(
+    space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twice as dear everywhere, a comparison costs four times a unit: only the unit changes."""
+    path = tmp_path / "world.json"
+    path.write_text('{"scores": [0.8, 0.3, -0.5]}')
+    reports = []
+    for costs in ([], ["--costs", "2,2,2"], ["--costs", "20,2,2"]):
+        assert main(["hardness", "--world", str(path), "--space", space, "--json", *costs]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+
+    plain, dear, uneven = reports
+    assert dear["hardness"] == pytest.approx(4 * plain["hardness"], rel=1e-3)
+    assert dear["lower_bound"] == pytest.approx(4 * plain["lower_bound"], rel=1e-3)
+    assert dear["proportions"] == pytest.approx(plain["proportions"], abs=1e-3)
+    assert dear["hardness"] < uneven["hardness"] < 22 * plain["hardness"]
+    assert uneven["costs"] == [20, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("command", "costs", "message"),
+    [
+        ("hardness", "1,2", "give one each"),
+        ("hardness", "1,x,2,3,4", "--costs is '1,x,2,3,4'"),
+        ("hardness", "1,0,0,3,4", "give positive costs"),
+        ("hardness", "1,nan,2,3,4", "nan"),
+        ("simulate", "1,2", "give one each"),
+        ("simulate", "", "separated by commas"),
+    ],
+)
+def test_costs_that_are_none_are_refused(
+    command: str, costs: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names them and says what to give."""
+    assert main([command, "--world", PANDALM, "--costs", costs]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_simulation_that_saves_cost_reports_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Mean cost, and a ratio of cost; for people too."""
+    arguments = [
+        "simulate",
+        "--world",
+        PANDALM,
+        "--seeds",
+        "5",
+        "--costs",
+        "20,1,3,1,1",
+        "--objective",
+        "cost",
+    ]
+    assert main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ratio"] == pytest.approx(report["mean_cost"] / (report["hardness"] * math.log(20)))
+
+    assert main(arguments) == 0
+    assert "of cost per nat" in capsys.readouterr().out
+
+
+GRID = {"model": {"small": 0, "large": 0.4}, "prompt": {"short": 0, "long": -0.2, "none": -0.9}}
+
+
+def test_grid_in_a_world_file_is_a_structured_space(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its levels' parts add up to scores, and its axes are the features of `linear`."""
+    path = tmp_path / "grid.json"
+    path.write_text(json.dumps({"grid": GRID}))
+
+    assert main(["hardness", "--world", str(path), "--space", "linear", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["champion"] == 3
+    arguments = ["simulate", "--world", str(path), "--seeds", "5", "--space", "linear", "--json"]
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["world"], report["space"], report["outcomes"]["winner"]) == ("grid", "linear", 5)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([], "give axes of levels"),
+        ({}, "give axes of levels"),
+        ({"model": ["a", "b"]}, "Axis 'model' of world 'w' is ['a', 'b']; give its levels by name"),
+        ({"model": {"a": 0, "b": "x"}}, "Level 'b' of axis 'model' of world 'w' adds 'x' to the score"),
+        ({"model": {"a": 0, "b": None}}, "adds None to the score"),
+        ({"model": {"a": 0}}, "makes one policy; give an axis a second level"),
+        ({"model": {"a": 0, "b": 1e9}}, "scores go from 0 to 1e+09"),
+        ({"m": {"a": 0, "a-b": 1}, "p": {"b-c": 0, "c": 1}}, "give each policy its own"),
+    ],
+)
+def test_grid_that_is_none_is_refused(
+    grid: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Axis, level and value are named."""
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps({"grid": grid}))
+
+    assert main(["simulate", "--world", str(path), "--seeds", "2"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
