@@ -22,6 +22,15 @@ _OPENAI: Final = "openai/"
 _NATIVE: Final = _words(
     "azure azure_text huggingface openai text-completion-codestral text-completion-openai"
 )
+# Fields that a response repeats: litellm finds them wrong only when the provider has begun to answer.
+_REPEATED: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "max_output_tokens": int,
+    "parallel_tool_calls": bool,
+    "temperature": (int, float),
+    "tool_choice": (str, dict),
+    "tools": list,
+    "top_p": (int, float),
+}
 _EFFORTS: Final = ((2048, "low"), (4096, "medium"))
 
 
@@ -63,6 +72,8 @@ def _function(name: str) -> Callable[[Library, dict[str, Any], dict[str, Any]], 
 
 
 def _start_response(library: Library, fields: dict[str, Any], arguments: dict[str, Any]) -> Awaitable[Any]:
+    if not all(isinstance(fields[name], kinds) for name, kinds in _REPEATED.items() if name in fields):
+        raise untranslatable()
     is_streamed = fields.pop("stream", None)
     called: Awaitable[Any] = library.responses_bridge.response_api_handler(
         input=fields.pop("input"),

@@ -33,6 +33,7 @@ from gateway.api.requests.shapes import (
     ref,
     tagged,
     whole,
+    with_example,
 )
 
 _CACHE_MARK: Final[Schema] = record("mode", mode=one_of("explicit"))
@@ -46,6 +47,7 @@ _CUSTOM_FORMAT: Final[Schema] = either(
     ),
 )
 _CALLED: Final[Schema] = record("name arguments", name=TEXT, arguments=TEXT)
+_TOOL: Final[Schema] = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 
 
 def _message(role: str, required: str = "content", /, **properties: Schema) -> Schema:
@@ -154,7 +156,7 @@ FIELDS: Final[Fields] = {
             "stop": STOP,
             "stream_options": record(include_usage=YES_OR_NO, include_obfuscation=YES_OR_NO),
             "tool_choice": ref("ChatToolChoice"),
-            "tools": listed(ref("ChatTool")),
+            "tools": with_example(listed(ref("ChatTool")), [_TOOL]),
             "verbosity": VERBOSITY,
             "web_search_options": record(
                 search_context_size=one_of("low", "medium", "high"),

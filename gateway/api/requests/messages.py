@@ -22,10 +22,12 @@ from gateway.api.requests.shapes import (
     ref,
     tagged,
     whole,
+    with_example,
 )
 
 _CACHED: Final[Schema] = or_null(tagged("ephemeral", "", ttl=one_of("5m", "1h")))
 _BASE64: Final[Fields] = {"media_type": TEXT, "data": TEXT}
+_TOOL: Final[Schema] = {"name": "add", "input_schema": {"type": "object"}}
 
 SHAPES: Final[Fields] = {
     "AnthropicText": tagged("text", "text", text=TEXT, cache_control=_CACHED),
@@ -120,7 +122,7 @@ FIELDS: Final[Fields] = {
                 tagged("adaptive"),
             ),
             "tool_choice": ref("AnthropicToolChoice"),
-            "tools": listed(ref("AnthropicTool")),
+            "tools": with_example(listed(ref("AnthropicTool")), [_TOOL]),
             "top_k": whole(0),
         }
     ),

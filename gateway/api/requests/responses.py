@@ -33,11 +33,13 @@ from gateway.api.requests.shapes import (
     ref,
     tagged,
     whole,
+    with_example,
 )
 
 _DETAIL: Final[Schema] = one_of("auto", "low", "high", "original")
 _STATUS: Final[Schema] = or_null(one_of("in_progress", "completed", "incomplete"))
 _SUMMARY: Final[Schema] = or_null(one_of("auto", "concise", "detailed"))
+_TOOL: Final[Schema] = {"type": "function", "name": "add", "parameters": {"type": "object"}}
 
 SHAPES: Final[Fields] = {
     "ResponsePart": either(
@@ -172,7 +174,7 @@ FIELDS: Final[Fields] = {
             "stream_options": record(include_obfuscation=YES_OR_NO),
             "text": record(format=ref("ResponseFormat"), verbosity=VERBOSITY),
             "tool_choice": ref("ResponseToolChoice"),
-            "tools": listed(ref("ResponseTool")),
+            "tools": with_example(listed(ref("ResponseTool")), [_TOOL]),
             "truncation": one_of("auto", "disabled"),
         }
     ),

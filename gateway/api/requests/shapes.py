@@ -75,6 +75,11 @@ def described(schema: Schema, text: str) -> Schema:
     return {**schema, "description": text}
 
 
+def with_example(schema: Schema, value: Any) -> Schema:
+    """The same with a value that shows it."""
+    return {**schema, "examples": [value]}
+
+
 def ref(name: str) -> Schema:
     """The shape of that name in the document."""
     return {"$ref": f"#/components/schemas/{name}"}

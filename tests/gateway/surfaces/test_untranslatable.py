@@ -25,6 +25,8 @@ MALFORMED: list[tuple[str, str, dict[str, Any]]] = [
     ("chat/completions", "claude-small", {"messages": [{**USER, "content": [{"type": "image_url"}]}]}),
     ("chat/completions", "claude-small", {"messages": [{**USER, "content": [7]}]}),
     ("responses", "claude-small", {"tools": [7]}),
+    ("responses", "claude-small", {"tools": ""}),
+    ("responses", "claude-small", {"temperature": [None]}),
     ("completions", "claude-small", {"prompt": [7, 8]}),
     ("completions", "claude-small", {"prompt": [[7], [8]]}),
     ("completions", "claude-small", {"prompt": ["One.", "Two."]}),
