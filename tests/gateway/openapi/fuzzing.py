@@ -19,6 +19,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.api.inference import ENDPOINTS
+from gateway.upstream.litellm_calls import LIBRARY_CALLS
 from tests.gateway.building import config_fields
 from tests.gateway.fake_upstream import FakeUpstream, status
 from tests.gateway.surfaces.answers import good
@@ -35,6 +37,7 @@ CHECKS = (
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 CONVERSATIONS = (CHAT, RESPONSES, MESSAGES)
+KINDS = {path: surface.name for path, surface, _ in ENDPOINTS}
 EVERY_KIND = (*CONVERSATIONS, COMPLETIONS, EMBEDDINGS)
 # Models of both formats, one whose provider fails; experiments of each kind; and a name nobody has.
 MODELS = (
@@ -67,6 +70,7 @@ class Run:
         is_streamed: How it is to answer.
         paths: Which kinds of request.
         phases: Of Schemathesis.
+        is_translated: Whether to leave out what no translation takes, which is refused before anything else.
         examples: How many whole requests to make up for each operation, where fuzzing.
     """
 
@@ -75,6 +79,7 @@ class Run:
     paths: tuple[str, ...] = EVERY_KIND
     phases: str = "coverage"
     examples: int = 1
+    is_translated: bool = False
 
     def document(self, described: Mapping[str, Any]) -> dict[str, Any]:
         """The gateway's document, narrowed to what the run is about."""
@@ -94,6 +99,10 @@ class Run:
             return True
         if path not in self.paths or (self.is_streamed and "stream" not in properties):
             return False
+        if self.is_translated:
+            taken = LIBRARY_CALLS[KINDS[path]].passed | {"model"}
+            for name in properties.keys() - taken:
+                del properties[name]
         properties["model"]["enum"] = [self.model]
         if "stream" in properties:
             properties["stream"] = {"const": self.is_streamed}

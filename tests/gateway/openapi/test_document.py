@@ -16,6 +16,7 @@ from gateway.upstream.litellm_calls import LIBRARY_CALLS
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.openapi.fuzzing import (
     CHAT,
+    COMPLETIONS,
     CONVERSATIONS,
     EMBEDDINGS,
     MESSAGES,
@@ -41,9 +42,21 @@ SHORT = (
     Run("support", is_streamed=True, paths=CONVERSATIONS),
     Run("both", paths=(CHAT,)),
     Run("both", is_streamed=True, paths=(CHAT,)),
-    Run("claude-plain", is_streamed=True, paths=(CHAT, RESPONSES)),
+    Run("claude-plain", paths=(CHAT,), is_translated=True),
+    Run("claude-plain", is_streamed=True, paths=(RESPONSES,), is_translated=True),
+    Run("plain", paths=(MESSAGES,), is_translated=True),
+)
+TRANSLATED = (
+    ("claude-plain", (CHAT, RESPONSES, COMPLETIONS)),
+    ("plain", (MESSAGES,)),
+    ("support", (MESSAGES,)),
 )
 LONG = (
+    *(
+        Run(model, is_streamed, paths, is_translated=True)
+        for model, paths in TRANSLATED
+        for is_streamed in (False, True)
+    ),
     *(Run(model) for model in MODELS),
     *(Run(model, is_streamed=True) for model in MODELS if model != "nobody"),
     Run(phases="examples,coverage,fuzzing,stateful", examples=300),
