@@ -267,7 +267,7 @@ async def test_failing_calls_leave_nothing_behind(
     await asyncio.sleep(0)
     gc.collect()
 
-    assert len(asyncio.all_tasks()) == 1 + len(upstream._serving)
+    assert len(asyncio.all_tasks()) == 1 + len(upstream.serving)
     assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
