@@ -31,8 +31,8 @@ demo: $(VENV)/.runtime ## A gateway, simulated users, a promotion to watch (no k
 demo-real: $(VENV)/.dev ## The same on real language models, offline, on this machine's CPU
 	@$(BIN)/python -m tests.e2e.real_models $(ARGS)
 
-test: $(VENV)/.dev ## The test suite, on real components
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## The test suite, on real components, in a process per core
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)

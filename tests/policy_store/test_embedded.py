@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -37,6 +38,14 @@ def valkey() -> Iterator[EmbeddedValkey]:
     server = EmbeddedValkey()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The shared temporary directory, of a path short enough for a socket below it."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
 
 
 async def test_data_survives_a_restart(valkey: EmbeddedValkey, tmp_path: Path) -> None:
@@ -100,19 +109,16 @@ async def test_stale_socket_is_replaced(valkey: EmbeddedValkey, tmp_path: Path) 
         await store.ping()
 
 
-async def test_directory_may_have_any_name(
-    valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_directory_may_have_any_name(valkey: EmbeddedValkey, temporary: Path) -> None:
     """Spaces, quotes and names too long for a socket: the data is where it was asked for, and only there."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = tmp_path / 'my "data" #1 100% ü' / ("long" * 30)
+    folder = temporary / 'my "data" #1 100% ü' / ("long" * 30)
 
     async with _Store(valkey.start(folder)) as store:
         await store.ping()
 
     valkey.stop()
     assert (folder / "appendonlydir").is_dir()
-    assert _outside(tmp_path) == []
+    assert _outside(temporary) == []
 
 
 def test_only_the_owner_can_reach_data_and_socket(valkey: EmbeddedValkey, tmp_path: Path) -> None:
@@ -123,14 +129,11 @@ def test_only_the_owner_can_reach_data_and_socket(valkey: EmbeddedValkey, tmp_pa
     assert stat.S_IMODE((tmp_path / "data" / "valkey.sock").stat().st_mode) == 0o700
 
 
-def test_foreign_socket_directory_is_not_trusted(
-    valkey: EmbeddedValkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_foreign_socket_directory_is_not_trusted(valkey: EmbeddedValkey, temporary: Path) -> None:
     """Where the socket must live below the shared temporary directory, nobody may have prepared its place."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = tmp_path / ("long" * 30)
+    folder = temporary / ("long" * 30)
     valkey.start(folder)
-    (place,) = _outside(tmp_path)
+    (place,) = _outside(temporary)
     valkey.stop()
     place.mkdir(mode=0o777)
     place.chmod(0o777)
