@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import jsonschema
 import pytest
 
 from gateway.api.requests.catalogue import REQUESTS
 from gateway.upstream.litellm_calls import LIBRARY_CALLS
-from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.openapi.fuzzing import (
     CHAT,
     COMPLETIONS,
@@ -26,10 +23,8 @@ from tests.gateway.openapi.fuzzing import (
     answered,
     broken_answers,
     fuzz,
-    fuzzed_config,
 )
-from tests.gateway.process import Served
-from tests.gateway.whole import JSON, Whole
+from tests.gateway.whole import Whole
 
 _log = logging.getLogger(__name__)  # `--log-cli-level INFO` shows the numbers
 
@@ -61,17 +56,6 @@ LONG = (
     *(Run(model, is_streamed=True) for model in MODELS if model != "nobody"),
     Run(phases="examples,coverage,fuzzing,stateful", examples=300),
 )
-
-
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Whole]:
-    """A gateway process over a provider that answers every kind of request."""
-    async with FakeUpstream() as upstream, aiohttp.ClientSession(headers=JSON) as session:
-        served = Served(tmp_path, fuzzed_config(upstream, tmp_path), session)
-        try:
-            yield await served.start()
-        finally:
-            served.clean_up()
 
 
 async def document(gateway: Whole) -> dict[str, Any]:
