@@ -74,17 +74,20 @@ def label_for(question: Question, response_id: str, model: str) -> Label:
 class StreamRelabeller:
     """Puts a label on every event of a stream.
 
-    A provider writes the same `id` and `model` into every event. Their exact bytes are learnt from one event
-    and replaced in all following ones, as long as each event holds each of them exactly once. Where that
-    does not hold, the events are taken apart one by one and the bytes learnt anew.
+    A provider begins every event with the same `id` and `model`. What stands up to the end of both is learnt
+    from one event and exchanged in all following ones. Where they begin otherwise (a time that passes, fields
+    in another order), the bytes of each field are exchanged by themselves, as long as every event holds each
+    of them exactly once; where not even that holds, events are taken apart one by one and learnt anew.
     """
 
-    __slots__ = ("_label", "_new", "_old")
+    __slots__ = ("_label", "_new", "_new_start", "_old", "_old_start")
 
     def __init__(self, label: Label) -> None:
         self._label = label
         self._old: tuple[bytes, bytes] | None = None
         self._new = (b'"id":' + label.values[b"id"], b'"model":' + label.values[b"model"])
+        self._old_start = b""
+        self._new_start = b""
 
     def relabel(self, block: bytes) -> bytes:
         """The same events under the label.
@@ -92,6 +95,9 @@ class StreamRelabeller:
         Raises:
             UpstreamError: If an event is not a JSON object.
         """
+        start = self._old_start
+        if start and block.startswith(start) and block.find(b"\n\n") == len(block) - 2:
+            return self._new_start + block[len(start) :]
         replaced = self._replaced(block)
         if replaced is not None:
             return replaced
@@ -117,14 +123,18 @@ class StreamRelabeller:
 
     def _relabel_event(self, payload: bytes) -> bytes:
         found = find_fields(payload, self._label.names)
-        self._learn(payload, found)
-        return set_found(payload, found, self._label.values)
+        labelled = set_found(payload, found, self._label.values)
+        self._learn(payload, found, labelled)
+        return labelled
 
-    def _learn(self, payload: bytes, found: Mapping[bytes, Field]) -> None:
-        self._old = None
+    def _learn(self, payload: bytes, found: Mapping[bytes, Field], labelled: bytes) -> None:
+        self._old, self._old_start = None, b""
         if len(found) == len(self._new):
             of_id, of_model = found[b"id"], found[b"model"]
             self._old = payload[of_id.start : of_id.end], payload[of_model.start : of_model.end]
+            rest = len(payload) - max(of_id.end, of_model.end)
+            self._old_start = b"data:" + payload[: len(payload) - rest]
+            self._new_start = b"data:" + labelled[: len(labelled) - rest]
 
 
 class EnvelopeRelabeller:

@@ -28,7 +28,7 @@ from gateway.upstream.base import (
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
 from gateway.upstream.http1 import Http1Client
 from gateway.upstream.retry_budget import RetryBudget
-from gateway.upstream.sse import EventCutter, has_event, is_sound, sound_part, split_error
+from gateway.upstream.sse import EventCutter, has_event, is_plain, is_sound, sound_part, split_error
 from gateway.upstream.surfaces import Surface
 from gateway.upstream.transport import (
     HTTP_FAILURES,
@@ -145,6 +145,7 @@ class _RelayedStream:
         self._first = b""
         self._failure: UpstreamError | None = None
         self._ended = False
+        self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
 
@@ -196,6 +197,8 @@ class _RelayedStream:
 
     def _sound(self, block: bytes) -> bytes:
         """The events before the first that is an error or no JSON; that one becomes the stream's failure."""
+        if is_plain(block):
+            return block
         reported = split_error(block)
         if reported is not None:
             block = reported[0]
@@ -206,20 +209,20 @@ class _RelayedStream:
         return block
 
     async def _next_block(self) -> bytes:
+        clock, feed = self._clock, self._cutter.feed
         try:
-            while chunk := await self._next_chunk():
-                if block := self._cutter.feed(chunk):
+            while True:
+                self._waiting_since = clock()
+                chunk = await self._answer.some()
+                self._waiting_since = None
+                if not chunk:
+                    break
+                if block := feed(chunk):
                     return block
         except HTTP_FAILURES as error:
             failure = translated(error)
             raise (cut_short() if failure.reason == "connect" else failure) from error
         raise cut_short()
-
-    async def _next_chunk(self) -> bytes:
-        self._waiting_since = asyncio.get_running_loop().time()
-        chunk = await self._answer.some()
-        self._waiting_since = None
-        return chunk
 
     async def _finish(self) -> None:
         """Read the end of the body, which gives the connection back to be used again."""

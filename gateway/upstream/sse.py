@@ -19,6 +19,8 @@ _ERROR: Final = re.compile(
     rb'|data: ?\{"(?:error": ?[{"]|type": ?"(?:error|response\.failed)"))'
 )
 
+_SUSPICIOUS: Final = (b'{"error', b'{"type')  # how the errors above begin
+
 
 class EventCutter:
     r"""Turns chunks as they arrive into blocks of whole events.
@@ -104,22 +106,27 @@ def split_error(block: bytes) -> tuple[bytes, bytes] | None:
     return block[:start], payload
 
 
-def is_sound(block: bytes) -> bool:
-    """Whether the data of every event of a block is a JSON object, or the final `[DONE]`."""
-    return _is_plain(block) or all(_is_object(payload) for payload in payloads(block))
+def is_plain(block: bytes) -> bool:
+    """Whether a block needs no closer look: every event one line of JSON object that begins like no error.
 
-
-def _is_plain(block: bytes) -> bool:
-    """The same, where every event is one line of data, as in nearly all streams; False where one is not."""
+    Nearly all events are so; `is_sound` and `split_error` tell what the others are.
+    """
     if not block.startswith(b"data: {"):
         return False
     try:
         for payload in block[6:-2].split(b"\n\ndata: "):
+            if payload.startswith(_SUSPICIOUS):
+                return False
             if payload != b"[DONE]" and not isinstance(orjson.loads(payload), dict):
                 return False
     except orjson.JSONDecodeError:
         return False
     return True
+
+
+def is_sound(block: bytes) -> bool:
+    """Whether the data of every event of a block is a JSON object, or the final `[DONE]`."""
+    return all(_is_object(payload) for payload in payloads(block))
 
 
 def sound_part(block: bytes) -> bytes:
