@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from gateway.config.experiments import ExperimentSpec, PolicySpec
+from gateway.config.experiments import ExperimentSpec
 from gateway.config.load import load_config
 from gateway.config.models import GatewayConfig
 from gateway.config.values import Duration
@@ -24,6 +24,7 @@ from gateway.simulation.advice import advice
 from gateway.simulation.estimate import Forecast, estimate
 from gateway.simulation.question import EFFECTS, Question
 from gateway.simulation.runner import Job
+from gateway.upstream.prices import model_prices
 
 _SUCCESS_RATE = 0.8  # of ordinary policies, where nobody says otherwise
 _TIE_RATE = 0.2  # of answers side by side
@@ -49,7 +50,7 @@ def estimate_experiment(
         typer.Option(help="Share of comparisons that are ties, instead of what follows otherwise."),
     ] = None,
     cost_per_request: Annotated[
-        float | None, typer.Option(min=0, help="Cost of one answer; LiteLLM's price list by default.")
+        float | None, typer.Option(min=0, help="Cost of one answer; by default the model's.")
     ] = None,
     prompt_tokens: Annotated[int, typer.Option(min=0, help="Tokens of a request, for that list.")] = 500,
     answer_tokens: Annotated[int, typer.Option(min=0, help="Tokens of an answer, for that list.")] = 300,
@@ -131,19 +132,14 @@ def _question(
 def _prices(
     loaded: GatewayConfig, spec: ExperimentSpec, each: float | None, prompt_tokens: int, answer_tokens: int
 ) -> tuple[float, ...] | None:
-    """Money per request of each policy, or None where a model is not in LiteLLM's list."""
-    policies = [spec.policies[name] for name in sorted(spec.policies)]
+    """Money per request of each policy, or None where nobody says what a model costs."""
+    models = [spec.policies[name].model for name in sorted(spec.policies)]
     if each is not None:
-        return (each,) * len(policies)
-    from gateway.upstream.litellm import token_prices  # noqa: PLC0415 - takes seconds
-
-    def price(policy: PolicySpec) -> float | None:
-        found = token_prices(loaded.entry(policy.model).litellm_params.model)
-        return None if found is None else found[0] * prompt_tokens + found[1] * answer_tokens
-
-    prices = [price(policy) for policy in policies]
-    known = tuple(value for value in prices if value is not None)
-    return known if len(known) == len(prices) else None
+        return (each,) * len(models)
+    known = model_prices(loaded.entry(model) for model in set(models))
+    if not known.keys() >= set(models):
+        return None
+    return tuple(known[model].of(prompt_tokens, answer_tokens) for model in models)
 
 
 def _with_progress(question: Question, runs: int | None, seed: int) -> list[Forecast]:
@@ -185,7 +181,7 @@ def _print(question: Question, forecasts: list[Forecast]) -> None:
     )
     console.print(_table(question, forecasts))
     if question.prices is None:
-        console.print("No cost: a model is not in LiteLLM's price list; give --cost-per-request.")
+        console.print("No cost: the price of a model is not known; give --cost-per-request.")
     for sentence in advice(question, forecasts):
         console.print(f"- {sentence}")
 

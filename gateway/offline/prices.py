@@ -1,4 +1,4 @@
-"""What tokens cost: as the file says, else as LiteLLM's own list does, without asking the network."""
+"""What tokens cost: as the run's own `prices` say, else as everywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from gateway.errors import ConfigError, ConfigIssue
 from gateway.offline.calls import Prices, per_token
 from gateway.offline.config import OptimizeConfig
-from gateway.upstream.litellm import token_prices
+from gateway.upstream.prices import model_prices
 
 
 def used_models(config: OptimizeConfig) -> list[str]:
@@ -24,23 +24,14 @@ def prices_of(config: OptimizeConfig) -> Prices:
     Raises:
         ConfigError: If there is a budget in USD and a price nobody knows.
     """
-    known: dict[str, tuple[float, float]] = {}
-    for name in used_models(config):
-        found = _price(config, name)
-        if found is not None:
-            known[name] = found
+    used = used_models(config)
+    known: dict[str, tuple[float, float]] = dict(model_prices(config.gateway.entry(name) for name in used))
+    for name in config.prices.keys() & set(used):
+        stated = config.prices[name]
+        known[name] = per_token(stated.prompt_usd_per_million, stated.completion_usd_per_million)
     if config.budget.usd is not None:
-        _check_known(set(known), used_models(config))
+        _check_known(set(known), used)
     return known
-
-
-def _price(config: OptimizeConfig, name: str) -> tuple[float, float] | None:
-    stated = config.prices.get(name)
-    if stated is not None:
-        return per_token(stated.prompt_usd_per_million, stated.completion_usd_per_million)
-    params = config.gateway.entry(name).litellm_params
-    # At an address of the operator's own, a well-known name says nothing about the price.
-    return None if params.api_base is not None else token_prices(params.model)
 
 
 def _check_known(known: set[str], used: Iterable[str]) -> None:

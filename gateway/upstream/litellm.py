@@ -34,23 +34,6 @@ from gateway.upstream.sse import DONE, split_error
 from gateway.upstream.surfaces import Surface
 
 
-def token_prices(model: str) -> tuple[float, float] | None:
-    """What litellm's own list says a model costs, without asking the network.
-
-    Args:
-        model: As litellm names it, with the provider's prefix.
-
-    Returns:
-        USD for a prompt token and for a completion token, or None where the list does not know the model.
-    """
-    library = _import_quietly()
-    try:
-        prompt, completion = library.cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
-    except Exception:  # noqa: BLE001  # litellm raises kinds of its own, some of them plain Exception
-        return None
-    return float(prompt), float(completion)
-
-
 class LitellmUpstream:
     """An `Upstream` for requests in another format than their target speaks."""
 

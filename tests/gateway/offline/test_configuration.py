@@ -177,6 +177,21 @@ def test_well_known_models_have_prices(tmp_path: Path) -> None:
     assert assembled(file).prices["good"] == pytest.approx((0.15e-6, 0.6e-6))
 
 
+def test_prices_beside_a_model_count_and_those_of_the_run_go_before(tmp_path: Path) -> None:
+    """As the gateway reads them; `prices` of the run is its own word on what it pays."""
+    stated = {"prompt_usd_per_million": 3, "completion_usd_per_million": 4}
+    file = write_config(tmp_path, NOWHERE, prices={"good": stated})
+    fields = json.loads(file.read_text())
+    for entry in fields["model_list"]:
+        entry["litellm_params"] |= {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+    file.write_text(json.dumps(fields))
+
+    found = assembled(file).prices
+
+    assert found["weak"] == pytest.approx((1e-6, 2e-6))
+    assert found["good"] == pytest.approx((3e-6, 4e-6))
+
+
 def test_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> None:
     """It is what `llmpo verify` asks for."""
     assert assembled(write_config(tmp_path, NOWHERE)).name == "sums"
