@@ -8,18 +8,15 @@ Writes benchmarks/results/delay.json and .md. In the drifting world the scores s
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reporting import plus_minus, reporter, save, table
+from reporting import finished, options_of, plus_minus, save, table
 
 from gateway.llm_po import worlds
 from gateway.llm_po.simulate import Trial
 from gateway.llm_po.worlds import World
-from gateway.simulation.runner import Job, available_cores, run_jobs
-from gateway.simulation.state import StateFile
+from gateway.simulation.runner import Job
 
 DELTA = 0.05
 MARGIN = 0.02
@@ -71,13 +68,7 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
 
 def main() -> None:
     """Run every case and write both files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--processes", type=int, default=available_cores())
-    parser.add_argument("--state", type=Path)
-    options = parser.parse_args()
+    options = options_of(__doc__, 200).parse_args()
     work = [
         Job(
             f"{world.name}, epsilon {epsilon:g}, {flying} in flight",
@@ -95,8 +86,7 @@ def main() -> None:
         for world, epsilon in cases()
         for flying in IN_FLIGHT
     ]
-    state = None if options.state is None else StateFile(options.state, {"--seeds": options.seeds})
-    summaries = run_jobs(work, options.processes, state, reporter(options.seeds * len(work)))
+    summaries = finished(work, options)
     rows = [{**summaries[job.name].to_json(), "in_flight": job.trial.in_flight} for job in work]
     command = f"python benchmarks/delay.py --seeds {options.seeds}"
     save("delay", command, rows, lambda origin: report(rows, origin))

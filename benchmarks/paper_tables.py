@@ -21,20 +21,17 @@ and stops.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from reporting import plus_minus, reporter, save, table
+from reporting import finished, options_of, plus_minus, save, table
 
 from gateway.llm_po import worlds
 from gateway.llm_po.glr import THRESHOLDS
 from gateway.llm_po.simulate import METHODS, Summary, Trial, batches, run_batch
 from gateway.llm_po.worlds import World
-from gateway.simulation.runner import Job, available_cores, run_jobs
-from gateway.simulation.state import StateFile
+from gateway.simulation.runner import Job
 
 DELTA = 0.05
 BUDGETS = {16: 30_000, 32: 60_000}  # a run undecided by then counts as this long
@@ -166,22 +163,16 @@ def plan(work: list[Job], processes: int) -> None:
 
 def main() -> None:
     """Run every job and write both files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=500)
+    parser = options_of(__doc__, 500)
     parser.add_argument("--policies", type=int, nargs="+", choices=sorted(BUDGETS), default=sorted(BUDGETS))
     parser.add_argument("--rule", choices=sorted(THRESHOLDS), default="glr", help="what stops 16")
-    parser.add_argument("--processes", type=int, default=available_cores())
-    parser.add_argument("--state", type=Path)
     parser.add_argument("--plan", action="store_true", help="say how long it will take")
     options = parser.parse_args()
     work = jobs(options.policies, options.seeds, options.rule)
     if options.plan:
         plan(work, options.processes)
         return
-    state = None if options.state is None else StateFile(options.state, {"--seeds": options.seeds})
-    summaries = run_jobs(work, options.processes, state, reporter(options.seeds * len(work)))
+    summaries = finished(work, options)
     rows = [row(job, summaries[job.name]) for job in work]
     sizes = " ".join(map(str, options.policies))
     command = (

@@ -9,19 +9,17 @@ comparisons a second a plan is never older than five of them.
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import Any
 
 from identification import BUDGET, DELTA, clear_worlds, misfits
-from reporting import plus_minus, reporter, save, table
+from reporting import finished, options_of, plus_minus, save, table
 
 from gateway.llm_po import worlds
 from gateway.llm_po.simulate import Trial
 from gateway.llm_po.worlds import World
-from gateway.simulation.runner import Job, available_cores, run_jobs
-from gateway.simulation.state import StateFile
+from gateway.simulation.runner import Job
 
 ROOT = Path(__file__).parent.parent
 EVERY = (5, 20, 100)
@@ -80,16 +78,9 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
 
 def main() -> None:
     """Run every case and write both files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=400)
-    parser.add_argument("--processes", type=int, default=available_cores())
-    parser.add_argument("--state", type=Path, help="keep finished batches here and continue from them")
-    options = parser.parse_args()
-    state = StateFile(options.state, {"seeds": options.seeds}) if options.state else None
+    options = options_of(__doc__, 400).parse_args()
     every = jobs(options.seeds)
-    found = run_jobs(every, options.processes, state, on_batch=reporter(len(every) * options.seeds))
+    found = finished(every, options)
     rows = [{**found[job.name].to_json(), "yardstick": yardstick(job.trial)} for job in every]
     save(
         "plan_age", f"python benchmarks/plan_age.py --seeds {options.seeds}", rows, lambda o: report(rows, o)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.simulation.runner import Job
+from gateway.llm_po.simulate import Summary
+from gateway.simulation.runner import Job, available_cores, run_jobs
+from gateway.simulation.state import StateFile
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,6 +39,21 @@ def table(headings: list[str], rows: list[list[str]]) -> list[str]:
 def plus_minus(row: dict[str, Any]) -> str:
     """Mean comparisons with their standard error."""
     return f"{row['mean_comparisons']:,.0f} ± {row['stderr']:,.0f}"
+
+
+def options_of(about: str | None, seeds: int) -> argparse.ArgumentParser:
+    """What every such benchmark is told on its command line."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--processes", type=int, default=available_cores())
+    parser.add_argument("--state", type=Path, help="keep finished batches here and continue from them")
+    return parser
+
+
+def finished(work: list[Job], options: argparse.Namespace) -> dict[str, Summary]:
+    """Every job's summary, by its name, as `options_of` were chosen."""
+    state = None if options.state is None else StateFile(options.state, {"--seeds": options.seeds})
+    return run_jobs(work, options.processes, state, reporter(options.seeds * len(work)))
 
 
 def reporter(total: int) -> Callable[[Job, int], None]:
