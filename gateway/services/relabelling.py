@@ -128,7 +128,7 @@ class StreamRelabeller:
         return labelled
 
     def _learn(self, payload: bytes, found: Mapping[bytes, Field], labelled: bytes) -> None:
-        self._old, self._old_start = None, b""
+        self._old = None
         if len(found) == len(self._new):
             of_id, of_model = found[b"id"], found[b"model"]
             self._old = payload[of_id.start : of_id.end], payload[of_model.start : of_model.end]
