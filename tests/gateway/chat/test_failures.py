@@ -11,6 +11,7 @@ from gateway.errors import InvalidFeedbackError
 from gateway.upstream.base import Timeouts
 from tests.gateway.chat.harness import (
     EXPERIMENT,
+    PATIENT,
     Gateway,
     Reply,
     entry,
@@ -84,14 +85,17 @@ AFTER_THE_FIRST_BYTE: dict[str, tuple[Behaviour, str]] = {
 
 
 @pytest.fixture
-async def hasty(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
-    """Impatient; `beta` is drawn for half the requests of `support`, and always for `only-beta`'s."""
+async def failing(upstream: FakeUpstream, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    """`beta` is drawn for half the requests of `support`. Impatient only where a provider stalls.
+
+    Elsewhere a pause of the machine would be taken for the provider's.
+    """
     base = upstream.api_base
     live = experiment(base)
     async with running_gateway(
         [live, replace(live, name="incumbent-only", share=0.0)],
         [entry("small", base), entry("large", base)],
-        timeouts=HASTY,
+        timeouts=HASTY if "stalls" in request.node.name else PATIENT,
         http2=upstream.is_http2,
     ) as gateway:
         yield gateway
@@ -107,36 +111,36 @@ async def ask_until_beta_was_called(gateway: Gateway, upstream: FakeUpstream, *,
 
 @pytest.mark.parametrize(("case", "is_streamed"), CASES)
 async def test_a_failing_candidate_is_replaced_by_the_incumbent(
-    hasty: Gateway, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool
+    failing: Gateway, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool
 ) -> None:
     """The caller gets the incumbent's answer, which takes no part in the experiment; both are counted."""
     behaviour, _, reason = case
     upstream.on("large", behaviour)
-    reply = await ask_until_beta_was_called(hasty, upstream, stream=is_streamed)
+    reply = await ask_until_beta_was_called(failing, upstream, stream=is_streamed)
     assert reply.status == 200
     assert (reply.said() if is_streamed else reply.text).strip() == "I am small."
     with pytest.raises(InvalidFeedbackError, match="not part of a comparison"):
-        hasty.sealer.open(reply.events[0]["id"] if is_streamed else reply.json["id"])
-    assert hasty.observer.fallbacks == [(EXPERIMENT, reason)]
-    assert hasty.observer.failed == [(EXPERIMENT, "beta", reason)]
+        failing.sealer.open(reply.events[0]["id"] if is_streamed else reply.json["id"])
+    assert failing.observer.fallbacks == [(EXPERIMENT, reason)]
+    assert failing.observer.failed == [(EXPERIMENT, "beta", reason)]
     assert reply.headers["x-llmpo-policy"] == "alpha"
 
 
 @pytest.mark.parametrize("model", ["incumbent-only", "small"])
 @pytest.mark.parametrize(("case", "is_streamed"), CASES)
 async def test_with_nobody_left_the_caller_gets_an_openai_error(
-    hasty: Gateway, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool, model: str
+    failing: Gateway, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool, model: str
 ) -> None:
     """Incumbents and plain models: a status the caller can act on, and OpenAI's shape."""
     behaviour, code, reason = case
     upstream.on("small", behaviour)
-    reply = await hasty.ask(model, stream=is_streamed)
+    reply = await failing.ask(model, stream=is_streamed)
     assert reply.status == code
     assert set(reply.error) == {"message", "type", "param", "code"}
     assert reply.headers["content-type"] == "application/json"
-    assert hasty.observer.finished[-1] == ("/v1/chat/completions", code)
+    assert failing.observer.finished[-1] == ("/v1/chat/completions", code)
     if model != "small":
-        assert hasty.observer.failed == [("incumbent-only", "alpha", reason)]
+        assert failing.observer.failed == [("incumbent-only", "alpha", reason)]
         assert b"small" not in reply.body
 
 
@@ -193,27 +197,27 @@ async def test_a_request_only_the_candidate_refuses_is_answered(
 @pytest.mark.parametrize("model", [EXPERIMENT, "small"])
 @pytest.mark.parametrize("name", AFTER_THE_FIRST_BYTE)
 async def test_a_stream_that_breaks_says_so(
-    hasty: Gateway, upstream: FakeUpstream, name: str, model: str
+    failing: Gateway, upstream: FakeUpstream, name: str, model: str
 ) -> None:
     """What came is kept, an error event follows, and no [DONE] is made up."""
     behaviour, reason = AFTER_THE_FIRST_BYTE[name]
     upstream.on("small", behaviour)
     upstream.on("large", behaviour)
-    reply = await hasty.ask(model, stream=True)
+    reply = await failing.ask(model, stream=True)
     *events, error = reply.events
     assert [event["choices"][0]["delta"]["content"] for event in events] == ["word ", "word "]
     assert set(error["error"]) == {"message", "type", "param", "code"}
     assert error["error"]["code"] == f"upstream_{reason}"
     assert not reply.is_done
-    assert hasty.observer.fallbacks == []
+    assert failing.observer.fallbacks == []
     if model == EXPERIMENT:
-        assert [failed[2] for failed in hasty.observer.failed] == [reason]
+        assert [failed[2] for failed in failing.observer.failed] == [reason]
 
 
-async def test_a_malformed_event_ends_an_experiments_stream(hasty: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_malformed_event_ends_an_experiments_stream(failing: Gateway, upstream: FakeUpstream) -> None:
     """What cannot be relabelled must not be passed on."""
     upstream.on("small", malformed(after=2))
-    reply = await hasty.ask("incumbent-only", stream=True)
+    reply = await failing.ask("incumbent-only", stream=True)
     assert reply.events[-1]["error"]["code"] == "upstream_protocol"
     assert not reply.is_done
 
@@ -235,7 +239,10 @@ async def test_a_provider_that_hangs_up_is_asked_once(gateway: Gateway, upstream
     assert upstream.calls_of("small") == 1
 
 
-async def test_a_slow_answer_within_bounds_is_waited_for(hasty: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_slow_answer_within_bounds_is_waited_for(upstream: FakeUpstream) -> None:
     """The first-byte limit is for streams; a whole answer may take as long as the total allows."""
     upstream.on("small", answer(pause_seconds=0.4))
-    assert (await hasty.ask("small")).status == 200
+    limits = replace(PATIENT, first_byte=0.2, stall=0.2)
+    models = [entry("small", upstream.api_base)]
+    async with running_gateway([], models, timeouts=limits, http2=upstream.is_http2) as gateway:
+        assert (await gateway.ask("small")).status == 200
