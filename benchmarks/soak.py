@@ -5,7 +5,8 @@
 A plain model with a fallback, a matched experiment and a side-by-side one; streamed and not; feedback;
 providers that refuse, break off, stall and send nonsense; a candidate that is down a quarter of the time, so
 that it is ejected and comes back; two requests in five are abandoned. Every byte is checked for the caller's
-own marker. Memory and descriptors of the gateway's process are read from /proc, its tasks from /metrics.
+own marker. Memory and descriptors of the gateway's process, and the memory of the one that plans, are read
+from /proc, its tasks from /metrics.
 Writes benchmarks/results/soak.md and ends with status 1 unless all stayed flat and every answer was true.
 """
 
@@ -34,7 +35,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.processes import rss_mb
+from benchmarks.processes import descendants, rss_mb
 from tests.gateway.failures.crowd import MARKER, echo, is_complete
 from tests.gateway.fake_upstream import (
     Behaviour,
@@ -72,6 +73,7 @@ class Sample:
 
     seconds: float
     rss_mb: float
+    planner_mb: float
     descriptors: int
     tasks: int
 
@@ -234,7 +236,17 @@ async def sample(pid: int, url: str, session: aiohttp.ClientSession, since: floa
         text = await reply.read()
     found = TASKS.search(text)
     assert found is not None
-    return Sample(time.monotonic() - since, rss_mb(pid), descriptors(pid), int(found[1])), text
+    seconds = time.monotonic() - since
+    return Sample(seconds, rss_mb(pid), planner_mb(pid), descriptors(pid), int(found[1])), text
+
+
+def planner_mb(pid: int) -> float:
+    """Resident memory of the gateway's process for plans; 0 before it is there."""
+    return sum(
+        rss_mb(each)
+        for each in descendants(pid)
+        if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()
+    )
 
 
 def descriptors(pid: int) -> int:
@@ -277,10 +289,10 @@ def verdict(report: Report, before: Sample, after: Sample, callers: int) -> list
     judged = report.samples[int(WARM_UP * len(report.samples)) :]
     third = max(1, len(judged) // 3)
     faults = [f"{len(report.untrue)} untrue answers, such as {report.untrue[0]}"] if report.untrue else []
-    for name in ("rss_mb", "descriptors", "tasks"):
+    for name in ("rss_mb", "planner_mb", "descriptors", "tasks"):
         early = statistics.median(getattr(one, name) for one in judged[:third])
         late = statistics.median(getattr(one, name) for one in judged[-third:])
-        room = early * GROWTH_ALLOWED if name == "rss_mb" else callers
+        room = early * GROWTH_ALLOWED if name.endswith("_mb") else callers
         if late - early > room:
             faults.append(f"{name} grew from {early:.1f} to {late:.1f} (medians of the first and last third)")
     if after.tasks > before.tasks:
@@ -302,8 +314,8 @@ def shown(report: Report, before: Sample, after: Sample, text: bytes, faults: li
         f"Judged after the first {WARM_UP:.0%}; memory may grow by {GROWTH_ALLOWED:.0%} from the first to",
         "the last third of the rest.",
         "",
-        "| moment | RSS MB | descriptors | tasks |",
-        "|---|---|---|---|",
+        "| moment | RSS MB | planner's | descriptors | tasks |",
+        "|---|---|---|---|---|",
     ]
     steps = max(1, len(report.samples) // 12)
     moments = [
@@ -311,7 +323,7 @@ def shown(report: Report, before: Sample, after: Sample, text: bytes, faults: li
         *((f"{one.seconds:.0f} s", one) for one in report.samples[::steps]),
     ]
     lines += [
-        f"| {name} | {one.rss_mb:.1f} | {one.descriptors} | {one.tasks} |"
+        f"| {name} | {one.rss_mb:.1f} | {one.planner_mb:.1f} | {one.descriptors} | {one.tasks} |"
         for name, one in [*moments, ("at rest, after", after)]
     ]
     lines += ["", "| requests and feedback | count |", "|---|---|"]

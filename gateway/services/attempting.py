@@ -140,18 +140,23 @@ class Attempts:
             UpstreamError: The first provider's own, or the one that says the request itself is at fault.
         """
         failures = [] if known is None else [known]
-        for call in calls[len(failures) :]:
-            try:
-                answer = await self.make(call, effort)
-            except UpstreamError as error:
-                if error.is_callers_fault:
-                    raise
-                failures.append(error)
-            else:
-                return call, answer, failures[0] if failures else None
-        if all(failure.reason == "ejected" for failure in failures):
-            return calls[0], await self.make(calls[0], effort, insist=True), None
-        raise next((failure for failure in failures if failure.reason not in NOT_ASKED), failures[0])
+        try:
+            for call in calls[len(failures) :]:
+                try:
+                    answer = await self.make(call, effort)
+                except UpstreamError as error:
+                    if error.is_callers_fault:
+                        raise
+                    failures.append(error)
+                else:
+                    return call, answer, failures[0] if failures else None
+            if all(failure.reason == "ejected" for failure in failures):
+                return calls[0], await self.make(calls[0], effort, insist=True), None
+            raise next((failure for failure in failures if failure.reason not in NOT_ASKED), failures[0])
+        finally:
+            # What is raised holds this frame: held by it in turn, the request would wait to be collected.
+            failures.clear()
+            del known
 
     def _admitted(self, target: Target, effort: Effort, *, insist: bool) -> _Attempt:
         admission = self._ejections.insist(target) if insist else self._ejections.admit(target)

@@ -10,7 +10,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from gateway.upstream.base import RawHeaders
-from gateway.upstream.transport import NeverSeenError, Route
+from gateway.upstream.transport import Failure, NeverSeenError, Route
 
 KEEP_SECONDS: Final = 30
 _READ_BYTES: Final = 64 * 1024
@@ -105,9 +105,9 @@ class Http1Answer:
         """See `HttpAnswer.whole`."""
         return self._response.read()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, failure: Failure) -> None:
         """See `HttpAnswer.fail`."""
-        self._content.set_exception(error)
+        self._content.set_exception(failure())
 
     def close(self) -> None:
         """See `HttpAnswer.close`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Final, Protocol
 
 from gateway.upstream.base import RawHeaders
 from gateway.upstream.failures import broken, cut_short
-from gateway.upstream.transport import NeverSeenError
+from gateway.upstream.transport import Failure, NeverSeenError
 
 _PLAIN: Final = (None, b"", b"identity")
 
@@ -49,7 +50,7 @@ class Http2Answer:
         self._stream = stream
         self._arrived: list[tuple[bytes, int]] = []
         self._headers: dict[bytes, bytes] = {}
-        self._failure: Exception | None = None
+        self._failure: Failure | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self.status = 0
@@ -82,13 +83,13 @@ class Http2Answer:
         while not self.status and not self.is_over:
             await self.change()
         if not self.status:
-            raise self._failure or broken("an answer without a status")
+            raise self._failure() if self._failure is not None else broken("an answer without a status")
 
     async def some(self) -> bytes:
         """See `HttpAnswer.some`."""
         while not self._arrived:
             if self._failure is not None:
-                raise self._failure
+                raise self._failure()
             if self.is_over:
                 return b""
             await self.change()
@@ -103,22 +104,22 @@ class Http2Answer:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, failure: Failure) -> None:
         """See `HttpAnswer.fail`."""
         if not self.is_over:
-            self._failure = error
+            self._failure = failure
             self._end()
 
     def close(self) -> None:
         """See `HttpAnswer.close`."""
         self._owner.leave(self._stream)
-        self.fail(cut_short())
+        self.fail(cut_short)
 
     def limit(self, deadline: float) -> None:
         """Fail when the loop's clock reaches this before the end."""
         if not self.is_over:
             loop = asyncio.get_running_loop()
-            self._deadline = loop.call_at(deadline, self.fail, TimeoutError())
+            self._deadline = loop.call_at(deadline, self.fail, TimeoutError)
 
     # What the connection tells it.
 
@@ -127,11 +128,11 @@ class Http2Answer:
         self._headers = dict(headers)
         status = self._headers.pop(b":status", b"")
         if not status.isdigit():
-            self.fail(broken("an answer without a status"))
+            self.fail(partial(broken, "an answer without a status"))
             return
         self.status = int(status)
         if self._headers.get(b"content-encoding") not in _PLAIN:
-            self.fail(broken("an answer in an encoding nobody asked for"))
+            self.fail(partial(broken, "an answer in an encoding nobody asked for"))
         self.wake()
 
     def data(self, data: bytes, size: int) -> None:
@@ -154,9 +155,9 @@ class Http2Answer:
             is_unseen: It has not begun to work on the request.
         """
         if self.status:
-            self.fail(cut_short())
+            self.fail(cut_short)
         else:
-            self.fail(NeverSeenError() if is_unseen else ConnectionResetError())
+            self.fail(NeverSeenError if is_unseen else ConnectionResetError)
 
     async def change(self) -> None:
         """Wait until something happened to the stream."""

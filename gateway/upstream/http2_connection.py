@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, cast
 
 from h2.config import H2Configuration
@@ -30,7 +31,7 @@ from gateway.upstream.failures import broken
 from gateway.upstream.http1 import KEEP_SECONDS
 from gateway.upstream.http2_answer import Http2Answer
 from gateway.upstream.http2_frames import Goaway, GoawayFilter, MalformedFrameError
-from gateway.upstream.transport import NeverSeenError
+from gateway.upstream.transport import Failure, NeverSeenError
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -174,7 +175,7 @@ class Http2Connection(asyncio.Protocol):
                     for event in self._h2.receive_data(part):
                         self._take(event)
         except (H2Error, MalformedFrameError):
-            self._close(broken("an answer that is not HTTP"))
+            self._close(partial(broken, "an answer that is not HTTP"))
         self._flush()
 
     def pause_writing(self) -> None:
@@ -317,13 +318,13 @@ class Http2Connection(asyncio.Protocol):
         if not self._ready.done():
             self._ready.set_result(error)
 
-    def _break_off_all(self, error: Exception | None = None, *, is_unseen: bool = False) -> None:
+    def _break_off_all(self, failure: Failure | None = None, *, is_unseen: bool = False) -> None:
         for stream, answer in list(self._answers.items()):
-            if error is not None and not answer.status:
-                answer.fail(error)
+            if failure is not None and not answer.status:
+                answer.fail(failure)
             answer.break_off(is_unseen=is_unseen)
             self._forget(stream)
-        self._settle(error or ConnectionResetError())
+        self._settle((failure or ConnectionResetError)())
 
     def _wake_all(self) -> None:
         for answer in self._answers.values():
@@ -333,12 +334,12 @@ class Http2Connection(asyncio.Protocol):
         if self._transport is not None and (data := self._h2.data_to_send()):
             self._transport.write(data)
 
-    def _close(self, error: Exception | None = None) -> None:
-        """Take nothing new, and end what is under way: because of `error`, if it has not begun."""
+    def _close(self, failure: Failure | None = None) -> None:
+        """Take nothing new, and end what is under way: because of `failure`, if it has not begun."""
         self._is_leaving = True
         if self._transport is None or self._transport.is_closing():
             return
         self._h2.close_connection()
         self._flush()
         self._transport.close()
-        self._break_off_all(error)
+        self._break_off_all(failure)

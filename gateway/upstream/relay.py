@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -143,11 +145,12 @@ class _RelayedStream:
         self._ends_stream = surface.ends_stream
         self._cutter = EventCutter()
         self._first = b""
-        self._failure: UpstreamError | None = None
+        self._failure: Callable[[], UpstreamError] | None = None
         self._ended = False
         self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
+        self._silence_seconds = 0.0
 
     @property
     def headers(self) -> RawHeaders:
@@ -160,21 +163,21 @@ class _RelayedStream:
             self._first = await self._next_block()
         self._first = self._sound(self._first)
         if not has_event(self._first) and self._failure is not None:
-            raise self._failure
+            raise self._failure()
 
     def limit_silence(self, seconds: float) -> None:
         """From now on, break off when the provider is waited for longer than this."""
-        loop = asyncio.get_running_loop()
+        self._silence_seconds = seconds
+        self._silence = asyncio.get_running_loop().call_later(seconds, self._look)
 
-        def look() -> None:
-            now = loop.time()
-            since = now if self._waiting_since is None else self._waiting_since
-            if now - since >= seconds:
-                self._answer.fail(TimeoutError())
-            else:
-                self._silence = loop.call_at(since + seconds, look)
-
-        self._silence = loop.call_later(seconds, look)
+    def _look(self) -> None:
+        now = self._clock()
+        since = now if self._waiting_since is None else self._waiting_since
+        if now - since >= self._silence_seconds:
+            self._answer.fail(TimeoutError)
+        else:
+            next_look = since + self._silence_seconds
+            self._silence = asyncio.get_running_loop().call_at(next_look, self._look)
 
     async def read(self) -> bytes:
         """See `UpstreamStream.read`."""
@@ -185,7 +188,7 @@ class _RelayedStream:
         if not block and self._failure is None:
             block = self._sound(await self._next_block())
         if not block and self._failure is not None:
-            raise self._failure
+            raise self._failure()
         self._ended = self._ends_stream(block)
         return block
 
@@ -202,10 +205,10 @@ class _RelayedStream:
         reported = split_error(block)
         if reported is not None:
             block = reported[0]
-            self._failure = reported_in_body(reported[1])
+            self._failure = partial(reported_in_body, reported[1])
         if not is_sound(block):
             block = sound_part(block)
-            self._failure = broken("a malformed event")
+            self._failure = partial(broken, "a malformed event")
         return block
 
     async def _next_block(self) -> bytes:
@@ -220,8 +223,7 @@ class _RelayedStream:
                 if block := feed(chunk):
                     return block
         except HTTP_FAILURES as error:
-            failure = translated(error)
-            raise (cut_short() if failure.reason == "connect" else failure) from error
+            raise _broken_off(error) from error
         raise cut_short()
 
     async def _finish(self) -> None:
@@ -269,11 +271,15 @@ def _rate_limits(answer: HttpAnswer) -> RawHeaders:
 async def _check(answer: HttpAnswer, content_type: str) -> None:
     """Raise unless the provider answers with what was asked for."""
     if answer.status != _OK:
-        error = refused(answer.status, await _read_some(answer), answer.retry_after)
-        error.headers = _rate_limits(answer)
-        raise error
+        raise await _refusal(answer)
     if answer.content_type != content_type:
         raise broken("an answer of the wrong content type")
+
+
+async def _refusal(answer: HttpAnswer) -> UpstreamError:
+    error = refused(answer.status, await _read_some(answer), answer.retry_after)
+    error.headers = _rate_limits(answer)
+    return error
 
 
 async def _read_some(answer: HttpAnswer) -> bytes:
@@ -282,6 +288,12 @@ async def _read_some(answer: HttpAnswer) -> bytes:
     while len(body) < _MAX_ERROR_BYTES and (chunk := await answer.some()):
         body += chunk
     return body
+
+
+def _broken_off(error: Exception) -> UpstreamError:
+    """What one of `HTTP_FAILURES` means once an answer had begun."""
+    failure = translated(error)
+    return cut_short() if failure.reason == "connect" else failure
 
 
 def _check_answer(body: bytes, surface: Surface) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,6 +19,9 @@ from gateway.upstream.failures import broken, cut_short, timed_out, unreachable
 
 # What posting and reading may raise besides UpstreamError; `translated` says what it means.
 HTTP_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError)
+
+# Makes the error. An error that is kept would, once raised, hold by its traceback what keeps it.
+Failure = Callable[[], Exception]
 
 
 class NeverSeenError(ConnectionError):
@@ -74,8 +77,8 @@ class HttpAnswer(Protocol):
         """All of the body."""
         ...
 
-    def fail(self, error: Exception) -> None:
-        """Let whoever reads, now or later, get this error."""
+    def fail(self, failure: Failure) -> None:
+        """Let whoever reads, now or later, get this."""
         ...
 
     def close(self) -> None:
@@ -106,7 +109,12 @@ class HttpClient(Protocol):
 
 
 def translated(error: Exception) -> UpstreamError:
-    """What one of `HTTP_FAILURES` means to the caller."""
+    """What one of `HTTP_FAILURES` means to the caller.
+
+    The error loses its traceback: a body's reader keeps the error, and the traceback would keep the reader
+    and all of the request with it until the next garbage collection.
+    """
+    error.__traceback__ = None
     if isinstance(error, TimeoutError):
         return timed_out()
     if isinstance(error, aiohttp.ClientPayloadError):

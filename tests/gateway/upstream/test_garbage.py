@@ -1,0 +1,138 @@
+"""What a request leaves behind is freed at once.
+
+In a cycle of references it would wait, with every buffer of its request, for the next garbage collection:
+memory would rise by megabytes between two of them, and all requests would stop while one runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from gateway.errors import UpstreamError
+from gateway.services.attempting import Attempts, Call
+from gateway.services.dueling import both
+from gateway.services.ejection import EjectionBook, Target
+from gateway.upstream.base import ModelTarget, UpstreamRequest, UpstreamStream
+from gateway.upstream.relay import Relay
+from gateway.upstream.retry_budget import RetryBudget
+from tests.gateway.fake_http2 import FakeHttp2Upstream
+from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
+from tests.gateway.upstream.asking import QUESTION, read_all
+
+Provider = FakeUpstream | FakeHttp2Upstream
+Reading = Callable[[UpstreamStream], Awaitable[object]]
+
+
+class Nobody:
+    """Hears of attempts and ejections and does not mind."""
+
+    def model_failed(self, model: str, reason: str) -> None:
+        """See `AttemptObserver`."""
+
+    def retry_refused(self) -> None:
+        """See `AttemptObserver`."""
+
+
+@pytest.fixture(params=[False, True], ids=["http1", "http2"])
+async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Provider]:
+    """One that speaks HTTP/1.1, and one that speaks HTTP/2."""
+    async with FakeHttp2Upstream() if request.param else FakeUpstream() as provider:
+        yield provider
+
+
+@pytest.fixture(autouse=True)
+def _no_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def request_to(provider: Provider, *, stream: bool = False) -> UpstreamRequest:
+    """A question."""
+    http2 = isinstance(provider, FakeHttp2Upstream)
+    target = ModelTarget("m", "openai", "openai", "small", provider.api_base, "sk-operator", http2=http2)
+    return UpstreamRequest(target, {**QUESTION, "stream": stream})
+
+
+async def left_after_one_block(stream: UpstreamStream) -> None:
+    """A caller who leaves."""
+    await stream.read()
+    await stream.aclose()
+
+
+async def read_until_it_breaks(stream: UpstreamStream) -> None:
+    """A caller who gets all there is."""
+    with pytest.raises(UpstreamError):
+        await read_all(stream)
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reading"),
+    [
+        (answer("Hello."), read_all),
+        (stall(after=1), left_after_one_block),
+        (cut(after=1), read_until_it_breaks),
+    ],
+    ids=["read to its end", "left", "broken off"],
+)
+async def test_a_stream_is_freed_when_it_is_over(
+    relay: Relay, provider: Provider, behaviour: Behaviour, reading: Reading
+) -> None:
+    """However it ends."""
+    provider.on("small", behaviour)
+    stream = await relay.stream(request_to(provider, stream=True))
+    alive = weakref.ref(stream)
+    await reading(stream)
+    del stream
+    await asyncio.sleep(0)
+    assert alive() is None
+
+
+@pytest.mark.parametrize("behaviour", [status(500), hang_up()], ids=["refused", "hung up"])
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_failure_is_freed_when_it_was_dealt_with(
+    relay: Relay, provider: Provider, behaviour: Behaviour, is_streamed: bool
+) -> None:
+    """The error, and with it the frames of its traceback."""
+    provider.on("small", behaviour)
+    ask = relay.stream if is_streamed else relay.complete
+    try:
+        await ask(request_to(provider, stream=is_streamed))
+    except UpstreamError as error:
+        alive = weakref.ref(error)
+    await asyncio.sleep(0)
+    assert alive() is None
+
+
+async def test_the_failures_of_a_model_and_all_its_fallbacks_are_freed(
+    relay: Relay, provider: Provider
+) -> None:
+    """The one that is raised is one of those kept until then."""
+    provider.on("small", status(500))
+    budget = RetryBudget()
+    attempts = Attempts(relay, EjectionBook(Nobody()), budget, Nobody(), total_seconds=10)
+    call = Call(Target("m"), request_to(provider), is_streamed=False)
+    try:
+        await attempts.first_of([call, call], attempts.begin())
+    except UpstreamError as error:
+        alive = weakref.ref(error)
+    await asyncio.sleep(0)
+    assert alive() is None
+
+
+async def test_a_duel_of_two_failures_is_freed(relay: Relay, provider: Provider) -> None:
+    """There, failures are results."""
+    provider.on("small", status(500))
+    asked = request_to(provider)
+    results = await both(relay.complete(asked), relay.complete(asked))
+    alive = [weakref.ref(result) for result in results]
+    assert all(isinstance(result, UpstreamError) for result in results)
+    del results
+    await asyncio.sleep(0)
+    assert [each() for each in alive] == [None, None]
