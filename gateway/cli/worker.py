@@ -21,12 +21,12 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from gateway.api.tuning import settle_memory
 from gateway.app import create_app
 from gateway.cli.http_protocol import deadline_protocol
 from gateway.cli.sockets import shown_address
 from gateway.config.load import load_config
 from gateway.config.models import GatewayConfig
+from gateway.memory import settle_memory
 from gateway.services.lifecycle import Lifecycle
 from gateway.settings import Settings, read_settings
 from gateway.telemetry.logging import configure_logging, get_logger

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.errors import UpstreamError
+from gateway.memory import loading
 from gateway.upstream.base import (
     TRACE_HEADERS,
     RawHeaders,
@@ -203,6 +204,7 @@ def _import_quietly() -> Any:
 
 
 def _import_all() -> Library:
-    root = _import_quietly()
-    bridge = importlib.import_module("litellm.responses.litellm_completion_transformation.handler")
-    return Library(root, bridge.LiteLLMCompletionTransformationHandler())
+    with loading():
+        root = _import_quietly()
+        bridge = importlib.import_module("litellm.responses.litellm_completion_transformation.handler")
+        return Library(root, bridge.LiteLLMCompletionTransformationHandler())
