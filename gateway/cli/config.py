@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +16,9 @@ from rich.text import Text
 from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.load import json_schema, load_config
 from gateway.config.models import GatewayConfig
+from gateway.config.references import Fault, provider_faults, providers_named
+from gateway.upstream.litellm import provider_names
+from gateway.upstream.targets import OUR_PROVIDERS
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,11 +35,14 @@ def check(
         Path | None, typer.Option("--config", help="The YAML file, as for `llmpo serve`.")
     ] = None,
 ) -> None:
-    """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2."""
+    """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
+
+    Providers nobody knows are faults here; the gateway learns of them from LiteLLM at the first request.
+    """
     path = file or option
     if path is None or (file and option):
         raise typer.BadParameter("Name one file: llmpo config check FILE")
-    loaded = load_config(path, os.environ)
+    loaded = load_config(path, os.environ, _unknown_providers)
     _print_summary(Console(), path, loaded)
 
 
@@ -43,6 +50,12 @@ def check(
 def schema() -> None:
     """Print the JSON Schema (draft 2020-12) of the configuration file."""
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _unknown_providers(data: Any) -> Iterator[Fault]:
+    named = providers_named(data)
+    if any(provider not in OUR_PROVIDERS for _, provider in named):  # else it would be imported for nothing
+        yield from provider_faults(named, provider_names())
 
 
 def _print_summary(console: Console, path: Path, loaded: GatewayConfig) -> None:

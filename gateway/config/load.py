@@ -20,17 +20,27 @@ from gateway.errors import ConfigError, ConfigIssue
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> GatewayConfig:
+def load_config(
+    path: Path,
+    environ: Mapping[str, str],
+    more_rules: Callable[[Any], Iterable[references.Fault]] = lambda _data: (),
+) -> GatewayConfig:
     """The configuration in a YAML file.
 
     Args:
         path: The file; prompt templates are found relative to it.
         environ: Where `os.environ/NAME` is looked up.
+        more_rules: What else the file's plain data must keep to.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
     """
-    return load_model(path, environ, GatewayConfig, references.reference_faults)
+
+    def rules(data: Any) -> Iterator[references.Fault]:
+        yield from references.reference_faults(data)
+        yield from more_rules(data)
+
+    return load_model(path, environ, GatewayConfig, rules)
 
 
 def load_model(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.grid import GridProblem, expand
+from gateway.config.values import ENVIRONMENT_PREFIX
 
 Path = tuple[str | int, ...]
 MIN_POLICIES = 2
@@ -69,6 +70,31 @@ def _duplicate_models(names: list[tuple[int, str]]) -> Iterator[Fault]:
             path = ("model_list", index, "model_name")
             yield Fault(path, f"{name!r} is listed twice.", "Give every entry a name of its own.")
         seen.add(name)
+
+
+def providers_named(data: Any) -> list[tuple[Path, str]]:
+    """The provider of every model, where it is written out, and where that is."""
+    entries = _mapping(data).get("model_list") or []
+    written = (
+        (("model_list", index, "litellm_params", "model"), _mapping(entries[index]).get("litellm_params"))
+        for index, _ in _model_names(data)
+    )
+    models = ((path, _mapping(params).get("model")) for path, params in written)
+    return [
+        (path, model.partition("/")[0])
+        for path, model in models
+        if isinstance(model, str) and "/" in model and not model.startswith(ENVIRONMENT_PREFIX)
+    ]
+
+
+def provider_faults(named: Iterable[tuple[Path, str]], known: Iterable[str]) -> Iterator[Fault]:
+    """The providers nobody knows."""
+    providers = set(known)
+    for path, provider in named:
+        if provider not in providers:
+            yield Fault(
+                path, f"There is no provider {provider!r}.", suggest(provider, providers, "Providers")
+            )
 
 
 def _fallback_faults(data: Any) -> Iterator[Fault]:

@@ -171,6 +171,11 @@ class _TranslatedStream:
         return block
 
 
+def provider_names() -> frozenset[str]:
+    """What the model of an entry may begin with. Imports litellm."""
+    return frozenset(one.value for one in _import_quietly().provider_list)
+
+
 def _explained(error: Exception, current: Asking) -> UpstreamError:
     return untranslatable() if is_untranslatable(error, current) else translated(error)
 

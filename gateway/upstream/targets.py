@@ -17,6 +17,8 @@ _ANTHROPIC_BASE: Final = "https://api.anthropic.com"
 _OPENAI_WIRE: Final = frozenset(
     {"openai", "openai_like", "custom_openai", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference"}
 )
+# Those that may be asked without litellm.
+OUR_PROVIDERS: Final = _OPENAI_WIRE | {"anthropic"}
 # What does not go to litellm as a further argument.
 _OWN_FIELDS: Final = frozenset(
     {

@@ -150,6 +150,37 @@ def test_checking_a_wrong_file_lists_every_fault(tmp_path: Path, capsys: pytest.
     ]
 
 
+def test_checking_a_file_finds_providers_nobody_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the nearest known one; serving, it would come out at the first request."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(GOOD.replace("openai/gpt-4o-mini", "antropic/claude"), encoding="utf-8")
+
+    assert main(["config", "check", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: model_list[0].litellm_params.model (line ")
+    assert "There is no provider 'antropic'. Did you mean anthropic?" in line
+
+
+@pytest.mark.parametrize(
+    "model", ["bedrock/converse/amazon.nova", "hosted_vllm/llama", "os.environ/THE_MODEL", "azure_ai/grok"]
+)
+def test_providers_litellm_knows_are_right(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+) -> None:
+    """Those it translates for and those it does not, or nothing where only the environment tells."""
+    monkeypatch.setenv("THE_MODEL", "openai/gpt")
+    path = tmp_path / "gateway.yaml"
+    path.write_text(GOOD.replace("openai/gpt-4o-mini", model), encoding="utf-8")
+
+    assert main(["config", "check", str(path)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("arguments", [[], ["one.yaml", "--config", "two.yaml"]])
 def test_check_wants_exactly_one_file(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """Otherwise it is wrong usage."""
