@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -98,7 +97,6 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
     return _increments(q, checked_epsilon(epsilon))
 
 
-@lru_cache(maxsize=16_384)  # the pairs of two plans at 128 policies; some 5 MB
 def _increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
     """The same for numbers known to be numbers: called for every comparison."""
     if not _LOWEST <= probability_millionths <= _HIGHEST:
