@@ -34,6 +34,10 @@ def check(
     option: Annotated[
         Path | None, typer.Option("--config", help="The YAML file, as for `llmpo serve`.")
     ] = None,
+    may_be_unset: Annotated[
+        bool,
+        typer.Option("--without-environment", help="Leave out what refers to variables that are not set."),
+    ] = False,
 ) -> None:
     """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
 
@@ -42,7 +46,7 @@ def check(
     path = file or option
     if path is None or (file and option):
         raise typer.BadParameter("Name one file: llmpo config check FILE")
-    loaded = load_config(path, os.environ, _unknown_providers)
+    loaded = load_config(path, os.environ, _unknown_providers, may_be_unset=may_be_unset)
     _print_summary(Console(), path, loaded)
 
 

@@ -14,6 +14,7 @@ from gateway.config.faults import issue_from_fault, issues_from_validation
 from gateway.config.models import GatewayConfig
 from gateway.config.section import Section
 from gateway.config.source import Source, read_source
+from gateway.config.unset import without_unset
 from gateway.config.values import ENVIRONMENT_PREFIX, Outside
 from gateway.errors import ConfigError, ConfigIssue
 
@@ -24,6 +25,8 @@ def load_config(
     path: Path,
     environ: Mapping[str, str],
     more_rules: Callable[[Any], Iterable[references.Fault]] = lambda _data: (),
+    *,
+    may_be_unset: bool = False,
 ) -> GatewayConfig:
     """The configuration in a YAML file.
 
@@ -31,6 +34,8 @@ def load_config(
         path: The file; prompt templates are found relative to it.
         environ: Where `os.environ/NAME` is looked up.
         more_rules: What else the file's plain data must keep to.
+        may_be_unset: Read it without the environment it will be served in: keys, addresses and whatever else
+            refers to a variable that is not set are left out, all but the names of models.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
@@ -40,7 +45,10 @@ def load_config(
         yield from references.reference_faults(data)
         yield from more_rules(data)
 
-    return load_model(path, environ, GatewayConfig, rules)
+    source = _read(path)
+    if may_be_unset:
+        source.data = without_unset(source.data, environ)
+    return _checked(source, Outside(environ, path.parent), GatewayConfig, rules)
 
 
 def load_model(
@@ -54,10 +62,17 @@ def load_model(
     Raises:
         ConfigError: With one issue for every fault of the file.
     """
-    source = _read(path)
+    return _checked(_read(path), Outside(environ, path.parent), model, rules)
+
+
+def _checked(
+    source: Source,
+    outside: Outside,
+    model: type[SectionT],
+    rules: Callable[[Any], Iterable[references.Fault]],
+) -> SectionT:
     faults = [*source.faults, *rules(source.data), *_misplaced_references(source.data)]
     issues = [issue_from_fault(found, source) for found in faults]
-    outside = Outside(environ, path.parent)
     try:
         config = model.model_validate(source.data, context=outside)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from gateway.cli import main
 CONFIG = """\
 model_list:
   - model_name: small
-    litellm_params: {{model: openai/gpt-4o-mini, api_key: sk-secret}}
+    litellm_params: {{model: openai/gpt-4o-mini, api_key: os.environ/KEY_NOBODY_SET}}
   - model_name: own
     litellm_params: {{model: openai/{own}, api_key: sk-secret, api_base: "http://127.0.0.1:1/v1"}}
 experiments:
@@ -50,7 +50,7 @@ TRAFFIC = ["--requests-per-day", "4800", "--feedback-rate", "0.1", "--runs", "3"
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    """Two experiments; nobody knows the price of one model of the first."""
+    """Two experiments; nobody knows the price of one model of the first, nor the key of the other."""
     path = tmp_path / "gateway.yaml"
     path.write_text(CONFIG.format(own="my-own-model"), encoding="utf-8")
     return str(path)

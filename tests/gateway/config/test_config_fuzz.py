@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.load import json_schema, load_config
+from gateway.config.references import Fault, provider_faults, providers_named
 from gateway.errors import ConfigError
 
 from .conftest import ENVIRON, GOOD, Issues
@@ -61,11 +63,18 @@ def read(directory: Path, text: str) -> str:
     """What is said about a file; empty when it is right."""
     path = directory / "gateway.yaml"
     path.write_text(text, encoding="utf-8")
-    try:
-        load_config(path, ENVIRON)
-    except ConfigError as error:
-        return str(error)
-    return ""
+    said = ""
+    for environ in (ENVIRON, {}):
+        try:
+            load_config(path, environ, unknown_providers, may_be_unset=not environ)
+        except ConfigError as error:
+            said += str(error)
+    return said
+
+
+def unknown_providers(data: Any) -> Iterator[Fault]:
+    """As `llmpo config check` looks for them."""
+    return provider_faults(providers_named(data), {"openai"})
 
 
 @quick

@@ -63,6 +63,41 @@ def test_any_litellm_parameter_may_come_from_the_environment(write: Write) -> No
     )
 
 
+def test_a_file_may_be_read_where_its_environment_is_not(write: Write) -> None:
+    """What refers to unset variables is left out, a key with its name; what is set is looked up as ever."""
+    text = (
+        GOOD.replace(
+            "api_key: os.environ/PROVIDER_KEY",
+            "api_key: os.environ/PROVIDER_KEY, api_base: os.environ/BASE, timeout: os.environ/TIMEOUT,"
+            " extra_headers: {x-team: os.environ/TEAM, x-fixed: here}",
+        )
+        + f"""
+auth:
+  client_keys: [os.environ/CLIENT, "{hash_key("llmpo-client")}"]
+  keys: {{ours: {{hash: os.environ/OURS}}, theirs: {{hash: os.environ/THEIRS, role: admin}}}}
+"""
+    )
+    environ = {"TIMEOUT": "12.5", "THEIRS": "llmpo-" + "x" * 43}
+    config = load_config(write(text), environ, may_be_unset=True)
+    params = config.model_list[0].litellm_params
+
+    assert (params.api_key, params.api_base, params.timeout) == (None, None, 12.5)
+    assert params.extra_headers == {"x-fixed": "here"}
+    assert config.auth.client_keys == [hash_key("llmpo-client")]
+    assert list(config.auth.keys) == ["theirs"]
+
+
+def test_but_not_where_the_name_of_a_model_is_unset(write: Write) -> None:
+    """Nor does it hide other faults."""
+    text = GOOD.replace("openai/gpt-4o-mini", "os.environ/MODEL") + "\nauth: {keys: {ours: {role: admin}}}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(text), {}, may_be_unset=True)
+    assert [issue.path for issue in caught.value.issues] == [
+        "model_list[0].litellm_params.model",
+        "auth.keys.ours.hash",
+    ]
+
+
 def test_revealed_parameters_are_what_a_provider_call_needs(load: Load) -> None:
     """Everything that was set and nothing else, secrets in the clear."""
     assert load(GOOD).entry("small").litellm_params.revealed() == {

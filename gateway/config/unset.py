@@ -1,0 +1,53 @@
+"""A configuration read where its secrets are not: on a laptop, or where changes to it are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.config.values import ENVIRONMENT_PREFIX
+
+
+def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
+    """Plain data of a configuration without what refers to environment variables that are not set.
+
+    Names of models stay, since policies and prices follow from them. A key whose hash goes, goes as a whole.
+    """
+    if not isinstance(data, dict):
+        return data
+    left = {
+        name: _left(part, environ) if name in {"auth", "model_list"} else part for name, part in data.items()
+    }
+    auth = left.get("auth")
+    if isinstance(auth, dict) and isinstance(auth.get("keys"), dict):
+        hashed = {
+            name: key
+            for name, key in auth["keys"].items()
+            if not _had_hash(data["auth"]["keys"][name]) or _had_hash(key)
+        }
+        left["auth"] = {**auth, "keys": hashed}
+    return left
+
+
+def _had_hash(key: Any) -> bool:
+    return isinstance(key, dict) and "hash" in key
+
+
+def _left(part: Any, environ: Mapping[str, str]) -> Any:
+    if isinstance(part, dict):
+        return {
+            name: _left(each, environ)
+            for name, each in part.items()
+            if name == "model" or not _is_unset(each, environ)
+        }
+    if isinstance(part, list):
+        return [_left(each, environ) for each in part if not _is_unset(each, environ)]
+    return part
+
+
+def _is_unset(value: Any, environ: Mapping[str, str]) -> bool:
+    return (
+        isinstance(value, str)
+        and value.startswith(ENVIRONMENT_PREFIX)
+        and not environ.get(value.removeprefix(ENVIRONMENT_PREFIX))
+    )
