@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -17,8 +18,12 @@ from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.load import json_schema, load_config
 from gateway.config.models import GatewayConfig
 from gateway.config.references import Fault, provider_faults, providers_named
-from gateway.upstream.litellm import provider_names
-from gateway.upstream.targets import OUR_PROVIDERS
+from gateway.telemetry.logging import BLANK, redact_text
+from gateway.upstream.base import Timeouts
+from gateway.upstream.litellm import LitellmUpstream, provider_names
+from gateway.upstream.targets import OUR_PROVIDERS, model_targets
+
+_PATIENCE_SECONDS = 10.0
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -41,13 +46,18 @@ def check(
 ) -> None:
     """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
 
-    Providers nobody knows are faults here; the gateway learns of them from LiteLLM at the first request.
+    Providers nobody knows are faults here, and where something keeps LiteLLM from asking one, a warning says
+    so; the gateway would learn of either at the first request. Nobody is asked.
     """
     path = file or option
     if path is None or (file and option):
         raise typer.BadParameter("Name one file: llmpo config check FILE")
     loaded = load_config(path, os.environ, _unknown_providers, may_be_unset=may_be_unset)
     _print_summary(Console(), path, loaded)
+    if not may_be_unset:
+        for name, obstacle in asyncio.run(_obstacles(loaded)):
+            shown = _without(loaded.entry(name).litellm_params.secrets(), obstacle)
+            typer.echo(f"warning: From here, LiteLLM could not ask {name}: {shown}", err=True)
 
 
 @app.command()
@@ -60,6 +70,24 @@ def _unknown_providers(data: Any) -> Iterator[Fault]:
     named = providers_named(data)
     if any(provider not in OUR_PROVIDERS for _, provider in named):  # else it would be imported for nothing
         yield from provider_faults(named, provider_names())
+
+
+async def _obstacles(loaded: GatewayConfig) -> list[tuple[str, str]]:
+    """The models whose provider could not be asked, and why."""
+    limits = Timeouts(connect=_PATIENCE_SECONDS, first_byte=_PATIENCE_SECONDS, total=_PATIENCE_SECONDS)
+    upstream = LitellmUpstream(limits)
+    targets = [target for target in model_targets(loaded.model_list).values() if target.wire == "litellm"]
+    try:
+        found = [(target.name, await upstream.obstacle(target)) for target in targets]
+    finally:
+        await upstream.aclose()
+    return [(name, obstacle) for name, obstacle in found if obstacle is not None]
+
+
+def _without(secrets: list[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, BLANK)
+    return redact_text(text)
 
 
 def _print_summary(console: Console, path: Path, loaded: GatewayConfig) -> None:

@@ -19,6 +19,7 @@ from gateway.errors import UpstreamError
 from gateway.memory import loading
 from gateway.upstream.base import (
     TRACE_HEADERS,
+    ModelTarget,
     RawHeaders,
     Timeouts,
     UpstreamAnswer,
@@ -27,12 +28,25 @@ from gateway.upstream.base import (
 )
 from gateway.upstream.failures import cut_short, reported_in_body
 from gateway.upstream.litellm_answers import as_events, as_json, http_responses, is_made_up
-from gateway.upstream.litellm_asking import Asking, asking, is_untranslatable, note_taker
+from gateway.upstream.litellm_asking import (
+    Asking,
+    asking,
+    is_untranslatable,
+    note_taker,
+    rehearse,
+)
 from gateway.upstream.litellm_calls import LIBRARY_CALLS, Library
-from gateway.upstream.litellm_errors import broken_off, translated, unsupported, untranslatable
+from gateway.upstream.litellm_errors import (
+    broken_off,
+    is_unsupported_kind,
+    misconfigured,
+    translated,
+    unsupported,
+    untranslatable,
+)
 from gateway.upstream.litellm_tool_servers import leave_out_tool_servers
 from gateway.upstream.sse import DONE, split_error
-from gateway.upstream.surfaces import Surface
+from gateway.upstream.surfaces import CHAT, EMBEDDINGS, Surface, SurfaceName
 
 
 class LitellmUpstream:
@@ -42,6 +56,7 @@ class LitellmUpstream:
         self._timeouts = timeouts
         self._library: Library | None = None
         self._importing = asyncio.Lock()
+        self._translatable: set[tuple[str, SurfaceName]] = set()
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
@@ -53,7 +68,7 @@ class LitellmUpstream:
                 async with asyncio.timeout(arguments["timeout"]):
                     answer = await call.start(library, fields, arguments)
             except Exception as error:
-                raise _explained(error, current) from error
+                raise await self._explained(error, current, request) from error
         return UpstreamAnswer(as_json(answer, request.surface))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
@@ -68,11 +83,23 @@ class LitellmUpstream:
                 async with asyncio.timeout(min(first_byte, arguments["timeout"])):
                     chunks = await call.start(library, fields, arguments)
             except Exception as error:
-                raise _explained(error, current) from error
+                raise await self._explained(error, current, request) from error
         stall = request.target.stall_seconds or self._timeouts.stall
         stream = _TranslatedStream(chunks, request.surface, stall, started + arguments["timeout"])
         await stream.begin(by=started + first_byte)
         return stream
+
+    async def obstacle(self, target: ModelTarget) -> str | None:
+        """Why a model's provider cannot be asked, in litellm's words, which may quote credentials; or None.
+
+        Nothing is sent, but credentials that expire may be fetched.
+        """
+        found: Exception | None = None
+        for surface in (CHAT, EMBEDDINGS):
+            found = await self._rehearsed(UpstreamRequest(target, {}, surface))
+            if found is None or not is_unsupported_kind(found):
+                break
+        return None if found is None else str(found).strip().partition("\n")[0]
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
@@ -84,6 +111,29 @@ class LitellmUpstream:
             if self._library is None:
                 self._library = await asyncio.to_thread(_import_all)
         return self._library
+
+    async def _explained(self, error: Exception, current: Asking, request: UpstreamRequest) -> UpstreamError:
+        """What failed before the first byte. Nobody's request is at fault where none could be sent."""
+        failure = untranslatable() if is_untranslatable(error, current) else translated(error)
+        if current.is_sent or not failure.is_callers_fault or is_unsupported_kind(error):
+            return failure
+        return failure if await self._is_translatable(request) else misconfigured()
+
+    async def _is_translatable(self, request: UpstreamRequest) -> bool:
+        """Whether such requests reach the target's provider; once they did, they do."""
+        kind = (request.target.name, request.surface.name)
+        if kind not in self._translatable:
+            if await self._rehearsed(request) is not None:
+                return False
+            self._translatable.add(kind)
+        return True
+
+    async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
+        library, call = await self._import(), LIBRARY_CALLS[request.surface.name]
+        arguments = self._arguments(request)
+        return await rehearse(
+            lambda: call.start(library, dict(call.smallest), arguments), arguments["timeout"]
+        )
 
     def _fields(self, request: UpstreamRequest) -> dict[str, Any]:
         call, payload = LIBRARY_CALLS[request.surface.name], request.payload
@@ -174,10 +224,6 @@ class _TranslatedStream:
 def provider_names() -> frozenset[str]:
     """What the model of an entry may begin with. Imports litellm."""
     return frozenset(one.value for one in _import_quietly().provider_list)
-
-
-def _explained(error: Exception, current: Asking) -> UpstreamError:
-    return untranslatable() if is_untranslatable(error, current) else translated(error)
 
 
 def _trace(request: UpstreamRequest) -> dict[str, str]:

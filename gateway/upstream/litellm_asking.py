@@ -2,22 +2,35 @@
 
 It translates a request before it sends it, and trips over values it did not expect. Nobody was asked then; if
 that counted against the provider, one caller's malformed requests would take a healthy provider out of use.
+It also trips where the operator left something out, an address or a key; if that counted as the caller's
+mistake, no fallback would be asked. A request that nothing is wrong with tells the two apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 
+class NotSentError(BaseException):
+    """The request would be sent now. No `Exception`, since litellm makes its own errors of those."""
+
+
 @dataclass(slots=True)
 class Asking:
-    """One request on its way. `is_sent` becomes true as litellm turns to the provider."""
+    """One request on its way.
+
+    Attributes:
+        is_sent: Becomes true as litellm turns to the provider.
+        is_rehearsed: It is not to be sent.
+    """
 
     is_sent: bool = False
+    is_rehearsed: bool = False
 
 
 _CURRENT: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
@@ -39,12 +52,30 @@ def _note_sent(_self: Any, **_request: Any) -> None:
     current = _CURRENT.get()
     if current is not None:
         current.is_sent = True
+        if current.is_rehearsed:
+            raise NotSentError
+
+
+async def rehearse(start: Callable[[], Awaitable[object]], seconds: float) -> Exception | None:
+    """What keeps litellm from sending a request, which is not sent; None if nothing does.
+
+    A few providers are asked without notice; they get the request, and whatever they answer, they were asked.
+    """
+    with asking(is_rehearsed=True):
+        try:
+            async with asyncio.timeout(seconds):
+                await start()
+        except NotSentError:
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever litellm makes of what is missing
+            return error
+        return None
 
 
 @contextmanager
-def asking() -> Iterator[Asking]:
+def asking(*, is_rehearsed: bool = False) -> Iterator[Asking]:
     """Watch what is started inside; threads and tasks that litellm starts there count as well."""
-    current = Asking()
+    current = Asking(is_rehearsed=is_rehearsed)
     token = _CURRENT.set(current)
     try:
         yield current

@@ -31,6 +31,7 @@ _REPEATED: Final[Mapping[str, type | tuple[type, ...]]] = {
     "tools": list,
     "top_p": (int, float),
 }
+_HELLO: Final = [{"role": "user", "content": "Hello"}]
 _EFFORTS: Final = ((2048, "low"), (4096, "medium"))
 
 
@@ -56,11 +57,13 @@ class LibraryCall:
         passed: Fields passed on.
         left_out: Fields that have no effect on the answer and that other providers do not know.
         start: Calls litellm with the fields and the operator's arguments.
+        smallest: Fields of a request that nothing is wrong with.
     """
 
     passed: frozenset[str]
     left_out: frozenset[str]
     start: Callable[[Library, dict[str, Any], dict[str, Any]], Awaitable[Any]]
+    smallest: Mapping[str, Any]
 
 
 def _function(name: str) -> Callable[[Library, dict[str, Any], dict[str, Any]], Awaitable[Any]]:
@@ -134,6 +137,7 @@ LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
         ),
         _words("metadata model store"),
         _function("acompletion"),
+        {"messages": _HELLO},
     ),
     "responses": LibraryCall(
         _words(
@@ -144,6 +148,7 @@ LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
         ),
         _words("background include metadata model prompt_cache_key store truncation"),
         _start_response,
+        {"input": "Hello"},
     ),
     "completions": LibraryCall(
         _words(
@@ -154,9 +159,13 @@ LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
         ),
         _words("model"),
         _start_completion,
+        {"prompt": "Hello"},
     ),
     "embeddings": LibraryCall(
-        _words("dimensions encoding_format input user"), _words("model"), _function("aembedding")
+        _words("dimensions encoding_format input user"),
+        _words("model"),
+        _function("aembedding"),
+        {"input": "Hello"},
     ),
     "messages": LibraryCall(
         _words(
@@ -167,5 +176,6 @@ LIBRARY_CALLS: Final[Mapping[SurfaceName, LibraryCall]] = {
         ),
         _words("model service_tier"),
         _start_messages,
+        {"max_tokens": 1, "messages": _HELLO},
     ),
 }

@@ -24,10 +24,9 @@ def translated(error: Exception) -> UpstreamError:
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return broken("an answer litellm could not read")
-    kind = type(error).__name__
-    if kind == "LiteLLMUnknownProvider":
+    if is_unsupported_kind(error):
         return unsupported_kind()
-    if kind == "UnsupportedParamsError":
+    if type(error).__name__ == "UnsupportedParamsError":
         found = _PARAMETER_LIST.search(str(error))
         return unsupported(found[1] if found else "one of those sent")
     headers = getattr(error, "litellm_response_headers", None) or {}
@@ -39,6 +38,11 @@ def broken_off(error: Exception) -> UpstreamError:
     if isinstance(error, UpstreamError):
         return error
     return timed_out() if isinstance(error, TimeoutError) else cut_short()
+
+
+def is_unsupported_kind(error: Exception) -> bool:
+    """Whether the model's provider does not answer this kind of request."""
+    return type(error).__name__ == "LiteLLMUnknownProvider"
 
 
 def unsupported(parameters: str) -> UpstreamError:
@@ -55,6 +59,15 @@ def untranslatable() -> UpstreamError:
     """The error for values that cannot be put into the provider's format."""
     return _callers_fault(
         "The request cannot be translated for the model's provider: a field has a wrong type or form."
+    )
+
+
+def misconfigured() -> UpstreamError:
+    """The error for a model whose provider litellm cannot ask whatever the request: something is missing."""
+    return UpstreamError(
+        "The model cannot be asked as it is configured; its operator has to look.",
+        status=502,
+        reason="status_4xx",
     )
 
 

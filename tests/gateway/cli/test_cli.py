@@ -164,7 +164,7 @@ def test_checking_a_file_finds_providers_nobody_knows(
 
 
 @pytest.mark.parametrize(
-    "model", ["bedrock/converse/amazon.nova", "hosted_vllm/llama", "os.environ/THE_MODEL", "azure_ai/grok"]
+    "model", ["mistral/small", "hosted_vllm/llama", "os.environ/THE_MODEL", "ollama/llama"]
 )
 def test_providers_litellm_knows_are_right(
     tmp_path: Path,
@@ -179,6 +179,33 @@ def test_providers_litellm_knows_are_right(
 
     assert main(["config", "check", str(path)]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--without-environment"]], ids=["as served", "elsewhere"])
+def test_checking_a_file_warns_of_models_that_could_not_be_asked(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    """What litellm misses, model by model; not where the environment is another one anyway."""
+    for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "model_list:\n"
+        "- {model_name: keyless, litellm_params: {model: gemini/pro}}\n"
+        "- {model_name: embedder, litellm_params: {model: voyage/voyage-3, api_key: sk-secret}}\n"
+        "- {model_name: relayed, litellm_params: {model: openai/gpt, api_key: sk-secret}}\n",
+        encoding="utf-8",
+    )
+
+    assert main(["config", "check", str(path), *arguments]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == (0 if arguments else 1)
+    for line in warnings:
+        assert "could not ask keyless" in line
+        assert "Missing Gemini API key" in line
 
 
 @pytest.mark.parametrize("arguments", [[], ["one.yaml", "--config", "two.yaml"]])
