@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,6 +135,20 @@ def test_libraries_stay_in_their_rooms(module: str, tree: ast.Module) -> None:
             assert library in CORE_MAY_IMPORT, f"{module} imports {library}"
         if module.startswith("policy_store"):
             assert library in STORE_MAY_IMPORT, f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_what_there_is(path: Path) -> None:
+    """They run too rarely to find out by themselves."""
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
+            module = importlib.import_module(node.module)
+            missing = [
+                alias.name
+                for alias in node.names
+                if not hasattr(module, alias.name) and not _module_exists(f"{node.module}.{alias.name}")
+            ]
+            assert not missing, f"{node.module} has no {missing}"
 
 
 @pytest.mark.parametrize(
