@@ -119,7 +119,7 @@ class LitellmParams(Section):
     def secrets(self) -> list[str]:
         """Every secret that was set, in the clear: what must not be shown."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr) and value]
 
     def identity(self) -> dict[str, Any]:
         """What decides how the model answers: all that was set but secrets, prices and the timeout."""

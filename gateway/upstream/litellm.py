@@ -13,6 +13,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from gateway.errors import UpstreamError
@@ -131,9 +132,8 @@ class LitellmUpstream:
     async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
         library, call = await self._import(), LIBRARY_CALLS[request.surface.name]
         arguments = self._arguments(request)
-        return await rehearse(
-            lambda: call.start(library, dict(call.smallest), arguments), arguments["timeout"]
-        )
+        fields = deepcopy(dict(call.smallest))  # litellm changes what it is given
+        return await rehearse(lambda: call.start(library, fields, arguments), arguments["timeout"])
 
     def _fields(self, request: UpstreamRequest) -> dict[str, Any]:
         call, payload = LIBRARY_CALLS[request.surface.name], request.payload
