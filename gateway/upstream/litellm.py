@@ -43,6 +43,7 @@ from gateway.upstream.litellm_errors import (
     misconfigured,
     translated,
     unsupported,
+    unsupported_kind,
     untranslatable,
 )
 from gateway.upstream.litellm_tool_servers import leave_out_tool_servers
@@ -57,6 +58,7 @@ class LitellmUpstream:
         self._timeouts = timeouts
         self._library: Library | None = None
         self._importing = asyncio.Lock()
+        # Kinds of request that are known to reach a target's provider if nothing is wrong with them.
         self._translatable: set[tuple[str, SurfaceName]] = set()
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
@@ -116,18 +118,14 @@ class LitellmUpstream:
     async def _explained(self, error: Exception, current: Asking, request: UpstreamRequest) -> UpstreamError:
         """What failed before the first byte. Nobody's request is at fault where none could be sent."""
         failure = untranslatable() if is_untranslatable(error, current) else translated(error)
-        if current.is_sent or not failure.is_callers_fault or is_unsupported_kind(error):
+        if current.is_sent or not failure.is_callers_fault:
             return failure
-        return failure if await self._is_translatable(request) else misconfigured()
-
-    async def _is_translatable(self, request: UpstreamRequest) -> bool:
-        """Whether such requests reach the target's provider; once they did, they do."""
         kind = (request.target.name, request.surface.name)
         if kind not in self._translatable:
-            if await self._rehearsed(request) is not None:
-                return False
+            if obstacle := await self._rehearsed(request):
+                return unsupported_kind() if is_unsupported_kind(obstacle) else misconfigured()
             self._translatable.add(kind)
-        return True
+        return failure
 
     async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
         library, call = await self._import(), LIBRARY_CALLS[request.surface.name]

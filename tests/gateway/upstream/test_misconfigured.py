@@ -88,6 +88,16 @@ async def test_with_nothing_missing_its_mistakes_are_the_callers(upstream: Litel
     assert (failed.value.status, failed.value.is_callers_fault) == (400, True)
 
 
+async def test_a_kind_nobody_there_answers_is_the_callers_mistake_whatever_else_is_wrong(
+    upstream: LitellmUpstream,
+) -> None:
+    """Litellm finds the field first that the provider has no equivalent of."""
+    asked = target("anthropic", "k", "http://127.0.0.1:1")
+    with pytest.raises(UpstreamError, match="kind of request") as failed:
+        await upstream.complete(UpstreamRequest(asked, {"input": "Hello?", "dimensions": 1}, EMBEDDINGS))
+    assert (failed.value.status, failed.value.is_callers_fault) == (400, True)
+
+
 async def test_a_fallback_stands_in_for_a_model_without_its_key() -> None:
     """As for any that fails."""
     async with FakeUpstream() as provider:
