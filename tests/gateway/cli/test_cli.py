@@ -14,6 +14,8 @@ from gateway import __version__
 from gateway.cli import COMMANDS, main
 from gateway.config.keys import hash_key
 from gateway.errors import UnavailableError
+from gateway.upstream.base import ModelTarget
+from gateway.upstream.litellm import LitellmUpstream
 from policy_store.errors import StoreUnavailableError
 
 GOOD = """\
@@ -206,6 +208,25 @@ def test_checking_a_file_warns_of_models_that_could_not_be_asked(
     for line in warnings:
         assert "could not ask keyless" in line
         assert "Missing Gemini API key" in line
+
+
+def test_such_a_warning_repeats_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the library quotes: what is configured as a secret, and whatever looks like a key."""
+
+    async def obstacle(_upstream: LitellmUpstream, _target: ModelTarget) -> str:
+        return "Cannot use hush-hush, nor sk-another-secret."
+
+    monkeypatch.setattr(LitellmUpstream, "obstacle", obstacle)
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "model_list:\n- {model_name: m, litellm_params: {model: gemini/pro, api_key: hush-hush}}\n",
+        encoding="utf-8",
+    )
+
+    assert main(["config", "check", str(path)]) == 0
+    assert capsys.readouterr().err.endswith("Cannot use [redacted], nor [redacted].\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["one.yaml", "--config", "two.yaml"]])

@@ -13,9 +13,11 @@ QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello?"}]}
 LIMITS = Timeouts(connect=2, first_byte=5, stall=5, total=10)
 
 
-def request(provider: FakeUpstream, model: str = "small", **fields: Any) -> UpstreamRequest:
-    """A question for a model that is asked over HTTP/2."""
-    target = ModelTarget("m", "openai", "openai", model, provider.api_base, "sk-operator", http2=True)
+def request(
+    provider: FakeUpstream, model: str = "small", *, http2: bool = True, **fields: Any
+) -> UpstreamRequest:
+    """A question for a model that is asked over HTTP/2, unless told otherwise."""
+    target = ModelTarget("m", "openai", "openai", model, provider.api_base, "sk-operator", http2=http2)
     return UpstreamRequest(target, {**QUESTION, **fields})
 
 

@@ -17,12 +17,21 @@ from gateway.errors import UpstreamError
 from gateway.services.attempting import Attempts, Call
 from gateway.services.dueling import both
 from gateway.services.ejection import EjectionBook, Target
-from gateway.upstream.base import ModelTarget, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import UpstreamRequest, UpstreamStream
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from tests.gateway.fake_http2 import FakeHttp2Upstream
-from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
-from tests.gateway.upstream.asking import QUESTION, read_all
+from tests.gateway.fake_upstream import (
+    Behaviour,
+    FakeUpstream,
+    answer,
+    cut,
+    hang_up,
+    malformed,
+    stall,
+    status,
+)
+from tests.gateway.upstream.asking import read_all, request
 
 Provider = FakeUpstream | FakeHttp2Upstream
 Reading = Callable[[UpstreamStream], Awaitable[object]]
@@ -53,10 +62,8 @@ def _no_collection() -> Iterator[None]:
 
 
 def request_to(provider: Provider, *, stream: bool = False) -> UpstreamRequest:
-    """A question."""
-    http2 = isinstance(provider, FakeHttp2Upstream)
-    target = ModelTarget("m", "openai", "openai", "small", provider.api_base, "sk-operator", http2=http2)
-    return UpstreamRequest(target, {**QUESTION, "stream": stream})
+    """A question in the version of HTTP it speaks."""
+    return request(provider, http2=isinstance(provider, FakeHttp2Upstream), stream=stream)
 
 
 async def left_after_one_block(stream: UpstreamStream) -> None:
@@ -78,8 +85,9 @@ async def read_until_it_breaks(stream: UpstreamStream) -> None:
         (answer("Hello."), read_all),
         (stall(after=1), left_after_one_block),
         (cut(after=1), read_until_it_breaks),
+        (malformed(after=1), read_until_it_breaks),
     ],
-    ids=["read to its end", "left", "broken off"],
+    ids=["read to its end", "left", "broken off", "malformed"],
 )
 async def test_a_stream_is_freed_when_it_is_over(
     relay: Relay, provider: Provider, behaviour: Behaviour, reading: Reading
