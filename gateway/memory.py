@@ -14,7 +14,7 @@ def settle_memory() -> None:
     """Take all that was allocated so far out of garbage collection, and collect less often from now on.
 
     Modules, routes and configuration stay until the end. Left in, each full collection walks them all while
-    requests wait: p99 latency was several times higher and CPU a tenth. Call it at the end of the start-up.
+    requests wait. Call it at the end of the start-up.
 
     Requests that end well leave next to no garbage. What connections and failures leave is collected some ten
     thousand objects at a time: rarely, and before it takes megabytes.

@@ -122,7 +122,8 @@ class LitellmUpstream:
             return failure
         kind = (request.target.name, request.surface.name)
         if kind not in self._translatable:
-            if obstacle := await self._rehearsed(request):
+            obstacle = await self._rehearsed(request)
+            if obstacle is not None:
                 return unsupported_kind() if is_unsupported_kind(obstacle) else misconfigured()
             self._translatable.add(kind)
         return failure
