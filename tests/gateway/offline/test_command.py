@@ -18,7 +18,7 @@ from rich.console import Console
 from gateway.cli import main
 from gateway.offline.calls import Spending
 from gateway.offline.view import ProgressView, duration
-from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.fake_upstream import FakeUpstream, stall
 from tests.gateway.offline.solving import optimized, provider_in_thread, rows, solver, write_config
 
 
@@ -106,7 +106,10 @@ def test_failed_run_ends_with_status_1_and_shows_no_secret(
 
 def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C: status 130, what was counted is there, the command to resume is printed."""
-    with provider_in_thread(weak=solver(40, 0.02), fair=solver(50, 0.02), good=solver(60, 0.02)) as upstream:
+    with provider_in_thread() as upstream:
+        for model, percent in (("weak", 40), ("fair", 50), ("good", 60)):
+            # After some answers they fall silent, so that the run cannot end by itself.
+            upstream.on(model, *[solver(percent)] * 12, stall())
         config, out = write_config(tmp_path, upstream.api_base), tmp_path / "out"
         command = [
             sys.executable,
