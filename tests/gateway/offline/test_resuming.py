@@ -52,7 +52,7 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """SIGKILL twice: the same comparisons are counted under the same plans as in an undisturbed run."""
-    behaviours = {model: solver(percent, pause_seconds=0.01) for model, percent in SKILLS.items()}
+    behaviours = {model: solver(percent, pause_seconds=0.05) for model, percent in SKILLS.items()}
     with provider_in_thread(**behaviours) as upstream:
         config = write_config(tmp_path, upstream.api_base)
         disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
