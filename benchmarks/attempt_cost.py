@@ -20,10 +20,10 @@ from pathlib import Path
 
 import orjson
 
-from gateway.services.attempting import Attempts, Call
-from gateway.services.ejection import EjectionBook, Target
+from gateway.serving.attempting import Attempts, Call
+from gateway.serving.ejection import EjectionBook, Target
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observer import MetricsObserver
+from gateway.telemetry.observers import MetricsObserver
 from gateway.upstream.base import ModelTarget, UpstreamAnswer, UpstreamRequest, UpstreamStream
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.sse import is_sound

@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from gateway.memory import settle_memory
+from gateway.running.memory import settle_memory
 
 
 class BareRelay:

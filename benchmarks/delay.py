@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from reporting import finished, options_of, plus_minus, save, table
 
-from gateway.llm_po import worlds
-from gateway.llm_po.simulate import Trial
-from gateway.llm_po.worlds import World
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.worlds import World
 from gateway.simulation.runner import Job
 
 DELTA = 0.05

@@ -31,7 +31,7 @@ from benchmarks.cost_report import COMPARED_AT, FLOOR, GATEWAY, KINDS, Measured,
 from benchmarks.load import Request, load
 from benchmarks.peers import MODEL, PEERS, Peer, PeerError
 from benchmarks.processes import cpu_seconds, descendants, rss_mb, running
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
 from tests.servers import free_port, wait_until
 
 CONNECTIONS = (1, 16, 64)

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from gateway.llm_po import worlds
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.worlds import World
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.worlds import World
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from reporting import finished, options_of, plus_minus, save, table
 
-from gateway.llm_po import worlds
 from gateway.llm_po.glr import THRESHOLDS
-from gateway.llm_po.simulate import METHODS, Summary, Trial, batches, run_batch
-from gateway.llm_po.worlds import World
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import METHODS, Summary, Trial, batches, run_batch
+from gateway.llm_po.lab.worlds import World
 from gateway.simulation.runner import Job
 
 DELTA = 0.05

@@ -35,7 +35,7 @@ from gateway.offline.course import Course
 from gateway.offline.journal import Journal
 from gateway.offline.outcome import Outcome
 from gateway.offline.session import Session
-from gateway.services.verification import read_log, verify
+from gateway.proof.verification import read_log, verify
 from gateway.upstream.base import Timeouts, UpstreamAnswer, UpstreamRequest, UpstreamStream
 from gateway.upstream.relay import Relay
 from tests.e2e.real_models.stage import MODEL, model_server, weights

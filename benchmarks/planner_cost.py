@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 
 from gateway.llm_po.evidence import Tally
-from gateway.llm_po.features import one_hot
+from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.llm_po.plan import plan
 from gateway.llm_po.stopping import Design
-from gateway.llm_po.structured import solve
-from gateway.llm_po.worlds import bradley_terry
+from gateway.llm_po.structured.features import one_hot
+from gateway.llm_po.structured.solver import solve
 
 RESULTS = Path(__file__).parent / "results" / "planner_cost.md"
 PER_PAIR = 10  # comparisons of each pair in the counts planned from

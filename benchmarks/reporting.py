@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.llm_po.simulate import Summary
+from gateway.llm_po.lab.simulate import Summary
 from gateway.simulation.runner import Job, available_cores, run_jobs
 from gateway.simulation.state import StateFile
 

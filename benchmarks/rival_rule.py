@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from reporting import reporter, save, table
 
-from gateway.llm_po import worlds
-from gateway.llm_po.simulate import Trial
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial
 from gateway.simulation.runner import Job, available_cores, run_jobs
 
 DELTA = 0.05

@@ -36,7 +36,6 @@ from typing import Any
 import aiohttp
 
 from benchmarks.processes import descendants, rss_mb
-from tests.gateway.failures.crowd import MARKER, echo, is_complete
 from tests.gateway.fake_upstream import (
     Behaviour,
     Exchange,
@@ -47,6 +46,7 @@ from tests.gateway.fake_upstream import (
     stall,
     status,
 )
+from tests.gateway.serving.failures.crowd import MARKER, echo, is_complete
 from tests.servers import free_port
 
 RESULTS = Path(__file__).parent / "results" / "soak.md"

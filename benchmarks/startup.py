@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gateway_cost import CONFIG, KEY, cpu_seconds
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
 from tests.servers import free_port, wait_until
 
 ROOT = Path(__file__).parent.parent

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.llm_po import worlds
-from gateway.llm_po.goodness_of_fit import goodness_of_fit
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.samplers import Situation
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.structured_sampler import StructuredSampler
-from gateway.llm_po.worlds import World
+from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
+from gateway.llm_po.structured.sampler import StructuredSampler
 
 RESULTS = Path(__file__).parent / "results" / "structured.md"
 DELTA = 0.05

@@ -23,12 +23,13 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.identification import clear_worlds, misfits  # noqa: E402
 from benchmarks.reporting import save, table  # noqa: E402
-from gateway.llm_po import samplers, simulate, stopping, worlds  # noqa: E402
+from gateway.llm_po import samplers, stopping  # noqa: E402
+from gateway.llm_po.lab import simulate, worlds  # noqa: E402
+from gateway.llm_po.lab.simulate import Trial  # noqa: E402
+from gateway.llm_po.lab.worlds import World  # noqa: E402
 from gateway.llm_po.samplers import Situation  # noqa: E402
-from gateway.llm_po.simulate import Trial  # noqa: E402
 from gateway.llm_po.stakes import published_forecasts  # noqa: E402
 from gateway.llm_po.wins import IntArray  # noqa: E402
-from gateway.llm_po.worlds import World  # noqa: E402
 
 VARIANTS = ("as it is", "true forecasts", "no survivor check", "both")
 CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"

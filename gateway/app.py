@@ -24,8 +24,12 @@ from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
-from gateway.api.auth import Authenticator, Caller
+from gateway.access.api_keys import KeyRegistry, configured_keys, default_limits
+from gateway.access.callers import Authenticator, Caller
+from gateway.access.keyring import key_from_secret, stand_in_key
+from gateway.access.limiting import Limiter
 from gateway.api.body import read_body
+from gateway.api.catalogue import model_routes
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.experiments import experiment_routes
@@ -33,43 +37,39 @@ from gateway.api.feedback import feedback_routes
 from gateway.api.health import health_routes
 from gateway.api.inference import InferenceDeps, InferenceEndpoint, inference_endpoints, inference_routes
 from gateway.api.keys import key_routes
-from gateway.api.models import model_routes
 from gateway.api.openapi import openapi_document
-from gateway.config.models import GatewayConfig
+from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
-from gateway.services.answering import Answering
-from gateway.services.api_keys import KeyRegistry, configured_keys, default_limits
-from gateway.services.attempting import Attempts
-from gateway.services.background import background
-from gateway.services.definitions import Definition, by_policy, config_hash, define
-from gateway.services.ejection import EjectionBook
-from gateway.services.experiment_log import ExperimentLog
-from gateway.services.feedback import FeedbackService
-from gateway.services.keyring import key_from_secret, stand_in_key
-from gateway.services.lifecycle import Lifecycle
-from gateway.services.limiting import Limiter
-from gateway.services.plan_pool import PlanPool
-from gateway.services.planning import Planner
-from gateway.services.progress import ProgressReader
-from gateway.services.promotion import Promoter
-from gateway.services.refreshing import Refresher
-from gateway.services.rendering import compile_policies
-from gateway.services.snapshot import SnapshotHolder
-from gateway.services.sticky import Sticky
-from gateway.services.store_health import StoreHealth
-from gateway.services.tokens import Assignment, TokenSealer
+from gateway.experiments.definitions import Definition, by_policy, config_hash, define
+from gateway.experiments.policies import compile_policies
+from gateway.experiments.response_ids import Assignment, TokenSealer
+from gateway.experiments.snapshot import SnapshotHolder
+from gateway.learning.feedback import FeedbackService
+from gateway.learning.plan_pool import PlanPool
+from gateway.learning.planning import Planner
+from gateway.learning.progress import ProgressReader
+from gateway.learning.promotion import Promoter
+from gateway.learning.refreshing import Refresher
+from gateway.proof.experiment_log import ExperimentLog
+from gateway.running.background import background
+from gateway.running.lifecycle import Lifecycle
+from gateway.running.store_health import StoreHealth
+from gateway.serving.answering import Answering
+from gateway.serving.attempting import Attempts
+from gateway.serving.ejection import EjectionBook
+from gateway.serving.sticky import Sticky
 from gateway.settings import Settings
-from gateway.telemetry.experiments import ExperimentCollector
+from gateway.telemetry.collectors import ExperimentCollector
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observer import MetricsObserver
+from gateway.telemetry.observers import MetricsObserver
 from gateway.telemetry.process import ProcessCollector
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
-from gateway.upstream.litellm import LitellmUpstream
 from gateway.upstream.prices import model_prices
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.targets import model_targets
+from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.api_keys import ApiKeyStore
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
 
-from policy_store.keys import API_KEY_NAMES, API_KEY_RECORDS, API_KEYS_REVISION, API_KEYS_REVOKED
+from policy_store.names import API_KEY_NAMES, API_KEY_RECORDS, API_KEYS_REVISION, API_KEYS_REVOKED
 from policy_store.scripting import Scripts, answered_within
 
 _KEYS: Final = (API_KEY_RECORDS, API_KEY_NAMES, API_KEYS_REVOKED, API_KEYS_REVISION)

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from redis.asyncio import Redis
 
-from policy_store.keys import limit_keys
+from policy_store.names import limit_keys
 from policy_store.scripting import Scripts
 
 LEASE_SECONDS: Final = 1.0

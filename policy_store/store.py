@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 
 from policy_store import codec
 from policy_store.errors import UnknownExperimentError
-from policy_store.keys import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, GenerationKeys
 from policy_store.models import (
     Comparison,
     Counts,
@@ -30,6 +29,7 @@ from policy_store.models import (
     Recorded,
     Result,
 )
+from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, GenerationKeys
 from policy_store.scripting import Scripts, answered_within
 
 _LOG_START = "-"

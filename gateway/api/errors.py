@@ -26,7 +26,7 @@ from gateway.errors import (
     UnavailableError,
     UpstreamError,
 )
-from gateway.telemetry.logging import get_logger
+from gateway.running.logs import get_logger
 from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,

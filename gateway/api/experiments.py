@@ -18,9 +18,9 @@ from gateway.api.schemas import (
     PlanInForce,
 )
 from gateway.errors import UnavailableError, UnknownModelError
-from gateway.services.experiment_log import ExperimentLog
-from gateway.services.progress import Progress, ProgressReader
-from gateway.services.snapshot import LiveExperiment, SnapshotHolder
+from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
+from gateway.learning.progress import Progress, ProgressReader
+from gateway.proof.experiment_log import ExperimentLog
 
 EVENTS_SHOWN = 50
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from gateway.api.schemas import FeedbackAnswer, FeedbackBody, parse_feedback
 from gateway.errors import BodyTooLargeError, InvalidFeedbackError
-from gateway.services.feedback import FeedbackService
+from gateway.learning.feedback import FeedbackService
 
 Guard = Callable[[Request], Awaitable[None]]
 

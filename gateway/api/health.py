@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Depends, Request, status
 from fastapi.responses import Response
 
-from gateway.services.lifecycle import Lifecycle
-from gateway.services.progress import ProgressReader
-from gateway.services.store_health import StoreHealth
+from gateway.learning.progress import ProgressReader
+from gateway.running.lifecycle import Lifecycle
+from gateway.running.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 
 Guard = Callable[[Request], Awaitable[None]]

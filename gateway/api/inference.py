@@ -12,7 +12,10 @@ from typing import Any, Final
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.auth import Authenticator, Caller
+from gateway.access.callers import Authenticator, Caller
+from gateway.access.limiting import Limiter
+from gateway.access.limits import LimitReachedError
+from gateway.access.metering import Metered
 from gateway.api.body import ClientLeftError, check_media_type, parse_object, read_body
 from gateway.api.caller_headers import CallerHeaders, read_headers
 from gateway.api.disconnect import DisconnectWatch
@@ -22,15 +25,12 @@ from gateway.api.fields import check_fields
 from gateway.api.limit_headers import Headers, joined, limit_headers
 from gateway.api.session import session_name
 from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError, UpstreamError
-from gateway.services.answering import Answer, Answering
-from gateway.services.calling import AnswerStream, Question
-from gateway.services.lifecycle import Lifecycle
-from gateway.services.limiting import Limiter
-from gateway.services.limits import LimitReachedError
-from gateway.services.metering import Metered
-from gateway.services.observer import RequestObserver
-from gateway.services.snapshot import SnapshotHolder
-from gateway.telemetry.logging import get_logger
+from gateway.experiments.snapshot import SnapshotHolder
+from gateway.running.lifecycle import Lifecycle
+from gateway.running.logs import get_logger
+from gateway.serving.answering import Answer, Answering
+from gateway.serving.calling import AnswerStream, Question
+from gateway.serving.observer import RequestObserver
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from policy_store.errors import StoreError
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.api.auth import Caller
+from gateway.access.api_keys import ApiKey, KeyRegistry
+from gateway.access.callers import Caller
 from gateway.api.body import parse_object
 from gateway.config.access import LimitsSpec
 from gateway.config.values import Name
 from gateway.errors import InvalidRequestError
-from gateway.services.api_keys import ApiKey, KeyRegistry
 
 
 class KeyToMake(BaseModel):

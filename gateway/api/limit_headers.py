@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from gateway.services.limits import Standing
+from gateway.access.limits import Standing
 
 Headers = tuple[tuple[bytes, bytes], ...]
 

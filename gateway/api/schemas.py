@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic import model_validator as validator
 
 from gateway.errors import InvalidFeedbackError
-from gateway.services.feedback import Feedback, Preferred
+from gateway.learning.feedback import Feedback, Preferred
 
 # What each field must be, in the words of the refusal.
 _MUST_BE = {

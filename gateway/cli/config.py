@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.config.experiments import ExperimentSpec, PolicySpec
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
-from gateway.config.models import GatewayConfig
 from gateway.config.references import Fault, provider_faults, providers_named
-from gateway.telemetry.logging import BLANK, redact_text
+from gateway.running.logs import BLANK, redact_text
 from gateway.upstream.base import Timeouts
-from gateway.upstream.litellm import LitellmUpstream, provider_names
 from gateway.upstream.targets import OUR_PROVIDERS, model_targets
+from gateway.upstream.translating.upstream import LitellmUpstream, provider_names
 
 _PATIENCE_SECONDS = 10.0
 

@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from gateway.config.experiments import ExperimentSpec
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
-from gateway.config.models import GatewayConfig
 from gateway.config.values import Duration
-from gateway.services.definitions import inference_of
-from gateway.services.structure import structure_of
+from gateway.experiments.definitions import inference_of
+from gateway.experiments.structure import structure_of
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import Forecast, estimate
 from gateway.simulation.question import EFFECTS, Question

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.world_options import AsJson, Costs, Delta, WorldFile, parsed_costs
-from gateway.llm_po import worlds
 from gateway.llm_po.errors import DesignError, LlmPoError, UnsupportedError, WorldError
-from gateway.llm_po.features import Features, one_hot
-from gateway.llm_po.structured import solve
-from gateway.llm_po.trial import SPACES
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.trial import SPACES
+from gateway.llm_po.structured.features import Features, one_hot
+from gateway.llm_po.structured.solver import solve
 from gateway.llm_po.unstructured import champion_of, lower_bound, optimal_allocation
 from gateway.llm_po.wins import FloatArray
 

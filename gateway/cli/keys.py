@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, get_json, send_json
-from gateway.config.keys import hash_key, new_key
+from gateway.config.api_keys import hash_key, new_key
 
 PATH = "/v1/keys"
 

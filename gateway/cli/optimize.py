@@ -26,8 +26,8 @@ from gateway.offline.view import ProgressView, summary_table
 from gateway.plotting import check_installed, is_installed
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
-from gateway.upstream.litellm import LitellmUpstream
 from gateway.upstream.relay import Relay
+from gateway.upstream.translating.upstream import LitellmUpstream
 
 INTERRUPTED = 130
 UNDECIDED = 3

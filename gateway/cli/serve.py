@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 
 from gateway.cli.sockets import bind
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
-from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError, ConfigIssue
+from gateway.running.logs import configure_logging, get_logger
 from gateway.settings import Settings, read_settings
-from gateway.telemetry.logging import configure_logging, get_logger
 from policy_store.embedded import EmbeddedValkey
 
 _log = get_logger(__name__)

@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gateway.cli.world_options import AsJson, Costs, Delta, parsed_costs
-from gateway.llm_po import worlds
 from gateway.llm_po.errors import LlmPoError
-from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Summary, Trial
-from gateway.llm_po.traces import checkpoints
-from gateway.llm_po.trial import SPACES
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import METHODS, STOPPING_RULES, Summary, Trial
+from gateway.llm_po.lab.traces import checkpoints
+from gateway.llm_po.lab.trial import SPACES
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateFile
 

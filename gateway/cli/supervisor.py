@@ -22,8 +22,8 @@ from types import FrameType
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.cli.sockets import can_connect, share, shown_address
+from gateway.running.logs import get_logger
 from gateway.settings import Settings
-from gateway.telemetry.logging import get_logger
 from policy_store.connect import EmbeddedValkey
 
 _log = get_logger(__name__)

@@ -14,9 +14,9 @@ import typer
 
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
-from gateway.services.experiment_log import ExperimentLog
-from gateway.services.verification import UndecidedError, Verification, read_log
-from gateway.services.verification import verify as recompute
+from gateway.proof.experiment_log import ExperimentLog
+from gateway.proof.verification import UndecidedError, Verification, read_log
+from gateway.proof.verification import verify as recompute
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.store import PolicyStore
 

@@ -24,12 +24,12 @@ from fastapi import FastAPI
 from gateway.app import create_app
 from gateway.cli.http_protocol import deadline_protocol
 from gateway.cli.sockets import shown_address
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
-from gateway.config.models import GatewayConfig
-from gateway.memory import settle_memory
-from gateway.services.lifecycle import Lifecycle
+from gateway.running.lifecycle import Lifecycle
+from gateway.running.logs import configure_logging, get_logger
+from gateway.running.memory import settle_memory
 from gateway.settings import Settings, read_settings
-from gateway.telemetry.logging import configure_logging, get_logger
 
 _log = get_logger(__name__)
 

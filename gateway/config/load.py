@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gateway.config import references
 from gateway.config.faults import issue_from_fault, issues_from_validation
-from gateway.config.models import GatewayConfig
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.section import Section
 from gateway.config.source import Source, read_source
 from gateway.config.unset import without_unset

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
 from gateway.config.templates import TemplateProblem, check_template
 
 ENVIRONMENT_PREFIX = "os.environ/"

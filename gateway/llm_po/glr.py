@@ -19,7 +19,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gateway.llm_po.baselines import rival_evidence
 from gateway.llm_po.checks import counted, shown, whole
 from gateway.llm_po.errors import UnsupportedError
 from gateway.llm_po.evidence import elimination_threshold
@@ -151,3 +150,17 @@ def _no_worse_nats(wins: IntArray, epsilon: float, threshold: Threshold) -> Floa
     everyone = np.arange(wins.shape[1])
     nats[:, everyone, everyone] = np.inf
     return np.asarray(nats.min(axis=1))
+
+
+def rival_evidence(wins: IntArray) -> FloatArray:
+    """Generalised likelihood ratio against each policy being the winner, shape (R, K), in nats.
+
+    The sum of n kl(rate, 1/2) over the rivals that are ahead of it.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+    """
+    wins = counted(wins, dimensions=3)
+    rates = pair_rates(wins)
+    behind = np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0)
+    return np.asarray((pair_totals(wins) * behind).sum(axis=2))

@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.llm_po import likelihood_ratio, linear
 from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
-from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import expected_information, forecasts
-from gateway.llm_po.goodness_of_fit import GoodnessOfFit, goodness_of_fit
-from gateway.llm_po.linear import LinearFit
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
-from gateway.llm_po.structured_forecast import with_features
-from gateway.llm_po.structured_sampler import Aim, aim, expected_remaining, shares_due
+from gateway.llm_po.structured import likelihood_ratio, linear
+from gateway.llm_po.structured.features import Features
+from gateway.llm_po.structured.forecast import with_features
+from gateway.llm_po.structured.goodness_of_fit import GoodnessOfFit, goodness_of_fit
+from gateway.llm_po.structured.linear import LinearFit
+from gateway.llm_po.structured.sampler import Aim, aim, expected_remaining, shares_due
 from gateway.llm_po.wins import FloatArray, IntArray
 
 __all__ = ["Design", "Plan", "Start", "Tally", "Verdict", "plan"]

@@ -11,9 +11,9 @@ from typing import Literal
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.glr import glr_verdict
-from gateway.llm_po.goodness_of_fit import goodness_of_fit
-from gateway.llm_po.likelihood_ratio import lr_verdict
 from gateway.llm_po.stopping import Design, StoppingRule, Verdict, verdict
+from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
+from gateway.llm_po.structured.likelihood_ratio import lr_verdict
 
 Guarantee = Literal["exact", "asymptotic"]
 

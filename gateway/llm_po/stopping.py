@@ -33,8 +33,8 @@ from gateway.llm_po.evidence import (
     no_worse_nano_nats,
     no_worse_threshold,
 )
-from gateway.llm_po.features import Features
 from gateway.llm_po.forecast import chance_preferred
+from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 
 Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]

@@ -14,11 +14,11 @@ from typing import Any
 
 from gateway.config.experiments import PolicyParams
 from gateway.errors import RenderError
+from gateway.experiments.policies import CompiledPolicy
 from gateway.offline.calls import Caller, Reply
 from gateway.offline.errors import OfflineError
 from gateway.offline.journal import Journal
 from gateway.offline.tasks import Task
-from gateway.services.rendering import CompiledPolicy
 from gateway.upstream.base import ModelTarget
 
 Key = tuple[Any, ...]

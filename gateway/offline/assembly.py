@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import ConfigError, ConfigIssue
+from gateway.experiments.definitions import Definition, define
+from gateway.experiments.policies import compile_policies
 from gateway.offline.answers import Answers, is_deterministic
 from gateway.offline.calls import Prices
 from gateway.offline.config import OptimizeConfig
@@ -17,8 +19,6 @@ from gateway.offline.judges import Judge, RuleJudge, Score, exact_match, python,
 from gateway.offline.llm_judge import LlmJudge
 from gateway.offline.prices import prices_of
 from gateway.offline.tasks import Task, load_tasks, tasks_fingerprint
-from gateway.services.definitions import Definition, define
-from gateway.services.rendering import compile_policies
 from gateway.upstream.base import ModelTarget
 from gateway.upstream.targets import model_targets
 

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.learning.plan_worker import PlanResult
 from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
-from gateway.services.experiment_log import record_fields, record_from
-from gateway.services.plan_worker import PlanResult
+from gateway.proof.experiment_log import record_fields, record_from
 from policy_store.models import Comparison, Event, LoggedPlan, LogRecord, PlannedPair
 
 SCHEMA = 1

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from gateway.config.experiments import ExperimentSpec, GridValue, PolicyParams, PolicySpec, PromotionSpec
+from gateway.config.gateway_file import GatewayConfig, ModelEntry
 from gateway.config.grid import GridProblem, expand
 from gateway.config.load import load_model
-from gateway.config.models import GatewayConfig, ModelEntry
 from gateway.config.references import Fault, reference_faults, suggest
 from gateway.config.section import Section
 from gateway.config.values import ModelName, Name, fault

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gateway.learning.plan_worker import Decision, PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, Ledger, Result
-from gateway.services.plan_worker import Decision, PlanJob, PlanResult, compute_plan
 from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair
 from policy_store.models import Result as StoredResult
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from gateway.learning.plan_worker import PlanResult
+from gateway.learning.promotion import final_state, full_certificate
 from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
 from gateway.offline.calls import Reply, Spending
@@ -18,9 +20,7 @@ from gateway.offline.course import Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
-from gateway.services.experiment_log import LOG_SCHEMA, record_fields
-from gateway.services.plan_worker import PlanResult
-from gateway.services.promotion import final_state, full_certificate
+from gateway.proof.experiment_log import LOG_SCHEMA, record_fields
 from policy_store.models import Event, LogRecord
 
 GENERATION = 1

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.learning.plan_worker import Decision
 from gateway.offline.answers import PolicyAnswers
 from gateway.offline.checkpoint import Checkpoint
 from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import BudgetSpentError
 from gateway.offline.judges import Judge, Judged
 from gateway.offline.tasks import Task
-from gateway.services.plan_worker import Decision
 
 OUT_OF_TASKS = "tasks"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.llm_po.simulate import Summary
+from gateway.llm_po.lab.simulate import Summary
 from gateway.llm_po.wins import FloatArray
 from gateway.simulation.question import EFFECTS, HORIZON, Question
 from gateway.simulation.runner import Job, run_jobs

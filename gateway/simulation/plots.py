@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.llm_po.simulate import Summary
+from gateway.llm_po.lab.simulate import Summary
 from gateway.plotting import COLOURS, STROKES, PlotError, plain_log_scale, pyplot, save
 from gateway.simulation.runner import Job
 

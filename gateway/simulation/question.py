@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from gateway.errors import GatewayError
-from gateway.llm_po import worlds
-from gateway.llm_po.features import Features
-from gateway.llm_po.simulate import Trial
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.stopping import Objective, StoppingRule
-from gateway.llm_po.worlds import World
+from gateway.llm_po.structured.features import Features
 from gateway.simulation.runner import Job
 
 EFFECTS = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.llm_po.simulate import BatchOfRuns, Ending, Summary, Trial, batches, run_batch
+from gateway.llm_po.lab.simulate import BatchOfRuns, Ending, Summary, Trial, batches, run_batch
 from gateway.simulation.state import StateFile
 
 _AHEAD = 4  # batches handed to the pool per process: enough to keep it busy, few enough to stop quickly

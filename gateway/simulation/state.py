@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import GatewayError
-from gateway.llm_po.simulate import Ending
+from gateway.llm_po.lab.simulate import Ending
 
 _VERSION = 1
 

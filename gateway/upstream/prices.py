@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from gateway.config.models import LitellmParams, ModelEntry
+from gateway.config.gateway_file import LitellmParams, ModelEntry
 
 _LIST: Final = "model_prices_and_context_window_backup.json"
 

@@ -28,11 +28,8 @@ from gateway.upstream.base import (
     UpstreamStream,
 )
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
-from gateway.upstream.http1 import Http1Client
-from gateway.upstream.retry_budget import RetryBudget
-from gateway.upstream.sse import EventCutter, has_event, is_plain, is_sound, sound_part, split_error
-from gateway.upstream.surfaces import Surface
-from gateway.upstream.transport import (
+from gateway.upstream.http.http1 import Http1Client
+from gateway.upstream.http.transport import (
     HTTP_FAILURES,
     HttpAnswer,
     HttpClient,
@@ -40,6 +37,9 @@ from gateway.upstream.transport import (
     Route,
     translated,
 )
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.sse import EventCutter, has_event, is_plain, is_sound, sound_part, split_error
+from gateway.upstream.surfaces import Surface
 
 _OK: Final = 200
 _MAX_ERROR_BYTES: Final = 64 * 1024
@@ -123,7 +123,7 @@ class Relay:
             return self._http1
         if self._http2 is None:
             # Only where a model wants it: it takes memory and a moment.
-            http2 = importlib.import_module("gateway.upstream.http2")
+            http2 = importlib.import_module("gateway.upstream.http.http2")
             client: HttpClient = http2.Http2Client(self._http1, connect_seconds=self._timeouts.connect)
             self._http2 = client
         return self._http2

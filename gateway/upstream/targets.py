@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
-from gateway.config.models import ModelEntry
+from gateway.config.gateway_file import ModelEntry
 from gateway.upstream.base import ModelTarget
 from gateway.upstream.surfaces import Wire
 

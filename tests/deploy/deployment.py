@@ -14,7 +14,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
 from gateway.demo.processes import Child, child, clean_environment
 from gateway.demo.provider import provider_app
 from gateway.demo.scene import PRICES, SUPPORT

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.config.models import GatewayConfig
-from gateway.services.definitions import Definition, define
-from gateway.services.rendering import compile_policies
+from gateway.config.gateway_file import GatewayConfig
+from gateway.experiments.definitions import Definition, define
+from gateway.experiments.policies import compile_policies
 
 NAME = "support"
 

@@ -18,8 +18,8 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import create_app
-from gateway.config.models import GatewayConfig
-from gateway.services.plan_worker import PlanJob, PlanResult, compute_plan
+from gateway.config.gateway_file import GatewayConfig
+from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
 from tests.gateway.building import NAME
 

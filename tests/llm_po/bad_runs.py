@@ -5,28 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from gateway.llm_po import (
-    baselines,
     bradley_terry,
     certificate,
     distribution,
     evidence,
-    features,
     forecast,
     glr,
-    goodness_of_fit,
-    likelihood_ratio,
-    linear,
     plan,
     rules,
     samplers,
-    simulate,
     stopping,
     succession,
-    traces,
-    trial,
     wins,
-    worlds,
 )
+from gateway.llm_po.lab import baselines, simulate, traces, trial, worlds
+from gateway.llm_po.structured import features, goodness_of_fit, likelihood_ratio, linear
 from tests.llm_po.nonsense import (
     COUNTS,
     DESIGN,
@@ -169,7 +162,7 @@ RUNS: list[Case] = [
         {"wins": COUNTS[None], "evidence": COUNTS[None], "eliminated": np.zeros((1, 3)), "design": DESIGN},
         {"wins": NO_COUNTS, "evidence": [None, "text", COUNTS], "eliminated": [None, np.zeros(3)]},
     ),
-    *((of, {}, {"wins": NO_COUNTS}) for of in (baselines.borda, baselines.rival_evidence, bradley_terry.fit)),
+    *((of, {}, {"wins": NO_COUNTS}) for of in (baselines.borda, glr.rival_evidence, bradley_terry.fit)),
     (
         bradley_terry.Scales.grid,
         {"score_sd": 0.5, "effect_sds": (0.1,)},

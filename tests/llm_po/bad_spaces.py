@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.llm_po import features, reference, structured, unstructured, worlds
+from gateway.llm_po import unstructured
+from gateway.llm_po.lab import reference, worlds
+from gateway.llm_po.structured import features, solver
 from tests.llm_po.nonsense import (
     HUGE,
     INF,
@@ -66,7 +68,7 @@ SPACES: list[Case] = [
         },
     ),
     (
-        structured.solve,
+        solver.solve,
         {"scores": [[0.8, 0.3, 0.0]], "features": ONE_HOT},
         {
             "scores": [each if each is None else [each] for each in NO_SCORES],
@@ -79,13 +81,13 @@ SPACES: list[Case] = [
         },
     ),
     (
-        structured.checked_scores,
+        solver.checked_scores,
         {"features": ONE_HOT},
         {"scores": [None, "text", [0.1, 0.2, 0.3], [[NAN] * 3]]},
     ),
-    (structured.checked_costs, {"features": ONE_HOT}, {"costs": NO_COSTS}),
-    (structured.check_gaps, {}, {"gaps": [np.zeros(2), np.array([1.0, -1.0])]}),
-    (structured.check_numbers, {"margin": 0.0, "ridge": 0.0}, {"margin": NO_LOGITS, "ridge": NO_LOGITS}),
+    (solver.checked_costs, {"features": ONE_HOT}, {"costs": NO_COSTS}),
+    (solver.check_gaps, {}, {"gaps": [np.zeros(2), np.array([1.0, -1.0])]}),
+    (solver.check_numbers, {"margin": 0.0, "ridge": 0.0}, {"margin": NO_LOGITS, "ridge": NO_LOGITS}),
     (features.Features, {"rows": np.eye(3)}, {"rows": NO_ROWS}),
     (features.one_hot, {}, {"policies": [*NO_WHOLE, 0, 1]}),
     (ONE_HOT.relabelled, {}, {"order": NO_ORDER[:5]}),

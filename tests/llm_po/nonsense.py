@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gateway.llm_po import certificate, evidence, features, linear, samplers, stopping, succession, worlds
+from gateway.llm_po import certificate, evidence, samplers, stopping, succession
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.structured import features, linear
 
 NAN, INF = float("nan"), float("inf")
 HUGE = 10**400  # no floating-point number

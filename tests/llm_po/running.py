@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.llm_po.evidence import Ledger, Result
+from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.plan import Design, Plan, plan
-from gateway.llm_po.worlds import World
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import gateway.llm_po
-from gateway.llm_po import certificate, checks, evidence, reference, structured, unstructured, wins, worlds
+from gateway.llm_po import certificate, checks, evidence, unstructured, wins
 from gateway.llm_po.errors import LlmPoError, TallyError
+from gateway.llm_po.lab import reference, worlds
+from gateway.llm_po.structured import solver
 from tests.llm_po.bad_runs import RUNS
 from tests.llm_po.bad_spaces import SPACES
 from tests.llm_po.nonsense import COUNTS, INF, NAN, ONE_HOT, PREFERENCES, Case
@@ -99,9 +101,9 @@ def test_every_public_function_is_asked_or_says_why_not() -> None:
         (lambda: unstructured.optimal_allocation(PREFERENCES, -np.ones((3, 3))), r"costs\[0\]\[1\] is -1.0"),
         (lambda: unstructured.optimal_allocation(PREFERENCES, "dear"), "costs is 'dear'"),  # type: ignore[arg-type]
         (lambda: reference.solve_allocation(PREFERENCES, -np.ones((3, 3))), r"costs\[0\]\[1\] is -1.0"),
-        (lambda: structured.solve([[0.1, NAN, 0]], ONE_HOT), r"scores\[0\]\[1\] is nan"),
-        (lambda: structured.solve([[1e308, -1e308, 0]], ONE_HOT), r"scores go from -1e\+308 to 1e\+308"),
-        (lambda: structured.solve([[1, 0, 0]], ONE_HOT, margin=INF), "margin is inf"),
+        (lambda: solver.solve([[0.1, NAN, 0]], ONE_HOT), r"scores\[0\]\[1\] is nan"),
+        (lambda: solver.solve([[1e308, -1e308, 0]], ONE_HOT), r"scores go from -1e\+308 to 1e\+308"),
+        (lambda: solver.solve([[1, 0, 0]], ONE_HOT, margin=INF), "margin is inf"),
         (lambda: reference.solve_structured([0.1, 0.1, 0], ONE_HOT), "share the largest score"),
         (lambda: evidence.elimination_threshold(NAN), "delta is nan"),
         (lambda: wins.WinMatrix(np.array([[0, 1e30], [0, 0]])), r"wins holds 1e\+30"),

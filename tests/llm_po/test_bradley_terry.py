@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.llm_po import worlds
 from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Fit, Scales, differences, fit, logistic
 from gateway.llm_po.forecast import chance_preferred, draw_logits, forecasts
+from gateway.llm_po.lab import worlds
 from gateway.llm_po.wins import FloatArray, IntArray
 
 

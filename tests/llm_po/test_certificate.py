@@ -11,8 +11,8 @@ import pytest
 
 from gateway.llm_po.certificate import certificate, recompute
 from gateway.llm_po.errors import ReplayError
+from gateway.llm_po.lab.worlds import World, bradley_terry, cycle
 from gateway.llm_po.plan import Design, plan
-from gateway.llm_po.worlds import World, bradley_terry, cycle
 from tests.llm_po.running import Line, play
 
 Decided = tuple[dict[str, Any], list[Line]]

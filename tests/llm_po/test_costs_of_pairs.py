@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.errors import SolverError
-from gateway.llm_po.features import Features, Grid, one_hot
-from gateway.llm_po.reference import solve_structured
-from gateway.llm_po.structured import solve
-from gateway.llm_po.trial import Trial
+from gateway.llm_po.lab.reference import solve_structured
+from gateway.llm_po.lab.trial import Trial
+from gateway.llm_po.lab.worlds import bradley_terry, cycle, grid
+from gateway.llm_po.structured.features import Features, Grid, one_hot
+from gateway.llm_po.structured.solver import solve
 from gateway.llm_po.unstructured import bernoulli_kl, no_worse_hardness, optimal_allocation
 from gateway.llm_po.wins import FloatArray
-from gateway.llm_po.worlds import bradley_terry, cycle, grid
 
 GRID = Grid({"m": "abc", "p": "xy"}).features()
 WORLD = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])

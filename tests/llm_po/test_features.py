@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.errors import FeatureError
-from gateway.llm_po.features import Features, Grid, coded, one_hot
+from gateway.llm_po.structured.features import Features, Grid, coded, one_hot
 
 
 def test_one_hot_leaves_every_policy_its_own_score() -> None:

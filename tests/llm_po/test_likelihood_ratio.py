@@ -7,11 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from gateway.llm_po import worlds
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.features import Grid, one_hot
-from gateway.llm_po.goodness_of_fit import goodness_of_fit
-from gateway.llm_po.likelihood_ratio import (
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.samplers import Situation
+from gateway.llm_po.stopping import Design
+from gateway.llm_po.structured.features import Grid, one_hot
+from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
+from gateway.llm_po.structured.likelihood_ratio import (
     TAU,
     line_nats,
     lr_verdict,
@@ -20,11 +23,8 @@ from gateway.llm_po.likelihood_ratio import (
     mixture_nats,
     rival_nats,
 )
-from gateway.llm_po.linear import fit
-from gateway.llm_po.samplers import Situation
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.stopping import Design
-from gateway.llm_po.structured_sampler import StructuredSampler, aim, shares_due
+from gateway.llm_po.structured.linear import fit
+from gateway.llm_po.structured.sampler import StructuredSampler, aim, shares_due
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
 GRID = Grid({"model": "abc", "prompt": "xy"}).features()

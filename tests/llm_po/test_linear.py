@@ -7,8 +7,8 @@ import pytest
 
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.errors import FeatureError
-from gateway.llm_po.features import Features, Grid, one_hot
-from gateway.llm_po.linear import (
+from gateway.llm_po.structured.features import Features, Grid, one_hot
+from gateway.llm_po.structured.linear import (
     constrained_fit,
     draw_scores,
     fit,

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.errors import DesignError, FeatureError, NoChampionError, SolverError
-from gateway.llm_po.features import Features, Grid, one_hot
-from gateway.llm_po.reference import solve_structured
-from gateway.llm_po.structured import Solution, solve
+from gateway.llm_po.lab.reference import solve_structured
+from gateway.llm_po.structured.features import Features, Grid, one_hot
+from gateway.llm_po.structured.solver import Solution, solve
 from gateway.llm_po.unstructured import optimal_allocation
 from gateway.llm_po.wins import FloatArray
 
@@ -238,7 +238,7 @@ def test_solver_failure_is_a_typed_error() -> None:
     """A program without a feasible point has no optimum, and that is said."""
     import cvxpy  # noqa: PLC0415  # seconds of import, for this test only
 
-    from gateway.llm_po.reference import _solve  # noqa: PLC0415  # same
+    from gateway.llm_po.lab.reference import _solve  # noqa: PLC0415  # same
 
     x = cvxpy.Variable()
     with pytest.raises(SolverError, match="infeasible"):

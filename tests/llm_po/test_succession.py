@@ -19,11 +19,11 @@ from gateway.llm_po.evidence import (
     no_worse_nano_nats,
     no_worse_threshold,
 )
+from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.llm_po.plan import Design, plan
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.stopping import beaten_nats
 from gateway.llm_po.succession import Sources, Standing, succeed
-from gateway.llm_po.worlds import bradley_terry
 from tests.llm_po.running import Line, play
 
 DELTA = 0.05

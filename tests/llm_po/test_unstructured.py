@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.llm_po import worlds
 from gateway.llm_po.errors import NoChampionError, WorldError
-from gateway.llm_po.reference import solve_allocation
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.reference import solve_allocation
 from gateway.llm_po.unstructured import (
     bernoulli_kl,
     checked_preferences,

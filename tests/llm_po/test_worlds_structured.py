@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.llm_po import worlds
 from gateway.llm_po.errors import FeatureError, WorldError
+from gateway.llm_po.lab import worlds
 
 
 def test_scores_are_read_back_from_the_preferences() -> None:

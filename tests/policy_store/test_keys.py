@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from policy_store.keys import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, limit_keys
+from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, limit_keys
 
 
 @pytest.mark.parametrize("name", ["support", "a b", "{x}", "}", "{", "a}b{c", "ü/λ", "llmpo:other"])

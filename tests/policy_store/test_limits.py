@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from policy_store.connect import connect
-from policy_store.keys import limit_keys
 from policy_store.limits import Account, Lease, LimitStore, Returned, Wanted
+from policy_store.names import limit_keys
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.llm_po import worlds
-from gateway.llm_po.simulate import Trial
-from gateway.llm_po.worlds import World
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.worlds import World
 
 DELTA = 0.05
 CYCLIC_WITH_CHAMPION = Path(__file__).parents[1] / "data" / "worlds" / "cyclic_4_synthetic.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.worlds import bradley_terry, cycle
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.worlds import bradley_terry, cycle
 
 CLEAR = bradley_terry("clear", [0.8, 0.3, 0.1, -0.2, -1.0])
 CIRCLE = cycle("circle", 3, 0.8)

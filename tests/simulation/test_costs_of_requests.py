@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.simulate import Trial, simulate
+from gateway.llm_po.lab.simulate import Trial, simulate
 from tests.simulation.calibration import bt, most_by_chance
 
 DEAR_CHAMPION = Trial(bt(1.0, 0.0, *[-1.2] * 6), costs=(20.0, *[1.0] * 7))

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from gateway.llm_po import glr
-from gateway.llm_po.baselines import EpsilonGreedy, RoundRobin, Rucb, Tracking, borda, rival_evidence
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
+from gateway.llm_po.glr import rival_evidence
+from gateway.llm_po.lab.baselines import EpsilonGreedy, RoundRobin, Rucb, Tracking, borda
+from gateway.llm_po.lab.simulate import METHODS, STOPPING_RULES, Trial, simulate
+from gateway.llm_po.lab.worlds import World, bradley_terry, cycle, linear, named
 from gateway.llm_po.samplers import LlmPo, Situation
-from gateway.llm_po.simulate import METHODS, STOPPING_RULES, Trial, simulate
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.unstructured import bernoulli_kl, optimal_allocation
 from gateway.llm_po.wins import IntArray
-from gateway.llm_po.worlds import World, bradley_terry, cycle, linear, named
 
 WORLD = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
 

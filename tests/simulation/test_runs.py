@@ -9,10 +9,10 @@ import pytest
 
 from gateway.llm_po.errors import DesignError, WorldError
 from gateway.llm_po.evidence import Ledgers
-from gateway.llm_po.simulate import Trial, batches, run_batch, simulate
+from gateway.llm_po.lab.simulate import Trial, batches, run_batch, simulate
+from gateway.llm_po.lab.traces import checkpoints, decision_progress
+from gateway.llm_po.lab.worlds import Drift, World, bradley_terry, drifting, from_json, named, success_rates
 from gateway.llm_po.stopping import Design
-from gateway.llm_po.traces import checkpoints, decision_progress
-from gateway.llm_po.worlds import Drift, World, bradley_terry, drifting, from_json, named, success_rates
 
 WORLD = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
 EQUALS = named("e", np.full((3, 3), 0.5))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.trial import Space
-from gateway.llm_po.worlds import World, bradley_terry, grid
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.trial import Space
+from gateway.llm_po.lab.worlds import World, bradley_terry, grid
 from gateway.simulation.runner import Job
 
 GRID = grid(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.llm_po import worlds
-from gateway.llm_po.simulate import Trial, simulate
+from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.simulate import Trial, simulate
 from tests.simulation.calibration import TRIALS, bt, most_by_chance
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gateway.services.verification import read_log, verify
+from gateway.proof.verification import read_log, verify
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway

@@ -12,10 +12,10 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import COMMANDS, main
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
 from gateway.errors import UnavailableError
 from gateway.upstream.base import ModelTarget
-from gateway.upstream.litellm import LitellmUpstream
+from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.errors import StoreUnavailableError
 
 GOOD = """\

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from gateway.cli import main
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway

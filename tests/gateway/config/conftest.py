@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
-from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError, ConfigIssue
 
 Write = Callable[[str], Path]

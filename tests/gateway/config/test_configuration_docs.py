@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments, models
+from gateway.config import access, experiments
+from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
 from gateway.config.values import DURATION_PATTERN, ENVIRONMENT_PATTERN, MODEL_NAME_PATTERN, NAME_PATTERN

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.keys import hash_key
+from gateway.config.api_keys import hash_key
+from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
-from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 
 from .conftest import ENVIRON, GOOD, Load, Write

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.keys import hash_key, new_key
+from gateway.config.api_keys import hash_key, new_key
 from gateway.errors import ConfigError
 from gateway.settings import read_settings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.offline.errors import BudgetSpentError, CallFailedError, OfflineError
-from gateway.services.verification import read_log, verify
+from gateway.proof.verification import read_log, verify
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, status
 from tests.gateway.offline.solving import guesser, optimized, rows, solver, write_config
 

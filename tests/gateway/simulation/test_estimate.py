@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.llm_po.features import Grid
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.worlds import success_rates
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.worlds import success_rates
+from gateway.llm_po.structured.features import Grid
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import Forecast, estimate
 from gateway.simulation.question import EFFECTS, EstimateError, Question

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from gateway.llm_po.simulate import METHODS, Summary, Trial
-from gateway.llm_po.worlds import bradley_terry
+from gateway.llm_po.lab.simulate import METHODS, Summary, Trial
+from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.plotting import line_style
 from gateway.simulation.plots import PlotError, draw
 from gateway.simulation.runner import Job, run_jobs

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.simulate import Trial, simulate
-from gateway.llm_po.worlds import bradley_terry
+from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateError, StateFile
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.services.ejection import Target
+from gateway.serving.ejection import Target
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observer import MetricsObserver
+from gateway.telemetry.observers import MetricsObserver
 from gateway.upstream.prices import TokenPrices
 
 WRITE = """

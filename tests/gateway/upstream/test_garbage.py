@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from gateway.errors import UpstreamError
-from gateway.services.attempting import Attempts, Call
-from gateway.services.dueling import both
-from gateway.services.ejection import EjectionBook, Target
+from gateway.serving.attempting import Attempts, Call
+from gateway.serving.dueling import both
+from gateway.serving.ejection import EjectionBook, Target
 from gateway.upstream.base import UpstreamRequest, UpstreamStream
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget

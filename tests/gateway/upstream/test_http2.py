@@ -11,13 +11,13 @@ import pytest
 from h2.errors import ErrorCodes
 
 from gateway.errors import UpstreamError
-from gateway.upstream import http2_connection
 from gateway.upstream.base import ModelTarget, UpstreamRequest
+from gateway.upstream.http import http2_connection
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
-from tests.gateway.chat.harness import eventually
 from tests.gateway.fake_http2 import FakeHttp2Upstream, give_up
 from tests.gateway.fake_upstream import Behaviour, Exchange, answer, hang_up, stall, status
+from tests.gateway.serving.harness import eventually
 from tests.gateway.upstream.asking import LIMITS, QUESTION, ask, read_all, request
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.upstream.http2_frames import Goaway, GoawayFilter, MalformedFrameError
+from gateway.upstream.http.http2_frames import Goaway, GoawayFilter, MalformedFrameError
 
 
 def frame(kind: int, payload: bytes, stream: int = 0) -> bytes:

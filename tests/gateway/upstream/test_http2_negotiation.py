@@ -127,7 +127,9 @@ async def test_a_certificate_nobody_trusts_is_not_trusted(relay: Relay, certific
 
 def test_nothing_of_it_is_loaded_unless_a_model_wants_it() -> None:
     """Neither start-up nor memory pays for what is not used."""
-    program = "import sys, gateway.app; print('h2' in sys.modules, 'gateway.upstream.http2' in sys.modules)"
+    program = (
+        "import sys, gateway.app; print('h2' in sys.modules, 'gateway.upstream.http.http2' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.relay import Relay
-from tests.gateway.chat.harness import eventually
+from tests.gateway.serving.harness import eventually
 
 PROGRAM = Path(__file__).with_name("provider.cjs")
 CANCEL = 8

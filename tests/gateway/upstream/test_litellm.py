@@ -15,8 +15,7 @@ import pytest
 
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
-from gateway.upstream.litellm import LitellmUpstream
-from tests.gateway.chat.harness import Gateway, entry, eventually, experiment, running_gateway
+from gateway.upstream.translating.upstream import LitellmUpstream
 from tests.gateway.fake_upstream import (
     Behaviour,
     Exchange,
@@ -27,6 +26,7 @@ from tests.gateway.fake_upstream import (
     raw_stream,
     stall,
 )
+from tests.gateway.serving.harness import Gateway, entry, eventually, experiment, running_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -354,7 +354,8 @@ async def test_a_failing_translated_candidate_is_replaced(mixed: Gateway, provid
 
 def test_litellm_is_not_imported_before_it_is_needed() -> None:
     """Start-up neither waits for it nor pays its memory."""
-    program = "import sys, gateway.upstream.litellm; print('litellm' in sys.modules, 'openai' in sys.modules)"
+    loading = "import sys, gateway.upstream.translating.upstream"
+    program = f"{loading}; print('litellm' in sys.modules, 'openai' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from gateway.config.models import ModelEntry
+from gateway.config.gateway_file import ModelEntry
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
-from gateway.upstream.litellm import LitellmUpstream
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
-from tests.gateway.chat.harness import entry, running_gateway
+from gateway.upstream.translating.upstream import LitellmUpstream
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.serving.harness import entry, running_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway.config.models import ModelEntry
-from gateway.upstream.litellm import _import_quietly
+from gateway.config.gateway_file import ModelEntry
 from gateway.upstream.prices import TokenPrices, model_prices
+from gateway.upstream.translating.upstream import _import_quietly
 
 
 def price(model: str, **params: Any) -> TokenPrices | None:
@@ -62,8 +62,8 @@ def test_reading_prices_does_not_import_litellm() -> None:
     """That takes seconds and a hundred megabytes."""
     code = """
 import sys
-from gateway.config.models import ModelEntry
-from gateway.upstream.litellm import _import_quietly
+from gateway.config.gateway_file import ModelEntry
+from gateway.upstream.translating.upstream import _import_quietly
 from gateway.upstream.prices import model_prices
 params = {"model": "openai/gpt-4o-mini"}
 assert model_prices([ModelEntry.model_validate({"model_name": "m", "litellm_params": params})])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.models import ModelEntry
+from gateway.config.gateway_file import ModelEntry
 from gateway.upstream.base import ModelTarget
 from gateway.upstream.targets import model_target, model_targets
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
-from gateway.upstream.litellm import LitellmUpstream
+from gateway.upstream.translating.upstream import LitellmUpstream
 from tests.servers import free_port
 
 # litellm's own models make pydantic warn when they are first used.

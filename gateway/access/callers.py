@@ -1,0 +1,101 @@
+"""Who is calling: API keys, known to the gateway only by their SHA-256."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from hmac import compare_digest
+from typing import Final, Literal
+
+from gateway.access.api_keys import ApiKey
+from gateway.access.limits import KeyLimits
+from gateway.errors import AuthenticationError, PermissionDeniedError
+
+_INDEX_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who may call.
+
+    Attributes:
+        role: Admins may also see experiments and which policy answered.
+        name: Name of the key, for logs, metrics and limits; `open` where no keys are configured.
+        limits: What the key may use.
+        is_limited: Whether that is less than everything.
+    """
+
+    role: Literal["client", "admin"]
+    name: str
+    limits: KeyLimits = field(default_factory=KeyLimits)
+    is_limited: bool = False
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may see what clients must not."""
+        return self.role == "admin"
+
+
+_OPEN: Final = Caller("admin", "open")
+
+
+class Authenticator:
+    """Tells callers apart by their bearer token.
+
+    With no keys configured everyone is an admin; the server then listens on loopback only. With only admin
+    keys, nobody else may call.
+
+    Args:
+        keys: The keys in force at the start. Whether keys are asked for at all depends on there being any.
+    """
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        # Keys are looked up by their digest under a secret of this process, so how long that takes tells
+        # nobody outside how much of a guess was right; what is found is compared in constant time.
+        self._secret = os.urandom(32)
+        self._callers: dict[bytes, tuple[bytes, Caller]] = {}
+        self.use(keys)
+        self.is_open = not self._callers
+
+    def use(self, keys: Iterable[ApiKey]) -> None:
+        """Let exactly these keys call from now on."""
+        callers: dict[bytes, tuple[bytes, Caller]] = {}
+        for key in keys:
+            blinded = self._blinded(bytes.fromhex(key.hash))
+            caller = Caller(key.role, key.name, key.limits, bool(key.limits))
+            callers[blinded[:_INDEX_BYTES]] = blinded, caller
+        self._callers = callers
+
+    def authenticate(self, authorization: bytes | None) -> Caller:
+        """The caller behind an `Authorization` header.
+
+        Raises:
+            AuthenticationError: If keys are configured and the header carries none of them.
+        """
+        if self.is_open:
+            return _OPEN
+        scheme, _, key = (authorization or b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not key:
+            raise AuthenticationError("No API key was sent. Send one as `Authorization: Bearer KEY`.")
+        blinded = self._blinded(sha256(key.strip()).digest())
+        found = self._callers.get(blinded[:_INDEX_BYTES])
+        if found is None or not compare_digest(found[0], blinded):
+            raise AuthenticationError("The API key is not valid.")
+        return found[1]
+
+    def require_admin(self, authorization: bytes | None) -> Caller:
+        """The same, for admins only.
+
+        Raises:
+            AuthenticationError: As in `authenticate`.
+            PermissionDeniedError: If the key is a client's.
+        """
+        caller = self.authenticate(authorization)
+        if not caller.is_admin:
+            raise PermissionDeniedError("This needs an admin key.")
+        return caller
+
+    def _blinded(self, digest: bytes) -> bytes:
+        return blake2b(digest, digest_size=32, key=self._secret).digest()

@@ -1,0 +1,42 @@
+"""`GET /v1/models`: what clients may send as `model`, experiments included."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from gateway.errors import UnknownModelError
+from gateway.experiments.snapshot import SnapshotHolder
+
+Guard = Callable[[Request], Awaitable[None]]
+
+
+def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: float) -> APIRouter:
+    """`/v1/models` in OpenAI's shape. Experiments look like any model: which policy answers stays hidden."""
+    router = APIRouter(prefix="/v1/models", dependencies=[Depends(require_client)], tags=["models"])
+
+    def shown(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": int(started_at), "owned_by": "llmpo-gateway"}
+
+    @router.head("", include_in_schema=False)
+    @router.get("")
+    async def list_models() -> dict[str, Any]:
+        """Every experiment and model, experiments first."""
+        snapshot = snapshots.current
+        names = dict.fromkeys([*snapshot.experiments, *snapshot.models])
+        return {"object": "list", "data": [shown(name) for name in names]}
+
+    @router.head("/{name:path}", include_in_schema=False)
+    @router.get("/{name:path}")
+    async def show_model(name: str) -> dict[str, Any]:
+        """One experiment or model."""
+        snapshot = snapshots.current
+        if name not in snapshot.experiments and name not in snapshot.models:
+            raise UnknownModelError(
+                f"The model {name!r} does not exist.", param="model", code="model_not_found"
+            )
+        return shown(name)
+
+    return router

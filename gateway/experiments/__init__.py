@@ -1,0 +1,1 @@
+"""What experiments are: values that serving, learning and proof share."""

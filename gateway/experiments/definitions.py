@@ -1,0 +1,117 @@
+"""What the configuration says an experiment is: its record for the store, its policies for the router."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway.config.experiments import ExperimentSpec
+from gateway.experiments.policies import CompiledPolicy
+from policy_store.models import Experiment
+
+NANO = 1_000_000_000
+
+Of = TypeVar("Of")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One experiment of the configuration.
+
+    Attributes:
+        experiment: The record that fixes what its evidence means.
+        policies: What each index of the record stands for.
+        spec: The configuration's own words.
+    """
+
+    experiment: Experiment
+    policies: tuple[CompiledPolicy, ...]
+    spec: ExperimentSpec
+
+    @property
+    def name(self) -> str:
+        """What clients send as `model`."""
+        return self.experiment.name
+
+    @property
+    def elimination_nano_nats(self) -> int:
+        """Total evidence at which a policy is eliminated."""
+        return math.ceil(math.log(1 / self.experiment.delta) * NANO)
+
+    def is_same_as(self, other: Experiment) -> bool:
+        """Whether `other` means the same; who is the incumbent does not matter."""
+        return other.fingerprint() == self.experiment.fingerprint()
+
+
+def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) -> Definition:
+    """The definition of one experiment.
+
+    Policies are indexed by name in sorted order, so that moving them around in the file changes nothing.
+    """
+    ordered = tuple(sorted(policies, key=lambda policy: policy.name))
+    names = tuple(policy.name for policy in ordered)
+    experiment = Experiment(
+        name=name,
+        policies=names,
+        policy_fingerprints=tuple(policy.fingerprint for policy in ordered),
+        costs=tuple(policy.cost for policy in ordered),
+        incumbent=names.index(spec.incumbent),
+        delta=spec.delta,
+        epsilon=spec.epsilon,
+        max_comparisons=spec.max_comparisons,
+        min_comparisons=spec.promotion.min_comparisons,
+        min_duration_seconds=spec.promotion.min_duration.total_seconds(),
+        collect=spec.traffic.collect,
+        outcome_rules=_outcome_rules(spec),
+        inference=inference_of(spec, names),
+    )
+    return Definition(experiment, ordered, spec)
+
+
+def _outcome_rules(spec: ExperimentSpec) -> str:
+    """What turns feedback into outcomes. Side by side the user compares, and signals play no part."""
+    rules: dict[str, object] = {"unit": spec.traffic.unit}
+    if spec.traffic.collect == "matched":
+        rules["signals"] = {name: signal.weight for name, signal in spec.feedback.signals.items()}
+        rules["tie_margin"] = spec.feedback.tie_margin
+    return json.dumps(rules, sort_keys=True, separators=(",", ":"))
+
+
+def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:
+    """What is assumed, which rule decides, what plans save; empty where all of it is the default."""
+    if (spec.space, spec.stopping, spec.objective) == ("unstructured", "e-process", "comparisons"):
+        return ""
+    levels = spec.levels()
+    said = {
+        "space": spec.space,
+        "levels": [list(levels[name].values()) for name in names] if spec.space == "linear" else None,
+        "axes": list(spec.grid or {}) if spec.space == "linear" else None,
+        "interactions": spec.interactions if spec.space == "linear" else [],
+        "stopping": spec.stopping,
+        "on_misfit": spec.promotion.on_misfit,
+        "objective": spec.objective,
+    }
+    return json.dumps(said, sort_keys=True, separators=(",", ":"))
+
+
+def config_hash(definitions: Sequence[Definition]) -> str:
+    """Names the experiments of a configuration: equal for equal experiments, whatever the file looks like."""
+    content = [
+        (definition.experiment.to_json(), definition.spec.model_dump_json(exclude={"policies"}))
+        for definition in definitions
+    ]
+    return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()
+
+
+def by_policy(definitions: Iterable[Definition], of_models: Mapping[str, Of]) -> dict[tuple[str, str], Of]:
+    """What is known of models, by experiment and policy that uses the model."""
+    return {
+        (definition.name, policy.name): of_models[policy.model]
+        for definition in definitions
+        for policy in definition.policies
+        if policy.model in of_models
+    }

@@ -1,0 +1,166 @@
+"""A policy made ready to answer: from the caller's request body to the one its model receives.
+
+Sits between routing, which picks the policy, and upstream, which sends the body. Pure and without I/O: all
+that a policy needs was read when the configuration was loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from traceback import extract_tb
+from typing import Any
+
+import jinja2
+
+from gateway.config.experiments import ExperimentSpec, PolicySpec
+from gateway.config.gateway_file import GatewayConfig, ModelEntry
+from gateway.config.templates import compile_template
+from gateway.errors import RenderError
+from gateway.experiments.formats import FORMATS, Body, Form
+
+MAX_SYSTEM_CHARACTERS = 1_000_000
+_TEXT_PARTS = frozenset({"text", "input_text"})
+# Part of every fingerprint: raise it when the same policy starts to send something else.
+_RENDERING_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """One way to answer, ready to be put to requests.
+
+    Attributes:
+        name: Its name within the experiment.
+        model: The `model_name` that answers.
+        fingerprint: Hash of all that decides its answers; equal for equal content.
+        cost: Declared cost of a request.
+        system: Text of its system message, or None.
+        template: What makes that text from a request, or None.
+        forms: The sampling fields it fixes, by kind of request; kinds that cannot express them are missing.
+    """
+
+    name: str
+    model: str
+    fingerprint: str
+    cost: float
+    system: str | None
+    template: jinja2.Template | None
+    forms: Mapping[str, Form]
+
+    def render(self, body: Body, kind: str = "chat") -> Body:
+        """The body this policy sends for a caller's `body`, which stays as it is.
+
+        The policy's parameters win over the caller's. Its system prompt goes first and the caller's own
+        messages follow, system messages included. `model` is left to whoever sends the body.
+
+        Args:
+            body: A parsed and checked request.
+            kind: The kind of request, a surface's name; one of `forms`.
+
+        Raises:
+            RenderError: If the policy's template fails on this request.
+        """
+        form = FORMATS[kind]
+        rendered = self.forms[kind].put_into(body)
+        system = self.system
+        if self.template is not None:
+            system = self._system_from(self.template, form.conversation(body), body.get("metadata") or {})
+        if system is not None:
+            form.add_system(rendered, system)
+        form.drop_private(rendered)
+        return rendered
+
+    def _system_from(
+        self, template: jinja2.Template, messages: list[Any], metadata: Mapping[str, Any]
+    ) -> str:
+        try:
+            return _joined(
+                template.generate(
+                    messages=messages,
+                    metadata=metadata,
+                    user_message=last_user_text(messages),
+                )
+            )
+        except Exception as error:
+            # The error's own text may quote the caller's messages; its kind and place cannot.
+            kind = type(error).__name__
+            raise RenderError(f"The template of policy {self.name} failed{_place(error)}: {kind}.") from error
+
+
+class OverlongPromptError(ValueError):
+    """A template gave more text than any model reads."""
+
+
+def _joined(chunks: Iterable[str]) -> str:
+    parts: list[str] = []
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_SYSTEM_CHARACTERS:
+            raise OverlongPromptError(f"more than {MAX_SYSTEM_CHARACTERS} characters")
+        parts.append(chunk)
+    return "".join(parts)
+
+
+def _place(error: Exception) -> str:
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == "<template>"]
+    return f" on line {lines[-1]}" if lines else ""
+
+
+def last_user_text(messages: list[Any]) -> str:
+    """Text of the last user message; its text parts joined by newlines, empty where there is none."""
+    for message in reversed(messages):
+        if isinstance(message, dict) and message.get("role") == "user":
+            return _text(message.get("content"))
+    return ""
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
+    """SHA-256 of all that decides how a policy answers.
+
+    Names, costs, prices, keys, timeouts and the path of a template do not: they may change without making it
+    a different policy. The text of the template does.
+    """
+    content = {
+        "rendering": _RENDERING_VERSION,
+        "model": entry.litellm_params.identity(),
+        "system": spec.system,
+        "template": spec.template.text if spec.template else None,
+        "params": spec.params.request_fields(),
+    }
+    canonical = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPolicy:
+    """Make one policy ready, given the model it names."""
+    params = spec.params.request_fields()
+    forms = ((kind, form.form(params)) for kind, form in FORMATS.items())
+    return CompiledPolicy(
+        name=name,
+        model=spec.model,
+        fingerprint=policy_fingerprint(spec, entry),
+        cost=spec.cost,
+        system=spec.system,
+        template=None if spec.template is None else compile_template(spec.template.text),
+        forms={kind: form for kind, form in forms if form is not None},
+    )
+
+
+def compile_policies(config: GatewayConfig, experiment: ExperimentSpec) -> tuple[CompiledPolicy, ...]:
+    """All policies of an experiment, in the order of the file."""
+    return tuple(
+        compile_policy(name, spec, config.entry(spec.model)) for name, spec in experiment.policies.items()
+    )

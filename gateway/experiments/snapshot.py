@@ -1,0 +1,89 @@
+"""What the request path reads: one immutable picture of models and experiments, swapped whole.
+
+The refresher (another task) builds a new `Snapshot` whenever the store's revision of an experiment changes
+and assigns it to the holder; a request reads `holder.current` once and sees one consistent state to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Literal
+
+from gateway.experiments.policies import CompiledPolicy
+from gateway.upstream.base import ModelTarget
+from policy_store.models import ExperimentState, PublishedPlan
+
+Collect = Literal["matched", "side_by_side"]
+Unit = Literal["request", "session"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveExperiment:
+    """One experiment as the router sees it.
+
+    Attributes:
+        name: What clients send as `model`.
+        policies: The candidates, in the order of their indices.
+        generation: Which run of the experiment outcomes are counted for.
+        state: Only `RUNNING` experiments draw duels.
+        incumbent: Index of the policy that serves ordinary traffic now.
+        plan: The pair distribution to draw from; None until the planner published one.
+        share: Fraction of units that take part in the experiment, in [0, 1].
+        collect: How a comparison arises.
+        unit: What one assignment covers.
+        window_seconds: How long feedback on an answer is accepted.
+        signals: Weight of each declared signal, in [-1, 1].
+        tie_margin: Matched outcomes closer than this are a tie.
+        matches_store: False while the store runs another definition of this experiment: the incumbent serves.
+        cumulative: Running totals of the plan's pair probabilities, for drawing.
+    """
+
+    name: str
+    policies: tuple[CompiledPolicy, ...]
+    generation: int
+    state: ExperimentState
+    incumbent: int
+    plan: PublishedPlan | None
+    share: float
+    collect: Collect
+    unit: Unit
+    window_seconds: float
+    signals: Mapping[str, float]
+    tie_margin: float
+    matches_store: bool = True
+    cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pairs = self.plan.pairs if self.plan else ()
+        object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
+
+    @property
+    def incumbent_policy(self) -> CompiledPolicy:
+        """The policy that serves ordinary traffic now."""
+        return self.policies[self.incumbent]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a request needs to know, at one moment.
+
+    Attributes:
+        experiments: By the name clients send.
+        models: By `model_name`.
+        taken_at: Unix seconds.
+    """
+
+    experiments: Mapping[str, LiveExperiment]
+    models: Mapping[str, ModelTarget]
+    taken_at: float
+
+
+class SnapshotHolder:
+    """The one place a snapshot is swapped. Reading `current` is one attribute access."""
+
+    __slots__ = ("current",)
+
+    def __init__(self, current: Snapshot) -> None:
+        self.current = current

@@ -1,0 +1,1 @@
+"""What users say, counted, planned with and decided on."""

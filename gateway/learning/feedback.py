@@ -1,0 +1,357 @@
+"""What a user said or did about an answer becomes one outcome or comparison, counted exactly once.
+
+The response id carries which experiment, pair and side the answer belonged to (tokens.py); the experiment's
+snapshot says what its signals are worth; one script in the store does the counting. Everything that cannot
+be counted is refused with a reason from `DISCARD_REASONS`, and changes nothing.
+
+    side by side   the user names the better of two choices, a tie, or both bad  -> a comparison at once
+    matched        a signal gives one answer's outcome, a number                  -> a comparison as soon as
+                   the pair's other policy has an outcome nobody took yet
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal, Protocol
+
+from gateway.errors import InvalidFeedbackError, UnavailableError
+from gateway.experiments.response_ids import Assignment
+from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
+from gateway.telemetry.metrics import Metrics
+from policy_store.errors import (
+    ContradictingOutcomeError,
+    ExperimentFinishedError,
+    StoreUnavailableError,
+    UnknownExperimentError,
+)
+from policy_store.models import Receipt, Recorded, Result
+
+# Every `reason` of llmpo_feedback_discarded_total.
+DISCARD_REASONS = frozenset(
+    {
+        "body_too_large",
+        "contradicting",
+        "expired_id",
+        "finished",
+        "forged_id",
+        "invalid_body",
+        "invalid_value",
+        "malformed_id",
+        "store_unavailable",
+        "unassigned_id",
+        "unknown_experiment",
+        "unknown_signal",
+        "wrong_kind",
+    }
+)
+Preferred = Literal[0, 1, "tie", "both_bad"]
+PREFERENCE_SIGNAL = "preferred"  # how a side-by-side answer is labelled in metrics
+
+# Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
+# Signals an operator named take either.
+_SIGNAL_TYPES: Mapping[str, type[bool | float]] = {
+    "thumb": bool,
+    "score": float,
+    "copied": bool,
+    "edited": bool,
+    "regenerated": bool,
+    "abandoned": bool,
+}
+# An observed action needs no value: naming it says that it happened.
+_ACTIONS = frozenset({"copied", "edited", "regenerated", "abandoned"})
+# How much longer than an id is valid the store remembers what was said about it.
+_MEMORY_SLACK_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One report. Either `signal` (with its value) or `preferred`, never both: checked where it is parsed."""
+
+    response_id: str
+    signal: str | None = None
+    value: bool | float | None = None
+    preferred: Preferred | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a report, for the caller and the counters."""
+
+    status: Receipt
+    experiment: str
+    detail: str
+
+
+class OutcomeRecorder(Protocol):
+    """What feedback needs of the store."""
+
+    async def record_preference(
+        self,
+        name: str,
+        generation: int,
+        unit: str,
+        first: int,
+        second: int,
+        *,
+        result: Result,
+        source: str,
+        fingerprint_of_feedback: str,
+        keep_seconds: int,
+    ) -> Recorded:
+        """Count what a user who saw both answers prefers; once."""
+        ...
+
+    async def record_outcome(
+        self,
+        name: str,
+        generation: int,
+        unit: str,
+        first: int,
+        second: int,
+        *,
+        side: Literal[0, 1],
+        value: float,
+        tie_margin: float,
+        source: str,
+        fingerprint_of_feedback: str,
+        keep_seconds: int,
+    ) -> Recorded:
+        """Take one answer's outcome, and compare it with a waiting one of the pair's other policy; once."""
+        ...
+
+
+class TokenOpener(Protocol):
+    """Reads the assignment inside a response id."""
+
+    def open(self, response_id: str) -> Assignment:
+        """Raises InvalidFeedbackError."""
+        ...
+
+
+class FeedbackService:
+    """Receives feedback; see the module."""
+
+    def __init__(
+        self,
+        store: OutcomeRecorder,
+        tokens: TokenOpener,
+        snapshots: SnapshotHolder,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._snapshots = snapshots
+        self._metrics = metrics
+        self._clock = clock
+
+    async def receive(self, feedback: Feedback) -> Outcome:
+        """Count `feedback`, once.
+
+        Raises:
+            InvalidFeedbackError: It cannot be counted; nothing was changed.
+            UnavailableError: The store did not answer; it is not known to be counted, so send it again:
+                a repetition is never counted twice.
+        """
+        try:
+            assignment = self._tokens.open(feedback.response_id)
+            experiment = self._experiment(assignment.experiment)
+            recorded = await self._record(feedback, assignment, experiment)
+        except InvalidFeedbackError as error:
+            self.discarded(error.reason)
+            raise
+        except UnavailableError:
+            self.discarded("store_unavailable")
+            raise
+        signal = feedback.signal or PREFERENCE_SIGNAL
+        self._metrics.feedback.labels(experiment.name, signal, recorded.receipt.value).inc()
+        detail = _SETTLED_DETAIL if recorded is _SETTLED else _DETAILS[recorded.receipt]
+        return Outcome(recorded.receipt, experiment.name, detail)
+
+    def discarded(self, reason: str) -> None:
+        """Count a refusal, also one made before the report could be read."""
+        self._metrics.feedback_discarded.labels(reason).inc()
+
+    def _experiment(self, name: str) -> LiveExperiment:
+        snapshot = self._snapshots.current
+        experiment = snapshot.experiments.get(name) if snapshot else None
+        if experiment is None:
+            raise InvalidFeedbackError(
+                f"This response belongs to the experiment {name!r}, which this gateway no longer has.",
+                reason="unknown_experiment",
+                status=404,
+                param="id",
+            )
+        return experiment
+
+    async def _record(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded:
+        record = self._preference if assignment.kind == "side_by_side" else self._outcome
+        try:
+            return await record(feedback, assignment, experiment)
+        except ContradictingOutcomeError as error:
+            if not _is_about_the_same(error.reported, feedback, experiment):
+                return _SETTLED
+            raise InvalidFeedbackError(
+                "Different feedback was already given for this response; the first one stands.",
+                reason="contradicting",
+                status=422,
+                param="id",
+            ) from error
+        except ExperimentFinishedError as error:
+            raise InvalidFeedbackError(
+                f"The experiment {experiment.name!r} has finished; it no longer counts feedback.",
+                reason="finished",
+                status=409,
+                param="id",
+            ) from error
+        except UnknownExperimentError as error:
+            raise InvalidFeedbackError(
+                f"The experiment {experiment.name!r} was started anew since this response was given.",
+                reason="unknown_experiment",
+                status=404,
+                param="id",
+            ) from error
+        except StoreUnavailableError as error:
+            raise UnavailableError(
+                "The feedback could not be stored now. Send it again later; it is counted once."
+            ) from error
+
+    async def _preference(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded:
+        if feedback.preferred is None:
+            raise InvalidFeedbackError(
+                "This response showed two choices: say which was better with "
+                '"preferred": 0, 1, "tie" or "both_bad".',
+                reason="wrong_kind",
+                status=422,
+                param="preferred",
+            )
+        return await self._store.record_preference(
+            experiment.name,
+            assignment.generation,
+            assignment.unit.hex(),
+            assignment.first,
+            assignment.second,
+            result=preference_result(feedback.preferred, assignment.side),
+            source="side_by_side",
+            fingerprint_of_feedback=_fingerprint(feedback, feedback.preferred, experiment),
+            keep_seconds=self._keep_seconds(assignment),
+        )
+
+    async def _outcome(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded:
+        if feedback.signal is None:
+            raise InvalidFeedbackError(
+                "This response showed one answer, so there is nothing to prefer it to: "
+                'send a "signal" and its "value".',
+                reason="wrong_kind",
+                status=422,
+                param="signal",
+            )
+        value = signal_value(feedback.signal, feedback.value, experiment.signals)
+        return await self._store.record_outcome(
+            experiment.name,
+            assignment.generation,
+            assignment.unit.hex(),
+            assignment.first,
+            assignment.second,
+            side=1 if assignment.side else 0,
+            value=value,
+            tie_margin=experiment.tie_margin,
+            source=f"matched:{feedback.signal}",
+            fingerprint_of_feedback=_fingerprint(feedback, value, experiment),
+            keep_seconds=self._keep_seconds(assignment),
+        )
+
+    def _keep_seconds(self, assignment: Assignment) -> int:
+        return max(0, math.ceil(assignment.expires_at - self._clock())) + _MEMORY_SLACK_SECONDS
+
+
+_DETAILS = {
+    Receipt.COUNTED: "A comparison was counted.",
+    Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
+    Receipt.DUPLICATE: "Already received; nothing was counted again.",
+}
+# A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
+# one: neither contradicts what was counted, and neither is a fault of the caller's.
+_SETTLED = Recorded(Receipt.DUPLICATE, None)
+_SETTLED_DETAIL = (
+    "An earlier report already settled this outcome; one is counted for each request or session."
+)
+
+
+def _fingerprint(feedback: Feedback, value: Preferred | float, experiment: LiveExperiment) -> str:
+    """What was said, and in a session, where many responses are one unit, about which response."""
+    return f"{feedback.signal or PREFERENCE_SIGNAL}={value}{_response(feedback, experiment)}"
+
+
+def _response(feedback: Feedback, experiment: LiveExperiment) -> str:
+    if experiment.unit == "request":
+        return ""
+    return f"@{blake2b(feedback.response_id.encode(), digest_size=8).hexdigest()}"
+
+
+def _is_about_the_same(reported: str, feedback: Feedback, experiment: LiveExperiment) -> bool:
+    """Whether the fingerprint stored first is of the same signal on the same response."""
+    said, at, response = reported.partition("@")
+    signal = feedback.signal or PREFERENCE_SIGNAL
+    return said.startswith(f"{signal}=") and at + response == _response(feedback, experiment)
+
+
+def preference_result(preferred: Preferred, side: int) -> Result:
+    """How a comparison ended, seen from the pair's first policy.
+
+    Args:
+        preferred: The choice the user named; both bad counts as a tie.
+        side: Which of (first, second) was shown as choice 0.
+    """
+    if preferred in {"tie", "both_bad"}:
+        return Result.TIE
+    return Result.WIN if preferred == side else Result.LOSS
+
+
+def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, float]) -> float:
+    """What a signal says about an answer, as a number: more is better.
+
+    Args:
+        signal: Name of a declared signal.
+        value: What was reported; true counts as +1, false as -1, a number as itself. None means true for
+            actions (copied, edited, regenerated, abandoned), where naming it says that it happened.
+        weights: The experiment's declared signals.
+
+    Raises:
+        InvalidFeedbackError: The signal is not declared, or its value is missing, of another type or not
+            finite.
+    """
+    if signal not in weights:
+        declared = ", ".join(sorted(weights))
+        raise InvalidFeedbackError(
+            f"The experiment has no signal of that name. Declared: {declared}.",
+            reason="unknown_signal",
+            status=422,
+            param="signal",
+        )
+    if value is None and signal in _ACTIONS:
+        value = True
+    wanted = _SIGNAL_TYPES.get(signal)
+    if value is None or (wanted is not None and isinstance(value, bool) != (wanted is bool)):
+        raise _invalid_value(signal, wanted)
+    if isinstance(value, bool):
+        return weights[signal] * (1.0 if value else -1.0)
+    if not math.isfinite(value):
+        raise _invalid_value(signal, wanted)
+    return weights[signal] * float(value)
+
+
+def _invalid_value(signal: str, wanted: type[bool | float] | None) -> InvalidFeedbackError:
+    words = {bool: "true or false", float: "a finite number", None: "true, false or a finite number"}[wanted]
+    return InvalidFeedbackError(
+        f"The value of {signal!r} must be {words}.", reason="invalid_value", status=422, param="value"
+    )

@@ -1,0 +1,233 @@
+"""The planner's arithmetic as one function that runs in a process of its own.
+
+It translates the store's records into the arrays `llm_po` works on, and the plan back into records. The
+server process imports this module only to name the function: numpy and `llm_po` load inside it, in the
+worker, so neither their memory nor their time is the server's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from itertools import combinations
+from multiprocessing import parent_process
+from typing import TYPE_CHECKING, Any, Literal
+
+from policy_store.models import Counts, Experiment, Forecast, PlannedPair
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess as ParentProcess
+
+    from gateway.llm_po.plan import Design, Plan, Start, Tally, Verdict
+
+TIME_LIMIT_SECONDS = 60
+
+_MOST_STARTS = 64  # experiments whose last fits are kept; a few MB each at 128 policies
+
+
+@dataclass(frozen=True, slots=True)
+class PlanJob:
+    """Everything one plan depends on.
+
+    Attributes:
+        experiment: Policies, error level, margin, budget, costs.
+        incumbent: Who serves now; the store's word, not the configuration's.
+        counts: What was counted so far.
+        may_decide: False while the experiment's minimum duration has not passed.
+        seed: Of the plan's random draws.
+    """
+
+    experiment: Experiment
+    incumbent: int
+    counts: Counts
+    may_decide: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the evidence allows to conclude.
+
+    Attributes:
+        kind: `winner` and `no_worse` name a champion, the others none.
+        champion: Index of the certified policy.
+        certificate: The conclusion and everything it follows from, in plain values.
+    """
+
+    kind: Literal["winner", "no_worse", "no_winner", "inconclusive"]
+    champion: int | None
+    certificate: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """A plan as records, ready to publish."""
+
+    pairs: tuple[PlannedPair, ...]
+    forecasts: tuple[Forecast, ...]
+    leader: int
+    evidence_nats: tuple[float, ...]
+    needed_nats: tuple[float, ...]
+    expected_remaining: float | None
+    duration_seconds: float
+    decision: Decision | None
+    fit_p_value: float | None = None
+    is_misfit: bool = False
+
+
+def prepare_worker() -> None:
+    """Set the worker process up: it leaves Ctrl-C to its parent and never outlives it.
+
+    One thread for linear algebra: at these sizes more of them wait for one another, many times longer than
+    the work takes where processors are busy. Set before numpy is loaded, which reads it once.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: ParentProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def compute_in_worker(job: PlanJob) -> PlanResult:
+    """The plan for `job`, going on from the fits of the experiment's last plan in this process.
+
+    A computation that does not end is ended by the alarm, and its process with it.
+    """
+    signal.alarm(TIME_LIMIT_SECONDS)
+    try:
+        return _STARTS.compute(job)
+    finally:
+        signal.alarm(0)
+
+
+def compute_plan(job: PlanJob) -> PlanResult:
+    """The plan for `job`, which depends on nothing else."""
+    return _computed(job, None)[0]
+
+
+class WarmStarts:
+    """Where the next plan of each experiment starts from: the fits of its last one.
+
+    A start is taken out while a plan is made from it and comes back with the plan, so a start that led to an
+    error is used once. An experiment with another definition starts anew.
+    """
+
+    def __init__(self, most: int = _MOST_STARTS) -> None:
+        self._most = most
+        self._starts: dict[str, tuple[Experiment, Start]] = {}
+
+    def compute(self, job: PlanJob) -> PlanResult:
+        """The plan for `job`."""
+        defined, start = self._starts.pop(job.experiment.name, (None, None))
+        result, following = _computed(job, start if defined == job.experiment else None)
+        self._starts[job.experiment.name] = job.experiment, following
+        while len(self._starts) > self._most:
+            del self._starts[next(iter(self._starts))]
+        return result
+
+
+_STARTS = WarmStarts()
+"""Of this process: the planner's is the one that has any."""
+
+
+def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
+    """The plan for `job`, and what the next one may start from."""
+    import numpy as np  # noqa: PLC0415  # loaded in the worker process only
+
+    from gateway.llm_po.plan import plan  # noqa: PLC0415  # same
+
+    started = time.perf_counter()
+    tally, design = _tally(job.counts), _design(job)
+    computed = plan(tally, design, np.random.default_rng(job.seed), start)
+    result = PlanResult(
+        pairs=_pairs(computed),
+        forecasts=_forecasts(computed, design.epsilon),
+        leader=int(computed.leader),
+        evidence_nats=tuple(map(float, computed.evidence_nats)),
+        needed_nats=tuple(map(float, computed.needed_nats)),
+        expected_remaining=computed.expected_remaining,
+        duration_seconds=time.perf_counter() - started,
+        decision=_decision(computed.verdict, tally, design, job.counts),
+        fit_p_value=None if computed.fit is None else computed.fit.p_value,
+        is_misfit=computed.fit is not None and computed.fit.is_misfit,
+    )
+    return result, computed.next_start
+
+
+def _tally(counts: Counts) -> Tally:
+    import numpy as np  # noqa: PLC0415  # same
+
+    from gateway.llm_po.plan import Tally  # noqa: PLC0415  # same
+
+    return Tally(
+        wins=np.array(counts.wins, dtype=np.int64),
+        ties=np.array(counts.ties, dtype=np.int64),
+        evidence=np.array(counts.evidence_nano_nats, dtype=np.int64),
+        eliminated=np.array([at is not None for at in counts.eliminated_at], dtype=np.bool_),
+        comparisons=counts.comparisons,
+        debts=np.array(counts.debts_nano_nats, dtype=np.int64),
+    )
+
+
+def _design(job: PlanJob) -> Design:
+    from gateway.llm_po.plan import Design  # noqa: PLC0415  # same
+
+    experiment = job.experiment
+    return Design(
+        delta=experiment.delta,
+        epsilon=experiment.epsilon,
+        incumbent=job.incumbent,
+        costs=experiment.costs,
+        max_comparisons=experiment.max_comparisons,
+        min_comparisons=experiment.min_comparisons,
+        may_decide=job.may_decide,
+        policies_ever=job.counts.policies_ever,
+        **_inference(experiment),
+    )
+
+
+def _inference(experiment: Experiment) -> dict[str, Any]:
+    """What the design takes from the experiment's words on structure and stopping."""
+    from gateway.experiments.structure import structure_of  # noqa: PLC0415  # same
+
+    said = structure_of(experiment.inference, experiment.policies)
+    return {
+        "features": said.features,
+        "stopping": said.stopping,
+        "holds_on_misfit": said.holds_on_misfit,
+        "objective": said.objective,
+    }
+
+
+def _pairs(plan: Plan) -> tuple[PlannedPair, ...]:
+    return tuple(
+        PlannedPair(int(first), int(second), float(probability))
+        for (first, second), probability in zip(plan.pairs, plan.probabilities, strict=True)
+    )
+
+
+def _forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
+    """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
+    from gateway.llm_po.evidence import increments  # noqa: PLC0415  # same
+
+    matrix = plan.forecasts_millionths.tolist()
+    return tuple(
+        Forecast(first, second, matrix[first][second], increments(matrix[first][second], epsilon))
+        for first, second in combinations(range(len(matrix)), 2)
+    )
+
+
+def _decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:
+    from gateway.llm_po.certificate import certificate  # noqa: PLC0415  # same
+
+    if verdict is None:
+        return None
+    return Decision(verdict.kind, verdict.champion, certificate(verdict, tally, design, counts.eliminated_at))

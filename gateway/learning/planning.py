@@ -1,0 +1,191 @@
+"""Turns what was counted into the next plan and, once the evidence suffices, into a decision.
+
+Every replica runs this task; per experiment the one holding the store's lease works, the others look on.
+The lease comes with a number that only grows: whoever was overtaken finds its plans and decisions refused.
+A plan that cannot be computed or published leaves the last good one in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.learning.plan_worker import PlanJob, PlanResult
+from gateway.learning.promotion import Promoter
+from gateway.running.logs import get_logger
+from gateway.telemetry.metrics import Metrics
+from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
+from policy_store.models import Counts, ExperimentState, ExperimentView, Forecast, PublishedPlan
+
+_log = get_logger(__name__)
+
+_STORE_REASONS: dict[type[StoreError], str] = {
+    StaleFenceError: "stale_fence",
+    StoreUnavailableError: "store_unavailable",
+    UnknownExperimentError: "unknown_experiment",
+}
+# The refresher logs the store's coming and going and registers experiments; being overtaken is no fault.
+_QUIET_REASONS = frozenset(_STORE_REASONS.values())
+
+
+class PlanStore(Protocol):
+    """What planning needs of the store."""
+
+    async def view(self, name: str) -> ExperimentView:
+        """One consistent read of an experiment."""
+        ...
+
+    async def counts(self, name: str, generation: int) -> Counts:
+        """What was counted so far."""
+        ...
+
+    async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:
+        """The right to plan, as a fencing number; None while another replica has it."""
+        ...
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Give the right back early."""
+        ...
+
+    async def publish_plan(
+        self, name: str, generation: int, plan: PublishedPlan, forecasts: Sequence[Forecast], fence: int
+    ) -> int:
+        """Put a plan in force; its version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a plan was made from: while it is unchanged there is nothing to plan."""
+
+    fence: int
+    generation: int
+    comparisons: int
+    may_decide: bool
+
+
+class Planner:
+    """Plans every experiment of this gateway; see the module.
+
+    Args:
+        store: The shared state.
+        experiments: Names of the experiments to look after.
+        compute: Turns a job into a plan, away from the event loop.
+        promoter: Takes the decisions.
+        holder: This replica's name in leases.
+        interval_seconds: Shortest time between two plans of an experiment.
+        lease_seconds: How long a silent replica keeps the right to plan.
+        metrics: Where failures are counted.
+        rng: Source of the plans' seeds.
+    """
+
+    def __init__(
+        self,
+        store: PlanStore,
+        experiments: Sequence[str],
+        compute: Callable[[PlanJob], Awaitable[PlanResult]],
+        promoter: Promoter,
+        *,
+        holder: str,
+        interval_seconds: float,
+        lease_seconds: float,
+        metrics: Metrics,
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._experiments = experiments
+        self._compute = compute
+        self._promoter = promoter
+        self._holder = holder
+        self._interval_seconds = interval_seconds
+        self._lease_seconds = lease_seconds
+        self._metrics = metrics
+        self._rng = rng
+        self._done: dict[str, _Basis] = {}
+        self._failing: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Plan until cancelled; then let another replica take over at once."""
+        try:
+            while True:
+                await self.plan_all()
+                await asyncio.sleep(self._interval_seconds)
+        finally:
+            await self._release()
+
+    async def plan_all(self) -> None:
+        """Look after every experiment once. What goes wrong with one is counted and leaves the others be."""
+        for name in self._experiments:
+            try:
+                await self._plan(name)
+            except StoreError as error:
+                self._failed(name, _STORE_REASONS.get(type(error), "store_refused"), error)
+            except BrokenProcessPool as error:
+                self._failed(name, "worker_died", error)
+            except Exception as error:  # noqa: BLE001  # one experiment's fault must not stop the others
+                self._failed(name, "plan", error)
+            else:
+                self._failing.pop(name, None)
+
+    def _failed(self, name: str, reason: str, error: Exception) -> None:
+        """Count a failure, try again at the next interval, log it once for as long as it lasts."""
+        self._done.pop(name, None)
+        self._metrics.planner_errors.labels(name, reason).inc()
+        if self._failing.get(name) != reason and reason not in _QUIET_REASONS:
+            _log.error(
+                "planning failed; the last good plan stays in force",
+                experiment=name,
+                reason=reason,
+                exc_info=error,
+            )
+        self._failing[name] = reason
+
+    async def _plan(self, name: str) -> None:
+        view = await self._store.view(name)
+        if view.state is not ExperimentState.RUNNING:
+            return
+        fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
+        if fence is None:
+            return
+        counts = await self._store.counts(name, view.generation)
+        may_decide = counts.now - counts.started_at >= view.experiment.min_duration_seconds
+        basis = _Basis(fence, view.generation, counts.comparisons, may_decide)
+        if self._done.get(name) == basis:
+            return
+        job = PlanJob(view.experiment, view.incumbent, counts, may_decide, self._rng.getrandbits(63))
+        result = await self._compute(job)
+        version = await self._store.publish_plan(
+            name, view.generation, _to_publish(result, counts, fence), result.forecasts, fence
+        )
+        if result.decision is not None:
+            await self._promoter.decide(view, result.decision, plan_version=version, fence=fence)
+        self._done[name] = basis
+
+    async def _release(self) -> None:
+        for name in self._experiments:
+            try:
+                await self._store.release_lease(name, self._holder)
+            except StoreError:
+                return  # the lease runs out by itself
+
+
+def _to_publish(result: PlanResult, counts: Counts, fence: int) -> PublishedPlan:
+    """The plan as the store takes it; the store gives it its version and time."""
+    return PublishedPlan(
+        version=0,
+        fence=fence,
+        created_at=0.0,
+        comparisons=counts.comparisons,
+        pairs=result.pairs,
+        leader=result.leader,
+        evidence_nats=result.evidence_nats,
+        needed_nats=result.needed_nats,
+        expected_remaining=result.expected_remaining,
+        duration_seconds=result.duration_seconds,
+        fit_p_value=result.fit_p_value,
+        is_misfit=result.is_misfit,
+    )

@@ -1,0 +1,1 @@
+"""For trying the algorithm out: preference worlds, simulated runs, other methods, the reference solver."""

@@ -1,0 +1,270 @@
+"""Run a method in a world, many runs side by side, with the ledger and the verdicts that production uses.
+
+Each run sees the policies in an order of its own. As in production, a method plans at refreshes: pairs
+and forecasts are fixed there, outcomes are counted one by one against them, and a verdict is read at the
+next refresh, every 2 % of the comparisons so far. `in_flight` holds outcomes back as slow feedback does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from gateway.llm_po import glr
+from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.checks import whole
+from gateway.llm_po.evidence import Ledgers, Result
+from gateway.llm_po.forecast import forecasts
+from gateway.llm_po.lab.traces import Recorder, decision_progress
+from gateway.llm_po.lab.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
+from gateway.llm_po.lab.worlds import drifted
+from gateway.llm_po.samplers import Sampler, Situation
+from gateway.llm_po.stakes import published_forecasts
+from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
+from gateway.llm_po.structured import likelihood_ratio, linear
+from gateway.llm_po.structured.features import Features
+from gateway.llm_po.structured.forecast import with_features
+from gateway.llm_po.structured.linear import LinearFit
+from gateway.llm_po.structured.sampler import StructuredSampler
+from gateway.llm_po.wins import BoolArray, IntArray
+
+__all__ = [
+    "METHODS",
+    "OUTCOMES",
+    "STOPPING_RULES",
+    "BatchOfRuns",
+    "Ending",
+    "Summary",
+    "Trial",
+    "batches",
+    "run_batch",
+    "simulate",
+]
+
+_RESULTS: tuple[Result, ...] = ("loss", "win", "tie")
+_TIE = 2
+_REFRESH_SHARE = 50  # a refresh every 1/50 of the comparisons so far
+_SIDE_BY_SIDE_CELLS = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
+_MOST_SIDE_BY_SIDE = 100  # beyond this, more runs at once save little; more batches keep every core busy
+
+
+def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:
+    """Run a trial `seeds` times, one batch after another; see `batches` and `run_batch`."""
+    endings = (run_batch(trial, batch, seed, budgets) for batch in batches(trial, seeds))
+    return Summary(trial, tuple(chain.from_iterable(endings)))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOfRuns:
+    """Some of a trial's runs: the index of the first, and how many."""
+
+    first: int
+    runs: int
+
+
+def batches(trial: Trial, seeds: int) -> list[BatchOfRuns]:
+    """How `seeds` runs are divided into batches, which are independent of one another.
+
+    Raises:
+        DesignError: If `seeds` is out of range.
+    """
+    whole(seeds, "seeds", 1)
+    together = max(1, min(_MOST_SIDE_BY_SIDE, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
+    return [BatchOfRuns(first, min(together, seeds - first)) for first in range(0, seeds, together)]
+
+
+def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int] = ()) -> list[Ending]:
+    """The endings of one batch, in the order in which they became known.
+
+    Args:
+        trial: What to simulate.
+        batch: One of `batches`.
+        seed: Fixes every run; another seed gives independent ones.
+        budgets: Comparisons at which to note the leader and the evidence, rising; does not change a run.
+
+    Raises:
+        DesignError: If `seed` is out of range.
+    """
+    whole(seed, "seed", 0)
+    for budget in budgets:
+        whole(budget, "A budget", 0)
+    return _Batch(trial, batch.runs, np.random.default_rng([seed, batch.first]), budgets).run()
+
+
+class _Batch:
+    """Runs advancing in lockstep; a run that ends leaves."""
+
+    def __init__(self, trial: Trial, runs: int, rng: np.random.Generator, budgets: Sequence[int]) -> None:
+        self._trial, self._design, self._rng = trial, trial.design, rng
+        policies = trial.world.policies
+        self._orders = np.stack([rng.permutation(policies) for _ in range(runs)])
+        self._features: Features | None = None
+        self._linear: LinearFit | None = None
+        if trial.features is not None:
+            self._orders[:] = self._orders[0]  # runs side by side share their features
+            self._features = trial.features.relabelled(self._orders[0])
+        self._sampler = _sampler(trial, self._features)
+        self._budgets, self._recorder = tuple(budgets), Recorder(budgets, runs)
+        self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon)
+        self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
+        self._fit: Fit | None = None
+        costs = np.array(trial.design.costs)[self._orders]
+        self._request_costs, self._spent = costs, np.zeros(runs)
+
+    def run(self) -> list[Ending]:
+        """Advance until every run has ended."""
+        endings: list[Ending] = []
+        while self._orders.size:
+            self._recorder.note(self._ledgers, self._design)
+            endings += self._leave()
+            if self._orders.size:
+                self._advance()
+        return endings
+
+    def _advance(self) -> None:
+        """Plan, assign a block of pairs, count as many outcomes as are due.
+
+        Once the budget is spent nothing more is assigned, and what is in flight lands.
+        """
+        counted, flying = self._ledgers.comparisons, self._flying.shape[1]
+        block = self._trial.refresh_every or max(1, (counted + flying) // _REFRESH_SHARE)
+        budget = self._design.max_comparisons
+        assigned = block if budget is None else min(block, budget - counted - flying)
+        situation = self._situation()
+        if assigned > 0:
+            self._assign(self._sampler.pairs(situation, assigned, self._rng))
+        due = self._flying.shape[1] - self._trial.in_flight if assigned > 0 else min(block, flying)
+        if due > 0:
+            landed, self._flying = self._flying[:, :due], self._flying[:, due:]
+            self._count(landed, self._published(situation))
+
+    def _assign(self, proposed: IntArray) -> None:
+        """Draw the outcomes of proposed pairs, to be counted when they land."""
+        pairs = np.sort(proposed, axis=2)
+        first, second = self._original(pairs[..., 0]), self._original(pairs[..., 1])
+        world, start = self._trial.world, self._ledgers.comparisons + self._flying.shape[1]
+        chance = world.preferences[first, second]
+        if world.drift is not None:
+            share = world.drift.share(np.arange(start, start + pairs.shape[1]))
+            chance = drifted(chance, world.drift.towards[first, second], share)
+        outcomes = (self._rng.random(first.shape) < chance).astype(np.int64)
+        if world.ties is not None:
+            outcomes[self._rng.random(first.shape) < world.ties[first, second]] = _TIE
+        assigned = np.concatenate([pairs, outcomes[..., None]], axis=2)
+        self._flying = np.concatenate([self._flying, assigned], axis=1)
+        requests = pairs.reshape(pairs.shape[0], -1)
+        self._spent += np.take_along_axis(self._request_costs, requests, axis=1).sum(axis=1)
+
+    def _original(self, policies: IntArray) -> IntArray:
+        """The world's numbers of policies that runs number in orders of their own; shape (R, ...)."""
+        return np.take_along_axis(self._orders, policies, axis=1)
+
+    def _count(self, landed: IntArray, published: IntArray | None) -> None:
+        """Count outcomes in order against the forecasts published now, before they were looked at."""
+        runs = np.arange(landed.shape[0])
+        for position in range(landed.shape[1]):
+            first, second, outcomes = landed[:, position].T
+            results = [_RESULTS[outcome] for outcome in outcomes]
+            q = [None] * runs.size if published is None else published[runs, first, second].tolist()
+            self._ledgers.count(first, second, results, q)
+
+    def _published(self, situation: Situation) -> IntArray | None:
+        """The forecasts of this refresh, shape (R, K, K); likelihood-ratio rules need none."""
+        if self._trial.stopping != "e-process":
+            return None
+        self._fit = situation.fit
+        return published_forecasts(forecasts(situation.fit), situation)
+
+    def _situation(self) -> Situation:
+        ledgers = self._ledgers
+        prices = None
+        if self._design.objective == "cost":
+            prices = self._request_costs[:, :, None] + self._request_costs[:, None, :]
+        counts = ledgers.wins, ledgers.evidence, ledgers.eliminated
+        return with_features(Situation(*counts, self._design, self._fit, prices), self._features)
+
+    def _leave(self) -> list[Ending]:
+        """Endings of the runs that reached a verdict, which are dropped."""
+        leaving = np.zeros(self._orders.shape[0], dtype=np.bool_)
+        endings = []
+        for run in np.flatnonzero(self._candidates()):
+            reached = self._verdict(int(run))
+            if reached is not None:
+                leaving[run] = True
+                endings.append(self._ending(int(run), reached))
+        if leaving.any():
+            self._keep(~leaving)
+        return endings
+
+    def _candidates(self) -> BoolArray:
+        ledgers = self._ledgers
+        if self._is_spent():
+            return np.ones(self._orders.shape[0], dtype=np.bool_)
+        if ledgers.comparisons == 0:
+            return np.zeros(self._orders.shape[0], dtype=np.bool_)
+        if self._features is not None and self._trial.decides_by_features:
+            self._linear = linear.fit(ledgers.wins, self._features, start=self._linear)
+            return likelihood_ratio.may_conclude(ledgers.wins, self._design, self._features, self._linear)
+        if threshold := glr.THRESHOLDS.get(self._trial.stopping):
+            return glr.may_conclude(ledgers.wins, self._design, threshold)
+        return may_conclude(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design)
+
+    def _verdict(self, run: int) -> Verdict | None:
+        design = self._trial.relabelled_design(self._orders[run])
+        if self._features is not None and self._trial.decides_by_features:
+            reached = likelihood_ratio.lr_verdict(self._ledgers.wins[run], design, self._features)
+        elif threshold := glr.THRESHOLDS.get(self._trial.stopping):
+            reached = glr.glr_verdict(self._ledgers.wins[run], design, threshold)
+        else:
+            tally = self._ledgers.tally(run)
+            informed = with_features(Situation.of(tally, design), self._features)
+            reached = conclusion(tally, design, informed.fit)
+        if reached is None and self._is_spent():
+            return Verdict("inconclusive", None, None, None)
+        return reached
+
+    def _is_spent(self) -> bool:
+        """Whether every comparison of the budget has been counted, ties included."""
+        budget = self._design.max_comparisons
+        return budget is not None and self._ledgers.comparisons >= budget
+
+    def _ending(self, run: int, reached: Verdict) -> Ending:
+        world, order, epsilon = self._trial.world, self._orders[run], self._trial.epsilon
+        promoted = None if reached.champion is None else int(order[reached.champion])
+        comparisons = self._ledgers.comparisons + self._flying.shape[1]
+        is_wrong = promoted is not None and world.is_wrong(promoted, epsilon)
+        ending = Ending(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
+        if not self._budgets:
+            return ending
+        leads = [not world.is_wrong(int(order[leader]), epsilon) for leader in self._leaders(run, reached)]
+        return replace(ending, leads=tuple(leads), progress=self._progress(run, reached))
+
+    def _leaders(self, run: int, reached: Verdict) -> list[int]:
+        """Who led at each checkpoint; after the end, whom the verdict left in place."""
+        last = self._recorder.leader(self._ledgers, run) if reached.champion is None else reached.champion
+        return self._recorder.leaders(run, last)
+
+    def _progress(self, run: int, reached: Verdict) -> tuple[float, ...]:
+        if self._trial.stopping != "e-process":
+            return ()
+        is_decided = reached.kind != "inconclusive"
+        last = 1.0 if is_decided else float(decision_progress(self._ledgers, self._design)[run])
+        return self._recorder.progress(run, last)
+
+    def _keep(self, runs: BoolArray) -> None:
+        self._orders, self._flying = self._orders[runs], self._flying[runs]
+        self._request_costs, self._spent = self._request_costs[runs], self._spent[runs]
+        self._ledgers.keep(runs)
+        self._recorder.keep(runs)
+        self._fit = None if self._fit is None else self._fit.of(runs)
+        self._linear = None if self._linear is None else self._linear.of(runs)
+
+
+def _sampler(trial: Trial, features: Features | None) -> Sampler:
+    """The method's sampler; ours deals towards the structured optimum where the structure decides."""
+    if features is not None and trial.decides_by_features and trial.method == "llm-po":
+        return StructuredSampler(features)
+    return METHODS[trial.method]()

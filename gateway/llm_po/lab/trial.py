@@ -1,0 +1,268 @@
+"""What to simulate, how a run of it ended, and what many runs came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from gateway.llm_po import glr
+from gateway.llm_po.checks import checked_type, is_whole, shown
+from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
+from gateway.llm_po.evidence import elimination_threshold
+from gateway.llm_po.lab.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
+from gateway.llm_po.lab.worlds import World
+from gateway.llm_po.samplers import LlmPo, Sampler
+from gateway.llm_po.stopping import Design, Objective
+from gateway.llm_po.structured.features import Features, one_hot
+from gateway.llm_po.structured.likelihood_ratio import margin_logits
+from gateway.llm_po.structured.solver import solve
+from gateway.llm_po.unstructured import no_worse_hardness, optimal_allocation
+from gateway.llm_po.wins import IntArray
+
+METHODS: dict[str, Callable[[], Sampler]] = {
+    "llm-po": LlmPo,
+    "llm-po-tracking": Tracking,
+    "round-robin": RoundRobin,
+    "random-pair": RandomPair,
+    "eps-greedy": EpsilonGreedy,
+    "double-thompson": DoubleThompson,
+    "rucb": Rucb,
+}
+STOPPING_RULES = ("e-process", *glr.THRESHOLDS, "lr-mixture")
+Space = Literal["unstructured", "bradley_terry", "linear"]
+SPACES: tuple[Space, ...] = get_args(Space)
+OUTCOMES = ("winner", "no_worse", "no_winner", "inconclusive")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What to simulate.
+
+    Attributes:
+        world: The truth.
+        method: A key of `METHODS`.
+        stopping: One of `STOPPING_RULES`.
+        delta: Error level.
+        epsilon: Margin.
+        max_comparisons: Budget, or None.
+        in_flight: Outcomes on their way at any time: assigned, not yet counted.
+        refresh_every: Comparisons between refreshes, or None for every 2 % of those so far.
+        incumbent: The policy serving now: it wins ties in cost between policies certified as no worse.
+        costs: Declared cost per request of each policy, or None where all cost the same.
+        min_comparisons: No decision before so many.
+        objective: What to spend as little of as possible: comparisons, or what they cost.
+        space: What is assumed of preferences, as in a configuration: nothing, a score per policy, or scores
+            that follow the world's features. A structured space with `e-process` is what `guarantee: exact`
+            is there: the features inform forecasts and pairs, the promise does not depend on them. None: what
+            the stopping rule needs, which is nothing, and for `lr-mixture` the world's features or, where it
+            has none, a score per policy.
+
+    Raises:
+        UnsupportedError: If the method, the stopping rule or the space does not exist.
+        DesignError: If a number is out of range, or the stopping rule needs another space.
+        WorldError: If the space is `linear` and the world has no features.
+    """
+
+    world: World
+    method: str = "llm-po"
+    stopping: str = "e-process"
+    delta: float = 0.05
+    epsilon: float = 0.0
+    max_comparisons: int | None = None
+    in_flight: int = 0
+    refresh_every: int | None = None
+    incumbent: int = 0
+    costs: tuple[float, ...] | None = None
+    min_comparisons: int = 0
+    objective: Objective = "comparisons"
+    space: Space | None = None
+
+    def __post_init__(self) -> None:
+        checked_type(self.world, World, "world")
+        _check_known("method", self.method, tuple(METHODS))
+        _check_known("stopping", self.stopping, STOPPING_RULES)
+        if self.space is not None:
+            _check_known("space", self.space, SPACES)
+        if self.space == "unstructured" and self.stopping == "lr-mixture":
+            raise DesignError(
+                "space is unstructured, in which lr-mixture cannot decide; name another, or use e-process."
+            )
+        if self.space == "linear" and self.world.features is None:
+            raise WorldError(
+                f'World {self.world.name!r} has no features; give "features" and "theta", or a "grid".'
+            )
+        if self.costs is not None:
+            checked_type(self.costs, Sequence, "costs")
+            if len(self.costs) != self.world.policies:
+                raise DesignError(
+                    f"costs has {len(self.costs)} entries for K = {self.world.policies}; give one each."
+                )
+        self.design  # noqa: B018 - checks the error level, margin, budget and incumbent
+        refresh = 1 if self.refresh_every is None else self.refresh_every
+        if not is_whole(self.in_flight, 0) or not is_whole(refresh, 1):
+            raise DesignError(
+                f"in_flight is {shown(self.in_flight)}, refresh_every {shown(self.refresh_every)}; whole "
+                "numbers of at least 0 and 1."
+            )
+
+    @property
+    def design(self) -> Design:
+        """The design every run follows."""
+        costs = (0.0,) * self.world.policies if self.costs is None else self.costs
+        return Design(
+            self.delta,
+            self.epsilon,
+            self.incumbent,
+            costs,
+            self.max_comparisons,
+            self.min_comparisons,
+            objective=self.objective,
+        )
+
+    def relabelled_design(self, order: IntArray) -> Design:
+        """The same design with its policies in another order: position `i` holds old policy `order[i]`."""
+        design = self.design
+        costs = tuple(design.costs[int(index)] for index in order)
+        return replace(design, incumbent=int(np.flatnonzero(order == design.incumbent)[0]), costs=costs)
+
+    @property
+    def features(self) -> Features | None:
+        """What is assumed of preferences: the world's features, one score per policy, or None for nothing."""
+        if self.space == "unstructured" or (self.space is None and self.stopping != "lr-mixture"):
+            return None
+        own = None if self.space == "bradley_terry" else self.world.features
+        return own or one_hot(self.world.policies)
+
+    @property
+    def decides_by_features(self) -> bool:
+        """Whether the decision itself rests on the features, and not only the forecasts."""
+        return self.stopping == "lr-mixture"
+
+    @property
+    def hardness(self) -> float:
+        """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify.
+
+        In comparisons per nat; where the objective is cost, what a nat costs at least, in the unit of
+        `costs`, a comparison costing what both its requests do. In the space the stopping rule's promise
+        rests on: structured for `lr-mixture` (infinite in other worlds), unstructured for all others,
+        whatever their forecasts know.
+        """
+        if self.decides_by_features and self.features is not None:
+            return self._structured_hardness(self.features)
+        if self.epsilon > 0:
+            return no_worse_hardness(self.world.preferences, self.epsilon, self.design.pair_costs)
+        if self.world.champion is None:
+            return float("inf")
+        return optimal_allocation(self.world.preferences, self.design.pair_costs).hardness
+
+    def _structured_hardness(self, features: Features) -> float:
+        if self.epsilon == 0 and self.world.champion is None:
+            return float("inf")
+        try:
+            scores = self.world.scores
+        except WorldError:
+            return float("inf")
+        found = solve(
+            scores[None],
+            features,
+            margin=margin_logits(self.epsilon),
+            costs=self.design.pair_costs,
+            tolerance=1e-3,
+        )
+        return float(found.hardness[0])
+
+
+def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise UnsupportedError(kind, value if isinstance(value, str) else shown(value), known)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one run ended.
+
+    Attributes:
+        kind: The verdict's.
+        is_wrong: Whether it promoted wrongly.
+        comparisons: How many were assigned by then, those never counted included.
+        promoted: The policy promoted, as numbered in the world, or None.
+        leads: At each checkpoint asked for, whether promoting the leader would have been right.
+        progress: At each checkpoint, the evidence as a share of what a decision needs; empty where the
+            stopping rule does not go by evidence.
+        cost: What both requests of every comparison cost, by the trial's costs.
+    """
+
+    kind: str
+    is_wrong: bool
+    comparisons: int
+    promoted: int | None = None
+    leads: tuple[bool, ...] = ()
+    progress: tuple[float, ...] = ()
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What many runs of a trial came to."""
+
+    trial: Trial
+    endings: tuple[Ending, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean comparisons."""
+        return float(np.mean([ending.comparisons for ending in self.endings]))
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean; 0 for a single run."""
+        counts = [ending.comparisons for ending in self.endings]
+        return float(np.std(counts, ddof=1) / np.sqrt(len(counts))) if len(counts) > 1 else 0.0
+
+    @property
+    def mean_cost(self) -> float:
+        """Mean cost of all requests, by the trial's costs."""
+        return float(np.mean([ending.cost for ending in self.endings]))
+
+    @property
+    def wrong(self) -> int:
+        """Wrong promotions."""
+        return sum(ending.is_wrong for ending in self.endings)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many runs ended in each way."""
+        counted = Counter(ending.kind for ending in self.endings)
+        return {kind: counted.get(kind, 0) for kind in OUTCOMES}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `hardness` and `ratio` are None where there is nothing to identify.
+
+        Where the objective is cost both are of cost, and `mean_cost` is given; `space` where it was named.
+        """
+        trial, hardness = self.trial, self.trial.hardness
+        yardstick = hardness * elimination_threshold(trial.delta)
+        saves_cost = trial.objective == "cost"
+        report = {
+            "world": trial.world.name,
+            "method": trial.method,
+            "stopping": trial.stopping,
+            "delta": trial.delta,
+            "epsilon": trial.epsilon,
+            "seeds": len(self.endings),
+            "hardness": hardness if np.isfinite(hardness) else None,
+            "mean_comparisons": self.mean,
+            "stderr": self.stderr,
+            "ratio": (self.mean_cost if saves_cost else self.mean) / yardstick
+            if np.isfinite(hardness)
+            else None,
+            "wrong": self.wrong,
+            "outcomes": self.outcomes,
+        }
+        if saves_cost:
+            report |= {"objective": trial.objective, "mean_cost": self.mean_cost}
+        return report if trial.space is None else report | {"space": trial.space}

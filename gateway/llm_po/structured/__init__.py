@@ -1,0 +1,1 @@
+"""Linear Bradley-Terry: features, fit, optimal proportions, stopping rule and its check."""

@@ -1,0 +1,220 @@
+"""Stopping in the structured space: a likelihood ratio per rival against a normal-mixture boundary.
+
+Against "rival i is preferred to s by epsilon or more", that is `c_i' theta <= -logit(1/2 + epsilon)`, c_i
+the difference of s to i, the ratio is `LR_i = l(theta_hat) - max l(theta)` under that constraint.
+Asymptotically it is half the square of a normal, whose variance given the comparisons is `c_i' I^-1 c_i`.
+Mixing the alternatives on the far side of the constraint with half a normal of standard deviation tau
+gives, after Robbins, a statistic that exceeds `log(1/alpha)` at any time with probability at most alpha:
+
+    LR_i r/(1+r) - log(1+r)/2 + log 2 Phi(z),   r = tau^2 / (c_i' I^-1 c_i),   z^2 = 2 LR_i r/(1+r)
+
+I is the information without any prior, at the constrained fit: under the hypothesis tested that is where the
+truth is, and it stays finite where a policy has won every comparison.
+
+s is promoted once the statistic of every rival reaches its line. That is *asymptotic*: it holds in the
+limit of many comparisons and if the model is right. See docs/decisions/0021-likelihood-ratio-stopping.md
+for the line, and for what was simulated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gateway.llm_po.checks import checked_epsilon, counted, whole, whole_array
+from gateway.llm_po.errors import TallyError
+from gateway.llm_po.evidence import elimination_threshold
+from gateway.llm_po.stopping import Design, Verdict, cheapest
+from gateway.llm_po.structured.features import Features
+from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit, laplacian
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
+
+TAU = 0.5
+"""Standard deviation of the mixture, in logits: gaps of this order are looked for."""
+
+_NO_INFORMATION = 1e-9  # keeps a direction nobody compared invertible: r is then 0 and the statistic too
+
+
+def margin_logits(epsilon: float) -> float:
+    """The margin in logits: logit(1/2 + epsilon).
+
+    Raises:
+        DesignError: If epsilon is no margin.
+    """
+    checked_epsilon(epsilon)
+    return math.log((0.5 + epsilon) / (0.5 - epsilon))
+
+
+def line_nats(delta: float, epsilon: float, policies: int) -> float:
+    """What every rival's statistic has to reach.
+
+    log(1/delta) for the winner; log((K-1)/delta) with a margin, where as many as K - 1 policies may be wrong.
+
+    Raises:
+        DesignError: If a number is out of range.
+    """
+    whole(policies, "policies", 2)
+    wrong_choices = 1 if checked_epsilon(epsilon) == 0 else max(policies - 1, 1)
+    return elimination_threshold(delta) + math.log(wrong_choices)
+
+
+def rival_nats(
+    wins: IntArray, features: Features, policy: IntArray, epsilon: float, fitted: LinearFit
+) -> FloatArray:
+    """The statistic of each rival of `policy`, shape (R, K); 0 where the fit meets the constraint.
+
+    Args:
+        wins: Shape (R, K, K).
+        features: Of the K policies.
+        policy: Shape (R,): whom to certify.
+        epsilon: Margin in [0, 1/2).
+        fitted: Maximum likelihood fit of the same runs.
+
+    Returns:
+        Nats, +inf at `policy` itself.
+
+    Raises:
+        TallyError: If `wins` cannot be counts, or `policy` names nobody.
+        FeatureError: If wins and features disagree about K.
+    """
+    wins = counted(wins, dimensions=3)
+    policy = whole_array(np.asarray(policy), "policy", 0, features.policies - 1)
+    if policy.shape != wins.shape[:1]:
+        raise TallyError(f"policy has shape {policy.shape}; one for each of {wins.shape[0]} runs is needed.")
+    others = _others(policy, features.policies)
+    result = np.full((policy.size, features.policies), np.inf)
+    np.put_along_axis(result, others, _nats_against(wins, features, policy, others, epsilon, fitted), axis=1)
+    return result
+
+
+def _others(policy: IntArray, policies: int) -> IntArray:
+    """Everybody but one policy per run, shape (R, K - 1)."""
+    everyone = np.arange(policies)
+    return np.stack([np.delete(everyone, one) for one in policy])
+
+
+def _nats_against(
+    wins: IntArray,
+    features: Features,
+    policy: IntArray,
+    rivals: IntArray,
+    epsilon: float,
+    fitted: LinearFit,
+) -> FloatArray:
+    """The statistic of some rivals, shape (R, C) like `rivals`, none of them the policy itself."""
+    contrasts = features.basis[policy][:, None] - features.basis[rivals]
+    margin = margin_logits(epsilon)
+    held = constrained_fit(wins, features, contrasts, -margin, fitted)
+    is_ahead = (contrasts @ fitted.theta[..., None])[..., 0] > -margin
+    ratios = np.where(is_ahead, fitted.log_likelihood[:, None] - held.log_likelihood, 0.0)
+    nats = mixture_nats(np.maximum(ratios, 0.0), _variance(held.information, contrasts))
+    return np.where(is_ahead, nats, 0.0)
+
+
+def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
+    """Logarithm of the half-normal mixture, from ratios and the variances of the gaps; any shape."""
+    r = TAU**2 / variance
+    shrunk = ratios * r / (1 + r)
+    return np.asarray(shrunk - 0.5 * np.log1p(r) + _log_one_sided(np.sqrt(2 * shrunk)))
+
+
+def may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
+    """Runs whose leader, the best score, reached the line; shape (R,). Budgets are the caller's."""
+    line = line_nats(design.delta, design.epsilon, features.policies)
+    bounds = _most_nats(wins, design, features, fitted)
+    leaders, hardest = fitted.scores.argmax(axis=1), bounds.argmin(axis=1)[:, None]
+    reached = bounds.min(axis=1) >= line
+    # The rival with the lowest bound mostly decides: the others are looked at only once it is cleared.
+    for rivals in (hardest, _others(leaders, features.policies)):
+        if reached.any():
+            some = wins[reached], features, leaders[reached], rivals[reached]
+            nats = _nats_against(*some, design.epsilon, fitted.of(reached))
+            reached[reached] = nats.min(axis=1) >= line
+    return np.asarray(reached)
+
+
+def _most_nats(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> FloatArray:
+    """What the statistic of each rival of the leader cannot exceed, shape (R, K); spares constrained fits.
+
+    No comparison's curvature exceeds 1/4, so a ratio is at most gap^2 / (2 c' J^-1 c), J being the
+    information at 1/4 throughout; the mixture adds at most log 2. +inf at the leader.
+    """
+    most = features.basis.T @ laplacian(pair_totals(wins) / 4.0) @ features.basis
+    most += fitted.precision * np.eye(features.rank)
+    covariance = features.basis @ np.linalg.inv(most) @ features.basis.T
+    leaders = fitted.scores.argmax(axis=1)
+    own = np.einsum("rii->ri", covariance)
+    runs = np.arange(leaders.size)
+    variance = own + own[runs, leaders][:, None] - 2 * covariance[runs, leaders]
+    gaps = fitted.scores.max(axis=1, keepdims=True) - fitted.scores + margin_logits(design.epsilon)
+    bounds = gaps**2 / (2 * np.maximum(variance, 1e-12)) + math.log(2)
+    bounds[runs, leaders] = np.inf
+    return np.asarray(bounds)
+
+
+def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | None:
+    """What the likelihood ratios support now, or None; counts of one run, shape (K, K).
+
+    Nothing is certified before the leader is. Then, with epsilon > 0, among the policies that reach the
+    line the cheapest is taken, then the incumbent.
+
+    Raises:
+        TallyError: If `wins` cannot be counts.
+        FeatureError: If wins and features disagree about K.
+    """
+    wins = counted(wins, design.policies, dimensions=2)
+    comparisons = int(wins.sum())
+    if not design.may_decide or comparisons < design.min_comparisons:
+        return None
+    fitted = fit(wins[None], features)
+    if not may_conclude(wins[None], design, features, fitted)[0]:
+        return None
+    line = line_nats(design.delta, design.epsilon, features.policies)
+    least = {policy: _least(wins, features, policy, design, fitted) for policy in _hopefuls(design, fitted)}
+    reached = np.array([least.get(policy, 0.0) >= line for policy in range(features.policies)])
+    champion = cheapest(reached, design)
+    if champion is None:
+        return None
+    return Verdict("winner" if design.epsilon == 0 else "no_worse", champion, least[champion], line)
+
+
+def leader_progress(
+    wins: IntArray, design: Design, features: Features, fitted: LinearFit
+) -> tuple[FloatArray, FloatArray]:
+    """Evidence per policy and what it needs, in nats, for people to look at; shapes (K,). One run.
+
+    epsilon = 0: the evidence that the leader beats each other. epsilon > 0: the least evidence that nobody
+    beats the leader by more, and nothing for the others.
+    """
+    leader = int(fitted.scores[0].argmax())
+    nats = np.maximum(rival_nats(wins[None], features, np.array([leader]), design.epsilon, fitted)[0], 0.0)
+    least = float(nats.min())
+    shown = np.where(np.isfinite(nats), nats, 0.0) if design.epsilon == 0 else np.zeros(features.policies)
+    if design.epsilon > 0:
+        shown[leader] = least
+    return shown, np.full(features.policies, line_nats(design.delta, design.epsilon, features.policies))
+
+
+def _least(wins: IntArray, features: Features, policy: int, design: Design, fitted: LinearFit) -> float:
+    return float(rival_nats(wins[None], features, np.array([policy]), design.epsilon, fitted)[0].min())
+
+
+def _hopefuls(design: Design, fitted: LinearFit) -> list[int]:
+    """Policies behind the leader by less than the margin: nobody else can be certified."""
+    behind = fitted.scores[0].max() - fitted.scores[0]
+    if design.epsilon == 0:
+        return [int(behind.argmin())]
+    return [int(one) for one in np.flatnonzero(behind < margin_logits(design.epsilon))]
+
+
+def _variance(information: FloatArray, contrasts: FloatArray) -> FloatArray:
+    """Variance `c' I^-1 c` of each contrast, shape (R, C)."""
+    regular = information + _NO_INFORMATION * np.eye(information.shape[-1])
+    return np.asarray((contrasts * np.linalg.solve(regular, contrasts[..., None])[..., 0]).sum(axis=-1))
+
+
+def _log_one_sided(z: FloatArray) -> FloatArray:
+    """log(2 Phi(z)) for z >= 0."""
+    tail = np.array([math.erfc(value) for value in (z / math.sqrt(2)).ravel()]).reshape(z.shape)
+    return np.asarray(np.log(2 - tail))

@@ -1,0 +1,166 @@
+"""Which pair next in the structured space: fit, draw, solve, and spread what is due over pairs.
+
+The proportions the solver finds for the fitted scores are optimal only if the scores are right. So they are
+solved for a few draws from the posterior and averaged; with few comparisons the draws differ, and the average
+explores. Until every pair's logit is determined by the comparisons made, half of them go to the pairs that
+determine most.
+
+Comparisons are then dealt to the pairs furthest behind their share, as at the end of a horizon that covers
+what is about to be assigned and a tenth of what was counted. Dealing by what is missing keeps the counts
+close to their shares without the noise of drawing, and the horizon keeps whatever is in flight from piling
+up on one pair. See docs/decisions/0022-structured-sampling.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gateway.llm_po.samplers import Situation
+from gateway.llm_po.structured import solver
+from gateway.llm_po.structured.features import Features
+from gateway.llm_po.structured.likelihood_ratio import line_nats, margin_logits
+from gateway.llm_po.structured.linear import (
+    LinearFit,
+    draw_scores,
+    fit,
+    identified,
+    laplacian,
+    prior_precision,
+)
+from gateway.llm_po.structured.solver import Solution
+from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
+
+POSTERIOR_DRAWS = 3
+"""Score vectors solved for at every refresh, besides the mode."""
+
+_TOLERANCE = 0.1
+_TYPICAL_EXCESS = 1.5  # of comparisons over hardness x line, in simulation
+_MOST_ITERATIONS = 200
+_SMALLEST_GAP = 0.02  # logits: nearer rivals are allocated to as if this far, or they would get everything
+_HORIZON_SHARE = 0.1
+_EXPLORED_SHARE = 0.5  # while some pair is not identified
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aim:
+    """What R runs are heading for, and where the next refresh starts from.
+
+    Attributes:
+        posterior: The fit with a prior that draws are taken around.
+        solution: Optima of the mode and of each draw, one run's after another's: R (1 + draws) problems.
+        shares: Shape (R, K, K), symmetric, summing to 1 over pairs: mean of the optimal proportions, half of
+            them moved where a pair's logit is not determined yet.
+    """
+
+    posterior: LinearFit
+    solution: Solution
+    shares: FloatArray
+
+
+def aim(situation: Situation, features: Features, rng: np.random.Generator, start: Aim | None = None) -> Aim:
+    """Posterior mean of the optimal proportions.
+
+    Args:
+        situation: Counts and design; runs side by side number the policies alike, and so their costs.
+        features: Of the policies, in the order of the counts.
+        rng: Source of the posterior draws.
+        start: What an earlier refresh of the same single run aimed at: fit and solver go on from there.
+    """
+    design = situation.design
+    posterior = fit(
+        situation.wins,
+        features,
+        precision=prior_precision(features),
+        start=None if start is None else start.posterior,
+    )
+    drawn = draw_scores(posterior, features, POSTERIOR_DRAWS, rng)
+    scores = np.concatenate([posterior.scores[:, None], drawn], axis=1)
+    solved = solver.solve(
+        scores.reshape(-1, features.policies),
+        features,
+        margin=max(margin_logits(design.epsilon), _SMALLEST_GAP),
+        costs=situation.prices[0] + np.eye(features.policies),
+        tolerance=_TOLERANCE,
+        start=None if start is None else _pooled(start.solution, scores.size // features.policies),
+        most_iterations=_MOST_ITERATIONS,
+    )
+    mean = solved.proportions.reshape(*scores.shape[:2], *solved.weights.shape[1:]).mean(axis=1)
+    return Aim(posterior, solved, _explored(mean, situation.wins, features))
+
+
+def _pooled(solution: Solution, problems: int) -> Solution:
+    """One start for every problem: the mean of the solutions of the last refresh.
+
+    A draw is as near to each of the last draws as to any other; starting each from the one of its number was
+    measured to take up to 2.4 times the steps. See docs/decisions/0022-structured-sampling.md.
+    """
+    weights, rivals = (each.mean(axis=0, keepdims=True) for each in (solution.weights, solution.rivals))
+    return replace(
+        solution, weights=np.repeat(weights, problems, axis=0), rivals=np.repeat(rivals, problems, axis=0)
+    )
+
+
+def shares_due(aimed: Aim, wins: IntArray, draws: int) -> FloatArray:
+    """Shares of the next comparisons, shape (R, K, K), symmetric; sum to 1 over pairs.
+
+    Args:
+        aimed: Where the counts should be heading.
+        wins: Shape (R, K, K).
+        draws: Comparisons about to be assigned.
+    """
+    totals = pair_totals(wins).astype(np.float64)
+    counted = totals.sum(axis=(1, 2), keepdims=True) / 2
+    horizon = counted + np.maximum(draws, _HORIZON_SHARE * counted)
+    due = np.maximum(aimed.shares * horizon - totals, 0.0)
+    return np.asarray(due / (due.sum(axis=(1, 2), keepdims=True) / 2))
+
+
+def expected_remaining(aimed: Aim, situation: Situation) -> float:
+    """Comparisons expected to a verdict at the optimal pace for the posterior's mode; of the first run.
+
+    Where the plan saves cost, those that the cheapest way to a verdict takes.
+    """
+    design = situation.design
+    per_nat = 2 * float(aimed.solution.worst[0]) * float(aimed.solution.weights[0].sum()) / 2
+    line = line_nats(design.delta, design.epsilon, design.policies)
+    return max(per_nat * _TYPICAL_EXCESS * line - float(situation.wins[0].sum()), 1.0)
+
+
+class StructuredSampler:
+    """Deals pairs towards the structured optimum of the posterior.
+
+    Args:
+        features: Of the policies, in the order of the counts.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self._features = features
+
+    def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
+        """`draws` pairs per run, shape (R, draws, 2), first < second."""
+        due = shares_due(aim(situation, self._features, rng), situation.wins, draws)
+        first, second = np.triu_indices(situation.policies, 1)
+        cumulative = due[:, first, second].cumsum(axis=1)
+        # Systematic draws: each pair gets its expected number, up or down to the next whole one.
+        points = (np.arange(draws) + rng.random((due.shape[0], 1))) / draws * cumulative[:, -1:]
+        chosen = (cumulative[:, None, :] <= points[..., None]).sum(axis=2).clip(max=first.size - 1)
+        chosen = rng.permuted(chosen, axis=1)
+        return np.stack([first[chosen], second[chosen]], axis=2)
+
+
+def _explored(shares: FloatArray, wins: IntArray, features: Features) -> FloatArray:
+    """Half of the shares moved to what determines most, in the runs that have undetermined pairs."""
+    lacking = ~identified(wins, features).all(axis=(1, 2))
+    if not lacking.any():
+        return shares
+    basis = features.basis
+    compared = (pair_totals(wins[lacking]) > 0).astype(np.float64)
+    known = basis.T @ laplacian(compared) @ basis + 1e-3 * np.eye(features.rank)
+    covariance = basis @ np.linalg.inv(known) @ basis.T
+    own = np.einsum("rii->ri", covariance)
+    unknown = np.maximum(own[:, :, None] + own[:, None, :] - 2 * covariance, 0.0)
+    unknown /= unknown.sum(axis=(1, 2), keepdims=True) / 2
+    shares[lacking] = (1 - _EXPLORED_SHARE) * shares[lacking] + _EXPLORED_SHARE * unknown
+    return shares

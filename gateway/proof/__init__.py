@@ -1,0 +1,1 @@
+"""What anyone can recompute: the log of an experiment, and whether it proves the decision."""

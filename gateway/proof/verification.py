@@ -1,0 +1,253 @@
+"""Recomputes a decision from the experiment's log alone, trusting neither the gateway nor its store.
+
+Four things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
+with the forecast of the plan in force, which was logged before it; what was inherited follows from the logs
+of the generations before (`ancestry`); and what the store did (state, incumbent) is what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.errors import GatewayError
+from gateway.experiments.structure import structure_of
+from gateway.llm_po.certificate import recompute
+from gateway.llm_po.errors import LlmPoError
+from gateway.proof.ancestry import LoggedGeneration, retrace
+from gateway.proof.experiment_log import LOG_SCHEMA, record_from
+from policy_store.models import Comparison, Event, Experiment, Inherited, LoggedPlan, LogRecord
+
+_UNPLANNED_FORECAST = 500_000  # what the log shows for an outcome counted before the first plan
+_STATES = {
+    "winner": {"promoted", "settled"},
+    "no_worse": {"promoted", "settled"},
+    "no_winner": {"no_winner"},
+    "inconclusive": {"inconclusive"},
+}
+
+
+class UnreadableLogError(GatewayError):
+    """What was given is not the log of an experiment."""
+
+
+class UndecidedError(GatewayError):
+    """The experiment has no certificate yet, so there is nothing to verify."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedExperiment:
+    """An experiment's log, read back.
+
+    Attributes:
+        name: Of the experiment.
+        state: How the store has it.
+        incumbent: Name of the policy that serves.
+        certificate: As stored, or None while undecided.
+        generations: Those the decided one went on from, oldest first, and at the end its own.
+    """
+
+    name: str
+    state: str
+    incumbent: str
+    certificate: dict[str, Any] | None
+    generations: tuple[LoggedGeneration, ...]
+
+    @property
+    def own(self) -> LoggedGeneration:
+        """The decided generation's log."""
+        return self.generations[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What recomputing gave. `differences` is empty where everything is confirmed."""
+
+    name: str
+    generation: int
+    outcome: str
+    champion: str | None
+    comparisons: int
+    statistic_nats: float | None
+    threshold_nats: float | None
+    differences: tuple[str, ...]
+    inherited: int = 0
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Nothing differs."""
+        return not self.differences
+
+
+def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
+    """The experiment in exported lines.
+
+    Raises:
+        UnreadableLogError: Naming the line at fault.
+    """
+    reader = _Reader()
+    for number, line in enumerate(lines, start=1):
+        try:
+            if number == 1 or line.strip():
+                reader.take(orjson.loads(line))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableLogError(
+                f"Line {number} is not of an experiment's log ({error!r}). "
+                "Export it with GET /v1/experiments/NAME/log."
+            ) from error
+    if not reader.sections:
+        raise UnreadableLogError("The log is empty. Export it with GET /v1/experiments/NAME/log.")
+    return reader.read()
+
+
+class _Reader:
+    """Takes an exported log apart: the decided generation's records, then those of each it went on from."""
+
+    def __init__(self) -> None:
+        self.header: dict[str, Any] = {}
+        self.sections: list[tuple[int, Experiment, list[LogRecord]]] = []
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Take the next line.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: If it cannot follow.
+        """
+        if not self.sections:
+            if line.get("type") != "experiment" or line.get("schema") != LOG_SCHEMA:
+                raise ValueError("the first line must describe the experiment")
+            self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
+        elif line.get("type") != "ancestor":
+            self.sections[-1][2].append(record_from(line))
+            return
+        experiment = Experiment.from_json(orjson.dumps(line["experiment"]))
+        self.sections.append((line["generation"], experiment, []))
+
+    def read(self) -> RecordedExperiment:
+        """Everything taken."""
+        generations = [
+            LoggedGeneration(generation, experiment, tuple(records))
+            for generation, experiment, records in reversed(self.sections)
+        ]
+        return RecordedExperiment(**self.header, generations=tuple(generations))
+
+
+def verify(recorded: RecordedExperiment) -> Verification:
+    """Recompute the decision and compare.
+
+    Raises:
+        UndecidedError: If there is no certificate yet.
+    """
+    certificate = recorded.certificate
+    if certificate is None:
+        raise UndecidedError(
+            f"The experiment {recorded.name!r} is {recorded.state}: it has no certificate to verify yet."
+        )
+    differences = [
+        *_replayed(recorded, certificate),
+        *(said for generation in recorded.generations for said in _misapplied_forecasts(generation)),
+        *_misreported(recorded, certificate),
+    ]
+    inherited = recorded.own.inherited
+    return Verification(
+        name=recorded.name,
+        generation=recorded.own.generation,
+        outcome=str(certificate.get("outcome")),
+        champion=certificate.get("champion_name"),
+        comparisons=int(certificate.get("comparisons", 0)),
+        statistic_nats=certificate.get("statistic_nats"),
+        threshold_nats=certificate.get("threshold_nats"),
+        differences=tuple(differences),
+        inherited=inherited.comparisons if inherited else 0,
+    )
+
+
+def _replayed(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
+    try:
+        ancestry = retrace(recorded.generations)
+        found = recompute(recorded.own.comparisons, certificate, ancestry.start)
+        return ancestry.differences + found.differences
+    except LlmPoError as error:
+        return [str(error)]
+    except (KeyError, TypeError, ValueError) as error:
+        return [f"The certificate cannot be read: {error!r}."]
+
+
+def _misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
+    """Comparisons not counted with the forecast of the plan logged last before them."""
+    version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
+    for number, record in enumerate(logged.records):
+        match record:
+            case Inherited():
+                if number > 0:
+                    yield f"Generation {logged.generation} inherited again after it had started."
+                counted = record.comparisons
+            case LoggedPlan():
+                if record.version <= version:
+                    yield f"Plan {record.version} was logged after plan {version}."
+                if record.comparisons != counted:
+                    yield (
+                        f"Plan {record.version} claims {record.comparisons} comparisons before it; "
+                        f"the log has {counted}."
+                    )
+                version = record.version
+                forecasts = {(first, second): q for first, second, q in record.forecasts}
+            case Comparison():
+                counted += 1
+                pair = (record.first, record.second)
+                expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
+                found = (record.plan_version, record.probability_millionths)
+                if found != expected:
+                    yield (
+                        f"Comparison {record.number} was counted with forecast {found[1]} of plan "
+                        f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
+                    )
+            case Event():
+                pass
+
+
+def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
+    """Where the certificate's words or the store's state do not fit its numbers."""
+    experiment, champion = recorded.own.experiment, certificate.get("champion")
+    name = experiment.policies[champion] if isinstance(champion, int) else None
+    outcome = str(certificate.get("outcome"))
+    if certificate.get("champion_name") != name:
+        said = certificate.get("champion_name")
+        yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
+    own = recorded.own.generation
+    if certificate.get("generation") != own:
+        yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
+    if recorded.state not in _STATES.get(outcome, set()):
+        yield f"state: the experiment is {recorded.state}, which {outcome} does not lead to"
+    if name is not None and recorded.incumbent != name:
+        yield f"incumbent: {recorded.incumbent} serves, the certificate names {name}"
+    for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
+        if certificate.get(field) != getattr(experiment, field):
+            yield (
+                f"{field}: the certificate says {certificate.get(field)}, "
+                f"the experiment {getattr(experiment, field)}"
+            )
+    yield from _misstated_inference(experiment, certificate)
+    steps = [
+        record
+        for record in recorded.own.records
+        if isinstance(record, Event) and record.kind == recorded.state
+    ]
+    if len(steps) != 1:
+        yield f"The log records the step to {recorded.state} {len(steps)} times, not once."
+    for step in steps:
+        if step.detail.get("champion") not in {champion, name}:  # offline runs log the name
+            yield f"champion: the certificate says {champion}, the logged step {step.detail.get('champion')}"
+
+
+def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:
+    """Where the certificate rests on another rule or structure than the experiment was started with."""
+    said = structure_of(experiment.inference, experiment.policies)
+    rows = None if said.features is None else said.features.rows.tolist()
+    found = {"stopping": said.stopping, "features": rows}
+    for field, value in found.items():
+        if certificate.get(field, "e-process" if field == "stopping" else None) != value:
+            yield f"{field}: the certificate says {certificate.get(field)}, the experiment {value}"

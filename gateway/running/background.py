@@ -1,0 +1,47 @@
+"""Tasks that run beside the requests for as long as the gateway does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.running.logs import get_logger
+
+_log = get_logger(__name__)
+
+RESTART_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.5
+
+
+@asynccontextmanager
+async def background(
+    name: str, run: Callable[[], Coroutine[Any, Any, None]], *, restart_seconds: float = RESTART_SECONDS
+) -> AsyncIterator[None]:
+    """Run a task for the length of a `with` block; one that fails is logged and started again."""
+    task = asyncio.create_task(_persist(name, run, restart_seconds), name=name)
+    try:
+        yield
+    finally:
+        await stop(task)
+
+
+async def stop(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it has ended.
+
+    One cancellation may get lost: `asyncio.wait_for` of Python 3.11, which Redis clients use, returns the
+    result instead when both arrive at once. So it is repeated.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
+
+
+async def _persist(name: str, run: Callable[[], Coroutine[Any, Any, None]], restart_seconds: float) -> None:
+    while True:
+        try:
+            return await run()
+        except Exception:  # noqa: BLE001  # the gateway must not go on without the task, whatever it was
+            _log.exception("background task failed; starting it again", task=name)
+            await asyncio.sleep(restart_seconds)

@@ -1,0 +1,27 @@
+"""Whether the shared store answers: one flag for /metrics, one log line per change."""
+
+from __future__ import annotations
+
+from gateway.running.logs import get_logger
+from policy_store.errors import StoreError
+
+_log = get_logger(__name__)
+
+
+class StoreHealth:
+    """Told by the refresher, which asks the store several times a second."""
+
+    def __init__(self) -> None:
+        self.is_up: bool | None = None  # None until asked once
+
+    def answered(self) -> None:
+        """The store answered."""
+        if self.is_up is False:
+            _log.info("store is back")
+        self.is_up = True
+
+    def failed(self, error: StoreError) -> None:
+        """The store did not answer."""
+        if self.is_up is not False:
+            _log.warning("store is unreachable; serving from the last snapshot", error=str(error))
+        self.is_up = False

@@ -1,0 +1,1 @@
+"""A request answered: who answers it, how providers are asked, what the caller is shown."""

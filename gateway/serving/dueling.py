@@ -1,0 +1,197 @@
+"""Side by side: two policies answer at once, and the caller sees two choices.
+
+Here answers are taken apart and built anew, unlike anywhere else: the choices must not betray which policy is
+which, so only the fields every OpenAI-format answer has are kept, under one id and one time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from gateway.serving.calling import POLICY_FAILURES, PolicyFailure, PolicyStream
+from gateway.upstream.failures import broken
+from gateway.upstream.sse import DONE, payloads
+
+_CHOICE_FIELDS: Final = ("message", "delta", "logprobs", "finish_reason")
+
+Reply = TypeVar("Reply")
+
+
+@dataclass(frozen=True, slots=True)
+class DuelLabel:
+    """What both answers have in common. `created` is unix seconds."""
+
+    response_id: str
+    model: str
+    created: int
+
+
+async def both(
+    first: Coroutine[Any, Any, Reply], second: Coroutine[Any, Any, Reply]
+) -> tuple[Reply | PolicyFailure, Reply | PolicyFailure]:
+    """Two answers asked for at the same time; a policy's failure is a result, not an exception.
+
+    Whatever ends this early leaves no stream open.
+    """
+    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
+    try:
+        await asyncio.wait(tasks)
+        return _result(tasks[0]), _result(tasks[1])
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, PolicyStream):
+                await result.aclose()
+        raise
+
+
+def _result(task: asyncio.Task[Reply]) -> Reply | PolicyFailure:
+    # Not caught: a caught one would hold this frame, the frame the task and the task the failure, so that
+    # all of the request stays until the next garbage collection.
+    failure = task.exception()
+    return failure if isinstance(failure, POLICY_FAILURES) else task.result()
+
+
+def merge_answers(bodies: Sequence[bytes], label: DuelLabel) -> bytes:
+    """Two whole answers as one with two choices, token usage added up.
+
+    Raises:
+        UpstreamError: If one of them holds no choice.
+    """
+    answers = [orjson.loads(body) for body in bodies]
+    merged = {
+        "id": label.response_id,
+        "object": "chat.completion",
+        "created": label.created,
+        "model": label.model,
+        "choices": [_shown(_only_choice(answer), side) for side, answer in enumerate(answers)],
+    }
+    if all(isinstance(answer.get("usage"), dict) for answer in answers):
+        merged["usage"] = _added(answers[0]["usage"], answers[1]["usage"])
+    return orjson.dumps(merged)
+
+
+class DuelStream:
+    """Two streamed answers as one stream, the chunks of both as they come, each with its choice's index.
+
+    Args:
+        streams: Of the two policies, in the order shown.
+        label: What both have in common.
+        shows_usage: Whether the last event tells the usage of both together.
+    """
+
+    def __init__(
+        self, streams: tuple[PolicyStream, PolicyStream], label: DuelLabel, *, shows_usage: bool
+    ) -> None:
+        self._shows_usage = shows_usage
+        self._streams = streams
+        self._label = label
+        self._reading: dict[asyncio.Task[bytes], int] = {}
+        self._usage: dict[int, dict[str, Any]] = {}
+        self._is_begun = False
+        self._is_done = False
+
+    async def read(self) -> bytes:
+        """See `AnswerStream.read`. A failure of either side ends both."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._read_on(0)
+            self._read_on(1)
+        while self._reading:
+            done, _ = await asyncio.wait(self._reading, return_when=asyncio.FIRST_COMPLETED)
+            block = b"".join([self._taken(task) for task in done])
+            if block:
+                return block
+        if self._is_done:
+            return b""
+        self._is_done = True
+        return self._ending()
+
+    async def aclose(self) -> None:
+        """See `AnswerStream.aclose`."""
+        reading = list(self._reading)
+        self._reading.clear()
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        for stream in self._streams:
+            await stream.aclose()
+
+    def _read_on(self, side: int) -> None:
+        self._reading[asyncio.ensure_future(self._streams[side].read())] = side
+
+    def _taken(self, task: asyncio.Task[bytes]) -> bytes:
+        """The chunks a finished read brought, and that side read on."""
+        side = self._reading.pop(task)
+        block = task.result()
+        if not block:
+            return b""
+        self._read_on(side)
+        return b"".join(self._chunks(block, side))
+
+    def _chunks(self, block: bytes, side: int) -> Iterator[bytes]:
+        for payload in payloads(block):
+            event = _parsed(payload)
+            if isinstance(event.get("usage"), dict):
+                self._usage[side] = event["usage"]
+            choices = event.get("choices")
+            if isinstance(choices, list) and choices:
+                yield self._chunk({"choices": [_shown(choice, side) for choice in choices]})
+
+    def _ending(self) -> bytes:
+        if not self._shows_usage or len(self._usage) < len(self._streams):
+            return DONE
+        return self._chunk({"choices": [], "usage": _added(self._usage[0], self._usage[1])}) + DONE
+
+    def _chunk(self, content: dict[str, Any]) -> bytes:
+        event = {
+            "id": self._label.response_id,
+            "object": "chat.completion.chunk",
+            "created": self._label.created,
+            "model": self._label.model,
+            **content,
+        }
+        return b"data: " + orjson.dumps(event) + b"\n\n"
+
+
+def _parsed(payload: bytes) -> dict[str, Any]:
+    try:
+        event = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise broken("a malformed event") from error
+    if not isinstance(event, dict):
+        raise broken("a malformed event")
+    return event
+
+
+def _only_choice(answer: dict[str, Any]) -> Any:
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1:
+        raise broken("an answer that does not hold one choice")
+    return choices[0]
+
+
+def _shown(choice: Any, index: int) -> dict[str, Any]:
+    if not isinstance(choice, dict):
+        raise broken("a choice that is not an object")
+    return {"index": index, **{name: choice[name] for name in _CHOICE_FIELDS if name in choice}}
+
+
+def _added(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Token counts added up, nested ones too; what only one side reports is kept."""
+    total = {**second, **first}
+    for name in first.keys() & second.keys():
+        one, other = first[name], second[name]
+        if isinstance(one, dict) and isinstance(other, dict):
+            total[name] = _added(one, other)
+        elif isinstance(one, int | float) and isinstance(other, int | float):
+            total[name] = one + other
+        else:
+            total[name] = other if one is None else one
+    return total

@@ -1,0 +1,217 @@
+"""An answer's `id` and `model` replaced, every other byte left alone.
+
+A provider's answer names the model that gave it; the gateway's must carry the response id feedback quotes and
+the experiment's name instead. A response also repeats the request it answers; there, what the policy put into
+it gives way to what the caller had sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import orjson
+
+from gateway.experiments.formats import FORMATS
+from gateway.serving.calling import AnswerStream, Question
+from gateway.serving.json_fields import Field, find_fields, set_found
+from gateway.upstream.failures import broken
+from gateway.upstream.sse import is_last, split_first
+
+
+class Label:
+    """What an answer says it is: `id` and `model` as JSON text.
+
+    Args:
+        response_id: The new `id`.
+        model: The new `model`.
+        envelope: Field of a stream's events that holds both; None where the events hold them themselves.
+        echoes: Further fields to replace where an answer has them.
+    """
+
+    __slots__ = ("_optional", "envelope", "names", "values")
+
+    def __init__(
+        self,
+        response_id: str,
+        model: str,
+        envelope: bytes | None = None,
+        echoes: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        self.values: Mapping[bytes, bytes] = {b"id": orjson.dumps(response_id), b"model": orjson.dumps(model)}
+        self.names = _BOTH
+        self._optional: frozenset[bytes] = frozenset()
+        self.envelope = envelope
+        if echoes:
+            self.values = {**self.values, **echoes}
+            self.names = frozenset(self.values)
+            self._optional = frozenset(echoes)
+
+    def relabel(self, body: bytes) -> bytes:
+        """A whole answer under this label; `body` must be a valid JSON object."""
+        return set_found(body, find_fields(body, self.names), self.values, self._optional)
+
+    def relabel_stream(self, stream: AnswerStream) -> RelabelledStream:
+        """A streamed answer under this label."""
+        relabeller = (
+            StreamRelabeller(self) if self.envelope is None else EnvelopeRelabeller(self, self.envelope)
+        )
+        return RelabelledStream(stream, relabeller.relabel)
+
+
+_BOTH = frozenset({b"id", b"model"})
+
+
+def label_for(question: Question, response_id: str, model: str) -> Label:
+    """The label of an answer to a question."""
+    surface = question.surface
+    echoed = FORMATS[surface.name].echoed
+    if not echoed:
+        return Label(response_id, model, surface.envelope)
+    echoes = {name.encode(): orjson.dumps(question.payload.get(name)) for name in echoed}
+    return Label(response_id, model, surface.envelope, echoes)
+
+
+class StreamRelabeller:
+    """Puts a label on every event of a stream.
+
+    A provider begins every event with the same `id` and `model`. What stands up to the end of both is learnt
+    from one event and exchanged in all following ones. Where they begin otherwise (a time that passes, fields
+    in another order), the bytes of each field are exchanged by themselves, as long as every event holds each
+    of them exactly once; where not even that holds, events are taken apart one by one and learnt anew.
+    """
+
+    __slots__ = ("_label", "_new", "_new_start", "_old", "_old_start")
+
+    def __init__(self, label: Label) -> None:
+        self._label = label
+        self._old: tuple[bytes, bytes] | None = None
+        self._new = (b'"id":' + label.values[b"id"], b'"model":' + label.values[b"model"])
+        self._old_start = b""
+        self._new_start = b""
+
+    def relabel(self, block: bytes) -> bytes:
+        """The same events under the label.
+
+        Raises:
+            UpstreamError: If an event is not a JSON object.
+        """
+        start = self._old_start
+        if start and block.startswith(start) and block.find(b"\n\n") == len(block) - 2:
+            return self._new_start + block[len(start) :]
+        replaced = self._replaced(block)
+        if replaced is not None:
+            return replaced
+        first, rest = split_first(block)
+        labelled = self._taken_apart(first)
+        if not rest:
+            return labelled
+        replaced = self._replaced(rest)
+        return labelled + (self._taken_apart(rest) if replaced is None else replaced)
+
+    def _replaced(self, block: bytes) -> bytes | None:
+        """The events with the learnt bytes replaced; None unless each holds each of them exactly once."""
+        if self._old is None:
+            return None
+        old_id, old_model = self._old
+        events = block.count(b"\ndata:") + block.startswith(b"data:") - is_last(block)
+        if not block.count(old_id) == events == block.count(old_model):
+            return None
+        return block.replace(old_id, self._new[0]).replace(old_model, self._new[1])
+
+    def _taken_apart(self, block: bytes) -> bytes:
+        return b"".join(rewritten_events(block, self._relabel_event))
+
+    def _relabel_event(self, payload: bytes) -> bytes:
+        found = find_fields(payload, self._label.names)
+        labelled = set_found(payload, found, self._label.values)
+        self._learn(payload, found, labelled)
+        return labelled
+
+    def _learn(self, payload: bytes, found: Mapping[bytes, Field], labelled: bytes) -> None:
+        self._old = None
+        if len(found) == len(self._new):
+            of_id, of_model = found[b"id"], found[b"model"]
+            self._old = payload[of_id.start : of_id.end], payload[of_model.start : of_model.end]
+            rest = len(payload) - max(of_id.end, of_model.end)
+            self._old_start = b"data:" + payload[: len(payload) - rest]
+            self._new_start = b"data:" + labelled[: len(labelled) - rest]
+
+
+class EnvelopeRelabeller:
+    """Puts a label on those events of a stream that hold the answer itself: its beginning and its end."""
+
+    __slots__ = ("_envelope", "_label", "_names", "_quoted")
+
+    def __init__(self, label: Label, envelope: bytes) -> None:
+        self._label = label
+        self._envelope = envelope
+        self._names = frozenset({envelope})
+        self._quoted = b'"%b"' % envelope
+
+    def relabel(self, block: bytes) -> bytes:
+        """The same events under the label.
+
+        Raises:
+            UpstreamError: If an event that may hold the answer is not a JSON object.
+        """
+        if self._quoted not in block:
+            return block
+        return b"".join(rewritten_events(block, self._relabel_event))
+
+    def _relabel_event(self, payload: bytes) -> bytes:
+        field = find_fields(payload, self._names).get(self._envelope)
+        if field is None or not payload.startswith(b"{", field.value):
+            return payload
+        inner = self._label.relabel(payload[field.value : field.end])
+        return payload[: field.value] + inner + payload[field.end :]
+
+
+def rewritten_events(block: bytes, rewrite: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    """The lines of a block of whole events, the data of each event rewritten; `[DONE]` stays.
+
+    Raises:
+        UpstreamError: If an event is not a JSON object.
+    """
+    data: list[bytes] = []
+    for line in block.splitlines(keepends=True):
+        if line.startswith(b"data:"):
+            data.append(line[5:])
+            continue
+        if data:
+            yield _rewritten(data, rewrite)
+            data = []
+        yield line
+
+
+def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
+    """One event's data; what stood on several lines comes out on one."""
+    payload = b"".join([part.strip(b"\r\n") for part in data])
+    line_end = b"\r\n" if data[-1].endswith(b"\r\n") else b"\n"
+    if payload.strip() == b"[DONE]":
+        return b"data:" + payload + line_end
+    try:
+        is_object = isinstance(orjson.loads(payload), dict)
+    except orjson.JSONDecodeError:
+        is_object = False
+    if not is_object:
+        raise broken("a malformed event")
+    return b"data:" + rewrite(payload) + line_end
+
+
+class RelabelledStream:
+    """A stream under a label."""
+
+    __slots__ = ("_relabel", "_stream")
+
+    def __init__(self, stream: AnswerStream, relabel: Callable[[bytes], bytes]) -> None:
+        self._stream = stream
+        self._relabel = relabel
+
+    async def read(self) -> bytes:
+        """See `AnswerStream.read`."""
+        block = await self._stream.read()
+        return self._relabel(block) if block else block
+
+    async def aclose(self) -> None:
+        """See `AnswerStream.aclose`."""
+        await self._stream.aclose()

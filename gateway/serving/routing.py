@@ -1,0 +1,122 @@
+"""The decision for one request of an experiment: who answers, and for which comparison.
+
+Pure: snapshot and random numbers in, a value out. What carries the decision out is `answering.py`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Literal, NewType, Protocol
+
+from gateway.experiments.response_ids import UNIT_BYTES, Assignment
+from gateway.experiments.snapshot import LiveExperiment
+from policy_store.models import ExperimentState
+
+UnitKey = NewType("UnitKey", bytes)
+IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share"]
+
+_FLOAT_BITS: Final = 53
+
+
+class Draws(Protocol):
+    """A source of randomness; `random.Random` is one."""
+
+    def random(self) -> float:
+        """The next number, uniform in [0, 1)."""
+        ...
+
+    def randbytes(self, n: int) -> bytes:
+        """The next `n` random bytes."""
+        ...
+
+
+class UnitDraws:
+    """Numbers that look random and are the same for the same unit, on every replica.
+
+    Unit keys are keyed hashes, so nobody outside can choose one that draws what they like.
+    """
+
+    def __init__(self, unit: UnitKey) -> None:
+        self._unit = unit
+        self._drawn = 0
+
+    def random(self) -> float:
+        """The next number, uniform in [0, 1)."""
+        return (int.from_bytes(self.randbytes(8)) >> (64 - _FLOAT_BITS)) / (1 << _FLOAT_BITS)
+
+    def randbytes(self, n: int) -> bytes:
+        """The next `n` bytes, at most 64."""
+        self._drawn += 1
+        return blake2b(self._drawn.to_bytes(4), digest_size=n, key=self._unit).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The incumbent answers, and the answer belongs to no comparison."""
+
+    reason: IncumbentReason
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One policy of a pair answers; its outcome will be matched with one of the other's."""
+
+    assignment: Assignment
+    policy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Both policies of a pair answer. `shown[0]` becomes choice 0."""
+
+    assignment: Assignment
+    shown: tuple[int, int]
+
+
+Route = Incumbent | Single | Duel
+
+
+def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Route:
+    """Who answers a request.
+
+    Args:
+        experiment: As the snapshot has it.
+        unit: The session's key, or None for a request that stands alone and is its own unit.
+        draws: Independent of anything the caller sent.
+        now: Unix seconds.
+    """
+    plan = experiment.plan
+    if not experiment.matches_store:
+        return Incumbent("other_definition")
+    if experiment.state is not ExperimentState.RUNNING:
+        return Incumbent("not_running")
+    if plan is None or not plan.pairs:
+        return Incumbent("no_plan")
+    if draws.random() >= experiment.share:
+        return Incumbent("share")
+    drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
+    pair = plan.pairs[min(drawn, len(plan.pairs) - 1)]
+    return assigned(
+        experiment,
+        Assignment(
+            experiment=experiment.name,
+            generation=experiment.generation,
+            first=pair.first,
+            second=pair.second,
+            kind=experiment.collect,
+            side=int(draws.random() < 0.5),  # noqa: PLR2004 - a fair coin
+            plan_version=plan.version,
+            unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
+            expires_at=int(now + experiment.window_seconds),
+        ),
+    )
+
+
+def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Duel:
+    """How an assignment is carried out."""
+    pair = (assignment.first, assignment.second)
+    if experiment.collect == "matched":
+        return Single(assignment, pair[assignment.side])
+    return Duel(assignment, pair if assignment.side == 0 else pair[::-1])

@@ -1,0 +1,94 @@
+"""One assignment for a whole session: the first request's draw, remembered by the store.
+
+Only a session pays for a look at the store, and only as long as the store answers in time. Every replica
+draws the same for the same session and plan, so without the store a session still nearly always stays.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, Protocol
+
+from gateway.experiments.response_ids import UNIT_BYTES, Assignment
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.serving.observer import RequestObserver
+from gateway.serving.routing import Incumbent, Route, UnitDraws, UnitKey, assigned, route
+from policy_store.errors import StoreError
+
+_INCUMBENT: Final = "incumbent"
+
+
+class UnitStore(Protocol):
+    """What stickiness needs of the store."""
+
+    async def assign_unit(
+        self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
+    ) -> str:
+        """The first proposal ever made for this unit. Raises StoreError."""
+        ...
+
+
+class Sticky:
+    """Routes the sessions of experiments.
+
+    Args:
+        store: Remembers what was assigned; its calls are bounded in time.
+        key: Secret that keeps session names out of the store and out of reach of guessing.
+        observer: Told when the store had to be left out.
+    """
+
+    def __init__(self, store: UnitStore, key: bytes, observer: RequestObserver) -> None:
+        self._store = store
+        self._key = blake2b(key, digest_size=32, person=b"llmpo session").digest()
+        self._observer = observer
+
+    def unit_key(self, experiment: str, session: str) -> UnitKey:
+        """The session's key within an experiment; tells nothing about the session's name."""
+        text = f"{experiment}\0{session}".encode()
+        return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=self._key).digest())
+
+    async def route(self, experiment: LiveExperiment, session: str, now: float) -> Route:
+        """Who answers this session, from its first request on."""
+        unit = self.unit_key(experiment.name, session)
+        drawn = route(experiment, unit, UnitDraws(unit), now)
+        if isinstance(drawn, Incumbent) and drawn.reason != "share":
+            return drawn
+        try:
+            kept = await self._store.assign_unit(
+                experiment.name,
+                experiment.generation,
+                unit.hex(),
+                _encode(drawn),
+                max(1, int(experiment.window_seconds)),
+            )
+        except StoreError:
+            self._observer.sticky_skipped(experiment.name)
+            return drawn
+        return _decode(experiment, kept, unit, now)
+
+
+def _encode(drawn: Route) -> str:
+    if isinstance(drawn, Incumbent):
+        return _INCUMBENT
+    assignment = drawn.assignment
+    return f"{assignment.first} {assignment.second} {assignment.side} {assignment.plan_version}"
+
+
+def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Route:
+    if kept == _INCUMBENT:
+        return Incumbent("share")
+    first, second, side, plan_version = (int(part) for part in kept.split(" "))
+    return assigned(
+        experiment,
+        Assignment(
+            experiment=experiment.name,
+            generation=experiment.generation,
+            first=first,
+            second=second,
+            kind=experiment.collect,
+            side=side,
+            plan_version=plan_version,
+            unit=unit,
+            expires_at=int(now + experiment.window_seconds),
+        ),
+    )

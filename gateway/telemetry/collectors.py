@@ -1,0 +1,148 @@
+"""Experiment progress as Prometheus series, derived at scrape time from each experiment's last reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import permutations
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.learning.progress import Progress
+from policy_store.models import ExperimentState
+
+Families = Iterator[Metric]
+
+
+class ExperimentCollector(Collector):
+    """Shows the last reading of every experiment, and whether the store answers.
+
+    Args:
+        progress: The last reading of each experiment.
+        store_is_up: Whether the store answered when last asked; None before it was asked.
+    """
+
+    def __init__(
+        self, progress: Callable[[], Mapping[str, Progress]], store_is_up: Callable[[], bool | None]
+    ) -> None:
+        self._progress = progress
+        self._store_is_up = store_is_up
+
+    def collect(self) -> Iterable[Metric]:
+        """Every series, from one consistent set of readings."""
+        readings = list(self._progress().values())
+        yield GaugeMetricFamily(
+            "llmpo_store_up", "1 while the shared store answers.", value=float(bool(self._store_is_up()))
+        )
+        yield from _states(readings)
+        yield from _comparisons(readings)
+        yield from _evidence(readings)
+        yield from _plans(readings)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"llmpo_{name}", text, labels=["experiment", *labels])
+
+
+def _states(readings: list[Progress]) -> Families:
+    state = _gauge("experiment_state", "1 for the state the experiment is in.", "state")
+    generation = _gauge("experiment_generation", "Which run of the experiment this is.")
+    incumbent = _gauge("experiment_incumbent", "1 for the policy serving ordinary traffic.", "policy")
+    decided = _gauge("experiment_seconds_to_decision", "Time from the start to the decision.")
+    champion = _gauge("experiment_champion", "1 for the policy that was certified.", "policy")
+    promotions = CounterMetricFamily(
+        "llmpo_experiment_promotions", "Times the incumbent was replaced.", labels=["experiment"]
+    )
+    for reading in readings:
+        view, name = reading.view, reading.view.experiment.name
+        for known in ExperimentState:
+            state.add_metric([name, known.value], float(known is view.state))
+        generation.add_metric([name], view.generation)
+        for index, policy in enumerate(view.experiment.policies):
+            incumbent.add_metric([name, policy], float(index == view.incumbent))
+        promotions.add_metric([name], reading.promotions)
+        if view.certificate is not None:
+            decided.add_metric([name], reading.elapsed_seconds)
+        if reading.champion is not None:
+            for index, policy in enumerate(view.experiment.policies):
+                champion.add_metric([name, policy], float(index == reading.champion))
+    yield from (state, generation, incumbent, champion, promotions, decided)
+
+
+def _comparisons(readings: list[Progress]) -> Families:
+    total = _gauge("experiment_comparisons", "Comparisons counted in this generation.")
+    pairs = _gauge(
+        "experiment_pair_comparisons",
+        "Comparisons of a pair by result, seen from `first`.",
+        "first",
+        "second",
+        "result",
+    )
+    sources = _gauge("experiment_source_comparisons", "Comparisons by where they come from.", "source")
+    rates = _gauge("experiment_win_rate", "Share of decisive comparisons won.", "policy", "rival")
+    for reading in readings:
+        name, policies = reading.view.experiment.name, reading.view.experiment.policies
+        total.add_metric([name], reading.counts.comparisons)
+        for source, comparisons in sorted(reading.counts.by_source.items()):
+            sources.add_metric([name, source], comparisons)
+        if reading.counts.inherited:
+            sources.add_metric([name, "inherited"], reading.counts.inherited)
+        for i, j in permutations(range(len(policies)), 2):
+            if i < j:
+                pair = [name, policies[i], policies[j]]
+                pairs.add_metric([*pair, "win"], reading.counts.wins[i][j])
+                pairs.add_metric([*pair, "loss"], reading.counts.wins[j][i])
+                pairs.add_metric([*pair, "tie"], reading.counts.ties[i][j])
+            if (rate := reading.win_rate(i, j)) is not None:
+                rates.add_metric([name, policies[i], policies[j]], rate)
+    yield from (total, pairs, sources, rates)
+
+
+def _evidence(readings: list[Progress]) -> Families:
+    reached = _gauge("experiment_evidence_nats", "Evidence gathered, towards the needed line.", "policy")
+    needed = _gauge("experiment_evidence_needed_nats", "The line evidence must reach.", "policy")
+    for reading in readings:
+        plan, experiment = reading.view.plan, reading.view.experiment
+        if plan is None:
+            continue
+        for policy, nats, line in zip(experiment.policies, plan.evidence_nats, plan.needed_nats, strict=True):
+            reached.add_metric([experiment.name, policy], nats)
+            needed.add_metric([experiment.name, policy], line)
+    yield from (reached, needed)
+
+
+def _plans(readings: list[Progress]) -> Families:
+    age = _gauge("plan_age_seconds", "Age of the plan in force.")
+    version = _gauge("plan_version", "Version of the plan in force.")
+    duration = _gauge("plan_duration_seconds", "How long computing the plan in force took.")
+    leader = _gauge("experiment_leader", "1 for the policy ahead in the data.", "policy")
+    allocation = _gauge("experiment_allocation", "Probability of drawing a pair.", "first", "second")
+    remaining = _gauge(
+        "experiment_expected_remaining_comparisons", "Comparisons expected until the decision."
+    )
+    seconds = _gauge("experiment_expected_remaining_seconds", "The same at the rate so far.")
+    fit = _gauge("experiment_fit_p_value", "How well the structure assumed fits the counts.")
+    misfit = _gauge("experiment_misfit", "1 while the structure assumed does not fit the counts.")
+    for reading in readings:
+        plan, name, policies = (
+            reading.view.plan,
+            reading.view.experiment.name,
+            reading.view.experiment.policies,
+        )
+        if plan is None:
+            continue
+        age.add_metric([name], reading.plan_age_seconds or 0.0)
+        version.add_metric([name], plan.version)
+        duration.add_metric([name], plan.duration_seconds)
+        for index, policy in enumerate(policies):
+            leader.add_metric([name, policy], float(index == plan.leader))
+        for pair in plan.pairs:
+            allocation.add_metric([name, policies[pair.first], policies[pair.second]], pair.probability)
+        if plan.expected_remaining is not None:
+            remaining.add_metric([name], plan.expected_remaining)
+        if reading.expected_seconds is not None:
+            seconds.add_metric([name], reading.expected_seconds)
+        if plan.fit_p_value is not None:
+            fit.add_metric([name], plan.fit_p_value)
+            misfit.add_metric([name], float(plan.is_misfit))
+    yield from (age, version, duration, leader, allocation, remaining, seconds, fit, misfit)

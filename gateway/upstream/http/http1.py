@@ -1,0 +1,114 @@
+"""HTTP/1.1 with connections kept open: how providers are asked unless a model says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from typing import Any, Final
+
+import aiohttp
+from multidict import CIMultiDict
+
+from gateway.upstream.base import RawHeaders
+from gateway.upstream.http.transport import Failure, NeverSeenError, Route
+
+KEEP_SECONDS: Final = 30
+_READ_BYTES: Final = 64 * 1024
+
+_is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes in the context of a request that a connection was made for it: tracing would cost far more."""
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
+    ) -> Any:
+        _is_new_connection.set(True)
+        return await super()._create_connection(req, traces, timeout)
+
+
+class Http1Client:
+    """See `HttpClient`. Create it inside the running event loop.
+
+    Args:
+        connect_seconds: How long a provider may take to accept a connection.
+        max_connections: To all providers together; 0 for any number.
+    """
+
+    def __init__(self, *, connect_seconds: float, max_connections: int = 0) -> None:
+        self._connect_seconds = connect_seconds
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_BYTES,
+        )
+
+    async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> Http1Answer:
+        """See `HttpClient.post`."""
+        _is_new_connection.set(False)
+        try:
+            response = await self._session.post(
+                route.url,
+                data=aiohttp.BytesPayload(body),  # named here, it need not be looked up by its type
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_seconds),
+                proxy=route.proxy,
+                allow_redirects=False,  # a redirect would carry the operator's key elsewhere
+            )
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
+            if _is_new_connection.get():
+                raise
+            # A kept connection the provider had closed meanwhile.
+            raise NeverSeenError from error
+        return Http1Answer(response)
+
+    async def aclose(self) -> None:
+        """See `HttpClient.aclose`."""
+        await self._session.close()
+
+
+class Http1Answer:
+    """See `HttpAnswer`."""
+
+    __slots__ = ("_content", "_response", "content_type", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._content = response.content
+        self.status: int = response.status
+        self.content_type: str = response.content_type
+
+    @property
+    def raw_headers(self) -> RawHeaders:
+        """See `HttpAnswer.raw_headers`."""
+        return self._response.raw_headers
+
+    @property
+    def retry_after(self) -> str | None:
+        """See `HttpAnswer.retry_after`."""
+        return self._response.headers.get("Retry-After")
+
+    @property
+    def is_at_end(self) -> bool:
+        """See `HttpAnswer.is_at_end`."""
+        return self._content.at_eof()
+
+    def some(self) -> Awaitable[bytes]:
+        """See `HttpAnswer.some`."""
+        return self._content.readany()
+
+    def whole(self) -> Awaitable[bytes]:
+        """See `HttpAnswer.whole`."""
+        return self._response.read()
+
+    def fail(self, failure: Failure) -> None:
+        """See `HttpAnswer.fail`."""
+        self._content.set_exception(failure())
+
+    def close(self) -> None:
+        """See `HttpAnswer.close`."""
+        self._response.close()

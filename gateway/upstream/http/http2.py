@@ -1,0 +1,156 @@
+"""HTTP/2 for the models that ask for it: many requests at once on one connection to a provider.
+
+Over TLS the provider is offered both versions, and asked over HTTP/1.1 where it does not take this one; at an
+`http://` address it is taken to speak it. Imported only when a model wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final, NamedTuple
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from gateway.upstream.http.http2_connection import Fields, Http2Connection
+from gateway.upstream.http.transport import HttpAnswer, HttpClient, Route
+
+_HTTP1_SECONDS: Final = 600.0  # how long a provider that does not speak HTTP/2 is not offered it again
+_COMMON: Final[Fields] = [(b"accept", b"*/*"), (b"user-agent", b"llmpo-gateway")]
+# Headers that are about a connection of HTTP/1.1, or that have a field of their own.
+_NOT_SENT: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+class _Origin(NamedTuple):
+    """Who is connected to."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Http2Client:
+    """See `HttpClient`.
+
+    Args:
+        http1: Asks providers that do not speak HTTP/2.
+        connect_seconds: How long a provider may take to accept a connection.
+    """
+
+    def __init__(self, http1: HttpClient, *, connect_seconds: float) -> None:
+        self._http1 = http1
+        self._connect_seconds = connect_seconds
+        self._connections: dict[_Origin, list[Http2Connection]] = {}
+        self._connecting: dict[_Origin, asyncio.Task[None]] = {}
+        self._http1_until: dict[_Origin, float] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> HttpAnswer:
+        """See `HttpClient.post`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        async with asyncio.timeout_at(deadline):
+            connection = await self._connection(_origin(route.url))
+            if connection is None:
+                return await self._http1.post(route, headers, body, deadline - loop.time())
+            return await connection.ask(_fields(route.url, headers, len(body)), body, deadline)
+
+    async def aclose(self) -> None:
+        """See `HttpClient.aclose`; the other client is its owner's to close."""
+        tasks = list(self._connecting.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        connections = [one for several in self._connections.values() for one in several]
+        await asyncio.gather(*(connection.aclose() for connection in connections))
+
+    async def _connection(self, origin: _Origin) -> Http2Connection | None:
+        """One that takes a request; None if the provider is to be asked over HTTP/1.1."""
+        loop = asyncio.get_running_loop()
+        while True:
+            for connection in self._connections.get(origin, ()):
+                if connection.has_room:
+                    return connection
+            if self._http1_until.get(origin, 0.0) > loop.time():
+                return None
+            connecting = self._connecting.get(origin)
+            if connecting is None:
+                connecting = loop.create_task(self._connect(origin))
+                self._connecting[origin] = connecting
+                connecting.add_done_callback(lambda task: self._connected(origin, task))
+            # Others wait for it, too, and stay when this caller leaves.
+            await asyncio.shield(connecting)
+
+    def _connected(self, origin: _Origin, task: asyncio.Task[None]) -> None:
+        del self._connecting[origin]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; perhaps nobody waits any more
+
+    async def _connect(self, origin: _Origin) -> None:
+        loop = asyncio.get_running_loop()
+        several = self._connections.setdefault(origin, [])
+
+        def forget(lost: Http2Connection) -> None:
+            if lost in several:
+                several.remove(lost)
+
+        async with asyncio.timeout(self._connect_seconds):
+            transport, connection = await loop.create_connection(
+                lambda: Http2Connection(forget),
+                origin.host,
+                origin.port,
+                ssl=self._context() if origin.scheme == "https" else None,
+            )
+            if not connection.is_http2:
+                self._http1_until[origin] = loop.time() + _HTTP1_SECONDS
+                transport.abort()
+                return
+            try:
+                await connection.ready()
+            except BaseException:
+                transport.abort()
+                raise
+        if not connection.has_room:
+            raise ConnectionResetError
+        several.append(connection)
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["h2", "http/1.1"])
+        return self._tls
+
+
+def _origin(url: URL) -> _Origin:
+    return _Origin(url.scheme, url.raw_host or "", url.port or 0)
+
+
+def _fields(url: URL, headers: CIMultiDict[str], size: int) -> Fields:
+    """A request's head."""
+    authority = headers.get("host") or url.host_port_subcomponent or ""
+    given = {
+        name.lower().encode(): value.encode()
+        for name, value in headers.items()
+        if name.lower() not in _NOT_SENT
+    }
+    return [
+        (b":method", b"POST"),
+        (b":scheme", url.scheme.encode()),
+        (b":authority", authority.encode()),
+        (b":path", url.raw_path_qs.encode()),
+        *(one for one in _COMMON if one[0] not in given),
+        *given.items(),
+        (b"content-length", str(size).encode()),
+    ]

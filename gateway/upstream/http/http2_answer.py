@@ -1,0 +1,179 @@
+"""An answer that comes over an HTTP/2 stream: what arrived and was not read yet, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from typing import Final, Protocol
+
+from gateway.upstream.base import RawHeaders
+from gateway.upstream.failures import broken, cut_short
+from gateway.upstream.http.transport import Failure, NeverSeenError
+
+_PLAIN: Final = (None, b"", b"identity")
+
+
+class StreamOwner(Protocol):
+    """The connection a stream is part of."""
+
+    def read(self, stream: int, size: int) -> None:
+        """So many bytes of the stream were read and leave room for as many more."""
+
+    def leave(self, stream: int) -> None:
+        """Nobody reads the stream any longer."""
+
+
+class Http2Answer:
+    """See `HttpAnswer`; its head arrives after it was made.
+
+    Attributes:
+        is_over: Nothing more will come of it, for better or worse.
+        is_sent: The whole request has left.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_deadline",
+        "_failure",
+        "_headers",
+        "_owner",
+        "_stream",
+        "_waiter",
+        "is_over",
+        "is_sent",
+        "status",
+    )
+
+    def __init__(self, owner: StreamOwner, stream: int) -> None:
+        self._owner = owner
+        self._stream = stream
+        self._arrived: list[tuple[bytes, int]] = []
+        self._headers: dict[bytes, bytes] = {}
+        self._failure: Failure | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self.status = 0
+        self.is_over = False
+        self.is_sent = False
+
+    @property
+    def content_type(self) -> str:
+        """See `HttpAnswer.content_type`."""
+        return self._headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+    @property
+    def raw_headers(self) -> RawHeaders:
+        """See `HttpAnswer.raw_headers`."""
+        return tuple(self._headers.items())
+
+    @property
+    def retry_after(self) -> str | None:
+        """See `HttpAnswer.retry_after`."""
+        value = self._headers.get(b"retry-after")
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def is_at_end(self) -> bool:
+        """See `HttpAnswer.is_at_end`."""
+        return self.is_over and self._failure is None and not self._arrived
+
+    async def begun(self) -> None:
+        """Wait for the head."""
+        while not self.status and not self.is_over:
+            await self.change()
+        if not self.status:
+            raise self._failure() if self._failure is not None else broken("an answer without a status")
+
+    async def some(self) -> bytes:
+        """See `HttpAnswer.some`."""
+        while not self._arrived:
+            if self._failure is not None:
+                raise self._failure()
+            if self.is_over:
+                return b""
+            await self.change()
+        arrived, self._arrived = self._arrived, []
+        self._owner.read(self._stream, sum(size for _, size in arrived))
+        return arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived])
+
+    async def whole(self) -> bytes:
+        """See `HttpAnswer.whole`."""
+        pieces = []
+        while piece := await self.some():
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def fail(self, failure: Failure) -> None:
+        """See `HttpAnswer.fail`."""
+        if not self.is_over:
+            self._failure = failure
+            self._end()
+
+    def close(self) -> None:
+        """See `HttpAnswer.close`."""
+        self._owner.leave(self._stream)
+        self.fail(cut_short)
+
+    def limit(self, deadline: float) -> None:
+        """Fail when the loop's clock reaches this before the end."""
+        if not self.is_over:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_at(deadline, self.fail, TimeoutError)
+
+    # What the connection tells it.
+
+    def head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """The head is there."""
+        self._headers = dict(headers)
+        status = self._headers.pop(b":status", b"")
+        if not status.isdigit():
+            self.fail(partial(broken, "an answer without a status"))
+            return
+        self.status = int(status)
+        if self._headers.get(b"content-encoding") not in _PLAIN:
+            self.fail(partial(broken, "an answer in an encoding nobody asked for"))
+        self.wake()
+
+    def data(self, data: bytes, size: int) -> None:
+        """Bytes of the body, and how much room they took."""
+        if data and not self.is_over:
+            self._arrived.append((data, size))
+            self.wake()
+        elif size:
+            self._owner.read(self._stream, size)  # padding
+
+    def end(self) -> None:
+        """The body is complete."""
+        if not self.is_over:
+            self._end()
+
+    def break_off(self, *, is_unseen: bool) -> None:
+        """The provider gave the stream or the whole connection up.
+
+        Args:
+            is_unseen: It has not begun to work on the request.
+        """
+        if self.status:
+            self.fail(cut_short)
+        else:
+            self.fail(NeverSeenError if is_unseen else ConnectionResetError)
+
+    async def change(self) -> None:
+        """Wait until something happened to the stream."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        """Something happened."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.wake()

@@ -1,0 +1,345 @@
+"""One HTTP/2 connection to a provider and the answers under way on it. The only module that imports h2.
+
+h2 keeps the protocol's state and turns bytes into events and back; this adds a socket and decisions. Whatever
+touches that state happens between two awaits, so a caller who leaves at any moment leaves it whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, cast
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes, Settings
+
+from gateway.upstream.failures import broken
+from gateway.upstream.http.http1 import KEEP_SECONDS
+from gateway.upstream.http.http2_answer import Http2Answer
+from gateway.upstream.http.http2_frames import Goaway, GoawayFilter, MalformedFrameError
+from gateway.upstream.http.transport import Failure, NeverSeenError
+
+Fields = list[tuple[bytes, bytes]]
+
+# What one answer that is not read may hold in memory. The connection as a whole has room for all of them, so
+# that a slow reader holds nobody else up.
+_STREAM_WINDOW: Final = 256 * 1024
+_GIVE_BACK: Final = _STREAM_WINDOW // 4
+_CONNECTION_WINDOW: Final = 16 * 1024 * 1024
+_MAX_HEADERS_BYTES: Final = 64 * 1024
+_PROBE_SECONDS: Final = 5.0
+_CLOSING_SECONDS: Final = 1.0
+_SETTINGS: Final = {
+    SettingCodes.ENABLE_PUSH: 0,
+    SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+    SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADERS_BYTES,
+}
+
+
+class Http2Connection(asyncio.Protocol):
+    """A connection.
+
+    Args:
+        on_lost: Called when it is gone.
+
+    Attributes:
+        is_http2: Whether the other end agreed to HTTP/2, or could not be asked. Nothing is said otherwise.
+    """
+
+    def __init__(self, on_lost: Callable[[Http2Connection], None]) -> None:
+        self._on_lost = on_lost
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._h2.local_settings = Settings(client=True, initial_values=_SETTINGS)
+        del self._h2.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # some servers do not know it
+        self._incoming = GoawayFilter()
+        self._answers: dict[int, Http2Answer] = {}
+        self._unread: dict[int, int] = {}  # bytes read of each stream whose room was not given back yet
+        self._received = 0  # the same for the connection
+        self._transport: asyncio.Transport | None = None
+        self._is_writable = True
+        self._is_leaving = False
+        self._has_answered = False
+        self._is_kept = False  # it had answered before the last request
+        self._heard = 0  # how often something arrived
+        self._heard_at_last_request = 0
+        self._idle: asyncio.TimerHandle | None = None
+        self._probe: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[Exception | None] = loop.create_future()
+        self._lost: asyncio.Future[None] = loop.create_future()
+        self.is_http2 = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more request."""
+        return not self._is_leaving and len(self._answers) < max(
+            1, self._h2.remote_settings.max_concurrent_streams
+        )
+
+    async def ready(self) -> None:
+        """Wait until the other end has said what it can do.
+
+        Raises:
+            UpstreamError: If it speaks something else.
+            ConnectionError: If it hangs up.
+        """
+        error = await self._ready
+        if error is not None:
+            raise error
+
+    async def ask(self, head: Fields, body: bytes, deadline: float) -> Http2Answer:
+        """Send a request and wait for the head of its answer.
+
+        Raises:
+            NeverSeenError: If the provider did not begin to work on it.
+            ConnectionError: If it hung up before the head.
+        """
+        stream, answer = self._open(head)
+        try:
+            await self._send(stream, answer, body)
+            await answer.begun()
+        except BaseException as error:
+            answer.close()
+            if isinstance(error, H2Error):
+                raise ConnectionResetError from error
+            raise
+        if not answer.is_sent:
+            self.leave(stream)  # it was answered without being read to its end
+        answer.limit(deadline)
+        return answer
+
+    def read(self, stream: int, size: int) -> None:
+        """See `StreamOwner.read`."""
+        answer = self._answers.get(stream)
+        if answer is None or answer.is_over:
+            return
+        unread = self._unread.get(stream, 0) + size
+        if unread >= _GIVE_BACK:
+            self._h2.increment_flow_control_window(unread, stream)
+            self._flush()
+            unread = 0
+        self._unread[stream] = unread
+
+    def leave(self, stream: int) -> None:
+        """See `StreamOwner.leave`."""
+        answer = self._answers.get(stream)
+        if answer is not None:
+            with suppress(H2Error):  # a connection that is being closed, or a stream that just was
+                self._h2.reset_stream(stream, ErrorCodes.CANCEL)
+            self._forget(stream)
+            self._flush()
+            self._look_whether_it_lives()
+
+    async def aclose(self) -> None:
+        """Close it, and all that is under way."""
+        self._close()
+        await asyncio.wait([self._lost], timeout=_CLOSING_SECONDS)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio tells it.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+        tls = transport.get_extra_info("ssl_object")
+        self.is_http2 = tls is None or tls.selected_alpn_protocol() == "h2"
+        if self.is_http2:
+            self._h2.initiate_connection()
+            self._h2.increment_flow_control_window(_CONNECTION_WINDOW)
+            self._flush()
+            self._keep_for_a_while()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._heard += 1
+        try:
+            for part in self._incoming.feed(data):
+                if isinstance(part, Goaway):
+                    self._let_go(part)
+                else:
+                    for event in self._h2.receive_data(part):
+                        self._take(event)
+        except (H2Error, MalformedFrameError):
+            self._close(partial(broken, "an answer that is not HTTP"))
+        self._flush()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_writable = True
+        self._wake_all()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_leaving = True
+        self._transport = None
+        # As with HTTP/1.1: a kept connection that ends without a word had been closed meanwhile.
+        is_unseen = self._is_kept and len(self._answers) == 1 and self._heard == self._heard_at_last_request
+        self._break_off_all(is_unseen=is_unseen)
+        for timer in (self._idle, self._probe):
+            if timer is not None:
+                timer.cancel()
+        if not self._lost.done():
+            self._lost.set_result(None)
+        self._on_lost(self)
+
+    def _take(self, event: Event) -> None:
+        stream: int = getattr(event, "stream_id", None) or 0
+        answer = self._answers.get(stream)
+        if isinstance(event, DataReceived):
+            self._make_room(event.flow_controlled_length or 0)
+        if answer is not None:
+            self._tell(answer, stream, event)
+        elif isinstance(event, RemoteSettingsChanged):
+            self._settle(None)
+            self._wake_all()
+        elif isinstance(event, WindowUpdated) and not stream:
+            self._wake_all()
+
+    def _tell(self, answer: Http2Answer, stream: int, event: Event) -> None:
+        match event:
+            case DataReceived(data=data, flow_controlled_length=size):
+                answer.data(data or b"", size or 0)
+            case ResponseReceived(headers=headers):
+                self._has_answered = True
+                answer.head(headers or ())
+            case StreamEnded():
+                answer.end()
+                if answer.is_sent:  # else it is open until it is left
+                    self._forget(stream)
+            case StreamReset(error_code=code):
+                answer.break_off(is_unseen=code == ErrorCodes.REFUSED_STREAM)
+                self._forget(stream)
+            case WindowUpdated():
+                answer.wake()
+
+    def _make_room(self, size: int) -> None:
+        """Of the connection, at once: each stream has limits of its own."""
+        self._received += size
+        if self._received >= _CONNECTION_WINDOW // 4:
+            self._h2.increment_flow_control_window(self._received)
+            self._received = 0
+
+    def _let_go(self, goaway: Goaway) -> None:
+        """Take no new requests; what the provider has begun, it will finish."""
+        self._is_leaving = True
+        for stream, answer in list(self._answers.items()):
+            if stream > goaway.last_stream:
+                answer.break_off(is_unseen=True)
+                self._forget(stream)
+        if not self._answers:
+            self._close()
+
+    # What it does.
+
+    def _open(self, head: Fields) -> tuple[int, Http2Answer]:
+        try:
+            stream = self._h2.get_next_available_stream_id()
+            self._h2.send_headers(stream, head)
+        except H2Error as error:
+            # No numbers are left, or the provider takes no streams at all any more.
+            self._is_leaving = True
+            raise NeverSeenError from error
+        self._heard_at_last_request = self._heard
+        self._is_kept = self._has_answered
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        answer = self._answers[stream] = Http2Answer(self, stream)
+        return stream, answer
+
+    async def _send(self, stream: int, answer: Http2Answer, body: bytes) -> None:
+        """Send the body as fast as the provider takes it, unless it has answered already."""
+        at = 0
+        while not answer.is_over:
+            size = min(
+                len(body) - at, self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size
+            )
+            if size <= 0 or not self._is_writable:
+                self._flush()
+                await answer.change()
+                continue
+            is_last = at + size == len(body)
+            self._h2.send_data(stream, body if size == len(body) else body[at : at + size], is_last)
+            at += size
+            if is_last:
+                answer.is_sent = True
+                break
+        self._flush()
+
+    def _forget(self, stream: int) -> None:
+        del self._answers[stream]
+        self._unread.pop(stream, None)
+        if self._answers or self._transport is None:
+            return
+        if self._is_leaving:
+            self._close()
+        else:
+            self._keep_for_a_while()
+
+    def _keep_for_a_while(self) -> None:
+        if not self._answers and self._idle is None:
+            self._idle = asyncio.get_running_loop().call_later(KEEP_SECONDS, self._close)
+
+    def _look_whether_it_lives(self) -> None:
+        """Somebody gave up waiting: others would wait in vain, too, where nobody is there any more."""
+        if self._transport is None or self._is_leaving or self._probe is not None:
+            return
+        self._h2.ping(bytes(8))
+        self._flush()
+        loop = asyncio.get_running_loop()
+        self._probe = loop.call_later(_PROBE_SECONDS, self._hear_out, self._heard)
+
+    def _hear_out(self, heard_before: int) -> None:
+        self._probe = None
+        if self._heard == heard_before and self._transport is not None:
+            self._transport.abort()
+
+    def _settle(self, error: Exception | None) -> None:
+        """Let `ready` return, or raise."""
+        if not self._ready.done():
+            self._ready.set_result(error)
+
+    def _break_off_all(self, failure: Failure | None = None, *, is_unseen: bool = False) -> None:
+        for stream, answer in list(self._answers.items()):
+            if failure is not None and not answer.status:
+                answer.fail(failure)
+            answer.break_off(is_unseen=is_unseen)
+            self._forget(stream)
+        self._settle((failure or ConnectionResetError)())
+
+    def _wake_all(self) -> None:
+        for answer in self._answers.values():
+            answer.wake()
+
+    def _flush(self) -> None:
+        if self._transport is not None and (data := self._h2.data_to_send()):
+            self._transport.write(data)
+
+    def _close(self, failure: Failure | None = None) -> None:
+        """Take nothing new, and end what is under way: because of `failure`, if it has not begun."""
+        self._is_leaving = True
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._h2.close_connection()
+        self._flush()
+        self._transport.close()
+        self._break_off_all(failure)

@@ -1,0 +1,1 @@
+"""Providers with wire formats of their own, asked through LiteLLM."""

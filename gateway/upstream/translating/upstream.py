@@ -1,0 +1,260 @@
+"""Every provider of another wire format, through litellm as a library. The only module that imports it.
+
+Only what `litellm_calls.py` names reaches litellm, its retries are off (falling back is this gateway's
+business), and it is imported at the first call, in a thread, because that takes seconds. Its objects become
+bytes of the format asked for (`litellm_answers.py`) and go no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+from gateway.errors import UpstreamError
+from gateway.running.memory import loading
+from gateway.upstream.base import (
+    TRACE_HEADERS,
+    ModelTarget,
+    RawHeaders,
+    Timeouts,
+    UpstreamAnswer,
+    UpstreamRequest,
+    UpstreamStream,
+)
+from gateway.upstream.failures import cut_short, reported_in_body
+from gateway.upstream.sse import DONE, split_error
+from gateway.upstream.surfaces import CHAT, EMBEDDINGS, Surface, SurfaceName
+from gateway.upstream.translating.answers import as_events, as_json, http_responses, is_made_up
+from gateway.upstream.translating.asking import (
+    Asking,
+    asking,
+    is_untranslatable,
+    note_taker,
+    rehearse,
+)
+from gateway.upstream.translating.calls import LIBRARY_CALLS, Library
+from gateway.upstream.translating.errors import (
+    broken_off,
+    is_unsupported_kind,
+    misconfigured,
+    translated,
+    unsupported,
+    unsupported_kind,
+    untranslatable,
+)
+from gateway.upstream.translating.tool_servers import leave_out_tool_servers
+
+
+class LitellmUpstream:
+    """An `Upstream` for requests in another format than their target speaks."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._library: Library | None = None
+        self._importing = asyncio.Lock()
+        # Kinds of request that are known to reach a target's provider if nothing is wrong with them.
+        self._translatable: set[tuple[str, SurfaceName]] = set()
+
+    async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """See `Upstream.complete`."""
+        library = await self._import()
+        call = LIBRARY_CALLS[request.surface.name]
+        fields, arguments = self._fields(request), self._arguments(request)
+        with asking() as current:
+            try:
+                async with asyncio.timeout(arguments["timeout"]):
+                    answer = await call.start(library, fields, arguments)
+            except Exception as error:
+                raise await self._explained(error, current, request) from error
+        return UpstreamAnswer(as_json(answer, request.surface))
+
+    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+        """See `Upstream.stream`."""
+        library = await self._import()
+        call = LIBRARY_CALLS[request.surface.name]
+        fields, arguments = {**self._fields(request), "stream": True}, self._arguments(request)
+        started = asyncio.get_running_loop().time()
+        first_byte = request.target.first_byte_seconds or self._timeouts.first_byte
+        with asking() as current:
+            try:
+                async with asyncio.timeout(min(first_byte, arguments["timeout"])):
+                    chunks = await call.start(library, fields, arguments)
+            except Exception as error:
+                raise await self._explained(error, current, request) from error
+        stall = request.target.stall_seconds or self._timeouts.stall
+        stream = _TranslatedStream(chunks, request.surface, stall, started + arguments["timeout"])
+        await stream.begin(by=started + first_byte)
+        return stream
+
+    async def obstacle(self, target: ModelTarget) -> str | None:
+        """Why a model's provider cannot be asked, in litellm's words, which may quote credentials; or None.
+
+        Nothing is sent, but credentials that expire may be fetched.
+        """
+        found: Exception | None = None
+        for surface in (CHAT, EMBEDDINGS):
+            found = await self._rehearsed(UpstreamRequest(target, {}, surface))
+            if found is None or not is_unsupported_kind(found):
+                break
+        return None if found is None else str(found).strip().partition("\n")[0]
+
+    async def aclose(self) -> None:
+        """See `Upstream.aclose`."""
+        if self._library is not None:
+            await self._library.root.close_litellm_async_clients()
+
+    async def _import(self) -> Library:
+        async with self._importing:
+            if self._library is None:
+                self._library = await asyncio.to_thread(_import_all)
+        return self._library
+
+    async def _explained(self, error: Exception, current: Asking, request: UpstreamRequest) -> UpstreamError:
+        """What failed before the first byte. Nobody's request is at fault where none could be sent."""
+        failure = untranslatable() if is_untranslatable(error, current) else translated(error)
+        if current.is_sent or not failure.is_callers_fault:
+            return failure
+        kind = (request.target.name, request.surface.name)
+        if kind not in self._translatable:
+            obstacle = await self._rehearsed(request)
+            if obstacle is not None:
+                return unsupported_kind() if is_unsupported_kind(obstacle) else misconfigured()
+            self._translatable.add(kind)
+        return failure
+
+    async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
+        library, call = await self._import(), LIBRARY_CALLS[request.surface.name]
+        arguments = self._arguments(request)
+        fields = deepcopy(dict(call.smallest))  # litellm changes what it is given
+        return await rehearse(lambda: call.start(library, fields, arguments), arguments["timeout"])
+
+    def _fields(self, request: UpstreamRequest) -> dict[str, Any]:
+        call, payload = LIBRARY_CALLS[request.surface.name], request.payload
+        unknown = sorted(payload.keys() - call.passed - call.left_out)
+        if unknown:
+            raise unsupported(str(unknown))
+        return {name: value for name, value in payload.items() if name in call.passed and value is not None}
+
+    def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
+        target = request.target
+        return {
+            **target.options,
+            "model": f"{target.provider}/{target.model}",
+            "api_base": target.api_base,
+            "api_key": target.api_key,
+            "extra_headers": {**_trace(request), **target.headers} or None,
+            "timeout": min(target.timeout_seconds or self._timeouts.total, request.limit_seconds),
+            "num_retries": 0,
+            "max_retries": 0,
+        }
+
+
+class _TranslatedStream:
+    """litellm's chunks, as server-sent events."""
+
+    headers: RawHeaders = ()
+
+    def __init__(self, chunks: Any, surface: Surface, idle_seconds: float, deadline: float) -> None:
+        self._chunks = chunks
+        self._surface = surface
+        self._idle_seconds = idle_seconds
+        self._deadline = deadline
+        self._first = b""
+        self._is_done = False
+        # Found now: once a read is cancelled, nothing leads to them any more.
+        self._responses = list(http_responses(chunks))
+        self._events = as_events(surface)
+
+    async def begin(self, *, by: float) -> None:
+        """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
+        try:
+            self._first = await self._next(translated, by)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def read(self) -> bytes:
+        """See `UpstreamStream.read`."""
+        if self._first:
+            block, self._first = self._first, b""
+            return block
+        if self._is_done:
+            return b""
+        return await self._next(broken_off, asyncio.get_running_loop().time() + self._idle_seconds)
+
+    async def aclose(self) -> None:
+        """See `UpstreamStream.aclose`."""
+        self._is_done = True
+        if hasattr(self._chunks, "aclose"):
+            await self._chunks.aclose()
+        for response in self._responses:
+            await response.aclose()
+
+    async def _next(self, translate: Callable[[Exception], UpstreamError], by: float) -> bytes:
+        try:
+            async with asyncio.timeout_at(min(by, self._deadline)):
+                chunk = await anext(self._chunks, None)
+        except Exception as error:
+            raise translate(error) from error
+        if chunk is None:
+            self._is_done = True
+            if self._surface.envelope is not None:
+                # Such a stream says itself that it is complete; this one did not.
+                raise cut_short()
+            return DONE
+        block = self._events(chunk)
+        reported = split_error(block)
+        if reported is not None:
+            raise reported_in_body(reported[1])
+        # litellm makes up an end where the provider's stream just stopped.
+        if is_made_up(chunk, block, self._chunks, self._surface):
+            raise cut_short()
+        if self._surface.envelope is not None and self._surface.ends_stream(block):
+            self._is_done = True
+        return block
+
+
+def provider_names() -> frozenset[str]:
+    """What the model of an entry may begin with. Imports litellm."""
+    return frozenset(one.value for one in _import_quietly().provider_list)
+
+
+def _trace(request: UpstreamRequest) -> dict[str, str]:
+    """The caller's trace, which goes on in any format, unless the operator's own headers name one."""
+    named = {name.lower() for name in request.target.headers}
+    return {
+        name: value for name, value in request.headers.items() if name in TRACE_HEADERS and name not in named
+    }
+
+
+def _import_quietly() -> Any:
+    # Read when the module is imported: without it litellm fetches a price list from the network.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    # Its models make pydantic warn, each time in the middle of somebody's request.
+    warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
+    library: Any = importlib.import_module("litellm")
+    leave_out_tool_servers()
+    # It quotes providers, and tells tracebacks of what becomes an error here.
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
+    library.telemetry = False
+    loggers: Any = importlib.import_module("litellm.integrations.custom_logger")
+    library.input_callback = [note_taker(loggers.CustomLogger)]
+    # Requests in Anthropic's format go to providers of OpenAI's as chat completions, which all of them have.
+    library.use_chat_completions_url_for_anthropic_messages = True
+    library.suppress_debug_info = True
+    library.drop_params = False
+    library.user_url_validation = True
+    return library
+
+
+def _import_all() -> Library:
+    with loading():
+        root = _import_quietly()
+        bridge = importlib.import_module("litellm.responses.litellm_completion_transformation.handler")
+        return Library(root, bridge.LiteLLMCompletionTransformationHandler())

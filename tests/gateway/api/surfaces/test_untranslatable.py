@@ -1,0 +1,86 @@
+"""Requests that cannot be put into the other format: the caller's mistake, and nobody else's trouble."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.errors import UpstreamError
+from gateway.upstream.translating.calls import LIBRARY_CALLS, Library
+from tests.gateway.api.surfaces.answers import good
+from tests.gateway.api.surfaces.asking import ask
+from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.serving.harness import Gateway
+
+# litellm's own models make pydantic warn when they are first used.
+pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
+
+USER = {"role": "user"}
+# The kind of request, a model whose provider does not speak it, and fields that cannot be translated.
+MALFORMED: list[tuple[str, str, dict[str, Any]]] = [
+    ("messages", "small", {"thinking": {"type": "enabled", "budget_tokens": "many"}}),
+    ("messages", "small", {"thinking": {"type": "enabled"}}),
+    ("messages", "small", {"tools": [7]}),
+    ("chat/completions", "claude-small", {"messages": [{**USER, "content": [{"type": "image_url"}]}]}),
+    ("chat/completions", "claude-small", {"messages": [{**USER, "content": [7]}]}),
+    ("responses", "claude-small", {"tools": [7]}),
+    ("responses", "claude-small", {"tools": ""}),
+    ("responses", "claude-small", {"temperature": [None]}),
+    ("completions", "claude-small", {"prompt": [7, 8]}),
+    ("completions", "claude-small", {"prompt": [[7], [8]]}),
+    ("completions", "claude-small", {"prompt": ["One.", "Two."]}),
+    ("completions", "claude-small", {"prompt": []}),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("kind", "model", "fields"), MALFORMED)
+async def test_what_cannot_be_translated_is_the_callers_mistake(
+    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, fields: dict[str, Any], stream: bool
+) -> None:
+    """A 400, and the provider is not asked."""
+    reply = await ask(gateway, kind, model, stream=stream, **fields)
+    assert reply.status == 400, reply.body
+    assert "cannot be translated" in reply.error["message"]
+    assert not upstream.seen
+
+
+async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Gateway) -> None:
+    """However many in a row: they say nothing about the provider."""
+    for _ in range(8):
+        await ask(gateway, "messages", "small", tools=[7])
+    assert (await ask(gateway, "messages", "small")).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("budget", "effort"), [(1024, "low"), (2048, "medium"), (4096, "high"), (32_000, "high"), (1, "low")]
+)
+async def test_thinking_becomes_an_effort(
+    gateway: Gateway, upstream: FakeUpstream, budget: int, effort: str, stream: bool
+) -> None:
+    """A provider of OpenAI's format is asked for a chat completion, with its own word for the budget."""
+    upstream.on("small", good("I am here."))
+    thinking = {"type": "enabled", "budget_tokens": budget}
+    reply = await ask(gateway, "messages", "small", stream=stream, thinking=thinking)
+    assert reply.status == 200, reply.body
+    seen = upstream.seen[-1]
+    assert (seen.path, seen.body["reasoning_effort"]) == ("/v1/chat/completions", effort)
+    assert "thinking" not in seen.body
+
+
+@pytest.mark.parametrize("prompt", [[7, 8], [[7], [8]], ["One.", "Two."]])
+async def test_any_prompt_reaches_providers_with_completions_of_their_own(prompt: list[Any]) -> None:
+    """Tokens are of their vocabulary, and each of several texts gets its choice."""
+    asked: list[Any] = []
+
+    class Root:
+        async def atext_completion(self, **fields: Any) -> None:
+            asked.append(fields["prompt"])
+
+    start = LIBRARY_CALLS["completions"].start
+    await start(Library(Root(), None), {"prompt": prompt}, {"model": "text-completion-openai/davinci"})
+    with pytest.raises(UpstreamError):
+        await start(Library(Root(), None), {"prompt": prompt}, {"model": "anthropic/claude"})
+    assert asked == [prompt]

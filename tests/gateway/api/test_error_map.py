@@ -1,0 +1,141 @@
+"""Every error we raise on purpose has one place in HTTP, in OpenAI's shape, and tells no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+import pytest
+
+from gateway import errors as gateway_errors
+from gateway.access.limits import LimitReachedError
+from gateway.api.error_formats import ERROR_FORMATS
+from gateway.api.errors import ErrorReply, error_reply
+from gateway.errors import (
+    AuthenticationError,
+    BodyTooLargeError,
+    ConfigError,
+    GatewayError,
+    InvalidFeedbackError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RenderError,
+    ShuttingDownError,
+    UnavailableError,
+    UnknownKeyError,
+    UnknownModelError,
+    UnsupportedMediaTypeError,
+    UpstreamError,
+)
+from gateway.upstream.failures import over_budget, refused, timed_out, unreachable
+from policy_store.errors import (
+    ContradictingOutcomeError,
+    DataDirectoryInUseError,
+    DecisionConflictError,
+    EmbeddedStoreError,
+    ExperimentFinishedError,
+    KeyNameTakenError,
+    StaleFenceError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownExperimentError,
+)
+
+EXPECTED: list[tuple[Exception, int, str | None]] = [
+    (InvalidRequestError("x", param="p", code="c"), 400, "c"),
+    (UnknownModelError("x", code="model_not_found"), 404, "model_not_found"),
+    (BodyTooLargeError("x", code="request_too_large"), 413, "request_too_large"),
+    (UnsupportedMediaTypeError("x", code="unsupported_media_type"), 415, "unsupported_media_type"),
+    (InvalidFeedbackError("x", reason="expired_id", status=410), 410, "expired_id"),
+    (AuthenticationError("x"), 401, "invalid_api_key"),
+    (PermissionDeniedError("x"), 403, "permission_denied"),
+    (UnknownKeyError("x", code="unknown_key"), 404, "unknown_key"),
+    (RateLimitedError("x", kind="requests", retry_after_seconds=3.0), 429, "rate_limit_exceeded"),
+    (LimitReachedError("tokens_per_minute", 5, 3.0, ()), 429, "rate_limit_exceeded"),
+    (KeyNameTakenError("x"), 409, "name_taken"),
+    (RenderError("x"), 500, "template_failed"),
+    (UnavailableError("x"), 503, "store_unavailable"),
+    (ShuttingDownError("x"), 503, "shutting_down"),
+    (UpstreamError("x", status=502, reason="connect"), 502, "upstream_connect"),
+    (UpstreamError("x", status=504, reason="timeout"), 504, "upstream_timeout"),
+    (UpstreamError("x", status=429, reason="rate_limited"), 429, "rate_limit_exceeded"),
+    (StoreUnavailableError("x"), 503, "store_unavailable"),
+    (UnknownExperimentError("x"), 404, "unknown_experiment"),
+    (ExperimentFinishedError("x"), 409, "experiment_finished"),
+    (ContradictingOutcomeError("x", reported="f"), 422, "contradicting_feedback"),
+    (StaleFenceError("x"), 409, "conflict"),
+    (DecisionConflictError("x"), 409, "conflict"),
+    (ValueError("secret"), 500, "internal_error"),
+]
+
+START_UP = {ConfigError, EmbeddedStoreError, DataDirectoryInUseError}  # these never reach a request
+
+
+def shown(reply: ErrorReply) -> dict[str, object]:
+    """The error in a reply's body."""
+    error: dict[str, object] = orjson.loads(reply.body)["error"]
+    return error
+
+
+@pytest.mark.parametrize(("error", "status", "code"), EXPECTED, ids=lambda value: type(value).__name__)
+def test_each_error_has_its_status_and_code(error: Exception, status: int, code: str | None) -> None:
+    """The four fields OpenAI's clients read, always."""
+    reply = error_reply(error)
+    assert reply.status == status
+    assert shown(reply).keys() == {"message", "type", "param", "code"}
+    assert shown(reply)["code"] == code
+
+
+def _tree(root: type[Exception]) -> Iterator[type[Exception]]:
+    for kind in root.__subclasses__():
+        yield kind
+        yield from _tree(kind)
+
+
+def test_no_error_is_forgotten() -> None:
+    """Each of the two trees is covered; only those of the start-up never reach a request."""
+    ours = {kind for kind in _tree(GatewayError) if kind.__module__ == gateway_errors.__name__}
+    theirs = {kind for kind in _tree(StoreError) if kind.__module__ == "policy_store.errors"}
+    assert ours | theirs <= {type(error) for error, _, _ in EXPECTED} | START_UP
+
+
+def test_the_unforeseen_tells_nothing() -> None:
+    """Internals stay out of replies."""
+    assert b"secret" not in error_reply(ValueError("secret")).body
+    assert b"secret" not in error_reply(StoreUnavailableError("redis://secret")).body
+    assert b"secret" not in error_reply(RenderError("secret")).body
+
+
+def test_what_can_be_retried_says_when() -> None:
+    """Clients wait as long as they are told; a header nobody can send is dropped."""
+    limited = UpstreamError("x", status=429, reason="rate_limited", retry_after="7")
+    assert error_reply(limited).headers == ((b"retry-after", b"7"),)
+    assert error_reply(StoreUnavailableError("x")).headers == ((b"retry-after", b"1"),)
+    odd = UpstreamError("x", status=429, reason="rate_limited", retry_after="\u221e")
+    assert error_reply(odd).headers == ()
+
+
+def test_clients_are_told_not_to_retry_what_no_retry_mends() -> None:
+    """A wrong provider key, and an outage in which second attempts are rationed already."""
+    assert error_reply(refused(401, b"")).headers == ((b"x-should-retry", b"false"),)
+    assert error_reply(over_budget()).headers == ((b"retry-after", b"1"), (b"x-should-retry", b"false"))
+    for error in (refused(429, b""), refused(500, b""), refused(400, b""), timed_out(), unreachable()):
+        assert error_reply(error).headers == ()
+
+
+def test_a_providers_own_error_body_is_kept() -> None:
+    """Word for word."""
+    body = (
+        b'{"error": {"message": "too long", "type": "t", "param": null, "code": "context_length_exceeded"}}'
+    )
+    error = UpstreamError("too long", status=400, reason="status_4xx", body=body, is_callers_fault=True)
+    assert error_reply(error) == ErrorReply(400, body)
+
+
+def test_an_error_in_a_stream_is_one_event() -> None:
+    """In the shape clients look for."""
+    event = ERROR_FORMATS["chat"].stream_event(UpstreamError("x", status=502, reason="cut"))
+    assert event.startswith(b'data: {"error":{')
+    assert event.endswith(b"}}\n\n")
+    assert event.count(b"\n") == 2

@@ -1,0 +1,145 @@
+"""The assignment inside a response id."""
+
+from __future__ import annotations
+
+import os
+import string
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import InvalidFeedbackError
+from gateway.experiments.response_ids import Assignment, TokenSealer
+
+OLD, NEW = bytes(32), bytes([1] * 32)
+NOW = 1_800_000_000
+NAMES = ("support", "x", "n" * 64)
+ASSIGNMENT = Assignment("support", 1, 0, 1, "matched", 0, 3, b"u" * 16, NOW + 60)
+BASE64URL = string.ascii_letters + string.digits + "-_"
+
+assignments = st.builds(
+    Assignment,
+    experiment=st.sampled_from(NAMES),
+    generation=st.integers(0, 2**32 - 1),
+    first=st.integers(0, 2**16 - 1),
+    second=st.integers(0, 2**16 - 1),
+    kind=st.sampled_from(["matched", "side_by_side"]),
+    side=st.integers(0, 1),
+    plan_version=st.integers(0, 2**32 - 1),
+    unit=st.binary(min_size=16, max_size=16),
+    expires_at=st.integers(NOW, 2**40),
+)
+
+
+def sealer(*keys: bytes, names: tuple[str, ...] = NAMES, now: float = NOW) -> TokenSealer:
+    """A replica."""
+    return TokenSealer(keys or (OLD,), lambda: names, lambda: now)
+
+
+def reason(opener: TokenSealer, response_id: str) -> str:
+    """Why an id was refused."""
+    with pytest.raises(InvalidFeedbackError) as refused:
+        opener.open(response_id)
+    assert 400 <= refused.value.status < 500
+    return refused.value.reason
+
+
+@given(assignments)
+def test_any_replica_opens_what_another_sealed(assignment: Assignment) -> None:
+    """With the same key and nothing else shared."""
+    response_id = sealer().seal(assignment)
+    assert sealer().open(response_id) == assignment
+    assert len(response_id) < 120
+    assert response_id.startswith("chatcmpl-")
+    assert set(response_id[9:]) <= set(BASE64URL)
+
+
+def test_two_ids_are_never_the_same() -> None:
+    """Sealing one assignment twice gives two ids: an id names a response."""
+    assert len({sealer().seal(ASSIGNMENT) for _ in range(100)}) == 100
+
+
+def test_ids_tell_nothing_to_those_without_the_key() -> None:
+    """Assigned or not, whichever experiment or side: same length, no bytes in common but the version."""
+    ours = sealer()
+    ids = [
+        ours.seal(ASSIGNMENT),
+        ours.seal(replace(ASSIGNMENT, side=1, experiment="n" * 64)),
+        ours.seal_unassigned("support"),
+    ]
+    assert len({len(response_id) for response_id in ids}) == 1
+    assert len({response_id[12:20] for response_id in ids}) == 3
+
+
+@given(st.data())
+def test_one_changed_character_is_forgery(data: st.DataObject) -> None:
+    """Whichever it is, the id is refused and never opens to another assignment."""
+    response_id = sealer().seal(ASSIGNMENT)
+    place = data.draw(st.integers(0, len(response_id) - 1))
+    other = data.draw(st.sampled_from(sorted(set(BASE64URL) - {response_id[place]})))
+    changed = response_id[:place] + other + response_id[place + 1 :]
+    assert reason(sealer(), changed) in {"forged_id", "malformed_id"}
+
+
+@given(st.integers(0, 106))
+def test_a_truncated_id_is_malformed(length: int) -> None:
+    """However much is missing."""
+    assert reason(sealer(), sealer().seal(ASSIGNMENT)[:length]) == "malformed_id"
+
+
+@given(st.text())
+def test_arbitrary_text_is_malformed(text: str) -> None:
+    """Anything a caller may send is refused without harm."""
+    assert reason(sealer(), text) == "malformed_id"
+    assert reason(sealer(), f"chatcmpl-{text}") == "malformed_id"
+
+
+@pytest.mark.parametrize("tail", ["=", " ", "\n", "A", "==", "é"])
+def test_only_the_one_spelling_opens(tail: str) -> None:
+    """Padding and white space make another id, so feedback cannot be repeated under a new name."""
+    assert reason(sealer(), sealer().seal(ASSIGNMENT) + tail) == "malformed_id"
+
+
+def test_an_id_of_another_gateway_is_forged() -> None:
+    """Sealed with a key this one does not know."""
+    assert reason(sealer(OLD), sealer(os.urandom(32)).seal(ASSIGNMENT)) == "forged_id"
+
+
+def test_keys_can_be_rotated() -> None:
+    """The first key seals; ids sealed with the ones behind it still open."""
+    before = sealer(OLD).seal(ASSIGNMENT)
+    rotated = sealer(NEW, OLD)
+    assert rotated.open(before) == ASSIGNMENT
+    assert sealer(NEW).open(rotated.seal(ASSIGNMENT)) == ASSIGNMENT
+    assert reason(sealer(NEW), before) == "forged_id"
+
+
+def test_an_expired_id_is_refused_from_the_second_after() -> None:
+    """Feedback is accepted up to the last second of the window."""
+    response_id = sealer().seal(ASSIGNMENT)
+    assert sealer(now=NOW + 60).open(response_id) == ASSIGNMENT
+    assert reason(sealer(now=NOW + 60.5), response_id) == "expired_id"
+
+
+def test_an_unassigned_id_says_so() -> None:
+    """Whether or not its time is over."""
+    assert reason(sealer(now=NOW + 10**6), sealer().seal_unassigned("support")) == "unassigned_id"
+
+
+def test_an_experiment_taken_out_of_the_configuration_is_unknown() -> None:
+    """Also for a replica that once knew it."""
+    names = ["support"]
+    ours = TokenSealer([OLD], lambda: names, lambda: NOW)
+    response_id = ours.seal(ASSIGNMENT)
+    assert ours.open(response_id) == ASSIGNMENT
+    names.clear()
+    assert reason(ours, response_id) == "unknown_experiment"
+
+
+@pytest.mark.parametrize("keys", [[], [b"short"], [OLD, b""]])
+def test_bad_keys_are_refused_at_once(keys: list[bytes]) -> None:
+    """Rather than at the first request."""
+    with pytest.raises(ValueError, match="32 bytes"):
+        TokenSealer(keys, lambda: NAMES)

@@ -1,0 +1,97 @@
+"""A decision: where it leaves the experiment, what it says, and that it is taken once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from gateway import __version__
+from gateway.learning.plan_worker import Decision
+from gateway.learning.promotion import Promoter, final_state
+from policy_store.errors import StaleFenceError
+from policy_store.models import ExperimentState, ExperimentView
+from policy_store.store import PolicyStore
+from tests.gateway.building import NAME, definition
+
+WARM = 1
+
+
+def decision(kind: Any = "no_worse", champion: int | None = WARM) -> Decision:
+    """A conclusion with a little of its certificate."""
+    return Decision(kind, champion, {"outcome": kind, "champion": champion, "comparisons": 7})
+
+
+async def started(store: PolicyStore) -> tuple[ExperimentView, int]:
+    """A running experiment and the right to decide it."""
+    about = definition()
+    view = await store.register(about.experiment, about.elimination_nano_nats)
+    fence = await store.acquire_lease(NAME, "a", 60)
+    assert fence is not None
+    return view, fence
+
+
+@pytest.mark.parametrize(
+    ("kind", "champion", "expected"),
+    [
+        ("winner", 1, ExperimentState.PROMOTED),
+        ("no_worse", 1, ExperimentState.PROMOTED),
+        ("winner", 0, ExperimentState.SETTLED),
+        ("no_winner", None, ExperimentState.NO_WINNER),
+        ("inconclusive", None, ExperimentState.INCONCLUSIVE),
+    ],
+)
+def test_conclusion_fixes_the_final_state(kind: Any, champion: int | None, expected: ExperimentState) -> None:
+    """With policy 0 serving."""
+    assert final_state(decision(kind, champion), incumbent=0) is expected
+
+
+async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:
+    """Years later: which experiment, which plan, which configuration, which code, when."""
+    view, fence = await started(embedded_store)
+    promoter = Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0)
+    await promoter.decide(view, decision(), plan_version=3, fence=fence)
+
+    after = await embedded_store.view(NAME)
+    assert after.certificate == {
+        "outcome": "no_worse",
+        "champion": WARM,
+        "comparisons": 7,
+        "experiment": json.loads(view.experiment.to_json()),
+        "generation": 1,
+        "champion_name": "warm",
+        "plan_version": 3,
+        "config_hash": "c0ffee",
+        "code_version": __version__,
+        "decided_at": 1_000.0,
+    }
+    assert after.incumbent == WARM
+
+
+async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) -> None:
+    """The others find it done: no error, no second promotion, no other certificate."""
+    view, fence = await started(embedded_store)
+    promoters = [
+        Promoter(embedded_store, config_hash=f"replica {number}", clock=lambda: 1_000.0)
+        for number in range(6)
+    ]
+    await asyncio.gather(
+        *(promoter.decide(view, decision(), plan_version=1, fence=fence) for promoter in promoters)
+    )
+
+    kinds = [event.kind for event in await embedded_store.events(NAME)]
+    assert kinds.count("promoted") == 1
+
+
+async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) -> None:
+    """Its evidence may be older than what the new holder has seen."""
+    view, fence = await started(embedded_store)
+    await embedded_store.release_lease(NAME, "a")
+    await embedded_store.acquire_lease(NAME, "b", 60)
+
+    promoter = Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0)
+    with pytest.raises(StaleFenceError):
+        await promoter.decide(view, decision(), plan_version=1, fence=fence)
+    assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING

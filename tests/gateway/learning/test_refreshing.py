@@ -1,0 +1,244 @@
+"""The snapshot follows the store, and survives it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from gateway.experiments.definitions import Definition, config_hash
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.learning.refreshing import Refresher
+from gateway.llm_po.evidence import elimination_nano_nats
+from gateway.running.background import background, stop
+from gateway.running.store_health import StoreHealth
+from policy_store.errors import StoreUnavailableError, UnknownExperimentError
+from policy_store.models import Experiment, ExperimentState, ExperimentView, Result
+from policy_store.store import PolicyStore
+from tests.gateway.building import NAME, definition
+
+
+@dataclass
+class Flaky:
+    """The store, until told to be away or to have lost everything."""
+
+    store: PolicyStore
+    is_away: bool = False
+    has_lost: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
+        self._called("register")
+        self.has_lost = False
+        return await self.store.register(experiment, elimination_nano_nats)
+
+    async def revision(self, name: str) -> int:
+        self._called("revision")
+        if self.has_lost:
+            raise UnknownExperimentError(name)
+        return await self.store.revision(name)
+
+    async def view(self, name: str) -> ExperimentView:
+        self._called("view")
+        return await self.store.view(name)
+
+    def _called(self, method: str) -> None:
+        if self.is_away:
+            raise StoreUnavailableError("away")
+        self.calls.append(method)
+
+
+def refresher(store: Any, about: Definition) -> Refresher:
+    """A replica's refresher; nothing has been read yet."""
+    return Refresher(store, [about], {}, StoreHealth(), clock=lambda: 5.0, interval_seconds=0.001)
+
+
+def live(refresher: Refresher) -> LiveExperiment:
+    """What requests see."""
+    return refresher.holder.current.experiments[NAME]
+
+
+def test_before_the_store_answers_the_configured_incumbent_serves(embedded_store: PolicyStore) -> None:
+    """A gateway can always answer."""
+    found = live(refresher(embedded_store, definition()))
+    assert found.incumbent_policy.name == "plain"
+    assert not found.matches_store
+    assert found.plan is None
+
+
+async def test_unchanged_experiment_costs_one_small_read(embedded_store: PolicyStore) -> None:
+    """Several times a second, on every replica."""
+    store = Flaky(embedded_store)
+    replica = refresher(store, definition())
+    await replica.refresh()
+    snapshot = replica.holder.current
+    store.calls.clear()
+
+    await replica.refresh()
+
+    assert store.calls == ["revision"]
+    assert replica.holder.current is snapshot
+
+
+async def test_decision_of_another_replica_is_followed(embedded_store: PolicyStore) -> None:
+    """State and incumbent change in one swap."""
+    about = definition()
+    replica = refresher(embedded_store, about)
+    await replica.refresh()
+    fence = await embedded_store.acquire_lease(NAME, "other", 60)
+    assert fence is not None
+    await embedded_store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+
+    await replica.refresh()
+
+    assert live(replica).incumbent_policy.name == "warm"
+    assert live(replica).state is ExperimentState.PROMOTED
+
+
+async def test_last_snapshot_is_kept_while_the_store_is_away(embedded_store: PolicyStore) -> None:
+    """An outage changes nothing for users."""
+    store = Flaky(embedded_store)
+    replica = refresher(store, definition())
+    await replica.refresh()
+    before = replica.holder.current
+    store.is_away = True
+
+    await replica.refresh()
+
+    assert replica.holder.current is before
+
+
+async def test_store_that_lost_its_data_is_told_the_experiment_again(embedded_store: PolicyStore) -> None:
+    """Better a new start than feedback refused for ever."""
+    store = Flaky(embedded_store)
+    replica = refresher(store, definition())
+    await replica.refresh()
+    store.has_lost = True
+
+    await replica.refresh()
+
+    assert store.calls[-1] == "register"
+    assert live(replica).matches_store
+
+
+async def test_replica_with_another_definition_serves_its_incumbent_only(
+    embedded_store: PolicyStore,
+) -> None:
+    """While replicas are upgraded one after the other, indices must not be mixed up."""
+    old = refresher(embedded_store, definition())
+    await old.refresh()
+    new = refresher(embedded_store, definition(policies=("plain", "new", "warm")))
+    await new.refresh()
+
+    await old.refresh()
+
+    assert not live(old).matches_store
+    assert live(old).plan is None
+    assert live(old).incumbent_policy.name == "plain"
+    assert live(new).matches_store
+
+
+async def test_replica_with_another_definition_follows_a_promotion_it_has_the_policy_for(
+    embedded_store: PolicyStore,
+) -> None:
+    """The promoted policy is found by name and content, not by its place."""
+    old = refresher(embedded_store, definition())
+    await old.refresh()
+    new = definition(policies=("plain", "new", "warm"))
+    view = await embedded_store.register(new.experiment, new.elimination_nano_nats)
+    fence = await embedded_store.acquire_lease(NAME, "other", 60)
+    assert fence is not None
+    champion = new.experiment.policies.index("warm")
+    await embedded_store.decide(
+        NAME, view.generation, fence, state=ExperimentState.PROMOTED, champion=champion, certificate={}
+    )
+
+    await old.refresh()
+
+    assert live(old).incumbent_policy.name == "warm"
+
+
+def test_policies_may_be_moved_around_in_the_file() -> None:
+    """Order in the file means nothing: the same experiment, the same evidence."""
+    one = definition(policies=("plain", "warm"), incumbent="warm")
+    other = definition(policies=("warm", "plain"), incumbent="warm")
+    assert one.experiment == other.experiment
+    assert one.is_same_as(replace(other.experiment, incumbent=0))
+
+
+@pytest.mark.parametrize("delta", [0.01, 0.05, 0.1, 0.5])
+def test_store_eliminates_at_the_line_the_algorithm_names(delta: float) -> None:
+    """The threshold is written twice, so that the server need not load the algorithm: they must agree."""
+    assert definition(delta=delta).elimination_nano_nats == elimination_nano_nats(delta)
+
+
+def test_configurations_hash_tells_experiments_apart() -> None:
+    """A certificate names the configuration it was reached under."""
+    assert config_hash([definition()]) == config_hash([definition()])
+    assert config_hash([definition()]) != config_hash([definition(delta=0.01)])
+    assert config_hash([definition()]) != config_hash([definition(traffic={"share": 0.1})])
+
+
+async def test_background_task_that_fails_is_started_again() -> None:
+    """A fault must not leave the gateway without its refresher."""
+    runs = 0
+    is_done = asyncio.Event()
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise ZeroDivisionError
+        is_done.set()
+        await asyncio.Event().wait()
+
+    async with background("test", run, restart_seconds=0.0):
+        async with asyncio.timeout(5):
+            await is_done.wait()
+    assert runs == 2
+
+
+async def test_task_that_misses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 can lose one; closing must not hang on it."""
+    monkeypatch.setattr("gateway.running.background.CANCEL_AGAIN_SECONDS", 0.01)
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await stop(task)
+    assert task.cancelled()
+
+
+async def test_replica_with_another_policy_goes_on_from_what_was_counted(embedded_store: PolicyStore) -> None:
+    """A file with one more policy keeps the evidence; the store's current generation is the new one."""
+    old = refresher(embedded_store, definition())
+    await old.refresh()
+    await embedded_store.record_preference(
+        NAME,
+        1,
+        "unit",
+        0,
+        1,
+        result=Result.WIN,
+        source="side_by_side",
+        fingerprint_of_feedback="x",
+        keep_seconds=60,
+    )
+    new = refresher(embedded_store, definition(policies=("plain", "new", "warm")))
+
+    await new.refresh()
+
+    assert live(new).generation == 2
+    assert live(new).matches_store
+    counts = await embedded_store.counts(NAME, 2)
+    assert (counts.comparisons, counts.inherited, counts.policies_ever) == (1, 1, 3)
+    plain, warm = 1, 2  # sorted by name
+    assert counts.wins[plain][warm] == 1

@@ -1,0 +1,71 @@
+"""The log of a decided experiment, to be tampered with."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
+from gateway.learning.planning import Planner
+from gateway.learning.promotion import Promoter
+from gateway.proof.experiment_log import ExperimentLog
+from gateway.telemetry.metrics import Metrics
+from policy_store.models import ExperimentState, Result
+from policy_store.store import PolicyStore
+from tests.gateway.building import NAME, definition
+
+Rows = list[dict[str, Any]]
+
+
+async def _here(job: PlanJob) -> PlanResult:
+    return compute_plan(job)
+
+
+@pytest.fixture
+def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
+    """Runs an experiment to its end, or for `most` comparisons; gives its exported log as rows."""
+
+    async def run(
+        result: Result = Result.LOSS, *, first_unit: int = 0, most: int = 2_000, **changes: Any
+    ) -> Rows:
+        about = definition(**changes)
+        view = await embedded_store.register(about.experiment, about.elimination_nano_nats)
+        planner = Planner(
+            embedded_store,
+            [NAME],
+            _here,
+            Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0),
+            holder="a",
+            interval_seconds=1,
+            lease_seconds=60,
+            metrics=Metrics(),
+            rng=random.Random(7),
+        )
+        policies = len(about.policies)
+        draws = random.Random(3)
+        for number in range(first_unit, first_unit + most):
+            if number % 10 == 0:
+                await planner.plan_all()
+                if (await embedded_store.view(NAME)).state is not ExperimentState.RUNNING:
+                    break
+            first, second = sorted(draws.sample(range(policies), 2))
+            # A few go the other way, so that both kinds of increments occur.
+            seen = Result.WIN if draws.random() < 0.1 else result
+            await embedded_store.record_preference(
+                NAME,
+                view.generation,
+                f"unit{number}",
+                first,
+                second,
+                result=seen,
+                source="side_by_side",
+                fingerprint_of_feedback="x",
+                keep_seconds=60,
+            )
+        return [json.loads(line) async for line in ExperimentLog(embedded_store).lines(NAME)]
+
+    return run

@@ -1,0 +1,198 @@
+"""Whoever holds the log can tell a true certificate from a false one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from gateway.proof.verification import UndecidedError, UnreadableLogError, Verification, read_log, verify
+
+Rows = list[dict[str, Any]]
+
+
+def checked(rows: Rows) -> Verification:
+    """What verifying says of these lines."""
+    return verify(read_log(json.dumps(row) for row in rows))
+
+
+def of_type(rows: Rows, kind: str) -> Rows:
+    """The lines of one type."""
+    return [row for row in rows if row["type"] == kind]
+
+
+async def test_true_winner_certificate_is_confirmed(decide: Callable[..., Any]) -> None:
+    """Epsilon = 0: everybody else eliminated."""
+    found = checked(await decide(epsilon=0.0, policies=("a", "b", "c")))
+
+    assert found.differences == ()
+    assert (found.outcome, found.champion) == ("winner", "c")
+    assert found.comparisons > 10
+
+
+async def test_true_no_worse_certificate_is_confirmed(decide: Callable[..., Any]) -> None:
+    """Epsilon > 0: nobody beats the champion by more than that."""
+    found = checked(await decide())
+    assert found.differences == ()
+    assert (found.outcome, found.champion) == ("no_worse", "warm")
+
+
+async def test_inconclusive_end_is_confirmed(decide: Callable[..., Any]) -> None:
+    """A spent budget claims nothing, and the log agrees."""
+    found = checked(await decide(max_comparisons=10, promotion={"min_comparisons": 0}))
+    assert found.differences == ()
+    assert (found.outcome, found.champion) == ("inconclusive", None)
+
+
+async def test_comparisons_after_the_decision_do_not_matter(decide: Callable[..., Any]) -> None:
+    """The certificate is about what was counted when it was made."""
+    rows = await decide()
+    last = of_type(rows, "comparison")[-1]
+    plan = of_type(rows, "plan")[-1]
+    forecast = plan["forecasts"][0][2]
+    rows.append(
+        {
+            **last,
+            "number": last["number"] + 1,
+            "plan_version": plan["version"],
+            "probability_millionths": forecast,
+        }
+    )
+    assert checked(rows).is_confirmed
+
+
+Tampering = Callable[[Rows], None]
+
+
+def _turned_outcome(rows: Rows) -> None:
+    row = of_type(rows, "comparison")[0]
+    row["result"] = "win" if row["result"] == "loss" else "loss"
+
+
+def _removed_comparison(rows: Rows) -> None:
+    rows.remove(of_type(rows, "comparison")[0])
+
+
+def _removed_and_renumbered(rows: Rows) -> None:
+    rows.remove(of_type(rows, "comparison")[0])
+    for number, row in enumerate(of_type(rows, "comparison"), start=1):
+        row["number"] = number
+
+
+def _flattering_forecast(rows: Rows) -> None:
+    of_type(rows, "comparison")[-1]["probability_millionths"] -= 50_000
+
+
+def _flattering_forecast_in_plan_too(rows: Rows) -> None:
+    comparison = of_type(rows, "comparison")[-1]
+    comparison["probability_millionths"] -= 50_000
+    for plan in of_type(rows, "plan"):
+        if plan["version"] == comparison["plan_version"]:
+            plan["forecasts"][0][2] -= 50_000
+
+
+def _plan_after_its_comparisons(rows: Rows) -> None:
+    plan = of_type(rows, "plan")[0]
+    rows.remove(plan)
+    rows.append(plan)
+
+
+def _another_champion(rows: Rows) -> None:
+    rows[0]["certificate"].update(champion=0, champion_name="plain")
+    rows[0]["incumbent"] = "plain"
+
+
+def _more_evidence(rows: Rows) -> None:
+    rows[0]["certificate"]["evidence_nano_nats"][0][1] += 1
+
+
+def _lower_threshold(rows: Rows) -> None:
+    rows[0]["certificate"]["delta"] = 0.2
+
+
+def _fewer_comparisons(rows: Rows) -> None:
+    rows[0]["certificate"]["comparisons"] -= 1
+
+
+def _incumbent_not_swapped(rows: Rows) -> None:
+    rows[0]["incumbent"] = "plain"
+
+
+def _promoted_twice(rows: Rows) -> None:
+    rows.append(of_type(rows, "event")[-1])
+
+
+def _another_promoted(rows: Rows) -> None:
+    of_type(rows, "event")[-1]["detail"]["champion"] = 0
+
+
+def _still_running(rows: Rows) -> None:
+    rows[0]["state"] = "running"
+
+
+def _certificate_in_pieces(rows: Rows) -> None:
+    del rows[0]["certificate"]["costs"]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        _turned_outcome,
+        _removed_comparison,
+        _removed_and_renumbered,
+        _flattering_forecast,
+        _flattering_forecast_in_plan_too,
+        _plan_after_its_comparisons,
+        _another_champion,
+        _more_evidence,
+        _lower_threshold,
+        _fewer_comparisons,
+        _incumbent_not_swapped,
+        _promoted_twice,
+        _another_promoted,
+        _still_running,
+        _certificate_in_pieces,
+    ],
+    ids=lambda tamper: tamper.__name__.removeprefix("_"),
+)
+async def test_tampering_is_found(decide: Callable[..., Any], tamper: Tampering) -> None:
+    """Whatever is changed afterwards, the numbers no longer fit together."""
+    rows = deepcopy(await decide())
+    tamper(rows)
+    found = checked(rows)
+    assert not found.is_confirmed
+    assert found.differences
+
+
+async def test_undecided_experiment_has_nothing_to_verify(decide: Callable[..., Any]) -> None:
+    """Not a failure of the certificate: there is none yet."""
+    rows = await decide()
+    rows[0]["certificate"] = None
+    with pytest.raises(UndecidedError, match="support"):
+        checked(rows)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", '{"type": "comparison"}', '{"type": "experiment", "schema": 99}', "null"]
+)
+def test_what_is_no_log_is_refused(line: str) -> None:
+    """The error names the line and where to get a real log."""
+    with pytest.raises(UnreadableLogError, match="/log"):
+        read_log([line])
+
+
+async def test_broken_line_is_named(decide: Callable[..., Any]) -> None:
+    """A torn download is not mistaken for a false certificate."""
+    lines = [json.dumps(row) for row in await decide()]
+    lines[4] = lines[4][: len(lines[4]) // 2]
+    with pytest.raises(UnreadableLogError, match="Line 5"):
+        read_log(lines)
+
+
+def test_empty_log_is_refused() -> None:
+    """Nothing is not an undecided experiment."""
+    with pytest.raises(UnreadableLogError, match="empty"):
+        read_log([])

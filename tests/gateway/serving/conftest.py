@@ -1,0 +1,32 @@
+"""The data plane with a running experiment over the fake provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+
+
+@pytest.fixture
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+    """Models `small` and `large`; experiment `support`: `alpha` (the incumbent) against `beta`."""
+    base = upstream.api_base
+    async with running_gateway(
+        [experiment(base)], [entry("small", base), entry("large", base)], http2=upstream.is_http2
+    ) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def duel_gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+    """The same, side by side."""
+    base = upstream.api_base
+    async with running_gateway(
+        [experiment(base, collect="side_by_side")],
+        [entry("small", base), entry("large", base)],
+        http2=upstream.is_http2,
+    ) as gateway:
+        yield gateway

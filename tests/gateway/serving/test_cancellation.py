@@ -1,0 +1,102 @@
+"""A caller who leaves frees the provider within a second: streaming or not, early or late."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import orjson
+import pytest
+
+from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, stall
+from tests.gateway.protocols import both_protocols
+from tests.gateway.serving.harness import EXPERIMENT, JSON, QUESTION, Gateway, eventually
+
+pytestmark = both_protocols
+
+
+async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int) -> None:
+    """Ask, read so many bytes, hang up."""
+    body = orjson.dumps({"model": model, **QUESTION, "stream": stream})
+    async with aiohttp.ClientSession(headers=JSON) as session:
+        asking = asyncio.create_task(session.post(f"{gateway.url}/v1/chat/completions", data=body))
+        if after_bytes:
+            response = await asking
+            await response.content.readexactly(after_bytes)
+            response.close()
+        else:
+            await asyncio.wait([asking], timeout=0.05)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"), [(False, 0), (True, 0), (True, 2)], ids=["whole", "before", "after the first byte"]
+)
+@pytest.mark.parametrize("model", ["small", EXPERIMENT])
+async def test_leaving_frees_the_provider(
+    gateway: Gateway, upstream: FakeUpstream, model: str, stream: bool, events: int
+) -> None:
+    """The provider sees its connection closed, nothing is counted as a failure, no task is left."""
+    upstream.on("small", stall(after=events))
+    upstream.on("large", stall(after=events))
+    before = len(asyncio.all_tasks())
+    await leave(gateway, model, stream=stream, after_bytes=20 if events else 0)
+    await eventually(lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=1.0)
+    await eventually(lambda: gateway.observer.finished, "the request accounted for")
+    assert gateway.observer.failed == []
+    assert gateway.observer.fallbacks == []
+    if not events:
+        assert gateway.observer.finished == [("/v1/chat/completions", 499)]
+    await eventually(lambda: len(asyncio.all_tasks()) <= before, "no task left behind")
+
+
+@pytest.mark.parametrize("events", [0, 2])
+async def test_leaving_a_duel_frees_both_providers(
+    duel_gateway: Gateway, upstream: FakeUpstream, events: int
+) -> None:
+    """Also when only one of the two has begun to answer."""
+    upstream.on("small", stall(after=events))
+    upstream.on("large", stall(after=2))
+    await leave(duel_gateway, EXPERIMENT, stream=True, after_bytes=20 if events else 0)
+    await eventually(lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=1.0)
+
+
+async def test_a_caller_who_stops_reading_stops_the_provider(
+    gateway: Gateway, upstream: FakeUpstream
+) -> None:
+    """Backpressure: the gateway does not buffer what nobody takes."""
+    sent = 0
+
+    async def pour(exchange: Exchange) -> None:
+        nonlocal sent
+        await exchange.begin()
+        for _ in range(2000):
+            await exchange.send(b'data: {"x":"' + b"y" * 50_000 + b'"}\n\n')
+            sent += 1
+
+    upstream.on("small", pour)
+    body = orjson.dumps({"model": "small", **QUESTION, "stream": True})
+    async with aiohttp.ClientSession(read_bufsize=1024) as session:
+        response = await session.post(f"{gateway.url}/v1/chat/completions", data=body)
+        last = -1
+        while last != sent:
+            last = sent
+            await asyncio.sleep(0.2)
+        assert sent < 1000
+        response.close()
+    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=1.0)
+
+
+async def test_hundreds_of_aborts_leave_nothing_behind(gateway: Gateway, upstream: FakeUpstream) -> None:
+    """No task, no provider connection in use, and answers still go to those who asked."""
+    upstream.on("small", stall(after=1))
+    before = len(asyncio.all_tasks())
+    for _ in range(10):
+        await asyncio.gather(
+            *(leave(gateway, "small", stream=True, after_bytes=5) for _ in range(20)), return_exceptions=True
+        )
+    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=2.0)
+    await eventually(lambda: len(asyncio.all_tasks()) <= before, "no task left behind")
+    upstream.on("small", answer("still here"))
+    assert (await gateway.ask("small")).text == "still here"

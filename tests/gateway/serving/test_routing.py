@@ -1,0 +1,119 @@
+"""The decision for one request: shares, pairs and sides as declared and planned."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, route
+from policy_store.models import ExperimentState
+from tests.gateway.serving.harness import NOW, experiment, plan
+
+DRAWS = 20_000
+PAIRS = ((0, 1, 0.6), (0, 2, 0.0), (1, 2, 0.4))
+
+
+def three(**changes: object) -> LiveExperiment:
+    """Three policies, pairs drawn 60 : 0 : 40."""
+    policies = {name: {"model": "small", "system": name} for name in "abc"}
+    return experiment("http://127.0.0.1:9/v1", policies, **{"plan": plan(PAIRS), **changes})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_share_takes_part(share: float) -> None:
+    """Within four standard errors of what was declared; 0 and 1 exactly."""
+    rng, live = random.Random(1), three(share=share)
+    routed = [route(live, None, rng, NOW) for _ in range(DRAWS)]
+    taking_part = sum(isinstance(one, Single) for one in routed) / DRAWS
+    assert abs(taking_part - share) <= 4 * (share * (1 - share) / DRAWS) ** 0.5
+
+
+def test_pairs_come_as_planned_and_sides_by_a_fair_coin() -> None:
+    """Each pair with its probability, a pair of probability zero never, each side half the time."""
+    rng, live = random.Random(2), three()
+    drawn = Counter[tuple[int, int, int]]()
+    for _ in range(DRAWS):
+        one = route(live, None, rng, NOW)
+        assert isinstance(one, Single)
+        assert one.policy == (one.assignment.first, one.assignment.second)[one.assignment.side]
+        drawn[one.assignment.first, one.assignment.second, one.assignment.side] += 1
+    assert {pair[:2] for pair in drawn} == {(0, 1), (1, 2)}
+    for (first, _, _), count in drawn.items():
+        expected = (0.6 if first == 0 else 0.4) / 2
+        assert abs(count / DRAWS - expected) < 0.015
+
+
+def test_rounding_in_the_plan_never_loses_a_request() -> None:
+    """Probabilities that add up to less than 1 by rounding still give a pair at the far end."""
+    almost = plan(((0, 1, 1 / 3), (0, 2, 1 / 3), (1, 2, 1 / 3 - 1e-12)))
+
+    class Last(random.Random):
+        def random(self) -> float:
+            return 1 - 2**-53
+
+    one = route(three(plan=almost, share=1.0), None, Last(), NOW)
+    assert isinstance(one, Single)
+    assert (one.assignment.first, one.assignment.second) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"matches_store": False}, "other_definition"),
+        ({"state": ExperimentState.PROMOTED}, "not_running"),
+        ({"state": ExperimentState.INCONCLUSIVE}, "not_running"),
+        ({"plan": None}, "no_plan"),
+        ({"plan": plan(())}, "no_plan"),
+        ({"share": 0.0}, "share"),
+    ],
+)
+def test_the_incumbent_answers_whenever_there_is_nothing_to_compare(
+    changes: dict[str, object], reason: str
+) -> None:
+    """With a word for why."""
+    assert route(three(**changes), None, random.Random(3), NOW) == Incumbent(reason)
+
+
+def test_a_duel_shows_the_pair_in_the_order_the_side_says() -> None:
+    """Side 0 shows the first policy first."""
+    rng = random.Random(4)
+    for _ in range(50):
+        one = route(three(collect="side_by_side"), None, rng, NOW)
+        assert isinstance(one, Duel)
+        pair = (one.assignment.first, one.assignment.second)
+        assert one.shown == (pair if one.assignment.side == 0 else pair[::-1])
+
+
+def test_the_assignment_carries_what_feedback_needs() -> None:
+    """Generation, plan version, expiry and a unit of its own."""
+    live = replace(three(), generation=4, window_seconds=90.0)
+    one = route(live, None, random.Random(5), NOW)
+    assert isinstance(one, Single)
+    assert (one.assignment.experiment, one.assignment.generation) == ("support", 4)
+    assert (one.assignment.plan_version, one.assignment.expires_at) == (3, int(NOW) + 90)
+    assert len(one.assignment.unit) == 16
+
+
+def test_a_unit_is_routed_alike_on_every_replica() -> None:
+    """Same unit, same plan: same draw. Other units draw independently and fairly."""
+    keys = [UnitKey(random.Random(i).randbytes(16)) for i in range(2000)]
+    live, other_replica = three(share=0.5), three(share=0.5)
+    first = [route(live, key, UnitDraws(key), NOW) for key in keys]
+    second = [route(other_replica, key, UnitDraws(key), NOW) for key in keys]
+    assert first == second
+    assigned = [one for one in first if isinstance(one, Single)]
+    assert abs(len(assigned) / 2000 - 0.5) < 0.05
+    assert abs(sum(one.assignment.side for one in assigned) / len(assigned) - 0.5) < 0.07
+    assert all(one.assignment.unit in keys for one in assigned)
+
+
+def test_unit_draws_are_uniform() -> None:
+    """Every tenth of [0, 1) gets its tenth."""
+    draws = [UnitDraws(UnitKey(i.to_bytes(16))).random() for i in range(DRAWS)]
+    assert all(0 <= draw < 1 for draw in draws)
+    counts = Counter(int(draw * 10) for draw in draws)
+    assert all(abs(counts[tenth] / DRAWS - 0.1) < 0.01 for tenth in range(10))

@@ -1,0 +1,113 @@
+"""Sessions: one assignment for all requests of one session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.experiments.snapshot import Snapshot
+from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.serving.harness import EXPERIMENT, NOW, Gateway, entry, experiment, plan, running_gateway
+
+
+@pytest.fixture
+async def by_session(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+    """An experiment whose unit is the session."""
+    base = upstream.api_base
+    live = experiment(base, unit="session")
+    async with running_gateway([live], [entry("small", base), entry("large", base)]) as gateway:
+        yield gateway
+
+
+async def test_a_session_stays_with_its_policy_and_unit(by_session: Gateway) -> None:
+    """Every request of a session gets the same side, sealed with the same unit; ids still differ."""
+    ids = {(await by_session.ask(headers={"x-session-id": "ada"})).json["id"] for _ in range(6)}
+    opened = [by_session.sealer.open(response_id) for response_id in ids]
+    assert len(ids) == 6
+    assert len({(assignment.side, assignment.unit) for assignment in opened}) == 1
+
+
+async def test_the_header_and_the_metadata_name_the_same_session(by_session: Gateway) -> None:
+    """Whichever way an application can send it."""
+    first = await by_session.ask(headers={"x-session-id": "ada"})
+    second = await by_session.ask(metadata={"session_id": "ada"})
+    units = [by_session.sealer.open(reply.json["id"]).unit for reply in (first, second)]
+    assert units[0] == units[1]
+
+
+async def test_a_user_without_a_session_is_one_unit(by_session: Gateway) -> None:
+    """Whichever field names the user; a session of the same name is another, and wins."""
+    asked = [
+        {"user": "ada"},
+        {"safety_identifier": "ada"},
+        {"safety_identifier": "ada", "user": "somebody else"},
+        {"metadata": {"user_id": "ada"}},
+    ]
+    users = [await by_session.ask(**fields) for fields in asked]
+    session = await by_session.ask(headers={"x-session-id": "ada"}, user="ada")
+
+    units = [by_session.sealer.open(reply.json["id"]).unit for reply in (*users, session)]
+    assert len(set(units[:-1])) == 1
+    assert units[-1] != units[0]
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+async def test_a_user_is_named_by_text(by_session: Gateway, name: str) -> None:
+    """Anything else is refused by its name."""
+    reply = await by_session.ask(**{name: 7})
+    assert (reply.status, reply.json["error"]["param"]) == (400, name)
+
+
+async def test_sessions_spread_over_both_sides(by_session: Gateway) -> None:
+    """Which side a session gets is as good as a coin."""
+    sides = [
+        by_session.sealer.open((await by_session.ask(headers={"x-session-id": f"s{i}"})).json["id"]).side
+        for i in range(40)
+    ]
+    assert 10 <= sum(sides) <= 30
+
+
+async def test_the_store_never_sees_a_sessions_name(by_session: Gateway) -> None:
+    """Only a keyed hash leaves the process."""
+    await by_session.ask(headers={"x-session-id": "ada@example.org"})
+    assert "ada" not in str(by_session.units.kept)
+
+
+async def test_what_the_store_kept_wins(by_session: Gateway) -> None:
+    """A session assigned before a new plan keeps its pair and side."""
+    before = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+    old = by_session.holder.current
+    live = old.experiments[EXPERIMENT]
+    swapped = replace(live, plan=plan(version=9), share=0.0)
+    by_session.holder.current = Snapshot({EXPERIMENT: swapped}, old.models, NOW)
+    after = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+    assert after == before
+
+
+async def test_without_the_store_sessions_are_still_served_alike(by_session: Gateway) -> None:
+    """The same draw every time, and a counter that says the store was left out."""
+    by_session.units.is_away = True
+    opened = [
+        by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+        for _ in range(4)
+    ]
+    assert len({(assignment.side, assignment.unit) for assignment in opened}) == 1
+    assert by_session.observer.skipped == [EXPERIMENT] * 4
+
+
+async def test_a_request_that_names_nobody_is_its_own_unit(by_session: Gateway) -> None:
+    """No store is asked."""
+    units = {by_session.sealer.open((await by_session.ask()).json["id"]).unit for _ in range(3)}
+    assert len(units) == 3
+    assert by_session.units.calls == 0
+
+
+async def test_sessions_do_not_matter_to_experiments_by_request(gateway: Gateway) -> None:
+    """There every request is its own unit."""
+    units = {
+        gateway.sealer.open((await gateway.ask(headers={"x-session-id": "a"})).json["id"]).unit
+        for _ in range(3)
+    }
+    assert len(units) == 3

@@ -1,0 +1,153 @@
+"""Side by side: two answers under one id, and nothing that tells them apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import InvalidFeedbackError
+from tests.gateway.fake_upstream import FakeUpstream, answer, cut, hang_up, malformed, stall, status
+from tests.gateway.serving.harness import EXPERIMENT, Gateway, eventually
+
+MODELS = ("small", "large")
+
+
+def shown_first(gateway: Gateway, response_id: str) -> int:
+    """Index of the policy that became choice 0."""
+    assignment = gateway.sealer.open(response_id)
+    assert assignment.kind == "side_by_side"
+    return (assignment.first, assignment.second)[assignment.side]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_both_answers_come_as_choices_in_the_sealed_order(
+    duel_gateway: Gateway, upstream: FakeUpstream, is_streamed: bool
+) -> None:
+    """Choice 0 is the policy the id says, choice 1 the other; over some requests both orders occur."""
+    orders = set()
+    for _ in range(12):
+        reply = await duel_gateway.ask(stream=is_streamed)
+        if is_streamed:
+            response_id, said = reply.events[0]["id"], (reply.said(0), reply.said(1))
+            assert reply.is_done
+        else:
+            choices = reply.json["choices"]
+            assert [choice["index"] for choice in choices] == [0, 1]
+            response_id, said = reply.json["id"], tuple(choice["message"]["content"] for choice in choices)
+        first = shown_first(duel_gateway, response_id)
+        assert tuple(text.strip() for text in said) == (
+            f"I am {MODELS[first]}.",
+            f"I am {MODELS[1 - first]}.",
+        )
+        orders.add(first)
+    assert orders == {0, 1}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_nothing_betrays_the_models(
+    duel_gateway: Gateway, upstream: FakeUpstream, is_streamed: bool
+) -> None:
+    """One id, one model, one time; the providers' other fields are gone."""
+    for model in MODELS:
+        upstream.on(model, answer("Same.", system_fingerprint=f"fp_{model}", provider=model))
+    reply = await duel_gateway.ask(stream=is_streamed)
+    assert b"small" not in reply.body
+    assert b"large" not in reply.body
+    events = reply.events if is_streamed else [reply.json]
+    assert len({(event["id"], event["model"], event["created"]) for event in events}) == 1
+    assert events[0]["model"] == EXPERIMENT
+
+
+async def test_usage_is_added_up(duel_gateway: Gateway) -> None:
+    """In a whole answer, and in a stream's last chunk when asked for."""
+    total = {"prompt_tokens": 10, "completion_tokens": 14, "total_tokens": 24}
+    assert (await duel_gateway.ask()).json["usage"] == total
+    reply = await duel_gateway.ask(stream=True, stream_options={"include_usage": True})
+    assert [event["usage"] for event in reply.events if "usage" in event] == [total]
+    assert reply.events[-1]["choices"] == []
+    assert "usage" not in str((await duel_gateway.ask(stream=True)).events)
+
+
+async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+    """Some providers end every stream with it; a last event without choices would surprise this caller."""
+    for model in MODELS:
+        upstream.on(model, answer("Same.", always_usage=True))
+    for options in ({}, {"stream_options": {"include_usage": False}}):
+        reply = await duel_gateway.ask(stream=True, **options)
+        assert reply.is_done
+        assert "usage" not in str(reply.events)
+        assert all(event["choices"] for event in reply.events)
+    reply = await duel_gateway.ask(stream=True, stream_options={"include_usage": True})
+    assert reply.events[-1]["usage"]["total_tokens"] == 24
+
+
+async def test_the_two_streams_are_interleaved(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+    """A fast answer does not wait for the slow one to end."""
+    upstream.on("small", answer("a b c d", pause_seconds=0.05))
+    upstream.on("large", answer("a b"))
+    reply = await duel_gateway.ask(stream=True)
+    order = [choice["index"] for event in reply.events for choice in event["choices"]]
+    slow = 0 if shown_first(duel_gateway, reply.events[0]["id"]) == 0 else 1
+    fast = 1 - slow
+    assert order[-1] == slow
+    last_of_fast = len(order) - 1 - order[::-1].index(fast)
+    assert order.index(slow) < last_of_fast < len(order) - 2
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("failing", MODELS)
+async def test_if_one_fails_the_other_answers_alone(
+    duel_gateway: Gateway, upstream: FakeUpstream, failing: str, is_streamed: bool
+) -> None:
+    """As an ordinary answer with one choice, which belongs to no comparison."""
+    upstream.on(failing, status(500))
+    reply = await duel_gateway.ask(stream=is_streamed)
+    (left,) = {*MODELS} - {failing}
+    assert (reply.said() if is_streamed else reply.text).strip() == f"I am {left}."
+    with pytest.raises(InvalidFeedbackError, match="not part of a comparison"):
+        duel_gateway.sealer.open(reply.events[0]["id"] if is_streamed else reply.json["id"])
+    assert duel_gateway.observer.fallbacks == [(EXPERIMENT, "status_5xx")]
+    assert upstream.calls_of(left) == 1
+
+
+async def test_if_both_fail_the_caller_is_told(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+    """The incumbent is one of them and is not asked twice."""
+    upstream.on("small", status(429, retry_after="9"))
+    upstream.on("large", hang_up())
+    reply = await duel_gateway.ask()
+    assert (reply.status, reply.headers["retry-after"]) == (429, "9")
+    assert upstream.calls_of("small") == 1
+    assert sorted(failed[1:] for failed in duel_gateway.observer.failed) == [
+        ("alpha", "rate_limited"),
+        ("beta", "connect"),
+    ]
+
+
+@pytest.mark.parametrize("behaviour", [cut(after=2), malformed(after=2)], ids=["cut", "malformed"])
+async def test_if_one_breaks_after_the_first_byte_the_stream_says_so(
+    duel_gateway: Gateway, upstream: FakeUpstream, behaviour: object
+) -> None:
+    """Both end, without [DONE], and the other provider is free again."""
+    upstream.on("small", behaviour)
+    upstream.on("large", stall(after=1))
+    reply = await duel_gateway.ask(stream=True)
+    assert reply.events[-1]["error"]["type"] == "server_error"
+    assert not reply.is_done
+    await eventually(lambda: upstream.in_flight == 0, "both providers free")
+
+
+@pytest.mark.parametrize("n", [2, 0, 3])
+async def test_asking_for_several_choices_is_refused(duel_gateway: Gateway, n: int) -> None:
+    """Two choices are what this model answers with; `n` has no meaning beside that."""
+    reply = await duel_gateway.ask(n=n)
+    assert (reply.status, reply.error["param"]) == (400, "n")
+
+
+async def test_tool_calls_keep_their_own_indices(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+    """Only the choice's index is rewritten."""
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    for model in MODELS:
+        upstream.on(model, answer("x", choices=[{"index": 0, "delta": {"tool_calls": [call]}}]))
+    reply = await duel_gateway.ask(stream=True)
+    calls = [choice["delta"]["tool_calls"][0] for event in reply.events for choice in event["choices"]]
+    assert calls == [call] * len(calls)
+    assert {choice["index"] for event in reply.events for choice in event["choices"]} == {0, 1}
