@@ -14,7 +14,7 @@ from tests.gateway.api.surfaces.answers import TEXT
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.harness import Gateway, eventually
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PROGRAM = ROOT / "tests" / "clients" / "ask.cjs"
 MODULES = ROOT / ".venv" / "clients" / "node_modules"  # `make setup` installs them
 
