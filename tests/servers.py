@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from policy_store.connect import EmbeddedValkey
+from tests.pace import PATIENCE_SECONDS
 
 
 def free_port() -> int:
@@ -22,7 +23,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = 10.0) -> None:
+def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
     """Return as soon as the condition holds; fail saying what never happened."""
     deadline = time.monotonic() + seconds
     while not is_true():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.gateway.process import Served
 from tests.gateway.whole import Whole, eventually
+from tests.pace import impatient
 from tests.servers import StoreServer
 
 
@@ -95,7 +96,9 @@ async def test_frozen_store_delays_feedback_not_answers(
     traffic.is_over = True
     await running
 
-    assert traffic.slowest_seconds < 2.0  # a busy test machine; the store's deadline alone would be more
+    assert traffic.slowest_seconds < impatient(
+        2.0
+    )  # a busy test machine; the store's deadline alone would be more
 
 
 async def test_frozen_store_does_not_hold_up_sessions_beyond_its_deadline(
@@ -113,7 +116,7 @@ async def test_frozen_store_does_not_hold_up_sessions_beyond_its_deadline(
     own_server.thaw()
 
     assert answer.status == 200
-    assert elapsed < 3.0
+    assert elapsed < impatient(3.0)
     assert await gateway.metric("llmpo_sticky_skipped_total") >= 1
 
 

@@ -20,6 +20,7 @@ from gateway.demo.provider import provider_app
 from gateway.demo.scene import PRICES, SUPPORT
 from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
 from tests.deploy.tools import DEPLOY
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import RedisServer, free_port
 
 EXPERIMENT = "support"
@@ -92,7 +93,9 @@ class Deployment:
         return answer["data"]  # type: ignore[no-any-return]
 
 
-async def wait_for(condition: Callable[[], Awaitable[bool]], what: str, *, seconds: float = 20.0) -> None:
+async def wait_for(
+    condition: Callable[[], Awaitable[bool]], what: str, *, seconds: float = PATIENCE_SECONDS
+) -> None:
     """Return as soon as the condition holds."""
     try:
         async with asyncio.timeout(seconds):
@@ -115,7 +118,7 @@ async def deployment(folder: Path) -> AsyncIterator[Deployment]:
         prometheus = await _prometheus(parts, folder, gateways)
         http = await parts.enter_async_context(aiohttp.ClientSession())
         for gateway in gateways:
-            await wait_until_ready(gateway, timeout_seconds=30)
+            await wait_until_ready(gateway, timeout_seconds=PATIENCE_SECONDS)
             crowd = Crowd(gateway, EXPERIMENT, VISITS_PER_SECOND / 2, api_key=CLIENT_KEY)
             parts.push_async_callback(_end, asyncio.create_task(run_crowd(crowd, Tally())))
         yield Deployment(redis, gateways, prometheus, http)
@@ -179,7 +182,7 @@ async def _started(process: Child, port: int) -> None:
         await writer.wait_closed()
         return True
 
-    await wait_for(listens, f"port {port}", seconds=60)
+    await wait_for(listens, f"port {port}")
 
 
 def _configuration(provider: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pace import PATIENCE_SECONDS
+
 COMMAND = (sys.executable, "-m", "gateway.cli", "demo")
 
 
@@ -52,7 +54,7 @@ async def _output_until(process: Process, sign: str) -> str:
 
 async def test_the_demo_ends_with_a_verified_promotion_of_the_best_policy() -> None:
     """`--exit` gives status 0; the output says what was promoted, verified, and true."""
-    async with _demo("--exit", "--limit", "90") as process, asyncio.timeout(105):
+    async with _demo("--exit", "--limit", "500") as process, asyncio.timeout(PATIENCE_SECONDS):
         output = (await process.communicate())[0].decode()
     assert process.returncode == 0, output
     assert "stepwise was promoted" in output
@@ -63,21 +65,21 @@ async def test_the_demo_ends_with_a_verified_promotion_of_the_best_policy() -> N
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_ctrl_c_stops_every_process() -> None:
     """An interrupted demo ends with status 130 and leaves nothing running."""
-    async with _demo() as process, asyncio.timeout(60):
+    async with _demo() as process, asyncio.timeout(PATIENCE_SECONDS):
         await _output_until(process, "comparisons")
         started = _descendants(process.pid)
         process.send_signal(signal.SIGINT)
         await process.communicate()
     assert process.returncode == 130
     assert len(started) >= 2
-    async with asyncio.timeout(5):  # killed processes take a moment to leave the table
+    async with asyncio.timeout(PATIENCE_SECONDS):  # killed processes take a moment to leave the table
         while _alive(started):
             await asyncio.sleep(0.05)
 
 
 async def test_a_limit_that_is_too_short_is_a_failure() -> None:
     """Without a verified promotion in time `--exit` fails and says so."""
-    async with _demo("--exit", "--limit", "1") as process, asyncio.timeout(60):
+    async with _demo("--exit", "--limit", "1") as process, asyncio.timeout(PATIENCE_SECONDS):
         output = (await process.communicate())[0].decode()
     assert process.returncode == 1
     assert "error: No verified promotion after 1 s." in output.splitlines()

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.gateway.whole import Whole, eventually
+from tests.pace import PATIENCE_SECONDS
 
 _ADDRESS = re.compile(r"http://[\w.\[\]:]+")
 
@@ -48,7 +49,7 @@ class Served:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # takes milliseconds, and outlives the loop
                 [*command, "--port", str(port), *options], env=environment, stdout=log, stderr=log
             )
-        await eventually(self._listens, "the gateway listening", seconds=60)
+        await eventually(self._listens, "the gateway listening")
         return Whole(self.address, self._session)
 
     @property
@@ -81,7 +82,7 @@ class Served:
         """Send a signal and wait for its end; its status."""
         assert self.process is not None
         self.process.send_signal(number)
-        return await asyncio.to_thread(self.process.wait, 60)
+        return await asyncio.to_thread(self.process.wait, PATIENCE_SECONDS)
 
     def clean_up(self) -> None:
         """Leave nothing running."""

@@ -22,9 +22,7 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
 from tests.gateway.building import NAME
-
-PATIENCE_SECONDS = 20.0
-
+from tests.pace import PATIENCE_SECONDS
 
 JSON = {"content-type": "application/json"}
 

@@ -10,6 +10,7 @@ import pytest
 from policy_store.errors import DecisionConflictError, ExperimentFinishedError, StaleFenceError
 from policy_store.models import ExperimentState, Forecast, LoggedPlan, Result
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started
 
 
@@ -42,7 +43,7 @@ async def test_lease_expires_by_the_servers_clock_and_its_number_is_never_given_
     await started(store)
     assert await store.acquire_lease(NAME, "a", 0.02) == 1
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (fence := await store.acquire_lease(NAME, "b", 60)) is None:
             pass
 

@@ -15,6 +15,7 @@ from gateway.access.metering import Metered
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import Account, Granted, LimitStore
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import EmbeddedServer
 
 PROMPT = {"messages": [{"role": "user", "content": "x" * 32}]}  # 10 tokens, going by its length
@@ -93,7 +94,7 @@ async def processes(embedded_url: str) -> AsyncIterator[Callable[[], Process]]:
 
 async def until(is_true: Callable[[], bool]) -> None:
     """Return once it holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_true():
             await asyncio.sleep(0.002)
 
@@ -155,7 +156,7 @@ async def test_requests_under_way_are_limited_over_all_processes(processes: Call
         return len(under_way)
 
     under_way.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await all_at_second() < 5:
             await asyncio.sleep(0.005)
     assert await first.flood(limits, 1) == []
@@ -292,7 +293,7 @@ async def test_without_the_store_requests_pass_and_it_is_said_once(processes: Ca
             each.settle()
         assert len(process.store.steps) == 1  # those after the first did not wait for it
         process.store.is_away = False
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:  # until it is back and the limit of one a minute holds
                 try:
                     (await process.ask(limits)).settle()

@@ -10,6 +10,7 @@ from gateway.proof.verification import read_log, verify
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
+from tests.pace import impatient
 
 
 class Users:
@@ -93,7 +94,7 @@ async def test_promotion_happens_once_and_reaches_every_replica(
                 choices = (await replica.ask()).json["choices"]
                 return [choice["message"]["content"] for choice in choices] == ["I am warm."]
 
-            await eventually(warm_serves, "every replica serving the promoted policy", seconds=1.0)
+            await eventually(warm_serves, "every replica serving the promoted policy", seconds=impatient(1.0))
         events = (await second.experiment())["events"]
         assert [event["kind"] for event in events].count("promoted") == 1
 

@@ -14,9 +14,9 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from gateway.cli.http_protocol import deadline_protocol
+from tests.pace import PATIENCE_SECONDS
 
 SECONDS = 0.25
-PATIENCE_SECONDS = 5.0
 WHOLE = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
 
 

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from gateway.cli import main
 from gateway.demo.processes import free_port
 from gateway.demo.users import wait_until_ready
+from tests.pace import PATIENCE_SECONDS
 
 
 async def _start(*arguments: str) -> Process:
@@ -27,7 +28,7 @@ async def test_the_provider_stops_when_told_to(number: signal.Signals) -> None:
     """A container's stop and Ctrl-C both end it with status 0."""
     port = free_port()
     process = await _start("provider", "--port", str(port))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -66,7 +67,7 @@ async def test_users_wait_for_a_gateway_then_ask_and_stop_when_told_to() -> None
     app = web.Application()
     app.router.add_get("/readyz", ready)
     app.router.add_post("/v1/chat/completions", complete)
-    async with TestServer(app) as server, asyncio.timeout(30):
+    async with TestServer(app) as server, asyncio.timeout(PATIENCE_SECONDS):
         process = await _start("users", "--gateway", str(server.make_url("")), "--rate", "50")
         with pytest.raises(TimeoutError):
             await wait_until_ready(str(server.make_url("")).rstrip("/"), timeout_seconds=0.5)

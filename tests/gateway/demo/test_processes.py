@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.processes import ChildDiedError, child, clean_environment, free_port
+from tests.pace import PATIENCE_SECONDS
 
 
 async def test_a_child_that_dies_says_its_last_words(tmp_path: Path) -> None:
@@ -53,9 +54,9 @@ async def main():
         os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
-    parent = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=30)
+    parent = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False)
     assert parent.returncode == -9
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while _listens(port):
             await asyncio.sleep(0.05)
 

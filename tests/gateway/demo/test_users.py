@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from gateway.demo import users
 from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
+from tests.pace import PATIENCE_SECONDS
 
 GOOD = "1. Add 100 ml of water.\nDid that do it?"
 BAD = "It depends, please consult the manual."
@@ -65,7 +66,7 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[FakeGa
 async def _visit_until(crowd: Crowd, is_enough: Callable[[Tally], bool]) -> Tally:
     tally = Tally()
     visiting = asyncio.create_task(run_crowd(crowd, tally))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_enough(tally):
             await asyncio.sleep(0.005)
     visiting.cancel()

@@ -15,6 +15,7 @@ from policy_store.models import Result
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.pace import PATIENCE_SECONDS
 
 
 async def discarded(gateway: Whole, reason: str) -> float:
@@ -142,7 +143,7 @@ async def test_feedback_for_a_finished_experiment_is_refused(
         await gateway.planned()
         late, last = (await gateway.ask()).json, (await gateway.ask()).json
         await gateway.feed(id=last["id"], preferred="tie")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await gateway.experiment())["state"] == "running":
                 await asyncio.sleep(0.005)
 

@@ -19,6 +19,7 @@ from gateway.telemetry.metrics import Metrics
 from policy_store.models import ExperimentState, LoggedPlan, Result
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition
+from tests.pace import PATIENCE_SECONDS
 
 
 class Bench:
@@ -117,7 +118,7 @@ async def test_only_the_replica_with_the_lease_plans(bench: Bench) -> None:
 async def test_another_replica_takes_over_when_the_first_stops(bench: Bench) -> None:
     """A planner that is closed gives its lease back, so that nobody waits for it to run out."""
     first = asyncio.create_task(bench.planner("a").run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not bench.jobs:
             await asyncio.sleep(0.001)
         await stop(first)

@@ -18,6 +18,7 @@ from policy_store.errors import StoreUnavailableError, UnknownExperimentError
 from policy_store.models import Experiment, ExperimentState, ExperimentView, Result
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition
+from tests.pace import PATIENCE_SECONDS
 
 
 @dataclass
@@ -195,7 +196,7 @@ async def test_background_task_that_fails_is_started_again() -> None:
         await asyncio.Event().wait()
 
     async with background("test", run, restart_seconds=0.0):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await is_done.wait()
     assert runs == 2
 
@@ -212,7 +213,7 @@ async def test_task_that_misses_a_cancellation_is_cancelled_again(monkeypatch: p
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await stop(task)
     assert task.cancelled()
 

@@ -27,8 +27,8 @@ from tests.gateway.offline.solving import (
     write_config,
     write_tasks,
 )
+from tests.pace import PATIENCE_SECONDS
 
-WAIT_SECONDS = 60.0
 SKILLS = {"weak": 40, "fair": 55, "good": 75}  # close enough to take some hundred comparisons
 
 
@@ -40,7 +40,7 @@ def course_of(out: Path) -> list[dict[str, Any]]:
 
 def wait_for_comparisons(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
     """Until the run has counted so many."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     journal = out / "run.jsonl"
     while not journal.exists() or journal.read_bytes().count(b'"type":"comparison"') < count:
         assert process.poll() is None, "the run ended before it could be killed"

@@ -36,6 +36,7 @@ from gateway.upstream.targets import model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.errors import StoreUnavailableError
 from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
+from tests.pace import PATIENCE_SECONDS
 
 KEY = bytes(range(32))
 JSON = {"content-type": "application/json"}
@@ -331,7 +332,7 @@ async def _served(app: FastAPI) -> AsyncIterator[str]:
         await server.shutdown()
 
 
-async def eventually(is_true: Any, what: str, *, seconds: float = 5.0) -> None:
+async def eventually(is_true: Any, what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
     """Return as soon as the condition holds; fail saying what never happened."""
     async with asyncio.timeout(seconds):
         while not is_true():

@@ -11,6 +11,7 @@ import pytest
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, stall
 from tests.gateway.protocols import both_protocols
 from tests.gateway.serving.harness import EXPERIMENT, JSON, QUESTION, Gateway, eventually
+from tests.pace import impatient
 
 pytestmark = both_protocols
 
@@ -42,7 +43,9 @@ async def test_leaving_frees_the_provider(
     upstream.on("large", stall(after=events))
     before = len(asyncio.all_tasks())
     await leave(gateway, model, stream=stream, after_bytes=20 if events else 0)
-    await eventually(lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=1.0)
+    await eventually(
+        lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=impatient(1.0)
+    )
     await eventually(lambda: gateway.observer.finished, "the request accounted for")
     assert gateway.observer.failed == []
     assert gateway.observer.fallbacks == []
@@ -59,7 +62,9 @@ async def test_leaving_a_duel_frees_both_providers(
     upstream.on("small", stall(after=events))
     upstream.on("large", stall(after=2))
     await leave(duel_gateway, EXPERIMENT, stream=True, after_bytes=20 if events else 0)
-    await eventually(lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=1.0)
+    await eventually(
+        lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=impatient(1.0)
+    )
 
 
 async def test_a_caller_who_stops_reading_stops_the_provider(
@@ -85,7 +90,7 @@ async def test_a_caller_who_stops_reading_stops_the_provider(
             await asyncio.sleep(0.2)
         assert sent < 1000
         response.close()
-    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=1.0)
+    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=impatient(1.0))
 
 
 async def test_hundreds_of_aborts_leave_nothing_behind(gateway: Gateway, upstream: FakeUpstream) -> None:
@@ -96,7 +101,7 @@ async def test_hundreds_of_aborts_leave_nothing_behind(gateway: Gateway, upstrea
         await asyncio.gather(
             *(leave(gateway, "small", stream=True, after_bytes=5) for _ in range(20)), return_exceptions=True
         )
-    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=2.0)
+    await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=impatient(2.0))
     await eventually(lambda: len(asyncio.all_tasks()) <= before, "no task left behind")
     upstream.on("small", answer("still here"))
     assert (await gateway.ask("small")).text == "still here"

@@ -32,10 +32,13 @@ from tests.gateway.serving.harness import (
     experiment,
     running_gateway,
 )
+from tests.pace import impatient
 
 pytestmark = both_protocols
 
-HASTY = Timeouts(connect=0.3, first_byte=0.3, stall=0.3, total=0.6)
+HASTY = Timeouts(
+    connect=impatient(0.3), first_byte=impatient(0.3), stall=impatient(0.3), total=impatient(0.6)
+)
 
 BEFORE_THE_FIRST_BYTE: dict[str, tuple[Behaviour, int, str]] = {
     # what the provider does, the status a caller sees if nobody else can answer, the reason counted

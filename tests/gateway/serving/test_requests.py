@@ -17,6 +17,7 @@ from gateway.config.access import AuthSpec
 from gateway.config.api_keys import hash_key
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.harness import QUESTION, Gateway, entry, experiment, running_gateway
+from tests.pace import PATIENCE_SECONDS
 
 USER = {"role": "user", "content": "x"}
 MALFORMED = [b"", b"{", b"nope", b'{"model": "small", "messages": [}', b"\xff\xfe", b'{"model":"\\ud800"}']
@@ -131,7 +132,7 @@ async def test_a_body_that_never_arrives_is_nobodys_failure(gateway: Gateway) ->
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
     await writer.drain()
     writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not gateway.observer.finished:
             await asyncio.sleep(0.002)
     assert gateway.observer.finished == [("/v1/chat/completions", 499)]

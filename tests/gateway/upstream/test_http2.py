@@ -19,6 +19,7 @@ from tests.gateway.fake_http2 import FakeHttp2Upstream, give_up
 from tests.gateway.fake_upstream import Behaviour, Exchange, answer, hang_up, stall, status
 from tests.gateway.serving.harness import eventually
 from tests.gateway.upstream.asking import LIMITS, QUESTION, ask, read_all, request
+from tests.pace import impatient
 
 
 def on_release(release: asyncio.Event, text: str = "At last.") -> Behaviour:
@@ -79,7 +80,7 @@ async def test_leaving_resets_the_stream_and_nothing_else(
     await eventually(lambda: len(provider.seen) == 2, "both asked")
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    await eventually(lambda: provider.in_flight == 1, "the provider free", seconds=1.0)
+    await eventually(lambda: provider.in_flight == 1, "the provider free", seconds=impatient(1.0))
     assert provider.resets == [ErrorCodes.CANCEL]
     release.set()
     assert await staying == "At last."
@@ -239,7 +240,7 @@ async def test_who_does_not_read_holds_nobody_up(relay: Relay, provider: FakeHtt
     assert provider.connections == 1
     for stream in dawdling:
         await stream.aclose()
-    await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=1.0)
+    await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=impatient(1.0))
 
 
 async def test_answers_nobody_waits_for_use_up_no_room(relay: Relay, provider: FakeHttp2Upstream) -> None:

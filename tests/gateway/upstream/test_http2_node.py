@@ -14,6 +14,7 @@ import pytest
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.relay import Relay
 from tests.gateway.serving.harness import eventually
+from tests.pace import impatient
 
 PROGRAM = Path(__file__).with_name("provider.cjs")
 CANCEL = 8
@@ -100,7 +101,9 @@ async def test_leaving_frees_the_server(relay: Relay, provider: NodeProvider) ->
     stream = await relay.stream(provider.request("endless", stream=True))
     await stream.read()
     await stream.aclose()
-    await eventually(lambda: {"aborted": CANCEL} in provider.lines, "the stream given up", seconds=1.0)
+    await eventually(
+        lambda: {"aborted": CANCEL} in provider.lines, "the stream given up", seconds=impatient(1.0)
+    )
     assert await whole(relay, provider, "small") == "I am small, 0."
     assert provider.count("connection") == 1
 

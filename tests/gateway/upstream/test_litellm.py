@@ -27,6 +27,7 @@ from tests.gateway.fake_upstream import (
     stall,
 )
 from tests.gateway.serving.harness import Gateway, entry, eventually, experiment, running_gateway
+from tests.pace import impatient
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -278,7 +279,7 @@ async def test_closing_a_stream_frees_the_provider(
         await asyncio.gather(reading, return_exceptions=True)
     await stream.aclose()
     await stream.aclose()
-    await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=1.0)
+    await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=impatient(1.0))
 
 
 async def test_a_cancelled_call_frees_the_provider(upstream: LitellmUpstream, provider: FakeUpstream) -> None:
@@ -289,7 +290,7 @@ async def test_a_cancelled_call_frees_the_provider(upstream: LitellmUpstream, pr
         await eventually(lambda: provider.in_flight == 1, "the provider asked")
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=1.0)
+        await eventually(lambda: provider.in_flight == 0, "the provider free", seconds=impatient(1.0))
 
 
 async def test_only_openais_fields_reach_litellm(upstream: LitellmUpstream, provider: FakeUpstream) -> None:

@@ -148,7 +148,7 @@ async def test_ordinary_requests_are_as_described(gateway: Whole, path: str, bod
     assert not validator.is_valid({"model": "plain", **body, "user": 7})
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 async def test_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) -> None:
     """No server error, no undescribed answer, whatever is sent: twenty thousand times."""
     await hold(gateway, tmp_path, SHORT, 20_000)

@@ -13,6 +13,7 @@ import pytest
 from tests.gateway.api.surfaces.answers import TEXT
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.harness import Gateway, eventually
+from tests.pace import impatient
 
 ROOT = Path(__file__).parents[4]
 PROGRAM = ROOT / "tests" / "clients" / "ask.cjs"
@@ -49,7 +50,7 @@ async def test_node_client_finds_what_it_expects(
     assert client["requestId"]
     assert client["usage"]["total_tokens"] == 12
     assert client["left"] is True
-    await eventually(lambda: upstream.in_flight == 0, "every provider free", seconds=1.0)
+    await eventually(lambda: upstream.in_flight == 0, "every provider free", seconds=impatient(1.0))
 
 
 async def test_node_client_raises_what_it_has_for_errors(gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.api.surfaces.test_experiments import spoken
 from tests.gateway.fake_upstream import FakeUpstream, cut, hang_up, stall, status, stream_error, without_done
 from tests.gateway.serving.harness import Gateway, entry, eventually, running_gateway
+from tests.pace import impatient
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -165,7 +166,9 @@ async def test_a_caller_who_leaves_frees_the_provider(
     body = {"model": model, **ASKED[kind], "stream": True}
     async with gateway.session.post(f"{gateway.url}/v1/{kind}", json=body) as response:
         await response.content.readany()
-    await eventually(lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=2.0)
+    await eventually(
+        lambda: upstream.seen and upstream.in_flight == 0, "the provider free", seconds=impatient(2.0)
+    )
 
 
 async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Gateway) -> None:

@@ -15,6 +15,7 @@ from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.protocols import both_protocols
 from tests.gateway.serving.failures.crowd import Crowd, echo
 from tests.gateway.serving.harness import Gateway, Recorder, entry, eventually, experiment, running_gateway
+from tests.pace import impatient
 
 pytestmark = both_protocols
 
@@ -57,7 +58,7 @@ def forget(gateway: Gateway, upstream: FakeUpstream) -> None:
 
 async def at_rest(upstream: FakeUpstream, tasks: int) -> None:
     """Wait until providers are free, within a second, and nothing works for those who left."""
-    await eventually(lambda: upstream.in_flight == 0, "every provider free", seconds=1.0)
+    await eventually(lambda: upstream.in_flight == 0, "every provider free", seconds=impatient(1.0))
     # Connections kept for later have a task each in the fake provider.
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 3 * AT_ONCE, "no task left")
 

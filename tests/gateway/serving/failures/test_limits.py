@@ -11,6 +11,7 @@ from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, stall
 from tests.gateway.protocols import both_protocols
 from tests.gateway.serving.failures.faults import drip
 from tests.gateway.serving.harness import entry, running_gateway
+from tests.pace import impatient
 
 pytestmark = both_protocols
 
@@ -29,7 +30,7 @@ async def test_a_model_may_be_given_less_time_for_its_first_event(
     """Bytes that are no event do not prolong it."""
     upstream.on("small", behaviour)
     async with running_gateway(
-        [], [limited(upstream, first_byte_timeout=0.2)], timeouts=LONG, http2=upstream.is_http2
+        [], [limited(upstream, first_byte_timeout=impatient(0.2))], timeouts=LONG, http2=upstream.is_http2
     ) as gateway:
         reply = await gateway.ask("small", stream=True)
     assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
@@ -39,7 +40,7 @@ async def test_a_model_may_be_given_less_time_between_events(upstream: FakeUpstr
     """What came is kept."""
     upstream.on("small", stall(after=2))
     async with running_gateway(
-        [], [limited(upstream, stall_timeout=0.2)], timeouts=LONG, http2=upstream.is_http2
+        [], [limited(upstream, stall_timeout=impatient(0.2))], timeouts=LONG, http2=upstream.is_http2
     ) as gateway:
         reply = await gateway.ask("small", stream=True)
     assert len(reply.events) == 3
@@ -48,9 +49,9 @@ async def test_a_model_may_be_given_less_time_between_events(upstream: FakeUpstr
 
 async def test_silence_may_be_shorter_than_the_wait_for_the_first_event(upstream: FakeUpstream) -> None:
     """A model that thinks long before it speaks is not taken for one that fell silent."""
-    upstream.on("small", answer("one two", pause_seconds=0.3))
-    small = limited(upstream, first_byte_timeout=5.0, stall_timeout=0.6)
-    slow_start = limited(upstream, first_byte_timeout=5.0, stall_timeout=0.2)
+    upstream.on("small", answer("one two", pause_seconds=impatient(0.3)))
+    small = limited(upstream, first_byte_timeout=30.0, stall_timeout=impatient(0.6))
+    slow_start = limited(upstream, first_byte_timeout=30.0, stall_timeout=impatient(0.2))
     for model, is_whole in ((small, True), (slow_start, False)):
         async with running_gateway([], [model], timeouts=LONG, http2=upstream.is_http2) as gateway:
             reply = await gateway.ask("small", stream=True)

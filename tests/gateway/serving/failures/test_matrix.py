@@ -20,6 +20,7 @@ from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.protocols import PROVIDERS
 from tests.gateway.serving.failures.faults import FAULTS, SAID_BEFORE_BREAKING, Fault, slow
 from tests.gateway.whole import Reply, Whole, eventually, quick_settings, whole_gateway
+from tests.pace import impatient
 from tests.servers import EmbeddedServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -123,9 +124,9 @@ async def stage(embedded_server: EmbeddedServer, request: pytest.FixtureRequest)
     await redis.aclose()
     settings = quick_settings(
         embedded_server.url,
-        first_byte_timeout_seconds=0.25,
-        stall_timeout_seconds=0.25,
-        upstream_timeout_seconds=0.6,
+        first_byte_timeout_seconds=impatient(0.25),
+        stall_timeout_seconds=impatient(0.25),
+        upstream_timeout_seconds=impatient(0.6),
         eject_after_failures=1000,
     )
     async with (
