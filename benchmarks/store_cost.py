@@ -22,12 +22,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from policy_store.connect import connect
-from policy_store.models import Experiment, Forecast, PlannedPair, PublishedPlan, Result
+from policy_store.models import Experiment, Forecast, PlannedPair, PublishedPlan, Report, Result
 from policy_store.store import PolicyStore
 from tests.servers import SERVERS
 
 POLICIES = 16
 IN_FLIGHT = 32
+KEEP_SECONDS = 86_400
 RESULTS = Path(__file__).parent / "results" / "store_cost.md"
 PAIRS = [(first, second) for second in range(POLICIES) for first in range(second)]
 FIGURES = {
@@ -85,31 +86,21 @@ async def publish(store: PolicyStore, fence: int, number: int) -> None:
 
 def prefer(store: PolicyStore, number: int) -> Awaitable[object]:
     """Count a preference of a new unit."""
+    pair = PAIRS[number % len(PAIRS)]
     return store.record_preference(
-        "cost",
-        1,
-        f"unit-{number}",
-        *PAIRS[number % len(PAIRS)],
-        result=Result.WIN if number % 2 else Result.LOSS,
-        source="side_by_side",
-        fingerprint_of_feedback="fingerprint",
-        keep_seconds=86_400,
+        Report("cost", 1, f"unit-{number}", *pair, "side_by_side", "fingerprint", KEEP_SECONDS),
+        Result.WIN if number % 2 else Result.LOSS,
     )
 
 
 def report(store: PolicyStore, number: int) -> Awaitable[object]:
     """Report an outcome of a new unit; every other one completes a comparison."""
+    pair = PAIRS[number // 2 % len(PAIRS)]
     return store.record_outcome(
-        "cost",
-        1,
-        f"unit-{number}",
-        *PAIRS[number // 2 % len(PAIRS)],
+        Report("cost", 1, f"unit-{number}", *pair, "matched:thumb", "fingerprint", KEEP_SECONDS),
         side=0 if number % 2 else 1,
         value=float(number % 3),
         tie_margin=0.0,
-        source="matched:thumb",
-        fingerprint_of_feedback="fingerprint",
-        keep_seconds=86_400,
     )
 
 

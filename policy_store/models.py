@@ -224,6 +224,40 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a unit says about a pair of policies, apart from what it says.
+
+    Attributes:
+        experiment: Name of the experiment.
+        generation: The one the pair was drawn in.
+        unit: What is counted once: a request or a session.
+        first: Index of the pair's first policy, below `second`.
+        second: Index of the other one.
+        source: Where the report comes from, for the log.
+        fingerprint: Equal for equal feedback, different for contradicting feedback.
+        keep_seconds: How long the unit is remembered: at least as long as feedback is accepted.
+
+    Raises:
+        ValueError: The policies are not a pair, the lower index first.
+    """
+
+    experiment: str
+    generation: int
+    unit: str
+    first: int
+    second: int
+    source: str
+    fingerprint: str
+    keep_seconds: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.second:
+            raise ValueError(
+                f"A pair is two different policies, the lower index first, not {self.first}, {self.second}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What became of a reported outcome, and the comparison it completed, if any."""
 

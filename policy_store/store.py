@@ -27,9 +27,10 @@ from policy_store.models import (
     PublishedPlan,
     Receipt,
     Recorded,
+    Report,
     Result,
 )
-from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys, GenerationKeys
+from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys
 from policy_store.scripting import Scripts, answered_within
 
 _LOG_START = "-"
@@ -138,102 +139,58 @@ class PolicyStore:
 
     # Outcomes
 
-    async def record_preference(
-        self,
-        name: str,
-        generation: int,
-        unit: str,
-        first: int,
-        second: int,
-        *,
-        result: Result,
-        source: str,
-        fingerprint_of_feedback: str,
-        keep_seconds: int,
-    ) -> Recorded:
+    async def record_preference(self, report: Report, result: Result) -> Recorded:
         """Count what a user who saw both answers prefers, with the forecast of the current plan.
 
         Atomic and counted once: the same feedback of the same unit again is a DUPLICATE, even after the end.
 
         Args:
-            name: Experiment.
-            generation: The one the pair was drawn in.
-            unit: Who is counted once: a request or a session.
-            first: Index of the pair's first policy, below `second`.
-            second: Index of the other one.
-            result: Seen from `first`.
-            source: Where the preference comes from, for the log.
-            fingerprint_of_feedback: Equal for equal feedback, different for contradicting feedback.
-            keep_seconds: How long the unit is remembered: at least as long as feedback is accepted.
+            report: Of which unit, about which pair.
+            result: Seen from the pair's first policy.
 
         Raises:
             ContradictingOutcomeError: The unit reported something else before.
             ExperimentFinishedError: The generation is decided and the unit is new.
             ValueError: The policies are not a pair of the experiment.
         """
-        keys = ExperimentKeys(name)
+        keys = ExperimentKeys(report.experiment)
         reply = await self._scripts.run(
             "record_preference",
-            _counting_keys(keys, keys.generation(generation), unit),
-            *(
-                generation,
-                fingerprint_of_feedback,
-                keep_seconds,
-                *_checked_pair(first, second),
-                source,
-                result.value,
-            ),
+            _counting_keys(keys, report),
+            *_counting_arguments(report),
+            result.value,
         )
-        return _recorded(reply, first, second)
+        return _recorded(reply, report)
 
     async def record_outcome(
-        self,
-        name: str,
-        generation: int,
-        unit: str,
-        first: int,
-        second: int,
-        *,
-        side: Literal[0, 1],
-        value: float,
-        tie_margin: float,
-        source: str,
-        fingerprint_of_feedback: str,
-        keep_seconds: int,
+        self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float
     ) -> Recorded:
         """Take the outcome of one policy of a pair, and compare it with the longest waiting one of the other.
 
-        Atomic and counted once, like `record_preference`, whose arguments and errors it shares. Outcomes are
-        matched in order of arrival, never with one of the same unit; with none to match it is PENDING.
+        Atomic and counted once, like `record_preference`, whose errors it shares. Outcomes are matched in
+        order of arrival, never with one of the same unit; with none to match it is PENDING.
 
         Args:
-            name: Experiment.
-            generation: The one the pair was drawn in.
-            unit: Who is counted once.
-            first: Index of the pair's first policy, below `second`.
-            second: Index of the other one.
-            side: 0 where `first` served the unit, 1 where `second` did.
+            report: Of which unit, about which pair.
+            side: 0 where the pair's first policy served the unit, 1 where the second did.
             value: The outcome, higher is better.
             tie_margin: Two outcomes at most so far apart are a tie.
-            source: Where the outcome comes from, for the log.
-            fingerprint_of_feedback: Equal for equal feedback, different for contradicting feedback.
-            keep_seconds: How long the unit is remembered.
         """
         if not math.isfinite(value):
             raise ValueError(f"An outcome must be a finite number, not {value!r}.")
-        keys = ExperimentKeys(name)
-        own = keys.generation(generation)
+        keys = ExperimentKeys(report.experiment)
+        own = keys.generation(report.generation)
         reply = await self._scripts.run(
             "record_outcome",
             (
-                *_counting_keys(keys, own, unit),
-                own.queue(first, second, side),
-                own.queue(first, second, 1 - side),
+                *_counting_keys(keys, report),
+                own.queue(report.first, report.second, side),
+                own.queue(report.first, report.second, 1 - side),
             ),
-            *(generation, fingerprint_of_feedback, keep_seconds, *_checked_pair(first, second), source),
-            *(unit, side, repr(float(value)), repr(float(tie_margin))),
+            *_counting_arguments(report),
+            *(report.unit, side, repr(float(value)), repr(float(tie_margin))),
         )
-        return _recorded(reply, first, second)
+        return _recorded(reply, report)
 
     async def assign_unit(
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
@@ -361,19 +318,26 @@ class PolicyStore:
             return await call
 
 
-def _counting_keys(keys: ExperimentKeys, own: GenerationKeys, unit: str) -> tuple[str, ...]:
-    return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(unit)
+def _counting_keys(keys: ExperimentKeys, report: Report) -> tuple[str, ...]:
+    own = keys.generation(report.generation)
+    return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(report.unit)
 
 
-def _checked_pair(first: int, second: int) -> tuple[int, int]:
-    if not 0 <= first < second:
-        raise ValueError(f"A pair is two different policies, the lower index first, not {first}, {second}.")
-    return first, second
+def _counting_arguments(report: Report) -> tuple[str | int, ...]:
+    return (
+        report.generation,
+        report.fingerprint,
+        report.keep_seconds,
+        report.first,
+        report.second,
+        report.source,
+    )
 
 
-def _recorded(reply: list[Any], first: int, second: int) -> Recorded:
+def _recorded(reply: list[Any], report: Report) -> Recorded:
     if reply[0] == "no_such_policy":
-        raise ValueError(f"The experiment has no policy of index {second}.")
+        raise ValueError(f"The experiment has no policy of index {report.second}.")
     receipt = Receipt(reply[0])
     is_counted = receipt is Receipt.COUNTED
-    return Recorded(receipt, codec.comparison_from(reply, first, second) if is_counted else None)
+    comparison = codec.comparison_from(reply, report.first, report.second) if is_counted else None
+    return Recorded(receipt, comparison)

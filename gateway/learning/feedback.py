@@ -27,7 +27,8 @@ from policy_store.errors import (
     StoreUnavailableError,
     UnknownExperimentError,
 )
-from policy_store.models import Receipt, Recorded, Result
+from policy_store.models import Receipt, Recorded, Report, Result
+from policy_store.store import PolicyStore
 
 # Every `reason` of llmpo_feedback_discarded_total.
 DISCARD_REASONS = frozenset(
@@ -85,44 +86,6 @@ class Outcome:
     detail: str
 
 
-class OutcomeRecorder(Protocol):
-    """What feedback needs of the store."""
-
-    async def record_preference(
-        self,
-        name: str,
-        generation: int,
-        unit: str,
-        first: int,
-        second: int,
-        *,
-        result: Result,
-        source: str,
-        fingerprint_of_feedback: str,
-        keep_seconds: int,
-    ) -> Recorded:
-        """Count what a user who saw both answers prefers; once."""
-        ...
-
-    async def record_outcome(
-        self,
-        name: str,
-        generation: int,
-        unit: str,
-        first: int,
-        second: int,
-        *,
-        side: Literal[0, 1],
-        value: float,
-        tie_margin: float,
-        source: str,
-        fingerprint_of_feedback: str,
-        keep_seconds: int,
-    ) -> Recorded:
-        """Take one answer's outcome, and compare it with a waiting one of the pair's other policy; once."""
-        ...
-
-
 class TokenOpener(Protocol):
     """Reads the assignment inside a response id."""
 
@@ -136,7 +99,7 @@ class FeedbackService:
 
     def __init__(
         self,
-        store: OutcomeRecorder,
+        store: PolicyStore,
         tokens: TokenOpener,
         snapshots: SnapshotHolder,
         metrics: Metrics,
@@ -233,15 +196,10 @@ class FeedbackService:
                 param="preferred",
             )
         return await self._store.record_preference(
-            experiment.name,
-            assignment.generation,
-            assignment.unit.hex(),
-            assignment.first,
-            assignment.second,
-            result=preference_result(feedback.preferred, assignment.side),
-            source="side_by_side",
-            fingerprint_of_feedback=_fingerprint(feedback, feedback.preferred, experiment),
-            keep_seconds=self._keep_seconds(assignment),
+            self._report(
+                assignment, "side_by_side", fingerprint=_fingerprint(feedback, feedback.preferred, experiment)
+            ),
+            preference_result(feedback.preferred, assignment.side),
         )
 
     async def _outcome(
@@ -257,21 +215,28 @@ class FeedbackService:
             )
         value = signal_value(feedback.signal, feedback.value, experiment.signals)
         return await self._store.record_outcome(
-            experiment.name,
-            assignment.generation,
-            assignment.unit.hex(),
-            assignment.first,
-            assignment.second,
+            self._report(
+                assignment,
+                f"matched:{feedback.signal}",
+                fingerprint=_fingerprint(feedback, value, experiment),
+            ),
             side=1 if assignment.side else 0,
             value=value,
             tie_margin=experiment.tie_margin,
-            source=f"matched:{feedback.signal}",
-            fingerprint_of_feedback=_fingerprint(feedback, value, experiment),
-            keep_seconds=self._keep_seconds(assignment),
         )
 
-    def _keep_seconds(self, assignment: Assignment) -> int:
-        return max(0, math.ceil(assignment.expires_at - self._clock())) + _MEMORY_SLACK_SECONDS
+    def _report(self, assignment: Assignment, source: str, *, fingerprint: str) -> Report:
+        valid_seconds = max(0, math.ceil(assignment.expires_at - self._clock()))
+        return Report(
+            experiment=assignment.experiment,
+            generation=assignment.generation,
+            unit=assignment.unit.hex(),
+            first=assignment.first,
+            second=assignment.second,
+            source=source,
+            fingerprint=fingerprint,
+            keep_seconds=valid_seconds + _MEMORY_SLACK_SECONDS,
+        )
 
 
 _DETAILS = {

@@ -14,6 +14,7 @@ from policy_store.models import (
     PlannedPair,
     PublishedPlan,
     Recorded,
+    Report,
     Result,
 )
 from policy_store.store import PolicyStore
@@ -91,16 +92,8 @@ async def prefer(
     name: str = NAME,
 ) -> Recorded:
     """A user saw both answers and says which is better."""
-    return await store.record_preference(
-        name,
-        1,
-        unit,
-        *pair,
-        result=result,
-        source="side_by_side",
-        fingerprint_of_feedback=result.value,
-        keep_seconds=KEEP_SECONDS,
-    )
+    said = Report(name, 1, unit, *pair, "side_by_side", result.value, KEEP_SECONDS)
+    return await store.record_preference(said, result)
 
 
 async def report(
@@ -117,18 +110,8 @@ async def report(
     keep_seconds: int = KEEP_SECONDS,
 ) -> Recorded:
     """One policy of a pair got an outcome."""
-    return await store.record_outcome(
-        name,
-        1,
-        unit,
-        *pair,
-        side=side,
-        value=value,
-        tie_margin=tie_margin,
-        source=source,
-        fingerprint_of_feedback=fingerprint or repr(value),
-        keep_seconds=keep_seconds,
-    )
+    said = Report(name, 1, unit, *pair, source, fingerprint or repr(value), keep_seconds)
+    return await store.record_outcome(said, side=side, value=value, tie_margin=tie_margin)
 
 
 def replayed(

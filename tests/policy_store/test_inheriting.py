@@ -24,6 +24,7 @@ from policy_store.models import (
     Forecast,
     Inherited,
     Receipt,
+    Report,
     Result,
 )
 from policy_store.store import PolicyStore
@@ -64,16 +65,9 @@ async def count(store: PolicyStore, view: ExperimentView, comparisons: int, seed
     ]
     await store.publish_plan(NAME, view.generation, plan(policies), made, fence)
     for number in range(comparisons):
-        await store.record_preference(
-            NAME,
-            view.generation,
-            f"u{seed}-{number}",
-            *draws.choice(pairs),
-            result=draws.choice(list(Result)),
-            source="side_by_side",
-            fingerprint_of_feedback="x",
-            keep_seconds=KEEP_SECONDS,
-        )
+        pair = draws.choice(pairs)
+        report = Report(NAME, view.generation, f"u{seed}-{number}", *pair, "side_by_side", "x", KEEP_SECONDS)
+        await store.record_preference(report, draws.choice(list(Result)))
 
 
 def standing(counts: Counts) -> Standing:

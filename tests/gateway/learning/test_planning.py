@@ -16,7 +16,7 @@ from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.running.background import stop
 from gateway.telemetry.metrics import Metrics
-from policy_store.models import ExperimentState, LoggedPlan, Result
+from policy_store.models import ExperimentState, LoggedPlan, Report, Result
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition
 from tests.pace import PATIENCE_SECONDS
@@ -56,17 +56,8 @@ class Bench:
 
     async def prefer(self, result: Result, times: int, start: int = 0) -> None:
         for number in range(start, start + times):
-            await self.store.record_preference(
-                NAME,
-                1,
-                f"unit{number}",
-                0,
-                1,
-                result=result,
-                source="side_by_side",
-                fingerprint_of_feedback="x",
-                keep_seconds=3600,
-            )
+            report = Report(NAME, 1, f"unit{number}", 0, 1, "side_by_side", "x", 3600)
+            await self.store.record_preference(report, result)
 
     def errors(self, reason: str) -> float:
         return (

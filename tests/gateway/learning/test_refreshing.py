@@ -15,7 +15,7 @@ from gateway.llm_po.evidence import elimination_nano_nats
 from gateway.running.background import background, stop
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentState, ExperimentView, Result
+from policy_store.models import Experiment, ExperimentState, ExperimentView, Report, Result
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition
 from tests.pace import PATIENCE_SECONDS
@@ -222,17 +222,7 @@ async def test_replica_with_another_policy_goes_on_from_what_was_counted(embedde
     """A file with one more policy keeps the evidence; the store's current generation is the new one."""
     old = refresher(embedded_store, definition())
     await old.refresh()
-    await embedded_store.record_preference(
-        NAME,
-        1,
-        "unit",
-        0,
-        1,
-        result=Result.WIN,
-        source="side_by_side",
-        fingerprint_of_feedback="x",
-        keep_seconds=60,
-    )
+    await embedded_store.record_preference(Report(NAME, 1, "unit", 0, 1, "side_by_side", "x", 60), Result.WIN)
     new = refresher(embedded_store, definition(policies=("plain", "new", "warm")))
 
     await new.refresh()

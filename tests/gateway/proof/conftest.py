@@ -14,7 +14,7 @@ from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.telemetry.metrics import Metrics
-from policy_store.models import ExperimentState, Result
+from policy_store.models import ExperimentState, Report, Result
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition
 
@@ -55,17 +55,8 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
             first, second = sorted(draws.sample(range(policies), 2))
             # A few go the other way, so that both kinds of increments occur.
             seen = Result.WIN if draws.random() < 0.1 else result
-            await embedded_store.record_preference(
-                NAME,
-                view.generation,
-                f"unit{number}",
-                first,
-                second,
-                result=seen,
-                source="side_by_side",
-                fingerprint_of_feedback="x",
-                keep_seconds=60,
-            )
+            report = Report(NAME, view.generation, f"unit{number}", first, second, "side_by_side", "x", 60)
+            await embedded_store.record_preference(report, seen)
         return [json.loads(line) async for line in ExperimentLog(embedded_store).lines(NAME)]
 
     return run
