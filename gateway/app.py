@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
@@ -26,7 +26,6 @@ from starlette.types import Receive, Scope, Send
 from gateway import __version__
 from gateway.access.api_keys import KeyRegistry, configured_keys, default_limits
 from gateway.access.callers import Authenticator, Caller
-from gateway.access.keyring import key_from_secret, stand_in_key
 from gateway.access.limiting import Limiter
 from gateway.api.body import read_body
 from gateway.api.catalogue import model_routes
@@ -42,8 +41,8 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
 from gateway.experiments.definitions import Definition, by_policy, config_hash, define
 from gateway.experiments.policies import compile_policies
-from gateway.experiments.response_ids import Assignment, TokenSealer
-from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.response_ids import ResponseIds
+from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.planning import Planner
@@ -174,21 +173,29 @@ class _Gateway:
         progress = ProgressReader(store, names, time.monotonic)
         metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
-        requests = _Requests(
-            store=store,
-            snapshots=refresher.holder,
+        keys = await self._open_sealing_keys(store, resources)
+        response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments, self.clock)
+        answering = Answering(
             attempts=self._open_attempts(observer, resources),
+            response_ids=response_ids,
+            sticky=Sticky(store, keys, observer),
             observer=observer,
-            lifecycle=self.lifecycle,
-            authenticator=authenticator,
-            limiter=self._open_limiter(redis, observer, resources),
-            metrics=metrics,
-            max_body_bytes=self.settings.max_body_bytes,
+            draws=self.rng,
             clock=self.clock,
-            rng=self.rng,
         )
-        await self._find_key(requests, store, resources)
-        self._join_routes(app, requests, registry, progress, health, ExperimentLog(store), resources)
+        inference = InferenceDeps(
+            snapshots=refresher.holder,
+            answering=answering,
+            authenticator=authenticator,
+            observer=observer,
+            max_body_bytes=self.settings.max_body_bytes,
+            lifecycle=self.lifecycle,
+            limiter=self._open_limiter(redis, observer, resources),
+        )
+        feedback = FeedbackService(store, response_ids, refresher.holder, metrics, self.clock)
+        self._join_routes(
+            app, inference, feedback, registry, progress, health, metrics, ExperimentLog(store), resources
+        )
         planner = self._planner(store, definitions, metrics, resources)
         await resources.enter_async_context(background("planner", planner.run))
 
@@ -242,18 +249,20 @@ class _Gateway:
         resources.push_async_callback(limiter.aclose)
         return limiter
 
-    async def _find_key(self, requests: _Requests, store: PolicyStore, resources: AsyncExitStack) -> None:
-        """Give the request side its key: at once where it is known, else as soon as the store answers."""
-        secret = self.settings.token_secret
+    async def _open_sealing_keys(self, store: PolicyStore, resources: AsyncExitStack) -> SealingKeyHolder:
+        """The keys of response ids: at once where they are known, else as soon as the store answers."""
+        secret, previous = self.settings.token_secret, self.settings.previous_token_secret
+        older = () if previous is None else (key_from_secret(previous.get_secret_value()),)
         if secret is not None:
-            requests.use(key_from_secret(secret.get_secret_value()))
-            return
+            return SealingKeyHolder(SealingKeys(key_from_secret(secret.get_secret_value()), older))
         try:
-            requests.use(await store.token_key())
+            return SealingKeyHolder(SealingKeys(await store.token_key(), older))
         except StoreError:
+            holder = SealingKeyHolder(SealingKeys(stand_in_key(), older))
             await resources.enter_async_context(
-                background("token key", lambda: _wait_for_key(requests, store))
+                background("sealing key", lambda: _wait_for_key(holder, store, older))
             )
+            return holder
 
     def _planner(
         self,
@@ -279,15 +288,17 @@ class _Gateway:
     def _join_routes(
         self,
         app: GatewayApp,
-        requests: _Requests,
+        inference: InferenceDeps,
+        feedback: FeedbackService,
         registry: KeyRegistry,
         progress: ProgressReader,
         health: StoreHealth,
+        metrics: Metrics,
         logs: ExperimentLog,
         resources: AsyncExitStack,
     ) -> None:
         """Add the routes, and take them away when the gateway closes."""
-        authenticator, snapshots, metrics = requests.authenticator, requests.snapshots, requests.metrics
+        authenticator, snapshots = inference.authenticator, inference.snapshots
 
         async def require_client(request: Request) -> None:
             authenticator.authenticate(_authorization(request))
@@ -307,11 +318,11 @@ class _Gateway:
 
         before = list(app.router.routes)
         resources.callback(lambda: app.router.routes.__setitem__(slice(None), before))
-        endpoints = inference_endpoints(lambda: requests.inference)
+        endpoints = inference_endpoints(inference)
         app.model_endpoints.update({endpoint.path: endpoint for endpoint in endpoints})
         resources.callback(app.model_endpoints.clear)
         app.router.routes.extend(inference_routes(endpoints))
-        app.include_router(feedback_routes(requests.feedback, require_client, bounded_body))
+        app.include_router(feedback_routes(feedback, require_client, bounded_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
         app.include_router(key_routes(registry, the_admin, bounded_body))
@@ -319,67 +330,11 @@ class _Gateway:
         app.router.routes.extend(console_routes())
 
 
-@dataclass(slots=True)
-class _Requests:
-    """The request side: answers and feedback, which need the key that seals response ids.
-
-    The key may become known only after the first requests were answered, so both go through this object: it
-    holds what the endpoints work with, and it opens the ids feedback quotes.
-    """
-
-    store: PolicyStore
-    snapshots: SnapshotHolder
-    attempts: Attempts
-    observer: MetricsObserver
-    lifecycle: Lifecycle
-    authenticator: Authenticator
-    limiter: Limiter
-    metrics: Metrics
-    max_body_bytes: int
-    clock: Clock
-    rng: random.Random
-    _sealer: TokenSealer = field(init=False)
-    inference: InferenceDeps = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.use(stand_in_key())
-
-    def use(self, key: bytes) -> None:
-        """Seal and open with `key` from now on."""
-        self._sealer = TokenSealer([key], lambda: self.snapshots.current.experiments, self.clock)
-        answering = Answering(
-            attempts=self.attempts,
-            sealer=self._sealer,
-            sticky=Sticky(self.store, key, self.observer),
-            observer=self.observer,
-            draws=self.rng,
-            clock=self.clock,
-        )
-        self.inference = InferenceDeps(
-            snapshots=self.snapshots,
-            answering=answering,
-            authenticator=self.authenticator,
-            observer=self.observer,
-            max_body_bytes=self.max_body_bytes,
-            lifecycle=self.lifecycle,
-            limiter=self.limiter,
-        )
-
-    @property
-    def feedback(self) -> FeedbackService:
-        """Receives what users thought of the answers."""
-        return FeedbackService(self.store, self, self.snapshots, self.metrics, self.clock)
-
-    def open(self, response_id: str) -> Assignment:
-        """The assignment behind a response id; see `TokenSealer.open`."""
-        return self._sealer.open(response_id)
-
-
-async def _wait_for_key(requests: _Requests, store: PolicyStore) -> None:
+async def _wait_for_key(holder: SealingKeyHolder, store: PolicyStore, older: tuple[bytes, ...]) -> None:
     while True:
         await asyncio.sleep(KEY_RETRY_SECONDS)
         try:
-            requests.use(await store.token_key())
+            holder.current = SealingKeys(await store.token_key(), older)
         except StoreError:
             continue
         return

@@ -93,6 +93,10 @@ class Settings(BaseSettings):
         default=None,
         description="Secret that seals response ids, 32 characters or more; else the store keeps a made one.",
     )
+    previous_token_secret: Annotated[SecretStr, AfterValidator(_check_token_secret)] | None = Field(
+        default=None,
+        description="The secret before: ids it sealed still open, and its sessions stay with their policies.",
+    )
     client_keys: KeyHashes = Field(
         default=(), repr=False, description="Keys or key hashes that may call models, separated by commas."
     )

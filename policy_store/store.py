@@ -200,6 +200,12 @@ class PolicyStore:
         assigned = await self._answer(self._redis.set(key, proposal, nx=True, get=True, ex=ttl_seconds))
         return proposal if assigned is None else str(assigned)
 
+    async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
+        """What the unit is assigned, if anything."""
+        key = ExperimentKeys(name).generation(generation).sticky(unit)
+        assigned: str | None = await self._answer(self._redis.get(key))
+        return assigned
+
     # Planning
 
     async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:

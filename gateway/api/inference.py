@@ -68,7 +68,7 @@ class InferenceDeps:
         observer: Told what happened.
         max_body_bytes: Largest request accepted.
         lifecycle: Tells answers that are cut off because the process ends.
-        limiter: Asked before a limited key's request goes ahead; None where no key is limited.
+        limiter: Asked before a limited key's request goes ahead.
         timer: Seconds that only ever grow.
     """
 
@@ -77,13 +77,13 @@ class InferenceDeps:
     authenticator: Authenticator
     observer: RequestObserver
     max_body_bytes: int
+    limiter: Limiter
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
-    limiter: Limiter | None = None
     timer: Callable[[], float] = time.perf_counter
 
 
-def inference_endpoints(deps: Callable[[], InferenceDeps]) -> list[InferenceEndpoint]:
-    """The endpoints of this module. `deps` is asked anew for each request."""
+def inference_endpoints(deps: InferenceDeps) -> list[InferenceEndpoint]:
+    """The endpoints of this module."""
     return [InferenceEndpoint(deps, path, surface, id_header) for path, surface, id_header in ENDPOINTS]
 
 
@@ -97,9 +97,7 @@ def inference_routes(endpoints: Iterable[InferenceEndpoint]) -> list[Route]:
 class InferenceEndpoint:
     """One kind of request."""
 
-    def __init__(
-        self, deps: Callable[[], InferenceDeps], path: str, surface: Surface, id_header: bytes
-    ) -> None:
+    def __init__(self, deps: InferenceDeps, path: str, surface: Surface, id_header: bytes) -> None:
         self._deps = deps
         self.path = path
         self.surface = surface
@@ -108,12 +106,11 @@ class InferenceEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        deps = self._deps()
-        exchange = _Exchange(self, deps, scope, receive, send)
+        exchange = _Exchange(self, self._deps, scope, receive, send)
         try:
             await exchange.run()
         finally:
-            deps.observer.request_finished(self.path, exchange.status)
+            self._deps.observer.request_finished(self.path, exchange.status)
 
 
 class _Exchange:
@@ -188,8 +185,6 @@ class _Exchange:
 
     async def _admit(self, payload: dict[str, Any], caller: Caller) -> None:
         """Let a limited key's request go ahead, or refuse it. Raises LimitReachedError."""
-        if self._deps.limiter is None:
-            return
         wire = self._endpoint.surface.wire
         try:
             self._metered = await self._deps.limiter.admit(caller.name, caller.limits, payload)

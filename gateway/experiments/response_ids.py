@@ -14,7 +14,7 @@ import struct
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal
@@ -23,12 +23,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from gateway.errors import InvalidFeedbackError
+from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.upstream.surfaces import CHAT, SURFACES
 
 Kind = Literal["matched", "side_by_side"]
 
 UNIT_BYTES: Final = 16
-KEY_BYTES: Final = 32
 
 _PREFIXES: Final = tuple(surface.id_prefix for surface in SURFACES)
 _VERSION: Final = b"\x01"
@@ -71,25 +71,24 @@ class Assignment:
     expires_at: int
 
 
-class TokenSealer:
+class ResponseIds:
     """Seals assignments into response ids and opens them again.
 
     Args:
-        keys: 32 bytes each; the first seals, all open, so keys can be rotated by putting a new one in front.
+        keys: Read at each use: the newest key seals, every key opens.
         experiments: Names an id may refer to, read again whenever an unknown one turns up.
         clock: Unix seconds.
     """
 
     def __init__(
         self,
-        keys: Sequence[bytes],
+        keys: SealingKeyHolder,
         experiments: Callable[[], Iterable[str]],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not keys or any(len(key) != KEY_BYTES for key in keys):
-            msg = f"token keys must be {KEY_BYTES} bytes each, and there must be at least one"
-            raise ValueError(msg)
-        self._ciphers = tuple(AESGCMSIV(key) for key in keys)
+        self._holder = keys
+        self._keys: SealingKeys | None = None
+        self._kept_ciphers: tuple[AESGCMSIV, ...] = ()
         self._experiments = experiments
         self._clock = clock
         self._names: dict[bytes, str] = {}
@@ -153,14 +152,21 @@ class TokenSealer:
             expires_at=expires_at,
         )
 
+    def _ciphers(self) -> tuple[AESGCMSIV, ...]:
+        """One for each key in force, the newest first; made once for as long as the keys stay."""
+        keys = self._holder.current
+        if keys is not self._keys:
+            self._keys, self._kept_ciphers = keys, tuple(AESGCMSIV(key) for key in keys.all)
+        return self._kept_ciphers
+
     def _seal(self, payload: bytes) -> str:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
+        sealed = self._ciphers()[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
         return urlsafe_b64encode(_VERSION + nonce + sealed).rstrip(b"=").decode()
 
     def _decrypt(self, token: bytes) -> bytes:
         nonce, sealed = token[1 : 1 + _NONCE_BYTES], token[1 + _NONCE_BYTES :]
-        for cipher in self._ciphers:
+        for cipher in self._ciphers():
             try:
                 return cipher.decrypt(nonce, sealed, _ASSOCIATED_DATA)
             except InvalidTag:

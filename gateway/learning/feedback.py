@@ -1,8 +1,8 @@
 """What a user said or did about an answer becomes one outcome or comparison, counted exactly once.
 
-The response id carries which experiment, pair and side the answer belonged to (tokens.py); the experiment's
-snapshot says what its signals are worth; one script in the store does the counting. Everything that cannot
-be counted is refused with a reason from `DISCARD_REASONS`, and changes nothing.
+The response id carries which experiment, pair and side the answer belonged to (response_ids.py); the
+experiment's snapshot says what its signals are worth; one script in the store does the counting. Everything
+that cannot be counted is refused with a reason from `DISCARD_REASONS`, and changes nothing.
 
     side by side   the user names the better of two choices, a tie, or both bad  -> a comparison at once
     matched        a signal gives one answer's outcome, a number                  -> a comparison as soon as
@@ -15,10 +15,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Literal
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
-from gateway.experiments.response_ids import Assignment
+from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.telemetry.metrics import Metrics
 from policy_store.errors import (
@@ -86,27 +86,19 @@ class Outcome:
     detail: str
 
 
-class TokenOpener(Protocol):
-    """Reads the assignment inside a response id."""
-
-    def open(self, response_id: str) -> Assignment:
-        """Raises InvalidFeedbackError."""
-        ...
-
-
 class FeedbackService:
     """Receives feedback; see the module."""
 
     def __init__(
         self,
         store: PolicyStore,
-        tokens: TokenOpener,
+        response_ids: ResponseIds,
         snapshots: SnapshotHolder,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
-        self._tokens = tokens
+        self._response_ids = response_ids
         self._snapshots = snapshots
         self._metrics = metrics
         self._clock = clock
@@ -120,7 +112,7 @@ class FeedbackService:
                 a repetition is never counted twice.
         """
         try:
-            assignment = self._tokens.open(feedback.response_id)
+            assignment = self._response_ids.open(feedback.response_id)
             experiment = self._experiment(assignment.experiment)
             recorded = await self._record(feedback, assignment, experiment)
         except InvalidFeedbackError as error:
@@ -139,8 +131,7 @@ class FeedbackService:
         self._metrics.feedback_discarded.labels(reason).inc()
 
     def _experiment(self, name: str) -> LiveExperiment:
-        snapshot = self._snapshots.current
-        experiment = snapshot.experiments.get(name) if snapshot else None
+        experiment = self._snapshots.current.experiments.get(name)
         if experiment is None:
             raise InvalidFeedbackError(
                 f"This response belongs to the experiment {name!r}, which this gateway no longer has.",

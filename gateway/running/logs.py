@@ -32,6 +32,7 @@ PRIVATE_FIELDS = frozenset(
         "messages",
         "password",
         "payload",
+        "previous_token_secret",
         "prompt",
         "secret",
         "system",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.errors import UpstreamError
-from gateway.experiments.response_ids import Assignment, TokenSealer
+from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.running.logs import get_logger
 from gateway.serving.answerable import check_answerable
@@ -73,7 +73,7 @@ class Answering:
 
     Args:
         attempts: Asks providers.
-        sealer: Makes response ids.
+        response_ids: Makes response ids.
         sticky: Routes sessions.
         observer: Told what happened.
         draws: Randomness for routing.
@@ -85,7 +85,7 @@ class Answering:
         self,
         *,
         attempts: Attempts,
-        sealer: TokenSealer,
+        response_ids: ResponseIds,
         sticky: Sticky,
         observer: RequestObserver,
         draws: Draws,
@@ -94,7 +94,7 @@ class Answering:
     ) -> None:
         self._attempts = attempts
         self._calls = PolicyCalls(attempts, observer, timer)
-        self._sealer = sealer
+        self._response_ids = response_ids
         self._observer = observer
         self._sticky = sticky
         self._draws = draws
@@ -152,14 +152,16 @@ class Answering:
             reply = await self._calls.ask(turn, policy)
         except POLICY_FAILURES as error:
             return await self._incumbent(turn, {policy: error})
-        return self._alone(turn, _policy(turn, policy), reply, self._sealer.seal(assignment, _prefix(turn)))
+        return self._alone(
+            turn, _policy(turn, policy), reply, self._response_ids.seal(assignment, _prefix(turn))
+        )
 
     async def _duel(self, turn: Turn, duel: Duel) -> Answer:
         left, right = duel.shown
         turn.effort.planned = 2
         replies = await both(self._calls.ask(turn, left), self._calls.ask(turn, right))
         experiment = turn.experiment
-        label = DuelLabel(self._sealer.seal(duel.assignment), experiment.name, int(self._clock()))
+        label = DuelLabel(self._response_ids.seal(duel.assignment), experiment.name, int(self._clock()))
         content: bytes | AnswerStream
         match replies:
             case (bytes() as first, bytes() as second):
@@ -208,7 +210,7 @@ class Answering:
 
     def _unassigned(self, turn: Turn, by: _By, reply: bytes | AnswerStream, fallback: str | None) -> Answer:
         """An answer that takes no part in the experiment."""
-        response_id = self._sealer.seal_unassigned(turn.experiment.name, _prefix(turn))
+        response_id = self._response_ids.seal_unassigned(turn.experiment.name, _prefix(turn))
         return self._alone(turn, by, reply, response_id, fallback)
 
     def _alone(

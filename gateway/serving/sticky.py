@@ -2,6 +2,7 @@
 
 Only a session pays for a look at the store, and only as long as the store answers in time. Every replica
 draws the same for the same session and plan, so without the store a session still nearly always stays.
+A session begun under an older sealing key keeps its unit for as long as that key is still in force.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from hashlib import blake2b
 from typing import Final, Protocol
 
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment
+from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.observer import RequestObserver
 from gateway.serving.routing import Incumbent, Route, UnitDraws, UnitKey, assigned, route
@@ -27,33 +29,37 @@ class UnitStore(Protocol):
         """The first proposal ever made for this unit. Raises StoreError."""
         ...
 
+    async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
+        """What this unit was assigned, if anything. Raises StoreError."""
+        ...
+
 
 class Sticky:
     """Routes the sessions of experiments.
 
     Args:
         store: Remembers what was assigned; its calls are bounded in time.
-        key: Secret that keeps session names out of the store and out of reach of guessing.
+        keys: Secrets that keep session names out of the store and out of reach of guessing, read at each use.
         observer: Told when the store had to be left out.
     """
 
-    def __init__(self, store: UnitStore, key: bytes, observer: RequestObserver) -> None:
+    def __init__(self, store: UnitStore, keys: SealingKeyHolder, observer: RequestObserver) -> None:
         self._store = store
-        self._key = blake2b(key, digest_size=32, person=b"llmpo session").digest()
+        self._keys = keys
         self._observer = observer
-
-    def unit_key(self, experiment: str, session: str) -> UnitKey:
-        """The session's key within an experiment; tells nothing about the session's name."""
-        text = f"{experiment}\0{session}".encode()
-        return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=self._key).digest())
 
     async def route(self, experiment: LiveExperiment, session: str, now: float) -> Route:
         """Who answers this session, from its first request on."""
-        unit = self.unit_key(experiment.name, session)
+        keys = self._keys.current
+        unit = unit_key(keys.newest, experiment.name, session)
         drawn = route(experiment, unit, UnitDraws(unit), now)
         if isinstance(drawn, Incumbent) and drawn.reason != "share":
             return drawn
         try:
+            for before in (unit_key(key, experiment.name, session) for key in keys.older):
+                begun = await self._store.assigned_unit(experiment.name, experiment.generation, before.hex())
+                if begun is not None:
+                    return _decode(experiment, begun, before, now)
             kept = await self._store.assign_unit(
                 experiment.name,
                 experiment.generation,
@@ -65,6 +71,13 @@ class Sticky:
             self._observer.sticky_skipped(experiment.name)
             return drawn
         return _decode(experiment, kept, unit, now)
+
+
+def unit_key(sealing_key: bytes, experiment: str, session: str) -> UnitKey:
+    """The session's key within an experiment; tells nothing about the session's name."""
+    secret = blake2b(sealing_key, digest_size=32, person=b"llmpo session").digest()
+    text = f"{experiment}\0{session}".encode()
+    return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=secret).digest())
 
 
 def _encode(drawn: Route) -> str:

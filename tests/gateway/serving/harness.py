@@ -16,25 +16,31 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.access.callers import Authenticator
+from gateway.access.limiting import Limiter
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.inference import InferenceDeps, inference_endpoints, inference_routes
 from gateway.config.experiments import PolicySpec
 from gateway.config.gateway_file import ModelEntry
 from gateway.experiments.policies import compile_policy
-from gateway.experiments.response_ids import TokenSealer
+from gateway.experiments.response_ids import ResponseIds
+from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder
 from gateway.serving.answering import Answering
 from gateway.serving.attempting import Attempts
 from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook, Target
 from gateway.serving.sticky import Sticky
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observers import MetricsObserver
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.targets import model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream
+from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
+from policy_store.limits import LimitStore
 from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
 from tests.pace import PATIENCE_SECONDS
 
@@ -42,6 +48,7 @@ KEY = bytes(range(32))
 JSON = {"content-type": "application/json"}
 NOW = 1_800_000_000.0
 EXPERIMENT = "support"
+NO_STORE = "redis://127.0.0.1:9"
 PATIENT = Timeouts(connect=5, first_byte=10, total=20)
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello?"}]}
 
@@ -131,6 +138,13 @@ class UnitMemory:
             raise StoreUnavailableError("away")
         return self.kept.setdefault((name, generation, unit), proposal)
 
+    async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
+        """What was kept."""
+        self.calls += 1
+        if self.is_away:
+            raise StoreUnavailableError("away")
+        return self.kept.get((name, generation, unit))
+
 
 @dataclass
 class Gateway:
@@ -140,7 +154,7 @@ class Gateway:
     holder: SnapshotHolder
     observer: Recorder
     units: UnitMemory
-    sealer: TokenSealer
+    sealer: ResponseIds
     session: aiohttp.ClientSession
 
     async def ask(
@@ -294,22 +308,30 @@ async def running_gateway(
         NOW,
     )
     holder, observer, units = SnapshotHolder(snapshot), Recorder(), UnitMemory()
-    sealer = TokenSealer([KEY], lambda: holder.current.experiments, lambda: NOW)
+    keys = SealingKeyHolder(SealingKeys(KEY))
+    sealer = ResponseIds(keys, lambda: holder.current.experiments, lambda: NOW)
     budget = budget or RetryBudget()
     upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
     ejections = EjectionBook(observer, ejection_clock, failures=eject_after)
     answering = Answering(
         attempts=Attempts(upstream, ejections, budget, observer, total_seconds=total_seconds),
-        sealer=sealer,
-        sticky=Sticky(units, KEY, observer),
+        response_ids=sealer,
+        sticky=Sticky(units, keys, observer),
         observer=observer,
         draws=random.Random(seed),
         clock=lambda: NOW,
     )
     app = FastAPI()
     install_error_handlers(app, reply_for)
-    deps = InferenceDeps(holder, answering, authenticator or Authenticator([]), observer, max_body_bytes)
-    app.router.routes.extend(inference_routes(inference_endpoints(lambda: deps)))
+    deps = InferenceDeps(
+        snapshots=holder,
+        answering=answering,
+        authenticator=authenticator or Authenticator([]),
+        observer=observer,
+        max_body_bytes=max_body_bytes,
+        limiter=Limiter(LimitStore(connect(NO_STORE), timeout_seconds=1), "test", MetricsObserver(Metrics())),
+    )
+    app.router.routes.extend(inference_routes(inference_endpoints(deps)))
     try:
         async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
             yield Gateway(url, holder, observer, units, sealer, session)
