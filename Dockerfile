@@ -17,7 +17,7 @@ WORKDIR /src
 COPY constraints.txt deploy/constraints-build.txt ./
 RUN pip install --require-hashes -r constraints.txt \
     && pip install --target=/opt/build-tools --require-hashes -r constraints-build.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY policy_store policy_store
 RUN PYTHONPATH=/opt/build-tools pip install --no-deps --no-build-isolation .

@@ -46,9 +46,10 @@ check: $(VENV)/.dev ## Format, lint and types
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 
-format: $(VENV)/.dev ## Format the code and mend what the linter can
+format: $(VENV)/.dev ## Format code and pages, and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@git ls-files '*.md' | xargs $(BIN)/python -m benchmarks.pages
 
 constraints: $(VENV)/.runtime ## Pin all dependencies anew, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o constraints.txt $(ARGS)

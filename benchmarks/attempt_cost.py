@@ -20,6 +20,7 @@ from pathlib import Path
 
 import orjson
 
+from benchmarks.pages import save_page
 from gateway.serving.attempting import Attempts, Call
 from gateway.serving.ejection import EjectionBook, Target
 from gateway.telemetry.metrics import Metrics
@@ -101,7 +102,7 @@ def main() -> None:
 | an attempt: ejection, budget, deadline and their accounts | {through - direct:.2f} |
 | checking one event of {len(EVENT)} bytes | {check:.2f} |
 """
-    RESULTS.write_text(text)
+    save_page(RESULTS, text)
     print(text)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.pages import save_page  # noqa: E402
 from gateway.llm_po.lab.trial import Summary  # noqa: E402
 from gateway.simulation.runner import Job, run_jobs  # noqa: E402
 from gateway.simulation.state import StateFile  # noqa: E402
@@ -94,7 +95,7 @@ def main() -> None:
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
     document = {"command": command, "date": date, "rows": rows}
     (RESULTS / "calibration.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "calibration.md").write_text(report(rows, command, date), encoding="utf-8")
+    save_page(RESULTS / "calibration.md", report(rows, command, date))
 
 
 if __name__ == "__main__":

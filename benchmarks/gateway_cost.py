@@ -29,6 +29,7 @@ import uvloop
 
 from benchmarks.cost_report import COMPARED_AT, FLOOR, GATEWAY, KINDS, Measured, Samples, Started, report
 from benchmarks.load import Request, load
+from benchmarks.pages import save_page
 from benchmarks.peers import MODEL, PEERS, Peer, PeerError
 from benchmarks.processes import cpu_seconds, descendants, rss_mb, running
 from gateway.config.api_keys import hash_key
@@ -219,7 +220,7 @@ def main() -> None:
         started = arena.started()
     command = "python -m " + shlex.join(["benchmarks.gateway_cost", *sys.argv[1:]])
     text = report(samples, started, arena.absent, command, os.getloadavg()[0])
-    options.output.write_text(text)
+    save_page(options.output, text)
     print(text)
 
 

@@ -22,6 +22,7 @@ from typing import Final
 
 import uvloop
 
+from benchmarks.pages import save_page
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
@@ -127,7 +128,7 @@ def main() -> None:
         finally:
             provider.kill()
     text = report(best, options.requests, options.rounds)
-    RESULTS.write_text(text)
+    save_page(RESULTS, text)
     print(text)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pages import save_page
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial, simulate
 from gateway.llm_po.lab.worlds import World
@@ -312,7 +313,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
     (RESULTS / "identification.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "identification.md").write_text(report(rows, command, date), encoding="utf-8")
+    save_page(RESULTS / "identification.md", report(rows, command, date))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pages import save_page
 from gateway.offline.answers import Answers, PolicyAnswers
 from gateway.offline.assembly import Assembly, assemble
 from gateway.offline.calls import Caller, Spending
@@ -338,7 +339,7 @@ def main() -> None:
             kept.setdefault("tasks", {})[name] = asyncio.run(measure(name, kept, options.seeds, folder, url))
             save(kept)
             print(name, kept["tasks"][name]["right"], flush=True)
-    RESULTS.with_suffix(".md").write_text(table(kept))
+    save_page(RESULTS.with_suffix(".md"), table(kept))
     print(table(kept))
 
 

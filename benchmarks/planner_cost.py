@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pages import save_page
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.llm_po.plan import plan
@@ -124,7 +125,7 @@ def main() -> None:
     for policies in arguments.policies:
         lines.append(row(policies, arguments.repeats))
         print(lines[-1], flush=True)
-    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_page(RESULTS, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import save_page
 from gateway.llm_po.lab.simulate import Summary
 from gateway.simulation.runner import Job, available_cores, run_jobs
 from gateway.simulation.state import StateFile
@@ -24,7 +25,7 @@ def save(stem: str, command: str, rows: list[dict[str, Any]], page: Callable[[st
     document = {"command": command, "date": date, "python": sys.version.split()[0], "rows": rows}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / f"{stem}.md").write_text(page(f"`{command}`, {date}"), encoding="utf-8")
+    save_page(RESULTS / f"{stem}.md", page(f"`{command}`, {date}"))
 
 
 def table(headings: list[str], rows: list[list[str]]) -> list[str]:

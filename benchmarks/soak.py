@@ -35,6 +35,7 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.pages import save_page
 from benchmarks.processes import descendants, rss_mb
 from tests.gateway.fake_upstream import (
     Behaviour,
@@ -343,7 +344,7 @@ def main() -> None:
     faults = verdict(report, before, after, options.callers)
     command = "python -m " + shlex.join(["benchmarks.soak", *sys.argv[1:]])
     result = shown(report, before, after, text, faults, command)
-    RESULTS.write_text(result)
+    save_page(RESULTS, result)
     print(result)
     sys.exit(bool(faults))
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gateway_cost import CONFIG, KEY, cpu_seconds
+from benchmarks.pages import save_page
 from gateway.config.api_keys import hash_key
 from tests.servers import free_port, wait_until
 
@@ -158,7 +159,7 @@ def main() -> None:
         "cases": cases,
     }
     (RESULTS / "startup.json").write_text(json.dumps(result, indent=2) + "\n")
-    (RESULTS / "startup.md").write_text(report(result))
+    save_page(RESULTS / "startup.md", report(result))
     print(report(result))
 
 

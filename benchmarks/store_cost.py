@@ -21,6 +21,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from benchmarks.pages import save_page
 from policy_store.connect import connect
 from policy_store.models import Experiment, Forecast, PlannedPair, PublishedPlan, Report, Result
 from policy_store.store import PolicyStore
@@ -175,12 +176,13 @@ def main() -> None:
     figures = table(rounds)
     command = shlex.join(["python", "-m", "benchmarks.store_cost", *sys.argv[1:]])
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
+    save_page(
+        RESULTS,
         f"# What counting one outcome costs\n\n"
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, `{command}`, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores shared by client, server and other work (load {os.getloadavg()[0]:.1f}).\n"
         f"Median (smallest to largest) of {options.rounds} rounds of {options.calls} calls, alternated.\n\n"
-        f"{figures}\n"
+        f"{figures}\n",
     )
     print(figures)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import save_page
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial, simulate
 from gateway.llm_po.lab.worlds import World
@@ -146,7 +147,7 @@ def main() -> None:
         "|---|---|---|---|---|",
         *fits,
     ]
-    RESULTS.write_text("\n".join(page) + "\n", encoding="utf-8")
+    save_page(RESULTS, "\n".join(page))
 
 
 if __name__ == "__main__":

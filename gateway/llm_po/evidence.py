@@ -138,7 +138,7 @@ def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> fl
     log(K/delta) for K >= 3: in a cycle every one of the K policies is beaten by another, so K wrong
     choices must share the error. For K = 2 both cannot be beaten: log(1/delta). After r removals
     log(K (1 + r)/delta): whoever removes policies may have left of r + 1 rivals that beat `s` the one with
-    the luckiest evidence. See docs/decisions/0016-policies-come-and-go.md.
+    the luckiest evidence (docs/proofs/policies-come-and-go.md).
 
     Args:
         delta: Error level in (0, 1).

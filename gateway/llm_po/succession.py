@@ -6,7 +6,7 @@ Evidence of a pair is about that pair alone and goes on as it stands; rows and c
 zero. What a removed rival k had added to the row total of j is dropped where it spoke against j, since losing
 to k says nothing about j among the others; where it spoke for j it stays, as a *debt* of j. Whoever removes
 policies has usually looked at the evidence first, and a row total that could rise by a removal would no
-longer be a supermartingale. See docs/decisions/0016-policies-come-and-go.md for the proofs.
+longer be a supermartingale. The proofs are in docs/proofs/policies-come-and-go.md.
 """
 
 from __future__ import annotations
