@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.pages import save_page
 from policy_store.connect import connect
-from policy_store.models import Experiment, Forecast, PlannedPair, PublishedPlan, Report, Result
+from policy_store.models import Experiment, Forecast, PlannedPair, ProposedPlan, Report, Result
 from policy_store.store import PolicyStore
 from tests.servers import SERVERS
 
@@ -67,10 +67,7 @@ async def prepare(store: PolicyStore) -> int:
 
 async def publish(store: PolicyStore, fence: int, number: int) -> None:
     """Publish a plan that differs from the last one."""
-    plan = PublishedPlan(
-        version=0,
-        fence=0,
-        created_at=0.0,
+    plan = ProposedPlan(
         comparisons=number,
         pairs=tuple(PlannedPair(*pair, 1 / len(PAIRS)) for pair in PAIRS),
         leader=0,

@@ -19,13 +19,13 @@ from policy_store.models import (
     LoggedPlan,
     LogRecord,
     PlannedPair,
+    ProposedPlan,
     PublishedPlan,
     Result,
 )
 
 _MICRO = 1_000_000
 _SOURCE = "source:"
-_SET_BY_THE_STORE = ("version", "fence", "created_at")
 
 
 def dump_json(value: Any) -> str:
@@ -38,22 +38,20 @@ def seconds(micros: str) -> float:
     return int(micros) / _MICRO
 
 
-def plan_to_json(plan: PublishedPlan) -> str:
-    """The planner's part of a plan."""
+def plan_to_json(plan: ProposedPlan) -> str:
+    """A proposal as the store keeps it."""
     written = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    for name in _SET_BY_THE_STORE:
-        del written[name]
     written["pairs"] = [[pair.first, pair.second, pair.probability] for pair in plan.pairs]
     return dump_json(written)
 
 
 def plan_from_json(text: str, *, version: str, fence: str, at: str) -> PublishedPlan:
-    """Inverse of `plan_to_json`, with what the store set."""
+    """The plan in force, from its proposal and what the store set."""
     written = json.loads(text)
     written["pairs"] = tuple(PlannedPair(*pair) for pair in written["pairs"])
     for name in ("evidence_nats", "needed_nats"):
         written[name] = tuple(written[name])
-    return PublishedPlan(version=int(version), fence=int(fence), created_at=seconds(at), **written)
+    return PublishedPlan(ProposedPlan(**written), int(version), int(fence), seconds(at))
 
 
 def forecast_fields(forecasts: Iterable[Forecast]) -> list[str]:

@@ -164,15 +164,9 @@ class PlannedPair:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedPlan:
-    """What the planner tells every replica. `version` counts up from 1 within a generation.
+class ProposedPlan:
+    """What a planner wants every replica to draw from, and what it knows of the evidence."""
 
-    The store sets `version`, `fence` and `created_at` when it publishes, whatever a planner put there.
-    """
-
-    version: int
-    fence: int
-    created_at: float  # unix seconds, by the store's clock
     comparisons: int  # how many had been counted when it was computed
     pairs: tuple[PlannedPair, ...]
     leader: int
@@ -182,6 +176,16 @@ class PublishedPlan:
     duration_seconds: float  # how long planning took
     fit_p_value: float | None = None  # of the structure assumed, if any; small: it does not fit
     is_misfit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPlan:
+    """A plan in force. The store adds to the proposal what only it can say."""
+
+    proposal: ProposedPlan
+    version: int  # counts up from 1 within a generation
+    fence: int  # of the planner that proposed it
+    created_at: float  # unix seconds, by the store's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from policy_store.models import (
     ExperimentView,
     Forecast,
     LogRecord,
-    PublishedPlan,
+    ProposedPlan,
     Receipt,
     Recorded,
     Report,
@@ -226,7 +226,7 @@ class PolicyStore:
         await self._scripts.run("release_lease", (ExperimentKeys(name).lease,), holder)
 
     async def publish_plan(
-        self, name: str, generation: int, plan: PublishedPlan, forecasts: Iterable[Forecast], fence: int
+        self, name: str, generation: int, plan: ProposedPlan, forecasts: Iterable[Forecast], fence: int
     ) -> int:
         """Replace plan and forecasts, from the next counted outcome on.
 
@@ -235,7 +235,7 @@ class PolicyStore:
         Args:
             name: Experiment.
             generation: Must be the current one.
-            plan: `version`, `fence` and `created_at` in it are ignored: the store sets them.
+            plan: What to publish; the store gives it version and time.
             forecasts: One per pair. A pair without one adds no evidence.
             fence: The number `acquire_lease` gave.
 

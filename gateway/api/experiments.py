@@ -133,7 +133,7 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
         started_at=counts.started_at,
         policies_ever=counts.policies_ever or len(experiment.policies),
         inherited=_inherited(reading),
-        fit_p_value=view.plan.fit_p_value if view.plan else None,
+        fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
         warnings=_warnings(reading),
     )
 
@@ -147,11 +147,11 @@ def _inherited(reading: Progress) -> InheritedComparisons | None:
 
 def _warnings(reading: Progress) -> list[str]:
     plan = reading.view.plan
-    if plan is None or not plan.is_misfit:
+    if plan is None or not plan.proposal.is_misfit:
         return []
     warning = (
         "The structure assumed does not fit the counts: preferences differ from it by more than chance "
-        f"(p = {plan.fit_p_value:.2g}). Add interactions, or use space: unstructured."
+        f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
     )
     return [warning]
 
@@ -161,8 +161,8 @@ def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:
     return [
         EvidenceOfPolicy(
             policy=policy,
-            nats=plan.evidence_nats[index] if plan else 0.0,
-            needed=plan.needed_nats[index] if plan else None,
+            nats=plan.proposal.evidence_nats[index] if plan else 0.0,
+            needed=plan.proposal.needed_nats[index] if plan else None,
             eliminated_at=reading.counts.eliminated_at[index],
         )
         for index, policy in enumerate(policies)
@@ -174,10 +174,10 @@ def _plan(reading: Progress) -> PlanInForce | None:
     if plan is None:
         return None
     return PlanInForce(
-        pairs=[(policies[pair.first], policies[pair.second]) for pair in plan.pairs],
-        probabilities=[pair.probability for pair in plan.pairs],
+        pairs=[(policies[pair.first], policies[pair.second]) for pair in plan.proposal.pairs],
+        probabilities=[pair.probability for pair in plan.proposal.pairs],
         version=plan.version,
         age_seconds=reading.plan_age_seconds or 0.0,
-        expected_remaining=plan.expected_remaining,
+        expected_remaining=plan.proposal.expected_remaining,
         expected_seconds=reading.expected_seconds,
     )

@@ -56,7 +56,7 @@ class LiveExperiment:
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        pairs = self.plan.pairs if self.plan else ()
+        pairs = self.plan.proposal.pairs if self.plan else ()
         object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
 
     @property

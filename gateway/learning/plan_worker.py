@@ -16,7 +16,7 @@ from itertools import combinations
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any, Literal
 
-from policy_store.models import Counts, Experiment, Forecast, PlannedPair
+from policy_store.models import Counts, Experiment, Forecast, PlannedPair, ProposedPlan
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess as ParentProcess
@@ -64,18 +64,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """A plan as records, ready to publish."""
+    """A plan as the store takes it, and what the evidence allows to conclude already, if anything."""
 
-    pairs: tuple[PlannedPair, ...]
+    proposal: ProposedPlan
     forecasts: tuple[Forecast, ...]
-    leader: int
-    evidence_nats: tuple[float, ...]
-    needed_nats: tuple[float, ...]
-    expected_remaining: float | None
-    duration_seconds: float
     decision: Decision | None
-    fit_p_value: float | None = None
-    is_misfit: bool = False
 
 
 def prepare_worker() -> None:
@@ -147,19 +140,20 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     started = time.perf_counter()
     tally, design = _tally(job.counts), _design(job)
     computed = plan(tally, design, np.random.default_rng(job.seed), start)
-    result = PlanResult(
+    forecasts = _forecasts(computed, design.epsilon)
+    proposal = ProposedPlan(
+        comparisons=job.counts.comparisons,
         pairs=_pairs(computed),
-        forecasts=_forecasts(computed, design.epsilon),
         leader=int(computed.leader),
         evidence_nats=tuple(map(float, computed.evidence_nats)),
         needed_nats=tuple(map(float, computed.needed_nats)),
         expected_remaining=computed.expected_remaining,
         duration_seconds=time.perf_counter() - started,
-        decision=_decision(computed.verdict, tally, design, job.counts),
         fit_p_value=None if computed.fit is None else computed.fit.p_value,
         is_misfit=computed.fit is not None and computed.fit.is_misfit,
     )
-    return result, computed.next_start
+    decision = _decision(computed.verdict, tally, design, job.counts)
+    return PlanResult(proposal, forecasts, decision), computed.next_start
 
 
 def _tally(counts: Counts) -> Tally:

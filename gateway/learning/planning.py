@@ -12,14 +12,14 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Protocol
 
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
 from gateway.telemetry.metrics import Metrics
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Counts, ExperimentState, ExperimentView, Forecast, PublishedPlan
+from policy_store.models import ExperimentState
+from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
 
@@ -30,32 +30,6 @@ _STORE_REASONS: dict[type[StoreError], str] = {
 }
 # The refresher logs the store's coming and going and registers experiments; being overtaken is no fault.
 _QUIET_REASONS = frozenset(_STORE_REASONS.values())
-
-
-class PlanStore(Protocol):
-    """What planning needs of the store."""
-
-    async def view(self, name: str) -> ExperimentView:
-        """One consistent read of an experiment."""
-        ...
-
-    async def counts(self, name: str, generation: int) -> Counts:
-        """What was counted so far."""
-        ...
-
-    async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:
-        """The right to plan, as a fencing number; None while another replica has it."""
-        ...
-
-    async def release_lease(self, name: str, holder: str) -> None:
-        """Give the right back early."""
-        ...
-
-    async def publish_plan(
-        self, name: str, generation: int, plan: PublishedPlan, forecasts: Sequence[Forecast], fence: int
-    ) -> int:
-        """Put a plan in force; its version."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +59,7 @@ class Planner:
 
     def __init__(
         self,
-        store: PlanStore,
+        store: PolicyStore,
         experiments: Sequence[str],
         compute: Callable[[PlanJob], Awaitable[PlanResult]],
         promoter: Promoter,
@@ -159,7 +133,7 @@ class Planner:
         job = PlanJob(view.experiment, view.incumbent, counts, may_decide, self._rng.getrandbits(63))
         result = await self._compute(job)
         version = await self._store.publish_plan(
-            name, view.generation, _to_publish(result, counts, fence), result.forecasts, fence
+            name, view.generation, result.proposal, result.forecasts, fence
         )
         if result.decision is not None:
             await self._promoter.decide(view, result.decision, plan_version=version, fence=fence)
@@ -171,21 +145,3 @@ class Planner:
                 await self._store.release_lease(name, self._holder)
             except StoreError:
                 return  # the lease runs out by itself
-
-
-def _to_publish(result: PlanResult, counts: Counts, fence: int) -> PublishedPlan:
-    """The plan as the store takes it; the store gives it its version and time."""
-    return PublishedPlan(
-        version=0,
-        fence=fence,
-        created_at=0.0,
-        comparisons=counts.comparisons,
-        pairs=result.pairs,
-        leader=result.leader,
-        evidence_nats=result.evidence_nats,
-        needed_nats=result.needed_nats,
-        expected_remaining=result.expected_remaining,
-        duration_seconds=result.duration_seconds,
-        fit_p_value=result.fit_p_value,
-        is_misfit=result.is_misfit,
-    )

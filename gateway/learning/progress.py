@@ -9,29 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.models import Counts, Event, ExperimentState, ExperimentView
+from policy_store.store import PolicyStore
 
 FRESH_SECONDS = 1.0
 EVENTS_READ = 500
-
-
-class ProgressStore(Protocol):
-    """What looking at progress needs of the store."""
-
-    async def view(self, name: str) -> ExperimentView:
-        """One consistent read of an experiment."""
-        ...
-
-    async def counts(self, name: str, generation: int) -> Counts:
-        """What was counted so far."""
-        ...
-
-    async def events(self, name: str, count: int = 50) -> list[Event]:
-        """What happened to it lately, newest first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +29,7 @@ class Progress:
     @property
     def leader(self) -> int | None:
         """Who is ahead: the latest plan's word; None before the first."""
-        return self.view.plan.leader if self.view.plan else None
+        return self.view.plan.proposal.leader if self.view.plan else None
 
     @property
     def champion(self) -> int | None:
@@ -75,9 +59,10 @@ class Progress:
         """Time to a decision if comparisons keep coming at the mean rate so far; None if that is unknown."""
         plan, running = self.view.plan, self.view.state is ExperimentState.RUNNING
         counted = self.counts.comparisons - self.counts.inherited
-        if not running or plan is None or plan.expected_remaining is None or not counted:
+        remaining = plan.proposal.expected_remaining if plan else None
+        if not running or remaining is None or not counted:
             return None
-        return plan.expected_remaining * self.elapsed_seconds / counted
+        return remaining * self.elapsed_seconds / counted
 
     def win_rate(self, policy: int, rival: int) -> float | None:
         """Share of decisive comparisons that `policy` won against `rival`; None before the first."""
@@ -94,7 +79,7 @@ class ProgressReader:
         clock: Monotonic seconds.
     """
 
-    def __init__(self, store: ProgressStore, experiments: Sequence[str], clock: Callable[[], float]) -> None:
+    def __init__(self, store: PolicyStore, experiments: Sequence[str], clock: Callable[[], float]) -> None:
         self._store = store
         self._experiments = tuple(experiments)
         self._clock = clock

@@ -8,32 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from gateway import __version__
 from gateway.learning.plan_worker import Decision
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError
 from policy_store.models import Experiment, ExperimentState, ExperimentView
+from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
-
-
-class DecisionStore(Protocol):
-    """What promotion needs of the store."""
-
-    async def decide(
-        self,
-        name: str,
-        generation: int,
-        fence: int,
-        *,
-        state: ExperimentState,
-        champion: int | None,
-        certificate: dict[str, Any],
-    ) -> ExperimentView:
-        """End a running experiment, swap the incumbent, keep the certificate; once."""
-        ...
 
 
 class Promoter:
@@ -45,7 +29,7 @@ class Promoter:
         clock: Unix seconds.
     """
 
-    def __init__(self, store: DecisionStore, *, config_hash: str, clock: Callable[[], float]) -> None:
+    def __init__(self, store: PolicyStore, *, config_hash: str, clock: Callable[[], float]) -> None:
         self._store = store
         self._config_hash = config_hash
         self._clock = clock

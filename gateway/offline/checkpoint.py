@@ -19,12 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.learning.plan_worker import PlanResult
 from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
 from gateway.proof.experiment_log import record_fields, record_from
-from policy_store.models import Comparison, Event, LoggedPlan, LogRecord, PlannedPair
+from policy_store.models import Comparison, Event, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
 
 SCHEMA = 1
 _PLAN = ("pairs", "evidence_nats")
@@ -131,12 +130,12 @@ class Checkpoint:
                     "Start anew in another --out."
                 ) from error
 
-    def plan(self, logged: LoggedPlan, made: PlanResult) -> None:
+    def plan(self, logged: LoggedPlan, made: ProposedPlan) -> None:
         """Keep a plan."""
         self.records.append(logged)
         self.evidence.append((logged.comparisons, made.evidence_nats))
-        pairs = [asdict(pair) for pair in made.pairs]
-        self._journal.append({**record_fields(logged), "pairs": pairs, "evidence_nats": made.evidence_nats})
+        drawn = {"pairs": [asdict(pair) for pair in made.pairs], "evidence_nats": made.evidence_nats}
+        self._journal.append({**record_fields(logged), **drawn})
 
     def comparison(self, assigned: Assignment, counted: Comparison, note: str | None) -> None:
         """Keep a counted comparison, and how its verdict came about."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from gateway.learning.plan_worker import Decision, PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, Ledger, Result
-from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair
+from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan
 from policy_store.models import Result as StoredResult
 
 REFRESH_SHARE = 50  # a plan every 1/50 of the comparisons so far, as in simulations
@@ -125,7 +125,7 @@ class Course:
             self.counted > last and self.counted == self.experiment.max_comparisons
         )
 
-    def make_plan(self, at: float) -> tuple[LoggedPlan, PlanResult]:
+    def make_plan(self, at: float) -> tuple[LoggedPlan, ProposedPlan]:
         """Plan from what was counted: forecasts for what is counted next, pairs for what is assigned next."""
         self.plan = self._computed()
         logged = LoggedPlan(
@@ -135,8 +135,8 @@ class Course:
             forecasts=tuple((f.first, f.second, f.probability_millionths) for f in self.plan.forecasts),
             at=at,
         )
-        self._take(logged, self.plan.pairs)
-        return logged, self.plan
+        self._take(logged, self.plan.proposal.pairs)
+        return logged, self.plan.proposal
 
     def assign(self) -> Assignment:
         """The next comparison; `may_assign` must hold."""

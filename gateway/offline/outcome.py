@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from gateway.learning.plan_worker import PlanResult
 from gateway.learning.promotion import final_state, full_certificate
 from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
@@ -21,7 +20,7 @@ from gateway.offline.errors import RunDirectoryError
 from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
 from gateway.proof.experiment_log import LOG_SCHEMA, record_fields
-from policy_store.models import Event, LogRecord
+from policy_store.models import Event, LogRecord, ProposedPlan
 
 GENERATION = 1
 
@@ -180,10 +179,10 @@ def _summary(material: Material, certificate: dict[str, Any], state: str) -> dic
     }
 
 
-def _last_plan(material: Material) -> PlanResult:
+def _last_plan(material: Material) -> ProposedPlan:
     if material.course.plan is None:
         raise ValueError("a run ends with a plan")
-    return material.course.plan
+    return material.course.plan.proposal
 
 
 def _models_called(material: Material) -> set[str]:

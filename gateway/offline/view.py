@@ -73,9 +73,9 @@ class ProgressView:
             self._started = (self._timer(), course.counted)
 
     def _draw_bars(self, course: Course) -> None:
-        plan = course.plan
-        if plan is None:
+        if course.plan is None:
             return
+        plan = course.plan.proposal
         if not self._bars:
             names = course.experiment.policies[:MOST_BARS]
             self._bars = [self._progress.add_task(escape(name), nats="") for name in names]
@@ -90,13 +90,13 @@ class ProgressView:
         if self._spending.usd:
             parts.append(f"{self._spending.usd:.4f} USD")
         if course.plan is not None:
-            parts.append(f"ahead: {course.experiment.policies[course.plan.leader]}")
+            parts.append(f"ahead: {course.experiment.policies[course.plan.proposal.leader]}")
             parts.append(self._left(course))
         return ", ".join(parts)
 
     def _left(self, course: Course) -> str:
         """What the posterior expects, at the pace so far."""
-        remaining = None if course.plan is None else course.plan.expected_remaining
+        remaining = None if course.plan is None else course.plan.proposal.expected_remaining
         if remaining is None or self._started is None:
             return "time left not known yet"
         started, counted = self._started

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -23,30 +23,15 @@ from policy_store.models import (
     LoggedPlan,
     LogRecord,
 )
+from policy_store.store import PolicyStore
 
 LOG_SCHEMA = 1
-
-
-class LogStore(Protocol):
-    """What exporting needs of the store."""
-
-    async def view(self, name: str) -> ExperimentView:
-        """One consistent read of an experiment."""
-        ...
-
-    async def experiment(self, name: str, generation: int) -> Experiment:
-        """What a generation is."""
-        ...
-
-    async def log(self, name: str, generation: int, *, after: str = "-") -> tuple[list[LogRecord], str]:
-        """A page of the log; an empty one at its end."""
-        ...
 
 
 class ExperimentLog:
     """Exports logs; see the module."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: PolicyStore) -> None:
         self._store = store
 
     async def lines(self, name: str) -> AsyncIterator[bytes]:

@@ -92,12 +92,12 @@ def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: f
         return Incumbent("other_definition")
     if experiment.state is not ExperimentState.RUNNING:
         return Incumbent("not_running")
-    if plan is None or not plan.pairs:
+    if plan is None or not plan.proposal.pairs:
         return Incumbent("no_plan")
     if draws.random() >= experiment.share:
         return Incumbent("share")
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
-    pair = plan.pairs[min(drawn, len(plan.pairs) - 1)]
+    pair = plan.proposal.pairs[min(drawn, len(plan.proposal.pairs) - 1)]
     return assigned(
         experiment,
         Assignment(

@@ -105,7 +105,9 @@ def _evidence(readings: list[Progress]) -> Families:
         plan, experiment = reading.view.plan, reading.view.experiment
         if plan is None:
             continue
-        for policy, nats, line in zip(experiment.policies, plan.evidence_nats, plan.needed_nats, strict=True):
+        for policy, nats, line in zip(
+            experiment.policies, plan.proposal.evidence_nats, plan.proposal.needed_nats, strict=True
+        ):
             reached.add_metric([experiment.name, policy], nats)
             needed.add_metric([experiment.name, policy], line)
     yield from (reached, needed)
@@ -131,18 +133,19 @@ def _plans(readings: list[Progress]) -> Families:
         )
         if plan is None:
             continue
+        proposal = plan.proposal
         age.add_metric([name], reading.plan_age_seconds or 0.0)
         version.add_metric([name], plan.version)
-        duration.add_metric([name], plan.duration_seconds)
+        duration.add_metric([name], proposal.duration_seconds)
         for index, policy in enumerate(policies):
-            leader.add_metric([name, policy], float(index == plan.leader))
-        for pair in plan.pairs:
+            leader.add_metric([name, policy], float(index == proposal.leader))
+        for pair in proposal.pairs:
             allocation.add_metric([name, policies[pair.first], policies[pair.second]], pair.probability)
-        if plan.expected_remaining is not None:
-            remaining.add_metric([name], plan.expected_remaining)
+        if proposal.expected_remaining is not None:
+            remaining.add_metric([name], proposal.expected_remaining)
         if reading.expected_seconds is not None:
             seconds.add_metric([name], reading.expected_seconds)
-        if plan.fit_p_value is not None:
-            fit.add_metric([name], plan.fit_p_value)
-            misfit.add_metric([name], float(plan.is_misfit))
+        if proposal.fit_p_value is not None:
+            fit.add_metric([name], proposal.fit_p_value)
+            misfit.add_metric([name], float(proposal.is_misfit))
     yield from (age, version, duration, leader, allocation, remaining, seconds, fit, misfit)

@@ -12,7 +12,7 @@ from policy_store.models import (
     ExperimentView,
     Forecast,
     PlannedPair,
-    PublishedPlan,
+    ProposedPlan,
     Recorded,
     Report,
     Result,
@@ -43,12 +43,9 @@ def experiment(name: str = NAME, policies: int = 3, **changes: object) -> Experi
     return replace(made, **changes)
 
 
-def plan(policies: int = 3, comparisons: int = 0) -> PublishedPlan:
+def plan(policies: int = 3, comparisons: int = 0) -> ProposedPlan:
     """A plan that draws the first pair."""
-    return PublishedPlan(
-        version=0,
-        fence=0,
-        created_at=0.0,
+    return ProposedPlan(
         comparisons=comparisons,
         pairs=(PlannedPair(0, 1, 1.0),),
         leader=0,

@@ -82,8 +82,8 @@ async def test_first_plan_is_published_before_anything_was_counted(bench: Bench)
 
     plan = (await bench.store.view(NAME)).plan
     assert plan is not None
-    assert [(pair.first, pair.second) for pair in plan.pairs] == [(0, 1)]
-    assert sum(pair.probability for pair in plan.pairs) == pytest.approx(1.0)
+    assert [(pair.first, pair.second) for pair in plan.proposal.pairs] == [(0, 1)]
+    assert sum(pair.probability for pair in plan.proposal.pairs) == pytest.approx(1.0)
 
 
 async def test_nothing_is_planned_while_nothing_new_was_counted(bench: Bench) -> None:

@@ -48,7 +48,7 @@ def _share_of_dear(definition: Definition) -> float:
         debts_nano_nats=(0,) * 4,
     )
     plan = compute_plan(PlanJob(definition.experiment, 0, counts, may_decide=False, seed=3))
-    return sum(pair.probability for pair in plan.pairs if 0 in (pair.first, pair.second))
+    return sum(pair.probability for pair in plan.proposal.pairs if 0 in (pair.first, pair.second))
 
 
 def test_losers_meet_the_cheap_opponent() -> None:

@@ -41,7 +41,7 @@ from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import LimitStore
-from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
+from policy_store.models import ExperimentState, PlannedPair, ProposedPlan, PublishedPlan
 from tests.pace import PATIENCE_SECONDS
 
 KEY = bytes(range(32))
@@ -239,10 +239,7 @@ def entry(name: str, api_base: str, *, provider: str = "openai", **params: Any) 
 
 def plan(pairs: Sequence[tuple[int, int, float]] = ((0, 1, 1.0),), version: int = 3) -> PublishedPlan:
     """A plan that draws these pairs."""
-    return PublishedPlan(
-        version=version,
-        fence=1,
-        created_at=NOW,
+    proposal = ProposedPlan(
         comparisons=0,
         pairs=tuple(PlannedPair(*pair) for pair in pairs),
         leader=0,
@@ -251,6 +248,7 @@ def plan(pairs: Sequence[tuple[int, int, float]] = ((0, 1, 1.0),), version: int 
         expected_remaining=None,
         duration_seconds=0.1,
     )
+    return PublishedPlan(proposal, version=version, fence=1, created_at=NOW)
 
 
 def experiment(
