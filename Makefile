@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup demo demo-real test test-long fuzz check format constraints clean
+.PHONY: help setup demo demo-real test test-long fuzz check format measures constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ format: $(VENV)/.dev ## Format code and pages, and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 	@git ls-files '*.md' | xargs $(BIN)/python -m benchmarks.pages
+
+measures: $(VENV)/.runtime ## Measures of the code's form: lengths, names, documentation
+	@$(BIN)/python -m benchmarks.measures $(ARGS)
 
 constraints: $(VENV)/.runtime ## Pin all dependencies anew, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o constraints.txt $(ARGS)
