@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.config": {"gateway.errors"},
     "gateway.settings": {"gateway.errors", "gateway.config"},
     "gateway.plotting": {"gateway.errors"},
-    "gateway.simulation": {"gateway.errors", "gateway.llm_po", "gateway.plotting"},
+    "gateway.simulation": {"gateway.errors", "gateway.experiments", "gateway.llm_po", "gateway.plotting"},
     "gateway.upstream": _BELOW | {"gateway.config"},
     "gateway.experiments": _BELOW | {"gateway.config", "gateway.llm_po", "gateway.upstream", "policy_store"},
     "gateway.access": _VALUES | {"gateway.serving"},

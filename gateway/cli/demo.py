@@ -110,6 +110,6 @@ async def _report(crowd: Crowd, tally: Tally) -> None:
         )
         logging.getLogger(__name__).info(
             "%s: %d answers (%d side by side), feedback: %s, retried %d, failed %d",
-            *(crowd.experiment, tally.answered, tally.side_by_side),
+            *(crowd.experiment, tally.answered, tally.compared),
             *(feedback, tally.feedback_retries, tally.failures),
         )

@@ -18,6 +18,7 @@ from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
 from gateway.config.values import Duration
+from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import inference_of
 from gateway.experiments.structure import structure_of
 from gateway.simulation.advice import advice
@@ -43,7 +44,10 @@ def estimate_experiment(
         str, typer.Option(help="How long feedback takes, such as 30s, 10m, 2h.")
     ] = "10m",
     success_rate: Annotated[
-        float, typer.Option(help="`matched`: share of good outcomes; equal outcomes of two units are a tie.")
+        float,
+        typer.Option(
+            help="Where answers are rated: share of good ones; equal outcomes of two units are a tie."
+        ),
     ] = _SUCCESS_RATE,
     tie_rate: Annotated[
         float | None,
@@ -106,7 +110,7 @@ def _question(
     """The experiment as it would run; policies in the order of their names, as when it does."""
     names, levels = sorted(spec.policies), spec.levels()
     structure = structure_of(inference_of(spec, names), names)
-    matched = spec.traffic.collect == "matched"
+    way = WAYS[spec.traffic.collect]
     return Question(
         experiment=name,
         policies=len(names),
@@ -114,13 +118,13 @@ def _question(
         costs=tuple(spec.policies[policy].cost for policy in names),
         delta=spec.delta,
         epsilon=spec.epsilon,
-        collect=spec.traffic.collect,
+        way=way,
         share=spec.traffic.share,
         min_comparisons=spec.promotion.min_comparisons,
         min_days=spec.promotion.min_duration / _DAY,
         max_comparisons=spec.max_comparisons,
         tie_rate=_TIE_RATE if tie_rate is None else tie_rate,
-        success_rate=success_rate if matched and tie_rate is None else None,
+        success_rate=success_rate if way.rates_answers and tie_rate is None else None,
         stopping=structure.stopping,
         features=structure.features,
         levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
@@ -162,7 +166,7 @@ def _report(question: Question, forecasts: list[Forecast]) -> dict[str, Any]:
         "policies": question.policies,
         "delta": question.delta,
         "epsilon": question.epsilon,
-        "collect": question.collect,
+        "collect": question.way.name,
         "comparisons_per_day": question.comparisons_per_day,
         "in_flight": question.in_flight,
         "tie_rate": 1 - question.decisive_share("medium"),
@@ -175,7 +179,7 @@ def _print(question: Question, forecasts: list[Forecast]) -> None:
     console = Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH))
     ties = 1 - question.decisive_share("medium")
     console.print(
-        f"{question.experiment}: {question.policies} policies, {question.collect}, epsilon "
+        f"{question.experiment}: {question.policies} policies, {question.way.name}, epsilon "
         f"{question.epsilon:g}; {question.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} of "
         f"them ties; {question.in_flight} on their way at any time."
     )

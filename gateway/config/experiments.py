@@ -27,6 +27,8 @@ from gateway.config.values import (
 )
 
 MAX_SIGNALS = 32
+# What each way does is in experiments/collecting.py.
+Collect = Literal["matched", "side_by_side"]
 SIGNALS = {"thumb": 1, "score": 1, "copied": 0.5, "edited": -0.25, "regenerated": -0.5, "abandoned": -0.5}
 
 
@@ -124,7 +126,7 @@ class TrafficSpec(Section):
         le=1,
         description="Share of the units that take part; the incumbent answers the rest.",
     )
-    collect: Literal["matched", "side_by_side"] = Field(
+    collect: Collect = Field(
         default="matched",
         description="`matched`: one answer per unit, outcomes of two units make a comparison. "
         "`side_by_side`: two answers in one response, the user names the better.",

@@ -25,10 +25,14 @@ class SimulatedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedExperiment:
-    """An experiment of the demo. The first policy is the incumbent."""
+    """An experiment of the demo. The first policy is the incumbent.
+
+    `gives_thumbs`: users rate single answers, as its way of collecting needs; otherwise they compare two.
+    """
 
     name: str
     collect: str
+    gives_thumbs: bool
     policies: tuple[SimulatedPolicy, ...]
     share: float
     min_comparisons: int
@@ -45,6 +49,7 @@ class SimulatedExperiment:
 SUPPORT = SimulatedExperiment(
     name="support-assistant",
     collect="side_by_side",
+    gives_thumbs=False,
     policies=(
         SimulatedPolicy("baseline", "sim-small", ROLE),
         SimulatedPolicy("brief", "sim-small", f"{ROLE} Be brief."),
@@ -65,6 +70,7 @@ SUPPORT = SimulatedExperiment(
 TONE = SimulatedExperiment(
     name="tone-of-voice",
     collect="matched",
+    gives_thumbs=True,
     policies=(
         SimulatedPolicy("neutral", "sim-large", ROLE),
         SimulatedPolicy("warm", "sim-large", f"{ROLE} Be warm, and ask whether it worked."),

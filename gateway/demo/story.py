@@ -162,7 +162,7 @@ class _Play:
             gateway=self._frame.gateway,
             experiment=experiment.name,
             visits_per_second=visits_per_second,
-            gives_thumbs=experiment.collect == "matched",
+            gives_thumbs=experiment.gives_thumbs,
             seed=self._options.seed,
         )
 

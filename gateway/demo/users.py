@@ -34,7 +34,7 @@ class Crowd:
         experiment: What the users send as `model`.
         visits_per_second: Questions asked by all of them together.
         api_key: Key for the gateway, or None where it needs none.
-        gives_thumbs: Whether they also rate single answers (experiments that collect `matched` outcomes).
+        gives_thumbs: Whether they also rate single answers, which not every experiment counts.
         seed: Equal seeds ask equal questions in equal order and have equal tastes.
     """
 
@@ -51,7 +51,7 @@ class Tally:
     """What has happened so far; the only thing about a crowd that changes."""
 
     answered: int = 0
-    side_by_side: int = 0
+    compared: int = 0
     pleased: int = 0  # by an answer that came alone, whether they said so or not
     feedback: dict[str, int] = field(default_factory=dict)  # by the gateway's status word or HTTP status
     feedback_retries: int = 0
@@ -60,7 +60,7 @@ class Tally:
     @property
     def alone(self) -> int:
         """How many answers came alone."""
-        return self.answered - self.side_by_side
+        return self.answered - self.compared
 
     def count_feedback(self, status: str) -> None:
         """One more report answered with `status`."""
@@ -129,7 +129,7 @@ def _form_opinion(crowd: Crowd, tally: Tally, texts: list[str], rng: random.Rand
     """What the user reports about these texts, or None for nothing."""
     tally.answered += 1
     if len(texts) > 1:
-        tally.side_by_side += 1
+        tally.compared += 1
         return {"preferred": world.prefer(texts[0], texts[1], rng)}
     is_pleased = world.likes(texts[0], rng)
     tally.pleased += is_pleased

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.config.experiments import ExperimentSpec
+from gateway.experiments.collecting import WAYS
 from gateway.experiments.policies import CompiledPolicy
 from policy_store.models import Experiment
 
@@ -73,11 +74,8 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
 
 
 def _outcome_rules(spec: ExperimentSpec) -> str:
-    """What turns feedback into outcomes. Side by side the user compares, and signals play no part."""
-    rules: dict[str, object] = {"unit": spec.traffic.unit}
-    if spec.traffic.collect == "matched":
-        rules["signals"] = {name: signal.weight for name, signal in spec.feedback.signals.items()}
-        rules["tie_margin"] = spec.feedback.tie_margin
+    """What turns feedback into outcomes."""
+    rules = {"unit": spec.traffic.unit, **WAYS[spec.traffic.collect].outcome_rules(spec.feedback)}
     return json.dumps(rules, sort_keys=True, separators=(",", ":"))
 
 

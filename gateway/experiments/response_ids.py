@@ -17,16 +17,16 @@ from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
+from gateway.config.experiments import Collect
 from gateway.errors import InvalidFeedbackError
+from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.upstream.surfaces import CHAT, SURFACES
-
-Kind = Literal["matched", "side_by_side"]
 
 UNIT_BYTES: Final = 16
 
@@ -36,10 +36,9 @@ _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
-# kind and side, generation, first, second, plan version, expiry, experiment digest, unit
+# number of the way and side, generation, first, second, plan version, expiry, experiment digest, unit
 _PAYLOAD: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
 _SEALED_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _PAYLOAD.size + _TAG_BYTES
-_KINDS: Final[tuple[Kind, ...]] = ("matched", "side_by_side")
 _UNASSIGNED: Final = 0xFF
 
 
@@ -52,9 +51,8 @@ class Assignment:
         generation: Its run; below 2**32.
         first: Index of one policy of the pair; `first < second`.
         second: Index of the other.
-        kind: How the comparison arises.
-        side: `matched`: 0 when `first` answered, 1 when `second` did. `side_by_side`: 0 when choice 0 shows
-            `first`, 1 when it shows `second`.
+        collect: How the comparison arises.
+        side: Which of (first, second) the coin chose: to answer where one does, as choice 0 where both do.
         plan_version: The plan the pair was drawn from.
         unit: 16 bytes; outcomes are counted once per unit.
         expires_at: Unix seconds; feedback is refused afterwards.
@@ -64,7 +62,7 @@ class Assignment:
     generation: int
     first: int
     second: int
-    kind: Kind
+    collect: Collect
     side: int
     plan_version: int
     unit: bytes
@@ -98,7 +96,7 @@ class ResponseIds:
         """A response id that `open` turns back into `assignment`; two calls never give the same id."""
         return prefix + self._seal(
             _PAYLOAD.pack(
-                _KINDS.index(assignment.kind) << 1 | assignment.side,
+                WAYS[assignment.collect].number << 1 | assignment.side,
                 assignment.generation,
                 assignment.first,
                 assignment.second,
@@ -140,12 +138,15 @@ class ResponseIds:
                 status=410,
                 param="id",
             )
+        way = WAY_OF_NUMBER.get(flags >> 1)
+        if way is None:  # sealed by a replica of a later version
+            raise _unknown_experiment()
         return Assignment(
             experiment=experiment,
             generation=generation,
             first=first,
             second=second,
-            kind=_KINDS[flags >> 1],
+            collect=way.name,
             side=flags & 1,
             plan_version=plan_version,
             unit=unit,
@@ -191,13 +192,17 @@ class ResponseIds:
             self._digest(name)
         found = self._names.get(digest, "")
         if found not in known:
-            raise InvalidFeedbackError(
-                "The experiment this response belonged to is no longer configured.",
-                reason="unknown_experiment",
-                status=404,
-                param="id",
-            )
+            raise _unknown_experiment()
         return found
+
+
+def _unknown_experiment() -> InvalidFeedbackError:
+    return InvalidFeedbackError(
+        "The experiment this response belonged to is no longer configured.",
+        reason="unknown_experiment",
+        status=404,
+        param="id",
+    )
 
 
 def _decode(response_id: str) -> bytes:

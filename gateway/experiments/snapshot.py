@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
+from gateway.config.experiments import Collect
+from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.policies import CompiledPolicy
 from gateway.upstream.base import ModelTarget
 from policy_store.models import ExperimentState, PublishedPlan
 
-Collect = Literal["matched", "side_by_side"]
 Unit = Literal["request", "session"]
 
 
@@ -58,6 +59,11 @@ class LiveExperiment:
     def __post_init__(self) -> None:
         pairs = self.plan.proposal.pairs if self.plan else ()
         object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
+
+    @property
+    def way(self) -> Way:
+        """How its comparisons are collected."""
+        return WAYS[self.collect]
 
     @property
     def incumbent_policy(self) -> CompiledPolicy:

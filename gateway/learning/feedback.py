@@ -4,9 +4,9 @@ The response id carries which experiment, pair and side the answer belonged to (
 experiment's snapshot says what its signals are worth; one script in the store does the counting. Everything
 that cannot be counted is refused with a reason from `DISCARD_REASONS`, and changes nothing.
 
-    side by side   the user names the better of two choices, a tie, or both bad  -> a comparison at once
-    matched        a signal gives one answer's outcome, a number                  -> a comparison as soon as
-                   the pair's other policy has an outcome nobody took yet
+    Takes.PREFERENCE   the user names the better of two choices, a tie, or both bad  -> a comparison at once
+    Takes.SIGNAL       a signal gives one answer's outcome, a number  -> a comparison as soon as the pair's
+                       other policy has an outcome that no other comparison took
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, assert_never
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
+from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.telemetry.metrics import Metrics
@@ -144,7 +145,13 @@ class FeedbackService:
     async def _record(
         self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
     ) -> Recorded:
-        record = self._preference if assignment.kind == "side_by_side" else self._outcome
+        match takes := WAYS[assignment.collect].takes:
+            case Takes.SIGNAL:
+                record = self._outcome
+            case Takes.PREFERENCE:
+                record = self._preference
+            case _:
+                assert_never(takes)
         try:
             return await record(feedback, assignment, experiment)
         except ContradictingOutcomeError as error:
@@ -188,7 +195,9 @@ class FeedbackService:
             )
         return await self._store.record_preference(
             self._report(
-                assignment, "side_by_side", fingerprint=_fingerprint(feedback, feedback.preferred, experiment)
+                assignment,
+                WAYS[assignment.collect].source(None),
+                fingerprint=_fingerprint(feedback, feedback.preferred, experiment),
             ),
             preference_result(feedback.preferred, assignment.side),
         )
@@ -208,7 +217,7 @@ class FeedbackService:
         return await self._store.record_outcome(
             self._report(
                 assignment,
-                f"matched:{feedback.signal}",
+                WAYS[assignment.collect].source(feedback.signal),
                 fingerprint=_fingerprint(feedback, value, experiment),
             ),
             side=1 if assignment.side else 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.errors import InvalidRequestError
+from gateway.experiments.collecting import Assigns, Way
 from gateway.experiments.formats import FORMATS
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.calling import Question
@@ -21,8 +22,8 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> None:
         InvalidRequestError: Naming the field at fault and what works instead.
     """
     surface = question.surface
-    if experiment.collect == "side_by_side":
-        _check_choices(question)
+    if experiment.way.assigns is Assigns.BOTH:
+        _check_choices(experiment.way, question)
     if surface is CHAT:
         return
     if surface.name not in FORMATS:
@@ -46,8 +47,8 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> None:
         )
 
 
-def _check_choices(question: Question) -> None:
-    if question.surface is not CHAT:
+def _check_choices(way: Way, question: Question) -> None:
+    if question.surface.name not in way.surfaces:
         raise _refusal(
             "This experiment answers with two choices, which only chat completions can hold.", "model"
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Literal, NewType, Protocol
+from typing import Final, Literal, NewType, Protocol, assert_never
 
+from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 from policy_store.models import ExperimentState
@@ -61,7 +62,7 @@ class Incumbent:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """One policy of a pair answers; its outcome will be matched with one of the other's."""
+    """One policy of a pair answers."""
 
     assignment: Assignment
     policy: int
@@ -105,7 +106,7 @@ def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: f
             generation=experiment.generation,
             first=pair.first,
             second=pair.second,
-            kind=experiment.collect,
+            collect=experiment.collect,
             side=int(draws.random() < 0.5),  # noqa: PLR2004 - a fair coin
             plan_version=plan.version,
             unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
@@ -117,6 +118,10 @@ def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: f
 def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Duel:
     """How an assignment is carried out."""
     pair = (assignment.first, assignment.second)
-    if experiment.collect == "matched":
-        return Single(assignment, pair[assignment.side])
-    return Duel(assignment, pair if assignment.side == 0 else pair[::-1])
+    match assigns := experiment.way.assigns:
+        case Assigns.ONE:
+            return Single(assignment, pair[assignment.side])
+        case Assigns.BOTH:
+            return Duel(assignment, pair if assignment.side == 0 else pair[::-1])
+        case _:
+            assert_never(assigns)

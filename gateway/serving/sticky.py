@@ -98,7 +98,7 @@ def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) ->
             generation=experiment.generation,
             first=first,
             second=second,
-            kind=experiment.collect,
+            collect=experiment.collect,
             side=side,
             plan_version=plan_version,
             unit=unit,

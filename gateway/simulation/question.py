@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from operator import ne
-from typing import Literal
 
 import numpy as np
 
 from gateway.errors import GatewayError
+from gateway.experiments.collecting import Way
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.worlds import World
@@ -42,7 +42,7 @@ class Question:
         costs: Declared cost per request of each policy; any one unit.
         delta: Error level.
         epsilon: Margin.
-        collect: `matched`: two units make a comparison; `side_by_side`: one does.
+        way: How comparisons are collected.
         share: Share of the units that take part.
         min_comparisons: No decision before so many.
         min_days: No decision before so many days.
@@ -69,7 +69,7 @@ class Question:
     costs: tuple[float, ...]
     delta: float
     epsilon: float
-    collect: Literal["matched", "side_by_side"]
+    way: Way
     share: float
     min_comparisons: int
     min_days: float
@@ -104,12 +104,12 @@ class Question:
     @property
     def units_per_comparison(self) -> float:
         """Units answered for each comparison, those that never report included."""
-        return (2 if self.collect == "matched" else 1) / self.feedback_rate
+        return self.way.units_per_comparison / self.feedback_rate
 
     @property
     def answers_per_unit(self) -> int:
         """Answers paid for per unit."""
-        return 1 if self.collect == "matched" else 2
+        return self.way.answers_per_unit
 
     @property
     def comparisons_per_day(self) -> float:

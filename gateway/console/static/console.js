@@ -118,7 +118,7 @@ function forecast({ state, plan, comparisons, min_comparisons }) {
 // ---- The parts of the sheet -------------------------------------------------------------------------------
 
 function head(experiment) {
-  const mode = { matched: "matched outcomes", side_by_side: "side by side" }[experiment.collect] || experiment.collect;
+  const mode = experiment.collect.replaceAll("_", " ");
   const terms = [`error level ${percent(experiment.delta, experiment.delta < 0.01 ? 2 : 0)}`];
   terms.push(experiment.epsilon ? `margin ${points(experiment)}` : "no margin", mode, `generation ${experiment.generation}`);
   return [

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidFeedbackError
+from gateway.experiments import response_ids
+from gateway.experiments.collecting import WAYS
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 
@@ -26,7 +28,7 @@ assignments = st.builds(
     generation=st.integers(0, 2**32 - 1),
     first=st.integers(0, 2**16 - 1),
     second=st.integers(0, 2**16 - 1),
-    kind=st.sampled_from(["matched", "side_by_side"]),
+    collect=st.sampled_from(["matched", "side_by_side"]),
     side=st.integers(0, 1),
     plan_version=st.integers(0, 2**32 - 1),
     unit=st.binary(min_size=16, max_size=16),
@@ -138,6 +140,13 @@ def test_an_experiment_taken_out_of_the_configuration_is_unknown() -> None:
     assert ours.open(response_id) == ASSIGNMENT
     names.clear()
     assert reason(ours, response_id) == "unknown_experiment"
+
+
+def test_an_id_of_a_way_only_later_versions_know_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica not yet upgraded refuses it like any other it cannot count."""
+    response_id = sealer().seal(replace(ASSIGNMENT, collect="side_by_side"))
+    monkeypatch.setattr(response_ids, "WAY_OF_NUMBER", {0: WAYS["matched"]})
+    assert reason(sealer(), response_id) == "unknown_experiment"
 
 
 @pytest.mark.parametrize("keys", [[b"short"], [OLD, b""]])

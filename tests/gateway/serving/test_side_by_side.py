@@ -14,7 +14,7 @@ MODELS = ("small", "large")
 def shown_first(gateway: Gateway, response_id: str) -> int:
     """Index of the policy that became choice 0."""
     assignment = gateway.sealer.open(response_id)
-    assert assignment.kind == "side_by_side"
+    assert assignment.collect == "side_by_side"
     return (assignment.first, assignment.second)[assignment.side]
 
 

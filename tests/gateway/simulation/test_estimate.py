@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gateway.experiments.collecting import WAYS
 from gateway.llm_po.lab.simulate import Trial, simulate
 from gateway.llm_po.lab.worlds import success_rates
 from gateway.llm_po.structured.features import Grid
@@ -21,7 +22,7 @@ QUESTION = Question(
     costs=(0.0, 0.0, 0.0),
     delta=0.05,
     epsilon=0.0,
-    collect="matched",
+    way=WAYS["matched"],
     share=0.5,
     min_comparisons=0,
     min_days=0.0,
@@ -49,7 +50,7 @@ def plain() -> list[Forecast]:
 def test_matched_takes_two_reporting_units_a_comparison_and_side_by_side_one() -> None:
     """4,000 units, half take part, a fifth report: 400 reports a day."""
     assert QUESTION.comparisons_per_day == pytest.approx(200)
-    assert replace(QUESTION, collect="side_by_side").comparisons_per_day == pytest.approx(400)
+    assert replace(QUESTION, way=WAYS["side_by_side"]).comparisons_per_day == pytest.approx(400)
 
 
 def test_smaller_effects_take_longer(plain: list[Forecast]) -> None:
@@ -76,7 +77,7 @@ def test_days_and_money_follow_from_the_comparisons(plain: list[Forecast]) -> No
 
 def test_side_by_side_pays_for_a_second_answer() -> None:
     """Half the units, two answers each: all but one are extra."""
-    question = replace(QUESTION, collect="side_by_side", prices=(0.02, 0.02, 0.02))
+    question = replace(QUESTION, way=WAYS["side_by_side"], prices=(0.02, 0.02, 0.02))
     large = _of(question)
     median = large.comparisons["median"]
 

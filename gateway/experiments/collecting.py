@@ -1,0 +1,99 @@
+"""The ways of collecting comparisons: one record each, read by everything that depends on the way.
+
+A way says which policies answer a request and what the application reports about it. The rooms that act on it
+(`serving` assigns, `learning` counts) branch on `Assigns` and `Takes`, which are closed, and never on a name;
+`WAYS` is keyed by the names the configuration knows, so a way without a record is a type error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, assert_never
+
+from gateway.config.experiments import Collect, FeedbackSpec
+from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, SurfaceName
+
+
+class Assigns(Enum):
+    """Which policies of the drawn pair answer a unit; a fair coin decides between them."""
+
+    ONE = "one"  # the coin says which
+    BOTH = "both"  # the coin says which is shown first
+
+
+class Takes(Enum):
+    """What the application reports about an answer, and how that is recorded."""
+
+    SIGNAL = "signal"  # what one answer was worth: an outcome, compared with one of the pair's other policy
+    PREFERENCE = "preference"  # which of the two answers shown is better: a comparison at once
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of collecting.
+
+    Attributes:
+        name: In the configuration, the stored experiment and the log.
+        number: In sealed response ids, at most 126: given once, never to another way.
+        assigns: Which policies answer.
+        takes: What is reported and how it is recorded.
+        surfaces: The kinds of request whose answers can take part.
+        answers_per_unit: How many answers one unit costs.
+    """
+
+    name: Collect
+    number: int
+    assigns: Assigns
+    takes: Takes
+    surfaces: frozenset[SurfaceName]
+    answers_per_unit: int
+
+    @property
+    def rates_answers(self) -> bool:
+        """Whether each answer has an outcome of its own, which the declared signals give it."""
+        match self.takes:
+            case Takes.SIGNAL:
+                return True
+            case Takes.PREFERENCE:
+                return False
+            case _:
+                assert_never(self.takes)
+
+    @property
+    def units_per_comparison(self) -> int:
+        """How many units that report make one comparison."""
+        return 2 if self.rates_answers else 1
+
+    def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
+        """What of the feedback section fixes the meaning of a comparison."""
+        if not self.rates_answers:
+            return {}
+        weights = {name: signal.weight for name, signal in feedback.signals.items()}
+        return {"signals": weights, "tie_margin": feedback.tie_margin}
+
+    def source(self, signal: str | None) -> str:
+        """Where a comparison came from, in the words of the log."""
+        return self.name if signal is None else f"{self.name}:{signal}"
+
+
+WAYS: Final[Mapping[Collect, Way]] = {
+    "matched": Way(
+        name="matched",
+        number=0,
+        assigns=Assigns.ONE,
+        takes=Takes.SIGNAL,
+        surfaces=frozenset({CHAT.name, RESPONSES.name, MESSAGES.name}),
+        answers_per_unit=1,
+    ),
+    "side_by_side": Way(
+        name="side_by_side",
+        number=1,
+        assigns=Assigns.BOTH,
+        takes=Takes.PREFERENCE,
+        surfaces=frozenset({CHAT.name}),
+        answers_per_unit=2,
+    ),
+}
+WAY_OF_NUMBER: Final[Mapping[int, Way]] = {way.number: way for way in WAYS.values()}
