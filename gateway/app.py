@@ -13,7 +13,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
-from gateway.access.api_keys import KeyRegistry, configured_keys, default_limits
+from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Authenticator, Caller
 from gateway.access.limiting import Limiter
 from gateway.api.body import read_body
@@ -39,8 +39,7 @@ from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
-from gateway.experiments.definitions import Definition, by_policy, config_hash, define
-from gateway.experiments.policies import compile_policies
+from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
 from gateway.learning.feedback import FeedbackService
@@ -64,10 +63,8 @@ from gateway.telemetry.observers import MetricsObserver
 from gateway.telemetry.process import ProcessCollector
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
-from gateway.upstream.prices import model_prices
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
-from gateway.upstream.targets import model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.api_keys import ApiKeyStore
 from policy_store.connect import EmbeddedValkey, connect
@@ -96,7 +93,8 @@ def create_app(
         rng: Source of everything drawn: who takes part, which pair, the plans' seeds.
         lifecycle: Told by whoever runs the process when it is about to stop.
     """
-    gateway = _Gateway(config, settings, clock, rng or random.Random(), lifecycle or Lifecycle())
+    catalogue = CatalogueHolder(catalogue_of(config, settings))
+    gateway = _Gateway(catalogue, settings, clock, rng or random.Random(), lifecycle or Lifecycle())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -105,7 +103,12 @@ def create_app(
             yield
 
     app = GatewayApp(
-        title="llmpo-gateway", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        catalogue,
+        title="llmpo-gateway",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     install_error_handlers(app, reply_for)
     app.openapi = openapi_document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
@@ -120,11 +123,13 @@ class GatewayApp(FastAPI):
     way, where the same endpoints are routes.
 
     Attributes:
+        catalogue: The configuration in force; assigning another to its `current` changes what is served.
         model_endpoints: By path; empty until the lifespan is entered.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, catalogue: CatalogueHolder, **options: Any) -> None:
         super().__init__(**options)
+        self.catalogue = catalogue
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,7 +146,7 @@ class GatewayApp(FastAPI):
 class _Gateway:
     """Opens everything a gateway consists of."""
 
-    config: GatewayConfig
+    catalogue: CatalogueHolder
     settings: Settings
     clock: Clock
     rng: random.Random
@@ -149,28 +154,15 @@ class _Gateway:
 
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
-        definitions = tuple(
-            define(name, spec, compile_policies(self.config, spec))
-            for name, spec in self.config.experiments.items()
-        )
-        names = tuple(definition.name for definition in definitions)
-        metrics, health = Metrics(), StoreHealth()
-        prices = by_policy(definitions, model_prices(self.config.model_list))
-        observer = MetricsObserver(metrics, prices)
+        catalogue, metrics, health = self.catalogue, Metrics(), StoreHealth()
+        observer = MetricsObserver(metrics, lambda: catalogue.current.prices)
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
-        refresher = Refresher(
-            store,
-            definitions,
-            model_targets(self.config.model_list),
-            health,
-            clock=self.clock,
-            interval_seconds=self.settings.refresh_seconds,
-        )
+        refresher = Refresher(store, catalogue, health, interval_seconds=self.settings.refresh_seconds)
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
         authenticator, registry = await self._open_keys(redis, resources)
-        progress = ProgressReader(store, names, time.monotonic)
+        progress = ProgressReader(store, catalogue, time.monotonic)
         metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
         keys = await self._open_sealing_keys(store, resources)
@@ -196,7 +188,7 @@ class _Gateway:
         self._join_routes(
             app, inference, feedback, registry, progress, health, metrics, ExperimentLog(store), resources
         )
-        planner = self._planner(store, definitions, metrics, resources)
+        planner = self._planner(store, metrics, resources)
         await resources.enter_async_context(background("planner", planner.run))
 
     async def _open_redis(self, resources: AsyncExitStack) -> Redis:
@@ -227,20 +219,16 @@ class _Gateway:
 
     async def _open_keys(self, redis: Redis, resources: AsyncExitStack) -> tuple[Authenticator, KeyRegistry]:
         """Who may call, followed from now on."""
-        auth, settings = self.config.auth, self.settings
-        configured = configured_keys(auth, settings.client_keys, settings.admin_keys)
-        authenticator = Authenticator(configured)
+        authenticator = Authenticator(self.catalogue.current.keys)
         registry = KeyRegistry(
-            ApiKeyStore(redis, timeout_seconds=settings.store_timeout_seconds),
-            configured,
-            default_limits(auth),
+            ApiKeyStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
+            self.catalogue,
             authenticator.use,
-            interval_seconds=settings.refresh_seconds,
+            interval_seconds=self.settings.refresh_seconds,
             clock=self.clock,
         )
-        if configured:
-            await registry.refresh()
-            await resources.enter_async_context(background("API keys", registry.run))
+        await registry.refresh()
+        await resources.enter_async_context(background("API keys", registry.run))
         return authenticator, registry
 
     def _open_limiter(self, redis: Redis, observer: MetricsObserver, resources: AsyncExitStack) -> Limiter:
@@ -267,7 +255,6 @@ class _Gateway:
     def _planner(
         self,
         store: PolicyStore,
-        definitions: Sequence[Definition],
         metrics: Metrics,
         resources: AsyncExitStack,
     ) -> Planner:
@@ -275,9 +262,9 @@ class _Gateway:
         resources.callback(pool.close)
         return Planner(
             store,
-            [definition.name for definition in definitions],
+            self.catalogue,
             pool.compute,
-            Promoter(store, config_hash=config_hash(definitions), clock=self.clock),
+            Promoter(store, self.catalogue, clock=self.clock),
             holder=_process_name(),
             interval_seconds=self.settings.plan_interval_seconds,
             lease_seconds=self.settings.lease_seconds,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -25,14 +25,14 @@ class KeyRecord:
     Attributes:
         hash: 64 hexadecimal digits, the SHA-256 of the key.
         name: What people, logs and metrics call it.
-        role: What it may do.
+        role: What it may do, in the gateway's words.
         limits: Its own limits by name; those absent are the gateway's default ones.
         created_at: Unix seconds.
     """
 
     hash: str
     name: str
-    role: Literal["client", "admin"]
+    role: str
     limits: Mapping[str, int]
     created_at: float
 

@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.plotting": {"gateway.errors"},
     "gateway.simulation": {"gateway.errors", "gateway.experiments", "gateway.llm_po", "gateway.plotting"},
     "gateway.upstream": _BELOW | {"gateway.config"},
-    "gateway.experiments": _BELOW | {"gateway.config", "gateway.llm_po", "gateway.upstream", "policy_store"},
+    "gateway.experiments": _BELOW
+    | {"gateway.config", "gateway.settings", "gateway.llm_po", "gateway.upstream", "policy_store"},
     "gateway.access": _VALUES | {"gateway.serving"},
     "gateway.serving": _VALUES,
     "gateway.learning": _VALUES | {"gateway.llm_po", "gateway.telemetry"},

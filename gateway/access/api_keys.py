@@ -8,99 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from gateway.access.limits import KeyLimits
-from gateway.config.access import AuthSpec, LimitsSpec
-from gateway.config.api_keys import hash_key, new_key
+from gateway.config.access import LimitsSpec
+from gateway.config.api_keys import HASH_PREFIX, KeyRole, hash_key, new_key
+from gateway.config.configured_keys import ApiKey, limits_of
 from gateway.errors import InvalidRequestError, UnknownKeyError
+from gateway.experiments.catalogue import CatalogueHolder
 from gateway.running.logs import get_logger
-from policy_store.api_keys import KeyBook, KeyRecord
+from policy_store.api_keys import ApiKeyStore, KeyRecord
 from policy_store.errors import KeyNameTakenError, StoreError
 
 _log = get_logger(__name__)
-
-_PREFIX: Final = "sha256:"
-_SHOWN_DIGITS: Final = 12
-
-Role = Literal["client", "admin"]
-Source = Literal["configuration", "store"]
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """One key, known by its hash.
-
-    Attributes:
-        hash: SHA-256 of the key, 64 hexadecimal digits.
-        name: What logs and metrics call it; the start of the hash where nobody gave it a name.
-        role: Admins may also see experiments, keys and which policy answered.
-        limits: What it may use.
-        source: Where it was made; the configuration includes the environment.
-    """
-
-    hash: str
-    name: str
-    role: Role
-    limits: KeyLimits = field(default_factory=KeyLimits)
-    source: Source = "configuration"
-
-
-def unnamed_key(key_hash: str, role: Role, limits: KeyLimits | None = None) -> ApiKey:
-    """The key behind `sha256:` and 64 hexadecimal digits."""
-    digits = key_hash.removeprefix(_PREFIX)
-    return ApiKey(digits, digits[:_SHOWN_DIGITS], role, limits or KeyLimits())
-
-
-def configured_keys(
-    auth: AuthSpec, client_hashes: Iterable[str] = (), admin_hashes: Iterable[str] = ()
-) -> tuple[ApiKey, ...]:
-    """The keys of the file and of the environment; a key listed as both is an admin's."""
-    defaults = default_limits(auth)
-    keys = [unnamed_key(each, "client", defaults) for each in (*auth.client_keys, *client_hashes)]
-    keys += [
-        ApiKey(key.hash.removeprefix(_PREFIX), name, key.role, limits_of(key.role, key.limits, defaults))
-        for name, key in auth.keys.items()
-    ]
-    keys += [unnamed_key(each, "admin") for each in (*auth.admin_keys, *admin_hashes)]
-    # A name says more than no name, and the later role more than the earlier one.
-    by_hash: dict[str, ApiKey] = {}
-    for key in keys:
-        known = by_hash.get(key.hash)
-        by_hash[key.hash] = key if known is None or key.role == "admin" != known.role else known
-    return tuple(by_hash.values())
-
-
-def default_limits(auth: AuthSpec) -> KeyLimits:
-    """Limits of client keys that have none of their own."""
-    return KeyLimits(**auth.limits.model_dump())
-
-
-def limits_of(role: Role, own: LimitsSpec, defaults: KeyLimits) -> KeyLimits:
-    """What a key may use: its own limits, a client's others from the defaults."""
-    return (defaults if role == "client" else KeyLimits()).with_own(own.model_dump())
-
-
-class KeyStore(Protocol):
-    """What the registry needs of the store. Every method may raise StoreError."""
-
-    async def revision(self) -> int:
-        """A number that changes with any key."""
-        ...
-
-    async def book(self) -> KeyBook:
-        """Everything the store says of keys."""
-        ...
-
-    async def add(self, record: KeyRecord) -> None:
-        """Make a key known."""
-        ...
-
-    async def revoke(self, digits: str, name: str) -> float:
-        """End a key for good."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +41,8 @@ class KeyRegistry:
 
     Args:
         store: Where keys are made and revoked.
-        configured: Keys of the configuration. Without any, everyone may call and no key can be made.
-        defaults: Limits of client keys that have none of their own.
+        catalogue: Keys of the configuration; without any, everyone may call and no key can be made. Also the
+            limits of client keys that have none of their own.
         use: Told the keys in force whenever they change.
         interval_seconds: Time between two looks at the store.
         clock: Unix seconds.
@@ -130,55 +50,58 @@ class KeyRegistry:
 
     def __init__(
         self,
-        store: KeyStore,
-        configured: Sequence[ApiKey],
-        defaults: KeyLimits,
+        store: ApiKeyStore,
+        catalogue: CatalogueHolder,
         use: Callable[[Sequence[ApiKey]], None],
         *,
         interval_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._configured = tuple(configured)
-        self._defaults = defaults
+        self._holder = catalogue
+        self._catalogue = catalogue.current
         self._use = use
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._revision = -1
-        self._made: tuple[ApiKey, ...] = ()
+        self._records: tuple[KeyRecord, ...] = ()
         self._revoked: dict[str, float] = {}
 
     @property
     def in_force(self) -> tuple[ApiKey, ...]:
         """The keys callers may use."""
-        return tuple(key for key in (*self._configured, *self._made) if key.hash not in self._revoked)
+        return tuple(key for key in self._known if key.hash not in self._revoked)
 
     @property
     def revoked(self) -> tuple[RevokedKey, ...]:
-        """The keys that were revoked, as far as anybody knows their names; the latest last."""
-        known = [
-            RevokedKey(key, self._revoked[key.hash])
-            for key in (*self._configured, *self._made)
-            if key.hash in self._revoked
-        ]
+        """The keys that were revoked, as far as their names are known; the latest last."""
+        known = [RevokedKey(key, self._revoked[key.hash]) for key in self._known if key.hash in self._revoked]
         return tuple(sorted(known, key=lambda each: each.at))
 
+    @property
+    def _known(self) -> tuple[ApiKey, ...]:
+        """The keys of the configuration and those made since, revoked ones included."""
+        return (*self._catalogue.keys, *map(self._read, self._records))
+
     async def run(self) -> None:
-        """Follow the store until cancelled."""
+        """Follow the configuration and the store until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(self._interval_seconds)
 
     async def refresh(self) -> None:
-        """Look at the store once; while it does not answer, the keys last heard of stay in force."""
-        if not self._configured:
+        """Look at both once; while the store does not answer, what it said last stays in force."""
+        if self._catalogue is not self._holder.current:
+            self._catalogue = self._holder.current
+            self._use(self.in_force)
+        if not self._catalogue.keys:
             return
         try:
             await self._follow()
         except StoreError:
             return  # said once by whoever watches the store's health
 
-    async def create(self, name: str, role: Role, limits: LimitsSpec, by: str) -> tuple[str, ApiKey]:
+    async def create(self, name: str, role: KeyRole, limits: LimitsSpec, by: str) -> tuple[str, ApiKey]:
         """Make a key; it works here at once, on other replicas within a moment.
 
         Args:
@@ -199,7 +122,7 @@ class KeyRegistry:
         if any(key.name == name for key in self.in_force):
             raise KeyNameTakenError(f"Another key has the name {name!r}.")
         secret = new_key()
-        digits = hash_key(secret).removeprefix(_PREFIX)
+        digits = hash_key(secret).removeprefix(HASH_PREFIX)
         given = limits.model_dump(exclude_none=True)
         await self._store.add(KeyRecord(digits, name, role, given, self._clock()))
         await self._follow()
@@ -236,14 +159,16 @@ class KeyRegistry:
         if book.revision < self._revision:
             _log.error("the store lost its API keys; what was revoked before stays revoked here")
         self._revision = book.revision
-        self._made = tuple(self._read(record) for record in book.records)
+        self._records = book.records
         self._revoked.update(book.revoked)
         self._use(self.in_force)
 
     def _read(self, record: KeyRecord) -> ApiKey:
+        role: KeyRole = "admin" if record.role == "admin" else "client"
         own = LimitsSpec.model_validate(dict(record.limits))
-        limits = limits_of(record.role, own, self._defaults)
-        return ApiKey(record.hash, record.name, record.role, limits, "store")
+        return ApiKey(
+            record.hash, record.name, role, limits_of(role, own, self._catalogue.default_limits), "store"
+        )
 
     def _named(self, name: str) -> ApiKey:
         for key in self.in_force:
@@ -255,7 +180,7 @@ class KeyRegistry:
         )
 
     def _check_not_open(self) -> None:
-        if not self._configured:
+        if not self._catalogue.keys:
             raise InvalidRequestError(
                 "This gateway asks for no keys. Configure an admin key first: `llmpo keys new` makes one.",
                 code="no_keys_configured",

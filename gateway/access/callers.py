@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from hmac import compare_digest
-from typing import Final, Literal
+from typing import Final
 
-from gateway.access.api_keys import ApiKey
-from gateway.access.limits import KeyLimits
+from gateway.config.api_keys import KeyRole
+from gateway.config.configured_keys import ApiKey, KeyLimits
 from gateway.errors import AuthenticationError, PermissionDeniedError
 
 _INDEX_BYTES: Final = 8
@@ -27,7 +27,7 @@ class Caller:
         is_limited: Whether that is less than everything.
     """
 
-    role: Literal["client", "admin"]
+    role: KeyRole
     name: str
     limits: KeyLimits = field(default_factory=KeyLimits)
     is_limited: bool = False
@@ -48,7 +48,7 @@ class Authenticator:
     keys, nobody else may call.
 
     Args:
-        keys: The keys in force at the start. Whether keys are asked for at all depends on there being any.
+        keys: The keys in force at the start. Once there were any, every caller must show one.
     """
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
@@ -56,8 +56,8 @@ class Authenticator:
         # nobody outside how much of a guess was right; what is found is compared in constant time.
         self._secret = os.urandom(32)
         self._callers: dict[bytes, tuple[bytes, Caller]] = {}
+        self.is_open = True
         self.use(keys)
-        self.is_open = not self._callers
 
     def use(self, keys: Iterable[ApiKey]) -> None:
         """Let exactly these keys call from now on."""
@@ -67,6 +67,7 @@ class Authenticator:
             caller = Caller(key.role, key.name, key.limits, bool(key.limits))
             callers[blinded[:_INDEX_BYTES]] = blinded, caller
         self._callers = callers
+        self.is_open = self.is_open and not callers
 
     def authenticate(self, authorization: bytes | None) -> Caller:
         """The caller behind an `Authorization` header.

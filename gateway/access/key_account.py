@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, Protocol
 
 from gateway.access.limit_health import LimitHealth
-from gateway.access.limits import KeyLimits, LimitName, LimitReachedError, Standing
+from gateway.access.limits import LimitName, LimitReachedError, Standing
+from gateway.config.configured_keys import KeyLimits
 from policy_store.errors import StoreError
 from policy_store.limits import HOLD_SECONDS, LEASE_SECONDS, Account, Granted, Lease, Returned, Wanted
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from gateway.access.key_account import KeyAccount, LeaseStore
 from gateway.access.limit_health import LimitHealth, LimitObserver
-from gateway.access.limits import KeyLimits, LimitReachedError
+from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.access.token_estimate import estimate_tokens
+from gateway.config.configured_keys import KeyLimits
 
 
 class Limiter:

@@ -1,42 +1,14 @@
-"""Limits of an API key as values: what it may use, how far it has got, and why it is refused."""
+"""Limits of an API key as values: how far it has got, and why it is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from gateway.errors import RateLimitedError
 
 LimitName = Literal["concurrent_requests", "requests_per_minute", "tokens_per_minute"]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyLimits:
-    """What a key may use; None is no limit.
-
-    Attributes:
-        concurrent_requests: Requests under way at once.
-        requests_per_minute: Requests within any minute.
-        tokens_per_minute: Tokens of prompts and answers within any minute.
-    """
-
-    concurrent_requests: int | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-
-    def with_own(self, own: Mapping[str, int | None]) -> KeyLimits:
-        """These limits where a key has none of its own."""
-        given = {name: value for name, value in own.items() if value is not None}
-        return KeyLimits(**{**self.given(), **given})
-
-    def given(self) -> dict[str, int]:
-        """The limits there are, by name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def __bool__(self) -> bool:
-        return bool(self.given())
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.access.api_keys import ApiKey, KeyRegistry
+from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Caller
 from gateway.api.body import parse_object
 from gateway.config.access import LimitsSpec
+from gateway.config.api_keys import KeyRole
+from gateway.config.configured_keys import ApiKey, KeySource
 from gateway.config.values import Name
 from gateway.errors import InvalidRequestError
 
@@ -22,7 +24,7 @@ class KeyToMake(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[Name, Field(description="Its name: 1 to 64 letters, digits, dots, dashes, underscores.")]
-    role: Annotated[Literal["client", "admin"], Field(description="What it may do.")] = "client"
+    role: Annotated[KeyRole, Field(description="What it may do.")] = "client"
     limits: Annotated[
         LimitsSpec, Field(description="Its own limits; a client key's others are the default ones.")
     ] = Field(default_factory=LimitsSpec)
@@ -32,8 +34,8 @@ class KeyShown(BaseModel):
     """What is known of a key."""
 
     name: str
-    role: Literal["client", "admin"]
-    source: Literal["configuration", "store"]
+    role: KeyRole
+    source: KeySource
     hash: str = Field(description="`sha256:` and the start of its hash.")
     limits: dict[str, int] = Field(description="What it may use, defaults included.")
     revoked_at: float | None = Field(default=None, description="Unix seconds; null while in force.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
     model_validator,
 )
 
+from gateway.config.api_keys import KeyRole
 from gateway.config.section import Section
 from gateway.config.values import (
     KeyHash,
@@ -33,7 +34,7 @@ class KeySpec(Section):
     """One API key with a name."""
 
     hash: KeyHash = Field(description="Hash of the key.")
-    role: Literal["client", "admin"] = Field(
+    role: KeyRole = Field(
         default="client", description="What it may do: as a key of `client_keys` or of `admin_keys`."
     )
     limits: LimitsSpec = Field(

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Final, Literal
 
-KEY_PREFIX = "llmpo-"
+KEY_PREFIX: Final = "llmpo-"
+HASH_PREFIX: Final = "sha256:"
+
+KeyRole = Literal["client", "admin"]
 
 
 def new_key() -> str:
@@ -18,4 +22,4 @@ def new_key() -> str:
 
 def hash_key(key: str) -> str:
     """What the configuration keeps of a key: `sha256:` and 64 hex digits."""
-    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+    return HASH_PREFIX + hashlib.sha256(key.encode()).hexdigest()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.experiments.collecting import WAYS
@@ -15,8 +14,6 @@ from gateway.experiments.policies import CompiledPolicy
 from policy_store.models import Experiment
 
 NANO = 1_000_000_000
-
-Of = TypeVar("Of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +93,10 @@ def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 
-def config_hash(definitions: Sequence[Definition]) -> str:
+def config_hash(definitions: Iterable[Definition]) -> str:
     """Names the experiments of a configuration: equal for equal experiments, whatever the file looks like."""
     content = [
         (definition.experiment.to_json(), definition.spec.model_dump_json(exclude={"policies"}))
         for definition in definitions
     ]
     return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()
-
-
-def by_policy(definitions: Iterable[Definition], of_models: Mapping[str, Of]) -> dict[tuple[str, str], Of]:
-    """What is known of models, by experiment and policy that uses the model."""
-    return {
-        (definition.name, policy.name): of_models[policy.model]
-        for definition in definitions
-        for policy in definition.policies
-        if policy.model in of_models
-    }

@@ -78,12 +78,10 @@ class Snapshot:
     Attributes:
         experiments: By the name clients send.
         models: By `model_name`.
-        taken_at: Unix seconds.
     """
 
     experiments: Mapping[str, LiveExperiment]
     models: Mapping[str, ModelTarget]
-    taken_at: float
 
 
 class SnapshotHolder:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from gateway.experiments.catalogue import CatalogueHolder
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
@@ -47,7 +48,7 @@ class Planner:
 
     Args:
         store: The shared state.
-        experiments: Names of the experiments to look after.
+        catalogue: Says which experiments to look after.
         compute: Turns a job into a plan, away from the event loop.
         promoter: Takes the decisions.
         holder: This replica's name in leases.
@@ -60,7 +61,7 @@ class Planner:
     def __init__(
         self,
         store: PolicyStore,
-        experiments: Sequence[str],
+        catalogue: CatalogueHolder,
         compute: Callable[[PlanJob], Awaitable[PlanResult]],
         promoter: Promoter,
         *,
@@ -71,7 +72,7 @@ class Planner:
         rng: random.Random,
     ) -> None:
         self._store = store
-        self._experiments = experiments
+        self._catalogue = catalogue
         self._compute = compute
         self._promoter = promoter
         self._holder = holder
@@ -93,7 +94,7 @@ class Planner:
 
     async def plan_all(self) -> None:
         """Look after every experiment once. What goes wrong with one is counted and leaves the others be."""
-        for name in self._experiments:
+        for name in self._catalogue.current.definitions:
             try:
                 await self._plan(name)
             except StoreError as error:
@@ -140,7 +141,7 @@ class Planner:
         self._done[name] = basis
 
     async def _release(self) -> None:
-        for name in self._experiments:
+        for name in self._catalogue.current.definitions:
             try:
                 await self._store.release_lease(name, self._holder)
             except StoreError:

@@ -7,9 +7,10 @@ reading is shown. Nothing here is on the request path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gateway.experiments.catalogue import CatalogueHolder
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.models import Counts, Event, ExperimentState, ExperimentView
 from policy_store.store import PolicyStore
@@ -75,13 +76,13 @@ class ProgressReader:
 
     Args:
         store: The shared state.
-        experiments: Names of this gateway's experiments.
+        catalogue: Says which experiments this gateway has.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, store: PolicyStore, experiments: Sequence[str], clock: Callable[[], float]) -> None:
+    def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, clock: Callable[[], float]) -> None:
         self._store = store
-        self._experiments = tuple(experiments)
+        self._catalogue = catalogue
         self._clock = clock
         self._last: dict[str, Progress] = {}
         self._read_at: float | None = None
@@ -90,17 +91,18 @@ class ProgressReader:
     @property
     def last(self) -> Mapping[str, Progress]:
         """The last reading of each experiment; an experiment never read is missing."""
-        return self._last
+        names = self._catalogue.current.definitions
+        return {name: progress for name, progress in self._last.items() if name in names}
 
     async def read(self) -> Mapping[str, Progress]:
         """A reading at most a second old where the store answers, the last one where it does not."""
         async with self._reading:  # many lookers cost one reading
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
-                for name in self._experiments:
+                for name in self._catalogue.current.definitions:
                     if not await self._read(name):
                         break  # a silent store costs one deadline, not one for each experiment
                 self._read_at = self._clock()
-        return self._last
+        return self.last
 
     async def read_one(self, name: str) -> Progress | None:
         """A reading made now, or the last one; None for an experiment that was never read."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway import __version__
+from gateway.experiments.catalogue import CatalogueHolder
 from gateway.learning.plan_worker import Decision
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError
@@ -25,13 +26,13 @@ class Promoter:
 
     Args:
         store: The shared state.
-        config_hash: Which configuration this gateway runs, for the certificate.
+        catalogue: The configuration in force, which the certificate names.
         clock: Unix seconds.
     """
 
-    def __init__(self, store: PolicyStore, *, config_hash: str, clock: Callable[[], float]) -> None:
+    def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, *, clock: Callable[[], float]) -> None:
         self._store = store
-        self._config_hash = config_hash
+        self._catalogue = catalogue
         self._clock = clock
 
     async def decide(
@@ -49,7 +50,7 @@ class Promoter:
             view.experiment,
             generation=view.generation,
             plan_version=plan_version,
-            config_hash=self._config_hash,
+            config_hash=self._catalogue.current.config_hash,
             decided_at=self._clock(),
         )
         try:

@@ -2,21 +2,21 @@
 
 A task asks the store a few times a second whether an experiment changed (one number to compare) and, when
 one did, reads it and swaps a whole new snapshot in. A promotion taken by any replica is therefore served by
-every replica within one interval. While the store does not answer, the last snapshot goes on being served;
-before it ever answered, the configuration's incumbents are.
+every replica within one interval; so is another configuration, once its catalogue is in the holder. While
+the store does not answer, what it said last goes on being served; before it ever answered, the
+configuration's incumbents are.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from gateway.experiments.catalogue import Catalogue, CatalogueHolder
 from gateway.experiments.definitions import Definition
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
-from gateway.upstream.base import ModelTarget
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.models import Experiment, ExperimentState, ExperimentView
 
@@ -45,26 +45,20 @@ class Refresher:
     def __init__(
         self,
         store: ExperimentReader,
-        definitions: Sequence[Definition],
-        models: Mapping[str, ModelTarget],
+        catalogue: CatalogueHolder,
         health: StoreHealth,
         *,
-        clock: Callable[[], float],
         interval_seconds: float,
     ) -> None:
         self._store = store
-        self._definitions = {definition.name: definition for definition in definitions}
-        self._models = models
+        self._configured = catalogue
+        self._catalogue = catalogue.current
         self._health = health
-        self._clock = clock
         self._interval_seconds = interval_seconds
+        self._registered: dict[str, Definition] = {}
         self._views: dict[str, ExperimentView] = {}
+        self._is_behind = False
         self.holder = SnapshotHolder(self._snapshot())
-
-    @property
-    def views(self) -> Mapping[str, ExperimentView]:
-        """The last known state of each experiment; none of those the store was never asked about."""
-        return self._views
 
     async def run(self) -> None:
         """Refresh until cancelled."""
@@ -74,21 +68,33 @@ class Refresher:
 
     async def refresh(self) -> None:
         """Ask the store about every experiment once; swap the snapshot if anything changed."""
+        if self._catalogue is not self._configured.current:
+            self._follow(self._configured.current)
         try:
-            changed = [await self._update(definition) for definition in self._definitions.values()]
+            for definition in self._catalogue.definitions.values():
+                await self._update(definition)
         except StoreError as error:
             self._health.failed(error)
-            return
-        self._health.answered()
-        if any(changed):
+        else:
+            self._health.answered()
+        if self._is_behind:  # also by what was read before the store failed
             self.holder.current = self._snapshot()
+            self._is_behind = False
 
-    async def _update(self, definition: Definition) -> bool:
+    def _follow(self, catalogue: Catalogue) -> None:
+        """Go on with another configuration; what it removed is forgotten here, the store keeps it."""
+        for name in self._views.keys() - catalogue.definitions.keys():
+            _log.info("experiment left", experiment=name)
+            del self._views[name], self._registered[name]
+        self._catalogue = catalogue
+        self._is_behind = True
+
+    async def _update(self, definition: Definition) -> None:
         known = self._views.get(definition.name)
-        if known is not None:
+        if known is not None and self._registered[definition.name] is definition:
             try:
                 if await self._store.revision(definition.name) == known.revision:
-                    return False
+                    return
                 view = await self._store.view(definition.name)
             except UnknownExperimentError:
                 # The store came back without its data: begin again rather than serve a ghost.
@@ -96,9 +102,9 @@ class Refresher:
                 view = await self._register(definition)
         else:
             view = await self._register(definition)
-        self._views[definition.name] = view
+        self._views[definition.name], self._registered[definition.name] = view, definition
+        self._is_behind = True
         self._report(known, view)
-        return True
 
     async def _register(self, definition: Definition) -> ExperimentView:
         return await self._store.register(definition.experiment, definition.elimination_nano_nats)
@@ -127,10 +133,9 @@ class Refresher:
         return Snapshot(
             experiments={
                 name: live_experiment(definition, self._views.get(name))
-                for name, definition in self._definitions.items()
+                for name, definition in self._catalogue.definitions.items()
             },
-            models=self._models,
-            taken_at=self._clock(),
+            models=self._catalogue.models,
         )
 
 

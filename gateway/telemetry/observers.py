@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from prometheus_client.metrics import MetricWrapperBase
@@ -40,12 +40,14 @@ class MetricsObserver:
 
     Args:
         metrics: Where it writes.
-        prices: By experiment and policy, of the policies whose price is known.
+        prices: What is known of prices now, by experiment and policy.
     """
 
-    def __init__(self, metrics: Metrics, prices: Mapping[tuple[str, str], Price] | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, prices: Callable[[], Mapping[tuple[str, str], Price]] = dict
+    ) -> None:
         self._metrics = metrics
-        self._prices = dict(prices or {})
+        self._prices = prices
         self._policy_cost = Series(metrics.policy_cost)
         self._requests = Series(metrics.requests)
         self._policy_requests = Series(metrics.policy_requests)
@@ -66,7 +68,7 @@ class MetricsObserver:
         """The provider reported how many tokens an answer used."""
         self._policy_tokens[experiment, policy, "prompt"].inc(prompt)
         self._policy_tokens[experiment, policy, "completion"].inc(completion)
-        price = self._prices.get((experiment, policy))
+        price = self._prices().get((experiment, policy))
         if price is not None:
             self._policy_cost[experiment, policy].inc(price.of(prompt, completion))
 

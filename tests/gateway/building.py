@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.config.gateway_file import GatewayConfig
-from gateway.experiments.definitions import Definition, define
-from gateway.experiments.policies import compile_policies
+from gateway.experiments.catalogue import Catalogue, CatalogueHolder, catalogue_of
+from gateway.experiments.definitions import Definition
+from gateway.settings import Settings
 
 NAME = "support"
 
@@ -49,6 +51,14 @@ def gateway_config(**changes: Any) -> GatewayConfig:
 
 def definition(**changes: Any) -> Definition:
     """The experiment of `gateway_config`."""
-    config = gateway_config(**changes)
-    name, spec = next(iter(config.experiments.items()))
-    return define(name, spec, compile_policies(config, spec))
+    return next(iter(catalogue(**changes).definitions.values()))
+
+
+def catalogue(**changes: Any) -> Catalogue:
+    """What follows from `gateway_config`."""
+    return catalogue_of(gateway_config(**changes), Settings(), {})
+
+
+def catalogue_holder(config_hash: str = "c0ffee", **changes: Any) -> CatalogueHolder:
+    """A gateway's catalogue, under a hash that tests can name."""
+    return CatalogueHolder(replace(catalogue(**changes), config_hash=config_hash))

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app import create_app
+from gateway.app import GatewayApp, create_app
 from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
@@ -53,11 +53,12 @@ class Reply:
 
 @dataclass
 class Whole:
-    """A running gateway and its caller."""
+    """A running gateway and its caller; `app` is known where it runs in this process."""
 
     url: str
     session: aiohttp.ClientSession
     key: str | None = None
+    app: GatewayApp | None = None
 
     async def call(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> Reply:
         """One request, its answer read to the end."""
@@ -171,7 +172,7 @@ async def whole_gateway(
     )
     with planning:
         async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
-            yield Whole(url, session, key)
+            yield Whole(url, session, key, app)
 
 
 @asynccontextmanager

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.api_keys import configured_keys, unnamed_key
 from gateway.access.callers import Authenticator
-from gateway.access.limits import KeyLimits
 from gateway.config.access import AuthSpec
 from gateway.config.api_keys import hash_key
+from gateway.config.configured_keys import KeyLimits, configured_keys, unnamed_key
 from gateway.errors import AuthenticationError, PermissionDeniedError
 
 KEYS = Authenticator(

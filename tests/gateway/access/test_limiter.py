@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.limiting import Limiter
-from gateway.access.limits import KeyLimits, LimitReachedError
+from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
+from gateway.config.configured_keys import KeyLimits
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import Account, Granted, LimitStore

@@ -9,6 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.api.inference import InferenceEndpoint
 from gateway.app import GatewayApp
+from tests.gateway.building import catalogue_holder
 
 PATH = "/v1/chat/completions"
 
@@ -59,7 +60,7 @@ async def test_only_requests_for_models_pass_by_the_middleware(
     method: str, path: str, status: int, passes: bool
 ) -> None:
     """Whatever is not a POST to an endpoint's very path goes the way of every other request."""
-    app = GatewayApp()
+    app = GatewayApp(catalogue_holder())
     app.add_middleware(Passage)
     Passage.seen = []
     app.router.add_route(PATH, cast("Any", lambda _: None), methods=["POST"])

@@ -18,7 +18,7 @@ from gateway.running.background import stop
 from gateway.telemetry.metrics import Metrics
 from policy_store.models import ExperimentState, LoggedPlan, Report, Result
 from policy_store.store import PolicyStore
-from tests.gateway.building import NAME, definition
+from tests.gateway.building import NAME, catalogue_holder, definition
 from tests.pace import PATIENCE_SECONDS
 
 
@@ -41,9 +41,9 @@ class Bench:
     def planner(self, holder: str = "a") -> Planner:
         return Planner(
             self.store,
-            [NAME],
+            catalogue_holder(),
             self.compute,
-            Promoter(self.store, config_hash="c0ffee", clock=lambda: 1_000.0),
+            Promoter(self.store, catalogue_holder(), clock=lambda: 1_000.0),
             holder=holder,
             interval_seconds=0.01,
             lease_seconds=30,

@@ -14,7 +14,7 @@ from gateway.learning.promotion import Promoter, final_state
 from policy_store.errors import StaleFenceError
 from policy_store.models import ExperimentState, ExperimentView
 from policy_store.store import PolicyStore
-from tests.gateway.building import NAME, definition
+from tests.gateway.building import NAME, catalogue_holder, definition
 
 WARM = 1
 
@@ -51,7 +51,7 @@ def test_conclusion_fixes_the_final_state(kind: Any, champion: int | None, expec
 async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:
     """Years later: which experiment, which plan, which configuration, which code, when."""
     view, fence = await started(embedded_store)
-    promoter = Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0)
+    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0)
     await promoter.decide(view, decision(), plan_version=3, fence=fence)
 
     after = await embedded_store.view(NAME)
@@ -74,7 +74,7 @@ async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) 
     """The others find it done: no error, no second promotion, no other certificate."""
     view, fence = await started(embedded_store)
     promoters = [
-        Promoter(embedded_store, config_hash=f"replica {number}", clock=lambda: 1_000.0)
+        Promoter(embedded_store, catalogue_holder(f"replica {number}"), clock=lambda: 1_000.0)
         for number in range(6)
     ]
     await asyncio.gather(
@@ -91,7 +91,7 @@ async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) ->
     await embedded_store.release_lease(NAME, "a")
     await embedded_store.acquire_lease(NAME, "b", 60)
 
-    promoter = Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0)
+    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0)
     with pytest.raises(StaleFenceError):
         await promoter.decide(view, decision(), plan_version=1, fence=fence)
     assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING

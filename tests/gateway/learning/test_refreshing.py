@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.experiments.definitions import Definition, config_hash
+from gateway.experiments.catalogue import Catalogue, CatalogueHolder
+from gateway.experiments.definitions import config_hash
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.learning.refreshing import Refresher
 from gateway.llm_po.evidence import elimination_nano_nats
@@ -17,7 +18,7 @@ from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError, UnknownExperimentError
 from policy_store.models import Experiment, ExperimentState, ExperimentView, Report, Result
 from policy_store.store import PolicyStore
-from tests.gateway.building import NAME, definition
+from tests.gateway.building import NAME, catalogue, definition
 from tests.pace import PATIENCE_SECONDS
 
 
@@ -28,6 +29,7 @@ class Flaky:
     store: PolicyStore
     is_away: bool = False
     has_lost: bool = False
+    silent_about: str = ""
     calls: list[str] = field(default_factory=list)
 
     async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
@@ -37,6 +39,8 @@ class Flaky:
 
     async def revision(self, name: str) -> int:
         self._called("revision")
+        if name == self.silent_about:
+            raise StoreUnavailableError("silent")
         if self.has_lost:
             raise UnknownExperimentError(name)
         return await self.store.revision(name)
@@ -51,9 +55,9 @@ class Flaky:
         self.calls.append(method)
 
 
-def refresher(store: Any, about: Definition) -> Refresher:
+def refresher(store: Any, configured: Catalogue) -> Refresher:
     """A replica's refresher; nothing has been read yet."""
-    return Refresher(store, [about], {}, StoreHealth(), clock=lambda: 5.0, interval_seconds=0.001)
+    return Refresher(store, CatalogueHolder(configured), StoreHealth(), interval_seconds=0.001)
 
 
 def live(refresher: Refresher) -> LiveExperiment:
@@ -63,7 +67,7 @@ def live(refresher: Refresher) -> LiveExperiment:
 
 def test_before_the_store_answers_the_configured_incumbent_serves(embedded_store: PolicyStore) -> None:
     """A gateway can always answer."""
-    found = live(refresher(embedded_store, definition()))
+    found = live(refresher(embedded_store, catalogue()))
     assert found.incumbent_policy.name == "plain"
     assert not found.matches_store
     assert found.plan is None
@@ -72,7 +76,7 @@ def test_before_the_store_answers_the_configured_incumbent_serves(embedded_store
 async def test_unchanged_experiment_costs_one_small_read(embedded_store: PolicyStore) -> None:
     """Several times a second, on every replica."""
     store = Flaky(embedded_store)
-    replica = refresher(store, definition())
+    replica = refresher(store, catalogue())
     await replica.refresh()
     snapshot = replica.holder.current
     store.calls.clear()
@@ -85,8 +89,7 @@ async def test_unchanged_experiment_costs_one_small_read(embedded_store: PolicyS
 
 async def test_decision_of_another_replica_is_followed(embedded_store: PolicyStore) -> None:
     """State and incumbent change in one swap."""
-    about = definition()
-    replica = refresher(embedded_store, about)
+    replica = refresher(embedded_store, catalogue())
     await replica.refresh()
     fence = await embedded_store.acquire_lease(NAME, "other", 60)
     assert fence is not None
@@ -101,7 +104,7 @@ async def test_decision_of_another_replica_is_followed(embedded_store: PolicySto
 async def test_last_snapshot_is_kept_while_the_store_is_away(embedded_store: PolicyStore) -> None:
     """An outage changes nothing for users."""
     store = Flaky(embedded_store)
-    replica = refresher(store, definition())
+    replica = refresher(store, catalogue())
     await replica.refresh()
     before = replica.holder.current
     store.is_away = True
@@ -111,10 +114,27 @@ async def test_last_snapshot_is_kept_while_the_store_is_away(embedded_store: Pol
     assert replica.holder.current is before
 
 
+async def test_what_was_read_before_the_store_failed_is_shown(embedded_store: PolicyStore) -> None:
+    """The store fails between two experiments: the first one's promotion is served all the same."""
+    one = catalogue()
+    both = replace(one, definitions={**one.definitions, **catalogue(name="later").definitions})
+    store = Flaky(embedded_store)
+    replica = refresher(store, both)
+    await replica.refresh()
+    fence = await embedded_store.acquire_lease(NAME, "other", 60)
+    assert fence is not None
+    await embedded_store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+    store.silent_about = "later"
+
+    await replica.refresh()
+
+    assert live(replica).incumbent_policy.name == "warm"
+
+
 async def test_store_that_lost_its_data_is_told_the_experiment_again(embedded_store: PolicyStore) -> None:
     """Better a new start than feedback refused for ever."""
     store = Flaky(embedded_store)
-    replica = refresher(store, definition())
+    replica = refresher(store, catalogue())
     await replica.refresh()
     store.has_lost = True
 
@@ -128,9 +148,9 @@ async def test_replica_with_another_definition_serves_its_incumbent_only(
     embedded_store: PolicyStore,
 ) -> None:
     """While replicas are upgraded one after the other, indices must not be mixed up."""
-    old = refresher(embedded_store, definition())
+    old = refresher(embedded_store, catalogue())
     await old.refresh()
-    new = refresher(embedded_store, definition(policies=("plain", "new", "warm")))
+    new = refresher(embedded_store, catalogue(policies=("plain", "new", "warm")))
     await new.refresh()
 
     await old.refresh()
@@ -145,7 +165,7 @@ async def test_replica_with_another_definition_follows_a_promotion_it_has_the_po
     embedded_store: PolicyStore,
 ) -> None:
     """The promoted policy is found by name and content, not by its place."""
-    old = refresher(embedded_store, definition())
+    old = refresher(embedded_store, catalogue())
     await old.refresh()
     new = definition(policies=("plain", "new", "warm"))
     view = await embedded_store.register(new.experiment, new.elimination_nano_nats)
@@ -220,10 +240,10 @@ async def test_task_that_misses_a_cancellation_is_cancelled_again(monkeypatch: p
 
 async def test_replica_with_another_policy_goes_on_from_what_was_counted(embedded_store: PolicyStore) -> None:
     """A file with one more policy keeps the evidence; the store's current generation is the new one."""
-    old = refresher(embedded_store, definition())
+    old = refresher(embedded_store, catalogue())
     await old.refresh()
     await embedded_store.record_preference(Report(NAME, 1, "unit", 0, 1, "side_by_side", "x", 60), Result.WIN)
-    new = refresher(embedded_store, definition(policies=("plain", "new", "warm")))
+    new = refresher(embedded_store, catalogue(policies=("plain", "new", "warm")))
 
     await new.refresh()
 

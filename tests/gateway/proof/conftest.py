@@ -16,7 +16,7 @@ from gateway.proof.experiment_log import ExperimentLog
 from gateway.telemetry.metrics import Metrics
 from policy_store.models import ExperimentState, Report, Result
 from policy_store.store import PolicyStore
-from tests.gateway.building import NAME, definition
+from tests.gateway.building import NAME, catalogue_holder, definition
 
 Rows = list[dict[str, Any]]
 
@@ -36,9 +36,9 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
         view = await embedded_store.register(about.experiment, about.elimination_nano_nats)
         planner = Planner(
             embedded_store,
-            [NAME],
+            catalogue_holder(),
             _here,
-            Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0),
+            Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0),
             holder="a",
             interval_seconds=1,
             lease_seconds=60,

@@ -303,7 +303,6 @@ async def running_gateway(
     snapshot = Snapshot(
         {live.name: live for live in experiments},
         model_targets(list(entries), {}),
-        NOW,
     )
     holder, observer, units = SnapshotHolder(snapshot), Recorder(), UnitMemory()
     keys = SealingKeyHolder(SealingKeys(KEY))

@@ -20,7 +20,7 @@ def change(gateway: Gateway, **changes: object) -> None:
     """Swap the snapshot for one with the experiment changed."""
     old = gateway.holder.current
     live = replace(old.experiments[EXPERIMENT], **changes)
-    gateway.holder.current = Snapshot({EXPERIMENT: live}, old.models, NOW)
+    gateway.holder.current = Snapshot({EXPERIMENT: live}, old.models)
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])

@@ -10,11 +10,11 @@ import orjson
 import pytest
 from openai.types.chat import completion_create_params
 
-from gateway.access.api_keys import configured_keys
 from gateway.access.callers import Authenticator
 from gateway.api.fields import KNOWN_FIELDS
 from gateway.config.access import AuthSpec
 from gateway.config.api_keys import hash_key
+from gateway.config.configured_keys import configured_keys
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.harness import QUESTION, Gateway, entry, experiment, running_gateway
 from tests.pace import PATIENCE_SECONDS

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.experiments.snapshot import Snapshot
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import EXPERIMENT, NOW, Gateway, entry, experiment, plan, running_gateway
+from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, plan, running_gateway
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def test_what_the_store_kept_wins(by_session: Gateway) -> None:
     old = by_session.holder.current
     live = old.experiments[EXPERIMENT]
     swapped = replace(live, plan=plan(version=9), share=0.0)
-    by_session.holder.current = Snapshot({EXPERIMENT: swapped}, old.models, NOW)
+    by_session.holder.current = Snapshot({EXPERIMENT: swapped}, old.models)
     after = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
     assert after == before
 

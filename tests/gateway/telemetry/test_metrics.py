@@ -30,7 +30,7 @@ def test_gateways_in_one_process_do_not_share_numbers() -> None:
 def test_observer_writes_what_it_hears() -> None:
     """The request path knows no metrics library; this is where its words become series."""
     metrics = Metrics()
-    observer = MetricsObserver(metrics, {("support", "warm"): TokenPrices(0.5, 2.0)})
+    observer = MetricsObserver(metrics, lambda: {("support", "warm"): TokenPrices(0.5, 2.0)})
     observer.request_finished("/v1/chat/completions", 200)
     observer.policy_answered("support", "warm", "candidate", 1.5)
     observer.policy_tokens("support", "warm", 10, 20)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.access.api_keys import unnamed_key
 from gateway.access.callers import Authenticator
 from gateway.api.controls import is_control
 from gateway.api.fields import KNOWN_FIELDS
 from gateway.config.api_keys import hash_key
+from gateway.config.configured_keys import unnamed_key
 from gateway.upstream.translating.upstream import _import_quietly
 from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.api.surfaces.conftest import entries

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access.api_keys import unnamed_key
 from gateway.access.callers import Authenticator
 from gateway.config.api_keys import hash_key
+from gateway.config.configured_keys import unnamed_key
 from gateway.serving.ejection import Target
 from gateway.upstream.base import Timeouts
 from gateway.upstream.retry_budget import RetryBudget

@@ -1,0 +1,80 @@
+"""Everything that follows from the configuration file: one frozen value, held in one place, swapped whole.
+
+`catalogue_of` builds it from the file and the settings and from nothing else. What serves, plans, prices,
+authenticates, limits and shows reads `holder.current` each time it works and keeps no part of it, so another
+configuration takes effect by one assignment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.config.configured_keys import ApiKey, KeyLimits, configured_keys, default_limits
+from gateway.config.gateway_file import GatewayConfig
+from gateway.experiments.definitions import Definition, config_hash, define
+from gateway.experiments.policies import compile_policies
+from gateway.settings import Settings
+from gateway.upstream.base import ModelTarget
+from gateway.upstream.prices import TokenPrices, model_prices
+from gateway.upstream.targets import model_targets
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What this gateway is configured to do.
+
+    Attributes:
+        definitions: The experiments, by the name clients send.
+        models: How to call each model, by `model_name`.
+        prices: What policies' tokens cost, by experiment and policy, where it is known.
+        keys: The API keys of the file and of the environment.
+        default_limits: Limits of client keys that have none of their own.
+        config_hash: Names the experiments: equal for equal ones, whatever the file looks like.
+    """
+
+    definitions: Mapping[str, Definition]
+    models: Mapping[str, ModelTarget]
+    prices: Mapping[tuple[str, str], TokenPrices]
+    keys: tuple[ApiKey, ...]
+    default_limits: KeyLimits
+    config_hash: str
+
+
+class CatalogueHolder:
+    """The one place the catalogue is swapped. Reading `current` is one attribute access."""
+
+    __slots__ = ("current",)
+
+    def __init__(self, current: Catalogue) -> None:
+        self.current = current
+
+
+def catalogue_of(
+    config: GatewayConfig, settings: Settings, environ: Mapping[str, str] = os.environ
+) -> Catalogue:
+    """The catalogue of a configuration.
+
+    Args:
+        config: The file.
+        settings: Name further API keys.
+        environ: Where providers' own keys are looked up if an entry has none.
+    """
+    definitions = {
+        name: define(name, spec, compile_policies(config, spec)) for name, spec in config.experiments.items()
+    }
+    prices = model_prices(config.model_list)
+    return Catalogue(
+        definitions=definitions,
+        models=model_targets(config.model_list, environ),
+        prices={
+            (name, policy.name): prices[policy.model]
+            for name, definition in definitions.items()
+            for policy in definition.policies
+            if policy.model in prices
+        },
+        keys=configured_keys(config.auth, settings.client_keys, settings.admin_keys),
+        default_limits=default_limits(config.auth),
+        config_hash=config_hash(definitions.values()),
+    )
