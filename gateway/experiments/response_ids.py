@@ -53,7 +53,7 @@ class Assignment:
         second: Index of the other.
         collect: How the comparison arises.
         side: Which of (first, second) the coin chose: to answer where one does, as choice 0 where both do.
-        plan_version: The plan the pair was drawn from.
+        plan_version: The plan the pair was drawn from; 0 before there was one.
         unit: 16 bytes; outcomes are counted once per unit.
         expires_at: Unix seconds; feedback is refused afterwards.
     """

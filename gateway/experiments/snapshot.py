@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, combinations
 from typing import Literal
 
 from gateway.config.experiments import Collect
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.policies import CompiledPolicy
 from gateway.upstream.base import ModelTarget
-from policy_store.models import ExperimentState, PublishedPlan
+from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
 
 Unit = Literal["request", "session"]
 
@@ -30,7 +30,7 @@ class LiveExperiment:
         generation: Which run of the experiment outcomes are counted for.
         state: Only `RUNNING` experiments draw duels.
         incumbent: Index of the policy that serves ordinary traffic now.
-        plan: The pair distribution to draw from; None until the planner published one.
+        plan: What the planner published last; None until it published anything.
         share: Fraction of units that take part in the experiment, in [0, 1].
         collect: How a comparison arises.
         unit: What one assignment covers.
@@ -38,7 +38,9 @@ class LiveExperiment:
         signals: Weight of each declared signal, in [-1, 1].
         tie_margin: Matched outcomes closer than this are a tie.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
-        cumulative: Running totals of the plan's pair probabilities, for drawing.
+        pairs: What is drawn from: the plan's pairs, and before there is a plan every pair alike. Forecasts
+            come with plans, so comparisons of that time are counted and are no evidence.
+        cumulative: Running totals of the pairs' probabilities, for drawing.
     """
 
     name: str
@@ -54,10 +56,12 @@ class LiveExperiment:
     signals: Mapping[str, float]
     tie_margin: float
     matches_store: bool = True
+    pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        pairs = self.plan.proposal.pairs if self.plan else ()
+        pairs = self.plan.proposal.pairs if self.plan else _every_pair(len(self.policies))
+        object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
 
     @property
@@ -69,6 +73,11 @@ class LiveExperiment:
     def incumbent_policy(self) -> CompiledPolicy:
         """The policy that serves ordinary traffic now."""
         return self.policies[self.incumbent]
+
+
+def _every_pair(policies: int) -> tuple[PlannedPair, ...]:
+    pairs = tuple(combinations(range(policies), 2))
+    return tuple(PlannedPair(first, second, 1 / len(pairs)) for first, second in pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,17 +88,16 @@ def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: f
         draws: Independent of anything the caller sent.
         now: Unix seconds.
     """
-    plan = experiment.plan
     if not experiment.matches_store:
         return Incumbent("other_definition")
     if experiment.state is not ExperimentState.RUNNING:
         return Incumbent("not_running")
-    if plan is None or not plan.proposal.pairs:
+    if not experiment.pairs:
         return Incumbent("no_plan")
     if draws.random() >= experiment.share:
         return Incumbent("share")
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
-    pair = plan.proposal.pairs[min(drawn, len(plan.proposal.pairs) - 1)]
+    pair = experiment.pairs[min(drawn, len(experiment.pairs) - 1)]
     return assigned(
         experiment,
         Assignment(
@@ -108,7 +107,7 @@ def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: f
             second=pair.second,
             collect=experiment.collect,
             side=int(draws.random() < 0.5),  # noqa: PLR2004 - a fair coin
-            plan_version=plan.version,
+            plan_version=experiment.plan.version if experiment.plan else 0,
             unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
             expires_at=int(now + experiment.window_seconds),
         ),

@@ -163,12 +163,13 @@ async def whole_gateway(
     key: str | None = None,
     seed: int = 7,
     own_process: bool = False,
+    pool: Callable[[], Any] = PlansHere,
     **more: Any,
 ) -> AsyncIterator[Whole]:
-    """A gateway on a free port; closed again at the end. It plans in this process unless told not to."""
+    """A gateway on a free port; closed again at the end. Its plans come from `pool`, or its own process."""
     app = create_app(config, settings, rng=random.Random(seed), **more)
     planning: AbstractContextManager[Any] = (
-        nullcontext() if own_process else patch("gateway.app.PlanPool", PlansHere)
+        nullcontext() if own_process else patch("gateway.app.PlanPool", pool)
     )
     with planning:
         async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:

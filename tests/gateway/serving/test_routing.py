@@ -66,7 +66,6 @@ def test_rounding_in_the_plan_never_loses_a_request() -> None:
         ({"matches_store": False}, "other_definition"),
         ({"state": ExperimentState.PROMOTED}, "not_running"),
         ({"state": ExperimentState.INCONCLUSIVE}, "not_running"),
-        ({"plan": None}, "no_plan"),
         ({"plan": plan(())}, "no_plan"),
         ({"share": 0.0}, "share"),
     ],
@@ -76,6 +75,19 @@ def test_the_incumbent_answers_whenever_there_is_nothing_to_compare(
 ) -> None:
     """With a word for why."""
     assert route(three(**changes), None, random.Random(3), NOW) == Incumbent(reason)
+
+
+def test_before_the_first_plan_every_pair_is_drawn_alike() -> None:
+    """A new experiment does not wait for a planner: within four standard errors of a third each."""
+    rng, live = random.Random(8), three(plan=None)
+    routed = [route(live, None, rng, NOW) for _ in range(DRAWS)]
+    drawn = Counter(
+        (one.assignment.first, one.assignment.second) for one in routed if isinstance(one, Single)
+    )
+    assert drawn.total() == DRAWS
+    assert {one.assignment.plan_version for one in routed if isinstance(one, Single)} == {0}
+    assert drawn.keys() == {(0, 1), (0, 2), (1, 2)}
+    assert all(abs(count / DRAWS - 1 / 3) <= 4 * (2 / 9 / DRAWS) ** 0.5 for count in drawn.values())
 
 
 def test_a_duel_shows_the_pair_in_the_order_the_side_says() -> None:
