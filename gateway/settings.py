@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body accepted."
     )
+    max_connections: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Connections a process keeps open at once."
+    )
     receive_timeout_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="Longest time a request may take to arrive, body included."
     )

@@ -1,80 +1,244 @@
-"""HTTP as uvicorn speaks it, with a deadline for requests to arrive.
+"""HTTP as uvicorn speaks it, with bounds on what a connection may send and how long it may take.
 
-uvicorn bounds the silence between requests, and not how long one may take to arrive: a client that sends a
-byte now and then would keep its connection for ever. No application can do that either, since it is called
-only once the headers are complete.
+uvicorn bounds the silence between requests, and neither how long one may take to arrive nor how many header
+lines it may have. No application can do that either, since it is called only once the headers are complete.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
+from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_BODY: Final = (
-    b'{"error":{"message":"The request took too long to arrive.","type":"invalid_request_error",'
-    b'"param":null,"code":"request_timeout"}}'
+from gateway.api.errors import error_body
+from gateway.running.logs import get_logger
+
+_log = get_logger(__name__)
+
+HEAD_BYTES: Final = 64 * 1024
+"""Most bytes of a request's first line and headers."""
+HEADERS: Final = 200
+"""Most headers of a request."""
+URL_BYTES: Final = 16 * 1024
+"""Longest path and query of a request."""
+FRAMING_BYTES: Final = 64 * 1024
+"""Most bytes around a chunked body (sizes, extensions, trailers), besides 8 for each byte of it."""
+PIPELINED: Final = 32
+"""Most requests that wait on a connection for the answer to the one before."""
+UNFINISHED_HEAD_BYTES: Final = 64 * 1024 * 1024
+"""Most bytes of headers that are not complete yet, on all connections of a process together."""
+
+_FRAMING_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes five around it
+_FAIR_HEAD_BYTES: Final = 4 * 1024  # as much of that any connection may take, however many there are
+_LOG_AGAIN_SECONDS: Final = 10.0
+
+
+def _answer(status: HTTPStatus, message: str, code: str, *headers: bytes) -> bytes:
+    """A whole answer in OpenAI's shape, the last one of its connection."""
+    is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    body = error_body(message, kind="server_error" if is_ours else "invalid_request_error", code=code)
+    lines = (
+        f"HTTP/1.1 {status.value} {status.phrase}".encode(),
+        b"content-type: application/json",
+        b"connection: close",
+        b"content-length: %d" % len(body),
+        *headers,
+    )
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+_MALFORMED: Final = _answer(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.", "invalid_http")
+_UNFRAMED: Final = _answer(
+    HTTPStatus.BAD_REQUEST,
+    f"The body's chunks have more than {FRAMING_BYTES} bytes of sizes, extensions and trailers.",
+    "chunks_too_wasteful",
 )
-_TOO_LATE: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n" % len(_BODY)
-) + _BODY
+_TOO_LATE: Final = _answer(
+    HTTPStatus.REQUEST_TIMEOUT, "The request took too long to arrive.", "request_timeout"
+)
+_URL_TOO_LONG: Final = _answer(
+    HTTPStatus.REQUEST_URI_TOO_LONG, f"The URL is longer than {URL_BYTES} bytes.", "url_too_long"
+)
+_HEAD_TOO_LARGE: Final = _answer(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"The request has more than {HEADERS} headers, or more than {HEAD_BYTES} bytes of them.",
+    "headers_too_large",
+)
+_TOO_MANY_CONNECTIONS: Final = _answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "The gateway has as many connections as it takes. Try again shortly.",
+    "too_many_connections",
+    b"retry-after: 1",
+)
 
 
-class DeadlineProtocol(HttpToolsProtocol):
-    """Answers 408 and hangs up when a request, headers and body, is not complete in time.
-
-    The time runs from the first byte of a request, for the first one from the connection's beginning. Most
-    requests arrive in one piece and never start a timer.
+@dataclass(frozen=True, slots=True)
+class ArrivalLimits:
+    """What an operator decides of requests that arrive.
 
     Attributes:
-        seconds: The time.
+        seconds: How long one may take, headers and body.
+        connections: How many may be open at once.
     """
 
     seconds: float
+    connections: int
+
+
+@dataclass(slots=True)
+class _Process:
+    """What the connections of a process know of each other.
+
+    Attributes:
+        unfinished: Bytes of headers that are not complete yet.
+        last_log: When it was last said that there are too many connections.
+    """
+
+    unfinished: int = 0
+    last_log: float = -_LOG_AGAIN_SECONDS
+
+
+class _RefusedError(Exception):
+    """Ends the parsing of what a connection sends; the answer was decided before it was raised."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses and hangs up when a request is too large around its body, or takes too long to arrive.
+
+    The time runs from the first byte of a request, for the first one from the connection's beginning. Most
+    requests arrive in one piece and never start a timer. A parser tells of a header only once the next one
+    begins, so what is counted are the bytes it was fed.
+
+    A refusal never cuts into the answer to an earlier request: that one ends first, and then the connection.
+
+    Attributes:
+        limits: What the operator decides.
+        process: What all connections share.
+    """
+
+    limits: ArrivalLimits
+    process: _Process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_arriving = True
+        self.url = b""
+        self.headers = []
+        self._is_arriving = False
         self._has_headers = False
+        self._is_deaf = False
+        self._begun = 0
+        self._fed = 0
+        self._body = 0
+        self._unfinished = 0
+        self._refusal: bytes | None = _MALFORMED
         self._deadline: asyncio.TimerHandle | None = None
 
+    @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._start_waiting()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
-        super().data_received(data)
-        if self._is_arriving and self._deadline is None:
+        if len(self.connections) > self.limits.connections:
+            self._say_full()
+            self._end(_TOO_MANY_CONNECTIONS)
+        else:
             self._start_waiting()
 
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        self._forget_head()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf or self.transport.is_closing():
+            return
+        begun, was_arriving = self._begun, self._is_arriving
+        super().data_received(data)
+        if self._is_deaf or self.transport.is_closing():
+            return
+        # Where in a piece one request ends and the next begins is not known: such a piece counts nothing.
+        is_of_one_request = self._begun == begun or (self._begun == begun + 1 and not was_arriving)
+        if self._is_arriving:
+            if is_of_one_request:
+                self._fed += len(data)
+            self._check_size(len(data))
+        if self._is_arriving or self._begun == 0:
+            if self._deadline is None:
+                self._start_waiting()
+        elif self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            # uvicorn takes any byte for the beginning of a request, and waits without end for the others.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    @override
     def on_message_begin(self) -> None:
-        """Called by the parser at the first byte of a request."""
+        if len(self.pipeline) >= PIPELINED:
+            raise _RefusedError
         self._is_arriving = True
         self._has_headers = False
+        self._begun += 1
+        self._fed = self._body = 0
         super().on_message_begin()
 
+    @override
     def on_headers_complete(self) -> None:
-        """Called by the parser at the end of the headers."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        self._refusal = self._head_fault(size)
+        if self._refusal is not None:
+            raise _RefusedError
+        self._refusal = _MALFORMED
         super().on_headers_complete()
         self._has_headers = True
+        self._forget_head()
+        self.headers = []  # trailers come the same way, and are no headers of this request
 
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._body += len(body)
+        super().on_body(body)
+
+    @override
     def on_message_complete(self) -> None:
-        """Called by the parser at the last."""
         self._is_arriving = False
         self._stop_waiting()
         super().on_message_complete()
 
+    @override
+    def send_400_response(self, msg: str) -> None:
+        """Called where the parser stopped, by itself or because a callback above refused."""
+        self._end(self._refusal)
+
+    def _check_size(self, received: int) -> None:
+        """Look at a request that is not complete, after it went on."""
+        if self._has_headers:
+            if self._fed - self._body > HEAD_BYTES + FRAMING_BYTES + _FRAMING_PER_BODY_BYTE * self._body:
+                self._end(_UNFRAMED)
+            return
+        self._unfinished += received
+        self.process.unfinished += received
+        fault = self._head_fault(self._fed)
+        if fault is None and self._unfinished > _FAIR_HEAD_BYTES:
+            is_crowded = self.process.unfinished > UNFINISHED_HEAD_BYTES
+            fault = _TOO_MANY_CONNECTIONS if is_crowded else None
+        if fault is not None:
+            self._end(fault)
+
+    def _head_fault(self, size: int) -> bytes | None:
+        if len(self.url) > URL_BYTES:
+            return _URL_TOO_LONG
+        return _HEAD_TOO_LARGE if size > HEAD_BYTES or len(self.headers) > HEADERS else None
+
+    def _forget_head(self) -> None:
+        self.process.unfinished -= self._unfinished
+        self._unfinished = 0
+
     def _start_waiting(self) -> None:
-        self._deadline = self.loop.call_later(self.seconds, self._hang_up)
+        self._deadline = self.loop.call_later(self.limits.seconds, self._hang_up)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -83,19 +247,30 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         self._deadline = None
-        if self.transport.is_closing():
+        if not self.transport.is_closing():
+            self._end(_TOO_LATE)
+
+    def _end(self, answer: bytes | None) -> None:
+        """Hang up, with an answer if that is the next one due; None for a request that gets none."""
+        self._stop_waiting()
+        is_next = self.cycle is None or self.cycle.response_complete
+        if self._has_headers and self._is_arriving:
+            is_next = not self.pipeline and not self.cycle.response_started
+        elif not is_next:
+            self._is_deaf = True
+            self.cycle.keep_alive = False
             return
-        if self._may_answer():
-            self.transport.write(_TOO_LATE)
+        if answer is not None and is_next:
+            self.transport.write(answer)
         self.transport.close()
 
-    def _may_answer(self) -> bool:
-        """Whether an answer would neither cut into another one nor be the second to the same request."""
-        if self.cycle is None:
-            return True
-        return not self.cycle.response_started if self._has_headers else self.cycle.response_complete
+    def _say_full(self) -> None:
+        now = self.loop.time()
+        if now - self.process.last_log >= _LOG_AGAIN_SECONDS:
+            self.process.last_log = now
+            _log.warning("too_many_connections", most=self.limits.connections)
 
 
-def deadline_protocol(seconds: float) -> type[DeadlineProtocol]:
-    """The protocol with this deadline, for uvicorn, which makes one per connection."""
-    return type("DeadlineProtocol", (DeadlineProtocol,), {"seconds": seconds})
+def bounded_protocol(limits: ArrivalLimits) -> type[BoundedProtocol]:
+    """The protocol with these limits, for uvicorn, which makes one per connection."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits, "process": _Process()})

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import socket
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import GatewayError
+from gateway.running.logs import get_logger
+
+_log = get_logger(__name__)
+
+_FILES_PER_CONNECTION: Final = 2  # its own, and the one to the provider that answers it
+_OTHER_FILES: Final = 256
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -50,6 +57,29 @@ def can_connect(bound: socket.socket) -> bool:
     with socket.socket(bound.family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(bound.getsockname()) == 0
+
+
+def allow_connections(wanted: int) -> int:
+    """Let this process have the files that so many connections need, as far as the system lets it.
+
+    Args:
+        wanted: Connections that may be open at once.
+
+    Returns:
+        How many may be, which is less where the system's limit on open files is too low.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_PER_CONNECTION * wanted + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == needed:
+        return wanted
+    possible = max(1, (allowed - _OTHER_FILES) // _FILES_PER_CONNECTION)
+    _log.warning("few_open_files", open_files=allowed, connections=possible, wanted=wanted)
+    return possible
 
 
 def _bound(family: int, address: Any, *options: int) -> socket.socket:

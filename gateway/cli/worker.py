@@ -22,8 +22,8 @@ import uvloop
 from fastapi import FastAPI
 
 from gateway.app import create_app
-from gateway.cli.http_protocol import deadline_protocol
-from gateway.cli.sockets import shown_address
+from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
+from gateway.cli.sockets import allow_connections, shown_address
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
 from gateway.running.lifecycle import Lifecycle
@@ -109,11 +109,12 @@ def run_worker(
         parent_fd: A pipe that closes when the supervising process ends, which ends this one too.
     """
     lifecycle = Lifecycle()
+    connections = allow_connections(settings.max_connections)
     app = create_app(config, settings, lifecycle=lifecycle)
     server = Server(
         uvicorn.Config(
             app,
-            http=deadline_protocol(settings.receive_timeout_seconds),
+            http=bounded_protocol(ArrivalLimits(settings.receive_timeout_seconds, connections)),
             ws="none",
             lifespan="off",
             access_log=False,

@@ -48,6 +48,8 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
+_OF_ONE_CONNECTION = frozenset({"Invalid HTTP request received.", "Unsupported upgrade request."})
+
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: blank private fields and anything that looks like a key."""
@@ -69,6 +71,11 @@ def _redacted(value: Any) -> Any:
 def redact_text(text: str) -> str:
     """`text` with anything that looks like a key replaced."""
     return _SECRET.sub(lambda match: (match["lead"] or "") + BLANK, text)
+
+
+def _is_of_the_server(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's says something of the server, and not of what one connection sent."""
+    return record.msg not in _OF_ONE_CONNECTION
 
 
 def configure_logging(level: str = "info", *, as_json: bool) -> None:
@@ -104,6 +111,8 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         library.handlers = []
         library.propagate = True
         library.setLevel(logging.NOTSET)
+    # Anyone who can connect could fill the log with these.
+    logging.getLogger("uvicorn.error").addFilter(_is_of_the_server)
     logging.getLogger("uvicorn.access").disabled = True  # one line per request is what /metrics is for
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

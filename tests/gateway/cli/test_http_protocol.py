@@ -13,10 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from gateway.cli.http_protocol import deadline_protocol
+from gateway.cli import http_protocol
+from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
 from tests.pace import PATIENCE_SECONDS
 
 SECONDS = 0.25
+CONNECTIONS = 8
 WHOLE = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
 
 
@@ -46,7 +48,12 @@ async def port() -> AsyncIterator[int]:
     """Where a server listens that gives requests a quarter of a second."""
     routes = [Route("/" + one.__name__, one, methods=["POST"]) for one in (echo, slow, unread)]
     config = uvicorn.Config(
-        Starlette(routes=routes), port=0, lifespan="off", log_config=None, http=deadline_protocol(SECONDS)
+        Starlette(routes=routes),
+        port=0,
+        lifespan="off",
+        log_config=None,
+        http=bounded_protocol(ArrivalLimits(SECONDS, CONNECTIONS)),
+        timeout_keep_alive=1,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -139,3 +146,56 @@ async def test_nobody_is_answered_twice(port: int) -> None:
     answer, _ = await dribbled(port, b"b" * 400, first=head)
     assert answer.endswith(b"early")
     assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_connections_beyond_the_limit_are_told_so(port: int) -> None:
+    """503 for one too many; those that are open go on, and one that ends makes room for another."""
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for reader, writer in opened:
+            writer.write(WHOLE)
+            await reader.readuntil(b"hello")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        refused = await reader.read()
+        writer.close()
+        opened[0][1].close()
+        answer = b""
+        while not answer.startswith(b"HTTP/1.1 200"):
+            with suppress(OSError):
+                answer = await answered(port, WHOLE, len(WHOLE))
+    for _, writer in opened:
+        writer.close()
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1\r\n" in refused
+    assert b'"code":"too_many_connections"' in refused
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", b"hello"], ids=["an empty line", "a body nobody waited for"])
+async def test_a_used_connection_does_not_idle_for_ever(port: int, rest: bytes) -> None:
+    """What arrives on it and begins no request changes nothing: it ends as silence does."""
+    first = WHOLE if rest.isspace() else WHOLE.replace(b"/echo", b"/unread").removesuffix(b"hello")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        writer.write(first)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(rest)
+        answer = await reader.read()
+    writer.close()
+    assert b"HTTP/1.1" not in answer
+
+
+async def test_headers_of_all_connections_together_are_bounded(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that asks for more than its fair share is refused; one with small headers is not."""
+    monkeypatch.setattr(http_protocol, "UNFINISHED_HEAD_BYTES", 20_000)
+    start = b"POST /echo HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * 15_000
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(start)
+    await writer.drain()
+    refused, _ = await dribbled(port, b"", first=start)
+    answer = await answered(port, WHOLE, 10)
+    writer.close()
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert reader.at_eof() is False
