@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from policy_store.errors import NewerVersionError
+from policy_store.events import Event
 from policy_store.models import (
     Comparison,
     Counts,
-    Event,
     Experiment,
-    ExperimentState,
     ExperimentView,
     Forecast,
     Inherited,
@@ -23,6 +23,7 @@ from policy_store.models import (
     PublishedPlan,
     Result,
 )
+from policy_store.states import ExperimentState
 
 _MICRO = 1_000_000
 _SOURCE = "source:"
@@ -72,18 +73,31 @@ def logged_forecasts(forecasts: Iterable[Forecast]) -> str:
 
 
 def view_from(reply: Sequence[Any]) -> ExperimentView:
-    """From what `view` in prelude.lua returns."""
+    """From what `view` in shared/view.lua returns.
+
+    Raises:
+        NewerVersionError: A newer version moved the experiment to a state of its own.
+    """
     _, generation, revision, stored = reply
     experiment, state, incumbent, version, fence, at, plan, certificate = stored
     return ExperimentView(
         experiment=Experiment.from_json(experiment),
         generation=int(generation),
         revision=int(revision),
-        state=ExperimentState(state),
+        state=_state_from(state),
         incumbent=int(incumbent),
         plan=plan_from_json(plan, version=version, fence=fence, at=at) if plan else None,
         certificate=json.loads(certificate) if certificate else None,
     )
+
+
+def _state_from(text: str) -> ExperimentState:
+    try:
+        return ExperimentState(text)
+    except ValueError as error:
+        raise NewerVersionError(
+            f"The experiment is {text!r}, a state this version does not know; upgrade this gateway."
+        ) from error
 
 
 def counts_from(reply: Sequence[Any]) -> Counts:
@@ -125,7 +139,7 @@ def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
 
 
 def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:
-    """From what `count` in prelude.lua returns."""
+    """From what `count` in shared/counting.lua returns."""
     _, number, result, forecast, version, source, at = reply
     return Comparison(
         number=int(number),

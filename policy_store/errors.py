@@ -7,6 +7,7 @@ StoreError
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
++-- NewerVersionError          a newer version left what this one cannot read: upgrade
 +-- KeyNameTakenError          another API key has that name: choose another one
 +-- EmbeddedStoreError         the embedded server cannot be started: mend what it names first
     +-- DataDirectoryInUseError    another gateway uses the data directory
@@ -49,6 +50,10 @@ class StaleFenceError(StoreError):
 
 class DecisionConflictError(StoreError):
     """The experiment is not in the state the decision started from; nothing was changed."""
+
+
+class NewerVersionError(StoreError):
+    """A newer version left something this one cannot read; nothing was changed."""
 
 
 class KeyNameTakenError(StoreError):

@@ -14,17 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from policy_store.events import Event
+from policy_store.states import ExperimentState
+
 SCHEMA_VERSION = 1
-
-
-class ExperimentState(StrEnum):
-    """Where an experiment stands; every state but `RUNNING` is final for its generation."""
-
-    RUNNING = "running"
-    PROMOTED = "promoted"  # a candidate was certified and became the incumbent
-    SETTLED = "settled"  # the incumbent itself was certified: nothing to change
-    NO_WINNER = "no_winner"  # every policy was eliminated: preferences are cyclic
-    INCONCLUSIVE = "inconclusive"  # the comparison budget ran out
 
 
 class Result(StrEnum):
@@ -281,15 +274,6 @@ class LoggedPlan:
     comparisons: int
     forecasts: tuple[tuple[int, int, int], ...]
     at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something an operator wants to know happened: started, promoted, ..."""
-
-    at: float
-    kind: str
-    detail: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,19 @@
-"""Runs the Lua transitions in `scripts/` and turns every fault of the server into a `StoreError`."""
+"""Runs the Lua transitions in `scripts/` and turns every fault of the server into a `StoreError`.
+
+A script says in its first line what it needs in front of it: functions of `scripts/shared/` by the file's
+name, and tables by a name in capitals. The tables are those of `states` and `events`, so that Lua and Python
+read the same ones.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from importlib.resources.abc import Traversable
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -22,14 +28,20 @@ from policy_store.errors import (
     StoreUnavailableError,
     UnknownExperimentError,
 )
+from policy_store.events import EventKind
+from policy_store.states import INITIAL, MOVES, STATES
 
-_REFUSALS: dict[str, tuple[type[StoreError], str]] = {
+_NEEDS: Final = "-- NEEDS: "
+_REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
     "stale": (StaleFenceError, "Another planner took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),
-    "conflict": (DecisionConflictError, "Not running any more; state and current generation are"),
+    "conflict": (
+        DecisionConflictError,
+        "The move does not start from there; state and current generation are",
+    ),
 }
 
 
@@ -49,16 +61,64 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
         raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
 
 
+def _states(fact: str) -> dict[str, Any]:
+    return {state.value: True for state, facts in STATES.items() if getattr(facts, fact)}
+
+
+_TABLES: Final[dict[str, Any]] = {
+    "INITIAL_STATE": INITIAL.value,
+    "COUNTING_STATES": _states("counts_outcomes"),
+    "PLANNED_STATES": _states("is_planned"),
+    "CONTINUED_STATES": _states("may_be_continued"),
+    "MOVES": {
+        move.value: {
+            "sources": {state.value: True for state in rule.sources},
+            "target": rule.target.value,
+            "installs_champion": rule.installs_champion,
+            "event": rule.event.value,
+        }
+        for move, rule in MOVES.items()
+    },
+    "EVENTS": {kind.name: kind.value for kind in EventKind},
+}
+
+
+def _as_lua(value: Any) -> str:
+    """Words, booleans and tables of them. Words are names of ours, which need no escaping."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'"
+    return "{" + ", ".join(f"{name} = {_as_lua(each)}" for name, each in sorted(value.items())) + "}"
+
+
 @cache
 def _texts() -> dict[str, str]:
     """Every transition in full, by name."""
     folder = files("policy_store") / "scripts"
-    prelude = (folder / "prelude.lua").read_text()
-    return {
-        path.name.removesuffix(".lua"): f"{prelude}\n{path.read_text()}"
-        for path in folder.iterdir()
-        if path.name.endswith(".lua") and path.name != "prelude.lua"
-    }
+    library = {name: f"local {name} = {_as_lua(value)}\n" for name, value in _TABLES.items()}
+    library |= _read(folder / "shared")
+    return {name: _with_needs(text, library) for name, text in _read(folder).items()}
+
+
+def _read(folder: Traversable) -> dict[str, str]:
+    paths = (path for path in folder.iterdir() if path.name.endswith(".lua"))
+    return {path.name.removesuffix(".lua"): path.read_text() for path in paths}
+
+
+def _with_needs(text: str, library: Mapping[str, str]) -> str:
+    """The script with all it needs in front of it, each part once and after what that part needs."""
+    parts: dict[str, str] = {}
+
+    def add(needing: str) -> None:
+        first = needing.partition("\n")[0]
+        for name in first.removeprefix(_NEEDS).split(", ") if first.startswith(_NEEDS) else ():
+            if name not in parts:
+                add(library[name])
+                parts[name] = library[name]
+
+    add(text)
+    return "\n".join([*parts.values(), text])
 
 
 class Scripts:

@@ -15,12 +15,11 @@ from redis.asyncio import Redis
 
 from policy_store import codec
 from policy_store.errors import UnknownExperimentError
+from policy_store.events import Decided, Event, encoded
 from policy_store.models import (
     Comparison,
     Counts,
-    Event,
     Experiment,
-    ExperimentState,
     ExperimentView,
     Forecast,
     LogRecord,
@@ -32,6 +31,7 @@ from policy_store.models import (
 )
 from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys
 from policy_store.scripting import Scripts, answered_within
+from policy_store.states import MOVES, Move
 
 _LOG_START = "-"
 
@@ -264,28 +264,31 @@ class PolicyStore:
         generation: int,
         fence: int,
         *,
-        state: ExperimentState,
+        move: Move,
         champion: int | None,
         certificate: dict[str, Any],
     ) -> ExperimentView:
-        """End a running generation: final state, incumbent (if there is a champion) and certificate at once.
+        """Make a planner's move: state, incumbent (if the move installs a champion) and certificate at once.
 
         Atomic: of competing decisions one is taken. The same decision again returns what is stored.
 
         Raises:
             StaleFenceError: Another planner took over.
-            DecisionConflictError: The generation is decided otherwise, or no longer current.
-            ValueError: The state is not final, or a number in the certificate is not finite.
+            DecisionConflictError: The move does not start from the state there is, or the generation is no
+                longer the current one.
+            ValueError: The move needs a champion and has none, or has one and needs none; or a number in the
+                certificate is not finite.
         """
-        if state is ExperimentState.RUNNING:
-            raise ValueError("A decision ends the experiment; `running` is no decision.")
+        if (champion is not None) is not MOVES[move].installs_champion:
+            wanted = "names a" if MOVES[move].installs_champion else "has no"
+            raise ValueError(f"The move {move} {wanted} champion; {champion} was given.")
         keys = ExperimentKeys(name)
         reply = await self._scripts.run(
             "decide",
             (keys.control, keys.events, keys.generation(generation).log),
-            *(generation, fence, state.value, "" if champion is None else champion),
+            *(generation, fence, move.value, "" if champion is None else champion),
             codec.dump_json(certificate),
-            codec.dump_json({"generation": generation, "champion": champion, "fence": fence}),
+            codec.dump_json(encoded(Decided(champion, fence, generation))),
         )
         return codec.view_from(reply)
 

@@ -15,7 +15,8 @@ from gateway.config.experiments import Collect
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.policies import CompiledPolicy
 from gateway.upstream.base import ModelTarget
-from policy_store.models import ExperimentState, PlannedPair, PublishedPlan
+from policy_store.models import PlannedPair, PublishedPlan
+from policy_store.states import ExperimentState
 
 Unit = Literal["request", "session"]
 
@@ -28,7 +29,7 @@ class LiveExperiment:
         name: What clients send as `model`.
         policies: The candidates, in the order of their indices.
         generation: Which run of the experiment outcomes are counted for.
-        state: Only `RUNNING` experiments draw duels.
+        state: Whether pairs are drawn at all follows from it.
         incumbent: Index of the policy that serves ordinary traffic now.
         plan: What the planner published last; None until it published anything.
         share: Fraction of units that take part in the experiment, in [0, 1].

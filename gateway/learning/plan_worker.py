@@ -14,8 +14,9 @@ import time
 from dataclasses import dataclass
 from itertools import combinations
 from multiprocessing import parent_process
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from gateway.experiments.conclusions import Decision
 from policy_store.models import Counts, Experiment, Forecast, PlannedPair, ProposedPlan
 
 if TYPE_CHECKING:
@@ -45,21 +46,6 @@ class PlanJob:
     counts: Counts
     may_decide: bool
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the evidence allows to conclude.
-
-    Attributes:
-        kind: `winner` and `no_worse` name a champion, the others none.
-        champion: Index of the certified policy.
-        certificate: The conclusion and everything it follows from, in plain values.
-    """
-
-    kind: Literal["winner", "no_worse", "no_winner", "inconclusive"]
-    champion: int | None
-    certificate: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

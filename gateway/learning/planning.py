@@ -19,7 +19,6 @@ from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
 from gateway.telemetry.metrics import Metrics
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
-from policy_store.models import ExperimentState
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
@@ -121,7 +120,7 @@ class Planner:
 
     async def _plan(self, name: str) -> None:
         view = await self._store.view(name)
-        if view.state is not ExperimentState.RUNNING:
+        if not view.state.facts.is_planned:
             return
         fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
         if fence is None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from gateway.experiments.catalogue import CatalogueHolder
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.models import Counts, Event, ExperimentState, ExperimentView
+from policy_store.events import Event
+from policy_store.models import Counts, ExperimentView
+from policy_store.states import Move, recorded_move
 from policy_store.store import PolicyStore
 
 FRESH_SECONDS = 1.0
@@ -40,8 +42,8 @@ class Progress:
 
     @property
     def promotions(self) -> int:
-        """How often this experiment's incumbent changed, as far as its latest events tell."""
-        return sum(event.kind == ExperimentState.PROMOTED.value for event in self.events)
+        """How often a candidate became the incumbent, as far as the latest events tell."""
+        return sum(recorded_move(event.kind) is Move.PROMOTE for event in self.events)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -58,10 +60,10 @@ class Progress:
     @property
     def expected_seconds(self) -> float | None:
         """Time to a decision if comparisons keep coming at the mean rate so far; None if that is unknown."""
-        plan, running = self.view.plan, self.view.state is ExperimentState.RUNNING
+        plan, is_planned = self.view.plan, self.view.state.facts.is_planned
         counted = self.counts.comparisons - self.counts.inherited
         remaining = plan.proposal.expected_remaining if plan else None
-        if not running or remaining is None or not counted:
+        if not is_planned or remaining is None or not counted:
             return None
         return remaining * self.elapsed_seconds / counted
 

@@ -6,16 +6,13 @@ lease; every replica then serves the new incumbent as soon as its refresher sees
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
-from gateway import __version__
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.learning.plan_worker import Decision
+from gateway.experiments.conclusions import Decision, full_certificate, move_for
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError
-from policy_store.models import Experiment, ExperimentState, ExperimentView
+from policy_store.models import ExperimentView
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
@@ -58,41 +55,9 @@ class Promoter:
                 name,
                 view.generation,
                 fence,
-                state=final_state(decision, view.incumbent),
+                move=move_for(decision.kind, is_incumbent=decision.champion == view.incumbent),
                 champion=decision.champion,
                 certificate=certificate,
             )
         except DecisionConflictError:
             _log.info("experiment was decided by another replica", experiment=name)
-
-
-def full_certificate(
-    decision: Decision,
-    experiment: Experiment,
-    *,
-    generation: int,
-    plan_version: int,
-    config_hash: str,
-    decided_at: float,
-) -> dict[str, Any]:
-    """What was decided and why, with everything needed to check it years later."""
-    champion = decision.champion
-    return {
-        **decision.certificate,
-        "experiment": json.loads(experiment.to_json()),
-        "generation": generation,
-        "champion_name": None if champion is None else experiment.policies[champion],
-        "plan_version": plan_version,
-        "config_hash": config_hash,
-        "code_version": __version__,
-        "decided_at": decided_at,
-    }
-
-
-def final_state(decision: Decision, incumbent: int) -> ExperimentState:
-    """Where a decision leaves an experiment."""
-    if decision.kind == "no_winner":
-        return ExperimentState.NO_WINNER
-    if decision.kind == "inconclusive":
-        return ExperimentState.INCONCLUSIVE
-    return ExperimentState.SETTLED if decision.champion == incumbent else ExperimentState.PROMOTED

@@ -18,7 +18,8 @@ from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolde
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentState, ExperimentView
+from policy_store.models import Experiment, ExperimentView
+from policy_store.states import INITIAL
 
 _log = get_logger(__name__)
 
@@ -114,7 +115,7 @@ class Refresher:
         incumbent = now.experiment.policies[now.incumbent]
         if before is None or before.generation != now.generation:
             _log.info(
-                "experiment joined",
+                "experiment_joined",
                 experiment=name,
                 generation=now.generation,
                 state=now.state.value,
@@ -122,7 +123,7 @@ class Refresher:
             )
         elif before.state != now.state:
             _log.info(
-                "experiment decided",
+                "experiment_moved",
                 experiment=name,
                 generation=now.generation,
                 state=now.state.value,
@@ -154,7 +155,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         name=definition.name,
         policies=definition.policies,
         generation=view.generation if view else 0,
-        state=view.state if view else ExperimentState.RUNNING,
+        state=view.state if view else INITIAL,
         incumbent=_incumbent(definition, view, matches=matches),
         plan=view.plan if view and matches else None,
         share=spec.traffic.share,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 
 Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Objective = Literal["comparisons", "cost"]
 StoppingRule = Literal["e-process", "glr", "lr-mixture"]
 

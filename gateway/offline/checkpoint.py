@@ -22,8 +22,9 @@ from typing import Any
 from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
-from gateway.proof.experiment_log import record_fields, record_from
-from policy_store.models import Comparison, Event, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
+from gateway.proof.log_lines import record_fields, record_from
+from policy_store.events import Begun, Event, EventKind
+from policy_store.models import Comparison, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
 
 SCHEMA = 1
 _PLAN = ("pairs", "evidence_nats")
@@ -109,7 +110,7 @@ class Checkpoint:
     def begin(self, name: str, identity: Mapping[str, str], at: float) -> None:
         """Write what the run is."""
         self._journal.append({"type": "run", "schema": SCHEMA, "name": name, "identity": dict(identity)})
-        self.event(Event(at, "started", {}))
+        self.event(Event.of(at, EventKind.STARTED, Begun()))
 
     def restore(self, name: str, identity: Mapping[str, str], course: Course) -> None:
         """Bring `course` to where the run stopped.

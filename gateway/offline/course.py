@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gateway.learning.plan_worker import Decision, PlanJob, PlanResult, compute_plan
+from gateway.experiments.conclusions import Decision
+from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, Ledger, Result
 from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan
 from policy_store.models import Result as StoredResult

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.learning.promotion import final_state, full_certificate
+from gateway.experiments.conclusions import full_certificate, move_for
 from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
 from gateway.offline.calls import Reply, Spending
@@ -19,8 +19,10 @@ from gateway.offline.course import Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
-from gateway.proof.experiment_log import LOG_SCHEMA, record_fields
-from policy_store.models import Event, LogRecord, ProposedPlan
+from gateway.proof.log_lines import header_line, record_line
+from policy_store.events import Decided, Event
+from policy_store.models import LogRecord, ProposedPlan
+from policy_store.states import MOVES, ExperimentState, MoveRule
 
 GENERATION = 1
 
@@ -72,11 +74,13 @@ class Material:
 def conclude(material: Material, at: float) -> Outcome:
     """Certificate, log and figures of a run."""
     certificate = _certificate(material, at)
-    state = final_state(material.ended.decision, material.course.experiment.incumbent)
+    decision = material.ended.decision
+    is_incumbent = decision.champion == material.course.experiment.incumbent
+    move = MOVES[move_for(decision.kind, is_incumbent=is_incumbent)]
     return Outcome(
-        summary=_summary(material, certificate, state.value),
+        summary=_summary(material, certificate, move.target),
         certificate=certificate,
-        log=tuple(_log(material, certificate, state.value, at)),
+        log=tuple(_log(material, certificate, move, at)),
         evidence=(
             *material.evidence,
             (certificate["comparisons"], _last_plan(material).evidence_nats),
@@ -119,30 +123,22 @@ def _certificate(material: Material, at: float) -> dict[str, Any]:
     return {**certificate, "stopped_by": material.ended.stopped_by, "draw": material.assembly.config.draw}
 
 
-def _log(material: Material, certificate: dict[str, Any], state: str, at: float) -> Iterator[bytes]:
+def _log(material: Material, certificate: dict[str, Any], move: MoveRule, at: float) -> Iterator[bytes]:
     experiment = material.course.experiment
     champion = certificate["champion_name"]
-    header = {
-        "type": "experiment",
-        "schema": LOG_SCHEMA,
-        "name": experiment.name,
-        "generation": GENERATION,
-        "state": state,
-        "incumbent": champion or experiment.policies[experiment.incumbent],
-        "experiment": json.loads(experiment.to_json()),
-        "certificate": certificate,
-    }
-    yield _line(header)
+    yield header_line(
+        experiment,
+        generation=GENERATION,
+        state=move.target,
+        incumbent=champion or experiment.policies[experiment.incumbent],
+        certificate=certificate,
+    )
     for record in material.records:
-        yield _line(record_fields(record))
-    yield _line(record_fields(Event(at, state, {"champion": champion})))
+        yield record_line(record)
+    yield record_line(Event.of(at, move.event, Decided(champion)))
 
 
-def _line(fields: dict[str, Any]) -> bytes:
-    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _summary(material: Material, certificate: dict[str, Any], state: str) -> dict[str, Any]:
+def _summary(material: Material, certificate: dict[str, Any], state: ExperimentState) -> dict[str, Any]:
     assembly, spending = material.assembly, material.spending
     config, experiment = assembly.config, material.course.experiment
     answered = sum(key[0] == "answer" for key in material.kept)
@@ -153,7 +149,7 @@ def _summary(material: Material, certificate: dict[str, Any], state: str) -> dic
         "outcome": certificate["outcome"],
         "champion": certificate["champion_name"],
         "leader": experiment.policies[_last_plan(material).leader],
-        "state": state,
+        "state": state.value,
         "stopped_by": material.ended.stopped_by,
         "cycle": [experiment.policies[policy] for policy in certificate["cycle"]],
         "comparisons": certificate["comparisons"],

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.learning.plan_worker import Decision
+from gateway.experiments.conclusions import Decision
 from gateway.offline.answers import PolicyAnswers
 from gateway.offline.checkpoint import Checkpoint
 from gateway.offline.course import Assignment, Course

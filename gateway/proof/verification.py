@@ -14,20 +14,18 @@ from typing import Any
 import orjson
 
 from gateway.errors import GatewayError
+from gateway.experiments.conclusions import move_for
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
+from gateway.llm_po.stopping import KINDS
 from gateway.proof.ancestry import LoggedGeneration, retrace
-from gateway.proof.experiment_log import LOG_SCHEMA, record_from
-from policy_store.models import Comparison, Event, Experiment, Inherited, LoggedPlan, LogRecord
+from gateway.proof.log_lines import LOG_SCHEMA, record_from
+from policy_store.events import Decided, Event
+from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
+from policy_store.states import INITIAL, MOVES, STATES, recorded_move
 
 _UNPLANNED_FORECAST = 500_000  # what the log shows for an outcome counted before the first plan
-_STATES = {
-    "winner": {"promoted", "settled"},
-    "no_worse": {"promoted", "settled"},
-    "no_winner": {"no_winner"},
-    "inconclusive": {"inconclusive"},
-}
 
 
 class UnreadableLogError(GatewayError):
@@ -213,16 +211,13 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
     """Where the certificate's words or the store's state do not fit its numbers."""
     experiment, champion = recorded.own.experiment, certificate.get("champion")
     name = experiment.policies[champion] if isinstance(champion, int) else None
-    outcome = str(certificate.get("outcome"))
     if certificate.get("champion_name") != name:
         said = certificate.get("champion_name")
         yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
     own = recorded.own.generation
     if certificate.get("generation") != own:
         yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
-    if recorded.state not in _STATES.get(outcome, set()):
-        yield f"state: the experiment is {recorded.state}, which {outcome} does not lead to"
-    if name is not None and recorded.incumbent != name:
+    if name is not None and _serves_champion(recorded.state) and recorded.incumbent != name:
         yield f"incumbent: {recorded.incumbent} serves, the certificate names {name}"
     for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
         if certificate.get(field) != getattr(experiment, field):
@@ -231,16 +226,41 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
                 f"the experiment {getattr(experiment, field)}"
             )
     yield from _misstated_inference(experiment, certificate)
-    steps = [
+    yield from _untaken_steps(recorded, str(certificate.get("outcome")))
+    for step in _steps(recorded):
+        said = step.told.champion if isinstance(step.told, Decided) else step.detail
+        if said not in (champion, name):  # offline runs log the name
+            yield f"champion: the certificate says {champion}, the logged step {said}"
+
+
+def _serves_champion(state: str) -> bool:
+    return any(known == state and facts.serves == "champion" for known, facts in STATES.items())
+
+
+def _steps(recorded: RecordedExperiment) -> list[Event]:
+    """The logged events that record moves of the decided generation."""
+    return [
         record
         for record in recorded.own.records
-        if isinstance(record, Event) and record.kind == recorded.state
+        if isinstance(record, Event) and recorded_move(record.kind) is not None
     ]
-    if len(steps) != 1:
-        yield f"The log records the step to {recorded.state} {len(steps)} times, not once."
-    for step in steps:
-        if step.detail.get("champion") not in {champion, name}:  # offline runs log the name
-            yield f"champion: the certificate says {champion}, the logged step {step.detail.get('champion')}"
+
+
+def _untaken_steps(recorded: RecordedExperiment, outcome: str) -> Iterable[str]:
+    """Where the logged steps are no way through the table of moves from the start to the recorded state."""
+    moves = [move for step in _steps(recorded) if (move := recorded_move(step.kind))]
+    state = INITIAL
+    for rule in map(MOVES.__getitem__, moves):
+        if state not in rule.sources:
+            yield f"The log records the step to {rule.target} of an experiment that was {state}."
+        state = rule.target
+    if state != recorded.state:
+        yield f"state: the experiment is {recorded.state}, the steps in its log lead to {state}"
+    fitting = {
+        move_for(kind, is_incumbent=each) for kind in KINDS for each in (True, False) if kind == outcome
+    }
+    if fitting.isdisjoint(moves):
+        yield f"The log records no step that {outcome} leads to."
 
 
 def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:

@@ -13,7 +13,6 @@ from typing import Final, Literal, NewType, Protocol, assert_never
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment
 from gateway.experiments.snapshot import LiveExperiment
-from policy_store.models import ExperimentState
 
 UnitKey = NewType("UnitKey", bytes)
 IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share"]
@@ -90,7 +89,7 @@ def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: f
     """
     if not experiment.matches_store:
         return Incumbent("other_definition")
-    if experiment.state is not ExperimentState.RUNNING:
+    if not experiment.state.facts.draws_pairs:
         return Incumbent("not_running")
     if not experiment.pairs:
         return Incumbent("no_plan")

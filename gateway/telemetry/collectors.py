@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gateway.learning.progress import Progress
-from policy_store.models import ExperimentState
+from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
 

@@ -1,3 +1,4 @@
+-- NEEDS: numbers
 -- Takes or renews the right to plan. Every change of holder gets a higher fencing number, for ever.
 -- KEYS: control, lease
 -- ARGV: holder, milliseconds

@@ -1,3 +1,4 @@
+-- NEEDS: clock
 -- One consistent read of everything counted in a generation, with the time it was read.
 -- KEYS: control, counts
 -- ARGV: generation

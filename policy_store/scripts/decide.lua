@@ -1,27 +1,28 @@
--- Ends a running generation: final state, incumbent and certificate in one step.
+-- NEEDS: clock, events, view, MOVES
+-- A planner's move: state, incumbent and certificate change in one step.
 -- KEYS: control, events, log
--- ARGV: generation, fence, new state, champion ('' for none), certificate, detail of the event
+-- ARGV: generation, fence, move, champion ('' for none), certificate, detail of the event
 local control = KEYS[1]
-local generation, fence, state, champion, certificate, detail = unpack(ARGV)
-local of = generation .. ':'
+local generation, fence, name, champion, certificate, detail = unpack(ARGV)
+local move, of = MOVES[name], generation .. ':'
 local known = redis.call('HMGET', control, of .. 'state', 'generation', 'fence', of .. 'certificate')
 if not known[1] then
   return {'unknown'}
 end
-if known[1] == state and known[4] == certificate then
+if known[1] == move.target and known[4] == certificate then
   return view(control) -- the same call again, its answer was lost
 end
 if known[3] ~= fence then
   return {'stale', known[3]}
 end
-if known[1] ~= 'running' or known[2] ~= generation then
+if not move.sources[known[1]] or known[2] ~= generation then
   return {'conflict', known[1], known[2]}
 end
 
-redis.call('HSET', control, of .. 'state', state, of .. 'certificate', certificate)
-if champion ~= '' then
+redis.call('HSET', control, of .. 'state', move.target, of .. 'certificate', certificate)
+if move.installs_champion then
   redis.call('HSET', control, of .. 'incumbent', champion)
 end
 redis.call('HINCRBY', control, 'revision', 1)
-append_event(KEYS[3], KEYS[2], micros(), state, detail)
+append_event(KEYS[3], KEYS[2], micros(), move.event, detail)
 return view(control)

@@ -1,3 +1,4 @@
+-- NEEDS: numbers
 -- One accounting step of one process for one API key: takes back what it did not use, writes down what it used
 -- beyond its leases, and leases it more, all at the server's clock.
 --

@@ -1,3 +1,4 @@
+-- NEEDS: numbers, clock, PLANNED_STATES
 -- Replaces plan and forecasts of the current generation, and logs the forecasts before any outcome they count.
 -- KEYS: control, counts, forecasts, log
 -- ARGV: generation, fence, plan, forecasts for the log, then field and value of each forecast
@@ -15,7 +16,7 @@ end
 if known[3] ~= fence then
   return {'stale', known[3]}
 end
-if known[1] ~= 'running' or known[2] ~= generation then
+if not PLANNED_STATES[known[1]] or known[2] ~= generation then
   return {'finished'}
 end
 

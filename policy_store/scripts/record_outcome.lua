@@ -1,3 +1,4 @@
+-- NEEDS: counting
 -- One policy of a pair got an outcome: it is compared with the longest waiting outcome of the other policy of
 -- that pair, or waits for one.
 -- KEYS: control, counts, forecasts, log, events, unit, own queue, rivals' queue

@@ -1,3 +1,4 @@
+-- NEEDS: counting
 -- A user compared both answers: the preference is a comparison at once.
 -- KEYS: control, counts, forecasts, log, events, unit
 -- ARGV: generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, result

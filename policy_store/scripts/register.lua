@@ -1,3 +1,4 @@
+-- NEEDS: numbers, clock, events, view, EVENTS, INITIAL_STATE, CONTINUED_STATES
 -- Makes the generation of a fingerprint the current one, starting it if it is new. A new one goes on from the
 -- current one where that has decided nothing, with what was counted between the policies both have.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
@@ -37,7 +38,7 @@ local function goes_on_from()
     return '', ''
   end
   local about = redis.call('HMGET', control, current .. ':state', current .. ':experiment')
-  if about[1] ~= 'running' and about[1] ~= 'inconclusive' then
+  if not CONTINUED_STATES[about[1]] then
     return '', ''
   end
   return current, about[2]
@@ -135,7 +136,7 @@ local at, inherited = micros(), nil
 if not known then
   local of = generation .. ':'
   redis.call('HSET', control, 'generations', generation, 'fingerprint:' .. fingerprint, generation,
-    of .. 'experiment', experiment, of .. 'state', 'running', of .. 'incumbent', first_incumbent(),
+    of .. 'experiment', experiment, of .. 'state', INITIAL_STATE, of .. 'incumbent', first_incumbent(),
     of .. 'policies', policies, of .. 'threshold', threshold, of .. 'started_at', at)
   local ever
   ever, inherited = inherit(before, at)
@@ -147,10 +148,11 @@ end
 if redis.call('HGET', control, 'generation') ~= generation then
   redis.call('HSET', control, 'generation', generation)
   redis.call('HINCRBY', control, 'revision', 1)
-  append_event(KEYS[3], KEYS[2], at, known and 'reactivated' or 'started', '{"generation":' .. generation .. '}')
+  append_event(KEYS[3], KEYS[2], at, known and EVENTS.REACTIVATED or EVENTS.STARTED,
+    cjson.encode({generation = tonumber(generation)}))
 end
 if inherited then
-  append_event(KEYS[3], KEYS[2], at, 'inherited',
-    '{"comparisons":' .. inherited .. ',"from_generation":' .. before .. ',"generation":' .. generation .. '}')
+  append_event(KEYS[3], KEYS[2], at, EVENTS.INHERITED, cjson.encode({
+    comparisons = tonumber(inherited), from_generation = tonumber(before), generation = tonumber(generation)}))
 end
 return view(control)

@@ -1,3 +1,4 @@
+-- NEEDS: clock
 -- Ends an API key for good, wherever it was made; its name is free again.
 -- KEYS: records, names, revoked, revision
 -- ARGV: hash, name

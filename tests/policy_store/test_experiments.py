@@ -10,7 +10,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.errors import UnknownExperimentError
-from policy_store.models import ExperimentState
+from policy_store.states import ExperimentState, Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, experiment, forecasts, plan, planned, prefer, started
 
@@ -88,7 +88,7 @@ async def test_promotion_outlives_an_edit_of_the_file(
     await started(store)
     fence = await store.acquire_lease(NAME, "planner", 60)
     assert fence is not None
-    await store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+    await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
 
     view = await store.register(replace(experiment(), **changes), THRESHOLD)
 
@@ -127,7 +127,7 @@ async def test_unknown_experiment_is_said_to_be_unknown(store: PolicyStore) -> N
         store.counts(NAME, 2),
         store.acquire_lease("nobody", "planner", 1),
         store.publish_plan(NAME, 2, plan(), forecasts(), 1),
-        store.decide(NAME, 2, 1, state=ExperimentState.NO_WINNER, champion=None, certificate={}),
+        store.decide(NAME, 2, 1, move=Move.FIND_NO_WINNER, champion=None, certificate={}),
         prefer(store, "u1", name="nobody"),
     ]
     for call in calls:

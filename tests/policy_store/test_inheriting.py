@@ -15,11 +15,10 @@ from gateway.llm_po.evidence import Tally
 from gateway.llm_po.succession import Standing, succeed
 from policy_store.connect import connect
 from policy_store.errors import UnknownExperimentError
+from policy_store.events import Event
 from policy_store.models import (
     Counts,
-    Event,
     Experiment,
-    ExperimentState,
     ExperimentView,
     Forecast,
     Inherited,
@@ -27,6 +26,7 @@ from policy_store.models import (
     Report,
     Result,
 )
+from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import (
     KEEP_SECONDS,
@@ -235,22 +235,23 @@ async def test_nothing_counted_is_nothing_inherited(store: PolicyStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "inherits"),
+    ("move", "inherits"),
     [
-        (ExperimentState.PROMOTED, False),
-        (ExperimentState.SETTLED, False),
-        (ExperimentState.NO_WINNER, False),
-        (ExperimentState.INCONCLUSIVE, True),
+        (Move.PROMOTE, False),
+        (Move.SETTLE, False),
+        (Move.FIND_NO_WINNER, False),
+        (Move.RUN_OUT, True),
     ],
 )
 async def test_only_an_undecided_generation_is_gone_on_from(
-    store: PolicyStore, state: ExperimentState, *, inherits: bool
+    store: PolicyStore, move: Move, *, inherits: bool
 ) -> None:
     """A verdict was given on that evidence; a spent budget gave none, and a larger one goes on."""
     await count(store, await store.register(of("p0", "p1", "p2"), LINE), 20)
     fence = await store.acquire_lease(NAME, "planner", 60)
     assert fence is not None
-    await store.decide(NAME, 1, fence, state=state, champion=None, certificate={})
+    champion = 0 if MOVES[move].installs_champion else None
+    await store.decide(NAME, 1, fence, move=move, champion=champion, certificate={})
 
     await store.register(of("p0", "p1", "p2", "p3", max_comparisons=500), LINE)
 

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policy_store.connect import connect
-from policy_store.models import Comparison, Event, ExperimentState, Forecast, LoggedPlan, Receipt, Result
+from policy_store.events import Event
+from policy_store.models import Comparison, Forecast, LoggedPlan, Receipt, Result
+from policy_store.states import Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import (
     NAME,
@@ -48,7 +50,7 @@ async def test_log_holds_plans_comparisons_and_events_in_order(store: PolicyStor
     await store.publish_plan(NAME, 1, plan(comparisons=2), forecasts(probability=600_000), fence)
     await report(store, "u3", 0, 1.0)
     await report(store, "u4", 1, 0.0)
-    await store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+    await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
 
     records, _ = await store.log(NAME, 1)
 

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from policy_store.errors import ContradictingOutcomeError, ExperimentFinishedError
-from policy_store.models import ExperimentState, Receipt, Result
+from policy_store.models import Receipt, Result
+from policy_store.states import Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, forecasts, plan, planned, prefer, report, started
 
@@ -107,7 +108,7 @@ async def test_after_the_end_known_units_get_their_answer_and_new_ones_are_refus
     fence = await planned(store)
     await prefer(store, "u1", Result.WIN)
     await report(store, "u2", 0, 1.0)
-    await store.decide(NAME, 1, fence, state=ExperimentState.NO_WINNER, champion=None, certificate={})
+    await store.decide(NAME, 1, fence, move=Move.FIND_NO_WINNER, champion=None, certificate={})
 
     assert (await prefer(store, "u1", Result.WIN)).receipt is Receipt.DUPLICATE
     assert (await report(store, "u2", 0, 1.0)).receipt is Receipt.DUPLICATE

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from policy_store.errors import DecisionConflictError, ExperimentFinishedError, StaleFenceError
-from policy_store.models import ExperimentState, Forecast, LoggedPlan, Result
+from policy_store.models import Forecast, LoggedPlan, Result
+from policy_store.states import MOVES, ExperimentState, Move
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started
@@ -117,7 +118,7 @@ async def test_replaced_planner_can_neither_publish_nor_decide(store: PolicyStor
     with pytest.raises(StaleFenceError):
         await store.publish_plan(NAME, 1, plan(comparisons=9), forecasts(), old)
     with pytest.raises(StaleFenceError):
-        await store.decide(NAME, 1, old, state=ExperimentState.PROMOTED, champion=1, certificate={})
+        await store.decide(NAME, 1, old, move=Move.PROMOTE, champion=1, certificate={})
 
     assert await store.view(NAME) == view
 
@@ -128,9 +129,7 @@ async def test_decision_changes_state_incumbent_and_certificate_together(store: 
     revision = await store.revision(NAME)
     certificate = {"evidence": [[0, 12345678901234], [5, 0]], "statistic_nats": 3.0123456789}
 
-    view = await store.decide(
-        NAME, 1, fence, state=ExperimentState.PROMOTED, champion=2, certificate=certificate
-    )
+    view = await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=2, certificate=certificate)
 
     assert (view.state, view.incumbent, view.certificate) == (ExperimentState.PROMOTED, 2, certificate)
     assert view.revision == revision + 1
@@ -139,16 +138,14 @@ async def test_decision_changes_state_incumbent_and_certificate_together(store: 
     assert (latest.kind, latest.detail) == ("promoted", {"champion": 2, "fence": fence, "generation": 1})
 
 
-@pytest.mark.parametrize("state", [ExperimentState.NO_WINNER, ExperimentState.INCONCLUSIVE])
-async def test_decision_without_champion_keeps_the_incumbent(
-    store: PolicyStore, state: ExperimentState
-) -> None:
+@pytest.mark.parametrize("move", [Move.FIND_NO_WINNER, Move.RUN_OUT])
+async def test_decision_without_champion_keeps_the_incumbent(store: PolicyStore, move: Move) -> None:
     """Nothing was certified, nothing is promoted."""
     fence = await planned(store, incumbent=1)
 
-    view = await store.decide(NAME, 1, fence, state=state, champion=None, certificate={"why": "no one"})
+    view = await store.decide(NAME, 1, fence, move=move, champion=None, certificate={"why": "no one"})
 
-    assert (view.state, view.incumbent) == (state, 1)
+    assert (view.state, view.incumbent) == (MOVES[move].target, 1)
 
 
 async def test_of_competing_decisions_one_is_taken(store: PolicyStore) -> None:
@@ -157,9 +154,7 @@ async def test_of_competing_decisions_one_is_taken(store: PolicyStore) -> None:
 
     outcomes = await asyncio.gather(
         *(
-            store.decide(
-                NAME, 1, fence, state=ExperimentState.PROMOTED, champion=index, certificate={"is": index}
-            )
+            store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=index, certificate={"is": index})
             for index in range(3)
         ),
         return_exceptions=True,
@@ -174,7 +169,7 @@ async def test_of_competing_decisions_one_is_taken(store: PolicyStore) -> None:
 async def test_decision_repeated_after_a_lost_answer_changes_nothing(store: PolicyStore) -> None:
     """The same decision again returns what is stored, even if the lease has moved on."""
     fence = await planned(store)
-    decision = {"state": ExperimentState.SETTLED, "champion": 0, "certificate": {"a": [1, 2]}}
+    decision = {"move": Move.SETTLE, "champion": 0, "certificate": {"a": [1, 2]}}
     view = await store.decide(NAME, 1, fence, **decision)
     await store.release_lease(NAME, "planner")
     await store.acquire_lease(NAME, "other", 60)
@@ -186,7 +181,7 @@ async def test_decision_repeated_after_a_lost_answer_changes_nothing(store: Poli
 async def test_finished_or_left_generation_takes_no_plan_and_no_decision(store: PolicyStore) -> None:
     """A planner that has not noticed yet changes nothing."""
     fence = await planned(store)
-    await store.decide(NAME, 1, fence, state=ExperimentState.SETTLED, champion=0, certificate={})
+    await store.decide(NAME, 1, fence, move=Move.SETTLE, champion=0, certificate={})
     with pytest.raises(ExperimentFinishedError):
         await store.publish_plan(NAME, 1, plan(comparisons=9), forecasts(), fence)
 
@@ -196,14 +191,17 @@ async def test_finished_or_left_generation_takes_no_plan_and_no_decision(store: 
     with pytest.raises(ExperimentFinishedError):
         await store.publish_plan(NAME, 2, plan(comparisons=9), forecasts(), fence)
     with pytest.raises(DecisionConflictError):
-        await store.decide(NAME, 2, fence, state=ExperimentState.SETTLED, champion=0, certificate={})
+        await store.decide(NAME, 2, fence, move=Move.SETTLE, champion=0, certificate={})
 
 
-async def test_running_is_no_decision(store: PolicyStore) -> None:
-    """A finished experiment cannot be restarted by a decision."""
+@pytest.mark.parametrize(("move", "champion"), [(Move.PROMOTE, None), (Move.RUN_OUT, 1)])
+async def test_move_names_a_champion_exactly_if_it_installs_one(
+    store: PolicyStore, move: Move, champion: int | None
+) -> None:
+    """A promotion of nobody and a spent budget with a winner are both nonsense."""
     fence = await planned(store)
-    with pytest.raises(ValueError, match="running"):
-        await store.decide(NAME, 1, fence, state=ExperimentState.RUNNING, champion=None, certificate={})
+    with pytest.raises(ValueError, match="champion"):
+        await store.decide(NAME, 1, fence, move=move, champion=champion, certificate={})
 
 
 async def test_evidence_beyond_floating_point_stays_exact(store: PolicyStore) -> None:

@@ -19,7 +19,7 @@ from gateway.llm_po.checks import whole
 from gateway.llm_po.evidence import Ledgers, Result
 from gateway.llm_po.forecast import forecasts
 from gateway.llm_po.lab.traces import Recorder, decision_progress
-from gateway.llm_po.lab.trial import METHODS, OUTCOMES, STOPPING_RULES, Ending, Summary, Trial
+from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, Ending, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
 from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.stakes import published_forecasts
@@ -33,7 +33,6 @@ from gateway.llm_po.wins import BoolArray, IntArray
 
 __all__ = [
     "METHODS",
-    "OUTCOMES",
     "STOPPING_RULES",
     "BatchOfRuns",
     "Ending",

@@ -16,7 +16,7 @@ from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.lab.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.samplers import LlmPo, Sampler
-from gateway.llm_po.stopping import Design, Objective
+from gateway.llm_po.stopping import KINDS, Design, Objective
 from gateway.llm_po.structured.features import Features, one_hot
 from gateway.llm_po.structured.likelihood_ratio import margin_logits
 from gateway.llm_po.structured.solver import solve
@@ -35,7 +35,6 @@ METHODS: dict[str, Callable[[], Sampler]] = {
 STOPPING_RULES = ("e-process", *glr.THRESHOLDS, "lr-mixture")
 Space = Literal["unstructured", "bradley_terry", "linear"]
 SPACES: tuple[Space, ...] = get_args(Space)
-OUTCOMES = ("winner", "no_worse", "no_winner", "inconclusive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +236,7 @@ class Summary:
     def outcomes(self) -> dict[str, int]:
         """How many runs ended in each way."""
         counted = Counter(ending.kind for ending in self.endings)
-        return {kind: counted.get(kind, 0) for kind in OUTCOMES}
+        return {kind: counted.get(kind, 0) for kind in KINDS}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `hardness` and `ratio` are None where there is nothing to identify.

@@ -16,7 +16,8 @@ from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.running.background import stop
 from gateway.telemetry.metrics import Metrics
-from policy_store.models import ExperimentState, LoggedPlan, Report, Result
+from policy_store.models import LoggedPlan, Report, Result
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue_holder, definition
 from tests.pace import PATIENCE_SECONDS

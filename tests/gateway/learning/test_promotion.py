@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gateway import __version__
-from gateway.learning.plan_worker import Decision
-from gateway.learning.promotion import Promoter, final_state
+from gateway.experiments.conclusions import Decision
+from gateway.learning.promotion import Promoter
 from policy_store.errors import StaleFenceError
-from policy_store.models import ExperimentState, ExperimentView
+from policy_store.models import ExperimentView
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue_holder, definition
 
@@ -43,9 +44,17 @@ async def started(store: PolicyStore) -> tuple[ExperimentView, int]:
         ("inconclusive", None, ExperimentState.INCONCLUSIVE),
     ],
 )
-def test_conclusion_fixes_the_final_state(kind: Any, champion: int | None, expected: ExperimentState) -> None:
-    """With policy 0 serving."""
-    assert final_state(decision(kind, champion), incumbent=0) is expected
+async def test_conclusion_fixes_where_the_experiment_ends(
+    embedded_store: PolicyStore, kind: Any, champion: int | None, expected: ExperimentState
+) -> None:
+    """With policy 0 serving, whose own certification changes nothing."""
+    view, fence = await started(embedded_store)
+    promoter = Promoter(embedded_store, config_hash="c0ffee", clock=lambda: 1_000.0)
+
+    await promoter.decide(view, decision(kind, champion), plan_version=1, fence=fence)
+
+    after = await embedded_store.view(NAME)
+    assert (after.state, after.incumbent) == (expected, champion or 0)
 
 
 async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:

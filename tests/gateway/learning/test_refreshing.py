@@ -16,7 +16,8 @@ from gateway.llm_po.evidence import elimination_nano_nats
 from gateway.running.background import background, stop
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentState, ExperimentView, Report, Result
+from policy_store.models import Experiment, ExperimentView, Report, Result
+from policy_store.states import ExperimentState, Move
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue, definition
 from tests.pace import PATIENCE_SECONDS
@@ -93,7 +94,7 @@ async def test_decision_of_another_replica_is_followed(embedded_store: PolicySto
     await replica.refresh()
     fence = await embedded_store.acquire_lease(NAME, "other", 60)
     assert fence is not None
-    await embedded_store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+    await embedded_store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
 
     await replica.refresh()
 
@@ -173,7 +174,7 @@ async def test_replica_with_another_definition_follows_a_promotion_it_has_the_po
     assert fence is not None
     champion = new.experiment.policies.index("warm")
     await embedded_store.decide(
-        NAME, view.generation, fence, state=ExperimentState.PROMOTED, champion=champion, certificate={}
+        NAME, view.generation, fence, move=Move.PROMOTE, champion=champion, certificate={}
     )
 
     await old.refresh()

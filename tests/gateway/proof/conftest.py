@@ -14,7 +14,8 @@ from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.telemetry.metrics import Metrics
-from policy_store.models import ExperimentState, Report, Result
+from policy_store.models import Report, Result
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue_holder, definition
 

@@ -41,7 +41,8 @@ from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import LimitStore
-from policy_store.models import ExperimentState, PlannedPair, ProposedPlan, PublishedPlan
+from policy_store.models import PlannedPair, ProposedPlan, PublishedPlan
+from policy_store.states import ExperimentState
 from tests.pace import PATIENCE_SECONDS
 
 KEY = bytes(range(32))

@@ -9,7 +9,7 @@ import pytest
 from gateway.config.values import PromptTemplate
 from gateway.errors import InvalidFeedbackError
 from gateway.experiments.snapshot import Snapshot
-from policy_store.models import ExperimentState
+from policy_store.states import ExperimentState
 from tests.gateway.fake_upstream import FakeUpstream, raw, raw_stream
 from tests.gateway.serving.harness import EXPERIMENT, NOW, Gateway, entry, experiment, running_gateway
 

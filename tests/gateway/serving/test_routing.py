@@ -10,7 +10,7 @@ import pytest
 
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, route
-from policy_store.models import ExperimentState
+from policy_store.states import ExperimentState
 from tests.gateway.serving.harness import NOW, experiment, plan
 
 DRAWS = 20_000

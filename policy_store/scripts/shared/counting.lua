@@ -1,34 +1,5 @@
--- Put in front of every script. A script runs atomically, so what these functions read cannot change before
--- what they write. Numbers leave as integer text: Lua would print large ones as 1.0e+15.
-
-local function text(number)
-  return string.format('%.0f', number)
-end
-
--- The server's clock in microseconds: replicas' clocks differ, and no caller can backdate an entry.
-local function micros()
-  local time = redis.call('TIME')
-  return text(time[1] * 1000000 + time[2])
-end
-
--- Events are in the log, for their order among comparisons, and in a short list of their own, for reading.
-local function append_event(log, events, at, kind, detail)
-  for _, stream in ipairs({log, events}) do
-    redis.call('XADD', stream, '*', 'type', 'event', 'kind', kind, 'detail', detail, 'at', at)
-  end
-end
-
--- Everything a reader of the current generation needs, from one moment. Field order: codec.py.
-local function view(control)
-  local current = redis.call('HMGET', control, 'generation', 'revision')
-  if not current[1] then
-    return {'unknown'}
-  end
-  local of = current[1] .. ':'
-  local fields = redis.call('HMGET', control, of .. 'experiment', of .. 'state', of .. 'incumbent',
-    of .. 'plan_version', of .. 'plan_fence', of .. 'plan_at', of .. 'plan', of .. 'certificate')
-  return {'ok', current[1], current[2], fields}
-end
+-- NEEDS: numbers, clock, events, EVENTS, COUNTING_STATES
+-- How an outcome is refused, and how a comparison is counted.
 
 -- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated.
 -- A unit that reported before is told so even after the end.
@@ -42,7 +13,7 @@ local function refusal(control, unit_key, generation, fingerprint, second)
   if reported then
     return reported == fingerprint and {'duplicate'} or {'contradicting', reported}
   end
-  if known[1] ~= 'running' then
+  if not COUNTING_STATES[known[1]] then
     return {'finished'}
   end
   if tonumber(second) >= tonumber(known[2]) then
@@ -57,8 +28,8 @@ local function add_evidence(keys, generation, threshold, row, rival, increment, 
   redis.call('HINCRBY', keys.counts, 'evidence:' .. row .. ':' .. rival, increment)
   local total = redis.call('HINCRBY', keys.counts, 'total:' .. row, increment)
   if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1 then
-    local detail = '{"comparison":' .. number .. ',"generation":' .. generation .. ',"policy":' .. row .. '}'
-    append_event(keys.log, keys.events, at, 'eliminated', detail)
+    append_event(keys.log, keys.events, at, EVENTS.ELIMINATED, cjson.encode({
+      comparison = tonumber(number), generation = tonumber(generation), policy = tonumber(row)}))
   end
 end
 

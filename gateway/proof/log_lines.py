@@ -1,0 +1,93 @@
+"""The lines of an experiment's exported log. Field names are part of the outside interface.
+
+The first line says what the experiment is and what was decided; the others are the store's append-only log,
+oldest first. Where the generation went on from another, that one's follows, up to the comparison it was left
+at, after a line of its own; and so on.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+
+from policy_store.events import Event
+from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
+from policy_store.states import ExperimentState
+
+LOG_SCHEMA: Final = 1
+
+
+def header_line(
+    experiment: Experiment,
+    *,
+    generation: int,
+    state: ExperimentState,
+    incumbent: str,
+    certificate: dict[str, Any] | None,
+) -> bytes:
+    """The first line."""
+    return _line(
+        {
+            "type": "experiment",
+            "schema": LOG_SCHEMA,
+            "name": experiment.name,
+            "generation": generation,
+            "state": state.value,
+            "incumbent": incumbent,
+            "experiment": json.loads(experiment.to_json()),
+            "certificate": certificate,
+        }
+    )
+
+
+def ancestor_line(generation: int, experiment: Experiment) -> bytes:
+    """What goes before the log of a generation that another one went on from."""
+    return _line(
+        {"type": "ancestor", "generation": generation, "experiment": json.loads(experiment.to_json())}
+    )
+
+
+def record_line(record: LogRecord) -> bytes:
+    """One record."""
+    return _line(record_fields(record))
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def record_fields(record: LogRecord) -> dict[str, Any]:
+    """One record as the fields of its line."""
+    match record:
+        case Comparison():
+            return {"type": "comparison", **asdict(record)}
+        case LoggedPlan():
+            return {"type": "plan", **asdict(record)}
+        case Event():
+            return {"type": "event", **asdict(record)}
+        case Inherited():
+            return {"type": "inherited", **asdict(record)}
+
+
+def record_from(fields: dict[str, Any]) -> LogRecord:
+    """Inverse of `record_fields`.
+
+    Raises:
+        KeyError, TypeError, ValueError: If the line is not one of those.
+    """
+    values = dict(fields)
+    match values.pop("type"):
+        case "comparison":
+            return Comparison(**values)
+        case "plan":
+            values["forecasts"] = tuple((int(a), int(b), int(q)) for a, b, q in values["forecasts"])
+            return LoggedPlan(**values)
+        case "event":
+            return Event(**values)
+        case "inherited":
+            return Inherited(**values)
+        case other:
+            raise ValueError(f"unknown type {other!r}")

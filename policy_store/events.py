@@ -1,0 +1,135 @@
+"""What happens to an experiment beside its comparisons: the closed set of event kinds, each with its detail.
+
+An event is stored as its kind and a JSON object, in the log of its generation and in the experiment's list of
+events, and leaves the gateway the same way. `Event.told` is the object as a typed record.
+
+A newer version may write kinds that are not in `EventKind`, and more fields than a record here has. An event
+of an unknown kind is kept, shown and exported as it is stored; it has no typed detail, and no state follows
+from it. Fields that a record does not have are kept too, and are not part of the typed detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from typing import Any, Final
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    STARTED = "started"  # a new generation became the current one
+    REACTIVATED = "reactivated"  # an earlier generation became the current one again
+    INHERITED = "inherited"  # the new generation went on from the one before
+    RESUMED = "resumed"  # an offline run went on after an interruption
+    ELIMINATED = "eliminated"  # a policy's evidence reached the line
+    PROMOTED = "promoted"
+    SETTLED = "settled"
+    NO_WINNER = "no_winner"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A generation became the current one. An offline run, which has one generation only, leaves it out."""
+
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WentOn:
+    """A generation went on from another one with so many of its comparisons."""
+
+    comparisons: int
+    from_generation: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """An offline run went on with so many comparisons counted."""
+
+    comparisons: int
+
+
+@dataclass(frozen=True, slots=True)
+class Eliminated:
+    """The comparison of that number brought the evidence against a policy to the line."""
+
+    comparison: int
+    generation: int
+    policy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A generation ended.
+
+    Attributes:
+        champion: Index of the certified policy, or None; an offline run writes its name.
+        fence: Of the planner that decided. An offline run has none, and one generation only.
+        generation: The one that ended.
+    """
+
+    champion: int | str | None
+    fence: int | None = None
+    generation: int | None = None
+
+
+Detail = Begun | WentOn | Resumed | Eliminated | Decided
+
+DETAILS: Final[Mapping[str, type[Detail]]] = {
+    EventKind.STARTED: Begun,
+    EventKind.REACTIVATED: Begun,
+    EventKind.INHERITED: WentOn,
+    EventKind.RESUMED: Resumed,
+    EventKind.ELIMINATED: Eliminated,
+    EventKind.PROMOTED: Decided,
+    EventKind.SETTLED: Decided,
+    EventKind.NO_WINNER: Decided,
+    EventKind.INCONCLUSIVE: Decided,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator wants to know happened, as it is stored; `at` is Unix seconds."""
+
+    at: float
+    kind: str
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, at: float, kind: EventKind, detail: Detail) -> Event:
+        """An event to write.
+
+        Raises:
+            TypeError: The detail is that of another kind.
+        """
+        if not isinstance(detail, DETAILS[kind]):
+            raise TypeError(f"{kind} has a detail of {DETAILS[kind].__name__}, not {type(detail).__name__}.")
+        return cls(at, kind.value, encoded(detail))
+
+    @property
+    def told(self) -> Detail | None:
+        """The typed detail; None where a newer version wrote a kind or a form this one does not know."""
+        return decoded(self.kind, self.detail)
+
+
+def encoded(detail: Detail) -> dict[str, Any]:
+    """The JSON object of a detail. Optional fields without a value are left out."""
+    values = ((field, getattr(detail, field.name)) for field in fields(detail))
+    return {field.name: value for field, value in values if value is not None or field.default is MISSING}
+
+
+def decoded(kind: str, detail: Mapping[str, Any]) -> Detail | None:
+    """Inverse of `encoded`; None for what this version does not know."""
+    form = DETAILS.get(kind)
+    if form is None:
+        return None
+    known = {field.name: detail[field.name] for field in fields(form) if field.name in detail}
+    try:
+        return form(**known)
+    except TypeError:  # a field is missing
+        return None

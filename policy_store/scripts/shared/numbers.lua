@@ -1,0 +1,4 @@
+-- Numbers leave as integer text: Lua would print large ones as 1.0e+15.
+local function text(number)
+  return string.format('%.0f', number)
+end
