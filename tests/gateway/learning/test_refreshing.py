@@ -124,7 +124,7 @@ async def test_what_was_read_before_the_store_failed_is_shown(embedded_store: Po
     await replica.refresh()
     fence = await embedded_store.acquire_lease(NAME, "other", 60)
     assert fence is not None
-    await embedded_store.decide(NAME, 1, fence, state=ExperimentState.PROMOTED, champion=1, certificate={})
+    await embedded_store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={})
     store.silent_about = "later"
 
     await replica.refresh()
