@@ -125,6 +125,7 @@ class UpstreamError(GatewayError):
         is_callers_fault: True where another policy would be refused too: the request itself is invalid.
         retry_after: The provider's `retry-after`, worth passing on, or None.
         headers: What the provider says of its rate limits; for callers of plain models only.
+        detail: What happened in more words, for the log and for admins: no secret, nothing a caller wrote.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class UpstreamError(GatewayError):
         body: bytes | None = None,
         is_callers_fault: bool = False,
         retry_after: str | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -143,6 +145,7 @@ class UpstreamError(GatewayError):
         self.body = body
         self.is_callers_fault = is_callers_fault
         self.retry_after = retry_after
+        self.detail = detail
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import (
     Field,
     SecretStr,
+    ValidationInfo,
     model_validator,
 )
 
@@ -19,6 +20,7 @@ from gateway.config.access import AuthSpec
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.references import reference_faults
 from gateway.config.section import Section
+from gateway.config.sendable import key_problem
 from gateway.config.values import (
     Address,
     Credentials,
@@ -29,6 +31,7 @@ from gateway.config.values import (
     SecondsOrReference,
     Secret,
     TextOrReference,
+    environment,
     fault,
     is_secret_header,
 )
@@ -94,6 +97,18 @@ class LitellmParams(Section):
         if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
             raise fault(
                 "Only one of input_cost_per_token and output_cost_per_token is given.", "Give both or none."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_implied_key(self, info: ValidationInfo) -> Self:
+        """The key that is taken from the environment where the file names none, for all providers alike."""
+        name = f"{self.provider.upper()}_API_KEY"
+        problem = None if self.api_key else key_problem(environment(info).get(name) or "-")
+        if problem is not None:
+            raise fault(
+                f"The environment variable {name} {problem}, so it cannot be sent.",
+                "Set it to the key alone.",
             )
         return self
 

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import PydanticCustomError
 
 from gateway.config.api_keys import hash_key
+from gateway.config.sendable import address_problem, header_problem, key_problem, text_problem
 from gateway.config.templates import TemplateProblem, check_template
 
 ENVIRONMENT_PREFIX = "os.environ/"
@@ -69,6 +70,11 @@ def _outside(info: ValidationInfo) -> Outside:
     return info.context if isinstance(info.context, Outside) else Outside()
 
 
+def environment(info: ValidationInfo) -> Mapping[str, str]:
+    """Where variables are looked up while a configuration is read; empty where it is made by hand."""
+    return _outside(info).environ
+
+
 def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
     """Give the variable's value where `value` is `os.environ/NAME`, else `value` itself."""
     if not isinstance(value, str) or not value.startswith(ENVIRONMENT_PREFIX):
@@ -90,6 +96,26 @@ def _resolve_each(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, dict):
         return value
     return {name: _resolve(part, info) for name, part in value.items()}
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if problem := header_problem(name, value):
+            shown = f"The header {name}" if name.isprintable() else "A header"
+            raise fault(f"{shown} {problem}.", "Leave it out, or write it in visible ASCII on one line.")
+    return headers
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    if problem := key_problem(secret.get_secret_value()):
+        raise fault(f"The secret {problem}, so it cannot be sent.", "Set it to the secret alone.")
+    return secret
+
+
+def _check_text(text: str) -> str:
+    if problem := text_problem(text):
+        raise fault(f"This text {problem}, so it cannot be sent.", "Write it in visible ASCII on one line.")
+    return text
 
 
 def _as_secret(value: Any, info: ValidationInfo) -> Any:
@@ -144,11 +170,8 @@ def _as_provider_model(value: Any, info: ValidationInfo) -> Any:
 
 
 def _check_address(address: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", address):
-        raise fault(
-            "This is not an HTTP address.",
-            "Write http:// or https://, a host, and the path up to /v1 where there is one.",
-        )
+    if found := address_problem(address):
+        raise fault(*found)
     return address
 
 
@@ -207,7 +230,7 @@ Name = Annotated[
 ModelName = Annotated[
     str, AfterValidator(_check_model_name), WithJsonSchema({"type": "string", "pattern": MODEL_NAME_PATTERN})
 ]
-TextOrReference = Annotated[str, BeforeValidator(_resolve)]
+TextOrReference = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_text)]
 SecondsOrReference = Annotated[
     float,
     Field(strict=False, gt=0, le=86_400),
@@ -227,11 +250,16 @@ ProviderModel = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[^/]+/.+$"}),
 ]
 Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
-Secret = Annotated[SecretStr, BeforeValidator(_as_secret), WithJsonSchema({"type": "string"})]
+Secret = Annotated[
+    SecretStr,
+    BeforeValidator(_as_secret),
+    AfterValidator(_check_secret),
+    WithJsonSchema({"type": "string"}),
+]
 Credentials = Annotated[
     SecretStr, BeforeValidator(_as_credentials), WithJsonSchema({"type": ["string", "object"]})
 ]
-Headers = Annotated[dict[str, str], BeforeValidator(_resolve_each)]
+Headers = Annotated[dict[str, str], BeforeValidator(_resolve_each), AfterValidator(_check_headers)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),

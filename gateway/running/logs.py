@@ -1,8 +1,9 @@
 """One line per thing worth knowing, as JSON for a collector or coloured for a person.
 
-Nothing a user wrote and no key ever reaches a log line: fields that could hold either are blanked by name,
-and anything that looks like a key is blanked inside every other text. Lines of libraries (uvicorn, aiohttp)
-pass through the same filter.
+Nothing a user wrote and no key ever reaches a log line, at any level: fields that could hold either are
+blanked by name, and anything that looks like a key is blanked inside every other text. Libraries that speak
+to providers log whole requests when told to, and put them into warnings and exceptions. Therefore a library's
+words are never written: a warning of one becomes a line that says which library and what kind of exception.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Final, TextIO
 
 import structlog
+from typing_extensions import override
 
-BLANK = "[redacted]"
+BLANK: Final = "[redacted]"
+
+# Whose lines are written as they are: our own, and those of the server about connections and signals.
+_OUR_LOGGERS: Final = ("gateway", "policy_store", "uvicorn.error")
+# Whose exceptions are shown with their message. Any other's may quote a request or an answer.
+_TOLD_EXCEPTIONS: Final = ("gateway", "policy_store", "redis")
 
 # Names of fields that may carry what a user wrote, what a model answered, or a secret.
 PRIVATE_FIELDS = frozenset(
@@ -78,6 +87,53 @@ def _is_of_the_server(record: logging.LogRecord) -> bool:
     return record.msg not in _OF_ONE_CONNECTION
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes our own lines, and of a library's warnings and errors that there was one."""
+
+    @override
+    def handle(self, record: logging.LogRecord) -> bool:
+        # structlog, which only our own code uses, leaves this mark on what it hands over.
+        if hasattr(record, "_logger") or _is_one_of(record.name, _OUR_LOGGERS):
+            return bool(super().handle(record))
+        if record.levelno >= logging.WARNING:
+            error = record.exc_info[0] if record.exc_info else None
+            get_logger(__name__).log(
+                record.levelno,
+                "library_warning",
+                library=record.name,
+                error=None if error is None else error.__name__,
+            )
+        return False
+
+
+def _is_one_of(name: str, families: tuple[str, ...]) -> bool:
+    return any(name == family or name.startswith(f"{family}.") for family in families)
+
+
+def _exception_text(
+    exc_info: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+) -> str:
+    """A traceback in which only exceptions of ours say more than what kind they are."""
+    error = exc_info[1]
+    if error is None:
+        return ""
+    parts: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(f"{frames}{_named(error)}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nwhich came of:\n\n".join(parts)
+
+
+def _named(error: BaseException) -> str:
+    kind = type(error)
+    is_systems = isinstance(error, OSError) and kind.__module__ == "builtins"
+    is_told = is_systems or _is_one_of(kind.__module__, _TOLD_EXCEPTIONS)
+    return f"{kind.__name__}: {error}" if is_told else kind.__name__
+
+
 def configure_logging(level: str = "info", *, as_json: bool) -> None:
     """Send every log line of this process to standard error in one shape.
 
@@ -91,7 +147,10 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Exceptions become text before redaction, so a traceback's message is searched for keys as well.
-    ending: list[structlog.types.Processor] = [structlog.processors.format_exc_info, redact]
+    ending: list[structlog.types.Processor] = [
+        structlog.processors.ExceptionRenderer(_exception_text),
+        redact,
+    ]
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
@@ -101,8 +160,9 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending, renderer],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(formatter)
+    logging.captureWarnings(capture=True)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

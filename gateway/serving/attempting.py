@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.errors import UpstreamError
+from gateway.running.logs import get_logger
 from gateway.serving.ejection import Admission, EjectionBook, Target
 from gateway.upstream.base import RawHeaders, Upstream, UpstreamAnswer, UpstreamRequest, UpstreamStream
 from gateway.upstream.failures import ejected, over_budget, timed_out
@@ -19,6 +20,8 @@ from gateway.upstream.retry_budget import RetryBudget
 
 # Why a target was not asked at all; nothing an error of its own.
 NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
+
+_log = get_logger(__name__)
 
 
 class AttemptObserver(Protocol):
@@ -203,6 +206,7 @@ class _Attempt:
             self.began()  # a refusal is an answer, too: malformed requests must not use second attempts up
         if isinstance(error, UpstreamError) and not error.is_callers_fault:
             self._admission.failed(_seconds(error.retry_after))
+            _log_failure(self._admission.target, error)
             if not self._admission.target.policy:
                 self._observer.model_failed(self._admission.target.model, error.reason)
         else:
@@ -241,6 +245,11 @@ class AttemptStream:
 
 
 Answered = UpstreamAnswer | AttemptStream
+
+
+def _log_failure(target: Target, error: UpstreamError) -> None:
+    named = {name: value for name, value in target._asdict().items() if value}
+    _log.warning("provider_failed", **named, reason=error.reason, status=error.status, detail=error.detail)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from gateway.errors import UpstreamError
 from gateway.upstream.base import Upstream, UpstreamAnswer, UpstreamRequest, UpstreamStream
+from gateway.upstream.failures import unforeseen
 
 
 class Upstreams:
-    """An `Upstream` that relays a request in the format its target speaks and has any other translated."""
+    """An `Upstream` that relays a request in the format its target speaks and has any other translated.
+
+    It raises nothing but `UpstreamError`, whatever the two come to: an exception of another kind would be the
+    caller's failure instead of the target's, and nobody would stand in.
+    """
 
     def __init__(self, relay: Upstream, translated: Upstream) -> None:
         self._relay = relay
@@ -14,11 +20,21 @@ class Upstreams:
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
-        return await self._of(request).complete(request)
+        try:
+            return await self._of(request).complete(request)
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise unforeseen(error) from error
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
         """See `Upstream.stream`."""
-        return await self._of(request).stream(request)
+        try:
+            return await self._of(request).stream(request)
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise unforeseen(error) from error
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""

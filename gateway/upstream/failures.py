@@ -90,6 +90,17 @@ def broken(what: str) -> UpstreamError:
     return UpstreamError(f"The provider sent {what}.", status=502, reason="protocol")
 
 
+def unforeseen(error: Exception) -> UpstreamError:
+    """The error for an exception that asking a provider should never raise. Only its kind is safe to tell."""
+    kind = type(error)
+    return UpstreamError(
+        "The provider could not be asked; the gateway's operator has to look.",
+        status=502,
+        reason="protocol",
+        detail=f"{kind.__module__}.{kind.__qualname__}",
+    )
+
+
 def ejected() -> UpstreamError:
     """The error for a target that is left alone for now because it failed several times in a row."""
     return UpstreamError(

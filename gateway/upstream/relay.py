@@ -30,7 +30,6 @@ from gateway.upstream.base import (
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
 from gateway.upstream.http.http1 import Http1Client
 from gateway.upstream.http.transport import (
-    HTTP_FAILURES,
     HttpAnswer,
     HttpClient,
     NeverSeenError,
@@ -61,26 +60,26 @@ class Relay:
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         """See `Upstream.complete`."""
-        route = self._route(request.target, request.surface)
         answer: HttpAnswer | None = None
         try:
+            route = self._route(request.target, request.surface)
             answer = await self._post(route, request)
             await _check(answer, "application/json")
             body = await answer.whole()
+            _check_answer(body, request.surface)
         except BaseException as error:
             if answer is not None:
                 answer.close()
-            if isinstance(error, HTTP_FAILURES):
+            if isinstance(error, Exception) and not isinstance(error, UpstreamError):
                 raise translated(error) from error
             raise
-        _check_answer(body, request.surface)
         return UpstreamAnswer(body, _rate_limits(answer))
 
     async def stream(self, request: UpstreamRequest) -> UpstreamStream:
         """See `Upstream.stream`."""
-        route = self._route(request.target, request.surface)
         answer: HttpAnswer | None = None
         try:
+            route = self._route(request.target, request.surface)
             async with asyncio.timeout(route.first_byte_seconds):
                 answer = await self._post(route, request)
                 await _check(answer, "text/event-stream")
@@ -89,7 +88,7 @@ class Relay:
         except BaseException as error:
             if answer is not None:
                 answer.close()
-            if isinstance(error, HTTP_FAILURES):
+            if isinstance(error, Exception) and not isinstance(error, UpstreamError):
                 raise translated(error) from error
             raise
         stream.limit_silence(route.stall_seconds)
@@ -141,6 +140,7 @@ class _RelayedStream:
     """The provider's events, as blocks of bytes."""
 
     def __init__(self, answer: HttpAnswer, surface: Surface) -> None:
+        self.headers = _rate_limits(answer)
         self._answer = answer
         self._ends_stream = surface.ends_stream
         self._cutter = EventCutter()
@@ -151,11 +151,6 @@ class _RelayedStream:
         self._waiting_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._silence_seconds = 0.0
-
-    @property
-    def headers(self) -> RawHeaders:
-        """See `UpstreamStream.headers`."""
-        return _rate_limits(self._answer)
 
     async def begin(self) -> None:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
@@ -222,7 +217,9 @@ class _RelayedStream:
                     break
                 if block := feed(chunk):
                     return block
-        except HTTP_FAILURES as error:
+        except UpstreamError:
+            raise
+        except Exception as error:
             raise _broken_off(error) from error
         raise cut_short()
 
@@ -230,7 +227,7 @@ class _RelayedStream:
         """Read the end of the body, which gives the connection back to be used again."""
         if self._answer.is_at_end:
             return
-        with suppress(UpstreamError, *HTTP_FAILURES):
+        with suppress(Exception):  # the answer is complete
             async with asyncio.timeout(_LINGER_SECONDS):
                 await self._answer.some()
 
@@ -291,7 +288,7 @@ async def _read_some(answer: HttpAnswer) -> bytes:
 
 
 def _broken_off(error: Exception) -> UpstreamError:
-    """What one of `HTTP_FAILURES` means once an answer had begun."""
+    """What an exception means once an answer had begun."""
     failure = translated(error)
     return cut_short() if failure.reason == "connect" else failure
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import aiohttp
 from multidict import CIMultiDict
@@ -15,10 +15,7 @@ from yarl import URL
 
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, RawHeaders
-from gateway.upstream.failures import broken, cut_short, timed_out, unreachable
-
-# What posting and reading may raise besides UpstreamError; `translated` says what it means.
-HTTP_FAILURES: Final = (aiohttp.ClientError, TimeoutError, OSError)
+from gateway.upstream.failures import broken, cut_short, timed_out, unforeseen, unreachable
 
 # Makes the error. An error that is kept would, once raised, hold by its traceback what keeps it.
 Failure = Callable[[], Exception]
@@ -109,7 +106,10 @@ class HttpClient(Protocol):
 
 
 def translated(error: Exception) -> UpstreamError:
-    """What one of `HTTP_FAILURES` means to the caller.
+    """What whatever was raised while a provider was asked or read means to the caller.
+
+    A client knows more ways to fail than any list of them: a header that cannot be sent, a host that cannot
+    be encoded, an answer that trips a parser. Each is that provider's failure, so that others stand in.
 
     The error loses its traceback: a body's reader keeps the error, and the traceback would keep the reader
     and all of the request with it until the next garbage collection.
@@ -119,6 +119,8 @@ def translated(error: Exception) -> UpstreamError:
         return timed_out()
     if isinstance(error, aiohttp.ClientPayloadError):
         return cut_short()
-    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.InvalidURL | OSError):
         return unreachable()
-    return broken("an answer that is not HTTP")
+    if isinstance(error, aiohttp.ClientError):
+        return broken("an answer that is not HTTP")
+    return unforeseen(error)

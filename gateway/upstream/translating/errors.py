@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from gateway.errors import UpstreamError
-from gateway.upstream.failures import broken, cut_short, refused, timed_out
+from gateway.upstream.failures import cut_short, refused, timed_out, unforeseen
 
 _TEXT_AROUND_JSON: Final = re.compile(r"\{.*\}", re.DOTALL)
 _QUOTED_TEXT: Final = re.compile(r"Exception - (.+)", re.DOTALL)
@@ -23,7 +23,7 @@ def translated(error: Exception) -> UpstreamError:
         return timed_out()
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
-        return broken("an answer litellm could not read")
+        return unforeseen(error)
     if is_unsupported_kind(error):
         return unsupported_kind()
     if type(error).__name__ == "UnsupportedParamsError":

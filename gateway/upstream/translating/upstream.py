@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import UpstreamError
 from gateway.running.memory import loading
@@ -49,6 +49,10 @@ from gateway.upstream.translating.errors import (
     untranslatable,
 )
 from gateway.upstream.translating.tool_servers import leave_out_tool_servers
+
+_NO_KEY: Final = "none"
+# What servers of OpenAI's format are to litellm where its own name for them answers chat alone.
+_ASKED_AS: Final = {"openai_like": "openai"}
 
 
 class LitellmUpstream:
@@ -145,9 +149,9 @@ class LitellmUpstream:
         target = request.target
         return {
             **target.options,
-            "model": f"{target.provider}/{target.model}",
+            "model": f"{_ASKED_AS.get(target.provider, target.provider)}/{target.model}",
             "api_base": target.api_base,
-            "api_key": target.api_key,
+            "api_key": _key(target),
             "extra_headers": {**_trace(request), **target.headers} or None,
             "timeout": min(target.timeout_seconds or self._timeouts.total, request.limit_seconds),
             "num_retries": 0,
@@ -200,6 +204,7 @@ class _TranslatedStream:
         try:
             async with asyncio.timeout_at(min(by, self._deadline)):
                 chunk = await anext(self._chunks, None)
+            block = b"" if chunk is None else self._events(chunk)
         except Exception as error:
             raise translate(error) from error
         if chunk is None:
@@ -208,7 +213,6 @@ class _TranslatedStream:
                 # Such a stream says itself that it is complete; this one did not.
                 raise cut_short()
             return DONE
-        block = self._events(chunk)
         reported = split_error(block)
         if reported is not None:
             raise reported_in_body(reported[1])
@@ -223,6 +227,16 @@ class _TranslatedStream:
 def provider_names() -> frozenset[str]:
     """What the model of an entry may begin with. Imports litellm."""
     return frozenset(one.value for one in _import_quietly().provider_list)
+
+
+def _key(target: ModelTarget) -> str | None:
+    """The operator's key; for a server asked without one, a word that is none.
+
+    litellm takes a key that is missing from the environment and sends it, whatever the address, or does not
+    ask at all. A server that speaks one of the formats relayed is asked alike in all of them.
+    """
+    is_keyless = target.api_key is None and target.api_base is not None
+    return _NO_KEY if is_keyless and target.wire != "litellm" else target.api_key
 
 
 def _trace(request: UpstreamRequest) -> dict[str, str]:
@@ -240,9 +254,9 @@ def _import_quietly() -> Any:
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
     leave_out_tool_servers()
-    # It quotes providers, and tells tracebacks of what becomes an error here.
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL + 1)
+    _silence()
     library.telemetry = False
+    library.set_verbose = False  # it prints whole requests otherwise
     loggers: Any = importlib.import_module("litellm.integrations.custom_logger")
     library.input_callback = [note_taker(loggers.CustomLogger)]
     # Requests in Anthropic's format go to providers of OpenAI's as chat completions, which all of them have.
@@ -251,6 +265,18 @@ def _import_quietly() -> Any:
     library.drop_params = False
     library.user_url_validation = True
     return library
+
+
+def _silence() -> None:
+    """Let nothing of litellm's own reach standard error: its loggers have handlers beside the gateway's.
+
+    It quotes providers and requests, and tells tracebacks of what becomes an error here.
+    """
+    for name in list(logging.Logger.manager.loggerDict):
+        if name.startswith("LiteLLM"):
+            logger = logging.getLogger(name)
+            logger.setLevel(logging.CRITICAL + 1)
+            logger.handlers.clear()
 
 
 def _import_all() -> Library:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
+from gateway.errors import ConfigError, ConfigIssue
 from gateway.running.logs import configure_logging, get_logger, redact, redact_text
+
+PROMPT = "my password is hunter2"
 
 
 @pytest.fixture
@@ -19,6 +23,7 @@ def _restored() -> Iterator[None]:
     yield
     root.handlers = handlers
     root.setLevel(level)
+    logging.captureWarnings(capture=False)
     logging.getLogger("uvicorn.access").disabled = False
     structlog.reset_defaults()
 
@@ -50,11 +55,69 @@ def test_level_and_access_log_are_held_back(capsys: pytest.CaptureFixture[str]) 
 def test_tracebacks_are_searched_for_keys_too(capsys: pytest.CaptureFixture[str]) -> None:
     """A provider's error may quote the key it refused."""
     configure_logging("info", as_json=True)
-    error = ValueError("Incorrect API key provided: sk-abcdefghijkl")
+    error = ConfigError([ConfigIssue("model", "sk-abcdefghijkl is no model.", "")])
     get_logger("here").error("failed", exc_info=error)
 
     line = json.loads(capsys.readouterr().err)
-    assert "Incorrect API key provided: [redacted]" in line["exception"]
+    assert "[redacted] is no model." in line["exception"]
+
+
+@pytest.mark.usefixtures("_restored")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("LiteLLM", "LiteLLM Router", "openai._base_client", "anthropic._base_client", "httpx"),
+        *("httpcore.http11", "aiohttp.client", "h2.connection", "hpack.hpack", "asyncio", "botocore"),
+        *("py.warnings", "uvicorn", "gatewayish", ""),
+    ],
+)
+def test_what_libraries_log_is_never_written(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Provider SDKs log whole requests; of a warning only that there was one, and of what kind."""
+    configure_logging("debug", as_json=True)
+    library = logging.getLogger(name)
+    library.debug("Request options: %s", {"messages": PROMPT})
+    library.info(PROMPT)
+    assert capsys.readouterr().err == ""
+
+    library.error(PROMPT, exc_info=ValueError(PROMPT))
+    written = capsys.readouterr().err
+    assert PROMPT not in written
+    line = json.loads(written)
+    assert (line["event"], line["level"], line["error"]) == ("library_warning", "error", "ValueError")
+
+
+@pytest.mark.usefixtures("_restored")
+def test_warnings_of_libraries_are_not_written_in_their_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pydantic's, for one, show the value they are about."""
+    configure_logging("debug", as_json=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)  # pytest's own recording is in between otherwise
+        warnings.warn(PROMPT, UserWarning, stacklevel=1)
+    assert PROMPT not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_restored")
+def test_a_traceback_shows_where_and_what_kind_but_no_words_of_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An exception's message may quote a request, and so may the one it came of."""
+    configure_logging("info", as_json=True)
+    with pytest.raises(RuntimeError) as caught:
+        _fail_twice()
+    get_logger("here").error("failed", exc_info=caught.value)
+    line = json.loads(capsys.readouterr().err)
+    assert PROMPT not in line["exception"]
+    for word in ("RuntimeError", "ValueError", "test_logs.py"):
+        assert word in line["exception"]
+
+
+def _fail_twice() -> None:
+    try:
+        int(PROMPT)
+    except ValueError as error:
+        raise RuntimeError(f"about {PROMPT}") from error
 
 
 @pytest.mark.parametrize(

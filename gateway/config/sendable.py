@@ -1,0 +1,91 @@
+"""What can be sent to a provider: header lines HTTP can carry, and addresses a client can connect to.
+
+What is refused here would otherwise come out at the first request, as an error of the HTTP client in the
+middle of it. No message repeats a value: it may be a secret, or hold one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+# Visible ASCII. A key is one word: what surrounds it came from a file's last line or from a shell.
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+# A header's value may hold spaces and tabs, but not begin or end with one (RFC 9110, 5.5).
+_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LINE_BREAKS: Final = "\r\n"
+_MOST_LABEL: Final = 63
+_MOST_HOST: Final = 253
+# About the connection or the body, which are the gateway's: sent along, they would garble every request.
+_NOT_FOR_OPERATORS: Final = frozenset(
+    {
+        *("connection", "content-encoding", "content-length", "expect", "keep-alive"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
+
+
+def key_problem(key: str) -> str | None:
+    """What keeps a key from being sent in a header; None if nothing does."""
+    return None if _KEY.fullmatch(key) else _unprintable(key) or "holds a space"
+
+
+def text_problem(text: str) -> str | None:
+    """What keeps a text from being part of an address or a header; None if nothing does."""
+    return None if _VALUE.fullmatch(text) else _unprintable(text) or "begins or ends with a space"
+
+
+def header_problem(name: str, value: str) -> str | None:
+    """What is wrong with a header the operator adds, as the end of a sentence; None if nothing is."""
+    if not _NAME.fullmatch(name):
+        return "has a name HTTP does not allow"
+    if name.lower() in _NOT_FOR_OPERATORS:
+        return "is the gateway's own to send"
+    problem = text_problem(value)
+    return None if problem is None else f"has a value that {problem}"
+
+
+def address_problem(address: str) -> tuple[str, str] | None:
+    """What keeps a client from connecting to an address, and what would be right; None if nothing does."""
+    if not re.match(r"https?://[^\s/]", address):
+        return (
+            "This is not an HTTP address.",
+            "Write http:// or https://, a host, and the path up to /v1 where there is one.",
+        )
+    if problem := key_problem(address):
+        return f"This address {problem}.", "Write it without, percent-encoded where it has to be there."
+    try:
+        return _place_problem(urlsplit(address))
+    except ValueError:
+        return "This address has a host or port that cannot be.", "Write http://host:8000/v1."
+
+
+def _place_problem(parts: SplitResult) -> tuple[str, str] | None:
+    host, port = parts.hostname or "", parts.port
+    if "@" in parts.netloc:
+        return (
+            "This address carries a user name or a password.",
+            "Leave them out: a key goes into api_key, any other credential into extra_headers.",
+        )
+    if parts.fragment:
+        return "This address has a part after #, which is never sent.", "Leave it out."
+    if port == 0:
+        return "There is no port 0.", "Write the port the provider listens on, 1 to 65535."
+    labels = host.removesuffix(".").split(".")
+    is_name = ":" not in host  # else an IPv6 address, which has been checked
+    if is_name and not (all(labels) and max(map(len, labels)) <= _MOST_LABEL and len(host) <= _MOST_HOST):
+        return (
+            "This address has a host no name server knows.",
+            f"Between two dots stand 1 to {_MOST_LABEL} characters, {_MOST_HOST} in all.",
+        )
+    return None
+
+
+def _unprintable(text: str) -> str | None:
+    if text.endswith(tuple(_LINE_BREAKS)) and _KEY.fullmatch(text.rstrip(_LINE_BREAKS)):
+        return "ends in a line break"
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):  # noqa: PLR2004 - ASCII's controls
+        return "holds a line break or another control character"
+    return None if text.isascii() else "holds characters that are not ASCII"
