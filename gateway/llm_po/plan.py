@@ -15,7 +15,9 @@ import numpy as np
 from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
+from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
+from gateway.llm_po.exposure import Caps, Mix, capped_mix
 from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
@@ -64,6 +66,7 @@ class Plan:
         verdict: How the experiment ends, or None while it goes on.
         next_start: For the next refresh.
         fit: Whether the structure assumed fits the counts; None where none is assumed.
+        compared: Share of the units taking part that are compared; below 1 only where caps ask for it.
     """
 
     pairs: IntArray
@@ -76,9 +79,16 @@ class Plan:
     verdict: Verdict | None
     next_start: Start
     fit: GoodnessOfFit | None = None
+    compared: float = 1.0
 
 
-def plan(tally: Tally, design: Design, rng: np.random.Generator, start: Start | None = None) -> Plan:
+def plan(
+    tally: Tally,
+    design: Design,
+    rng: np.random.Generator,
+    start: Start | None = None,
+    caps: Caps | None = None,
+) -> Plan:
     """Everything a planner refresh publishes.
 
     Args:
@@ -87,23 +97,28 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator, start: Start | 
         rng: Source of the posterior draws.
         start: `next_start` of an earlier plan for the same policies and features. It saves time; the verdict
             does not depend on it.
+        caps: What each policy may answer; None for no caps. The verdict does not depend on them.
 
     Raises:
         TallyError: If tally and design disagree about K.
+        DesignError: If caps and design do.
+        SolverError: If the caps' program is not solved.
     """
     same_policies(tally.policies, design.policies)
+    if caps is not None and len(caps.most) != design.policies:
+        raise DesignError(f"There are caps for {len(caps.most)} policies, and {design.policies} policies.")
     situation = _situation(tally, design, start)
     model = situation.fit
     published = published_forecasts(forecasts(model), situation)[0]
     if design.features is not None and design.stopping == "lr-mixture":
-        return _structured_plan(situation, tally, design.features, published, rng, start)
-    pairs, probabilities = pair_distribution(LlmPo(), situation, rng)
+        return _structured_plan(situation, tally, design.features, published, rng, start, caps)
+    mix = capped_mix(lambda each: Mix(*pair_distribution(LlmPo(), each, rng)), situation, caps)
     evidence_nats, needed_nats = progress(tally, design)
     concluded = conclusion(tally, design, model) if design.stopping == "e-process" else reached(tally, design)
     likeliest = None if design.features is None else _likeliest(tally, design.features, start)
     return Plan(
-        pairs=pairs,
-        probabilities=probabilities,
+        pairs=mix.pairs,
+        probabilities=mix.probabilities,
         forecasts_millionths=published,
         leader=_leader(model, tally, design),
         evidence_nats=evidence_nats,
@@ -112,6 +127,7 @@ def plan(tally: Tally, design: Design, rng: np.random.Generator, start: Start | 
         verdict=concluded,
         next_start=Start(model, likeliest),
         fit=None if design.features is None else goodness_of_fit(tally.wins, design.features, likeliest),
+        compared=mix.compared,
     )
 
 
@@ -131,6 +147,7 @@ def _structured_plan(
     published: IntArray,
     rng: np.random.Generator,
     start: Start | None,
+    caps: Caps | None,
 ) -> Plan:
     """The plan where likelihood ratios decide: shares from the solver, progress of the leader's ratios."""
     design = situation.design
@@ -138,11 +155,16 @@ def _structured_plan(
     evidence_nats, needed_nats = likelihood_ratio.leader_progress(tally.wins, design, features, fitted)
     concluded = _structured_verdict(tally, design, features, fitted)
     aimed = aim(situation, features, rng, None if start is None else start.aimed)
-    pairs, probabilities = from_shares(shares_due(aimed, situation.wins, DRAWS)[0])
+
+    def dealt(each: Situation) -> Mix:
+        heading = aimed if each is situation else aim(each, features, rng, aimed)
+        return Mix(*from_shares(shares_due(heading, each.wins, DRAWS)[0]))
+
+    mix = capped_mix(dealt, situation, caps)
     remaining = None if concluded else expected_remaining(aimed, situation)
     return Plan(
-        pairs=pairs,
-        probabilities=probabilities,
+        pairs=mix.pairs,
+        probabilities=mix.probabilities,
         forecasts_millionths=published,
         leader=int(fitted.scores[0].argmax()),
         evidence_nats=evidence_nats,
@@ -151,6 +173,7 @@ def _structured_plan(
         verdict=concluded,
         next_start=Start(situation.fit, fitted, aimed),
         fit=goodness_of_fit(tally.wins, features, fitted, aimed.posterior),
+        compared=mix.compared,
     )
 
 

@@ -27,6 +27,7 @@ TRUSTING = {
     "bradley_terry": {"logistic", "differences"},  # arithmetic on arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
+    "exposure": "takes `Caps`, which are checked, and pairs of the core",
     "features": {"are_names"},  # says yes or no to anything
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
     "likelihood_ratio": {"mixture_nats", "may_conclude", "leader_progress"},  # take a fit of checked counts

@@ -8,12 +8,11 @@ With costs the simplex is that of spending, sum c w = 1, in both.
 In the first, the minimum is the evidence per comparison against the policy that is hardest to eliminate; its
 inverse is the hardness. `unstructured.optimal_allocation` states the same in closed form. `structured.solve`
 explains the second and solves it in milliseconds. The tests hold them together.
-The only module that imports cvxpy, and only when it is used: loading it takes seconds.
+Imports cvxpy only when it is used: loading it takes seconds.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type
 from gateway.llm_po.errors import FeatureError, SolverError
+from gateway.llm_po.exposure import solve_program
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.solver import (
     SMALLEST_CURVATURE,
@@ -44,7 +44,7 @@ _CLAIM_TOLERANCE = 2e-3  # between the objective the solver reports and that of 
 
 _LARGEST_RATIO = 1e7  # beyond it the solver was seen to report optima that are none
 
-_LESS_EXTREME = "give less extreme preferences and costs, or use `structured.solve`, which bounds its own gap"
+_LESS_EXTREME = "give less extreme preferences and costs, or use the fast solver, which bounds its own gap"
 
 
 def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = None) -> Allocation:
@@ -71,7 +71,7 @@ def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = N
     paid = checked_costs(costs, preferences.shape[0])
     constraints: list[Any] = [cvxpy.sum(cvxpy.multiply(shares, paid)) == 1]
     problem: Any = cvxpy.Problem(cvxpy.Maximize(cvxpy.min(rates[losers])), constraints)
-    _solve(problem)
+    solve_program(problem, _LESS_EXTREME)
     gap = float(np.delete(preferences[champion], champion).min() - 0.5)
     found = np.asarray(shares.value)
     return Allocation(champion, found / found.sum(), 1 / float(problem.value), gap)
@@ -129,7 +129,7 @@ def solve_structured(
         objective += ridge / (2 * even) * cvxpy.sum_squares(cvxpy.multiply(spent, 1 / program.costs))
     constraints: list[Any] = [cvxpy.sum(spent) == 1]
     problem: Any = cvxpy.Problem(cvxpy.Minimize(objective), constraints)
-    _solve(problem)
+    solve_program(problem, _LESS_EXTREME)
     found = np.maximum(np.asarray(spent.value), 0.0)
     weights = found / found.sum() / program.costs
     reached, claimed = program.objective(weights), float(problem.value) * even
@@ -182,23 +182,3 @@ class _Program:
         except np.linalg.LinAlgError:
             return float("inf")
         return float((variances / self.gaps**2).max() + self.ridge / 2 * (weights**2).sum())
-
-
-def _solve(problem: Any) -> None:
-    """Solve a problem in place.
-
-    Raises:
-        SolverError: If the solver fails or stops without an optimum.
-    """
-    import cvxpy  # noqa: PLC0415  # same
-
-    try:
-        with warnings.catch_warnings():  # that a solution may be inaccurate: its status says so too
-            warnings.simplefilter("ignore")
-            problem.solve(solver=cvxpy.CLARABEL)
-    except (cvxpy.SolverError, ValueError, ArithmeticError) as error:
-        raise SolverError(f"The solver failed ({error}); {_LESS_EXTREME}.") from error
-    if problem.status != cvxpy.OPTIMAL:
-        raise SolverError(
-            f"The solver stopped with status {problem.status!r}, not at an optimum; {_LESS_EXTREME}."
-        )

@@ -165,6 +165,26 @@ def test_what_is_no_world_is_refused(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("space", ["unstructured", "bradley_terry"])
+@pytest.mark.parametrize("costs", [[], ["--costs", "1,2,4,8,16"]])
+def test_convex_program_in_cvxpy_gives_the_same_hardness(
+    space: str, costs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--solver reference` agrees within 0.1 % in hardness, and says that it bounds no gap."""
+    path = tmp_path / "world.json"
+    path.write_text(json.dumps({"scores": [0.8, 0.3, 0.1, -0.2, -1.0]}))
+    reports = []
+    for solver in ("fast", "reference"):
+        command = ["hardness", "--world", str(path), "--space", space, "--solver", solver, "--json", *costs]
+        assert main(command) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+
+    fast, reference = reports
+    assert reference["hardness"] == pytest.approx(fast["hardness"], rel=1e-3)
+    assert sum(reference["proportions"].values()) == pytest.approx(1)
+    assert reference["gap"] is None
+
+
 def test_hardness_lists_pairs_of_equals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two losers with one score are compared too, and the proportions still sum to one."""
     path = tmp_path / "world.json"
