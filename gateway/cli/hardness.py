@@ -111,7 +111,7 @@ def _reference_optimum(
 
 
 def _loses(scores: FloatArray) -> BoolArray:
-    """Where the row is behind the column. Equals have no loser; the pair is still compared, and listed once."""
+    """Where the row is behind the column, and once for each pair of equals, which is still compared."""
     is_equal = scores[:, None] == scores[None, :]
     return np.asarray((scores[:, None] < scores[None, :]) | np.tril(is_equal, -1))
 
