@@ -166,7 +166,7 @@ class _Gateway:
         metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
         keys = await self._open_sealing_keys(store, resources)
-        response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments, self.clock)
+        response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments)
         answering = Answering(
             attempts=self._open_attempts(observer, resources),
             response_ids=response_ids,

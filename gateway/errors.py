@@ -7,7 +7,7 @@ GatewayError
 |   +-- UnknownKeyError          no API key of that name is in force                        -> 404
 |   +-- BodyTooLargeError                                                                    -> 413
 |   +-- UnsupportedMediaTypeError  the body is not JSON                                        -> 415
-|   +-- InvalidFeedbackError     feedback that cannot be counted; carries a `reason`   -> 400/404/409/410/422
+|   +-- InvalidFeedbackError     wrong feedback; carries a `reason`                           -> 400/404/422
 +-- AuthenticationError          missing or wrong API key                                    -> 401
 +-- PermissionDeniedError        the key may not do this                                     -> 403
 +-- RateLimitedError             the key used up a limit the operator set; wait and retry     -> 429
@@ -84,7 +84,7 @@ class UnsupportedMediaTypeError(InvalidRequestError):
 
 
 class InvalidFeedbackError(InvalidRequestError):
-    """Feedback that cannot be counted. `reason` comes from a bounded set and labels a metric."""
+    """Feedback that is wrong. `reason` comes from a bounded set and labels a metric."""
 
     def __init__(self, message: str, *, reason: str, status: int = 400, param: str | None = None) -> None:
         super().__init__(message, param=param, code=reason)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Depends, Request
 
-from gateway.api.schemas import FeedbackAnswer, FeedbackBody, parse_feedback
+from gateway.api.schemas import FeedbackAnswer, FeedbackBody, answer_of, parse_feedback
 from gateway.errors import BodyTooLargeError, InvalidFeedbackError
 from gateway.learning.feedback import FeedbackService
 
@@ -23,6 +23,7 @@ def feedback_routes(
 
     @router.post(
         "/v1/feedback",
+        response_model_exclude_none=True,
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -31,7 +32,10 @@ def feedback_routes(
         },
     )
     async def give_feedback(request: Request) -> FeedbackAnswer:
-        """Say what a user thought of a response. Counted once, however often it is sent."""
+        """Say what a user thought of a response. Counted once, however often it is sent.
+
+        Feedback on any answer may be sent: an application cannot know which of them take part.
+        """
         try:
             feedback = parse_feedback(await read_body(request))
         except BodyTooLargeError:
@@ -41,8 +45,6 @@ def feedback_routes(
             service.discarded(error.reason)
             raise
         outcome = await service.receive(feedback)
-        return FeedbackAnswer(
-            status=outcome.status.value, experiment=outcome.experiment, detail=outcome.detail
-        )
+        return answer_of(outcome)
 
     return router

@@ -53,8 +53,7 @@ _MEANINGS: Final = {
     403: "The key may not do this.",
     404: "There is nothing of that name.",
     408: "The request took too long to arrive.",
-    409: "It contradicts what is there, or comes too late.",
-    410: "The response is too old for feedback.",
+    409: "It contradicts what is there.",
     413: "The request is too large.",
     415: "The request is not JSON.",
     422: "What is asked cannot be done.",
@@ -66,7 +65,7 @@ _MEANINGS: Final = {
 }
 _ASKING: Final = (400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504)
 _READING: Final = (400, 401, 403, 404, 500, 503)
-_WRITING: Final = (*_READING, 408, 409, 410, 413, 415, 422)
+_WRITING: Final = (*_READING, 408, 409, 413, 415, 422)
 
 
 def openapi_document(app: FastAPI) -> Callable[[], Schema]:

@@ -19,7 +19,8 @@ from pydantic import (
 from pydantic import model_validator as validator
 
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.feedback import Feedback, Preferred
+from gateway.learning.feedback import Feedback, NotCounted, Outcome, Preferred
+from policy_store.models import Receipt
 
 # What each field must be, in the words of the refusal.
 _MUST_BE = {
@@ -108,9 +109,20 @@ def _invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
 class FeedbackAnswer(BaseModel):
     """What became of a report."""
 
-    status: Literal["counted", "pending", "duplicate"]
+    status: Receipt | Literal["not_counted"]
+    reason: NotCounted | None = Field(
+        default=None, description="Why a report in order is not counted; with that status only."
+    )
     experiment: str
     detail: str
+
+
+def answer_of(outcome: Outcome) -> FeedbackAnswer:
+    """What the caller is told."""
+    became, experiment, detail = outcome.became, outcome.experiment, outcome.detail
+    if isinstance(became, NotCounted):
+        return FeedbackAnswer(status="not_counted", reason=became, experiment=experiment, detail=detail)
+    return FeedbackAnswer(status=became, experiment=experiment, detail=detail)
 
 
 class ExperimentSummary(BaseModel):

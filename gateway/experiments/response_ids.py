@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable
@@ -55,7 +54,7 @@ class Assignment:
         side: Which of (first, second) the coin chose: to answer where one does, as choice 0 where both do.
         plan_version: The plan the pair was drawn from; 0 before there was one.
         unit: 16 bytes; outcomes are counted once per unit.
-        expires_at: Unix seconds; feedback is refused afterwards.
+        expires_at: Unix seconds; feedback is not counted afterwards.
     """
 
     experiment: str
@@ -69,26 +68,26 @@ class Assignment:
     expires_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unassigned:
+    """An answer of an experiment that belongs to no comparison."""
+
+    experiment: str
+
+
 class ResponseIds:
     """Seals assignments into response ids and opens them again.
 
     Args:
         keys: Read at each use: the newest key seals, every key opens.
         experiments: Names an id may refer to, read again whenever an unknown one turns up.
-        clock: Unix seconds.
     """
 
-    def __init__(
-        self,
-        keys: SealingKeyHolder,
-        experiments: Callable[[], Iterable[str]],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, keys: SealingKeyHolder, experiments: Callable[[], Iterable[str]]) -> None:
         self._holder = keys
         self._keys: SealingKeys | None = None
         self._kept_ciphers: tuple[AESGCMSIV, ...] = ()
         self._experiments = experiments
-        self._clock = clock
         self._names: dict[bytes, str] = {}
         self._digests: dict[str, bytes] = {}
 
@@ -113,31 +112,18 @@ class ResponseIds:
             _PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, self._digest(experiment), bytes(UNIT_BYTES))
         )
 
-    def open(self, response_id: str) -> Assignment:
-        """The assignment behind a response id.
+    def open(self, response_id: str) -> Assignment | Unassigned:
+        """What a response id was sealed for.
 
         Raises:
             InvalidFeedbackError: With reason `malformed_id` (not an id of this gateway, or cut short),
-                `forged_id` (changed, or sealed with a key no longer known), `unassigned_id` (the answer
-                belonged to no comparison), `unknown_experiment` or `expired_id`.
+                `forged_id` (changed, or sealed with a key no longer known) or `unknown_experiment`.
         """
         plain = self._decrypt(_decode(response_id))
         flags, generation, first, second, plan_version, expires_at, digest, unit = _PAYLOAD.unpack(plain)
-        if flags == _UNASSIGNED:
-            raise InvalidFeedbackError(
-                "This response was not part of a comparison, so feedback on it is not counted.",
-                reason="unassigned_id",
-                status=422,
-                param="id",
-            )
         experiment = self._name(digest)
-        if expires_at < self._clock():
-            raise InvalidFeedbackError(
-                "The time in which feedback on this response is accepted is over.",
-                reason="expired_id",
-                status=410,
-                param="id",
-            )
+        if flags == _UNASSIGNED:
+            return Unassigned(experiment)
         way = WAY_OF_NUMBER.get(flags >> 1)
         if way is None:  # sealed by a replica of a later version
             raise _unknown_experiment()

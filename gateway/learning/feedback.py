@@ -1,8 +1,10 @@
 """What a user said or did about an answer becomes one outcome or comparison, counted exactly once.
 
 The response id carries which experiment, pair and side the answer belonged to (response_ids.py); the
-experiment's snapshot says what its signals are worth; one script in the store does the counting. Everything
-that cannot be counted is refused with a reason from `DISCARD_REASONS`, and changes nothing.
+experiment's snapshot says what its signals are worth; one script in the store does the counting. What the
+application did wrong is refused. What it could not know is an answer like any other: `NotCounted` says why
+(docs/decisions/0060-feedback-that-does-not-count.md). Either changes nothing and is counted under a reason
+from `DISCARD_REASONS`.
 
     Takes.PREFERENCE   the user names the better of two choices, a tie, or both bad  -> a comparison at once
     Takes.SIGNAL       a signal gives one answer's outcome, a number  -> a comparison as soon as the pair's
@@ -14,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import blake2b
 from typing import Literal, assert_never
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
-from gateway.experiments.response_ids import Assignment, ResponseIds
+from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.telemetry.metrics import Metrics
 from policy_store.errors import (
@@ -31,19 +34,26 @@ from policy_store.errors import (
 from policy_store.models import Receipt, Recorded, Report, Result
 from policy_store.store import PolicyStore
 
+
+class NotCounted(StrEnum):
+    """Why a report that is in order changes nothing: what an application that sends it cannot know."""
+
+    UNASSIGNED = "unassigned_id"  # the answer belonged to no comparison
+    EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
+    FINISHED = "finished"  # the experiment is decided
+
+
 # Every `reason` of llmpo_feedback_discarded_total.
 DISCARD_REASONS = frozenset(
     {
+        *(reason.value for reason in NotCounted),
         "body_too_large",
         "contradicting",
-        "expired_id",
-        "finished",
         "forged_id",
         "invalid_body",
         "invalid_value",
         "malformed_id",
         "store_unavailable",
-        "unassigned_id",
         "unknown_experiment",
         "unknown_signal",
         "wrong_kind",
@@ -80,9 +90,9 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a report, for the caller and the counters."""
+    """What became of a report, for the caller."""
 
-    status: Receipt
+    became: Receipt | NotCounted
     experiment: str
     detail: str
 
@@ -108,27 +118,30 @@ class FeedbackService:
         """Count `feedback`, once.
 
         Raises:
-            InvalidFeedbackError: It cannot be counted; nothing was changed.
+            InvalidFeedbackError: The application did something wrong; nothing was changed.
             UnavailableError: The store did not answer; it is not known to be counted, so send it again:
                 a repetition is never counted twice.
         """
         try:
-            assignment = self._response_ids.open(feedback.response_id)
-            experiment = self._experiment(assignment.experiment)
-            recorded = await self._record(feedback, assignment, experiment)
+            assigned = self._response_ids.open(feedback.response_id)
+            experiment = self._experiment(assigned.experiment)
+            recorded = await self._recorded(feedback, assigned, experiment)
         except InvalidFeedbackError as error:
             self.discarded(error.reason)
             raise
         except UnavailableError:
             self.discarded("store_unavailable")
             raise
+        if isinstance(recorded, NotCounted):
+            self.discarded(recorded.value)
+            return Outcome(recorded, experiment.name, _NOT_COUNTED_DETAILS[recorded])
         signal = feedback.signal or PREFERENCE_SIGNAL
         self._metrics.feedback.labels(experiment.name, signal, recorded.receipt.value).inc()
         detail = _SETTLED_DETAIL if recorded is _SETTLED else _DETAILS[recorded.receipt]
         return Outcome(recorded.receipt, experiment.name, detail)
 
     def discarded(self, reason: str) -> None:
-        """Count a refusal, also one made before the report could be read."""
+        """Count a report that changed nothing, also one refused before it could be read."""
         self._metrics.feedback_discarded.labels(reason).inc()
 
     def _experiment(self, name: str) -> LiveExperiment:
@@ -142,9 +155,18 @@ class FeedbackService:
             )
         return experiment
 
+    async def _recorded(
+        self, feedback: Feedback, assigned: Assignment | Unassigned, experiment: LiveExperiment
+    ) -> Recorded | NotCounted:
+        if isinstance(assigned, Unassigned):
+            if experiment.way.rates_answers:
+                _rating(feedback, experiment)  # a mistake is told at the first answer, not at some of them
+            return NotCounted.UNASSIGNED
+        return await self._record(feedback, assigned, experiment)
+
     async def _record(
         self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
-    ) -> Recorded:
+    ) -> Recorded | NotCounted:
         match takes := WAYS[assignment.collect].takes:
             case Takes.SIGNAL:
                 record = self._outcome
@@ -163,13 +185,8 @@ class FeedbackService:
                 status=422,
                 param="id",
             ) from error
-        except ExperimentFinishedError as error:
-            raise InvalidFeedbackError(
-                f"The experiment {experiment.name!r} has finished; it no longer counts feedback.",
-                reason="finished",
-                status=409,
-                param="id",
-            ) from error
+        except ExperimentFinishedError:
+            return NotCounted.FINISHED
         except UnknownExperimentError as error:
             raise InvalidFeedbackError(
                 f"The experiment {experiment.name!r} was started anew since this response was given.",
@@ -184,7 +201,7 @@ class FeedbackService:
 
     async def _preference(
         self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
-    ) -> Recorded:
+    ) -> Recorded | NotCounted:
         if feedback.preferred is None:
             raise InvalidFeedbackError(
                 "This response showed two choices: say which was better with "
@@ -193,6 +210,8 @@ class FeedbackService:
                 status=422,
                 param="preferred",
             )
+        if self._is_over(assignment):
+            return NotCounted.EXPIRED
         return await self._store.record_preference(
             self._report(
                 assignment,
@@ -204,16 +223,10 @@ class FeedbackService:
 
     async def _outcome(
         self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
-    ) -> Recorded:
-        if feedback.signal is None:
-            raise InvalidFeedbackError(
-                "This response showed one answer, so there is nothing to prefer it to: "
-                'send a "signal" and its "value".',
-                reason="wrong_kind",
-                status=422,
-                param="signal",
-            )
-        value = signal_value(feedback.signal, feedback.value, experiment.signals)
+    ) -> Recorded | NotCounted:
+        value = _rating(feedback, experiment)
+        if self._is_over(assignment):
+            return NotCounted.EXPIRED
         return await self._store.record_outcome(
             self._report(
                 assignment,
@@ -224,6 +237,9 @@ class FeedbackService:
             value=value,
             tie_margin=experiment.tie_margin,
         )
+
+    def _is_over(self, assignment: Assignment) -> bool:
+        return assignment.expires_at < self._clock()
 
     def _report(self, assignment: Assignment, source: str, *, fingerprint: str) -> Report:
         valid_seconds = max(0, math.ceil(assignment.expires_at - self._clock()))
@@ -244,12 +260,30 @@ _DETAILS = {
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",
 }
+_NOT_COUNTED_DETAILS = {
+    NotCounted.UNASSIGNED: "This response was not part of a comparison.",
+    NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
+    NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
+}
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
 # one: neither contradicts what was counted, and neither is a fault of the caller's.
 _SETTLED = Recorded(Receipt.DUPLICATE, None)
 _SETTLED_DETAIL = (
     "An earlier report already settled this outcome; one is counted for each request or session."
 )
+
+
+def _rating(feedback: Feedback, experiment: LiveExperiment) -> float:
+    """The outcome a report gives one answer. Raises InvalidFeedbackError."""
+    if feedback.signal is None:
+        raise InvalidFeedbackError(
+            "This response showed one answer, so there is nothing to prefer it to: "
+            'send a "signal" and its "value".',
+            reason="wrong_kind",
+            status=422,
+            param="signal",
+        )
+    return signal_value(feedback.signal, feedback.value, experiment.signals)
 
 
 def _fingerprint(feedback: Feedback, value: Preferred | float, experiment: LiveExperiment) -> str:

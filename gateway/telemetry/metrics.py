@@ -147,7 +147,7 @@ class Metrics:
         )
         self.feedback_discarded = Counter(
             "llmpo_feedback_discarded_total",
-            "Feedback refused; nothing was changed.",
+            "Feedback that was refused or is not counted; nothing was changed.",
             ["reason"],
             registry=self.registry,
         )

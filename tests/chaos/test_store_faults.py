@@ -35,14 +35,14 @@ class Traffic:
             assert answer.status == 200, answer.body
             self.answered += 1
             reply = await self.gateway.feed(id=answer.json["id"], preferred=0)
-            if reply.status == 200:
+            if reply.status == 200 and reply.json["status"] != "not_counted":
                 self.acknowledged.append(answer.json["id"])
             elif reply.status == 503:
                 assert reply.code == "store_unavailable"
                 assert int(reply.headers["retry-after"]) >= 1
                 self.refused.append(answer.json["id"])
             else:
-                assert reply.code == "unassigned_id", reply.body
+                assert reply.json.get("reason") == "unassigned_id", reply.body
 
     async def while_it_goes_on(self) -> None:
         """Wait for some more answers and some more feedback of the kind that is due."""

@@ -105,17 +105,11 @@ class Whole:
         )
 
     async def planned(self, name: str = NAME) -> None:
-        """Return once requests can be drawn into comparisons."""
+        """Return once what is counted is evidence, too."""
         await eventually(lambda: self._is_planned(name), "a plan in force")
-        # A replica draws from its own snapshot, which follows the store within one refresh.
-        await eventually(self._draws, "an answer that takes part in the experiment")
 
     async def _is_planned(self, name: str) -> bool:
         return (await self.get(f"/v1/experiments/{name}")).json.get("plan") is not None
-
-    async def _draws(self) -> bool:
-        probe = await self.feed(id=(await self.ask()).json["id"], signal="none", value=True)
-        return probe.code != "unassigned_id"
 
 
 async def eventually(

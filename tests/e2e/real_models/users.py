@@ -19,9 +19,6 @@ from tests.e2e.real_models.tasks import TASKS, Item, Task
 USERS = 2  # as many as a model server has slots
 MAX_VISITS = 400  # some six times as many as an experiment here takes
 REQUEST_SECONDS = 30.0
-# A decision may fall between an answer and what is said about it: the answer's comparison, or the whole
-# experiment, is over then.
-OVERTAKEN = {"experiment_finished", "finished", "unassigned_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,8 @@ class Visit:
     Attributes:
         replies: One, or two side by side.
         right: The mark of each reply.
-        status: The gateway's word for the feedback: counted, pending, or why it came too late.
+        status: The gateway's word for the feedback: counted, pending, or not_counted where the decision fell
+            between the answer and what is said about it.
     """
 
     item: Item
@@ -115,17 +113,8 @@ def opinion(right: tuple[bool, ...]) -> dict[str, Any]:
 
 
 async def report(client: openai.AsyncOpenAI, response_id: str, right: tuple[bool, ...]) -> str:
-    """Send the opinion; the gateway's word for what became of it.
-
-    Raises:
-        openai.APIStatusError: If it was refused for any other reason than coming too late.
-    """
-    try:
-        answer = await client.post("/feedback", body={"id": response_id, **opinion(right)}, cast_to=object)
-    except openai.APIStatusError as error:
-        if error.code not in OVERTAKEN:
-            raise
-        return error.code
+    """Send the opinion; the gateway's word for what became of it."""
+    answer = await client.post("/feedback", body={"id": response_id, **opinion(right)}, cast_to=object)
     return str(cast("dict[str, Any]", answer)["status"])
 
 

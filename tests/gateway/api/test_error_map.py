@@ -47,7 +47,7 @@ EXPECTED: list[tuple[Exception, int, str | None]] = [
     (UnknownModelError("x", code="model_not_found"), 404, "model_not_found"),
     (BodyTooLargeError("x", code="request_too_large"), 413, "request_too_large"),
     (UnsupportedMediaTypeError("x", code="unsupported_media_type"), 415, "unsupported_media_type"),
-    (InvalidFeedbackError("x", reason="expired_id", status=410), 410, "expired_id"),
+    (InvalidFeedbackError("x", reason="contradicting", status=422), 422, "contradicting"),
     (AuthenticationError("x"), 401, "invalid_api_key"),
     (PermissionDeniedError("x"), 403, "permission_denied"),
     (UnknownKeyError("x", code="unknown_key"), 404, "unknown_key"),

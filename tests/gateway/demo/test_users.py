@@ -93,10 +93,10 @@ async def test_feedback_survives_an_outage(gateway: tuple[FakeGateway, str]) -> 
 
 
 async def test_a_refused_report_is_not_repeated(gateway: tuple[FakeGateway, str]) -> None:
-    """A 409 (the experiment is over) is taken as an answer."""
+    """A 422 (the report contradicts an earlier one) is taken as an answer."""
     fake, url = gateway
-    fake.feedback_status = 409
-    tally = await _visit_until(Crowd(url, "support", 50.0), lambda tally: "http_409" in tally.feedback)
+    fake.feedback_status = 422
+    tally = await _visit_until(Crowd(url, "support", 50.0), lambda tally: "http_422" in tally.feedback)
     assert tally.feedback_retries == 0
 
 

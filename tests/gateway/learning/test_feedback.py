@@ -10,11 +10,11 @@ import pytest
 
 from gateway.api.schemas import parse_feedback
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.feedback import DISCARD_REASONS, preference_result, signal_value
+from gateway.learning.feedback import DISCARD_REASONS, NotCounted, preference_result, signal_value
 from policy_store.models import Result
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.gateway.whole import Reply, Whole, quick_settings, whole_gateway
 from tests.pace import PATIENCE_SECONDS
 
 
@@ -129,10 +129,19 @@ async def test_contradicting_feedback_is_refused(side_by_side: Whole) -> None:
 # Refused
 
 
-async def test_feedback_for_a_finished_experiment_is_refused(
+# Not counted
+
+
+def not_counted(reply: Reply, reason: NotCounted) -> bool:
+    """Whether the report was in order and the answer says that it changes nothing, and why."""
+    assert {*reply.json} == {"status", "reason", "experiment", "detail"}, reply.body
+    return (reply.status, reply.json["status"], reply.json["reason"]) == (200, "not_counted", reason)
+
+
+async def test_feedback_for_a_finished_experiment_is_not_counted(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """An answer given before the decision may be rated after it: too late, and said so."""
+    """An answer given before the decision may be rated after it; no application can know of the decision."""
     config = gateway_config(
         api_base=upstream.api_base,
         traffic={"share": 1.0, "collect": "side_by_side"},
@@ -149,7 +158,7 @@ async def test_feedback_for_a_finished_experiment_is_refused(
 
         reply = await gateway.feed(id=late["id"], preferred=0)
 
-        assert (reply.status, reply.code) == (409, "finished")
+        assert not_counted(reply, NotCounted.FINISHED)
         assert await comparisons(gateway) == 1
         assert await discarded(gateway, "finished") == 1
         again = await gateway.feed(id=last["id"], preferred="tie")
@@ -176,8 +185,8 @@ async def test_forged_truncated_and_foreign_ids_are_refused(side_by_side: Whole)
     assert await discarded(side_by_side, "malformed_id") == 3
 
 
-async def test_expired_id_is_refused(upstream: FakeUpstream, embedded_url: str) -> None:
-    """After the feedback window an answer can no longer be rated."""
+async def test_feedback_after_the_window_is_not_counted(upstream: FakeUpstream, embedded_url: str) -> None:
+    """Up to its last second it is; a later word changes nothing, and the application did no wrong."""
     now = [1_800_000_000.0]
     config = gateway_config(
         api_base=upstream.api_base,
@@ -186,23 +195,48 @@ async def test_expired_id_is_refused(upstream: FakeUpstream, embedded_url: str) 
     )
     async with whole_gateway(config, quick_settings(embedded_url), clock=lambda: now[0]) as gateway:
         await gateway.planned()
-        answer = (await gateway.ask()).json
-        now[0] += 3601
+        answer, late = (await gateway.ask()).json, (await gateway.ask()).json
+        now[0] += 3600
+        in_time = await gateway.feed(id=answer["id"], preferred=0)
+        now[0] += 1
 
-        reply = await gateway.feed(id=answer["id"], preferred=0)
+        reply = await gateway.feed(id=late["id"], preferred=0)
 
-        assert (reply.status, reply.code) == (410, "expired_id")
-        assert await comparisons(gateway) == 0
+        assert in_time.json["status"] == "counted"
+        assert not_counted(reply, NotCounted.EXPIRED)
+        assert await comparisons(gateway) == 1
+        assert await discarded(gateway, "expired_id") == 1
 
 
-async def test_answer_outside_any_comparison_cannot_be_rated(
+async def test_feedback_on_an_answer_outside_any_comparison_is_not_counted(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """Ordinary answers carry an id too, and the refusal says why it does not count."""
+    """Most answers are such ones and look like any other, so an application reports on them as well."""
     config = gateway_config(api_base=upstream.api_base, traffic={"share": 0.0})
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         reply = await gateway.feed(id=(await gateway.ask()).json["id"], signal="thumb", value=True)
-        assert (reply.status, reply.code) == (422, "unassigned_id")
+        assert not_counted(reply, NotCounted.UNASSIGNED)
+        assert reply.json["experiment"] == NAME
+        assert await discarded(gateway, "unassigned_id") == 1
+        assert await gateway.metric("llmpo_feedback_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"signal": "stars", "value": 5}, "unknown_signal"),
+        ({"signal": "thumb", "value": 1}, "invalid_value"),
+        ({"preferred": 0}, "wrong_kind"),
+    ],
+)
+async def test_a_wrong_report_is_refused_whichever_answer_it_is_about(
+    upstream: FakeUpstream, embedded_url: str, said: dict[str, Any], code: str
+) -> None:
+    """An application's mistake shows at its first report, not only on the share of answers that take part."""
+    config = gateway_config(api_base=upstream.api_base, traffic={"share": 0.0})
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        reply = await gateway.feed(id=(await gateway.ask()).json["id"], **said)
+        assert (reply.status, reply.code) == (422, code)
 
 
 async def test_one_answer_cannot_be_preferred(matched: Whole) -> None:

@@ -307,7 +307,7 @@ async def running_gateway(
     )
     holder, observer, units = SnapshotHolder(snapshot), Recorder(), UnitMemory()
     keys = SealingKeyHolder(SealingKeys(KEY))
-    sealer = ResponseIds(keys, lambda: holder.current.experiments, lambda: NOW)
+    sealer = ResponseIds(keys, lambda: holder.current.experiments)
     budget = budget or RetryBudget()
     upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
     ejections = EjectionBook(observer, ejection_clock, failures=eject_after)

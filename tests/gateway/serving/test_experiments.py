@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from gateway.config.values import PromptTemplate
-from gateway.errors import InvalidFeedbackError
+from gateway.experiments.response_ids import Assignment, Unassigned
 from gateway.experiments.snapshot import Snapshot
 from policy_store.states import ExperimentState
 from tests.gateway.fake_upstream import FakeUpstream, raw, raw_stream
-from tests.gateway.serving.harness import EXPERIMENT, NOW, Gateway, entry, experiment, running_gateway
+from tests.gateway.serving.harness import EXPERIMENT, NOW, Gateway, entry, experiment, plan, running_gateway
 
 POLICY_OF_SIDE = {0: ("alpha", "small"), 1: ("beta", "large")}
 
@@ -115,11 +115,11 @@ async def test_the_policys_prompt_and_params_are_used(upstream: FakeUpstream) ->
     "changes",
     [
         {"share": 0.0},
-        {"plan": None},
+        {"plan": plan(())},
         {"state": ExperimentState.PROMOTED},
         {"matches_store": False},
     ],
-    ids=["outside the share", "no plan", "decided", "another definition in the store"],
+    ids=["outside the share", "no pairs to draw", "decided", "another definition in the store"],
 )
 async def test_otherwise_the_incumbent_answers_unassigned(
     gateway: Gateway, changes: dict[str, object]
@@ -128,9 +128,7 @@ async def test_otherwise_the_incumbent_answers_unassigned(
     change(gateway, **changes)
     reply = await gateway.ask()
     assert reply.text == "I am small."
-    with pytest.raises(InvalidFeedbackError) as refused:
-        gateway.sealer.open(reply.json["id"])
-    assert refused.value.reason == "unassigned_id"
+    assert gateway.sealer.open(reply.json["id"]) == Unassigned(EXPERIMENT)
 
 
 async def test_a_promotion_is_served_by_the_next_request(gateway: Gateway) -> None:
@@ -144,11 +142,7 @@ async def test_the_share_is_kept(gateway: Gateway) -> None:
     change(gateway, share=0.3)
     assigned = 0
     for _ in range(200):
-        try:
-            gateway.sealer.open((await gateway.ask()).json["id"])
-        except InvalidFeedbackError:
-            continue
-        assigned += 1
+        assigned += isinstance(gateway.sealer.open((await gateway.ask()).json["id"]), Assignment)
     assert 40 <= assigned <= 80
 
 

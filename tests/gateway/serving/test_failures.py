@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.errors import InvalidFeedbackError
+from gateway.experiments.response_ids import Unassigned
 from gateway.upstream.base import Timeouts
 from tests.gateway.fake_upstream import (
     Behaviour,
@@ -122,8 +122,8 @@ async def test_a_failing_candidate_is_replaced_by_the_incumbent(
     reply = await ask_until_beta_was_called(failing, upstream, stream=is_streamed)
     assert reply.status == 200
     assert (reply.said() if is_streamed else reply.text).strip() == "I am small."
-    with pytest.raises(InvalidFeedbackError, match="not part of a comparison"):
-        failing.sealer.open(reply.events[0]["id"] if is_streamed else reply.json["id"])
+    response_id = reply.events[0]["id"] if is_streamed else reply.json["id"]
+    assert failing.sealer.open(response_id) == Unassigned(EXPERIMENT)
     assert failing.observer.fallbacks == [(EXPERIMENT, reason)]
     assert failing.observer.failed == [(EXPERIMENT, "beta", reason)]
     assert reply.headers["x-llmpo-policy"] == "alpha"
