@@ -50,8 +50,8 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.telemetry",
     },
     "gateway.offline": _VALUES | {"gateway.llm_po", "gateway.plotting", "gateway.learning", "gateway.proof"},
-    "gateway.console": set(),
-    "gateway.demo": {"gateway.errors"},
+    "gateway.console": {"policy_store"},
+    "gateway.demo": {"gateway.errors", "policy_store"},
 }
 COMPOSERS = ("gateway.app", "gateway.cli")
 HEAVY_OWNERS = {

@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, experiment_path, get_json
+from policy_store.states import STATES
 
 BAR_CELLS = 24
+PLANNED = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
@@ -65,7 +67,7 @@ def _standing(answer: dict[str, Any]) -> str:
     if inherited is not None:
         text += f", {inherited['comparisons']} of them from generation {inherited['generation']}"
     plan = answer["plan"] or {}
-    if answer["state"] == "running" and plan.get("expected_remaining") is not None:
+    if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
         text += f"; about {plan['expected_remaining']:,.0f} more to a decision"
     return f"{text}."
 

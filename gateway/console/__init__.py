@@ -1,19 +1,25 @@
 """The console: one page that shows how experiments are going, served by the gateway itself.
 
-The page is static; its script reads `GET /v1/experiments` like any other client and needs the same key.
-It loads nothing from elsewhere, and the headers below hold the browser to that.
+The page is static but for the table of experiments' states, which is written into it; its script reads
+`GET /v1/experiments` like any other client and needs the same key. It loads nothing from elsewhere, and the
+headers below hold the browser to that.
 """
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from html import escape
 from importlib.resources import files
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from policy_store.states import STATES
+
 PAGE = "console.html"
+_STATES_PLACE = b"STATES_OF_EXPERIMENTS"
 ASSETS = {
     PAGE: "text/html; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
@@ -58,4 +64,19 @@ def _respond(name: str) -> Response:
 
 @cache
 def _read(name: str) -> bytes:
-    return files(__package__).joinpath("static", name).read_bytes()
+    content = files(__package__).joinpath("static", name).read_bytes()
+    return content.replace(_STATES_PLACE, _states().encode()) if name == PAGE else content
+
+
+def _states() -> str:
+    """What the script has to know of each state, as the value of an HTML attribute."""
+    known = {
+        state.value: {
+            "label": facts.label,
+            "tone": facts.tone.value,
+            "sentence": facts.sentence,
+            "is_planned": facts.is_planned,
+        }
+        for state, facts in STATES.items()
+    }
+    return escape(json.dumps(known))

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.demo.watch import Reading
+from policy_store.states import Tone
 
 WIDE_COLUMNS = 100
 WIDE_BAR_CELLS = 34
@@ -18,15 +19,6 @@ NARROW_BAR_CELLS = 20
 EVENTS_SHOWN = 3
 ROUGH_FROM = 300  # comparisons: an estimate this large is told in hundreds
 FULL, HALF, LINE = "━", "╸", "┃"
-ENDINGS = {
-    "promoted": (
-        "{champion} was promoted after {comparisons} comparisons, {seconds:.0f} s. "
-        "It answers all traffic now."
-    ),
-    "settled": "{incumbent} was certified after {comparisons} comparisons: nothing to change.",
-    "no_winner": "Every policy is beaten by another one ({comparisons} comparisons): nothing was promoted.",
-    "inconclusive": "The budget of {comparisons} comparisons was spent without proof: nothing was promoted.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +119,10 @@ def progress_line(frame: Frame) -> str:
 
 def closing_lines(frame: Frame, reading: Reading) -> list[tuple[bool | None, str]]:
     """What to say once it is decided: each sentence with whether it is good news (None: not known yet)."""
-    sentence = ENDINGS[reading.state].format(
-        champion=reading.champion,
-        incumbent=reading.incumbent,
-        comparisons=reading.comparisons,
-        seconds=reading.decided_after_seconds or 0.0,
-    )
-    lines: list[tuple[bool | None, str]] = [(reading.state == "promoted", sentence)]
+    counted = f"{reading.comparisons} comparisons, {reading.decided_after_seconds or 0.0:.0f} s"
+    facts = reading.state.facts
+    sentence = facts.sentence.format(incumbent=reading.incumbent, counted=counted)
+    lines: list[tuple[bool | None, str]] = [(facts.tone is Tone.PROVEN, sentence)]
     if frame.ending is None:
         return [*lines, (None, "Recomputing the certificate from the comparison log ...")]
     lines.append((frame.ending.is_verified, f"llmpo verify: {frame.ending.verification}"))

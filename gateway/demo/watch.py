@@ -9,6 +9,9 @@ from urllib.parse import quote
 
 import aiohttp
 
+from policy_store.events import Decided, Eliminated, decoded
+from policy_store.states import ExperimentState
+
 RATE_WINDOW_SECONDS = 10.0
 
 
@@ -26,7 +29,7 @@ class Reading:
     """
 
     name: str
-    state: str
+    state: ExperimentState
     incumbent: str
     leader: str | None
     comparisons: int
@@ -50,8 +53,8 @@ class Reading:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the experiment has ended, one way or the other."""
-        return self.state != "running"
+        """Whether a certificate says how the experiment ended."""
+        return self.state.facts.has_certificate
 
     def win_share(self, policy: int) -> float | None:
         """Share of its decisive comparisons that `policy` won; None before the first."""
@@ -67,7 +70,7 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
     plan = answer["plan"] or {}
     return Reading(
         name=answer["name"],
-        state=answer["state"],
+        state=ExperimentState(answer["state"]),
         incumbent=answer["incumbent"],
         leader=answer["leader"],
         comparisons=certificate.get("comparisons", answer["comparisons"]),
@@ -119,10 +122,13 @@ class Watcher:
 
 
 def _told(event: dict[str, Any], policies: tuple[str, ...]) -> str:
-    """An event in a word or two; the policy it is about is named by its position."""
-    about = event["detail"].get("policy", event["detail"].get("champion"))
+    """An event in a word or two, with the policy it is about."""
     kind = str(event["kind"]).replace("_", " ")
-    return kind if about is None else f"{policies[about]} {kind}"
+    match decoded(event["kind"], event["detail"]):
+        case Eliminated(policy=int(index)) | Decided(champion=int(index)):
+            return f"{policies[index]} {kind}"
+        case _:
+            return kind
 
 
 def _share(nats: float, needed: float | None) -> float:

@@ -59,15 +59,10 @@ function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
-const STATES = {
-  running: ["running", "teal"],
-  promoted: ["promoted", "full"],
-  settled: ["settled", "full"],
-  no_winner: ["no winner", "amber"],
-  inconclusive: ["inconclusive", "amber"],
-};
+const STATES = JSON.parse(document.body.dataset.states); // policy_store/states.py, written into the page
+const standing = (state) => STATES[state] || { label: state.replaceAll("_", " "), tone: "", sentence: "", is_planned: false };
 const CLOCK = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const chip = (state) => h("span", { class: `chip ${(STATES[state] || ["", ""])[1]}` }, (STATES[state] || [state])[0]);
+const chip = (state) => h("span", { class: `chip ${standing(state).tone}` }, standing(state).label);
 const isMany = ({ policies }) => policies.length >= MANY;
 const name = (policy) => h("strong", null, policy);
 const points = (experiment) => `${trim(100 * experiment.epsilon)} points in 100`;
@@ -76,22 +71,11 @@ const confidence = (experiment) => percent(1 - experiment.delta, experiment.delt
 // ---- What is happening, in one or two sentences -----------------------------------------------------------
 
 function banner(experiment) {
-  const { state, incumbent } = experiment;
+  const { sentence } = standing(experiment.state);
+  if (!sentence) return running(experiment);
   const { comparisons } = experiment.certificate || experiment; // a few more may be counted while it is decided
-  const counted = plural(comparisons, "comparison");
-  if (state === "promoted") {
-    return [name(incumbent), ` was promoted after ${counted}. It answers all traffic now.`];
-  }
-  if (state === "settled") {
-    return [name(incumbent), ` stays: ${counted} showed that nothing here is better. It answers all traffic.`];
-  }
-  if (state === "no_winner") {
-    return [`Every policy is beaten by another one (${counted}). Nothing was promoted; `, name(incumbent), " stays."];
-  }
-  if (state === "inconclusive") {
-    return [`The budget of ${counted} is spent without proof. Nothing was promoted; `, name(incumbent), " stays."];
-  }
-  return running(experiment);
+  const words = { "{incumbent}": name(experiment.incumbent), "{counted}": plural(comparisons, "comparison") };
+  return sentence.split(/({\w+})/).map((part) => words[part] || part);
 }
 
 function running(experiment) {
@@ -109,7 +93,7 @@ function running(experiment) {
 
 // How many comparisons and seconds are missing: what the plan expects, and never less than the minimum asked for.
 function forecast({ state, plan, comparisons, min_comparisons }) {
-  if (state !== "running" || !plan || plan.expected_remaining === null) return null;
+  if (!standing(state).is_planned || !plan || plan.expected_remaining === null) return null;
   const needed = round(Math.max(plan.expected_remaining, min_comparisons - comparisons, 1));
   const pace = plan.expected_remaining > 0 ? plan.expected_seconds / plan.expected_remaining : 0;
   return { needed, seconds: needed * pace };
@@ -130,7 +114,7 @@ function head(experiment) {
 
 function figures(experiment) {
   const { state, certificate, inherited } = experiment;
-  const isRunning = state === "running";
+  const isRunning = standing(state).is_planned;
   const ties = upper(experiment.ties).reduce((sum, [, , count]) => sum + count, 0);
   const outlook = forecast(experiment);
   const seconds = isRunning ? outlook && outlook.seconds : certificate && certificate.decided_at - experiment.started_at;
@@ -163,7 +147,7 @@ function evidenceRow(experiment, { nats: gathered, needed }, index, eliminates) 
   const roles = [];
   if (policy === experiment.incumbent) roles.push("serving");
   if (experiment.certificate && policy === experiment.certificate.champion_name) roles.push("champion");
-  if (experiment.state === "running" && policy === experiment.leader) roles.push("ahead");
+  if (standing(experiment.state).is_planned && policy === experiment.leader) roles.push("ahead");
   if (isFull && !roles.includes("champion")) roles.push(eliminates ? "eliminated" : "certified");
   const classes = [isFull && (eliminates ? "is-out" : "is-full"), policy === experiment.leader && "is-ahead"];
   const label = `${policy}: ${percent(reached)} of the evidence needed`;
@@ -199,7 +183,7 @@ function cell(policy, rival, won, lost, tied, isSelf) {
 }
 
 function allocation(experiment) {
-  const isRunning = experiment.state === "running" && experiment.plan;
+  const isRunning = standing(experiment.state).is_planned && experiment.plan;
   const shares = isRunning ? planned(experiment) : counted(experiment);
   const shown = shares.slice(0, SHOWN_PAIRS);
   const rest = shares.slice(SHOWN_PAIRS).reduce((sum, [, , share]) => sum + share, 0);
@@ -294,12 +278,12 @@ function drawRail(list, current) {
   patch(place("experiments"), [h("h2", null, "Experiments"), ...list.map((experiment) =>
     h("a", { class: "pick", href: `#${encodeURIComponent(experiment.name)}`, "aria-current": experiment.name === current ? "page" : null },
       h("b", { title: experiment.name }, experiment.name),
-      h("span", null, (STATES[experiment.state] || [experiment.state])[0], " · ", plural(experiment.comparisons, "comparison")),
+      h("span", null, standing(experiment.state).label, " · ", plural(experiment.comparisons, "comparison")),
       h("span", null, "serving ", experiment.incumbent)))]);
 }
 
 function drawSheet(experiment) {
-  document.title = `${experiment.name}: ${(STATES[experiment.state] || [experiment.state])[0]} · llmpo`;
+  document.title = `${experiment.name}: ${standing(experiment.state).label} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
     h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), events(experiment)]);

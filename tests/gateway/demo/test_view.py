@@ -32,7 +32,7 @@ ANSWER = {
     "certificate": None,
     "events": [
         {"at": 1000.0, "kind": "started", "detail": {}},
-        {"at": 1009.5, "kind": "eliminated", "detail": {"policy": 2}},
+        {"at": 1009.5, "kind": "eliminated", "detail": {"policy": 2, "comparison": 9, "generation": 1}},
     ],
     "delta": 0.05,
     "epsilon": 0.0,
