@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import socket
@@ -21,6 +23,7 @@ from starlette.routing import Route
 
 from gateway import console
 from gateway.console import console_routes
+from policy_store.states import STATES, ExperimentState
 from tests.pace import PATIENCE_SECONDS
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -62,6 +65,21 @@ async def test_every_file_is_served_with_its_type_and_the_policy(
 async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> None:
     """Only the listed files leave the package."""
     assert (await client.get(path)).status_code == 404
+
+
+async def test_the_page_carries_every_state_of_an_experiment(client: httpx.AsyncClient) -> None:
+    """The script knows of each state what the table says, and draws no state from words of its own."""
+    page = (await client.get("/console")).text
+    (written,) = re.findall(r'<body data-states="([^"]*)">', page)
+
+    known = json.loads(html.unescape(written))
+
+    assert set(known) == {state.value for state in ExperimentState}
+    for state, facts in STATES.items():
+        assert known[state]["label"] == facts.label
+        assert known[state]["sentence"] == facts.sentence
+        assert known[state]["is_planned"] is facts.is_planned
+        assert f".chip.{known[state]['tone']} {{" in (STATIC / "console.css").read_text()
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:

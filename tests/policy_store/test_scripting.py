@@ -1,0 +1,49 @@
+"""A script has in front of it what it needs, and no more."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from policy_store.scripting import _TABLES, _texts
+
+SCRIPTS = _texts()
+
+
+def _defined(text: str) -> set[str]:
+    """Functions and tables the script's own part or what is in front of it defines."""
+    return set(re.findall(r"^local function (\w+)", text, re.MULTILINE)) | {
+        name for name in _TABLES if f"local {name} = " in text
+    }
+
+
+SHARED = {
+    "text",
+    "micros",
+    "append_event",
+    "view",
+    "refusal",
+    "add_evidence",
+    "count",
+    *_TABLES,
+}
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_script_has_what_it_uses_and_uses_what_it_has(name: str) -> None:
+    """A function missing in front of a rare branch would fail when the branch is first taken."""
+    code = re.sub(r"--[^\n]*|'[^'\n]*'", "", SCRIPTS[name])
+    assert "NEEDS" not in code
+    used = {
+        word
+        for word in SHARED
+        if re.search(rf"(?<!function )(?<!local )(?<![.\w]){word}(?=[(\[.])|= {word}\n", code)
+        or (word == "INITIAL_STATE" and re.search(r", INITIAL_STATE,", code))
+    }
+    assert used == _defined(SCRIPTS[name]) & SHARED
+
+
+def test_every_shared_part_is_known_here() -> None:
+    """The words above are what `scripts/shared` and the tables define."""
+    assert set().union(*map(_defined, SCRIPTS.values())) >= SHARED

@@ -1,0 +1,247 @@
+"""The life of an experiment is the table of states and moves, and the store keeps to it."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+from itertools import combinations_with_replacement, product
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from policy_store.connect import connect
+from policy_store.errors import (
+    DecisionConflictError,
+    ExperimentFinishedError,
+    NewerVersionError,
+    StoreError,
+)
+from policy_store.models import ExperimentView, Receipt
+from policy_store.names import ExperimentKeys
+from policy_store.states import INITIAL, MOVES, STATES, ExperimentState, Move, recorded_move
+from policy_store.store import PolicyStore
+from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started
+
+ROOT = Path(__file__).parents[2]
+CHAMPION = 1
+
+
+def way_to(state: ExperimentState) -> tuple[Move, ...]:
+    """The shortest moves from the start to a state."""
+    ways: dict[ExperimentState, tuple[Move, ...]] = {INITIAL: ()}
+    pending = [INITIAL]
+    while pending:
+        here = pending.pop(0)
+        for move, rule in MOVES.items():
+            if here in rule.sources and rule.target not in ways:
+                ways[rule.target] = (*ways[here], move)
+                pending.append(rule.target)
+    return ways[state]
+
+
+async def make(store: PolicyStore, move: Move, fence: int, about: str = "") -> ExperimentView:
+    """The move, with a champion if it installs one; `about` tells certificates apart."""
+    champion = CHAMPION if MOVES[move].installs_champion else None
+    return await store.decide(
+        NAME, 1, fence, move=move, champion=champion, certificate={"move": move.value, "about": about}
+    )
+
+
+async def standing(store: PolicyStore, state: ExperimentState) -> int:
+    """An experiment with a comparison, brought to a state by the moves of the table; the planner's fence."""
+    fence = await planned(store)
+    await prefer(store, "early")
+    for move in way_to(state):
+        await make(store, move, fence, "on the way")
+    assert (await store.view(NAME)).state is state
+    return fence
+
+
+@pytest.mark.parametrize(("state", "move"), list(product(ExperimentState, Move)), ids=str)
+async def test_a_move_is_made_from_its_sources_and_from_nowhere_else(
+    store: PolicyStore, state: ExperimentState, move: Move
+) -> None:
+    """Every state with every move: allowed, it changes all at once; refused, it changes nothing."""
+    fence = await standing(store, state)
+    before, log = await store.view(NAME), await store.log(NAME, 1)
+    rule = MOVES[move]
+
+    if state not in rule.sources:
+        with pytest.raises(DecisionConflictError, match=state.value):
+            await make(store, move, fence)
+        assert (await store.view(NAME), await store.log(NAME, 1)) == (before, log)
+        return
+    after = await make(store, move, fence)
+    assert (after.state, after.revision) == (rule.target, before.revision + 1)
+    assert after.incumbent == (CHAMPION if rule.installs_champion else before.incumbent)
+    assert after.certificate is not None
+    assert (await store.events(NAME, 1))[0].kind == rule.event
+
+
+@pytest.mark.parametrize(
+    ("state", "one", "other"),
+    [(state, *moves) for state in STATES for moves in combinations_with_replacement(Move, 2)],
+    ids=str,
+)
+async def test_of_two_moves_at_once_the_table_allows_what_happens(
+    store: PolicyStore, state: ExperimentState, one: Move, other: Move
+) -> None:
+    """Whichever comes first, the second starts from where the first led to, or is refused."""
+    fence = await standing(store, state)
+
+    ended = await asyncio.gather(
+        make(store, one, fence, "one"), make(store, other, fence, "other"), return_exceptions=True
+    )
+
+    assert all(isinstance(each, ExperimentView | DecisionConflictError) for each in ended)
+    found = await store.view(NAME)
+    logged = [move for event in reversed(await store.events(NAME)) if (move := recorded_move(event.kind))]
+    here = INITIAL
+    for move in logged:
+        assert here in MOVES[move].sources
+        here = MOVES[move].target
+    assert found.state is here
+    made = sum(isinstance(each, ExperimentView) for each in ended)
+    assert len(logged) == len(way_to(state)) + made
+
+
+@pytest.mark.parametrize("state", ExperimentState)
+async def test_the_store_does_in_each_state_what_the_table_says(
+    store: PolicyStore, state: ExperimentState
+) -> None:
+    """Outcomes are counted, plans published, evidence handed on and certificates kept, or not."""
+    fence = await standing(store, state)
+    facts = STATES[state]
+
+    async def is_refused(call: object) -> bool:
+        try:
+            await call
+        except ExperimentFinishedError:
+            return True
+        return False
+
+    assert await is_refused(prefer(store, "late")) is not facts.counts_outcomes
+    publication = store.publish_plan(NAME, 1, plan(comparisons=9), forecasts(), fence)
+    assert await is_refused(publication) is not facts.is_planned
+    view = await store.view(NAME)
+    assert (view.certificate is not None) is facts.has_certificate
+    assert view.incumbent == (CHAMPION if facts.serves == "champion" else 0)
+
+    successor = await started(store, max_comparisons=99)
+    assert successor.state is INITIAL
+    went_on = (await store.counts(NAME, successor.generation)).inherited_from is not None
+    assert went_on is facts.may_be_continued
+
+
+async def test_state_of_a_newer_version_is_named_and_counts_nothing(
+    store: PolicyStore, store_url: str
+) -> None:
+    """During an upgrade an older replica serves what it knows, and says what it does not understand."""
+    fence = await planned(store)
+    assert (await prefer(store, "early")).receipt is Receipt.COUNTED
+    redis = connect(store_url)
+    await redis.hset(ExperimentKeys(NAME).control, "1:state", "levitating")
+    await redis.aclose()
+
+    with pytest.raises(NewerVersionError, match="levitating"):
+        await store.view(NAME)
+    with pytest.raises(ExperimentFinishedError):
+        await prefer(store, "late")
+    with pytest.raises(ExperimentFinishedError):
+        await store.publish_plan(NAME, 1, plan(comparisons=9), forecasts(), fence)
+    with pytest.raises(StoreError):
+        await make(store, Move.PROMOTE, fence)
+
+
+def test_table_is_whole() -> None:
+    """Every state has facts and can be reached, and the log tells every move from every other."""
+    assert set(STATES) == set(ExperimentState)
+    assert set(MOVES) == set(Move)
+    assert all(way_to(state) or state is INITIAL for state in ExperimentState)
+    assert {recorded_move(rule.event) for rule in MOVES.values()} == set(Move)
+    assert recorded_move("started") is None
+
+
+@pytest.mark.parametrize("state", ExperimentState)
+def test_sentences_for_people_can_be_filled(state: ExperimentState) -> None:
+    """Pages know two words to put in; a state that is reached by a certificate has something to say."""
+    facts = STATES[state]
+    named = {name for _, name, _, _ in Formatter().parse(facts.sentence) if name}
+    assert named <= {"incumbent", "counted"}
+    assert bool(facts.sentence) is facts.has_certificate
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _table(*rows: tuple[str, ...]) -> str:
+    heading, *others = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heading, ("---",) * len(heading), *others)).replace(
+        "| --- ", "|---"
+    )
+
+
+def test_documentation_prints_the_tables() -> None:
+    """docs/concepts.md holds what the code holds: copy the expected text from the failure."""
+    states = _table(
+        ("state", "meaning", "draws pairs", "counts", "is planned", "may be continued", "serves"),
+        *(
+            (
+                f"`{state}`",
+                facts.meaning,
+                _yes(facts.draws_pairs),
+                _yes(facts.counts_outcomes),
+                _yes(facts.is_planned),
+                _yes(facts.may_be_continued),
+                f"the {facts.serves}",
+            )
+            for state, facts in STATES.items()
+        ),
+    )
+    moves = _table(
+        ("move", "from", "to", "who may", "event"),
+        *(
+            (
+                f"`{move}`",
+                ", ".join(f"`{state}`" for state in sorted(rule.sources)),
+                f"`{rule.target}`",
+                f"the {rule.actor}",
+                f"`{rule.event}`",
+            )
+            for move, rule in MOVES.items()
+        ),
+    )
+    page = (ROOT / "docs/concepts.md").read_text()
+    for table in (states, moves):
+        assert re.sub(r"\|-+", "|---", table) in re.sub(r"\|-+", "|---", page), f"expected:\n{table}"
+
+
+def test_rules_and_dashboards_name_states_there_are() -> None:
+    """An alert on a state nobody reaches would never fire."""
+    files = [*(ROOT / "deploy/prometheus").rglob("*.yml"), *(ROOT / "deploy/grafana").rglob("*.json")]
+    named = {
+        state
+        for file in files
+        for match in re.findall(r'llmpo_experiment_state\{[^}]*?state=~?\\?"([^"\\]+)', file.read_text())
+        for state in match.split("|")
+    }
+    assert named
+    assert named <= {state.value for state in ExperimentState}
+
+
+def test_no_other_file_compares_with_a_states_name() -> None:
+    """A new state touches the table, and whatever asks the table follows."""
+    words = {"running", "promoted", "settled"}  # the others are words of the algorithm's verdicts as well
+    homes = {"policy_store/states.py", "policy_store/events.py"}
+    for path in sorted([*(ROOT / "gateway").rglob("*"), *(ROOT / "policy_store").rglob("*")]):
+        if str(path.relative_to(ROOT)) in homes or path.suffix not in {".py", ".lua", ".js"}:
+            continue
+        text = path.read_text()
+        if path.suffix == ".py":
+            constants = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+            assert words.isdisjoint(value for value in constants if isinstance(value, str)), path
+        else:
+            assert not re.findall(rf"""(["'])({"|".join(words)})\1""", text), path
