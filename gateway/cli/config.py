@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,8 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
 from gateway.config.references import Fault, provider_faults, providers_named
 from gateway.running.logs import BLANK, redact_text
-from gateway.upstream.base import Timeouts
+from gateway.upstream.base import ModelTarget, Timeouts
+from gateway.upstream.provider_needs import is_understood, missing_address, missing_key, names_in_package
 from gateway.upstream.targets import OUR_PROVIDERS, model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream, provider_names
 
@@ -46,8 +47,9 @@ def check(
 ) -> None:
     """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
 
-    Providers nobody knows are faults here, and where something keeps LiteLLM from asking one, a warning says
-    so; the gateway would learn of either at the first request. Nobody is asked.
+    Unknown providers are faults here. A warning names each model whose key or address is missing, or which
+    LiteLLM could not ask for another reason. Serving, either would come out at the first request. No provider
+    is asked.
     """
     path = file or option
     if path is None or (file and option):
@@ -55,9 +57,9 @@ def check(
     loaded = load_config(path, os.environ, _unknown_providers, may_be_unset=may_be_unset)
     _print_summary(Console(), path, loaded)
     if not may_be_unset:
-        for name, obstacle in asyncio.run(_obstacles(loaded)):
+        for name, obstacle in _obstacles(loaded, os.environ):
             shown = _without(loaded.entry(name).litellm_params.secrets(), obstacle)
-            typer.echo(f"warning: From here, LiteLLM could not ask {name}: {shown}", err=True)
+            typer.echo(f"warning: model {name}: {shown}", err=True)
 
 
 @app.command()
@@ -67,21 +69,36 @@ def schema() -> None:
 
 
 def _unknown_providers(data: Any) -> Iterator[Fault]:
-    named = providers_named(data)
-    if any(provider not in OUR_PROVIDERS for _, provider in named):  # else it would be imported for nothing
-        yield from provider_faults(named, provider_names())
+    known = names_in_package() or provider_names()
+    yield from provider_faults(providers_named(data), known | OUR_PROVIDERS)
 
 
-async def _obstacles(loaded: GatewayConfig) -> list[tuple[str, str]]:
+def _obstacles(loaded: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """The models whose provider could not be asked, and why."""
+    found: dict[str, str] = {}
+    for entry in loaded.model_list:
+        params = entry.litellm_params
+        missing = (missing_key(params, environ), missing_address(params, environ))
+        if any(missing):
+            found[entry.model_name] = " Also, ".join(filter(None, missing))
+    rest = {entry.model_name for entry in loaded.model_list if not is_understood(entry.litellm_params)}
+    targets = [target for name, target in model_targets(loaded.model_list).items() if name in rest]
+    if targets:  # imports LiteLLM, which takes seconds
+        found |= asyncio.run(_rehearsed(targets))
+    in_order = (entry.model_name for entry in loaded.model_list)
+    return [(name, found[name]) for name in in_order if name in found]
+
+
+async def _rehearsed(targets: list[ModelTarget]) -> dict[str, str]:
+    """What keeps LiteLLM from asking these models."""
     limits = Timeouts(connect=_PATIENCE_SECONDS, first_byte=_PATIENCE_SECONDS, total=_PATIENCE_SECONDS)
     upstream = LitellmUpstream(limits)
-    targets = [target for target in model_targets(loaded.model_list).values() if target.wire == "litellm"]
     try:
-        found = [(target.name, await upstream.obstacle(target)) for target in targets]
+        found = {target.name: await upstream.obstacle(target) for target in targets}
     finally:
         await upstream.aclose()
-    return [(name, obstacle) for name, obstacle in found if obstacle is not None]
+    said = ((name, obstacle) for name, obstacle in found.items() if obstacle is not None)
+    return {name: f"LiteLLM could not ask it from here: {obstacle}" for name, obstacle in said}
 
 
 def _without(secrets: list[str], text: str) -> str:

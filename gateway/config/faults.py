@@ -97,8 +97,9 @@ def _value_fault(details: ErrorDetails, found: str, node: dict[str, Any]) -> tup
 
 def _unknown_key_remedy(path: Path, schema: dict[str, Any]) -> str:
     key = str(path[-1])
-    if "litellm_params" in path and key in schema["$defs"]["PolicyParams"]["properties"]:
-        return "Sampling fields belong to a policy's `params`."
+    sampling = schema["$defs"].get("PolicyParams", {}).get("properties", {})
+    if key in sampling and (path[0] == "model_list" or "policies" in path):
+        return f"Sampling fields belong to a policy's `params`: `params: {{{key}: ...}}`."
     return suggest(key, node_at(schema, path[:-1]).get("properties", {}), "Known keys")
 
 

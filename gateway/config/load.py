@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -19,6 +20,9 @@ from gateway.config.values import ENVIRONMENT_PREFIX, Outside
 from gateway.errors import ConfigError, ConfigIssue
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+_IN_BRACES: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)[^}]*\}")
+_AFTER_DOLLAR: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
 def load_config(
@@ -71,12 +75,15 @@ def _checked(
     model: type[SectionT],
     rules: Callable[[Any], Iterable[references.Fault]],
 ) -> SectionT:
+    foreign = [issue_from_fault(found, source) for found in _foreign_references(source.data)]
     faults = [*source.faults, *rules(source.data), *_misplaced_references(source.data)]
-    issues = [issue_from_fault(found, source) for found in faults]
+    issues = [*foreign, *(issue_from_fault(found, source) for found in faults)]
     try:
         config = model.model_validate(source.data, context=outside)
     except ValidationError as error:
-        issues += issues_from_validation(error, source, closed_schema(model))
+        explained = {issue.path for issue in foreign}
+        found = issues_from_validation(error, source, closed_schema(model))
+        issues += [issue for issue in found if issue.path not in explained]
     if issues:
         raise ConfigError(sorted(issues, key=lambda issue: issue.line or 0))
     return config
@@ -137,6 +144,20 @@ def _misplaced_references(data: Any) -> Iterator[references.Fault]:
                 f"{value!r} is not looked up here.",
                 "Environment references work in litellm_params and auth.",
             )
+
+
+def _foreign_references(data: Any) -> Iterator[references.Fault]:
+    """Other programs' ways to refer to the environment, where they would be sent as a key or an address."""
+    for path, value in _texts(data, ()):
+        if path[0] != "auth" and "litellm_params" not in path:
+            continue
+        in_braces = _IN_BRACES.search(value)
+        if in_braces:
+            problem = f"${{{in_braces[1]}}} is not looked up; it would be taken as it stands."
+            yield references.Fault(path, problem, f"Let the whole value be os.environ/{in_braces[1]}.")
+        elif _AFTER_DOLLAR.fullmatch(value):  # not repeated: it may be a secret after all
+            problem = "A dollar sign and a name are not looked up; they would be taken as they stand."
+            yield references.Fault(path, problem, "Write os.environ/ and the name of the variable.")
 
 
 def _texts(data: Any, path: references.Path) -> Iterator[tuple[references.Path, str]]:

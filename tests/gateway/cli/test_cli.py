@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from gateway.cli import COMMANDS, main
 from gateway.config.api_keys import hash_key
 from gateway.errors import UnavailableError
 from gateway.upstream.base import ModelTarget
+from gateway.upstream.provider_needs import KEY_VARIABLES
 from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.errors import StoreUnavailableError
 
@@ -190,13 +192,21 @@ def test_checking_a_file_warns_of_models_that_could_not_be_asked(
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
 ) -> None:
-    """What litellm misses, model by model; not where the environment is another one anyway."""
-    for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    """What is missing, model by model; not where the environment is another one anyway."""
+    for names in KEY_VARIABLES.values():
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
     path = tmp_path / "gateway.yaml"
     path.write_text(
         "model_list:\n"
-        "- {model_name: keyless, litellm_params: {model: gemini/pro}}\n"
+        "- {model_name: gemini, litellm_params: {model: gemini/pro}}\n"
+        "- {model_name: openai, litellm_params: {model: openai/gpt}}\n"
+        "- {model_name: anthropic, litellm_params: {model: anthropic/claude}}\n"
+        "- {model_name: mistral, litellm_params: {model: mistral/small}}\n"
+        "- {model_name: azure, litellm_params: {model: azure/gpt}}\n"
+        "- {model_name: rehearsed, litellm_params: {model: cloudflare/llama}}\n"
+        "- {model_name: own, litellm_params: {model: openai/llama, api_base: 'http://127.0.0.1:1/v1'}}\n"
+        "- {model_name: local, litellm_params: {model: ollama/llama}}\n"
         "- {model_name: embedder, litellm_params: {model: voyage/voyage-3, api_key: sk-secret}}\n"
         "- {model_name: relayed, litellm_params: {model: openai/gpt, api_key: sk-secret}}\n",
         encoding="utf-8",
@@ -204,10 +214,41 @@ def test_checking_a_file_warns_of_models_that_could_not_be_asked(
 
     assert main(["config", "check", str(path), *arguments]) == 0
     warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == (0 if arguments else 1)
-    for line in warnings:
-        assert "could not ask keyless" in line
-        assert "Missing Gemini API key" in line
+    missing = {
+        "gemini": "no GEMINI_API_KEY or GOOGLE_API_KEY",
+        "openai": "no OPENAI_API_KEY",
+        "anthropic": "no ANTHROPIC_API_KEY",
+        "mistral": "no MISTRAL_API_KEY or MISTRAL_AZURE_API_KEY",
+        "azure": "no AZURE_API_BASE",
+        "rehearsed": "Missing Cloudflare API Key",
+    }
+    assert len(warnings) == (0 if arguments else len(missing))
+    for line, (model, problem) in zip(warnings, missing.items(), strict=False):
+        assert line.startswith(f"warning: model {model}: ")
+        assert problem in line
+
+
+def test_checking_a_file_imports_nothing_heavy_for_providers_it_knows(tmp_path: Path) -> None:
+    """LiteLLM takes seconds to import, and a table says where these providers' keys come from."""
+    path = tmp_path / "gateway.yaml"
+    models = [
+        f"- {{model_name: m{place}, litellm_params: {{model: {provider}/model}}}}\n"
+        for place, provider in enumerate(KEY_VARIABLES)
+    ]
+    path.write_text("model_list:\n" + "".join(models), encoding="utf-8")
+    script = (
+        "import sys; from gateway.cli import main; status = main(['config', 'check', sys.argv[1]]); "
+        "print(status, *sys.modules)"
+    )
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("KEY")}
+    finished = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=True, env=environ
+    )
+
+    status, *modules = finished.stdout.splitlines()[-1].split()
+    assert status == "0"
+    assert not {"litellm", "openai"} & set(modules)
+    assert len(finished.stderr.splitlines()) == len(KEY_VARIABLES)
 
 
 def test_such_a_warning_repeats_no_secret(
@@ -221,7 +262,7 @@ def test_such_a_warning_repeats_no_secret(
     monkeypatch.setattr(LitellmUpstream, "obstacle", obstacle)
     path = tmp_path / "gateway.yaml"
     path.write_text(
-        "model_list:\n- {model_name: m, litellm_params: {model: gemini/pro, api_key: hush-hush}}\n",
+        "model_list:\n- {model_name: m, litellm_params: {model: bedrock/pro, api_key: hush-hush}}\n",
         encoding="utf-8",
     )
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.config.load import load_config
 from gateway.errors import ConfigError, ConfigIssue
 
-from .conftest import ENVIRON, GOOD, Issues, Write
+from .conftest import ENVIRON, GOOD, Issues, Load, Write
 
 EXPERIMENT = "experiments.support"
 
@@ -117,6 +117,43 @@ def test_sampling_fields_beside_the_model_are_sent_to_the_policy(issues: Issues)
     text = GOOD.replace("api_key: os.environ/PROVIDER_KEY", "temperature: 0.5")
 
     assert "a policy's `params`" in only(issues(text), "model_list[0].litellm_params.temperature").remedy
+
+
+def test_sampling_fields_beside_a_policys_model_belong_under_its_params(issues: Issues) -> None:
+    """Not to the key whose name happens to look alike."""
+    (issue,) = issues(GOOD.replace("warm: {model: small,", "warm: {model: small, temperature: 0.7,"))
+
+    assert issue.path == f"{EXPERIMENT}.policies.warm.temperature"
+    assert "`params: {temperature: ...}`" in issue.remedy
+    assert "template" not in issue.remedy
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "remedy"),
+    [
+        ("api_key: '${OPENAI_API_KEY}'", "api_key", "os.environ/OPENAI_API_KEY"),
+        ("api_key: $OPENAI_API_KEY", "api_key", "os.environ/ and the name"),
+        ("api_base: '${BASE}'", "api_base", "os.environ/BASE"),
+        ("api_base: 'https://${HOST}/v1'", "api_base", "os.environ/HOST"),
+        ("extra_headers: {x-team: '${TEAM:-secret}'}", "extra_headers.x-team", "os.environ/TEAM"),
+    ],
+)
+def test_other_programs_references_to_the_environment_are_refused(
+    issues: Issues, entry: str, key: str, remedy: str
+) -> None:
+    """Sent as they stand they would be a wrong key, which would come out at the first request."""
+    (issue,) = issues(f"model_list:\n- {{model_name: m, litellm_params: {{model: openai/m, {entry}}}}}\n")
+
+    assert issue.path == f"model_list[0].litellm_params.{key}"
+    assert "not looked up" in issue.problem
+    assert remedy in issue.remedy
+    assert "secret" not in issue.problem + issue.remedy
+
+
+def test_prompts_may_hold_anything(load: Load) -> None:
+    """Only keys and addresses are meant to come from the environment."""
+    text = GOOD.replace("You help, warmly.", "Say ${NAME} or $HOME.")
+    assert load(text).experiments["support"].policies["warm"].system == "Say ${NAME} or $HOME."
 
 
 def test_every_fault_is_reported_at_once(issues: Issues) -> None:
