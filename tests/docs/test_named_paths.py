@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]
 )
-# A name in the text may start at the top, or at the folder of the server's rooms.
-STARTS = (ROOT, ROOT / "gateway")
+# A name in the text may start at the top, at the folder of the server's rooms, or at that of the scripts.
+STARTS = (ROOT, ROOT / "gateway", ROOT / "policy_store" / "scripts")
 FOLDERS = {folder.name for start in STARTS for folder in start.iterdir() if folder.is_dir()}
 FILES = {
     path.name

@@ -73,6 +73,7 @@ def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     notes = sorted(note for note in folder.glob("*.md") if note.name != "README.md")
     titles = {note: note.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for note in notes}
+    assert [note.name for note, title in titles.items() if title[:5] != f"{note.name[:4]} "] == []
     expected = [f"- [{title[:4]}]({note.name}) {title[5:]}" for note, title in titles.items()]
     index = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
     assert [line for line in expected if line not in index] == []
