@@ -21,11 +21,13 @@ from pathlib import Path
 import orjson
 
 from benchmarks.pages import save_page
-from gateway.serving.attempting import Attempts, Call
-from gateway.serving.ejection import EjectionBook, Target
+from gateway.instrumentation.hooks import Hooks
+from gateway.serving.attempts import Attempts
+from gateway.serving.ejection import EjectionBook
+from gateway.serving.exchange import Question, Respondent
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observers import MetricsObserver
-from gateway.upstream.base import ModelTarget, UpstreamAnswer, UpstreamRequest, UpstreamStream
+from gateway.telemetry.observers import MetricsHook
+from gateway.upstream.base import AnswerStream, ModelTarget, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.sse import is_sound
 
@@ -57,7 +59,7 @@ class AtOnce:
         """Nothing but an answer."""
         return UpstreamAnswer(b"{}")
 
-    async def stream(self, _request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, _request: UpstreamRequest) -> AnswerStream:
         """Not measured."""
         raise AssertionError("nobody asks for a stream here")
 
@@ -79,12 +81,12 @@ async def microseconds(ask: Callable[[], Awaitable[object]]) -> float:
 async def attempt_cost() -> tuple[float, float]:
     """Of a call made directly, and of one made through `Attempts`."""
     upstream = AtOnce()
-    observer = MetricsObserver(Metrics())
-    attempts = Attempts(upstream, EjectionBook(observer), RetryBudget(), observer, total_seconds=1e9)
-    call = Call(Target("small"), REQUEST, is_streamed=False)
+    hooks = Hooks(MetricsHook(Metrics()))
+    attempts = Attempts(upstream, EjectionBook(hooks), RetryBudget(), hooks, total_seconds=1e9)
+    respondents, question = [Respondent(REQUEST.target)], Question({}, is_streamed=False)
     return (
         await microseconds(lambda: upstream.complete(REQUEST)),
-        await microseconds(lambda: attempts.first_of([call], attempts.begin())),
+        await microseconds(lambda: attempts.first_of(respondents, {}, attempts.begin("req_1", question))),
     )
 
 

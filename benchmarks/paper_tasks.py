@@ -37,7 +37,7 @@ from gateway.offline.journal import Journal
 from gateway.offline.outcome import Outcome
 from gateway.offline.session import Session
 from gateway.proof.verification import read_log, verify
-from gateway.upstream.base import Timeouts, UpstreamAnswer, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import AnswerStream, Timeouts, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.relay import Relay
 from tests.e2e.real_models.stage import MODEL, model_server, weights
 
@@ -116,7 +116,7 @@ class Remembering:
             }
         return UpstreamAnswer(_body(self.known[key]))
 
-    async def stream(self, _request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, _request: UpstreamRequest) -> AnswerStream:
         """Offline runs do not stream."""
         raise AssertionError("nobody asks for a stream here")
 

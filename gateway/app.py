@@ -42,6 +42,7 @@ from gateway.console import console_routes
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
+from gateway.instrumentation.hooks import Hooks
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.planning import Planner
@@ -53,13 +54,13 @@ from gateway.running.background import background
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_health import StoreHealth
 from gateway.serving.answering import Answering
-from gateway.serving.attempting import Attempts
+from gateway.serving.attempts import Attempts
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.sticky import Sticky
 from gateway.settings import Settings
 from gateway.telemetry.collectors import ExperimentCollector
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observers import MetricsObserver
+from gateway.telemetry.observers import MetricsHook
 from gateway.telemetry.process import ProcessCollector
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
@@ -155,7 +156,7 @@ class _Gateway:
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
         catalogue, metrics, health = self.catalogue, Metrics(), StoreHealth()
-        observer = MetricsObserver(metrics, lambda: catalogue.current.prices)
+        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices))
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         refresher = Refresher(store, catalogue, health, interval_seconds=self.settings.refresh_seconds)
@@ -168,10 +169,10 @@ class _Gateway:
         keys = await self._open_sealing_keys(store, resources)
         response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments)
         answering = Answering(
-            attempts=self._open_attempts(observer, resources),
+            attempts=self._open_attempts(hooks, resources),
             response_ids=response_ids,
-            sticky=Sticky(store, keys, observer),
-            observer=observer,
+            sticky=Sticky(store, keys, hooks),
+            hooks=hooks,
             draws=self.rng,
             clock=self.clock,
         )
@@ -179,16 +180,16 @@ class _Gateway:
             snapshots=refresher.holder,
             answering=answering,
             authenticator=authenticator,
-            observer=observer,
+            hooks=hooks,
             max_body_bytes=self.settings.max_body_bytes,
             lifecycle=self.lifecycle,
-            limiter=self._open_limiter(redis, observer, resources),
+            limiter=self._open_limiter(redis, hooks, resources),
         )
-        feedback = FeedbackService(store, response_ids, refresher.holder, metrics, self.clock)
+        feedback = FeedbackService(store, response_ids, refresher.holder, hooks, self.clock)
         self._join_routes(
             app, inference, feedback, registry, progress, health, metrics, ExperimentLog(store), resources
         )
-        planner = self._planner(store, metrics, resources)
+        planner = self._planner(store, hooks, resources)
         await resources.enter_async_context(background("planner", planner.run))
 
     async def _open_redis(self, resources: AsyncExitStack) -> Redis:
@@ -201,7 +202,7 @@ class _Gateway:
         resources.push_async_callback(redis.aclose)
         return redis
 
-    def _open_attempts(self, observer: MetricsObserver, resources: AsyncExitStack) -> Attempts:
+    def _open_attempts(self, hooks: Hooks, resources: AsyncExitStack) -> Attempts:
         settings = self.settings
         timeouts = Timeouts(
             connect=settings.connect_timeout_seconds,
@@ -213,9 +214,9 @@ class _Gateway:
         upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
         resources.push_async_callback(upstream.aclose)
         ejections = EjectionBook(
-            observer, failures=settings.eject_after_failures, longest_seconds=settings.eject_max_seconds
+            hooks, failures=settings.eject_after_failures, longest_seconds=settings.eject_max_seconds
         )
-        return Attempts(upstream, ejections, budget, observer, total_seconds=settings.request_timeout_seconds)
+        return Attempts(upstream, ejections, budget, hooks, total_seconds=settings.request_timeout_seconds)
 
     async def _open_keys(self, redis: Redis, resources: AsyncExitStack) -> tuple[Authenticator, KeyRegistry]:
         """Who may call, followed from now on."""
@@ -231,9 +232,9 @@ class _Gateway:
         await resources.enter_async_context(background("API keys", registry.run))
         return authenticator, registry
 
-    def _open_limiter(self, redis: Redis, observer: MetricsObserver, resources: AsyncExitStack) -> Limiter:
+    def _open_limiter(self, redis: Redis, hooks: Hooks, resources: AsyncExitStack) -> Limiter:
         limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
-        limiter = Limiter(limits, _process_name(), observer)
+        limiter = Limiter(limits, _process_name(), hooks)
         resources.push_async_callback(limiter.aclose)
         return limiter
 
@@ -255,7 +256,7 @@ class _Gateway:
     def _planner(
         self,
         store: PolicyStore,
-        metrics: Metrics,
+        hooks: Hooks,
         resources: AsyncExitStack,
     ) -> Planner:
         pool = PlanPool()
@@ -264,11 +265,11 @@ class _Gateway:
             store,
             self.catalogue,
             pool.compute,
-            Promoter(store, self.catalogue, clock=self.clock),
+            Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
             holder=_process_name(),
             interval_seconds=self.settings.plan_interval_seconds,
             lease_seconds=self.settings.lease_seconds,
-            metrics=metrics,
+            hooks=hooks,
             rng=self.rng,
         )
 

@@ -138,6 +138,7 @@ class UpstreamError(GatewayError):
         is_callers_fault: bool = False,
         retry_after: str | None = None,
         detail: str | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -146,7 +147,7 @@ class UpstreamError(GatewayError):
         self.is_callers_fault = is_callers_fault
         self.retry_after = retry_after
         self.detail = detail
-        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.headers = headers
 
 
 class RenderError(GatewayError):

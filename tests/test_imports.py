@@ -19,14 +19,16 @@ OURS = ("gateway", "policy_store")
 #
 #   cli -> app -> api -> {serving, learning, proof, access} -> experiments -> {llm_po, policy_store, upstream}
 #
-# telemetry stands above what it measures; running and errors are below everything.
-_BELOW = {"gateway", "gateway.errors", "gateway.running"}
+# telemetry stands above what it measures, which tells the hooks of instrumentation; those, running and errors
+# are below everything.
+_BELOW = {"gateway", "gateway.errors", "gateway.running", "gateway.instrumentation"}
 _VALUES = _BELOW | {"gateway.config", "gateway.experiments", "gateway.upstream", "policy_store"}
 ALLOWED: dict[str, set[str]] = {
     "policy_store": set(),
     "gateway": set(),
     "gateway.errors": set(),
     "gateway.running": {"gateway.errors", "policy_store"},
+    "gateway.instrumentation": {"gateway.running"},
     "gateway.llm_po": set(),
     "gateway.config": {"gateway.errors"},
     "gateway.settings": {"gateway.errors", "gateway.config"},
@@ -35,11 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.upstream": _BELOW | {"gateway.config"},
     "gateway.experiments": _BELOW
     | {"gateway.config", "gateway.settings", "gateway.llm_po", "gateway.upstream", "policy_store"},
-    "gateway.access": _VALUES | {"gateway.serving"},
+    "gateway.access": _VALUES,
     "gateway.serving": _VALUES,
-    "gateway.learning": _VALUES | {"gateway.llm_po", "gateway.telemetry"},
+    "gateway.learning": _VALUES | {"gateway.llm_po"},
     "gateway.proof": _VALUES | {"gateway.llm_po"},
-    "gateway.telemetry": _VALUES | {"gateway.serving", "gateway.learning", "gateway.access"},
+    "gateway.telemetry": _VALUES | {"gateway.learning"},
     "gateway.api": _VALUES
     | {
         "gateway.settings",

@@ -35,19 +35,21 @@ class LeaseStore(Protocol):
         ...
 
 
-class Admission:
+class Grant:
     """A request that may go ahead. Must be settled once, however it ends.
 
     Attributes:
+        is_accounted: False for a request that passed while the store did not answer.
         standings: How far the key has got, this request included.
     """
 
-    __slots__ = ("_account", "_second", "_tokens", "standings")
+    __slots__ = ("_account", "_second", "_tokens", "is_accounted", "standings")
 
     def __init__(self, account: KeyAccount, tokens: int, second: int | None) -> None:
         self._account: KeyAccount | None = account
         self._tokens = tokens
         self._second = second
+        self.is_accounted = second is not None
         self.standings = account.standings()
 
     def settle(self, tokens: int) -> None:
@@ -59,7 +61,7 @@ class Admission:
 
 class _Waiting(NamedTuple):
     tokens: int
-    admitted: asyncio.Future[Admission]
+    admitted: asyncio.Future[Grant]
 
 
 class _Portion:
@@ -160,16 +162,16 @@ class KeyAccount:
         self._stepping: asyncio.Task[None] | None = None
         self._tidying: asyncio.TimerHandle | None = None
 
-    async def admit(self, tokens: int) -> Admission:
+    async def admit(self, tokens: int) -> Grant:
         """Let a request go ahead that may take so many tokens, as soon as the limits are known to allow it.
 
         Raises:
             LimitReachedError: If one of them does not.
         """
         tokens = min(tokens, self._tokens.limit or 0)
-        admission = None if self._waiting else self._take(tokens)
-        if admission is not None:
-            return admission
+        grant = None if self._waiting else self._take(tokens)
+        if grant is not None:
+            return grant
         if not self._health.is_enforced:
             if self._health.is_due():
                 self._step_soon()
@@ -186,7 +188,7 @@ class KeyAccount:
             raise
 
     def settle(self, reserved: int, second: int | None, used: int) -> None:
-        """A request that went ahead has ended; see `Admission.settle`."""
+        """A request that went ahead has ended; see `Grant.settle`."""
         self._under_way -= 1
         if self._tokens.limit is not None and second is not None:
             self._settle_tokens(reserved, second, used)
@@ -220,28 +222,27 @@ class KeyAccount:
             else:
                 self._returned.append(Returned("tokens", second, reserved - used))
 
-    def _take(self, tokens: int) -> Admission | None:
+    def _take(self, tokens: int) -> Grant | None:
         now = self._timer()
         if not (self._may_start(now) and self._requests.has(1, now) and self._tokens.has(tokens, now)):
             return None
         self._requests.take(1)
         self._tokens.take(tokens)
         self._under_way += 1
-        return Admission(self, tokens, self._tokens.second)
+        return Grant(self, tokens, self._tokens.second)
 
     def _may_start(self, now: float) -> bool:
         if self.limits.concurrent_requests is None:
             return True
         return self._under_way < self._may_hold and now < self._held_until
 
-    def _pass(self, tokens: int) -> Admission:
+    def _pass(self, tokens: int) -> Grant:
         """Let a request go ahead that nobody can account for now, within what this process knows itself."""
         limit = self.limits.concurrent_requests
         if limit is not None and self._under_way >= limit:
             raise self._refusal("concurrent_requests", limit, CONCURRENT_RETRY_SECONDS)
         self._under_way += 1
-        self._health.passed(self.key)
-        return Admission(self, tokens, None)
+        return Grant(self, tokens, None)
 
     # Steps
 
@@ -306,15 +307,15 @@ class KeyAccount:
         if waiting.admitted.done():  # the caller left
             return
         try:
-            admission = self._take(waiting.tokens)
-            if admission is None:
-                admission = self._pass_or_refuse(waiting.tokens)
+            grant = self._take(waiting.tokens)
+            if grant is None:
+                grant = self._pass_or_refuse(waiting.tokens)
         except LimitReachedError as error:
             waiting.admitted.set_exception(error)
         else:
-            waiting.admitted.set_result(admission)
+            waiting.admitted.set_result(grant)
 
-    def _pass_or_refuse(self, tokens: int) -> Admission:
+    def _pass_or_refuse(self, tokens: int) -> Grant:
         if not self._health.is_enforced:
             return self._pass(tokens)
         now, limits = self._timer(), self.limits

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.running.logs import get_logger
 from policy_store.errors import StoreError
@@ -18,26 +18,10 @@ _log = get_logger(__name__)
 RETRY_SECONDS: Final = 1.0
 
 
-class LimitObserver(Protocol):
-    """Hears what limits do to requests. `key` is a name an operator gave, `limit` from a closed set."""
-
-    def key_limited(self, key: str, limit: str) -> None:
-        """A request was refused because a limit is reached."""
-
-    def limits_skipped(self, key: str) -> None:
-        """A request passed because limits cannot be accounted for."""
-
-
 class LimitHealth:
-    """Told by whoever asked the store.
+    """What the last call of the store showed. `timer` gives seconds that only ever grow."""
 
-    Args:
-        observer: Told of requests that passed unaccounted for.
-        timer: Seconds that only ever grow.
-    """
-
-    def __init__(self, observer: LimitObserver, timer: Callable[[], float] = time.monotonic) -> None:
-        self._observer = observer
+    def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
         self._timer = timer
         self._retry_at = 0.0
         self.is_enforced = True
@@ -54,10 +38,6 @@ class LimitHealth:
             _log.warning("limits of API keys do not hold: the store does not answer", error=str(error))
         self.is_enforced = False
         self._retry_at = self._timer() + RETRY_SECONDS
-
-    def passed(self, key: str) -> None:
-        """A request of the key passed meanwhile."""
-        self._observer.limits_skipped(key)
 
     def is_due(self) -> bool:
         """Whether it is time to ask again."""

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.access.key_account import KeyAccount, LeaseStore
-from gateway.access.limit_health import LimitHealth, LimitObserver
+from gateway.access.limit_health import LimitHealth
 from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.access.token_estimate import estimate_tokens
 from gateway.config.configured_keys import KeyLimits
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import KeyLimited, LimitsSkipped
 
 
 class Limiter:
@@ -21,7 +23,7 @@ class Limiter:
     Args:
         store: Where limits are accounted for; its calls are bounded in time, and requests wait for them.
         holder: What the store calls this process.
-        observer: Told of refusals.
+        hooks: Told of requests refused, and of those that passed unaccounted for.
         timer: Seconds that only ever grow.
     """
 
@@ -29,20 +31,23 @@ class Limiter:
         self,
         store: LeaseStore,
         holder: str,
-        observer: LimitObserver,
+        hooks: Hooks,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._holder = holder
-        self._observer = observer
+        self._hooks = hooks
         self._timer = timer
-        self._health = LimitHealth(observer, timer)
+        self._health = LimitHealth(timer)
         self._accounts: dict[str, KeyAccount] = {}
 
-    async def admit(self, key: str, limits: KeyLimits, payload: Mapping[str, Any]) -> Metered:
+    async def admit(
+        self, request_id: str, key: str, limits: KeyLimits, payload: Mapping[str, Any]
+    ) -> Metered:
         """Let a request of a key go ahead.
 
         Args:
+            request_id: For what is told of it.
             key: Name of the key.
             limits: At least one.
             payload: The request.
@@ -52,11 +57,13 @@ class Limiter:
         """
         estimate = estimate_tokens(payload) if limits.tokens_per_minute is not None else None
         try:
-            admission = await self._account(key, limits).admit(sum(estimate or ()))
+            grant = await self._account(key, limits).admit(sum(estimate or ()))
         except LimitReachedError as error:
-            self._observer.key_limited(key, error.limit)
+            self._hooks.tell(KeyLimited(request_id, key, error.limit))
             raise
-        return Metered(admission, estimate)
+        if not grant.is_accounted:
+            self._hooks.tell(LimitsSkipped(request_id, key))
+        return Metered(grant, estimate)
 
     async def aclose(self) -> None:
         """Give back what is leased."""

@@ -24,13 +24,15 @@ from gateway.api.errors import send_reply
 from gateway.api.fields import check_fields
 from gateway.api.limit_headers import Headers, joined, limit_headers
 from gateway.api.session import session_name
-from gateway.errors import GatewayError, ShuttingDownError, UnknownModelError, UpstreamError
+from gateway.errors import GatewayError, ShuttingDownError
 from gateway.experiments.snapshot import SnapshotHolder
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import RequestFinished
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import get_logger
 from gateway.serving.answering import Answer, Answering
-from gateway.serving.calling import AnswerStream, Question
-from gateway.serving.observer import RequestObserver
+from gateway.serving.exchange import Question
+from gateway.upstream.base import AnswerStream
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from policy_store.errors import StoreError
 
@@ -46,7 +48,9 @@ POLICY_HEADER: Final = b"x-llmpo-policy"
 MODEL_HEADER: Final = b"x-llmpo-model"
 FALLBACK_HEADER: Final = b"x-llmpo-fallback"
 
+_OK: Final = 200
 _CALLER_LEFT: Final = 499
+_INTERNAL: Final = 500
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -65,7 +69,7 @@ class InferenceDeps:
         snapshots: Where the current models and experiments are read.
         answering: Makes the answers.
         authenticator: Knows the callers.
-        observer: Told what happened.
+        hooks: Told how requests end.
         max_body_bytes: Largest request accepted.
         lifecycle: Tells answers that are cut off because the process ends.
         limiter: Asked before a limited key's request goes ahead.
@@ -75,7 +79,7 @@ class InferenceDeps:
     snapshots: SnapshotHolder
     answering: Answering
     authenticator: Authenticator
-    observer: RequestObserver
+    hooks: Hooks
     max_body_bytes: int
     limiter: Limiter
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
@@ -106,29 +110,29 @@ class InferenceEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = _Exchange(self, self._deps, scope, receive, send)
+        reply = _Reply(self, self._deps, scope, receive, send)
         try:
-            await exchange.run()
+            await reply.run()
         finally:
-            self._deps.observer.request_finished(self.path, exchange.status)
+            self._deps.hooks.tell(reply.finished())
 
 
-class _Exchange:
-    """One request and its answer. `status` is what was sent, 499 where nobody was left to send it to."""
+class _Reply:
+    """One request on its way through HTTP, to its answer or error."""
 
     __slots__ = (
-        *(
-            "_deps",
-            "_endpoint",
-            "_limits",
-            "_metered",
-            "_receive",
-            "_request_id",
-            "_scope",
-            "_send",
-            "_started",
-        ),
-        "status",
+        "_deps",
+        "_endpoint",
+        "_is_begun",
+        "_limits",
+        "_metered",
+        "_overhead_seconds",
+        "_receive",
+        "_request_id",
+        "_scope",
+        "_send",
+        "_started",
+        "_status",
     )
 
     def __init__(
@@ -140,10 +144,23 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._started = deps.timer()
-        self._request_id = (endpoint.id_header, b"req_" + os.urandom(16).hex().encode())
+        self._request_id = "req_" + os.urandom(16).hex()
         self._metered: Metered | None = None
         self._limits: Headers = ()
-        self.status = 500
+        self._is_begun = False
+        self._status = _INTERNAL
+        self._overhead_seconds: float | None = None
+
+    def finished(self) -> RequestFinished:
+        """How it ended."""
+        return RequestFinished(
+            self._request_id,
+            self._endpoint.path,
+            self._status,
+            self._started,
+            self._deps.timer(),
+            self._overhead_seconds,
+        )
 
     async def run(self) -> None:
         """Read, answer, and turn whatever goes wrong into an error of the right shape."""
@@ -157,7 +174,7 @@ class _Exchange:
             check_fields(surface.name, payload)
             await self._watched(payload, caller, headers)
         except ClientLeftError:
-            self.status = _CALLER_LEFT
+            self._status = _CALLER_LEFT
         except (GatewayError, StoreError) as error:
             await self._refuse(error)
         except Exception as error:  # noqa: BLE001 - the caller gets an answer whatever happens
@@ -165,6 +182,7 @@ class _Exchange:
             await self._refuse(error)
 
     async def _watched(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> None:
+        answer: Answer | None = None
         with DisconnectWatch(self._receive) as watch:
             try:
                 if caller.is_limited:
@@ -181,21 +199,21 @@ class _Exchange:
                 raise (ClientLeftError if watch.caller_left else ShuttingDownError) from None
             finally:
                 if self._metered is not None:
-                    self._metered.settle()
+                    self._metered.settle(() if answer is None else answer.exchange.usages)
 
     async def _admit(self, payload: dict[str, Any], caller: Caller) -> None:
         """Let a limited key's request go ahead, or refuse it. Raises LimitReachedError."""
         wire = self._endpoint.surface.wire
         try:
-            self._metered = await self._deps.limiter.admit(caller.name, caller.limits, payload)
+            self._metered = await self._deps.limiter.admit(
+                self._request_id, caller.name, caller.limits, payload
+            )
         except LimitReachedError as error:
             self._limits = limit_headers(error.standings, wire, time.time())
             raise
         self._limits = limit_headers(self._metered.standings, wire, time.time())
 
     async def _answer(self, payload: dict[str, Any], headers: CallerHeaders) -> Answer:
-        snapshot = self._deps.snapshots.current
-        name = payload["model"]
         question = Question(
             payload,
             bool(payload.get("stream")),
@@ -203,72 +221,69 @@ class _Exchange:
             self._endpoint.surface,
             headers.passed_on,
         )
-        experiment = snapshot.experiments.get(name)
-        if experiment is not None:
-            try:
-                return await self._deps.answering.answer(experiment, snapshot.models, question)
-            except UpstreamError as error:
-                error.headers = ()  # they would tell which policy was asked
-                raise
-        target = snapshot.models.get(name)
-        if target is None:
-            raise UnknownModelError(
-                f"The model {name[:128]!r} does not exist.", param="model", code="model_not_found"
-            )
-        return await self._deps.answering.answer_plainly(target, question)
+        deps = self._deps
+        return await deps.answering.answer(self._request_id, question, deps.snapshots.current)
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: Headers = (self._request_id, *joined(self._limits, answer.headers))
+        headers: Headers = (self._id_header(), *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
-        content = answer.content if self._metered is None else self._metered.meter(answer.content)
-        if isinstance(content, bytes):
-            await self._send_whole(content, headers)
-            self._observe_overhead(answer)
+        if isinstance(answer.content, bytes):
+            await self._send_whole(answer.content, headers)
+            self._note_overhead(answer)
         else:
-            await self._send_stream(content, headers, answer)
+            await self._send_stream(answer.content, headers, answer)
 
     async def _send_whole(self, body: bytes, headers: Headers) -> None:
+        if self._metered is not None:
+            self._metered.pass_whole(body)
         length = (b"content-length", str(len(body)).encode())
-        self.status = 200
-        await self._start(200, (*_JSON_HEADERS, length, *headers))
+        await self._start((*_JSON_HEADERS, length, *headers))
         await self._send({"type": "http.response.body", "body": body})
 
     async def _send_stream(self, stream: AnswerStream, headers: Headers, answer: Answer) -> None:
-        send = self._send
+        send, metered = self._send, self._metered
         try:
             block = await stream.read()
-            self.status = 200
-            await self._start(200, (*_STREAM_HEADERS, *headers))
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-            self._observe_overhead(answer)
-            while block := await stream.read():
+            await self._start((*_STREAM_HEADERS, *headers))
+            while block:
+                if metered is not None:
+                    metered.pass_block(block)
                 await send({"type": "http.response.body", "body": block, "more_body": True})
+                if self._overhead_seconds is None:
+                    self._note_overhead(answer)
+                block = await stream.read()
             await send({"type": "http.response.body", "body": b""})
         except GatewayError as error:
-            if self.status != 200:  # noqa: PLR2004
+            if not self._is_begun:
                 raise
             await send({"type": "http.response.body", "body": self._endpoint.errors.stream_event(error)})
         except asyncio.CancelledError:
-            if self.status == 200 and self._deps.lifecycle.is_over:  # noqa: PLR2004
+            if self._is_begun and self._deps.lifecycle.is_over:
                 event = self._endpoint.errors.stream_event(ShuttingDownError())
                 await send({"type": "http.response.body", "body": event})
             raise
         finally:
             await stream.aclose()
 
-    async def _start(self, status: int, headers: Headers) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    async def _start(self, headers: Headers) -> None:
+        self._is_begun = True
+        self._status = _OK
+        await self._send({"type": "http.response.start", "status": _OK, "headers": list(headers)})
 
     async def _refuse(self, error: Exception) -> None:
-        if self.status == 500:  # noqa: PLR2004 - nothing was sent yet
+        if not self._is_begun:
             reply = self._endpoint.errors.reply(error)
-            self.status = reply.status
+            self._is_begun = True
+            self._status = reply.status
             reply = replace(reply, headers=joined(self._limits, reply.headers))
-            await send_reply(self._send, reply, (self._request_id,))
+            await send_reply(self._send, reply, (self._id_header(),))
 
-    def _observe_overhead(self, answer: Answer) -> None:
-        self._deps.observer.overhead(self._deps.timer() - self._started - answer.waited_seconds)
+    def _id_header(self) -> tuple[bytes, bytes]:
+        return self._endpoint.id_header, self._request_id.encode()
+
+    def _note_overhead(self, answer: Answer) -> None:
+        self._overhead_seconds = self._deps.timer() - self._started - answer.exchange.waited_seconds
 
 
 def _attribution(answer: Answer) -> Headers:

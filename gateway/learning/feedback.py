@@ -24,7 +24,8 @@ from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
-from gateway.telemetry.metrics import Metrics
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
 from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,
@@ -105,13 +106,13 @@ class FeedbackService:
         store: PolicyStore,
         response_ids: ResponseIds,
         snapshots: SnapshotHolder,
-        metrics: Metrics,
+        hooks: Hooks,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._response_ids = response_ids
         self._snapshots = snapshots
-        self._metrics = metrics
+        self._hooks = hooks
         self._clock = clock
 
     async def receive(self, feedback: Feedback) -> Outcome:
@@ -136,13 +137,13 @@ class FeedbackService:
             self.discarded(recorded.value)
             return Outcome(recorded, experiment.name, _NOT_COUNTED_DETAILS[recorded])
         signal = feedback.signal or PREFERENCE_SIGNAL
-        self._metrics.feedback.labels(experiment.name, signal, recorded.receipt.value).inc()
+        self._hooks.tell(FeedbackReceived(experiment.name, signal, recorded.receipt.value))
         detail = _SETTLED_DETAIL if recorded is _SETTLED else _DETAILS[recorded.receipt]
         return Outcome(recorded.receipt, experiment.name, detail)
 
     def discarded(self, reason: str) -> None:
-        """Count a report that changed nothing, also one refused before it could be read."""
-        self._metrics.feedback_discarded.labels(reason).inc()
+        """Tell of a report that changed nothing, also one refused before it could be read."""
+        self._hooks.tell(FeedbackDiscarded(reason))
 
     def _experiment(self, name: str) -> LiveExperiment:
         experiment = self._snapshots.current.experiments.get(name)

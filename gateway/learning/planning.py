@@ -14,10 +14,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import PlanningFailed, PlanPublished
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
-from gateway.telemetry.metrics import Metrics
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
 from policy_store.store import PolicyStore
 
@@ -53,7 +54,7 @@ class Planner:
         holder: This replica's name in leases.
         interval_seconds: Shortest time between two plans of an experiment.
         lease_seconds: How long a silent replica keeps the right to plan.
-        metrics: Where failures are counted.
+        hooks: Told of plans and failures.
         rng: Source of the plans' seeds.
     """
 
@@ -67,7 +68,7 @@ class Planner:
         holder: str,
         interval_seconds: float,
         lease_seconds: float,
-        metrics: Metrics,
+        hooks: Hooks,
         rng: random.Random,
     ) -> None:
         self._store = store
@@ -77,7 +78,7 @@ class Planner:
         self._holder = holder
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
-        self._metrics = metrics
+        self._hooks = hooks
         self._rng = rng
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
@@ -92,7 +93,7 @@ class Planner:
             await self._release()
 
     async def plan_all(self) -> None:
-        """Look after every experiment once. What goes wrong with one is counted and leaves the others be."""
+        """Look after every experiment once. What goes wrong with one is told and leaves the others be."""
         for name in self._catalogue.current.definitions:
             try:
                 await self._plan(name)
@@ -106,9 +107,9 @@ class Planner:
                 self._failing.pop(name, None)
 
     def _failed(self, name: str, reason: str, error: Exception) -> None:
-        """Count a failure, try again at the next interval, log it once for as long as it lasts."""
+        """Tell of a failure, try again at the next interval, log it once for as long as it lasts."""
         self._done.pop(name, None)
-        self._metrics.planner_errors.labels(name, reason).inc()
+        self._hooks.tell(PlanningFailed(name, reason))
         if self._failing.get(name) != reason and reason not in _QUIET_REASONS:
             _log.error(
                 "planning failed; the last good plan stays in force",
@@ -135,6 +136,7 @@ class Planner:
         version = await self._store.publish_plan(
             name, view.generation, result.proposal, result.forecasts, fence
         )
+        self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
         if result.decision is not None:
             await self._promoter.decide(view, result.decision, plan_version=version, fence=fence)
         self._done[name] = basis

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import Decision, full_certificate, move_for
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError
 from policy_store.models import ExperimentView
@@ -25,12 +27,16 @@ class Promoter:
         store: The shared state.
         catalogue: The configuration in force, which the certificate names.
         clock: Unix seconds.
+        hooks: Told of decisions.
     """
 
-    def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: PolicyStore, catalogue: CatalogueHolder, *, clock: Callable[[], float], hooks: Hooks
+    ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._clock = clock
+        self._hooks = hooks
 
     async def decide(
         self, view: ExperimentView, decision: Decision, *, plan_version: int, fence: int
@@ -51,7 +57,7 @@ class Promoter:
             decided_at=self._clock(),
         )
         try:
-            await self._store.decide(
+            decided = await self._store.decide(
                 name,
                 view.generation,
                 fence,
@@ -61,3 +67,6 @@ class Promoter:
             )
         except DecisionConflictError:
             _log.info("experiment was decided by another replica", experiment=name)
+        else:
+            champion = None if decision.champion is None else view.experiment.policies[decision.champion]
+            self._hooks.tell(DecisionTaken(name, view.generation, decided.state.value, champion))

@@ -8,7 +8,7 @@ from gateway.errors import InvalidRequestError
 from gateway.experiments.collecting import Assigns, Way
 from gateway.experiments.formats import FORMATS
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.serving.calling import Question
+from gateway.serving.exchange import Question
 from gateway.upstream.surfaces import CHAT
 
 # An earlier response is kept by whichever provider gave it, under an id of its own.

@@ -13,7 +13,9 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from gateway.serving.calling import POLICY_FAILURES, PolicyFailure, PolicyStream
+from gateway.serving.attempts import AttemptStream
+from gateway.serving.panel import POLICY_FAILURES, PolicyFailure
+from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
 from gateway.upstream.sse import DONE, payloads
 
@@ -46,7 +48,7 @@ async def both(
         for task in tasks:
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, PolicyStream):
+            if isinstance(result, AttemptStream):
                 await result.aclose()
         raise
 
@@ -84,10 +86,14 @@ class DuelStream:
         streams: Of the two policies, in the order shown.
         label: What both have in common.
         shows_usage: Whether the last event tells the usage of both together.
+
+    It has no headers: the providers' would tell which policies answered.
     """
 
+    headers: RawHeaders = ()
+
     def __init__(
-        self, streams: tuple[PolicyStream, PolicyStream], label: DuelLabel, *, shows_usage: bool
+        self, streams: tuple[AnswerStream, AnswerStream], label: DuelLabel, *, shows_usage: bool
     ) -> None:
         self._shows_usage = shows_usage
         self._streams = streams
@@ -98,7 +104,7 @@ class DuelStream:
         self._is_done = False
 
     async def read(self) -> bytes:
-        """See `AnswerStream.read`. A failure of either side ends both."""
+        """The next chunks of either side. A failure of one ends both."""
         if not self._is_begun:
             self._is_begun = True
             self._read_on(0)
@@ -114,7 +120,7 @@ class DuelStream:
         return self._ending()
 
     async def aclose(self) -> None:
-        """See `AnswerStream.aclose`."""
+        """Close both sides."""
         reading = list(self._reading)
         self._reading.clear()
         for task in reading:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 import orjson
 
 from gateway.experiments.formats import FORMATS
-from gateway.serving.calling import AnswerStream, Question
+from gateway.serving.exchange import Question
 from gateway.serving.json_fields import Field, find_fields, set_found
+from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
 from gateway.upstream.sse import is_last, split_first
 
@@ -199,19 +200,21 @@ def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
 
 
 class RelabelledStream:
-    """A stream under a label."""
+    """A stream under a label. It has no headers: the provider's would tell which policy answered."""
 
     __slots__ = ("_relabel", "_stream")
+
+    headers: RawHeaders = ()
 
     def __init__(self, stream: AnswerStream, relabel: Callable[[bytes], bytes]) -> None:
         self._stream = stream
         self._relabel = relabel
 
     async def read(self) -> bytes:
-        """See `AnswerStream.read`."""
+        """The next block, labelled."""
         block = await self._stream.read()
         return self._relabel(block) if block else block
 
     async def aclose(self) -> None:
-        """See `AnswerStream.aclose`."""
+        """Close the stream that is labelled."""
         await self._stream.aclose()

@@ -75,10 +75,11 @@ class Duel:
     shown: tuple[int, int]
 
 
-Route = Incumbent | Single | Duel
+# What part a request plays in an experiment.
+Part = Incumbent | Single | Duel
 
 
-def route(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Route:
+def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Part:
     """Who answers a request.
 
     Args:

@@ -13,8 +13,9 @@ from typing import Final, Protocol
 from gateway.experiments.response_ids import UNIT_BYTES, Assignment
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.serving.observer import RequestObserver
-from gateway.serving.routing import Incumbent, Route, UnitDraws, UnitKey, assigned, route
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import StickySkipped
+from gateway.serving.routing import Incumbent, Part, UnitDraws, UnitKey, assigned, draw_part
 from policy_store.errors import StoreError
 
 _INCUMBENT: Final = "incumbent"
@@ -40,19 +41,19 @@ class Sticky:
     Args:
         store: Remembers what was assigned; its calls are bounded in time.
         keys: Secrets that keep session names out of the store and out of reach of guessing, read at each use.
-        observer: Told when the store had to be left out.
+        hooks: Told when the store had to be left out.
     """
 
-    def __init__(self, store: UnitStore, keys: SealingKeyHolder, observer: RequestObserver) -> None:
+    def __init__(self, store: UnitStore, keys: SealingKeyHolder, hooks: Hooks) -> None:
         self._store = store
         self._keys = keys
-        self._observer = observer
+        self._hooks = hooks
 
-    async def route(self, experiment: LiveExperiment, session: str, now: float) -> Route:
-        """Who answers this session, from its first request on."""
+    async def part_of(self, experiment: LiveExperiment, session: str, now: float, request_id: str) -> Part:
+        """Who answers this session, from its first request on; `request_id` is of the request at hand."""
         keys = self._keys.current
         unit = unit_key(keys.newest, experiment.name, session)
-        drawn = route(experiment, unit, UnitDraws(unit), now)
+        drawn = draw_part(experiment, unit, UnitDraws(unit), now)
         if isinstance(drawn, Incumbent) and drawn.reason != "share":
             return drawn
         try:
@@ -68,7 +69,7 @@ class Sticky:
                 max(1, int(experiment.window_seconds)),
             )
         except StoreError:
-            self._observer.sticky_skipped(experiment.name)
+            self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
         return _decode(experiment, kept, unit, now)
 
@@ -80,14 +81,14 @@ def unit_key(sealing_key: bytes, experiment: str, session: str) -> UnitKey:
     return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=secret).digest())
 
 
-def _encode(drawn: Route) -> str:
+def _encode(drawn: Part) -> str:
     if isinstance(drawn, Incumbent):
         return _INCUMBENT
     assignment = drawn.assignment
     return f"{assignment.first} {assignment.second} {assignment.side} {assignment.plan_version}"
 
 
-def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Route:
+def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Part:
     if kept == _INCUMBENT:
         return Incumbent("share")
     first, second, side, plan_version = (int(part) for part in kept.split(" "))

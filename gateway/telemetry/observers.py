@@ -1,4 +1,4 @@
-"""Counts what the request path reports."""
+"""The hook that counts: what each event adds to which metric."""
 
 from __future__ import annotations
 
@@ -7,8 +7,25 @@ from typing import Any, Protocol
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from gateway.serving.ejection import Target
-from gateway.serving.observer import Role
+from gateway.instrumentation.records import (
+    AttemptEnded,
+    DecisionTaken,
+    Ejected,
+    Event,
+    FeedbackDiscarded,
+    FeedbackReceived,
+    FellBack,
+    KeyLimited,
+    LimitsSkipped,
+    ModelFellBack,
+    PlanningFailed,
+    PlanPublished,
+    PolicyFailed,
+    Readmitted,
+    RequestFinished,
+    RetryRefused,
+    StickySkipped,
+)
 from gateway.telemetry.metrics import Metrics
 
 
@@ -35,8 +52,8 @@ class Price(Protocol):
         ...
 
 
-class MetricsObserver:
-    """A `RequestObserver` that writes to Prometheus counters.
+class MetricsHook:
+    """A hook that writes to Prometheus counters.
 
     Args:
         metrics: Where it writes.
@@ -54,66 +71,102 @@ class MetricsObserver:
         self._policy_latency = Series(metrics.policy_latency)
         self._policy_tokens = Series(metrics.policy_tokens)
         self._overhead = metrics.gateway_overhead.observe
+        self._counting: Mapping[type, Callable[[Any], None]] = {
+            **self._of_requests(),
+            **self._of_keys_and_feedback(),
+            # Plans and decisions are shown as they stand in the store (`collectors.py`), not counted.
+            PlanPublished: _leave_out,
+            DecisionTaken: _leave_out,
+        }
 
-    def request_finished(self, endpoint: str, status: int) -> None:
-        """A request was answered."""
-        self._requests[endpoint, str(status)].inc()
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        self._counting[type(event)](event)
 
-    def policy_answered(self, experiment: str, policy: str, role: Role, latency_seconds: float) -> None:
-        """A policy's answer is complete."""
-        self._policy_requests[experiment, policy, role].inc()
-        self._policy_latency[experiment, policy].observe(latency_seconds)
+    def _of_requests(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            RequestFinished: self._request_finished,
+            AttemptEnded: self._attempt_ended,
+            RetryRefused: self._retry_refused,
+            ModelFellBack: self._model_fell_back,
+            PolicyFailed: self._policy_failed,
+            FellBack: self._fell_back,
+            StickySkipped: self._sticky_skipped,
+            Ejected: self._ejected,
+            Readmitted: self._readmitted,
+        }
 
-    def policy_tokens(self, experiment: str, policy: str, prompt: int, completion: int) -> None:
-        """The provider reported how many tokens an answer used."""
+    def _of_keys_and_feedback(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            KeyLimited: self._key_limited,
+            LimitsSkipped: self._limits_skipped,
+            FeedbackReceived: self._feedback_received,
+            FeedbackDiscarded: self._feedback_discarded,
+            PlanningFailed: self._planning_failed,
+        }
+
+    def _request_finished(self, event: RequestFinished) -> None:
+        self._requests[event.endpoint, str(event.status)].inc()
+        if event.overhead_seconds is not None:
+            self._overhead(event.overhead_seconds)
+
+    def _attempt_ended(self, event: AttemptEnded) -> None:
+        """A policy's answers are counted; its failures only when told apart from the request's own faults."""
+        if not event.policy:
+            if event.ending == "failed":
+                self._metrics.model_failures.labels(event.model, event.reason).inc()
+        elif event.ending == "answered":
+            experiment, policy = event.experiment, event.policy
+            self._policy_requests[experiment, policy, event.role or ""].inc()
+            self._policy_latency[experiment, policy].observe(event.ended - event.started)
+            if event.tokens is not None:
+                self._count_tokens(experiment, policy, *event.tokens)
+
+    def _count_tokens(self, experiment: str, policy: str, prompt: int, completion: int) -> None:
         self._policy_tokens[experiment, policy, "prompt"].inc(prompt)
         self._policy_tokens[experiment, policy, "completion"].inc(completion)
         price = self._prices().get((experiment, policy))
         if price is not None:
             self._policy_cost[experiment, policy].inc(price.of(prompt, completion))
 
-    def policy_failed(self, experiment: str, policy: str, reason: str) -> None:
-        """A policy could not answer, or broke off."""
-        self._metrics.policy_failures.labels(experiment, policy, reason).inc()
-
-    def fell_back(self, experiment: str, reason: str) -> None:
-        """The incumbent answered instead."""
-        self._metrics.fallbacks.labels(experiment, reason).inc()
-
-    def model_failed(self, model: str, reason: str) -> None:
-        """A model asked by its name did not answer."""
-        self._metrics.model_failures.labels(model, reason).inc()
-
-    def model_fell_back(self, model: str, fallback: str, reason: str) -> None:
-        """A fallback answered in a model's place."""
-        self._metrics.model_fallbacks.labels(model, fallback, reason).inc()
-
-    def retry_refused(self) -> None:
-        """A second attempt was not made."""
+    def _retry_refused(self, _event: RetryRefused) -> None:
         self._metrics.retries_refused.inc()
 
-    def target_ejected(self, target: Target) -> None:
-        """Requests go elsewhere from now on."""
-        labels = (target.experiment, target.policy, target.model)
+    def _model_fell_back(self, event: ModelFellBack) -> None:
+        self._metrics.model_fallbacks.labels(event.model, event.fallback, event.reason).inc()
+
+    def _policy_failed(self, event: PolicyFailed) -> None:
+        self._metrics.policy_failures.labels(event.experiment, event.policy, event.reason).inc()
+
+    def _fell_back(self, event: FellBack) -> None:
+        self._metrics.fallbacks.labels(event.experiment, event.reason).inc()
+
+    def _sticky_skipped(self, event: StickySkipped) -> None:
+        self._metrics.sticky_skipped.labels(event.experiment).inc()
+
+    def _ejected(self, event: Ejected) -> None:
+        labels = (event.experiment, event.policy, event.model)
         self._metrics.ejections.labels(*labels).inc()
         self._metrics.ejected.labels(*labels).set(1)
 
-    def target_readmitted(self, target: Target) -> None:
-        """It takes part again."""
-        self._metrics.ejected.labels(target.experiment, target.policy, target.model).set(0)
+    def _readmitted(self, event: Readmitted) -> None:
+        self._metrics.ejected.labels(event.experiment, event.policy, event.model).set(0)
 
-    def overhead(self, seconds: float) -> None:
-        """Time a request spent in the gateway itself."""
-        self._overhead(seconds)
+    def _key_limited(self, event: KeyLimited) -> None:
+        self._metrics.limited.labels(event.key, event.limit).inc()
 
-    def sticky_skipped(self, experiment: str) -> None:
-        """A session was assigned without the store."""
-        self._metrics.sticky_skipped.labels(experiment).inc()
+    def _limits_skipped(self, event: LimitsSkipped) -> None:
+        self._metrics.limits_skipped.labels(event.key).inc()
 
-    def key_limited(self, key: str, limit: str) -> None:
-        """A request was refused because a limit of its key is reached."""
-        self._metrics.limited.labels(key, limit).inc()
+    def _feedback_received(self, event: FeedbackReceived) -> None:
+        self._metrics.feedback.labels(event.experiment, event.signal, event.status).inc()
 
-    def limits_skipped(self, key: str) -> None:
-        """A request passed because its key's limits could not be accounted for."""
-        self._metrics.limits_skipped.labels(key).inc()
+    def _feedback_discarded(self, event: FeedbackDiscarded) -> None:
+        self._metrics.feedback_discarded.labels(event.reason).inc()
+
+    def _planning_failed(self, event: PlanningFailed) -> None:
+        self._metrics.planner_errors.labels(event.experiment, event.reason).inc()
+
+
+def _leave_out(_event: Event) -> None:
+    """Count nothing."""

@@ -105,7 +105,7 @@ class UpstreamAnswer(NamedTuple):
     headers: RawHeaders = ()
 
 
-class UpstreamStream(Protocol):
+class AnswerStream(Protocol):
     """An answer being streamed, in blocks of one or more whole server-sent events.
 
     Not an iterator on purpose: a generator that is cancelled half-way would hold its connection until it is
@@ -114,7 +114,7 @@ class UpstreamStream(Protocol):
 
     @property
     def headers(self) -> RawHeaders:
-        """The provider's rate limits, where it reports them."""
+        """The provider's rate limits, where it reports them and the caller may see them."""
         ...
 
     async def read(self) -> bytes:
@@ -126,7 +126,7 @@ class UpstreamStream(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Free the provider at once. May be called at any time, and again."""
+        """Free the providers at once. May be called at any time, and again."""
         ...
 
 
@@ -137,7 +137,7 @@ class Upstream(Protocol):
         """The whole answer. Raises UpstreamError."""
         ...
 
-    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, request: UpstreamRequest) -> AnswerStream:
         """The answer as a stream, returned once its first event has arrived. Raises UpstreamError before."""
         ...
 

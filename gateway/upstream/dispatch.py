@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import Upstream, UpstreamAnswer, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import AnswerStream, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.failures import unforeseen
 
 
@@ -27,7 +27,7 @@ class Upstreams:
         except Exception as error:
             raise unforeseen(error) from error
 
-    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, request: UpstreamRequest) -> AnswerStream:
         """See `Upstream.stream`."""
         try:
             return await self._of(request).stream(request)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import UpstreamError
+from gateway.upstream.base import RawHeaders
 
 _CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
 _MAX_BODY_BYTES: Final = 64 * 1024
@@ -26,7 +27,9 @@ _STATUS_OF: Final = {
 }
 
 
-def refused(status: int, body: bytes, retry_after: str | None = None) -> UpstreamError:
+def refused(
+    status: int, body: bytes, retry_after: str | None = None, headers: RawHeaders = ()
+) -> UpstreamError:
     """The error for a provider's answer with a status other than 200."""
     if status in _CALLERS_FAULTS:
         message = _message(body)
@@ -36,6 +39,7 @@ def refused(status: int, body: bytes, retry_after: str | None = None) -> Upstrea
             reason="status_4xx",
             body=None if message is None else body,
             is_callers_fault=True,
+            headers=headers,
         )
     if status == _TOO_MANY:
         return UpstreamError(
@@ -43,20 +47,23 @@ def refused(status: int, body: bytes, retry_after: str | None = None) -> Upstrea
             status=_TOO_MANY,
             reason="rate_limited",
             retry_after=retry_after,
+            headers=headers,
         )
     if status in {408, 504}:
-        return timed_out()
+        return timed_out(headers)
     if 400 <= status < 500:  # noqa: PLR2004
         return UpstreamError(
             "The provider does not accept the gateway's request for this model; its operator has to look.",
             status=502,
             reason="status_4xx",
+            headers=headers,
         )
     return UpstreamError(
         f"The provider failed with status {status}.",
         status=502,
         reason="status_5xx" if status >= 500 else "protocol",  # noqa: PLR2004
         retry_after=retry_after,
+        headers=headers,
     )
 
 
@@ -70,9 +77,11 @@ def reported_in_body(payload: bytes) -> UpstreamError:
     return refused(code, orjson.dumps({"error": error}) if error else payload)
 
 
-def timed_out() -> UpstreamError:
+def timed_out(headers: RawHeaders = ()) -> UpstreamError:
     """The error for a provider that did not answer in time."""
-    return UpstreamError("The provider did not answer in time.", status=504, reason="timeout")
+    return UpstreamError(
+        "The provider did not answer in time.", status=504, reason="timeout", headers=headers
+    )
 
 
 def unreachable() -> UpstreamError:

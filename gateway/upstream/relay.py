@@ -20,12 +20,12 @@ from yarl import URL
 
 from gateway.errors import UpstreamError
 from gateway.upstream.base import (
+    AnswerStream,
     ModelTarget,
     RawHeaders,
     Timeouts,
     UpstreamAnswer,
     UpstreamRequest,
-    UpstreamStream,
 )
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
 from gateway.upstream.http.http1 import Http1Client
@@ -75,7 +75,7 @@ class Relay:
             raise
         return UpstreamAnswer(body, _rate_limits(answer))
 
-    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, request: UpstreamRequest) -> AnswerStream:
         """See `Upstream.stream`."""
         answer: HttpAnswer | None = None
         try:
@@ -175,7 +175,7 @@ class _RelayedStream:
             self._silence = asyncio.get_running_loop().call_at(next_look, self._look)
 
     async def read(self) -> bytes:
-        """See `UpstreamStream.read`."""
+        """See `AnswerStream.read`."""
         block, self._first = self._first, b""
         if self._ended:
             await self._finish()
@@ -188,7 +188,7 @@ class _RelayedStream:
         return block
 
     async def aclose(self) -> None:
-        """See `UpstreamStream.aclose`."""
+        """See `AnswerStream.aclose`."""
         if self._silence is not None:
             self._silence.cancel()
         self._answer.close()
@@ -274,9 +274,7 @@ async def _check(answer: HttpAnswer, content_type: str) -> None:
 
 
 async def _refusal(answer: HttpAnswer) -> UpstreamError:
-    error = refused(answer.status, await _read_some(answer), answer.retry_after)
-    error.headers = _rate_limits(answer)
-    return error
+    return refused(answer.status, await _read_some(answer), answer.retry_after, _rate_limits(answer))
 
 
 async def _read_some(answer: HttpAnswer) -> bytes:

@@ -20,12 +20,12 @@ from gateway.errors import UpstreamError
 from gateway.running.memory import loading
 from gateway.upstream.base import (
     TRACE_HEADERS,
+    AnswerStream,
     ModelTarget,
     RawHeaders,
     Timeouts,
     UpstreamAnswer,
     UpstreamRequest,
-    UpstreamStream,
 )
 from gateway.upstream.failures import cut_short, reported_in_body
 from gateway.upstream.sse import DONE, split_error
@@ -78,7 +78,7 @@ class LitellmUpstream:
                 raise await self._explained(error, current, request) from error
         return UpstreamAnswer(as_json(answer, request.surface))
 
-    async def stream(self, request: UpstreamRequest) -> UpstreamStream:
+    async def stream(self, request: UpstreamRequest) -> AnswerStream:
         """See `Upstream.stream`."""
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
@@ -184,7 +184,7 @@ class _TranslatedStream:
             raise
 
     async def read(self) -> bytes:
-        """See `UpstreamStream.read`."""
+        """See `AnswerStream.read`."""
         if self._first:
             block, self._first = self._first, b""
             return block
@@ -193,7 +193,7 @@ class _TranslatedStream:
         return await self._next(broken_off, asyncio.get_running_loop().time() + self._idle_seconds)
 
     async def aclose(self) -> None:
-        """See `UpstreamStream.aclose`."""
+        """See `AnswerStream.aclose`."""
         self._is_done = True
         if hasattr(self._chunks, "aclose"):
             await self._chunks.aclose()

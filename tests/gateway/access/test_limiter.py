@@ -13,6 +13,8 @@ from gateway.access.limiting import Limiter
 from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.config.configured_keys import KeyLimits
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import Event, KeyLimited, LimitsSkipped
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import Account, Granted, LimitStore
@@ -20,23 +22,6 @@ from tests.pace import PATIENCE_SECONDS
 from tests.servers import EmbeddedServer
 
 PROMPT = {"messages": [{"role": "user", "content": "x" * 32}]}  # 10 tokens, going by its length
-ANSWER = b'{"usage":{"prompt_tokens":%d,"completion_tokens":%d}}'
-
-
-class Heard:
-    """A `LimitObserver` that remembers."""
-
-    def __init__(self) -> None:
-        self.limited: list[tuple[str, str]] = []
-        self.skipped: list[str] = []
-
-    def key_limited(self, key: str, limit: str) -> None:
-        """Remember."""
-        self.limited.append((key, limit))
-
-    def limits_skipped(self, key: str) -> None:
-        """Remember."""
-        self.skipped.append(key)
 
 
 class CountingStore:
@@ -63,12 +48,12 @@ class Process:
 
     def __init__(self, store: LimitStore, holder: str) -> None:
         self.store = CountingStore(store)
-        self.heard = Heard()
-        self.limiter = Limiter(self.store, holder, self.heard)
+        self.events: list[Event] = []
+        self.limiter = Limiter(self.store, holder, Hooks(self.events.append))
 
     async def ask(self, limits: KeyLimits, key: str = "app", **fields: Any) -> Metered:
         """Admit one request."""
-        return await self.limiter.admit(key, limits, {**PROMPT, **fields})
+        return await self.limiter.admit("req_1", key, limits, {**PROMPT, **fields})
 
     async def flood(self, limits: KeyLimits, count: int) -> list[Metered]:
         """So many requests at once; those admitted."""
@@ -125,7 +110,7 @@ async def test_a_busy_key_rarely_asks_the_store(processes: Callable[[], Process]
     """Portions: a thousand requests one after another take a hundredth of the steps."""
     process, limits = processes(), KeyLimits(requests_per_minute=1_000_000)
     for _ in range(1_000):
-        (await process.ask(limits)).settle()
+        (await process.ask(limits)).settle([])
     assert len(process.store.steps) <= 20
 
 
@@ -140,7 +125,7 @@ async def test_who_is_refused_hears_which_limit_and_when_to_come_back(
     assert (refused.value.kind, refused.value.limit) == ("requests", "requests_per_minute")
     assert 60 < refused.value.retry_after_seconds <= 62
     assert [(each.remaining, each.limit) for each in refused.value.standings] == [(0, 1)]
-    assert process.heard.limited == [("app", "requests_per_minute")]
+    assert process.events == [KeyLimited("req_1", "app", "requests_per_minute")]
 
 
 async def test_requests_under_way_are_limited_over_all_processes(processes: Callable[[], Process]) -> None:
@@ -150,7 +135,7 @@ async def test_requests_under_way_are_limited_over_all_processes(processes: Call
     under_way = [*found[0], *found[1]]
     assert len(under_way) == 5
     for each in under_way:
-        each.settle()
+        each.settle([])
 
     async def all_at_second() -> int:
         under_way.extend(await second.flood(limits, 5 - len(under_way)))
@@ -183,7 +168,7 @@ async def test_requests_under_way_never_exceed_the_limit_in_heavy_traffic(
             served += 1
             await asyncio.sleep(0.001)
             inside -= 1
-            metered.settle()
+            metered.settle([])
 
     await asyncio.gather(*(client(members[number % 2]) for number in range(40)))
     assert served > 7
@@ -193,11 +178,9 @@ async def test_reported_tokens_count(processes: Callable[[], Process]) -> None:
     """What was set aside is exchanged for what the provider reports, more or less of it."""
     process, limits = processes(), KeyLimits(tokens_per_minute=1000)
     first = await process.ask(limits, max_tokens=600)
-    first.meter(ANSWER % (10, 40))
-    first.settle()
+    first.settle([(10, 40)])
     second = await process.ask(limits, max_tokens=100)
-    second.meter(ANSWER % (10, 790))
-    second.settle()
+    second.settle([(10, 390), (0, 400)])
     await process.limiter.aclose()
 
     third = await process.ask(limits, max_tokens=100)
@@ -212,27 +195,14 @@ async def test_tokens_nobody_reports_are_estimated(processes: Callable[[], Proce
     """Of a stream each event, of a whole answer its length; of a request that failed nothing."""
     process, limits = processes(), KeyLimits(tokens_per_minute=1000)
 
-    class Stream:
-        def __init__(self) -> None:
-            self.blocks = [b"data: {}\n\n" * 5, b"data: {}\n\n" * 15, b""]
-
-        async def read(self) -> bytes:
-            return self.blocks.pop(0)
-
-        async def aclose(self) -> None:
-            pass
-
     streamed = await process.ask(limits)
-    stream = streamed.meter(Stream())
-    assert not isinstance(stream, bytes)
-    while await stream.read():
-        pass
-    await stream.aclose()
-    streamed.settle()
+    for events in (5, 15):
+        streamed.pass_block(b"data: {}\n\n" * events)
+    streamed.settle([(10, 5), None])
     whole = await process.ask(limits)
-    whole.meter(b"x" * 400)
-    whole.settle()
-    (await process.ask(limits, max_tokens=500)).settle()
+    whole.pass_whole(b"x" * 400)
+    whole.settle([None])
+    (await process.ask(limits, max_tokens=500)).settle([])
     await process.limiter.aclose()
 
     assert (await process.ask(limits)).standings[0].remaining == 1000 - (10 + 20) - (10 + 100) - 10
@@ -291,13 +261,13 @@ async def test_without_the_store_requests_pass_and_it_is_said_once(processes: Ca
         with pytest.raises(LimitReachedError, match="under way"):
             await process.ask(limits)
         for each in inside:
-            each.settle()
+            each.settle([])
         assert len(process.store.steps) == 1  # those after the first did not wait for it
         process.store.is_away = False
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:  # until it is back and the limit of one a minute holds
                 try:
-                    (await process.ask(limits)).settle()
+                    (await process.ask(limits)).settle([])
                 except LimitReachedError:
                     break
                 await asyncio.sleep(0.01)
@@ -305,7 +275,7 @@ async def test_without_the_store_requests_pass_and_it_is_said_once(processes: Ca
         "limits of API keys do not hold: the store does not answer",
         "limits of API keys hold again",
     ]
-    assert process.heard.skipped[:3] == ["app"] * 3
+    assert process.events[:3] == [LimitsSkipped("req_1", "app")] * 3
 
 
 async def test_a_frozen_store_costs_one_wait(embedded_url: str, embedded_server: EmbeddedServer) -> None:
@@ -325,4 +295,4 @@ async def test_a_frozen_store_costs_one_wait(embedded_url: str, embedded_server:
     finally:
         embedded_server.thaw()
         await redis.aclose()
-    assert len(process.heard.skipped) == 100
+    assert len(process.events) == 100

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.experiments.definitions import Definition
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import Event, PlanningFailed
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.running.background import stop
-from gateway.telemetry.metrics import Metrics
 from policy_store.models import LoggedPlan, Report, Result
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
@@ -29,7 +30,7 @@ class Bench:
     def __init__(self, store: PolicyStore, about: Definition) -> None:
         self.store = store
         self.about = about
-        self.metrics = Metrics()
+        self.events: list[Event] = []
         self.jobs: list[PlanJob] = []
         self.failure: Exception | None = None
 
@@ -40,15 +41,16 @@ class Bench:
         return compute_plan(job)
 
     def planner(self, holder: str = "a") -> Planner:
+        hooks = Hooks(self.events.append)
         return Planner(
             self.store,
             catalogue_holder(),
             self.compute,
-            Promoter(self.store, catalogue_holder(), clock=lambda: 1_000.0),
+            Promoter(self.store, catalogue_holder(), clock=lambda: 1_000.0, hooks=hooks),
             holder=holder,
             interval_seconds=0.01,
             lease_seconds=30,
-            metrics=self.metrics,
+            hooks=hooks,
             rng=random.Random(7),
         )
 
@@ -60,13 +62,8 @@ class Bench:
             report = Report(NAME, 1, f"unit{number}", 0, 1, "side_by_side", "x", 3600)
             await self.store.record_preference(report, result)
 
-    def errors(self, reason: str) -> float:
-        return (
-            self.metrics.registry.get_sample_value(
-                "llmpo_planner_errors_total", {"experiment": NAME, "reason": reason}
-            )
-            or 0.0
-        )
+    def errors(self, reason: str) -> int:
+        return self.events.count(PlanningFailed(NAME, reason))
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 
 from gateway import __version__
 from gateway.experiments.conclusions import Decision
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import DecisionTaken, Event
 from gateway.learning.promotion import Promoter
 from policy_store.errors import StaleFenceError
 from policy_store.models import ExperimentView
@@ -60,7 +62,8 @@ async def test_conclusion_fixes_where_the_experiment_ends(
 async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:
     """Years later: which experiment, which plan, which configuration, which code, when."""
     view, fence = await started(embedded_store)
-    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0)
+    events: list[Event] = []
+    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks(events.append))
     await promoter.decide(view, decision(), plan_version=3, fence=fence)
 
     after = await embedded_store.view(NAME)
@@ -77,13 +80,20 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
         "decided_at": 1_000.0,
     }
     assert after.incumbent == WARM
+    assert events == [DecisionTaken(NAME, 1, "promoted", "warm")]
 
 
 async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) -> None:
     """The others find it done: no error, no second promotion, no other certificate."""
     view, fence = await started(embedded_store)
+    events: list[Event] = []
     promoters = [
-        Promoter(embedded_store, catalogue_holder(f"replica {number}"), clock=lambda: 1_000.0)
+        Promoter(
+            embedded_store,
+            catalogue_holder(f"replica {number}"),
+            clock=lambda: 1_000.0,
+            hooks=Hooks(events.append),
+        )
         for number in range(6)
     ]
     await asyncio.gather(
@@ -92,6 +102,7 @@ async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) 
 
     kinds = [event.kind for event in await embedded_store.events(NAME)]
     assert kinds.count("promoted") == 1
+    assert len(events) == 1
 
 
 async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) -> None:
@@ -100,7 +111,7 @@ async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) ->
     await embedded_store.release_lease(NAME, "a")
     await embedded_store.acquire_lease(NAME, "b", 60)
 
-    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0)
+    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
     with pytest.raises(StaleFenceError):
         await promoter.decide(view, decision(), plan_version=1, fence=fence)
     assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from gateway.instrumentation.hooks import Hooks
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.telemetry.metrics import Metrics
 from policy_store.models import Report, Result
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
@@ -39,11 +39,11 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
             embedded_store,
             catalogue_holder(),
             _here,
-            Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0),
+            Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks()),
             holder="a",
             interval_seconds=1,
             lease_seconds=60,
-            metrics=Metrics(),
+            hooks=Hooks(),
             rng=random.Random(7),
         )
         policies = len(about.policies)

@@ -7,8 +7,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
@@ -26,12 +26,23 @@ from gateway.experiments.policies import compile_policy
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import (
+    AttemptEnded,
+    Ejected,
+    Event,
+    FellBack,
+    ModelFellBack,
+    PolicyFailed,
+    Readmitted,
+    RequestFinished,
+    RetryRefused,
+    StickySkipped,
+)
 from gateway.serving.answering import Answering
-from gateway.serving.attempting import Attempts
-from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook, Target
+from gateway.serving.attempts import Attempts
+from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook
 from gateway.serving.sticky import Sticky
-from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observers import MetricsObserver
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.relay import Relay
@@ -51,75 +62,97 @@ NOW = 1_800_000_000.0
 EXPERIMENT = "support"
 NO_STORE = "redis://127.0.0.1:9"
 PATIENT = Timeouts(connect=5, first_byte=10, total=20)
+Kind = TypeVar("Kind")
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello?"}]}
 
 
-@dataclass
 class Recorder:
-    """A `RequestObserver` that remembers."""
+    """A hook that remembers."""
 
-    finished: list[tuple[str, int]] = field(default_factory=list)
-    answered: list[tuple[str, str, str]] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
-    tokens: list[tuple[str, str, int, int]] = field(default_factory=list)
-    failed: list[tuple[str, str, str]] = field(default_factory=list)
-    fallbacks: list[tuple[str, str]] = field(default_factory=list)
-    overheads: list[float] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    model_failures: list[tuple[str, str]] = field(default_factory=list)
-    model_fallbacks: list[tuple[str, str, str]] = field(default_factory=list)
-    refused_retries: int = 0
-    ejected: list[Target] = field(default_factory=list)
-    readmitted: list[Target] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.events: list[Event] = []
 
-    def request_finished(self, endpoint: str, status: int) -> None:
+    def __call__(self, event: Event) -> None:
         """Remember."""
-        self.finished.append((endpoint, status))
+        self.events.append(event)
 
-    def policy_answered(self, experiment: str, policy: str, role: str, latency_seconds: float) -> None:
-        """Remember."""
-        self.answered.append((experiment, policy, role))
-        self.latencies.append(latency_seconds)
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
 
-    def policy_tokens(self, experiment: str, policy: str, prompt: int, completion: int) -> None:
-        """Remember."""
-        self.tokens.append((experiment, policy, prompt, completion))
+    def forget(self) -> None:
+        """Begin anew."""
+        self.events.clear()
 
-    def policy_failed(self, experiment: str, policy: str, reason: str) -> None:
-        """Remember."""
-        self.failed.append((experiment, policy, reason))
+    @property
+    def finished(self) -> list[tuple[str, int]]:
+        """The endpoint and status of every request."""
+        return [(event.endpoint, event.status) for event in self.of(RequestFinished)]
 
-    def fell_back(self, experiment: str, reason: str) -> None:
-        """Remember."""
-        self.fallbacks.append((experiment, reason))
+    @property
+    def overheads(self) -> list[float]:
+        """What every answered request cost."""
+        seconds = [event.overhead_seconds for event in self.of(RequestFinished)]
+        return [each for each in seconds if each is not None]
 
-    def model_failed(self, model: str, reason: str) -> None:
-        """Remember."""
-        self.model_failures.append((model, reason))
+    @property
+    def answers(self) -> list[AttemptEnded]:
+        """Attempts at policies that came to their end."""
+        return [event for event in self.of(AttemptEnded) if event.policy and event.ending == "answered"]
 
-    def model_fell_back(self, model: str, fallback: str, reason: str) -> None:
-        """Remember."""
-        self.model_fallbacks.append((model, fallback, reason))
+    @property
+    def answered(self) -> list[tuple[str, str, str | None]]:
+        """Who gave them, as what."""
+        return [(event.experiment, event.policy, event.role) for event in self.answers]
 
-    def retry_refused(self) -> None:
-        """Remember."""
-        self.refused_retries += 1
+    @property
+    def tokens(self) -> list[tuple[str, str, int, int]]:
+        """What was reported of them."""
+        return [(event.experiment, event.policy, *event.tokens) for event in self.answers if event.tokens]
 
-    def target_ejected(self, target: Target) -> None:
-        """Remember."""
-        self.ejected.append(target)
+    @property
+    def failed(self) -> list[tuple[str, str, str]]:
+        """Policies that failed."""
+        return [(event.experiment, event.policy, event.reason) for event in self.of(PolicyFailed)]
 
-    def target_readmitted(self, target: Target) -> None:
-        """Remember."""
-        self.readmitted.append(target)
+    @property
+    def fallbacks(self) -> list[tuple[str, str]]:
+        """Requests another policy answered."""
+        return [(event.experiment, event.reason) for event in self.of(FellBack)]
 
-    def overhead(self, seconds: float) -> None:
-        """Remember."""
-        self.overheads.append(seconds)
+    @property
+    def model_failures(self) -> list[tuple[str, str]]:
+        """Failures of models asked by their names."""
+        return [
+            (event.model, event.reason)
+            for event in self.of(AttemptEnded)
+            if event.ending == "failed" and not event.policy
+        ]
 
-    def sticky_skipped(self, experiment: str) -> None:
-        """Remember."""
-        self.skipped.append(experiment)
+    @property
+    def model_fallbacks(self) -> list[tuple[str, str, str]]:
+        """Requests a model's fallback answered."""
+        return [(event.model, event.fallback, event.reason) for event in self.of(ModelFellBack)]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Experiments whose sessions were assigned without the store."""
+        return [event.experiment for event in self.of(StickySkipped)]
+
+    @property
+    def ejected(self) -> list[Ejected]:
+        """Whom requests were led away from."""
+        return self.of(Ejected)
+
+    @property
+    def readmitted(self) -> list[Readmitted]:
+        """Who came back."""
+        return self.of(Readmitted)
+
+    @property
+    def refused_retries(self) -> int:
+        """How many there were."""
+        return len(self.of(RetryRefused))
 
 
 class UnitMemory:
@@ -306,16 +339,17 @@ async def running_gateway(
         model_targets(list(entries), {}),
     )
     holder, observer, units = SnapshotHolder(snapshot), Recorder(), UnitMemory()
+    hooks = Hooks(observer)
     keys = SealingKeyHolder(SealingKeys(KEY))
     sealer = ResponseIds(keys, lambda: holder.current.experiments)
     budget = budget or RetryBudget()
     upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
-    ejections = EjectionBook(observer, ejection_clock, failures=eject_after)
+    ejections = EjectionBook(hooks, ejection_clock, failures=eject_after)
     answering = Answering(
-        attempts=Attempts(upstream, ejections, budget, observer, total_seconds=total_seconds),
+        attempts=Attempts(upstream, ejections, budget, hooks, total_seconds=total_seconds),
         response_ids=sealer,
-        sticky=Sticky(units, keys, observer),
-        observer=observer,
+        sticky=Sticky(units, keys, hooks),
+        hooks=hooks,
         draws=random.Random(seed),
         clock=lambda: NOW,
     )
@@ -325,9 +359,9 @@ async def running_gateway(
         snapshots=holder,
         answering=answering,
         authenticator=authenticator or Authenticator([]),
-        observer=observer,
+        hooks=hooks,
         max_body_bytes=max_body_bytes,
-        limiter=Limiter(LimitStore(connect(NO_STORE), timeout_seconds=1), "test", MetricsObserver(Metrics())),
+        limiter=Limiter(LimitStore(connect(NO_STORE), timeout_seconds=1), "test", hooks),
     )
     app.router.routes.extend(inference_routes(inference_endpoints(deps)))
     try:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 
-from gateway.serving.ejection import FAILURES_IN_A_ROW, Admission, EjectionBook, Target
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import Ejected, Event, Readmitted
+from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook, Ticket
+from gateway.serving.exchange import Respondent
+from gateway.upstream.base import ModelTarget
 
-WARM = Target("large", "support", "warm")
-OTHER = Target("small")
-
-
-@dataclass
-class Changes:
-    """An observer that remembers."""
-
-    ejected: list[Target] = field(default_factory=list)
-    readmitted: list[Target] = field(default_factory=list)
-
-    def target_ejected(self, target: Target) -> None:
-        self.ejected.append(target)
-
-    def target_readmitted(self, target: Target) -> None:
-        self.readmitted.append(target)
+WARM = Respondent(ModelTarget("large", "litellm", "openai", "large"), "support", "warm")
+OTHER = Respondent(ModelTarget("small", "litellm", "openai", "small"))
+GONE, BACK = Ejected("large", "support", "warm"), Readmitted("large", "support", "warm")
 
 
 class Clock:
@@ -43,28 +32,40 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def changes() -> Changes:
+def changes() -> list[Event]:
     """Nothing changed yet."""
-    return Changes()
+    return []
 
 
 @pytest.fixture
-def book(clock: Clock, changes: Changes) -> EjectionBook:
+def book(clock: Clock, changes: list[Event]) -> EjectionBook:
     """Nobody failed yet."""
-    return EjectionBook(changes, clock, longest_seconds=10.0)
+    return EjectionBook(Hooks(changes.append), clock, longest_seconds=10.0)
 
 
-def admitted(book: EjectionBook, target: Target = WARM) -> Admission:
-    """Leave to ask, which there must be."""
-    admission = book.admit(target)
-    assert admission is not None
-    return admission
+def admitted(book: EjectionBook, respondent: Respondent = WARM) -> Ticket:
+    """Permission to ask, which there must be."""
+    ticket = book.admit(respondent)
+    assert ticket is not None
+    return ticket
 
 
-def fail(book: EjectionBook, times: int, target: Target = WARM) -> None:
+def fail(book: EjectionBook, times: int, respondent: Respondent = WARM) -> None:
     """Ask and fail so often."""
     for _ in range(times):
-        admitted(book, target).failed()
+        admitted(book, respondent).failed()
+
+
+def insisting(book: EjectionBook) -> Ticket:
+    """Permission to ask `WARM` because there is no other."""
+    ticket = book.admit(WARM, even_if_ejected=True)
+    assert ticket is not None
+    return ticket
+
+
+def is_ejected(book: EjectionBook) -> bool:
+    """Whether requests for `WARM` go elsewhere, those of probes apart."""
+    return book.is_ejected(WARM)
 
 
 def ejected(book: EjectionBook) -> EjectionBook:
@@ -73,24 +74,24 @@ def ejected(book: EjectionBook) -> EjectionBook:
     return book
 
 
-def test_five_failures_in_a_row_eject(book: EjectionBook, changes: Changes) -> None:
+def test_five_failures_in_a_row_eject(book: EjectionBook, changes: list[Event]) -> None:
     """Not four; and nobody else is touched."""
     fail(book, 4)
-    assert not book.is_ejected(WARM)
+    assert not is_ejected(book)
     fail(book, 1)
-    assert book.is_ejected(WARM)
+    assert is_ejected(book)
     assert book.admit(WARM) is None
     assert book.admit(OTHER) is not None
-    assert changes.ejected == [WARM]
+    assert changes == [GONE]
 
 
-def test_an_answer_in_between_starts_the_count_anew(book: EjectionBook, changes: Changes) -> None:
+def test_an_answer_in_between_starts_the_count_anew(book: EjectionBook, changes: list[Event]) -> None:
     """What answers now and then is not ejected, and nothing is reported of it."""
     for _ in range(10):
         fail(book, 4)
         admitted(book).answered()
-    assert not book.is_ejected(WARM)
-    assert changes == Changes()
+    assert not is_ejected(book)
+    assert changes == []
 
 
 def test_after_the_back_off_one_probe_at_a_time_is_let_through(book: EjectionBook, clock: Clock) -> None:
@@ -105,18 +106,18 @@ def test_after_the_back_off_one_probe_at_a_time_is_let_through(book: EjectionBoo
 
 
 def test_a_probe_that_is_answered_brings_the_target_back(
-    book: EjectionBook, clock: Clock, changes: Changes
+    book: EjectionBook, clock: Clock, changes: list[Event]
 ) -> None:
     """At once and for all, with a clean record."""
     ejected(book)
     clock.now += 1
     admitted(book).answered()
-    assert changes.readmitted == [WARM]
+    assert changes == [GONE, BACK]
     fail(book, 4)
-    assert not book.is_ejected(WARM)
+    assert not is_ejected(book)
 
 
-def test_the_back_off_doubles_up_to_its_limit(book: EjectionBook, clock: Clock, changes: Changes) -> None:
+def test_the_back_off_doubles_up_to_its_limit(book: EjectionBook, clock: Clock, changes: list[Event]) -> None:
     """1, 2, 4, 8 and then 10 seconds, the limit; reported once."""
     ejected(book)
     for seconds in (1.0, 2.0, 4.0, 8.0, 10.0, 10.0):
@@ -124,7 +125,7 @@ def test_the_back_off_doubles_up_to_its_limit(book: EjectionBook, clock: Clock, 
         assert book.admit(WARM) is None
         clock.now += 0.01
         admitted(book).failed()
-    assert changes.ejected == [WARM]
+    assert changes == [GONE]
 
 
 def test_a_provider_is_left_alone_as_long_as_it_asks(book: EjectionBook, clock: Clock) -> None:
@@ -144,7 +145,7 @@ def test_a_probe_whose_caller_left_makes_room_for_the_next(book: EjectionBook, c
     ejected(book)
     clock.now += 1
     admitted(book).released()
-    assert book.is_ejected(WARM)
+    assert is_ejected(book)
     assert admitted(book).is_probe
 
 
@@ -153,8 +154,8 @@ def test_failures_of_what_was_asked_before_do_not_lengthen_the_ejection(
 ) -> None:
     """A hundred requests under way when the provider dies are one outage."""
     under_way = [admitted(book) for _ in range(100)]
-    for admission in under_way:
-        admission.failed()
+    for ticket in under_way:
+        ticket.failed()
     clock.now += 1
     assert book.admit(WARM) is not None
 
@@ -164,25 +165,25 @@ def test_an_old_answer_does_not_end_an_ejection(book: EjectionBook) -> None:
     old = admitted(book)
     ejected(book)
     old.answered()
-    assert book.is_ejected(WARM)
+    assert is_ejected(book)
 
 
 def test_with_nobody_else_left_the_ejected_is_asked_and_may_come_back(
-    book: EjectionBook, changes: Changes
+    book: EjectionBook, changes: list[Event]
 ) -> None:
     """Its failure changes nothing, its answer brings it back."""
     ejected(book)
-    book.insist(WARM).failed()
-    assert book.is_ejected(WARM)
-    book.insist(WARM).answered()
-    assert not book.is_ejected(WARM)
-    assert changes.readmitted == [WARM]
+    insisting(book).failed()
+    assert is_ejected(book)
+    insisting(book).answered()
+    assert not is_ejected(book)
+    assert changes == [GONE, BACK]
 
 
 def test_only_the_first_word_about_an_attempt_counts(book: EjectionBook) -> None:
     """A stream that broke and is closed afterwards failed once."""
-    admission = admitted(book)
+    ticket = admitted(book)
     for _ in range(2 * FAILURES_IN_A_ROW):
-        admission.failed()
-        admission.released()
-    assert not book.is_ejected(WARM)
+        ticket.failed()
+        ticket.released()
+    assert not is_ejected(book)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, route
+from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, draw_part
 from policy_store.states import ExperimentState
 from tests.gateway.serving.harness import NOW, experiment, plan
 
@@ -27,7 +27,7 @@ def three(**changes: object) -> LiveExperiment:
 def test_the_share_takes_part(share: float) -> None:
     """Within four standard errors of what was declared; 0 and 1 exactly."""
     rng, live = random.Random(1), three(share=share)
-    routed = [route(live, None, rng, NOW) for _ in range(DRAWS)]
+    routed = [draw_part(live, None, rng, NOW) for _ in range(DRAWS)]
     taking_part = sum(isinstance(one, Single) for one in routed) / DRAWS
     assert abs(taking_part - share) <= 4 * (share * (1 - share) / DRAWS) ** 0.5
 
@@ -37,7 +37,7 @@ def test_pairs_come_as_planned_and_sides_by_a_fair_coin() -> None:
     rng, live = random.Random(2), three()
     drawn = Counter[tuple[int, int, int]]()
     for _ in range(DRAWS):
-        one = route(live, None, rng, NOW)
+        one = draw_part(live, None, rng, NOW)
         assert isinstance(one, Single)
         assert one.policy == (one.assignment.first, one.assignment.second)[one.assignment.side]
         drawn[one.assignment.first, one.assignment.second, one.assignment.side] += 1
@@ -55,7 +55,7 @@ def test_rounding_in_the_plan_never_loses_a_request() -> None:
         def random(self) -> float:
             return 1 - 2**-53
 
-    one = route(three(plan=almost, share=1.0), None, Last(), NOW)
+    one = draw_part(three(plan=almost, share=1.0), None, Last(), NOW)
     assert isinstance(one, Single)
     assert (one.assignment.first, one.assignment.second) == (1, 2)
 
@@ -74,13 +74,13 @@ def test_the_incumbent_answers_whenever_there_is_nothing_to_compare(
     changes: dict[str, object], reason: str
 ) -> None:
     """With a word for why."""
-    assert route(three(**changes), None, random.Random(3), NOW) == Incumbent(reason)
+    assert draw_part(three(**changes), None, random.Random(3), NOW) == Incumbent(reason)
 
 
 def test_before_the_first_plan_every_pair_is_drawn_alike() -> None:
     """A new experiment does not wait for a planner: within four standard errors of a third each."""
     rng, live = random.Random(8), three(plan=None)
-    routed = [route(live, None, rng, NOW) for _ in range(DRAWS)]
+    routed = [draw_part(live, None, rng, NOW) for _ in range(DRAWS)]
     drawn = Counter(
         (one.assignment.first, one.assignment.second) for one in routed if isinstance(one, Single)
     )
@@ -94,7 +94,7 @@ def test_a_duel_shows_the_pair_in_the_order_the_side_says() -> None:
     """Side 0 shows the first policy first."""
     rng = random.Random(4)
     for _ in range(50):
-        one = route(three(collect="side_by_side"), None, rng, NOW)
+        one = draw_part(three(collect="side_by_side"), None, rng, NOW)
         assert isinstance(one, Duel)
         pair = (one.assignment.first, one.assignment.second)
         assert one.shown == (pair if one.assignment.side == 0 else pair[::-1])
@@ -103,7 +103,7 @@ def test_a_duel_shows_the_pair_in_the_order_the_side_says() -> None:
 def test_the_assignment_carries_what_feedback_needs() -> None:
     """Generation, plan version, expiry and a unit of its own."""
     live = replace(three(), generation=4, window_seconds=90.0)
-    one = route(live, None, random.Random(5), NOW)
+    one = draw_part(live, None, random.Random(5), NOW)
     assert isinstance(one, Single)
     assert (one.assignment.experiment, one.assignment.generation) == ("support", 4)
     assert (one.assignment.plan_version, one.assignment.expires_at) == (3, int(NOW) + 90)
@@ -114,8 +114,8 @@ def test_a_unit_is_routed_alike_on_every_replica() -> None:
     """Same unit, same plan: same draw. Other units draw independently and fairly."""
     keys = [UnitKey(random.Random(i).randbytes(16)) for i in range(2000)]
     live, other_replica = three(share=0.5), three(share=0.5)
-    first = [route(live, key, UnitDraws(key), NOW) for key in keys]
-    second = [route(other_replica, key, UnitDraws(key), NOW) for key in keys]
+    first = [draw_part(live, key, UnitDraws(key), NOW) for key in keys]
+    second = [draw_part(other_replica, key, UnitDraws(key), NOW) for key in keys]
     assert first == second
     assigned = [one for one in first if isinstance(one, Single)]
     assert abs(len(assigned) / 2000 - 0.5) < 0.05

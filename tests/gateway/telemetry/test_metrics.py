@@ -5,12 +5,58 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
-from gateway.serving.ejection import Target
+from gateway.instrumentation.records import (
+    AttemptEnded,
+    DecisionTaken,
+    Ejected,
+    Event,
+    FeedbackDiscarded,
+    FeedbackReceived,
+    FellBack,
+    KeyLimited,
+    LimitsSkipped,
+    ModelFellBack,
+    PlanningFailed,
+    PlanPublished,
+    PolicyFailed,
+    Readmitted,
+    RequestFinished,
+    RetryRefused,
+    StickySkipped,
+)
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observers import MetricsObserver
+from gateway.telemetry.observers import MetricsHook
 from gateway.upstream.prices import TokenPrices
 
+TIMES = (10.0, 10.5, 11.5)
+EVENTS: tuple[Event, ...] = (
+    RequestFinished("req_1", "/v1/chat/completions", 200, 9.0, 12.0, 0.002),
+    RequestFinished("req_2", "/v1/chat/completions", 502, 9.0, 12.0, None),
+    AttemptEnded("req_1", "large", "support", "warm", "candidate", *TIMES, "answered", "", (10, 20)),
+    AttemptEnded("req_1", "large", "support", "unpriced", "candidate", *TIMES, "answered", "", (10, 20)),
+    AttemptEnded("req_1", "large", "support", "silent", "incumbent", *TIMES, "answered", "", None),
+    AttemptEnded("req_1", "large", "support", "warm", "candidate", 10.0, None, 11.5, "failed", "cut", None),
+    AttemptEnded("req_1", "small", "", "", None, 10.0, None, 11.5, "failed", "timeout", None),
+    AttemptEnded("req_1", "small", "", "", None, 10.0, None, 11.5, "refused", "status_4xx", None),
+    AttemptEnded("req_1", "small", "", "", None, 10.0, None, 11.5, "abandoned", "", None),
+    PolicyFailed("req_1", "support", "warm", "timeout"),
+    FellBack("req_1", "support", "timeout"),
+    StickySkipped("req_1", "support"),
+    ModelFellBack("req_1", "small", "spare", "timeout"),
+    RetryRefused("req_1"),
+    KeyLimited("req_1", "app", "tokens_per_minute"),
+    LimitsSkipped("req_1", "app"),
+    Ejected("small", "", ""),
+    Ejected("large", "support", "warm"),
+    Readmitted("large", "support", "warm"),
+    FeedbackReceived("support", "thumb", "counted"),
+    FeedbackDiscarded("expired_id"),
+    PlanPublished("support", 3, 100, 0.5),
+    PlanningFailed("support", "worker_died"),
+    DecisionTaken("support", 1, "promoted", "warm"),
+)
 WRITE = """
 from gateway.telemetry.metrics import Metrics
 metrics = Metrics()
@@ -27,26 +73,12 @@ def test_gateways_in_one_process_do_not_share_numbers() -> None:
     assert b'status="200"' not in second.render()
 
 
-def test_observer_writes_what_it_hears() -> None:
-    """The request path knows no metrics library; this is where its words become series."""
+def test_events_become_series() -> None:
+    """What happens knows no metrics library; this is where it is counted."""
     metrics = Metrics()
-    observer = MetricsObserver(metrics, lambda: {("support", "warm"): TokenPrices(0.5, 2.0)})
-    observer.request_finished("/v1/chat/completions", 200)
-    observer.policy_answered("support", "warm", "candidate", 1.5)
-    observer.policy_tokens("support", "warm", 10, 20)
-    observer.policy_tokens("support", "unpriced", 10, 20)
-    observer.policy_failed("support", "warm", "timeout")
-    observer.fell_back("support", "timeout")
-    observer.overhead(0.002)
-    observer.sticky_skipped("support")
-    observer.model_failed("small", "timeout")
-    observer.model_fell_back("small", "spare", "timeout")
-    observer.retry_refused()
-    observer.key_limited("app", "tokens_per_minute")
-    observer.limits_skipped("app")
-    observer.target_ejected(Target("small"))
-    observer.target_ejected(Target("large", "support", "warm"))
-    observer.target_readmitted(Target("large", "support", "warm"))
+    hook = MetricsHook(metrics, lambda: {("support", "warm"): TokenPrices(0.5, 2.0)})
+    for event in EVENTS:
+        hook(event)
 
     shown = metrics.render().decode()
     for line in (
@@ -58,7 +90,13 @@ def test_observer_writes_what_it_hears() -> None:
         'llmpo_policy_cost_usd_total{experiment="support",policy="warm"} 45.0',
         'llmpo_policy_failures_total{experiment="support",policy="warm",reason="timeout"} 1.0',
         'llmpo_fallbacks_total{experiment="support",reason="timeout"} 1.0',
+        'llmpo_requests_total{endpoint="/v1/chat/completions",status="502"} 1.0',
+        'llmpo_policy_requests_total{experiment="support",policy="silent",role="incumbent"} 1.0',
+        'llmpo_feedback_total{experiment="support",signal="thumb",status="counted"} 1.0',
+        'llmpo_feedback_discarded_total{reason="expired_id"} 1.0',
+        'llmpo_planner_errors_total{experiment="support",reason="worker_died"} 1.0',
         "llmpo_gateway_overhead_seconds_count 1.0",
+        "llmpo_gateway_overhead_seconds_sum 0.002",
         'llmpo_sticky_skipped_total{experiment="support"} 1.0',
         'llmpo_model_failures_total{model="small",reason="timeout"} 1.0',
         'llmpo_model_fallbacks_total{fallback="spare",model="small",reason="timeout"} 1.0',
@@ -71,6 +109,11 @@ def test_observer_writes_what_it_hears() -> None:
         'llmpo_ejected{experiment="support",model="large",policy="warm"} 0.0',
     ):
         assert line in shown
+
+
+def test_every_kind_of_event_is_known_to_the_hook() -> None:
+    """One that is not would be an error in the log for each request."""
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
 
 
 def test_workers_add_up_and_the_dead_still_count(tmp_path: Path) -> None:

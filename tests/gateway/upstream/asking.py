@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import AnswerStream, ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.relay import Relay
 from tests.gateway.fake_upstream import FakeUpstream
 
@@ -28,7 +28,7 @@ async def ask(relay: Relay, provider: FakeUpstream, model: str = "small", **fiel
     return said
 
 
-async def read_all(stream: UpstreamStream) -> bytes:
+async def read_all(stream: AnswerStream) -> bytes:
     """Every byte of a stream."""
     blocks = []
     while block := await stream.read():

@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from gateway.errors import UpstreamError
-from gateway.serving.attempting import Attempts, Call
+from gateway.instrumentation.hooks import Hooks
+from gateway.serving.attempts import Attempts
 from gateway.serving.dueling import both
-from gateway.serving.ejection import EjectionBook, Target
-from gateway.upstream.base import UpstreamRequest, UpstreamStream
+from gateway.serving.ejection import EjectionBook
+from gateway.serving.exchange import Question, Respondent
+from gateway.upstream.base import AnswerStream, UpstreamRequest
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from tests.gateway.fake_http2 import FakeHttp2Upstream
@@ -34,17 +36,7 @@ from tests.gateway.fake_upstream import (
 from tests.gateway.upstream.asking import read_all, request
 
 Provider = FakeUpstream | FakeHttp2Upstream
-Reading = Callable[[UpstreamStream], Awaitable[object]]
-
-
-class Nobody:
-    """Hears of attempts and ejections and does not mind."""
-
-    def model_failed(self, model: str, reason: str) -> None:
-        """See `AttemptObserver`."""
-
-    def retry_refused(self) -> None:
-        """See `AttemptObserver`."""
+Reading = Callable[[AnswerStream], Awaitable[object]]
 
 
 @pytest.fixture(params=[False, True], ids=["http1", "http2"])
@@ -66,13 +58,13 @@ def request_to(provider: Provider, *, stream: bool = False) -> UpstreamRequest:
     return request(provider, http2=isinstance(provider, FakeHttp2Upstream), stream=stream)
 
 
-async def left_after_one_block(stream: UpstreamStream) -> None:
+async def left_after_one_block(stream: AnswerStream) -> None:
     """A caller who leaves."""
     await stream.read()
     await stream.aclose()
 
 
-async def read_until_it_breaks(stream: UpstreamStream) -> None:
+async def read_until_it_breaks(stream: AnswerStream) -> None:
     """A caller who gets all there is."""
     with pytest.raises(UpstreamError):
         await read_all(stream)
@@ -123,11 +115,12 @@ async def test_the_failures_of_a_model_and_all_its_fallbacks_are_freed(
 ) -> None:
     """The one that is raised is one of those kept until then."""
     provider.on("small", status(500))
-    budget = RetryBudget()
-    attempts = Attempts(relay, EjectionBook(Nobody()), budget, Nobody(), total_seconds=10)
-    call = Call(Target("m"), request_to(provider), is_streamed=False)
+    attempts = Attempts(relay, EjectionBook(Hooks()), RetryBudget(), Hooks(), total_seconds=10)
+    asked = request_to(provider)
+    respondent = Respondent(asked.target)
+    exchange = attempts.begin("req_1", Question(dict(asked.payload), is_streamed=False))
     try:
-        await attempts.first_of([call, call], attempts.begin())
+        await attempts.first_of([respondent, respondent], asked.payload, exchange)
     except UpstreamError as error:
         alive = weakref.ref(error)
     await asyncio.sleep(0)

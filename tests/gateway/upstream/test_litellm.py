@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest, UpstreamStream
+from gateway.upstream.base import AnswerStream, ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.translating.upstream import LitellmUpstream
 from tests.gateway.fake_upstream import (
     Behaviour,
@@ -156,7 +156,7 @@ def request(provider: FakeUpstream, model: str = "claude", **fields: Any) -> Ups
     return UpstreamRequest(target, {**QUESTION, **fields})
 
 
-async def read_all(stream: UpstreamStream) -> list[bytes]:
+async def read_all(stream: AnswerStream) -> list[bytes]:
     """Every block of a stream."""
     blocks = []
     while block := await stream.read():

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gateway.access.callers import Authenticator
 from gateway.config.api_keys import hash_key
 from gateway.config.configured_keys import unnamed_key
-from gateway.serving.ejection import Target
+from gateway.instrumentation.records import Ejected, Readmitted
 from gateway.upstream.base import Timeouts
 from gateway.upstream.retry_budget import RetryBudget
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
@@ -30,7 +30,7 @@ from tests.gateway.serving.harness import (
 )
 from tests.pace import impatient
 
-BETA = Target("large", EXPERIMENT, "beta")
+BETA = ("large", EXPERIMENT, "beta")
 REQUESTS = 1000
 
 
@@ -177,8 +177,9 @@ async def eject_beta(gateway: Gateway, upstream: FakeUpstream) -> None:
     while not gateway.observer.ejected:
         assert (await gateway.ask()).text == "I am small."
     assert upstream.calls_of("large") == 5
+    assert gateway.observer.ejected == [BETA]
     upstream.seen.clear()
-    gateway.observer.fallbacks.clear()
+    gateway.observer.forget()
 
 
 @both_protocols
@@ -190,7 +191,7 @@ async def test_an_ejected_candidate_is_not_asked_and_the_incumbent_serves(
     for _ in range(20):
         assert (await gateway.ask()).text == "I am small."
     assert upstream.calls_of("large") == 0
-    assert gateway.observer.ejected == [BETA]
+    assert gateway.observer.ejected == []
     assert set(gateway.observer.fallbacks) == {(EXPERIMENT, "ejected")}
 
 
@@ -245,10 +246,10 @@ async def test_an_ejected_model_with_nobody_behind_it_is_asked_all_the_same(
     upstream.on("tiny", status(500))
     for _ in range(8):
         assert (await gateway.ask("tiny")).error["code"] == "upstream_status_5xx"
-    assert gateway.observer.ejected == [Target("tiny")]
+    assert gateway.observer.ejected == [Ejected("tiny", "", "")]
     upstream.on("tiny", answer())
     assert (await gateway.ask("tiny")).status == 200
-    assert gateway.observer.readmitted == [Target("tiny")]
+    assert gateway.observer.readmitted == [Readmitted("tiny", "", "")]
 
 
 async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
@@ -260,7 +261,7 @@ async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
         assert (await gateway.ask("incumbent-only")).status == 502
     upstream.on("small", answer())
     assert (await gateway.ask("incumbent-only")).text == "I am small."
-    assert gateway.observer.readmitted == [Target("small", "incumbent-only", "alpha")]
+    assert gateway.observer.readmitted == [Readmitted("small", "incumbent-only", "alpha")]
 
 
 @both_protocols
@@ -288,7 +289,7 @@ async def test_streams_that_break_count_as_failures(gateway: Gateway, upstream: 
     upstream.on("tiny", cut(after=2))
     for _ in range(5):
         await gateway.ask("tiny", stream=True)
-    assert gateway.observer.ejected == [Target("tiny")]
+    assert gateway.observer.ejected == [Ejected("tiny", "", "")]
 
 
 @both_protocols

@@ -1,0 +1,312 @@
+"""Attempts at an answer: may one be made, how long may it take, how did it end.
+
+The request path asks providers only through here, so that ejection, the retry budget and the total deadline
+hold for all of it: for plain models and their fallbacks, candidates, incumbents and duels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.errors import UpstreamError
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import AttemptEnded, Ending, PolicyFailed, RetryRefused
+from gateway.running.logs import get_logger
+from gateway.serving.ejection import EjectionBook, Ticket
+from gateway.serving.exchange import Exchange, Question, Respondent
+from gateway.upstream.base import AnswerStream, RawHeaders, Upstream, UpstreamAnswer, UpstreamRequest
+from gateway.upstream.failures import ejected, over_budget, timed_out
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.usage import USAGE_KEY, Tokens, UsageNotes, tokens_used
+
+# Why a respondent was not asked at all; nothing an error of its own.
+NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
+
+_log = get_logger(__name__)
+
+
+class Attempts:
+    """Makes attempts.
+
+    Args:
+        upstream: Calls providers.
+        ejections: Who is left alone for now.
+        budget: How many second attempts there may be.
+        hooks: Told how attempts ended.
+        total_seconds: How long all attempts at one answer may take together.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        ejections: EjectionBook,
+        budget: RetryBudget,
+        hooks: Hooks,
+        *,
+        total_seconds: float,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._upstream = upstream
+        self._ejections = ejections
+        self._budget = budget
+        self._hooks = hooks
+        self._total_seconds = total_seconds
+        self._timer = timer
+
+    def begin(self, request_id: str, question: Question) -> Exchange:
+        """Take a question on: its time runs from now, and it pays into the budget for second attempts."""
+        self._budget.pay_in()
+        return Exchange(request_id, question, self._timer() + self._total_seconds)
+
+    async def make(
+        self,
+        respondent: Respondent,
+        payload: Mapping[str, Any],
+        exchange: Exchange,
+        *,
+        even_if_ejected: bool = False,
+    ) -> Answered:
+        """Ask one respondent.
+
+        Args:
+            respondent: Whom to ask.
+            payload: What to ask, in the format of the question's surface.
+            exchange: What it is for.
+            even_if_ejected: Ask a respondent that is left alone for now, too.
+
+        Raises:
+            UpstreamError: As its provider failed; `ejected` or `retry_budget` if it was not asked.
+        """
+        started, question = self._timer(), exchange.question
+        seconds_left = exchange.deadline - started
+        if seconds_left <= 0:
+            raise timed_out()
+        attempt = self._admitted(respondent, exchange, started, even_if_ejected=even_if_ejected)
+        request = UpstreamRequest(
+            respondent.target, payload, question.surface, question.headers, seconds_left
+        )
+        answer: UpstreamAnswer | AnswerStream
+        exchange.begin_wait(started)
+        try:
+            if question.is_streamed:
+                answer = await self._upstream.stream(request)
+            else:
+                answer = await self._upstream.complete(request)
+        except BaseException as error:
+            # Running out of the time that earlier attempts left proves nothing against this respondent.
+            is_late = exchange.made > exchange.planned and self._timer() >= exchange.deadline
+            attempt.broke(None if is_late else error)
+            raise
+        finally:
+            exchange.end_wait(self._timer())
+        attempt.began()
+        if isinstance(answer, UpstreamAnswer):
+            attempt.answered(tokens_used(answer.body))
+            return answer
+        return AttemptStream(answer, attempt)
+
+    async def first_of(
+        self,
+        respondents: Sequence[Respondent],
+        payload: Mapping[str, Any],
+        exchange: Exchange,
+        known: UpstreamError | None = None,
+    ) -> tuple[Respondent, Answered, UpstreamError | None]:
+        """The answer of the first of several respondents that gives one.
+
+        Args:
+            respondents: Whom to ask, in this order. With all of them ejected, the first is asked anyway.
+            payload: What to ask.
+            exchange: What it is for.
+            known: How the first one failed, where that is known already.
+
+        Returns:
+            Who answered, the answer, and why the first one did not (None if it did).
+
+        Raises:
+            UpstreamError: The first provider's own, or the one that says the request itself is at fault.
+        """
+        failures = [] if known is None else [known]
+        try:
+            for respondent in respondents[len(failures) :]:
+                try:
+                    answer = await self.make(respondent, payload, exchange)
+                except UpstreamError as error:
+                    if error.is_callers_fault:
+                        raise
+                    failures.append(error)
+                else:
+                    return respondent, answer, failures[0] if failures else None
+            if all(failure.reason == "ejected" for failure in failures):
+                first = respondents[0]
+                return first, await self.make(first, payload, exchange, even_if_ejected=True), None
+            raise next((failure for failure in failures if failure.reason not in NOT_ASKED), failures[0])
+        finally:
+            # What is raised holds this frame: held by it in turn, the request would wait to be collected.
+            failures.clear()
+            del known
+
+    def _admitted(
+        self, respondent: Respondent, exchange: Exchange, started: float, *, even_if_ejected: bool
+    ) -> _Attempt:
+        ticket = self._ejections.admit(respondent, even_if_ejected=even_if_ejected)
+        if ticket is None:
+            raise ejected()
+        is_extra = exchange.made >= exchange.planned
+        if is_extra and not self._budget.take():
+            ticket.released()
+            self._hooks.tell(RetryRefused(exchange.request_id))
+            raise over_budget()
+        exchange.made += 1
+        budget = self._budget if is_extra else None
+        return _Attempt(respondent, exchange, ticket, budget, self._hooks, self._timer, started)
+
+
+class _Attempt:
+    """What an attempt owes: to the retry budget once it begins, to book, exchange and hooks at its end."""
+
+    __slots__ = (
+        "_begun",
+        "_budget",
+        "_exchange",
+        "_hooks",
+        "_respondent",
+        "_started",
+        "_ticket",
+        "_timer",
+        "is_over",
+    )
+
+    def __init__(
+        self,
+        respondent: Respondent,
+        exchange: Exchange,
+        ticket: Ticket,
+        budget: RetryBudget | None,
+        hooks: Hooks,
+        timer: Callable[[], float],
+        started: float,
+    ) -> None:
+        self._respondent = respondent
+        self._exchange = exchange
+        self._ticket = ticket
+        self._budget = budget
+        self._hooks = hooks
+        self._timer = timer
+        self._started = started
+        self._begun: float | None = None
+        self.is_over = False
+
+    def began(self) -> None:
+        """The answer, or its first event, is there."""
+        self._begun = self._timer()
+        self._pay_back()
+
+    def answered(self, tokens: Tokens | None) -> None:
+        """The answer is complete."""
+        self._ticket.answered()
+        self._end("answered", "", tokens)
+
+    def broke(self, error: BaseException | None, tokens: Tokens | None = None) -> None:
+        """There will be no more of it: because of `error`, or because nothing more of it is wanted."""
+        if not isinstance(error, UpstreamError):
+            self._ticket.released()
+            self._end("abandoned", "", tokens)
+        elif error.is_callers_fault:
+            # A refusal is an answer, too: malformed requests must not use second attempts up.
+            self._pay_back()
+            self._ticket.released()
+            self._end("refused", error.reason, tokens)
+        else:
+            self._ticket.failed(_seconds(error.retry_after))
+            _log_failure(self._respondent, error)
+            self._end("failed", error.reason, tokens)
+
+    def _pay_back(self) -> None:
+        if self._budget is not None:
+            self._budget.give_back()
+            self._budget = None
+
+    def _end(self, ending: Ending, reason: str, tokens: Tokens | None) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        target, experiment, policy, role = self._respondent
+        request_id = self._exchange.request_id
+        self._hooks.tell(
+            AttemptEnded(
+                request_id,
+                target.name,
+                experiment,
+                policy,
+                role,
+                self._started,
+                self._begun,
+                self._timer(),
+                ending,
+                reason,
+                tokens,
+            )
+        )
+        if self._begun is not None:
+            self._exchange.usages.append(tokens)
+            if reason and policy:  # a failure before the first byte may yet turn out to be the request's
+                self._hooks.tell(PolicyFailed(request_id, experiment, policy, reason))
+
+
+class AttemptStream:
+    """An answer being streamed; how it ends counts for its respondent."""
+
+    __slots__ = ("_attempt", "_notes", "_stream")
+
+    def __init__(self, stream: AnswerStream, attempt: _Attempt) -> None:
+        self._stream = stream
+        self._attempt = attempt
+        self._notes = UsageNotes()
+
+    @property
+    def headers(self) -> RawHeaders:
+        """The provider's."""
+        return self._stream.headers
+
+    async def read(self) -> bytes:
+        """The next block, once its tokens are noted."""
+        try:
+            block = await self._stream.read()
+        except UpstreamError as error:
+            self._attempt.broke(error, self._notes.tokens())
+            raise
+        if not block:
+            self._attempt.answered(self._notes.tokens())
+        elif USAGE_KEY in block:
+            self._notes.add(block)
+        return block
+
+    async def aclose(self) -> None:
+        """Close the provider's; a stream that did not come to its end was not wanted any more."""
+        if not self._attempt.is_over:
+            self._attempt.broke(None, self._notes.tokens())
+        await self._stream.aclose()
+
+
+Answered = UpstreamAnswer | AttemptStream
+
+
+def _log_failure(respondent: Respondent, error: UpstreamError) -> None:
+    where = {"experiment": respondent.experiment, "policy": respondent.policy} if respondent.policy else {}
+    _log.warning(
+        "provider_failed",
+        model=respondent.target.name,
+        **where,
+        reason=error.reason,
+        status=error.status,
+        detail=error.detail,
+    )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """How long a provider asks to be left alone; 0 where it gives a date or nothing."""
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0

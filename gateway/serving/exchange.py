@@ -1,0 +1,96 @@
+"""One request: what is asked, who may be asked, and what answering it may take and has taken so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gateway.instrumentation.records import Role
+from gateway.upstream.base import ModelTarget
+from gateway.upstream.surfaces import CHAT, Surface
+from gateway.upstream.usage import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A checked request.
+
+    Attributes:
+        payload: As the caller sent it.
+        is_streamed: Whether the answer is to be streamed.
+        session: What names its session, or its user; see `api.session`. None if nothing does.
+        surface: The kind of request.
+        headers: Headers of the caller's that go on to the provider.
+    """
+
+    payload: dict[str, Any]
+    is_streamed: bool
+    session: str | None = None
+    surface: Surface = CHAT
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Respondent(NamedTuple):
+    """Who is asked: a model by its own name or as a fallback, or a policy of an experiment with its model.
+
+    Attributes:
+        target: How the model's provider is called.
+        experiment: Whose policy is asked; empty for a model.
+        policy: Which; empty for a model.
+        role: The policy's in its experiment; None for a model.
+    """
+
+    target: ModelTarget
+    experiment: str = ""
+    policy: str = ""
+    role: Role | None = None
+
+
+class Exchange:
+    """A question and the effort of answering it.
+
+    Attributes:
+        request_id: What events say which request they are of.
+        question: What is asked.
+        deadline: When the answer has to be complete, in seconds of the gateway's timer.
+        planned: Attempts needed when nothing fails; the retry budget pays for those beyond.
+        made: Attempts made.
+        waited_seconds: Time during which at least one provider was waited for, up to the first byte.
+        usages: For each answer that began, and is over now, the tokens its provider reported, or None.
+    """
+
+    __slots__ = (
+        "_since",
+        "_waits",
+        "deadline",
+        "made",
+        "planned",
+        "question",
+        "request_id",
+        "usages",
+        "waited_seconds",
+    )
+
+    def __init__(self, request_id: str, question: Question, deadline: float) -> None:
+        self.request_id = request_id
+        self.question = question
+        self.deadline = deadline
+        self.planned = 1
+        self.made = 0
+        self.waited_seconds = 0.0
+        self.usages: list[Tokens | None] = []
+        self._waits = 0
+        self._since = 0.0
+
+    def begin_wait(self, now: float) -> None:
+        """A provider is asked."""
+        if self._waits == 0:
+            self._since = now
+        self._waits += 1
+
+    def end_wait(self, now: float) -> None:
+        """A provider answered or failed."""
+        self._waits -= 1
+        if self._waits == 0:
+            self.waited_seconds += now - self._since

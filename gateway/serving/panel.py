@@ -1,0 +1,115 @@
+"""The policies of one experiment before one question, to be asked for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.errors import RenderError, UpstreamError
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import ModelFellBack
+from gateway.serving.attempts import Answered, Attempts, AttemptStream
+from gateway.serving.exchange import Exchange, Respondent
+from gateway.upstream.base import ModelTarget
+
+PolicyFailure = UpstreamError | RenderError
+POLICY_FAILURES: Final = (UpstreamError, RenderError)
+Reply = bytes | AttemptStream
+
+
+def failure_reason(error: PolicyFailure) -> str:
+    """A bounded word for metrics."""
+    return error.reason if isinstance(error, UpstreamError) else "template"
+
+
+class Panel:
+    """See the module.
+
+    Args:
+        experiment: Whose policies they are.
+        exchange: The question, and the effort of answering it.
+        models: How each model is called.
+        attempts: Asks providers.
+        hooks: Told what happens.
+    """
+
+    __slots__ = ("_attempts", "_hooks", "_models", "exchange", "experiment")
+
+    def __init__(
+        self,
+        experiment: LiveExperiment,
+        exchange: Exchange,
+        models: Mapping[str, ModelTarget],
+        attempts: Attempts,
+        hooks: Hooks,
+    ) -> None:
+        self.experiment = experiment
+        self.exchange = exchange
+        self._models = models
+        self._attempts = attempts
+        self._hooks = hooks
+
+    async def ask(self, policy: int) -> Reply:
+        """A policy's answer: a JSON object, or a stream once its first event is there.
+
+        Raises:
+            UpstreamError: If its provider failed, or is not asked for now.
+            RenderError: If its template did.
+        """
+        answer = await self._attempts.make(self._respondent(policy), self._rendered(policy), self.exchange)
+        return _content(answer)
+
+    async def stand_in(self, policy: int, failure: PolicyFailure) -> tuple[str | None, Reply]:
+        """The answer of a fallback of a policy's model, in the place of the policy.
+
+        Args:
+            policy: Who failed.
+            failure: How. A policy that was only ejected is asked after all if its fallbacks fail, too.
+
+        Returns:
+            The fallback's name, or None where the policy answered after all; and the answer.
+
+        Raises:
+            UpstreamError: How the policy failed, if no fallback can stand in or the request is at fault.
+            RenderError: If that is how the policy failed.
+        """
+        if not isinstance(failure, UpstreamError) or failure.is_callers_fault:
+            raise failure
+        own = self._respondent(policy)
+        respondents = [own, *map(Respondent, own.target.fallbacks)]
+        served, answer, _ = await self._attempts.first_of(
+            respondents, self._rendered(policy), self.exchange, failure
+        )
+        if served is own:
+            return None, _content(answer)
+        fallback = served.target.name
+        self._hooks.tell(ModelFellBack(self.exchange.request_id, own.target.name, fallback, failure.reason))
+        return fallback, _content(answer)
+
+    def names(self, *policies: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of policies, and of their models."""
+        compiled = [self.experiment.policies[policy] for policy in policies]
+        return tuple(policy.name for policy in compiled), tuple(policy.model for policy in compiled)
+
+    def targets(self) -> list[ModelTarget]:
+        """The model of every policy."""
+        return [self._models[policy.model] for policy in self.experiment.policies]
+
+    def _respondent(self, policy: int) -> Respondent:
+        experiment = self.experiment
+        compiled = experiment.policies[policy]
+        return Respondent(
+            self._models[compiled.model],
+            experiment.name,
+            compiled.name,
+            "incumbent" if policy == experiment.incumbent else "candidate",
+        )
+
+    def _rendered(self, policy: int) -> Mapping[str, Any]:
+        question = self.exchange.question
+        return self.experiment.policies[policy].render(question.payload, question.surface.name)
+
+
+def _content(answer: Answered) -> Reply:
+    return answer if isinstance(answer, AttemptStream) else answer.body
