@@ -51,7 +51,7 @@ async def test_conclusion_fixes_where_the_experiment_ends(
 ) -> None:
     """With policy 0 serving, whose own certification changes nothing."""
     view, fence = await started(embedded_store)
-    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0)
+    promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
 
     await promoter.decide(view, decision(kind, champion), plan_version=1, fence=fence)
 
