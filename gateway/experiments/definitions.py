@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.policies import CompiledPolicy
+from gateway.llm_po.lines import elimination_nano_nats
 from policy_store.models import Experiment
-
-NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class Definition:
     @property
     def elimination_nano_nats(self) -> int:
         """Total evidence at which a policy is eliminated."""
-        return math.ceil(math.log(1 / self.experiment.delta) * NANO)
+        return elimination_nano_nats(self.experiment.delta)
 
     def is_same_as(self, other: Experiment) -> bool:
         """Whether `other` means the same; who is the incumbent does not matter."""

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.checks import counted, reals, shown
+from gateway.llm_po.checks import counted, reals
 from gateway.llm_po.errors import DesignError
+from gateway.llm_po.scalars import shown
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _STEP_TOLERANCE = 1e-2  # logits; Newton converges quadratically, so what is left is its square

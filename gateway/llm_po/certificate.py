@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.llm_po.checks import whole
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
 from gateway.llm_po.rules import GUARANTEES
 from gateway.llm_po.rules import reached as rule_verdict
+from gateway.llm_po.scalars import whole
 from gateway.llm_po.stopping import Design, Verdict
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit

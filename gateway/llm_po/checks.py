@@ -1,4 +1,4 @@
-"""What input has to be before anything is computed from it: numbers, arrays of them, counts, costs.
+"""What arrays, counts and costs have to be before anything is computed from them. Single numbers: `scalars`.
 
 Every check takes the error to raise, since the same nonsense is a bad world in one place and a bad design in
 another. The message names the value and what to give instead; what comes back can be trusted further on.
@@ -6,15 +6,13 @@ another. The message names the value and what to give instead; what comes back c
 
 from __future__ import annotations
 
-import math
-import reprlib
-from numbers import Integral, Real
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.errors import DesignError, LlmPoError, TallyError
+from gateway.llm_po.scalars import FEWEST_POLICIES, shown
 
 LARGEST_SPREAD = 700.0
 """Logits between two policies beyond which a preference is exactly 0 or 1 in every number there is."""
@@ -27,51 +25,6 @@ LARGEST_COUNT = 2**40
 
 LARGEST_AMOUNT = 2**56
 """Of evidence in nano-nats, either way: sums over policies stay within 64 bits."""
-
-_FEWEST_POLICIES = 2
-_SMALLEST_DELTA = 1e-300  # of which the inverse is finite
-
-
-def shown(value: object) -> str:
-    """A value as a message names it: short, whatever it is."""
-    return reprlib.repr(value.tolist() if isinstance(value, np.ndarray) else value)
-
-
-def real(value: object, name: str, remedy: str, error: type[LlmPoError] = DesignError) -> float:
-    """`value` as it is, if it is a finite number.
-
-    Raises:
-        LlmPoError: As `error`, if it is text, NaN, infinite or nothing at all.
-    """
-    if not is_real(value):
-        raise error(f"{name} is {shown(value)}; {remedy}.")
-    return value
-
-
-def is_real(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def whole(value: object, name: str, least: int, error: type[LlmPoError] = DesignError) -> int:
-    """`value`, if it is a whole number of at least `least`.
-
-    Raises:
-        LlmPoError: As `error`, if it is anything else.
-    """
-    if not is_whole(value, least):
-        raise error(f"{name} is {shown(value)}; a whole number of at least {least} is needed.")
-    return int(value)
-
-
-def is_whole(value: object, least: int) -> TypeGuard[int]:
-    """Whether it is a whole number of at least `least`."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def reals(
@@ -146,7 +99,7 @@ def counted(
     """
     raw = wins if isinstance(wins, np.ndarray) else numbers(wins, "wins", TallyError)
     leading = {2: "", 3: "R, "}.get(dimensions or 0, "..., ")
-    is_square = raw.ndim >= 2 and raw.shape[-1] == raw.shape[-2] >= _FEWEST_POLICIES
+    is_square = raw.ndim >= 2 and raw.shape[-1] == raw.shape[-2] >= FEWEST_POLICIES
     if not is_square or dimensions not in (None, raw.ndim) or policies not in (None, raw.shape[-1]):
         wanted = "K >= 2" if policies is None else f"K = {policies}"
         raise TallyError(f"wins has shape {raw.shape}; ({leading}K, K) with {wanted} is needed.")
@@ -240,30 +193,6 @@ def same_policies(tally: int, design: int) -> None:
     """
     if tally != design:
         raise TallyError(f"The tally has K = {tally}, the design {design}; they must agree.")
-
-
-def checked_delta(delta: float) -> float:
-    """`delta`, if it is an error level.
-
-    Raises:
-        DesignError: If it is not in (0, 1).
-    """
-    remedy = "choose an error level between 0 and 1, such as 0.05"
-    if not _SMALLEST_DELTA < real(delta, "delta", remedy) < 1:
-        raise DesignError(f"delta is {delta}; {remedy}.")
-    return delta
-
-
-def checked_epsilon(epsilon: float) -> float:
-    """`epsilon`, if it is a margin.
-
-    Raises:
-        DesignError: If it is not in [0, 1/2).
-    """
-    remedy = "choose a margin of at least 0 and below 0.5, such as 0.02"
-    if not 0 <= real(epsilon, "epsilon", remedy) < 0.5 or 0.5 + epsilon >= 1:
-        raise DesignError(f"epsilon is {epsilon}; {remedy}.")
-    return epsilon
 
 
 def checked_type(value: object, kind: type, name: str, error: type[LlmPoError] = DesignError) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.llm_po.checks import reals, shown, whole
+from gateway.llm_po.checks import reals
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.samplers import Sampler, Situation
+from gateway.llm_po.scalars import shown, whole
 from gateway.llm_po.wins import FloatArray, IntArray
 
 DRAWS = 128

@@ -31,9 +31,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from gateway.llm_po.checks import LARGEST_COST, checked_type, is_real, whole
+from gateway.llm_po.checks import LARGEST_COST, checked_type
 from gateway.llm_po.errors import DesignError, SolverError
 from gateway.llm_po.samplers import Situation
+from gateway.llm_po.scalars import is_real, whole
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _ALONE: Final = 1e-3

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, differences, logistic
-from gateway.llm_po.checks import checked_epsilon, whole
+from gateway.llm_po.scalars import checked_epsilon, whole
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
 

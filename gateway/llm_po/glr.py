@@ -19,9 +19,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gateway.llm_po.checks import counted, shown, whole
+from gateway.llm_po.checks import counted
 from gateway.llm_po.errors import UnsupportedError
-from gateway.llm_po.evidence import elimination_threshold
+from gateway.llm_po.lines import elimination_threshold
+from gateway.llm_po.scalars import shown, whole
 from gateway.llm_po.stopping import Design, Verdict, cheapest, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals

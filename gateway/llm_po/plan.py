@@ -16,9 +16,10 @@ from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
+from gateway.llm_po.evidence import Tally
 from gateway.llm_po.exposure import Caps, Mix, capped_mix
 from gateway.llm_po.forecast import expected_information, forecasts
+from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts

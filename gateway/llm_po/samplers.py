@@ -16,8 +16,9 @@ import numpy as np
 from gateway.llm_po.bradley_terry import Fit, fit, logistic
 from gateway.llm_po.checks import counted
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.evidence import NANO, Tally, elimination_threshold
+from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred, draw_logits, expected_information
+from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray

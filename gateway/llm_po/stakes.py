@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.llm_po.evidence import elimination_threshold, in_millionths
+from gateway.llm_po.evidence import in_millionths
+from gateway.llm_po.lines import elimination_threshold
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.wins import FloatArray, IntArray
 

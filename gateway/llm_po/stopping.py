@@ -14,26 +14,12 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit
-from gateway.llm_po.checks import (
-    LARGEST_COST,
-    SMALLEST_COST,
-    checked_delta,
-    checked_epsilon,
-    checked_type,
-    counted,
-    is_real,
-    same_policies,
-    whole,
-)
+from gateway.llm_po.checks import LARGEST_COST, SMALLEST_COST, checked_type, counted, same_policies
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.evidence import (
-    NANO,
-    Tally,
-    elimination_threshold,
-    no_worse_nano_nats,
-    no_worse_threshold,
-)
+from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred
+from gateway.llm_po.lines import NANO, elimination_threshold, no_worse_nano_nats, no_worse_threshold
+from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, whole
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.llm_po.checks import whole
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.evidence import Tally, elimination_nano_nats
-from gateway.llm_po.wins import FEWEST_POLICIES, IntArray
+from gateway.llm_po.evidence import Tally
+from gateway.llm_po.lines import elimination_nano_nats
+from gateway.llm_po.scalars import FEWEST_POLICIES, whole
+from gateway.llm_po.wins import IntArray
 
 Sources = Sequence[int | None]
 """For each policy of a generation its index in the generation before, or None for a newcomer."""

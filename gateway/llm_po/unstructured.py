@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.checks import checked_delta, checked_epsilon, numbers, pair_costs, real, shown
+from gateway.llm_po.checks import numbers, pair_costs
 from gateway.llm_po.errors import DesignError, NoChampionError, WorldError
+from gateway.llm_po.scalars import checked_delta, checked_epsilon, real, shown
 from gateway.llm_po.wins import FloatArray
 
 _TINY_DELTA = 1e-12  # below it 1 - delta rounds, and kl(delta, 1 - delta) is log(1/delta) to 12 digits

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from gateway.llm_po.checks import LARGEST_AMOUNT, LARGEST_COUNT, whole_array
 from gateway.llm_po.errors import TallyError
+from gateway.llm_po.scalars import FEWEST_POLICIES
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-FEWEST_POLICIES = 2
 _MATRIX = 2  # dimensions
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.llm_po.wins import FEWEST_POLICIES
+from gateway.llm_po.scalars import FEWEST_POLICIES
 from gateway.simulation.estimate import Forecast
 from gateway.simulation.question import EFFECTS, Question
 

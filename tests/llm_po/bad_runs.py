@@ -11,6 +11,7 @@ from gateway.llm_po import (
     evidence,
     forecast,
     glr,
+    lines,
     plan,
     rules,
     samplers,
@@ -55,15 +56,15 @@ RUNS: list[Case] = [
         {"probability_millionths": 400_000, "epsilon": 0.0},
         {"probability_millionths": [*NO_WHOLE, 0, 10_000, HUGE], "epsilon": NO_MARGIN},
     ),
-    (evidence.elimination_threshold, {}, {"delta": NO_DELTA}),
-    (evidence.elimination_nano_nats, {}, {"delta": NO_DELTA}),
+    (lines.elimination_threshold, {}, {"delta": NO_DELTA}),
+    (lines.elimination_nano_nats, {}, {"delta": NO_DELTA}),
     *(
         (
             threshold,
             {"delta": 0.05, "policies_ever": 3},
             {"delta": NO_DELTA, "policies_ever": [*NO_WHOLE, 1], "removed": [*NO_WHOLE, 2]},
         )
-        for threshold in (evidence.no_worse_threshold, evidence.no_worse_nano_nats)
+        for threshold in (lines.no_worse_threshold, lines.no_worse_nano_nats)
     ),
     (
         evidence.Tally,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gateway.llm_po
-from gateway.llm_po import certificate, checks, evidence, unstructured, wins
+from gateway.llm_po import certificate, evidence, lines, scalars, unstructured, wins
 from gateway.llm_po.errors import LlmPoError, TallyError
 from gateway.llm_po.lab import reference, worlds
 from gateway.llm_po.structured import solver
@@ -32,6 +32,7 @@ TRUSTING = {
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
     "likelihood_ratio": {"mixture_nats", "may_conclude", "leader_progress"},  # take a fit of checked counts
     "linear": {"prior_precision", "is_separated", "laplacian"},
+    "scalars": "the checks themselves, met through everything else",
     "stakes": "takes forecasts of the core and a `Situation`",
     "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts"},  # called on what a ledger counted
     "structured_forecast": "takes a `Situation` and `Features`",
@@ -106,7 +107,7 @@ def test_every_public_function_is_asked_or_says_why_not() -> None:
         (lambda: solver.solve([[1e308, -1e308, 0]], ONE_HOT), r"scores go from -1e\+308 to 1e\+308"),
         (lambda: solver.solve([[1, 0, 0]], ONE_HOT, margin=INF), "margin is inf"),
         (lambda: reference.solve_structured([0.1, 0.1, 0], ONE_HOT), "share the largest score"),
-        (lambda: evidence.elimination_threshold(NAN), "delta is nan"),
+        (lambda: lines.elimination_threshold(NAN), "delta is nan"),
         (lambda: wins.WinMatrix(np.array([[0, 1e30], [0, 0]])), r"wins holds 1e\+30"),
         (lambda: evidence.Tally(COUNTS, COUNTS * 0, COUNTS * 0, [0] * 3, 35, [0, 0, NAN]), r"debts is .*nan"),  # type: ignore[arg-type]
         (lambda: worlds.grid("g", {"m": {"a": "x"}}), "Level 'a' of axis 'm' of world 'g' adds 'x'"),  # type: ignore[dict-item]
@@ -137,4 +138,4 @@ def test_large_numbers_that_are_counts_stay_counts() -> None:
 def test_smallest_levels_have_a_bound_still() -> None:
     """At error levels that round 1 - delta the bound is the logarithm it tends to."""
     assert unstructured.lower_bound(1.0, 1e-200) == pytest.approx(200 * np.log(10))
-    assert checks.checked_delta(1e-200) == 1e-200
+    assert scalars.checked_delta(1e-200) == 1e-200

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.llm_po.evidence import NANO, increments
+from gateway.llm_po.evidence import increments
+from gateway.llm_po.lines import NANO
 from gateway.llm_po.unstructured import bernoulli_kl, lower_bound, optimal_allocation
 
 PAGE = (Path(__file__).parents[2] / "docs" / "concepts.md").read_text(encoding="utf-8")

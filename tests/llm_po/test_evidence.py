@@ -10,18 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.llm_po.errors import DesignError, ForecastError, TallyError
-from gateway.llm_po.evidence import (
-    MILLION,
-    NANO,
-    Ledger,
-    Tally,
-    clip_forecasts,
-    elimination_nano_nats,
-    elimination_threshold,
-    in_millionths,
-    increments,
-    no_worse_threshold,
-)
+from gateway.llm_po.evidence import MILLION, Ledger, Tally, clip_forecasts, in_millionths, increments
+from gateway.llm_po.lines import NANO, elimination_nano_nats, elimination_threshold, no_worse_threshold
 
 forecasts = st.integers(20_000, 980_000)
 margins = st.sampled_from([0.0, 0.01, 0.02, 0.1, 0.3])

@@ -10,9 +10,10 @@ import pytest
 
 from gateway.llm_po.distribution import pair_distribution
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.evidence import MILLION, Ledger, Tally, no_worse_nano_nats
+from gateway.llm_po.evidence import MILLION, Ledger, Tally
 from gateway.llm_po.lab.trial import METHODS
 from gateway.llm_po.lab.worlds import bradley_terry
+from gateway.llm_po.lines import no_worse_nano_nats
 from gateway.llm_po.plan import Design, Plan, plan
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.structured.features import Grid, one_hot

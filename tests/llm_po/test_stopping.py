@@ -12,7 +12,8 @@ import pytest
 from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import fit
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.evidence import Tally, elimination_threshold, no_worse_nano_nats
+from gateway.llm_po.evidence import Tally
+from gateway.llm_po.lines import elimination_threshold, no_worse_nano_nats
 from gateway.llm_po.stopping import (
     Design,
     beaten_nats,

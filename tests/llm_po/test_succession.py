@@ -10,16 +10,9 @@ import pytest
 
 from gateway.llm_po.certificate import certificate, recompute
 from gateway.llm_po.errors import DesignError, TallyError
-from gateway.llm_po.evidence import (
-    NANO,
-    Ledger,
-    Tally,
-    elimination_nano_nats,
-    increments,
-    no_worse_nano_nats,
-    no_worse_threshold,
-)
+from gateway.llm_po.evidence import Ledger, Tally, increments
 from gateway.llm_po.lab.worlds import bradley_terry
+from gateway.llm_po.lines import NANO, elimination_nano_nats, no_worse_nano_nats, no_worse_threshold
 from gateway.llm_po.plan import Design, plan
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.stopping import beaten_nats

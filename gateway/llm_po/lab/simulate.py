@@ -15,13 +15,13 @@ import numpy as np
 
 from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import Fit
-from gateway.llm_po.checks import whole
 from gateway.llm_po.evidence import Ledgers, Result
 from gateway.llm_po.forecast import forecasts
 from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, Ending, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
 from gateway.llm_po.samplers import Sampler, Situation
+from gateway.llm_po.scalars import whole
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
 from gateway.llm_po.structured import likelihood_ratio, linear

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gateway.llm_po.bradley_terry import fit
-from gateway.llm_po.checks import whole
-from gateway.llm_po.evidence import NANO, Ledgers, elimination_threshold, no_worse_threshold
+from gateway.llm_po.evidence import Ledgers
+from gateway.llm_po.lines import NANO, elimination_threshold, no_worse_threshold
+from gateway.llm_po.scalars import whole
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 

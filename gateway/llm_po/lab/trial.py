@@ -10,12 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from gateway.llm_po import glr
-from gateway.llm_po.checks import checked_type, is_whole, shown
+from gateway.llm_po.checks import checked_type
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
-from gateway.llm_po.evidence import elimination_threshold
 from gateway.llm_po.lab.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.lab.worlds import World
+from gateway.llm_po.lines import elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
+from gateway.llm_po.scalars import is_whole, shown
 from gateway.llm_po.stopping import KINDS, Design, Objective
 from gateway.llm_po.structured.features import Features, one_hot
 from gateway.llm_po.structured.likelihood_ratio import margin_logits

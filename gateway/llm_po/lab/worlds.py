@@ -12,20 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.checks import (
-    checked_epsilon,
-    checked_type,
-    is_real,
-    is_whole,
-    numbers,
-    real,
-    reals,
-    shown,
-    spread_scores,
-    whole,
-    whole_array,
-)
+from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
+from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole
 from gateway.llm_po.structured.features import Features, Grid, are_names
 from gateway.llm_po.unstructured import checked_preferences, find_champion
 from gateway.llm_po.wins import FloatArray, IntArray

@@ -18,9 +18,10 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.checks import reals, shown, whole, whole_array
+from gateway.llm_po.checks import reals, whole_array
 from gateway.llm_po.errors import FeatureError
-from gateway.llm_po.wins import FEWEST_POLICIES, FloatArray, IntArray
+from gateway.llm_po.scalars import FEWEST_POLICIES, shown, whole
+from gateway.llm_po.wins import FloatArray, IntArray
 
 _RANK_TOLERANCE = 1e-9  # of the largest singular value: smaller ones are rounding
 _LARGEST = 1e100

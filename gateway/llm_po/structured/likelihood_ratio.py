@@ -22,9 +22,10 @@ import math
 
 import numpy as np
 
-from gateway.llm_po.checks import checked_epsilon, counted, whole, whole_array
+from gateway.llm_po.checks import counted, whole_array
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.evidence import elimination_threshold
+from gateway.llm_po.lines import elimination_threshold
+from gateway.llm_po.scalars import checked_epsilon, whole
 from gateway.llm_po.stopping import Design, Verdict, cheapest
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit, laplacian

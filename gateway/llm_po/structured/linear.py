@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.checks import checked_type, counted, real, reals, whole
+from gateway.llm_po.checks import checked_type, counted, reals
 from gateway.llm_po.errors import DesignError, FeatureError
+from gateway.llm_po.scalars import real, whole
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 

@@ -31,8 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.checks import LARGEST_SPREAD, checked_type, pair_costs, real, reals, spread_scores, whole
+from gateway.llm_po.checks import LARGEST_SPREAD, checked_type, pair_costs, reals, spread_scores
 from gateway.llm_po.errors import DesignError, FeatureError, NoChampionError, SolverError
+from gateway.llm_po.scalars import real, whole
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray

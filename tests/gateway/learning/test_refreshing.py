@@ -12,7 +12,7 @@ from gateway.experiments.catalogue import Catalogue, CatalogueHolder
 from gateway.experiments.definitions import config_hash
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.learning.refreshing import Refresher
-from gateway.llm_po.evidence import elimination_nano_nats
+from gateway.llm_po.lines import elimination_nano_nats
 from gateway.running.background import background, stop
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError, UnknownExperimentError

@@ -1,0 +1,57 @@
+"""The lines that evidence has to reach: the numbers the guarantees rest on, in one place.
+
+The store's counting script is given the elimination line by the server, and the planner, the verifier and the
+simulations compare with the same one. So this module loads no numpy, which the server must do without.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from gateway.llm_po.errors import DesignError
+from gateway.llm_po.scalars import FEWEST_POLICIES, checked_delta, whole
+
+NANO: Final = 1_000_000_000
+"""Nano-nats in a nat."""
+
+
+def elimination_threshold(delta: float) -> float:
+    """Nats at which a policy's row total eliminates it: log(1/delta).
+
+    No union bound over policies: only the elimination of the one true winner is an error.
+    """
+    return math.log(1 / checked_delta(delta))
+
+
+def elimination_nano_nats(delta: float) -> int:
+    """The elimination threshold in whole nano-nats, rounded up: what the counting script compares with."""
+    return math.ceil(elimination_threshold(delta) * NANO)
+
+
+def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> float:
+    """Nats every `evidence[j, s]` must reach to certify that nobody beats `s` by more than epsilon.
+
+    log(K/delta) for K >= 3: in a cycle every one of the K policies is beaten by another, so K wrong
+    choices must share the error. For K = 2 both cannot be beaten: log(1/delta). After r removals
+    log(K (1 + r)/delta): whoever removes policies may have left of r + 1 rivals that beat `s` the one with
+    the luckiest evidence (docs/proofs/policies-come-and-go.md).
+
+    Args:
+        delta: Error level in (0, 1).
+        policies_ever: K, counting every policy the experiment ever had.
+        removed: r, how many of them it has no more.
+
+    Raises:
+        DesignError: If one is out of range.
+    """
+    whole(policies_ever, "policies_ever", FEWEST_POLICIES)
+    if not 0 <= whole(removed, "removed", 0) <= policies_ever - FEWEST_POLICIES:
+        raise DesignError(f"removed is {removed} of {policies_ever} policies; two at least must be left.")
+    wrong_choices = 1 if policies_ever == FEWEST_POLICIES else policies_ever
+    return math.log(wrong_choices * (1 + removed) / checked_delta(delta))
+
+
+def no_worse_nano_nats(delta: float, policies_ever: int, removed: int = 0) -> int:
+    """The no-worse threshold in whole nano-nats, rounded up."""
+    return math.ceil(no_worse_threshold(delta, policies_ever, removed) * NANO)

@@ -1,0 +1,83 @@
+"""What a single number has to be before anything is computed from it. Loads no numpy, as the server must not.
+
+Every check takes the error to raise, since the same nonsense is a bad world in one place and a bad design in
+another. The message names the value and what to give instead; what comes back can be trusted further on.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from numbers import Integral, Real
+from typing import Final, TypeGuard
+
+from gateway.llm_po.errors import DesignError, LlmPoError
+
+FEWEST_POLICIES: Final = 2
+_SMALLEST_DELTA: Final = 1e-300  # of which the inverse is finite
+
+
+def shown(value: object) -> str:
+    """A value as a message names it: short, whatever it is."""
+    return reprlib.repr(value.tolist() if hasattr(value, "tolist") else value)
+
+
+def real(value: object, name: str, remedy: str, error: type[LlmPoError] = DesignError) -> float:
+    """`value` as it is, if it is a finite number.
+
+    Raises:
+        LlmPoError: As `error`, if it is text, NaN, infinite or nothing at all.
+    """
+    if not is_real(value):
+        raise error(f"{name} is {shown(value)}; {remedy}.")
+    return value
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def whole(value: object, name: str, least: int, error: type[LlmPoError] = DesignError) -> int:
+    """`value`, if it is a whole number of at least `least`.
+
+    Raises:
+        LlmPoError: As `error`, if it is anything else.
+    """
+    if not is_whole(value, least):
+        raise error(f"{name} is {shown(value)}; a whole number of at least {least} is needed.")
+    return int(value)
+
+
+def is_whole(value: object, least: int) -> TypeGuard[int]:
+    """Whether it is a whole number of at least `least`."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def checked_delta(delta: float) -> float:
+    """`delta`, if it is an error level.
+
+    Raises:
+        DesignError: If it is not in (0, 1).
+    """
+    remedy = "choose an error level between 0 and 1, such as 0.05"
+    if not _SMALLEST_DELTA < real(delta, "delta", remedy) < 1:
+        raise DesignError(f"delta is {delta}; {remedy}.")
+    return delta
+
+
+def checked_epsilon(epsilon: float) -> float:
+    """`epsilon`, if it is a margin.
+
+    Raises:
+        DesignError: If it is not in [0, 1/2).
+    """
+    remedy = "choose a margin of at least 0 and below 0.5, such as 0.02"
+    if not 0 <= real(epsilon, "epsilon", remedy) < 0.5 or 0.5 + epsilon >= 1:
+        raise DesignError(f"epsilon is {epsilon}; {remedy}.")
+    return epsilon
