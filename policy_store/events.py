@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     STARTED = "started"  # a new generation became the current one
     REACTIVATED = "reactivated"  # an earlier generation became the current one again
     INHERITED = "inherited"  # the new generation went on from the one before
+    INCUMBENT_CHANGED = "incumbent_changed"  # another policy serves, as the file now says
     RESUMED = "resumed"  # an offline run went on after an interruption
     ELIMINATED = "eliminated"  # a policy's evidence reached the line
     PROMOTED = "promoted"
@@ -43,6 +44,14 @@ class WentOn:
 
     comparisons: int
     from_generation: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncumbentChanged:
+    """The policy of that index serves in the generation from now on, without a decision."""
+
+    policy: int
     generation: int
 
 
@@ -77,12 +86,13 @@ class Decided:
     generation: int | None = None
 
 
-Detail = Begun | WentOn | Resumed | Eliminated | Decided
+Detail = Begun | WentOn | IncumbentChanged | Resumed | Eliminated | Decided
 
 DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.STARTED: Begun,
     EventKind.REACTIVATED: Begun,
     EventKind.INHERITED: WentOn,
+    EventKind.INCUMBENT_CHANGED: IncumbentChanged,
     EventKind.RESUMED: Resumed,
     EventKind.ELIMINATED: Eliminated,
     EventKind.PROMOTED: Decided,

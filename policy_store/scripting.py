@@ -70,6 +70,7 @@ _TABLES: Final[dict[str, Any]] = {
     "COUNTING_STATES": _states("counts_outcomes"),
     "PLANNED_STATES": _states("is_planned"),
     "CONTINUED_STATES": _states("may_be_continued"),
+    "CHAMPION_STATES": {state.value: True for state, facts in STATES.items() if facts.serves == "champion"},
     "MOVES": {
         move.value: {
             "sources": {state.value: True for state in rule.sources},

@@ -72,13 +72,14 @@ class PolicyStore:
         """Make the experiment's generation the current one, starting it if its fingerprint is new.
 
         Atomic: concurrent registrations of one fingerprint start one generation. Repeating changes nothing.
-        A generation that exists keeps its state, evidence and incumbent. A new one goes on from the current
+        A generation that exists keeps its state and evidence. A new one goes on from the current
         one, if that has decided nothing and differs in policies, costs, budget or minima only: it inherits,
         once, what was counted between the policies both have (docs/decisions/0016-policies-come-and-go.md).
 
         Args:
-            experiment: What to run; its incumbent only matters to a new generation, and there gives way to
-                a policy promoted since, if that is still a candidate and the file's choice is not new.
+            experiment: What to run. Its incumbent serves if the last registration named another one; else
+                the policy that serves now goes on, if it is still a candidate. A generation decided for
+                another policy than the one to serve is left as it is, and a new one starts.
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
         keys = ExperimentKeys(experiment.name)

@@ -85,7 +85,7 @@ class Refresher:
     def _follow(self, catalogue: Catalogue) -> None:
         """Go on with another configuration; what it removed is forgotten here, the store keeps it."""
         for name in self._views.keys() - catalogue.definitions.keys():
-            _log.info("experiment left", experiment=name)
+            _log.info("experiment_left", experiment=name)
             del self._views[name], self._registered[name]
         self._catalogue = catalogue
         self._is_behind = True
@@ -121,6 +121,8 @@ class Refresher:
                 state=now.state.value,
                 incumbent=incumbent,
             )
+        elif before.incumbent != now.incumbent and before.state == now.state:
+            _log.info("incumbent_changed", experiment=name, incumbent=incumbent)
         elif before.state != now.state:
             _log.info(
                 "experiment_moved",

@@ -1,6 +1,7 @@
--- NEEDS: numbers, clock, events, view, EVENTS, INITIAL_STATE, CONTINUED_STATES
--- Makes the generation of a fingerprint the current one, starting it if it is new. A new one goes on from the
--- current one where that has decided nothing, with what was counted between the policies both have.
+-- NEEDS: numbers, clock, events, view, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES
+-- Makes the generation of a fingerprint the current one, starting it if it is new, or decided for another policy
+-- than the one that is to serve. A new one goes on from the current one where that has decided nothing, with
+-- what was counted between the policies both have.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
 --       before it
 -- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
@@ -10,25 +11,36 @@ local control, counts = KEYS[1], KEYS[4]
 local fingerprint, expected, experiment, policies, incumbent, threshold, expected_before = unpack(ARGV, 1, 7)
 local sources = {unpack(ARGV, 8)}
 
--- Who serves first: the file's incumbent, but a promoted policy stays where it is still in the file, unchanged,
--- and the file names the same incumbent as before. A new candidate must not undo a promotion.
-local function first_incumbent()
+-- Who is to serve, and the policy that the file names: the latter serves where the last registration named
+-- another one; else who serves now goes on, if it is still in the file, unchanged. So an edit of the file
+-- neither promotes anything but what it names, nor undoes a promotion. Stores that did not keep what was named
+-- were written by versions that only looked at it when a generation began.
+local function to_serve()
   local of = (redis.call('HGET', control, 'generation') or '') .. ':'
   local before = redis.call('HMGET', control, of .. 'experiment', of .. 'incumbent')
+  local new = cjson.decode(experiment)
+  local named = new.policies[new.incumbent + 1]
   if not before[1] then
-    return incumbent
+    return incumbent, named
   end
-  local old, new = cjson.decode(before[1]), cjson.decode(experiment)
-  if old.policies[old.incumbent + 1] ~= new.policies[new.incumbent + 1] then
-    return incumbent
+  local old = cjson.decode(before[1])
+  if named ~= (redis.call('HGET', control, 'named') or old.policies[old.incumbent + 1]) then
+    return incumbent, named
   end
   local serving = before[2] + 1
   for index, name in ipairs(new.policies) do
     if name == old.policies[serving] and new.policy_fingerprints[index] == old.policy_fingerprints[serving] then
-      return text(index - 1)
+      return text(index - 1), named
     end
   end
-  return incumbent
+  return incumbent, named
+end
+
+-- Whether a generation was decided for another policy than the one that is to serve. It cannot become current:
+-- what its certificate names would not be what users get.
+local function is_decided_otherwise(number, serving)
+  local found = redis.call('HMGET', control, number .. ':state', number .. ':incumbent')
+  return CHAMPION_STATES[found[1]] and found[2] ~= serving
 end
 
 -- The current generation, if a new one may go on from it: it decided nothing. Its definition never changes.
@@ -122,7 +134,11 @@ local function inherit(before, at)
   return ever, redis.call('HGET', counts, 'comparisons')
 end
 
+local serving, named = to_serve()
 local known = redis.call('HGET', control, 'fingerprint:' .. fingerprint)
+if known and is_decided_otherwise(known, serving) then
+  known = nil
+end
 local generation = known or text((redis.call('HGET', control, 'generations') or 0) + 1)
 local before, experiment_before = '', ''
 if not known then
@@ -136,7 +152,7 @@ local at, inherited = micros(), nil
 if not known then
   local of = generation .. ':'
   redis.call('HSET', control, 'generations', generation, 'fingerprint:' .. fingerprint, generation,
-    of .. 'experiment', experiment, of .. 'state', INITIAL_STATE, of .. 'incumbent', first_incumbent(),
+    of .. 'experiment', experiment, of .. 'state', INITIAL_STATE, of .. 'incumbent', serving,
     of .. 'policies', policies, of .. 'threshold', threshold, of .. 'started_at', at)
   local ever
   ever, inherited = inherit(before, at)
@@ -151,6 +167,13 @@ if redis.call('HGET', control, 'generation') ~= generation then
   append_event(KEYS[3], KEYS[2], at, known and EVENTS.REACTIVATED or EVENTS.STARTED,
     cjson.encode({generation = tonumber(generation)}))
 end
+if redis.call('HGET', control, generation .. ':incumbent') ~= serving then
+  redis.call('HSET', control, generation .. ':incumbent', serving)
+  redis.call('HINCRBY', control, 'revision', 1)
+  append_event(KEYS[3], KEYS[2], at, EVENTS.INCUMBENT_CHANGED, cjson.encode({
+    policy = tonumber(serving), generation = tonumber(generation)}))
+end
+redis.call('HSET', control, 'named', named)
 if inherited then
   append_event(KEYS[3], KEYS[2], at, EVENTS.INHERITED, cjson.encode({
     comparisons = tonumber(inherited), from_generation = tonumber(before), generation = tonumber(generation)}))

@@ -35,15 +35,6 @@ async def test_registering_again_changes_nothing(store: PolicyStore) -> None:
     assert len(await store.events(NAME)) == 1
 
 
-async def test_another_incumbent_in_the_file_is_not_another_generation(store: PolicyStore) -> None:
-    """The incumbent is state: once a generation exists the file's is ignored."""
-    await started(store, incumbent=0)
-
-    view = await started(store, incumbent=1)
-
-    assert (view.generation, view.incumbent) == (1, 0)
-
-
 async def test_changed_experiment_starts_anew_and_going_back_finds_the_evidence(store: PolicyStore) -> None:
     """Each content has its own evidence, which stays when another content is current for a while."""
     await planned(store)

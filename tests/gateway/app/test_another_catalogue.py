@@ -96,7 +96,7 @@ async def test_a_models_target_and_provider_key_change(
 ) -> None:
     """The next request goes there, with that key."""
     fields = configured(upstream)
-    fields["model_list"][0]["litellm_params"] |= {"model": "openai/other", "api_key": "another key"}
+    fields["model_list"][0]["litellm_params"] |= {"model": "openai/other", "api_key": "another-key"}
     seen: list[Exchange] = []
 
     async def remember(exchange: Exchange) -> None:
@@ -108,7 +108,7 @@ async def test_a_models_target_and_provider_key_change(
     assign(gateway, settings, fields)
 
     await eventually(lambda: says(gateway, "plain", "Hello."), "the other target to answer")
-    assert seen[-1].seen.headers["authorization"] == "Bearer another key"
+    assert seen[-1].seen.headers["authorization"] == "Bearer another-key"
 
 
 async def test_prices_change(gateway: Whole, settings: Settings, upstream: FakeUpstream) -> None:

@@ -1,0 +1,173 @@
+"""Who serves when the file is edited: nothing is promoted by editing, except what the file names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from policy_store.events import EventKind, IncumbentChanged
+from policy_store.models import Experiment, ExperimentView
+from policy_store.names import ExperimentKeys
+from policy_store.states import ExperimentState, Move
+from policy_store.store import PolicyStore
+from tests.policy_store.building import NAME, THRESHOLD, experiment, planned, prefer
+
+
+def of(*names: str, incumbent: str) -> Experiment:
+    """A file with these policies; `b!` is `b` with another content."""
+    return replace(
+        experiment(),
+        policies=tuple(name.rstrip("!") for name in names),
+        policy_fingerprints=tuple(f"content of {name}" for name in names),
+        costs=(0.0,) * len(names),
+        incumbent=[name.rstrip("!") for name in names].index(incumbent),
+    )
+
+
+async def registered(store: PolicyStore, file: Experiment) -> ExperimentView:
+    """A replica with this file starts."""
+    return await store.register(file, THRESHOLD)
+
+
+async def promoted(store: PolicyStore, view: ExperimentView, champion: str) -> None:
+    """The planner's decision."""
+    fence = await store.acquire_lease(NAME, "planner", 60)
+    assert fence is not None
+    index = view.experiment.policies.index(champion)
+    await store.decide(NAME, view.generation, fence, move=Move.PROMOTE, champion=index, certificate={})
+
+
+def serving(view: ExperimentView) -> str:
+    """Who serves."""
+    return view.experiment.policies[view.incumbent]
+
+
+async def test_another_incumbent_in_the_file_serves_from_then_on(store: PolicyStore) -> None:
+    """The generation goes on with its evidence, which does not depend on who serves."""
+    await planned(store)
+    await prefer(store, "u1")
+    before = await store.view(NAME)
+
+    view = await registered(store, experiment(incumbent=1))
+
+    assert (view.generation, view.state, serving(view)) == (1, ExperimentState.RUNNING, "p1")
+    assert view.plan == before.plan
+    assert view.revision > before.revision
+    assert (await store.counts(NAME, 1)).comparisons == 1
+    (event, *_) = await store.events(NAME)
+    assert (event.kind, event.told) == (EventKind.INCUMBENT_CHANGED, IncumbentChanged(1, 1))
+    assert (await store.log(NAME, 1))[0][-1].kind == EventKind.INCUMBENT_CHANGED
+
+
+async def test_a_file_that_goes_on_naming_the_same_incumbent_changes_nothing(store: PolicyStore) -> None:
+    """Every restart of every replica registers it again."""
+    await registered(store, of("a", "b", incumbent="a"))
+    view = await registered(store, of("a", "b", incumbent="b"))
+
+    assert await registered(store, of("a", "b", incumbent="b")) == view
+    assert len(await store.events(NAME)) == 2
+
+
+async def test_a_promotion_stands_while_the_file_goes_on_naming_the_incumbent_before(
+    store: PolicyStore,
+) -> None:
+    """An operator need not edit the file for it."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+
+    view = await registered(store, of("a", "b", incumbent="a"))
+
+    assert (view.generation, view.state, serving(view)) == (1, ExperimentState.PROMOTED, "b")
+
+
+async def test_naming_the_promoted_policy_in_the_file_changes_nothing(store: PolicyStore) -> None:
+    """It makes the promotion outlive the loss of the store."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+
+    view = await registered(store, of("a", "b", incumbent="b"))
+
+    assert (view.generation, view.state, serving(view)) == (1, ExperimentState.PROMOTED, "b")
+    assert [event.kind for event in await store.events(NAME)] == ["promoted", "started"]
+
+
+async def test_naming_another_policy_after_a_promotion_starts_anew_with_it(store: PolicyStore) -> None:
+    """What was certified is what a decided generation serves, so this is another one, without evidence."""
+    view = await registered(store, of("a", "b", "c", incumbent="a"))
+    await promoted(store, view, "b")
+
+    view = await registered(store, of("a", "b", "c", incumbent="c"))
+
+    assert (view.generation, view.state, serving(view)) == (2, ExperimentState.RUNNING, "c")
+    assert (await store.counts(NAME, 2)).comparisons == 0
+    assert await registered(store, of("a", "b", "c", incumbent="c")) == view
+
+
+async def test_a_removed_winner_that_is_added_again_competes_again(store: PolicyStore) -> None:
+    """The file names another policy, which serves: the winner's certificate is of the past."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+    without = await registered(store, of("a", "c", incumbent="a"))
+    assert serving(without) == "a"
+
+    view = await registered(store, of("a", "b", incumbent="a"))
+
+    assert (view.generation, view.state, serving(view)) == (3, ExperimentState.RUNNING, "a")
+    assert view.certificate is None
+    kinds = [event.kind for event in await store.events(NAME)]
+    assert kinds == ["started", "started", "promoted", "started"]
+
+
+async def test_a_removed_winner_that_the_file_names_serves_again(store: PolicyStore) -> None:
+    """With the certificate it has: the file's word and the decision agree."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+    await registered(store, of("a", "c", incumbent="a"))
+
+    view = await registered(store, of("a", "b", incumbent="b"))
+
+    assert (view.generation, view.state, serving(view)) == (1, ExperimentState.PROMOTED, "b")
+
+
+async def test_taking_an_added_candidate_back_finds_the_promotion(store: PolicyStore) -> None:
+    """The winner served all the while."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+    assert serving(await registered(store, of("a", "b", "c", incumbent="a"))) == "b"
+
+    view = await registered(store, of("a", "b", incumbent="a"))
+
+    assert (view.generation, view.state, serving(view)) == (1, ExperimentState.PROMOTED, "b")
+
+
+async def test_an_undecided_generation_found_again_keeps_who_serves_now(store: PolicyStore) -> None:
+    """Its evidence goes on; what was promoted meanwhile is not undone."""
+    await registered(store, of("a", "b", "c", incumbent="a"))
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+
+    view = await registered(store, of("a", "b", "c", incumbent="a"))
+
+    assert (view.generation, view.state, serving(view)) == (1, ExperimentState.RUNNING, "b")
+    kinds = [event.kind for event in await store.events(NAME)][:2]
+    assert kinds == ["incumbent_changed", "reactivated"]
+
+
+async def test_an_incumbent_with_another_content_gives_way_to_what_the_file_names(store: PolicyStore) -> None:
+    """A changed policy is a new one, and the old one is gone."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+
+    view = await registered(store, of("a", "b!", incumbent="a"))
+
+    assert (view.generation, serving(view)) == (2, "a")
+
+
+async def test_stores_written_before_the_files_word_was_kept_are_read(store: PolicyStore) -> None:
+    """There, what the current generation began with is what the file said last."""
+    view = await registered(store, of("a", "b", incumbent="a"))
+    await promoted(store, view, "b")
+    assert await store._redis.hdel(ExperimentKeys(NAME).control, "named") == 1
+
+    view = await registered(store, of("a", "b", "c", incumbent="a"))
+
+    assert serving(view) == "b"
