@@ -130,6 +130,8 @@ class Callers:
             "stream": is_stream,
             "messages": [{"role": "user", "content": marker}],
         }
+        if question["model"] == "sides":
+            question["n"] = 2
         leaves = self._rng.random() < 0.4
         patience = self._rng.uniform(0.0, 0.03) if leaves else 60.0
         received = bytearray()

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from gateway.serving.dueling import CHOICES_HEADER
 from gateway.upstream.surfaces import MESSAGES, Surface
 
 ANTHROPIC_VERSION: Final = "2023-06-01"
+_CHOICES: Final = CHOICES_HEADER.encode()
 _TRACE: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -19,12 +21,14 @@ class CallerHeaders(NamedTuple):
         authorization: `Bearer KEY`, in whichever header the key came.
         content_type: What the body is said to be.
         session: Name of the session.
+        choices: How many choices are asked for, where the client cannot set `n`.
         passed_on: Headers for the provider: the trace, and the version of Anthropic's format.
     """
 
     authorization: bytes | None
     content_type: bytes | None
     session: str | None
+    choices: str | None
     passed_on: Mapping[str, str]
 
 
@@ -32,6 +36,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> Ca
     """Read them, once."""
     named = dict(headers)
     session = named.get(b"x-session-id")
+    choices = named.get(_CHOICES)
     authorization = named.get(b"authorization")
     passed_on: dict[str, str] = {}
     if surface is MESSAGES:
@@ -52,5 +57,6 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> Ca
         authorization,
         named.get(b"content-type"),
         session.decode("latin-1") if session else None,
+        choices.decode("latin-1") if choices else None,
         passed_on,
     )

@@ -220,6 +220,7 @@ class _Reply:
             session_name(payload, headers.session),
             self._endpoint.surface,
             headers.passed_on,
+            headers.choices,
         )
         deps = self._deps
         return await deps.answering.answer(self._request_id, question, deps.snapshots.current)

@@ -72,7 +72,7 @@ def users(
         str | None, typer.Option(envvar="LLMPO_DEMO_API_KEY", help="Key for the gateway, if it needs one.")
     ] = None,
     thumbs: Annotated[
-        bool, typer.Option("--thumbs", help="Rate single answers too (experiments with matched outcomes).")
+        bool, typer.Option("--thumbs", help="Ask for one answer and rate it, rather than for two to compare.")
     ] = False,
     seed: Seed = 2026,
 ) -> None:

@@ -129,7 +129,8 @@ class TrafficSpec(Section):
     collect: Collect = Field(
         default="matched",
         description="`matched`: one answer per unit, outcomes of two units make a comparison. "
-        "`side_by_side`: two answers in one response, the user names the better.",
+        "`side_by_side`: two answers in one response to callers that ask for two (`n: 2`), the user names "
+        "the better; all other callers get the incumbent's one answer.",
     )
     unit: Literal["request", "session"] = Field(
         default="request",

@@ -27,7 +27,8 @@ class SimulatedPolicy:
 class SimulatedExperiment:
     """An experiment of the demo. The first policy is the incumbent.
 
-    `gives_thumbs`: users rate single answers, as its way of collecting needs; otherwise they compare two.
+    `gives_thumbs`: users rate single answers, as its way of collecting needs; otherwise they ask for two and
+    compare them.
     """
 
     name: str

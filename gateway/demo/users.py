@@ -34,7 +34,7 @@ class Crowd:
         experiment: What the users send as `model`.
         visits_per_second: Questions asked by all of them together.
         api_key: Key for the gateway, or None where it needs none.
-        gives_thumbs: Whether they also rate single answers, which not every experiment counts.
+        gives_thumbs: Whether they ask for one answer and rate it, rather than for two to compare.
         seed: Equal seeds ask equal questions in equal order and have equal tastes.
     """
 
@@ -118,7 +118,11 @@ async def _visit(session: aiohttp.ClientSession, crowd: Crowd, tally: Tally, rng
 
 
 async def _ask(session: aiohttp.ClientSession, crowd: Crowd, question: str) -> dict[str, Any]:
-    body = {"model": crowd.experiment, "messages": [{"role": "user", "content": question}]}
+    body: dict[str, Any] = {
+        "model": crowd.experiment,
+        "messages": [{"role": "user", "content": question}],
+        "n": 1 if crowd.gives_thumbs else 2,
+    }
     async with session.post(f"{crowd.gateway}/v1/chat/completions", json=body) as response:
         response.raise_for_status()
         reply: dict[str, Any] = await response.json()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from gateway.errors import InvalidRequestError
 from gateway.experiments.collecting import Assigns, Way
 from gateway.experiments.formats import FORMATS
 from gateway.experiments.snapshot import LiveExperiment
+from gateway.serving.dueling import asks_for_two
 from gateway.serving.exchange import Question
 from gateway.upstream.surfaces import CHAT
 
@@ -15,23 +16,29 @@ from gateway.upstream.surfaces import CHAT
 _STORED: Final = ("previous_response_id", "conversation", "prompt")
 
 
-def check_answerable(experiment: LiveExperiment, question: Question) -> None:
+def check_answerable(experiment: LiveExperiment, question: Question) -> bool:
     """Refuse what the experiment cannot answer with any of its policies.
+
+    Returns:
+        Whether the request may take part; else the incumbent answers it, outside of any comparison.
 
     Raises:
         InvalidRequestError: Naming the field at fault and what works instead.
     """
     surface = question.surface
-    if experiment.way.assigns is Assigns.BOTH:
-        _check_choices(experiment.way, question)
-    if surface is CHAT:
-        return
     if surface.name not in FORMATS:
         raise _refusal(
             f"An experiment cannot answer {surface.name}; use chat completions, responses or messages, or "
             "name a model of the gateway.",
             "model",
         )
+    takes_part = _may_take_part(experiment.way, question)
+    if takes_part and surface.name not in experiment.way.surfaces:
+        raise _refusal(
+            f"{surface.name} requests hold one answer: ask for two on chat completions, or for one.", "model"
+        )
+    if surface is CHAT:
+        return takes_part
     for name in _STORED:
         if question.payload.get(name) is not None:
             raise _refusal(
@@ -45,17 +52,18 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> None:
             "chat completions.",
             "model",
         )
+    return takes_part
 
 
-def _check_choices(way: Way, question: Question) -> None:
-    if question.surface.name not in way.surfaces:
-        raise _refusal(
-            "This experiment answers with two choices, which only chat completions can hold.", "model"
-        )
-    if question.payload.get("n") not in {None, 1}:
-        raise InvalidRequestError(
-            "This model answers with two choices: 'n' must be 1 or absent.", param="n", code="invalid_value"
-        )
+def _may_take_part(way: Way, question: Question) -> bool:
+    """Whether the caller can take what this way of collecting shows. Raises InvalidRequestError."""
+    match way.assigns:
+        case Assigns.ONE:
+            return True
+        case Assigns.BOTH:
+            return asks_for_two(question)
+        case _:
+            assert_never(way.assigns)
 
 
 def _refusal(message: str, param: Any) -> InvalidRequestError:

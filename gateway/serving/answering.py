@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.errors import UnknownModelError, UpstreamError
+from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.snapshot import Snapshot
 from gateway.instrumentation.hooks import Hooks
@@ -20,7 +21,7 @@ from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFaile
 from gateway.running.logs import get_logger
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
-from gateway.serving.dueling import DuelLabel, DuelStream, both, merge_answers
+from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Exchange, Question, Respondent
 from gateway.serving.panel import POLICY_FAILURES, Panel, PolicyFailure, Reply, failure_reason
 from gateway.serving.relabelling import label_for
@@ -93,10 +94,11 @@ class Answering:
         name = question.payload["model"]
         experiment = snapshot.experiments.get(name)
         if experiment is not None:
-            check_answerable(experiment, question)
-            exchange = self._attempts.begin(request_id, question)
+            takes_part = check_answerable(experiment, question)
+            asked = asked_of_each(question) if experiment.way.assigns is Assigns.BOTH else question
+            exchange = self._attempts.begin(request_id, asked)
             panel = Panel(experiment, exchange, snapshot.models, self._attempts, self._hooks)
-            return await self._from_experiment(panel)
+            return await self._from_experiment(panel, takes_part=takes_part)
         target = snapshot.models.get(name)
         if target is None:
             raise UnknownModelError(
@@ -116,8 +118,8 @@ class Answering:
         content = answer if isinstance(answer, AttemptStream) else answer.body
         return Answer(exchange, content, models=(model,), fallback=reason, headers=answer.headers)
 
-    async def _from_experiment(self, panel: Panel) -> Answer:
-        match await self._part(panel):
+    async def _from_experiment(self, panel: Panel, *, takes_part: bool) -> Answer:
+        match await self._part(panel) if takes_part else Incumbent("one_choice"):
             case Incumbent():
                 return await self._incumbent(panel, {})
             case Single(assignment, policy):

@@ -1,4 +1,7 @@
-"""Side by side: two policies answer at once, and the caller sees two choices.
+"""Side by side: two policies answer at once, and a caller who asks for two choices sees both.
+
+Clients that ask for one choice would run the two together: texts interleave, tool arguments join. So two are
+shown to callers only that say they can take them (docs/decisions/0061-two-answers-on-request.md).
 
 Here answers are taken apart and built anew, unlike anywhere else: the choices must not betray which policy is
 which, so only the fields every OpenAI-format answer has are kept, under one id and one time.
@@ -8,20 +11,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import orjson
 
+from gateway.errors import InvalidRequestError
 from gateway.serving.attempts import AttemptStream
+from gateway.serving.exchange import Question
 from gateway.serving.panel import POLICY_FAILURES, PolicyFailure
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
 from gateway.upstream.sse import DONE, payloads
+from gateway.upstream.surfaces import CHAT
 
 _CHOICE_FIELDS: Final = ("message", "delta", "logprobs", "finish_reason")
 
+# How many choices a caller asks for where its client cannot set `n`: a header, or a field of the metadata.
+CHOICES_HEADER: Final = "x-llmpo-choices"
+_CHOICES_FIELD: Final = "llmpo_choices"
+
 Reply = TypeVar("Reply")
+
+
+def asks_for_two(question: Question) -> bool:
+    """Whether the caller of an experiment that compares side by side can take two choices.
+
+    Raises:
+        InvalidRequestError: If it asks for a number that is neither one nor two.
+    """
+    asked = (
+        ("n", question.payload.get("n") if question.surface is CHAT else None, (1, 2)),
+        (CHOICES_HEADER, question.choices, ("1", "2")),
+        (
+            f"metadata.{_CHOICES_FIELD}",
+            (question.payload.get("metadata") or {}).get(_CHOICES_FIELD),
+            ("1", "2"),
+        ),
+    )
+    for name, said, known in asked:
+        if said is not None and said not in known:
+            raise InvalidRequestError(
+                "This experiment answers with one choice, or with two to be compared: "
+                f"{name!r} must be {known[0]!r} or {known[1]!r}.",
+                param=name,
+                code="invalid_value",
+            )
+    return any(said == known[1] for _, said, known in asked)
+
+
+def asked_of_each(question: Question) -> Question:
+    """What each of the two policies is asked: the same question, for one choice."""
+    payload = {name: value for name, value in question.payload.items() if name != "n"}
+    return replace(question, payload=payload)
 
 
 @dataclass(frozen=True, slots=True)

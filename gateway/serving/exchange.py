@@ -22,6 +22,7 @@ class Question:
         session: What names its session, or its user; see `api.session`. None if nothing does.
         surface: The kind of request.
         headers: Headers of the caller's that go on to the provider.
+        choices: How many choices the header for it asks for, unchecked; None without one.
     """
 
     payload: dict[str, Any]
@@ -29,6 +30,7 @@ class Question:
     session: str | None = None
     surface: Surface = CHAT
     headers: Mapping[str, str] = field(default_factory=dict)
+    choices: str | None = None
 
 
 class Respondent(NamedTuple):

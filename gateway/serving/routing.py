@@ -15,7 +15,7 @@ from gateway.experiments.response_ids import UNIT_BYTES, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 
 UnitKey = NewType("UnitKey", bytes)
-IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share"]
+IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share", "one_choice"]
 
 _FLOAT_BITS: Final = 53
 

@@ -25,8 +25,8 @@ async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
     served = serve()
     gateway = await served.start()
     await gateway.planned()
-    rated = [(await gateway.ask()).json["id"] for _ in range(5)]
-    unrated = (await gateway.ask()).json["id"]
+    rated = [(await gateway.compare()).json["id"] for _ in range(5)]
+    unrated = (await gateway.compare()).json["id"]
     for response_id in rated:
         assert (await gateway.feed(id=response_id, preferred=0)).json["status"] == "counted"
     await served.kill()
@@ -179,7 +179,7 @@ async def test_port_in_use_is_said_before_anything_starts(serve: Callable[..., S
 
 async def _until_warm_is_promoted(gateway: Whole) -> None:
     for _ in range(1_000):
-        answer = (await gateway.ask()).json
+        answer = (await gateway.compare()).json
         texts = [choice["message"]["content"] for choice in answer["choices"]]
         if len(texts) == 1:  # no longer compared
             break

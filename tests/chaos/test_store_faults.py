@@ -30,7 +30,7 @@ class Traffic:
     async def _user(self) -> None:
         while not self.is_over:
             started = time.monotonic()
-            answer = await self.gateway.ask()
+            answer = await self.gateway.compare()
             self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
             assert answer.status == 200, answer.body
             self.answered += 1
@@ -142,7 +142,7 @@ async def test_gateway_started_before_its_store_serves_the_incumbent_and_joins_l
     """In a compose file everything starts at once."""
     own_server.freeze()
     gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.2")
-    answer = (await gateway.ask()).json
+    answer = (await gateway.compare()).json
     assert [choice["message"]["content"] for choice in answer["choices"]] == ["I am plain."]
     assert (await gateway.get("/v1/experiments")).json["data"][0]["incumbent"] == "plain"
     assert (await gateway.get("/v1/experiments/support")).code == "store_unavailable"
@@ -150,7 +150,7 @@ async def test_gateway_started_before_its_store_serves_the_incumbent_and_joins_l
     own_server.thaw()
 
     await gateway.planned()
-    assert (await gateway.feed(id=(await gateway.ask()).json["id"], preferred=0)).status == 200
+    assert (await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)).status == 200
 
 
 async def _is_longer(items: list[str], length: int) -> bool:

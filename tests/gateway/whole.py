@@ -79,6 +79,10 @@ class Whole:
             "POST", "/v1/chat/completions", {"model": model, "messages": question, **fields}
         )
 
+    async def compare(self, **fields: Any) -> Reply:
+        """One chat completion of a caller who takes two choices."""
+        return await self.ask(n=2, **fields)
+
     async def feed(self, **fields: Any) -> Reply:
         """Feedback."""
         return await self.call("POST", "/v1/feedback", fields)

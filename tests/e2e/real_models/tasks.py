@@ -26,10 +26,12 @@ class Task:
     Attributes:
         items: All items, in the order of the file.
         answer_in: Gives the answer in a reply, or "" where there is none.
+        choices: How many answers users ask for at once.
     """
 
     items: tuple[Item, ...]
     answer_in: Callable[[str], str]
+    choices: int = 1
 
     def is_right(self, item: Item, reply: str) -> bool:
         """Whether `reply` answers `item` rightly."""
@@ -56,5 +58,5 @@ def _items(name: str) -> tuple[Item, ...]:
 # By experiment, and so by what clients send as `model`.
 TASKS = {
     "add-two-numbers": Task(_items("sum"), last_number),
-    "second-letter": Task(_items("second_word_letter"), last_letter),
+    "second-letter": Task(_items("second_word_letter"), last_letter, choices=2),
 }

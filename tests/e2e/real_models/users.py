@@ -136,6 +136,8 @@ class _Crowd:
             self.is_over = self.is_over or account["state"] != "running"
 
     async def _visit(self, task: Task, item: Item, *, stream: bool) -> Visit:
-        response_id, replies = await ask(self.client, self.experiment, item.text, stream=stream)
+        response_id, replies = await ask(
+            self.client, self.experiment, item.text, stream=stream, n=task.choices
+        )
         right = tuple(task.is_right(item, reply) for reply in replies)
         return Visit(item, tuple(replies), right, await report(self.client, response_id, right))

@@ -18,7 +18,7 @@ PREFERENCES = 6
 async def _prefer(gateway: Whole, times: int) -> None:
     await gateway.planned()
     for _ in range(times):
-        reply = await gateway.feed(id=(await gateway.ask()).json["id"], preferred=0)
+        reply = await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
         assert reply.json["status"] == "counted"
 
 

@@ -42,7 +42,7 @@ async def test_detail_has_the_promised_fields(upstream: FakeUpstream, embedded_u
     )
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
-        await gateway.feed(id=(await gateway.ask()).json["id"], preferred=0)
+        await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
         found = await gateway.experiment()
 
     assert found["policies"] == ["a", "b", "c"]
@@ -78,7 +78,7 @@ async def test_log_streams_the_whole_story(upstream: FakeUpstream, embedded_url:
     config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
-        await gateway.feed(id=(await gateway.ask()).json["id"], preferred="tie")
+        await gateway.feed(id=(await gateway.compare()).json["id"], preferred="tie")
         reply = await gateway.get(f"/v1/experiments/{NAME}/log")
 
     rows = [json.loads(line) for line in reply.body.splitlines()]

@@ -56,7 +56,8 @@ async def test_every_promised_series_is_there_with_its_labels(
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
         for _ in range(3):
-            await gateway.feed(id=(await gateway.ask()).json["id"], preferred=0)
+            await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
+        await gateway.feed(id="unknown", preferred=0)
         text = (await gateway.get("/metrics")).body.decode()
 
     labels = {
@@ -77,7 +78,7 @@ async def test_time_to_decision_is_shown_once_decided(upstream: FakeUpstream, em
     )
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
-        await gateway.feed(id=(await gateway.ask()).json["id"], preferred="tie")
+        await gateway.feed(id=(await gateway.compare()).json["id"], preferred="tie")
 
         async def is_decided() -> bool:
             return await gateway.metric("llmpo_experiment_state", state="inconclusive") == 1
@@ -99,7 +100,7 @@ async def test_the_certified_policy_is_shown_once_decided(upstream: FakeUpstream
         assert "llmpo_experiment_champion{" not in (await gateway.get("/metrics")).body.decode()
 
         async def prefers_warm_until_decided() -> bool:
-            answer = (await gateway.ask()).json
+            answer = (await gateway.compare()).json
             texts = [choice["message"]["content"] for choice in answer["choices"]]
             if "I am warm." in texts[1:]:
                 await gateway.feed(id=answer["id"], preferred=1)

@@ -14,14 +14,15 @@ from tests.pace import impatient
 
 
 class Users:
-    """They like `warm` more often than `plain`, and say so."""
+    """They like `warm` more often than `plain`, and say so. They compare two answers, or rate one."""
 
-    def __init__(self, gateway: Whole) -> None:
+    def __init__(self, gateway: Whole, *, compare: bool = True) -> None:
         self._gateway = gateway
+        self._ask = gateway.compare if compare else gateway.ask
         self._rng = random.Random(1)
 
     async def react(self) -> None:
-        answer = (await self._gateway.ask()).json
+        answer = (await self._ask()).json
         texts = [choice["message"]["content"] for choice in answer["choices"]]
         chance = {"I am plain.": 0.2, "I am warm.": 0.9}
         if len(texts) == 1:
@@ -48,7 +49,7 @@ async def test_better_policy_is_promoted_serves_everyone_and_the_proof_holds(
     config = gateway_config(api_base=upstream.api_base, traffic={"share": 1.0, "collect": collect})
     async with whole_gateway(config, quick_settings(store_url), own_process=True) as gateway:
         await gateway.planned()
-        await Users(gateway).until_decided()
+        await Users(gateway, compare=collect == "side_by_side").until_decided()
 
         found = await gateway.experiment()
         assert found["state"] == "promoted"
@@ -107,7 +108,7 @@ async def test_feedback_given_at_one_replica_counts_for_an_answer_of_another(
     settings = quick_settings(store_url)
     async with whole_gateway(config, settings) as first, whole_gateway(config, settings) as second:
         await first.planned()
-        answer = (await first.ask()).json
+        answer = (await first.compare()).json
 
         reply = await second.feed(id=answer["id"], preferred="tie")
 

@@ -50,7 +50,7 @@ async def gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Wh
 async def decided(gateway: Whole) -> Whole:
     """The same, after its budget was spent."""
     for _ in range(3):
-        await gateway.feed(id=(await gateway.ask()).json["id"], preferred="tie")
+        await gateway.feed(id=(await gateway.compare()).json["id"], preferred="tie")
 
     async def is_decided() -> bool:
         return (await gateway.experiment())["certificate"] is not None

@@ -75,12 +75,12 @@ async def _visit_until(crowd: Crowd, is_enough: Callable[[Tally], bool]) -> Tall
 
 
 async def test_users_prefer_the_better_text_wherever_it_stands(gateway: tuple[FakeGateway, str]) -> None:
-    """The preference comes from the visible texts: the clearly better one wins most of the time."""
+    """They ask for two and read both texts: the clearly better one wins most of the time."""
     fake, url = gateway
     await _visit_until(Crowd(url, "support", 500.0), lambda tally: tally.feedback.get("counted", 0) >= 60)
     preferred = [report["preferred"] for report in fake.reports]
     assert preferred.count(0) > 3 * preferred.count(1)
-    assert fake.asked[0]["model"] == "support"
+    assert (fake.asked[0]["model"], fake.asked[0]["n"]) == ("support", 2)
 
 
 async def test_feedback_survives_an_outage(gateway: tuple[FakeGateway, str]) -> None:
@@ -108,6 +108,7 @@ async def test_single_answers_are_rated_only_where_asked(gateway: tuple[FakeGate
     assert fake.reports == []
     await _visit_until(Crowd(url, "support", 500.0, gives_thumbs=True), lambda tally: bool(tally.feedback))
     assert fake.reports[0].keys() == {"id", "signal", "value"}
+    assert fake.asked[-1]["n"] == 1
 
 
 async def test_the_api_key_is_sent(gateway: tuple[FakeGateway, str]) -> None:

@@ -35,7 +35,7 @@ async def comparisons(gateway: Whole) -> int:
 
 async def test_preference_is_a_comparison_at_once(side_by_side: Whole) -> None:
     """The user saw both, so nothing has to be waited for."""
-    reply = await side_by_side.feed(id=(await side_by_side.ask()).json["id"], preferred=1)
+    reply = await side_by_side.feed(id=(await side_by_side.compare()).json["id"], preferred=1)
 
     assert reply.status == 200
     assert reply.json["status"] == "counted"
@@ -45,7 +45,7 @@ async def test_preference_is_a_comparison_at_once(side_by_side: Whole) -> None:
 async def test_tie_and_both_bad_are_ties(side_by_side: Whole) -> None:
     """Neither says which is better."""
     for verdict in ("tie", "both_bad"):
-        await side_by_side.feed(id=(await side_by_side.ask()).json["id"], preferred=verdict)
+        await side_by_side.feed(id=(await side_by_side.compare()).json["id"], preferred=verdict)
 
     found = await side_by_side.experiment()
     assert found["ties"] == [[0, 2], [2, 0]]
@@ -56,7 +56,7 @@ async def test_the_named_choice_wins_whatever_the_order_shown(side_by_side: Whol
     """Which policy was choice 0 is drawn anew each time; users do not see it, the count does."""
     shown = set()
     for _ in range(12):
-        answer = (await side_by_side.ask()).json
+        answer = (await side_by_side.compare()).json
         texts = [choice["message"]["content"] for choice in answer["choices"]]
         shown.add(texts[0])
         await side_by_side.feed(id=answer["id"], preferred=texts.index("I am warm."))
@@ -96,7 +96,7 @@ async def test_action_needs_no_value(matched: Whole) -> None:
 
 async def test_same_feedback_again_is_counted_once(side_by_side: Whole) -> None:
     """Clients retry; also at the same time."""
-    answer = (await side_by_side.ask()).json
+    answer = (await side_by_side.compare()).json
     replies = await asyncio.gather(*(side_by_side.feed(id=answer["id"], preferred=0) for _ in range(8)))
 
     assert sorted(reply.json["status"] for reply in replies) == ["counted"] + ["duplicate"] * 7
@@ -106,7 +106,7 @@ async def test_same_feedback_again_is_counted_once(side_by_side: Whole) -> None:
 
 async def test_idempotency_key_and_comment_are_accepted_and_change_nothing(side_by_side: Whole) -> None:
     """The same report is the same report, whatever key it carries."""
-    answer = (await side_by_side.ask()).json
+    answer = (await side_by_side.compare()).json
     first = await side_by_side.feed(id=answer["id"], preferred=0, idempotency_key="a", comment="Nice.")
     again = await side_by_side.feed(id=answer["id"], preferred=0, idempotency_key="b")
 
@@ -115,7 +115,7 @@ async def test_idempotency_key_and_comment_are_accepted_and_change_nothing(side_
 
 async def test_contradicting_feedback_is_refused(side_by_side: Whole) -> None:
     """The first word stands."""
-    answer = (await side_by_side.ask()).json
+    answer = (await side_by_side.compare()).json
     await side_by_side.feed(id=answer["id"], preferred=0)
     before = await side_by_side.experiment()
 
@@ -150,7 +150,7 @@ async def test_feedback_for_a_finished_experiment_is_not_counted(
     )
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
-        late, last = (await gateway.ask()).json, (await gateway.ask()).json
+        late, last = (await gateway.compare()).json, (await gateway.compare()).json
         await gateway.feed(id=last["id"], preferred="tie")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (await gateway.experiment())["state"] == "running":
@@ -167,7 +167,7 @@ async def test_feedback_for_a_finished_experiment_is_not_counted(
 
 async def test_forged_truncated_and_foreign_ids_are_refused(side_by_side: Whole) -> None:
     """Only an id this gateway issued counts, exactly as issued."""
-    real = (await side_by_side.ask()).json["id"]
+    real = (await side_by_side.compare()).json["id"]
     middle = len(real) // 2
     forged = real[:middle] + ("A" if real[middle] != "A" else "B") + real[middle + 1 :]
     refusals = {
@@ -195,7 +195,7 @@ async def test_feedback_after_the_window_is_not_counted(upstream: FakeUpstream, 
     )
     async with whole_gateway(config, quick_settings(embedded_url), clock=lambda: now[0]) as gateway:
         await gateway.planned()
-        answer, late = (await gateway.ask()).json, (await gateway.ask()).json
+        answer, late = (await gateway.compare()).json, (await gateway.compare()).json
         now[0] += 3600
         in_time = await gateway.feed(id=answer["id"], preferred=0)
         now[0] += 1
@@ -249,7 +249,7 @@ async def test_one_answer_cannot_be_preferred(matched: Whole) -> None:
 
 async def test_two_answers_cannot_share_a_signal(side_by_side: Whole) -> None:
     """Nobody could tell which of the two a thumb is for; the refusal says what to send instead."""
-    answer = (await side_by_side.ask()).json
+    answer = (await side_by_side.compare()).json
     reply = await side_by_side.feed(id=answer["id"], signal="thumb", value=True)
 
     assert (reply.status, reply.code) == (422, "wrong_kind")
@@ -446,7 +446,7 @@ async def test_comments_are_neither_stored_nor_logged(
     side_by_side: Whole, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What a user wrote stays with the caller."""
-    await side_by_side.feed(id=(await side_by_side.ask()).json["id"], preferred=0, comment="tell-tale")
+    await side_by_side.feed(id=(await side_by_side.compare()).json["id"], preferred=0, comment="tell-tale")
 
     log = await side_by_side.get(f"/v1/experiments/{NAME}/log")
     assert b"tell-tale" not in log.body

@@ -197,6 +197,10 @@ class Gateway:
         """One chat completion, read to its end."""
         return await self.post(orjson.dumps({"model": model, **QUESTION, **fields}), headers=headers)
 
+    async def compare(self, **fields: Any) -> Reply:
+        """One chat completion of a caller who takes two choices."""
+        return await self.ask(n=2, **fields)
+
     async def post(self, body: bytes, *, headers: Mapping[str, str] | None = None) -> Reply:
         """These bytes as a request, and the answer read to its end."""
         async with self.session.post(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import orjson
@@ -16,9 +17,9 @@ from tests.pace import impatient
 pytestmark = both_protocols
 
 
-async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int) -> None:
+async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int, **fields: Any) -> None:
     """Ask, read so many bytes, hang up."""
-    body = orjson.dumps({"model": model, **QUESTION, "stream": stream})
+    body = orjson.dumps({"model": model, **QUESTION, "stream": stream, **fields})
     async with aiohttp.ClientSession(headers=JSON) as session:
         asking = asyncio.create_task(session.post(f"{gateway.url}/v1/chat/completions", data=body))
         if after_bytes:
@@ -61,7 +62,7 @@ async def test_leaving_a_duel_frees_both_providers(
     """Also when only one of the two has begun to answer."""
     upstream.on("small", stall(after=events))
     upstream.on("large", stall(after=2))
-    await leave(duel_gateway, EXPERIMENT, stream=True, after_bytes=20 if events else 0)
+    await leave(duel_gateway, EXPERIMENT, stream=True, after_bytes=20 if events else 0, n=2)
     await eventually(
         lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=impatient(1.0)
     )

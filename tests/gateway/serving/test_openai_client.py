@@ -57,7 +57,7 @@ async def test_side_by_side(duel_gateway: Gateway) -> None:
     said = {0: "", 1: ""}
     async with openai.AsyncOpenAI(base_url=f"{duel_gateway.url}/v1", api_key="any") as client:
         async for chunk in await client.chat.completions.create(
-            model=EXPERIMENT, messages=[{"role": "user", "content": "Hello?"}], stream=True
+            model=EXPERIMENT, messages=[{"role": "user", "content": "Hello?"}], stream=True, n=2
         ):
             for choice in chunk.choices:
                 said[choice.index] += choice.delta.content or ""

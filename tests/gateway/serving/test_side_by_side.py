@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from gateway.experiments.response_ids import Assignment, Unassigned
@@ -26,7 +29,7 @@ async def test_both_answers_come_as_choices_in_the_sealed_order(
     """Choice 0 is the policy the id says, choice 1 the other; over some requests both orders occur."""
     orders = set()
     for _ in range(12):
-        reply = await duel_gateway.ask(stream=is_streamed)
+        reply = await duel_gateway.compare(stream=is_streamed)
         if is_streamed:
             response_id, said = reply.events[0]["id"], (reply.said(0), reply.said(1))
             assert reply.is_done
@@ -50,7 +53,7 @@ async def test_nothing_betrays_the_models(
     """One id, one model, one time; the providers' other fields are gone."""
     for model in MODELS:
         upstream.on(model, answer("Same.", system_fingerprint=f"fp_{model}", provider=model))
-    reply = await duel_gateway.ask(stream=is_streamed)
+    reply = await duel_gateway.compare(stream=is_streamed)
     assert b"small" not in reply.body
     assert b"large" not in reply.body
     events = reply.events if is_streamed else [reply.json]
@@ -61,11 +64,11 @@ async def test_nothing_betrays_the_models(
 async def test_usage_is_added_up(duel_gateway: Gateway) -> None:
     """In a whole answer, and in a stream's last chunk when asked for."""
     total = {"prompt_tokens": 10, "completion_tokens": 14, "total_tokens": 24}
-    assert (await duel_gateway.ask()).json["usage"] == total
-    reply = await duel_gateway.ask(stream=True, stream_options={"include_usage": True})
+    assert (await duel_gateway.compare()).json["usage"] == total
+    reply = await duel_gateway.compare(stream=True, stream_options={"include_usage": True})
     assert [event["usage"] for event in reply.events if "usage" in event] == [total]
     assert reply.events[-1]["choices"] == []
-    assert "usage" not in str((await duel_gateway.ask(stream=True)).events)
+    assert "usage" not in str((await duel_gateway.compare(stream=True)).events)
 
 
 async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
@@ -73,11 +76,11 @@ async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Gateway, upstre
     for model in MODELS:
         upstream.on(model, answer("Same.", always_usage=True))
     for options in ({}, {"stream_options": {"include_usage": False}}):
-        reply = await duel_gateway.ask(stream=True, **options)
+        reply = await duel_gateway.compare(stream=True, **options)
         assert reply.is_done
         assert "usage" not in str(reply.events)
         assert all(event["choices"] for event in reply.events)
-    reply = await duel_gateway.ask(stream=True, stream_options={"include_usage": True})
+    reply = await duel_gateway.compare(stream=True, stream_options={"include_usage": True})
     assert reply.events[-1]["usage"]["total_tokens"] == 24
 
 
@@ -85,7 +88,7 @@ async def test_the_two_streams_are_interleaved(duel_gateway: Gateway, upstream: 
     """A fast answer does not wait for the slow one to end."""
     upstream.on("small", answer("a b c d", pause_seconds=0.05))
     upstream.on("large", answer("a b"))
-    reply = await duel_gateway.ask(stream=True)
+    reply = await duel_gateway.compare(stream=True)
     order = [choice["index"] for event in reply.events for choice in event["choices"]]
     slow = 0 if shown_first(duel_gateway, reply.events[0]["id"]) == 0 else 1
     fast = 1 - slow
@@ -101,7 +104,7 @@ async def test_if_one_fails_the_other_answers_alone(
 ) -> None:
     """As an ordinary answer with one choice, which belongs to no comparison."""
     upstream.on(failing, status(500))
-    reply = await duel_gateway.ask(stream=is_streamed)
+    reply = await duel_gateway.compare(stream=is_streamed)
     (left,) = {*MODELS} - {failing}
     assert (reply.said() if is_streamed else reply.text).strip() == f"I am {left}."
     response_id = reply.events[0]["id"] if is_streamed else reply.json["id"]
@@ -114,7 +117,7 @@ async def test_if_both_fail_the_caller_is_told(duel_gateway: Gateway, upstream: 
     """The incumbent is one of them and is not asked twice."""
     upstream.on("small", status(429, retry_after="9"))
     upstream.on("large", hang_up())
-    reply = await duel_gateway.ask()
+    reply = await duel_gateway.compare()
     assert (reply.status, reply.headers["retry-after"]) == (429, "9")
     assert upstream.calls_of("small") == 1
     assert sorted(failed[1:] for failed in duel_gateway.observer.failed) == [
@@ -130,17 +133,96 @@ async def test_if_one_breaks_after_the_first_byte_the_stream_says_so(
     """Both end, without [DONE], and the other provider is free again."""
     upstream.on("small", behaviour)
     upstream.on("large", stall(after=1))
-    reply = await duel_gateway.ask(stream=True)
+    reply = await duel_gateway.compare(stream=True)
     assert reply.events[-1]["error"]["type"] == "server_error"
     assert not reply.is_done
     await eventually(lambda: upstream.in_flight == 0, "both providers free")
 
 
-@pytest.mark.parametrize("n", [2, 0, 3])
-async def test_asking_for_several_choices_is_refused(duel_gateway: Gateway, n: int) -> None:
-    """Two choices are what this model answers with; `n` has no meaning beside that."""
-    reply = await duel_gateway.ask(n=n)
-    assert (reply.status, reply.error["param"]) == (400, "n")
+# Only for callers that ask for two
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"n": None}, {"n": 1}, {"metadata": {"llmpo_choices": "1"}}])
+async def test_a_caller_who_does_not_ask_for_two_gets_the_incumbents_one_answer(
+    duel_gateway: Gateway, upstream: FakeUpstream, fields: dict[str, Any], is_streamed: bool
+) -> None:
+    """Most clients would run two choices together; the answer belongs to no comparison."""
+    for _ in range(4):
+        reply = await duel_gateway.ask(stream=is_streamed, **fields)
+        events = reply.events if is_streamed else [reply.json]
+        assert {choice["index"] for event in events for choice in event["choices"]} == {0}
+        assert (reply.said() if is_streamed else reply.text).strip() == "I am small."
+        assert duel_gateway.sealer.open(events[0]["id"]) == Unassigned(EXPERIMENT)
+    assert upstream.calls_of("large") == 0
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        {"n": 2},
+        {"headers": {"x-llmpo-choices": "2"}},
+        {"metadata": {"llmpo_choices": "2"}},
+        {"n": 1, "headers": {"x-llmpo-choices": "2"}},
+    ],
+)
+async def test_two_can_be_asked_for_in_three_ways(
+    duel_gateway: Gateway, upstream: FakeUpstream, asking: dict[str, Any]
+) -> None:
+    """By `n`, and by header or metadata for clients that cannot set it; each policy is asked for one."""
+    reply = await duel_gateway.ask(**asking)
+    assert {choice["message"]["content"] for choice in reply.json["choices"]} == {
+        "I am small.",
+        "I am large.",
+    }
+    assert all("n" not in seen.body for seen in upstream.seen)
+
+
+async def test_whoever_is_outside_of_the_share_gets_one_of_the_two_asked_for(
+    duel_gateway: Gateway, upstream: FakeUpstream
+) -> None:
+    """The incumbent is asked for one answer, not for two of its own, which nothing would compare."""
+    live = duel_gateway.holder.current.experiments[EXPERIMENT]
+    duel_gateway.holder.current = replace(
+        duel_gateway.holder.current, experiments={EXPERIMENT: replace(live, share=0.0)}
+    )
+    reply = await duel_gateway.compare()
+    assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["I am small."]
+    assert "n" not in upstream.seen[0].body
+
+
+async def test_a_session_is_not_assigned_by_a_request_for_one_choice(duel_gateway: Gateway) -> None:
+    """A session that asks for one answer first may still compare later."""
+    live = duel_gateway.holder.current.experiments[EXPERIMENT]
+    duel_gateway.holder.current = replace(
+        duel_gateway.holder.current, experiments={EXPERIMENT: replace(live, unit="session")}
+    )
+    session = {"headers": {"x-session-id": "ada"}}
+    assert len((await duel_gateway.ask(**session)).json["choices"]) == 1
+    assert duel_gateway.units.kept == {}
+    assert len((await duel_gateway.compare(**session)).json["choices"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("asking", "param"),
+    [
+        ({"n": 3}, "n"),
+        ({"n": 128}, "n"),
+        ({"n": 0}, "n"),
+        ({"headers": {"x-llmpo-choices": "3"}}, "x-llmpo-choices"),
+        ({"headers": {"x-llmpo-choices": "two"}}, "x-llmpo-choices"),
+        ({"metadata": {"llmpo_choices": 2}}, "metadata.llmpo_choices"),
+        ({"metadata": {"llmpo_choices": ["2"]}}, "metadata.llmpo_choices"),
+        ({"n": 2, "metadata": {"llmpo_choices": "3"}}, "metadata.llmpo_choices"),
+    ],
+)
+async def test_another_number_of_choices_is_refused(
+    duel_gateway: Gateway, upstream: FakeUpstream, asking: dict[str, Any], param: str
+) -> None:
+    """By the name of what says it, before any provider is asked."""
+    reply = await duel_gateway.ask(**asking)
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, param, "invalid_value")
+    assert upstream.seen == []
 
 
 async def test_tool_calls_keep_their_own_indices(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
@@ -148,7 +230,7 @@ async def test_tool_calls_keep_their_own_indices(duel_gateway: Gateway, upstream
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     for model in MODELS:
         upstream.on(model, answer("x", choices=[{"index": 0, "delta": {"tool_calls": [call]}}]))
-    reply = await duel_gateway.ask(stream=True)
+    reply = await duel_gateway.compare(stream=True)
     calls = [choice["delta"]["tool_calls"][0] for event in reply.events for choice in event["choices"]]
     assert calls == [call] * len(calls)
     assert {choice["index"] for event in reply.events for choice in event["choices"]} == {0, 1}

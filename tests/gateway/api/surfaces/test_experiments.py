@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from gateway.config.values import PromptTemplate
+from gateway.experiments.response_ids import Unassigned
 from tests.gateway.api.surfaces.answers import TEXT, good
 from tests.gateway.api.surfaces.asking import ask
 from tests.gateway.fake_upstream import FakeUpstream, status
@@ -144,13 +145,17 @@ async def test_what_has_no_conversation_is_for_plain_models(gateway: Gateway, ki
 
 @pytest.mark.parametrize("kind", ["responses", "messages"])
 async def test_two_choices_need_chat_completions(upstream: FakeUpstream, kind: str) -> None:
-    """The other formats hold one answer."""
+    """The other formats hold one answer: the incumbent gives it, and two are refused."""
     base = upstream.api_base
     side_by_side = experiment(base, collect="side_by_side")
     async with running_gateway([side_by_side], [entry("small", base), entry("large", base)]) as gateway:
-        reply = await ask(gateway, kind, "support")
-    assert (reply.status, upstream.seen) == (400, [])
-    assert "two choices" in reply.error["message"]
+        one = await ask(gateway, kind, "support")
+        two = await ask(gateway, kind, "support", metadata={"llmpo_choices": "2"})
+        (response_id,) = {head["id"] for head in heads(kind, one)}
+        assert gateway.sealer.open(response_id) == Unassigned("support")
+    assert (one.status, two.status) == (200, 400)
+    assert "chat completions" in two.error["message"]
+    assert [seen.body["model"] for seen in upstream.seen] == ["small"]
 
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt"])

@@ -6,7 +6,8 @@ import asyncio
 import random
 import re
 from collections import Counter
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import aiohttp
 import orjson
@@ -44,11 +45,15 @@ class Crowd:
         url: Where the gateway listens.
         models: What is asked for, in turn.
         seed: Of who leaves when.
+        fields: What else a request for a model says.
     """
 
-    def __init__(self, url: str, models: list[str], seed: int) -> None:
+    def __init__(
+        self, url: str, models: list[str], seed: int, fields: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         self._url = f"{url}/v1/chat/completions"
         self._models = models
+        self._fields = fields or {}
         self._rng = random.Random(seed)
         self._number = 0
         self.left: Counter[Patience] = Counter()
@@ -79,6 +84,7 @@ class Crowd:
             "model": model,
             "stream": is_stream,
             "messages": [{"role": "user", "content": marker.decode()}],
+            **self._fields.get(model, {}),
         }
         asking = asyncio.create_task(session.post(self._url, data=orjson.dumps(question)))
         self.left[patience] += 1

@@ -68,7 +68,7 @@ async def aborts_leave_nothing(gateway: Gateway, upstream: FakeUpstream, times: 
     for model in ("small", "large"):
         upstream.on(model, echo(0.002))
     before = len(asyncio.all_tasks())
-    crowd = Crowd(gateway.url, MODELS, seed=3)
+    crowd = Crowd(gateway.url, MODELS, seed=3, fields={"duel": {"n": 2}})
     await crowd.ask_until_left(max(60, times // 10), at_once=AT_ONCE)
     await at_rest(upstream, before)
     forget(gateway, upstream)

@@ -278,7 +278,7 @@ async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
         http2=upstream.is_http2,
     ) as gateway:
         for _ in range(10):
-            reply = await gateway.ask()
+            reply = await gateway.compare()
             assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["I am small."]
     assert upstream.calls_of("large") == 5
 
