@@ -27,7 +27,7 @@ from gateway import __version__
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Authenticator, Caller
 from gateway.access.limiting import Limiter
-from gateway.api.body import read_body
+from gateway.api.body import read_control
 from gateway.api.catalogue import model_routes
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
@@ -301,8 +301,8 @@ class _Gateway:
             if not self.settings.metrics_public:
                 authenticator.require_admin(_authorization(request))
 
-        async def bounded_body(request: Request) -> bytes:
-            return await read_body(request.receive, request.headers.raw, self.settings.max_body_bytes)
+        async def control_body(request: Request) -> dict[str, Any]:
+            return await read_control(request.receive, request.headers.raw, self.settings.max_body_bytes)
 
         before = list(app.router.routes)
         resources.callback(lambda: app.router.routes.__setitem__(slice(None), before))
@@ -310,10 +310,10 @@ class _Gateway:
         app.model_endpoints.update({endpoint.path: endpoint for endpoint in endpoints})
         resources.callback(app.model_endpoints.clear)
         app.router.routes.extend(inference_routes(endpoints))
-        app.include_router(feedback_routes(feedback, require_client, bounded_body))
+        app.include_router(feedback_routes(feedback, require_client, control_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
-        app.include_router(key_routes(registry, the_admin, bounded_body))
+        app.include_router(key_routes(registry, the_admin, control_body))
         app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
         app.router.routes.extend(console_routes())
 

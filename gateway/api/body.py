@@ -1,32 +1,70 @@
-"""A request's body: read within bounds and parsed."""
+"""A request's body: read within bounds, unpacked and parsed, without keeping others waiting."""
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 from starlette.types import Receive
 
+from gateway.api.bounds import ASKING, CONTROLLING, Bounds, check_shape, check_weight
 from gateway.errors import BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
 
-_LONGEST_NAME: Final = 64
+CONTROL_BYTES: Final = 256 * 1024
+"""Largest body of a request that does not ask a model."""
+
+_LONGEST_SHOWN: Final = 64
+_LARGE_BYTES: Final = 256 * 1024
+"""From here on others get a turn between one look at a body and the next."""
+_UNPACKED_AT_A_TIME: Final = 1024 * 1024
+# What zlib calls them: 16 more than the window's bits for gzip, the bits alone for deflate.
+_PACKINGS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class ClientLeftError(Exception):
     """The caller hung up before the request was complete: nobody is left to answer."""
 
 
-async def read_body(receive: Receive, headers: Iterable[tuple[bytes, bytes]], max_bytes: int) -> bytes:
-    """The whole body.
+async def read_request(receive: Receive, headers: Headers, max_bytes: int) -> dict[str, Any]:
+    """The JSON object that asks a model.
 
     Raises:
-        BodyTooLargeError: As soon as more than `max_bytes` are announced or received.
+        UnsupportedMediaTypeError: If it is announced as anything else, or packed in an unknown way.
+        BodyTooLargeError: As soon as more than `max_bytes` are announced, received or unpacked.
+        InvalidRequestError: If it is none, or has too much structure.
         ClientLeftError: If the caller hangs up first.
     """
+    return await _read_object(receive, headers, max_bytes, ASKING)
+
+
+async def read_control(receive: Receive, headers: Headers, max_bytes: int) -> dict[str, Any]:
+    """The JSON object of any other request: feedback, or what an administrator wants. Raises the same."""
+    return await _read_object(receive, headers, min(max_bytes, CONTROL_BYTES), CONTROLLING)
+
+
+async def _read_object(receive: Receive, headers: Headers, max_bytes: int, bounds: Bounds) -> dict[str, Any]:
+    content_type = packing = None
     for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding":
+            packing = value if packing is None else packing + b"," + value
+        elif name == b"content-length" and value.isdigit() and int(value) > max_bytes:
             raise _too_large(max_bytes)
+    check_media_type(content_type)
+    window_bits = _window_bits(packing)
+    body = await _read_body(receive, max_bytes)
+    if window_bits is not None:
+        body = await _unpacked(body, window_bits, max_bytes)
+    return await parse_object(body, bounds)
+
+
+async def _read_body(receive: Receive, max_bytes: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     parts = [body]
@@ -58,17 +96,57 @@ def check_media_type(content_type: bytes | None) -> None:
     kind = content_type.partition(b";")[0].strip().lower()
     if kind != b"application/json" and not kind.endswith(b"+json"):
         raise UnsupportedMediaTypeError(
-            f"The request must be application/json, not {kind[:_LONGEST_NAME].decode('latin-1')!r}.",
-            code="unsupported_media_type",
+            f"The request must be application/json, not {_shown(kind)}.", code="unsupported_media_type"
         )
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def _window_bits(packing: bytes | None) -> int | None:
+    """How zlib is to unpack a body; None where there is nothing to unpack."""
+    if packing is None:
+        return None
+    name = packing.strip().lower()
+    if name in {b"", b"identity"}:
+        return None
+    bits = _PACKINGS.get(name)
+    if bits is None:
+        raise UnsupportedMediaTypeError(
+            f"The request cannot be unpacked from {_shown(name)}; send it as it is, or as gzip.",
+            code="unsupported_content_encoding",
+        )
+    return bits
+
+
+async def _unpacked(body: bytes, window_bits: int, max_bytes: int) -> bytes:
+    """What a body was packed from, given up as soon as it is too large."""
+    unpacker = zlib.decompressobj(window_bits)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while not unpacker.eof:
+            part = unpacker.decompress(body, _UNPACKED_AT_A_TIME)
+            body = unpacker.unconsumed_tail
+            if not part and not body and not unpacker.eof:
+                raise _not_packed("it ends too early")
+            size += len(part)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            parts.append(part)
+            if size >= _UNPACKED_AT_A_TIME:
+                await asyncio.sleep(0)
+    except zlib.error:
+        raise _not_packed("it is something else") from None
+    if unpacker.unused_data:
+        raise _not_packed("more follows after its end")
+    return b"".join(parts)
+
+
+async def parse_object(body: bytes, bounds: Bounds) -> dict[str, Any]:
     """The JSON object a body holds.
 
     Raises:
-        InvalidRequestError: If it holds none.
+        InvalidRequestError: If it holds none, or too much structure.
     """
+    await check_weight(body, bounds)
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -77,6 +155,12 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(request, dict):
         raise InvalidRequestError("The body of the request must be a JSON object.", code="invalid_type")
+    is_large = len(body) > _LARGE_BYTES
+    if is_large:
+        await asyncio.sleep(0)
+    check_shape(request, bounds)
+    if is_large:
+        await asyncio.sleep(0)
     return request
 
 
@@ -84,3 +168,14 @@ def _too_large(max_bytes: int) -> BodyTooLargeError:
     return BodyTooLargeError(
         f"The body of the request is larger than {max_bytes} bytes.", code="request_too_large"
     )
+
+
+def _not_packed(why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The body of the request cannot be unpacked as its content-encoding says: {why}.",
+        code="invalid_content_encoding",
+    )
+
+
+def _shown(name: bytes) -> str:
+    return repr(name[:_LONGEST_SHOWN].decode("latin-1"))

@@ -19,14 +19,12 @@ class CallerHeaders(NamedTuple):
 
     Attributes:
         authorization: `Bearer KEY`, in whichever header the key came.
-        content_type: What the body is said to be.
         session: Name of the session.
         choices: How many choices are asked for, where the client cannot set `n`.
         passed_on: Headers for the provider: the trace, and the version of Anthropic's format.
     """
 
     authorization: bytes | None
-    content_type: bytes | None
     session: str | None
     choices: str | None
     passed_on: Mapping[str, str]
@@ -55,7 +53,6 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> Ca
             passed_on["tracestate"] = named[b"tracestate"].decode("latin-1")
     return CallerHeaders(
         authorization,
-        named.get(b"content-type"),
         session.decode("latin-1") if session else None,
         choices.decode("latin-1") if choices else None,
         passed_on,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
 from gateway.api.schemas import FeedbackAnswer, FeedbackBody, answer_of, parse_feedback
-from gateway.errors import BodyTooLargeError, InvalidFeedbackError
+from gateway.errors import (
+    BodyTooLargeError,
+    InvalidFeedbackError,
+    InvalidRequestError,
+    UnsupportedMediaTypeError,
+)
 from gateway.learning.feedback import FeedbackService
 
 Guard = Callable[[Request], Awaitable[None]]
@@ -16,9 +22,9 @@ Guard = Callable[[Request], Awaitable[None]]
 def feedback_routes(
     service: FeedbackService,
     require_client: Guard,
-    read_body: Callable[[Request], Awaitable[bytes]],
+    read_body: Callable[[Request], Awaitable[dict[str, Any]]],
 ) -> APIRouter:
-    """The feedback route. `read_body` raises BodyTooLargeError past the gateway's limit."""
+    """The feedback route. `read_body` raises InvalidRequestError."""
     router = APIRouter(dependencies=[Depends(require_client)], tags=["feedback"])
 
     @router.post(
@@ -38,12 +44,18 @@ def feedback_routes(
         """
         try:
             feedback = parse_feedback(await read_body(request))
-        except BodyTooLargeError:
-            service.discarded("body_too_large")
-            raise
         except InvalidFeedbackError as error:
             service.discarded(error.reason)
             raise
+        except BodyTooLargeError:
+            service.discarded("body_too_large")
+            raise
+        except UnsupportedMediaTypeError:
+            service.discarded("unsupported_media_type")
+            raise
+        except InvalidRequestError as error:
+            service.discarded("invalid_body")
+            raise InvalidFeedbackError(str(error), reason="invalid_body", status=error.status) from error
         outcome = await service.receive(feedback)
         return answer_of(outcome)
 

@@ -16,7 +16,7 @@ from gateway.access.callers import Authenticator, Caller
 from gateway.access.limiting import Limiter
 from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
-from gateway.api.body import ClientLeftError, check_media_type, parse_object, read_body
+from gateway.api.body import ClientLeftError, read_request
 from gateway.api.caller_headers import CallerHeaders, read_headers
 from gateway.api.disconnect import DisconnectWatch
 from gateway.api.error_formats import ERROR_FORMATS
@@ -168,9 +168,7 @@ class _Reply:
         try:
             headers = read_headers(self._scope["headers"], surface)
             caller = deps.authenticator.authenticate(headers.authorization)
-            check_media_type(headers.content_type)
-            body = await read_body(self._receive, self._scope["headers"], deps.max_body_bytes)
-            payload = parse_object(body)
+            payload = await read_request(self._receive, self._scope["headers"], deps.max_body_bytes)
             check_fields(surface.name, payload)
             await self._watched(payload, caller, headers)
         except ClientLeftError:

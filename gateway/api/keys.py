@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Caller
-from gateway.api.body import parse_object
 from gateway.config.access import LimitsSpec
 from gateway.config.api_keys import KeyRole
 from gateway.config.configured_keys import ApiKey, KeySource
@@ -56,7 +55,7 @@ class KeyList(BaseModel):
 def key_routes(
     registry: KeyRegistry,
     require_admin: Callable[[Request], Caller],
-    read_body: Callable[[Request], Awaitable[bytes]],
+    read_body: Callable[[Request], Awaitable[dict[str, Any]]],
 ) -> APIRouter:
     """The routes below `/v1/keys`. `require_admin` raises for anyone else."""
 
@@ -76,7 +75,7 @@ def key_routes(
     @router.post("", openapi_extra={"requestBody": schema})
     async def make_key(request: Request) -> KeyMade:
         """Make a key. It works on every replica within a moment."""
-        wanted = _parsed(parse_object(await read_body(request)))
+        wanted = _parsed(await read_body(request))
         secret, key = await registry.create(
             wanted.name, wanted.role, wanted.limits, require_admin(request).name
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -31,6 +31,7 @@ _MUST_BE = {
     "comment": "a string of at most 10,000 characters",
     "idempotency_key": "a string of at most 255 characters",
 }
+_LONGEST_SHOWN: Final = 64
 
 
 class FeedbackBody(BaseModel):
@@ -68,18 +69,12 @@ class FeedbackBody(BaseModel):
         return self
 
 
-def parse_feedback(body: bytes) -> Feedback:
-    """The report in a request body.
+def parse_feedback(fields: Mapping[str, Any]) -> Feedback:
+    """The report in the body of a request.
 
     Raises:
         InvalidFeedbackError: Naming the field at fault and what it must be; reason `invalid_body`.
     """
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise _invalid(f"The body is not valid JSON: {error}.") from error
-    if not isinstance(fields, dict):
-        raise _invalid("The body must be a JSON object.")
     try:
         parsed = FeedbackBody.model_validate(fields)
     except ValidationError as error:
@@ -92,11 +87,11 @@ def _explained(error: ValidationError) -> InvalidFeedbackError:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if not first["loc"]:
         return _invalid(first["msg"].removeprefix("Value error, "))
-    field = str(first["loc"][0])
+    field = str(first["loc"][0])[:_LONGEST_SHOWN]
     if first["type"] == "extra_forbidden":
         near = get_close_matches(field, _MUST_BE, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(_MUST_BE)}."
-        return _invalid(f"Unknown field {field[:64]!r}.{hint}", param=field[:64])
+        return _invalid(f"Unknown field {field!r}.{hint}", param=field)
     if first["type"] == "missing":
         return _invalid(f'"{field}" is missing: it must be {_MUST_BE[field]}.', param=field)
     return _invalid(f'"{field}" must be {_MUST_BE[field]}.', param=field)

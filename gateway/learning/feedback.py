@@ -57,6 +57,7 @@ DISCARD_REASONS = frozenset(
         "store_unavailable",
         "unknown_experiment",
         "unknown_signal",
+        "unsupported_media_type",
         "wrong_kind",
     }
 )

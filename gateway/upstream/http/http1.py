@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextvars import ContextVar
+from io import BytesIO
 from typing import Any, Final
 
 import aiohttp
@@ -14,6 +15,7 @@ from gateway.upstream.http.transport import Failure, NeverSeenError, Route
 
 KEEP_SECONDS: Final = 30
 _READ_BYTES: Final = 64 * 1024
+_LARGE_BYTES: Final = 1024 * 1024
 
 _is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=False)
 
@@ -29,6 +31,11 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Any:
         _is_new_connection.set(True)
         return await super()._create_connection(req, traces, timeout)
+
+
+def _payload(body: bytes) -> aiohttp.Payload:
+    """A body as aiohttp sends it; named, it need not be looked up by its type. A large one goes in pieces."""
+    return aiohttp.BytesPayload(body) if len(body) <= _LARGE_BYTES else aiohttp.BytesIOPayload(BytesIO(body))
 
 
 class Http1Client:
@@ -53,7 +60,7 @@ class Http1Client:
         try:
             response = await self._session.post(
                 route.url,
-                data=aiohttp.BytesPayload(body),  # named here, it need not be looked up by its type
+                data=_payload(body),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_seconds),
                 proxy=route.proxy,

@@ -347,14 +347,14 @@ MALFORMED = [
 def test_body_of_another_form_is_refused_by_name(body: dict[str, Any], param: str | None) -> None:
     """Nothing is guessed: true is not 1, 0.0 not 0, and an unknown field is a mistake."""
     with pytest.raises(InvalidFeedbackError) as refused:
-        parse_feedback(json.dumps({"id": "x", **body}).encode())
+        parse_feedback({"id": "x", **body})
     assert (refused.value.reason, refused.value.param) == ("invalid_body", param)
 
 
 def test_misspelt_field_is_told_its_name() -> None:
     """The refusal names the field that was meant."""
     with pytest.raises(InvalidFeedbackError, match="'value'"):
-        parse_feedback(b'{"id": "x", "signal": "thumb", "vaule": true}')
+        parse_feedback({"id": "x", "signal": "thumb", "vaule": True})
 
 
 async def test_oversized_body_is_refused(upstream: FakeUpstream, embedded_url: str) -> None:

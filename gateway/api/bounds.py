@@ -1,0 +1,148 @@
+"""How much structure a request may have: what it costs to look at must not grow with what a caller thinks up.
+
+Building ten megabytes of empty lists takes over a second and half a gigabyte, during which nobody else is
+answered; ten megabytes of text take a hundredth of that. So structure is bounded, and counted before anything
+is built wherever there could be too much of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.errors import InvalidRequestError
+
+_LIGHT_BYTES: Final = 256 * 1024
+"""A body of this size is cheap to build whatever is in it."""
+_STEP_BYTES: Final = 128 * 1024
+"""Text counted at a time; others are answered in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most a request may have.
+
+    Attributes:
+        nesting: Objects and arrays inside each other.
+        containers: Objects and arrays.
+        own_fields: Fields of the request itself.
+        fields: Fields of all objects.
+        items: Items of all arrays.
+        name_characters: Length of a field's name.
+    """
+
+    nesting: int
+    containers: int
+    own_fields: int
+    fields: int
+    items: int
+    name_characters: int
+
+
+ASKING: Final = Bounds(
+    nesting=64, containers=50_000, own_fields=200, fields=100_000, items=500_000, name_characters=1024
+)
+"""Requests that ask models: conversations with all their tools, or embeddings of many tokens."""
+CONTROLLING: Final = Bounds(
+    nesting=8, containers=500, own_fields=50, fields=2_000, items=2_000, name_characters=256
+)
+"""Everything else."""
+
+
+async def check_weight(text: bytes, bounds: Bounds) -> None:
+    """Refuse JSON that would be costly to build, without building it. Only a large text is looked at.
+
+    Raises:
+        InvalidRequestError: Naming the limit.
+    """
+    if len(text) <= _LIGHT_BYTES or await _is_light(text, bounds):
+        return
+    containers = fields = commas = at = 0
+    is_inside = False
+    while at < len(text):
+        end = _step_end(text, at)
+        outside, is_inside = _without_strings(text[at:end], is_inside=is_inside)
+        containers += outside.count(b"[") + outside.count(b"{")
+        fields += outside.count(b":")
+        commas += outside.count(b",")
+        # Commas stand between fields as well.
+        _check_counts(bounds, containers, fields, commas - fields)
+        at = end
+        await asyncio.sleep(0)
+
+
+async def _is_light(text: bytes, bounds: Bounds) -> bool:
+    """Whether there is little structure even if all that looks like it is, inside strings as well."""
+    for marks, most in ((b"[{", bounds.containers), (b":", bounds.fields), (b",", bounds.items)):
+        count = 0
+        for mark in marks:
+            count += text.count(mark)
+            await asyncio.sleep(0)
+        if count > most:
+            return False
+    return True
+
+
+def _step_end(text: bytes, at: int) -> int:
+    """Where a step that begins at `at` ends: nowhere between a backslash and what it escapes."""
+    end = min(at + _STEP_BYTES, len(text))
+    step = text[at:end]
+    is_escaping = (len(step) - len(step.rstrip(b"\\"))) % 2 == 1
+    return end - 1 if is_escaping and end < len(text) else end
+
+
+def _without_strings(step: bytes, *, is_inside: bool) -> tuple[bytes, bool]:
+    """What of a step is outside of strings, and whether it ends inside one, as `is_inside` says it begins."""
+    parts = step.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    outside = b"".join(parts[1 if is_inside else 0 :: 2])
+    return outside, is_inside != (len(parts) % 2 == 0)
+
+
+def check_shape(request: dict[str, Any], bounds: Bounds) -> None:
+    """Refuse a request with too much structure.
+
+    Raises:
+        InvalidRequestError: Naming the limit.
+    """
+    if len(request) > bounds.own_fields:
+        raise _too_much(f"more than {bounds.own_fields} fields")
+    level: list[Any] = [request]
+    nesting = containers = fields = items = 0
+    while level:
+        nesting += 1
+        if nesting > bounds.nesting:
+            raise _too_much(f"objects and arrays nested more than {bounds.nesting} deep")
+        containers += len(level)
+        _check_counts(bounds, containers, fields, items)
+        inner: list[Any] = []
+        for container in level:
+            if type(container) is dict:
+                fields += len(container)
+                _check_names(container, bounds.name_characters)
+                values = container.values()
+            else:
+                items += len(container)
+                values = container
+            inner += [value for value in values if type(value) is dict or type(value) is list]
+        level = inner
+    _check_counts(bounds, containers, fields, items)
+
+
+def _check_names(fields: dict[str, Any], most: int) -> None:
+    for name in fields:
+        if len(name) > most:
+            raise _too_much(f"the name of a field with more than {most} characters")
+
+
+def _check_counts(bounds: Bounds, containers: int, fields: int, items: int) -> None:
+    if containers > bounds.containers:
+        raise _too_much(f"more than {bounds.containers} objects and arrays")
+    if fields > bounds.fields:
+        raise _too_much(f"more than {bounds.fields} fields in its objects")
+    if items > bounds.items:
+        raise _too_much(f"more than {bounds.items} items in its arrays")
+
+
+def _too_much(what: str) -> InvalidRequestError:
+    return InvalidRequestError(f"The request has {what}.", code="request_too_complex")

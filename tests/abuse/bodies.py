@@ -1,0 +1,67 @@
+"""Large bodies of every kind: what looks large and is cheap, and what is made to be costly."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BYTES: Final = 10_000_000
+
+_FIELDS: Final = b'"model":"support","messages":[{"role":"user","content":"Hi"}]'
+
+
+def _with(rest: bytes) -> bytes:
+    return b"{" + _FIELDS + b"," + rest + b"}"
+
+
+def _asking(content: bytes) -> bytes:
+    return b'{"model":"support","messages":[{"role":"user","content":' + content + b"}]}"
+
+
+def _repeated(piece: bytes) -> bytes:
+    return piece * (BYTES // len(piece))
+
+
+def _names(count: int, length: int) -> bytes:
+    return b",".join(b'"f%0*d":1' % (length, number) for number in range(count))
+
+
+# Refused for their structure, all of them in the words of one limit or another.
+BOMBS: Final = {
+    "empty lists": _with(b'"x":[' + _repeated(b"[],") + b"1]"),
+    "empty objects": _with(b'"x":[' + _repeated(b"{},") + b"1]"),
+    "numbers": _with(b'"x":[' + _repeated(b"1,") + b"1]"),
+    "strings": _with(b'"x":[' + _repeated(b'"",') + b"1]"),
+    "escaped quotes": _with(b'"x":[' + _repeated(b'"\\"[",') + b"1]"),
+    "unknown fields": _with(_names(800_000, 6)),
+    "fields inside": _with(b'"metadata":{' + _names(800_000, 6) + b"}"),
+    "parts of a message": _asking(b"[" + _repeated(b'{"type":"text","text":""},') + b"{}]"),
+    "nesting": _asking(b"[" * 1_000 + b"]" * 1_000),
+    "nesting of objects": _asking(b'{"a":' * 250 + b"1" + b"}" * 250),
+    "nesting without end": _asking(b"[" * BYTES),
+    "nesting in an unknown field": _with(b'"x":' + b"[" * 100 + b"]" * 100),
+    "one long name": _with(b'"' + b"n" * BYTES + b'":1'),
+    "one long name inside": _with(b'"metadata":{"' + b"n" * BYTES + b'":"a"}'),
+    "many long names": _with(_names(5_000, 1_900)),
+}
+# Not JSON, or not what a provider takes: refused as well, but only once all of it was looked at.
+BROKEN: Final = {
+    "digits": _with(b'"seed":' + b"9" * BYTES),
+    "spaces": b"{" + b" " * BYTES,
+    "nulls": b"\x00" * BYTES,
+    "backslashes": _asking(b'"' + b"\\" * (BYTES + 1) + b'"'),
+    "quotes": b'"' * BYTES,
+    "no end": _asking(b'"' + b"a" * BYTES),
+}
+# Text, which any model may be asked about.
+TEXTS: Final = {
+    "plain text": _asking(b'"' + _repeated(b"Why is that so, and what is it? ") + b'"'),
+    "JSON in text": _asking(b'"' + _repeated(b'{\\"a\\": [1, 2], \\"b\\": {}}\\n') + b'"'),
+    "line breaks": _asking(b'"' + _repeated(b"\\n") + b'"'),
+    "escaped characters": _asking(b'"' + _repeated(b"\\u4e2d\\ud83d\\ude00") + b'"'),
+    "emoji": _asking(b'"' + _repeated("what? 😀 ".encode()) + b'"'),
+    "many messages": (
+        b'{"model":"support","messages":['
+        + b",".join(b'{"role":"user","content":"%b"}' % (b"Hi, you: " * 55) for _ in range(18_000))
+        + b"]}"
+    ),
+}
