@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from policy_store.errors import NewerVersionError
 from policy_store.events import Event
@@ -25,8 +25,8 @@ from policy_store.models import (
 )
 from policy_store.states import ExperimentState
 
-_MICRO = 1_000_000
-_SOURCE = "source:"
+_MICRO: Final = 1_000_000
+_SOURCE: Final = "source:"
 
 
 def dump_json(value: Any) -> str:

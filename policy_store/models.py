@@ -12,12 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from policy_store.events import Event
 from policy_store.states import ExperimentState
 
-SCHEMA_VERSION = 1
+EXPERIMENT_SCHEMA: Final = 1
 
 
 class Result(StrEnum):
@@ -74,7 +74,7 @@ class Experiment:
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""
-        content = {"schema": SCHEMA_VERSION, **asdict(self)}
+        content = {"schema": EXPERIMENT_SCHEMA, **asdict(self)}
         if not self.inference:  # as written before there was a choice: running experiments go on
             del content["inference"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -112,16 +112,16 @@ class Experiment:
         return cls(**fields)
 
 
-_FEWEST_KEPT = 2
+_FEWEST_KEPT: Final = 2
 # What may change while the evidence between two policies keeps its meaning. A field not named here may not.
-_FREE_FIELDS = (
+_FREE_FIELDS: Final = (
     *("name", "policies", "policy_fingerprints", "costs", "incumbent"),
     *("max_comparisons", "min_comparisons", "min_duration_seconds"),
     "inference",  # features change forecasts, and any forecast keeps the evidence exact
 )
 
 
-_EXACT = "e-process"  # rules that decide by the counts alone are not proven for changing policies
+_EXACT: Final = "e-process"  # rules that decide by the counts alone are not proven for changing policies
 
 
 def _meaning(experiment: Experiment) -> dict[str, Any]:
@@ -137,8 +137,8 @@ def _stopping(experiment: Experiment) -> str:
 class Forecast:
     """What one comparison of a pair will add to the ledger, published before any outcome it is applied to.
 
-    `first < second`. `increments` are nano-nats: (evidence[first, second] if first is preferred, the same
-    if second is, evidence[second, first] if first is, the same if second is).
+    `first < second`. `increments` are nano-nats: to evidence[first, second] if first is preferred and if
+    second is, then to evidence[second, first] if first is preferred and if second is.
     """
 
     first: int

@@ -1,7 +1,7 @@
 """Every key the store uses, and how long it lives.
 
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
-may touch them together. The same holds for the API keys, and for the limits of each of them. Only the token
+may touch them together. So do the API keys, and the limits of each of them. Only the token
 key and the list of names stand alone.
 
     llmpo:token_key                       32 bytes in hex                              for ever

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from typing import Any, Literal
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
 
@@ -17,7 +17,6 @@ from policy_store import codec
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import Decided, Event, encoded
 from policy_store.models import (
-    Comparison,
     Counts,
     Experiment,
     ExperimentView,
@@ -33,7 +32,7 @@ from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys
 from policy_store.scripting import Scripts, answered_within
 from policy_store.states import MOVES, Move
 
-_LOG_START = "-"
+_LOG_START: Final = "-"
 
 
 class PolicyStore:
@@ -56,12 +55,8 @@ class PolicyStore:
         """Close all connections."""
         await self._redis.aclose()
 
-    async def ping(self) -> None:
-        """Return if the server answers."""
-        await self._answer(self._redis.ping())
-
     async def token_key(self) -> bytes:
-        """The 32 bytes that seal assignments, the same for every replica. Created by whoever asks first."""
+        """The 32 bytes that seal assignments, shared by all replicas. The first one to ask creates them."""
         fresh = secrets.token_hex(32)
         stored: str | None = await self._answer(self._redis.set(TOKEN_KEY, fresh, nx=True, get=True))
         return bytes.fromhex(stored or fresh)
@@ -109,10 +104,6 @@ class PolicyStore:
         await self._answer(self._redis.sadd(EXPERIMENTS, experiment.name))
         return codec.view_from(reply)
 
-    async def names(self) -> list[str]:
-        """Names of all experiments ever registered, sorted."""
-        return sorted(await self._answer(self._redis.smembers(EXPERIMENTS)))
-
     async def revision(self, name: str) -> int:
         """A number that changes whenever the view does: one cheap read to poll."""
         revision = await self._answer(self._redis.hget(ExperimentKeys(name).control, "revision"))
@@ -143,7 +134,7 @@ class PolicyStore:
     async def record_preference(self, report: Report, result: Result) -> Recorded:
         """Count what a user who saw both answers prefers, with the forecast of the current plan.
 
-        Atomic and counted once: the same feedback of the same unit again is a DUPLICATE, even after the end.
+        Atomic and counted once: a unit's feedback sent again is a DUPLICATE, even after the end.
 
         Args:
             report: Of which unit, about which pair.
@@ -231,7 +222,7 @@ class PolicyStore:
     ) -> int:
         """Replace plan and forecasts, from the next counted outcome on.
 
-        Atomic. The very same plan under the same fence again returns the same version and changes nothing.
+        Atomic. An equal plan under the same fence again returns its version and changes nothing.
 
         Args:
             name: Experiment.
@@ -308,15 +299,6 @@ class PolicyStore:
         entries = await self._answer(self._redis.xrange(key, start, "+", count))
         records = [codec.log_record_from(fields) for _, fields in entries]
         return records, entries[-1][0] if entries else after
-
-    async def comparisons(self, name: str, generation: int) -> AsyncIterator[Comparison]:
-        """All comparisons of a generation, in the order they were counted."""
-        records, position = await self.log(name, generation)
-        while records:
-            for record in records:
-                if isinstance(record, Comparison):
-                    yield record
-            records, position = await self.log(name, generation, after=position)
 
     async def events(self, name: str, count: int = 50) -> list[Event]:
         """The latest events over all generations, newest first."""

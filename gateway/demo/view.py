@@ -103,7 +103,7 @@ def picture(frame: Frame, columns: int) -> RenderableType:
 
 
 def progress_line(frame: Frame) -> str:
-    """The same for a log file, in one line."""
+    """One line that tells what the picture shows, for a log file."""
     reading = frame.reading
     if reading is None:
         return f"{frame.elapsed_seconds:4.0f} s  starting"

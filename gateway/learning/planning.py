@@ -1,7 +1,8 @@
 """Turns what was counted into the next plan and, once the evidence suffices, into a decision.
 
 Every replica runs this task; per experiment the one holding the store's lease works, the others look on.
-The lease comes with a number that only grows: whoever was overtaken finds its plans and decisions refused.
+The lease comes with a number that only grows, by which the plans and decisions of a replica that was
+overtaken are refused.
 A plan that cannot be computed or published leaves the last good one in force.
 """
 
@@ -44,7 +45,7 @@ class _Basis:
 
 
 class Planner:
-    """Plans every experiment of this gateway; see the module.
+    """Plans every experiment of this gateway.
 
     Args:
         store: The shared state.
@@ -112,7 +113,7 @@ class Planner:
         self._hooks.tell(PlanningFailed(name, reason))
         if self._failing.get(name) != reason and reason not in _QUIET_REASONS:
             _log.error(
-                "planning failed; the last good plan stays in force",
+                "planning_failed",
                 experiment=name,
                 reason=reason,
                 exc_info=error,

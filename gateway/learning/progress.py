@@ -1,7 +1,7 @@
 """How an experiment is doing: what /metrics and the experiments API show.
 
-Read from the store when somebody looks, at most once a second; while the store does not answer, the last
-reading is shown. Nothing here is on the request path.
+Read from the store when a page or a scrape asks, at most once a second; while the store does not answer, the
+last reading is shown. Nothing here is on the request path.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.experiments.catalogue import CatalogueHolder
 from policy_store.errors import StoreError, UnknownExperimentError
@@ -17,8 +18,8 @@ from policy_store.models import Counts, ExperimentView
 from policy_store.states import Move, recorded_move
 from policy_store.store import PolicyStore
 
-FRESH_SECONDS = 1.0
-EVENTS_READ = 500
+FRESH_SECONDS: Final = 1.0
+EVENTS_READ: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,12 @@ class Progress:
 
     @property
     def leader(self) -> int | None:
-        """Who is ahead: the latest plan's word; None before the first."""
+        """The policy ahead, by the latest plan; None before the first."""
         return self.view.plan.proposal.leader if self.view.plan else None
 
     @property
     def champion(self) -> int | None:
-        """Who was certified; None before the decision, and where nobody was."""
+        """The certified policy; None before the decision, and where none was certified."""
         champion = (self.view.certificate or {}).get("champion")
         return champion if isinstance(champion, int) else None
 

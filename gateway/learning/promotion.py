@@ -1,7 +1,8 @@
 """Takes a decision: the certificate and the new incumbent, in one step of the store that can happen once.
 
-The store accepts a decision only while the experiment is running and only from whoever holds the planning
-lease; every replica then serves the new incumbent as soon as its refresher sees the new revision.
+The store makes a move only from a state the table of moves allows (`policy_store/states.py`), and only for
+the replica that holds the planning lease; every replica then serves the new incumbent as soon as its
+refresher sees the new revision.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _log = get_logger(__name__)
 
 
 class Promoter:
-    """Decides experiments; see the module.
+    """Turns decisions into moves of the store.
 
     Args:
         store: The shared state.
@@ -66,7 +67,7 @@ class Promoter:
                 certificate=certificate,
             )
         except DecisionConflictError:
-            _log.info("experiment was decided by another replica", experiment=name)
+            _log.info("decided_by_another_replica", experiment=name)
         else:
             champion = None if decision.champion is None else view.experiment.policies[decision.champion]
             self._hooks.tell(DecisionTaken(name, view.generation, decided.state.value, champion))

@@ -2,7 +2,7 @@
 
     oldest log  ->  replay up to the comparison it was left at  ->  succeed()  ->  the next log, and so on
 
-Nobody's word is taken: what a log says it started with is compared with what the log before it gives.
+What a log says it started with is not believed, but compared with what the log before it gives.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from policy_store.store import PolicyStore
 
 
 class ExperimentLog:
-    """Exports logs; see the module."""
+    """Writes the lines of a log, read from the store page by page."""
 
     def __init__(self, store: PolicyStore) -> None:
         self._store = store

@@ -10,7 +10,7 @@ if not known[1] then
   return {'unknown'}
 end
 if known[1] == move.target and known[4] == certificate then
-  return view(control) -- the same call again, its answer was lost
+  return view(control) -- a repeated call, whose answer was lost
 end
 if known[3] ~= fence then
   return {'stale', known[3]}

@@ -65,7 +65,7 @@ local function add(field, total, amount)
 end
 
 -- Copies what was counted between kept policies. Of a removed rival's evidence only what lowers a row total
--- stays, as a debt: llm_po/succession.py computes the same, and says why.
+-- stays, as a debt: llm_po/succession.py computes this too, and says why.
 local function copy(counted, place, old_policies)
   redis.call('HSET', counts, 'comparisons', '0')
   for old, new in pairs(place) do

@@ -111,6 +111,15 @@ async def report(
     return await store.record_outcome(said, side=side, value=value, tie_margin=tie_margin)
 
 
+async def logged_comparisons(store: PolicyStore, generation: int = 1) -> list[Comparison]:
+    """All comparisons in a generation's log, in the order they were counted."""
+    found, (records, position) = [], await store.log(NAME, generation)
+    while records:
+        found += [record for record in records if isinstance(record, Comparison)]
+        records, position = await store.log(NAME, generation, after=position)
+    return found
+
+
 def replayed(
     comparisons: Iterable[Comparison], increments: Mapping[int, list[Forecast]], counts: Counts
 ) -> Counts:

@@ -106,7 +106,7 @@ async def test_stale_socket_is_replaced(valkey: EmbeddedValkey, tmp_path: Path) 
     (tmp_path / "valkey.sock").write_text("left over")
 
     async with _Store(valkey.start(tmp_path)) as store:
-        await store.ping()
+        await store.token_key()
 
 
 async def test_directory_may_have_any_name(valkey: EmbeddedValkey, temporary: Path) -> None:
@@ -114,7 +114,7 @@ async def test_directory_may_have_any_name(valkey: EmbeddedValkey, temporary: Pa
     folder = temporary / 'my "data" #1 100% ü' / ("long" * 30)
 
     async with _Store(valkey.start(folder)) as store:
-        await store.ping()
+        await store.token_key()
 
     valkey.stop()
     assert (folder / "appendonlydir").is_dir()

@@ -33,6 +33,7 @@ from tests.policy_store.building import (
     NAME,
     THRESHOLD,
     experiment,
+    logged_comparisons,
     plan,
     planned,
     prefer,
@@ -159,7 +160,7 @@ async def test_log_starts_with_what_was_inherited_and_events_tell(store: PolicyS
     assert (inherited.generation, inherited.after, inherited.sources) == (1, 20, (0, 2, None))
     assert inherited.policies_ever == 4
     assert inherited.comparisons == sum(map(sum, inherited.wins)) + sum(map(sum, inherited.ties)) // 2
-    numbers = [each.number async for each in store.comparisons(NAME, 2)]
+    numbers = [each.number for each in await logged_comparisons(store, 2)]
     assert numbers == [inherited.comparisons + extra for extra in (1, 2, 3)]
     events = [record for record in records if isinstance(record, Event)]
     assert [event.kind for event in events] == ["started", "inherited"]

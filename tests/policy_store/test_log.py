@@ -17,6 +17,7 @@ from tests.policy_store.building import (
     THRESHOLD,
     experiment,
     forecasts,
+    logged_comparisons,
     plan,
     planned,
     prefer,
@@ -93,7 +94,7 @@ async def test_pages_of_the_log_join_without_gap_or_repetition(store: PolicyStor
     await prefer(store, "late")
     later, _ = await store.log(NAME, 1, after=end)
     assert [record.number for record in later] == [26]
-    assert [each.number async for each in store.comparisons(NAME, 1)] == list(range(1, 27))
+    assert [each.number for each in await logged_comparisons(store, 1)] == list(range(1, 27))
 
 
 async def test_events_come_newest_first_and_bounded(store: PolicyStore) -> None:
@@ -118,7 +119,7 @@ async def test_counts_are_what_a_replay_of_the_log_gives(store: PolicyStore, ste
     await store.register(experiment(), THRESHOLD)
     increments = await _perform(store, steps)
 
-    logged = [comparison async for comparison in store.comparisons(NAME, 1)]
+    logged = await logged_comparisons(store)
 
     counts = await store.counts(NAME, 1)
     assert [comparison.number for comparison in logged] == list(range(1, counts.comparisons + 1))
@@ -155,7 +156,7 @@ async def test_many_writers_leave_exact_counts(store: PolicyStore, store_url: st
 
     flat = [receipt for each in receipts for receipt in each]
     counts = await store.counts(NAME, 1)
-    logged = [comparison async for comparison in store.comparisons(NAME, 1)]
+    logged = await logged_comparisons(store)
     assert flat.count(Receipt.DUPLICATE) == 8 * 40
     assert flat.count(Receipt.COUNTED) == counts.comparisons
     assert [comparison.number for comparison in logged] == list(range(1, counts.comparisons + 1))

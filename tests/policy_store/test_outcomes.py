@@ -11,7 +11,17 @@ from policy_store.errors import ContradictingOutcomeError, ExperimentFinishedErr
 from policy_store.models import Receipt, Result
 from policy_store.states import Move
 from policy_store.store import PolicyStore
-from tests.policy_store.building import NAME, THRESHOLD, forecasts, plan, planned, prefer, report, started
+from tests.policy_store.building import (
+    NAME,
+    THRESHOLD,
+    forecasts,
+    logged_comparisons,
+    plan,
+    planned,
+    prefer,
+    report,
+    started,
+)
 
 
 async def test_preference_is_counted_with_the_current_forecast(store: PolicyStore) -> None:
@@ -61,7 +71,7 @@ async def test_comparisons_are_counted_by_source(store: PolicyStore) -> None:
     await report(store, "u3", 0, 1.0)
     await report(store, "u4", 1, 0.0)
 
-    comparisons = [comparison async for comparison in store.comparisons(NAME, 1)]
+    comparisons = await logged_comparisons(store)
     counts = await store.counts(NAME, 1)
     assert counts.by_source == Counter(comparison.source for comparison in comparisons)
     assert sum(counts.by_source.values()) == counts.comparisons == 3
