@@ -14,14 +14,13 @@ from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-import orjson
-
 from gateway.errors import InvalidRequestError
 from gateway.serving.attempts import AttemptStream
 from gateway.serving.exchange import Question
 from gateway.serving.panel import POLICY_FAILURES, PolicyFailure
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
+from gateway.upstream.json_text import parsed, written
 from gateway.upstream.sse import DONE, payloads
 from gateway.upstream.surfaces import CHAT
 
@@ -108,7 +107,7 @@ def merge_answers(bodies: Sequence[bytes], label: DuelLabel) -> bytes:
     Raises:
         UpstreamError: If one of them holds no choice.
     """
-    answers = [orjson.loads(body) for body in bodies]
+    answers = [parsed(body) for body in bodies]
     merged = {
         "id": label.response_id,
         "object": "chat.completion",
@@ -118,7 +117,7 @@ def merge_answers(bodies: Sequence[bytes], label: DuelLabel) -> bytes:
     }
     if all(isinstance(answer.get("usage"), dict) for answer in answers):
         merged["usage"] = _added(answers[0]["usage"], answers[1]["usage"])
-    return orjson.dumps(merged)
+    return written(merged)
 
 
 class DuelStream:
@@ -205,17 +204,15 @@ class DuelStream:
             "model": self._label.model,
             **content,
         }
-        return b"data: " + orjson.dumps(event) + b"\n\n"
+        return b"data: " + written(event) + b"\n\n"
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:
     try:
-        event = orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
+        event = parsed(payload)
+    except ValueError as error:
         raise broken("a malformed event") from error
-    if not isinstance(event, dict):
-        raise broken("a malformed event")
-    return event
+    return event if isinstance(event, dict) else {}
 
 
 def _only_choice(answer: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-import orjson
+from gateway.upstream.json_text import parsed
 
 # All that matters for nesting: strings (which may hold brackets) and brackets.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
@@ -66,7 +66,7 @@ def _fields_from(text: bytes, place: int) -> Iterator[Field]:
 
 def _key(name: bytes) -> bytes:
     """A field's name without its quotes."""
-    return orjson.loads(name).encode() if b"\\" in name else name[1:-1]
+    return str(parsed(name)).encode("utf-8", "surrogatepass") if b"\\" in name else name[1:-1]
 
 
 def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:

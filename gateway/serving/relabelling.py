@@ -16,6 +16,7 @@ from gateway.serving.exchange import Question
 from gateway.serving.json_fields import Field, find_fields, set_found
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
+from gateway.upstream.json_text import parsed
 from gateway.upstream.sse import is_last, split_first
 
 
@@ -94,7 +95,7 @@ class StreamRelabeller:
         """The same events under the label.
 
         Raises:
-            UpstreamError: If an event is not a JSON object.
+            UpstreamError: If an event is not JSON.
         """
         start = self._old_start
         if start and block.startswith(start) and block.find(b"\n\n") == len(block) - 2:
@@ -171,7 +172,7 @@ def rewritten_events(block: bytes, rewrite: Callable[[bytes], bytes]) -> Iterato
     """The lines of a block of whole events, the data of each event rewritten; `[DONE]` stays.
 
     Raises:
-        UpstreamError: If an event is not a JSON object.
+        UpstreamError: If an event is not JSON.
     """
     data: list[bytes] = []
     for line in block.splitlines(keepends=True):
@@ -191,12 +192,10 @@ def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
     if payload.strip() == b"[DONE]":
         return b"data:" + payload + line_end
     try:
-        is_object = isinstance(orjson.loads(payload), dict)
-    except orjson.JSONDecodeError:
-        is_object = False
-    if not is_object:
-        raise broken("a malformed event")
-    return b"data:" + rewrite(payload) + line_end
+        is_object = isinstance(parsed(payload), dict)
+    except ValueError as error:
+        raise broken("a malformed event") from error
+    return b"data:" + (rewrite(payload) if is_object else payload) + line_end
 
 
 class RelabelledStream:

@@ -1,16 +1,15 @@
 """Providers asked in their own wire format: the request goes out as JSON, the answer comes back as bytes.
 
-Nothing is read but what shows that the answer is one: its status and content type, that a whole answer and
-every event of a stream are JSON objects, and where events end.
+Nothing is read but what shows that the answer is one: its status, that a whole answer and every event of a
+stream are JSON and report no failure, where events end, and that the last one is there. What the official
+clients understand is passed on, whatever its content type, line ends or spelling.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -27,6 +26,7 @@ from gateway.upstream.base import (
     UpstreamAnswer,
     UpstreamRequest,
 )
+from gateway.upstream.events import EventReader, is_failure, objects, progress_of
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
 from gateway.upstream.http.http1 import Http1Client
 from gateway.upstream.http.transport import (
@@ -36,11 +36,14 @@ from gateway.upstream.http.transport import (
     Route,
     translated,
 )
+from gateway.upstream.json_text import as_utf8, parsed
 from gateway.upstream.retry_budget import RetryBudget
-from gateway.upstream.sse import EventCutter, has_event, is_plain, is_sound, sound_part, split_error
+from gateway.upstream.sse import EventCutter, has_event
 from gateway.upstream.surfaces import Surface
 
-_OK: Final = 200
+_OK: Final = range(200, 300)
+_EVENT_STREAM: Final = "text/event-stream"
+_NO_EVENTS: Final = (b"{", b"[", b"<")  # no line of a stream of events begins so
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _LINGER_SECONDS: Final = 1.0
 _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
@@ -64,8 +67,8 @@ class Relay:
         try:
             route = self._route(request.target, request.surface)
             answer = await self._post(route, request)
-            await _check(answer, "application/json")
-            body = await answer.whole()
+            await _check(answer)
+            body = as_utf8(await answer.whole())
             _check_answer(body, request.surface)
         except BaseException as error:
             if answer is not None:
@@ -82,7 +85,7 @@ class Relay:
             route = self._route(request.target, request.surface)
             async with asyncio.timeout(route.first_byte_seconds):
                 answer = await self._post(route, request)
-                await _check(answer, "text/event-stream")
+                await _check(answer)
                 stream = _RelayedStream(answer, request.surface)
                 await stream.begin()
         except BaseException as error:
@@ -142,11 +145,9 @@ class _RelayedStream:
     def __init__(self, answer: HttpAnswer, surface: Surface) -> None:
         self.headers = _rate_limits(answer)
         self._answer = answer
-        self._ends_stream = surface.ends_stream
         self._cutter = EventCutter()
-        self._first = b""
-        self._failure: Callable[[], UpstreamError] | None = None
-        self._ended = False
+        self._reader = EventReader(progress_of(surface.name), reported_in_body)
+        self._ahead = self._first = b""
         self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -154,11 +155,16 @@ class _RelayedStream:
 
     async def begin(self) -> None:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
-        while not has_event(self._first):
+        reader = self._reader
+        self._ahead = await self._some()
+        if self._ahead.lstrip()[:1] in _NO_EVENTS:
+            raise await _not_streamed(self._answer, self._ahead)
+        while not has_event(self._first) and not reader.has_ended:
             self._first = await self._next_block()
-        self._first = self._sound(self._first)
-        if not has_event(self._first) and self._failure is not None:
-            raise self._failure()
+        if reader.failure is not None and not has_event(self._first):
+            # What only says nothing is a stream that was cut, if it was one at all.
+            is_one = reader.has_reported or self._answer.content_type == _EVENT_STREAM
+            raise reader.failure() if is_one else broken("an answer that is no stream of events")
 
     def limit_silence(self, seconds: float) -> None:
         """From now on, break off when the provider is waited for longer than this."""
@@ -177,14 +183,13 @@ class _RelayedStream:
     async def read(self) -> bytes:
         """See `AnswerStream.read`."""
         block, self._first = self._first, b""
-        if self._ended:
+        reader = self._reader
+        if not block and not reader.has_ended:
+            block = await self._next_block()
+        if not block and reader.failure is not None:
+            raise reader.failure()
+        if not block:
             await self._finish()
-            return b""
-        if not block and self._failure is None:
-            block = self._sound(await self._next_block())
-        if not block and self._failure is not None:
-            raise self._failure()
-        self._ended = self._ends_stream(block)
         return block
 
     async def aclose(self) -> None:
@@ -193,35 +198,32 @@ class _RelayedStream:
             self._silence.cancel()
         self._answer.close()
 
-    def _sound(self, block: bytes) -> bytes:
-        """The events before the first that is an error or no JSON; that one becomes the stream's failure."""
-        if is_plain(block):
-            return block
-        reported = split_error(block)
-        if reported is not None:
-            block = reported[0]
-            self._failure = partial(reported_in_body, reported[1])
-        if not is_sound(block):
-            block = sound_part(block)
-            self._failure = partial(broken, "a malformed event")
-        return block
-
     async def _next_block(self) -> bytes:
-        clock, feed = self._clock, self._cutter.feed
+        """The next events; where the stream stops, what there is of them."""
+        feed, reader = self._cutter.feed, self._reader
         try:
-            while True:
-                self._waiting_since = clock()
-                chunk = await self._answer.some()
-                self._waiting_since = None
-                if not chunk:
-                    break
-                if block := feed(chunk):
-                    return block
-        except UpstreamError:
-            raise
+            while chunk := await self._some():
+                block = feed(chunk)
+                if block and ((taken := reader.take(block)) or reader.has_ended):
+                    return taken
         except Exception as error:
+            last = reader.end(self._cutter.rest())
+            if reader.is_over:  # it was whole before it broke off
+                return last
+            if isinstance(error, UpstreamError):
+                raise
             raise _broken_off(error) from error
-        raise cut_short()
+        return reader.end(self._cutter.rest())
+
+    async def _some(self) -> bytes:
+        """The next bytes as they arrive."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
+        self._waiting_since = self._clock()
+        chunk = await self._answer.some()
+        self._waiting_since = None
+        return chunk
 
     async def _finish(self) -> None:
         """Read the end of the body, which gives the connection back to be used again."""
@@ -265,12 +267,19 @@ def _rate_limits(answer: HttpAnswer) -> RawHeaders:
     )
 
 
-async def _check(answer: HttpAnswer, content_type: str) -> None:
-    """Raise unless the provider answers with what was asked for."""
-    if answer.status != _OK:
+async def _check(answer: HttpAnswer) -> None:
+    """Raise unless the provider answers at all. Its content type is not looked at: clients do not, either."""
+    if answer.status not in _OK:
         raise await _refusal(answer)
-    if answer.content_type != content_type:
-        raise broken("an answer of the wrong content type")
+
+
+async def _not_streamed(answer: HttpAnswer, beginning: bytes) -> UpstreamError:
+    """The error for an answer that begins as no stream of events does: as JSON, or as a page."""
+    body = beginning + await _read_some(answer)
+    with suppress(ValueError):
+        if any(is_failure(one) for one in objects(parsed(body))):
+            return reported_in_body(body)
+    return broken("an answer that is no stream of events")
 
 
 async def _refusal(answer: HttpAnswer) -> UpstreamError:
@@ -294,12 +303,10 @@ def _broken_off(error: Exception) -> UpstreamError:
 def _check_answer(body: bytes, surface: Surface) -> None:
     """Raise unless a whole answer is one; some providers report errors with status 200."""
     try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        answer = parsed(body)
+    except ValueError as error:
         raise broken("an answer that is not JSON") from error
-    if isinstance(answer, dict):
-        if isinstance(answer.get(surface.items), list) and answer.get("status") != "failed":
-            return
-        if isinstance(answer.get("error"), dict):
-            raise reported_in_body(body)
-    raise broken(f"an answer without {surface.items}")
+    if any(is_failure(one) for one in objects(answer)):
+        raise reported_in_body(body)
+    if not (isinstance(answer, dict) and isinstance(answer.get(surface.items), list)):
+        raise broken(f"an answer without {surface.items}")

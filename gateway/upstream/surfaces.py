@@ -5,11 +5,8 @@ Whoever passes answers on (relay, labels, token counts, errors) reads it here in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
-
-from gateway.upstream.sse import ends_with, is_last
 
 SurfaceName = Literal["chat", "responses", "completions", "embeddings", "messages"]
 Wire = Literal["openai", "anthropic"]
@@ -24,7 +21,6 @@ class Surface:
         wire: Whose format it is; providers of that format are relayed, others translated.
         path: Where a provider of that format answers it, below its `api_base`.
         items: The field of every whole answer that holds a list.
-        ends_stream: Whether a block of whole events holds the last one of a stream.
         envelope: Field of a stream's events that holds the answer's `id` and `model`; None where the events
             hold them themselves.
         id_prefix: How ids of answers begin.
@@ -34,24 +30,13 @@ class Surface:
     wire: Wire
     path: str
     items: str
-    ends_stream: Callable[[bytes], bool]
     envelope: bytes | None
     id_prefix: str
 
 
-CHAT: Final = Surface("chat", "openai", "/chat/completions", "choices", is_last, None, "chatcmpl-")
-RESPONSES: Final = Surface(
-    "responses",
-    "openai",
-    "/responses",
-    "output",
-    ends_with("response.completed", "response.incomplete"),
-    b"response",
-    "resp_",
-)
-COMPLETIONS: Final = Surface("completions", "openai", "/completions", "choices", is_last, None, "cmpl-")
-EMBEDDINGS: Final = Surface("embeddings", "openai", "/embeddings", "data", is_last, None, "embd-")
-MESSAGES: Final = Surface(
-    "messages", "anthropic", "/v1/messages", "content", ends_with("message_stop"), b"message", "msg_"
-)
+CHAT: Final = Surface("chat", "openai", "/chat/completions", "choices", None, "chatcmpl-")
+RESPONSES: Final = Surface("responses", "openai", "/responses", "output", b"response", "resp_")
+COMPLETIONS: Final = Surface("completions", "openai", "/completions", "choices", None, "cmpl-")
+EMBEDDINGS: Final = Surface("embeddings", "openai", "/embeddings", "data", None, "embd-")
+MESSAGES: Final = Surface("messages", "anthropic", "/v1/messages", "content", b"message", "msg_")
 SURFACES: Final = (CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, MESSAGES)

@@ -14,6 +14,9 @@ from gateway.upstream.base import RawHeaders
 from gateway.upstream.http.transport import Failure, NeverSeenError, Route
 
 KEEP_SECONDS: Final = 30
+# What the head of an answer may be: no less than the official clients take.
+MAX_HEAD_BYTES: Final = 128 * 1024
+_MAX_HEADERS: Final = 1024
 _READ_BYTES: Final = 64 * 1024
 _LARGE_BYTES: Final = 1024 * 1024
 
@@ -52,6 +55,9 @@ class Http1Client:
             connector=_Connector(limit=max_connections, ttl_dns_cache=60, keepalive_timeout=KEEP_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_READ_BYTES,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+            max_headers=_MAX_HEADERS,
         )
 
     async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> Http1Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Iterable
 from functools import partial
 from typing import Final, Protocol
@@ -11,7 +12,13 @@ from gateway.upstream.base import RawHeaders
 from gateway.upstream.failures import broken, cut_short
 from gateway.upstream.http.transport import Failure, NeverSeenError
 
-_PLAIN: Final = (None, b"", b"identity")
+_PLAIN: Final = frozenset({b"", b"identity"})
+# Nobody asked for these, but clients understand them; the number says what zlib is to expect.
+_COMPRESSED: Final = {
+    b"gzip": zlib.MAX_WBITS | 16,
+    b"x-gzip": zlib.MAX_WBITS | 16,
+    b"deflate": zlib.MAX_WBITS,
+}
 
 
 class StreamOwner(Protocol):
@@ -37,6 +44,7 @@ class Http2Answer:
         "_deadline",
         "_failure",
         "_headers",
+        "_inflater",
         "_owner",
         "_stream",
         "_waiter",
@@ -50,6 +58,7 @@ class Http2Answer:
         self._stream = stream
         self._arrived: list[tuple[bytes, int]] = []
         self._headers: dict[bytes, bytes] = {}
+        self._inflater: zlib._Decompress | None = None
         self._failure: Failure | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -87,15 +96,18 @@ class Http2Answer:
 
     async def some(self) -> bytes:
         """See `HttpAnswer.some`."""
-        while not self._arrived:
-            if self._failure is not None:
-                raise self._failure()
-            if self.is_over:
-                return b""
-            await self.change()
-        arrived, self._arrived = self._arrived, []
-        self._owner.read(self._stream, sum(size for _, size in arrived))
-        return arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived])
+        while True:
+            while not self._arrived:
+                if self._failure is not None:
+                    raise self._failure()
+                if self.is_over:
+                    return b""
+                await self.change()
+            arrived, self._arrived = self._arrived, []
+            self._owner.read(self._stream, sum(size for _, size in arrived))
+            # Compressed bytes may hold nothing yet, and nothing would mean the end.
+            if some := arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived]):
+                return some
 
     async def whole(self) -> bytes:
         """See `HttpAnswer.whole`."""
@@ -131,14 +143,17 @@ class Http2Answer:
             self.fail(partial(broken, "an answer without a status"))
             return
         self.status = int(status)
-        if self._headers.get(b"content-encoding") not in _PLAIN:
+        encoding = self._headers.get(b"content-encoding", b"").strip().lower()
+        if encoding in _COMPRESSED:
+            self._inflater = zlib.decompressobj(_COMPRESSED[encoding])
+        elif encoding not in _PLAIN:
             self.fail(partial(broken, "an answer in an encoding nobody asked for"))
         self.wake()
 
     def data(self, data: bytes, size: int) -> None:
         """Bytes of the body, and how much room they took."""
         if data and not self.is_over:
-            self._arrived.append((data, size))
+            self._arrived.append((self._inflated(data), size))
             self.wake()
         elif size:
             self._owner.read(self._stream, size)  # padding
@@ -171,6 +186,15 @@ class Http2Answer:
         """Something happened."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _inflated(self, data: bytes) -> bytes:
+        if self._inflater is None:
+            return data
+        try:
+            return self._inflater.decompress(data)
+        except zlib.error:
+            self.fail(partial(broken, "an answer that is not in the encoding it says"))
+            return b""
 
     def _end(self) -> None:
         self.is_over = True

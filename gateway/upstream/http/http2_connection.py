@@ -28,7 +28,7 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from gateway.upstream.failures import broken
-from gateway.upstream.http.http1 import KEEP_SECONDS
+from gateway.upstream.http.http1 import KEEP_SECONDS, MAX_HEAD_BYTES
 from gateway.upstream.http.http2_answer import Http2Answer
 from gateway.upstream.http.http2_frames import Goaway, GoawayFilter, MalformedFrameError
 from gateway.upstream.http.transport import Failure, NeverSeenError
@@ -40,13 +40,12 @@ Fields = list[tuple[bytes, bytes]]
 _STREAM_WINDOW: Final = 256 * 1024
 _GIVE_BACK: Final = _STREAM_WINDOW // 4
 _CONNECTION_WINDOW: Final = 16 * 1024 * 1024
-_MAX_HEADERS_BYTES: Final = 64 * 1024
 _PROBE_SECONDS: Final = 5.0
 _CLOSING_SECONDS: Final = 1.0
 _SETTINGS: Final = {
     SettingCodes.ENABLE_PUSH: 0,
     SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-    SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADERS_BYTES,
+    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD_BYTES,
 }
 
 

@@ -52,20 +52,16 @@ def _event(chunk: Any) -> bytes:
     return b"data: " + text.encode() + b"\n\n"
 
 
-def is_made_up(chunk: Any, block: bytes, chunks: Any, surface: Surface) -> bool:
+def is_made_up(chunk: Any, chunks: Any, *, is_last: bool) -> bool:
     """Whether a chunk ends an answer the provider had not ended.
 
     Args:
         chunk: The chunk.
-        block: Its events.
         chunks: The stream it came from.
-        surface: The kind of request.
+        is_last: Whether its format has nothing after it.
     """
-    if surface.envelope is None:
-        choices = getattr(chunk, "choices", ())
-        is_end = any(getattr(choice, "finish_reason", None) for choice in choices)
-    else:
-        is_end = surface.ends_stream(block)
+    choices = getattr(chunk, "choices", None) or ()
+    is_end = is_last or any(getattr(choice, "finish_reason", None) for choice in choices)
     return is_end and any(getattr(part, "received_finish_reason", "") is None for part in _parts(chunks))
 
 

@@ -27,8 +27,9 @@ from gateway.upstream.base import (
     UpstreamAnswer,
     UpstreamRequest,
 )
+from gateway.upstream.events import EventReader, progress_of
 from gateway.upstream.failures import cut_short, reported_in_body
-from gateway.upstream.sse import DONE, split_error
+from gateway.upstream.sse import DONE
 from gateway.upstream.surfaces import CHAT, EMBEDDINGS, Surface, SurfaceName
 from gateway.upstream.translating.answers import as_events, as_json, http_responses, is_made_up
 from gateway.upstream.translating.asking import (
@@ -174,6 +175,7 @@ class _TranslatedStream:
         # Found now: once a read is cancelled, nothing leads to them any more.
         self._responses = list(http_responses(chunks))
         self._events = as_events(surface)
+        self._reader = EventReader(progress_of(surface.name), reported_in_body)
 
     async def begin(self, *, by: float) -> None:
         """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
@@ -213,15 +215,14 @@ class _TranslatedStream:
                 # Such a stream says itself that it is complete; this one did not.
                 raise cut_short()
             return DONE
-        reported = split_error(block)
-        if reported is not None:
-            raise reported_in_body(reported[1])
+        taken = self._reader.take(block)
+        if not taken and self._reader.failure is not None:
+            raise self._reader.failure()
         # litellm makes up an end where the provider's stream just stopped.
-        if is_made_up(chunk, block, self._chunks, self._surface):
+        if is_made_up(chunk, self._chunks, is_last=self._reader.is_over):
             raise cut_short()
-        if self._surface.envelope is not None and self._surface.ends_stream(block):
-            self._is_done = True
-        return block
+        self._is_done = self._reader.is_over
+        return taken
 
 
 def provider_names() -> frozenset[str]:

@@ -6,6 +6,9 @@ What holds for both versions of HTTP is shown where it is tested for HTTP/1.1 (`
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
+from collections.abc import Callable
 
 import pytest
 from h2.errors import ErrorCodes
@@ -15,8 +18,9 @@ from gateway.upstream.base import ModelTarget, UpstreamRequest
 from gateway.upstream.http import http2_connection
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.sse import DONE
 from tests.gateway.fake_http2 import FakeHttp2Upstream, give_up
-from tests.gateway.fake_upstream import Behaviour, Exchange, answer, hang_up, stall, status
+from tests.gateway.fake_upstream import Behaviour, Exchange, answer, body, chunk, hang_up, stall, status
 from tests.gateway.serving.harness import eventually
 from tests.gateway.upstream.asking import LIMITS, QUESTION, ask, read_all, request
 from tests.pace import impatient
@@ -323,7 +327,7 @@ async def test_an_encoding_nobody_asked_for_is_refused(relay: Relay, provider: F
     """It would be passed on as text otherwise."""
 
     async def zipped(exchange: Exchange) -> None:
-        await exchange.whole(b"\x1f\x8b", content_encoding="gzip")
+        await exchange.whole(b"\x1f\x8b", content_encoding="br")
 
     provider.on("small", zipped)
     with pytest.raises(UpstreamError, match="encoding") as failed:
@@ -361,3 +365,41 @@ async def test_an_idle_connection_is_closed_after_a_while(
     await eventually(lambda: provider.live == [], "the connection closed")
     assert await ask(relay, provider) == "I am small."
     assert provider.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compressed"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
+)
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+async def test_heads_and_encodings_that_clients_take_are_taken(
+    relay: Relay,
+    provider: FakeHttp2Upstream,
+    encoding: str,
+    compressed: Callable[[bytes], bytes],
+    is_streamed: bool,
+) -> None:
+    """Headers of 60 KiB, and a body compressed though nobody asked for it."""
+
+    async def behave(exchange: Exchange) -> None:
+        said = chunk(exchange, {"content": "Hi"}) + DONE if is_streamed else body(exchange, "Hi")
+        await exchange.whole(compressed(said), content_encoding=encoding, x_big="v" * 60 * 1024)
+
+    provider.on("small", behave)
+    if is_streamed:
+        assert b'"Hi"' in await read_all(await relay.stream(request(provider, stream=True)))
+    else:
+        assert await ask(relay, provider) == "Hi"
+
+
+async def test_a_body_that_is_not_in_its_encoding_is_a_failure(
+    relay: Relay, provider: FakeHttp2Upstream
+) -> None:
+    """As any answer that cannot be read."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.whole(body(exchange, "Hi"), content_encoding="gzip")
+
+    provider.on("small", behave)
+    with pytest.raises(UpstreamError) as failed:
+        await ask(relay, provider)
+    assert failed.value.reason == "protocol"

@@ -1,0 +1,273 @@
+"""What the events of a stream mean: whether it goes on, is whole, or reports a failure.
+
+Every event is parsed and what was parsed is thrown away: the only way to know that it is JSON, that no error
+stands in it at whatever place, and that an answer which just stops had come to its end.
+
+A stream is whole when its format says so, however that is spelled. OpenAI's chat says so by `[DONE]`, and by
+a `finish_reason` for every choice that was begun; responses and messages by a last event of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol
+
+from orjson import JSONDecodeError, loads
+
+from gateway.errors import UpstreamError
+from gateway.upstream.failures import broken, cut_short
+from gateway.upstream.json_text import parsed
+from gateway.upstream.sse import DONE, RawEvent, events
+from gateway.upstream.surfaces import SurfaceName
+
+Event = Mapping[str, Any]
+
+_PLAIN_START: Final = b"data: {"
+# Values of a choice's `finish_reason` (and of `stop_reason`) that mean it was not finished. `error` is what
+# OpenRouter and Mistral say, `insufficient_system_resource` DeepSeek, `abort` vLLM and SGLang, `error_limit`
+# and `timeout` Cohere.
+_FAILED_ENDS: Final = frozenset(
+    {
+        *("abort", "aborted", "cancelled", "error", "error_limit", "error_toxic", "failed"),
+        *("insufficient_system_resource", "timeout"),
+    }
+)
+_NO_END: Final = (None, "", "null")
+# Tuples, because what is looked for may be no text.
+_FAILED_KINDS: Final = ("error", "response.failed", "response.error", "response.cancelled")
+_FAILED_STATES: Final = ("failed", "cancelled")
+# Where a provider of OpenAI's format says what went wrong without an `error`: FastAPI, Cloudflare, Baidu.
+_COMPLAINTS: Final = ("detail", "errors", "message", "error_msg", "error_code", "error_message")
+
+
+def is_failure(answer: Event) -> bool:
+    """Whether an event, or a whole answer, reports that there is no answer, whatever else it holds."""
+    read = answer.get
+    if read("error") or read("type") in _FAILED_KINDS or read("object") == "error":
+        return True
+    choices = read("choices")
+    if choices.__class__ is not list:
+        return _is_complaint(answer) or any(_has_failed(inner) for inner in _inner(answer))
+    for choice in choices:
+        if choice.__class__ is dict and (choice.get("error") or _is_failed_end(choice.get("finish_reason"))):
+            return True
+    return False
+
+
+def _has_failed(part: Event) -> bool:
+    """Whether a response or a message says that it is none."""
+    is_none = part.get("error") or part.get("status") in _FAILED_STATES
+    return bool(is_none) or _is_failed_end(part.get("stop_reason"))
+
+
+def _is_failed_end(end: Any) -> bool:
+    return end is not None and str(end).lower() in _FAILED_ENDS
+
+
+def _inner(answer: Event) -> list[Event]:
+    """What holds the end of a response or a message: itself, or a part of the event that tells of it."""
+    parts = (answer.get(name) for name in ("response", "message", "delta"))
+    return [answer, *(part for part in parts if isinstance(part, dict))]
+
+
+def _is_complaint(answer: Event) -> bool:
+    minimax = answer.get("base_resp")
+    if isinstance(minimax, dict) and minimax.get("status_code"):
+        return True
+    if "type" in answer or "id" in answer or "usage" in answer or "data" in answer:
+        return False
+    return any(answer.get(name) for name in _COMPLAINTS)
+
+
+class Progress(Protocol):
+    """How far one stream has come."""
+
+    def note(self, name: bytes, event: Event) -> bool:
+        """Take notice of an event; whether it is the stream's last."""
+        ...
+
+    @property
+    def closing(self) -> bytes | None:
+        """What a stream that stops now lacks to be whole; None where it lacks more than its last event."""
+        ...
+
+
+class ChoicesProgress:
+    """Of a stream of choices, which says that it is whole by `[DONE]`."""
+
+    __slots__ = ("_begun", "_finished")
+
+    def __init__(self) -> None:
+        self._begun: set[Any] = set()
+        self._finished: set[Any] = set()
+
+    def note(self, _name: bytes, event: Event) -> bool:
+        """See `Progress.note`."""
+        choices = event.get("choices")
+        for choice in choices if choices.__class__ is list else ():
+            if choice.__class__ is dict:
+                index = choice.get("index", 0)
+                if index.__class__ is not int:
+                    index = str(index)
+                self._begun.add(index)
+                if choice.get("finish_reason") not in _NO_END:
+                    self._finished.add(index)
+        return False
+
+    @property
+    def closing(self) -> bytes | None:
+        """See `Progress.closing`."""
+        return DONE if self._begun and self._begun == self._finished else None
+
+
+class NamedProgress:
+    """Of a stream whose last event is one of these kinds.
+
+    Args:
+        kinds: They stand in the event's name or in its `type`.
+        closing: The last event, where its absence after an end that was given is no loss.
+    """
+
+    __slots__ = ("_closing", "_is_finished", "_kinds")
+
+    def __init__(self, kinds: frozenset[str], closing: bytes | None = None) -> None:
+        self._kinds = kinds
+        self._closing = closing
+        self._is_finished = False
+
+    def note(self, name: bytes, event: Event) -> bool:
+        """See `Progress.note`."""
+        delta = event.get("delta")
+        if isinstance(delta, dict) and delta.get("stop_reason"):
+            self._is_finished = True
+        return event.get("type") in self._kinds or name.decode("latin-1") in self._kinds
+
+    @property
+    def closing(self) -> bytes | None:
+        """See `Progress.closing`."""
+        return self._closing if self._is_finished else None
+
+
+class EventReader:
+    """Reads the events of one stream.
+
+    Args:
+        progress: Of this stream, in its format's terms.
+        reported: Makes the error for an event that reports one.
+
+    Attributes:
+        is_over: The stream is whole; nothing that follows belongs to it.
+        failure: Why there will be no more of it, once what `take` gave is passed on.
+    """
+
+    __slots__ = ("_progress", "_reported", "failure", "is_over")
+
+    def __init__(self, progress: Progress, reported: Callable[[bytes], UpstreamError]) -> None:
+        self._progress = progress
+        self._reported = reported
+        self.is_over = False
+        self.failure: Callable[[], UpstreamError] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there will be no more of it, for better or worse."""
+        return self.is_over or self.failure is not None
+
+    @property
+    def has_reported(self) -> bool:
+        """Whether the stream itself said that it failed, or how it is malformed."""
+        return self.failure is not None and self.failure is not cut_short
+
+    def take(self, block: bytes) -> bytes:
+        """Those events of a block of whole events that are passed on: all before its end or a failure."""
+        return block if self._is_plain(block) else self._taken_apart(block)
+
+    def end(self, rest: bytes) -> bytes:
+        """The last events of a stream that stops: what `rest` has of them, and the one the stream left out.
+
+        Args:
+            rest: What came after the last whole event, ended like one.
+        """
+        last = self.take(rest)
+        if self.is_over or self.failure not in (None, _malformed):
+            return last
+        closing = self._progress.closing
+        self.is_over = closing is not None
+        self.failure = None if self.is_over else cut_short
+        return last + (closing or b"")
+
+    def _is_plain(self, block: bytes) -> bool:
+        """Whether a block needs no closer look: events of one line, each an object and none a failure."""
+        if not (block.startswith(_PLAIN_START) and block.endswith(b"\n\n")):
+            return False
+        is_last = False
+        try:
+            for payload in block[6:-2].split(b"\n\ndata: "):
+                event = loads(payload)
+                if is_failure(event):
+                    return False
+                is_last |= self._progress.note(b"", event)
+        except (JSONDecodeError, AttributeError):  # no JSON, or no object
+            return False
+        return not is_last
+
+    def _taken_apart(self, block: bytes) -> bytes:
+        passed: list[bytes] = []
+        for event in events(block):
+            if event.is_done:
+                self._finish_by_done(passed)
+                break
+            if event.data is not None and not self._is_passed(event):
+                break
+            passed.append(event.text)
+            if self.is_over:
+                break
+        return b"".join(passed)
+
+    def _finish_by_done(self, passed: list[bytes]) -> None:
+        if isinstance(self._progress, ChoicesProgress):
+            passed.append(DONE)
+            self.is_over = True
+        else:
+            self.failure = cut_short
+
+    def _is_passed(self, event: RawEvent) -> bool:
+        data = event.data or b""
+        is_error = event.name.decode("latin-1") in _FAILED_KINDS
+        try:
+            found = parsed(data)
+        except ValueError:
+            self.failure = partial(self._reported, data) if is_error else _malformed
+            return False
+        # What is no object makes no client fail. A list that holds an error is how Gemini reports one.
+        if is_error or any(is_failure(one) for one in objects(found)):
+            self.failure = partial(self._reported, data)
+            return False
+        if isinstance(found, dict):
+            self.is_over = self._progress.note(event.name, found)
+        return True
+
+
+def objects(found: Any) -> list[Event]:
+    """What was parsed, if it is an object, or the objects in it, if it is a list."""
+    return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
+
+
+def _malformed() -> UpstreamError:
+    return broken("a malformed event")
+
+
+_MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+_PROGRESS: Final[Mapping[SurfaceName, Callable[[], Progress]]] = {
+    "chat": ChoicesProgress,
+    "completions": ChoicesProgress,
+    "embeddings": ChoicesProgress,
+    "responses": partial(NamedProgress, frozenset({"response.completed", "response.incomplete"})),
+    "messages": partial(NamedProgress, frozenset({"message_stop"}), _MESSAGE_STOP),
+}
+
+
+def progress_of(kind: SurfaceName) -> Progress:
+    """At the beginning of a stream that answers this kind of request."""
+    return _PROGRESS[kind]()

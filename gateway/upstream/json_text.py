@@ -1,0 +1,43 @@
+"""JSON as the official clients read it, which is less strict than the parser that reads most of it.
+
+A provider that writes `NaN`, a number beyond all floats, half of a surrogate pair or a byte order mark is
+understood by its clients, so its answers pass here as well.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+
+def parsed(text: bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: If no client could read it either.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def as_utf8(text: bytes) -> bytes:
+    """A JSON text in UTF-8 and without a byte order mark, whatever encoding of Unicode it came in."""
+    if text.startswith((b"{", b"[")) and b"\0" not in text[:4]:
+        return text
+    return text.decode(json.detect_encoding(text), "surrogatepass").encode("utf-8", "surrogatepass")
+
+
+def written(value: Any) -> bytes:
+    """A value as JSON; what the fast writer refuses is written as it was read."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
