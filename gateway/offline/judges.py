@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from typing_extensions import override
+
 from gateway.llm_po.evidence import Result
 from gateway.offline.calls import Reply
 from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
@@ -53,7 +55,7 @@ class Judge(Protocol):
         ...
 
 
-class RuleJudge:
+class RuleJudge(Judge):
     """Scores each answer by a rule; the higher score wins. A refused request scores below everything.
 
     Rules run one at a time, in a thread: an operator's function may take seconds and know nothing of threads,
@@ -65,21 +67,21 @@ class RuleJudge:
         self._known: dict[tuple[int, str], float] = {}
         self._turn = asyncio.Lock()
 
+    @override
     async def compare(
         self,
-        number: int,  # noqa: ARG002 - a rule says the same each time
+        number: int,
         task: Task,
         first: tuple[str, Reply],
         second: tuple[str, Reply],
     ) -> Judged:
-        """See `Judge.compare`."""
         ours, theirs = await self._scored(task, first[1]), await self._scored(task, second[1])
         if ours == theirs:
             return Judged("tie")
         return Judged("win" if ours > theirs else "loss")
 
+    @override
     def score(self, task: Task, reply: Reply) -> float:
-        """See `Judge.score`."""
         if reply.is_refused:
             return -math.inf
         key = (task.index, reply.text)

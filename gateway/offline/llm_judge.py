@@ -10,10 +10,12 @@ import asyncio
 import re
 from typing import Any, Final
 
+from typing_extensions import override
+
 from gateway.offline.answers import Answers, is_deterministic
 from gateway.offline.calls import Reply
 from gateway.offline.config import LlmJudgeSpec
-from gateway.offline.judges import Judged
+from gateway.offline.judges import Judge, Judged
 from gateway.offline.tasks import Task
 from gateway.upstream.base import ModelTarget
 
@@ -24,7 +26,7 @@ _SYSTEM: Final = (
 _VERDICT: Final = re.compile(r"\b(A|B|TIE)\b")
 
 
-class LlmJudge:
+class LlmJudge(Judge):
     """Asks a model.
 
     Args:
@@ -39,10 +41,10 @@ class LlmJudge:
         self._answers = answers
         self._is_deterministic = is_deterministic(spec.params)
 
+    @override
     async def compare(
         self, number: int, task: Task, first: tuple[str, Reply], second: tuple[str, Reply]
     ) -> Judged:
-        """See `Judge.compare`."""
         if first[1].is_refused or second[1].is_refused:
             return _by_refusal(first[1], second[1])
         if first[1].text == second[1].text:
@@ -52,8 +54,9 @@ class LlmJudge:
             *await asyncio.gather(self._ask(draw, task, first, second), self._ask(draw, task, second, first))
         )
 
+    @override
     def score(self, task: Task, reply: Reply) -> None:
-        """See `Judge.score`."""
+        pass
 
     async def _ask(
         self, draw: int, task: Task, one: tuple[str, Reply], other: tuple[str, Reply]

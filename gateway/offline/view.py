@@ -12,17 +12,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from gateway.offline.calls import Spending
 from gateway.offline.course import Course
 from gateway.offline.report import headline
+from gateway.offline.run import Watcher
 
 MOST_BARS = 16
 _LONG = 90  # seconds shown as such
 
 
-class ProgressView:
-    """A `Watcher` that draws on a console; without a terminal it writes a line now and then.
+class ProgressView(Watcher):
+    """Draws on a console; without a terminal it writes a line now and then.
 
     Args:
         console: Where to draw.
@@ -53,8 +55,8 @@ class ProgressView:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    @override
     def planned(self, course: Course) -> None:
-        """See `Watcher.planned`."""
         self._begin(course)
         if self._console.is_terminal:
             self._draw_bars(course)
@@ -62,8 +64,8 @@ class ProgressView:
             self._next_line = 2 * course.counted
             self._console.print(self._line(course), soft_wrap=True)
 
+    @override
     def counted(self, course: Course) -> None:
-        """See `Watcher.counted`."""
         self._begin(course)
         if self._console.is_terminal:
             self._status.plain = self._line(course)

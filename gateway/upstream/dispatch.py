@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from gateway.errors import UpstreamError
 from gateway.upstream.base import AnswerStream, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.failures import unforeseen
 
 
-class Upstreams:
+class Upstreams(Upstream):
     """An `Upstream` that relays a request in the format its target speaks and has any other translated.
 
     It raises nothing but `UpstreamError`, whatever the two come to: an exception of another kind would be the
@@ -18,8 +20,8 @@ class Upstreams:
         self._relay = relay
         self._translated = translated
 
+    @override
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """See `Upstream.complete`."""
         try:
             return await self._of(request).complete(request)
         except UpstreamError:
@@ -27,8 +29,8 @@ class Upstreams:
         except Exception as error:
             raise unforeseen(error) from error
 
+    @override
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
-        """See `Upstream.stream`."""
         try:
             return await self._of(request).stream(request)
         except UpstreamError:
@@ -36,8 +38,8 @@ class Upstreams:
         except Exception as error:
             raise unforeseen(error) from error
 
+    @override
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
         await self._relay.aclose()
         await self._translated.aclose()
 

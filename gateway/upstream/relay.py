@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import orjson
 from multidict import CIMultiDict
+from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import UpstreamError
@@ -23,6 +24,7 @@ from gateway.upstream.base import (
     ModelTarget,
     RawHeaders,
     Timeouts,
+    Upstream,
     UpstreamAnswer,
     UpstreamRequest,
 )
@@ -49,8 +51,8 @@ _LINGER_SECONDS: Final = 1.0
 _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
-class Relay:
-    """An `Upstream` for requests in their target's own format. Create it inside the running event loop."""
+class Relay(Upstream):
+    """The way for requests in their target's own format. Create it inside the running event loop."""
 
     def __init__(
         self, timeouts: Timeouts, budget: RetryBudget | None = None, *, max_connections: int = 0
@@ -61,8 +63,8 @@ class Relay:
         self._http1 = Http1Client(connect_seconds=timeouts.connect, max_connections=max_connections)
         self._http2: HttpClient | None = None
 
+    @override
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """See `Upstream.complete`."""
         answer: HttpAnswer | None = None
         try:
             route = self._route(request.target, request.surface)
@@ -78,8 +80,8 @@ class Relay:
             raise
         return UpstreamAnswer(body, _rate_limits(answer))
 
+    @override
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
-        """See `Upstream.stream`."""
         answer: HttpAnswer | None = None
         try:
             route = self._route(request.target, request.surface)
@@ -97,8 +99,8 @@ class Relay:
         stream.limit_silence(route.stall_seconds)
         return stream
 
+    @override
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
         if self._http2 is not None:
             await self._http2.aclose()
         await self._http1.aclose()
@@ -139,8 +141,10 @@ class Relay:
         return route
 
 
-class _RelayedStream:
+class _RelayedStream(AnswerStream):
     """The provider's events, as blocks of bytes."""
+
+    headers: RawHeaders = ()
 
     def __init__(self, answer: HttpAnswer, surface: Surface) -> None:
         self.headers = _rate_limits(answer)
@@ -180,8 +184,8 @@ class _RelayedStream:
             next_look = since + self._silence_seconds
             self._silence = asyncio.get_running_loop().call_at(next_look, self._look)
 
+    @override
     async def read(self) -> bytes:
-        """See `AnswerStream.read`."""
         block, self._first = self._first, b""
         reader = self._reader
         if not block and not reader.has_ended:
@@ -192,8 +196,8 @@ class _RelayedStream:
             await self._finish()
         return block
 
+    @override
     async def aclose(self) -> None:
-        """See `AnswerStream.aclose`."""
         if self._silence is not None:
             self._silence.cancel()
         self._answer.close()

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import aiohttp
 from multidict import CIMultiDict
+from typing_extensions import override
 
 from gateway.upstream.base import RawHeaders
-from gateway.upstream.http.transport import Failure, NeverSeenError, Route
+from gateway.upstream.http.transport import Failure, HttpAnswer, HttpClient, NeverSeenError, Route
 
 KEEP_SECONDS: Final = 30
 # What the head of an answer may be: no less than the official clients take.
@@ -41,8 +42,8 @@ def _payload(body: bytes) -> aiohttp.Payload:
     return aiohttp.BytesPayload(body) if len(body) <= _LARGE_BYTES else aiohttp.BytesIOPayload(BytesIO(body))
 
 
-class Http1Client:
-    """See `HttpClient`. Create it inside the running event loop.
+class Http1Client(HttpClient):
+    """HTTP/1.1 by aiohttp. Create it inside the running event loop.
 
     Args:
         connect_seconds: How long a provider may take to accept a connection.
@@ -60,8 +61,8 @@ class Http1Client:
             max_headers=_MAX_HEADERS,
         )
 
+    @override
     async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> Http1Answer:
-        """See `HttpClient.post`."""
         _is_new_connection.set(False)
         try:
             response = await self._session.post(
@@ -79,13 +80,13 @@ class Http1Client:
             raise NeverSeenError from error
         return Http1Answer(response)
 
+    @override
     async def aclose(self) -> None:
-        """See `HttpClient.aclose`."""
         await self._session.close()
 
 
-class Http1Answer:
-    """See `HttpAnswer`."""
+class Http1Answer(HttpAnswer):
+    """An answer as aiohttp reads it."""
 
     __slots__ = ("_content", "_response", "content_type", "status")
 
@@ -96,32 +97,32 @@ class Http1Answer:
         self.content_type: str = response.content_type
 
     @property
+    @override
     def raw_headers(self) -> RawHeaders:
-        """See `HttpAnswer.raw_headers`."""
         return self._response.raw_headers
 
     @property
+    @override
     def retry_after(self) -> str | None:
-        """See `HttpAnswer.retry_after`."""
         return self._response.headers.get("Retry-After")
 
     @property
+    @override
     def is_at_end(self) -> bool:
-        """See `HttpAnswer.is_at_end`."""
         return self._content.at_eof()
 
+    @override
     def some(self) -> Awaitable[bytes]:
-        """See `HttpAnswer.some`."""
         return self._content.readany()
 
+    @override
     def whole(self) -> Awaitable[bytes]:
-        """See `HttpAnswer.whole`."""
         return self._response.read()
 
+    @override
     def fail(self, failure: Failure) -> None:
-        """See `HttpAnswer.fail`."""
         self._content.set_exception(failure())
 
+    @override
     def close(self) -> None:
-        """See `HttpAnswer.close`."""
         self._response.close()

@@ -11,6 +11,7 @@ import ssl
 from typing import Final, NamedTuple
 
 from multidict import CIMultiDict
+from typing_extensions import override
 from yarl import URL
 
 from gateway.upstream.http.http2_connection import Fields, Http2Connection
@@ -41,8 +42,8 @@ class _Origin(NamedTuple):
     port: int
 
 
-class Http2Client:
-    """See `HttpClient`.
+class Http2Client(HttpClient):
+    """HTTP/2 where a provider agrees to it, and HTTP/1.1 elsewhere.
 
     Args:
         http1: Asks providers that do not speak HTTP/2.
@@ -57,8 +58,8 @@ class Http2Client:
         self._http1_until: dict[_Origin, float] = {}
         self._tls: ssl.SSLContext | None = None
 
+    @override
     async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> HttpAnswer:
-        """See `HttpClient.post`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         async with asyncio.timeout_at(deadline):
@@ -68,7 +69,7 @@ class Http2Client:
             return await connection.ask(_fields(route.url, headers, len(body)), body, deadline)
 
     async def aclose(self) -> None:
-        """See `HttpClient.aclose`; the other client is its owner's to close."""
+        """Close the connections over HTTP/2; the owner of the other client closes that."""
         tasks = list(self._connecting.values())
         for task in tasks:
             task.cancel()

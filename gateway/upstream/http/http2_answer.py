@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Final, Protocol
 
+from typing_extensions import override
+
 from gateway.upstream.base import RawHeaders
 from gateway.upstream.failures import broken, cut_short
-from gateway.upstream.http.transport import Failure, NeverSeenError
+from gateway.upstream.http.transport import Failure, HttpAnswer, NeverSeenError
 
 _PLAIN: Final = frozenset({b"", b"identity"})
 # Nobody asked for these, but clients understand them; the number says what zlib is to expect.
@@ -31,8 +33,8 @@ class StreamOwner(Protocol):
         """Nobody reads the stream any longer."""
 
 
-class Http2Answer:
-    """See `HttpAnswer`; its head arrives after it was made.
+class Http2Answer(HttpAnswer):
+    """One stream of a connection, made before its head arrives.
 
     Attributes:
         is_over: Nothing more will come of it, for better or worse.
@@ -62,29 +64,29 @@ class Http2Answer:
         self._failure: Failure | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self.status = 0
+        self.status: int = 0
         self.is_over = False
         self.is_sent = False
 
     @property
+    @override
     def content_type(self) -> str:
-        """See `HttpAnswer.content_type`."""
         return self._headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
 
     @property
+    @override
     def raw_headers(self) -> RawHeaders:
-        """See `HttpAnswer.raw_headers`."""
         return tuple(self._headers.items())
 
     @property
+    @override
     def retry_after(self) -> str | None:
-        """See `HttpAnswer.retry_after`."""
         value = self._headers.get(b"retry-after")
         return None if value is None else value.decode("latin-1")
 
     @property
+    @override
     def is_at_end(self) -> bool:
-        """See `HttpAnswer.is_at_end`."""
         return self.is_over and self._failure is None and not self._arrived
 
     async def begun(self) -> None:
@@ -94,8 +96,8 @@ class Http2Answer:
         if not self.status:
             raise self._failure() if self._failure is not None else broken("an answer without a status")
 
+    @override
     async def some(self) -> bytes:
-        """See `HttpAnswer.some`."""
         while True:
             while not self._arrived:
                 if self._failure is not None:
@@ -109,21 +111,21 @@ class Http2Answer:
             if some := arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived]):
                 return some
 
+    @override
     async def whole(self) -> bytes:
-        """See `HttpAnswer.whole`."""
         pieces = []
         while piece := await self.some():
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    @override
     def fail(self, failure: Failure) -> None:
-        """See `HttpAnswer.fail`."""
         if not self.is_over:
             self._failure = failure
             self._end()
 
+    @override
     def close(self) -> None:
-        """See `HttpAnswer.close`."""
         self._owner.leave(self._stream)
         self.fail(cut_short)
 

@@ -26,10 +26,11 @@ from h2.events import (
 )
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
+from typing_extensions import override
 
 from gateway.upstream.failures import broken
 from gateway.upstream.http.http1 import KEEP_SECONDS, MAX_HEAD_BYTES
-from gateway.upstream.http.http2_answer import Http2Answer
+from gateway.upstream.http.http2_answer import Http2Answer, StreamOwner
 from gateway.upstream.http.http2_frames import Goaway, GoawayFilter, MalformedFrameError
 from gateway.upstream.http.transport import Failure, NeverSeenError
 
@@ -49,7 +50,7 @@ _SETTINGS: Final = {
 }
 
 
-class Http2Connection(asyncio.Protocol):
+class Http2Connection(asyncio.Protocol, StreamOwner):
     """A connection.
 
     Args:
@@ -121,8 +122,8 @@ class Http2Connection(asyncio.Protocol):
         answer.limit(deadline)
         return answer
 
+    @override
     def read(self, stream: int, size: int) -> None:
-        """See `StreamOwner.read`."""
         answer = self._answers.get(stream)
         if answer is None or answer.is_over:
             return
@@ -133,8 +134,8 @@ class Http2Connection(asyncio.Protocol):
             unread = 0
         self._unread[stream] = unread
 
+    @override
     def leave(self, stream: int) -> None:
-        """See `StreamOwner.leave`."""
         answer = self._answers.get(stream)
         if answer is not None:
             with suppress(H2Error):  # a connection that is being closed, or a stream that just was
@@ -152,8 +153,8 @@ class Http2Connection(asyncio.Protocol):
 
     # What asyncio tells it.
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
         tls = transport.get_extra_info("ssl_object")
         self.is_http2 = tls is None or tls.selected_alpn_protocol() == "h2"
@@ -163,8 +164,8 @@ class Http2Connection(asyncio.Protocol):
             self._flush()
             self._keep_for_a_while()
 
+    @override
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         self._heard += 1
         try:
             for part in self._incoming.feed(data):
@@ -177,17 +178,17 @@ class Http2Connection(asyncio.Protocol):
             self._close(partial(broken, "an answer that is not HTTP"))
         self._flush()
 
+    @override
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
         self._is_writable = False
 
+    @override
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
         self._is_writable = True
         self._wake_all()
 
+    @override
     def connection_lost(self, _error: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._is_leaving = True
         self._transport = None
         # As with HTTP/1.1: a kept connection that ends without a word had been closed meanwhile.

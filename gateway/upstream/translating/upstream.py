@@ -16,6 +16,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Final
 
+from typing_extensions import override
+
 from gateway.errors import UpstreamError
 from gateway.running.memory import loading
 from gateway.upstream.base import (
@@ -24,6 +26,7 @@ from gateway.upstream.base import (
     ModelTarget,
     RawHeaders,
     Timeouts,
+    Upstream,
     UpstreamAnswer,
     UpstreamRequest,
 )
@@ -56,8 +59,8 @@ _NO_KEY: Final = "none"
 _ASKED_AS: Final = {"openai_like": "openai"}
 
 
-class LitellmUpstream:
-    """An `Upstream` for requests in another format than their target speaks."""
+class LitellmUpstream(Upstream):
+    """The way for requests in another format than their target speaks."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
@@ -66,8 +69,8 @@ class LitellmUpstream:
         # Kinds of request that are known to reach a target's provider if nothing is wrong with them.
         self._translatable: set[tuple[str, SurfaceName]] = set()
 
+    @override
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """See `Upstream.complete`."""
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
         fields, arguments = self._fields(request), self._arguments(request)
@@ -79,8 +82,8 @@ class LitellmUpstream:
                 raise await self._explained(error, current, request) from error
         return UpstreamAnswer(as_json(answer, request.surface))
 
+    @override
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
-        """See `Upstream.stream`."""
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
         fields, arguments = {**self._fields(request), "stream": True}, self._arguments(request)
@@ -109,8 +112,8 @@ class LitellmUpstream:
                 break
         return None if found is None else str(found).strip().partition("\n")[0]
 
+    @override
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
         if self._library is not None:
             await self._library.root.close_litellm_async_clients()
 
@@ -160,7 +163,7 @@ class LitellmUpstream:
         }
 
 
-class _TranslatedStream:
+class _TranslatedStream(AnswerStream):
     """litellm's chunks, as server-sent events."""
 
     headers: RawHeaders = ()
@@ -185,8 +188,8 @@ class _TranslatedStream:
             await self.aclose()
             raise
 
+    @override
     async def read(self) -> bytes:
-        """See `AnswerStream.read`."""
         if self._first:
             block, self._first = self._first, b""
             return block
@@ -194,8 +197,8 @@ class _TranslatedStream:
             return b""
         return await self._next(broken_off, asyncio.get_running_loop().time() + self._idle_seconds)
 
+    @override
     async def aclose(self) -> None:
-        """See `AnswerStream.aclose`."""
         self._is_done = True
         if hasattr(self._chunks, "aclose"):
             await self._chunks.aclose()
