@@ -19,11 +19,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.pages import save_page  # noqa: E402
-from gateway.llm_po.lab.trial import Summary  # noqa: E402
-from gateway.simulation.runner import Job, run_jobs  # noqa: E402
-from gateway.simulation.state import StateFile  # noqa: E402
-from tests.simulation.calibration import DELTA, TRIALS  # noqa: E402
+from benchmarks.pages import save_page  # noqa: E402 - after the path is set
+from gateway.llm_po.lab.trial import Summary  # noqa: E402 - after the path is set
+from gateway.simulation.runner import Job, run_jobs  # noqa: E402 - after the path is set
+from gateway.simulation.state import StateFile  # noqa: E402 - after the path is set
+from tests.simulation.calibration import DELTA, TRIALS  # noqa: E402 - after the path is set
 
 RESULTS = ROOT / "benchmarks" / "results"
 

@@ -76,7 +76,7 @@ class Contestant:
         return max(int(count), 2 * connections)
 
     def request(self, kind: str) -> Request:
-        """The same question for all, but for the model's name."""
+        """One question for all servers, but for the model's name."""
         question = {
             "model": self.model,
             "messages": [

@@ -37,7 +37,7 @@ from gateway.offline.journal import Journal
 from gateway.offline.outcome import Outcome
 from gateway.offline.session import Session
 from gateway.proof.verification import read_log, verify
-from gateway.upstream.base import AnswerStream, Timeouts, UpstreamAnswer, UpstreamRequest
+from gateway.upstream.base import AnswerStream, Timeouts, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.relay import Relay
 from tests.e2e.real_models.stage import MODEL, model_server, weights
 
@@ -93,8 +93,8 @@ TASKS = {
 }
 
 
-class Remembering:
-    """An `Upstream` that asks for each answer once and keeps it in a dictionary."""
+class Remembering(Upstream):
+    """Asks for each answer once and keeps it in a dictionary."""
 
     def __init__(self, known: dict[str, dict[str, Any]]) -> None:
         self.known = known
@@ -102,7 +102,7 @@ class Remembering:
         self._relay: Relay | None = None
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """See `Upstream.complete`."""
+        """The answer kept, or asked for now and kept."""
         text = json.dumps(dict(request.payload), sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         if key not in self.known:
@@ -121,7 +121,7 @@ class Remembering:
         raise AssertionError("nobody asks for a stream here")
 
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
+        """Close what was opened."""
         if self._relay is not None:
             await self._relay.aclose()
 
@@ -130,10 +130,10 @@ class Unwatched:
     """A watcher that does not look."""
 
     def planned(self, course: Course) -> None:
-        """See `Watcher.planned`."""
+        """Nothing is shown."""
 
     def counted(self, course: Course) -> None:
-        """See `Watcher.counted`."""
+        """Nothing is shown."""
 
 
 def _body(kept: Mapping[str, Any]) -> bytes:
@@ -330,7 +330,7 @@ def main() -> None:
     options = parser.parse_args()
     file = RESULTS.with_suffix(".json")
     kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    kept |= {"command": "python -m benchmarks.paper_tasks", "date": dt.date.today().isoformat()}  # noqa: DTZ011
+    kept |= {"command": "python -m benchmarks.paper_tasks", "date": dt.date.today().isoformat()}  # noqa: DTZ011 - the day where it is run
     kept["seeds"] = options.seeds
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -47,7 +47,7 @@ def counted(policies: int) -> Tally:
 
 
 def later(tally: Tally) -> Tally:
-    """The same run when 2 % more comparisons have been counted."""
+    """The run when 2 % more comparisons have been counted."""
     rng = np.random.default_rng(tally.policies)
     preferences = bradley_terry("b", np.linspace(0.5, -2.5, tally.policies)).preferences
     wins = tally.wins.copy()

@@ -21,15 +21,15 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.identification import clear_worlds, misfits  # noqa: E402
-from benchmarks.reporting import save, table  # noqa: E402
-from gateway.llm_po import samplers, stopping  # noqa: E402
-from gateway.llm_po.lab import simulate, worlds  # noqa: E402
-from gateway.llm_po.lab.simulate import Trial  # noqa: E402
-from gateway.llm_po.lab.worlds import World  # noqa: E402
-from gateway.llm_po.samplers import Situation  # noqa: E402
-from gateway.llm_po.stakes import published_forecasts  # noqa: E402
-from gateway.llm_po.wins import IntArray  # noqa: E402
+from benchmarks.identification import clear_worlds, misfits  # noqa: E402 - after the path is set
+from benchmarks.reporting import save, table  # noqa: E402 - after the path is set
+from gateway.llm_po import samplers, stopping  # noqa: E402 - after the path is set
+from gateway.llm_po.lab import simulate, worlds  # noqa: E402 - after the path is set
+from gateway.llm_po.lab.simulate import Trial  # noqa: E402 - after the path is set
+from gateway.llm_po.lab.worlds import World  # noqa: E402 - after the path is set
+from gateway.llm_po.samplers import Situation  # noqa: E402 - after the path is set
+from gateway.llm_po.stakes import published_forecasts  # noqa: E402 - after the path is set
+from gateway.llm_po.wins import IntArray  # noqa: E402 - after the path is set
 
 VARIANTS = ("as it is", "true forecasts", "no survivor check", "both")
 CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"

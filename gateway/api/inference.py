@@ -92,7 +92,7 @@ def inference_endpoints(deps: InferenceDeps) -> list[InferenceEndpoint]:
 
 
 def inference_routes(endpoints: Iterable[InferenceEndpoint]) -> list[Route]:
-    """The same as routes of an application."""
+    """The endpoints as routes of an application."""
     return [
         Route(endpoint.path, endpoint, methods=["POST"], name=endpoint.surface.name) for endpoint in endpoints
     ]

@@ -100,7 +100,7 @@ def _optimum(world: worlds.World, space: str, costs: FloatArray | None) -> tuple
 def _reference_optimum(
     world: worlds.World, space: str, costs: FloatArray | None
 ) -> tuple[float, FloatArray, None]:
-    """The same optimum from the convex programs, which tell no gap."""
+    """The optimum from the convex programs, which tell no gap."""
     if space == "unstructured":
         solved = reference.solve_allocation(world.preferences, costs)
         return solved.hardness, solved.proportions, None

@@ -62,11 +62,11 @@ def ask(
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     if body is not None:
         headers["Content-Type"] = "application/json"
-    request = urllib.request.Request(  # noqa: S310  # checked above
+    request = urllib.request.Request(  # noqa: S310 - checked above
         url.rstrip("/") + path, body, headers, method=method
     )
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310  # same
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310 - the operator named the address
     except urllib.error.HTTPError as error:
         raise GatewayError(f"The gateway refused: {_refusal(error)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -42,7 +42,7 @@ def serve(
     if workers == 1:
         _serve_alone(gateway, settings, listener)
     else:
-        from gateway.cli.supervisor import supervise  # noqa: PLC0415  # same
+        from gateway.cli.supervisor import supervise  # noqa: PLC0415 - one process needs no supervisor
 
         supervise(config, settings, listener, workers)
 
@@ -55,7 +55,7 @@ def _serve_alone(gateway: GatewayConfig, settings: Settings, listener: socket.so
             valkey = EmbeddedValkey()
             resources.callback(valkey.stop)
             url = resources.enter_context(ThreadPoolExecutor(1)).submit(valkey.start, settings.data_dir)
-        from gateway.cli.worker import run_worker  # noqa: PLC0415  # takes most of the start
+        from gateway.cli.worker import run_worker  # noqa: PLC0415 - takes most of the start
 
         if url is not None:
             settings = settings.model_copy(update={"redis_url": url.result()})
@@ -86,7 +86,7 @@ def check_exposure(host: str, *, has_keys: bool) -> None:
                 )
             ]
         )
-    _log.warning("no API keys are configured, so only this machine may connect", host=host)
+    _log.warning("no_api_keys", reachable_from="this machine only", host=host)
 
 
 def is_loopback(host: str) -> bool:

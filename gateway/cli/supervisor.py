@@ -97,7 +97,7 @@ class Supervisor:
             if now - slot.started_at >= STEADY_SECONDS:
                 slot.wait_seconds = FIRST_RESTART_SECONDS
             self.bury(slot.process.pid)
-            _log.error("worker died", status=status, restart_in_seconds=slot.wait_seconds)
+            _log.error("worker_died", status=status, restart_in_seconds=slot.wait_seconds)
             slot.restart_at = now + slot.wait_seconds
             slot.wait_seconds = min(2 * slot.wait_seconds, SLOWEST_RESTART_SECONDS)
 
@@ -139,7 +139,7 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
 
         def start_worker() -> subprocess.Popen[bytes]:
             with share(reserved.family, reserved.getsockname()) as listener:
-                return subprocess.Popen(  # noqa: S603  # this program itself
+                return subprocess.Popen(  # noqa: S603 - this program itself
                     [
                         *(sys.executable, "-m", "gateway.cli.worker"),
                         *(str(config), str(listener.fileno()), str(alive)),

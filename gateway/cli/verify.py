@@ -102,8 +102,8 @@ def _print_json(found: Verification) -> None:
 
 
 def _print(found: Verification) -> None:
-    from rich.console import Console  # noqa: PLC0415  # slow to import, and not needed for --json
-    from rich.markup import escape  # noqa: PLC0415  # same
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed for --json
+    from rich.markup import escape  # noqa: PLC0415 - not needed for --json
 
     console = Console(highlight=False, soft_wrap=True)
     champion = f", champion [bold]{escape(found.champion)}[/]" if found.champion else ""

@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
     def _end_answers(self) -> None:
         under_way = list(self.server_state.tasks)
         if under_way:
-            _log.warning("answers cut off at the end of the drain", count=len(under_way))
+            _log.warning("answers_cut_off", count=len(under_way))
         self._lifecycle.end()
         for task in under_way:
             task.cancel()
@@ -141,7 +141,7 @@ async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_f
         if parent_fd is None:
             _log.info("listening", address=shown_address(listener))
         else:
-            _log.info("worker ready", pid=os.getpid())
+            _log.info("worker_ready", pid=os.getpid())
         await server.serve(sockets=[listener])
 
 

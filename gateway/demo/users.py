@@ -16,7 +16,7 @@ import aiohttp
 
 from gateway.demo import world
 
-LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 READING_SECONDS = 0.4  # mean time between the answer and the feedback
 MAX_VISITS_AT_ONCE = 64
@@ -108,7 +108,7 @@ async def _visit(session: aiohttp.ClientSession, crowd: Crowd, tally: Tally, rng
         texts = [choice["message"]["content"] for choice in reply["choices"]]
     except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
         tally.failures += 1
-        LOG.debug("question failed: %r", error)
+        _log.debug("question_failed: %r", error)
         return
     opinion = _form_opinion(crowd, tally, texts, rng)
     if opinion is None:

@@ -119,9 +119,9 @@ _STARTS = WarmStarts()
 
 def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     """The plan for `job`, and what the next one may start from."""
-    import numpy as np  # noqa: PLC0415  # loaded in the worker process only
+    import numpy as np  # noqa: PLC0415 - loaded in the worker process only
 
-    from gateway.llm_po.plan import plan  # noqa: PLC0415  # same
+    from gateway.llm_po.plan import plan  # noqa: PLC0415 - loaded in the planner's process only
 
     started = time.perf_counter()
     tally, design = _tally(job.counts), _design(job)
@@ -143,9 +143,9 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
 
 
 def _tally(counts: Counts) -> Tally:
-    import numpy as np  # noqa: PLC0415  # same
+    import numpy as np  # noqa: PLC0415 - loaded in the planner's process only
 
-    from gateway.llm_po.plan import Tally  # noqa: PLC0415  # same
+    from gateway.llm_po.plan import Tally  # noqa: PLC0415 - loaded in the planner's process only
 
     return Tally(
         wins=np.array(counts.wins, dtype=np.int64),
@@ -158,7 +158,7 @@ def _tally(counts: Counts) -> Tally:
 
 
 def _design(job: PlanJob) -> Design:
-    from gateway.llm_po.plan import Design  # noqa: PLC0415  # same
+    from gateway.llm_po.plan import Design  # noqa: PLC0415 - loaded in the planner's process only
 
     experiment = job.experiment
     return Design(
@@ -176,7 +176,7 @@ def _design(job: PlanJob) -> Design:
 
 def _inference(experiment: Experiment) -> dict[str, Any]:
     """What the design takes from the experiment's words on structure and stopping."""
-    from gateway.experiments.structure import structure_of  # noqa: PLC0415  # same
+    from gateway.experiments.structure import structure_of  # noqa: PLC0415 - loaded in the planner's process only
 
     said = structure_of(experiment.inference, experiment.policies)
     return {
@@ -196,7 +196,7 @@ def _pairs(plan: Plan) -> tuple[PlannedPair, ...]:
 
 def _forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
     """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
-    from gateway.llm_po.evidence import increments  # noqa: PLC0415  # same
+    from gateway.llm_po.evidence import increments  # noqa: PLC0415 - loaded in the planner's process only
 
     matrix = plan.forecasts_millionths.tolist()
     return tuple(
@@ -206,7 +206,7 @@ def _forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
 
 
 def _decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:
-    from gateway.llm_po.certificate import certificate  # noqa: PLC0415  # same
+    from gateway.llm_po.certificate import certificate  # noqa: PLC0415 - loaded in the planner's process only
 
     if verdict is None:
         return None

@@ -102,7 +102,7 @@ class Planner:
                 self._failed(name, _STORE_REASONS.get(type(error), "store_refused"), error)
             except BrokenProcessPool as error:
                 self._failed(name, "worker_died", error)
-            except Exception as error:  # noqa: BLE001  # one experiment's fault must not stop the others
+            except Exception as error:  # noqa: BLE001 - one experiment's fault must not stop the others
                 self._failed(name, "plan", error)
             else:
                 self._failing.pop(name, None)

@@ -99,7 +99,7 @@ class Refresher:
                 view = await self._store.view(definition.name)
             except UnknownExperimentError:
                 # The store came back without its data: begin again rather than serve a ghost.
-                _log.error("the store lost an experiment; starting it anew", experiment=definition.name)
+                _log.error("store_lost_experiment", experiment=definition.name)
                 view = await self._register(definition)
         else:
             view = await self._register(definition)

@@ -44,7 +44,7 @@ def pair_distribution(
 
 
 def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:
-    """The same from exact shares, shape (K, K) symmetric; pairs hardly ever drawn are left out.
+    """A distribution of exact shares, shape (K, K) symmetric; pairs hardly ever drawn are left out.
 
     Raises:
         DesignError: If the shares are no such matrix, or all 0.

@@ -89,7 +89,7 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
 
 
 def _increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
-    """The same for numbers known to be numbers: called for every comparison."""
+    """`increments` for numbers known to be numbers: called for every comparison."""
     if not _LOWEST <= probability_millionths <= _HIGHEST:
         raise ForecastError(
             f"A forecast of {shown(probability_millionths)} millionths is outside [{_LOWEST}, {_HIGHEST}]; "

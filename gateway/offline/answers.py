@@ -115,7 +115,8 @@ class PolicyAnswers:
         Raises:
             OfflineError: If the policy's template fails on the task, or the provider refused every request
                 of the policy so far.
-            CallFailedError, BudgetSpentError: See `Caller.ask`.
+            CallFailedError: If the call kept failing, or the policy cannot be called at all.
+            BudgetSpentError: If the budget does not allow the call.
         """
         compiled = self._policies[policy]
         reply = await self._answers.get(

@@ -202,7 +202,7 @@ class OptimizeConfig(Section):
 
     @property
     def experiment(self) -> ExperimentSpec:
-        """The same as an experiment of the gateway: what both have in common means the same."""
+        """An experiment of the gateway with what both have in common."""
         common = {name: getattr(self, name) for name in ExperimentSpec.model_fields if hasattr(self, name)}
         if self.grid is not None:
             del common["policies"]

@@ -42,6 +42,6 @@ async def _persist(name: str, run: Callable[[], Coroutine[Any, Any, None]], rest
     while True:
         try:
             return await run()
-        except Exception:  # noqa: BLE001  # the gateway must not go on without the task, whatever it was
-            _log.exception("background task failed; starting it again", task=name)
+        except Exception:  # noqa: BLE001 - the gateway must not go on without the task, whatever it was
+            _log.exception("background_task_failed", task=name)
             await asyncio.sleep(restart_seconds)

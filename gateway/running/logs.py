@@ -157,7 +157,8 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        # What `policy_store`, which knows the standard library's logging only, has to say beside its event.
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=("pid", "status"))],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending, renderer],
     )
     handler = _Handler(sys.stderr)

@@ -17,11 +17,11 @@ class StoreHealth:
     def answered(self) -> None:
         """The store answered."""
         if self.is_up is False:
-            _log.info("store is back")
+            _log.info("store_back")
         self.is_up = True
 
     def failed(self, error: StoreError) -> None:
         """The store did not answer."""
         if self.is_up is not False:
-            _log.warning("store is unreachable; serving from the last snapshot", error=str(error))
+            _log.warning("store_unreachable", served_from="the last snapshot", error=str(error))
         self.is_up = False

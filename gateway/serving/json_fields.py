@@ -43,7 +43,7 @@ def top_level_fields(text: bytes) -> Iterator[Field]:
 
 
 def _fields_from(text: bytes, place: int) -> Iterator[Field]:
-    """The same from a place between two fields on, whatever their values."""
+    """The fields from a place between two of them on, whatever their values."""
     depth = 1
     opened: tuple[bytes, int, int] | None = None  # a field whose value is an object or array, until it closes
     for token in _TOKEN.finditer(text, place):
@@ -96,7 +96,7 @@ def set_found(
     values: Mapping[bytes, bytes],
     optional: frozenset[bytes] = _NONE,
 ) -> bytes:
-    """The same for fields `found` before; those in `optional` are not added where they are missing."""
+    """The text with the fields `found` replaced; missing ones are added unless they are in `optional`."""
     for field in sorted(found.values(), key=_by_place, reverse=True):
         text = text[: field.value] + values[field.name] + text[field.end :]
     if len(found) == len(values):

@@ -92,7 +92,7 @@ class StreamRelabeller:
         self._new_start = b""
 
     def relabel(self, block: bytes) -> bytes:
-        """The same events under the label.
+        """The block's events under the label.
 
         Raises:
             UpstreamError: If an event is not JSON, or a text or list.
@@ -151,7 +151,7 @@ class EnvelopeRelabeller:
         self._quoted = b'"%b"' % envelope
 
     def relabel(self, block: bytes) -> bytes:
-        """The same events under the label.
+        """The block's events under the label.
 
         Raises:
             UpstreamError: If an event that may hold the answer is not a JSON object.

@@ -63,7 +63,7 @@ class Forecast:
 
     @property
     def days(self) -> dict[str, float | None]:
-        """The same in days at this traffic."""
+        """The comparisons in days at this traffic."""
         return self._scaled(1 / self.question.comparisons_per_day)
 
     @property

@@ -51,7 +51,7 @@ def refused(
         )
     if status in {408, 504}:
         return timed_out(headers)
-    if 400 <= status < 500:  # noqa: PLR2004
+    if 400 <= status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
         return UpstreamError(
             "The provider does not accept the gateway's request for this model; its operator has to look.",
             status=502,
@@ -61,7 +61,7 @@ def refused(
     return UpstreamError(
         f"The provider failed with status {status}.",
         status=502,
-        reason="status_5xx" if status >= 500 else "protocol",  # noqa: PLR2004
+        reason="status_5xx" if status >= 500 else "protocol",  # noqa: PLR2004 - HTTP's classes of statuses
         retry_after=retry_after,
         headers=headers,
     )
@@ -71,7 +71,7 @@ def reported_in_body(payload: bytes) -> UpstreamError:
     """The error for an event, or an answer with status 200, that says in its JSON what went wrong."""
     error = _error(payload)
     code = error.get("code")
-    if not isinstance(code, int) or not 400 <= code < 600:  # noqa: PLR2004
+    if not isinstance(code, int) or not 400 <= code < 600:  # noqa: PLR2004 - HTTP's classes of statuses
         words = (word for word in (code, error.get("type")) if isinstance(word, str))
         code = next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 500)
     return refused(code, orjson.dumps({"error": error}) if error else payload)

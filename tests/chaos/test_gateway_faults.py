@@ -78,7 +78,7 @@ async def test_workers_share_the_port_the_store_and_the_metrics(serve: Callable[
     gateway = await served.start("--workers", "2", port=free_port())
     await eventually(lambda: _are_ready(served, 2), "both workers ready")
     await gateway.planned()
-    workers = {line["pid"] for line in served.events if line["event"] == "worker ready"}
+    workers = {line["pid"] for line in served.events if line["event"] == "worker_ready"}
     assert len(workers) == 2
     before = await gateway.metric("llmpo_requests_total", endpoint="/v1/chat/completions", status="200")
 
@@ -101,7 +101,7 @@ async def test_dead_worker_is_replaced(serve: Callable[..., Served]) -> None:
     served = serve()
     gateway = await served.start("--workers", "2", port=free_port())
     await eventually(lambda: _are_ready(served, 2), "both workers ready")
-    victim = next(line["pid"] for line in served.events if line["event"] == "worker ready")
+    victim = next(line["pid"] for line in served.events if line["event"] == "worker_ready")
 
     os.kill(victim, signal.SIGKILL)
 
@@ -211,4 +211,4 @@ def _is_alive(pid: int) -> bool:
 
 
 async def _are_ready(served: Served, count: int) -> bool:
-    return sum(line["event"] == "worker ready" for line in served.events) >= count
+    return sum(line["event"] == "worker_ready" for line in served.events) >= count

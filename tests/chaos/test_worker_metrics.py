@@ -24,7 +24,7 @@ async def test_totals_outlive_a_dead_worker_and_its_ejections_do_not(
     await eventually(lambda: _are_ready(served, 2), "both workers ready")
     await eventually(lambda: _ejected_by(gateway, 2), "both workers leave the model alone")
     failures = await gateway.metric("llmpo_model_failures_total", model="warm")
-    victim = next(line["pid"] for line in served.events if line["event"] == "worker ready")
+    victim = next(line["pid"] for line in served.events if line["event"] == "worker_ready")
 
     os.kill(victim, signal.SIGKILL)
 
@@ -45,4 +45,4 @@ async def _ejected_by(gateway: Whole, workers: int) -> bool:
 
 
 async def _are_ready(served: Served, count: int) -> bool:
-    return sum(line["event"] == "worker ready" for line in served.events) >= count
+    return sum(line["event"] == "worker_ready" for line in served.events) >= count

@@ -34,7 +34,7 @@ class Engine:
         return self._run(["podman", *arguments], fails)
 
     def compose(self, *arguments: str, fails: bool = False) -> str:
-        """The same for Docker Compose on the project's file."""
+        """A command of Docker Compose on the project's file."""
         return self._run([installed("docker-compose"), "-f", str(DEPLOY / "compose.yaml"), *arguments], fails)
 
     def build(self, script: str, *arguments: str) -> None:

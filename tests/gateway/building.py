@@ -45,7 +45,7 @@ def config_fields(
 
 
 def gateway_config(**changes: Any) -> GatewayConfig:
-    """The same, read."""
+    """The configuration of `config_fields`, read."""
     return GatewayConfig.model_validate(config_fields(**changes))
 
 

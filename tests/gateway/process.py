@@ -46,7 +46,7 @@ class Served:
         }
         command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self._file)]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: ASYNC220  # takes milliseconds, and outlives the loop
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - takes milliseconds, and outlives the loop
                 [*command, "--port", str(port), *options], env=environment, stdout=log, stderr=log
             )
         await eventually(self._listens, "the gateway listening")

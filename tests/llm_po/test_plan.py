@@ -77,9 +77,9 @@ def test_same_counts_and_seed_give_the_same_plan() -> None:
 def test_plan_survives_the_way_to_another_process_and_back() -> None:
     """The planner runs in its own process: everything pickles."""
     design = _design(3, 0.02)
-    made = _plan(pickle.loads(pickle.dumps(Tally.empty(3))), pickle.loads(pickle.dumps(design)))  # noqa: S301
+    made = _plan(pickle.loads(pickle.dumps(Tally.empty(3))), pickle.loads(pickle.dumps(design)))  # noqa: S301 - what was pickled here
 
-    back = pickle.loads(pickle.dumps(made))  # noqa: S301
+    back = pickle.loads(pickle.dumps(made))  # noqa: S301 - what was pickled here
 
     assert back.pairs.tolist() == made.pairs.tolist()
     assert back.verdict == made.verdict

@@ -237,7 +237,7 @@ def test_running_out_of_steps_is_said_by_the_gap() -> None:
 
 def test_solver_failure_is_a_typed_error() -> None:
     """A program without a feasible point has no optimum, and that is said."""
-    import cvxpy  # noqa: PLC0415  # seconds of import, for this test only
+    import cvxpy  # noqa: PLC0415 - seconds of import, for this test only
 
     x = cvxpy.Variable()
     with pytest.raises(SolverError, match=r"infeasible.*; try another"):

@@ -74,7 +74,7 @@ async def test_published_plan_is_what_every_replica_reads(store: PolicyStore) ->
 
 
 async def test_publication_repeated_after_a_lost_answer_changes_nothing(store: PolicyStore) -> None:
-    """The same plan under the same fence is the same version, without another line in the log."""
+    """A plan published again under its fence keeps its version, without another line in the log."""
     fence = await planned(store)
     view, log = await store.view(NAME), await store.log(NAME, 1)
 
@@ -167,7 +167,7 @@ async def test_of_competing_decisions_one_is_taken(store: PolicyStore) -> None:
 
 
 async def test_decision_repeated_after_a_lost_answer_changes_nothing(store: PolicyStore) -> None:
-    """The same decision again returns what is stored, even if the lease has moved on."""
+    """A decision taken again returns what is stored, even if the lease has moved on."""
     fence = await planned(store)
     decision = {"move": Move.SETTLE, "champion": 0, "certificate": {"a": [1, 2]}}
     view = await store.decide(NAME, 1, fence, **decision)

@@ -57,7 +57,7 @@ def either(*schemas: Schema) -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """The same, or null, which stands for nothing said."""
+    """The shape, or null, which stands for nothing said."""
     if "enum" in schema:
         return {**schema, "enum": [*schema["enum"], None]}
     if isinstance(schema.get("type"), str):
@@ -71,12 +71,12 @@ def all_or_null(fields: Fields) -> Fields:
 
 
 def described(schema: Schema, text: str) -> Schema:
-    """The same with a sentence for people."""
+    """The shape with a sentence for people."""
     return {**schema, "description": text}
 
 
 def with_example(schema: Schema, value: Any) -> Schema:
-    """The same with a value that shows it."""
+    """The shape with a value that shows it."""
     return {**schema, "examples": [value]}
 
 

@@ -60,7 +60,7 @@ def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = N
         NoChampionError: If nobody is.
         SolverError: If the solver stops without an optimum.
     """
-    import cvxpy  # noqa: PLC0415  # seconds of import, needed by nobody who serves or plans
+    import cvxpy  # noqa: PLC0415 - seconds of import, needed by nobody who serves or plans
 
     preferences = checked_preferences(preferences)
     champion = champion_of(preferences)
@@ -103,7 +103,7 @@ def solve_structured(
         NoChampionError: If two policies share the largest score and there is no margin.
         SolverError: If the solver stops without an optimum.
     """
-    import cvxpy  # noqa: PLC0415  # seconds of import, needed by nobody who serves or plans
+    import cvxpy  # noqa: PLC0415 - seconds of import, needed by nobody who serves or plans
 
     checked_type(features, Features, "features", FeatureError)
     check_numbers(margin, ridge)

@@ -124,7 +124,7 @@ class Trial:
         )
 
     def relabelled_design(self, order: IntArray) -> Design:
-        """The same design with its policies in another order: position `i` holds old policy `order[i]`."""
+        """This design with its policies in another order: position `i` holds old policy `order[i]`."""
         design = self.design
         costs = tuple(design.costs[int(index)] for index in order)
         return replace(design, incumbent=int(np.flatnonzero(order == design.incumbent)[0]), costs=costs)

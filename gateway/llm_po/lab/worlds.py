@@ -113,7 +113,7 @@ class World:
         return find_champion(self.preferences)
 
     def relabelled(self, order: IntArray) -> World:
-        """The same world with its policies in another order: position `i` holds old policy `order[i]`.
+        """This world with its policies in another order: position `i` holds old policy `order[i]`.
 
         Raises:
             WorldError: If `order` names anything but the policies, each once.

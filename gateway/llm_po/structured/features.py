@@ -66,7 +66,7 @@ class Features:
         return int(self.basis.shape[1])
 
     def relabelled(self, order: IntArray) -> Features:
-        """The same policies in another order: position `i` holds old policy `order[i]`.
+        """These policies in another order: position `i` holds old policy `order[i]`.
 
         Raises:
             FeatureError: If `order` names anything but policies, or one of them twice.

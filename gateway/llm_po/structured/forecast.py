@@ -39,7 +39,7 @@ class StructuredSituation(Situation):
 
 
 def with_features(situation: Situation, features: Features | None) -> Situation:
-    """The same situation, whose fit knows the features where there are any."""
+    """The situation with a fit that knows the features where there are any."""
     if features is None:
         return situation
     return StructuredSituation(

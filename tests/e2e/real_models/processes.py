@@ -54,7 +54,7 @@ def running(
             stderr=output,
             env=environment,
             start_new_session=True,  # Ctrl-C ends this process, which ends its servers in order
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # no other thread runs yet
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no other thread runs yet
         )
     try:
         _wait_until_ready(process, ready_url, ready_seconds, log)
@@ -75,7 +75,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, seconds: float
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=REQUEST_SECONDS) as answer:  # noqa: S310  # our own loopback
+        with urllib.request.urlopen(url, timeout=REQUEST_SECONDS) as answer:  # noqa: S310 - our own loopback
             return bool(answer.status == HTTPStatus.OK)
     except (urllib.error.URLError, OSError):
         return False

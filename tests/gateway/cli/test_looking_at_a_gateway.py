@@ -48,7 +48,7 @@ async def gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Wh
 
 @pytest.fixture
 async def decided(gateway: Whole) -> Whole:
-    """The same, after its budget was spent."""
+    """The experiment after its budget was spent."""
     for _ in range(3):
         await gateway.feed(id=(await gateway.compare()).json["id"], preferred="tie")
 

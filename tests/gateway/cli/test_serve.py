@@ -15,7 +15,7 @@ from gateway.errors import ConfigError, GatewayError
 from tests.gateway.building import config_fields
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example.com"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example.com"])  # noqa: S104 - refused here
 def test_strangers_are_kept_out_of_a_gateway_without_keys(host: str) -> None:
     """Whoever reaches it could spend the operator's money; the refusal says how to make keys."""
     with pytest.raises(ConfigError, match="llmpo keys new"):
@@ -39,7 +39,7 @@ def test_exposed_gateway_without_keys_ends_with_status_2(
     file = tmp_path / "gateway.yaml"
     file.write_text(json.dumps(config_fields()))
 
-    assert main(["serve", "--config", str(file), "--host", "0.0.0.0", "--port", "0"]) == 2  # noqa: S104
+    assert main(["serve", "--config", str(file), "--host", "0.0.0.0", "--port", "0"]) == 2  # noqa: S104 - refused here
     assert "Without API keys" in capfd.readouterr().err
 
 

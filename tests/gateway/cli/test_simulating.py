@@ -84,7 +84,7 @@ def test_hardness_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -
 def test_hardness_of_the_structured_spaces(
     world: str, space: str, hardness: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same document, with proportions that sum to one and a certified gap."""
+    """The document has proportions that sum to one and a certified gap."""
     path = tmp_path / "world.json"
     path.write_text(world)
 

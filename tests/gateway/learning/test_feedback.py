@@ -105,7 +105,7 @@ async def test_same_feedback_again_is_counted_once(side_by_side: Whole) -> None:
 
 
 async def test_idempotency_key_and_comment_are_accepted_and_change_nothing(side_by_side: Whole) -> None:
-    """The same report is the same report, whatever key it carries."""
+    """A repeated report is a duplicate, whatever key it carries."""
     answer = (await side_by_side.compare()).json
     first = await side_by_side.feed(id=answer["id"], preferred=0, idempotency_key="a", comment="Nice.")
     again = await side_by_side.feed(id=answer["id"], preferred=0, idempotency_key="b")

@@ -102,7 +102,7 @@ class Silent:
         self._stop_after = stop_after
 
     def planned(self, course: Course) -> None:
-        """See `Watcher.planned`."""
+        """Nothing is noted of plans."""
 
     def counted(self, course: Course) -> None:
         """Stop the run as Ctrl-C would, once it is that far."""

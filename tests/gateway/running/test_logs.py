@@ -33,11 +33,11 @@ def test_json_lines_carry_event_level_and_time(capsys: pytest.CaptureFixture[str
     """A collector can parse every line, ours and the libraries', whatever level was set for them before."""
     logging.getLogger("uvicorn.error").setLevel("CRITICAL")
     configure_logging("info", as_json=True)
-    get_logger("here").info("store is back", attempt=3)
+    get_logger("here").info("store_back", attempt=3)
     logging.getLogger("uvicorn.error").warning("slow %s", "thing")
 
     ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
-    assert (ours["event"], ours["attempt"], ours["level"]) == ("store is back", 3, "info")
+    assert (ours["event"], ours["attempt"], ours["level"]) == ("store_back", 3, "info")
     assert ours["timestamp"].endswith("Z")
     assert (theirs["event"], theirs["level"]) == ("slow thing", "warning")
 
@@ -145,3 +145,13 @@ def test_private_fields_are_blanked_at_any_depth() -> None:
         "request": {"Authorization": "[redacted]", "model": "m"},
         "n": 1,
     }
+
+
+@pytest.mark.usefixtures("_restored")
+def test_the_stores_lines_keep_their_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """`policy_store` knows only the standard library's logging; its fields stand beside the event."""
+    configure_logging("info", as_json=True)
+    logging.getLogger("policy_store.embedded").error("embedded_store_ended", extra={"pid": 7, "status": -9})
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["pid"], line["status"]) == ("embedded_store_ended", 7, -9)

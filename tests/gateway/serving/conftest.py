@@ -22,7 +22,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def duel_gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
-    """The same, side by side."""
+    """A gateway whose experiment answers side by side."""
     base = upstream.api_base
     async with running_gateway(
         [experiment(base, collect="side_by_side")],

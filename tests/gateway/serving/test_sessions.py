@@ -87,7 +87,7 @@ async def test_what_the_store_kept_wins(by_session: Gateway) -> None:
 
 
 async def test_without_the_store_sessions_are_still_served_alike(by_session: Gateway) -> None:
-    """The same draw every time, and a counter that says the store was left out."""
+    """A session gets one draw every time, and a counter that says the store was left out."""
     by_session.units.is_away = True
     opened = [
         by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])

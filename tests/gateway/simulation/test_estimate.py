@@ -153,7 +153,7 @@ def test_exact_guarantee_of_a_grid_is_estimated_with_what_the_grid_tells() -> No
 
 
 def _in_grid(grid: Grid) -> Question:
-    """The same question of a grid."""
+    """An estimate for the policies of a grid."""
     policies = len(grid.combinations)
     levels = tuple(grid.combinations)
     return replace(

@@ -38,7 +38,7 @@ class Google:
         return web.json_response({"access_token": "ya29.t", "expires_in": 3600, "token_type": "Bearer"})
 
     async def generate(self, request: web.Request) -> web.Response:
-        """The same answer to everybody."""
+        """One answer for every request."""
         self.asked.append((request.path, request.headers.get("Authorization")))
         return web.json_response(ANSWER)
 

@@ -31,7 +31,7 @@ async def test_broken_requests_are_refused_by_name_or_answered(gateway: Whole) -
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_twenty_thousand_broken_requests_are_refused_by_name_or_answered(gateway: Whole) -> None:
-    """The same, for longer."""
+    """Broken requests never get a server error, over a longer run."""
     assert await faults(gateway, broken_requests(20_000, seed=2)) == []
     assert await broken_answers(gateway) == 0
 

@@ -157,7 +157,7 @@ async def test_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) ->
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_a_hundred_thousand_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) -> None:
-    """The same for every model, whole and streamed."""
+    """No server error and no undescribed answer in a hundred thousand requests either."""
     await hold(gateway, tmp_path, LONG, 100_000)
 
 
