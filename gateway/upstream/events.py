@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from orjson import JSONDecodeError, loads
+from typing_extensions import override
 
 from gateway.errors import UpstreamError
 from gateway.upstream.failures import broken, cut_short
@@ -93,7 +94,7 @@ class Progress(Protocol):
         ...
 
 
-class ChoicesProgress:
+class ChoicesProgress(Progress):
     """Of a stream of choices, which says that it is whole by `[DONE]`."""
 
     __slots__ = ("_begun", "_finished")
@@ -102,8 +103,8 @@ class ChoicesProgress:
         self._begun: set[Any] = set()
         self._finished: set[Any] = set()
 
+    @override
     def note(self, _name: bytes, event: Event) -> bool:
-        """See `Progress.note`."""
         choices = event.get("choices")
         for choice in choices if choices.__class__ is list else ():
             if choice.__class__ is dict:
@@ -116,12 +117,12 @@ class ChoicesProgress:
         return False
 
     @property
+    @override
     def closing(self) -> bytes | None:
-        """See `Progress.closing`."""
         return DONE if self._begun and self._begun == self._finished else None
 
 
-class NamedProgress:
+class NamedProgress(Progress):
     """Of a stream whose last event is one of these kinds.
 
     Args:
@@ -136,16 +137,16 @@ class NamedProgress:
         self._closing = closing
         self._is_finished = False
 
+    @override
     def note(self, name: bytes, event: Event) -> bool:
-        """See `Progress.note`."""
         delta = event.get("delta")
         if isinstance(delta, dict) and delta.get("stop_reason"):
             self._is_finished = True
         return event.get("type") in self._kinds or name.decode("latin-1") in self._kinds
 
     @property
+    @override
     def closing(self) -> bytes | None:
-        """See `Progress.closing`."""
         return self._closing if self._is_finished else None
 
 
