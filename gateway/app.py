@@ -26,19 +26,23 @@ from starlette.types import Receive, Scope, Send
 from gateway import __version__
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Authenticator, Caller
+from gateway.access.failed_attempts import FailedAttempts
 from gateway.access.limiting import Limiter
 from gateway.api.body import read_control
+from gateway.api.caller_headers import caller_address, shown_key
 from gateway.api.catalogue import model_routes
 from gateway.api.error_formats import reply_for
-from gateway.api.errors import install_error_handlers
+from gateway.api.errors import install_error_handlers, send_reply
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
 from gateway.api.health import health_routes
+from gateway.api.hosts import LoopbackHosts
 from gateway.api.inference import InferenceDeps, InferenceEndpoint, inference_endpoints, inference_routes
 from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
+from gateway.errors import ForeignHostError
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
@@ -126,15 +130,23 @@ class GatewayApp(FastAPI):
     Attributes:
         catalogue: The configuration in force; assigning another to its `current` changes what is served.
         model_endpoints: By path; empty until the lifespan is entered.
+        hosts: The names a gateway without keys answers to; None until the lifespan is entered.
     """
 
     def __init__(self, catalogue: CatalogueHolder, **options: Any) -> None:
         super().__init__(**options)
         self.catalogue = catalogue
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
+        self.hosts: LoopbackHosts | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class; an ASGI application."""
+        if self.hosts is not None and scope["type"] == "http":
+            try:
+                self.hosts.check(scope["headers"])
+            except ForeignHostError as error:
+                await send_reply(send, reply_for(scope["path"], error))
+                return
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self.model_endpoints.get(scope["path"])
             if endpoint is not None:
@@ -162,7 +174,7 @@ class _Gateway:
         refresher = Refresher(store, catalogue, health, interval_seconds=self.settings.refresh_seconds)
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
-        authenticator, registry = await self._open_keys(redis, resources)
+        authenticator, registry = await self._open_keys(redis, hooks, resources)
         progress = ProgressReader(store, catalogue, time.monotonic)
         metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
@@ -218,9 +230,11 @@ class _Gateway:
         )
         return Attempts(upstream, ejections, budget, hooks, total_seconds=settings.request_timeout_seconds)
 
-    async def _open_keys(self, redis: Redis, resources: AsyncExitStack) -> tuple[Authenticator, KeyRegistry]:
+    async def _open_keys(
+        self, redis: Redis, hooks: Hooks, resources: AsyncExitStack
+    ) -> tuple[Authenticator, KeyRegistry]:
         """Who may call, followed from now on."""
-        authenticator = Authenticator(self.catalogue.current.keys)
+        authenticator = Authenticator(self.catalogue.current.keys, FailedAttempts(hooks))
         registry = KeyRegistry(
             ApiKeyStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
             self.catalogue,
@@ -289,17 +303,17 @@ class _Gateway:
         authenticator, snapshots = inference.authenticator, inference.snapshots
 
         async def require_client(request: Request) -> None:
-            authenticator.authenticate(_authorization(request))
+            authenticator.authenticate(*_caller(request))
 
         async def require_admin(request: Request) -> None:
-            authenticator.require_admin(_authorization(request))
+            authenticator.require_admin(*_caller(request))
 
         def the_admin(request: Request) -> Caller:
-            return authenticator.require_admin(_authorization(request))
+            return authenticator.require_admin(*_caller(request))
 
         async def may_see_metrics(request: Request) -> None:
             if not self.settings.metrics_public:
-                authenticator.require_admin(_authorization(request))
+                authenticator.require_admin(*_caller(request))
 
         async def control_body(request: Request) -> dict[str, Any]:
             return await read_control(request.receive, request.headers.raw, self.settings.max_body_bytes)
@@ -309,6 +323,7 @@ class _Gateway:
         endpoints = inference_endpoints(inference)
         app.model_endpoints.update({endpoint.path: endpoint for endpoint in endpoints})
         resources.callback(app.model_endpoints.clear)
+        app.hosts = LoopbackHosts(lambda: authenticator.is_open, self.settings.allowed_hosts)
         app.router.routes.extend(inference_routes(endpoints))
         app.include_router(feedback_routes(feedback, require_client, control_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
@@ -333,6 +348,6 @@ def _process_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
 
 
-def _authorization(request: Request) -> bytes | None:
-    header = request.headers.get("authorization")
-    return None if header is None else header.encode("latin-1")
+def _caller(request: Request) -> tuple[bytes | None, str]:
+    """The key a request shows, and where it comes from."""
+    return shown_key(dict(request.headers.raw)), caller_address(request.scope)

@@ -6,6 +6,7 @@ GatewayError
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
 |   +-- UnknownKeyError          no API key of that name is in force                        -> 404
 |   +-- BodyTooLargeError                                                                    -> 413
+|   +-- ForeignHostError         meant for another host, or from a web page of another one     -> 403
 |   +-- UnsupportedMediaTypeError  the body is not JSON                                        -> 415
 |   +-- InvalidFeedbackError     wrong feedback; carries a `reason`                           -> 400/404/422
 +-- AuthenticationError          missing or wrong API key                                    -> 401
@@ -75,6 +76,12 @@ class BodyTooLargeError(InvalidRequestError):
     """The request body is larger than the gateway accepts."""
 
     status = 413
+
+
+class ForeignHostError(InvalidRequestError):
+    """The request is meant for another host, or comes from a web page of another one."""
+
+    status = 403
 
 
 class UnsupportedMediaTypeError(InvalidRequestError):

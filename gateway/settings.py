@@ -23,6 +23,7 @@ from gateway.errors import ConfigError, ConfigIssue
 
 PREFIX = "LLMPO_"
 _SHORTEST_SECRET = 32
+_SHORTEST_KEY = 32
 _MISSPELT = 0.8  # similarity from which an unknown variable is taken for a typing error
 
 
@@ -40,6 +41,11 @@ def _key_hash(key: str) -> str:
     if key.startswith("sha256:") or any(character.isspace() for character in key):
         raise fault(
             "One of the keys is malformed.", "List keys or their sha256: hashes, separated by commas."
+        )
+    if len(key) < _SHORTEST_KEY:
+        raise fault(
+            "One of the keys is too short.",
+            f"Use at least {_SHORTEST_KEY} characters; `llmpo keys new` makes a key.",
         )
     return hash_key(key)
 
@@ -67,6 +73,14 @@ def _in_lower_case(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _names(value: Any) -> Any:
+    """The names of a comma-separated list."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 KeyHashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_key_hashes)]
 
 
@@ -102,6 +116,10 @@ class Settings(BaseSettings):
     )
     admin_keys: KeyHashes = Field(
         default=(), repr=False, description="Keys or key hashes that may do everything, separated by commas."
+    )
+    allowed_hosts: Names = Field(
+        default=(),
+        description="Hosts a gateway without keys answers to besides this machine's, separated by commas.",
     )
     max_body_bytes: int = Field(
         default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body accepted."

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from hmac import compare_digest
 from typing import Final
 
+from gateway.access.failed_attempts import FailedAttempts
 from gateway.config.api_keys import KeyRole
 from gateway.config.configured_keys import ApiKey, KeyLimits
-from gateway.errors import AuthenticationError, PermissionDeniedError
+from gateway.errors import AuthenticationError, PermissionDeniedError, RateLimitedError
+from gateway.instrumentation.records import FailureReason
 
 _INDEX_BYTES: Final = 8
+_REFUSALS: Final[Mapping[FailureReason, str]] = {
+    "missing": "No API key was sent. Send one as `Authorization: Bearer KEY`.",
+    "unknown": "The API key is not valid.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +55,11 @@ class Authenticator:
 
     Args:
         keys: The keys in force at the start. Once there were any, every caller must show one.
+        failures: Where failures are noted, if anywhere.
     """
 
-    def __init__(self, keys: Iterable[ApiKey]) -> None:
+    def __init__(self, keys: Iterable[ApiKey], failures: FailedAttempts | None = None) -> None:
+        self._failures = failures
         # Keys are looked up by their digest under a secret of this process, so how long that takes tells
         # nobody outside how much of a guess was right; what is found is compared in constant time.
         self._secret = os.urandom(32)
@@ -69,34 +77,44 @@ class Authenticator:
         self._callers = callers
         self.is_open = self.is_open and not callers
 
-    def authenticate(self, authorization: bytes | None) -> Caller:
+    def authenticate(self, authorization: bytes | None, address: str = "") -> Caller:
         """The caller behind an `Authorization` header.
+
+        Args:
+            authorization: The header.
+            address: Where the request comes from.
 
         Raises:
             AuthenticationError: If keys are configured and the header carries none of them.
+            RateLimitedError: If that happened too often at the address. A valid key always passes.
         """
         if self.is_open:
             return _OPEN
         scheme, _, key = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer" or not key:
-            raise AuthenticationError("No API key was sent. Send one as `Authorization: Bearer KEY`.")
+            raise self._refusal("missing", address)
         blinded = self._blinded(sha256(key.strip()).digest())
         found = self._callers.get(blinded[:_INDEX_BYTES])
         if found is None or not compare_digest(found[0], blinded):
-            raise AuthenticationError("The API key is not valid.")
+            raise self._refusal("unknown", address)
         return found[1]
 
-    def require_admin(self, authorization: bytes | None) -> Caller:
+    def require_admin(self, authorization: bytes | None, address: str = "") -> Caller:
         """Whose key it is, if it is an admin's.
 
         Raises:
             AuthenticationError: As in `authenticate`.
+            RateLimitedError: As in `authenticate`.
             PermissionDeniedError: If the key is a client's.
         """
-        caller = self.authenticate(authorization)
+        caller = self.authenticate(authorization, address)
         if not caller.is_admin:
             raise PermissionDeniedError("This needs an admin key.")
         return caller
+
+    def _refusal(self, reason: FailureReason, address: str) -> AuthenticationError | RateLimitedError:
+        error = AuthenticationError(_REFUSALS[reason])
+        return error if self._failures is None else self._failures.refusal(address, reason, error)
 
     def _blinded(self, digest: bytes) -> bytes:
         return blake2b(digest, digest_size=32, key=self._secret).digest()

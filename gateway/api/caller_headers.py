@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from starlette.types import Scope
+
 from gateway.serving.dueling import CHOICES_HEADER
 from gateway.upstream.surfaces import MESSAGES, Surface
 
@@ -30,17 +32,26 @@ class CallerHeaders(NamedTuple):
     passed_on: Mapping[str, str]
 
 
+def shown_key(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """`Bearer KEY`, in whichever header the key came: `Authorization`, or else `x-api-key`."""
+    authorization = headers.get(b"authorization")
+    key = headers.get(b"x-api-key")
+    return b"Bearer " + key if authorization is None and key is not None else authorization
+
+
+def caller_address(scope: Scope) -> str:
+    """Where a request comes from, in the words of a proxy that is trusted; empty where it is not known."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
 def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> CallerHeaders:
     """Read them, once."""
     named = dict(headers)
     session = named.get(b"x-session-id")
     choices = named.get(_CHOICES)
-    authorization = named.get(b"authorization")
     passed_on: dict[str, str] = {}
     if surface is MESSAGES:
-        key = named.get(b"x-api-key")
-        if authorization is None and key is not None:
-            authorization = b"Bearer " + key
         passed_on["anthropic-version"] = named.get(b"anthropic-version", ANTHROPIC_VERSION.encode()).decode(
             "latin-1"
         )
@@ -52,7 +63,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> Ca
         if b"tracestate" in named:
             passed_on["tracestate"] = named[b"tracestate"].decode("latin-1")
     return CallerHeaders(
-        authorization,
+        shown_key(named),
         session.decode("latin-1") if session else None,
         choices.decode("latin-1") if choices else None,
         passed_on,

@@ -17,7 +17,7 @@ from gateway.access.limiting import Limiter
 from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.api.body import ClientLeftError, read_request
-from gateway.api.caller_headers import CallerHeaders, read_headers
+from gateway.api.caller_headers import CallerHeaders, caller_address, read_headers
 from gateway.api.disconnect import DisconnectWatch
 from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import send_reply
@@ -167,7 +167,7 @@ class _Reply:
         deps, surface = self._deps, self._endpoint.surface
         try:
             headers = read_headers(self._scope["headers"], surface)
-            caller = deps.authenticator.authenticate(headers.authorization)
+            caller = deps.authenticator.authenticate(headers.authorization, caller_address(self._scope))
             payload = await read_request(self._receive, self._scope["headers"], deps.max_body_bytes)
             check_fields(surface.name, payload)
             await self._watched(payload, caller, headers)

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 Role = Literal["incumbent", "candidate"]
 Ending = Literal["answered", "failed", "refused", "abandoned"]
+FailureReason = Literal["missing", "unknown", "limited"]
 
 
 class RequestFinished(NamedTuple):
@@ -122,6 +123,12 @@ class Readmitted(NamedTuple):
     policy: str
 
 
+class AuthenticationFailed(NamedTuple):
+    """A request carried no key, an unknown one, or came from an address after too many of those."""
+
+    reason: FailureReason
+
+
 class KeyLimited(NamedTuple):
     """A request was refused because a limit of its API key is reached."""
 
@@ -186,6 +193,7 @@ Event = (
     | StickySkipped
     | Ejected
     | Readmitted
+    | AuthenticationFailed
     | KeyLimited
     | LimitsSkipped
     | FeedbackReceived

@@ -153,6 +153,12 @@ class Metrics:
         )
 
     def _create_limit_metrics(self) -> None:
+        self.authentication_failures = Counter(
+            "llmpo_authentication_failures_total",
+            "Requests refused because they carried no valid API key.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.limited = Counter(
             "llmpo_limited_total",
             "Requests refused because a limit of their API key was reached.",

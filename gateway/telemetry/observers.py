@@ -9,6 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from gateway.instrumentation.records import (
     AttemptEnded,
+    AuthenticationFailed,
     DecisionTaken,
     Ejected,
     Event,
@@ -98,6 +99,7 @@ class MetricsHook:
 
     def _of_keys_and_feedback(self) -> dict[type, Callable[[Any], None]]:
         return {
+            AuthenticationFailed: self._authentication_failed,
             KeyLimited: self._key_limited,
             LimitsSkipped: self._limits_skipped,
             FeedbackReceived: self._feedback_received,
@@ -151,6 +153,9 @@ class MetricsHook:
 
     def _readmitted(self, event: Readmitted) -> None:
         self._metrics.ejected.labels(event.experiment, event.policy, event.model).set(0)
+
+    def _authentication_failed(self, event: AuthenticationFailed) -> None:
+        self._metrics.authentication_failures.labels(event.reason).inc()
 
     def _key_limited(self, event: KeyLimited) -> None:
         self._metrics.limited.labels(event.key, event.limit).inc()

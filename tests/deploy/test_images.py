@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.config.api_keys import hash_key
 from tests.deploy.engine import Engine, engine, relocatable_python
 from tests.deploy.tools import DEPLOY, ROOT, dashboards, panel_queries
 from tests.servers import free_port
@@ -92,7 +93,12 @@ def standalone(containers: Engine) -> Iterator[tuple[Engine, str, list[str]]]:
     """A gateway on its embedded store in a volume, on a read-only file system."""
     port = str(free_port())
     command = ["run", "--detach", "--name", "standalone", "--network", "host", "--read-only"]
-    command += ["--volume", "llmpo-data:/var/lib/llmpo", "--env", "LLMPO_ADMIN_KEYS=llmpo-demo-admin"]
+    command += [
+        "--volume",
+        "llmpo-data:/var/lib/llmpo",
+        "--env",
+        f"LLMPO_ADMIN_KEYS={hash_key('llmpo-demo-admin')}",
+    ]
     command += ["--volume", f"{DEPLOY}/demo/gateway.yaml:/etc/llmpo/gateway.yaml:ro", GATEWAY]
     command += ["serve", "--config", "/etc/llmpo/gateway.yaml", "--port", port]
     containers.podman(*command)

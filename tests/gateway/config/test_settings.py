@@ -65,6 +65,8 @@ def test_keys_are_hashed_as_they_are_read(monkeypatch: pytest.MonkeyPatch) -> No
         ("LLMPO_TOKEN_SECRET", "sk-leak", "at least 32"),
         ("LLMPO_ADMIN_KEYS", "sha256:sk-leak", "sha256: hashes"),
         ("LLMPO_ADMIN_KEYS", "sk leak", "separated by commas"),
+        ("LLMPO_ADMIN_KEYS", "sk-leak" + "a" * 24, "32 characters"),
+        ("LLMPO_CLIENT_KEYS", "a", "32 characters"),
         ("LLMPO_REFRESH_SECONDS", "inf", "finite number"),
     ],
 )

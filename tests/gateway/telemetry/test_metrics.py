@@ -9,6 +9,7 @@ from typing import get_args
 
 from gateway.instrumentation.records import (
     AttemptEnded,
+    AuthenticationFailed,
     DecisionTaken,
     Ejected,
     Event,
@@ -46,6 +47,7 @@ EVENTS: tuple[Event, ...] = (
     StickySkipped("req_1", "support"),
     ModelFellBack("req_1", "small", "spare", "timeout"),
     RetryRefused("req_1"),
+    AuthenticationFailed("unknown"),
     KeyLimited("req_1", "app", "tokens_per_minute"),
     LimitsSkipped("req_1", "app"),
     Ejected("small", "", ""),
@@ -101,6 +103,7 @@ def test_events_become_series() -> None:
         'llmpo_model_failures_total{model="small",reason="timeout"} 1.0',
         'llmpo_model_fallbacks_total{fallback="spare",model="small",reason="timeout"} 1.0',
         "llmpo_retries_refused_total 1.0",
+        'llmpo_authentication_failures_total{reason="unknown"} 1.0',
         'llmpo_limited_total{key="app",limit="tokens_per_minute"} 1.0',
         'llmpo_limits_skipped_total{key="app"} 1.0',
         'llmpo_ejections_total{experiment="",model="small",policy=""} 1.0',

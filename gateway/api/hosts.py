@@ -1,0 +1,81 @@
+"""Which names a gateway without keys answers to.
+
+Whoever can connect to it may do everything, and only this machine can. But a web page can make the browser on
+this machine connect: by having the page's own name resolve to a loopback address, so that the browser takes
+the gateway for the page's own server, or by sending it requests whose answers the page cannot read. Either
+shows in a header that no page can set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from gateway.errors import ForeignHostError
+
+
+class LoopbackHosts:
+    """Names of this machine for itself, and those the operator added.
+
+    Args:
+        is_open: Whether no caller needs a key; nothing is refused otherwise.
+        others: Names, without ports.
+        origins: Origins of pages that may call although they come from elsewhere: `https://app.example.com`.
+    """
+
+    def __init__(
+        self, is_open: Callable[[], bool], others: Iterable[str] = (), origins: Collection[str] = ()
+    ) -> None:
+        self._is_open = is_open
+        self._others = frozenset(name.lower() for name in others)
+        self._origins = origins
+
+    def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Refuse a request for another name, or from a page of another one.
+
+        Raises:
+            ForeignHostError: Saying how to allow it.
+        """
+        for name, value in headers if self._is_open() else ():
+            if name == b"host":
+                if not self._is_ours(value.decode("latin-1")):
+                    raise ForeignHostError(
+                        "This gateway asks for no keys, so it answers to names of this machine only. "
+                        "Configure keys, or add the name to LLMPO_ALLOWED_HOSTS.",
+                        code="host_not_allowed",
+                    )
+            elif name == b"origin" and not self._is_origin_ours(value.decode("latin-1")):
+                raise ForeignHostError(
+                    "This gateway asks for no keys, so it answers to web pages of this machine only. "
+                    "Configure keys, or add the page's host to LLMPO_ALLOWED_HOSTS.",
+                    code="origin_not_allowed",
+                )
+
+    def _is_ours(self, host: str) -> bool:
+        name = _name(host.lower())
+        return name in self._others or _is_loopback(name)
+
+    def _is_origin_ours(self, origin: str) -> bool:
+        return origin in self._origins or self._is_ours(urlsplit(origin).netloc if "://" in origin else "")
+
+
+def _name(host: str) -> str:
+    """A host without its port: `[::1]:8080` is `::1`. What is neither is left as it stands."""
+    name, colon, port = host.rpartition(":")
+    if colon and not host.endswith("]"):
+        host = name if port.isdecimal() and port.isascii() else ""
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1]
+    return "" if ":" in host else host
+
+
+@lru_cache(maxsize=256)
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
