@@ -18,6 +18,8 @@ from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
 from gateway.config.references import Fault, provider_faults, providers_named
+from gateway.errors import ConfigError
+from gateway.experiments.exposure import exposure_caps, exposure_issues
 from gateway.running.logs import BLANK, redact_text
 from gateway.upstream.base import ModelTarget, Timeouts
 from gateway.upstream.provider_needs import is_understood, missing_address, missing_key, names_in_package
@@ -55,6 +57,9 @@ def check(
     if path is None or (file and option):
         raise typer.BadParameter("Name one file: llmpo config check FILE")
     loaded = load_config(path, os.environ, _unknown_providers, may_be_unset=may_be_unset)
+    issues = [issue for name, spec in loaded.experiments.items() for issue in exposure_issues(name, spec)]
+    if issues:
+        raise ConfigError(issues)
     _print_summary(Console(), path, loaded)
     if not may_be_unset:
         for name, obstacle in _obstacles(loaded, os.environ):
@@ -152,10 +157,14 @@ def _prompt(policy: PolicySpec) -> str:
 
 
 def _terms(experiment: ExperimentSpec) -> str:
-    traffic, budget = experiment.traffic, experiment.max_comparisons
+    traffic, budget, caps = experiment.traffic, experiment.max_comparisons, exposure_caps(experiment)
+    bounds = [f"{name} answers at most {share:.4g} of all" for name, share in caps.max_shares.items()]
+    if caps.min_share:
+        bounds.append(f"the incumbent answers at least {caps.min_share:.4g} of all")
     return (
         f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
         f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g}, "
         f"{'any number of' if budget is None else f'at most {budget}'} comparisons; "
         f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
+        + "".join(f"; {bound}" for bound in bounds)
     )

@@ -115,6 +115,12 @@ class PolicySpec(Section):
         ge=0,
         description="Cost of a request in any one unit; the cheaper of two equals is preferred.",
     )
+    max_share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Largest share of all units that this policy may answer while it is a candidate.",
+    )
 
 
 class TrafficSpec(Section):
@@ -125,6 +131,12 @@ class TrafficSpec(Section):
         ge=0,
         le=1,
         description="Share of the units that take part; the incumbent answers the rest.",
+    )
+    min_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Smallest share of all units that the incumbent answers.",
     )
     collect: Collect = Field(
         default="matched",

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateway.config.experiments import ExperimentSpec
+from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS
+from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
 from gateway.experiments.policies import CompiledPolicy
 from gateway.llm_po.lines import elimination_nano_nats
 from policy_store.models import Experiment
@@ -22,11 +24,14 @@ class Definition:
         experiment: The record that fixes what its evidence means.
         policies: What each index of the record stands for.
         spec: The configuration's own words.
+        caps: How many units each policy may answer. They are no part of the record: whom evidence is
+            collected on does not change what it means.
     """
 
     experiment: Experiment
     policies: tuple[CompiledPolicy, ...]
     spec: ExperimentSpec
+    caps: ExposureCaps
 
     @property
     def name(self) -> str:
@@ -47,7 +52,12 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
     """The definition of one experiment.
 
     Policies are indexed by name in sorted order, so that moving them around in the file changes nothing.
+
+    Raises:
+        ConfigError: If nothing can keep the exposure caps.
     """
+    if issues := list(exposure_issues(name, spec)):
+        raise ConfigError(issues)
     ordered = tuple(sorted(policies, key=lambda policy: policy.name))
     names = tuple(policy.name for policy in ordered)
     experiment = Experiment(
@@ -65,7 +75,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         outcome_rules=_outcome_rules(spec),
         inference=inference_of(spec, names),
     )
-    return Definition(experiment, ordered, spec)
+    return Definition(experiment, ordered, spec, exposure_caps(spec))
 
 
 def _outcome_rules(spec: ExperimentSpec) -> str:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from gateway.config.experiments import Collect
 from gateway.experiments.collecting import WAYS, Way
+from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
 from gateway.upstream.base import ModelTarget
 from policy_store.models import PlannedPair, PublishedPlan
@@ -33,6 +34,7 @@ class LiveExperiment:
         incumbent: Index of the policy that serves ordinary traffic now.
         plan: What the planner published last; None until it published anything.
         share: Fraction of units that take part in the experiment, in [0, 1].
+        caps: How many units each policy may answer; None for no caps.
         collect: How a comparison arises.
         unit: What one assignment covers.
         window_seconds: How long feedback on an answer is accepted.
@@ -42,6 +44,8 @@ class LiveExperiment:
         pairs: What is drawn from: the plan's pairs, and before there is a plan every pair alike. Forecasts
             come with plans, so comparisons of that time are counted and are no evidence.
         cumulative: Running totals of the pairs' probabilities, for drawing.
+        compared_share: Fraction of all units for which a pair is drawn: `share`, or less where that would
+            break a cap, whatever the plan was made for.
     """
 
     name: str
@@ -57,13 +61,18 @@ class LiveExperiment:
     signals: Mapping[str, float]
     tie_margin: float
     matches_store: bool = True
+    caps: ExposureCaps | None = None
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    compared_share: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         pairs = self.plan.proposal.pairs if self.plan else _every_pair(len(self.policies))
         object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
+        names = [policy.name for policy in self.policies]
+        allowed = self.caps.compared(pairs, names, self.incumbent) if self.caps else 1.0
+        object.__setattr__(self, "compared_share", self.share * allowed)
 
     @property
     def way(self) -> Way:

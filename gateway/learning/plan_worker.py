@@ -17,11 +17,13 @@ from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
 from gateway.experiments.conclusions import Decision
+from gateway.experiments.exposure import ExposureCaps
 from policy_store.models import Counts, Experiment, Forecast, PlannedPair, ProposedPlan
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess as ParentProcess
 
+    from gateway.llm_po.exposure import Caps
     from gateway.llm_po.plan import Design, Plan, Start, Tally, Verdict
 
 TIME_LIMIT_SECONDS = 60
@@ -39,6 +41,7 @@ class PlanJob:
         counts: What was counted so far.
         may_decide: False while the experiment's minimum duration has not passed.
         seed: Of the plan's random draws.
+        caps: How many units each policy may answer, by name; None for no caps.
     """
 
     experiment: Experiment
@@ -46,6 +49,7 @@ class PlanJob:
     counts: Counts
     may_decide: bool
     seed: int
+    caps: ExposureCaps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
 
     started = time.perf_counter()
     tally, design = _tally(job.counts), _design(job)
-    computed = plan(tally, design, np.random.default_rng(job.seed), start)
+    computed = plan(tally, design, np.random.default_rng(job.seed), start, _caps(job))
     forecasts = _forecasts(computed, design.epsilon)
     proposal = ProposedPlan(
         comparisons=job.counts.comparisons,
@@ -172,6 +176,15 @@ def _design(job: PlanJob) -> Design:
         policies_ever=job.counts.policies_ever,
         **_inference(experiment),
     )
+
+
+def _caps(job: PlanJob) -> Caps | None:
+    from gateway.llm_po.exposure import Caps  # noqa: PLC0415  # as above
+
+    if job.caps is None or not job.caps.are_set:
+        return None
+    most = job.caps.most(job.experiment.policies)
+    return Caps(job.incumbent, most, job.caps.least, job.caps.answers_per_unit)
 
 
 def _inference(experiment: Experiment) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.exposure import ExposureCaps
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import PlanningFailed, PlanPublished
 from gateway.learning.plan_worker import PlanJob, PlanResult
@@ -42,6 +43,7 @@ class _Basis:
     generation: int
     comparisons: int
     may_decide: bool
+    caps: ExposureCaps
 
 
 class Planner:
@@ -95,9 +97,9 @@ class Planner:
 
     async def plan_all(self) -> None:
         """Look after every experiment once. What goes wrong with one is told and leaves the others be."""
-        for name in self._catalogue.current.definitions:
+        for name, definition in self._catalogue.current.definitions.items():
             try:
-                await self._plan(name)
+                await self._plan(name, definition.caps)
             except StoreError as error:
                 self._failed(name, _STORE_REASONS.get(type(error), "store_refused"), error)
             except BrokenProcessPool as error:
@@ -120,7 +122,7 @@ class Planner:
             )
         self._failing[name] = reason
 
-    async def _plan(self, name: str) -> None:
+    async def _plan(self, name: str, caps: ExposureCaps) -> None:
         view = await self._store.view(name)
         if not view.state.facts.is_planned:
             return
@@ -129,10 +131,11 @@ class Planner:
             return
         counts = await self._store.counts(name, view.generation)
         may_decide = counts.now - counts.started_at >= view.experiment.min_duration_seconds
-        basis = _Basis(fence, view.generation, counts.comparisons, may_decide)
+        basis = _Basis(fence, view.generation, counts.comparisons, may_decide, caps)
         if self._done.get(name) == basis:
             return
-        job = PlanJob(view.experiment, view.incumbent, counts, may_decide, self._rng.getrandbits(63))
+        seed = self._rng.getrandbits(63)
+        job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps)
         result = await self._compute(job)
         version = await self._store.publish_plan(
             name, view.generation, result.proposal, result.forecasts, fence

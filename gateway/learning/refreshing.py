@@ -161,6 +161,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         incumbent=_incumbent(definition, view, matches=matches),
         plan=view.plan if view and matches else None,
         share=spec.traffic.share,
+        caps=definition.caps,
         collect=spec.traffic.collect,
         unit=spec.traffic.unit,
         window_seconds=spec.feedback.window.total_seconds(),

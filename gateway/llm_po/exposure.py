@@ -27,7 +27,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Caps:
     incumbent: int
     most: tuple[float, ...]
     least: float = 0.0
-    answers: Literal[1, 2] = 1
+    answers: int = 1
 
     def __post_init__(self) -> None:
         checked_type(self.most, Sequence, "most")

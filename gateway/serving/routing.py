@@ -15,7 +15,7 @@ from gateway.experiments.response_ids import UNIT_BYTES, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 
 UnitKey = NewType("UnitKey", bytes)
-IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share", "one_choice"]
+IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share", "caps", "one_choice"]
 
 _FLOAT_BITS: Final = 53
 
@@ -94,8 +94,9 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
         return Incumbent("not_running")
     if not experiment.pairs:
         return Incumbent("no_plan")
-    if draws.random() >= experiment.share:
-        return Incumbent("share")
+    point = draws.random()
+    if point >= experiment.compared_share:
+        return Incumbent("share" if point >= experiment.share else "caps")
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
     pair = experiment.pairs[min(drawn, len(experiment.pairs) - 1)]
     return assigned(

@@ -19,6 +19,7 @@ from gateway.serving.routing import Incumbent, Part, UnitDraws, UnitKey, assigne
 from policy_store.errors import StoreError
 
 _INCUMBENT: Final = "incumbent"
+_LASTING: Final = ("share", "caps")  # drawn for the session, not for as long as something is wrong
 
 
 class UnitStore(Protocol):
@@ -54,7 +55,7 @@ class Sticky:
         keys = self._keys.current
         unit = unit_key(keys.newest, experiment.name, session)
         drawn = draw_part(experiment, unit, UnitDraws(unit), now)
-        if isinstance(drawn, Incumbent) and drawn.reason != "share":
+        if isinstance(drawn, Incumbent) and drawn.reason not in _LASTING:
             return drawn
         try:
             for before in (unit_key(key, experiment.name, session) for key in keys.older):

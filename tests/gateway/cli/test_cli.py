@@ -140,6 +140,20 @@ def test_checking_a_right_file_sums_it_up(
     assert len(shown.splitlines()) <= 24
 
 
+def test_checking_a_file_with_exposure_caps_says_them_or_why_they_cannot_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Caps that can be kept are part of the terms; others end with status 2 and the share that would do."""
+    kept, broken = tmp_path / "kept.yaml", tmp_path / "broken.yaml"
+    kept.write_text(GOOD + "    traffic: {share: 0.3, min_share: 0.75}\n", encoding="utf-8")
+    broken.write_text(GOOD + "    traffic: {share: 0.6, min_share: 0.75}\n", encoding="utf-8")
+
+    assert main(["config", "check", str(kept)]) == 0
+    assert "the incumbent answers at least 0.75 of all" in " ".join(capsys.readouterr().out.split())
+    assert main(["config", "check", str(broken)]) == 2
+    assert "Lower `share` to 0.5 or less" in capsys.readouterr().err
+
+
 def test_checking_a_wrong_file_lists_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line per fault on stderr, nothing on stdout, status 2."""
     path = tmp_path / "gateway.yaml"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, draw_part
 from policy_store.states import ExperimentState
@@ -21,6 +22,23 @@ def three(**changes: object) -> LiveExperiment:
     """Three policies, pairs drawn 60 : 0 : 40."""
     policies = {name: {"model": "small", "system": name} for name in "abc"}
     return experiment("http://127.0.0.1:9/v1", policies, **{"plan": plan(PAIRS), **changes})
+
+
+@pytest.mark.parametrize("has_plan", [True, False])
+def test_router_keeps_the_caps_whatever_the_plan(has_plan: bool) -> None:
+    """Where the pairs drawn from would break a cap, the incumbent alone answers the difference."""
+    caps = ExposureCaps(share=0.5, answers_per_unit=1, max_shares={"b": 0.05}, min_share=0.0)
+    pairs = ((0, 1, 0.8), (1, 2, 0.2))
+    live = three(share=0.5, caps=caps, plan=plan(pairs) if has_plan else None)
+    rng = random.Random(5)
+
+    routed = [draw_part(live, None, rng, NOW) for _ in range(DRAWS)]
+
+    answered = Counter(one.policy for one in routed if isinstance(one, Single))
+    why = Counter(one.reason for one in routed if isinstance(one, Incumbent))
+    assert answered[1] / DRAWS == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / DRAWS) ** 0.5)
+    assert why["share"] / DRAWS == pytest.approx(0.5, abs=0.015)
+    assert why["caps"] + answered.total() == DRAWS - why["share"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.errors import InvalidFeedbackError
+from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.snapshot import Snapshot
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, plan, running_gateway
@@ -51,6 +53,25 @@ async def test_a_user_without_a_session_is_one_unit(by_session: Gateway) -> None
     units = [by_session.sealer.open(reply.json["id"]).unit for reply in (*users, session)]
     assert len(set(units[:-1])) == 1
     assert units[-1] != units[0]
+
+
+async def test_a_session_kept_from_a_comparison_by_a_cap_stays_with_the_incumbent(
+    upstream: FakeUpstream,
+) -> None:
+    """Also when a later plan would have compared it: no session changes its policy."""
+    base = upstream.api_base
+    caps = ExposureCaps(share=1.0, answers_per_unit=1, max_shares={"beta": 1e-9}, min_share=0.0)
+    bound = experiment(base, unit="session", caps=caps)
+    async with running_gateway([bound], [entry("small", base), entry("large", base)]) as gateway:
+        await gateway.ask(headers={"x-session-id": "ada"})
+        free = replace(bound, caps=None)
+        gateway.holder.current = Snapshot({EXPERIMENT: free}, gateway.holder.current.models)
+        answers = [await gateway.ask(headers={"x-session-id": "ada"}) for _ in range(4)]
+
+    for answer in answers:
+        with pytest.raises(InvalidFeedbackError) as refused:
+            gateway.sealer.open(answer.json["id"])
+        assert refused.value.reason == "unassigned_id"
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier"])

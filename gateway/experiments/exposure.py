@@ -1,0 +1,131 @@
+"""How many units each policy may answer: the operator's caps, their feasibility, and what they leave to draw.
+
+Shares are of all units that ask for the experiment, requests or sessions, whether they take part or not. A
+policy answers a unit if an answer of its own is shown: one policy does where a fair coin names one of a pair
+(`matched`), two do where both answer (`side_by_side`). The incumbent also answers what takes no part.
+
+Knows no numpy: routers hold the caps themselves, whatever plan they are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.config.experiments import ExperimentSpec
+from gateway.errors import ConfigIssue
+from gateway.experiments.collecting import WAYS
+from policy_store.models import PlannedPair
+
+_TOLERANCE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureCaps:
+    """What an operator allows.
+
+    Attributes:
+        share: Of all units, those that take part.
+        answers_per_unit: How many policies answer a unit that is compared, 1 or 2.
+        max_shares: The largest share of all units that a policy may answer, of those that have such a cap.
+            The policy that is the incumbent now has none: what is not compared is its to answer.
+        min_share: The smallest share of all units that the incumbent answers.
+    """
+
+    share: float
+    answers_per_unit: int
+    max_shares: Mapping[str, float]
+    min_share: float
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is anything to keep."""
+        return self.share > 0 and bool(self.max_shares or self.min_share)
+
+    def most(self, policies: Sequence[str]) -> tuple[float, ...]:
+        """The largest share of the units taking part that each policy may answer; 1 is no cap."""
+        return tuple(min(self.max_shares.get(name, 1.0) / self.share, 1.0) for name in policies)
+
+    @property
+    def least(self) -> float:
+        """The smallest share of the units taking part that the incumbent answers."""
+        return max(1 - (1 - self.min_share) / self.share, 0.0)
+
+    def compared(self, pairs: Sequence[PlannedPair], policies: Sequence[str], incumbent: int) -> float:
+        """The largest share of the units taking part that may be compared, in [0, 1].
+
+        The incumbent alone answers the others. A plan that keeps the caps says nothing else: where one
+        binds, more of its pairs would break it.
+
+        Args:
+            pairs: What is drawn from; their probabilities sum to 1.
+            policies: Names, by index.
+            incumbent: Index of the policy that serves now.
+        """
+        if not self.are_set:
+            return 1.0
+        answered = dict.fromkeys(range(len(policies)), 0.0)
+        for pair in pairs:
+            for policy in (pair.first, pair.second):
+                answered[policy] += pair.probability * self.answers_per_unit / 2
+        most = self.most(policies)
+        candidates = [policy for policy in answered if policy != incumbent and answered[policy] > 0]
+        allowed = [most[policy] / answered[policy] for policy in candidates]
+        elsewhere = 1 - answered[incumbent]
+        if elsewhere > _TOLERANCE:
+            allowed.append((1 - self.least) / elsewhere)
+        return min(1.0, *allowed)
+
+
+def exposure_caps(spec: ExperimentSpec) -> ExposureCaps:
+    """The caps that an experiment's section declares."""
+    declared = ((name, policy.max_share) for name, policy in spec.policies.items())
+    return ExposureCaps(
+        share=spec.traffic.share,
+        answers_per_unit=WAYS[spec.traffic.collect].answers_per_unit,
+        max_shares={name: share for name, share in declared if share is not None},
+        min_share=spec.traffic.min_share,
+    )
+
+
+def exposure_issues(name: str, spec: ExperimentSpec) -> Iterator[ConfigIssue]:
+    """Caps that nothing can keep while all units that `traffic.share` declares take part.
+
+    Let s be `traffic.share` and g the share of a compared unit's answers that each policy of its pair gives:
+    1/2 where one answers, 1 where both do. All those units can be compared if and only if
+
+        the candidates' max_share (1 where there is none) sum to at least s g, and
+        min_share <= 1 - s (1 - g).
+
+    Necessary: every comparison has a candidate, which answers g of the unit, so candidates together answer at
+    least s g; the incumbent answers at most all that takes no part and g of what does, 1 - s + s g.
+    Sufficient: always compare the incumbent, with each candidate in proportion to its max_share. A candidate
+    then answers s g max_share over their sum, which is at most max_share, and the incumbent 1 - s + s g.
+    Neither condition gets harder when another policy has become the incumbent: a former incumbent is a
+    candidate without a cap.
+    """
+    caps, path = exposure_caps(spec), f"experiments.{name}"
+    if spec.incumbent in caps.max_shares:
+        yield ConfigIssue(
+            f"{path}.policies.{spec.incumbent}.max_share",
+            "The incumbent answers whatever is not compared, so it has no cap.",
+            "Cap the candidates, or set `traffic.min_share`.",
+        )
+        return
+    answered = caps.answers_per_unit / 2
+    candidates = sum(caps.max_shares.get(each, 1.0) for each in spec.policies if each != spec.incumbent)
+    if candidates < caps.share * answered - _TOLERANCE:
+        yield ConfigIssue(
+            f"{path}.traffic.share",
+            f"The candidates may answer {candidates:.4g} of all units together (`max_share`), and comparing "
+            f"{caps.share:g} of them needs {caps.share * answered:.4g}.",
+            f"Lower `share` to {candidates / answered:.4g} or less, or raise a `max_share`.",
+        )
+    if caps.min_share > 1 - caps.share * (1 - answered) + _TOLERANCE:
+        yield ConfigIssue(
+            f"{path}.traffic.min_share",
+            f"With a `share` of {caps.share:g} the incumbent answers at most "
+            f"{1 - caps.share * (1 - answered):.4g} of all units, less than {caps.min_share:g}.",
+            f"Lower `share` to {(1 - caps.min_share) / (1 - answered):.4g} or less, or lower `min_share`.",
+        )
