@@ -13,7 +13,7 @@ from tests.gateway.building import NAME, config_fields
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
 
-UNITS = 600
+UNITS = 300
 LIKED = {"I am plain.": 0.5, "I am warm.": 0.95, "I am sharp.": 0.4}
 MAX_SHARE, MIN_SHARE = 0.06, 0.45
 
@@ -32,11 +32,11 @@ def _config(
     return GatewayConfig.model_validate(fields)
 
 
-async def _asked(gateway: Whole, units: int, rng: random.Random) -> Counter[str]:
-    """How often each answer was shown, with a thumb on every one."""
+async def _asked(gateway: Whole, units: int, rng: random.Random, answers: int = 1) -> Counter[str]:
+    """How often each answer was shown, with feedback on every one."""
     shown = Counter[str]()
     for _ in range(units):
-        answer = (await gateway.ask()).json
+        answer = (await gateway.ask(n=answers)).json
         texts = [choice["message"]["content"] for choice in answer["choices"]]
         shown.update(texts)
         if len(texts) == 1:
@@ -48,16 +48,18 @@ async def _asked(gateway: Whole, units: int, rng: random.Random) -> Counter[str]
     return shown
 
 
-@pytest.mark.parametrize("collect", ["matched", "side_by_side"])
-async def test_realised_shares_keep_the_caps(upstream: FakeUpstream, store_url: str, collect: str) -> None:
+@pytest.mark.parametrize(("collect", "answers"), [("matched", 1), ("side_by_side", 2)])
+async def test_realised_shares_keep_the_caps(
+    upstream: FakeUpstream, store_url: str, collect: str, answers: int
+) -> None:
     """From the first request to hundreds of them, within four standard errors; plans keep changing."""
     config = _config(upstream, collect=collect, share=0.9)
     async with whole_gateway(config, quick_settings(store_url), own_process=True) as gateway:
-        first = await _asked(gateway, 50, random.Random(1))
+        first = await _asked(gateway, 50, random.Random(1), answers)
         await gateway.planned()
         version = (await gateway.experiment())["plan"]["version"]
 
-        shown = first + await _asked(gateway, UNITS - 50, random.Random(2))
+        shown = first + await _asked(gateway, UNITS - 50, random.Random(2), answers)
 
         async def is_planned_anew() -> bool:
             return bool((await gateway.experiment())["plan"]["version"] > version)
