@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import random
 import statistics
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ KINDS = ("whole", "stream")
 COMPARED_AT = 16  # connections
 FLOOR = "bare Python relay"
 GATEWAY = "gateway, active experiment"
+PLAIN = "gateway, plain model"
+OTHER = " (the other checkout)"
 
 
 @dataclass
@@ -49,6 +52,16 @@ class Started:
 def shown(values: list[float], digits: int) -> str:
     """Median and range."""
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def heading(title: str, command: str, load1: float) -> list[str]:
+    """How a page begins: what was run, when and where."""
+    return [
+        f"# {title}",
+        "",
+        f"{dt.datetime.now(dt.UTC).date()}, `{command}`, Python {platform.python_version()},",
+        f"{os.cpu_count()} cores (load {load1:.1f}, other work included).",
+    ]
 
 
 def answers_table(samples: Measured, kind: str) -> list[str]:
@@ -98,10 +111,7 @@ def report(
 ) -> str:
     """The results as Markdown."""
     lines = [
-        "# What a request costs",
-        "",
-        f"{dt.datetime.now(dt.UTC).date()}, `{command}`, Python {platform.python_version()},",
-        f"{os.cpu_count()} cores (load {load1:.1f}, other work included).",
+        *heading("What a request costs", command, load1),
         "Median (smallest to largest) over the rounds. CPU is user and system time of the server's process",
         "tree per request; streams have 32 events. The bare relay (same libraries, nothing but relaying)",
         "shows what the machine made of the least such a program can do in the same minutes.",
@@ -117,3 +127,37 @@ def report(
         *(line for name, why in absent.items() for line in ("", f"{name} is absent: {why}.")),
     ]
     return "\n".join(lines) + "\n"
+
+
+def report_against(samples: Measured, command: str, load1: float) -> str:
+    """How this checkout's cost compares with the other's, as Markdown."""
+    lines = [
+        *heading("What a request costs, against another checkout", command, load1),
+        "CPU is user and system time of the server's process tree per request, in milliseconds; streams have",
+        "32 events. Both checkouts take turns in every round; a ratio is this checkout's CPU divided by the",
+        "other's in the same round. Medians over the rounds, with the standard error of the median ratio",
+        "(resampled) and the middle half of the ratios.",
+        "",
+        "| asked | answer | connections | this, ms | the other, ms | ratio | middle half | rounds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, kind, connections), sample in samples.items():
+        other = samples.get((name + OTHER, kind, connections))
+        if other is not None:
+            cells = (name, kind, str(connections), *_compared(sample.cpu_ms, other.cpu_ms))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _compared(ours: list[float], others: list[float]) -> tuple[str, ...]:
+    ratios = [a / b for a, b in zip(ours, others, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    draws = random.Random(1)
+    medians = [statistics.median(draws.choices(ratios, k=len(ratios))) for _ in range(1000)]
+    return (
+        f"{statistics.median(ours):.3f}",
+        f"{statistics.median(others):.3f}",
+        f"{statistics.median(ratios):.3f} ± {statistics.pstdev(medians):.3f}",
+        f"{low:.3f} to {high:.3f}",
+        str(len(ratios)),
+    )

@@ -1,6 +1,7 @@
 """What a request costs: CPU of the server's whole process tree, with an experiment running.
 
     .venv/bin/python -m benchmarks.gateway_cost [--rounds N] [--requests N] [--connections N ...] [--no-peers]
+                                                [--against PATH]
 
 Other gateways (`peers`) are installed into a throw-away folder and take part in the same rounds; one that
 cannot be installed or does not answer is reported as absent. CPU per request is user and system time of the
@@ -9,6 +10,9 @@ per second it survives a busy machine. Servers take turns within each round. The
 run it (`llmpo serve`: metrics, authentication, the embedded store, an experiment on all traffic) on one core,
 as the others do; provider and load generator share the other. Writes benchmarks/results/gateway_cost.md, or
 the file named by `--output`.
+
+`--against` compares this checkout with another one of this project instead of with peers: both gateways run
+side by side, and which of them is asked first changes with every round.
 """
 
 from __future__ import annotations
@@ -27,11 +31,23 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.cost_report import COMPARED_AT, FLOOR, GATEWAY, KINDS, Measured, Samples, Started, report
+from benchmarks.cost_report import (
+    COMPARED_AT,
+    FLOOR,
+    GATEWAY,
+    KINDS,
+    OTHER,
+    PLAIN,
+    Measured,
+    Samples,
+    Started,
+    report,
+    report_against,
+)
 from benchmarks.load import Request, load
 from benchmarks.pages import save_page
 from benchmarks.peers import MODEL, PEERS, Peer, PeerError
-from benchmarks.processes import cpu_seconds, descendants, rss_mb, running
+from benchmarks.processes import ROOT, cpu_seconds, descendants, rss_mb, running
 from gateway.config.api_keys import hash_key
 from tests.servers import free_port, wait_until
 
@@ -115,12 +131,12 @@ def has_plan(port: int) -> bool:
 
 
 def measure(contestants: list[Contestant], rounds: int, requests: int, connections: list[int]) -> Measured:
-    """All contestants in turn, `rounds` times; the first round only warms up."""
+    """All contestants in turn, `rounds` times, every other time in reverse; the first round only warms up."""
     samples: Measured = {}
     for number in range(rounds + 1):
         for kind in KINDS:
             for each in connections:
-                for contestant in contestants:
+                for contestant in contestants[:: 1 if number % 2 else -1]:
                     count = contestant.count(kind, requests, each)
                     before = cpu_seconds(contestant.pid)
                     done = uvloop.run(load(contestant.request(kind), connections=each, requests=count))
@@ -149,13 +165,18 @@ class Arena:
         self._enter("provider, asked directly", [python, "-m", "benchmarks.canned_provider", provider], "x")
         port = free_port()
         self._enter(FLOOR, [python, "-m", "benchmarks.bare_relay", str(port), provider], "x", port)
+        self.open_gateway(ROOT)
+
+    def open_gateway(self, root: Path, suffix: str = "") -> None:
+        """Start the gateway of a checkout, and let its plain model and its experiment take part."""
         config, port = self._folder / "gateway.yaml", free_port()
-        config.write_text(CONFIG.format(provider=provider, key=hash_key(KEY), admin=hash_key(ADMIN_KEY)))
-        serve = [python, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
-        environ = {"LLMPO_DATA_DIR": f"{self._folder}/data", "LLMPO_LOG_LEVEL": "warning"}
-        pid = self._enter("gateway, plain model", serve, "small", port, environ, AUTHORIZATION)
+        provider, key, admin = self._provider_port, hash_key(KEY), hash_key(ADMIN_KEY)
+        config.write_text(CONFIG.format(provider=provider, key=key, admin=admin))
+        serve = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
+        environ = {"LLMPO_DATA_DIR": f"{self._folder}/data{suffix}", "LLMPO_LOG_LEVEL": "warning"}
+        pid = self._enter(PLAIN + suffix, serve, "small", port, environ, AUTHORIZATION, root=root)
         wait_until(lambda: has_plan(port), "a plan", seconds=60)
-        self.contestants.append(Contestant(GATEWAY, pid, port, "support", AUTHORIZATION))
+        self.contestants.append(Contestant(GATEWAY + suffix, pid, port, "support", AUTHORIZATION))
 
     def invite(self) -> None:
         """Install, start and warm up the peers, as many as can be."""
@@ -189,12 +210,13 @@ class Arena:
         environ: dict[str, str] | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         share: float = 1.0,
+        root: Path = ROOT,
     ) -> int:
         """Start a server, wait for its first answer and let it take part."""
         port = port or self._provider_port
         core = 0 if port == self._provider_port else 1
         begun = time.perf_counter()
-        pid = self._resources.enter_context(running(arguments, core, environ))
+        pid = self._resources.enter_context(running(arguments, core, environ, root))
         wait_until(lambda: is_answering(port, model, headers), name, seconds=60)
         self._pids[name], self._seconds[name] = pid, time.perf_counter() - begun
         self.contestants.append(Contestant(name, pid, port, model, headers, share))
@@ -208,18 +230,28 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000, help="whole answers per measurement")
     parser.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
     parser.add_argument("--no-peers", action="store_true", help="only this gateway")
+    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     os.sched_setaffinity(0, {0})
     with ExitStack() as resources:
         arena = Arena(resources)
         arena.open()
-        if not options.no_peers:
+        if options.against is not None:
+            arena.open_gateway(options.against.resolve(), OTHER)
+        elif not options.no_peers:
             arena.invite()
-        samples = measure(arena.contestants, options.rounds, options.requests, options.connections)
+        contestants = arena.contestants
+        if options.against is not None:
+            contestants = [each for each in contestants if each.headers == AUTHORIZATION]
+        samples = measure(contestants, options.rounds, options.requests, options.connections)
         started = arena.started()
-    command = "python -m " + shlex.join(["benchmarks.gateway_cost", *sys.argv[1:]])
-    text = report(samples, started, arena.absent, command, os.getloadavg()[0])
+    given = ["PATH" if each == str(options.against) else each for each in sys.argv[1:]]
+    command, load1 = "python -m " + shlex.join(["benchmarks.gateway_cost", *given]), os.getloadavg()[0]
+    if options.against is None:
+        text = report(samples, started, arena.absent, command, load1)
+    else:
+        text = report_against(samples, command, load1)
     save_page(options.output, text)
     print(text)
 

@@ -47,12 +47,14 @@ def rss_mb(pid: int) -> float:
 
 
 @contextmanager
-def running(arguments: list[str], core: int, environ: dict[str, str] | None = None) -> Iterator[int]:
-    """A server pinned to one core; its pid."""
+def running(
+    arguments: list[str], core: int, environ: dict[str, str] | None = None, root: Path = ROOT
+) -> Iterator[int]:
+    """A server pinned to one core, run from the checkout in `root`; its pid."""
     process = subprocess.Popen(
         ["taskset", "-c", str(core), *arguments],
-        cwd=ROOT,
-        env={**os.environ, **(environ or {})},
+        cwd=root,
+        env={**os.environ, **(environ or {}), "PYTHONPATH": str(root)},
         stdout=subprocess.DEVNULL,  # banners; faults go to the standard error
     )
     try:
