@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.errors import UnknownModelError, UpstreamError
+from gateway.errors import RenderError, UnknownModelError, UpstreamError
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.snapshot import Snapshot
@@ -170,14 +170,13 @@ class Answering:
     async def _incumbent(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> Answer:
         """Let the incumbent answer, `failures` being the policies that could not."""
         policy = panel.experiment.incumbent
-        if policy not in failures:
-            try:
-                reply = await panel.ask(policy)
-            except POLICY_FAILURES as error:
-                failures = {**failures, policy: error}
-            else:
-                return self._unassigned(panel, policy, reply, failures)
-        return await self._fallback(panel, failures)
+        if policy in failures:
+            return await self._fallback(panel, failures)
+        try:
+            reply = await panel.ask(policy)
+        except POLICY_FAILURES as error:
+            return await self._fallback(panel, {**failures, policy: error})
+        return self._unassigned(panel, policy, reply, failures)
 
     async def _fallback(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> Answer:
         """Let a fallback of the incumbent's model answer; its own failure is among `failures`."""
@@ -185,9 +184,9 @@ class Answering:
         try:
             served, reply = await panel.stand_in(policy, failures[policy])
         except POLICY_FAILURES as error:
-            told = _refusal(failures, error)
-            self._count_failures(panel, {**failures, policy: told})
-            raise _under_own_name(told, panel) from error
+            # The traceback would hold this frame, and `failures` in it the error: the request would wait
+            # to be collected.
+            raise self._refused(panel, failures, error) from error.with_traceback(None)
         if served is None:
             others = {other: error for other, error in failures.items() if other != policy}
             return self._unassigned(panel, policy, reply, others)
@@ -216,13 +215,16 @@ class Answering:
         self._hooks.tell(FellBack(panel.exchange.request_id, panel.experiment.name, reason))
         return reason
 
-    def _count_failures(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> None:
-        """Tell what failed, the incumbent too; a request they all call invalid is no policy's failure."""
-        if not all(
-            isinstance(error, UpstreamError) and error.is_callers_fault for error in failures.values()
-        ):
-            for policy, error in failures.items():
-                self._failed(panel, policy, error)
+    def _refused(
+        self, panel: Panel, failures: Mapping[int, PolicyFailure], error: PolicyFailure
+    ) -> PolicyFailure:
+        """What the caller is told; a request that all policies call invalid is no policy's failure."""
+        told = _refusal(failures, error)
+        failed = {**failures, panel.experiment.incumbent: told}
+        if not all(isinstance(each, UpstreamError) and each.is_callers_fault for each in failed.values()):
+            for policy, failure in failed.items():
+                self._failed(panel, policy, failure)
+        return _under_own_name(told, panel)
 
     def _failed(self, panel: Panel, policy: int, error: PolicyFailure) -> None:
         experiment, name = panel.experiment, panel.experiment.policies[policy].name
@@ -259,7 +261,7 @@ def _refusal(failures: Mapping[int, PolicyFailure], error: PolicyFailure) -> Pol
 def _under_own_name(error: PolicyFailure, panel: Panel) -> PolicyFailure:
     """A provider's error as the experiment's: neither its words nor its headers tell who was asked."""
     if not isinstance(error, UpstreamError):
-        return error
+        return RenderError(str(error))
     name, message, body = panel.experiment.name, str(error), error.body
     if error.is_callers_fault:
         for target in panel.targets():

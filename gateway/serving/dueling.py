@@ -152,7 +152,9 @@ class DuelStream:
             self._read_on(1)
         while self._reading:
             done, _ = await asyncio.wait(self._reading, return_when=asyncio.FIRST_COMPLETED)
-            block = b"".join([self._taken(task) for task in done])
+            block = b""
+            while done:
+                block += self._taken(done.pop())
             if block:
                 return block
         if self._is_done:
@@ -176,7 +178,10 @@ class DuelStream:
     def _taken(self, task: asyncio.Task[bytes]) -> bytes:
         """The chunks a finished read brought, and that side read on."""
         side = self._reading.pop(task)
-        block = task.result()
+        try:
+            block = task.result()
+        finally:
+            del task  # a failure holds this frame: holding the failure in turn, it would wait to be collected
         if not block:
             return b""
         self._read_on(side)
