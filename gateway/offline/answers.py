@@ -15,7 +15,7 @@ from typing import Any
 from gateway.config.experiments import PolicyParams
 from gateway.errors import RenderError
 from gateway.experiments.policies import CompiledPolicy
-from gateway.offline.calls import Caller, Reply
+from gateway.offline.calls import ModelClient, Reply
 from gateway.offline.errors import OfflineError
 from gateway.offline.journal import Journal
 from gateway.offline.tasks import Task
@@ -35,12 +35,12 @@ class Answers:
     """Replies by key, each asked for at most once.
 
     Args:
-        caller: Who asks.
+        client: Asks models.
         journal: Where replies are kept; those in it are not asked for again.
     """
 
-    def __init__(self, caller: Caller, journal: Journal) -> None:
-        self._caller = caller
+    def __init__(self, client: ModelClient, journal: Journal) -> None:
+        self._client = client
         self._journal = journal
         self._replies: dict[Key, asyncio.Future[Reply]] = {}
         self._kept: dict[Key, Reply] = {}
@@ -74,16 +74,16 @@ class Answers:
 
     async def _ask(self, key: Key, target: ModelTarget, payload: dict[str, Any]) -> Reply:
         try:
-            reply = await self._caller.ask(target, payload)
+            reply = await self._client.ask(target, payload)
         finally:
             self._replies.pop(key, None)
-        self._journal.append({"key": list(key), "reply": asdict(reply), "calls": self._caller.spending.calls})
+        self._journal.append({"key": list(key), "reply": asdict(reply), "calls": self._client.spending.calls})
         self._kept[key] = reply
         return reply
 
     def _keep(self, key: Key, reply: Reply, calls: int) -> None:
         self._kept[key] = reply
-        spending = self._caller.spending
+        spending = self._client.spending
         spending.calls = max(spending.calls, calls)
         spending.add(reply.usd)
 

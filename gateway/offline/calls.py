@@ -100,7 +100,7 @@ class Spending:
 
 
 @dataclass(slots=True)
-class Caller:
+class ModelClient:
     """Calls models.
 
     Attributes:

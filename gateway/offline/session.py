@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.offline.answers import Answers, PolicyAnswers
 from gateway.offline.assembly import Assembly
-from gateway.offline.calls import Caller, Spending
+from gateway.offline.calls import ModelClient, Spending
 from gateway.offline.checkpoint import Checkpoint, RunFiles
 from gateway.offline.course import Course
 from gateway.offline.journal import Journal
@@ -48,7 +48,7 @@ class Session:
             Journal(files.run) as journal,
             Journal(files.answers) as paid_for,
         ):
-            answers = Answers(self._caller(), paid_for)
+            answers = Answers(self._client(), paid_for)
             checkpoint, course = Checkpoint(journal), self._course()
             self._begin(checkpoint, course)
             try:
@@ -86,9 +86,9 @@ class Session:
             checkpoint.restore(assembly.name, assembly.identity, course)
             checkpoint.event(Event.of(now, EventKind.RESUMED, Resumed(course.counted)))
 
-    def _caller(self) -> Caller:
+    def _client(self) -> ModelClient:
         config = self.assembly.config
-        return Caller(
+        return ModelClient(
             self._upstream, self.assembly.prices, self.spending, config.concurrency, config.attempts
         )
 

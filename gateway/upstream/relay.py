@@ -32,10 +32,10 @@ from gateway.upstream.events import EventReader, is_failure, objects, progress_o
 from gateway.upstream.failures import broken, cut_short, refused, reported_in_body
 from gateway.upstream.http.http1 import Http1Client
 from gateway.upstream.http.transport import (
+    Destination,
     HttpAnswer,
     HttpClient,
     NeverSeenError,
-    Route,
     translated,
 )
 from gateway.upstream.json_text import as_utf8, parsed
@@ -59,7 +59,7 @@ class Relay(Upstream):
     ) -> None:
         self._timeouts = timeouts
         self._budget = budget or RetryBudget()
-        self._routes: dict[tuple[str, str], Route] = {}
+        self._destinations: dict[tuple[str, str], Destination] = {}
         self._http1 = Http1Client(connect_seconds=timeouts.connect, max_connections=max_connections)
         self._http2: HttpClient | None = None
 
@@ -67,8 +67,8 @@ class Relay(Upstream):
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         answer: HttpAnswer | None = None
         try:
-            route = self._route(request.target, request.surface)
-            answer = await self._post(route, request)
+            destination = self._destination(request.target, request.surface)
+            answer = await self._post(destination, request)
             await _check(answer)
             body = as_utf8(await answer.whole())
             _check_answer(body, request.surface)
@@ -84,9 +84,9 @@ class Relay(Upstream):
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
         answer: HttpAnswer | None = None
         try:
-            route = self._route(request.target, request.surface)
-            async with asyncio.timeout(route.first_byte_seconds):
-                answer = await self._post(route, request)
+            destination = self._destination(request.target, request.surface)
+            async with asyncio.timeout(destination.first_byte_seconds):
+                answer = await self._post(destination, request)
                 await _check(answer)
                 stream = _RelayedStream(answer, request.surface)
                 await stream.begin()
@@ -96,7 +96,7 @@ class Relay(Upstream):
             if isinstance(error, Exception) and not isinstance(error, UpstreamError):
                 raise translated(error) from error
             raise
-        stream.limit_silence(route.stall_seconds)
+        stream.limit_silence(destination.stall_seconds)
         return stream
 
     @override
@@ -105,25 +105,25 @@ class Relay(Upstream):
             await self._http2.aclose()
         await self._http1.aclose()
 
-    async def _post(self, route: Route, request: UpstreamRequest) -> HttpAnswer:
-        seconds = min(route.total_seconds, request.limit_seconds)
-        body = orjson.dumps({**request.payload, "model": route.target.model})
-        headers = route.headers
+    async def _post(self, destination: Destination, request: UpstreamRequest) -> HttpAnswer:
+        seconds = min(destination.total_seconds, request.limit_seconds)
+        body = orjson.dumps({**request.payload, "model": destination.target.model})
+        headers = destination.headers
         if request.headers:
             headers = CIMultiDict(request.headers)
-            headers.update(route.headers)
-        client = self._client(route)
+            headers.update(destination.headers)
+        client = self._client(destination)
         try:
-            return await client.post(route, headers, body, seconds)
+            return await client.post(destination, headers, body, seconds)
         except NeverSeenError:
             if not self._budget.take():
                 raise
-        answer = await client.post(route, headers, body, seconds)
+        answer = await client.post(destination, headers, body, seconds)
         self._budget.give_back()
         return answer
 
-    def _client(self, route: Route) -> HttpClient:
-        if not route.target.http2 or route.proxy is not None:
+    def _client(self, destination: Destination) -> HttpClient:
+        if not destination.target.http2 or destination.proxy is not None:
             return self._http1
         if self._http2 is None:
             # Only where a model wants it: it takes memory and a moment.
@@ -132,13 +132,13 @@ class Relay(Upstream):
             self._http2 = client
         return self._http2
 
-    def _route(self, target: ModelTarget, surface: Surface) -> Route:
+    def _destination(self, target: ModelTarget, surface: Surface) -> Destination:
         key = (target.name, surface.name)
-        route = self._routes.get(key)
-        if route is None or route.target is not target:
-            route = _make_route(target, surface, self._timeouts)
-            self._routes[key] = route
-        return route
+        destination = self._destinations.get(key)
+        if destination is None or destination.target is not target:
+            destination = _make_destination(target, surface, self._timeouts)
+            self._destinations[key] = destination
+        return destination
 
 
 class _RelayedStream(AnswerStream):
@@ -238,12 +238,12 @@ class _RelayedStream(AnswerStream):
                 await self._answer.some()
 
 
-def _make_route(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Route:
+def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Destination:
     url = URL(f"{target.api_base}{surface.path}")
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
     headers.update(_credentials(target))
     headers.update(target.headers)
-    return Route(
+    return Destination(
         target=target,
         url=url,
         headers=headers,

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.upstream.base import RawHeaders
-from gateway.upstream.http.transport import Failure, HttpAnswer, HttpClient, NeverSeenError, Route
+from gateway.upstream.http.transport import Destination, Failure, HttpAnswer, HttpClient, NeverSeenError
 
 KEEP_SECONDS: Final = 30
 # What the head of an answer may be: no less than the official clients take.
@@ -62,15 +62,17 @@ class Http1Client(HttpClient):
         )
 
     @override
-    async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> Http1Answer:
+    async def post(
+        self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
+    ) -> Http1Answer:
         _is_new_connection.set(False)
         try:
             response = await self._session.post(
-                route.url,
+                destination.url,
                 data=_payload(body),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_seconds),
-                proxy=route.proxy,
+                proxy=destination.proxy,
                 allow_redirects=False,  # a redirect would carry the operator's key elsewhere
             )
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.upstream.http.http2_connection import Fields, Http2Connection
-from gateway.upstream.http.transport import HttpAnswer, HttpClient, Route
+from gateway.upstream.http.transport import Destination, HttpAnswer, HttpClient
 
 _HTTP1_SECONDS: Final = 600.0  # how long a provider that does not speak HTTP/2 is not offered it again
 _COMMON: Final[Fields] = [(b"accept", b"*/*"), (b"user-agent", b"llmpo-gateway")]
@@ -59,14 +59,16 @@ class Http2Client(HttpClient):
         self._tls: ssl.SSLContext | None = None
 
     @override
-    async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> HttpAnswer:
+    async def post(
+        self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
+    ) -> HttpAnswer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         async with asyncio.timeout_at(deadline):
-            connection = await self._connection(_origin(route.url))
+            connection = await self._connection(_origin(destination.url))
             if connection is None:
-                return await self._http1.post(route, headers, body, deadline - loop.time())
-            return await connection.ask(_fields(route.url, headers, len(body)), body, deadline)
+                return await self._http1.post(destination, headers, body, deadline - loop.time())
+            return await connection.ask(_fields(destination.url, headers, len(body)), body, deadline)
 
     async def aclose(self) -> None:
         """Close the connections over HTTP/2; the owner of the other client closes that."""

@@ -26,7 +26,7 @@ class NeverSeenError(ConnectionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Destination:
     """What every request of one kind to one target has in common."""
 
     target: ModelTarget
@@ -86,11 +86,13 @@ class HttpAnswer(Protocol):
 class HttpClient(Protocol):
     """A way to post."""
 
-    async def post(self, route: Route, headers: CIMultiDict[str], body: bytes, seconds: float) -> HttpAnswer:
+    async def post(
+        self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
+    ) -> HttpAnswer:
         """Send a request.
 
         Args:
-            route: Where to.
+            destination: Where to.
             headers: All of them.
             body: JSON.
             seconds: What the whole answer may take.
