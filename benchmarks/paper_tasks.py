@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.pages import save_page
 from gateway.offline.answers import Answers, PolicyAnswers
 from gateway.offline.assembly import Assembly, assemble
-from gateway.offline.calls import Caller, Spending
+from gateway.offline.calls import ModelClient, Spending
 from gateway.offline.checkpoint import RunFiles
 from gateway.offline.config import load_optimize
 from gateway.offline.course import Course
@@ -188,7 +188,7 @@ async def evaluate(assembly: Assembly, upstream: Remembering, folder: Path) -> d
     """Marks of every policy on every item."""
     marks: dict[str, list[int]] = {}
     with Journal(folder / f"{assembly.name}-full.jsonl") as journal:
-        answers = Answers(Caller(upstream, {}, Spending(), concurrency=2), journal)
+        answers = Answers(ModelClient(upstream, {}, Spending(), concurrency=2), journal)
         judge = assembly.judge(answers)
         policies = assembly.definition.policies
         asking = PolicyAnswers(answers, policies, assembly.targets, assembly.tasks)
