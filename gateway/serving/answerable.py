@@ -33,10 +33,6 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> bool:
             "model",
         )
     takes_part = _may_take_part(experiment.way, question)
-    if takes_part and surface.name not in experiment.way.surfaces:
-        raise _refusal(
-            f"{surface.name} requests hold one answer: ask for two on chat completions, or for one.", "model"
-        )
     if surface is CHAT:
         return takes_part
     for name in _STORED:
@@ -57,11 +53,18 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> bool:
 
 def _may_take_part(way: Way, question: Question) -> bool:
     """Whether the caller can take what this way of collecting shows. Raises InvalidRequestError."""
+    surface = question.surface
     match way.assigns:
         case Assigns.ONE:
-            return True
+            return surface.name in way.surfaces
         case Assigns.BOTH:
-            return asks_for_two(question)
+            is_asked = asks_for_two(question)
+            if is_asked and surface.name not in way.surfaces:
+                raise _refusal(
+                    f"{surface.name} requests hold one answer: ask for two on chat completions, or for one.",
+                    "model",
+                )
+            return is_asked
         case _:
             assert_never(way.assigns)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
 from gateway.config.values import PromptTemplate
+from gateway.experiments.collecting import WAYS
 from gateway.experiments.response_ids import Unassigned
 from tests.gateway.api.surfaces.answers import TEXT, good
 from tests.gateway.api.surfaces.asking import ask
@@ -156,6 +158,18 @@ async def test_two_choices_need_chat_completions(upstream: FakeUpstream, kind: s
     assert (one.status, two.status) == (200, 400)
     assert "chat completions" in two.error["message"]
     assert [seen.body["model"] for seen in upstream.seen] == ["small"]
+
+
+async def test_a_kind_of_request_outside_of_the_way_of_collecting_is_the_incumbents(
+    gateway: Gateway, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record says which kinds take part; a caller of another kind did nothing wrong."""
+    monkeypatch.setitem(WAYS, "matched", replace(WAYS["matched"], surfaces=frozenset({"chat"})))
+    for _ in range(6):
+        reply = await ask(gateway, "responses", "support")
+        (response_id,) = {head["id"] for head in heads("responses", reply)}
+        assert gateway.sealer.open(response_id) == Unassigned("support")
+    assert {seen.body["model"] for seen in upstream.seen} == {"small"}
 
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt"])
