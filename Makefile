@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help setup demo demo-real test test-long fuzz check format measures constraints clean
+.PHONY: help setup demo demo-real test test-core test-long fuzz check format measures constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ demo-real: $(VENV)/.dev ## The same on real language models, offline, on this ma
 test: $(VENV)/.dev ## The test suite, on real components, in a process per core
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
+# What a newer interpreter could break: every module imports, the algorithm, the store, requests and the command line.
+test-core: $(VENV)/.dev ## The core of the suite, for a second interpreter: make test-core PYTHON=python3.13 VENV=.venv-3.13
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/test_imports.py tests/llm_po tests/policy_store tests/gateway/app tests/gateway/cli tests/gateway/serving $(ARGS)
+
 test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
 
@@ -60,4 +64,4 @@ constraints: $(VENV)/.runtime ## Pin all dependencies anew, with hashes
 	@echo hatchling | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -q -o deploy/constraints-build.txt $(ARGS)
 
 clean: ## Remove the virtual environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,12 +12,12 @@ import structlog
 from pydantic import SecretStr
 
 from gateway.config.gateway_file import LitellmParams, ModelEntry
-from gateway.serving.ejection import FAILURES_IN_A_ROW, Target
+from gateway.serving.ejection import FAILURES_IN_A_ROW
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, running_gateway
 
 PRIVATE = "sk-Vw9secret"
-CANDIDATE = Target("large", EXPERIMENT, "beta")
+CANDIDATE = ("large", EXPERIMENT, "beta")
 
 # What the configuration refuses, had it got past it: each trips another part of an HTTP client.
 BROKEN: dict[str, dict[str, Any]] = {
