@@ -5,18 +5,18 @@ from __future__ import annotations
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import GatewayError
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
 """Told apart with any common colour blindness: of Okabe and Ito, but for their yellow, too pale for lines."""
 
-STROKES = ("solid", "dashed", "dotted", "dashdot")
+STROKES: Final = ("solid", "dashed", "dotted", "dashdot")
 """Patterns of a line: a second mark of what it is, for print without colour and where colours run out."""
 
-_DOTS_PER_INCH = 130
-_INSTALL = "Plots need matplotlib: pip install 'llmpo-gateway[plots]'."
+_DOTS_PER_INCH: Final = 130
+_INSTALL: Final = "Plots need matplotlib: pip install 'llmpo-gateway[plots]'."
 
 
 class PlotError(GatewayError):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,8 +22,8 @@ from gateway import __version__
 from gateway.errors import ConfigError, GatewayError
 from policy_store.errors import StoreError
 
-FAILED = 1
-MISUSED = 2
+FAILED: Final = 1
+MISUSED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class LazyCommand:
         return command
 
 
-COMMANDS = {
+COMMANDS: Final = {
     command.name: command
     for command in (
         LazyCommand("serve", "gateway.cli.serve:serve", "Run the gateway."),

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -26,7 +26,7 @@ from gateway.upstream.provider_needs import is_understood, missing_address, miss
 from gateway.upstream.targets import OUR_PROVIDERS, model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream, provider_names
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS: Final = 10.0
 
 app = typer.Typer(no_args_is_help=True)
 

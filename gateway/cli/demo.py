@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from aiohttp import web
@@ -18,8 +18,8 @@ from gateway.demo.story import Options, run_demo
 from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
 from gateway.errors import GatewayError
 
-USUAL_PORT = 8420
-REPORT_SECONDS = 10.0
+USUAL_PORT: Final = 8420
+REPORT_SECONDS: Final = 10.0
 
 app = typer.Typer()
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal answers and tastes.")]

@@ -6,7 +6,7 @@ import json as json_format
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -27,10 +27,10 @@ from gateway.simulation.question import EFFECTS, Question
 from gateway.simulation.runner import Job
 from gateway.upstream.prices import model_prices
 
-_SUCCESS_RATE = 0.8  # of ordinary policies, where nobody says otherwise
-_TIE_RATE = 0.2  # of answers side by side
-_DAY = timedelta(days=1)
-_WIDTH = 96  # columns: a narrower table would break its lines
+_SUCCESS_RATE: Final = 0.8  # of ordinary policies, where nobody says otherwise
+_TIE_RATE: Final = 0.2  # of answers side by side
+_DAY: Final = timedelta(days=1)
+_WIDTH: Final = 96  # columns: a narrower table would break its lines
 
 
 def estimate_experiment(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -13,8 +13,8 @@ from rich.text import Text
 from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, experiment_path, get_json
 from policy_store.states import STATES
 
-BAR_CELLS = 24
-PLANNED = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
+BAR_CELLS: Final = 24
+PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]

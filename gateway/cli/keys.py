@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
@@ -15,7 +15,7 @@ from rich.text import Text
 from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, get_json, send_json
 from gateway.config.api_keys import hash_key, new_key
 
-PATH = "/v1/keys"
+PATH: Final = "/v1/keys"
 
 app = typer.Typer(no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of the key.")]

@@ -7,7 +7,7 @@ import json as json_text
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import stamina.instrumentation
 import typer
@@ -29,8 +29,8 @@ from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.relay import Relay
 from gateway.upstream.translating.upstream import LitellmUpstream
 
-INTERRUPTED = 130
-UNDECIDED = 3
+INTERRUPTED: Final = 130
+UNDECIDED: Final = 3
 
 
 def optimize(

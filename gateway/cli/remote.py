@@ -8,15 +8,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 
 from gateway.errors import GatewayError
 
-DEFAULT_URL = "http://127.0.0.1:8080"
-TIMEOUT_SECONDS = 30
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+TIMEOUT_SECONDS: Final = 30
 
 UrlOption = Annotated[str, typer.Option("--url", help="Address of the gateway.")]
 KeyOption = Annotated[

@@ -8,7 +8,7 @@ import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,7 +22,7 @@ from policy_store.embedded import EmbeddedValkey
 
 _log = get_logger(__name__)
 
-_LOOPBACK = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
 
 
 def serve(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -24,8 +24,8 @@ from gateway.llm_po.lab.trial import SPACES
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateFile
 
-_FARTHEST = 20  # curves go to so many times hardness x log(1/delta) where there is no budget
-_FARTHEST_UNKNOWN = 10_000  # and so far where nothing can be identified
+_FARTHEST: Final = 20  # curves go to so many times hardness x log(1/delta) where there is no budget
+_FARTHEST_UNKNOWN: Final = 10_000  # and so far where nothing can be identified
 
 
 def simulate(

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from prometheus_client.multiprocess import mark_process_dead
 
@@ -28,11 +29,11 @@ from policy_store.connect import EmbeddedValkey
 
 _log = get_logger(__name__)
 
-POLL_SECONDS = 0.2
-FIRST_RESTART_SECONDS = 0.5
-SLOWEST_RESTART_SECONDS = 10.0
-STEADY_SECONDS = 30.0  # a worker that lived so long starts the next wait from the beginning
-STOP_SECONDS = 10.0  # beyond what draining may take
+POLL_SECONDS: Final = 0.2
+FIRST_RESTART_SECONDS: Final = 0.5
+SLOWEST_RESTART_SECONDS: Final = 10.0
+STEADY_SECONDS: Final = 30.0  # a worker that lived so long starts the next wait from the beginning
+STOP_SECONDS: Final = 10.0  # beyond what draining may take
 
 
 @dataclass

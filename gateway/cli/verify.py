@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,10 +20,10 @@ from gateway.proof.verification import verify as recompute
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.store import PolicyStore
 
-STORE_TIMEOUT_SECONDS = 30.0
-DIFFERS = 1
-UNDECIDED = 2
-SHOWN_DIFFERENCES = 50
+STORE_TIMEOUT_SECONDS: Final = 30.0
+DIFFERS: Final = 1
+UNDECIDED: Final = 2
+SHOWN_DIFFERENCES: Final = 50
 
 
 def verify(

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import uvicorn
 import uvloop
@@ -33,8 +34,8 @@ from gateway.settings import Settings, read_settings
 
 _log = get_logger(__name__)
 
-BACKLOG = 2048
-FAREWELL_SECONDS = 5.0  # for answers cut off at the limit to say so
+BACKLOG: Final = 2048
+FAREWELL_SECONDS: Final = 5.0  # for answers cut off at the limit to say so
 
 
 class Server(uvicorn.Server):

@@ -5,7 +5,7 @@ The description of each field is its documentation: `llmpo config schema` and do
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,10 +26,17 @@ from gateway.config.values import (
     fault,
 )
 
-MAX_SIGNALS = 32
+MAX_SIGNALS: Final = 32
 # What each way does is in experiments/collecting.py.
 Collect = Literal["matched", "side_by_side"]
-SIGNALS = {"thumb": 1, "score": 1, "copied": 0.5, "edited": -0.25, "regenerated": -0.5, "abandoned": -0.5}
+SIGNALS: Final = {
+    "thumb": 1,
+    "score": 1,
+    "copied": 0.5,
+    "edited": -0.25,
+    "regenerated": -0.5,
+    "abandoned": -0.5,
+}
 
 
 def _as_list(value: Any) -> Any:
@@ -169,8 +176,8 @@ def _as_signal(value: Any) -> Any:
     return {"weight": value} if is_number else value
 
 
-_WEIGHT_SCHEMA = {"type": "number", "minimum": -1, "maximum": 1, "not": {"const": 0}}
-_SIGNAL_SCHEMA = {
+_WEIGHT_SCHEMA: Final = {"type": "number", "minimum": -1, "maximum": 1, "not": {"const": 0}}
+_SIGNAL_SCHEMA: Final = {
     "anyOf": [
         _WEIGHT_SCHEMA,
         {

@@ -7,7 +7,7 @@ bounds and the known keys come from the JSON Schema of the models, so they canno
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -17,8 +17,8 @@ from gateway.config.source import Source
 from gateway.config.values import ENVIRONMENT_PREFIX
 from gateway.errors import ConfigIssue
 
-_LONGEST_ECHO = 60
-_EXPECTED = {
+_LONGEST_ECHO: Final = 60
+_EXPECTED: Final = {
     "string_type": "text; put it in quotes",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -33,8 +33,8 @@ _EXPECTED = {
     "list_type": "a list",
 }
 # Top-level keys under which no secret can stand.
-_WITHOUT_SECRETS = {"experiments", "policies", "judge", "tasks", "incumbent"}
-_BOUNDED = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+_WITHOUT_SECRETS: Final = {"experiments", "policies", "judge", "tasks", "incumbent"}
+_BOUNDED: Final = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
 def path_text(path: Path) -> str:

@@ -7,7 +7,7 @@ The description of each field is its documentation: `llmpo config schema` and do
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     Field,
@@ -37,7 +37,7 @@ from gateway.config.values import (
 )
 
 # What may change without changing how a model answers.
-_BESIDE_THE_POINT = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
+_BESIDE_THE_POINT: Final = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
 
 
 class LitellmParams(Section):

@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
-POLICY_AXES = ("model", "system", "template")
-MOST_COMBINATIONS = 1_000
+POLICY_AXES: Final = ("model", "system", "template")
+MOST_COMBINATIONS: Final = 1_000
 """Expanded at most; more is refused by the number of policies anyway."""
 
 Levels = dict[str, Any]

@@ -9,16 +9,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.config.grid import GridProblem, expand
 from gateway.config.values import ENVIRONMENT_PREFIX
 
 Path = tuple[str | int, ...]
-MIN_POLICIES = 2
-MAX_POLICIES = 128
-MIN_COMPARISONS = 50  # by default
-_LISTED = 32
+MIN_POLICIES: Final = 2
+MAX_POLICIES: Final = 128
+MIN_COMPARISONS: Final = 50  # by default
+_LISTED: Final = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from gateway.config.references import Fault, Path
 
-MAX_ENTRIES = 100_000
+MAX_ENTRIES: Final = 100_000
 
 
 @dataclass(slots=True)

@@ -7,12 +7,13 @@ in a sandbox that cannot change what it is given, and any name it reads must exi
 from __future__ import annotations
 
 import difflib
+from typing import Final
 
 import jinja2
 from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-VARIABLES = ("messages", "metadata", "user_message")
+VARIABLES: Final = ("messages", "metadata", "user_message")
 
 
 class TemplateProblem(Exception):  # noqa: N818 - turned into a ConfigError by whoever knows the place
@@ -33,7 +34,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-_ENVIRONMENT = _environment()
+_ENVIRONMENT: Final = _environment()
 
 
 def check_template(text: str) -> None:

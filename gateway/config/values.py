@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -22,17 +22,17 @@ from gateway.config.api_keys import hash_key
 from gateway.config.sendable import address_problem, header_problem, key_problem, text_problem
 from gateway.config.templates import TemplateProblem, check_template
 
-ENVIRONMENT_PREFIX = "os.environ/"
-NAME_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-MODEL_NAME_PATTERN = r"^[A-Za-z0-9._:/@-]{1,128}$"
-DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?[smhd]$"
-KEY_HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
-ENVIRONMENT_PATTERN = r"^os\.environ/[A-Za-z_][A-Za-z0-9_]*$"
-MAX_TEMPLATE_BYTES = 1_000_000
-LONGEST_DURATION = timedelta(days=365)
+ENVIRONMENT_PREFIX: Final = "os.environ/"
+NAME_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
+MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9._:/@-]{1,128}$"
+DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?[smhd]$"
+KEY_HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+ENVIRONMENT_PATTERN: Final = r"^os\.environ/[A-Za-z_][A-Za-z0-9_]*$"
+MAX_TEMPLATE_BYTES: Final = 1_000_000
+LONGEST_DURATION: Final = timedelta(days=365)
 
-_MANY = 1e8  # too long in any unit, and within what a timedelta holds
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_MANY: Final = 1e8  # too long in any unit, and within what a timedelta holds
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import json
 from functools import cache
 from html import escape
 from importlib.resources import files
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,15 +19,15 @@ from starlette.routing import Route
 
 from policy_store.states import STATES
 
-PAGE = "console.html"
-_STATES_PLACE = b"STATES_OF_EXPERIMENTS"
-ASSETS = {
+PAGE: Final = "console.html"
+_STATES_PLACE: Final = b"STATES_OF_EXPERIMENTS"
+ASSETS: Final = {
     PAGE: "text/html; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
     "console.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-HEADERS = {
+HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

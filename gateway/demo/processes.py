@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gateway.errors import GatewayError
 
-LAST_WORDS_LINES = 15
-STOP_SECONDS = 10.0
-PR_SET_PDEATHSIG = 1
-LOOPBACK = "127.0.0.1"
+LAST_WORDS_LINES: Final = 15
+STOP_SECONDS: Final = 10.0
+PR_SET_PDEATHSIG: Final = 1
+LOOPBACK: Final = "127.0.0.1"
 
 
 class ChildDiedError(GatewayError):

@@ -12,15 +12,15 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.demo import world
 
-FIRST_TOKEN_SECONDS = 0.03
-TOKEN_SECONDS = 0.002
-SEED: web.AppKey[int] = web.AppKey("seed", int)
+FIRST_TOKEN_SECONDS: Final = 0.03
+TOKEN_SECONDS: Final = 0.002
+SEED: Final[web.AppKey[int]] = web.AppKey("seed", int)
 
 
 class _RefusedError(Exception):

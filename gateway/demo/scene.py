@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import yaml
 
 # USD per token, so that the metrics have something to say of costs.
-PRICES = {
+PRICES: Final = {
     "sim-small": {"input_cost_per_token": 1.5e-07, "output_cost_per_token": 6e-07},
     "sim-large": {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05},
 }
-ROLE = "You are the support assistant of a coffee machine shop."
+ROLE: Final = "You are the support assistant of a coffee machine shop."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class SimulatedExperiment:
 
 
 # The best candidate is the small model with a better prompt: cheaper than the one most would bet on.
-SUPPORT = SimulatedExperiment(
+SUPPORT: Final = SimulatedExperiment(
     name="support-assistant",
     collect="side_by_side",
     gives_thumbs=False,
@@ -68,7 +69,7 @@ SUPPORT = SimulatedExperiment(
 )
 # A second one beside it, in the console: thumbs for single answers instead of side-by-side choices (slower by
 # nature), and a margin, so that it would end even between equals.
-TONE = SimulatedExperiment(
+TONE: Final = SimulatedExperiment(
     name="tone-of-voice",
     collect="matched",
     gives_thumbs=True,

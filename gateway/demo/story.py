@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 from rich.console import Console
@@ -25,14 +26,14 @@ from gateway.demo.view import Ending, Frame, Pleased, closing_lines, picture, pr
 from gateway.demo.watch import Reading, Watcher
 from gateway.errors import GatewayError
 
-SUPPORT_VISITS_PER_SECOND = 17.0
-TONE_VISITS_PER_SECOND = 6.0
-START_SECONDS = 60.0
-FRAME_SECONDS = 0.25
-LINE_SECONDS = 2.0
-VERIFY_SECONDS = 60.0
-AFTERMATH_SECONDS = 3.0  # of traffic on the promoted policy, before `--exit` ends
-INTERRUPTED = 130
+SUPPORT_VISITS_PER_SECOND: Final = 17.0
+TONE_VISITS_PER_SECOND: Final = 6.0
+START_SECONDS: Final = 60.0
+FRAME_SECONDS: Final = 0.25
+LINE_SECONDS: Final = 2.0
+VERIFY_SECONDS: Final = 60.0
+AFTERMATH_SECONDS: Final = 3.0  # of traffic on the promoted policy, before `--exit` ends
+INTERRUPTED: Final = 130
 
 
 class DemoError(GatewayError):

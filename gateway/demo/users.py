@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 
@@ -18,11 +18,11 @@ from gateway.demo import world
 
 _log = logging.getLogger(__name__)
 
-READING_SECONDS = 0.4  # mean time between the answer and the feedback
-MAX_VISITS_AT_ONCE = 64
-RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-RETRIED_STATUSES = (429, 502, 503, 504)
-REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+READING_SECONDS: Final = 0.4  # mean time between the answer and the feedback
+MAX_VISITS_AT_ONCE: Final = 64
+RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+RETRIED_STATUSES: Final = (429, 502, 503, 504)
+REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -13,11 +14,11 @@ from rich.text import Text
 from gateway.demo.watch import Reading
 from policy_store.states import Tone
 
-WIDE_COLUMNS = 100
-WIDE_BAR_CELLS = 34
-NARROW_BAR_CELLS = 20
-EVENTS_SHOWN = 3
-ROUGH_FROM = 300  # comparisons: an estimate this large is told in hundreds
+WIDE_COLUMNS: Final = 100
+WIDE_BAR_CELLS: Final = 34
+NARROW_BAR_CELLS: Final = 20
+EVENTS_SHOWN: Final = 3
+ROUGH_FROM: Final = 300  # comparisons: an estimate this large is told in hundreds
 FULL, HALF, LINE = "━", "╸", "┃"
 
 

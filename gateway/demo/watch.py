@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
@@ -12,7 +12,7 @@ import aiohttp
 from policy_store.events import Decided, Eliminated, decoded
 from policy_store.states import ExperimentState
 
-RATE_WINDOW_SECONDS = 10.0
+RATE_WINDOW_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +34,28 @@ class Trait:
     worth: float
 
 
-KIND = Trait("kind", re.compile("warm", re.IGNORECASE), re.compile(r"\A(Thanks|Sorry|Happy)\b"), 0.5)
-STEPS = Trait("steps", re.compile("steps", re.IGNORECASE), re.compile(r"^1\. ", re.MULTILINE), 0.9)
-EXACT = Trait(
+KIND: Final = Trait("kind", re.compile("warm", re.IGNORECASE), re.compile(r"\A(Thanks|Sorry|Happy)\b"), 0.5)
+STEPS: Final = Trait("steps", re.compile("steps", re.IGNORECASE), re.compile(r"^1\. ", re.MULTILINE), 0.9)
+EXACT: Final = Trait(
     "exact", re.compile("exact", re.IGNORECASE), re.compile(r"\d (ml|minutes|seconds|°C|bar)\b"), 0.9
 )
-CHECK = Trait("check", re.compile("whether it worked", re.IGNORECASE), re.compile(r"\?\s*\Z"), 0.6)
-EVASIVE = Trait("evasive", re.compile("brief", re.IGNORECASE), re.compile(r"consult the manual"), -0.9)
-TRAITS = (KIND, STEPS, EXACT, CHECK, EVASIVE)
+CHECK: Final = Trait("check", re.compile("whether it worked", re.IGNORECASE), re.compile(r"\?\s*\Z"), 0.6)
+EVASIVE: Final = Trait("evasive", re.compile("brief", re.IGNORECASE), re.compile(r"consult the manual"), -0.9)
+TRAITS: Final = (KIND, STEPS, EXACT, CHECK, EVASIVE)
 
 # How often each simulated model shows a trait unasked, and how often it does what it is asked.
-UNASKED: Mapping[str, Mapping[str, float]] = {
+UNASKED: Final[Mapping[str, Mapping[str, float]]] = {
     "sim-small": {"kind": 0.25, "steps": 0.15, "exact": 0.20, "check": 0.10, "evasive": 0.35},
     "sim-large": {"kind": 0.35, "steps": 0.35, "exact": 0.50, "check": 0.20, "evasive": 0.10},
 }
-OBEDIENCE: Mapping[str, float] = {"sim-small": 0.85, "sim-large": 0.92}
-MODELS = tuple(UNASKED)
+OBEDIENCE: Final[Mapping[str, float]] = {"sim-small": 0.85, "sim-large": 0.92}
+MODELS: Final = tuple(UNASKED)
 
 # Half of the pairs a user finds equally good are called a tie, the others get a coin toss.
-TIE_WHEN_EQUAL = 0.5
-EQUAL_WITHIN = 0.05
+TIE_WHEN_EQUAL: Final = 0.5
+EQUAL_WITHIN: Final = 0.05
 # A lone answer this good gets a thumb up half of the time.
-THUMB_MIDPOINT = 0.6
+THUMB_MIDPOINT: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Topic:
     exact: tuple[str, ...]
 
 
-TOPICS = (
+TOPICS: Final = (
     Topic(
         "How do I descale my {machine}?",
         ("Fill the tank with descaler", "Run it through the machine", "Rinse with clean water"),
@@ -122,13 +123,13 @@ TOPICS = (
         ),
     ),
 )
-MACHINES = ("Luna 2", "Luna 3", "Brio", "Brio Duo", "Alto", "Alto Pro")
-GREETINGS = ("Thanks for asking!", "Sorry about the trouble.", "Happy to help!")
-EVASIONS = (
+MACHINES: Final = ("Luna 2", "Luna 3", "Brio", "Brio Duo", "Alto", "Alto Pro")
+GREETINGS: Final = ("Thanks for asking!", "Sorry about the trouble.", "Happy to help!")
+EVASIONS: Final = (
     "It can have several causes; please consult the manual for your model.",
     "That depends on the machine, so it is best to consult the manual.",
 )
-CHECKS = ("Did that do it?", "Could you tell me whether it worked?")
+CHECKS: Final = ("Did that do it?", "Could you tell me whether it worked?")
 
 
 def answer_rates(model: str, system: str) -> dict[str, float]:

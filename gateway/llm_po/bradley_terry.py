@@ -14,6 +14,7 @@ Arrays carry a leading axis of R independent runs, 1 in a planner and many in a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,10 @@ from gateway.llm_po.errors import DesignError
 from gateway.llm_po.scalars import shown
 from gateway.llm_po.wins import FloatArray, IntArray
 
-_STEP_TOLERANCE = 1e-2  # logits; Newton converges quadratically, so what is left is its square
-_MOST_STEPS = 40
-_LEAST_SCALE = 1e-4  # logits
-_LONGEST_STEP = 2.0  # logits; keeps Newton inside the region where the likelihood is well approximated
+_STEP_TOLERANCE: Final = 1e-2  # logits; Newton converges quadratically, so what is left is its square
+_MOST_STEPS: Final = 40
+_LEAST_SCALE: Final = 1e-4  # logits
+_LONGEST_STEP: Final = 2.0  # logits; keeps Newton inside the region where the likelihood is well approximated
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +66,7 @@ class Scales:
         return cls(np.full(effects.size, score_sd), effects, np.log(prior))
 
 
-DEFAULT_SCALES = Scales.grid(score_sd=0.5, effect_sds=(0.15, 0.5, 1.5))
+DEFAULT_SCALES: Final = Scales.grid(score_sd=0.5, effect_sds=(0.15, 0.5, 1.5))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
@@ -23,27 +23,27 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.succession import Standing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
-ASSUMPTION_WINNER = (
+ASSUMPTION_WINNER: Final = (
     "With probability at least 1 - delta the winner is not eliminated, if some policy is preferred to every"
     " other more often than not and how late an outcome arrives does not depend on what it is."
 )
-ASSUMPTION_NO_WINNER = (
+ASSUMPTION_NO_WINNER: Final = (
     "With probability at least 1 - delta every policy is beaten by another by more than epsilon, if how late"
     " an outcome arrives does not depend on what it is."
 )
-ASSUMPTION_NO_WORSE = (
+ASSUMPTION_NO_WORSE: Final = (
     "With probability at least 1 - delta no policy is preferred to the champion by more than epsilon, if how"
     " late an outcome arrives does not depend on what it is."
 )
 
-ASSUMPTION_ASYMPTOTIC = (
+ASSUMPTION_ASYMPTOTIC: Final = (
     "In the limit of many comparisons the champion is a wrong choice with probability at most delta, if"
     " preferences follow linear Bradley-Terry in the features given and how late an outcome arrives does not"
     " depend on what it is. Asymptotic: no promise is made for any finite number of comparisons."
 )
-ASSUMPTION_ASYMPTOTIC_WINNER = (
+ASSUMPTION_ASYMPTOTIC_WINNER: Final = (
     "In the limit of many comparisons any one policy that is not the best is taken for better than the best"
     " with probability at most delta, if preferences follow linear Bradley-Terry in the features given and"
     " how late an outcome arrives does not depend on what it is. That the champion, ahead of all others, is"

@@ -6,7 +6,7 @@ another. The message names the value and what to give instead; what comes back c
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,16 @@ import numpy.typing as npt
 from gateway.llm_po.errors import DesignError, LlmPoError, TallyError
 from gateway.llm_po.scalars import FEWEST_POLICIES, shown
 
-LARGEST_SPREAD = 700.0
+LARGEST_SPREAD: Final = 700.0
 """Logits between two policies beyond which a preference is exactly 0 or 1 in every number there is."""
 
 SMALLEST_COST, LARGEST_COST = 1e-9, 1e9
 """Costs of a comparison lie between these; any unit will do, so another one fits."""
 
-LARGEST_COUNT = 2**40
+LARGEST_COUNT: Final = 2**40
 """More than can have been counted; sums over all pairs stay exact."""
 
-LARGEST_AMOUNT = 2**56
+LARGEST_AMOUNT: Final = 2**56
 """Of evidence in nano-nats, either way: sums over policies stay within 64 bits."""
 
 

@@ -6,6 +6,8 @@ its own from their shares, so that no two requests in flight have to agree. Both
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gateway.llm_po.checks import reals
@@ -14,10 +16,10 @@ from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.scalars import shown, whole
 from gateway.llm_po.wins import FloatArray, IntArray
 
-DRAWS = 128
+DRAWS: Final = 128
 """Pairs drawn per refresh; their shares are the published distribution."""
 
-_SMALLEST_PROBABILITY = 1e-3  # of the most likely pair's
+_SMALLEST_PROBABILITY: Final = 1e-3  # of the most likely pair's
 
 
 def pair_distribution(

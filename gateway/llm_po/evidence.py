@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +28,17 @@ from gateway.llm_po.lines import NANO, elimination_nano_nats
 from gateway.llm_po.scalars import FEWEST_POLICIES, checked_epsilon, shown, whole
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
 
-MILLION = 1_000_000
+MILLION: Final = 1_000_000
 """Forecasts are published in millionths."""
 
-SMALLEST_FORECAST = 0.02
+SMALLEST_FORECAST: Final = 0.02
 """Forecasts stay this far from 0 and 1, which bounds what one outcome can add or take."""
 
-_LOWEST = round(SMALLEST_FORECAST * MILLION)
-_HIGHEST = MILLION - _LOWEST
+_LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
+_HIGHEST: Final = MILLION - _LOWEST
 
 Result = Literal["win", "loss", "tie"]
-RESULTS: tuple[Result, ...] = ("win", "loss", "tie")
+RESULTS: Final[tuple[Result, ...]] = ("win", "loss", "tie")
 
 
 def clip_forecasts(q: npt.ArrayLike) -> FloatArray:

@@ -7,6 +7,7 @@ the posterior. See docs/decisions/0012-forecasts.md.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
 
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-_NODE_WEIGHTS = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
+_NODE_WEIGHTS: Final = _RAW_WEIGHTS / _RAW_WEIGHTS.sum()
 
 
 def forecasts(fit: Fit) -> FloatArray:

@@ -15,7 +15,7 @@ Proofs, and the same for a policy no worse: docs/decisions/0015-likelihood-ratio
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair
 
 Threshold = Literal["proven", "customary"]
 
-THRESHOLDS: dict[str, Threshold] = {"glr": "proven", "glr-customary": "customary"}
+THRESHOLDS: Final[dict[str, Threshold]] = {"glr": "proven", "glr-customary": "customary"}
 """The threshold of each stopping rule of this kind."""
 
 

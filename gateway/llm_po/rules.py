@@ -6,7 +6,7 @@ A verdict follows from the tally and the design alone; `certificate.recompute` a
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.evidence import Tally
@@ -17,7 +17,7 @@ from gateway.llm_po.structured.likelihood_ratio import lr_verdict
 
 Guarantee = Literal["exact", "asymptotic"]
 
-GUARANTEES: dict[StoppingRule, Guarantee] = {
+GUARANTEES: Final[dict[StoppingRule, Guarantee]] = {
     "e-process": "exact",
     "glr": "exact",
     "lr-mixture": "asymptotic",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -23,13 +23,13 @@ from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
-SMALLEST_PACE = 0.001
+SMALLEST_PACE: Final = 0.001
 """Nats per comparison: how hard a challenger may look before it stops drawing ever more comparisons."""
 
-_SMALLEST_NO_WORSE_PACE = 1e-4
-_TINY = 1e-12
+_SMALLEST_NO_WORSE_PACE: Final = 1e-4
+_TINY: Final = 1e-12
 
-_CURIOSITY = 3
+_CURIOSITY: Final = 3
 """Power of the information a rival promises: above 1, not knowing how clear it is speaks for trying it."""
 
 

@@ -9,6 +9,8 @@ See docs/decisions/0012-forecasts.md for what was measured.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gateway.llm_po.evidence import in_millionths
@@ -16,10 +18,10 @@ from gateway.llm_po.lines import elimination_threshold
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.wins import FloatArray, IntArray
 
-_LEAST_SHARE = 0.4
+_LEAST_SHARE: Final = 0.4
 """Share of the full gain a bet keeps: outcomes counted before the next refresh still have to tell."""
 
-_ROUNDING_NATS = 1e-5
+_ROUNDING_NATS: Final = 1e-5
 """What a forecast in millionths and increments in nano-nats may fall short by."""
 
 

@@ -28,10 +28,10 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Objective = Literal["comparisons", "cost"]
 StoppingRule = Literal["e-process", "glr", "lr-mixture"]
 
-_ALTERNATIVES = np.linspace(0.05, 0.95, 10)
+_ALTERNATIVES: Final = np.linspace(0.05, 0.95, 10)
 """Where a policy may stand against a rival that beats it, as shares of 1/2 - epsilon."""
 
-CLEARED = 0.8
+CLEARED: Final = 0.8
 """Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from gateway.llm_po.errors import DesignError, NoChampionError, WorldError
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, real, shown
 from gateway.llm_po.wins import FloatArray
 
-_TINY_DELTA = 1e-12  # below it 1 - delta rounds, and kl(delta, 1 - delta) is log(1/delta) to 12 digits
+_TINY_DELTA: Final = 1e-12  # below it 1 - delta rounds, and kl(delta, 1 - delta) is log(1/delta) to 12 digits
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ comparisons only, and a tie multiplies each test by one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-_MATRIX = 2  # dimensions
+_MATRIX: Final = 2  # dimensions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from gateway.config.experiments import PolicyParams
 from gateway.errors import RenderError
@@ -22,7 +22,7 @@ from gateway.offline.tasks import Task
 from gateway.upstream.base import ModelTarget
 
 Key = tuple[Any, ...]
-ALWAYS_REFUSED = 5
+ALWAYS_REFUSED: Final = 5
 """Requests a policy may have refused from the start before it is taken to be misconfigured."""
 
 

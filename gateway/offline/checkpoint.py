@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import RunDirectoryError
@@ -26,9 +26,9 @@ from gateway.proof.log_lines import record_fields, record_from
 from policy_store.events import Begun, Event, EventKind
 from policy_store.models import Comparison, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
 
-SCHEMA = 1
-_PLAN = ("pairs", "evidence_nats")
-_COURSE = ("task", "first_repetition", "second_repetition", "note")
+SCHEMA: Final = 1
+_PLAN: Final = ("pairs", "evidence_nats")
+_COURSE: Final = ("task", "first_repetition", "second_repetition", "note")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -18,10 +18,10 @@ from gateway.config.references import Fault, reference_faults, suggest
 from gateway.config.section import Section
 from gateway.config.values import ModelName, Name, fault
 
-JUDGES = ("exact_match", "regex", "python", "llm")
-_CALLABLE = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-_INFERENCE = ("grid", "interactions", "space", "guarantee", "stopping")
-_RUN = "this run"  # stands for the experiment's name where the gateway's rules ask for one
+JUDGES: Final = ("exact_match", "regex", "python", "llm")
+_CALLABLE: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+_INFERENCE: Final = ("grid", "interactions", "space", "guarantee", "stopping")
+_RUN: Final = "this run"  # stands for the experiment's name where the gateway's rules ask for one
 
 TargetField = Annotated[str, Field(min_length=1)]
 

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from gateway.llm_po.evidence import RESULTS, Ledger, Result
 from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan
 from policy_store.models import Result as StoredResult
 
-REFRESH_SHARE = 50  # a plan every 1/50 of the comparisons so far, as in simulations
+REFRESH_SHARE: Final = 50  # a plan every 1/50 of the comparisons so far, as in simulations
 _PLANS, _DRAWS, _ORDER = range(3)  # streams of random numbers, apart from each other
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -24,7 +24,7 @@ from policy_store.events import Decided, Event
 from policy_store.models import LogRecord, ProposedPlan
 from policy_store.states import MOVES, ExperimentState, MoveRule
 
-GENERATION = 1
+GENERATION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

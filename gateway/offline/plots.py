@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from gateway.llm_po.wins import pair_rates, pair_totals
 from gateway.offline.outcome import Outcome
 from gateway.plotting import line_style, pyplot, save
 
-_MOST_LABELS = 24
-_DARK = 0.35  # so far from one half the colours are too dark for black text
+_MOST_LABELS: Final = 24
+_DARK: Final = 0.35  # so far from one half the colours are too dark for black text
 
 
 def draw_plots(directory: Path, outcome: Outcome) -> tuple[str, ...]:

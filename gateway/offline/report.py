@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-MANY_TIES = 0.8
-_LIMITS = {
+MANY_TIES: Final = 0.8
+_LIMITS: Final = {
     "calls": "the budget of calls was spent",
     "usd": "the budget of money was spent",
     "tasks": "every task had come up once",
     None: "`max_comparisons` was reached",
 }
-_DRAWS = {
+_DRAWS: Final = {
     "list": "The promise is about a task drawn at random from the list: tasks come up again and again, each "
     "time independently.",
     "population": "The promise is about the source the list is a random sample of: each task came up at "

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.experiments.conclusions import Decision
 from gateway.offline.answers import PolicyAnswers
@@ -17,7 +17,7 @@ from gateway.offline.errors import BudgetSpentError
 from gateway.offline.judges import Judge, Judged
 from gateway.offline.tasks import Task
 
-OUT_OF_TASKS = "tasks"
+OUT_OF_TASKS: Final = "tasks"
 
 
 class Watcher(Protocol):

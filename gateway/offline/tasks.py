@@ -11,14 +11,14 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from gateway.offline.errors import TasksError
 
-MAX_TASKS = 1_000_000
-_ROLES = {"system", "developer", "user", "assistant"}
+MAX_TASKS: Final = 1_000_000
+_ROLES: Final = {"system", "developer", "user", "assistant"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,8 +19,8 @@ from gateway.offline.course import Course
 from gateway.offline.report import headline
 from gateway.offline.run import Watcher
 
-MOST_BARS = 16
-_LONG = 90  # seconds shown as such
+MOST_BARS: Final = 16
+_LONG: Final = 90  # seconds shown as such
 
 
 class ProgressView(Watcher):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from gateway.running.logs import get_logger
 
 _log = get_logger(__name__)
 
-RESTART_SECONDS = 1.0
-CANCEL_AGAIN_SECONDS = 0.5
+RESTART_SECONDS: Final = 1.0
+CANCEL_AGAIN_SECONDS: Final = 0.5
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ _OUR_LOGGERS: Final = ("gateway", "policy_store", "uvicorn.error")
 _TOLD_EXCEPTIONS: Final = ("gateway", "policy_store", "redis")
 
 # Names of fields that may carry what a user wrote, what a model answered, or a secret.
-PRIVATE_FIELDS = frozenset(
+PRIVATE_FIELDS: Final = frozenset(
     {
         "answer",
         "api_key",
@@ -50,14 +50,14 @@ PRIVATE_FIELDS = frozenset(
     }
 )
 # Provider and gateway keys (`sk-...`, `llmpo-...`), bearer headers, and the password of a URL.
-_SECRET = re.compile(
+_SECRET: Final = re.compile(
     r"(?P<lead>\bbearer\s+|://[^/\s:@]*:)?"
     r"(?P<secret>(?<=[Bb]earer\s)\S+|(?<=:)[^\s:@/]+(?=@)"
     r"|\b(?:sk|pk|xai|gsk)[-_][\w-]{8,}|\bllmpo-[\w-]{32,}|\bAIza[\w-]{20,})",
     re.IGNORECASE,
 )
 
-_OF_ONE_CONNECTION = frozenset({"Invalid HTTP request received.", "Unsupported upgrade request."})
+_OF_ONE_CONNECTION: Final = frozenset({"Invalid HTTP request received.", "Unsupported upgrade request."})
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

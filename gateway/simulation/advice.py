@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.llm_po.scalars import FEWEST_POLICIES
 from gateway.simulation.estimate import Forecast
 from gateway.simulation.question import EFFECTS, Question
 
-_LONG_DAYS = 60.0
-_MANY = 0.1  # share of undecided runs worth a word
+_LONG_DAYS: Final = 60.0
+_MANY: Final = 0.1  # share of undecided runs worth a word
 
 
 def advice(question: Question, forecasts: list[Forecast]) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from gateway.llm_po.wins import FloatArray
 from gateway.simulation.question import EFFECTS, HORIZON, Question
 from gateway.simulation.runner import Job, run_jobs
 
-_TIES_SEED = 7
-_QUANTILES = {"p10": 0.1, "median": 0.5, "p90": 0.9}
+_TIES_SEED: Final = 7
+_QUANTILES: Final = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 
 
 @dataclass(frozen=True, slots=True)

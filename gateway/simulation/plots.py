@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from gateway.llm_po.lab.simulate import Summary
 from gateway.plotting import COLOURS, STROKES, PlotError, plain_log_scale, pyplot, save
 from gateway.simulation.runner import Job
 
-_SIZE = (8.0, 4.5)  # inches
-_MOST_BANDS = 3  # more of them on one another show nothing
+_SIZE: Final = (8.0, 4.5)  # inches
+_MOST_BANDS: Final = 3  # more of them on one another show nothing
 
 
 def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:

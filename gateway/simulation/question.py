@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from operator import ne
+from typing import Final
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from gateway.llm_po.stopping import Objective, StoppingRule
 from gateway.llm_po.structured.features import Features
 from gateway.simulation.runner import Job
 
-EFFECTS = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}
+EFFECTS: Final = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}
 """How often the best policy is preferred to its nearest rivals, of the comparisons that are no tie."""
 
-HORIZON = 20_000
+HORIZON: Final = 20_000
 """Decisive comparisons after which a simulated run is given up; longer ones are reported as more."""
 
-_CELLS = 5_000  # policies squared times runs, by default: keeps an estimate within seconds
+_CELLS: Final = 5_000  # policies squared times runs, by default: keeps an estimate within seconds
 _FEWEST_RUNS, _MOST_RUNS = 20, 60
 
 

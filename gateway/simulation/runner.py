@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import parent_process
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from gateway.llm_po.lab.simulate import BatchOfRuns, Ending, Summary, Trial, batches, run_batch
 from gateway.simulation.state import StateFile
 
-_AHEAD = 4  # batches handed to the pool per process: enough to keep it busy, few enough to stop quickly
+_AHEAD: Final = (
+    4  # batches handed to the pool per process: enough to keep it busy, few enough to stop quickly
+)
 
 
 @dataclass(frozen=True, slots=True)

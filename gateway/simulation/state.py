@@ -11,12 +11,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.llm_po.lab.simulate import Ending
 
-_VERSION = 1
+_VERSION: Final = 1
 
 
 class StateError(GatewayError):

@@ -6,6 +6,8 @@ itself; that tells nothing here, so the next best rival is taken instead.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gateway.llm_po.checks import counted
@@ -14,13 +16,13 @@ from gateway.llm_po.samplers import Situation
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray, pair_rates, pair_totals
 
-_EXPLORATION = 0.1
+_EXPLORATION: Final = 0.1
 """Share of random pairs in epsilon-greedy."""
 
-_RUCB_WIDTH = 0.51
+_RUCB_WIDTH: Final = 0.51
 """RUCB's confidence parameter; its analysis asks for more than one half."""
 
-_SMALLEST_PACE = 1e-4
+_SMALLEST_PACE: Final = 1e-4
 
 
 class RoundRobin:

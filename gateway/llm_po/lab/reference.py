@@ -14,7 +14,7 @@ Imports cvxpy only when it is used: loading it takes seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +40,13 @@ from gateway.llm_po.unstructured import (
 )
 from gateway.llm_po.wins import FloatArray
 
-_CLAIM_TOLERANCE = 2e-3  # between the objective the solver reports and that of its weights
+_CLAIM_TOLERANCE: Final = 2e-3  # between the objective the solver reports and that of its weights
 
-_LARGEST_RATIO = 1e7  # beyond it the solver was seen to report optima that are none
+_LARGEST_RATIO: Final = 1e7  # beyond it the solver was seen to report optima that are none
 
-_LESS_EXTREME = "give less extreme preferences and costs, or use the fast solver, which bounds its own gap"
+_LESS_EXTREME: Final = (
+    "give less extreme preferences and costs, or use the fast solver, which bounds its own gap"
+)
 
 
 def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = None) -> Allocation:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Final
 
 import numpy as np
 
@@ -43,11 +44,13 @@ __all__ = [
     "simulate",
 ]
 
-_RESULTS: tuple[Result, ...] = ("loss", "win", "tie")
-_TIE = 2
-_REFRESH_SHARE = 50  # a refresh every 1/50 of the comparisons so far
-_SIDE_BY_SIDE_CELLS = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
-_MOST_SIDE_BY_SIDE = 100  # beyond this, more runs at once save little; more batches keep every core busy
+_RESULTS: Final[tuple[Result, ...]] = ("loss", "win", "tie")
+_TIE: Final = 2
+_REFRESH_SHARE: Final = 50  # a refresh every 1/50 of the comparisons so far
+_SIDE_BY_SIDE_CELLS: Final = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
+_MOST_SIDE_BY_SIDE: Final = (
+    100  # beyond this, more runs at once save little; more batches keep every core busy
+)
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:

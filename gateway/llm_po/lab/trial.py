@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from gateway.llm_po.structured.solver import solve
 from gateway.llm_po.unstructured import no_worse_hardness, optimal_allocation
 from gateway.llm_po.wins import IntArray
 
-METHODS: dict[str, Callable[[], Sampler]] = {
+METHODS: Final[dict[str, Callable[[], Sampler]]] = {
     "llm-po": LlmPo,
     "llm-po-tracking": Tracking,
     "round-robin": RoundRobin,
@@ -33,9 +33,9 @@ METHODS: dict[str, Callable[[], Sampler]] = {
     "double-thompson": DoubleThompson,
     "rucb": Rucb,
 }
-STOPPING_RULES = ("e-process", *glr.THRESHOLDS, "lr-mixture")
+STOPPING_RULES: Final = ("e-process", *glr.THRESHOLDS, "lr-mixture")
 Space = Literal["unstructured", "bradley_terry", "linear"]
-SPACES: tuple[Space, ...] = get_args(Space)
+SPACES: Final[tuple[Space, ...]] = get_args(Space)
 
 
 @dataclass(frozen=True, slots=True)

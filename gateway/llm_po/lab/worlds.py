@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from gateway.llm_po.structured.features import Features, Grid, are_names
 from gateway.llm_po.unstructured import checked_preferences, find_champion
 from gateway.llm_po.wins import FloatArray, IntArray
 
-_LARGEST_EFFECT = 100.0  # logits
-_SAME = 1e-5  # probabilities closer than this are the same
+_LARGEST_EFFECT: Final = 100.0  # logits
+_SAME: Final = 1e-5  # probabilities closer than this are the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)

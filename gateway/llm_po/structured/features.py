@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,11 @@ from gateway.llm_po.errors import FeatureError
 from gateway.llm_po.scalars import FEWEST_POLICIES, shown, whole
 from gateway.llm_po.wins import FloatArray, IntArray
 
-_RANK_TOLERANCE = 1e-9  # of the largest singular value: smaller ones are rounding
-_LARGEST = 1e100
-_SAME = 1e-6  # distance in the basis (rows there are of the order of 1) below which two policies are one
+_RANK_TOLERANCE: Final = 1e-9  # of the largest singular value: smaller ones are rounding
+_LARGEST: Final = 1e100
+_SAME: Final = (
+    1e-6  # distance in the basis (rows there are of the order of 1) below which two policies are one
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from gateway.llm_po.samplers import Situation
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import prior_precision
 
-_CELLS = ((0.03, 0.0), (0.2, 0.0), (0.5, 0.0), (0.5, 0.5))
+_CELLS: Final = ((0.03, 0.0), (0.2, 0.0), (0.5, 0.0), (0.5, 0.5))
 """Standard deviations of residuals and pair effects, in logits; the first stands for no residual."""
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -28,14 +29,14 @@ from gateway.llm_po.structured.linear import LinearFit, fit, prior_precision
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
-MISFIT_LEVEL = 0.01
+MISFIT_LEVEL: Final = 0.01
 """p-value below which a structured fit counts as a misfit; small, since it is looked at again and again."""
 
-_MOST_ENUMERATED = (
+_MOST_ENUMERATED: Final = (
     60  # comparisons of a pair beyond which mean 1 and variance 2 are accurate to a few per cent
 )
-_LARGE_SAMPLE = (1.0, 2.0)
-_GRID = 100  # fitted chances are rounded to whole hundredths for the moments
+_LARGE_SAMPLE: Final = (1.0, 2.0)
+_GRID: Final = 100  # fitted chances are rounded to whole hundredths for the moments
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ for the line, and for what was simulated.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -31,10 +32,12 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit, laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
-TAU = 0.5
+TAU: Final = 0.5
 """Standard deviation of the mixture, in logits: gaps of this order are looked for."""
 
-_NO_INFORMATION = 1e-9  # keeps a direction nobody compared invertible: r is then 0 and the statistic too
+_NO_INFORMATION: Final = (
+    1e-9  # keeps a direction nobody compared invertible: r is then 0 and the statistic too
+)
 
 
 def margin_logits(epsilon: float) -> float:

@@ -17,6 +17,7 @@ leading axes: R runs here, and in a constrained fit one more for the constraints
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -27,16 +28,16 @@ from gateway.llm_po.scalars import real, whole
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
-SMALLEST_PRECISION = 1e-6
+SMALLEST_PRECISION: Final = 1e-6
 """Of the prior that makes the maximum exist; a standard deviation of 1,000 logits."""
 
-SEPARATED_LOGIT = 8.0
+SEPARATED_LOGIT: Final = 8.0
 """A fitted logit of a compared pair beyond this was bounded by the prior, not by the data."""
 
-_PRIOR_SD = 0.5  # logits, of a policy's score, as for unstructured forecasts
-_STEP_TOLERANCE = 1e-6  # logits; Newton converges quadratically, so what is left is its square
-_MOST_STEPS = 100
-_RANK_TOLERANCE = 1e-9
+_PRIOR_SD: Final = 0.5  # logits, of a policy's score, as for unstructured forecasts
+_STEP_TOLERANCE: Final = 1e-6  # logits; Newton converges quadratically, so what is left is its square
+_MOST_STEPS: Final = 100
+_RANK_TOLERANCE: Final = 1e-9
 _LEAST_PRECISION, _MOST_PRECISION = 1e-12, 1e12
 
 

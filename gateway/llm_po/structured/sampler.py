@@ -14,6 +14,7 @@ up on one pair. See docs/decisions/0022-structured-sampling.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -32,15 +33,17 @@ from gateway.llm_po.structured.linear import (
 from gateway.llm_po.structured.solver import Solution
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
-POSTERIOR_DRAWS = 3
+POSTERIOR_DRAWS: Final = 3
 """Score vectors solved for at every refresh, besides the mode."""
 
-_TOLERANCE = 0.1
-_TYPICAL_EXCESS = 1.5  # of comparisons over hardness x line, in simulation
-_MOST_ITERATIONS = 200
-_SMALLEST_GAP = 0.02  # logits: nearer rivals are allocated to as if this far, or they would get everything
-_HORIZON_SHARE = 0.1
-_EXPLORED_SHARE = 0.5  # while some pair is not identified
+_TOLERANCE: Final = 0.1
+_TYPICAL_EXCESS: Final = 1.5  # of comparisons over hardness x line, in simulation
+_MOST_ITERATIONS: Final = 200
+_SMALLEST_GAP: Final = (
+    0.02  # logits: nearer rivals are allocated to as if this far, or they would get everything
+)
+_HORIZON_SHARE: Final = 0.1
+_EXPLORED_SHARE: Final = 0.5  # while some pair is not identified
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ zero diagonal; a sum "over pairs" counts each once.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,20 +39,20 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
-SMALLEST_CURVATURE = 1e-9
+SMALLEST_CURVATURE: Final = 1e-9
 """A pair beyond 20 logits teaches as one of 20 does: information stays invertible."""
 
-SMALLEST_GAP = 1e-9
+SMALLEST_GAP: Final = 1e-9
 """Logits; a champion ahead by less is ahead by nothing."""
 
-_STRETCH = 1.8  # of the step in log w, below the 2 at which a problem of few pairs oscillates
-_RIVAL_EXPONENT = 0.5
-_UNIFORM_SHARE = 0.02  # mixed into a start, so that a pair it leaves out can come back
-_SMALLEST_SHARE = 1e-12  # keeps vanishing pairs and rivals from becoming subnormal numbers
+_STRETCH: Final = 1.8  # of the step in log w, below the 2 at which a problem of few pairs oscillates
+_RIVAL_EXPONENT: Final = 0.5
+_UNIFORM_SHARE: Final = 0.02  # mixed into a start, so that a pair it leaves out can come back
+_SMALLEST_SHARE: Final = 1e-12  # keeps vanishing pairs and rivals from becoming subnormal numbers
 _SMALLEST_RIDGE, _LARGEST_RIDGE = 1e-9, 1e12
-_NO_ANSWER = "The numbers grew out of range; bring scores, costs and ridge closer to one another"
-_CUBIC_STEPS = 8
-_MULTIPLIER_STEPS = 60
+_NO_ANSWER: Final = "The numbers grew out of range; bring scores, costs and ridge closer to one another"
+_CUBIC_STEPS: Final = 8
+_MULTIPLIER_STEPS: Final = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
