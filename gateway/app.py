@@ -62,7 +62,7 @@ from gateway.serving.attempts import Attempts
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.sticky import Sticky
 from gateway.settings import Settings
-from gateway.telemetry.collectors import ExperimentCollector
+from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import MetricsHook
 from gateway.telemetry.process import ProcessCollector
@@ -178,6 +178,7 @@ class _Gateway:
         progress = ProgressReader(store, catalogue, time.monotonic)
         metrics.derive(ProcessCollector())
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
+        metrics.derive(ReplicaCollector(catalogue, refresher.holder))
         keys = await self._open_sealing_keys(store, resources)
         response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments)
         answering = Answering(
@@ -327,7 +328,7 @@ class _Gateway:
         app.router.routes.extend(inference_routes(endpoints))
         app.include_router(feedback_routes(feedback, require_client, control_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
-        app.include_router(experiment_routes(progress, snapshots, logs, require_admin))
+        app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, require_admin))
         app.include_router(key_routes(registry, the_admin, control_body))
         app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
         app.router.routes.extend(console_routes())

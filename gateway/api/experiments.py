@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
@@ -18,17 +18,27 @@ from gateway.api.schemas import (
     PlanInForce,
 )
 from gateway.errors import UnavailableError, UnknownModelError
+from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.learning.progress import Progress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
 
 EVENTS_SHOWN = 50
 
+_OTHER_DEFINITION: Final = (
+    "This replica's file defines the experiment otherwise than the store runs it, so the incumbent answers "
+    "everything here. Run one configuration on all replicas, and restart this one."
+)
+
 Guard = Callable[[Request], Awaitable[None]]
 
 
 def experiment_routes(
-    progress: ProgressReader, snapshots: SnapshotHolder, logs: ExperimentLog, require_admin: Guard
+    catalogue: CatalogueHolder,
+    progress: ProgressReader,
+    snapshots: SnapshotHolder,
+    logs: ExperimentLog,
+    require_admin: Guard,
 ) -> APIRouter:
     """`/v1/experiments` and what is below it."""
     router = APIRouter(prefix="/v1/experiments", dependencies=[Depends(require_admin)], tags=["experiments"])
@@ -49,7 +59,8 @@ def experiment_routes(
         """Every experiment in a line each."""
         readings = await progress.read()
         return ExperimentList(
-            data=[_summary(live, readings) for live in snapshots.current.experiments.values()]
+            data=[_summary(live, readings) for live in snapshots.current.experiments.values()],
+            config_hash=catalogue.current.config_hash,
         )
 
     @router.get("/{name}")
@@ -134,7 +145,8 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
         policies_ever=counts.policies_ever or len(experiment.policies),
         inherited=_inherited(reading),
         fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
-        warnings=_warnings(reading),
+        matches_store=live.matches_store,
+        warnings=_warnings(live, reading),
     )
 
 
@@ -145,15 +157,16 @@ def _inherited(reading: Progress) -> InheritedComparisons | None:
     return InheritedComparisons(generation=counts.inherited_from, comparisons=counts.inherited)
 
 
-def _warnings(reading: Progress) -> list[str]:
+def _warnings(live: LiveExperiment, reading: Progress) -> list[str]:
     plan = reading.view.plan
+    warnings = [] if live.matches_store else [_OTHER_DEFINITION]
     if plan is None or not plan.proposal.is_misfit:
-        return []
-    warning = (
+        return warnings
+    misfit = (
         "The structure assumed does not fit the counts: preferences differ from it by more than chance "
         f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
     )
-    return [warning]
+    return [*warnings, misfit]
 
 
 def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:

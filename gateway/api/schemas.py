@@ -135,6 +135,7 @@ class ExperimentList(BaseModel):
     """`GET /v1/experiments`."""
 
     data: list[ExperimentSummary]
+    config_hash: str = Field(description="Names this replica's configuration; all should show the same.")
 
 
 class EvidenceOfPolicy(BaseModel):
@@ -191,6 +192,9 @@ class ExperimentDetail(ExperimentSummary):
     started_at: float = Field(description="Unix seconds.")
     policies_ever: int = Field(description="How many policies there ever were, those removed included.")
     inherited: InheritedComparisons | None = Field(description="Null where it started from nothing.")
+    matches_store: bool = Field(
+        description="False where this replica's file defines the experiment otherwise than the store runs it."
+    )
     fit_p_value: float | None = Field(
         default=None, description="How well the structure assumed fits the counts; null where none is."
     )

@@ -7,13 +7,15 @@ configuration takes effect by one assignment.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.config.configured_keys import ApiKey, KeyLimits, configured_keys, default_limits
 from gateway.config.gateway_file import GatewayConfig
-from gateway.experiments.definitions import Definition, config_hash, define
+from gateway.experiments.definitions import Definition, define
 from gateway.experiments.policies import compile_policies
 from gateway.settings import Settings
 from gateway.upstream.base import ModelTarget
@@ -31,7 +33,9 @@ class Catalogue:
         prices: What policies' tokens cost, by experiment and policy, where it is known.
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
-        config_hash: Names the experiments: equal for equal ones, whatever the file looks like.
+        config_hash: Names what replicas must agree on: experiments, which models there are and what stands in
+            for them, keys and limits. Equal for equal ones, whatever the file looks like; addresses of models
+            that take part in no experiment, and secrets, may differ.
     """
 
     definitions: Mapping[str, Definition]
@@ -65,6 +69,7 @@ def catalogue_of(
         name: define(name, spec, compile_policies(config, spec)) for name, spec in config.experiments.items()
     }
     prices = model_prices(config.model_list)
+    keys = configured_keys(config.auth, settings.client_keys, settings.admin_keys)
     return Catalogue(
         definitions=definitions,
         models=model_targets(config.model_list, environ),
@@ -74,7 +79,22 @@ def catalogue_of(
             for policy in definition.policies
             if policy.model in prices
         },
-        keys=configured_keys(config.auth, settings.client_keys, settings.admin_keys),
+        keys=keys,
         default_limits=default_limits(config.auth),
-        config_hash=config_hash(definitions.values()),
+        config_hash=_config_hash(config, definitions, keys),
     )
+
+
+def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], keys: Iterable[ApiKey]) -> str:
+    content = {
+        "experiments": sorted(
+            (each.experiment.to_json(), each.spec.model_dump_json(exclude={"policies"}))
+            for each in definitions.values()
+        ),
+        "models": sorted(
+            (entry.model_name, entry.litellm_params.model, entry.fallbacks) for entry in config.model_list
+        ),
+        "keys": sorted((key.hash, key.name, key.role, sorted(key.limits.given().items())) for key in keys),
+        "limits": config.auth.limits.model_dump(),
+    }
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

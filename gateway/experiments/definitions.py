@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.config.experiments import ExperimentSpec
@@ -99,12 +98,3 @@ def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:
         "objective": spec.objective,
     }
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
-
-
-def config_hash(definitions: Iterable[Definition]) -> str:
-    """Names the experiments of a configuration: equal for equal experiments, whatever the file looks like."""
-    content = [
-        (definition.experiment.to_json(), definition.spec.model_dump_json(exclude={"policies"}))
-        for definition in definitions
-    ]
-    return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()

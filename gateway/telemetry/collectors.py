@@ -8,10 +8,14 @@ from itertools import permutations
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.snapshot import SnapshotHolder
 from gateway.learning.progress import Progress
 from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
+
+_HASH_DIGITS = 12
 
 
 class ExperimentCollector(Collector):
@@ -38,6 +42,32 @@ class ExperimentCollector(Collector):
         yield from _comparisons(readings)
         yield from _evidence(readings)
         yield from _plans(readings)
+
+
+class ReplicaCollector(Collector):
+    """Shows which configuration this replica runs, and where the store runs another one.
+
+    Args:
+        catalogue: The configuration in force.
+        snapshots: What requests read.
+    """
+
+    def __init__(self, catalogue: CatalogueHolder, snapshots: SnapshotHolder) -> None:
+        self._catalogue = catalogue
+        self._snapshots = snapshots
+
+    def collect(self) -> Iterable[Metric]:
+        """One series for the configuration, and one for each experiment that the store knows."""
+        config = GaugeMetricFamily(
+            "llmpo_config_info", "Always 1; the hash names the configuration in force.", labels=["hash"]
+        )
+        config.add_metric([self._catalogue.current.config_hash[:_HASH_DIGITS]], 1.0)
+        yield config
+        matches = _gauge("experiment_matches_store", "1 while the replica's file is what the store runs.")
+        for live in self._snapshots.current.experiments.values():
+            if live.generation:
+                matches.add_metric([live.name], float(live.matches_store))
+        yield matches
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -115,7 +115,7 @@ async def deployment(folder: Path) -> AsyncIterator[Deployment]:
         provider = await _provider(parts)
         starting = (_gateway(parts, folder, provider, redis.url) for _ in range(2))
         gateways = tuple(await asyncio.gather(*starting))
-        prometheus = await _prometheus(parts, folder, gateways)
+        prometheus = await start_prometheus(parts, folder, gateways)
         http = await parts.enter_async_context(aiohttp.ClientSession())
         for gateway in gateways:
             await wait_until_ready(gateway, timeout_seconds=PATIENCE_SECONDS)
@@ -203,7 +203,7 @@ def _configuration(provider: str) -> dict[str, Any]:
     }
 
 
-async def _prometheus(parts: AsyncExitStack, folder: Path, gateways: tuple[str, ...]) -> str:
+async def start_prometheus(parts: AsyncExitStack, folder: Path, gateways: tuple[str, ...]) -> str:
     """Prometheus with the configuration that is shipped, asking these gateways once a second."""
     configuration = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}

@@ -31,7 +31,8 @@ async def test_list_shows_every_experiment(upstream: FakeUpstream, embedded_url:
                 "leader": "plain",
                 "comparisons": 0,
             }
-        ]
+        ],
+        "config_hash": gateway.app.catalogue.current.config_hash,
     }
 
 

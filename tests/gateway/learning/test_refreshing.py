@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from gateway.experiments.catalogue import Catalogue, CatalogueHolder
-from gateway.experiments.definitions import config_hash
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.learning.refreshing import Refresher
 from gateway.llm_po.lines import elimination_nano_nats
@@ -194,13 +193,6 @@ def test_policies_may_be_moved_around_in_the_file() -> None:
 def test_store_eliminates_at_the_line_the_algorithm_names(delta: float) -> None:
     """The threshold is written twice, so that the server need not load the algorithm: they must agree."""
     assert definition(delta=delta).elimination_nano_nats == elimination_nano_nats(delta)
-
-
-def test_configurations_hash_tells_experiments_apart() -> None:
-    """A certificate names the configuration it was reached under."""
-    assert config_hash([definition()]) == config_hash([definition()])
-    assert config_hash([definition()]) != config_hash([definition(delta=0.01)])
-    assert config_hash([definition()]) != config_hash([definition(traffic={"share": 0.1})])
 
 
 async def test_background_task_that_fails_is_started_again() -> None:
