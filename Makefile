@@ -42,7 +42,7 @@ test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
 
 fuzz: $(VENV)/.dev ## A hundred thousand requests made up from the published OpenAPI document (some 15 minutes)
-	@$(BIN)/python -m pytest -m long tests/gateway/openapi --timeout 3600 $(ARGS)
+	@$(BIN)/python -m pytest -m long tests/gateway/api/openapi --timeout 3600 $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check .
