@@ -7,7 +7,8 @@ The description of each field is its documentation: `llmpo config schema` and do
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -38,6 +39,9 @@ from gateway.config.values import (
 
 # What may change without changing how a model answers.
 _BESIDE_THE_POINT: Final = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
+
+# Who takes several system messages, or has one place for them that LiteLLM puts them all into.
+_TAKE_SEVERAL: Final = frozenset({"anthropic", "azure", "bedrock", "gemini", "vertex_ai"})
 
 
 class LitellmParams(Section):
@@ -166,10 +170,27 @@ class ModelEntry(Section):
         default=None,
         description="Seconds a stream may be silent; `LLMPO_STALL_TIMEOUT_SECONDS` where absent.",
     )
+    merge_system: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether a policy's prompt goes into one message with the caller's system messages: many "
+        "models' templates take one only. `auto`: everywhere but at OpenAI, Azure, Anthropic, Bedrock, "
+        "Gemini and Vertex AI, which take several.",
+    )
     http2: bool = Field(
         default=False,
         description="Ask over HTTP/2 where the provider speaks it; has no effect where LiteLLM translates.",
     )
+
+    @property
+    def merges_system(self) -> bool:
+        """Whether a policy's prompt goes into one message with the caller's."""
+        if self.merge_system != "auto":
+            return self.merge_system == "always"
+        params = self.litellm_params
+        host = urlsplit(params.api_base or "").hostname or ""
+        if params.provider == "openai":  # OpenAI's format is spoken by servers of any model
+            return bool(host) and not host.endswith((".openai.com", ".openai.azure.com"))
+        return params.provider not in _TAKE_SEVERAL
 
 
 class GatewayConfig(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final
 
 Body = dict[str, Any]
@@ -39,6 +40,12 @@ class Form:
             filled[name] = {**given, **parts} if isinstance(given, dict) else {**parts}
         return filled
 
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Every field the policy fixes, dots between the names of nested ones."""
+        inside = {f"{name}.{part}" for name, parts in self.nested.items() for part in parts}
+        return frozenset(self.fields) | inside
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -46,7 +53,9 @@ class Format:
 
     Attributes:
         conversation: The caller's messages.
-        add_system: Puts the policy's system prompt before what the caller sent; changes the body it is given.
+        add_system: Puts the policy's system prompt before what the caller sent, in one message with the
+            caller's first where that is asked for; changes the body it is given. Whether the prompt is now
+            beside one of the caller's.
         drop_private: Takes out what only the gateway reads; changes the body it is given.
         params: Name of each policy parameter there, `object.field` where it stands inside an object. A
             parameter that is missing cannot be expressed.
@@ -54,7 +63,7 @@ class Format:
     """
 
     conversation: Callable[[Body], list[Any]]
-    add_system: Callable[[Body, str], None]
+    add_system: Callable[[Body, str, bool], bool]
     drop_private: Callable[[Body], None]
     params: Mapping[str, str]
     echoed: tuple[str, ...] = ()
@@ -80,8 +89,40 @@ def _chat_conversation(body: Body) -> list[Any]:
     return messages
 
 
-def _add_chat_system(body: Body, system: str) -> None:
-    body["messages"] = [{"role": "system", "content": system}, *body["messages"]]
+def _add_chat_system(body: Body, system: str, merges: bool) -> bool:
+    leading, others = _split_leading(body["messages"])
+    merged = _one_content(system, leading) if merges else None
+    if merged is not None:
+        body["messages"] = [{"role": "system", "content": merged}, *others]
+        return False
+    # OpenAI's newer models take system and developer messages, but not both in one request.
+    role = leading[0]["role"] if leading else "system"
+    body["messages"] = [{"role": role, "content": system}, *leading, *others]
+    return bool(leading)
+
+
+def _split_leading(messages: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+    """The instructions a conversation begins with, and the rest of it."""
+    leading = list(takewhile(_is_instruction, messages))
+    return leading, messages[len(leading) :]
+
+
+def _is_instruction(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") in ("system", "developer")
+
+
+def _one_content(system: str, leading: list[dict[str, Any]]) -> str | list[Any] | None:
+    """The content of one message in the place of several; None where one is neither text nor parts."""
+    contents: list[Any] = [system, *(message.get("content") for message in leading)]
+    if all(isinstance(content, str) for content in contents):
+        return "\n\n".join(contents)
+    if not all(isinstance(content, str | list) for content in contents):
+        return None
+    return [
+        part
+        for content in contents
+        for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    ]
 
 
 def _drop_unstored_metadata(body: Body) -> None:
@@ -110,17 +151,39 @@ def _input_items(body: Body) -> list[Any]:
     return [item for item in items if isinstance(item, dict) and "role" in item]
 
 
-def _add_instructions(body: Body, system: str) -> None:
+def _add_instructions(body: Body, system: str, merges: bool) -> bool:
     given = body.get("instructions")
-    body["instructions"] = f"{system}\n\n{given}" if given else system
+    texts = [system, *([given] if given else [])]
+    items = body.get("input")
+    leading, others = _split_leading(items) if isinstance(items, list) else ([], [])
+    told = [text for message in leading if (text := _plain_text(message.get("content"))) is not None]
+    is_merged = merges and bool(leading) and len(told) == len(leading)
+    if is_merged:
+        body["input"] = others
+        texts += told
+    body["instructions"] = "\n\n".join(texts)
+    return bool(leading) and not is_merged
 
 
-def _add_anthropic_system(body: Body, system: str) -> None:
+def _plain_text(content: Any) -> str | None:
+    """A message's text; None where it holds anything else."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return None
+    found = [part.get("text") if isinstance(part, dict) else None for part in content]
+    texts = [text for text in found if isinstance(text, str)]
+    return "\n".join(texts) if len(texts) == len(found) else None
+
+
+def _add_anthropic_system(body: Body, system: str, _merges: bool) -> bool:
+    # There is one place for it, whatever the caller sent.
     given = body.get("system")
     if isinstance(given, list):
         body["system"] = [{"type": "text", "text": system}, *given]
     else:
         body["system"] = f"{system}\n\n{given}" if given else system
+    return False
 
 
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")

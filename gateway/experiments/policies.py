@@ -20,6 +20,7 @@ from gateway.config.gateway_file import GatewayConfig, ModelEntry
 from gateway.config.templates import compile_template
 from gateway.errors import RenderError
 from gateway.experiments.formats import FORMATS, Body, Form
+from gateway.upstream.base import PolicyPart
 
 MAX_SYSTEM_CHARACTERS = 1_000_000
 _TEXT_PARTS = frozenset({"text", "input_text"})
@@ -39,6 +40,7 @@ class CompiledPolicy:
         system: Text of its system message, or None.
         template: What makes that text from a request, or None.
         forms: The sampling fields it fixes, by kind of request; kinds that cannot express them are missing.
+        merges_system: Whether its prompt goes into one message with the caller's.
     """
 
     name: str
@@ -48,9 +50,16 @@ class CompiledPolicy:
     system: str | None
     template: jinja2.Template | None
     forms: Mapping[str, Form]
+    merges_system: bool = False
 
     def render(self, body: Body, kind: str = "chat") -> Body:
-        """The body this policy sends for a caller's `body`, which stays as it is.
+        """The body this policy sends; see `put_to`."""
+        return self.put_to(body, kind)[0]
+
+    def put_to(
+        self, body: Body, kind: str = "chat", *, merges_system: bool = False
+    ) -> tuple[Body, PolicyPart]:
+        """The body this policy sends for a caller's `body`, which stays as it is, and its own part in it.
 
         The policy's parameters win over the caller's. Its system prompt goes first and the caller's own
         messages follow, system messages included. `model` is left to whoever sends the body.
@@ -58,19 +67,22 @@ class CompiledPolicy:
         Args:
             body: A parsed and checked request.
             kind: The kind of request, a surface's name; one of `forms`.
+            merges_system: Whether the prompt goes into one message with the caller's, also for another model
+                than the policy's own.
 
         Raises:
             RenderError: If the policy's template fails on this request.
         """
         form = FORMATS[kind]
         rendered = self.forms[kind].put_into(body)
-        system = self.system
+        system, is_beside = self.system, False
         if self.template is not None:
             system = self._system_from(self.template, form.conversation(body), body.get("metadata") or {})
         if system is not None:
-            form.add_system(rendered, system)
+            is_beside = form.add_system(rendered, system, merges_system or self.merges_system)
         form.drop_private(rendered)
-        return rendered
+        prompts = () if system is None else (system,)
+        return rendered, PolicyPart(prompts, self.forms[kind].fixed, is_beside)
 
     def _system_from(
         self, template: jinja2.Template, messages: list[Any], metadata: Mapping[str, Any]
@@ -138,6 +150,8 @@ def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
         "template": spec.template.text if spec.template else None,
         "params": spec.params.request_fields(),
     }
+    if entry.merges_system and (spec.system or spec.template):
+        content["merge_system"] = True  # only where it is so: what others send has not changed
     canonical = json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -156,6 +170,7 @@ def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPo
         system=spec.system,
         template=None if spec.template is None else compile_template(spec.template.text),
         forms={kind: form for kind, form in forms if form is not None},
+        merges_system=entry.merges_system,
     )
 
 

@@ -16,7 +16,15 @@ from gateway.instrumentation.records import AttemptEnded, Ending, PolicyFailed, 
 from gateway.running.logs import get_logger
 from gateway.serving.ejection import EjectionBook, Ticket
 from gateway.serving.exchange import Exchange, Question, Respondent
-from gateway.upstream.base import AnswerStream, RawHeaders, Upstream, UpstreamAnswer, UpstreamRequest
+from gateway.upstream.base import (
+    NO_POLICY,
+    AnswerStream,
+    PolicyPart,
+    RawHeaders,
+    Upstream,
+    UpstreamAnswer,
+    UpstreamRequest,
+)
 from gateway.upstream.failures import ejected, over_budget, timed_out
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.usage import USAGE_KEY, Tokens, UsageNotes, tokens_used
@@ -67,6 +75,7 @@ class Attempts:
         payload: Mapping[str, Any],
         exchange: Exchange,
         *,
+        policy_part: PolicyPart = NO_POLICY,
         even_if_ejected: bool = False,
     ) -> Answered:
         """Ask one respondent.
@@ -75,6 +84,7 @@ class Attempts:
             respondent: Whom to ask.
             payload: What to ask, in the format of the question's surface.
             exchange: What it is for.
+            policy_part: What of the payload a policy put there.
             even_if_ejected: Ask a respondent that is left alone for now, too.
 
         Raises:
@@ -86,7 +96,7 @@ class Attempts:
             raise timed_out()
         attempt = self._admitted(respondent, exchange, started, even_if_ejected=even_if_ejected)
         request = UpstreamRequest(
-            respondent.target, payload, question.surface, question.headers, seconds_left
+            respondent.target, payload, question.surface, question.headers, seconds_left, policy_part
         )
         answer: UpstreamAnswer | AnswerStream
         exchange.begin_wait(started)
@@ -114,6 +124,7 @@ class Attempts:
         payload: Mapping[str, Any],
         exchange: Exchange,
         known: UpstreamError | None = None,
+        policy_part: PolicyPart = NO_POLICY,
     ) -> tuple[Respondent, Answered, UpstreamError | None]:
         """The answer of the first of several respondents that gives one.
 
@@ -122,6 +133,7 @@ class Attempts:
             payload: What to ask.
             exchange: What it is for.
             known: How the first one failed, where that is known already.
+            policy_part: What of the payload a policy put there.
 
         Returns:
             Who answered, the answer, and why the first one did not (None if it did).
@@ -133,7 +145,7 @@ class Attempts:
         try:
             for respondent in respondents[len(failures) :]:
                 try:
-                    answer = await self.make(respondent, payload, exchange)
+                    answer = await self.make(respondent, payload, exchange, policy_part=policy_part)
                 except UpstreamError as error:
                     if error.is_callers_fault:
                         raise
@@ -142,7 +154,10 @@ class Attempts:
                     return respondent, answer, failures[0] if failures else None
             if all(failure.reason == "ejected" for failure in failures):
                 first = respondents[0]
-                return first, await self.make(first, payload, exchange, even_if_ejected=True), None
+                answer = await self.make(
+                    first, payload, exchange, policy_part=policy_part, even_if_ejected=True
+                )
+                return first, answer, None
             raise next((failure for failure in failures if failure.reason not in NOT_ASKED), failures[0])
         finally:
             # What is raised holds this frame: held by it in turn, the request would wait to be collected.

@@ -11,7 +11,7 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import ModelFellBack
 from gateway.serving.attempts import Answered, Attempts, AttemptStream
 from gateway.serving.exchange import Exchange, Respondent
-from gateway.upstream.base import ModelTarget
+from gateway.upstream.base import ModelTarget, PolicyPart
 
 PolicyFailure = UpstreamError | RenderError
 POLICY_FAILURES: Final = (UpstreamError, RenderError)
@@ -57,7 +57,8 @@ class Panel:
             UpstreamError: If its provider failed, or is not asked for now.
             RenderError: If its template did.
         """
-        answer = await self._attempts.make(self._respondent(policy), self._rendered(policy), self.exchange)
+        payload, part = self._rendered(policy)
+        answer = await self._attempts.make(self._respondent(policy), payload, self.exchange, policy_part=part)
         return _content(answer)
 
     async def stand_in(self, policy: int, failure: PolicyFailure) -> tuple[str | None, Reply]:
@@ -78,9 +79,10 @@ class Panel:
             raise failure
         own = self._respondent(policy)
         respondents = [own, *map(Respondent, own.target.fallbacks)]
-        served, answer, _ = await self._attempts.first_of(
-            respondents, self._rendered(policy), self.exchange, failure
-        )
+        # One message is right for all of them.
+        merges = any(target.merges_system for target in own.target.fallbacks)
+        payload, part = self._rendered(policy, merges_system=merges)
+        served, answer, _ = await self._attempts.first_of(respondents, payload, self.exchange, failure, part)
         if served is own:
             return None, _content(answer)
         fallback = served.target.name
@@ -106,9 +108,9 @@ class Panel:
             "incumbent" if policy == experiment.incumbent else "candidate",
         )
 
-    def _rendered(self, policy: int) -> Mapping[str, Any]:
-        question = self.exchange.question
-        return self.experiment.policies[policy].render(question.payload, question.surface.name)
+    def _rendered(self, policy: int, *, merges_system: bool = False) -> tuple[Mapping[str, Any], PolicyPart]:
+        question, compiled = self.exchange.question, self.experiment.policies[policy]
+        return compiled.put_to(question.payload, question.surface.name, merges_system=merges_system)
 
 
 def _content(answer: Answered) -> Reply:

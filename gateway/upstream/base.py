@@ -35,8 +35,10 @@ class ModelTarget:
         first_byte_seconds: Time until a stream's first event, or None for the default.
         stall_seconds: Longest silence within a stream, or None for the default.
         http2: Whether relayed requests go over HTTP/2 where the provider speaks it.
+        merges_system: Whether a policy's prompt goes into one message with the caller's.
         headers: Extra request headers the operator configured.
         options: Further arguments for litellm (API version, cloud credentials).
+        secrets: What nobody must see of all that: keys and the values of headers.
         fallbacks: Who is asked when this one fails, in this order; their own fallbacks are among them.
     """
 
@@ -50,8 +52,10 @@ class ModelTarget:
     first_byte_seconds: float | None = None
     stall_seconds: float | None = None
     http2: bool = False
+    merges_system: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     fallbacks: tuple[ModelTarget, ...] = field(default=(), repr=False)
 
 
@@ -74,6 +78,24 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyPart:
+    """What of a request a policy put there, so that it is no fault of the caller's and not theirs to see.
+
+    Attributes:
+        prompts: Its texts.
+        fields: Names of the fields it fixed, dots between those of nested ones.
+        is_beside_system: Its prompt stands before a system or developer message of the caller's.
+    """
+
+    prompts: tuple[str, ...] = field(default=(), repr=False)
+    fields: frozenset[str] = frozenset()
+    is_beside_system: bool = False
+
+
+NO_POLICY: Final = PolicyPart()
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """One call of one provider.
 
@@ -84,6 +106,7 @@ class UpstreamRequest:
         headers: What a relayed request carries besides the target's own headers, which win; a translated one
             carries the trace among them.
         limit_seconds: What the whole answer may take where that is less than the target's own limit.
+        policy_part: What of the payload a policy put there.
     """
 
     target: ModelTarget
@@ -91,6 +114,7 @@ class UpstreamRequest:
     surface: Surface = CHAT
     headers: Mapping[str, str] = field(default_factory=dict)
     limit_seconds: float = inf
+    policy_part: PolicyPart = NO_POLICY
 
 
 class UpstreamAnswer(NamedTuple):

@@ -1,80 +1,156 @@
 """What a provider's refusal means to the caller of the gateway.
 
 The caller is told what they can act on: their own mistakes as the provider worded them, and when to come
-back. What is the operator's business (a wrong key, a model that is gone, a broken server) is a bad gateway.
+back. What is the operator's business (a wrong key, an account without money, a model that is gone, a
+parameter of a policy, a broken server) is a bad gateway. Nothing of the operator's is in the words.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import RawHeaders
+from gateway.upstream.base import RawHeaders, UpstreamRequest
+from gateway.upstream.complaints import Complaint, read_complaint
+from gateway.upstream.operators_matters import is_about_a_prompt, is_about_the_account, is_operators
+from gateway.upstream.private_text import Blanker, all_texts
 
 _CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
-_MAX_BODY_BYTES: Final = 64 * 1024
 _TOO_MANY: Final = 429
-# Words for an error inside a stream, where there is no status: OpenAI's codes and Anthropic's types.
+_MAX_DETAIL: Final = 400
+_MAX_SEARCHED: Final = 256 * 1024
+# Fields of an error that say what is wrong with a request; others may tell of the operator's account.
+_TOLD_FIELDS: Final = (
+    *("code", "content_filter_result", "failed_generation", "innererror", "inner_error"),
+    *("message", "param", "type"),
+)
+_SHAPE: Final = {"message": None, "type": "invalid_request_error", "param": None, "code": None}
+# Words for an error inside a stream, where there is no status: codes, types and states.
 _STATUS_OF: Final = {
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "invalid_argument": 400,
+    "invalid_prompt": 400,
     "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
     "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "resource_exhausted": 429,
     "overloaded_error": 529,
     "timeout_error": 504,
 }
 
 
 def refused(
-    status: int, body: bytes, retry_after: str | None = None, headers: RawHeaders = ()
+    status: int,
+    body: bytes,
+    asked: UpstreamRequest,
+    retry_after: str | None = None,
+    headers: RawHeaders = (),
 ) -> UpstreamError:
     """The error for a provider's answer with a status other than 200."""
-    if status in _CALLERS_FAULTS:
-        message = _message(body)
-        return UpstreamError(
-            message or f"The provider refused the request with status {status}.",
-            status=status,
-            reason="status_4xx",
-            body=None if message is None else body,
-            is_callers_fault=True,
-            headers=headers,
-        )
-    if status == _TOO_MANY:
+    return _refusal(status, read_complaint(body), asked, retry_after, headers)
+
+
+def reported_in_body(payload: bytes, asked: UpstreamRequest) -> UpstreamError:
+    """The error for an event, or an answer with status 200, that says in its JSON what went wrong."""
+    complaint = read_complaint(payload)
+    words = (word for word in _STATUS_OF if word in complaint.words)
+    status = complaint.status or next((_STATUS_OF[word] for word in words), 500)
+    if _is_operators(complaint, asked):
+        return _operators(status, complaint, asked, ())
+    return _refusal(status, complaint, asked)
+
+
+def _refusal(
+    status: int,
+    complaint: Complaint,
+    asked: UpstreamRequest,
+    retry_after: str | None = None,
+    headers: RawHeaders = (),
+) -> UpstreamError:
+    if status in _CALLERS_FAULTS and not _is_operators(complaint, asked):
+        return _callers(status, complaint, asked, headers)
+    if status == _TOO_MANY and not is_about_the_account(complaint.words):
         return UpstreamError(
             "The provider is out of capacity for now.",
             status=_TOO_MANY,
             reason="rate_limited",
             retry_after=retry_after,
+            detail=_detail(status, complaint, asked),
             headers=headers,
         )
     if status in {408, 504}:
         return timed_out(headers)
     if 400 <= status < 500:  # noqa: PLR2004 - HTTP's classes of statuses
-        return UpstreamError(
-            "The provider does not accept the gateway's request for this model; its operator has to look.",
-            status=502,
-            reason="status_4xx",
-            headers=headers,
-        )
+        return _operators(status, complaint, asked, headers)
     return UpstreamError(
         f"The provider failed with status {status}.",
         status=502,
         reason="status_5xx" if status >= 500 else "protocol",  # noqa: PLR2004 - HTTP's classes of statuses
         retry_after=retry_after,
+        detail=_detail(status, complaint, asked),
         headers=headers,
     )
 
 
-def reported_in_body(payload: bytes) -> UpstreamError:
-    """The error for an event, or an answer with status 200, that says in its JSON what went wrong."""
-    error = _error(payload)
-    code = error.get("code")
-    if not isinstance(code, int) or not 400 <= code < 600:  # noqa: PLR2004 - HTTP's classes of statuses
-        words = (word for word in (code, error.get("type")) if isinstance(word, str))
-        code = next((_STATUS_OF[word] for word in words if word in _STATUS_OF), 500)
-    return refused(code, orjson.dumps({"error": error}) if error else payload)
+def _is_operators(complaint: Complaint, asked: UpstreamRequest) -> bool:
+    """Whether it is about the operator's account or configuration, or about what a policy put in."""
+    part = asked.policy_part
+    if is_operators(complaint.words, complaint.messages):
+        return True
+    # No caller chooses the provider's model, nor what a policy fixes.
+    if any(_is_within(field, own) for field in complaint.fields for own in (*part.fields, "model")):
+        return True
+    return bool(part.prompts) and is_about_a_prompt(
+        complaint.messages, is_beside_another=part.is_beside_system
+    )
+
+
+def _is_within(field: str, own: str) -> bool:
+    return field == own or field.startswith(f"{own}.")
+
+
+def _operators(
+    status: int, complaint: Complaint, asked: UpstreamRequest, headers: RawHeaders
+) -> UpstreamError:
+    return UpstreamError(
+        "The provider does not accept the gateway's request for this model; its operator has to look.",
+        status=502,
+        reason="status_4xx",
+        detail=_detail(status, complaint, asked),
+        headers=headers,
+    )
+
+
+def _callers(status: int, complaint: Complaint, asked: UpstreamRequest, headers: RawHeaders) -> UpstreamError:
+    blanker = Blanker(asked.target.secrets, asked.policy_part.prompts)
+    told = {name: blanker.value(complaint.error[name]) for name in _TOLD_FIELDS if name in complaint.error}
+    message = None if complaint.message is None else blanker.text(complaint.message)
+    return UpstreamError(
+        message or f"The provider refused the request with status {status}.",
+        status=status,
+        reason="status_4xx",
+        body=orjson.dumps({"error": {**_SHAPE, **told}}) if isinstance(told.get("message"), str) else None,
+        is_callers_fault=True,
+        detail=_detail(status, complaint, asked),
+        headers=headers,
+    )
+
+
+def _detail(status: int, complaint: Complaint, asked: UpstreamRequest) -> str:
+    """Status, codes and message for the log: of the message, nothing the operator or a caller wrote."""
+    codes = Blanker(asked.target.secrets).text(", ".join(sorted(complaint.words - {str(status)})))
+    texts = list(all_texts(dict(asked.payload)))
+    if complaint.message is None or sum(map(len, texts)) > _MAX_SEARCHED:
+        return f"{status} {codes}"[:_MAX_DETAIL].rstrip()
+    message = Blanker(asked.target.secrets, {*texts, *asked.policy_part.prompts}).text(complaint.message)
+    return f"{status} {codes}: {message}"[:_MAX_DETAIL]
 
 
 def timed_out(headers: RawHeaders = ()) -> UpstreamError:
@@ -128,25 +204,3 @@ def over_budget() -> UpstreamError:
         reason="retry_budget",
         retry_after="1",
     )
-
-
-def _message(body: bytes) -> str | None:
-    """The message of an error in OpenAI's shape or Anthropic's, or None where `body` is something else."""
-    message = _error(body).get("message")
-    return message if isinstance(message, str) else None
-
-
-def _error(body: bytes) -> dict[str, Any]:
-    if len(body) > _MAX_BODY_BYTES:
-        return {}
-    try:
-        answer: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(answer, dict):
-        return {}
-    # A failed response holds its error in the response; an `error` event of a response is the error.
-    response = answer.get("response")
-    holder = response if isinstance(response, dict) else answer
-    error = holder.get("error", answer if answer.get("type") == "error" else None)
-    return error if isinstance(error, dict) else {}

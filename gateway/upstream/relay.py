@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -69,9 +70,9 @@ class Relay(Upstream):
         try:
             destination = self._destination(request.target, request.surface)
             answer = await self._post(destination, request)
-            await _check(answer)
+            await _check(answer, request)
             body = as_utf8(await answer.whole())
-            _check_answer(body, request.surface)
+            _check_answer(body, request)
         except BaseException as error:
             if answer is not None:
                 answer.close()
@@ -87,8 +88,8 @@ class Relay(Upstream):
             destination = self._destination(request.target, request.surface)
             async with asyncio.timeout(destination.first_byte_seconds):
                 answer = await self._post(destination, request)
-                await _check(answer)
-                stream = _RelayedStream(answer, request.surface)
+                await _check(answer, request)
+                stream = _RelayedStream(answer, request)
                 await stream.begin()
         except BaseException as error:
             if answer is not None:
@@ -146,11 +147,14 @@ class _RelayedStream(AnswerStream):
 
     headers: RawHeaders = ()
 
-    def __init__(self, answer: HttpAnswer, surface: Surface) -> None:
+    def __init__(self, answer: HttpAnswer, request: UpstreamRequest) -> None:
         self.headers = _rate_limits(answer)
         self._answer = answer
         self._cutter = EventCutter()
-        self._reader = EventReader(progress_of(surface.name), reported_in_body)
+        self._reader = EventReader(
+            progress_of(request.surface.name), partial(reported_in_body, asked=request)
+        )
+        self._request = request
         self._ahead = self._first = b""
         self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
@@ -162,7 +166,7 @@ class _RelayedStream(AnswerStream):
         reader = self._reader
         self._ahead = await self._some()
         if self._ahead.lstrip()[:1] in _NO_EVENTS:
-            raise await _not_streamed(self._answer, self._ahead)
+            raise await _not_streamed(self._answer, self._ahead, self._request)
         while not has_event(self._first) and not reader.has_ended:
             self._first = await self._next_block()
         if reader.failure is not None and not has_event(self._first):
@@ -271,23 +275,24 @@ def _rate_limits(answer: HttpAnswer) -> RawHeaders:
     )
 
 
-async def _check(answer: HttpAnswer) -> None:
+async def _check(answer: HttpAnswer, asked: UpstreamRequest) -> None:
     """Raise unless the provider answers at all. Its content type is not looked at: clients do not, either."""
     if answer.status not in _OK:
-        raise await _refusal(answer)
+        raise await _refusal(answer, asked)
 
 
-async def _not_streamed(answer: HttpAnswer, beginning: bytes) -> UpstreamError:
+async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamRequest) -> UpstreamError:
     """The error for an answer that begins as no stream of events does: as JSON, or as a page."""
     body = beginning + await _read_some(answer)
     with suppress(ValueError):
         if any(is_failure(one) for one in objects(parsed(body))):
-            return reported_in_body(body)
+            return reported_in_body(body, asked)
     return broken("an answer that is no stream of events")
 
 
-async def _refusal(answer: HttpAnswer) -> UpstreamError:
-    return refused(answer.status, await _read_some(answer), answer.retry_after, _rate_limits(answer))
+async def _refusal(answer: HttpAnswer, asked: UpstreamRequest) -> UpstreamError:
+    body = await _read_some(answer)
+    return refused(answer.status, body, asked, answer.retry_after, _rate_limits(answer))
 
 
 async def _read_some(answer: HttpAnswer) -> bytes:
@@ -304,13 +309,13 @@ def _broken_off(error: Exception) -> UpstreamError:
     return cut_short() if failure.reason == "connect" else failure
 
 
-def _check_answer(body: bytes, surface: Surface) -> None:
+def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
     """Raise unless a whole answer is one; some providers report errors with status 200."""
     try:
         answer = parsed(body)
     except ValueError as error:
         raise broken("an answer that is not JSON") from error
     if any(is_failure(one) for one in objects(answer)):
-        raise reported_in_body(body)
-    if not (isinstance(answer, dict) and isinstance(answer.get(surface.items), list)):
-        raise broken(f"an answer without {surface.items}")
+        raise reported_in_body(body, asked)
+    if not (isinstance(answer, dict) and isinstance(answer.get(asked.surface.items), list)):
+        raise broken(f"an answer without {asked.surface.items}")

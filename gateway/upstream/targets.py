@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Literal
 
-from gateway.config.gateway_file import ModelEntry
+from gateway.config.gateway_file import LitellmParams, ModelEntry
 from gateway.upstream.base import ModelTarget
+from gateway.upstream.json_text import parsed
+from gateway.upstream.private_text import all_texts
 from gateway.upstream.surfaces import Wire
 
 _OPENAI_BASE: Final = "https://api.openai.com/v1"
@@ -69,9 +72,20 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
         first_byte_seconds=entry.first_byte_timeout,
         stall_seconds=entry.stall_timeout,
         http2=entry.http2,
+        merges_system=entry.merges_system,
         headers=headers,
+        secrets=_secrets(params, api_key, headers),
         options={name: value for name, value in values.items() if name not in _OWN_FIELDS},
     )
+
+
+def _secrets(params: LitellmParams, api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """What no answer may repeat: every secret, and the parts of those that are written as JSON."""
+    found = [*params.secrets(), *headers.values(), *([api_key] if api_key else [])]
+    for secret in params.secrets():
+        with suppress(ValueError):
+            found += all_texts(parsed(secret.encode()))
+    return tuple(found)
 
 
 def _anthropic_base(address: str) -> str:

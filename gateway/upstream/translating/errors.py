@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 
 from gateway.errors import UpstreamError
+from gateway.upstream.base import UpstreamRequest
 from gateway.upstream.failures import cut_short, refused, timed_out, unforeseen
 
 _TEXT_AROUND_JSON: Final = re.compile(r"\{.*\}", re.DOTALL)
@@ -15,8 +16,8 @@ _QUOTED_TEXT: Final = re.compile(r"Exception - (.+)", re.DOTALL)
 _PARAMETER_LIST: Final = re.compile(r"parameters?: (\[[^\]]*\])")
 
 
-def translated(error: Exception) -> UpstreamError:
-    """The error for an exception before the first byte."""
+def translated(error: Exception, asked: UpstreamRequest) -> UpstreamError:
+    """The error for an exception before the first byte of what was asked."""
     if isinstance(error, UpstreamError):
         return error
     if isinstance(error, TimeoutError):
@@ -30,7 +31,7 @@ def translated(error: Exception) -> UpstreamError:
         found = _PARAMETER_LIST.search(str(error))
         return unsupported(found[1] if found else "one of those sent")
     headers = getattr(error, "litellm_response_headers", None) or {}
-    return refused(status, _error_body(str(error)), headers.get("retry-after"))
+    return refused(status, _error_body(str(error)), asked, headers.get("retry-after"))
 
 
 def broken_off(error: Exception) -> UpstreamError:
@@ -76,19 +77,9 @@ def _callers_fault(message: str) -> UpstreamError:
 
 
 def _error_body(text: str) -> bytes:
-    """An OpenAI-shaped error from the provider's own, which litellm quotes inside its message."""
+    """The provider's own error, which litellm quotes inside its message."""
     quoted = _TEXT_AROUND_JSON.search(text)
-    try:
-        answer = orjson.loads(quoted[0]) if quoted else {}
-    except orjson.JSONDecodeError:
-        answer = {}
-    error = answer.get("error") if isinstance(answer, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
-    if not isinstance(message, str):
-        plain = _QUOTED_TEXT.search(text)
-        if plain is None or quoted is not None:
-            return b""
-        message = plain[1]
-    return orjson.dumps(
-        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-    )
+    if quoted is not None:
+        return quoted[0].encode("utf-8", "surrogatepass")
+    plain = _QUOTED_TEXT.search(text)
+    return b"" if plain is None else orjson.dumps({"error": {"message": plain[1]}})

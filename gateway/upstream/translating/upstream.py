@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any, Final
 
 from typing_extensions import override
@@ -33,7 +34,7 @@ from gateway.upstream.base import (
 from gateway.upstream.events import EventReader, progress_of
 from gateway.upstream.failures import cut_short, reported_in_body
 from gateway.upstream.sse import DONE
-from gateway.upstream.surfaces import CHAT, EMBEDDINGS, Surface, SurfaceName
+from gateway.upstream.surfaces import CHAT, EMBEDDINGS, SurfaceName
 from gateway.upstream.translating.answers import as_events, as_json, http_responses, is_made_up
 from gateway.upstream.translating.asking import (
     Asking,
@@ -96,7 +97,7 @@ class LitellmUpstream(Upstream):
             except Exception as error:
                 raise await self._explained(error, current, request) from error
         stall = request.target.stall_seconds or self._timeouts.stall
-        stream = _TranslatedStream(chunks, request.surface, stall, started + arguments["timeout"])
+        stream = _TranslatedStream(chunks, request, stall, started + arguments["timeout"])
         await stream.begin(by=started + first_byte)
         return stream
 
@@ -125,7 +126,7 @@ class LitellmUpstream(Upstream):
 
     async def _explained(self, error: Exception, current: Asking, request: UpstreamRequest) -> UpstreamError:
         """What failed before the first byte. Nobody's request is at fault where none could be sent."""
-        failure = untranslatable() if is_untranslatable(error, current) else translated(error)
+        failure = untranslatable() if is_untranslatable(error, current) else translated(error, request)
         if current.is_sent or not failure.is_callers_fault:
             return failure
         kind = (request.target.name, request.surface.name)
@@ -168,9 +169,9 @@ class _TranslatedStream(AnswerStream):
 
     headers: RawHeaders = ()
 
-    def __init__(self, chunks: Any, surface: Surface, idle_seconds: float, deadline: float) -> None:
+    def __init__(self, chunks: Any, request: UpstreamRequest, idle_seconds: float, deadline: float) -> None:
         self._chunks = chunks
-        self._surface = surface
+        self._surface = surface = request.surface
         self._idle_seconds = idle_seconds
         self._deadline = deadline
         self._first = b""
@@ -178,12 +179,13 @@ class _TranslatedStream(AnswerStream):
         # Found now: once a read is cancelled, nothing leads to them any more.
         self._responses = list(http_responses(chunks))
         self._events = as_events(surface)
-        self._reader = EventReader(progress_of(surface.name), reported_in_body)
+        self._reader = EventReader(progress_of(surface.name), partial(reported_in_body, asked=request))
+        self._translated = partial(translated, asked=request)
 
     async def begin(self, *, by: float) -> None:
         """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
         try:
-            self._first = await self._next(translated, by)
+            self._first = await self._next(self._translated, by)
         except BaseException:
             await self.aclose()
             raise

@@ -1,0 +1,143 @@
+"""What a provider says when it refuses or fails, read from whatever JSON it says it in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.upstream.json_text import parsed
+
+_MAX_BYTES: Final = 64 * 1024
+_DEPTH: Final = 8
+_MOST: Final = 64
+_WORD_FIELDS: Final = (
+    "code",
+    "type",
+    "status",
+    "reason",
+    "__type",
+    "Code",
+    "error_code",
+    "err_code",
+    "title",
+)
+_MESSAGE_FIELDS: Final = (
+    "message",
+    "msg",
+    "Message",
+    "error_msg",
+    "error_message",
+    "detail",
+    "error",
+    "status_msg",
+)
+_LEADING_FIELD: Final = re.compile(r"([A-Za-z_][\w.]*): ")
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A provider's error.
+
+    Attributes:
+        error: The object that has it in OpenAI's shape or Anthropic's; empty where it is in another.
+        words: Every code, type, state and reason in it, in small letters.
+        messages: Every text in it, the first one first.
+        fields: Fields of the request it is about, dots between the names of nested ones.
+        status: The status it says it has, where it says one.
+    """
+
+    error: dict[str, Any]
+    words: frozenset[str]
+    messages: tuple[str, ...]
+    fields: frozenset[str]
+    status: int | None
+
+    @property
+    def message(self) -> str | None:
+        """What it says first."""
+        return self.messages[0] if self.messages else None
+
+
+def read_complaint(body: bytes) -> Complaint:
+    """What a body says; nothing where it is no JSON, or too large for an error."""
+    try:
+        found = parsed(body) if len(body) <= _MAX_BYTES else None
+    except ValueError:
+        found = None
+    objects = list(_objects(found, _DEPTH))[:_MOST]
+    messages = [text for one in objects for text in _texts(one)]
+    return Complaint(
+        error=_error(found),
+        words=frozenset(word for one in objects for word in _words(one)),
+        messages=tuple(messages),
+        fields=frozenset(field for one in objects for field in _fields(one)),
+        status=next((status for one in objects if (status := _status(one)) is not None), None),
+    )
+
+
+def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:
+    """Every object in it, also in JSON that stands in a text, as proxies put it."""
+    if depth == 0:
+        return
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from _objects(part, depth - 1)
+    elif isinstance(value, list):
+        for part in value[:_MOST]:
+            yield from _objects(part, depth - 1)
+    elif isinstance(value, str) and "{" in value:
+        start, end = value.find("{"), value.rfind("}")
+        try:
+            inner = parsed(value[start : end + 1].encode("utf-8", "surrogatepass"))
+        except ValueError:
+            return
+        yield from _objects(inner, depth - 1)
+
+
+def _error(found: Any) -> dict[str, Any]:
+    """The error of an answer in one of the two shapes; of a list, the first one's."""
+    if isinstance(found, list):
+        found = found[0] if found else None
+    if not isinstance(found, dict):
+        return {}
+    # A failed response holds its error in the response; an `error` event of a response is the error.
+    response = found.get("response")
+    holder = response if isinstance(response, dict) else found
+    error = holder.get("error", found if found.get("type") == "error" else None)
+    return error if isinstance(error, dict) else {}
+
+
+def _words(one: dict[str, Any]) -> Iterator[str]:
+    for name in _WORD_FIELDS:
+        value = one.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            # AWS names a shape's namespace before `#`.
+            yield str(value).rpartition("#")[2].strip().lower()
+
+
+def _texts(one: dict[str, Any]) -> Iterator[str]:
+    return (value for name in _MESSAGE_FIELDS if isinstance(value := one.get(name), str) and value)
+
+
+def _fields(one: dict[str, Any]) -> Iterator[str]:
+    param, place = one.get("param"), one.get("loc")
+    if isinstance(param, str):
+        yield param
+    if isinstance(place, list):
+        yield ".".join(map(str, place[1:] if place[:1] == ["body"] else place))
+    for text in _texts(one):
+        if (leading := _LEADING_FIELD.match(text)) is not None:
+            yield leading[1]
+
+
+def _status(one: dict[str, Any]) -> int | None:
+    for name in ("code", "status", "status_code", "http_code"):
+        value = one.get(name)
+        if isinstance(value, str) and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - errors of HTTP
+            return value
+    return None
