@@ -99,6 +99,7 @@ def report(store: PolicyStore, number: int) -> Awaitable[object]:
         side=0 if number % 2 else 1,
         value=float(number % 3),
         tie_margin=0.0,
+        wait_seconds=KEEP_SECONDS,
     )
 
 

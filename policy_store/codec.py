@@ -22,6 +22,7 @@ from policy_store.models import (
     ProposedPlan,
     PublishedPlan,
     Result,
+    Waiting,
 )
 from policy_store.states import ExperimentState
 
@@ -46,13 +47,28 @@ def plan_to_json(plan: ProposedPlan) -> str:
     return dump_json(written)
 
 
-def plan_from_json(text: str, *, version: str, fence: str, at: str) -> PublishedPlan:
+def plan_from_json(
+    text: str, *, version: str, fence: str, at: str, waiting: str | None = None
+) -> PublishedPlan:
     """The plan in force, from its proposal and what the store set."""
     written = json.loads(text)
     written["pairs"] = tuple(PlannedPair(*pair) for pair in written["pairs"])
     for name in ("evidence_nats", "needed_nats"):
         written[name] = tuple(written[name])
-    return PublishedPlan(ProposedPlan(**written), int(version), int(fence), seconds(at))
+    lengths = (field.split("=") for field in (waiting or "").split())
+    return PublishedPlan(
+        ProposedPlan(**written), int(version), int(fence), seconds(at), _waiting_from(dict(lengths))
+    )
+
+
+def _waiting_from(lengths: Mapping[str, str]) -> dict[tuple[int, int], Waiting]:
+    """By pair, from `first:second:side` to how many wait; pairs of which none does are left out."""
+    found: dict[tuple[int, int], Waiting] = {}
+    for name, length in lengths.items():
+        first, second, side = map(int, name.split(":"))
+        before = found.get((first, second), (0, 0))
+        found[first, second] = (int(length), before[1]) if side == 0 else (before[0], int(length))
+    return {pair: waiting for pair, waiting in found.items() if any(waiting)}
 
 
 def forecast_fields(forecasts: Iterable[Forecast]) -> list[str]:
@@ -79,14 +95,14 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
         NewerVersionError: A newer version moved the experiment to a state of its own.
     """
     _, generation, revision, stored = reply
-    experiment, state, incumbent, version, fence, at, plan, certificate = stored
+    experiment, state, incumbent, version, fence, at, plan, certificate, waiting = stored
     return ExperimentView(
         experiment=Experiment.from_json(experiment),
         generation=int(generation),
         revision=int(revision),
         state=_state_from(state),
         incumbent=int(incumbent),
-        plan=plan_from_json(plan, version=version, fence=fence, at=at) if plan else None,
+        plan=plan_from_json(plan, version=version, fence=fence, at=at, waiting=waiting) if plan else None,
         certificate=json.loads(certificate) if certificate else None,
     )
 
@@ -102,7 +118,7 @@ def _state_from(text: str) -> ExperimentState:
 
 def counts_from(reply: Sequence[Any]) -> Counts:
     """From what counts.lua returns."""
-    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from = reply
+    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from, waiting = reply
     counted = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
     return Counts(
         started_at=seconds(started_at),
@@ -110,6 +126,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         policies_ever=int(policies_ever or policies),
         inherited=int(inherited or 0),
         inherited_from=int(inherited_from) if inherited_from else None,
+        waiting=_waiting_from(dict(zip(waiting[::2], waiting[1::2], strict=True))),
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
         },

@@ -171,6 +171,10 @@ class ProposedPlan:
     is_misfit: bool = False
 
 
+# How many outcomes of a pair's first and of its second policy wait for one of the other to be compared with.
+Waiting = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedPlan:
     """A plan in force. The store adds to the proposal what only it can say."""
@@ -179,6 +183,7 @@ class PublishedPlan:
     version: int  # counts up from 1 within a generation
     fence: int  # of the planner that proposed it
     created_at: float  # unix seconds, by the store's clock
+    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)  # then; pairs of which some did
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,7 @@ class Counts:
     inherited: int = 0  # how many of the comparisons
     inherited_from: int | None = None  # the generation, if any
     by_source: Mapping[str, int] = field(default_factory=dict)  # of the comparisons not inherited
+    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)  # of pairs of which some do
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ key and the list of names stand alone.
     llmpo:{NAME}:GENERATION:counts        hash: wins, ties, evidence                   for ever
     llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
     llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
-    llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           for ever
+    llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           as long as they may
+    llmpo:{NAME}:GENERATION:waiting       hash: how many wait, by pair and side        for ever
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
@@ -95,6 +96,11 @@ class GenerationKeys:
     def log(self) -> str:
         """Stream of comparisons, plans and events."""
         return f"{self.prefix}:log"
+
+    @property
+    def waiting(self) -> str:
+        """Hash of how many outcomes wait, by pair and side."""
+        return f"{self.prefix}:waiting"
 
     def queue(self, first: int, second: int, side: int) -> str:
         """Outcomes of one side of a pair that wait for the other side."""

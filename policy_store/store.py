@@ -126,8 +126,10 @@ class PolicyStore:
     async def counts(self, name: str, generation: int) -> Counts:
         """Everything counted in a generation, read at one moment."""
         keys = ExperimentKeys(name)
-        counts = keys.generation(generation).counts
-        return codec.counts_from(await self._scripts.run("counts", (keys.control, counts), generation))
+        own = keys.generation(generation)
+        return codec.counts_from(
+            await self._scripts.run("counts", (keys.control, own.counts, own.waiting), generation)
+        )
 
     # Outcomes
 
@@ -155,18 +157,19 @@ class PolicyStore:
         return _recorded(reply, report)
 
     async def record_outcome(
-        self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float
+        self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float, wait_seconds: float
     ) -> Recorded:
-        """Take the outcome of one policy of a pair, and compare it with the longest waiting one of the other.
+        """Take the outcome of one policy of a pair, and compare it with the newest waiting one of the other.
 
-        Atomic and counted once, like `record_preference`, whose errors it shares. Outcomes are matched in
-        order of arrival, never with one of the same unit; with none to match it is PENDING.
+        Atomic and counted once, like `record_preference`, whose errors it shares. An outcome is never matched
+        with one of the same unit; with none to match it is PENDING.
 
         Args:
             report: Of which unit, about which pair.
             side: 0 where the pair's first policy served the unit, 1 where the second did.
             value: The outcome, higher is better.
             tie_margin: Two outcomes at most so far apart are a tie.
+            wait_seconds: How long an outcome waits, by the server's clock, before it is dropped.
         """
         if not math.isfinite(value):
             raise ValueError(f"An outcome must be a finite number, not {value!r}.")
@@ -176,11 +179,11 @@ class PolicyStore:
             "record_outcome",
             (
                 *_counting_keys(keys, report),
-                own.queue(report.first, report.second, side),
-                own.queue(report.first, report.second, 1 - side),
+                own.waiting,
+                *(own.queue(report.first, report.second, each) for each in (0, 1)),
             ),
             *_counting_arguments(report),
-            *(report.unit, side, repr(float(value)), repr(float(tie_margin))),
+            *(report.unit, side, repr(float(value)), repr(float(tie_margin)), repr(float(wait_seconds))),
         )
         return _recorded(reply, report)
 
@@ -244,7 +247,7 @@ class PolicyStore:
         forecasts = tuple(forecasts)
         reply = await self._scripts.run(
             "publish_plan",
-            (keys.control, own.counts, own.forecasts, own.log),
+            (keys.control, own.counts, own.forecasts, own.log, own.waiting),
             *(generation, fence, codec.plan_to_json(plan), codec.logged_forecasts(forecasts)),
             *codec.forecast_fields(forecasts),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, combinations
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.config.experiments import Collect
 from gateway.experiments.collecting import WAYS, Way
@@ -20,6 +20,9 @@ from policy_store.models import PlannedPair, PublishedPlan
 from policy_store.states import ExperimentState
 
 Unit = Literal["request", "session"]
+
+# How often the policy of a pair with fewer outcomes waiting is drawn.
+LAGGING_SHARE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,20 @@ class LiveExperiment:
     def way(self) -> Way:
         """How its comparisons are collected."""
         return WAYS[self.collect]
+
+    def chance_of_second(self, pair: PlannedPair) -> float:
+        """The probability that the pair's second policy is drawn to answer, or to be shown first.
+
+        A fair coin, unless outcomes of one policy wait for more of the other: then nearly always the other,
+        so that few wait for long. What waits follows from the order of arrival, never from what was said.
+        Caps on what policies may answer are kept by a fair coin, which is what plans count with.
+        """
+        if self.caps is not None and self.caps.are_set:
+            return 0.5
+        waiting = self.plan.waiting.get((pair.first, pair.second)) if self.plan else None
+        if waiting is None or waiting[0] == waiting[1]:
+            return 0.5
+        return LAGGING_SHARE if waiting[0] > waiting[1] else 1 - LAGGING_SHARE
 
     @property
     def incumbent_policy(self) -> CompiledPolicy:

@@ -238,6 +238,7 @@ class FeedbackService:
             side=1 if assignment.side else 0,
             value=value,
             tie_margin=experiment.tie_margin,
+            wait_seconds=experiment.window_seconds,
         )
 
     def _is_over(self, assignment: Assignment) -> bool:

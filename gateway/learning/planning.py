@@ -22,6 +22,7 @@ from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
+from policy_store.models import Counts
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
@@ -44,6 +45,7 @@ class _Basis:
     comparisons: int
     may_decide: bool
     caps: ExposureCaps
+    lagging: frozenset[tuple[int, int, bool]]  # pairs of which one side has fewer outcomes waiting, and which
 
 
 class Planner:
@@ -131,7 +133,8 @@ class Planner:
             return
         counts = await self._store.counts(name, view.generation)
         may_decide = counts.now - counts.started_at >= view.experiment.min_duration_seconds
-        basis = _Basis(fence, view.generation, counts.comparisons, may_decide, caps)
+        lagging = _lagging(counts)
+        basis = _Basis(fence, view.generation, counts.comparisons, may_decide, caps, lagging)
         if self._done.get(name) == basis:
             return
         seed = self._rng.getrandbits(63)
@@ -151,3 +154,8 @@ class Planner:
                 await self._store.release_lease(name, self._holder)
             except StoreError:
                 return  # the lease runs out by itself
+
+
+def _lagging(counts: Counts) -> frozenset[tuple[int, int, bool]]:
+    waiting = counts.waiting.items()
+    return frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)

@@ -107,7 +107,7 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
             first=pair.first,
             second=pair.second,
             collect=experiment.collect,
-            side=int(draws.random() < 0.5),  # noqa: PLR2004 - a fair coin
+            side=int(draws.random() < experiment.chance_of_second(pair)),
             plan_version=experiment.plan.version if experiment.plan else 0,
             unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
             expires_at=int(now + experiment.window_seconds),

@@ -1,6 +1,7 @@
 -- NEEDS: numbers, clock, PLANNED_STATES
 -- Replaces plan and forecasts of the current generation, and logs the forecasts before any outcome they count.
--- KEYS: control, counts, forecasts, log
+-- With the plan goes how many outcomes wait, by which routers draw the side of a pair that answers.
+-- KEYS: control, counts, forecasts, log, waiting
 -- ARGV: generation, fence, plan, forecasts for the log, then field and value of each forecast
 local control, forecasts = KEYS[1], KEYS[3]
 local generation, fence, plan, logged = unpack(ARGV, 1, 4)
@@ -22,7 +23,16 @@ end
 
 local at = micros()
 local version = text(redis.call('HINCRBY', control, of .. 'plan_version', 1))
-redis.call('HSET', control, of .. 'plan', plan, of .. 'plan_fence', fence, of .. 'plan_at', at)
+local waiting = {}
+local lengths = redis.call('HGETALL', KEYS[5])
+for position = 1, #lengths, 2 do
+  if lengths[position + 1] ~= '0' then
+    waiting[#waiting + 1] = lengths[position] .. '=' .. lengths[position + 1]
+  end
+end
+waiting = table.concat(waiting, ' ')
+redis.call('HSET', control, of .. 'plan', plan, of .. 'plan_fence', fence, of .. 'plan_at', at,
+  of .. 'plan_waiting', waiting)
 redis.call('HINCRBY', control, 'revision', 1)
 redis.call('DEL', forecasts)
 redis.call('HSET', forecasts, 'version', version)
@@ -30,5 +40,6 @@ for start = 5, #ARGV, 1000 do -- unpack has a limit
   redis.call('HSET', forecasts, unpack(ARGV, start, math.min(start + 999, #ARGV)))
 end
 redis.call('XADD', KEYS[4], '*', 'type', 'plan', 'version', version, 'fence', fence,
-  'comparisons', redis.call('HGET', KEYS[2], 'comparisons') or '0', 'forecasts', logged, 'at', at)
+  'comparisons', redis.call('HGET', KEYS[2], 'comparisons') or '0', 'forecasts', logged, 'waiting', waiting,
+  'at', at)
 return {'ok', version}

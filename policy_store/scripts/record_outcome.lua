@@ -1,30 +1,14 @@
--- NEEDS: counting
--- One policy of a pair got an outcome: it is compared with the longest waiting outcome of the other policy of
+-- NEEDS: counting, waiting
+-- One policy of a pair got an outcome: it is compared with the newest waiting outcome of the other policy of
 -- that pair, or waits for one.
--- KEYS: control, counts, forecasts, log, events, unit, own queue, rivals' queue
+-- KEYS: control, counts, forecasts, log, events, unit, waiting, queue of side 0, queue of side 1
 -- ARGV: generation, fingerprint of the feedback, seconds to remember the unit, first, second, source,
---       unit, side (0: the outcome is first's, 1: second's), value, tie margin
+--       unit, side (0: the outcome is first's, 1: second's), value, tie margin, seconds to wait
 local keys = {counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5]}
-local own_queue, rival_queue = KEYS[7], KEYS[8]
-local generation, fingerprint, keep_seconds, first, second, source, unit, side, value, margin = unpack(ARGV)
-
--- The longest waiting outcome that is not this unit's own. (A unit whose first report was forgotten may
--- have been drawn again, for the other side.)
-local function take_rival()
-  local position = 0
-  while true do
-    local entry = redis.call('LINDEX', rival_queue, position)
-    if not entry then
-      return nil
-    end
-    local waiting = cjson.decode(entry)
-    if waiting.unit ~= unit then
-      redis.call('LREM', rival_queue, 1, entry)
-      return waiting
-    end
-    position = position + 1
-  end
-end
+local waiting, queues = KEYS[7], {KEYS[8], KEYS[9]}
+local generation, fingerprint, keep_seconds, first, second, source, unit, side, value, margin = unpack(ARGV, 1, 10)
+local wait_seconds = tonumber(ARGV[11])
+local own_queue, rival_queue = queues[side + 1], queues[2 - side]
 
 local function compare(difference)
   if math.abs(difference) <= tonumber(margin) then
@@ -40,10 +24,23 @@ end
 -- First of all writes: a server out of memory refuses the first one, and with it all the others.
 redis.call('SET', KEYS[6], fingerprint, 'EX', keep_seconds)
 
-local rival = take_rival()
+local at = micros()
+for _, queue in ipairs(queues) do
+  if redis.call('EXISTS', queue) == 1 then
+    add_times(queue, at)
+    drop_expired(queue, tonumber(at) - wait_seconds * 1000000)
+  end
+end
+local rival = take_newest(rival_queue, unit)
 if not rival then
   -- The value stays text: cjson would round it to 14 digits.
-  redis.call('RPUSH', own_queue, cjson.encode({unit = unit, value = value, source = source}))
+  redis.call('RPUSH', own_queue, cjson.encode({unit = unit, value = value, source = source, at = at}))
+  redis.call('PEXPIRE', own_queue, text(math.ceil(wait_seconds * 1000)))
+end
+for index, queue in ipairs(queues) do
+  redis.call('HSET', waiting, first .. ':' .. second .. ':' .. (index - 1), text(redis.call('LLEN', queue)))
+end
+if not rival then
   return {'pending'}
 end
 local is_first = side == '0'

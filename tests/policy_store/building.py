@@ -105,10 +105,13 @@ async def report(
     name: str = NAME,
     fingerprint: str | None = None,
     keep_seconds: int = KEEP_SECONDS,
+    wait_seconds: float = KEEP_SECONDS,
 ) -> Recorded:
     """One policy of a pair got an outcome."""
     said = Report(name, 1, unit, *pair, source, fingerprint or repr(value), keep_seconds)
-    return await store.record_outcome(said, side=side, value=value, tie_margin=tie_margin)
+    return await store.record_outcome(
+        said, side=side, value=value, tie_margin=tie_margin, wait_seconds=wait_seconds
+    )
 
 
 async def logged_comparisons(store: PolicyStore, generation: int = 1) -> list[Comparison]:

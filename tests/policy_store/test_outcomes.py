@@ -1,4 +1,4 @@
-"""Outcomes: counted once, matched in order, refused where they must be."""
+"""Outcomes: counted once, refused where they must be."""
 
 from __future__ import annotations
 
@@ -141,20 +141,6 @@ async def test_late_outcome_of_an_earlier_generation_is_counted_there(store: Pol
     assert (await store.counts(NAME, 2)).comparisons == 0
 
 
-async def test_outcomes_of_a_pair_are_matched_in_order_of_arrival(store: PolicyStore) -> None:
-    """Whoever waits longest is compared first; the later of two matching outcomes makes the comparison."""
-    await planned(store)
-    for unit, value in (("a1", 0.1), ("a2", 0.9), ("a3", 0.5)):
-        assert (await report(store, unit, 0, value)).receipt is Receipt.PENDING
-
-    results = [(await report(store, f"b{index}", 1, 0.5)).comparison.result for index in range(3)]
-
-    assert results == [Result.LOSS, Result.WIN, Result.TIE]
-    assert (await report(store, "b4", 1, 0.5)).receipt is Receipt.PENDING
-    counts = await store.counts(NAME, 1)
-    assert (counts.comparisons, counts.wins[0][1], counts.wins[1][0], counts.ties[0][1]) == (3, 1, 1, 1)
-
-
 async def test_pairs_and_sides_wait_separately(store: PolicyStore) -> None:
     """An outcome is only compared with one of the other policy of the same pair."""
     await planned(store)
@@ -190,7 +176,7 @@ async def test_outcomes_within_the_margin_are_a_tie(
 
 
 async def test_a_unit_is_never_matched_with_itself(store: PolicyStore) -> None:
-    """A unit forgotten and drawn again for the other side waits for somebody else, in its place in line."""
+    """A unit forgotten and drawn again for the other side waits for another unit, in its place in line."""
     await planned(store)
     await report(store, "u1", 0, 1.0, keep_seconds=1)
     await _forget(store, "u1")

@@ -18,6 +18,7 @@ from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import Fit
 from gateway.llm_po.evidence import Ledgers, Result
 from gateway.llm_po.forecast import forecasts
+from gateway.llm_po.lab.matching import MatchedRun
 from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, Ending, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
@@ -113,6 +114,7 @@ class _Batch:
         self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon)
         self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
         self._fit: Fit | None = None
+        self._matched = _matched_runs(trial, self._orders, rng)
         costs = np.array(trial.design.costs)[self._orders]
         self._request_costs, self._spent = costs, np.zeros(runs)
 
@@ -146,6 +148,21 @@ class _Batch:
     def _assign(self, proposed: IntArray) -> None:
         """Draw the outcomes of proposed pairs, to be counted when they land."""
         pairs = np.sort(proposed, axis=2)
+        assigned = self._compared(pairs) if self._matched else self._drawn(pairs)
+        self._flying = np.concatenate([self._flying, assigned], axis=1)
+        requests = assigned[..., :2].reshape(pairs.shape[0], -1)
+        self._spent += np.take_along_axis(self._request_costs, requests, axis=1).sum(axis=1)
+
+    def _compared(self, pairs: IntArray) -> IntArray:
+        """What units drawn from these pairs make of them, once their outcomes met."""
+        made = [
+            run.comparisons(list(map(tuple, own)))
+            for run, own in zip(self._matched, pairs.tolist(), strict=True)
+        ]
+        return np.array(made, dtype=np.int64)
+
+    def _drawn(self, pairs: IntArray) -> IntArray:
+        """One comparison of each pair, as the world's preferences have it."""
         first, second = self._original(pairs[..., 0]), self._original(pairs[..., 1])
         world, start = self._trial.world, self._ledgers.comparisons + self._flying.shape[1]
         chance = world.preferences[first, second]
@@ -155,10 +172,7 @@ class _Batch:
         outcomes = (self._rng.random(first.shape) < chance).astype(np.int64)
         if world.ties is not None:
             outcomes[self._rng.random(first.shape) < world.ties[first, second]] = _TIE
-        assigned = np.concatenate([pairs, outcomes[..., None]], axis=2)
-        self._flying = np.concatenate([self._flying, assigned], axis=1)
-        requests = pairs.reshape(pairs.shape[0], -1)
-        self._spent += np.take_along_axis(self._request_costs, requests, axis=1).sum(axis=1)
+        return np.concatenate([pairs, outcomes[..., None]], axis=2)
 
     def _original(self, policies: IntArray) -> IntArray:
         """The world's numbers of policies that runs number in orders of their own; shape (R, ...)."""
@@ -258,11 +272,23 @@ class _Batch:
 
     def _keep(self, runs: BoolArray) -> None:
         self._orders, self._flying = self._orders[runs], self._flying[runs]
+        self._matched = [run for run, kept in zip(self._matched, runs, strict=False) if kept]
         self._request_costs, self._spent = self._request_costs[runs], self._spent[runs]
         self._ledgers.keep(runs)
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)
         self._linear = None if self._linear is None else self._linear.of(runs)
+
+
+def _matched_runs(trial: Trial, orders: IntArray, rng: np.random.Generator) -> list[MatchedRun]:
+    """The units of each run, where the world matches outcomes."""
+    outcomes = trial.world.outcomes
+    if outcomes is None:
+        return []
+    return [
+        MatchedRun(outcomes, order, own)
+        for order, own in zip(orders.tolist(), rng.spawn(len(orders)), strict=True)
+    ]
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:

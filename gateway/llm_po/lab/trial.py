@@ -87,6 +87,10 @@ class Trial:
         _check_known("stopping", self.stopping, STOPPING_RULES)
         if self.space is not None:
             _check_known("space", self.space, SPACES)
+        if self.world.outcomes is not None and self.in_flight:
+            raise DesignError(
+                f"in_flight is {self.in_flight} in a world that says when outcomes come; leave it out."
+            )
         if self.space == "unstructured" and self.stopping == "lr-mixture":
             raise DesignError(
                 "space is unstructured, in which lr-mixture cannot decide; name another, or use e-process."

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
+from gateway.llm_po.lab.matching import Outcomes
 from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole
 from gateway.llm_po.structured.features import Features, Grid, are_names
 from gateway.llm_po.unstructured import checked_preferences, find_champion
@@ -64,6 +65,7 @@ class World:
         ties: Shape (K, K), symmetric: P(neither is preferred); None where every comparison is decisive.
         drift: How the preferences change, or None. Who beats everybody goes on doing so.
         features: What the policies have in common, or None where nothing is known of it.
+        outcomes: What units come to and how that is matched, or None: comparisons come ready made.
 
     Raises:
         WorldError: If the matrix is not one of preferences, the labels are not K different names, the ties
@@ -76,6 +78,7 @@ class World:
     ties: FloatArray | None = None
     drift: Drift | None = None
     features: Features | None = None
+    outcomes: Outcomes | None = None
 
     def __post_init__(self) -> None:
         preferences = checked_preferences(self.preferences)
@@ -126,6 +129,8 @@ class World:
         ties = None if self.ties is None else self.ties[moved]
         drift = None if self.drift is None else Drift(self.drift.towards[moved], self.drift.period)
         features = None if self.features is None else self.features.relabelled(order)
+        if self.outcomes is not None:
+            raise WorldError(f"World {self.name!r} matches outcomes, which are known by their policies.")
         return World(self.name, labels, self.preferences[moved], ties, drift, features)
 
     @property
@@ -235,6 +240,20 @@ def success_rates(name: str, rates: npt.ArrayLike) -> World:
     ties = np.outer(chances, chances) + np.outer(fails, fails)
     world = bradley_terry(name, _logit(chances))
     return World(name, world.labels, world.preferences, ties)
+
+
+def matched(name: str, outcomes: Outcomes) -> World:
+    """Policies whose units succeed or fail, and whose outcomes are matched as they are reported.
+
+    Preferences are those of units served at one moment: the first, and where rates change the last.
+
+    Raises:
+        WorldError: If a change of rates changes who is best.
+    """
+    world = success_rates(name, outcomes.rates)
+    later = outcomes.later
+    drift = None if later is None else Drift(success_rates(name, later).preferences, outcomes.drift_units)
+    return replace(world, drift=drift, outcomes=outcomes)
 
 
 def cycle(name: str, policies: int, chance: float) -> World:

@@ -6,6 +6,6 @@ local function view(control)
   end
   local of = current[1] .. ':'
   local fields = redis.call('HMGET', control, of .. 'experiment', of .. 'state', of .. 'incumbent',
-    of .. 'plan_version', of .. 'plan_fence', of .. 'plan_at', of .. 'plan', of .. 'certificate')
+    of .. 'plan_version', of .. 'plan_fence', of .. 'plan_at', of .. 'plan', of .. 'certificate', of .. 'plan_waiting')
   return {'ok', current[1], current[2], fields}
 end

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import random
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 
@@ -62,6 +63,11 @@ class Bench:
             report = Report(NAME, 1, f"unit{number}", 0, 1, "side_by_side", "x", 3600)
             await self.store.record_preference(report, result)
 
+    async def rate(self, side: Literal[0, 1], times: int, start: int = 0) -> None:
+        for number in range(start, start + times):
+            report = Report(NAME, 1, f"unit{number}", 0, 1, "matched:thumb", "x", 3600)
+            await self.store.record_outcome(report, side=side, value=1.0, tie_margin=0.0, wait_seconds=3600)
+
     def errors(self, reason: str) -> int:
         return self.events.count(PlanningFailed(NAME, reason))
 
@@ -92,6 +98,19 @@ async def test_nothing_is_planned_while_nothing_new_was_counted(bench: Bench) ->
     assert len(bench.jobs) == 1
 
     await bench.prefer(Result.WIN, 1)
+    await planner.plan_all()
+    assert len(bench.jobs) == 2
+
+
+async def test_a_plan_is_published_when_another_policy_of_a_pair_lags_behind(bench: Bench) -> None:
+    """Where only one policy's users report, nothing is compared, and routers still have to learn of it."""
+    planner = bench.planner()
+    await planner.plan_all()
+    await bench.rate(1, times=2)
+    await planner.plan_all()
+    assert (await bench.store.view(NAME)).plan.waiting == {(0, 1): (0, 2)}
+
+    await bench.rate(1, times=3, start=2)
     await planner.plan_all()
     assert len(bench.jobs) == 2
 

@@ -65,6 +65,16 @@ def test_pairs_come_as_planned_and_sides_by_a_fair_coin() -> None:
         assert abs(count / DRAWS - expected) < 0.015
 
 
+@pytest.mark.parametrize(("waiting", "share"), [((5, 2), 0.9), ((0, 1), 0.1), ((3, 3), 0.5)])
+def test_the_policy_with_fewer_outcomes_waiting_answers_more(waiting: tuple[int, int], share: float) -> None:
+    """The second policy of a pair is drawn by how many outcomes of each wait, as of the plan."""
+    lagging = replace(plan(((0, 1, 1.0),)), waiting={(0, 1): waiting, (0, 2): (0, 9)})
+    rng, live = random.Random(9), three(plan=lagging)
+    drawn = [draw_part(live, None, rng, NOW) for _ in range(DRAWS)]
+    seconds = sum(one.assignment.side for one in drawn if isinstance(one, Single))
+    assert abs(seconds / DRAWS - share) < 0.015
+
+
 def test_rounding_in_the_plan_never_loses_a_request() -> None:
     """Probabilities that add up to less than 1 by rounding still give a pair at the far end."""
     almost = plan(((0, 1, 1 / 3), (0, 2, 1 / 3), (1, 2, 1 / 3 - 1e-12)))

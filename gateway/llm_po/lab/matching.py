@@ -1,0 +1,190 @@
+"""Units that report late, or not at all, and how what they report is matched: the queues of production.
+
+A unit gets one policy of a pair and succeeds or fails; some report that, after a while; an outcome is compared
+with one that waits of the pair's other policy, or waits. `record_outcome.lua` does this with real outcomes.
+How the waiting one is chosen, which policy answers and how old an outcome is when it counts are the
+rules that decide whether time may be taken for quality (docs/decisions/0019-newest-first.md).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, Literal
+
+import numpy as np
+
+from gateway.llm_po.checks import reals
+from gateway.llm_po.errors import WorldError
+from gateway.llm_po.scalars import is_real, is_whole, shown
+
+Order = Literal["newest", "oldest"]
+
+_DRAWN_AT_ONCE: Final = 4096
+_Queue = list[tuple[float, float]]  # when each outcome came, and what it is, the oldest first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """What units of each policy come to, who says so, and how that is counted.
+
+    Attributes:
+        rates: Success rate of each policy at the first unit, each strictly between 0 and 1.
+        later: The same from unit `drift_units` on, in a straight line until then; None: as at first.
+        drift_units: See `later`.
+        reported: Share of each policy's units that report, in (0, 1].
+        delays: Units served until a failure and until a success is reported.
+        hold: Units served until an outcome counts; one reported later is refused. None: when it is reported.
+        wait: Units served until a waiting outcome is dropped, or None.
+        order: Which waiting outcome is compared first.
+        lagging_share: How often the policy with fewer outcomes waiting answers; 1/2 is a fair coin.
+
+    Raises:
+        WorldError: If a number is out of range.
+    """
+
+    rates: tuple[float, ...]
+    later: tuple[float, ...] | None = None
+    drift_units: int = 1
+    reported: tuple[float, ...] | None = None
+    delays: tuple[int, int] = (0, 0)
+    hold: int | None = None
+    wait: int | None = None
+    order: Order = "newest"
+    lagging_share: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, values in (("rates", self.rates), ("later", self.later), ("reported", self.reported)):
+            if values is not None:
+                _check_shares(name, values, len(self.rates), may_be_one=name == "reported")
+        if len(self.delays) != 2 or not all(is_whole(delay, 0) for delay in self.delays):
+            raise WorldError(f"delays is {shown(self.delays)}; give two whole numbers of units.")
+        for name, units in (("drift_units", self.drift_units), ("wait", self.wait)):
+            if units is not None and not is_whole(units, 1):
+                raise WorldError(f"{name} is {shown(units)}; give at least one unit.")
+        if self.hold is not None and not is_whole(self.hold, min(self.delays)):
+            raise WorldError(f"hold is {shown(self.hold)}; before {min(self.delays)} units nothing is known.")
+        if self.order not in ("newest", "oldest"):
+            raise WorldError(f"order is {shown(self.order)}; newest or oldest.")
+        if not is_real(self.lagging_share) or not 0 < self.lagging_share < 1:
+            raise WorldError(f"lagging_share is {shown(self.lagging_share)}; strictly between 0 and 1.")
+
+    def rate(self, policy: int, unit: int) -> float:
+        """The success rate of a policy at a unit."""
+        if self.later is None:
+            return self.rates[policy]
+        share = min(1.0, unit / self.drift_units)
+        return self.rates[policy] + share * (self.later[policy] - self.rates[policy])
+
+    def share_reported(self, policy: int) -> float:
+        """The share of a policy's units that report."""
+        return 1.0 if self.reported is None else self.reported[policy]
+
+
+def _check_shares(name: str, values: tuple[float, ...], policies: int, *, may_be_one: bool) -> None:
+    shares = reals(values, name, (policies,), WorldError)
+    if not ((shares > 0) & ((shares <= 1) if may_be_one else (shares < 1))).all():
+        raise WorldError(f"{name} is {shown(values)}; give each policy a share of its units.")
+
+
+class Queues:
+    """Outcomes that wait for one of the other policy of their pair: a model of `record_outcome.lua`.
+
+    Args:
+        wait: How long an outcome waits before it is dropped, or None.
+        order: Which waiting outcome is compared first.
+    """
+
+    def __init__(self, wait: float | None, order: Order) -> None:
+        self._wait, self._from = wait, -1 if order == "newest" else 0
+        self._waiting: defaultdict[tuple[int, int], tuple[_Queue, _Queue]] = defaultdict(lambda: ([], []))
+
+    def lengths(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """How many outcomes of each policy of a pair wait, for every pair of which some do."""
+        lengths = {pair: (len(own), len(other)) for pair, (own, other) in self._waiting.items()}
+        return {pair: waiting for pair, waiting in lengths.items() if any(waiting)}
+
+    def take(self, pair: tuple[int, int], side: int, value: float, now: float) -> int | None:
+        """The result of the comparison that an outcome makes, or None: it waits.
+
+        Args:
+            pair: The policies compared.
+            side: Which of the two has the outcome.
+            value: The outcome, higher is better.
+            now: When it came, never earlier than the one before.
+
+        Returns:
+            Seen from the pair's first policy: 0 a loss, 1 a win, 2 a tie.
+        """
+        queues = self._waiting[pair]
+        for queue in queues:
+            while queue and self._wait is not None and now - queue[0][0] > self._wait:
+                del queue[0]
+        if not queues[1 - side]:
+            queues[side].append((now, value))
+            return None
+        rival = queues[1 - side].pop(self._from)[1]
+        if rival == value:
+            return 2
+        return int((value > rival) == (side == 0))
+
+
+class MatchedRun:
+    """The units of one run.
+
+    Args:
+        outcomes: What units come to.
+        policies: The policy of `outcomes` that the run calls by each index.
+        rng: Source of everything random.
+    """
+
+    def __init__(self, outcomes: Outcomes, policies: Sequence[int], rng: np.random.Generator) -> None:
+        self._outcomes, self._policies = outcomes, tuple(policies)
+        self._queues = Queues(outcomes.wait, outcomes.order)
+        self._unit = 0
+        self._due: dict[int, list[tuple[tuple[int, int], int, bool]]] = {}
+        self._made: deque[tuple[int, int, int]] = deque()
+        self._random = chain.from_iterable(iter(lambda: rng.random(_DRAWN_AT_ONCE).tolist(), None))
+
+    @property
+    def waiting(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """How many outcomes of each policy of a pair wait, for every pair of which some do."""
+        return self._queues.lengths()
+
+    def comparisons(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
+        """Serve units until there are as many comparisons as pairs: first, second, and as `Queues` has it.
+
+        Args:
+            pairs: What units are drawn from, all alike. Which policy of a pair lags behind is taken from
+                this moment, as routers take it from the plan.
+        """
+        lengths = self.waiting
+        while len(self._made) < len(pairs):
+            self._serve(pairs[int(next(self._random) * len(pairs))], lengths)
+            for pair, side, is_good in self._due.pop(self._unit, ()):
+                result = self._queues.take(pair, side, is_good, self._unit)
+                if result is not None:
+                    self._made.append((*pair, result))
+            self._unit += 1
+        return [self._made.popleft() for _ in pairs]
+
+    def _serve(self, pair: tuple[int, int], lengths: Mapping[tuple[int, int], tuple[int, int]]) -> None:
+        """One unit answered by one policy of the pair; what it comes to is due later, or never."""
+        outcomes = self._outcomes
+        side = int(next(self._random) < _chance_of_second(lengths.get(pair), outcomes.lagging_share))
+        policy = self._policies[pair[side]]
+        if next(self._random) >= outcomes.share_reported(policy):
+            return
+        is_good = next(self._random) < outcomes.rate(policy, self._unit)
+        delay = outcomes.delays[is_good]
+        if outcomes.hold is None or delay <= outcomes.hold:
+            due = self._unit + (delay if outcomes.hold is None else outcomes.hold)
+            self._due.setdefault(due, []).append((pair, side, is_good))
+
+
+def _chance_of_second(waiting: tuple[int, int] | None, lagging_share: float) -> float:
+    if waiting is None or waiting[0] == waiting[1]:
+        return 0.5
+    return lagging_share if waiting[0] > waiting[1] else 1 - lagging_share
