@@ -3,7 +3,7 @@
     python benchmarks/matching.py [--seeds 200] [--processes N] [--state FILE]
 
 Writes benchmarks/results/matching.json and .md. Policy 0 succeeds .03 more often than policy 1 at every
-moment, and both rates move by .2 within 40,000 units; shares of units report. Compared are the orders in which
+moment, both rates move by .2 within 40,000 units, and some units report. Compared are the orders in which
 outcomes that wait are taken, and the chance with which the policy with fewer of them answers.
 """
 

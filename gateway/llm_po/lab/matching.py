@@ -1,6 +1,6 @@
 """Units that report late, or not at all, and how what they report is matched: the queues of production.
 
-A unit gets one policy of a pair and succeeds or fails; some report that, after a while; an outcome is compared
+A unit gets one policy of a pair and succeeds or fails; some report it, after a while; an outcome is compared
 with one that waits of the pair's other policy, or waits. `record_outcome.lua` does this with real outcomes.
 How the waiting one is chosen, which policy answers and how old an outcome is when it counts are the
 rules that decide whether time may be taken for quality (docs/decisions/0019-newest-first.md).
