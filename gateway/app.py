@@ -306,6 +306,14 @@ class _Gateway:
         async def require_client(request: Request) -> None:
             authenticator.authenticate(*_caller(request))
 
+        async def admitted(request: Request) -> Caller:
+            caller = authenticator.authenticate(*_caller(request))
+            if caller.is_limited:
+                request_id = f"req_{token_hex(16)}"
+                metered = await inference.limiter.admit(request_id, caller.name, caller.limits, {})
+                metered.settle(())
+            return caller
+
         async def require_admin(request: Request) -> None:
             authenticator.require_admin(*_caller(request))
 
@@ -326,7 +334,7 @@ class _Gateway:
         resources.callback(app.model_endpoints.clear)
         app.hosts = LoopbackHosts(lambda: authenticator.is_open, self.settings.allowed_hosts)
         app.router.routes.extend(inference_routes(endpoints))
-        app.include_router(feedback_routes(feedback, require_client, control_body))
+        app.include_router(feedback_routes(feedback, admitted, control_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, require_admin))
         app.include_router(key_routes(registry, the_admin, control_body))

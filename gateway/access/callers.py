@@ -43,6 +43,11 @@ class Caller:
         """Whether the caller may see what clients must not."""
         return self.role == "admin"
 
+    @property
+    def key(self) -> str | None:
+        """Name of the key; None where no keys are configured, so that callers cannot be told apart."""
+        return None if self is _OPEN else self.name
+
 
 _OPEN: Final = Caller("admin", "open")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 
+from gateway.access.callers import Caller
 from gateway.api.schemas import FeedbackAnswer, FeedbackBody, answer_of, parse_feedback
 from gateway.errors import (
     BodyTooLargeError,
@@ -16,16 +17,20 @@ from gateway.errors import (
 )
 from gateway.learning.feedback import FeedbackService
 
-Guard = Callable[[Request], Awaitable[None]]
-
 
 def feedback_routes(
     service: FeedbackService,
-    require_client: Guard,
+    admit: Callable[[Request], Awaitable[Caller]],
     read_body: Callable[[Request], Awaitable[dict[str, Any]]],
 ) -> APIRouter:
-    """The feedback route. `read_body` raises InvalidRequestError."""
-    router = APIRouter(dependencies=[Depends(require_client)], tags=["feedback"])
+    """The feedback route.
+
+    Args:
+        service: Counts what is reported.
+        admit: Says who calls, within the limits of the key.
+        read_body: Raises InvalidRequestError.
+    """
+    router = APIRouter(tags=["feedback"])
 
     @router.post(
         "/v1/feedback",
@@ -42,6 +47,7 @@ def feedback_routes(
 
         Feedback on any answer may be sent: an application cannot know which of them take part.
         """
+        caller = await admit(request)
         try:
             feedback = parse_feedback(await read_body(request))
         except InvalidFeedbackError as error:
@@ -56,7 +62,7 @@ def feedback_routes(
         except InvalidRequestError as error:
             service.discarded("invalid_body")
             raise InvalidFeedbackError(str(error), reason="invalid_body", status=error.status) from error
-        outcome = await service.receive(feedback)
+        outcome = await service.receive(feedback, caller.key, is_admin=caller.is_admin)
         return answer_of(outcome)
 
     return router

@@ -23,7 +23,7 @@ from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import send_reply
 from gateway.api.fields import check_fields
 from gateway.api.limit_headers import Headers, joined, limit_headers
-from gateway.api.session import session_name
+from gateway.api.session import session_name, voter_name
 from gateway.errors import GatewayError, ShuttingDownError
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.instrumentation.hooks import Hooks
@@ -185,7 +185,7 @@ class _Reply:
             try:
                 if caller.is_limited:
                     await self._admit(payload, caller)
-                answer = await self._answer(payload, headers)
+                answer = await self._answer(payload, caller, headers)
                 await self._pass_on(answer, caller)
             except asyncio.CancelledError:
                 is_over = self._deps.lifecycle.is_over
@@ -211,7 +211,7 @@ class _Reply:
             raise
         self._limits = limit_headers(self._metered.standings, wire, time.time())
 
-    async def _answer(self, payload: dict[str, Any], headers: CallerHeaders) -> Answer:
+    async def _answer(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> Answer:
         question = Question(
             payload,
             bool(payload.get("stream")),
@@ -219,6 +219,8 @@ class _Reply:
             self._endpoint.surface,
             headers.passed_on,
             headers.choices,
+            caller.key,
+            voter_name(payload, headers.session),
         )
         deps = self._deps
         return await deps.answering.answer(self._request_id, question, deps.snapshots.current)

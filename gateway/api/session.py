@@ -25,3 +25,10 @@ def session_name(request: Mapping[str, Any], header: str | None) -> str | None:
         return named
     user = request.get("safety_identifier") or request.get("user") or metadata.get("user_id")
     return f"{_USER}{user}" if user else None
+
+
+def voter_name(request: Mapping[str, Any], header: str | None) -> str | None:
+    """Who is going to judge the answer, as far as a checked request says: the user, else the session."""
+    metadata = request.get("metadata") or {}
+    user = request.get("safety_identifier") or request.get("user") or metadata.get("user_id")
+    return f"{_USER}{user}" if user else session_name(request, header)

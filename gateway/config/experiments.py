@@ -208,6 +208,11 @@ class FeedbackSpec(Section):
         validate_default=True,
         description="Weight of each signal; a list given here replaces the default one.",
     )
+    shared_ids: bool = Field(
+        default=False,
+        description="Whether any client key may report on an answer; else only the key that got it, and "
+        "admin keys.",
+    )
     tie_margin: float = Field(
         default=0.0, ge=0, le=2, description="Two outcomes no further apart than this are a tie (`matched`)."
     )

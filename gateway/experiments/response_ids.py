@@ -4,7 +4,7 @@ An id is `chatcmpl-`, `resp_` or `msg_`, as the kind of request has it, and the 
 `version | nonce | ciphertext | tag`. The ciphertext hides which policies a caller is comparing, the tag makes
 ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
 replica with the key opens any id. The experiment travels as a digest of its name, so an id has the same
-length for every name.
+length for every name. Ids of version 1, which did not say who asked, are opened as long as they are valid.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ from gateway.upstream.surfaces import CHAT, SURFACES
 UNIT_BYTES: Final = 16
 
 _PREFIXES: Final = tuple(surface.id_prefix for surface in SURFACES)
-_VERSION: Final = b"\x01"
+NOBODY: Final = bytes(8)
+_VERSION: Final = b"\x02"
 _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
 # number of the way and side, generation, first, second, plan version, expiry, experiment digest, unit
-_PAYLOAD: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
-_SEALED_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _PAYLOAD.size + _TAG_BYTES
+_PAYLOAD_1: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
+# the same, then when it was assigned, who asked and for whom
+_PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_1.format}Q{_DIGEST_BYTES}s{_DIGEST_BYTES}s")
+_PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, _VERSION: _PAYLOAD.size}
+_OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
 _UNASSIGNED: Final = 0xFF
 
 
@@ -55,6 +59,9 @@ class Assignment:
         plan_version: The plan the pair was drawn from; 0 before there was one.
         unit: 16 bytes; outcomes are counted once per unit.
         expires_at: Unix seconds; feedback is not counted afterwards.
+        assigned_at: Unix seconds; 0 where the id is of a version that did not say.
+        key: Digest of the API key that got the answer; `NOBODY` where that is not known.
+        voter: Digest of the key and the user it named; `NOBODY` where it named none.
     """
 
     experiment: str
@@ -66,13 +73,17 @@ class Assignment:
     plan_version: int
     unit: bytes
     expires_at: int
+    assigned_at: int = 0
+    key: bytes = NOBODY
+    voter: bytes = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
 class Unassigned:
-    """An answer of an experiment that belongs to no comparison."""
+    """An answer of an experiment that belongs to no comparison; `key` is as in an `Assignment`."""
 
     experiment: str
+    key: bytes = NOBODY
 
 
 class ResponseIds:
@@ -103,14 +114,22 @@ class ResponseIds:
                 assignment.expires_at,
                 self._digest(assignment.experiment),
                 assignment.unit,
+                assignment.assigned_at,
+                assignment.key,
+                assignment.voter,
             )
         )
 
-    def seal_unassigned(self, experiment: str, prefix: str = CHAT.id_prefix) -> str:
+    def seal_unassigned(self, experiment: str, prefix: str = CHAT.id_prefix, key: bytes = NOBODY) -> str:
         """An id for an answer of an experiment that belongs to no comparison; it looks like any other."""
-        return prefix + self._seal(
-            _PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, self._digest(experiment), bytes(UNIT_BYTES))
-        )
+        digest, unit = self._digest(experiment), bytes(UNIT_BYTES)
+        return prefix + self._seal(_PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, digest, unit, 0, key, NOBODY))
+
+    def voter(self, key: str | None, name: str) -> bytes:
+        """Stands for a user that an API key names, in ids and in the store: nobody can tell who it is."""
+        secret = blake2b(self._holder.current.newest, digest_size=32, person=b"llmpo voter").digest()
+        text = f"{key or ''}\0{name}".encode()
+        return blake2b(text, digest_size=_DIGEST_BYTES, key=secret).digest()
 
     def open(self, response_id: str) -> Assignment | Unassigned:
         """What a response id was sealed for.
@@ -119,11 +138,12 @@ class ResponseIds:
             InvalidFeedbackError: With reason `malformed_id` (not an id of this gateway, or cut short),
                 `forged_id` (changed, or sealed with a key no longer known) or `unknown_experiment`.
         """
-        plain = self._decrypt(_decode(response_id))
-        flags, generation, first, second, plan_version, expires_at, digest, unit = _PAYLOAD.unpack(plain)
+        plain = self._decrypt(_decode(response_id)).ljust(_PAYLOAD.size, b"\0")
+        flags, generation, first, second, *more = _PAYLOAD.unpack(plain)
+        plan_version, expires_at, digest, unit, assigned_at, key, voter = more
         experiment = self._name(digest)
         if flags == _UNASSIGNED:
-            return Unassigned(experiment)
+            return Unassigned(experiment, key)
         way = WAY_OF_NUMBER.get(flags >> 1)
         if way is None:  # sealed by a replica of a later version
             raise _unknown_experiment()
@@ -137,6 +157,9 @@ class ResponseIds:
             plan_version=plan_version,
             unit=unit,
             expires_at=expires_at,
+            assigned_at=assigned_at,
+            key=key,
+            voter=voter,
         )
 
     def _ciphers(self) -> tuple[AESGCMSIV, ...]:
@@ -182,6 +205,13 @@ class ResponseIds:
         return found
 
 
+def key_digest(key: str | None) -> bytes:
+    """Stands for an API key by its name in sealed ids; `NOBODY` for none."""
+    if key is None:
+        return NOBODY
+    return blake2b(key.encode(), digest_size=_DIGEST_BYTES, person=b"llmpo api key").digest()
+
+
 def _unknown_experiment() -> InvalidFeedbackError:
     return InvalidFeedbackError(
         "The experiment this response belonged to is no longer configured.",
@@ -207,7 +237,7 @@ def _decode(response_id: str) -> bytes:
     except (Base64Error, ValueError):
         raise malformed from None
     # Decoding skips foreign characters and ignores spare bits: only the one true spelling passes.
-    if len(token) != _SEALED_BYTES or token[:1] != _VERSION:
+    if len(token) != _PAYLOAD_BYTES.get(token[:1], -1) + _OVERHEAD_BYTES:
         raise malformed
     if urlsafe_b64encode(token).rstrip(b"=").decode() != text:
         raise malformed

@@ -43,6 +43,7 @@ class LiveExperiment:
         window_seconds: How long feedback on an answer is accepted.
         signals: Weight of each declared signal, in [-1, 1].
         tie_margin: Matched outcomes closer than this are a tie.
+        shares_ids: Whether any client key may report on an answer, and not only the one that got it.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
         pairs: What is drawn from: the plan's pairs, and before there is a plan every pair alike. Forecasts
             come with plans, so comparisons of that time are counted and are no evidence.
@@ -63,6 +64,7 @@ class LiveExperiment:
     window_seconds: float
     signals: Mapping[str, float]
     tie_margin: float
+    shares_ids: bool = False
     matches_store: bool = True
     caps: ExposureCaps | None = None
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)

@@ -22,7 +22,7 @@ from typing import Literal, assert_never
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
-from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned
+from gateway.experiments.response_ids import NOBODY, Assignment, ResponseIds, Unassigned, key_digest
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
@@ -50,6 +50,7 @@ DISCARD_REASONS = frozenset(
         *(reason.value for reason in NotCounted),
         "body_too_large",
         "contradicting",
+        "foreign_id",
         "forged_id",
         "invalid_body",
         "invalid_value",
@@ -116,8 +117,13 @@ class FeedbackService:
         self._hooks = hooks
         self._clock = clock
 
-    async def receive(self, feedback: Feedback) -> Outcome:
+    async def receive(self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True) -> Outcome:
         """Count `feedback`, once.
+
+        Args:
+            feedback: What is reported.
+            key: Name of the API key that reports it; None where none is needed.
+            is_admin: Whether it may report on answers of other keys.
 
         Raises:
             InvalidFeedbackError: The application did something wrong; nothing was changed.
@@ -127,6 +133,8 @@ class FeedbackService:
         try:
             assigned = self._response_ids.open(feedback.response_id)
             experiment = self._experiment(assigned.experiment)
+            if not is_admin and not experiment.shares_ids:
+                _check_key(assigned.key, key)
             recorded = await self._recorded(feedback, assigned, experiment)
         except InvalidFeedbackError as error:
             self.discarded(error.reason)
@@ -274,6 +282,14 @@ _SETTLED = Recorded(Receipt.DUPLICATE, None)
 _SETTLED_DETAIL = (
     "An earlier report already settled this outcome; one is counted for each request or session."
 )
+
+
+def _check_key(got_by: bytes, key: str | None) -> None:
+    """Raises InvalidFeedbackError where another key got the answer; any may report where that is unknown."""
+    if got_by not in (NOBODY, key_digest(key)):
+        raise InvalidFeedbackError(
+            "No response of that id was given to this API key.", reason="foreign_id", status=404, param="id"
+        )
 
 
 def _rating(feedback: Feedback, experiment: LiveExperiment) -> float:

@@ -167,6 +167,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         window_seconds=spec.feedback.window.total_seconds(),
         signals={name: signal.weight for name, signal in spec.feedback.signals.items()},
         tie_margin=spec.feedback.tie_margin,
+        shares_ids=spec.feedback.shared_ids,
         matches_store=matches,
     )
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import RenderError, UnknownModelError, UpstreamError
 from gateway.experiments.collecting import Assigns
-from gateway.experiments.response_ids import Assignment, ResponseIds
+from gateway.experiments.response_ids import NOBODY, Assignment, ResponseIds, key_digest
 from gateway.experiments.snapshot import Snapshot
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed
@@ -139,14 +139,14 @@ class Answering:
             reply = await panel.ask(policy)
         except POLICY_FAILURES as error:
             return await self._incumbent(panel, {policy: error})
-        content = _labelled(panel, reply, self._response_ids.seal(assignment, _prefix(panel)))
+        content = _labelled(panel, reply, self._sealed(panel, assignment))
         return Answer(panel.exchange, content, *panel.names(policy))
 
     async def _duel(self, panel: Panel, duel: Duel) -> Answer:
         panel.exchange.planned = 2
         left, right = duel.shown
         replies = await both(panel.ask(left), panel.ask(right))
-        label = DuelLabel(self._response_ids.seal(duel.assignment), panel.experiment.name, int(self._clock()))
+        label = DuelLabel(self._sealed(panel, duel.assignment), panel.experiment.name, int(self._clock()))
         content: bytes | AnswerStream
         match replies:
             case (bytes() as first, bytes() as second):
@@ -201,8 +201,18 @@ class Answering:
         content = self._as_unassigned(panel, reply)
         return Answer(panel.exchange, content, *panel.names(policy), fallback=reason)
 
+    def _sealed(self, panel: Panel, assignment: Assignment) -> str:
+        """The id of an answer that takes part, which says who asked and for whom."""
+        question, ids = panel.exchange.question, self._response_ids
+        voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
+        made_for = replace(
+            assignment, assigned_at=int(self._clock()), key=key_digest(question.key), voter=voter
+        )
+        return ids.seal(made_for, _prefix(panel))
+
     def _as_unassigned(self, panel: Panel, reply: Reply) -> bytes | AnswerStream:
-        response_id = self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel))
+        key = key_digest(panel.exchange.question.key)
+        response_id = self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key)
         return _labelled(panel, reply, response_id)
 
     def _fell_back(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> str | None:

@@ -23,6 +23,8 @@ class Question:
         surface: The kind of request.
         headers: Headers of the caller's that go on to the provider.
         choices: How many choices the header for it asks for, unchecked; None without one.
+        key: Name of the API key that asks; None where none is needed.
+        voter: What names the user, or else the session; None if nothing does.
     """
 
     payload: dict[str, Any]
@@ -31,6 +33,8 @@ class Question:
     surface: Surface = CHAT
     headers: Mapping[str, str] = field(default_factory=dict)
     choices: str | None = None
+    key: str | None = None
+    voter: str | None = None
 
 
 class Respondent(NamedTuple):

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -248,7 +249,7 @@ async def test_decision_is_taken_when_the_minimum_duration_has_passed_without_ne
     planner = bench.planner()
     await planner.plan_all()
     done = planner._done[NAME]
-    planner._done[NAME] = type(done)(done.fence, done.generation, done.comparisons, may_decide=False)
+    planner._done[NAME] = replace(done, may_decide=False)
 
     await planner.plan_all()
     assert len(bench.jobs) == 2
