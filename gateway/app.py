@@ -35,11 +35,13 @@ from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers, send_reply
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
+from gateway.api.front_page import front_page_routes
 from gateway.api.health import health_routes
 from gateway.api.hosts import LoopbackHosts
 from gateway.api.inference import InferenceDeps, InferenceEndpoint, inference_endpoints, inference_routes
 from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
+from gateway.api.paths import written_in_full
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
 from gateway.errors import ForeignHostError
@@ -113,6 +115,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         docs_url=None,
+        redirect_slashes=False,
         redoc_url=None,
     )
     install_error_handlers(app, reply_for)
@@ -147,8 +150,10 @@ class GatewayApp(FastAPI):
             except ForeignHostError as error:
                 await send_reply(send, reply_for(scope["path"], error))
                 return
-        if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = self.model_endpoints.get(scope["path"])
+        if scope["type"] == "http":
+            if scope["path"] not in self.model_endpoints:
+                scope = {**scope, "path": written_in_full(scope["path"])}
+            endpoint = self.model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
             if endpoint is not None:
                 await endpoint(scope, receive, send)
                 return
@@ -339,7 +344,7 @@ class _Gateway:
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, require_admin))
         app.include_router(key_routes(registry, the_admin, control_body))
         app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
-        app.router.routes.extend(console_routes())
+        app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
 
 
 async def _wait_for_key(holder: SealingKeyHolder, store: PolicyStore, older: tuple[bytes, ...]) -> None:

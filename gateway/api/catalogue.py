@@ -7,8 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from gateway.errors import UnknownModelError
-from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.snapshot import SnapshotHolder, unknown_model
 
 Guard = Callable[[Request], Awaitable[None]]
 
@@ -24,9 +23,7 @@ def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: f
     @router.get("")
     async def list_models() -> dict[str, Any]:
         """Every experiment and model, experiments first."""
-        snapshot = snapshots.current
-        names = dict.fromkeys([*snapshot.experiments, *snapshot.models])
-        return {"object": "list", "data": [shown(name) for name in names]}
+        return {"object": "list", "data": [shown(name) for name in snapshots.current.names]}
 
     @router.head("/{name:path}", include_in_schema=False)
     @router.get("/{name:path}")
@@ -34,9 +31,7 @@ def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: f
         """One experiment or model."""
         snapshot = snapshots.current
         if name not in snapshot.experiments and name not in snapshot.models:
-            raise UnknownModelError(
-                f"The model {name!r} does not exist.", param="model", code="model_not_found"
-            )
+            raise unknown_model(name, snapshot)
         return shown(name)
 
     return router

@@ -45,6 +45,7 @@ _RETRY_AFTER_SECONDS: Final = "1"
 _LONGEST_RETRY_SECONDS: Final = 60
 _INTERNAL: Final = 500
 _NOT_ALLOWED: Final = 405
+_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _TOO_MANY: Final = 429
 # Statuses clients try again on their own, and reasons why it would be in vain.
 _RETRIED: Final = range(500, 600)
@@ -114,11 +115,13 @@ def install_error_handlers(
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path: routes that share one know only their own."""
-    matching = (
-        route for route in request.app.router.routes if route.matches(request.scope)[0] is Match.PARTIAL
-    )
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    """Every method of the path. Each is tried: routes that share a path know only their own."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 def _upstream_reply(error: UpstreamError) -> ErrorReply:

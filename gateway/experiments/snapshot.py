@@ -12,12 +12,16 @@ from itertools import accumulate, combinations
 from typing import Final, Literal
 
 from gateway.config.experiments import Collect
+from gateway.errors import UnknownModelError
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
 from gateway.upstream.base import ModelTarget
 from policy_store.models import PlannedPair, PublishedPlan
 from policy_store.states import ExperimentState
+
+_MOST_NAMED: Final = 20
+_LONGEST_NAME: Final = 128
 
 Unit = Literal["request", "session"]
 
@@ -121,6 +125,11 @@ class Snapshot:
     experiments: Mapping[str, LiveExperiment]
     models: Mapping[str, ModelTarget]
 
+    @property
+    def names(self) -> list[str]:
+        """What clients may send as `model`, experiments first."""
+        return list(dict.fromkeys([*self.experiments, *self.models]))
+
 
 class SnapshotHolder:
     """The one place a snapshot is swapped. Reading `current` is one attribute access."""
@@ -129,3 +138,15 @@ class SnapshotHolder:
 
     def __init__(self, current: Snapshot) -> None:
         self.current = current
+
+
+def unknown_model(name: str, snapshot: Snapshot) -> UnknownModelError:
+    """What a caller is told who asks for something that is not there: what is."""
+    names = snapshot.names
+    known = ", ".join(names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return UnknownModelError(
+        f"The model {name[:_LONGEST_NAME]!r} does not exist. There are: {known}{more}.",
+        param="model",
+        code="model_not_found",
+    )

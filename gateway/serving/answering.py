@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from gateway.errors import RenderError, UnknownModelError, UpstreamError
+from gateway.errors import RenderError, UpstreamError
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import NOBODY, Assignment, ResponseIds, key_digest
-from gateway.experiments.snapshot import Snapshot
+from gateway.experiments.snapshot import Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed
 from gateway.running.logs import get_logger
@@ -101,9 +101,7 @@ class Answering:
             return await self._from_experiment(panel, takes_part=takes_part)
         target = snapshot.models.get(name)
         if target is None:
-            raise UnknownModelError(
-                f"The model {name[:128]!r} does not exist.", param="model", code="model_not_found"
-            )
+            raise unknown_model(name, snapshot)
         return await self._from_model(target, self._attempts.begin(request_id, question))
 
     async def _from_model(self, target: ModelTarget, exchange: Exchange) -> Answer:
