@@ -31,6 +31,7 @@ from gateway.access.limiting import Limiter
 from gateway.api.body import read_control
 from gateway.api.caller_headers import caller_address, shown_key
 from gateway.api.catalogue import model_routes
+from gateway.api.cors import DeclaredOrigins
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers, send_reply
 from gateway.api.experiments import experiment_routes
@@ -141,6 +142,7 @@ class GatewayApp(FastAPI):
         self.catalogue = catalogue
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
         self.hosts: LoopbackHosts | None = None
+        self._origins = DeclaredOrigins(catalogue, self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class; an ASGI application."""
@@ -150,6 +152,12 @@ class GatewayApp(FastAPI):
             except ForeignHostError as error:
                 await send_reply(send, reply_for(scope["path"], error))
                 return
+        if self._origins.concern(scope):
+            await self._origins(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if scope["path"] not in self.model_endpoints:
                 scope = {**scope, "path": written_in_full(scope["path"])}

@@ -38,6 +38,7 @@ def serve(
     configure_logging(settings.log_level, as_json=settings.log_json)
     gateway = load_config(config, os.environ)
     check_exposure(host, has_keys=has_keys(gateway, settings))
+    check_origins(gateway, has_keys=has_keys(gateway, settings))
     listener = bind(host, port, shared=workers > 1)
     if workers == 1:
         _serve_alone(gateway, settings, listener)
@@ -87,6 +88,24 @@ def check_exposure(host: str, *, has_keys: bool) -> None:
             ]
         )
     _log.warning("no_api_keys", reachable_from="this machine only", host=host)
+
+
+def check_origins(config: GatewayConfig, *, has_keys: bool) -> None:
+    """Refuse to let any page that is open in a browser of this machine use the gateway.
+
+    Raises:
+        ConfigError: If every origin is allowed and no key is asked for.
+    """
+    if "*" in config.cors_origins and not has_keys:
+        raise ConfigError(
+            [
+                ConfigIssue(
+                    "cors_origins",
+                    "Without API keys any page that a browser here has open could use your providers.",
+                    "List the origins of your own pages instead of `*`, or make keys with `llmpo keys new`.",
+                )
+            ]
+        )
 
 
 def is_loopback(host: str) -> bool:

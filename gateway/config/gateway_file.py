@@ -28,6 +28,7 @@ from gateway.config.values import (
     Headers,
     ModelName,
     Name,
+    Origin,
     ProviderModel,
     SecondsOrReference,
     Secret,
@@ -203,6 +204,10 @@ class GatewayConfig(Section):
         default_factory=dict, description="The experiments, by the name clients call."
     )
     auth: AuthSpec = Field(default_factory=AuthSpec, description="Who may call.")
+    cors_origins: list[Origin] = Field(
+        default_factory=list,
+        description="Origins whose pages may call from a browser, as `https://app.example.com`; `*` for any.",
+    )
 
     @model_validator(mode="after")
     def _check_references(self) -> Self:

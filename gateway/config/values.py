@@ -27,6 +27,7 @@ NAME_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
 MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9._:/@-]{1,128}$"
 DURATION_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?[smhd]$"
 KEY_HASH_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+ORIGIN_PATTERN: Final = r"^(\*|[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+)$"
 ENVIRONMENT_PATTERN: Final = r"^os\.environ/[A-Za-z_][A-Za-z0-9_]*$"
 MAX_TEMPLATE_BYTES: Final = 1_000_000
 LONGEST_DURATION: Final = timedelta(days=365)
@@ -169,6 +170,16 @@ def _as_provider_model(value: Any, info: ValidationInfo) -> Any:
     return resolved
 
 
+def _check_origin(origin: str) -> str:
+    if not re.fullmatch(ORIGIN_PATTERN, origin):
+        raise fault(
+            f"{origin!r} is not an origin.",
+            "Write scheme, host and port as browsers do, in small letters and without a path: "
+            "https://app.example.com or http://localhost:3000.",
+        )
+    return origin
+
+
 def _check_address(address: str) -> str:
     if found := address_problem(address):
         raise fault(*found)
@@ -248,6 +259,9 @@ ProviderModel = Annotated[
     str,
     BeforeValidator(_as_provider_model),
     WithJsonSchema({"type": "string", "pattern": "^[^/]+/.+$"}),
+]
+Origin = Annotated[
+    str, AfterValidator(_check_origin), WithJsonSchema({"type": "string", "pattern": ORIGIN_PATTERN})
 ]
 Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
 Secret = Annotated[

@@ -33,6 +33,7 @@ class Catalogue:
         prices: What policies' tokens cost, by experiment and policy, where it is known.
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
+        cors_origins: Whose pages may call from a browser; `*` for any page's.
         config_hash: Names what replicas must agree on: experiments, which models there are and what stands in
             for them, keys and limits. Equal for equal ones, whatever the file looks like; addresses of models
             that take part in no experiment, and secrets, may differ.
@@ -43,6 +44,7 @@ class Catalogue:
     prices: Mapping[tuple[str, str], TokenPrices]
     keys: tuple[ApiKey, ...]
     default_limits: KeyLimits
+    cors_origins: tuple[str, ...]
     config_hash: str
 
 
@@ -81,6 +83,7 @@ def catalogue_of(
         },
         keys=keys,
         default_limits=default_limits(config.auth),
+        cors_origins=tuple(config.cors_origins),
         config_hash=_config_hash(config, definitions, keys),
     )
 
@@ -96,5 +99,6 @@ def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], k
         ),
         "keys": sorted((key.hash, key.name, key.role, sorted(key.limits.given().items())) for key in keys),
         "limits": config.auth.limits.model_dump(),
+        "origins": sorted(config.cors_origins),
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

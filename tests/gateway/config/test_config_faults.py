@@ -150,6 +150,24 @@ def test_other_programs_references_to_the_environment_are_refused(
     assert "secret" not in issue.problem + issue.remedy
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "app.example.com",
+        "https://app.example.com/",
+        "https://App.example.com",
+        "https://*.example.com",
+        "null",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(issues: Issues, origin: str) -> None:
+    """It would never match, and the page would go on being refused without a word."""
+    (issue,) = issues(f"{GOOD}cors_origins: ['{origin}']\n")
+
+    assert (issue.path, repr(origin) in issue.problem) == ("cors_origins[0]", True)
+    assert "https://app.example.com or" in issue.remedy
+
+
 def test_prompts_may_hold_anything(load: Load) -> None:
     """Only keys and addresses are meant to come from the environment."""
     text = GOOD.replace("You help, warmly.", "Say ${NAME} or $HOME.")

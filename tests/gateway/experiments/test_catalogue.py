@@ -43,6 +43,7 @@ def with_entry(**changes: Any) -> dict[str, Any]:
         pytest.param(with_entry(), id="a model"),
         pytest.param(with_entry(fallbacks=["plain"]), id="a model with a fallback"),
         pytest.param(config_fields(auth={"client_keys": [hash_key("k")]}), id="a key"),
+        pytest.param({**config_fields(), "cors_origins": ["https://app.example"]}, id="an origin"),
         pytest.param(config_fields(auth={"limits": {"tokens_per_minute": 1}}), id="limits"),
     ],
 )

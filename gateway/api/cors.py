@@ -1,0 +1,68 @@
+"""Pages of the origins that the file declares may call this gateway from a browser.
+
+Only answers to declared origins say so. Cookies play no part: a page sends an API key like any other client.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.experiments.catalogue import CatalogueHolder
+
+_METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
+_MAX_AGE_SECONDS: Final = 600
+_STANDINGS: Final = ("limit", "remaining", "reset")
+_UNITS: Final = ("requests", "tokens")
+# What a page may read beside the body; a browser hides every other header.
+_EXPOSED: Final = (
+    "request-id",
+    "retry-after",
+    "x-request-id",
+    "x-llmpo-fallback",
+    "x-llmpo-model",
+    "x-llmpo-policy",
+    *(f"x-ratelimit-{what}-{unit}" for what in _STANDINGS for unit in _UNITS),
+    *(f"anthropic-ratelimit-{unit}-{what}" for what in _STANDINGS for unit in _UNITS),
+)
+
+
+class DeclaredOrigins:
+    """Answers preflight requests, and marks answers to pages of declared origins.
+
+    Args:
+        catalogue: Says which origins; read for each request that names one.
+        app: Answers everything but preflight requests.
+    """
+
+    def __init__(self, catalogue: CatalogueHolder, app: ASGIApp) -> None:
+        self._catalogue = catalogue
+        self._app = app
+        self._origins: tuple[str, ...] = ()
+        self._middleware: ASGIApp = app
+
+    def concern(self, scope: Scope) -> bool:
+        """Whether a request comes from a page, and any page may call."""
+        if not self._catalogue.current.cors_origins or scope["type"] != "http":
+            return False
+        return any(name == b"origin" for name, _ in scope["headers"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer such a request."""
+        origins = self._catalogue.current.cors_origins
+        if origins != self._origins:
+            self._origins, self._middleware = origins, _allowing(origins, self._app)
+        await self._middleware(scope, receive, send)
+
+
+def _allowing(origins: tuple[str, ...], app: ASGIApp) -> ASGIApp:
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=_METHODS,
+        allow_headers=("*",),
+        expose_headers=_EXPOSED,
+        max_age=_MAX_AGE_SECONDS,
+    )
