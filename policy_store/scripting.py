@@ -50,11 +50,18 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
     """Raises StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
 
     One deadline over waiting for a connection, connecting and reading: the driver's own time-outs start
-    anew for each of these.
+    anew for each of these. Time for which this process itself did nothing is not the server's, whose answer
+    may have arrived meanwhile, so it is added once.
     """
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        async with asyncio.timeout(None) as limit:
+            due = loop.time() + seconds
+            timer = loop.call_at(due, lambda: limit.reschedule(2 * loop.time() - due))
+            try:
+                yield
+            finally:
+                timer.cancel()
     except TimeoutError as error:
         raise StoreUnavailableError(f"The store did not answer within {seconds:g} s.") from error
     except (RedisError, OSError) as error:

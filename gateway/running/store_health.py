@@ -1,4 +1,8 @@
-"""Whether the shared store answers: one flag for /metrics, one log line per change."""
+"""Whether the shared store answers: one flag for /metrics, one log line per change.
+
+The first look of a process that is just starting, often on a machine where everything starts, may come to
+nothing without meaning anything: an outage is what two looks in a row find.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ class StoreHealth:
     """Told by the refresher, which asks the store several times a second."""
 
     def __init__(self) -> None:
-        self.is_up: bool | None = None  # None until asked once
+        self.is_up: bool | None = None  # None until it is known
+        self._was_asked = False
 
     def answered(self) -> None:
         """The store answered."""
@@ -22,6 +27,9 @@ class StoreHealth:
 
     def failed(self, error: StoreError) -> None:
         """The store did not answer."""
+        if self.is_up is None and not self._was_asked:
+            self._was_asked = True
+            return
         if self.is_up is not False:
             _log.warning("store_unreachable", served_from="the last snapshot", error=str(error))
         self.is_up = False
