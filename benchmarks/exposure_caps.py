@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from reporting import save, table
 
-from gateway.llm_po.evidence import Ledgers, Result
+from gateway.llm_po.evidence import ComparisonResult, Ledgers
 from gateway.llm_po.exposure import Caps, Mix, answered
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.worlds import World
@@ -29,7 +29,7 @@ DELTA = 0.05
 MOST_COMPARISONS = 20_000
 SHARE = 0.04  # of the units so far, between two plans
 FEWEST = 5  # comparisons between two plans
-RESULTS: tuple[Result, ...] = ("loss", "win")
+RESULTS: tuple[ComparisonResult, ...] = ("loss", "win")
 BEST, SECOND, WORST = 0, 1, -1  # of a world's policies, which are listed from the best
 
 
@@ -138,7 +138,8 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         "preferences follow Bradley-Terry, listed from the best. All units take part, one policy answers",
         "each (`matched`). The second-best policy serves, unless another is named. Units: mean ± standard",
         "error; over none: ratio of means over the same seeds, with its standard error. Answered: mean",
-        "share of the units by policy, from the best to the worst. A share without a cap is at most 50 %.",
+        "share of the units by policy, from the best to the worst. Without caps no policy answers more",
+        "than half.",
         "",
     ]
     body = [

@@ -68,7 +68,9 @@ COMMANDS: Final = {
         LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
         LazyCommand("verify", "gateway.cli.verify:verify", "Recompute a promotion's certificate."),
         LazyCommand(
-            "simulate", "gateway.cli.simulate:simulate", "Run a method in a world of known preferences."
+            "simulate",
+            "gateway.cli.simulate:simulate_worlds",
+            "Run a method in a world of known preferences.",
         ),
         LazyCommand(
             "estimate",

@@ -22,8 +22,8 @@ from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import inference_of
 from gateway.experiments.structure import structure_of
 from gateway.simulation.advice import advice
-from gateway.simulation.estimate import Forecast, estimate
-from gateway.simulation.question import EFFECTS, Question
+from gateway.simulation.estimate import EffectEstimate, estimate
+from gateway.simulation.prospect import EFFECTS, Prospect
 from gateway.simulation.runner import Job
 from gateway.upstream.prices import model_prices
 
@@ -67,7 +67,7 @@ def estimate_experiment(
     reports = []
     for name in _chosen(loaded, experiment):
         spec = loaded.experiments[name]
-        question = _question(
+        prospect = _prospect(
             name,
             spec,
             prices=_prices(loaded, spec, cost_per_request, prompt_tokens, answer_tokens),
@@ -77,10 +77,10 @@ def estimate_experiment(
             success_rate=success_rate,
             tie_rate=tie_rate,
         )
-        forecasts = _with_progress(question, runs, seed)
-        reports.append(_report(question, forecasts))
+        forecasts = _with_progress(prospect, runs, seed)
+        reports.append(_report(prospect, forecasts))
         if not json:
-            _print(question, forecasts)
+            _print(prospect, forecasts)
     if json:
         typer.echo(json_format.dumps(reports[0] if len(reports) == 1 else reports))
 
@@ -104,14 +104,14 @@ def _duration(text: str) -> timedelta:
     return parsed
 
 
-def _question(
+def _prospect(
     name: str, spec: ExperimentSpec, *, success_rate: float, tie_rate: float | None, **traffic: Any
-) -> Question:
+) -> Prospect:
     """The experiment as it would run; policies in the order of their names, as when it does."""
     names, levels = sorted(spec.policies), spec.levels()
     structure = structure_of(inference_of(spec, names), names)
     way = WAYS[spec.traffic.collect]
-    return Question(
+    return Prospect(
         experiment=name,
         policies=len(names),
         incumbent=names.index(spec.incumbent),
@@ -146,65 +146,65 @@ def _prices(
     return tuple(known[model].of(prompt_tokens, answer_tokens) for model in models)
 
 
-def _with_progress(question: Question, runs: int | None, seed: int) -> list[Forecast]:
+def _with_progress(prospect: Prospect, runs: int | None, seed: int) -> list[EffectEstimate]:
     columns = (TextColumn("{task.description}"), BarColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"simulating {question.experiment}", total=None)
+        task = progress.add_task(f"simulating {prospect.experiment}", total=None)
         done = 0
 
         def on_batch(job: Job, finished: int) -> None:
             nonlocal done
             done += finished
-            progress.update(task, completed=done, total=job.seeds * (len(EFFECTS) - (question.epsilon == 0)))
+            progress.update(task, completed=done, total=job.seeds * (len(EFFECTS) - (prospect.epsilon == 0)))
 
-        return estimate(question, runs, seed, on_batch=on_batch)
+        return estimate(prospect, runs, seed, on_batch=on_batch)
 
 
-def _report(question: Question, forecasts: list[Forecast]) -> dict[str, Any]:
+def _report(prospect: Prospect, forecasts: list[EffectEstimate]) -> dict[str, Any]:
     return {
-        "experiment": question.experiment,
-        "policies": question.policies,
-        "delta": question.delta,
-        "epsilon": question.epsilon,
-        "collect": question.way.name,
-        "comparisons_per_day": question.comparisons_per_day,
-        "in_flight": question.in_flight,
-        "tie_rate": 1 - question.decisive_share("medium"),
+        "experiment": prospect.experiment,
+        "policies": prospect.policies,
+        "delta": prospect.delta,
+        "epsilon": prospect.epsilon,
+        "collect": prospect.way.name,
+        "comparisons_per_day": prospect.comparisons_per_day,
+        "in_flight": prospect.in_flight,
+        "tie_rate": 1 - prospect.decisive_share("medium"),
         "effects": [forecast.to_json() for forecast in forecasts],
-        "advice": advice(question, forecasts),
+        "advice": advice(prospect, forecasts),
     }
 
 
-def _print(question: Question, forecasts: list[Forecast]) -> None:
+def _print(prospect: Prospect, forecasts: list[EffectEstimate]) -> None:
     console = Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH))
-    ties = 1 - question.decisive_share("medium")
+    ties = 1 - prospect.decisive_share("medium")
     console.print(
-        f"{question.experiment}: {question.policies} policies, {question.way.name}, epsilon "
-        f"{question.epsilon:g}; {question.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} of "
-        f"them ties; {question.in_flight} on their way at any time."
+        f"{prospect.experiment}: {prospect.policies} policies, {prospect.way.name}, epsilon "
+        f"{prospect.epsilon:g}; {prospect.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} of "
+        f"them ties; {prospect.in_flight} on their way at any time."
     )
-    console.print(_table(question, forecasts))
-    if question.prices is None:
+    console.print(_table(prospect, forecasts))
+    if prospect.prices is None:
         console.print("No cost: the price of a model is not known; give --cost-per-request.")
-    for sentence in advice(question, forecasts):
+    for sentence in advice(prospect, forecasts):
         console.print(f"- {sentence}")
 
 
-def _table(question: Question, forecasts: list[Forecast]) -> Table:
+def _table(prospect: Prospect, forecasts: list[EffectEstimate]) -> Table:
     """One line per effect; its comparisons and days with the range of 10 to 90 % of the runs."""
     table = Table("effect", "best preferred", box=None, pad_edge=False)
     headings = ["comparisons", "days"]
-    headings += [] if question.prices is None else ["cost", "extra"]
+    headings += [] if prospect.prices is None else ["cost", "extra"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for forecast in forecasts:
         cells = [
             _range(forecast.comparisons, forecast.horizon, 0),
-            _range(forecast.days, forecast.horizon / question.comparisons_per_day, 1),
+            _range(forecast.days, forecast.horizon / prospect.comparisons_per_day, 1),
         ]
         money = (forecast.money, forecast.extra_money)
         cells += [_middle(amounts) for amounts in money if amounts is not None]
-        table.add_row(forecast.effect, _preferred(question, forecast.effect), *cells)
+        table.add_row(forecast.effect, _preferred(prospect, forecast.effect), *cells)
     table.caption = "median (10 to 90 % of the runs)"
     table.caption_justify = "left"
     return table
@@ -222,11 +222,11 @@ def _middle(amounts: dict[str, float | None]) -> str:
     return "-" if amounts["median"] is None else f"{amounts['median']:,.2f}"
 
 
-def _preferred(question: Question, effect: str) -> str:
+def _preferred(prospect: Prospect, effect: str) -> str:
     """The effect in users' words: how often preferred, and success rates where outcomes are good or bad."""
     if effect == "none":
         return "equal"
     preferred = f"{EFFECTS[effect]:.0%}"
-    if question.success_rate is None:
+    if prospect.success_rate is None:
         return preferred
-    return f"{preferred} ({question.success_rate:.0%} -> {question.best_success_rate(effect):.0%})"
+    return f"{preferred} ({prospect.success_rate:.0%} -> {prospect.best_success_rate(effect):.0%})"

@@ -28,7 +28,7 @@ _FARTHEST: Final = 20  # curves go to so many times hardness x log(1/delta) wher
 _FARTHEST_UNKNOWN: Final = 10_000  # and so far where nothing can be identified
 
 
-def simulate(
+def simulate_worlds(
     world: Annotated[
         list[Path],
         typer.Option(

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gateway.llm_po.errors import ReplayError
-from gateway.llm_po.evidence import RESULTS, Ledger, Result, Tally
+from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger, Tally
 from gateway.llm_po.rules import GUARANTEES
 from gateway.llm_po.rules import reached as rule_verdict
-from gateway.llm_po.scalars import whole
+from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stopping import Design, Verdict
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
-from gateway.llm_po.succession import Standing
+from gateway.llm_po.succession import GenerationStanding
 
 SCHEMA_VERSION: Final = 1
 
@@ -140,7 +140,9 @@ def certificate(
 
 
 def recompute(
-    comparisons: Iterable[LoggedComparison], stored: Mapping[str, Any], start: Standing | None = None
+    comparisons: Iterable[LoggedComparison],
+    stored: Mapping[str, Any],
+    start: GenerationStanding | None = None,
 ) -> Recomputation:
     """Replay the log up to the decision and compare every number of the certificate.
 
@@ -172,8 +174,11 @@ def recompute(
 
 
 def replay(
-    comparisons: Iterable[LoggedComparison], design: Design, until: int, start: Standing | None = None
-) -> Standing:
+    comparisons: Iterable[LoggedComparison],
+    design: Design,
+    until: int,
+    start: GenerationStanding | None = None,
+) -> GenerationStanding:
     """Where a generation stood after comparison `until`.
 
     Args:
@@ -185,12 +190,12 @@ def replay(
     Raises:
         ReplayError: If the log has gaps, ends early, or names what there is not.
     """
-    whole(until, "comparisons", 0, ReplayError)
+    whole_number(until, "comparisons", 0, ReplayError)
     ledger = Ledger(design.policies, design.delta, design.epsilon)
     if start is not None:
         ledger.inherit(start.tally, start.eliminated_at)
     _count_all(ledger, comparisons, until)
-    return Standing(ledger.tally(), tuple(ledger.eliminated_at), design.ever)
+    return GenerationStanding(ledger.tally(), tuple(ledger.eliminated_at), design.ever)
 
 
 def _said_before_policies_came_and_went(policies: int) -> dict[str, Any]:
@@ -261,9 +266,9 @@ def _budget_spent(stored: Mapping[str, Any]) -> bool:
     return budget is not None and stored["comparisons"] >= budget
 
 
-def _design(stored: Mapping[str, Any], start: Standing | None) -> Design:
+def _design(stored: Mapping[str, Any], start: GenerationStanding | None) -> Design:
     try:
-        whole(stored["comparisons"], "comparisons", 0, ReplayError)
+        whole_number(stored["comparisons"], "comparisons", 0, ReplayError)
         return Design(
             delta=float(stored["delta"]),
             epsilon=float(stored["epsilon"]),
@@ -300,7 +305,7 @@ def _count_all(ledger: Ledger, comparisons: Iterable[LoggedComparison], until: i
         raise ReplayError(f"The log ends after {ledger.comparisons} of {until} comparisons; export it whole.")
 
 
-def _result(word: str, number: int) -> Result:
+def _result(word: str, number: int) -> ComparisonResult:
     for result in RESULTS:
         if word == result:
             return result

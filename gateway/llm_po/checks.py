@@ -17,7 +17,8 @@ from gateway.llm_po.scalars import FEWEST_POLICIES, shown
 LARGEST_SPREAD: Final = 700.0
 """Logits between two policies beyond which a preference is exactly 0 or 1 in every number there is."""
 
-SMALLEST_COST, LARGEST_COST = 1e-9, 1e9
+SMALLEST_COST: Final = 1e-9
+LARGEST_COST: Final = 1e9
 """Costs of a comparison lie between these; any unit will do, so another one fits."""
 
 LARGEST_COUNT: Final = 2**40
@@ -157,12 +158,16 @@ def debts_of(debts: npt.ArrayLike, policies: int) -> npt.NDArray[np.int64]:
     return whole_array(raw, "debts", -LARGEST_AMOUNT, 0)
 
 
-def pair_costs(costs: npt.ArrayLike, policies: int, error: type[LlmPoError]) -> npt.NDArray[np.float64]:
-    """What a comparison of each pair costs, shape (K, K), 1 on the diagonal.
+def pair_costs(
+    costs: npt.ArrayLike | None, policies: int, error: type[LlmPoError]
+) -> npt.NDArray[np.float64]:
+    """What a comparison of each pair costs, shape (K, K), 1 on the diagonal; None: 1 everywhere.
 
     Raises:
         LlmPoError: As `error`, if the costs are of another shape, not the same both ways, or out of range.
     """
+    if costs is None:
+        return np.ones((policies, policies))
     paid = np.array(numbers(costs, "costs", error))
     if paid.shape != (policies, policies):
         raise error(

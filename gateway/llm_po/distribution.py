@@ -13,7 +13,7 @@ import numpy as np
 from gateway.llm_po.checks import reals
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.samplers import Sampler, Situation
-from gateway.llm_po.scalars import shown, whole
+from gateway.llm_po.scalars import shown, whole_number
 from gateway.llm_po.wins import FloatArray, IntArray
 
 DRAWS: Final = 128
@@ -39,7 +39,7 @@ def pair_distribution(
     Raises:
         DesignError: If there is no draw.
     """
-    whole(draws, "draws", 1)
+    whole_number(draws, "draws", 1)
     drawn = sampler.pairs(situation, draws, rng)[0]
     pairs, counts = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
     return pairs, counts / counts.sum()

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from gateway.llm_po.checks import debts_of, flags, numbers
 from gateway.llm_po.errors import ForecastError, TallyError
 from gateway.llm_po.lines import NANO, elimination_nano_nats
-from gateway.llm_po.scalars import FEWEST_POLICIES, checked_epsilon, shown, whole
+from gateway.llm_po.scalars import FEWEST_POLICIES, checked_epsilon, shown, whole_number
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
 
 MILLION: Final = 1_000_000
@@ -37,8 +37,8 @@ SMALLEST_FORECAST: Final = 0.02
 _LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
 _HIGHEST: Final = MILLION - _LOWEST
 
-Result = Literal["win", "loss", "tie"]
-RESULTS: Final[tuple[Result, ...]] = ("win", "loss", "tie")
+ComparisonResult = Literal["win", "loss", "tie"]
+RESULTS: Final[tuple[ComparisonResult, ...]] = ("win", "loss", "tie")
 
 
 def clip_forecasts(q: npt.ArrayLike) -> FloatArray:
@@ -84,7 +84,7 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
         ForecastError: If the forecast lies outside the range.
         DesignError: If the margin does.
     """
-    q = whole(probability_millionths, "A forecast in millionths", 0, ForecastError)
+    q = whole_number(probability_millionths, "A forecast in millionths", 0, ForecastError)
     return _increments(q, checked_epsilon(epsilon))
 
 
@@ -179,7 +179,7 @@ class Tally:
         Raises:
             TallyError: If there are fewer than two policies.
         """
-        whole(policies, "policies", FEWEST_POLICIES, TallyError)
+        whole_number(policies, "policies", FEWEST_POLICIES, TallyError)
         nothing = np.zeros((policies, policies), dtype=np.int64)
         return cls(nothing, nothing.copy(), nothing.copy(), np.zeros(policies, dtype=np.bool_), 0)
 
@@ -203,8 +203,8 @@ class Ledgers:
     """
 
     def __init__(self, runs: int, policies: int, delta: float, epsilon: float) -> None:
-        whole(runs, "runs", 0, TallyError)
-        whole(policies, "K", FEWEST_POLICIES, TallyError)
+        whole_number(runs, "runs", 0, TallyError)
+        whole_number(policies, "K", FEWEST_POLICIES, TallyError)
         self._epsilon = checked_epsilon(epsilon)
         self._line = elimination_nano_nats(delta)
         self.wins = np.zeros((runs, policies, policies), dtype=np.int64)
@@ -235,7 +235,9 @@ class Ledgers:
         policies = self.wins.shape[1]
         if tally.policies != policies or len(eliminated_at) != policies:
             raise TallyError(f"K = {tally.policies} and {len(eliminated_at)} is inherited by K = {policies}.")
-        eliminated = [0 if at is None else whole(at, "eliminated_at", 0, TallyError) for at in eliminated_at]
+        eliminated = [
+            0 if at is None else whole_number(at, "eliminated_at", 0, TallyError) for at in eliminated_at
+        ]
         for own, inherited in (
             (self.wins, tally.wins),
             (self.ties, tally.ties),
@@ -248,7 +250,7 @@ class Ledgers:
         self.comparisons = tally.comparisons
 
     def count(
-        self, first: IntArray, second: IntArray, results: Sequence[Result], q: Sequence[int | None]
+        self, first: IntArray, second: IntArray, results: Sequence[ComparisonResult], q: Sequence[int | None]
     ) -> None:
         """Count one comparison in every run, exactly as the store's counting script does.
 
@@ -284,7 +286,7 @@ class Ledgers:
             debts=self.debts[run].copy(),
         )
 
-    def _amounts(self, result: Result, q: int | None) -> tuple[int, int]:
+    def _amounts(self, result: ComparisonResult, q: int | None) -> tuple[int, int]:
         """Nano-nats for (first against second, second against first)."""
         if q is None or result == "tie":
             return 0, 0
@@ -317,14 +319,16 @@ class Ledger:
         """Per policy the comparison that eliminated it, or None."""
         return [int(at) or None for at in self._one.eliminated_at[0]]
 
-    def count(self, first: int, second: int, result: Result, probability_millionths: int | None) -> None:
+    def count(
+        self, first: int, second: int, result: ComparisonResult, probability_millionths: int | None
+    ) -> None:
         """Count one comparison of `first` < `second`.
 
         Raises:
             TallyError: If there is no such pair or result.
             ForecastError: If the forecast may not be published.
         """
-        pair = whole(first, "first", 0, TallyError), whole(second, "second", 0, TallyError)
+        pair = whole_number(first, "first", 0, TallyError), whole_number(second, "second", 0, TallyError)
         if not pair[0] < pair[1] < self.policies:
             raise TallyError(f"first, second is {pair}; two policies in order, below {self.policies}.")
         if result not in RESULTS:

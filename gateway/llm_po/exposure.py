@@ -34,7 +34,7 @@ import numpy as np
 from gateway.llm_po.checks import LARGEST_COST, checked_type
 from gateway.llm_po.errors import DesignError, SolverError
 from gateway.llm_po.samplers import Situation
-from gateway.llm_po.scalars import is_real, whole
+from gateway.llm_po.scalars import is_real, whole_number
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _ALONE: Final = 1e-3
@@ -67,7 +67,7 @@ class Caps:
         checked_type(self.most, Sequence, "most")
         if not all(is_real(share) and share > 0 for share in self.most):
             raise DesignError(f"most is {self.most}; give every policy a share above 0.")
-        if whole(self.incumbent, "incumbent", 0) >= len(self.most):
+        if whole_number(self.incumbent, "incumbent", 0) >= len(self.most):
             raise DesignError(f"incumbent is {self.incumbent}; it is an index below {len(self.most)}.")
         if not is_real(self.least) or not 0 <= self.least <= 1:
             raise DesignError(f"least is {self.least}; a share from 0 to 1 is needed.")

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from gateway.llm_po.bradley_terry import Fit, differences, logistic
-from gateway.llm_po.scalars import checked_epsilon, whole
+from gateway.llm_po.scalars import checked_epsilon, whole_number
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
 
@@ -50,7 +50,7 @@ def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArr
         DesignError: If the threshold is not in [1/2, 1), or the power not at least 1.
     """
     checked_epsilon(threshold - 0.5)
-    whole(power, "power", 1)
+    whole_number(power, "power", 1)
     deviation = np.sqrt(fit.logit_variance)
     highest = math.log(threshold / (1 - threshold))
     expected = np.zeros_like(deviation[:, 0])
@@ -70,7 +70,7 @@ def draw_logits(fit: Fit, draws: int, rng: np.random.Generator) -> tuple[FloatAr
     Raises:
         DesignError: If there is no draw.
     """
-    whole(draws, "draws", 1)
+    whole_number(draws, "draws", 1)
     runs, _, policies = fit.scores.shape
     point = rng.random((runs, draws, 1))
     cells = (fit.weights.cumsum(axis=1)[:, None, :-1] <= point).sum(axis=2)

@@ -22,7 +22,7 @@ import numpy as np
 from gateway.llm_po.checks import counted
 from gateway.llm_po.errors import UnsupportedError
 from gateway.llm_po.lines import elimination_threshold
-from gateway.llm_po.scalars import shown, whole
+from gateway.llm_po.scalars import shown, whole_number
 from gateway.llm_po.stopping import Design, Verdict, cheapest, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals
@@ -39,11 +39,11 @@ def customary_threshold(comparisons: int, delta: float) -> float:
     Raises:
         DesignError: If a number is out of range.
     """
-    whole(comparisons, "comparisons", 0)
+    whole_number(comparisons, "comparisons", 0)
     return elimination_threshold(delta) + _growth(comparisons)
 
 
-def may_conclude(wins: IntArray, design: Design, threshold: Threshold = "proven") -> BoolArray:
+def glr_may_conclude(wins: IntArray, design: Design, threshold: Threshold = "proven") -> BoolArray:
     """Which of R runs `glr_verdict` would end, budgets aside; wins (R, K, K), every run counted the same.
 
     Raises:

@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.scalars import FEWEST_POLICIES, checked_delta, whole
+from gateway.llm_po.scalars import FEWEST_POLICIES, checked_delta, whole_number
 
 NANO: Final = 1_000_000_000
 """Nano-nats in a nat."""
@@ -45,8 +45,8 @@ def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> fl
     Raises:
         DesignError: If one is out of range.
     """
-    whole(policies_ever, "policies_ever", FEWEST_POLICIES)
-    if not 0 <= whole(removed, "removed", 0) <= policies_ever - FEWEST_POLICIES:
+    whole_number(policies_ever, "policies_ever", FEWEST_POLICIES)
+    if not 0 <= whole_number(removed, "removed", 0) <= policies_ever - FEWEST_POLICIES:
         raise DesignError(f"removed is {removed} of {policies_ever} policies; two at least must be left.")
     wrong_choices = 1 if policies_ever == FEWEST_POLICIES else policies_ever
     return math.log(wrong_choices * (1 + removed) / checked_delta(delta))

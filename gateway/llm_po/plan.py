@@ -138,7 +138,7 @@ def _situation(tally: Tally, design: Design, start: Start | None) -> Situation:
 
 
 def _likeliest(tally: Tally, features: Features, start: Start | None) -> LinearFit:
-    return linear.fit(tally.wins[None], features, start=None if start is None else start.likeliest)
+    return linear.fit_structure(tally.wins[None], features, start=None if start is None else start.likeliest)
 
 
 def _structured_plan(
@@ -183,7 +183,7 @@ def _structured_verdict(
 ) -> Verdict | None:
     """The verdict of counts and design alone, asked for where the fit at hand says that there may be one."""
     is_spent = design.max_comparisons is not None and tally.comparisons >= design.max_comparisons
-    if not is_spent and not likelihood_ratio.may_conclude(tally.wins[None], design, features, fitted)[0]:
+    if not is_spent and not likelihood_ratio.lr_may_conclude(tally.wins[None], design, features, fitted)[0]:
         return None
     return reached(tally, design)
 

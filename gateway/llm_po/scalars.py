@@ -43,7 +43,7 @@ def is_real(value: object) -> TypeGuard[float]:
         return False
 
 
-def whole(value: object, name: str, least: int, error: type[LlmPoError] = DesignError) -> int:
+def whole_number(value: object, name: str, least: int, error: type[LlmPoError] = DesignError) -> int:
     """`value`, if it is a whole number of at least `least`.
 
     Raises:

@@ -19,7 +19,7 @@ from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred
 from gateway.llm_po.lines import NANO, elimination_threshold, no_worse_nano_nats, no_worse_threshold
-from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, whole
+from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, whole_number
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
 
@@ -80,12 +80,12 @@ class Design:
             raise DesignError(f"costs has {len(self.costs)} entries; give one per policy, at least two.")
         if not all(is_real(cost) and cost >= 0 for cost in self.costs):
             raise DesignError(f"costs is {self.costs}; costs are finite and at least 0.")
-        if whole(self.incumbent, "incumbent", 0) >= len(self.costs):
+        if whole_number(self.incumbent, "incumbent", 0) >= len(self.costs):
             raise DesignError(f"incumbent is {self.incumbent}; it is an index below {len(self.costs)}.")
         if self.max_comparisons is not None:
-            whole(self.max_comparisons, "max_comparisons", 1)
-        whole(self.min_comparisons, "min_comparisons", 0)
-        if whole(self.ever, "policies_ever", 0) < len(self.costs):
+            whole_number(self.max_comparisons, "max_comparisons", 1)
+        whole_number(self.min_comparisons, "min_comparisons", 0)
+        if whole_number(self.ever, "policies_ever", 0) < len(self.costs):
             raise DesignError(f"policies_ever is {self.ever}, but there are {len(self.costs)} policies now.")
         _check_known("stopping", self.stopping, get_args(StoppingRule))
         _check_known("objective", self.objective, get_args(Objective))

@@ -19,7 +19,7 @@ import numpy as np
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.lines import elimination_nano_nats
-from gateway.llm_po.scalars import FEWEST_POLICIES, whole
+from gateway.llm_po.scalars import FEWEST_POLICIES, whole_number
 from gateway.llm_po.wins import IntArray
 
 Sources = Sequence[int | None]
@@ -27,7 +27,7 @@ Sources = Sequence[int | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Standing:
+class GenerationStanding:
     """Where a generation stands, or starts.
 
     Attributes:
@@ -42,7 +42,7 @@ class Standing:
     policies_ever: int
 
 
-def succeed(before: Standing, sources: Sources, delta: float) -> Standing:
+def succeed(before: GenerationStanding, sources: Sources, delta: float) -> GenerationStanding:
     """What the next generation starts with.
 
     Args:
@@ -75,7 +75,7 @@ def succeed(before: Standing, sources: Sources, delta: float) -> Standing:
         elif totals[index] >= elimination_nano_nats(delta):
             eliminated_at[index] = comparisons
     eliminated = np.array([at is not None for at in eliminated_at])
-    return Standing(
+    return GenerationStanding(
         tally=Tally(wins, ties, evidence, eliminated, comparisons, debts),
         eliminated_at=tuple(eliminated_at),
         policies_ever=before.policies_ever + len(sources) - new.size,
@@ -83,7 +83,7 @@ def succeed(before: Standing, sources: Sources, delta: float) -> Standing:
 
 
 def _checked(sources: Sources, policies: int) -> IntArray:
-    named = [whole(source, "A source", 0, TallyError) for source in sources if source is not None]
+    named = [whole_number(source, "A source", 0, TallyError) for source in sources if source is not None]
     kept = np.array([source for source in named if source < policies], dtype=np.int64)
     if kept.size < len(named):
         raise TallyError(f"sources is {list(sources)}; each is the index of one of {policies} policies.")

@@ -111,7 +111,7 @@ def optimal_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None =
     """
     preferences = checked_preferences(preferences)
     champion = champion_of(preferences)
-    paid = checked_costs(costs, preferences.shape[0])
+    paid = pair_costs(costs, preferences.shape[0], WorldError)
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
     rivals = (information / paid).argmax(axis=1)
     losers = [policy for policy in range(preferences.shape[0]) if policy != champion]
@@ -124,15 +124,6 @@ def optimal_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None =
         lengths[loser, rivals[loser]] = 1 / information[loser, rivals[loser]]
     gap = float(np.delete(preferences[champion], champion).min() - 0.5)
     return Allocation(champion, lengths / lengths.sum(), float((lengths * paid).sum()), gap)
-
-
-def checked_costs(costs: npt.ArrayLike | None, policies: int) -> FloatArray:
-    """`costs` as the cost of each pair, shape (K, K), 1 on the diagonal; None: 1 everywhere.
-
-    Raises:
-        WorldError: If it is of another shape, not symmetric, or not positive and finite off the diagonal.
-    """
-    return np.ones((policies, policies)) if costs is None else pair_costs(costs, policies, WorldError)
 
 
 def lower_bound(hardness: float, delta: float) -> float:
@@ -169,7 +160,7 @@ def no_worse_hardness(
         DesignError: If the margin is out of range.
     """
     preferences, threshold = checked_preferences(preferences), 0.5 + checked_epsilon(epsilon)
-    paid = checked_costs(costs, preferences.shape[0])
+    paid = pair_costs(costs, preferences.shape[0], WorldError)
     pace = np.where(preferences < threshold, bernoulli_kl(preferences, threshold), 0.0)
     with np.errstate(divide="ignore", over="ignore"):
         lengths = 1 / pace

@@ -20,9 +20,8 @@ import numpy as np
 
 from gateway.experiments.conclusions import Decision
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
-from gateway.llm_po.evidence import RESULTS, Ledger, Result
-from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan
-from policy_store.models import Result as StoredResult
+from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger
+from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan, Result
 
 REFRESH_SHARE: Final = 50  # a plan every 1/50 of the comparisons so far, as in simulations
 _PLANS, _DRAWS, _ORDER = range(3)  # streams of random numbers, apart from each other
@@ -156,7 +155,7 @@ class Course:
         self._note_use(assigned)
         return assigned
 
-    def count(self, assigned: Assignment, result: Result, source: str, at: float) -> Comparison:
+    def count(self, assigned: Assignment, result: ComparisonResult, source: str, at: float) -> Comparison:
         """Count a verdict with the forecast in force.
 
         Raises:
@@ -172,7 +171,7 @@ class Course:
             number=assigned.number,
             first=assigned.first,
             second=assigned.second,
-            result=StoredResult(result),
+            result=Result(result),
             probability_millionths=forecast,
             plan_version=len(self._drawn),
             source=source,
@@ -262,7 +261,7 @@ def _drawn_pair(pairs: Sequence[PlannedPair], point: float) -> PlannedPair:
     return pairs[-1]  # rounding may leave the sum just below one
 
 
-def as_result(word: str) -> Result:
+def as_result(word: str) -> ComparisonResult:
     """A result of the store's as the core knows it.
 
     Raises:

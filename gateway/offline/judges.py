@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from typing_extensions import override
 
-from gateway.llm_po.evidence import Result
+from gateway.llm_po.evidence import ComparisonResult
 from gateway.offline.calls import Reply
 from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
 from gateway.offline.errors import JudgeError
@@ -30,7 +30,7 @@ Score = Callable[[Task, str], float]
 class Judged:
     """A verdict: `win` where the first answer is better, and a word on how it came about, if any."""
 
-    result: Result
+    result: ComparisonResult
     note: str | None = None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from gateway.llm_po.certificate import replay
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.stopping import Design
-from gateway.llm_po.succession import Standing, succeed
+from gateway.llm_po.succession import GenerationStanding, succeed
 from policy_store.models import Comparison, Experiment, Inherited, LogRecord
 
 
@@ -43,7 +43,7 @@ class LoggedGeneration:
 class Ancestry:
     """What the last of some generations started with, None for nothing; and where its log says otherwise."""
 
-    start: Standing | None
+    start: GenerationStanding | None
     differences: tuple[str, ...]
 
 
@@ -62,7 +62,7 @@ def retrace(generations: Sequence[LoggedGeneration]) -> Ancestry:
             f"Generation {oldest.generation} went on from generation {oldest.inherited.generation}, "
             "whose log is missing; export the whole log."
         )
-    start: Standing | None = None
+    start: GenerationStanding | None = None
     differences: list[str] = []
     for before, after in pairwise(generations):
         start, found = _step(before, after, start)
@@ -71,8 +71,8 @@ def retrace(generations: Sequence[LoggedGeneration]) -> Ancestry:
 
 
 def _step(
-    before: LoggedGeneration, after: LoggedGeneration, start: Standing | None
-) -> tuple[Standing, list[str]]:
+    before: LoggedGeneration, after: LoggedGeneration, start: GenerationStanding | None
+) -> tuple[GenerationStanding, list[str]]:
     said = after.inherited
     sources = after.experiment.sources(before.experiment)
     if said is None or said.generation != before.generation or sources is None:
@@ -91,7 +91,7 @@ def _step(
     ]
 
 
-def _design(experiment: Experiment, start: Standing | None) -> Design:
+def _design(experiment: Experiment, start: GenerationStanding | None) -> Design:
     return Design(
         delta=experiment.delta,
         epsilon=experiment.epsilon,
@@ -101,7 +101,7 @@ def _design(experiment: Experiment, start: Standing | None) -> Design:
     )
 
 
-def _fields(standing: Standing) -> dict[str, Any]:
+def _fields(standing: GenerationStanding) -> dict[str, Any]:
     tally = standing.tally
     return {
         "policies_ever": standing.policies_ever,

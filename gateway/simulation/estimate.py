@@ -19,7 +19,7 @@ import numpy as np
 
 from gateway.llm_po.lab.simulate import Summary
 from gateway.llm_po.wins import FloatArray
-from gateway.simulation.question import EFFECTS, HORIZON, Question
+from gateway.simulation.prospect import EFFECTS, HORIZON, Prospect
 from gateway.simulation.runner import Job, run_jobs
 
 _TIES_SEED: Final = 7
@@ -27,23 +27,23 @@ _QUANTILES: Final = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class EffectEstimate:
     """What one effect would take.
 
     Attributes:
         effect: A key of `EFFECTS`.
         summary: The simulated runs, without the experiment's budget.
-        question: What was asked.
+        prospect: What was asked.
     """
 
     effect: str
     summary: Summary
-    question: Question
+    prospect: Prospect
 
     @property
     def taken(self) -> FloatArray:
         """Comparisons of each run until its decision, ties included; infinite beyond the horizon."""
-        endings, decisive = self.summary.endings, self.question.decisive_share(self.effect)
+        endings, decisive = self.summary.endings, self.prospect.decisive_share(self.effect)
         counts = np.array([ending.comparisons for ending in endings])
         rng = np.random.default_rng([_TIES_SEED, len(counts)])
         taken = (counts + rng.negative_binomial(counts, decisive)).astype(np.float64)
@@ -53,7 +53,7 @@ class Forecast:
     @property
     def horizon(self) -> float:
         """Comparisons a run is followed for."""
-        return HORIZON / self.question.decisive_share(self.effect)
+        return HORIZON / self.prospect.decisive_share(self.effect)
 
     @property
     def comparisons(self) -> dict[str, float | None]:
@@ -64,7 +64,7 @@ class Forecast:
     @property
     def days(self) -> dict[str, float | None]:
         """The comparisons in days at this traffic."""
-        return self._scaled(1 / self.question.comparisons_per_day)
+        return self._scaled(1 / self.prospect.comparisons_per_day)
 
     @property
     def money(self) -> dict[str, float | None] | None:
@@ -72,27 +72,27 @@ class Forecast:
 
         Policies are taken to answer equally often.
         """
-        question = self.question
-        if question.prices is None:
+        prospect = self.prospect
+        if prospect.prices is None:
             return None
-        answers = question.units_per_comparison * question.answers_per_unit
-        return self._scaled(answers * float(np.mean(question.prices)))
+        answers = prospect.units_per_comparison * prospect.answers_per_unit
+        return self._scaled(answers * float(np.mean(prospect.prices)))
 
     @property
     def extra_money(self) -> dict[str, float | None] | None:
         """How much more that is than if the incumbent alone had answered these units."""
-        question = self.question
-        if question.prices is None:
+        prospect = self.prospect
+        if prospect.prices is None:
             return None
         each = (
-            question.answers_per_unit * float(np.mean(question.prices)) - question.prices[question.incumbent]
+            prospect.answers_per_unit * float(np.mean(prospect.prices)) - prospect.prices[prospect.incumbent]
         )
-        return self._scaled(question.units_per_comparison * each)
+        return self._scaled(prospect.units_per_comparison * each)
 
     @property
     def undecided(self) -> float:
         """Share of the runs that the experiment's budget, or the horizon, would cut off."""
-        return float(np.mean(self.taken > (self.question.max_comparisons or self.horizon)))
+        return float(np.mean(self.taken > (self.prospect.max_comparisons or self.horizon)))
 
     @property
     def best_promoted(self) -> float | None:
@@ -115,7 +115,7 @@ class Forecast:
             "days": self.days,
             "cost": self.money,
             "extra_cost": self.extra_money,
-            "decisive_share": self.question.decisive_share(self.effect),
+            "decisive_share": self.prospect.decisive_share(self.effect),
             "undecided": self.undecided,
             "best_promoted": self.best_promoted,
             "runs": len(self.summary.endings),
@@ -123,22 +123,22 @@ class Forecast:
 
 
 def estimate(
-    question: Question,
+    prospect: Prospect,
     runs: int | None = None,
     seed: int = 0,
     processes: int | None = None,
     on_batch: Callable[[Job, int], None] = lambda _job, _runs: None,
-) -> list[Forecast]:
+) -> list[EffectEstimate]:
     """What each effect would take; equals (`none`) only where a margin lets them end.
 
     Args:
-        question: The experiment and its traffic.
+        prospect: The experiment and its traffic.
         runs: Simulated runs per effect, or None for as many as take seconds.
         seed: Fixes every run.
         processes: How many at once, or None for one per core.
         on_batch: Told of progress.
     """
-    effects = [effect for effect in EFFECTS if effect != "none" or question.epsilon > 0]
-    jobs = [question.job(effect, runs, seed) for effect in effects]
+    effects = [effect for effect in EFFECTS if effect != "none" or prospect.epsilon > 0]
+    jobs = [prospect.job(effect, runs, seed) for effect in effects]
     summaries = run_jobs(jobs, processes, on_batch=on_batch)
-    return [Forecast(effect, summaries[effect], question) for effect in effects]
+    return [EffectEstimate(effect, summaries[effect], prospect) for effect in effects]

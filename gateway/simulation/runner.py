@@ -21,12 +21,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway.llm_po.lab.simulate import BatchOfRuns, Ending, Summary, Trial, batches, run_batch
+from gateway.llm_po.lab.simulate import BatchOfRuns, RunEnding, Summary, Trial, batches, run_batch
 from gateway.simulation.state import StateFile
 
-_AHEAD: Final = (
-    4  # batches handed to the pool per process: enough to keep it busy, few enough to stop quickly
-)
+_AHEAD: Final = 4  # batches handed to the pool per process: enough to keep it busy, quickly stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def run_jobs(
         LlmPoError: If a job is out of range.
         StateError: If the state file holds results of other jobs under these names.
     """
-    done = {job.name: dict[int, list[Ending]]() for job in jobs}
+    done = {job.name: dict[int, list[RunEnding]]() for job in jobs}
     todo = []
     for job in jobs:
         kept = {} if state is None else state.finished(job.name, job.fingerprint)
@@ -108,13 +106,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_order(finished: dict[int, list[Ending]]) -> tuple[Ending, ...]:
+def _in_order(finished: dict[int, list[RunEnding]]) -> tuple[RunEnding, ...]:
     return tuple(ending for first in sorted(finished) for ending in finished[first])
 
 
 def _run(
     todo: Sequence[tuple[Job, BatchOfRuns]], processes: int
-) -> Iterator[tuple[Job, BatchOfRuns, list[Ending]]]:
+) -> Iterator[tuple[Job, BatchOfRuns, list[RunEnding]]]:
     """Finished batches as they become known."""
     if processes == 1 or len(todo) <= 1:
         for job, batch in todo:
@@ -131,9 +129,9 @@ def _run(
 
 def _run_in(
     pool: ProcessPoolExecutor, todo: Iterable[tuple[Job, BatchOfRuns]], most_ahead: int
-) -> Iterator[tuple[Job, BatchOfRuns, list[Ending]]]:
+) -> Iterator[tuple[Job, BatchOfRuns, list[RunEnding]]]:
     waiting = iter(todo)
-    flying: dict[Future[list[Ending]], tuple[Job, BatchOfRuns]] = {}
+    flying: dict[Future[list[RunEnding]], tuple[Job, BatchOfRuns]] = {}
     while True:
         while len(flying) < most_ahead and (work := next(waiting, None)) is not None:
             flying[pool.submit(_batch_endings, *work)] = work
@@ -143,7 +141,7 @@ def _run_in(
             yield (*flying.pop(future), future.result())
 
 
-def _batch_endings(job: Job, batch: BatchOfRuns) -> list[Ending]:
+def _batch_endings(job: Job, batch: BatchOfRuns) -> list[RunEnding]:
     return run_batch(job.trial, batch, job.seed, job.budgets)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import GatewayError
-from gateway.llm_po.lab.simulate import Ending
+from gateway.llm_po.lab.simulate import RunEnding
 
 _VERSION: Final = 1
 
@@ -36,7 +36,7 @@ class StateFile:
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path = path
-        self._batches: dict[str, tuple[str, dict[int, list[Ending]]]] = {}
+        self._batches: dict[str, tuple[str, dict[int, list[RunEnding]]]] = {}
         try:
             known = self._read() if path.exists() and path.stat().st_size else None
             if known is None:
@@ -46,7 +46,7 @@ class StateFile:
         if known is not None:
             self._check(known, settings)
 
-    def finished(self, name: str, fingerprint: str) -> dict[int, list[Ending]]:
+    def finished(self, name: str, fingerprint: str) -> dict[int, list[RunEnding]]:
         """Batches of a job by the index of their first run.
 
         Raises:
@@ -60,7 +60,7 @@ class StateFile:
             )
         return endings
 
-    def add(self, name: str, fingerprint: str, first: int, endings: list[Ending]) -> None:
+    def add(self, name: str, fingerprint: str, first: int, endings: list[RunEnding]) -> None:
         """Keep a finished batch."""
         fields = [list(dataclasses.astuple(ending)) for ending in endings]
         self._write({"job": name, "fingerprint": fingerprint, "first": first, "endings": fields})
@@ -93,7 +93,7 @@ class StateFile:
 
     def _take(self, line: dict[str, Any]) -> None:
         endings = [
-            Ending(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost)
+            RunEnding(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost)
             for kind, is_wrong, comparisons, promoted, leads, progress, cost in line["endings"]
         ]
         _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))

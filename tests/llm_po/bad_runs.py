@@ -170,7 +170,7 @@ RUNS: list[Case] = [
         {"score_sd": [*NO_NUMBER[:2], NAN, 0.0, -1.0, 1e308], "effect_sds": [(), (NAN,), (0.0,), ("x",)]},
     ),
     (
-        linear.fit,
+        linear.fit_structure,
         {"wins": COUNTS[None], "features": ONE_HOT},
         {
             "wins": NO_COUNTS,
@@ -206,7 +206,11 @@ RUNS: list[Case] = [
         {"comparisons": 9, "delta": 0.05},
         {"comparisons": NO_WHOLE, "delta": NO_DELTA},
     ),
-    (glr.may_conclude, {"wins": COUNTS[None], "design": DESIGN}, {"wins": NO_COUNTS, "threshold": NO_TEXT}),
+    (
+        glr.glr_may_conclude,
+        {"wins": COUNTS[None], "design": DESIGN},
+        {"wins": NO_COUNTS, "threshold": NO_TEXT},
+    ),
     (glr.glr_verdict, {"wins": COUNTS, "design": DESIGN}, {"wins": NO_COUNTS, "threshold": NO_TEXT}),
     (
         glr.loser_nats,

@@ -45,7 +45,6 @@ SPACES: list[Case] = [
         {"preferences": PREFERENCES, "epsilon": 0.1},
         {"preferences": NO_PREFERENCES, "epsilon": NO_MARGIN, "costs": NO_COSTS},
     ),
-    (unstructured.checked_costs, {"policies": 3}, {"costs": NO_COSTS}),
     (
         unstructured.lower_bound,
         {"hardness": 5.0, "delta": 0.05},
@@ -85,7 +84,6 @@ SPACES: list[Case] = [
         {"features": ONE_HOT},
         {"scores": [None, "text", [0.1, 0.2, 0.3], [[NAN] * 3]]},
     ),
-    (solver.checked_costs, {"features": ONE_HOT}, {"costs": NO_COSTS}),
     (solver.check_gaps, {}, {"gaps": [np.zeros(2), np.array([1.0, -1.0])]}),
     (solver.check_numbers, {"margin": 0.0, "ridge": 0.0}, {"margin": NO_LOGITS, "ridge": NO_LOGITS}),
     (features.Features, {"rows": np.eye(3)}, {"rows": NO_ROWS}),

@@ -84,9 +84,9 @@ DESIGN = stopping.Design(0.05, 0.0, 0, (1.0, 1.0, 1.0))
 COUNTS = np.array([[0, 8, 9], [4, 0, 6], [3, 5, 0]])
 TALLY = evidence.Tally(COUNTS, COUNTS * 0, COUNTS * 0, np.zeros(3, dtype=np.bool_), 35)
 SITUATION = samplers.Situation.of(TALLY, DESIGN)
-FITTED = linear.fit(COUNTS[None], ONE_HOT)
+FITTED = linear.fit_structure(COUNTS[None], ONE_HOT)
 EVEN = (np.ones((3, 3)) - np.eye(3)) / 3
-STANDING = succession.Standing(TALLY, (None, None, None), 3)
+STANDING = succession.GenerationStanding(TALLY, (None, None, None), 3)
 STORED = certificate.certificate(
     stopping.Verdict("inconclusive", None, None, None), TALLY, DESIGN, (None, None, None)
 )

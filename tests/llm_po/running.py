@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.llm_po.evidence import Ledger, Result
+from gateway.llm_po.evidence import ComparisonResult, Ledger
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.plan import Design, Plan, plan
 
@@ -18,7 +18,7 @@ class Line:
     number: int
     first: int
     second: int
-    result: Result
+    result: ComparisonResult
     probability_millionths: int
     plan_version: int
 
@@ -41,7 +41,7 @@ def play(
 
 def _compare(world: World, made: Plan, version: int, ties: float, rng: np.random.Generator) -> Line:
     first, second = map(int, made.pairs[rng.choice(len(made.pairs), p=made.probabilities)])
-    result: Result = "win" if rng.random() < world.preferences[first, second] else "loss"
+    result: ComparisonResult = "win" if rng.random() < world.preferences[first, second] else "loss"
     if rng.random() < ties:
         result = "tie"
     return Line(version, first, second, result, int(made.forecasts_millionths[first, second]), version)

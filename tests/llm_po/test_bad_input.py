@@ -30,7 +30,11 @@ TRUSTING = {
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
     "features": {"are_names"},  # says yes or no to anything
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
-    "likelihood_ratio": {"mixture_nats", "may_conclude", "leader_progress"},  # take a fit of checked counts
+    "likelihood_ratio": {
+        "mixture_nats",
+        "lr_may_conclude",
+        "leader_progress",
+    },  # take a fit of checked counts
     "linear": {"prior_precision", "is_separated", "laplacian"},
     "scalars": "the checks themselves, met through everything else",
     "stakes": "takes forecasts of the core and a `Situation`",

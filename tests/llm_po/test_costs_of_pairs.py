@@ -53,7 +53,7 @@ def test_general_solver_does_not_mind_the_unit() -> None:
 
 def test_general_solver_says_where_its_answers_cannot_be_trusted() -> None:
     """Preferences so extreme that it was seen to report wrong optima are refused."""
-    with pytest.raises(SolverError, match=r"use `structured\.solve`"):
+    with pytest.raises(SolverError, match=r"use the fast solver"):
         solve_structured([20.0, 0.0, -3.0], one_hot(3))
 
 

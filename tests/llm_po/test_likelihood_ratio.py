@@ -17,13 +17,13 @@ from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.structured.likelihood_ratio import (
     TAU,
     line_nats,
+    lr_may_conclude,
     lr_verdict,
     margin_logits,
-    may_conclude,
     mixture_nats,
     rival_nats,
 )
-from gateway.llm_po.structured.linear import fit
+from gateway.llm_po.structured.linear import fit_structure
 from gateway.llm_po.structured.sampler import StructuredSampler, aim, shares_due
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
@@ -48,7 +48,7 @@ def test_ratio_of_two_policies_is_the_binomial_one() -> None:
     rate = 0.66
     ratio = 50 * (rate * math.log(2 * rate) + (1 - rate) * math.log(2 * (1 - rate)))
 
-    found = rival_nats(wins, one_hot(2), np.array([0]), 0.0, fit(wins, one_hot(2)))[0, 1]
+    found = rival_nats(wins, one_hot(2), np.array([0]), 0.0, fit_structure(wins, one_hot(2)))[0, 1]
 
     expected = mixture_nats(np.array([ratio]), np.array([4 / 50]))[0]
     assert found == pytest.approx(expected, abs=1e-5)
@@ -71,7 +71,7 @@ def test_rival_ahead_has_nothing_against_it() -> None:
     """Where the fit itself meets the constraint the statistic is zero; at the policy itself infinite."""
     wins = _expected(np.array([0.6, 0.0, -0.6]), 40)[None]
 
-    nats = rival_nats(wins, one_hot(3), np.array([1]), 0.0, fit(wins, one_hot(3)))[0]
+    nats = rival_nats(wins, one_hot(3), np.array([1]), 0.0, fit_structure(wins, one_hot(3)))[0]
 
     assert nats[0] == 0
     assert nats[1] == math.inf
@@ -83,7 +83,7 @@ def test_unidentified_rival_has_nothing_against_it() -> None:
     wins = np.zeros((1, 3, 3), dtype=np.int64)
     wins[0, 0, 1], wins[0, 1, 0] = 400, 100
 
-    nats = rival_nats(wins, one_hot(3), np.array([0]), 0.0, fit(wins, one_hot(3)))[0]
+    nats = rival_nats(wins, one_hot(3), np.array([0]), 0.0, fit_structure(wins, one_hot(3)))[0]
 
     assert nats[1] > 20
     assert nats[2] == pytest.approx(0, abs=1e-3)
@@ -130,11 +130,11 @@ def test_bound_that_spares_fits_never_hides_a_decision() -> None:
     scores = np.array([0.5, 0.2, 0.0, -0.2, -0.4, -0.6])
     won = rng.binomial(25, np.broadcast_to(logistic(differences(scores)), (40, 6, 6)))
     wins = np.triu(won, 1) + np.tril(25 - won.swapaxes(1, 2), -1)
-    fitted = fit(wins, GRID)
+    fitted = fit_structure(wins, GRID)
 
     exact = rival_nats(wins, GRID, fitted.scores.argmax(axis=1), 0.0, fitted).min(axis=1)
 
-    reached = may_conclude(wins, _design(6), GRID, fitted)
+    reached = lr_may_conclude(wins, _design(6), GRID, fitted)
     assert reached.tolist() == (exact >= math.log(20)).tolist()
     assert 0 < reached.sum() < 40
 

@@ -16,24 +16,26 @@ from gateway.llm_po.lines import NANO, elimination_nano_nats, no_worse_nano_nats
 from gateway.llm_po.plan import Design, plan
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.stopping import beaten_nats
-from gateway.llm_po.succession import Sources, Standing, succeed
+from gateway.llm_po.succession import GenerationStanding, Sources, succeed
 from tests.llm_po.running import Line, play
 
 DELTA = 0.05
 LINE = elimination_nano_nats(DELTA)
 
 
-def standing(evidence: list[list[int]], eliminated_at: tuple[int | None, ...], comparisons: int) -> Standing:
+def standing(
+    evidence: list[list[int]], eliminated_at: tuple[int | None, ...], comparisons: int
+) -> GenerationStanding:
     """So much evidence; every pair was compared equally often, won by the first, with one tie."""
     policies = len(evidence)
     wins = np.triu(np.full((policies, policies), comparisons), 1)
     ties = np.ones((policies, policies), dtype=np.int64) - np.eye(policies, dtype=np.int64)
     counted = int(wins.sum() + ties.sum() // 2)
     out = np.array([at is not None for at in eliminated_at])
-    return Standing(Tally(wins, ties, np.array(evidence), out, counted), eliminated_at, policies)
+    return GenerationStanding(Tally(wins, ties, np.array(evidence), out, counted), eliminated_at, policies)
 
 
-def random_standing(rng: np.random.Generator, policies: int) -> Standing:
+def random_standing(rng: np.random.Generator, policies: int) -> GenerationStanding:
     """Evidence of either sign, debts, and eliminations that fit."""
     evidence = rng.integers(-2 * NANO, 2 * NANO, (policies, policies))
     np.fill_diagonal(evidence, 0)
@@ -43,7 +45,7 @@ def random_standing(rng: np.random.Generator, policies: int) -> Standing:
     out = evidence.sum(axis=1) + debts >= LINE
     counted = int(wins.sum())
     tally = Tally(wins, np.zeros_like(wins), evidence, out, counted, debts)
-    return Standing(tally, tuple(counted if each else None for each in out), policies + 2)
+    return GenerationStanding(tally, tuple(counted if each else None for each in out), policies + 2)
 
 
 def test_removed_rival_leaves_a_debt_where_it_spoke_for_a_policy() -> None:
@@ -166,7 +168,7 @@ def test_certificate_of_a_later_generation_is_confirmed_from_what_it_inherited(e
     """Comparisons are numbered on, debts and the number of policies ever are part of the certificate."""
     old = Design(DELTA, epsilon, 0, (0.0,) * 4)
     ledger, _ = play(bradley_terry("b", [1.2, 0.6, -0.4, 0.2]), old, seed=4, most=60)
-    before = Standing(ledger.tally(), tuple(ledger.eliminated_at), 4)
+    before = GenerationStanding(ledger.tally(), tuple(ledger.eliminated_at), 4)
     start = succeed(before, (0, 2, None), DELTA)
     design = Design(DELTA, epsilon, 0, (0.0,) * 3, policies_ever=start.policies_ever)
     resumed, log = _go_on(start, design)
@@ -183,7 +185,7 @@ def test_certificate_of_a_later_generation_is_confirmed_from_what_it_inherited(e
         assert any(difference.startswith(field) for difference in differences)
 
 
-def _go_on(start: Standing, design: Design) -> tuple[Ledger, list[Line]]:
+def _go_on(start: GenerationStanding, design: Design) -> tuple[Ledger, list[Line]]:
     """Comparisons by the plan until a verdict; the lower index is always preferred, 0 most clearly."""
     ledger, log = Ledger(design.policies, design.delta, design.epsilon), list[Line]()
     ledger.inherit(start.tally, start.eliminated_at)
@@ -232,7 +234,7 @@ def _is_eliminated(paths: np.ndarray, line: int, delta: float) -> bool:
     rivals = paths.shape[0]
     zeros = np.zeros((rivals + 1, rivals + 1), dtype=np.int64)
     nobody = np.zeros(rivals + 1, dtype=np.bool_)
-    at = Standing(Tally(zeros, zeros, zeros, nobody, 0), (None,) * (rivals + 1), rivals + 1)
+    at = GenerationStanding(Tally(zeros, zeros, zeros, nobody, 0), (None,) * (rivals + 1), rivals + 1)
     place = 1
     for path in paths:
         if (at.tally.row_totals[0] + path >= line).any():
@@ -241,7 +243,7 @@ def _is_eliminated(paths: np.ndarray, line: int, delta: float) -> bool:
         evidence[0, place] = path[-1]
         tally = at.tally
         now = Tally(tally.wins, tally.ties, evidence, tally.eliminated, 0, tally.debts)
-        at = Standing(now, at.eliminated_at, at.policies_ever)
+        at = GenerationStanding(now, at.eliminated_at, at.policies_ever)
         if path[-1] < 0 and now.policies > 2:
             at = succeed(at, [each for each in range(now.policies) if each != place], delta)
         else:

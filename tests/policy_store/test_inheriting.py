@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.evidence import Tally
-from gateway.llm_po.succession import Standing, succeed
+from gateway.llm_po.succession import GenerationStanding, succeed
 from policy_store.connect import connect
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import Event
@@ -71,7 +71,7 @@ async def count(store: PolicyStore, view: ExperimentView, comparisons: int, seed
         await store.record_preference(report, draws.choice(list(Result)))
 
 
-def standing(counts: Counts) -> Standing:
+def standing(counts: Counts) -> GenerationStanding:
     """Counts as the algorithm core takes them."""
     out = np.array([at is not None for at in counts.eliminated_at])
     tally = Tally(
@@ -83,10 +83,10 @@ def standing(counts: Counts) -> Standing:
         np.array(counts.debts_nano_nats),
     )
     assert counts.policies_ever is not None
-    return Standing(tally, counts.eliminated_at, counts.policies_ever)
+    return GenerationStanding(tally, counts.eliminated_at, counts.policies_ever)
 
 
-def assert_is(counts: Counts, expected: Standing) -> None:
+def assert_is(counts: Counts, expected: GenerationStanding) -> None:
     """The store holds what the algorithm core computes."""
     found = standing(counts)
     for part in ("wins", "ties", "evidence", "debts", "eliminated", "row_totals"):

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.llm_po.bradley_terry import differences, logistic
-from gateway.llm_po.checks import checked_type
-from gateway.llm_po.errors import FeatureError, SolverError
+from gateway.llm_po.checks import checked_type, pair_costs
+from gateway.llm_po.errors import DesignError, FeatureError, SolverError, WorldError
 from gateway.llm_po.exposure import solve_program
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.solver import (
@@ -30,12 +30,10 @@ from gateway.llm_po.structured.solver import (
     check_numbers,
     checked_scores,
 )
-from gateway.llm_po.structured.solver import checked_costs as checked_pair_costs
 from gateway.llm_po.unstructured import (
     Allocation,
     bernoulli_kl,
     champion_of,
-    checked_costs,
     checked_preferences,
 )
 from gateway.llm_po.wins import FloatArray
@@ -70,7 +68,7 @@ def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = N
     information = np.where(preferences < 0.5, bernoulli_kl(preferences, 0.5), 0.0)
     shares: Any = cvxpy.Variable(preferences.shape, nonneg=True)
     rates: Any = cvxpy.sum(cvxpy.multiply(shares, information), axis=1)
-    paid = checked_costs(costs, preferences.shape[0])
+    paid = pair_costs(costs, preferences.shape[0], WorldError)
     constraints: list[Any] = [cvxpy.sum(cvxpy.multiply(shares, paid)) == 1]
     problem: Any = cvxpy.Problem(cvxpy.Maximize(cvxpy.min(rates[losers])), constraints)
     solve_program(problem, _LESS_EXTREME)
@@ -110,7 +108,7 @@ def solve_structured(
     checked_type(features, Features, "features", FeatureError)
     check_numbers(margin, ridge)
     values = checked_scores(np.asarray(scores, dtype=object)[None], features)[0]
-    program = _Program.of(values, features, margin, ridge, checked_pair_costs(costs, features))
+    program = _Program.of(values, features, margin, ridge, pair_costs(costs, features.policies, DesignError))
     # In shares of what is spent and relative to spending evenly: no unit makes numbers small or large.
     spent: Any = cvxpy.Variable(program.costs.size, nonneg=True)
     even = program.objective(np.full(program.costs.size, 1 / program.costs.size) / program.costs)

@@ -16,14 +16,14 @@ import numpy as np
 
 from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import Fit
-from gateway.llm_po.evidence import Ledgers, Result
+from gateway.llm_po.evidence import ComparisonResult, Ledgers
 from gateway.llm_po.forecast import forecasts
 from gateway.llm_po.lab.matching import MatchedRun
 from gateway.llm_po.lab.traces import Recorder, decision_progress
-from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, Ending, Summary, Trial
+from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, RunEnding, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
 from gateway.llm_po.samplers import Sampler, Situation
-from gateway.llm_po.scalars import whole
+from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
 from gateway.llm_po.structured import likelihood_ratio, linear
@@ -37,7 +37,7 @@ __all__ = [
     "METHODS",
     "STOPPING_RULES",
     "BatchOfRuns",
-    "Ending",
+    "RunEnding",
     "Summary",
     "Trial",
     "batches",
@@ -45,13 +45,11 @@ __all__ = [
     "simulate",
 ]
 
-_RESULTS: Final[tuple[Result, ...]] = ("loss", "win", "tie")
+_RESULTS: Final[tuple[ComparisonResult, ...]] = ("loss", "win", "tie")
 _TIE: Final = 2
 _REFRESH_SHARE: Final = 50  # a refresh every 1/50 of the comparisons so far
 _SIDE_BY_SIDE_CELLS: Final = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
-_MOST_SIDE_BY_SIDE: Final = (
-    100  # beyond this, more runs at once save little; more batches keep every core busy
-)
+_MOST_SIDE_BY_SIDE: Final = 100  # side by side, more save little; more batches keep every core busy
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:
@@ -74,12 +72,12 @@ def batches(trial: Trial, seeds: int) -> list[BatchOfRuns]:
     Raises:
         DesignError: If `seeds` is out of range.
     """
-    whole(seeds, "seeds", 1)
+    whole_number(seeds, "seeds", 1)
     together = max(1, min(_MOST_SIDE_BY_SIDE, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
     return [BatchOfRuns(first, min(together, seeds - first)) for first in range(0, seeds, together)]
 
 
-def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int] = ()) -> list[Ending]:
+def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int] = ()) -> list[RunEnding]:
     """The endings of one batch, in the order in which they became known.
 
     Args:
@@ -91,9 +89,9 @@ def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int
     Raises:
         DesignError: If `seed` is out of range.
     """
-    whole(seed, "seed", 0)
+    whole_number(seed, "seed", 0)
     for budget in budgets:
-        whole(budget, "A budget", 0)
+        whole_number(budget, "A budget", 0)
     return _Batch(trial, batch.runs, np.random.default_rng([seed, batch.first]), budgets).run()
 
 
@@ -118,9 +116,9 @@ class _Batch:
         costs = np.array(trial.design.costs)[self._orders]
         self._request_costs, self._spent = costs, np.zeros(runs)
 
-    def run(self) -> list[Ending]:
+    def run(self) -> list[RunEnding]:
         """Advance until every run has ended."""
-        endings: list[Ending] = []
+        endings: list[RunEnding] = []
         while self._orders.size:
             self._recorder.note(self._ledgers, self._design)
             endings += self._leave()
@@ -202,7 +200,7 @@ class _Batch:
         counts = ledgers.wins, ledgers.evidence, ledgers.eliminated
         return with_features(Situation(*counts, self._design, self._fit, prices), self._features)
 
-    def _leave(self) -> list[Ending]:
+    def _leave(self) -> list[RunEnding]:
         """Endings of the runs that reached a verdict, which are dropped."""
         leaving = np.zeros(self._orders.shape[0], dtype=np.bool_)
         endings = []
@@ -222,10 +220,10 @@ class _Batch:
         if ledgers.comparisons == 0:
             return np.zeros(self._orders.shape[0], dtype=np.bool_)
         if self._features is not None and self._trial.decides_by_features:
-            self._linear = linear.fit(ledgers.wins, self._features, start=self._linear)
-            return likelihood_ratio.may_conclude(ledgers.wins, self._design, self._features, self._linear)
+            self._linear = linear.fit_structure(ledgers.wins, self._features, start=self._linear)
+            return likelihood_ratio.lr_may_conclude(ledgers.wins, self._design, self._features, self._linear)
         if threshold := glr.THRESHOLDS.get(self._trial.stopping):
-            return glr.may_conclude(ledgers.wins, self._design, threshold)
+            return glr.glr_may_conclude(ledgers.wins, self._design, threshold)
         return may_conclude(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design)
 
     def _verdict(self, run: int) -> Verdict | None:
@@ -247,12 +245,12 @@ class _Batch:
         budget = self._design.max_comparisons
         return budget is not None and self._ledgers.comparisons >= budget
 
-    def _ending(self, run: int, reached: Verdict) -> Ending:
+    def _ending(self, run: int, reached: Verdict) -> RunEnding:
         world, order, epsilon = self._trial.world, self._orders[run], self._trial.epsilon
         promoted = None if reached.champion is None else int(order[reached.champion])
         comparisons = self._ledgers.comparisons + self._flying.shape[1]
         is_wrong = promoted is not None and world.is_wrong(promoted, epsilon)
-        ending = Ending(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
+        ending = RunEnding(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
         if not self._budgets:
             return ending
         leads = [not world.is_wrong(int(order[leader]), epsilon) for leader in self._leaders(run, reached)]

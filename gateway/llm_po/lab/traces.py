@@ -13,7 +13,7 @@ import numpy as np
 from gateway.llm_po.bradley_terry import fit
 from gateway.llm_po.evidence import Ledgers
 from gateway.llm_po.lines import NANO, elimination_threshold, no_worse_threshold
-from gateway.llm_po.scalars import whole
+from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
@@ -24,8 +24,8 @@ def checkpoints(most: int, count: int = 40) -> tuple[int, ...]:
     Raises:
         DesignError: If one is not a whole number of at least 1.
     """
-    whole(most, "most", 1)
-    whole(count, "count", 1)
+    whole_number(most, "most", 1)
+    whole_number(count, "count", 1)
     return tuple(int(value) for value in np.unique(np.geomspace(min(10, most), most, count).astype(np.int64)))
 
 

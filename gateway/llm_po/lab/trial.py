@@ -186,7 +186,7 @@ def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunEnding:
     """How one run ended.
 
     Attributes:
@@ -214,7 +214,7 @@ class Summary:
     """What many runs of a trial came to."""
 
     trial: Trial
-    endings: tuple[Ending, ...]
+    endings: tuple[RunEnding, ...]
 
     @property
     def mean(self) -> float:

@@ -15,7 +15,7 @@ from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
 from gateway.llm_po.lab.matching import Outcomes
-from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole
+from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole_number
 from gateway.llm_po.structured.features import Features, Grid, are_names
 from gateway.llm_po.unstructured import checked_preferences, find_champion
 from gateway.llm_po.wins import FloatArray, IntArray
@@ -158,7 +158,7 @@ class World:
             WorldError: If there is no such policy.
             DesignError: If epsilon is no margin.
         """
-        if whole(policy, "policy", 0, WorldError) >= self.policies:
+        if whole_number(policy, "policy", 0, WorldError) >= self.policies:
             raise WorldError(f"policy is {policy}; it is an index below {self.policies}.")
         if checked_epsilon(epsilon) == 0:
             return policy != self.champion
@@ -264,7 +264,7 @@ def cycle(name: str, policies: int, chance: float) -> World:
     Raises:
         WorldError: If there are fewer than two, or the chance is no probability.
     """
-    whole(policies, "policies", 2, WorldError)
+    whole_number(policies, "policies", 2, WorldError)
     if not 0 <= real(chance, "chance", "give a probability", WorldError) <= 1:
         raise WorldError(f"chance is {chance}; give a probability.")
     ahead = (np.arange(policies)[None, :] - np.arange(policies)[:, None]) % policies
@@ -290,7 +290,7 @@ def misfit(name: str, scores: npt.ArrayLike, effect_sd: float, margin: float, se
     if not 0 <= real(effect_sd, "effect_sd", "at least 0 logits", WorldError) <= _LARGEST_EFFECT:
         raise WorldError(f"effect_sd is {effect_sd}; from 0 to {_LARGEST_EFFECT:g} logits.")
     real(margin, "margin", "a number of logits is needed", WorldError)
-    whole(seed, "seed", 0, WorldError)
+    whole_number(seed, "seed", 0, WorldError)
     logits = differences(spread_scores(_finite(scores, "scores", dimensions=1), WorldError))
     effects = np.triu(np.random.default_rng(seed).normal(0.0, effect_sd, logits.shape), 1)
     logits = logits + effects - effects.T

@@ -21,14 +21,12 @@ import numpy.typing as npt
 
 from gateway.llm_po.checks import reals, whole_array
 from gateway.llm_po.errors import FeatureError
-from gateway.llm_po.scalars import FEWEST_POLICIES, shown, whole
+from gateway.llm_po.scalars import FEWEST_POLICIES, shown, whole_number
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _RANK_TOLERANCE: Final = 1e-9  # of the largest singular value: smaller ones are rounding
 _LARGEST: Final = 1e100
-_SAME: Final = (
-    1e-6  # distance in the basis (rows there are of the order of 1) below which two policies are one
-)
+_SAME: Final = 1e-6  # distance in the basis, with rows of the order of 1, below which policies are one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +82,7 @@ def one_hot(policies: int) -> Features:
     Raises:
         FeatureError: If there are fewer than two.
     """
-    return Features(np.eye(whole(policies, "policies", FEWEST_POLICIES, FeatureError)))
+    return Features(np.eye(whole_number(policies, "policies", FEWEST_POLICIES, FeatureError)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,16 +25,14 @@ from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, counted
 from gateway.llm_po.errors import FeatureError
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.linear import LinearFit, fit, prior_precision
+from gateway.llm_po.structured.linear import LinearFit, fit_structure, prior_precision
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
 MISFIT_LEVEL: Final = 0.01
 """p-value below which a structured fit counts as a misfit; small, since it is looked at again and again."""
 
-_MOST_ENUMERATED: Final = (
-    60  # comparisons of a pair beyond which mean 1 and variance 2 are accurate to a few per cent
-)
+_MOST_ENUMERATED: Final = 60  # comparisons of a pair from which mean 1 and variance 2 are nearly right
 _LARGE_SAMPLE: Final = (1.0, 2.0)
 _GRID: Final = 100  # fitted chances are rounded to whole hundredths for the moments
 
@@ -81,8 +79,8 @@ def goodness_of_fit(
             f"The counts have K = {wins.shape[0]}, the features {features.policies}; they must agree."
         )
     first, second = np.triu_indices(features.policies, 1)
-    likeliest = likeliest or fit(wins[None], features)
-    posterior = posterior or fit(wins[None], features, prior_precision(features))
+    likeliest = likeliest or fit_structure(wins[None], features)
+    posterior = posterior or fit_structure(wins[None], features, prior_precision(features))
     likely, shrunk = (
         logistic(differences(fitted.scores[0]))[first, second] for fitted in (likeliest, posterior)
     )

@@ -26,18 +26,16 @@ import numpy as np
 from gateway.llm_po.checks import counted, whole_array
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.lines import elimination_threshold
-from gateway.llm_po.scalars import checked_epsilon, whole
+from gateway.llm_po.scalars import checked_epsilon, whole_number
 from gateway.llm_po.stopping import Design, Verdict, cheapest
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit, laplacian
+from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit_structure, laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
 TAU: Final = 0.5
 """Standard deviation of the mixture, in logits: gaps of this order are looked for."""
 
-_NO_INFORMATION: Final = (
-    1e-9  # keeps a direction nobody compared invertible: r is then 0 and the statistic too
-)
+_NO_INFORMATION: Final = 1e-9  # keeps what was never compared invertible: r is then 0, and the statistic too
 
 
 def margin_logits(epsilon: float) -> float:
@@ -58,7 +56,7 @@ def line_nats(delta: float, epsilon: float, policies: int) -> float:
     Raises:
         DesignError: If a number is out of range.
     """
-    whole(policies, "policies", 2)
+    whole_number(policies, "policies", 2)
     wrong_choices = 1 if checked_epsilon(epsilon) == 0 else max(policies - 1, 1)
     return elimination_threshold(delta) + math.log(wrong_choices)
 
@@ -123,7 +121,7 @@ def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
     return np.asarray(shrunk - 0.5 * np.log1p(r) + _log_one_sided(np.sqrt(2 * shrunk)))
 
 
-def may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
+def lr_may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
     """Runs whose leader, the best score, reached the line; shape (R,). Budgets are the caller's."""
     line = line_nats(design.delta, design.epsilon, features.policies)
     bounds = _most_nats(wins, design, features, fitted)
@@ -171,8 +169,8 @@ def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | 
     comparisons = int(wins.sum())
     if not design.may_decide or comparisons < design.min_comparisons:
         return None
-    fitted = fit(wins[None], features)
-    if not may_conclude(wins[None], design, features, fitted)[0]:
+    fitted = fit_structure(wins[None], features)
+    if not lr_may_conclude(wins[None], design, features, fitted)[0]:
         return None
     line = line_nats(design.delta, design.epsilon, features.policies)
     least = {policy: _least(wins, features, policy, design, fitted) for policy in _hopefuls(design, fitted)}

@@ -24,7 +24,7 @@ import numpy as np
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, counted, reals
 from gateway.llm_po.errors import DesignError, FeatureError
-from gateway.llm_po.scalars import real, whole
+from gateway.llm_po.scalars import real, whole_number
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
@@ -38,7 +38,8 @@ _PRIOR_SD: Final = 0.5  # logits, of a policy's score, as for unstructured forec
 _STEP_TOLERANCE: Final = 1e-6  # logits; Newton converges quadratically, so what is left is its square
 _MOST_STEPS: Final = 100
 _RANK_TOLERANCE: Final = 1e-9
-_LEAST_PRECISION, _MOST_PRECISION = 1e-12, 1e12
+_LEAST_PRECISION: Final = 1e-12
+_MOST_PRECISION: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,7 @@ def prior_precision(features: Features) -> float:
     return features.rank / features.policies / _PRIOR_SD**2
 
 
-def fit(
+def fit_structure(
     wins: IntArray,
     features: Features,
     precision: float = SMALLEST_PRECISION,
@@ -151,7 +152,7 @@ def draw_scores(fitted: LinearFit, features: Features, draws: int, rng: np.rando
     Raises:
         DesignError: If there is no draw.
     """
-    whole(draws, "draws", 1)
+    whole_number(draws, "draws", 1)
     roots = np.linalg.cholesky(fitted.covariance)
     noise = rng.standard_normal((*fitted.theta.shape[:-1], draws, features.rank))
     theta = fitted.theta[..., None, :] + noise @ roots.swapaxes(-1, -2)

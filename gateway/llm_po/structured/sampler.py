@@ -25,7 +25,7 @@ from gateway.llm_po.structured.likelihood_ratio import line_nats, margin_logits
 from gateway.llm_po.structured.linear import (
     LinearFit,
     draw_scores,
-    fit,
+    fit_structure,
     identified,
     laplacian,
     prior_precision,
@@ -39,9 +39,7 @@ POSTERIOR_DRAWS: Final = 3
 _TOLERANCE: Final = 0.1
 _TYPICAL_EXCESS: Final = 1.5  # of comparisons over hardness x line, in simulation
 _MOST_ITERATIONS: Final = 200
-_SMALLEST_GAP: Final = (
-    0.02  # logits: nearer rivals are allocated to as if this far, or they would get everything
-)
+_SMALLEST_GAP: Final = 0.02  # logits: nearer rivals count as this far, or they would get everything
 _HORIZON_SHARE: Final = 0.1
 _EXPLORED_SHARE: Final = 0.5  # while some pair is not identified
 
@@ -72,7 +70,7 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
         start: What an earlier refresh of the same single run aimed at: fit and solver go on from there.
     """
     design = situation.design
-    posterior = fit(
+    posterior = fit_structure(
         situation.wins,
         features,
         precision=prior_precision(features),

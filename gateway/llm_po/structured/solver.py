@@ -34,7 +34,7 @@ import numpy.typing as npt
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import LARGEST_SPREAD, checked_type, pair_costs, reals, spread_scores
 from gateway.llm_po.errors import DesignError, FeatureError, NoChampionError, SolverError
-from gateway.llm_po.scalars import real, whole
+from gateway.llm_po.scalars import real, whole_number
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
@@ -49,7 +49,8 @@ _STRETCH: Final = 1.8  # of the step in log w, below the 2 at which a problem of
 _RIVAL_EXPONENT: Final = 0.5
 _UNIFORM_SHARE: Final = 0.02  # mixed into a start, so that a pair it leaves out can come back
 _SMALLEST_SHARE: Final = 1e-12  # keeps vanishing pairs and rivals from becoming subnormal numbers
-_SMALLEST_RIDGE, _LARGEST_RIDGE = 1e-9, 1e12
+_SMALLEST_RIDGE: Final = 1e-9
+_LARGEST_RIDGE: Final = 1e12
 _NO_ANSWER: Final = "The numbers grew out of range; bring scores, costs and ridge closer to one another"
 _CUBIC_STEPS: Final = 8
 _MULTIPLIER_STEPS: Final = 60
@@ -119,9 +120,9 @@ def solve(
     check_numbers(margin, ridge)
     if not real(tolerance, "tolerance", "a share above 0 is needed") > 0:
         raise DesignError(f"tolerance is {tolerance}; a share above 0 is needed.")
-    whole(most_iterations, "most_iterations", 1)
+    whole_number(most_iterations, "most_iterations", 1)
     checked = checked_scores(scores, features)
-    problems = _Problems.of(checked, features, margin, checked_costs(costs, features))
+    problems = _Problems.of(checked, features, margin, pair_costs(costs, features.policies, DesignError))
     try:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             found = _iterate(problems, _started(problems, start), ridge, tolerance, most_iterations)
@@ -366,13 +367,3 @@ def check_gaps(gaps: FloatArray) -> None:
             f"Two policies share the largest score ({float(gaps.min()):g} logits apart), so neither is "
             "better; use a margin epsilon > 0."
         )
-
-
-def checked_costs(costs: npt.ArrayLike | None, features: Features) -> FloatArray:
-    """The cost of a comparison of each pair, shape (K, K), 1 on the diagonal; None: 1 everywhere.
-
-    Raises:
-        DesignError: If they are of another shape, not symmetric or not positive.
-    """
-    policies = features.policies
-    return np.ones((policies, policies)) if costs is None else pair_costs(costs, policies, DesignError)

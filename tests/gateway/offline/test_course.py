@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from gateway.llm_po.evidence import Result
+from gateway.llm_po.evidence import ComparisonResult
 from gateway.offline.course import Assignment, Course
 from policy_store.models import Experiment
 
@@ -50,7 +50,7 @@ def course(
     return Course(about, TASKS, repeatables, draw=draw, seed=seed, window=window)
 
 
-def outcome_of(assigned: Assignment) -> Result:
+def outcome_of(assigned: Assignment) -> ComparisonResult:
     """A fixed verdict for each pair and task: mostly the higher index wins."""
     value = (assigned.first * 7 + assigned.second * 5 + assigned.task * 3) % 10
     return "tie" if value == 0 else "win" if value < 4 else "loss"
@@ -183,7 +183,7 @@ def test_early_end_claims_no_more_than_was_counted() -> None:
 def test_early_end_keeps_a_decision_the_evidence_supports() -> None:
     """Evidence that suffices by then decides, though the last plan did not know of it."""
     run = course(window=1, policies=2, delta=0.2)
-    results: list[Result] = ["tie"] * 100  # from here on a plan is made after every second comparison
+    results: list[ComparisonResult] = ["tie"] * 100  # from here on every second one is planned after
     decided = None
     while decided is None:
         results.append("loss")
@@ -194,7 +194,7 @@ def test_early_end_keeps_a_decision_the_evidence_supports() -> None:
     assert (decided, run.experiment.max_comparisons) == (1, 400)
 
 
-def _count_one(run: Course, result: Result) -> None:
+def _count_one(run: Course, result: ComparisonResult) -> None:
     if run.is_plan_due:
         run.make_plan(0.0)
     run.count(run.assign(), result, "test", 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.llm_po.evidence import Result
+from gateway.llm_po.evidence import ComparisonResult
 from gateway.offline.course import Course
 from tests.gateway.offline.test_course import experiment
 
@@ -15,9 +15,9 @@ RUNS = 200
 MOST_WRONG = 58  # binomial(200, 0.2) exceeds it with probability 0.001
 
 
-def table_of_results() -> list[Result]:
+def table_of_results() -> list[ComparisonResult]:
     """Policy 1 is preferred on 14 of 25 decisive tasks, 0.56: just beyond epsilon. The others are ties."""
-    results: list[Result] = [*["win"] * 11, *["loss"] * 14, *["tie"] * 25]
+    results: list[ComparisonResult] = [*["win"] * 11, *["loss"] * 14, *["tie"] * 25]
     return results
 
 

@@ -12,10 +12,10 @@ from gateway.llm_po.lab.simulate import Trial, simulate
 from gateway.llm_po.lab.worlds import success_rates
 from gateway.llm_po.structured.features import Grid
 from gateway.simulation.advice import advice
-from gateway.simulation.estimate import Forecast, estimate
-from gateway.simulation.question import EFFECTS, EstimateError, Question
+from gateway.simulation.estimate import EffectEstimate, estimate
+from gateway.simulation.prospect import EFFECTS, EstimateError, Prospect
 
-QUESTION = Question(
+PROSPECT = Prospect(
     experiment="support",
     policies=3,
     incumbent=0,
@@ -36,24 +36,24 @@ QUESTION = Question(
 )
 
 
-def _of(question: Question, effect: str = "large", runs: int = 40) -> Forecast:
-    job = question.job(effect, runs, seed=0)
-    return Forecast(effect, simulate(job.trial, job.seeds), question)
+def _of(prospect: Prospect, effect: str = "large", runs: int = 40) -> EffectEstimate:
+    job = prospect.job(effect, runs, seed=0)
+    return EffectEstimate(effect, simulate(job.trial, job.seeds), prospect)
 
 
 @pytest.fixture(scope="module")
-def plain() -> list[Forecast]:
-    """The forecasts for `QUESTION`."""
-    return estimate(QUESTION, 20, processes=1)
+def plain() -> list[EffectEstimate]:
+    """The forecasts for `PROSPECT`."""
+    return estimate(PROSPECT, 20, processes=1)
 
 
 def test_matched_takes_two_reporting_units_a_comparison_and_side_by_side_one() -> None:
     """4,000 units, half take part, a fifth report: 400 reports a day."""
-    assert QUESTION.comparisons_per_day == pytest.approx(200)
-    assert replace(QUESTION, way=WAYS["side_by_side"]).comparisons_per_day == pytest.approx(400)
+    assert PROSPECT.comparisons_per_day == pytest.approx(200)
+    assert replace(PROSPECT, way=WAYS["side_by_side"]).comparisons_per_day == pytest.approx(400)
 
 
-def test_smaller_effects_take_longer(plain: list[Forecast]) -> None:
+def test_smaller_effects_take_longer(plain: list[EffectEstimate]) -> None:
     """Without a margin equals are not among the effects: they would never end."""
     medians = [forecast.comparisons["median"] for forecast in plain]
 
@@ -62,7 +62,7 @@ def test_smaller_effects_take_longer(plain: list[Forecast]) -> None:
     assert all(forecast.best_promoted == 1.0 for forecast in plain)
 
 
-def test_days_and_money_follow_from_the_comparisons(plain: list[Forecast]) -> None:
+def test_days_and_money_follow_from_the_comparisons(plain: list[EffectEstimate]) -> None:
     """200 comparisons a day; ten units answered per comparison, each at two cents on average."""
     large = plain[-1]
     median = large.comparisons["median"]
@@ -77,8 +77,8 @@ def test_days_and_money_follow_from_the_comparisons(plain: list[Forecast]) -> No
 
 def test_side_by_side_pays_for_a_second_answer() -> None:
     """Half the units, two answers each: all but one are extra."""
-    question = replace(QUESTION, way=WAYS["side_by_side"], prices=(0.02, 0.02, 0.02))
-    large = _of(question)
+    prospect = replace(PROSPECT, way=WAYS["side_by_side"], prices=(0.02, 0.02, 0.02))
+    large = _of(prospect)
     median = large.comparisons["median"]
 
     assert median is not None
@@ -90,9 +90,9 @@ def test_side_by_side_pays_for_a_second_answer() -> None:
 
 def test_ties_drawn_afterwards_are_those_of_a_full_simulation() -> None:
     """Success rates of 60 % and more: the mean agrees with a simulation of ties and all."""
-    forecast = _of(replace(QUESTION, success_rate=0.6), runs=80)
-    best = QUESTION.policies * [0.6]
-    best[1] = replace(QUESTION, success_rate=0.6).best_success_rate("large")
+    forecast = _of(replace(PROSPECT, success_rate=0.6), runs=80)
+    best = PROSPECT.policies * [0.6]
+    best[1] = replace(PROSPECT, success_rate=0.6).best_success_rate("large")
 
     full = simulate(Trial(success_rates("full", best), max_comparisons=60_000), 80, seed=9)
 
@@ -103,17 +103,17 @@ def test_ties_drawn_afterwards_are_those_of_a_full_simulation() -> None:
 
 def test_effect_means_the_same_for_good_or_bad_outcomes() -> None:
     """A success rate that is preferred 70 % of the decisive comparisons to one of 80 %: odds 7/3 x 4."""
-    question = replace(QUESTION, success_rate=0.8)
-    best = question.best_success_rate("large")
+    prospect = replace(PROSPECT, success_rate=0.8)
+    best = prospect.best_success_rate("large")
 
     assert best / (1 - best) == pytest.approx(4 * 7 / 3)
-    assert question.decisive_share("large") == pytest.approx(best * 0.2 + 0.8 * (1 - best))
+    assert prospect.decisive_share("large") == pytest.approx(best * 0.2 + 0.8 * (1 - best))
     assert success_rates("two", [0.8, best]).preferences[1, 0] == pytest.approx(EFFECTS["large"])
 
 
 def test_without_a_structure_one_policy_is_ahead_of_equals() -> None:
     """Every other policy meets the best at the effect, and the others at a half."""
-    preferences = QUESTION.world("large").preferences
+    preferences = PROSPECT.world("large").preferences
 
     assert preferences[1, [0, 2]] == pytest.approx(0.7)
     assert preferences[0, 2] == pytest.approx(0.5)
@@ -126,7 +126,7 @@ def test_in_a_grid_the_nearest_rivals_are_one_level_away() -> None:
     best = world.champion
 
     assert best is not None
-    assert best != QUESTION.incumbent
+    assert best != PROSPECT.incumbent
     own = grid.combinations[best]
     for rival, levels in enumerate(grid.combinations):
         odds = (7 / 3) ** sum(mine != theirs for mine, theirs in zip(own, levels, strict=True))
@@ -137,8 +137,8 @@ def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() ->
     """A grid of twelve: with the structure, likelihood ratios need a fraction of the exact comparisons."""
     grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
     found = [
-        _of(question, runs=10).comparisons["median"] or np.inf
-        for question in (replace(grid, features=None), replace(grid, stopping="lr-mixture"))
+        _of(prospect, runs=10).comparisons["median"] or np.inf
+        for prospect in (replace(grid, features=None), replace(grid, stopping="lr-mixture"))
     ]
 
     assert found[1] < 0.6 * found[0]
@@ -147,26 +147,26 @@ def test_structure_shortens_what_is_estimated_as_it_shortens_the_experiment() ->
 def test_exact_guarantee_of_a_grid_is_estimated_with_what_the_grid_tells() -> None:
     """Evidence counts without the structure, but forecasts know it: fewer comparisons than without."""
     grid = _in_grid(Grid({"model": ("a", "b"), "prompt": ("x", "y", "z"), "temperature": ("0", "1")}))
-    found = [_of(question, runs=20).taken.mean() for question in (replace(grid, features=None), grid)]
+    found = [_of(prospect, runs=20).taken.mean() for prospect in (replace(grid, features=None), grid)]
 
     assert found[1] < found[0]
 
 
-def _in_grid(grid: Grid) -> Question:
+def _in_grid(grid: Grid) -> Prospect:
     """An estimate for the policies of a grid."""
     policies = len(grid.combinations)
     levels = tuple(grid.combinations)
     return replace(
-        QUESTION, policies=policies, costs=(0.0,) * policies, features=grid.features(), levels=levels
+        PROSPECT, policies=policies, costs=(0.0,) * policies, features=grid.features(), levels=levels
     )
 
 
 def test_outcomes_in_flight_are_waited_for() -> None:
     """With half a day of delay, 100 comparisons are on their way at any time and lengthen every run."""
-    slow = replace(QUESTION, feedback_delay_days=0.5)
+    slow = replace(PROSPECT, feedback_delay_days=0.5)
 
     assert slow.in_flight == 100
-    prompt, late = _of(QUESTION).comparisons["median"], _of(slow).comparisons["median"]
+    prompt, late = _of(PROSPECT).comparisons["median"], _of(slow).comparisons["median"]
     assert prompt is not None
     assert late is not None
     assert late >= prompt + 50
@@ -174,66 +174,66 @@ def test_outcomes_in_flight_are_waited_for() -> None:
 
 def test_minimum_duration_holds_decisions_back_and_is_said() -> None:
     """Ten days at 200 comparisons a day: none decides before 2,000."""
-    question = replace(QUESTION, min_days=10.0)
-    found = [_of(question, effect, runs=10) for effect in ("medium", "large")]
+    prospect = replace(PROSPECT, min_days=10.0)
+    found = [_of(prospect, effect, runs=10) for effect in ("medium", "large")]
 
-    assert question.fewest_comparisons == 2_000
+    assert prospect.fewest_comparisons == 2_000
     assert min(forecast.taken.min() for forecast in found) >= 2_000
-    assert any("min_duration" in sentence for sentence in advice(question, found))
+    assert any("min_duration" in sentence for sentence in advice(prospect, found))
 
 
-def test_budget_that_cuts_off_is_said(plain: list[Forecast]) -> None:
+def test_budget_that_cuts_off_is_said(plain: list[EffectEstimate]) -> None:
     """The share of experiments it would end undecided, by effect."""
-    question = replace(QUESTION, max_comparisons=300)
-    found = [replace(forecast, question=question) for forecast in plain]
+    prospect = replace(PROSPECT, max_comparisons=300)
+    found = [replace(forecast, prospect=prospect) for forecast in plain]
 
     assert found[0].undecided > 0.9
     assert found[0].comparisons == plain[0].comparisons
     assert any(
         sentence.startswith("max_comparisons 300") and "a small effect" in sentence
-        for sentence in advice(question, found)
+        for sentence in advice(prospect, found)
     )
 
 
-def test_too_little_traffic_is_said_with_what_would_help(plain: list[Forecast]) -> None:
+def test_too_little_traffic_is_said_with_what_would_help(plain: list[EffectEstimate]) -> None:
     """Forty requests a day: hundreds of days, and each thing that would shorten them."""
-    question = replace(QUESTION, units_per_day=40)
-    (sentence,) = advice(question, [replace(forecast, question=question) for forecast in plain])
+    prospect = replace(PROSPECT, units_per_day=40)
+    (sentence,) = advice(prospect, [replace(forecast, prospect=prospect) for forecast in plain])
 
     for part in ("days at this traffic", "traffic.share above 0.5 (1.0:", "epsilon", "drop some of the 3"):
         assert part in sentence
 
 
-def test_enough_traffic_needs_no_advice(plain: list[Forecast]) -> None:
+def test_enough_traffic_needs_no_advice(plain: list[EffectEstimate]) -> None:
     """Nothing to change."""
-    assert advice(QUESTION, plain) == []
+    assert advice(PROSPECT, plain) == []
 
 
 def test_effect_within_the_margin_is_said() -> None:
     """At epsilon 0.06 a policy preferred 55 % of the time counts as equal."""
-    question = replace(QUESTION, epsilon=0.06)
-    found = estimate(question, 3, processes=1)
+    prospect = replace(PROSPECT, epsilon=0.06)
+    found = estimate(prospect, 3, processes=1)
 
     assert [forecast.effect for forecast in found] == list(EFFECTS)
-    assert any("a small effect within epsilon 0.06" in sentence for sentence in advice(question, found))
+    assert any("a small effect within epsilon 0.06" in sentence for sentence in advice(prospect, found))
 
 
 def test_what_lasts_too_long_is_reported_as_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs beyond the horizon have no number, and the estimate says beyond what."""
-    for module in ("question", "estimate"):
+    for module in ("prospect", "estimate"):
         monkeypatch.setattr(f"gateway.simulation.{module}.HORIZON", 40)
-    question = replace(QUESTION, units_per_day=20)
-    found = estimate(question, 10, processes=1)
+    prospect = replace(PROSPECT, units_per_day=20)
+    found = estimate(prospect, 10, processes=1)
 
     assert found[0].comparisons["median"] is None
     assert found[0].days["median"] is None
     assert found[0].undecided == 1.0
-    assert "more than 40 days" in " ".join(advice(question, found))
+    assert "more than 40 days" in " ".join(advice(prospect, found))
 
 
 def test_unknown_prices_cost_nothing_to_say() -> None:
     """Without prices there is no money in the answer, and all the rest."""
-    forecast = _of(replace(QUESTION, prices=None), runs=5)
+    forecast = _of(replace(PROSPECT, prices=None), runs=5)
 
     assert forecast.money is None
     assert forecast.to_json()["cost"] is None
@@ -255,4 +255,4 @@ def test_unknown_prices_cost_nothing_to_say() -> None:
 def test_traffic_that_compares_nothing_is_refused(change: dict[str, float], message: str) -> None:
     """Each message names the value."""
     with pytest.raises(EstimateError, match=message):
-        replace(QUESTION, **change)
+        replace(PROSPECT, **change)

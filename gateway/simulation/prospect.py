@@ -25,7 +25,8 @@ HORIZON: Final = 20_000
 """Decisive comparisons after which a simulated run is given up; longer ones are reported as more."""
 
 _CELLS: Final = 5_000  # policies squared times runs, by default: keeps an estimate within seconds
-_FEWEST_RUNS, _MOST_RUNS = 20, 60
+_FEWEST_RUNS: Final = 20
+_MOST_RUNS: Final = 60
 
 
 class EstimateError(GatewayError):
@@ -33,7 +34,7 @@ class EstimateError(GatewayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Prospect:
     """An experiment and the traffic it will see.
 
     Attributes:
