@@ -211,7 +211,14 @@ class _Gateway:
             lifecycle=self.lifecycle,
             limiter=self._open_limiter(redis, hooks, resources),
         )
-        feedback = FeedbackService(store, response_ids, refresher.holder, hooks, self.clock)
+        feedback = FeedbackService(
+            store,
+            response_ids,
+            refresher.holder,
+            hooks,
+            self.clock,
+            lambda: authenticator.client_keys > 1,
+        )
         self._join_routes(
             app, inference, feedback, registry, progress, health, metrics, ExperimentLog(store), resources
         )

@@ -127,6 +127,9 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         inherited=int(inherited or 0),
         inherited_from=int(inherited_from) if inherited_from else None,
         waiting=_waiting_from(dict(zip(waiting[::2], waiting[1::2], strict=True))),
+        votes=counted.get("votes", 0),
+        voters=counted.get("voters", 0),
+        largest_voter=counted.get("largest_voter", 0),
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
         },
@@ -157,7 +160,7 @@ def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
 
 def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:
     """From what `count` in shared/counting.lua returns."""
-    _, number, result, forecast, version, source, at = reply
+    _, number, result, forecast, version, source, at, voters = reply
     return Comparison(
         number=int(number),
         first=first,
@@ -167,6 +170,7 @@ def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison
         plan_version=int(version),
         source=source,
         at=seconds(at),
+        voters=tuple(voters.split(",")),
     )
 
 
@@ -199,6 +203,7 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
         plan_version=int(entry["version"]),
         source=entry["source"],
         at=seconds(entry["at"]),
+        voters=tuple(entry["voters"].split(",")) if "voters" in entry else (),
     )
 
 

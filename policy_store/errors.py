@@ -5,6 +5,7 @@ StoreError
 +-- UnknownExperimentError     no such experiment or generation: do not retry
 +-- ExperimentFinishedError    the experiment no longer counts outcomes: do not retry
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
++-- OverCapError               the voter or its API key gave all the votes it may: do not retry
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
 +-- NewerVersionError          a newer version left what this one cannot read: upgrade
@@ -42,6 +43,17 @@ class ContradictingOutcomeError(StoreError):
     def __init__(self, message: str, *, reported: str) -> None:
         super().__init__(message)
         self.reported = reported
+
+
+class OverCapError(StoreError):
+    """The voter or its API key gave as many votes on the pair as it may; nothing was changed.
+
+    `cap` says which: `voter_cap` or `key_share`.
+    """
+
+    def __init__(self, message: str, *, cap: str) -> None:
+        super().__init__(message)
+        self.cap = cap
 
 
 class StaleFenceError(StoreError):

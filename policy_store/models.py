@@ -210,6 +210,9 @@ class Counts:
     inherited_from: int | None = None  # the generation, if any
     by_source: Mapping[str, int] = field(default_factory=dict)  # of the comparisons not inherited
     waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)  # of pairs of which some do
+    votes: int = 0  # in comparisons: two of users who saw one answer each, one of a user who saw both
+    voters: int = 0  # how many gave them, each vote of an unknown voter being one
+    largest_voter: int = 0  # most votes of one voter
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,7 @@ class Comparison:
     plan_version: int  # 0: no forecast was published for the pair, and nothing was added to the evidence
     source: str  # the collect mode and signal, e.g. "matched:thumb", "side_by_side"
     at: float  # unix seconds, by the store's clock
+    voters: tuple[str, ...] = ()  # digests of first's and second's, or of the one who saw both; "" if unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +243,10 @@ class Report:
         source: Where the report comes from, for the log.
         fingerprint: Equal for equal feedback, different for contradicting feedback.
         keep_seconds: How long the unit is remembered: at least as long as feedback is accepted.
+        voter: Digest of the voter; empty where nothing tells voters apart.
+        key: Digest of the API key; empty where nothing tells keys apart.
+        voter_cap: How many votes one voter may give on a pair; 0 for any number.
+        key_share: How much of the votes on a pair one key may give, from its eleventh vote on; 1 for all.
 
     Raises:
         ValueError: The policies are not a pair, the lower index first.
@@ -252,6 +260,10 @@ class Report:
     source: str
     fingerprint: str
     keep_seconds: int
+    voter: str = ""
+    key: str = ""
+    voter_cap: int = 0
+    key_share: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:

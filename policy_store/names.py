@@ -14,6 +14,7 @@ key and the list of names stand alone.
     llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
     llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
     llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           as long as they may
+    llmpo:{NAME}:GENERATION:votes         hash: votes by pair, voter and API key       for ever
     llmpo:{NAME}:GENERATION:waiting       hash: how many wait, by pair and side        for ever
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
@@ -96,6 +97,11 @@ class GenerationKeys:
     def log(self) -> str:
         """Stream of comparisons, plans and events."""
         return f"{self.prefix}:log"
+
+    @property
+    def votes(self) -> str:
+        """Hash of how many votes each voter and API key gave on each pair."""
+        return f"{self.prefix}:votes"
 
     @property
     def waiting(self) -> str:

@@ -23,6 +23,7 @@ from policy_store.errors import (
     DecisionConflictError,
     ExperimentFinishedError,
     KeyNameTakenError,
+    OverCapError,
     StaleFenceError,
     StoreError,
     StoreUnavailableError,
@@ -36,6 +37,7 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
+    "over_cap": (OverCapError, "The voter or its API key gave as many votes on the pair as it may."),
     "stale": (StaleFenceError, "Another planner took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),
     "conflict": (
@@ -146,6 +148,8 @@ class Scripts:
             reply: list[Any] = await self._scripts[name](keys=keys, args=arguments)
         if reply[0] in _REFUSALS:
             error, sentence = _REFUSALS[reply[0]]
+            if error is OverCapError:
+                raise OverCapError(sentence, cap=str(reply[1]))
             if error is ContradictingOutcomeError:
                 raise ContradictingOutcomeError(sentence, reported=str(reply[1]))
             raise error(" ".join([sentence, *map(str, reply[1:])]))

@@ -145,6 +145,7 @@ class PolicyStore:
         Raises:
             ContradictingOutcomeError: The unit reported something else before.
             ExperimentFinishedError: The generation is decided and the unit is new.
+            OverCapError: The voter or the key gave as much as it may; nothing was changed.
             ValueError: The policies are not a pair of the experiment.
         """
         keys = ExperimentKeys(report.experiment)
@@ -315,7 +316,7 @@ class PolicyStore:
 
 def _counting_keys(keys: ExperimentKeys, report: Report) -> tuple[str, ...]:
     own = keys.generation(report.generation)
-    return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(report.unit)
+    return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(report.unit), own.votes
 
 
 def _counting_arguments(report: Report) -> tuple[str | int, ...]:
@@ -326,6 +327,10 @@ def _counting_arguments(report: Report) -> tuple[str | int, ...]:
         report.first,
         report.second,
         report.source,
+        report.voter,
+        report.key,
+        report.voter_cap,
+        repr(float(report.key_share)),
     )
 
 

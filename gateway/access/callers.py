@@ -70,6 +70,7 @@ class Authenticator:
         self._secret = os.urandom(32)
         self._callers: dict[bytes, tuple[bytes, Caller]] = {}
         self.is_open = True
+        self.client_keys = 0
         self.use(keys)
 
     def use(self, keys: Iterable[ApiKey]) -> None:
@@ -80,6 +81,7 @@ class Authenticator:
             caller = Caller(key.role, key.name, key.limits, bool(key.limits))
             callers[blinded[:_INDEX_BYTES]] = blinded, caller
         self._callers = callers
+        self.client_keys = sum(caller.role == "client" for _, caller in callers.values())
         self.is_open = self.is_open and not callers
 
     def authenticate(self, authorization: bytes | None, address: str = "") -> Caller:

@@ -17,8 +17,10 @@ from gateway.api.schemas import (
     InheritedComparisons,
     PlanInForce,
 )
+from gateway.config.experiments import PromotionSpec
 from gateway.errors import UnavailableError, UnknownModelError
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.holds import holds
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.learning.progress import Progress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
@@ -70,7 +72,8 @@ def experiment_routes(
         reading = await progress.read_one(name)
         if reading is None:
             raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
-        return _detail(live, reading)
+        definition = catalogue.current.definitions.get(name)  # the file may just have lost it
+        return _detail(live, reading, definition.spec.promotion if definition else PromotionSpec())
 
     @router.get(
         "/{name}/log",
@@ -120,9 +123,10 @@ def _summary_fields(reading: Progress) -> dict[str, Any]:
     }
 
 
-def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
+def _detail(live: LiveExperiment, reading: Progress, promotion: PromotionSpec) -> ExperimentDetail:
     view, counts = reading.view, reading.counts
     experiment = view.experiment
+    held = holds(experiment, promotion, counts) if view.state.facts.is_planned else []
     return ExperimentDetail(
         **_summary_fields(reading),
         policies=list(experiment.policies),
@@ -146,7 +150,12 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
         inherited=_inherited(reading),
         fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
         matches_store=live.matches_store,
-        warnings=_warnings(live, reading),
+        votes=counts.votes,
+        voters=counts.voters,
+        largest_voter=counts.largest_voter,
+        held=held,
+        warnings=_warnings(live, reading)
+        + (held if counts.comparisons >= experiment.min_comparisons else []),
     )
 
 

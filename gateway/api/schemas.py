@@ -198,4 +198,8 @@ class ExperimentDetail(ExperimentSummary):
     fit_p_value: float | None = Field(
         default=None, description="How well the structure assumed fits the counts; null where none is."
     )
+    votes: int = Field(default=0, description="In comparisons; one of two answers shown, or two of one each.")
+    voters: int = Field(default=0, description="Who gave them; each vote of an unknown voter counts as one.")
+    largest_voter: int = Field(default=0, description="The most votes of one voter.")
+    held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
     warnings: list[str] = Field(default=[], description="What an operator should look at.")

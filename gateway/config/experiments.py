@@ -208,6 +208,19 @@ class FeedbackSpec(Section):
         validate_default=True,
         description="Weight of each signal; a list given here replaces the default one.",
     )
+    voter_cap: int = Field(
+        default=1,
+        ge=1,
+        description="How many votes a user may give on a pair of policies. The guarantee is exact at 1: one "
+        "person's votes are not independent.",
+    )
+    key_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Largest share of the votes on a pair that one API key may give, whomever it names, from "
+        "its eleventh vote on. Has no effect where the gateway knows a single client key.",
+    )
     shared_ids: bool = Field(
         default=False,
         description="Whether any client key may report on an answer; else only the key that got it, and "
@@ -228,7 +241,15 @@ class PromotionSpec(Section):
         default=MIN_COMPARISONS, ge=0, description="No decision before this many comparisons."
     )
     min_duration: Duration = Field(
-        default="0s", validate_default=True, description="No decision before this long after the start."
+        default="1h",
+        validate_default=True,
+        description="No decision before this long after the start: time to notice votes that are none.",
+    )
+    min_voters: int = Field(
+        default=10,
+        ge=0,
+        description="No decision while fewer voters gave the votes; votes that nothing tells apart count as "
+        "one voter each where there is a single client key, else as one for each key.",
     )
     on_misfit: Literal["hold", "warn"] = Field(
         default="hold",

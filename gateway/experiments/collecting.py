@@ -68,10 +68,11 @@ class Way:
 
     def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
         """What of the feedback section fixes the meaning of a comparison."""
+        caps: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
         if not self.rates_answers:
-            return {}
+            return caps
         weights = {name: signal.weight for name, signal in feedback.signals.items()}
-        return {"signals": weights, "tie_margin": feedback.tie_margin}
+        return {"signals": weights, "tie_margin": feedback.tie_margin, **caps}
 
     def source(self, signal: str | None) -> str:
         """Where a comparison came from, in the words of the log."""

@@ -7,11 +7,13 @@ Decision (plan_worker)  ->  move_for  ->  one step of the store
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gateway import __version__
-from policy_store.models import Experiment
+from policy_store.models import Comparison, Experiment
 from policy_store.states import Move
 
 if TYPE_CHECKING:
@@ -31,6 +33,34 @@ class Decision:
     kind: Kind
     champion: int | None
     certificate: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Voting:
+    """Who gave the votes that were compared, those of an earlier generation not included.
+
+    Attributes:
+        votes: How many: two for a comparison of two users' outcomes, one for that of a user who saw both.
+        voters: How many voters gave them; each vote of an unknown voter counts as one.
+        largest_share: The most votes of one voter, as a share of all; 0 where there were none.
+    """
+
+    votes: int
+    voters: int
+    largest_share: float
+
+
+def voting_of(votes: int, voters: int, largest: int) -> Voting:
+    """The voting of so many votes and voters, of which one gave `largest`."""
+    return Voting(votes, voters, round(largest / votes, 6) if votes else 0.0)
+
+
+def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
+    """The voting that the log tells of."""
+    given = [voter for comparison in comparisons for voter in comparison.voters]
+    known = Counter(voter for voter in given if voter)
+    unknown = given.count("")
+    return voting_of(len(given), len(known) + unknown, max(*known.values(), min(unknown, 1), 0))
 
 
 def move_for(kind: Kind, *, is_incumbent: bool) -> Move:
@@ -59,6 +89,7 @@ def full_certificate(
     plan_version: int,
     config_hash: str,
     decided_at: float,
+    voting: Voting | None = None,
 ) -> dict[str, Any]:
     """What was decided and why, with everything needed to check it years later."""
     champion = decision.champion
@@ -71,4 +102,5 @@ def full_certificate(
         "config_hash": config_hash,
         "code_version": __version__,
         "decided_at": decided_at,
+        **({} if voting is None else {"voting": asdict(voting)}),
     }

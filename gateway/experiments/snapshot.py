@@ -47,6 +47,8 @@ class LiveExperiment:
         window_seconds: How long feedback on an answer is accepted.
         signals: Weight of each declared signal, in [-1, 1].
         tie_margin: Matched outcomes closer than this are a tie.
+        voter_cap: How many votes one voter may give on a pair.
+        key_share: How much of the votes on a pair one API key may give.
         shares_ids: Whether any client key may report on an answer, and not only the one that got it.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
         pairs: What is drawn from: the plan's pairs, and before there is a plan every pair alike. Forecasts
@@ -68,6 +70,8 @@ class LiveExperiment:
     window_seconds: float
     signals: Mapping[str, float]
     tie_margin: float
+    voter_cap: int = 1
+    key_share: float = 0.5
     shares_ids: bool = False
     matches_store: bool = True
     caps: ExposureCaps | None = None

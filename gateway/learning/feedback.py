@@ -29,6 +29,7 @@ from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
 from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,
+    OverCapError,
     StoreUnavailableError,
     UnknownExperimentError,
 )
@@ -42,6 +43,8 @@ class NotCounted(StrEnum):
     UNASSIGNED = "unassigned_id"  # the answer belonged to no comparison
     EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
     FINISHED = "finished"  # the experiment is decided
+    VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
+    KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
 
 # Every `reason` of llmpo_feedback_discarded_total.
@@ -101,7 +104,16 @@ class Outcome:
 
 
 class FeedbackService:
-    """Receives feedback; see the module."""
+    """Receives feedback; see the module.
+
+    Args:
+        store: Counts.
+        response_ids: Opens ids.
+        snapshots: Says what experiments there are.
+        hooks: Told what became of reports.
+        clock: Unix seconds.
+        has_several_keys: Whether there are client keys to tell apart.
+    """
 
     def __init__(
         self,
@@ -110,12 +122,14 @@ class FeedbackService:
         snapshots: SnapshotHolder,
         hooks: Hooks,
         clock: Callable[[], float],
+        has_several_keys: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._response_ids = response_ids
         self._snapshots = snapshots
         self._hooks = hooks
         self._clock = clock
+        self._has_several_keys = has_several_keys
 
     async def receive(self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True) -> Outcome:
         """Count `feedback`, once.
@@ -197,6 +211,8 @@ class FeedbackService:
             ) from error
         except ExperimentFinishedError:
             return NotCounted.FINISHED
+        except OverCapError as error:
+            return NotCounted(error.cap)
         except UnknownExperimentError as error:
             raise InvalidFeedbackError(
                 f"The experiment {experiment.name!r} was started anew since this response was given.",
@@ -225,6 +241,7 @@ class FeedbackService:
         return await self._store.record_preference(
             self._report(
                 assignment,
+                experiment,
                 WAYS[assignment.collect].source(None),
                 fingerprint=_fingerprint(feedback, feedback.preferred, experiment),
             ),
@@ -240,6 +257,7 @@ class FeedbackService:
         return await self._store.record_outcome(
             self._report(
                 assignment,
+                experiment,
                 WAYS[assignment.collect].source(feedback.signal),
                 fingerprint=_fingerprint(feedback, value, experiment),
             ),
@@ -252,7 +270,13 @@ class FeedbackService:
     def _is_over(self, assignment: Assignment) -> bool:
         return assignment.expires_at < self._clock()
 
-    def _report(self, assignment: Assignment, source: str, *, fingerprint: str) -> Report:
+    def _report(
+        self, assignment: Assignment, experiment: LiveExperiment, source: str, *, fingerprint: str
+    ) -> Report:
+        """Whose vote it is: of the user named, else of the key where there are several, else nobody knows."""
+        is_keyed = assignment.key != NOBODY and self._has_several_keys()
+        is_named = assignment.voter != NOBODY
+        voter = assignment.voter if is_named else assignment.key
         valid_seconds = max(0, math.ceil(assignment.expires_at - self._clock()))
         return Report(
             experiment=assignment.experiment,
@@ -263,6 +287,10 @@ class FeedbackService:
             source=source,
             fingerprint=fingerprint,
             keep_seconds=valid_seconds + _MEMORY_SLACK_SECONDS,
+            voter=voter.hex() if is_named or is_keyed else "",
+            key=assignment.key.hex() if is_keyed else "",
+            voter_cap=experiment.voter_cap if is_named else 0,
+            key_share=experiment.key_share,
         )
 
 
@@ -275,6 +303,8 @@ _NOT_COUNTED_DETAILS = {
     NotCounted.UNASSIGNED: "This response was not part of a comparison.",
     NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
+    NotCounted.VOTER_CAP: "This user's votes on the two policies compared have been counted already.",
+    NotCounted.KEY_SHARE: "This API key has given its share of the votes on the two policies compared.",
 }
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
 # one: neither contradicts what was counted, and neither is a fault of the caller's.

@@ -15,7 +15,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.conclusions import voting_of
+from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
+from gateway.experiments.holds import holds
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import PlanningFailed, PlanPublished
 from gateway.learning.plan_worker import PlanJob, PlanResult
@@ -101,7 +104,7 @@ class Planner:
         """Look after every experiment once. What goes wrong with one is told and leaves the others be."""
         for name, definition in self._catalogue.current.definitions.items():
             try:
-                await self._plan(name, definition.caps)
+                await self._plan(name, definition)
             except StoreError as error:
                 self._failed(name, _STORE_REASONS.get(type(error), "store_refused"), error)
             except BrokenProcessPool as error:
@@ -124,7 +127,7 @@ class Planner:
             )
         self._failing[name] = reason
 
-    async def _plan(self, name: str, caps: ExposureCaps) -> None:
+    async def _plan(self, name: str, definition: Definition) -> None:
         view = await self._store.view(name)
         if not view.state.facts.is_planned:
             return
@@ -132,7 +135,7 @@ class Planner:
         if fence is None:
             return
         counts = await self._store.counts(name, view.generation)
-        may_decide = counts.now - counts.started_at >= view.experiment.min_duration_seconds
+        caps, may_decide = definition.caps, not holds(view.experiment, definition.spec.promotion, counts)
         lagging = _lagging(counts)
         basis = _Basis(fence, view.generation, counts.comparisons, may_decide, caps, lagging)
         if self._done.get(name) == basis:
@@ -145,7 +148,8 @@ class Planner:
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
         if result.decision is not None:
-            await self._promoter.decide(view, result.decision, plan_version=version, fence=fence)
+            voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
+            await self._promoter.decide(view, result.decision, voting, plan_version=version, fence=fence)
         self._done[name] = basis
 
     async def _release(self) -> None:

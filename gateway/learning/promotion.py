@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.conclusions import Decision, full_certificate, move_for
+from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
@@ -40,7 +40,7 @@ class Promoter:
         self._hooks = hooks
 
     async def decide(
-        self, view: ExperimentView, decision: Decision, *, plan_version: int, fence: int
+        self, view: ExperimentView, decision: Decision, voting: Voting, *, plan_version: int, fence: int
     ) -> None:
         """End the experiment as `decision` says. Another replica having done so first is not an error.
 
@@ -56,6 +56,7 @@ class Promoter:
             plan_version=plan_version,
             config_hash=self._catalogue.current.config_hash,
             decided_at=self._clock(),
+            voting=voting,
         )
         try:
             decided = await self._store.decide(

@@ -81,6 +81,7 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
     values = dict(fields)
     match values.pop("type"):
         case "comparison":
+            values["voters"] = tuple(values.get("voters", ()))
             return Comparison(**values)
         case "plan":
             values["forecasts"] = tuple((int(a), int(b), int(q)) for a, b, q in values["forecasts"])

@@ -8,13 +8,13 @@ of the generations before (`ancestry`); and what the store did (state, incumbent
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.experiments.conclusions import move_for
+from gateway.experiments.conclusions import logged_voting, move_for
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
@@ -226,6 +226,7 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
                 f"the experiment {getattr(experiment, field)}"
             )
     yield from _misstated_inference(experiment, certificate)
+    yield from _misstated_voting(recorded, certificate)
     yield from _untaken_steps(recorded, str(certificate.get("outcome")))
     for step in _steps(recorded):
         said = step.told.champion if isinstance(step.told, Decided) else step.detail
@@ -261,6 +262,17 @@ def _untaken_steps(recorded: RecordedExperiment, outcome: str) -> Iterable[str]:
     }
     if fitting.isdisjoint(moves):
         yield f"The log records no step that {outcome} leads to."
+
+
+def _misstated_voting(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
+    """Where the certificate tells of other voters than the log; early ones tell of none."""
+    told = certificate.get("voting")
+    if told is None:
+        return
+    last = int(certificate.get("comparisons", 0))
+    found = asdict(logged_voting(each for each in recorded.own.comparisons if each.number <= last))
+    if told != found:
+        yield f"voting: the certificate says {told}, the log {found}"
 
 
 def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:

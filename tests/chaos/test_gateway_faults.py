@@ -42,7 +42,7 @@ async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
 
 async def test_promotion_survives_a_killed_gateway(serve: Callable[..., Served]) -> None:
     """The promoted policy goes on serving, and its certificate stays."""
-    served = serve(promotion={"min_comparisons": 5})
+    served = serve(promotion={"min_comparisons": 5, "min_duration": "0s", "min_voters": 0})
     gateway = await served.start()
     await gateway.planned()
     await _until_warm_is_promoted(gateway)

@@ -12,6 +12,7 @@ from gateway.experiments.definitions import Definition
 from gateway.settings import Settings
 
 NAME = "support"
+DECIDES_AT_ONCE = {"min_duration": "0s", "min_voters": 0}
 
 
 def config_fields(
@@ -20,6 +21,7 @@ def config_fields(
     policies: Sequence[str] = ("plain", "warm"),
     name: str = NAME,
     auth: Mapping[str, Any] | None = None,
+    promotion: Mapping[str, Any] | None = None,
     **experiment: Any,
 ) -> dict[str, Any]:
     """A configuration file: one experiment whose policies are models of the same names, the first serving."""
@@ -36,7 +38,11 @@ def config_fields(
                 "incumbent": policies[0],
                 "policies": {policy: {"model": policy} for policy in policies},
                 "traffic": {"share": 1.0, "collect": "matched"},
-                "promotion": {"min_comparisons": 10},
+                "promotion": {
+                    "min_duration": "0s",
+                    "min_voters": 0,
+                    **(promotion or {"min_comparisons": 10}),
+                },
                 **experiment,
             }
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from policy_store.models import (
     Comparison,
@@ -106,9 +107,10 @@ async def report(
     fingerprint: str | None = None,
     keep_seconds: int = KEEP_SECONDS,
     wait_seconds: float = KEEP_SECONDS,
+    **vote: Any,
 ) -> Recorded:
     """One policy of a pair got an outcome."""
-    said = Report(name, 1, unit, *pair, source, fingerprint or repr(value), keep_seconds)
+    said = Report(name, 1, unit, *pair, source, fingerprint or repr(value), keep_seconds, **vote)
     return await store.record_outcome(
         said, side=side, value=value, tie_margin=tie_margin, wait_seconds=wait_seconds
     )

@@ -35,7 +35,7 @@ end
 
 -- Counts one comparison of `first` and `second` with the forecast of the current plan, and logs it.
 -- Without a forecast nothing is added to the evidence; the log shows version 0.
-local function count(keys, generation, threshold, first, second, result, source)
+local function count(keys, generation, threshold, first, second, result, source, voters)
   local published = redis.call('HMGET', keys.forecasts, 'version', first .. ':' .. second)
   local at = micros()
   local version, forecast, increments = '0', '500000', {'0', '0', '0', '0'}
@@ -50,7 +50,8 @@ local function count(keys, generation, threshold, first, second, result, source)
   end
   local number = text(redis.call('HINCRBY', keys.counts, 'comparisons', 1))
   redis.call('XADD', keys.log, '*', 'type', 'comparison', 'number', number, 'first', first, 'second', second,
-    'result', result, 'forecast', forecast, 'version', version, 'source', source, 'at', at)
+    'result', result, 'forecast', forecast, 'version', version, 'source', source, 'at', at,
+    'voters', voters)
   redis.call('HINCRBY', keys.counts, 'source:' .. source, 1)
   if result == 'tie' then
     redis.call('HINCRBY', keys.counts, 'ties:' .. first .. ':' .. second, 1)
@@ -61,5 +62,5 @@ local function count(keys, generation, threshold, first, second, result, source)
     add_evidence(keys, generation, threshold, first, second, is_win and increments[1] or increments[2], number, at)
     add_evidence(keys, generation, threshold, second, first, is_win and increments[3] or increments[4], number, at)
   end
-  return {'counted', number, result, forecast, version, source, at}
+  return {'counted', number, result, forecast, version, source, at, voters}
 end

@@ -35,7 +35,9 @@ def test_defaults_fill_what_a_short_file_leaves_out(load: Load) -> None:
         "regenerated": -0.5,
         "abandoned": -0.5,
     }
-    assert (experiment.promotion.min_comparisons, experiment.promotion.min_duration) == (50, timedelta(0))
+    promotion = experiment.promotion
+    assert (promotion.min_comparisons, promotion.min_duration) == (50, timedelta(hours=1))
+    assert (promotion.min_voters, experiment.feedback.voter_cap) == (10, 1)
 
 
 def test_environment_references_are_resolved(load: Load) -> None:

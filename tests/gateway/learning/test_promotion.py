@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import __version__
-from gateway.experiments.conclusions import Decision
+from gateway.experiments.conclusions import Decision, Voting
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, Event
 from gateway.learning.promotion import Promoter
@@ -20,6 +20,7 @@ from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue_holder, definition
 
 WARM = 1
+VOTING = Voting(votes=14, voters=12, largest_share=0.142857)
 
 
 def decision(kind: Any = "no_worse", champion: int | None = WARM) -> Decision:
@@ -53,7 +54,7 @@ async def test_conclusion_fixes_where_the_experiment_ends(
     view, fence = await started(embedded_store)
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
 
-    await promoter.decide(view, decision(kind, champion), plan_version=1, fence=fence)
+    await promoter.decide(view, decision(kind, champion), VOTING, plan_version=1, fence=fence)
 
     after = await embedded_store.view(NAME)
     assert (after.state, after.incumbent) == (expected, champion or 0)
@@ -64,7 +65,7 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
     view, fence = await started(embedded_store)
     events: list[Event] = []
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks(events.append))
-    await promoter.decide(view, decision(), plan_version=3, fence=fence)
+    await promoter.decide(view, decision(), VOTING, plan_version=3, fence=fence)
 
     after = await embedded_store.view(NAME)
     assert after.certificate == {
@@ -78,6 +79,7 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
         "config_hash": "c0ffee",
         "code_version": __version__,
         "decided_at": 1_000.0,
+        "voting": {"votes": 14, "voters": 12, "largest_share": 0.142857},
     }
     assert after.incumbent == WARM
     assert events == [DecisionTaken(NAME, 1, "promoted", "warm")]
@@ -97,7 +99,7 @@ async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) 
         for number in range(6)
     ]
     await asyncio.gather(
-        *(promoter.decide(view, decision(), plan_version=1, fence=fence) for promoter in promoters)
+        *(promoter.decide(view, decision(), VOTING, plan_version=1, fence=fence) for promoter in promoters)
     )
 
     kinds = [event.kind for event in await embedded_store.events(NAME)]
@@ -113,5 +115,5 @@ async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) ->
 
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
     with pytest.raises(StaleFenceError):
-        await promoter.decide(view, decision(), plan_version=1, fence=fence)
+        await promoter.decide(view, decision(), VOTING, plan_version=1, fence=fence)
     assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING

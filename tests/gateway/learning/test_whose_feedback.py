@@ -22,7 +22,7 @@ async def keyed(upstream: FakeUpstream, url: str, **experiment: Any) -> AsyncIte
     keys["slow"] = {"hash": hash_key("slow"), "limits": {"requests_per_minute": 2}}
     auth = {"keys": keys, "admin_keys": [hash_key("ops")]}
     config = gateway_config(
-        api_base=upstream.api_base, auth=auth, promotion={"min_comparisons": 10_000}, **experiment
+        api_base=upstream.api_base, auth=auth, **{"promotion": {"min_comparisons": 10_000}, **experiment}
     )
     async with whole_gateway(config, quick_settings(url), key="web") as gateway:
         yield gateway
@@ -79,3 +79,48 @@ async def test_feedback_counts_as_requests_of_a_limited_key(gateway: Whole) -> N
     replies = [await slow.feed(id=answer.json["id"], signal="thumb", value=True) for _ in range(2)]
 
     assert [reply.status for reply in replies] == [200, 429]
+
+
+async def test_one_user_votes_once_on_a_pair(gateway: Whole) -> None:
+    """However often the user asks, and whatever sessions it makes up; other users vote on."""
+    statuses = []
+    for user, session in (("ann", "s1"), ("ann", "s2"), ("bob", "s1")):
+        answer = await gateway.ask(user=user, metadata={"session_id": session})
+        reply = await gateway.feed(id=answer.json["id"], signal="thumb", value=True)
+        statuses.append((reply.json["status"], reply.json.get("reason")))
+
+    assert statuses[0] == ("pending", None)
+    assert statuses[1] == ("not_counted", "voter_cap")
+    assert statuses[2][0] in {"pending", "counted"}
+
+
+async def test_one_key_among_several_promotes_nothing(upstream: FakeUpstream, embedded_url: str) -> None:
+    """Hundreds of votes of made-up users for one policy: ten are taken, and nothing is decided."""
+    promotion = {"min_comparisons": 2}
+    async with keyed(upstream, embedded_url, promotion=promotion) as gateway:
+        await replace(gateway, key="ops").planned()
+        for number in range(60):
+            answer = await gateway.ask(user=f"made up {number}")
+            favourite = answer.json["choices"][0]["message"]["content"] == "warm"
+            await gateway.feed(id=answer.json["id"], signal="thumb", value=favourite)
+
+        found = await replace(gateway, key="ops").experiment()
+
+    assert found["state"] == "running"
+    assert found["comparisons"] <= 5
+
+
+async def test_decision_waits_for_enough_voters(upstream: FakeUpstream, embedded_url: str) -> None:
+    """The API says what it waits for; votes of a key that names no users are those of one voter."""
+    promotion = {"min_comparisons": 2, "min_voters": 10}
+    config = {"promotion": promotion, "feedback": {"key_share": 1}}
+    async with keyed(upstream, embedded_url, **config) as gateway:
+        await replace(gateway, key="ops").planned()
+        for _ in range(12):
+            await gateway.thumb(good=True)
+
+        found = await replace(gateway, key="ops").experiment()
+
+    assert (found["state"], found["voters"], found["largest_voter"]) == ("running", 1, found["votes"])
+    assert "promotion.min_voters" in found["held"][0]
+    assert found["held"][0] in found["warnings"]

@@ -105,6 +105,15 @@ def _another_champion(rows: Rows) -> None:
     rows[0]["incumbent"] = "plain"
 
 
+def _more_voters(rows: Rows) -> None:
+    rows[0]["certificate"]["voting"]["voters"] += 1
+
+
+def _one_voter_for_many(rows: Rows) -> None:
+    for row in of_type(rows, "comparison"):
+        row["voters"] = ["ann"] * len(row["voters"])
+
+
 def _more_evidence(rows: Rows) -> None:
     rows[0]["certificate"]["evidence_nano_nats"][0][1] += 1
 
@@ -147,6 +156,8 @@ def _certificate_in_pieces(rows: Rows) -> None:
         _flattering_forecast_in_plan_too,
         _plan_after_its_comparisons,
         _another_champion,
+        _more_voters,
+        _one_voter_for_many,
         _more_evidence,
         _lower_threshold,
         _fewer_comparisons,

@@ -1,0 +1,26 @@
+"""What keeps an experiment from being decided, however clear the evidence is."""
+
+from __future__ import annotations
+
+from gateway.config.experiments import PromotionSpec
+from policy_store.models import Counts, Experiment
+
+
+def holds(experiment: Experiment, promotion: PromotionSpec, counts: Counts) -> list[str]:
+    """Each reason in a sentence; none where the evidence decides.
+
+    Args:
+        experiment: As the store runs it.
+        promotion: What the configuration in force asks for.
+        counts: What was counted, and the store's clock.
+    """
+    found = []
+    left = experiment.min_duration_seconds - (counts.now - counts.started_at)
+    if left > 0:
+        found.append(f"No decision for another {left:.0f} s: promotion.min_duration is not over.")
+    if counts.voters < promotion.min_voters:
+        found.append(
+            f"No decision yet: {counts.voters} voters gave the votes, promotion.min_voters asks for "
+            f"{promotion.min_voters}. Name users (`user` or `safety_identifier`) in requests."
+        )
+    return found

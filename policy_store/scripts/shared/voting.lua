@@ -1,0 +1,47 @@
+-- NEEDS: numbers
+-- How much of a pair's evidence one voter and one API key may give. Voters and keys are digests, '' if unknown.
+
+local FREE_VOTES = 10 -- of a key, before it is held against what other keys gave
+
+local function amount(votes, field)
+  return tonumber(redis.call('HGET', votes, field) or '0')
+end
+
+-- The reply to a vote that its voter or its key may not give any more, or nil: it is given.
+local function over_cap(votes, pair, vote)
+  if vote.voter ~= '' and vote.voter_cap > 0 and amount(votes, pair .. ':voter:' .. vote.voter) >= vote.voter_cap then
+    return {'over_cap', 'voter_cap'}
+  end
+  local own, all = amount(votes, pair .. ':key:' .. vote.key), amount(votes, pair .. ':votes')
+  if vote.key ~= '' and vote.key_share < 1 and own >= FREE_VOTES and own + 1 > vote.key_share * (all + 1) then
+    return {'over_cap', 'key_share'}
+  end
+  -- First of all writes: a server out of memory refuses the first one, and with it all the others.
+  redis.call('HINCRBY', votes, pair .. ':votes', 1)
+  if vote.key ~= '' then
+    redis.call('HINCRBY', votes, pair .. ':key:' .. vote.key, 1)
+  end
+  if vote.voter ~= '' then
+    redis.call('HINCRBY', votes, pair .. ':voter:' .. vote.voter, 1)
+  end
+  return nil
+end
+
+-- Notes who decided a comparison: how many different voters there were, and what the largest of them gave.
+local function note_voters(votes, counts, voters)
+  for _, voter in ipairs(voters) do
+    local given = voter == '' and 1 or redis.call('HINCRBY', votes, 'compared:' .. voter, 1)
+    redis.call('HINCRBY', counts, 'votes', 1)
+    if given == 1 then
+      redis.call('HINCRBY', counts, 'voters', 1)
+    end
+    if given > tonumber(redis.call('HGET', counts, 'largest_voter') or '0') then
+      redis.call('HSET', counts, 'largest_voter', text(given))
+    end
+  end
+end
+
+local function vote_of(arguments, start)
+  local voter, key, voter_cap, key_share = unpack(arguments, start, start + 3)
+  return {voter = voter, key = key, voter_cap = tonumber(voter_cap), key_share = tonumber(key_share)}
+end
