@@ -35,18 +35,6 @@ class _RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompt:
-    """What of a request the simulated models look at."""
-
-    model: str
-    system: str
-    question: str
-    words: int  # of the whole prompt: what usage reports
-    is_streamed: bool
-    wants_usage: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Completion:
     """One answer on its way out."""
 
@@ -64,24 +52,83 @@ class _Completion:
             "total_tokens": self.prompt_tokens + len(self.tokens),
         }
 
+    def head(self, kind: str) -> dict[str, Any]:
+        """What an answer and each of its chunks begin with."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": "simulated",
+        }
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The answer in one piece."""
+        message = {"role": "assistant", "content": "".join(self.tokens), "refusal": None}
+        return {
+            **self.head("chat.completion"),
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+            "usage": self.usage,
+        }
+
+    def chunks(self, *, wants_usage: bool) -> Iterator[dict[str, Any]]:
+        """The answer as the events of a stream."""
+        head = self.head("chat.completion.chunk")
+        if wants_usage:
+            head = {**head, "usage": None}
+
+        def chunk(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+            return {**head, "choices": [choice]}
+
+        yield chunk({"role": "assistant", "content": ""})
+        for token in self.tokens:
+            yield chunk({"content": token})
+        yield chunk({}, "stop")
+        if wants_usage:
+            yield {**head, "choices": [], "usage": self.usage}
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """What of a request the simulated models look at."""
+
+    model: str
+    system: str
+    question: str
+    words: int  # of the whole prompt: what usage reports
+    is_streamed: bool
+    wants_usage: bool
+
+    def completed(self, seed: int) -> _Completion:
+        """What the model writes; equal prompts get equal texts."""
+        text = world.write_answer(self.model, self.system, self.question, seed)
+        return _Completion(
+            id=f"chatcmpl-{secrets.token_hex(12)}",
+            created=int(time.time()),
+            model=self.model,
+            tokens=tuple(re.findall(r"\s*\S+", text)),
+            prompt_tokens=self.words,
+        )
+
 
 def provider_app(seed: int) -> web.Application:
     """The provider as an aiohttp application; equal seeds answer equal prompts equally."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def models(_: web.Request) -> web.Response:
+        about = {"object": "model", "created": 0, "owned_by": "simulation"}
+        return web.json_response({"object": "list", "data": [{"id": name, **about} for name in world.MODELS]})
+
     app = web.Application()
     app[SEED] = seed
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/v1/models", _models)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/v1/models", models)
     app.router.add_post("/v1/chat/completions", _chat_completions)
     return app
-
-
-async def _healthz(_: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
-
-
-async def _models(_: web.Request) -> web.Response:
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "simulation"} for name in world.MODELS]
-    return web.json_response({"object": "list", "data": data})
 
 
 async def _chat_completions(request: web.Request) -> web.StreamResponse:
@@ -89,16 +136,21 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
         prompt = _parse(await request.read())
     except _RefusedError as refusal:
         return web.json_response(refusal.body, status=refusal.status)
-    completion = _complete(prompt, request.app[SEED])
+    completion = prompt.completed(request.app[SEED])
     await asyncio.sleep(FIRST_TOKEN_SECONDS)
     if prompt.is_streamed:
         return await _stream(request, completion, wants_usage=prompt.wants_usage)
     await asyncio.sleep(TOKEN_SECONDS * len(completion.tokens))
-    return web.json_response(_whole(completion))
+    return web.json_response(completion.whole)
 
 
 def _parse(body: bytes) -> _Prompt:
-    fields = _json_object(body)
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        raise _RefusedError(400, "The body is not JSON.", param="body") from None
+    if not isinstance(fields, dict):
+        raise _RefusedError(400, "The body is not a JSON object.", param="body")
     model, messages = fields.get("model"), fields.get("messages")
     if model not in world.MODELS:
         message = f"The model {model!r} does not exist here; there are {', '.join(world.MODELS)}."
@@ -118,16 +170,6 @@ def _parse(body: bytes) -> _Prompt:
     )
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        raise _RefusedError(400, "The body is not JSON.", param="body") from None
-    if not isinstance(fields, dict):
-        raise _RefusedError(400, "The body is not a JSON object.", param="body")
-    return fields
-
-
 def _text(messages: list[Any], role: str) -> str:
     """The last message of a role, or an empty text."""
     for message in reversed(messages):
@@ -145,61 +187,14 @@ def _content(message: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _complete(prompt: _Prompt, seed: int) -> _Completion:
-    text = world.write_answer(prompt.model, prompt.system, prompt.question, seed)
-    return _Completion(
-        id=f"chatcmpl-{secrets.token_hex(12)}",
-        created=int(time.time()),
-        model=prompt.model,
-        tokens=tuple(re.findall(r"\s*\S+", text)),
-        prompt_tokens=prompt.words,
-    )
-
-
-def _whole(completion: _Completion) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "".join(completion.tokens), "refusal": None}
-    return {
-        **_head(completion, "chat.completion"),
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": completion.usage,
-    }
-
-
-def _head(completion: _Completion, kind: str) -> dict[str, Any]:
-    return {
-        "id": completion.id,
-        "object": kind,
-        "created": completion.created,
-        "model": completion.model,
-        "system_fingerprint": "simulated",
-    }
-
-
 async def _stream(request: web.Request, completion: _Completion, *, wants_usage: bool) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
     )
     await response.prepare(request)
-    for chunk in _chunks(completion, wants_usage=wants_usage):
+    for chunk in completion.chunks(wants_usage=wants_usage):
         await response.write(b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n")
         await asyncio.sleep(TOKEN_SECONDS)
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response
-
-
-def _chunks(completion: _Completion, *, wants_usage: bool) -> Iterator[dict[str, Any]]:
-    head = _head(completion, "chat.completion.chunk")
-    if wants_usage:
-        head = {**head, "usage": None}
-
-    def chunk(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return {**head, "choices": [choice]}
-
-    yield chunk({"role": "assistant", "content": ""})
-    for token in completion.tokens:
-        yield chunk({"content": token})
-    yield chunk({}, "stop")
-    if wants_usage:
-        yield {**head, "choices": [], "usage": completion.usage}

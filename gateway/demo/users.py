@@ -76,10 +76,11 @@ async def run_crowd(crowd: Crowd, tally: Tally) -> None:
         aiohttp.ClientSession(headers=headers, timeout=REQUEST_TIMEOUT) as session,
         asyncio.TaskGroup() as visits,
     ):
+        visitors = _Visitors(crowd, tally, session)
         while True:
             await asyncio.sleep(rng.expovariate(crowd.visits_per_second))
             await slots.acquire()
-            visit = visits.create_task(_visit(session, crowd, tally, random.Random(rng.random())))
+            visit = visits.create_task(visitors.visit(random.Random(rng.random())))
             visit.add_done_callback(lambda _: slots.release())
 
 
@@ -102,64 +103,69 @@ async def _answers_ok(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-async def _visit(session: aiohttp.ClientSession, crowd: Crowd, tally: Tally, rng: random.Random) -> None:
-    try:
-        reply = await _ask(session, crowd, world.ask_question(rng))
-        texts = [choice["message"]["content"] for choice in reply["choices"]]
-    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
-        tally.failures += 1
-        _log.debug("question_failed: %r", error)
-        return
-    opinion = _form_opinion(crowd, tally, texts, rng)
-    if opinion is None:
-        return
-    await asyncio.sleep(rng.expovariate(1 / READING_SECONDS))
-    await _report(session, crowd, tally, {"id": reply["id"], **opinion})
+@dataclass(frozen=True, slots=True)
+class _Visitors:
+    """Users at the door of the gateway, who all count in one tally."""
 
+    crowd: Crowd
+    tally: Tally
+    session: aiohttp.ClientSession
 
-async def _ask(session: aiohttp.ClientSession, crowd: Crowd, question: str) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": crowd.experiment,
-        "messages": [{"role": "user", "content": question}],
-        "n": 1 if crowd.gives_thumbs else 2,
-    }
-    async with session.post(f"{crowd.gateway}/v1/chat/completions", json=body) as response:
-        response.raise_for_status()
-        reply: dict[str, Any] = await response.json()
-        return reply
-
-
-def _form_opinion(crowd: Crowd, tally: Tally, texts: list[str], rng: random.Random) -> dict[str, Any] | None:
-    """What the user reports about these texts, or None for nothing."""
-    tally.answered += 1
-    if len(texts) > 1:
-        tally.compared += 1
-        return {"preferred": world.prefer(texts[0], texts[1], rng)}
-    is_pleased = world.likes(texts[0], rng)
-    tally.pleased += is_pleased
-    return {"signal": "thumb", "value": is_pleased} if crowd.gives_thumbs else None
-
-
-async def _report(session: aiohttp.ClientSession, crowd: Crowd, tally: Tally, body: dict[str, Any]) -> None:
-    """Send feedback; a gateway that cannot record it right now gets it again later."""
-    for pause_seconds in (*RETRY_SECONDS, None):
-        status = await _try_report(session, crowd, body)
-        if status is not None:
-            tally.count_feedback(status)
+    async def visit(self, rng: random.Random) -> None:
+        """One question and, where there is something to say about the answer, one report."""
+        try:
+            reply = await self.ask(world.ask_question(rng))
+            texts = [choice["message"]["content"] for choice in reply["choices"]]
+        except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
+            self.tally.failures += 1
+            _log.debug("question_failed: %r", error)
             return
-        if pause_seconds is not None:
-            tally.feedback_retries += 1
-            await asyncio.sleep(pause_seconds)
-    tally.failures += 1
+        opinion = self.opinion_of(texts, rng)
+        if opinion is not None:
+            await asyncio.sleep(rng.expovariate(1 / READING_SECONDS))
+            await self.report({"id": reply["id"], **opinion})
 
+    async def ask(self, question: str) -> dict[str, Any]:
+        """The gateway's reply."""
+        body: dict[str, Any] = {
+            "model": self.crowd.experiment,
+            "messages": [{"role": "user", "content": question}],
+            "n": 1 if self.crowd.gives_thumbs else 2,
+        }
+        async with self.session.post(f"{self.crowd.gateway}/v1/chat/completions", json=body) as response:
+            response.raise_for_status()
+            reply: dict[str, Any] = await response.json()
+            return reply
 
-async def _try_report(session: aiohttp.ClientSession, crowd: Crowd, body: dict[str, Any]) -> str | None:
-    """What became of the report in one word, or None where it should be sent again."""
-    try:
-        async with session.post(f"{crowd.gateway}/v1/feedback", json=body) as response:
-            if response.status in RETRIED_STATUSES:
-                return None
-            answer = await response.json()
-            return str(answer["status"]) if response.ok else f"http_{response.status}"
-    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError):
-        return None
+    def opinion_of(self, texts: list[str], rng: random.Random) -> dict[str, Any] | None:
+        """What the user reports about these texts, or None for nothing."""
+        self.tally.answered += 1
+        if len(texts) > 1:
+            self.tally.compared += 1
+            return {"preferred": world.prefer(texts[0], texts[1], rng)}
+        is_pleased = world.likes(texts[0], rng)
+        self.tally.pleased += is_pleased
+        return {"signal": "thumb", "value": is_pleased} if self.crowd.gives_thumbs else None
+
+    async def report(self, body: dict[str, Any]) -> None:
+        """Send feedback; a gateway that cannot record it right now gets it again later."""
+        for pause_seconds in (*RETRY_SECONDS, None):
+            status = await self.received(body)
+            if status is not None:
+                self.tally.count_feedback(status)
+                return
+            if pause_seconds is not None:
+                self.tally.feedback_retries += 1
+                await asyncio.sleep(pause_seconds)
+        self.tally.failures += 1
+
+    async def received(self, body: dict[str, Any]) -> str | None:
+        """What became of a report in one word, or None where it should be sent again."""
+        try:
+            async with self.session.post(f"{self.crowd.gateway}/v1/feedback", json=body) as response:
+                if response.status in RETRIED_STATUSES:
+                    return None
+                answer = await response.json()
+                return str(answer["status"]) if response.ok else f"http_{response.status}"
+        except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError):
+            return None

@@ -87,7 +87,13 @@ def promise(delta: float, epsilon: float) -> str:
 
 def picture(frame: Frame, columns: int) -> RenderableType:
     """The whole view, for a terminal that many columns wide."""
-    parts: list[RenderableType] = [_title(frame)]
+    title = Table.grid(expand=True)
+    title.add_column()
+    title.add_column(justify="right")
+    name = frame.reading.name if frame.reading else ""
+    clock = Text(_clock(frame.elapsed_seconds), "dim")
+    title.add_row(Text.assemble(("llmpo demo  ", "bold cyan"), name), clock)
+    parts: list[RenderableType] = [title]
     if frame.reading is None:
         parts.append(Text("Starting the simulated provider and the gateway ...", style="dim"))
     else:
@@ -136,17 +142,6 @@ def closing_lines(frame: Frame, reading: Reading) -> list[tuple[bool | None, str
     return lines
 
 
-def _title(frame: Frame) -> Table:
-    name = frame.reading.name if frame.reading else ""
-    table = Table.grid(expand=True)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_row(
-        Text.assemble(("llmpo demo  ", "bold cyan"), name), Text(_clock(frame.elapsed_seconds), "dim")
-    )
-    return table
-
-
 def _clock(elapsed_seconds: float) -> str:
     minutes, seconds = divmod(max(0, int(elapsed_seconds)), 60)
     return f"{minutes}:{seconds:02}"
@@ -177,32 +172,15 @@ def _row(reading: Reading, index: int, *, cells: int) -> tuple[Text, ...]:
     policy, progress, won = reading.policies[index], reading.progress[index], reading.win_share(index)
     is_full, is_ruled_out = progress >= 1, reading.is_ruled_out(index)
     is_ahead = policy == (reading.champion or reading.leader)
+    colours = ("cyan", "green") if reading.epsilon else ("yellow", "red")
     return (
         Text(policy, "bold green" if is_ahead else "dim" if is_ruled_out else ""),
-        Text(_role(reading, index), "green" if is_ahead else "dim"),
-        _bar(progress, cells, _colour(reading, is_full=is_full)).append(LINE, "bold"),
+        Text(reading.role(index), "green" if is_ahead else "dim"),
+        _bar(progress, cells, colours[is_full]).append(LINE, "bold"),
         Text(f"{progress:.0%}", "bold" if is_full else ""),
         Text("" if won is None else f"{won:.0%}"),
         Text("" if reading.is_decided else f"{reading.shown[index]:.0%}"),
     )
-
-
-def _role(reading: Reading, index: int) -> str:
-    policy = reading.policies[index]
-    if policy == reading.champion:
-        return "champion"
-    roles = ["serving"] if policy == reading.incumbent else []
-    if reading.is_ruled_out(index):
-        roles.append("ruled out")
-    elif policy == reading.leader and reading.comparisons:
-        roles.append("ahead")
-    return ", ".join(roles)
-
-
-def _colour(reading: Reading, *, is_full: bool) -> str:
-    if reading.epsilon:
-        return "green" if is_full else "cyan"
-    return "red" if is_full else "yellow"
 
 
 def _bar(share: float, cells: int, colour: str) -> Text:
@@ -216,15 +194,12 @@ def _figures(frame: Frame, reading: Reading) -> Text:
     if not reading.is_decided:
         parts.append(f"{frame.comparisons_per_second:.1f} a second")
     parts.append(f"{frame.questions:,} questions answered")
-    return Text(" · ".join(parts), "dim").append(_happened(reading), "dim")
-
-
-def _happened(reading: Reading) -> str:
-    """What the gateway noted, on the demo's clock, as a second line."""
-    if not reading.events:
-        return ""
-    start = reading.events[0][0]
-    return "\n" + " · ".join(f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_SHOWN:])
+    text = " · ".join(parts)
+    if reading.events:  # what the gateway noted, on the demo's clock, as a second line
+        start = reading.events[0][0]
+        noted = (f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_SHOWN:])
+        text += "\n" + " · ".join(noted)
+    return Text(text, "dim")
 
 
 def _outlook(frame: Frame, reading: Reading) -> str:
@@ -234,16 +209,13 @@ def _outlook(frame: Frame, reading: Reading) -> str:
     remaining = reading.expected_remaining
     if remaining is None:
         return f"{reading.leader} is ahead."
-    sentence = f"{reading.leader} is ahead; about {_about(remaining)} more comparisons to a decision"
+    # An estimate with no more digits than it deserves.
+    step = 100 if remaining > ROUGH_FROM else 10 if remaining > ROUGH_FROM / 10 else 1
+    about = max(1, round(remaining / step) * step)
+    sentence = f"{reading.leader} is ahead; about {about:,} more comparisons to a decision"
     if frame.comparisons_per_second > 0:
         sentence += f", {max(1, round(remaining / frame.comparisons_per_second))} s"
     return f"{sentence}."
-
-
-def _about(count: float) -> str:
-    """An estimate with no more digits than it deserves."""
-    step = 100 if count > ROUGH_FROM else 10 if count > ROUGH_FROM / 10 else 1
-    return f"{max(1, round(count / step) * step):,}"
 
 
 def _closing(frame: Frame, reading: Reading) -> Table:
@@ -258,12 +230,9 @@ def _footer(frame: Frame, *, is_wide: bool) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_row(Text("Console", "dim"), Text(f"{frame.gateway}/console", "cyan"))
     if is_wide:
-        table.add_row(Text("Ask it", "dim"), Text(_curl(frame), "dim"))
+        model = frame.reading.name if frame.reading else "support-assistant"
+        question = {"model": model, "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}]}
+        asking = f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"
+        table.add_row(Text("Ask it", "dim"), Text(asking, "dim"))
     table.add_row(Text("Stop", "dim"), Text("Ctrl-C"))
     return table
-
-
-def _curl(frame: Frame) -> str:
-    model = frame.reading.name if frame.reading else "support-assistant"
-    question = {"model": model, "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}]}
-    return f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"

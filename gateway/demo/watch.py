@@ -51,6 +51,18 @@ class Reading:
         """Whether the evidence against `policy` has reached the line (experiments without a margin)."""
         return not self.epsilon and self.progress[policy] >= 1
 
+    def role(self, policy: int) -> str:
+        """What `policy` is at the moment, in a few words."""
+        name = self.policies[policy]
+        if name == self.champion:
+            return "champion"
+        roles = ["serving"] if name == self.incumbent else []
+        if self.is_ruled_out(policy):
+            roles.append("ruled out")
+        elif name == self.leader and self.comparisons:
+            roles.append("ahead")
+        return ", ".join(roles)
+
     @property
     def is_decided(self) -> bool:
         """Whether a certificate says how the experiment ended."""
@@ -63,11 +75,25 @@ class Reading:
         return won / (won + lost) if won + lost else None
 
 
+def told(event: dict[str, Any], policies: tuple[str, ...]) -> str:
+    """An event in a word or two, with the policy it is about."""
+    kind = str(event["kind"]).replace("_", " ")
+    match decoded(event["kind"], event["detail"]):
+        case Eliminated(policy=int(index)) | Decided(champion=int(index)):
+            return f"{policies[index]} {kind}"
+        case _:
+            return kind
+
+
 def parse_reading(answer: dict[str, Any]) -> Reading:
     """A reading from the API's answer."""
     policies: tuple[str, ...] = tuple(answer["policies"])
     certificate = answer["certificate"] or {}
     plan = answer["plan"] or {}
+    shown = dict.fromkeys(policies, 0.0)
+    for pair, probability in zip(plan.get("pairs", ()), plan.get("probabilities", ()), strict=True):
+        for policy in pair:
+            shown[policy] += probability / 2
     return Reading(
         name=answer["name"],
         state=ExperimentState(answer["state"]),
@@ -79,14 +105,17 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         epsilon=answer["epsilon"],
         policies=policies,
         wins=tuple(tuple(row) for row in answer["wins"]),
-        progress=tuple(_share(part["nats"], part["needed"]) for part in answer["evidence"]),
-        shown=_shown(policies, plan),
+        progress=tuple(
+            min(1.0, max(0.0, part["nats"] / part["needed"])) if part["needed"] else 0.0
+            for part in answer["evidence"]
+        ),
+        shown=tuple(shown.values()),
         expected_remaining=plan.get("expected_remaining"),
         champion=certificate.get("champion_name"),
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
         decided_after_seconds=certificate["decided_at"] - answer["started_at"] if certificate else None,
-        events=tuple((event["at"], _told(event, policies)) for event in answer["events"]),
+        events=tuple((event["at"], told(event, policies)) for event in answer["events"]),
     )
 
 
@@ -119,25 +148,3 @@ class Watcher:
             return 0.0
         (start, before), (end, after) = self._counted[0], self._counted[-1]
         return (after - before) / (end - start) if end > start else 0.0
-
-
-def _told(event: dict[str, Any], policies: tuple[str, ...]) -> str:
-    """An event in a word or two, with the policy it is about."""
-    kind = str(event["kind"]).replace("_", " ")
-    match decoded(event["kind"], event["detail"]):
-        case Eliminated(policy=int(index)) | Decided(champion=int(index)):
-            return f"{policies[index]} {kind}"
-        case _:
-            return kind
-
-
-def _share(nats: float, needed: float | None) -> float:
-    return min(1.0, max(0.0, nats / needed)) if needed else 0.0
-
-
-def _shown(policies: tuple[str, ...], plan: dict[str, Any]) -> tuple[float, ...]:
-    shares = dict.fromkeys(policies, 0.0)
-    for pair, probability in zip(plan.get("pairs", ()), plan.get("probabilities", ()), strict=True):
-        for policy in pair:
-            shares[policy] += probability / 2
-    return tuple(shares.values())

@@ -66,6 +66,11 @@ class Topic:
     vague: tuple[str, ...]
     exact: tuple[str, ...]
 
+    def is_of(self, question: str) -> bool:
+        """Whether a question is of this kind."""
+        before, after = self.question.split("{machine}")
+        return before in question and after in question
+
 
 TOPICS: Final = (
     Topic(
@@ -142,14 +147,30 @@ def write_answer(model: str, system: str, question: str, seed: int) -> str:
     """The simulated model's answer: the same text whenever it gets the same prompt and seed."""
     rng = random.Random(f"{seed}\0{model}\0{system}\0{question}")
     shown = {name for name, rate in answer_rates(model, system).items() if rng.random() < rate}
-    topic = _topic_of(question, rng)
+    # Any topic does for a question of the reader's own, typed into curl.
+    topic = next((topic for topic in TOPICS if topic.is_of(question)), None) or rng.choice(TOPICS)
+    actions = topic.exact if "exact" in shown else topic.vague
     parts = [rng.choice(GREETINGS)] if "kind" in shown else []
-    parts.append(_actions(topic.exact if "exact" in shown else topic.vague, numbered="steps" in shown))
+    if "steps" in shown:
+        parts.append("\n".join(f"{number}. {action}." for number, action in enumerate(actions, start=1)))
+    else:
+        parts.append(" ".join(f"{action}." for action in actions))
     if "evasive" in shown:
         parts.append(rng.choice(EVASIONS))
     if "check" in shown:
         parts.append(rng.choice(CHECKS))
     return ("\n" if "steps" in shown else " ").join(parts)
+
+
+def score_law(rates: Mapping[str, float]) -> Iterator[tuple[float, float]]:
+    """Every rubric score an answer can get, with its probability."""
+    for shown in itertools.product((False, True), repeat=len(TRAITS)):
+        chances = (
+            rates[trait.name] if is_shown else 1 - rates[trait.name]
+            for trait, is_shown in zip(TRAITS, shown, strict=True)
+        )
+        score = sum(trait.worth for trait, is_shown in zip(TRAITS, shown, strict=True) if is_shown)
+        yield score, math.prod(chances)
 
 
 def rubric_score(text: str) -> float:
@@ -178,7 +199,7 @@ def likes(text: str, rng: random.Random) -> bool:
 
 def preference_matrix(policies: Sequence[tuple[str, str]]) -> list[list[float]]:
     """True P(i preferred to j | no tie) for policies given as (model, system prompt), by enumeration."""
-    laws = [list(_score_law(answer_rates(model, system))) for model, system in policies]
+    laws = [list(score_law(answer_rates(model, system))) for model, system in policies]
     return [[_decisive_share(row, column) for column in laws] for row in laws]
 
 
@@ -188,31 +209,6 @@ def true_best(matrix: Sequence[Sequence[float]]) -> int | None:
         if all(share > 1 / 2 for column, share in enumerate(shares) if column != row):
             return row
     return None
-
-
-def _topic_of(question: str, rng: random.Random) -> Topic:
-    for topic in TOPICS:
-        before, after = topic.question.split("{machine}")
-        if before in question and after in question:
-            return topic
-    return rng.choice(TOPICS)  # a question of the reader's own, typed into curl
-
-
-def _actions(actions: Sequence[str], *, numbered: bool) -> str:
-    if numbered:
-        return "\n".join(f"{number}. {action}." for number, action in enumerate(actions, start=1))
-    return " ".join(f"{action}." for action in actions)
-
-
-def _score_law(rates: Mapping[str, float]) -> Iterator[tuple[float, float]]:
-    """Every rubric score an answer can get, with its probability."""
-    for shown in itertools.product((False, True), repeat=len(TRAITS)):
-        chances = (
-            rates[trait.name] if is_shown else 1 - rates[trait.name]
-            for trait, is_shown in zip(TRAITS, shown, strict=True)
-        )
-        score = sum(trait.worth for trait, is_shown in zip(TRAITS, shown, strict=True) if is_shown)
-        yield score, math.prod(chances)
 
 
 def _decisive_share(mine: Sequence[tuple[float, float]], theirs: Sequence[tuple[float, float]]) -> float:
