@@ -161,6 +161,7 @@ class KeyAccount:
         self._waiting: list[_Waiting] = []
         self._stepping: asyncio.Task[None] | None = None
         self._tidying: asyncio.TimerHandle | None = None
+        self._tidy_at = 0.0  # the handle cannot say: where that is soon, uvloop's has no `when`
 
     async def admit(self, tokens: int) -> Grant:
         """Let a request go ahead that may take so many tokens, as soon as the limits are known to allow it.
@@ -354,10 +355,12 @@ class KeyAccount:
 
     def _tidy_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
         if self._tidying is not None:
-            if self._tidying.when() <= loop.time() + seconds:
+            if self._tidy_at <= at:
                 return
             self._tidying.cancel()
+        self._tidy_at = at
         self._tidying = loop.call_later(seconds, self._tidy)
 
     def _tidy(self) -> None:
