@@ -352,7 +352,11 @@ class _Gateway:
         endpoints = inference_endpoints(inference)
         app.model_endpoints.update({endpoint.path: endpoint for endpoint in endpoints})
         resources.callback(app.model_endpoints.clear)
-        app.hosts = LoopbackHosts(lambda: authenticator.is_open, self.settings.allowed_hosts)
+        app.hosts = LoopbackHosts(
+            lambda: authenticator.is_open,
+            self.settings.allowed_hosts,
+            lambda: self.catalogue.current.cors_origins,
+        )
         app.router.routes.extend(inference_routes(endpoints))
         app.include_router(feedback_routes(feedback, admitted, control_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))

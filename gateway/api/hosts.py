@@ -22,11 +22,14 @@ class LoopbackHosts:
     Args:
         is_open: Whether no caller needs a key; nothing is refused otherwise.
         others: Names, without ports.
-        origins: Origins of pages that may call although they come from elsewhere: `https://app.example.com`.
+        origins: Those the file declares, of pages from elsewhere that may call: `https://app.example.com`.
     """
 
     def __init__(
-        self, is_open: Callable[[], bool], others: Iterable[str] = (), origins: Collection[str] = ()
+        self,
+        is_open: Callable[[], bool],
+        others: Iterable[str] = (),
+        origins: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._is_open = is_open
         self._others = frozenset(name.lower() for name in others)
@@ -49,7 +52,7 @@ class LoopbackHosts:
             elif name == b"origin" and not self._is_origin_ours(value.decode("latin-1")):
                 raise ForeignHostError(
                     "This gateway asks for no keys, so it answers to web pages of this machine only. "
-                    "Configure keys, or add the page's host to LLMPO_ALLOWED_HOSTS.",
+                    "Configure keys, or declare the page's origin in `cors_origins`.",
                     code="origin_not_allowed",
                 )
 
@@ -58,7 +61,7 @@ class LoopbackHosts:
         return name in self._others or _is_loopback(name)
 
     def _is_origin_ours(self, origin: str) -> bool:
-        return origin in self._origins or self._is_ours(urlsplit(origin).netloc if "://" in origin else "")
+        return origin in self._origins() or self._is_ours(urlsplit(origin).netloc if "://" in origin else "")
 
 
 def _name(host: str) -> str:

@@ -10,10 +10,11 @@ from structlog.testing import capture_logs
 from gateway.access import failed_attempts
 from gateway.access.failed_attempts import ADDRESSES, ATTEMPTS, WINDOW_SECONDS, FailedAttempts
 from gateway.config.api_keys import hash_key
+from gateway.config.gateway_file import GatewayConfig
 from gateway.errors import AuthenticationError, RateLimitedError
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import AuthenticationFailed, Event
-from tests.gateway.building import gateway_config
+from tests.gateway.building import config_fields, gateway_config
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 from tests.servers import EmbeddedServer
 
@@ -34,7 +35,8 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def open_gateway(store_url: str) -> AsyncIterator[Whole]:
     """A gateway without keys, which also answers to a name its operator allows."""
     settings = quick_settings(store_url, allowed_hosts="gateway.internal, Other.internal")
-    async with whole_gateway(gateway_config(), settings) as gateway:
+    config = GatewayConfig.model_validate({**config_fields(), "cors_origins": ["https://pages.example"]})
+    async with whole_gateway(config, settings) as gateway:
         yield gateway
 
 
@@ -101,10 +103,11 @@ async def test_this_machines_names_are_answered(open_gateway: Whole, host: str) 
 
 
 async def test_web_pages_from_elsewhere_are_refused_without_keys(open_gateway: Whole) -> None:
-    """A browser says where a page comes from, whatever it sends; pages of this machine may call."""
+    """A browser says where a page comes from; pages of this machine and declared ones may call."""
     for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://evil:80", ""):
         assert await status(open_gateway, "/v1/experiments", origin=origin) == 403
-    for origin in ("http://localhost:3000", "http://127.0.0.1", "http://[::1]:1", "https://gateway.internal"):
+    ours = ("http://localhost:3000", "http://127.0.0.1", "http://[::1]:1", "https://gateway.internal")
+    for origin in (*ours, "https://pages.example"):
         assert await status(open_gateway, "/v1/experiments", origin=origin) == 200
 
 
