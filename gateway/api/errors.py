@@ -31,6 +31,7 @@ from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,
     KeyNameTakenError,
+    OverCapError,
     StoreError,
     StoreUnavailableError,
     UnknownExperimentError,
@@ -211,6 +212,7 @@ _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]]
     (KeyNameTakenError, (409, "name_taken", "Another key has that name. Choose another, or revoke it.")),
     (UnknownExperimentError, (404, "unknown_experiment", "There is no such experiment.")),
     (ExperimentFinishedError, (409, "experiment_finished", "The experiment is decided.")),
+    (OverCapError, (409, "over_cap", "The user or the API key gave all the votes it may.")),
     (
         ContradictingOutcomeError,
         (422, "contradicting_feedback", "Something else was reported before; the first report stands."),
