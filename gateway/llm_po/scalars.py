@@ -19,7 +19,8 @@ _SMALLEST_DELTA: Final = 1e-300  # of which the inverse is finite
 
 def shown(value: object) -> str:
     """A value as a message names it: short, whatever it is."""
-    return reprlib.repr(value.tolist() if hasattr(value, "tolist") else value)
+    as_list = getattr(value, "tolist", None)  # numpy's values have it; this module must not load numpy
+    return reprlib.repr(value if as_list is None else as_list())
 
 
 def real(value: object, name: str, remedy: str, error: type[LlmPoError] = DesignError) -> float:

@@ -29,6 +29,7 @@ from gateway.errors import (
     UnsupportedMediaTypeError,
     UpstreamError,
 )
+from gateway.upstream.base import ModelTarget, UpstreamRequest
 from gateway.upstream.failures import over_budget, refused, timed_out, unreachable
 from policy_store.errors import (
     ContradictingOutcomeError,
@@ -124,9 +125,11 @@ def test_what_can_be_retried_says_when() -> None:
 
 def test_clients_are_told_not_to_retry_what_no_retry_mends() -> None:
     """A wrong provider key, and an outage in which second attempts are rationed already."""
-    assert error_reply(refused(401, b"")).headers == ((b"x-should-retry", b"false"),)
+    asked = UpstreamRequest(ModelTarget("small", "openai", "openai", "m", "http://provider/v1", "k"), {})
+    assert error_reply(refused(401, b"", asked)).headers == ((b"x-should-retry", b"false"),)
     assert error_reply(over_budget()).headers == ((b"retry-after", b"1"), (b"x-should-retry", b"false"))
-    for error in (refused(429, b""), refused(500, b""), refused(400, b""), timed_out(), unreachable()):
+    refusals = [refused(status, b"", asked) for status in (429, 500, 400)]
+    for error in (*refusals, timed_out(), unreachable()):
         assert error_reply(error).headers == ()
 
 
