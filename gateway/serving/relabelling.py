@@ -95,7 +95,7 @@ class StreamRelabeller:
         """The block's events under the label.
 
         Raises:
-            UpstreamError: If an event is not JSON, or a text or list.
+            UpstreamError: If an event is neither a JSON object nor null.
         """
         start = self._old_start
         if start and block.startswith(start) and block.find(b"\n\n") == len(block) - 2:
@@ -172,7 +172,7 @@ def rewritten_events(block: bytes, rewrite: Callable[[bytes], bytes]) -> Iterato
     """The lines of a block of whole events, the data of each event rewritten; `[DONE]` stays.
 
     Raises:
-        UpstreamError: If an event is not JSON, or a text or list.
+        UpstreamError: If an event is neither a JSON object nor null.
     """
     data: list[bytes] = []
     for line in block.splitlines(keepends=True):
@@ -195,7 +195,7 @@ def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
         event = parsed(payload)
     except ValueError as error:
         raise broken("a malformed event") from error
-    if isinstance(event, str | list):  # it may name the model where no label is put
+    if not isinstance(event, dict | None):  # it could name the model where no label is put
         raise broken("a malformed event")
     return b"data:" + (rewrite(payload) if isinstance(event, dict) else payload) + line_end
 

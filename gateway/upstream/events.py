@@ -241,13 +241,15 @@ class EventReader:
         except ValueError:
             self.failure = partial(self._reported, data) if is_error else _malformed
             return False
-        # What is no object makes no client fail. A list that holds an error is how Gemini reports one.
+        # A list that holds an error is how Gemini reports one.
         if is_error or any(is_failure(one) for one in objects(found)):
             self.failure = partial(self._reported, data)
             return False
         if isinstance(found, dict):
             self.is_over = self._progress.note(event.name, found)
-        return True
+        elif found is not None:  # which says nothing, and makes no client fail
+            self.failure = _malformed
+        return self.failure is None
 
 
 def objects(found: Any) -> list[Event]:

@@ -1,11 +1,12 @@
 """Server-sent events as bytes: cut where they end, passed on as they came.
 
-Lines may end in LF, CR or CRLF; a stream may begin with a byte order mark (WHATWG HTML, 9.2.6). Events leave
-here with lines that end in LF, so that nothing behind has to know the others.
+Lines may end in LF, CRLF or CR; a stream may begin with a byte order mark (WHATWG HTML, 9.2.6). The mark is
+left out and a CR alone becomes a LF, so that nothing behind has to know them; all else stays.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -14,7 +15,10 @@ from gateway.errors import UpstreamError
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 DONE: Final = b"data: [DONE]\n\n"
 _DONE_MARK: Final = b"[DONE]"
-_END: Final = b"\n\n"
+_ENDS: Final = (b"\n\n", b"\n\r\n")  # of an event: of its last line, and of an empty one
+_END: Final = re.compile(rb"\n\r?\n")
+_LONE_RETURN: Final = re.compile(rb"\r(?!\n)")
+_TAIL: Final = 24  # longer than any spelling of the final event
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -25,12 +29,12 @@ class EventCutter:
     chunk is one or more whole events with lines ending in `\n`, and passes through as it is.
     """
 
-    __slots__ = ("_follows_return", "_is_begun", "_pending")
+    __slots__ = ("_held", "_is_begun", "_pending")
 
     def __init__(self) -> None:
         self._pending = b""
         self._is_begun = False
-        self._follows_return = False
+        self._held = b""  # a CR that may be half of a line end
 
     def feed(self, chunk: bytes) -> bytes:
         """Whole events completed by `chunk`; empty when it completed none.
@@ -38,18 +42,17 @@ class EventCutter:
         Raises:
             UpstreamError: If one event grows beyond `MAX_EVENT_BYTES`.
         """
-        if self._follows_return or b"\r" in chunk:
-            chunk = self._with_plain_ends(chunk)
+        if self._held or b"\r" in chunk:
+            chunk = self._without_lone_returns(chunk)
         data = self._pending + chunk if self._pending else chunk
         if not self._is_begun:
             data = self._without_mark(data)
-        if data.endswith(_END):
+        if data.endswith(_ENDS):
             self._pending = b""
             return data
-        # Only what is new, and the byte before it, can hold an end that was not seen before.
-        start = max(0, len(data) - len(chunk) - 1)
-        found = data.rfind(_END, start)
-        end = found + len(_END) if found >= 0 else 0
+        # Only what is new, and the two bytes before it, can hold an end that was not seen before.
+        start = max(0, len(data) - len(chunk) - 2)
+        end = max((found + len(one) for one in _ENDS if (found := data.rfind(one, start)) >= 0), default=0)
         self._pending = data[end:]
         if len(self._pending) > MAX_EVENT_BYTES:
             raise UpstreamError("The provider sent an event without end.", status=502, reason="protocol")
@@ -57,16 +60,14 @@ class EventCutter:
 
     def rest(self) -> bytes:
         """At the end of a stream: what came after the last empty line, ended by one; empty without any."""
-        rest, self._pending = self._pending.rstrip(b"\n"), b""
-        return rest + _END if rest else b""
+        rest, self._pending, self._held = self._pending.rstrip(b"\r\n"), b"", b""
+        return rest + b"\n\n" if rest else b""
 
-    def _with_plain_ends(self, chunk: bytes) -> bytes:
-        if self._follows_return and chunk.startswith(b"\n"):
-            chunk = chunk[1:]  # the second half of an end of which the first half was taken for a whole one
-            self._follows_return = False
-        if chunk:
-            self._follows_return = chunk.endswith(b"\r")
-        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    def _without_lone_returns(self, chunk: bytes) -> bytes:
+        chunk, self._held = self._held + chunk, b""
+        if chunk.endswith(b"\r"):
+            chunk, self._held = chunk[:-1], b"\r"
+        return _LONE_RETURN.sub(b"\n", chunk)
 
     def _without_mark(self, data: bytes) -> bytes:
         if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
@@ -97,13 +98,13 @@ class RawEvent(NamedTuple):
 def events(block: bytes) -> Iterator[RawEvent]:
     """The events of a block of whole events."""
     while block:
-        text, end, block = block.partition(_END)
-        yield _event(text + end)
+        first, block = split_first(block)
+        yield _event(first)
 
 
 def _event(text: bytes) -> RawEvent:
     name, data = b"", None
-    for line in text.split(b"\n"):
+    for line in text.splitlines():
         field, _, value = line.partition(b":")
         if field == b"data":
             value = value.strip()
@@ -115,13 +116,13 @@ def _event(text: bytes) -> RawEvent:
 
 def split_first(block: bytes) -> tuple[bytes, bytes]:
     """The first event of a block of whole events, and the others."""
-    first, end, rest = block.partition(_END)
-    return first + end, rest
+    found = _END.search(block)
+    return (block, b"") if found is None else (block[: found.end()], block[found.end() :])
 
 
 def is_last(block: bytes) -> bool:
-    """Whether a block of whole events ends with `[DONE]`, as every stream that has one leaves the relay."""
-    return block.endswith(DONE)
+    """Whether a block of whole events ends with `[DONE]`."""
+    return block[-_TAIL:].rstrip().endswith((b"data: [DONE]", b"data:[DONE]"))
 
 
 def has_event(block: bytes) -> bool:
