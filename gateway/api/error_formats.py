@@ -38,13 +38,13 @@ class ErrorFormat:
     whole: Callable[[ErrorReply], ErrorReply]
     event: Callable[[ErrorReply], bytes]
 
-    def reply(self, error: Exception) -> ErrorReply:
-        """What the caller is told of an error."""
-        return self.whole(error_reply(error))
+    def reply(self, error: Exception, *, tells_detail: bool = False) -> ErrorReply:
+        """What the caller is told of an error, with the provider's words where the caller is an operator."""
+        return self.whole(error_reply(error, tells_detail=tells_detail))
 
-    def stream_event(self, error: Exception) -> bytes:
+    def stream_event(self, error: Exception, *, tells_detail: bool = False) -> bytes:
         """The error as an event of a stream."""
-        return self.event(error_reply(error))
+        return self.event(error_reply(error, tells_detail=tells_detail))
 
 
 def reply_for(path: str, error: Exception) -> ErrorReply:

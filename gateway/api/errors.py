@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -68,14 +68,27 @@ def error_body(message: str, *, kind: str, code: str | None, param: str | None =
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
-def error_reply(error: Exception) -> ErrorReply:
-    """What the caller is told of an error. Anything unforeseen is a 500 that tells nothing."""
+def error_reply(error: Exception, *, tells_detail: bool = False) -> ErrorReply:
+    """What the caller is told of an error. Anything unforeseen is a 500 that tells nothing.
+
+    Args:
+        error: What happened.
+        tells_detail: Whether the caller is an operator, who may read what the provider said.
+    """
     for kind, reply in _REPLIES:
         if isinstance(error, kind):
-            return reply(error)
+            told = reply(error)
+            detail = error.detail if tells_detail and isinstance(error, UpstreamError) else None
+            return told if detail is None else _with_detail(told, detail)
     return ErrorReply(
         _INTERNAL, error_body("The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
     )
+
+
+def _with_detail(reply: ErrorReply, detail: str) -> ErrorReply:
+    body: dict[str, Any] = orjson.loads(reply.body)
+    body["error"]["message"] = f"{body['error']['message']} The provider said: {detail}"
+    return replace(reply, body=orjson.dumps(body))
 
 
 async def send_reply(send: Send, reply: ErrorReply, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:

@@ -133,6 +133,7 @@ class _Reply:
         "_send",
         "_started",
         "_status",
+        "_tells_detail",
     )
 
     def __init__(
@@ -148,6 +149,7 @@ class _Reply:
         self._metered: Metered | None = None
         self._limits: Headers = ()
         self._is_begun = False
+        self._tells_detail = False
         self._status = _INTERNAL
         self._overhead_seconds: float | None = None
 
@@ -168,6 +170,7 @@ class _Reply:
         try:
             headers = read_headers(self._scope["headers"], surface)
             caller = deps.authenticator.authenticate(headers.authorization, caller_address(self._scope))
+            self._tells_detail = caller.is_admin and caller.key is not None
             payload = await read_request(self._receive, self._scope["headers"], deps.max_body_bytes)
             check_fields(surface.name, payload)
             await self._watched(payload, caller, headers)
@@ -258,7 +261,8 @@ class _Reply:
         except GatewayError as error:
             if not self._is_begun:
                 raise
-            await send({"type": "http.response.body", "body": self._endpoint.errors.stream_event(error)})
+            event = self._endpoint.errors.stream_event(error, tells_detail=self._tells_detail)
+            await send({"type": "http.response.body", "body": event})
         except asyncio.CancelledError:
             if self._is_begun and self._deps.lifecycle.is_over:
                 event = self._endpoint.errors.stream_event(ShuttingDownError())
@@ -274,7 +278,7 @@ class _Reply:
 
     async def _refuse(self, error: Exception) -> None:
         if not self._is_begun:
-            reply = self._endpoint.errors.reply(error)
+            reply = self._endpoint.errors.reply(error, tells_detail=self._tells_detail)
             self._is_begun = True
             self._status = reply.status
             reply = replace(reply, headers=joined(self._limits, reply.headers))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.probing import probe
 from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
@@ -46,12 +47,15 @@ def check(
         bool,
         typer.Option("--without-environment", help="Leave out what refers to variables that are not set."),
     ] = False,
+    is_probed: Annotated[
+        bool, typer.Option("--probe", help="Ask each model once, which costs a few tokens of each.")
+    ] = False,
 ) -> None:
     """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
 
     Unknown providers are faults here. A warning names each model whose key or address is missing, or which
     LiteLLM could not ask for another reason. Serving, either would come out at the first request. No provider
-    is asked.
+    is asked, but with --probe; exit status 1 then says that a model did not answer.
     """
     path = file or option
     if path is None or (file and option):
@@ -65,6 +69,18 @@ def check(
         for name, obstacle in _obstacles(loaded, os.environ):
             shown = _without(loaded.entry(name).litellm_params.secrets(), obstacle)
             typer.echo(f"warning: model {name}: {shown}", err=True)
+    if is_probed:
+        _probe(loaded)
+
+
+def _probe(loaded: GatewayConfig) -> None:
+    """Say of each model whether it answers. Raises typer.Exit if one does not."""
+    found = asyncio.run(probe(list(model_targets(loaded.model_list).values())))
+    for one in found:
+        outcome = f"answered in {one.seconds:.2f} s" if one.failure is None else f"FAILED: {one.failure}"
+        typer.echo(f"probe: model {one.model}: {outcome}")
+    if any(one.failure for one in found):
+        raise typer.Exit(1)
 
 
 @app.command()
