@@ -7,6 +7,7 @@ hold for all of it: for plain models and their fallbacks, candidates, incumbents
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from gateway.upstream.base import (
 )
 from gateway.upstream.failures import ejected, over_budget, timed_out
 from gateway.upstream.retry_budget import RetryBudget
-from gateway.upstream.usage import USAGE_KEY, Tokens, UsageNotes, tokens_used
+from gateway.upstream.usage import BLOCKS_AT_THE_END, Tokens, tokens_used
 
 # Why a respondent was not asked at all; nothing an error of its own.
 NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
@@ -275,12 +276,13 @@ class _Attempt:
 class AttemptStream:
     """An answer being streamed; how it ends counts for its respondent."""
 
-    __slots__ = ("_attempt", "_notes", "_stream")
+    __slots__ = ("_attempt", "_first", "_last", "_stream")
 
     def __init__(self, stream: AnswerStream, attempt: _Attempt) -> None:
         self._stream = stream
         self._attempt = attempt
-        self._notes = UsageNotes()
+        self._first = b""
+        self._last: deque[bytes] = deque(maxlen=BLOCKS_AT_THE_END)
 
     @property
     def headers(self) -> RawHeaders:
@@ -288,23 +290,28 @@ class AttemptStream:
         return self._stream.headers
 
     async def read(self) -> bytes:
-        """The next block, once its tokens are noted."""
+        """The next block."""
         try:
             block = await self._stream.read()
         except UpstreamError as error:
-            self._attempt.broke(error, self._notes.tokens())
+            self._attempt.broke(error, self._tokens())
             raise
-        if not block:
-            self._attempt.answered(self._notes.tokens())
-        elif USAGE_KEY in block:
-            self._notes.add(block)
+        if block:
+            if not self._first:
+                self._first = block
+            self._last.append(block)
+        else:
+            self._attempt.answered(self._tokens())
         return block
 
     async def aclose(self) -> None:
         """Close the provider's; a stream that did not come to its end was not wanted any more."""
         if not self._attempt.is_over:
-            self._attempt.broke(None, self._notes.tokens())
+            self._attempt.broke(None, self._tokens())
         await self._stream.aclose()
+
+    def _tokens(self) -> Tokens | None:
+        return tokens_used(b"".join((self._first, *self._last)))
 
 
 Answered = UpstreamAnswer | AttemptStream
