@@ -71,7 +71,7 @@ class EjectionBook:
             respondent: Whom to ask.
             even_if_ejected: Permit it anyway, because there is no other respondent left.
         """
-        name = _name(respondent)
+        name = (respondent.target.name, respondent.experiment, respondent.policy)
         record = self._records.get(name)
         if record is None or record.until is None:
             return Ticket(self, name)
@@ -79,11 +79,6 @@ class EjectionBook:
             record.is_probed = True
             return Ticket(self, name, is_probe=True, was_ejected=True)
         return Ticket(self, name, was_ejected=True) if even_if_ejected else None
-
-    def is_ejected(self, respondent: Respondent) -> bool:
-        """Whether requests go elsewhere, but for the probes."""
-        record = self._records.get(_name(respondent))
-        return record is not None and record.until is not None
 
     def answered(self, ticket: Ticket) -> None:
         """Forget the failures. An answer asked for before the ejection says nothing about now."""
@@ -154,10 +149,6 @@ class Ticket:
     def _closes(self) -> bool:
         was_open, self._is_open = self._is_open, False
         return was_open
-
-
-def _name(respondent: Respondent) -> Name:
-    return respondent.target.name, respondent.experiment, respondent.policy
 
 
 def _given(event: Ejected | Readmitted) -> dict[str, str]:
