@@ -36,7 +36,7 @@ test: $(VENV)/.dev ## The test suite, on real components, in a process per core
 
 # What a newer interpreter could break: every module imports, the algorithm, the store, requests and the command line.
 test-core: $(VENV)/.dev ## The core of the suite, for a second interpreter: make test-core PYTHON=python3.13 VENV=.venv-3.13
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/test_imports.py tests/llm_po tests/policy_store tests/gateway/app tests/gateway/cli tests/gateway/serving $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/test_imports.py tests/llm_po tests/policy_store tests/gateway/app tests/gateway/cli tests/gateway/serving/test_*.py $(ARGS)
 
 test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
