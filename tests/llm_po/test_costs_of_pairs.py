@@ -26,7 +26,7 @@ PAIRS = np.add.outer(REQUESTS, REQUESTS)
 def test_general_solver_finds_the_same_optimum_under_costs(
     features: Features, ridge: float, seed: int
 ) -> None:
-    """Within 0.1 % in the objective; and near in what is spent on each pair, as far as a flat optimum says."""
+    """Within 0.1 % in the objective; in what is spent on each pair, as near as a flat optimum allows."""
     rng = np.random.default_rng(seed)
     scores = features.basis @ rng.normal(0, 1.5, features.rank)
     costs = _pair_costs(rng.uniform(0.1, 5, features.policies))
