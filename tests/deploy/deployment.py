@@ -197,7 +197,11 @@ def _configuration(provider: str) -> dict[str, Any]:
                 "incumbent": baseline.name,
                 "policies": policies,
                 "traffic": {"share": 1.0, "collect": "side_by_side", "unit": "session"},
-                "promotion": {"min_comparisons": VISITS_PER_SECOND * RUN_SECONDS},
+                "promotion": {
+                    "min_comparisons": VISITS_PER_SECOND * RUN_SECONDS,
+                    "min_duration": "0s",
+                    "min_voters": 0,
+                },
             }
         },
     }
