@@ -40,8 +40,9 @@ class Deployment:
     http: aiohttp.ClientSession
 
     async def ask(self, session: str) -> aiohttp.ClientResponse:
-        """One question by a user with a session, at the first gateway."""
-        body = {"model": EXPERIMENT, "messages": [{"role": "user", "content": "How do I froth milk?"}]}
+        """One question by a user with a session who compares two answers, at the first gateway."""
+        question = [{"role": "user", "content": "How do I froth milk?"}]
+        body = {"model": EXPERIMENT, "messages": question, "n": 2}
         return await self._post("/v1/chat/completions", body, {"x-session-id": session})
 
     async def report(self, response_id: str) -> aiohttp.ClientResponse:

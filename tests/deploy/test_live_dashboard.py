@@ -163,5 +163,5 @@ def test_labels_hold_only_declared_names(recording: Recording) -> None:
     assert "a-session" not in recording.metrics
     assert labels.keys() <= {
         *("endpoint", "status", "experiment", "policy", "role", "reason", "kind", "signal", "state"),
-        *("first", "second", "result", "rival", "source", "le"),
+        *("first", "second", "result", "rival", "source", "le", "hash"),
     }
