@@ -121,11 +121,11 @@ def test_a_stream_passes_byte_for_byte(models: Models, real_gateway: Gateway, ca
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_refusal_passes_byte_for_byte(models: Models, real_gateway: Gateway, case: str) -> None:
-    """Status and body are the server's own: the caller can mend what they read."""
+def test_a_refusal_says_what_the_server_said(models: Models, real_gateway: Gateway, case: str) -> None:
+    """Status and words are the server's own, in OpenAI's shape: the caller can mend what they read."""
     direct, relayed = both(models, real_gateway, case)
     assert direct.status_code == relayed.status_code == 400
-    assert relayed.content == direct.content
+    assert relayed.json()["error"] == {"param": None, **direct.json()["error"]}
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])

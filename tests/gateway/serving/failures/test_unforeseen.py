@@ -107,7 +107,7 @@ async def test_a_candidate_that_cannot_even_be_asked_is_replaced_counted_and_eje
     "place",
     [
         "gateway.upstream.relay.Relay._post",
-        "gateway.upstream.relay._make_route",
+        "gateway.upstream.relay._make_destination",
         "gateway.upstream.relay._check",
         "gateway.upstream.relay._rate_limits",
         "gateway.upstream.http.http1.Http1Answer.some",
