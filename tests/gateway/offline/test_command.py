@@ -122,7 +122,10 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
             "--out",
             str(out),
         ]
+        # A shell starts what runs in the background deaf to Ctrl-C, which children inherit unless it is caught.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + PATIENCE_SECONDS
         journal = out / "run.jsonl"
         while not journal.exists() or b'"type":"comparison"' not in journal.read_bytes():
