@@ -122,7 +122,7 @@ def test_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
             "--out",
             str(out),
         ]
-        # A shell starts what runs in the background deaf to Ctrl-C, which children inherit unless it is caught.
+        # What a shell runs in the background is deaf to Ctrl-C, and so are its children unless it is caught.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         signal.signal(signal.SIGINT, before)
