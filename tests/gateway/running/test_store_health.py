@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
+import structlog
+
+from gateway.running import store_health
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError
 
 AWAY = StoreUnavailableError("away")
 
 
-def test_one_look_that_comes_to_nothing_at_the_start_is_no_outage(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What is logged, however other tests set logging up before."""
+    monkeypatch.setattr(store_health, "_log", structlog.get_logger())
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def test_one_look_that_comes_to_nothing_at_the_start_is_no_outage(said: list[Any]) -> None:
     """A machine on which everything starts is slow to answer; nothing is known yet."""
     health = StoreHealth()
 
@@ -19,10 +32,10 @@ def test_one_look_that_comes_to_nothing_at_the_start_is_no_outage(capsys: pytest
     health.answered()
 
     assert health.is_up is True
-    assert capsys.readouterr().out == ""
+    assert said == []
 
 
-def test_two_looks_in_a_row_are_an_outage_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_looks_in_a_row_are_an_outage_said_once(said: list[Any]) -> None:
     """Then that it is over."""
     health = StoreHealth()
     for _ in range(3):
@@ -30,11 +43,10 @@ def test_two_looks_in_a_row_are_an_outage_said_once(capsys: pytest.CaptureFixtur
     assert health.is_up is False
     health.answered()
 
-    said = capsys.readouterr().out
-    assert (said.count("store_unreachable"), said.count("store_back")) == (1, 1)
+    assert [line["event"] for line in said] == ["store_unreachable", "store_back"]
 
 
-def test_a_store_that_answered_before_is_missed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_answered_before_is_missed_at_once(said: list[Any]) -> None:
     """Requests are answered from the last snapshot from then on."""
     health = StoreHealth()
     health.answered()
@@ -42,4 +54,4 @@ def test_a_store_that_answered_before_is_missed_at_once(capsys: pytest.CaptureFi
     health.failed(AWAY)
 
     assert health.is_up is False
-    assert capsys.readouterr().out.count("store_unreachable") == 1
+    assert [line["event"] for line in said] == ["store_unreachable"]
