@@ -138,12 +138,13 @@ async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_f
         asyncio.get_running_loop().add_reader(parent_fd, _stop, server, parent_fd)
     async with app.router.lifespan_context(app):
         settle_memory()
-        listener.listen(BACKLOG)
-        if parent_fd is None:
-            _log.info("listening", address=shown_address(listener))
-        else:
-            _log.info("worker_ready", pid=os.getpid())
-        await server.serve(sockets=[listener])
+        with server.capture_signals():  # before anything says that requests are taken
+            listener.listen(BACKLOG)
+            if parent_fd is None:
+                _log.info("listening", address=shown_address(listener))
+            else:
+                _log.info("worker_ready", pid=os.getpid())
+            await server.serve(sockets=[listener])
 
 
 def _stop(server: Server, parent_fd: int) -> None:

@@ -41,8 +41,20 @@ async def test_it_is_not_ready_before_it_stops_answering(serve: Callable[..., Se
     assert await ending == 0
 
 
+@WORKERS
+async def test_a_signal_right_after_listening_still_gives_notice(
+    serve: Callable[..., Served], options: tuple[str, ...]
+) -> None:
+    """From the moment that the address is announced, SIGTERM drains instead of killing."""
+    served = serve()
+    await served.start(*options, port=free_port(), LLMPO_DRAIN_NOTICE_SECONDS="0.1")
+
+    assert await served.end(signal.SIGTERM) == 0
+    assert "draining" in [line["event"] for line in served.events]
+
+
 async def test_a_second_signal_skips_the_notice(serve: Callable[..., Served]) -> None:
-    """Whoever waits at a terminal need not."""
+    """An operator who presses Ctrl-C twice does not wait for load balancers."""
     served = serve()
     gateway = await served.start(LLMPO_DRAIN_NOTICE_SECONDS="600")
     assert served.process is not None
