@@ -9,6 +9,7 @@ order it is needed, and closed in the opposite one:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from redis.asyncio import Redis
@@ -81,7 +82,7 @@ from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
 
 Clock = Callable[[], float]
-KEY_RETRY_SECONDS = 0.5
+KEY_RETRY_SECONDS: Final = 0.5
 
 
 def create_app(
@@ -99,7 +100,7 @@ def create_app(
         settings: How to run. Without a Redis URL the embedded store is started in the data directory.
         clock: Unix seconds.
         rng: Source of everything drawn: who takes part, which pair, the plans' seeds.
-        lifecycle: Told by whoever runs the process when it is about to stop.
+        lifecycle: The process announces here that it is about to stop.
     """
     catalogue = CatalogueHolder(catalogue_of(config, settings))
     gateway = _Gateway(catalogue, settings, clock, rng or random.Random(), lifecycle or Lifecycle())
@@ -127,9 +128,9 @@ def create_app(
 class GatewayApp(FastAPI):
     """Hands requests for models to their endpoints before its middleware and router see them.
 
-    Those would cost a request a tenth of all it costs here, and do nothing for it: the endpoints bound bodies
-    and turn every fault into an answer themselves. Anything but a POST to exactly such a path goes the usual
-    way, where the same endpoints are routes.
+    Middleware and router would take a tenth of the time that a request costs here, and contribute nothing,
+    because the endpoints bound bodies and turn every fault into an answer themselves. Anything but a POST to
+    exactly such a path goes the usual way, where these endpoints are routes.
 
     Attributes:
         catalogue: The configuration in force; assigning another to its `current` changes what is served.
@@ -145,7 +146,7 @@ class GatewayApp(FastAPI):
         self._origins = DeclaredOrigins(catalogue, self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the class; an ASGI application."""
+        """Serve one ASGI scope."""
         if self.hosts is not None and scope["type"] == "http":
             try:
                 self.hosts.check(scope["headers"])
@@ -194,6 +195,9 @@ class _Gateway:
         metrics.derive(ReplicaCollector(catalogue, refresher.holder))
         keys = await self._open_sealing_keys(store, resources)
         response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments)
+        limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
+        limiter = Limiter(limits, _process_name(), hooks)
+        resources.push_async_callback(limiter.aclose)
         answering = Answering(
             attempts=self._open_attempts(hooks, resources),
             response_ids=response_ids,
@@ -209,7 +213,7 @@ class _Gateway:
             hooks=hooks,
             max_body_bytes=self.settings.max_body_bytes,
             lifecycle=self.lifecycle,
-            limiter=self._open_limiter(redis, hooks, resources),
+            limiter=limiter,
         )
         feedback = FeedbackService(
             store,
@@ -254,7 +258,7 @@ class _Gateway:
     async def _open_keys(
         self, redis: Redis, hooks: Hooks, resources: AsyncExitStack
     ) -> tuple[Authenticator, KeyRegistry]:
-        """Who may call, followed from now on."""
+        """The keys that may call, kept up to date from now on."""
         authenticator = Authenticator(self.catalogue.current.keys, FailedAttempts(hooks))
         registry = KeyRegistry(
             ApiKeyStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
@@ -267,14 +271,8 @@ class _Gateway:
         await resources.enter_async_context(background("API keys", registry.run))
         return authenticator, registry
 
-    def _open_limiter(self, redis: Redis, hooks: Hooks, resources: AsyncExitStack) -> Limiter:
-        limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
-        limiter = Limiter(limits, _process_name(), hooks)
-        resources.push_async_callback(limiter.aclose)
-        return limiter
-
     async def _open_sealing_keys(self, store: PolicyStore, resources: AsyncExitStack) -> SealingKeyHolder:
-        """The keys of response ids: at once where they are known, else as soon as the store answers."""
+        """The keys of response ids: known now, or fetched as soon as the store answers."""
         secret, previous = self.settings.token_secret, self.settings.previous_token_secret
         older = () if previous is None else (key_from_secret(previous.get_secret_value()),)
         if secret is not None:
@@ -283,10 +281,16 @@ class _Gateway:
             return SealingKeyHolder(SealingKeys(await store.token_key(), older))
         except StoreError:
             holder = SealingKeyHolder(SealingKeys(stand_in_key(), older))
-            await resources.enter_async_context(
-                background("sealing key", lambda: _wait_for_key(holder, store, older))
-            )
-            return holder
+
+        async def wait_for_key() -> None:
+            while True:
+                await asyncio.sleep(KEY_RETRY_SECONDS)
+                with contextlib.suppress(StoreError):
+                    holder.current = SealingKeys(await store.token_key(), older)
+                    return
+
+        await resources.enter_async_context(background("sealing key", wait_for_key))
+        return holder
 
     def _planner(
         self,
@@ -366,21 +370,11 @@ class _Gateway:
         app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
 
 
-async def _wait_for_key(holder: SealingKeyHolder, store: PolicyStore, older: tuple[bytes, ...]) -> None:
-    while True:
-        await asyncio.sleep(KEY_RETRY_SECONDS)
-        try:
-            holder.current = SealingKeys(await store.token_key(), older)
-        except StoreError:
-            continue
-        return
-
-
 def _process_name() -> str:
-    """What the store calls this process; no other one has the name."""
+    """The name of this process in the store; no other process has it."""
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
 
 
 def _caller(request: Request) -> tuple[bytes | None, str]:
-    """The key a request shows, and where it comes from."""
+    """The key a request shows, and the address it comes from."""
     return shown_key(dict(request.headers.raw)), caller_address(request.scope)

@@ -33,7 +33,13 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.config": {"gateway.errors"},
     "gateway.settings": {"gateway.errors", "gateway.config"},
     "gateway.plotting": {"gateway.errors"},
-    "gateway.simulation": {"gateway.errors", "gateway.experiments", "gateway.llm_po", "gateway.plotting"},
+    "gateway.simulation": {
+        "gateway.errors",
+        "gateway.experiments",
+        "gateway.llm_po",
+        "gateway.plotting",
+        "gateway.running",
+    },
     "gateway.upstream": _BELOW | {"gateway.config"},
     "gateway.experiments": _BELOW
     | {"gateway.config", "gateway.settings", "gateway.llm_po", "gateway.upstream", "policy_store"},

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic import model_validator as validator
 
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.feedback import Feedback, NotCounted, Outcome, Preferred
+from gateway.learning.feedback import Acknowledgement, Feedback, NotCounted, Preferred
 from policy_store.models import Receipt
 
 # What each field must be, in the words of the refusal.
@@ -112,7 +112,7 @@ class FeedbackAnswer(BaseModel):
     detail: str
 
 
-def answer_of(outcome: Outcome) -> FeedbackAnswer:
+def answer_of(outcome: Acknowledgement) -> FeedbackAnswer:
     """What the caller is told."""
     became, experiment, detail = outcome.became, outcome.experiment, outcome.detail
     if isinstance(became, NotCounted):

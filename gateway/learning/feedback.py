@@ -1,10 +1,10 @@
 """What a user said or did about an answer becomes one outcome or comparison, counted exactly once.
 
 The response id carries which experiment, pair and side the answer belonged to (response_ids.py); the
-experiment's snapshot says what its signals are worth; one script in the store does the counting. What the
-application did wrong is refused. What it could not know is an answer like any other: `NotCounted` says why
-(docs/decisions/0060-feedback-that-does-not-count.md). Either changes nothing and is counted under a reason
-from `DISCARD_REASONS`.
+experiment's snapshot says what its signals are worth; one script in the store does the counting. A mistake of
+the application is refused. What it could not know gets an ordinary answer, and `NotCounted` says why
+(docs/decisions/0060-feedback-that-does-not-count.md). Neither changes anything; both are counted under a
+reason from `DISCARD_REASONS`.
 
     Takes.PREFERENCE   the user names the better of two choices, a tie, or both bad  -> a comparison at once
     Takes.SIGNAL       a signal gives one answer's outcome, a number  -> a comparison as soon as the pair's
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
@@ -38,7 +38,7 @@ from policy_store.store import PolicyStore
 
 
 class NotCounted(StrEnum):
-    """Why a report that is in order changes nothing: what an application that sends it cannot know."""
+    """Why a correct report changes nothing, for reasons the application that sends it cannot know."""
 
     UNASSIGNED = "unassigned_id"  # the answer belonged to no comparison
     EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
@@ -48,7 +48,7 @@ class NotCounted(StrEnum):
 
 
 # Every `reason` of llmpo_feedback_discarded_total.
-DISCARD_REASONS = frozenset(
+DISCARD_REASONS: Final = frozenset(
     {
         *(reason.value for reason in NotCounted),
         "body_too_large",
@@ -66,11 +66,11 @@ DISCARD_REASONS = frozenset(
     }
 )
 Preferred = Literal[0, 1, "tie", "both_bad"]
-PREFERENCE_SIGNAL = "preferred"  # how a side-by-side answer is labelled in metrics
+PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled in metrics
 
 # Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
 # Signals an operator named take either.
-_SIGNAL_TYPES: Mapping[str, type[bool | float]] = {
+_SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
     "thumb": bool,
     "score": float,
     "copied": bool,
@@ -79,14 +79,14 @@ _SIGNAL_TYPES: Mapping[str, type[bool | float]] = {
     "abandoned": bool,
 }
 # An observed action needs no value: naming it says that it happened.
-_ACTIONS = frozenset({"copied", "edited", "regenerated", "abandoned"})
-# How much longer than an id is valid the store remembers what was said about it.
-_MEMORY_SLACK_SECONDS = 3600
+_ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
+# The store remembers what was said about an id for so much longer than the id is valid.
+_MEMORY_SLACK_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One report. Either `signal` (with its value) or `preferred`, never both: checked where it is parsed."""
+    """One report: either `signal` (with its value) or `preferred`, never both, which the parser checks."""
 
     response_id: str
     signal: str | None = None
@@ -95,8 +95,8 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a report, for the caller."""
+class Acknowledgement:
+    """What became of a report, as the caller is told."""
 
     became: Receipt | NotCounted
     experiment: str
@@ -104,13 +104,13 @@ class Outcome:
 
 
 class FeedbackService:
-    """Receives feedback; see the module.
+    """Receives what users report, and has the store count it.
 
     Args:
-        store: Counts.
-        response_ids: Opens ids.
-        snapshots: Says what experiments there are.
-        hooks: Told what became of reports.
+        store: Where comparisons are counted.
+        response_ids: Opens the ids of responses.
+        snapshots: Holds the experiments this gateway has.
+        hooks: Are told what became of each report.
         clock: Unix seconds.
         has_several_keys: Whether there are client keys to tell apart.
     """
@@ -131,7 +131,9 @@ class FeedbackService:
         self._clock = clock
         self._has_several_keys = has_several_keys
 
-    async def receive(self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True) -> Outcome:
+    async def receive(
+        self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True
+    ) -> Acknowledgement:
         """Count `feedback`, once.
 
         Args:
@@ -146,10 +148,13 @@ class FeedbackService:
         """
         try:
             assigned = self._response_ids.open(feedback.response_id)
-            experiment = self._experiment(assigned.experiment)
-            if not is_admin and not experiment.shares_ids:
-                _check_key(assigned.key, key)
-            recorded = await self._recorded(feedback, assigned, experiment)
+            experiment = self._experiment(assigned, key, is_admin=is_admin)
+            if isinstance(assigned, Assignment):
+                recorded = await self._record(feedback, assigned, experiment)
+            else:
+                recorded = NotCounted.UNASSIGNED
+                if experiment.way.rates_answers:
+                    _rating(feedback, experiment)  # reports a mistake at the first answer already
         except InvalidFeedbackError as error:
             self.discarded(error.reason)
             raise
@@ -158,35 +163,38 @@ class FeedbackService:
             raise
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
-            return Outcome(recorded, experiment.name, _NOT_COUNTED_DETAILS[recorded])
+            return Acknowledgement(recorded, experiment.name, _NOT_COUNTED_DETAILS[recorded])
         signal = feedback.signal or PREFERENCE_SIGNAL
         self._hooks.tell(FeedbackReceived(experiment.name, signal, recorded.receipt.value))
         detail = _SETTLED_DETAIL if recorded is _SETTLED else _DETAILS[recorded.receipt]
-        return Outcome(recorded.receipt, experiment.name, detail)
+        return Acknowledgement(recorded.receipt, experiment.name, detail)
 
     def discarded(self, reason: str) -> None:
-        """Tell of a report that changed nothing, also one refused before it could be read."""
+        """Announce a report that changed nothing, even one refused before it could be read."""
         self._hooks.tell(FeedbackDiscarded(reason))
 
-    def _experiment(self, name: str) -> LiveExperiment:
-        experiment = self._snapshots.current.experiments.get(name)
+    def _experiment(
+        self, assigned: Assignment | Unassigned, key: str | None, *, is_admin: bool
+    ) -> LiveExperiment:
+        """The experiment of a response. Raises InvalidFeedbackError where the key may not report on it."""
+        experiment = self._snapshots.current.experiments.get(assigned.experiment)
         if experiment is None:
             raise InvalidFeedbackError(
-                f"This response belongs to the experiment {name!r}, which this gateway no longer has.",
+                f"This response belongs to the experiment {assigned.experiment!r}, "
+                "which this gateway no longer has.",
                 reason="unknown_experiment",
                 status=404,
                 param="id",
             )
+        may_report = is_admin or experiment.shares_ids or assigned.key in (NOBODY, key_digest(key))
+        if not may_report:
+            raise InvalidFeedbackError(
+                "No response of that id was given to this API key.",
+                reason="foreign_id",
+                status=404,
+                param="id",
+            )
         return experiment
-
-    async def _recorded(
-        self, feedback: Feedback, assigned: Assignment | Unassigned, experiment: LiveExperiment
-    ) -> Recorded | NotCounted:
-        if isinstance(assigned, Unassigned):
-            if experiment.way.rates_answers:
-                _rating(feedback, experiment)  # a mistake is told at the first answer, not at some of them
-            return NotCounted.UNASSIGNED
-        return await self._record(feedback, assigned, experiment)
 
     async def _record(
         self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
@@ -273,7 +281,11 @@ class FeedbackService:
     def _report(
         self, assignment: Assignment, experiment: LiveExperiment, source: str, *, fingerprint: str
     ) -> Report:
-        """Whose vote it is: of the user named, else of the key where there are several, else nobody knows."""
+        """What the store is to count.
+
+        The vote is that of the user named; without a name it is the API key's, where there are several keys;
+        otherwise it is nobody's that one could tell.
+        """
         is_keyed = assignment.key != NOBODY and self._has_several_keys()
         is_named = assignment.voter != NOBODY
         voter = assignment.voter if is_named else assignment.key
@@ -294,12 +306,12 @@ class FeedbackService:
         )
 
 
-_DETAILS = {
+_DETAILS: Final = {
     Receipt.COUNTED: "A comparison was counted.",
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",
 }
-_NOT_COUNTED_DETAILS = {
+_NOT_COUNTED_DETAILS: Final = {
     NotCounted.UNASSIGNED: "This response was not part of a comparison.",
     NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
@@ -308,18 +320,10 @@ _NOT_COUNTED_DETAILS = {
 }
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
 # one: neither contradicts what was counted, and neither is a fault of the caller's.
-_SETTLED = Recorded(Receipt.DUPLICATE, None)
-_SETTLED_DETAIL = (
+_SETTLED: Final = Recorded(Receipt.DUPLICATE, None)
+_SETTLED_DETAIL: Final = (
     "An earlier report already settled this outcome; one is counted for each request or session."
 )
-
-
-def _check_key(got_by: bytes, key: str | None) -> None:
-    """Raises InvalidFeedbackError where another key got the answer; any may report where that is unknown."""
-    if got_by not in (NOBODY, key_digest(key)):
-        raise InvalidFeedbackError(
-            "No response of that id was given to this API key.", reason="foreign_id", status=404, param="id"
-        )
 
 
 def _rating(feedback: Feedback, experiment: LiveExperiment) -> float:
@@ -336,7 +340,7 @@ def _rating(feedback: Feedback, experiment: LiveExperiment) -> float:
 
 
 def _fingerprint(feedback: Feedback, value: Preferred | float, experiment: LiveExperiment) -> str:
-    """What was said, and in a session, where many responses are one unit, about which response."""
+    """What was said. In a session, where many responses are one unit, also about which response."""
     return f"{feedback.signal or PREFERENCE_SIGNAL}={value}{_response(feedback, experiment)}"
 
 

@@ -37,7 +37,7 @@ class PlanPool:
             raise
 
     def close(self) -> None:
-        """Let go of the process; a plan under way is not waited for."""
+        """Let the process go, without waiting for a plan that it is computing."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None

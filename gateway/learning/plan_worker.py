@@ -1,34 +1,31 @@
 """The planner's arithmetic as one function that runs in a process of its own.
 
 It translates the store's records into the arrays `llm_po` works on, and the plan back into records. The
-server process imports this module only to name the function: numpy and `llm_po` load inside it, in the
-worker, so neither their memory nor their time is the server's.
+server process imports this module only to name the function. numpy and `llm_po` are loaded inside it, in the
+worker, so the server pays neither their memory nor the time they take to load.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from dataclasses import dataclass
 from itertools import combinations
-from multiprocessing import parent_process
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from gateway.experiments.conclusions import Decision
 from gateway.experiments.exposure import ExposureCaps
+from gateway.running.parent import follow_parent
 from policy_store.models import Counts, Experiment, Forecast, PlannedPair, ProposedPlan
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess as ParentProcess
-
     from gateway.llm_po.exposure import Caps
     from gateway.llm_po.plan import Design, Plan, Start, Tally, Verdict
 
-TIME_LIMIT_SECONDS = 60
+TIME_LIMIT_SECONDS: Final = 60
 
-_MOST_STARTS = 64  # experiments whose last fits are kept; a few MB each at 128 policies
+_MOST_STARTS: Final = 64  # experiments whose last fits are kept; a few MB each at 128 policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +34,8 @@ class PlanJob:
 
     Attributes:
         experiment: Policies, error level, margin, budget, costs.
-        incumbent: Who serves now; the store's word, not the configuration's.
-        counts: What was counted so far.
+        incumbent: The policy that serves now, according to the store rather than the configuration.
+        counts: What has been counted so far.
         may_decide: False while the experiment's minimum duration has not passed.
         seed: Of the plan's random draws.
         caps: How many units each policy may answer, by name; None for no caps.
@@ -62,27 +59,20 @@ class PlanResult:
 
 
 def prepare_worker() -> None:
-    """Set the worker process up: it leaves Ctrl-C to its parent and never outlives it.
+    """Set the worker process up: it leaves Ctrl-C to its parent, and ends with it.
 
-    One thread for linear algebra: at these sizes more of them wait for one another, many times longer than
-    the work takes where processors are busy. Set before numpy is loaded, which reads it once.
+    Linear algebra gets one thread: at these sizes several threads would mostly wait for one another, and on
+    a busy machine that takes many times longer than the work. The setting comes before numpy is loaded,
+    because numpy reads it only then.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(parent: ParentProcess) -> None:
-    parent.join()
-    os._exit(1)
+    follow_parent()
 
 
 def compute_in_worker(job: PlanJob) -> PlanResult:
-    """The plan for `job`, going on from the fits of the experiment's last plan in this process.
+    """The plan for `job`, starting from the fits of the experiment's last plan in this process.
 
-    A computation that does not end is ended by the alarm, and its process with it.
+    An alarm ends a computation that takes too long, together with its process.
     """
     signal.alarm(TIME_LIMIT_SECONDS)
     try:
@@ -99,8 +89,8 @@ def compute_plan(job: PlanJob) -> PlanResult:
 class WarmStarts:
     """Where the next plan of each experiment starts from: the fits of its last one.
 
-    A start is taken out while a plan is made from it and comes back with the plan, so a start that led to an
-    error is used once. An experiment with another definition starts anew.
+    A start is removed while a plan is made from it, and its successor is stored with the plan, so a start
+    that led to an error is not used again. An experiment whose definition changed starts anew.
     """
 
     def __init__(self, most: int = _MOST_STARTS) -> None:
@@ -117,8 +107,8 @@ class WarmStarts:
         return result
 
 
-_STARTS = WarmStarts()
-"""Of this process: the planner's is the one that has any."""
+_STARTS: Final = WarmStarts()
+"""Those of this process; only the planner's process has any."""
 
 
 def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
@@ -133,7 +123,10 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     forecasts = _forecasts(computed, design.epsilon)
     proposal = ProposedPlan(
         comparisons=job.counts.comparisons,
-        pairs=_pairs(computed),
+        pairs=tuple(
+            PlannedPair(int(first), int(second), float(probability))
+            for (first, second), probability in zip(computed.pairs, computed.probabilities, strict=True)
+        ),
         leader=int(computed.leader),
         evidence_nats=tuple(map(float, computed.evidence_nats)),
         needed_nats=tuple(map(float, computed.needed_nats)),
@@ -162,9 +155,11 @@ def _tally(counts: Counts) -> Tally:
 
 
 def _design(job: PlanJob) -> Design:
+    from gateway.experiments.structure import structure_of  # noqa: PLC0415 - loaded in the planner's process only
     from gateway.llm_po.plan import Design  # noqa: PLC0415 - loaded in the planner's process only
 
     experiment = job.experiment
+    said = structure_of(experiment.inference, experiment.policies)
     return Design(
         delta=experiment.delta,
         epsilon=experiment.epsilon,
@@ -174,37 +169,20 @@ def _design(job: PlanJob) -> Design:
         min_comparisons=experiment.min_comparisons,
         may_decide=job.may_decide,
         policies_ever=job.counts.policies_ever,
-        **_inference(experiment),
+        features=said.features,
+        stopping=said.stopping,
+        holds_on_misfit=said.holds_on_misfit,
+        objective=said.objective,
     )
 
 
 def _caps(job: PlanJob) -> Caps | None:
-    from gateway.llm_po.exposure import Caps  # noqa: PLC0415  # as above
+    from gateway.llm_po.exposure import Caps  # noqa: PLC0415 - loaded in the planner's process only
 
     if job.caps is None or not job.caps.are_set:
         return None
     most = job.caps.most(job.experiment.policies)
     return Caps(job.incumbent, most, job.caps.least, job.caps.answers_per_unit)
-
-
-def _inference(experiment: Experiment) -> dict[str, Any]:
-    """What the design takes from the experiment's words on structure and stopping."""
-    from gateway.experiments.structure import structure_of  # noqa: PLC0415 - loaded in the planner's process only
-
-    said = structure_of(experiment.inference, experiment.policies)
-    return {
-        "features": said.features,
-        "stopping": said.stopping,
-        "holds_on_misfit": said.holds_on_misfit,
-        "objective": said.objective,
-    }
-
-
-def _pairs(plan: Plan) -> tuple[PlannedPair, ...]:
-    return tuple(
-        PlannedPair(int(first), int(second), float(probability))
-        for (first, second), probability in zip(plan.pairs, plan.probabilities, strict=True)
-    )
 
 
 def _forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:

@@ -1,18 +1,19 @@
 """Turns what was counted into the next plan and, once the evidence suffices, into a decision.
 
-Every replica runs this task; per experiment the one holding the store's lease works, the others look on.
-The lease comes with a number that only grows, by which the plans and decisions of a replica that was
-overtaken are refused.
-A plan that cannot be computed or published leaves the last good one in force.
+Every replica runs this task, and for each experiment only the replica that holds the store's lease plans.
+The lease comes with a number that only grows, so the store can refuse the plans and decisions of a replica
+that was overtaken. A plan that cannot be computed or published leaves the last good one in force.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import voting_of
@@ -25,30 +26,31 @@ from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Counts
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
 
-_STORE_REASONS: dict[type[StoreError], str] = {
+_STORE_REASONS: Final[dict[type[StoreError], str]] = {
     StaleFenceError: "stale_fence",
     StoreUnavailableError: "store_unavailable",
     UnknownExperimentError: "unknown_experiment",
 }
-# The refresher logs the store's coming and going and registers experiments; being overtaken is no fault.
-_QUIET_REASONS = frozenset(_STORE_REASONS.values())
+# The refresher logs when the store fails and registers experiments; being overtaken is no fault.
+_QUIET_REASONS: Final = frozenset(_STORE_REASONS.values())
 
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What a plan was made from: while it is unchanged there is nothing to plan."""
+    """What a plan was made from. While it is unchanged, there is nothing to plan."""
 
     fence: int
     generation: int
     comparisons: int
     may_decide: bool
     caps: ExposureCaps
-    lagging: frozenset[tuple[int, int, bool]]  # pairs of which one side has fewer outcomes waiting, and which
+    lagging: frozenset[
+        tuple[int, int, bool]
+    ]  # pairs with unequal numbers of outcomes waiting, and the side behind
 
 
 class Planner:
@@ -62,7 +64,7 @@ class Planner:
         holder: This replica's name in leases.
         interval_seconds: Shortest time between two plans of an experiment.
         lease_seconds: How long a silent replica keeps the right to plan.
-        hooks: Told of plans and failures.
+        hooks: Are told of plans and failures.
         rng: Source of the plans' seeds.
     """
 
@@ -98,10 +100,12 @@ class Planner:
                 await self.plan_all()
                 await asyncio.sleep(self._interval_seconds)
         finally:
-            await self._release()
+            with contextlib.suppress(StoreError):  # a lease that is not given back runs out by itself
+                for name in self._catalogue.current.definitions:
+                    await self._store.release_lease(name, self._holder)
 
     async def plan_all(self) -> None:
-        """Look after every experiment once. What goes wrong with one is told and leaves the others be."""
+        """Plan every experiment once. A fault in one is announced and does not stop the others."""
         for name, definition in self._catalogue.current.definitions.items():
             try:
                 await self._plan(name, definition)
@@ -115,7 +119,7 @@ class Planner:
                 self._failing.pop(name, None)
 
     def _failed(self, name: str, reason: str, error: Exception) -> None:
-        """Tell of a failure, try again at the next interval, log it once for as long as it lasts."""
+        """Announce a failure, log it once while it lasts, and let the next interval try again."""
         self._done.pop(name, None)
         self._hooks.tell(PlanningFailed(name, reason))
         if self._failing.get(name) != reason and reason not in _QUIET_REASONS:
@@ -136,7 +140,8 @@ class Planner:
             return
         counts = await self._store.counts(name, view.generation)
         caps, may_decide = definition.caps, not holds(view.experiment, definition.spec.promotion, counts)
-        lagging = _lagging(counts)
+        waiting = counts.waiting.items()
+        lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
         basis = _Basis(fence, view.generation, counts.comparisons, may_decide, caps, lagging)
         if self._done.get(name) == basis:
             return
@@ -151,15 +156,3 @@ class Planner:
             voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
             await self._promoter.decide(view, result.decision, voting, plan_version=version, fence=fence)
         self._done[name] = basis
-
-    async def _release(self) -> None:
-        for name in self._catalogue.current.definitions:
-            try:
-                await self._store.release_lease(name, self._holder)
-            except StoreError:
-                return  # the lease runs out by itself
-
-
-def _lagging(counts: Counts) -> frozenset[tuple[int, int, bool]]:
-    waiting = counts.waiting.items()
-    return frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)

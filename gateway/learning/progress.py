@@ -60,7 +60,7 @@ class Progress:
 
     @property
     def expected_seconds(self) -> float | None:
-        """Time to a decision if comparisons keep coming at the mean rate so far; None if that is unknown."""
+        """Time to a decision if comparisons go on coming at the mean rate so far; None if that is unknown."""
         plan, is_planned = self.view.plan, self.view.state.facts.is_planned
         counted = self.counts.comparisons - self.counts.inherited
         remaining = plan.proposal.expected_remaining if plan else None
@@ -99,11 +99,11 @@ class ProgressReader:
 
     async def read(self) -> Mapping[str, Progress]:
         """A reading at most a second old where the store answers, the last one where it does not."""
-        async with self._reading:  # many lookers cost one reading
+        async with self._reading:  # many readers at once cost one reading
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
                 for name in self._catalogue.current.definitions:
                     if not await self._read(name):
-                        break  # a silent store costs one deadline, not one for each experiment
+                        break  # a silent store costs one deadline, not one per experiment
                 self._read_at = self._clock()
         return self.last
 

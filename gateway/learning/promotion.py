@@ -1,4 +1,4 @@
-"""Takes a decision: the certificate and the new incumbent, in one step of the store that can happen once.
+"""Takes a decision: one step of the store, which can happen only once, records certificate and incumbent.
 
 The store makes a move only from a state the table of moves allows (`policy_store/states.py`), and only for
 the replica that holds the planning lease; every replica then serves the new incumbent as soon as its
@@ -26,9 +26,9 @@ class Promoter:
 
     Args:
         store: The shared state.
-        catalogue: The configuration in force, which the certificate names.
+        catalogue: Holds the configuration in force, which the certificate names.
         clock: Unix seconds.
-        hooks: Told of decisions.
+        hooks: Are told of decisions.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Promoter:
     async def decide(
         self, view: ExperimentView, decision: Decision, voting: Voting, *, plan_version: int, fence: int
     ) -> None:
-        """End the experiment as `decision` says. Another replica having done so first is not an error.
+        """End the experiment as `decision` says. It is no error if another replica did so first.
 
         Raises:
             StaleFenceError: Another replica plans this experiment now; nothing was changed.
-            StoreUnavailableError: Whether it was decided is not known; deciding again is safe.
+            StoreUnavailableError: It is not known whether the decision was recorded; deciding again is safe.
         """
         name = view.experiment.name
         certificate = full_certificate(

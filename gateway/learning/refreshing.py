@@ -1,10 +1,10 @@
 """Keeps the snapshot that requests read in step with the shared store.
 
-A task asks the store a few times a second whether an experiment changed (one number to compare) and, when
-one did, reads it and swaps a whole new snapshot in. A promotion taken by any replica is therefore served by
-every replica within one interval; so is another configuration, once its catalogue is in the holder. While
-the store does not answer, what it said last goes on being served; before it ever answered, the
-configuration's incumbents are.
+A task asks the store a few times a second whether an experiment changed, which takes one number to compare.
+When one did, the task reads it and swaps a whole new snapshot in. Every replica therefore serves a promotion
+within one interval, whichever replica took it, and a new configuration as soon as its catalogue is in the
+holder. While the store does not answer, the last snapshot remains in force; until the store answers for the
+first time, the configuration's incumbents serve.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from gateway.experiments.catalogue import Catalogue, CatalogueHolder
+from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder
 from gateway.running.logs import get_logger
@@ -28,7 +28,7 @@ class ExperimentReader(Protocol):
     """What the refresher needs of the store."""
 
     async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
-        """Make the experiment known; the same one again changes nothing."""
+        """Make the experiment known; repeating that changes nothing."""
         ...
 
     async def revision(self, name: str) -> int:
@@ -41,7 +41,7 @@ class ExperimentReader(Protocol):
 
 
 class Refresher:
-    """Owns the snapshot; see the module."""
+    """Owns the snapshot that requests read, and replaces it as the store and the configuration change."""
 
     def __init__(
         self,
@@ -70,7 +70,11 @@ class Refresher:
     async def refresh(self) -> None:
         """Ask the store about every experiment once; swap the snapshot if anything changed."""
         if self._catalogue is not self._configured.current:
-            self._follow(self._configured.current)
+            self._catalogue = self._configured.current
+            for name in self._views.keys() - self._catalogue.definitions.keys():
+                _log.info("experiment_left", experiment=name)
+                del self._views[name], self._registered[name]  # the store keeps it
+            self._is_behind = True
         try:
             for definition in self._catalogue.definitions.values():
                 await self._update(definition)
@@ -78,17 +82,9 @@ class Refresher:
             self._health.failed(error)
         else:
             self._health.answered()
-        if self._is_behind:  # also by what was read before the store failed
+        if self._is_behind:  # by what was read before the store failed, too
             self.holder.current = self._snapshot()
             self._is_behind = False
-
-    def _follow(self, catalogue: Catalogue) -> None:
-        """Go on with another configuration; what it removed is forgotten here, the store keeps it."""
-        for name in self._views.keys() - catalogue.definitions.keys():
-            _log.info("experiment_left", experiment=name)
-            del self._views[name], self._registered[name]
-        self._catalogue = catalogue
-        self._is_behind = True
 
     async def _update(self, definition: Definition) -> None:
         known = self._views.get(definition.name)
@@ -98,7 +94,7 @@ class Refresher:
                     return
                 view = await self._store.view(definition.name)
             except UnknownExperimentError:
-                # The store came back without its data: begin again rather than serve a ghost.
+                # The store came back without its data, so the experiment begins again.
                 _log.error("store_lost_experiment", experiment=definition.name)
                 view = await self._register(definition)
         else:
@@ -148,8 +144,8 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
     Args:
         definition: What this gateway's configuration says.
         view: What the store says, or None while it never answered: then the configured incumbent serves
-            everything. The same where the store runs another definition (replicas being upgraded): indices
-            would not mean the same policies.
+            everything. It also does where the store runs another definition, as while replicas are being
+            upgraded, because indices would mean other policies there.
     """
     matches = view is not None and definition.is_same_as(view.experiment)
     spec = definition.spec

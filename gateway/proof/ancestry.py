@@ -38,6 +38,22 @@ class LoggedGeneration:
         """The comparisons, in the order they were counted."""
         return [record for record in self.records if isinstance(record, Comparison)]
 
+    def standing(self, *, until: int, start: GenerationStanding | None) -> GenerationStanding:
+        """Where the generation stood after its comparison number `until`, having begun from `start`.
+
+        Raises:
+            ReplayError: If its log cannot be replayed.
+        """
+        experiment = self.experiment
+        design = Design(
+            delta=experiment.delta,
+            epsilon=experiment.epsilon,
+            incumbent=experiment.incumbent,
+            costs=experiment.costs,
+            policies_ever=None if start is None else start.policies_ever,
+        )
+        return replay(self.comparisons, design, until=until, start=start)
+
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
@@ -79,41 +95,27 @@ def _step(
         raise ReplayError(
             f"The log of generation {after.generation} does not go on from generation {before.generation}."
         )
-    design = _design(before.experiment, start)
-    end = replay(before.comparisons, design, until=said.after, start=start)
-    found = succeed(end, sources, before.experiment.delta)
-    told = {**_fields(found), "sources": sources}
-    return found, [
-        f"inherited {name}: the log of generation {after.generation} says {_plain(getattr(said, name))}, "
-        f"that of generation {before.generation} gives {_plain(value)}"
-        for name, value in told.items()
-        if _plain(getattr(said, name)) != _plain(value)
-    ]
-
-
-def _design(experiment: Experiment, start: GenerationStanding | None) -> Design:
-    return Design(
-        delta=experiment.delta,
-        epsilon=experiment.epsilon,
-        incumbent=experiment.incumbent,
-        costs=experiment.costs,
-        policies_ever=None if start is None else start.policies_ever,
-    )
-
-
-def _fields(standing: GenerationStanding) -> dict[str, Any]:
-    tally = standing.tally
-    return {
-        "policies_ever": standing.policies_ever,
+    left = before.standing(until=said.after, start=start)
+    found = succeed(left, sources, before.experiment.delta)
+    tally = found.tally
+    given = {
+        "policies_ever": found.policies_ever,
         "comparisons": tally.comparisons,
         "wins": tally.wins.tolist(),
         "ties": tally.ties.tolist(),
         "evidence_nano_nats": tally.evidence.tolist(),
         "debts_nano_nats": tally.debts.tolist(),
-        "eliminated_at": list(standing.eliminated_at),
+        "eliminated_at": list(found.eliminated_at),
+        "sources": sources,
     }
+    return found, [
+        f"inherited {name}: the log of generation {after.generation} says {_plain(getattr(said, name))}, "
+        f"that of generation {before.generation} gives {_plain(value)}"
+        for name, value in given.items()
+        if _plain(getattr(said, name)) != _plain(value)
+    ]
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, whatever was read from."""
+    """`value` with every tuple in it as a list, so that what was read compares with what was computed."""
     return [_plain(each) for each in value] if isinstance(value, Iterable) else value

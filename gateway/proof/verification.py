@@ -217,7 +217,8 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
     own = recorded.own.generation
     if certificate.get("generation") != own:
         yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
-    if name is not None and _serves_champion(recorded.state) and recorded.incumbent != name:
+    champion_serves = {str(state) for state, facts in STATES.items() if facts.serves == "champion"}
+    if name is not None and recorded.state in champion_serves and recorded.incumbent != name:
         yield f"incumbent: {recorded.incumbent} serves, the certificate names {name}"
     for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
         if certificate.get(field) != getattr(experiment, field):
@@ -232,10 +233,6 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
         said = step.told.champion if isinstance(step.told, Decided) else step.detail
         if said not in (champion, name):  # offline runs log the name
             yield f"champion: the certificate says {champion}, the logged step {said}"
-
-
-def _serves_champion(state: str) -> bool:
-    return any(known == state and facts.serves == "champion" for known, facts in STATES.items())
 
 
 def _steps(recorded: RecordedExperiment) -> list[Event]:

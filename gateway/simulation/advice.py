@@ -9,14 +9,20 @@ from gateway.simulation.estimate import EffectEstimate
 from gateway.simulation.prospect import EFFECTS, Prospect
 
 _LONG_DAYS: Final = 60.0
-_MANY: Final = 0.1  # share of undecided runs worth a word
+_MANY: Final = 0.1  # share of undecided runs that is mentioned
 
 
 def advice(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
     """What is worth changing before the experiment starts, in sentences."""
+    cut_off = [
+        f"max_comparisons {prospect.max_comparisons} would end {forecast.undecided:.0%} of the experiments "
+        f"with {_effect_words(forecast.effect)} undecided."
+        for forecast in forecasts
+        if prospect.max_comparisons is not None and forecast.undecided > _MANY
+    ]
     return [
         *_too_slow(prospect, forecasts),
-        *_cut_off(prospect, forecasts),
+        *cut_off,
         *_held_back(prospect, forecasts),
         *_below_the_margin(prospect, forecasts),
     ]
@@ -42,17 +48,6 @@ def _too_slow(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
     return [f"A medium effect would take {length} at this traffic: {', or '.join(ways)}."]
 
 
-def _cut_off(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
-    if prospect.max_comparisons is None:
-        return []
-    return [
-        f"max_comparisons {prospect.max_comparisons} would end {forecast.undecided:.0%} of the experiments "
-        f"with {_effect_words(forecast.effect)} undecided."
-        for forecast in forecasts
-        if forecast.undecided > _MANY
-    ]
-
-
 def _held_back(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
     fewest = prospect.fewest_comparisons
     held = [
@@ -65,7 +60,7 @@ def _held_back(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]
         return []
     which = "min_comparisons" if fewest == prospect.min_comparisons else "min_duration"
     effects = " and ".join(_effect_words(effect) for effect in held)
-    return [f"With {effects} it is {which} that the decision waits for ({fewest} comparisons)."]
+    return [f"With {effects} the decision waits for {which} ({fewest} comparisons)."]
 
 
 def _below_the_margin(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:

@@ -1,7 +1,7 @@
 """Run many trials on all cores.
 
 A trial's runs come in batches that depend on the trial, the seed and the index of their first run alone.
-So results are the same whatever the number of processes, and whether or not a run was interrupted in between.
+So neither the number of processes nor an interruption in between changes the results.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from typing import Any, Final
+from itertools import chain
+from typing import Final
 
 import numpy as np
 
 from gateway.llm_po.lab.simulate import BatchOfRuns, RunEnding, Summary, Trial, batches, run_batch
+from gateway.running.parent import follow_parent
 from gateway.simulation.state import StateFile
 
 _AHEAD: Final = 4  # batches handed to the pool per process: enough to keep it busy, quickly stopped
@@ -32,7 +31,7 @@ class Job:
     """A trial to run many times.
 
     Attributes:
-        name: What to call it; no two jobs share one.
+        name: Its name; no two jobs share one.
         trial: What to simulate.
         seeds: How many runs.
         seed: Fixes every run.
@@ -47,7 +46,7 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for jobs that give equal results."""
+        """A hash that is equal for jobs with equal results."""
         trial = dataclasses.asdict(self.trial)
         if self.trial.space is None:
             del trial["space"]  # as in state files written before a space could be named
@@ -59,7 +58,9 @@ class Job:
             "seed": self.seed,
             "budgets": self.budgets,
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=_plain).encode()).hexdigest()
+        # `default`: arrays become nested lists of exact numbers.
+        text = json.dumps(content, sort_keys=True, default=np.ndarray.tolist)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_jobs(
@@ -68,13 +69,13 @@ def run_jobs(
     state: StateFile | None = None,
     on_batch: Callable[[Job, int], None] = lambda _job, _runs: None,
 ) -> dict[str, Summary]:
-    """Run every job; see `Summary`.
+    """Run every job and summarise its runs.
 
     Args:
         jobs: What to run.
-        processes: How many at once; None for one per core this process may use.
+        processes: How many run at once; None for one per core this process may use.
         state: Where finished batches are kept and found again.
-        on_batch: Told of every finished batch: its job and how many runs it had.
+        on_batch: Is told of every finished batch: its job, and how many runs it had.
 
     Returns:
         Job name -> summary, in the order of `jobs`.
@@ -98,16 +99,16 @@ def run_jobs(
         if state is not None:
             state.add(job.name, job.fingerprint, batch.first, endings)
         on_batch(job, batch.runs)
-    return {job.name: Summary(job.trial, _in_order(done[job.name])) for job in jobs}
+    summaries = {}
+    for job in jobs:
+        in_order = (endings for _, endings in sorted(done[job.name].items()))
+        summaries[job.name] = Summary(job.trial, tuple(chain.from_iterable(in_order)))
+    return summaries
 
 
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_order(finished: dict[int, list[RunEnding]]) -> tuple[RunEnding, ...]:
-    return tuple(ending for first in sorted(finished) for ending in finished[first])
 
 
 def _run(
@@ -120,7 +121,7 @@ def _run(
         return
     # Spawned, not forked: a fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(todo)), context, initializer=_follow_the_parent)
+    pool = ProcessPoolExecutor(min(processes, len(todo)), context, initializer=follow_parent)
     try:
         yield from _run_in(pool, todo, processes * _AHEAD)
     finally:
@@ -143,23 +144,3 @@ def _run_in(
 
 def _batch_endings(job: Job, batch: BatchOfRuns) -> list[RunEnding]:
     return run_batch(job.trial, batch, job.seed, job.budgets)
-
-
-def _follow_the_parent() -> None:
-    """Leave Ctrl-C to the parent, and never outlive it: one that was killed cannot say goodbye."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_after_the_parent, daemon=True).start()
-
-
-def _exit_after_the_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as nested lists of exact numbers."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not part of a trial.")
