@@ -85,7 +85,7 @@ class ForeignHostError(InvalidRequestError):
 
 
 class UnsupportedMediaTypeError(InvalidRequestError):
-    """The request body is announced as something else than JSON."""
+    """The request body is announced as something other than JSON."""
 
     status = 415
 
@@ -100,7 +100,7 @@ class InvalidFeedbackError(InvalidRequestError):
 
 
 class AuthenticationError(GatewayError):
-    """No API key, or one nobody issued."""
+    """No API key, or one that was never issued."""
 
 
 class PermissionDeniedError(GatewayError):
@@ -126,13 +126,13 @@ class UpstreamError(GatewayError):
 
     Attributes:
         status: HTTP status to answer with.
-        reason: Word for metrics, from a closed set: `connect`, `timeout`, `status_4xx`, `status_5xx`,
-            `rate_limited`, `protocol` or `cut`; `ejected` or `retry_budget` where it was not even asked.
+        reason: A word for metrics, from a closed set: `connect`, `timeout`, `status_4xx`, `status_5xx`,
+            `rate_limited`, `protocol` or `cut`; `ejected` or `retry_budget` if it was not even asked.
         body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
-        is_callers_fault: True where another policy would be refused too: the request itself is invalid.
+        is_callers_fault: Whether the request itself is invalid, so that another policy would be refused too.
         retry_after: The provider's `retry-after`, worth passing on, or None.
         headers: What the provider says of its rate limits; for callers of plain models only.
-        detail: What happened in more words, for the log and for admins: no secret, nothing a caller wrote.
+        detail: What happened, in more words, for the log and for admins; holds no secret or caller's text.
     """
 
     def __init__(
@@ -166,4 +166,4 @@ class UnavailableError(GatewayError):
 
 
 class ShuttingDownError(GatewayError):
-    """This process was told to stop and the answer took longer than it may. Ask again: another answers."""
+    """This process was told to stop and the answer took too long. Ask again: another process answers."""

@@ -1,8 +1,8 @@
 """The console: one page that shows how experiments are going, served by the gateway itself.
 
-The page is static but for the table of experiments' states, which is written into it; its script reads
-`GET /v1/experiments` like any other client and needs the same key. It loads nothing from elsewhere, and the
-headers below hold the browser to that.
+The page is static except for the table of experiments' states, which is written into it. Its script reads
+`GET /v1/experiments` like any other client, with the user's API key. It loads nothing from elsewhere, and
+the headers below hold the browser to that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ASSETS: Final = {
     "console.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -43,28 +43,21 @@ HEADERS: Final = {
 def console_routes() -> list[Route]:
     """The page at /console and its files beside it."""
     return [
-        Route("/console", _page, methods=["GET"], include_in_schema=False),
-        Route("/console/{asset}", _asset, methods=["GET"], include_in_schema=False),
+        Route(path, _respond, methods=["GET"], include_in_schema=False)
+        for path in ("/console", "/console/{asset}")
     ]
 
 
-async def _page(_: Request) -> Response:
-    return _respond(PAGE)
-
-
-async def _asset(request: Request) -> Response:
-    name = request.path_params["asset"]
-    if name not in ASSETS or name == PAGE:
-        return Response("Not found\n", status_code=404, media_type="text/plain", headers=HEADERS)
-    return _respond(name)
-
-
-def _respond(name: str) -> Response:
-    return Response(_read(name), media_type=ASSETS[name], headers=HEADERS)
+async def _respond(request: Request) -> Response:
+    name = request.path_params.get("asset")
+    if name == PAGE or name not in {None, *ASSETS}:  # the page has one address, without its file's name
+        return Response("Not found\n", status_code=404, media_type="text/plain", headers=PAGE_HEADERS)
+    content = _content(name or PAGE)
+    return Response(content, media_type=ASSETS[name or PAGE], headers=PAGE_HEADERS)
 
 
 @cache
-def _read(name: str) -> bytes:
+def _content(name: str) -> bytes:
     content = files(__package__).joinpath("static", name).read_bytes()
     return content.replace(_STATES_PLACE, _states().encode()) if name == PAGE else content
 

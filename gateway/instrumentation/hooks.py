@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.instrumentation.records import Event
+from gateway.instrumentation.records import GatewayEvent
 from gateway.running.logs import get_logger
 
-Hook = Callable[[Event], None]
+Hook = Callable[[GatewayEvent], None]
 
 _log = get_logger(__name__)
 
 
 class Hooks:
-    """All hooks of one gateway, in the order they are told.
+    """All hooks of one gateway, told in order.
 
-    Hooks run where the event happens, most of them on the path of a request, so they must be quick. What a
-    hook raises is logged and goes no further: watching a request never breaks it.
+    Hooks run where the event happens, most of them on the path of a request, so they must be quick. An
+    exception that a hook raises is logged and goes no further: watching a request never breaks it.
     """
 
     __slots__ = ("_hooks",)
@@ -24,7 +24,7 @@ class Hooks:
     def __init__(self, *hooks: Hook) -> None:
         self._hooks = hooks
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: GatewayEvent) -> None:
         """Tell every hook of an event."""
         for hook in self._hooks:
             try:

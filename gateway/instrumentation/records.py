@@ -1,12 +1,12 @@
 """Every event the gateway tells its hooks of.
 
 Events are named tuples because the request path makes several of them for each request. Times are seconds of
-the gateway's timer, which only ever grows and does not start at the same moment in any two processes; a hook
-that wants a date takes the difference to now from its own clock.
+the gateway's timer, which only ever grows and starts at a moment of its own in each process; a hook that
+wants a date subtracts the difference to now from its own clock.
 
-`request_id` is the id the caller finds in the answer's headers, the same in all events of one request.
-`experiment`, `policy`, `model` and `key` are names an operator declared; `reason` comes from a closed set in
-the code: an `UpstreamError.reason`, or `template`. Nothing a caller or a provider wrote is in any event.
+`request_id` is the id in the answer's headers; all events of one request carry it. `experiment`, `policy`,
+`model` and `key` are names an operator declared; `reason` comes from a closed set in the code: an
+`UpstreamError.reason`, or `template`. No event holds anything that a caller or a provider wrote.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Role = Literal["incumbent", "candidate"]
-Ending = Literal["answered", "failed", "refused", "abandoned"]
+AttemptEnding = Literal["answered", "failed", "refused", "abandoned"]
 FailureReason = Literal["missing", "unknown", "limited"]
 
 
@@ -25,7 +25,7 @@ class RequestFinished(NamedTuple):
         endpoint: The route's path.
         status: What was sent; 499 where the caller left first.
         started: When the request arrived.
-        ended: When its answer was complete, or known not to become so.
+        ended: When its answer was complete, or was known to stay incomplete.
         overhead_seconds: Time until the answer's first byte that was not spent waiting for a provider; None
             where the answer is an error.
     """
@@ -43,16 +43,16 @@ class AttemptEnded(NamedTuple):
 
     Attributes:
         model: The model's name in the configuration.
-        experiment: Whose policy was asked; empty for a model asked by its own name, or as a fallback.
-        policy: Which; empty likewise.
-        role: The policy's in its experiment; None without one.
+        experiment: The policy's experiment; empty for a model asked by its own name, or as a fallback.
+        policy: The policy that was asked; empty for a model.
+        role: The policy's role in its experiment; None for a model.
         started: When the provider was asked.
-        begun: When the answer's first byte was there; None if there was none.
-        ended: When the answer was complete, or given up.
+        begun: When the answer's first byte arrived; None if none did.
+        ended: When the answer was complete, or was given up.
         ending: `refused` means that the request itself was at fault, `abandoned` that the caller left or the
             request's time ran out before this attempt could show anything.
         reason: Why it failed or was refused; empty otherwise.
-        tokens: Of prompt and completion, as far as the provider reported them.
+        tokens: Those of prompt and completion, if the provider reported them.
     """
 
     request_id: str
@@ -63,7 +63,7 @@ class AttemptEnded(NamedTuple):
     started: float
     begun: float | None
     ended: float
-    ending: Ending
+    ending: AttemptEnding
     reason: str
     tokens: tuple[int, int] | None
 
@@ -84,7 +84,7 @@ class ModelFellBack(NamedTuple):
 
 
 class PolicyFailed(NamedTuple):
-    """A policy could not answer a request that is not itself at fault, or broke off."""
+    """A policy broke off, or could not answer a request that is not itself at fault."""
 
     request_id: str
     experiment: str
@@ -93,7 +93,7 @@ class PolicyFailed(NamedTuple):
 
 
 class FellBack(NamedTuple):
-    """Another policy or model than the one drawn answered, so the answer takes no part in the experiment."""
+    """A policy or model that was not drawn answered, so the answer takes no part in the experiment."""
 
     request_id: str
     experiment: str
@@ -108,7 +108,7 @@ class StickySkipped(NamedTuple):
 
 
 class Ejected(NamedTuple):
-    """A model or policy failed so often in a row that requests go elsewhere. Without policy: the model."""
+    """A model or policy failed so often in a row that requests go elsewhere; without a policy, the model."""
 
     model: str
     experiment: str
@@ -116,7 +116,7 @@ class Ejected(NamedTuple):
 
 
 class Readmitted(NamedTuple):
-    """What was ejected answered and takes part again."""
+    """An ejected model or policy answered, and gets requests again."""
 
     model: str
     experiment: str
@@ -124,7 +124,7 @@ class Readmitted(NamedTuple):
 
 
 class AuthenticationFailed(NamedTuple):
-    """A request carried no key, an unknown one, or came from an address after too many of those."""
+    """A request carried no key or an unknown one, or came from an address that had sent too many such."""
 
     reason: FailureReason
 
@@ -145,7 +145,7 @@ class LimitsSkipped(NamedTuple):
 
 
 class FeedbackReceived(NamedTuple):
-    """Feedback was accepted; `status` says whether it was counted, is pending or was there before."""
+    """Feedback was accepted; `status` says whether it was counted, is pending or had been sent before."""
 
     experiment: str
     signal: str
@@ -183,7 +183,7 @@ class DecisionTaken(NamedTuple):
     champion: str | None
 
 
-Event = (
+GatewayEvent = (
     RequestFinished
     | AttemptEnded
     | RetryRefused

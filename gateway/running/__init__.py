@@ -1,1 +1,1 @@
-"""What a process needs whatever it does: logs, background tasks, its life, its memory."""
+"""What any process needs: logs, background tasks, its life, its memory."""

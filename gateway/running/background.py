@@ -20,7 +20,16 @@ async def background(
     name: str, run: Callable[[], Coroutine[Any, Any, None]], *, restart_seconds: float = RESTART_SECONDS
 ) -> AsyncIterator[None]:
     """Run a task for the length of a `with` block; one that fails is logged and started again."""
-    task = asyncio.create_task(_persist(name, run, restart_seconds), name=name)
+
+    async def persist() -> None:
+        while True:
+            try:
+                return await run()
+            except Exception:  # noqa: BLE001 - the gateway must not go on without the task, whatever it was
+                _log.exception("background_task_failed", task=name)
+                await asyncio.sleep(restart_seconds)
+
+    task = asyncio.create_task(persist(), name=name)
     try:
         yield
     finally:
@@ -30,18 +39,9 @@ async def background(
 async def stop(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended.
 
-    One cancellation may get lost: `asyncio.wait_for` of Python 3.11, which Redis clients use, returns the
-    result instead when both arrive at once. So it is repeated.
+    One cancellation may get lost: when it arrives together with a result, `asyncio.wait_for` of Python 3.11,
+    which Redis clients use, returns the result. So the cancellation is repeated.
     """
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
-
-
-async def _persist(name: str, run: Callable[[], Coroutine[Any, Any, None]], restart_seconds: float) -> None:
-    while True:
-        try:
-            return await run()
-        except Exception:  # noqa: BLE001 - the gateway must not go on without the task, whatever it was
-            _log.exception("background_task_failed", task=name)
-            await asyncio.sleep(restart_seconds)

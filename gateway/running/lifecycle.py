@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class Lifecycle:
-    """Moved on by whoever runs the process, read by readiness and by answers that are cut off."""
+    """Moved on by what runs the process, read by readiness and by answers that are cut off."""
 
     __slots__ = ("is_draining", "is_over")
 
@@ -16,9 +16,9 @@ class Lifecycle:
         self.is_over = False
 
     def drain(self) -> None:
-        """Nothing new should be sent here."""
+        """Ask for no more requests; those under way are answered."""
         self.is_draining = True
 
     def end(self) -> None:
-        """Time is up."""
+        """Let the answers still under way say so and end."""
         self.is_draining = self.is_over = True

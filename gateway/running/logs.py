@@ -2,8 +2,8 @@
 
 Nothing a user wrote and no key ever reaches a log line, at any level: fields that could hold either are
 blanked by name, and anything that looks like a key is blanked inside every other text. Libraries that speak
-to providers log whole requests when told to, and put them into warnings and exceptions. Therefore a library's
-words are never written: a warning of one becomes a line that says which library and what kind of exception.
+to providers log whole requests when told to, and put them into warnings and exceptions. Therefore their words
+are never written: a library's warning becomes a line that names the library and the kind of exception.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing_extensions import override
 
 BLANK: Final = "[redacted]"
 
-# Whose lines are written as they are: our own, and those of the server about connections and signals.
+# Loggers whose lines are written as they are: our own, and the server's about connections and signals.
 _OUR_LOGGERS: Final = ("gateway", "policy_store", "uvicorn.error")
-# Whose exceptions are shown with their message. Any other's may quote a request or an answer.
+# Packages whose exceptions are shown with their message. Other exceptions may quote a request or an answer.
 _TOLD_EXCEPTIONS: Final = ("gateway", "policy_store", "redis")
 
 # Names of fields that may carry what a user wrote, what a model answered, or a secret.
@@ -82,13 +82,8 @@ def redact_text(text: str) -> str:
     return _SECRET.sub(lambda match: (match["lead"] or "") + BLANK, text)
 
 
-def _is_of_the_server(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's says something of the server, and not of what one connection sent."""
-    return record.msg not in _OF_ONE_CONNECTION
-
-
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes our own lines, and of a library's warnings and errors that there was one."""
+    """Writes our own lines, and in place of a library's warning or error a line that there was one."""
 
     @override
     def handle(self, record: logging.LogRecord) -> bool:
@@ -113,7 +108,7 @@ def _is_one_of(name: str, families: tuple[str, ...]) -> bool:
 def _exception_text(
     exc_info: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
 ) -> str:
-    """A traceback in which only exceptions of ours say more than what kind they are."""
+    """A traceback in which only our own exceptions show more than their kind."""
     error = exc_info[1]
     if error is None:
         return ""
@@ -122,16 +117,12 @@ def _exception_text(
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         frames = "".join(traceback.format_tb(error.__traceback__))
-        parts.append(f"{frames}{_named(error)}")
+        kind = type(error)
+        is_systems = isinstance(error, OSError) and kind.__module__ == "builtins"
+        is_told = is_systems or _is_one_of(kind.__module__, _TOLD_EXCEPTIONS)
+        parts.append(f"{frames}{kind.__name__}: {error}" if is_told else f"{frames}{kind.__name__}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n\nwhich came of:\n\n".join(parts)
-
-
-def _named(error: BaseException) -> str:
-    kind = type(error)
-    is_systems = isinstance(error, OSError) and kind.__module__ == "builtins"
-    is_told = is_systems or _is_one_of(kind.__module__, _TOLD_EXCEPTIONS)
-    return f"{kind.__name__}: {error}" if is_told else kind.__name__
 
 
 def configure_logging(level: str = "info", *, as_json: bool) -> None:
@@ -157,7 +148,7 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        # What `policy_store`, which knows the standard library's logging only, has to say beside its event.
+        # `policy_store` knows the standard library's logging only; these are the fields of its events.
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=("pid", "status"))],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending, renderer],
     )
@@ -172,9 +163,11 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         library.handlers = []
         library.propagate = True
         library.setLevel(logging.NOTSET)
-    # Anyone who can connect could fill the log with these.
-    logging.getLogger("uvicorn.error").addFilter(_is_of_the_server)
-    logging.getLogger("uvicorn.access").disabled = True  # one line per request is what /metrics is for
+    # Anyone who can connect could fill the log with lines about what one connection sent.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _OF_ONE_CONNECTION)
+    logging.getLogger(
+        "uvicorn.access"
+    ).disabled = True  # /metrics counts requests; the log has no line of each
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

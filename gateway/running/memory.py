@@ -16,18 +16,19 @@ def settle_memory() -> None:
     Modules, routes and configuration stay until the end. Left in, each full collection walks them all while
     requests wait. Call it at the end of the start-up.
 
-    Requests that end well leave next to no garbage. What connections and failures leave is collected some ten
-    thousand objects at a time: rarely, and before it takes megabytes.
+    Requests that end well leave next to no garbage. Connections and failures leave some, which is collected
+    ten thousand objects at a time: rarely, and before it takes megabytes.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # over nothing: a full collection waits until a quarter more is alive than at the last one
+    # With nothing left to walk: the next full one waits until a quarter more is alive than at the last.
+    gc.collect()
     gc.set_threshold(*_THRESHOLDS)
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Loading a library while requests are served: no collection walks the half of it, now or later."""
+    """Load a library while requests are served, without a collection that walks its objects, now or later."""
     gc.disable()
     try:
         yield

@@ -1,7 +1,7 @@
 """Whether the shared store answers: one flag for /metrics, one log line per change.
 
-The first look of a process that is just starting, often on a machine where everything starts, may come to
-nothing without meaning anything: an outage is what two looks in a row find.
+The first attempt of a starting process, often on a machine where everything starts, may fail without meaning
+anything. So it takes two failures in a row to call it an outage.
 """
 
 from __future__ import annotations

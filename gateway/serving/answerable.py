@@ -1,4 +1,4 @@
-"""Which requests an experiment can answer: decided before anybody is drawn, the same for every policy."""
+"""Which requests an experiment can answer: decided before a policy is drawn, and alike for all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.serving.dueling import asks_for_two
 from gateway.serving.exchange import Question
 from gateway.upstream.surfaces import CHAT
 
-# An earlier response is kept by whichever provider gave it, under an id of its own.
+# These name something that one provider keeps under an id of its own.
 _STORED: Final = ("previous_response_id", "conversation", "prompt")
 
 
@@ -20,7 +20,7 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> bool:
     """Refuse what the experiment cannot answer with any of its policies.
 
     Returns:
-        Whether the request may take part; else the incumbent answers it, outside of any comparison.
+        Whether the request may take part. If not, the incumbent answers it, outside any comparison.
 
     Raises:
         InvalidRequestError: Naming the field at fault and what works instead.

@@ -1,9 +1,9 @@
 """A request, answered: by a model, or routed within an experiment, asked of one policy or two, labelled.
 
-Whatever goes wrong before the first byte, the incumbent answers instead and the answer takes no part in the
-experiment; where the incumbent fails as well, the fallbacks of its model do. What none of them can answer is
-an error, and then it is the incumbent's: a request that is itself invalid comes back with the provider's own
-words. A candidate has no fallback but the incumbent: another model's answer would be counted as its own.
+If anything goes wrong before the first byte, the incumbent answers instead and the answer takes no part in
+the experiment; if the incumbent fails as well, the fallbacks of its model answer. If all of them fail, the
+caller gets the incumbent's error: a request that is itself invalid comes back with the provider's own words.
+A candidate has no fallback but the incumbent: another model's answer would be counted as its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Exchange, Question, Respondent
-from gateway.serving.panel import POLICY_FAILURES, Panel, PolicyFailure, Reply, failure_reason
+from gateway.serving.panel import POLICY_FAILURES, Panel, PolicyAnswer, PolicyFailure, failure_reason
 from gateway.serving.relabelling import label_for
 from gateway.serving.routing import Draws, Duel, Incumbent, Part, Single, draw_part
 from gateway.serving.sticky import Sticky
@@ -37,11 +37,11 @@ class Answer:
     """What goes back to the caller.
 
     Attributes:
-        exchange: What answering took so far.
+        exchange: The question, and what the answer took so far.
         content: A whole JSON body, or a stream whose first block is ready.
-        policies: Names of those that answered, in the order shown; for admins only.
+        policies: The names of the policies that answered, in the order shown; for admins only.
         models: The models that answered, in the same order; for admins only.
-        fallback: Why another than was asked first answered, or None; for admins only.
+        fallback: Why the first respondent did not answer, or None if it did; for admins only.
         headers: A plain model's rate limits. An experiment's would tell which policy answered.
     """
 
@@ -88,7 +88,7 @@ class Answering:
         Raises:
             UnknownModelError: If there is none of that name.
             InvalidRequestError: If the experiment cannot answer such a request.
-            UpstreamError: If a plain model's providers failed, or the incumbent's did, too.
+            UpstreamError: If a plain model's providers failed, or the incumbent's did as well.
             RenderError: If the incumbent's template failed.
         """
         name = question.payload["model"]
@@ -120,10 +120,15 @@ class Answering:
         match await self._part(panel) if takes_part else Incumbent("one_choice"):
             case Incumbent():
                 return await self._incumbent(panel, {})
-            case Single(assignment, policy):
-                return await self._single(panel, assignment, policy)
             case Duel() as duel:
                 return await self._duel(panel, duel)
+            case Single(assignment, policy):
+                try:
+                    reply = await panel.ask(policy)
+                except POLICY_FAILURES as error:
+                    return await self._incumbent(panel, {policy: error})
+                content = _labelled(panel, reply, self._sealed(panel, assignment))
+                return Answer(panel.exchange, content, *panel.names(policy))
 
     async def _part(self, panel: Panel) -> Part:
         experiment, exchange, now = panel.experiment, panel.exchange, self._clock()
@@ -131,14 +136,6 @@ class Answering:
         if experiment.unit == "session" and session is not None:
             return await self._sticky.part_of(experiment, session, now, exchange.request_id)
         return draw_part(experiment, None, self._draws, now)
-
-    async def _single(self, panel: Panel, assignment: Assignment, policy: int) -> Answer:
-        try:
-            reply = await panel.ask(policy)
-        except POLICY_FAILURES as error:
-            return await self._incumbent(panel, {policy: error})
-        content = _labelled(panel, reply, self._sealed(panel, assignment))
-        return Answer(panel.exchange, content, *panel.names(policy))
 
     async def _duel(self, panel: Panel, duel: Duel) -> Answer:
         panel.exchange.planned = 2
@@ -150,15 +147,15 @@ class Answering:
             case (bytes() as first, bytes() as second):
                 content = merge_answers((first, second), label)
             case (AttemptStream() as first, AttemptStream() as second):
-                content = DuelStream(
-                    (first, second), label, shows_usage=_asks_for_usage(panel.exchange.question)
-                )
+                # Without being asked for, a last event that holds usage and no choices is a surprise.
+                options = panel.exchange.question.payload.get("stream_options") or {}
+                content = DuelStream((first, second), label, shows_usage=bool(options.get("include_usage")))
             case _:
                 return await self._half_duel(panel, dict(zip(duel.shown, replies, strict=True)))
         return Answer(panel.exchange, content, *panel.names(*duel.shown))
 
-    async def _half_duel(self, panel: Panel, replies: dict[int, Reply | PolicyFailure]) -> Answer:
-        """One policy failed, or both did: what is left takes no part in the experiment."""
+    async def _half_duel(self, panel: Panel, replies: dict[int, PolicyAnswer | PolicyFailure]) -> Answer:
+        """One policy failed, or both did: the answer that remains takes no part in the experiment."""
         failures = {policy: reply for policy, reply in replies.items() if isinstance(reply, POLICY_FAILURES)}
         for policy, reply in replies.items():
             if not isinstance(reply, POLICY_FAILURES):
@@ -192,7 +189,7 @@ class Answering:
         return Answer(panel.exchange, self._as_unassigned(panel, reply), models=(served,), fallback=reason)
 
     def _unassigned(
-        self, panel: Panel, policy: int, reply: Reply, failures: Mapping[int, PolicyFailure]
+        self, panel: Panel, policy: int, reply: PolicyAnswer, failures: Mapping[int, PolicyFailure]
     ) -> Answer:
         """A policy's answer that takes no part in the experiment, `failures` being those that could not."""
         reason = self._fell_back(panel, failures)
@@ -200,7 +197,7 @@ class Answering:
         return Answer(panel.exchange, content, *panel.names(policy), fallback=reason)
 
     def _sealed(self, panel: Panel, assignment: Assignment) -> str:
-        """The id of an answer that takes part, which says who asked and for whom."""
+        """The id of an answer that takes part; it says which key asked, and for which voter."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
         made_for = replace(
@@ -208,13 +205,13 @@ class Answering:
         )
         return ids.seal(made_for, _prefix(panel))
 
-    def _as_unassigned(self, panel: Panel, reply: Reply) -> bytes | AnswerStream:
+    def _as_unassigned(self, panel: Panel, reply: PolicyAnswer) -> bytes | AnswerStream:
         key = key_digest(panel.exchange.question.key)
         response_id = self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key)
         return _labelled(panel, reply, response_id)
 
     def _fell_back(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> str | None:
-        """Tell who could not answer; why the first of them could not, or None if all could."""
+        """Tell which policies could not answer; why the first of them could not, or None if all could."""
         if not failures:
             return None
         for policy, error in failures.items():
@@ -227,9 +224,12 @@ class Answering:
         self, panel: Panel, failures: Mapping[int, PolicyFailure], error: PolicyFailure
     ) -> PolicyFailure:
         """What the caller is told; a request that all policies call invalid is no policy's failure."""
-        told = _refusal(failures, error)
+        told = error
+        if isinstance(error, UpstreamError) and error.reason == "retry_budget":
+            # The budget kept the others from being asked: what the one that was asked refused says more.
+            told = next(filter(_is_callers_fault, failures.values()), error)
         failed = {**failures, panel.experiment.incumbent: told}
-        if not all(isinstance(each, UpstreamError) and each.is_callers_fault for each in failed.values()):
+        if not all(map(_is_callers_fault, failed.values())):
             for policy, failure in failed.items():
                 self._failed(panel, policy, failure)
         return _under_own_name(told, panel)
@@ -242,28 +242,17 @@ class Answering:
             _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)
 
 
-def _labelled(panel: Panel, reply: Reply, response_id: str) -> bytes | AnswerStream:
+def _labelled(panel: Panel, reply: PolicyAnswer, response_id: str) -> bytes | AnswerStream:
     label = label_for(panel.exchange.question, response_id, panel.experiment.name)
     return label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
-
-
-def _asks_for_usage(question: Question) -> bool:
-    """Whether a stream's caller wants its usage; a last event without choices is a surprise otherwise."""
-    return bool((question.payload.get("stream_options") or {}).get("include_usage"))
 
 
 def _prefix(panel: Panel) -> str:
     return panel.exchange.question.surface.id_prefix
 
 
-def _refusal(failures: Mapping[int, PolicyFailure], error: PolicyFailure) -> PolicyFailure:
-    """What to tell: a policy's refusal of the request where second attempts are used up, else `error`."""
-    if not isinstance(error, UpstreamError) or error.reason != "retry_budget":
-        return error
-    refusals = (
-        each for each in failures.values() if isinstance(each, UpstreamError) and each.is_callers_fault
-    )
-    return next(refusals, error)
+def _is_callers_fault(error: PolicyFailure) -> bool:
+    return isinstance(error, UpstreamError) and error.is_callers_fault
 
 
 def _under_own_name(error: PolicyFailure, panel: Panel) -> PolicyFailure:

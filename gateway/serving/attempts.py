@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.errors import UpstreamError
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import AttemptEnded, Ending, PolicyFailed, RetryRefused
+from gateway.instrumentation.records import AttemptEnded, AttemptEnding, PolicyFailed, RetryRefused
 from gateway.running.logs import get_logger
 from gateway.serving.ejection import EjectionBook, Ticket
 from gateway.serving.exchange import Exchange, Question, Respondent
@@ -30,7 +30,7 @@ from gateway.upstream.failures import ejected, over_budget, timed_out
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.usage import BLOCKS_AT_THE_END, Tokens, tokens_used
 
-# Why a respondent was not asked at all; nothing an error of its own.
+# Reasons for which a respondent was never asked: such an error is not its own.
 NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
 
 _log = get_logger(__name__)
@@ -41,7 +41,7 @@ class Attempts:
 
     Args:
         upstream: Calls providers.
-        ejections: Who is left alone for now.
+        ejections: Knows which respondents are left alone for now.
         budget: How many second attempts there may be.
         hooks: Told how attempts ended.
         total_seconds: How long all attempts at one answer may take together.
@@ -182,7 +182,7 @@ class Attempts:
 
 
 class _Attempt:
-    """What an attempt owes: to the retry budget once it begins, to book, exchange and hooks at its end."""
+    """One attempt: pays back to the retry budget when it begins; tells book, exchange and hooks its end."""
 
     __slots__ = (
         "_begun",
@@ -227,7 +227,7 @@ class _Attempt:
         self._end("answered", "", tokens)
 
     def broke(self, error: BaseException | None, tokens: Tokens | None = None) -> None:
-        """There will be no more of it: because of `error`, or because nothing more of it is wanted."""
+        """The answer stops here: because of `error`, or, without one, because the caller wants no more."""
         if not isinstance(error, UpstreamError):
             self._ticket.released()
             self._end("abandoned", "", tokens)
@@ -237,7 +237,8 @@ class _Attempt:
             self._ticket.released()
             self._end("refused", error.reason, tokens)
         else:
-            self._ticket.failed(_seconds(error.retry_after))
+            asked = error.retry_after or ""  # seconds to be left alone for, or a date, which is not read
+            self._ticket.failed(float(asked) if asked.isascii() and asked.isdigit() else 0.0)
             _log_failure(self._respondent, error)
             self._end("failed", error.reason, tokens)
 
@@ -246,7 +247,7 @@ class _Attempt:
             self._budget.give_back()
             self._budget = None
 
-    def _end(self, ending: Ending, reason: str, tokens: Tokens | None) -> None:
+    def _end(self, ending: AttemptEnding, reason: str, tokens: Tokens | None) -> None:
         if self.is_over:
             return
         self.is_over = True
@@ -327,8 +328,3 @@ def _log_failure(respondent: Respondent, error: UpstreamError) -> None:
         status=error.status,
         detail=error.detail,
     )
-
-
-def _seconds(retry_after: str | None) -> float:
-    """How long a provider asks to be left alone; 0 where it gives a date or nothing."""
-    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0

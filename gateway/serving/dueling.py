@@ -1,10 +1,10 @@
 """Side by side: two policies answer at once, and a caller who asks for two choices sees both.
 
-Clients that ask for one choice would run the two together: texts interleave, tool arguments join. So two are
-shown to callers only that say they can take them (docs/decisions/0061-two-answers-on-request.md).
+Clients that ask for one choice would run the two together: texts interleave, tool arguments join. So only
+callers that say they can take two are shown two (docs/decisions/0061-two-answers-on-request.md).
 
-Here answers are taken apart and built anew, unlike anywhere else: the choices must not betray which policy is
-which, so only the fields every OpenAI-format answer has are kept, under one id and one time.
+This module alone takes answers apart and builds them anew. The choices must not betray which policy is which,
+so it keeps only the fields that every OpenAI-format answer has, under one id and one time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHOICE_FIELDS: Final = ("message", "delta", "logprobs", "finish_reason")
 CHOICES_HEADER: Final = "x-llmpo-choices"
 _CHOICES_FIELD: Final = "llmpo_choices"
 
-Reply = TypeVar("Reply")
+_Reply = TypeVar("_Reply")
 
 
 def asks_for_two(question: Question) -> bool:
@@ -75,11 +75,11 @@ class DuelLabel:
 
 
 async def both(
-    first: Coroutine[Any, Any, Reply], second: Coroutine[Any, Any, Reply]
-) -> tuple[Reply | PolicyFailure, Reply | PolicyFailure]:
+    first: Coroutine[Any, Any, _Reply], second: Coroutine[Any, Any, _Reply]
+) -> tuple[_Reply | PolicyFailure, _Reply | PolicyFailure]:
     """Two answers asked for at the same time; a policy's failure is a result, not an exception.
 
-    Whatever ends this early leaves no stream open.
+    If the wait is cut short, no stream stays open.
     """
     tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
     try:
@@ -94,9 +94,9 @@ async def both(
         raise
 
 
-def _result(task: asyncio.Task[Reply]) -> Reply | PolicyFailure:
-    # Not caught: a caught one would hold this frame, the frame the task and the task the failure, so that
-    # all of the request stays until the next garbage collection.
+def _result(task: asyncio.Task[_Reply]) -> _Reply | PolicyFailure:
+    # The failure is asked for, not caught: a caught one would hold this frame, the frame the task and the
+    # task the failure, so that all of the request stays until the next garbage collection.
     failure = task.exception()
     return failure if isinstance(failure, POLICY_FAILURES) else task.result()
 
@@ -124,11 +124,11 @@ class DuelStream:
     """Two streamed answers as one stream, the chunks of both as they come, each with its choice's index.
 
     Args:
-        streams: Of the two policies, in the order shown.
+        streams: The two policies' answers, in the order shown.
         label: What both have in common.
         shows_usage: Whether the last event tells the usage of both together.
 
-    It has no headers: the providers' would tell which policies answered.
+    A duel's stream has no headers: the providers' would tell which policies answered.
     """
 
     headers: RawHeaders = ()
@@ -160,7 +160,9 @@ class DuelStream:
         if self._is_done:
             return b""
         self._is_done = True
-        return self._ending()
+        if not self._shows_usage or len(self._usage) < len(self._streams):
+            return DONE
+        return self._chunk({"choices": [], "usage": _added(self._usage[0], self._usage[1])}) + DONE
 
     async def aclose(self) -> None:
         """Close both sides."""
@@ -189,17 +191,17 @@ class DuelStream:
 
     def _chunks(self, block: bytes, side: int) -> Iterator[bytes]:
         for payload in payloads(block):
-            event = _parsed(payload)
+            try:
+                event = parsed(payload)
+            except ValueError as error:
+                raise broken("a malformed event") from error
+            if not isinstance(event, dict):
+                continue
             if isinstance(event.get("usage"), dict):
                 self._usage[side] = event["usage"]
             choices = event.get("choices")
             if isinstance(choices, list) and choices:
                 yield self._chunk({"choices": [_shown(choice, side) for choice in choices]})
-
-    def _ending(self) -> bytes:
-        if not self._shows_usage or len(self._usage) < len(self._streams):
-            return DONE
-        return self._chunk({"choices": [], "usage": _added(self._usage[0], self._usage[1])}) + DONE
 
     def _chunk(self, content: dict[str, Any]) -> bytes:
         event = {
@@ -210,14 +212,6 @@ class DuelStream:
             **content,
         }
         return b"data: " + written(event) + b"\n\n"
-
-
-def _parsed(payload: bytes) -> dict[str, Any]:
-    try:
-        event = parsed(payload)
-    except ValueError as error:
-        raise broken("a malformed event") from error
-    return event if isinstance(event, dict) else {}
 
 
 def _only_choice(answer: dict[str, Any]) -> Any:

@@ -4,8 +4,8 @@ A circuit breaker for each respondent, kept by each process for itself: closed, 
 at the limit it opens for a back-off that doubles with every probe that fails; then it is half open, and one
 request at a time is let through as the probe. An answer closes it again.
 
-Ejecting moves requests elsewhere, it never refuses them: with no other left, the ejected respondent is asked
-anyway, and its answer brings it back like a probe's.
+Ejection moves requests elsewhere and never refuses them: when no other respondent is left, the ejected one is
+asked anyway, and its answer readmits it as a probe's would.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FIRST_BACKOFF_SECONDS: Final = 1.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 
 # A model and, where it is asked as a policy, the experiment and the policy; both empty otherwise.
-Name = tuple[str, str, str]
+RespondentName = tuple[str, str, str]
 
 _log = get_logger(__name__)
 
@@ -62,13 +62,13 @@ class EjectionBook:
         self._timer = timer
         self._limit = failures
         self._longest_seconds = longest_seconds
-        self._records: dict[Name, _Record] = {}
+        self._records: dict[RespondentName, _Record] = {}
 
     def admit(self, respondent: Respondent, *, even_if_ejected: bool = False) -> Ticket | None:
         """Permission to ask, as a probe where one is due; None while the respondent is ejected.
 
         Args:
-            respondent: Whom to ask.
+            respondent: The one to be asked.
             even_if_ejected: Permit it anyway, because there is no other respondent left.
         """
         name = (respondent.target.name, respondent.experiment, respondent.policy)
@@ -118,12 +118,17 @@ class EjectionBook:
 
 
 class Ticket:
-    """Permission to ask a respondent once. Say how it went; only what is said first counts."""
+    """Permission to ask a respondent once. Its holder reports how that went; only the first report counts."""
 
     __slots__ = ("_book", "_is_open", "is_probe", "name", "was_ejected")
 
     def __init__(
-        self, book: EjectionBook, name: Name, *, is_probe: bool = False, was_ejected: bool = False
+        self,
+        book: EjectionBook,
+        name: RespondentName,
+        *,
+        is_probe: bool = False,
+        was_ejected: bool = False,
     ) -> None:
         self._book = book
         self._is_open = True
@@ -132,17 +137,17 @@ class Ticket:
         self.was_ejected = was_ejected
 
     def answered(self) -> None:
-        """The respondent gave a whole answer."""
+        """Report that the respondent gave a whole answer."""
         if self._closes():
             self._book.answered(self)
 
     def failed(self, at_least_seconds: float = 0.0) -> None:
-        """It did not; `at_least_seconds` is how long it asked to be left alone."""
+        """Report that it did not; `at_least_seconds` is how long it asked to be left alone."""
         if self._closes():
             self._book.failed(self, at_least_seconds)
 
     def released(self) -> None:
-        """Nothing was learnt: the caller left, or the request itself was at fault."""
+        """Report that nothing was learnt: the caller left, or the request itself was at fault."""
         if self._closes() and self.is_probe:
             self._book.probe_ended(self)
 

@@ -1,4 +1,4 @@
-"""One request: what is asked, who may be asked, and what answering it may take and has taken so far."""
+"""One request: what is asked, of which respondents, and what the answer may take and has taken so far."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Question:
     Attributes:
         payload: As the caller sent it.
         is_streamed: Whether the answer is to be streamed.
-        session: What names its session, or its user; see `api.session`. None if nothing does.
+        session: The name of its session, or of its user (`api.session` finds it); None without one.
         surface: The kind of request.
         headers: Headers of the caller's that go on to the provider.
         choices: How many choices the header for it asks for, unchecked; None without one.
-        key: Name of the API key that asks; None where none is needed.
-        voter: What names the user, or else the session; None if nothing does.
+        key: Name of the API key it came with; None where none is needed.
+        voter: The name of its user, or else of its session; None without one.
     """
 
     payload: dict[str, Any]
@@ -38,13 +38,13 @@ class Question:
 
 
 class Respondent(NamedTuple):
-    """Who is asked: a model by its own name or as a fallback, or a policy of an experiment with its model.
+    """A model, asked by its own name or as a fallback, or a policy of an experiment with its model.
 
     Attributes:
         target: How the model's provider is called.
-        experiment: Whose policy is asked; empty for a model.
-        policy: Which; empty for a model.
-        role: The policy's in its experiment; None for a model.
+        experiment: The policy's experiment; empty for a model.
+        policy: The policy's name; empty for a model.
+        role: The policy's role in its experiment; None for a model.
     """
 
     target: ModelTarget
@@ -57,13 +57,13 @@ class Exchange:
     """A question and the effort of answering it.
 
     Attributes:
-        request_id: What events say which request they are of.
+        request_id: Names the request in every event.
         question: What is asked.
         deadline: When the answer has to be complete, in seconds of the gateway's timer.
-        planned: Attempts needed when nothing fails; the retry budget pays for those beyond.
+        planned: Attempts needed when nothing fails; the retry budget pays for further ones.
         made: Attempts made.
-        waited_seconds: Time during which at least one provider was waited for, up to the first byte.
-        usages: For each answer that began, and is over now, the tokens its provider reported, or None.
+        waited_seconds: Time spent waiting for at least one provider, up to the first byte.
+        usages: For each answer that began and is over now, the tokens its provider reported, or None.
     """
 
     __slots__ = (

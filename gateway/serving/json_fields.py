@@ -1,6 +1,6 @@
 """Fields of a JSON object found by their place in its text, and replaced there: every other byte stays.
 
-Rebuilding the JSON would cost time and lose what this gateway does not know about.
+Rebuilding the JSON would cost time and lose fields that this gateway does not know.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from gateway.upstream.json_text import parsed
 
-# All that matters for nesting: strings (which may hold brackets) and brackets.
+# Nesting depends on strings (which may hold brackets) and on brackets alone.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"\s*:\s*")
 _SCALAR: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,}\]]+', re.DOTALL)

@@ -15,7 +15,7 @@ from gateway.upstream.base import ModelTarget, PolicyPart
 
 PolicyFailure = UpstreamError | RenderError
 POLICY_FAILURES: Final = (UpstreamError, RenderError)
-Reply = bytes | AttemptStream
+PolicyAnswer = bytes | AttemptStream
 
 
 def failure_reason(error: PolicyFailure) -> str:
@@ -24,10 +24,10 @@ def failure_reason(error: PolicyFailure) -> str:
 
 
 class Panel:
-    """See the module.
+    """An experiment's policies, each of which can be asked the one question.
 
     Args:
-        experiment: Whose policies they are.
+        experiment: The policies' experiment.
         exchange: The question, and the effort of answering it.
         models: How each model is called.
         attempts: Asks providers.
@@ -50,7 +50,7 @@ class Panel:
         self._attempts = attempts
         self._hooks = hooks
 
-    async def ask(self, policy: int) -> Reply:
+    async def ask(self, policy: int) -> PolicyAnswer:
         """A policy's answer: a JSON object, or a stream once its first event is there.
 
         Raises:
@@ -61,12 +61,12 @@ class Panel:
         answer = await self._attempts.make(self._respondent(policy), payload, self.exchange, policy_part=part)
         return _content(answer)
 
-    async def stand_in(self, policy: int, failure: PolicyFailure) -> tuple[str | None, Reply]:
-        """The answer of a fallback of a policy's model, in the place of the policy.
+    async def stand_in(self, policy: int, failure: PolicyFailure) -> tuple[str | None, PolicyAnswer]:
+        """The answer of a fallback of a policy's model, in place of the policy's own.
 
         Args:
-            policy: Who failed.
-            failure: How. A policy that was only ejected is asked after all if its fallbacks fail, too.
+            policy: The one that failed.
+            failure: How it failed. A policy that was only ejected is asked after all if its fallbacks fail.
 
         Returns:
             The fallback's name, or None where the policy answered after all; and the answer.
@@ -113,5 +113,5 @@ class Panel:
         return compiled.put_to(question.payload, question.surface.name, merges_system=merges_system)
 
 
-def _content(answer: Answered) -> Reply:
+def _content(answer: Answered) -> PolicyAnswer:
     return answer if isinstance(answer, AttemptStream) else answer.body

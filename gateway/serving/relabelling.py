@@ -8,12 +8,13 @@ it gives way to what the caller had sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 import orjson
 
 from gateway.experiments.formats import FORMATS
 from gateway.serving.exchange import Question
-from gateway.serving.json_fields import Field, find_fields, set_found
+from gateway.serving.json_fields import find_fields, set_found
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
 from gateway.upstream.json_text import parsed
@@ -60,7 +61,7 @@ class Label:
         return RelabelledStream(stream, relabeller.relabel)
 
 
-_BOTH = frozenset({b"id", b"model"})
+_BOTH: Final = frozenset({b"id", b"model"})
 
 
 def label_for(question: Question, response_id: str, model: str) -> Label:
@@ -76,10 +77,10 @@ def label_for(question: Question, response_id: str, model: str) -> Label:
 class StreamRelabeller:
     """Puts a label on every event of a stream.
 
-    A provider begins every event with the same `id` and `model`. What stands up to the end of both is learnt
-    from one event and exchanged in all following ones. Where they begin otherwise (a time that passes, fields
-    in another order), the bytes of each field are exchanged by themselves, as long as every event holds each
-    of them exactly once; where not even that holds, events are taken apart one by one and learnt anew.
+    A provider begins every event with the same `id` and `model`. The bytes up to the end of both are learnt
+    from one event and exchanged in all later ones. Where later events begin otherwise (a time that passes,
+    fields in another order), each field's bytes are exchanged separately, as long as every event holds each
+    of them exactly once. Where even that fails, events are taken apart one by one and learnt anew.
     """
 
     __slots__ = ("_label", "_new", "_new_start", "_old", "_old_start")
@@ -124,12 +125,9 @@ class StreamRelabeller:
         return b"".join(rewritten_events(block, self._relabel_event))
 
     def _relabel_event(self, payload: bytes) -> bytes:
+        """The event under the label; what it begins with is learnt on the way."""
         found = find_fields(payload, self._label.names)
         labelled = set_found(payload, found, self._label.values)
-        self._learn(payload, found, labelled)
-        return labelled
-
-    def _learn(self, payload: bytes, found: Mapping[bytes, Field], labelled: bytes) -> None:
         self._old = None
         if len(found) == len(self._new):
             of_id, of_model = found[b"id"], found[b"model"]
@@ -137,6 +135,7 @@ class StreamRelabeller:
             rest = len(payload) - max(of_id.end, of_model.end)
             self._old_start = b"data:" + payload[: len(payload) - rest]
             self._new_start = b"data:" + labelled[: len(labelled) - rest]
+        return labelled
 
 
 class EnvelopeRelabeller:

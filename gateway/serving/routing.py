@@ -1,6 +1,6 @@
-"""The decision for one request of an experiment: who answers, and for which comparison.
+"""The decision for one request of an experiment: which policies answer it, and for which comparison.
 
-Pure: snapshot and random numbers in, a value out. What carries the decision out is `answering.py`.
+Pure: snapshot and random numbers in, a value out. `answering.py` carries the decision out.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Draws(Protocol):
 
 
 class UnitDraws:
-    """Numbers that look random and are the same for the same unit, on every replica.
+    """Numbers that look random and that a unit's key fixes, so every replica draws them alike.
 
-    Unit keys are keyed hashes, so nobody outside can choose one that draws what they like.
+    Unit keys are keyed hashes, so a caller cannot choose one that draws what it likes.
     """
 
     def __init__(self, unit: UnitKey) -> None:
@@ -80,7 +80,7 @@ Part = Incumbent | Single | Duel
 
 
 def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Part:
-    """Who answers a request.
+    """The part that a request plays.
 
     Args:
         experiment: As the snapshot has it.

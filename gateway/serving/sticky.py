@@ -1,7 +1,7 @@
 """One assignment for a whole session: the first request's draw, remembered by the store.
 
-Only a session pays for a look at the store, and only as long as the store answers in time. Every replica
-draws the same for the same session and plan, so without the store a session still nearly always stays.
+Only requests of a session ask the store, and only as long as it answers in time. All replicas draw alike for
+one session and plan, so a session nearly always keeps its policy even without the store.
 A session begun under an older sealing key keeps its unit for as long as that key is still in force.
 """
 
@@ -19,7 +19,7 @@ from gateway.serving.routing import Incumbent, Part, UnitDraws, UnitKey, assigne
 from policy_store.errors import StoreError
 
 _INCUMBENT: Final = "incumbent"
-_LASTING: Final = ("share", "caps")  # drawn for the session, not for as long as something is wrong
+_LASTING: Final = ("share", "caps")  # reasons that last as long as the session; others pass
 
 
 class UnitStore(Protocol):
@@ -51,7 +51,10 @@ class Sticky:
         self._hooks = hooks
 
     async def part_of(self, experiment: LiveExperiment, session: str, now: float, request_id: str) -> Part:
-        """Who answers this session, from its first request on; `request_id` is of the request at hand."""
+        """Which policies answer this session, from its first request on.
+
+        `request_id` is of the request at hand.
+        """
         keys = self._keys.current
         unit = unit_key(keys.newest, experiment.name, session)
         drawn = draw_part(experiment, unit, UnitDraws(unit), now)

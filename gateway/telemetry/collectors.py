@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import permutations
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -15,7 +16,7 @@ from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
 
-_HASH_DIGITS = 12
+_HASH_DIGITS: Final = 12
 
 
 class ExperimentCollector(Collector):
@@ -45,7 +46,7 @@ class ExperimentCollector(Collector):
 
 
 class ReplicaCollector(Collector):
-    """Shows which configuration this replica runs, and where the store runs another one.
+    """Shows which configuration this replica runs, and for which experiments the store runs another one.
 
     Args:
         catalogue: The configuration in force.
@@ -152,18 +153,14 @@ def _plans(readings: list[Progress]) -> Families:
     remaining = _gauge(
         "experiment_expected_remaining_comparisons", "Comparisons expected until the decision."
     )
-    seconds = _gauge("experiment_expected_remaining_seconds", "The same at the rate so far.")
+    seconds = _gauge("experiment_expected_remaining_seconds", "Time to the decision at the rate so far.")
     fit = _gauge("experiment_fit_p_value", "How well the structure assumed fits the counts.")
     misfit = _gauge("experiment_misfit", "1 while the structure assumed does not fit the counts.")
     for reading in readings:
-        plan, name, policies = (
-            reading.view.plan,
-            reading.view.experiment.name,
-            reading.view.experiment.policies,
-        )
+        plan, experiment = reading.view.plan, reading.view.experiment
         if plan is None:
             continue
-        proposal = plan.proposal
+        name, policies, proposal = experiment.name, experiment.policies, plan.proposal
         age.add_metric([name], reading.plan_age_seconds or 0.0)
         version.add_metric([name], plan.version)
         duration.add_metric([name], proposal.duration_seconds)

@@ -2,10 +2,9 @@
 
 Counters and histograms live here and may be written from any worker process: with
 `PROMETHEUS_MULTIPROC_DIR` set before this module is imported, prometheus_client keeps them in shared files
-and `render` adds up all workers. Gauges of experiments are not kept at all: `experiment_collector` derives
-them from the experiments' last known state when somebody scrapes, so they cannot go stale or be summed by
-mistake.
-The one gauge kept here says what each living worker has ejected, and is added up over them.
+and `render` adds up all workers. Gauges of experiments are not kept at all: `collectors` derives them from
+the experiments' last known state at each scrape, so they cannot go stale or be summed by mistake. The one
+gauge kept here says what each living worker has ejected, and is added up over them.
 
 Labels come only from sets an operator declared (names of experiments, policies, signals and API keys) or from
 closed sets in the code (reasons, roles, statuses); never from what a caller sent.
@@ -14,6 +13,7 @@ closed sets in the code (reasons, roles, statuses); never from what a caller sen
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,11 +28,11 @@ from prometheus_client.registry import Collector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one series per counter is enough
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 # Language models answer in tenths of a second to minutes; the gateway itself in fractions of a millisecond.
-LATENCY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-OVERHEAD_BUCKETS_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+LATENCY_BUCKETS_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+OVERHEAD_BUCKETS_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
 
 class Metrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
 from gateway.instrumentation.records import (
@@ -12,10 +13,10 @@ from gateway.instrumentation.records import (
     AuthenticationFailed,
     DecisionTaken,
     Ejected,
-    Event,
     FeedbackDiscarded,
     FeedbackReceived,
     FellBack,
+    GatewayEvent,
     KeyLimited,
     LimitsSkipped,
     ModelFellBack,
@@ -31,9 +32,9 @@ from gateway.telemetry.metrics import Metrics
 
 
 class Series(dict[tuple[str, ...], Any]):
-    """The series of one metric by their labels, kept: finding one costs as much as counting several times.
+    """The series of one metric by their labels, kept because finding one costs as much as several counts.
 
-    Labels come from sets an operator declared, so there are no more of them than there are series.
+    Labels come from sets an operator declared, so this holds no more than the metric itself does.
     """
 
     def __init__(self, metric: MetricWrapperBase) -> None:
@@ -58,7 +59,7 @@ class MetricsHook:
 
     Args:
         metrics: Where it writes.
-        prices: What is known of prices now, by experiment and policy.
+        prices: The prices known at this moment, by experiment and policy.
     """
 
     def __init__(
@@ -72,106 +73,58 @@ class MetricsHook:
         self._policy_latency = Series(metrics.policy_latency)
         self._policy_tokens = Series(metrics.policy_tokens)
         self._overhead = metrics.gateway_overhead.observe
-        self._counting: Mapping[type, Callable[[Any], None]] = {
-            **self._of_requests(),
-            **self._of_keys_and_feedback(),
-            # Plans and decisions are shown as they stand in the store (`collectors.py`), not counted.
-            PlanPublished: _leave_out,
-            DecisionTaken: _leave_out,
+        # These are counted one by one, labelled with the event's fields by their names.
+        self._counters: Mapping[type[GatewayEvent], Counter] = {
+            RetryRefused: metrics.retries_refused,
+            ModelFellBack: metrics.model_fallbacks,
+            PolicyFailed: metrics.policy_failures,
+            FellBack: metrics.fallbacks,
+            StickySkipped: metrics.sticky_skipped,
+            AuthenticationFailed: metrics.authentication_failures,
+            KeyLimited: metrics.limited,
+            LimitsSkipped: metrics.limits_skipped,
+            FeedbackReceived: metrics.feedback,
+            FeedbackDiscarded: metrics.feedback_discarded,
+            PlanningFailed: metrics.planner_errors,
         }
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: GatewayEvent) -> None:
         """Count one event."""
-        self._counting[type(event)](event)
-
-    def _of_requests(self) -> dict[type, Callable[[Any], None]]:
-        return {
-            RequestFinished: self._request_finished,
-            AttemptEnded: self._attempt_ended,
-            RetryRefused: self._retry_refused,
-            ModelFellBack: self._model_fell_back,
-            PolicyFailed: self._policy_failed,
-            FellBack: self._fell_back,
-            StickySkipped: self._sticky_skipped,
-            Ejected: self._ejected,
-            Readmitted: self._readmitted,
-        }
-
-    def _of_keys_and_feedback(self) -> dict[type, Callable[[Any], None]]:
-        return {
-            AuthenticationFailed: self._authentication_failed,
-            KeyLimited: self._key_limited,
-            LimitsSkipped: self._limits_skipped,
-            FeedbackReceived: self._feedback_received,
-            FeedbackDiscarded: self._feedback_discarded,
-            PlanningFailed: self._planning_failed,
-        }
-
-    def _request_finished(self, event: RequestFinished) -> None:
-        self._requests[event.endpoint, str(event.status)].inc()
-        if event.overhead_seconds is not None:
-            self._overhead(event.overhead_seconds)
+        match event:  # the first two come with every request
+            case RequestFinished():
+                self._requests[event.endpoint, str(event.status)].inc()
+                if event.overhead_seconds is not None:
+                    self._overhead(event.overhead_seconds)
+            case AttemptEnded():
+                self._attempt_ended(event)
+            case Ejected() | Readmitted():
+                self._ejection_changed(event)
+            case PlanPublished() | DecisionTaken():
+                pass  # shown as they stand in the store (`collectors.py`), not counted
+            case _:
+                counter, labels = self._counters[type(event)], event._asdict()
+                labels.pop("request_id", None)
+                (counter.labels(**labels) if labels else counter).inc()
 
     def _attempt_ended(self, event: AttemptEnded) -> None:
-        """A policy's answers are counted; its failures only when told apart from the request's own faults."""
+        """Count a policy's answer. Its failures are told apart from the request's own faults elsewhere."""
         if not event.policy:
             if event.ending == "failed":
                 self._metrics.model_failures.labels(event.model, event.reason).inc()
         elif event.ending == "answered":
-            experiment, policy = event.experiment, event.policy
-            self._policy_requests[experiment, policy, event.role or ""].inc()
-            self._policy_latency[experiment, policy].observe(event.ended - event.started)
+            answered_by = event.experiment, event.policy
+            self._policy_requests[*answered_by, event.role or ""].inc()
+            self._policy_latency[answered_by].observe(event.ended - event.started)
             if event.tokens is not None:
-                self._count_tokens(experiment, policy, *event.tokens)
+                prompt, completion = event.tokens
+                self._policy_tokens[*answered_by, "prompt"].inc(prompt)
+                self._policy_tokens[*answered_by, "completion"].inc(completion)
+                price = self._prices().get(answered_by)
+                if price is not None:
+                    self._policy_cost[answered_by].inc(price.of(prompt, completion))
 
-    def _count_tokens(self, experiment: str, policy: str, prompt: int, completion: int) -> None:
-        self._policy_tokens[experiment, policy, "prompt"].inc(prompt)
-        self._policy_tokens[experiment, policy, "completion"].inc(completion)
-        price = self._prices().get((experiment, policy))
-        if price is not None:
-            self._policy_cost[experiment, policy].inc(price.of(prompt, completion))
-
-    def _retry_refused(self, _event: RetryRefused) -> None:
-        self._metrics.retries_refused.inc()
-
-    def _model_fell_back(self, event: ModelFellBack) -> None:
-        self._metrics.model_fallbacks.labels(event.model, event.fallback, event.reason).inc()
-
-    def _policy_failed(self, event: PolicyFailed) -> None:
-        self._metrics.policy_failures.labels(event.experiment, event.policy, event.reason).inc()
-
-    def _fell_back(self, event: FellBack) -> None:
-        self._metrics.fallbacks.labels(event.experiment, event.reason).inc()
-
-    def _sticky_skipped(self, event: StickySkipped) -> None:
-        self._metrics.sticky_skipped.labels(event.experiment).inc()
-
-    def _ejected(self, event: Ejected) -> None:
-        labels = (event.experiment, event.policy, event.model)
-        self._metrics.ejections.labels(*labels).inc()
-        self._metrics.ejected.labels(*labels).set(1)
-
-    def _readmitted(self, event: Readmitted) -> None:
-        self._metrics.ejected.labels(event.experiment, event.policy, event.model).set(0)
-
-    def _authentication_failed(self, event: AuthenticationFailed) -> None:
-        self._metrics.authentication_failures.labels(event.reason).inc()
-
-    def _key_limited(self, event: KeyLimited) -> None:
-        self._metrics.limited.labels(event.key, event.limit).inc()
-
-    def _limits_skipped(self, event: LimitsSkipped) -> None:
-        self._metrics.limits_skipped.labels(event.key).inc()
-
-    def _feedback_received(self, event: FeedbackReceived) -> None:
-        self._metrics.feedback.labels(event.experiment, event.signal, event.status).inc()
-
-    def _feedback_discarded(self, event: FeedbackDiscarded) -> None:
-        self._metrics.feedback_discarded.labels(event.reason).inc()
-
-    def _planning_failed(self, event: PlanningFailed) -> None:
-        self._metrics.planner_errors.labels(event.experiment, event.reason).inc()
-
-
-def _leave_out(_event: Event) -> None:
-    """Count nothing."""
+    def _ejection_changed(self, event: Ejected | Readmitted) -> None:
+        labels, is_ejected = (event.experiment, event.policy, event.model), isinstance(event, Ejected)
+        self._metrics.ejected.labels(*labels).set(is_ejected)
+        if is_ejected:
+            self._metrics.ejections.labels(*labels).inc()

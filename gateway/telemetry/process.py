@@ -1,4 +1,4 @@
-"""What a process has going on, read when somebody scrapes."""
+"""The tasks that a process has under way, read at each scrape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 
 class ProcessCollector(Collector):
-    """Shows how many tasks the process that answers the scrape has: they rise and fall with its requests."""
+    """Shows how many tasks the process that answers the scrape has; requests make them rise and fall."""
 
     def collect(self) -> Iterable[Metric]:
         """One series. Must be called inside the event loop."""

@@ -13,7 +13,7 @@ from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
 from gateway.errors import AuthenticationError, RateLimitedError
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import AuthenticationFailed, Event
+from gateway.instrumentation.records import AuthenticationFailed, GatewayEvent
 from tests.gateway.building import config_fields, gateway_config
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 from tests.servers import EmbeddedServer
@@ -149,7 +149,7 @@ class Noted:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.events: list[Event] = []
+        self.events: list[GatewayEvent] = []
         self.failures = FailedAttempts(Hooks(self.events.append), lambda: self.now)
 
     def fail(self, address: str) -> type[Exception]:

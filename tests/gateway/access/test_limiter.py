@@ -14,7 +14,7 @@ from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.config.configured_keys import KeyLimits
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import Event, KeyLimited, LimitsSkipped
+from gateway.instrumentation.records import GatewayEvent, KeyLimited, LimitsSkipped
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import Account, Granted, LimitStore
@@ -48,7 +48,7 @@ class Process:
 
     def __init__(self, store: LimitStore, holder: str) -> None:
         self.store = CountingStore(store)
-        self.events: list[Event] = []
+        self.events: list[GatewayEvent] = []
         self.limiter = Limiter(self.store, holder, Hooks(self.events.append))
 
     async def ask(self, limits: KeyLimits, key: str = "app", **fields: Any) -> Metered:

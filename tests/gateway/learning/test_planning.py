@@ -13,7 +13,7 @@ import pytest
 
 from gateway.experiments.definitions import Definition
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import Event, PlanningFailed
+from gateway.instrumentation.records import GatewayEvent, PlanningFailed
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.learning.planning import Planner
@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, store: PolicyStore, about: Definition) -> None:
         self.store = store
         self.about = about
-        self.events: list[Event] = []
+        self.events: list[GatewayEvent] = []
         self.jobs: list[PlanJob] = []
         self.failure: Exception | None = None
 

@@ -11,7 +11,7 @@ import pytest
 from gateway import __version__
 from gateway.experiments.conclusions import Decision, Voting
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import DecisionTaken, Event
+from gateway.instrumentation.records import DecisionTaken, GatewayEvent
 from gateway.learning.promotion import Promoter
 from policy_store.errors import StaleFenceError
 from policy_store.models import ExperimentView
@@ -63,7 +63,7 @@ async def test_conclusion_fixes_where_the_experiment_ends(
 async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:
     """Years later: which experiment, which plan, which configuration, which code, when."""
     view, fence = await started(embedded_store)
-    events: list[Event] = []
+    events: list[GatewayEvent] = []
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks(events.append))
     await promoter.decide(view, decision(), VOTING, plan_version=3, fence=fence)
 
@@ -88,7 +88,7 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
 async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) -> None:
     """The others find it done: no error, no second promotion, no other certificate."""
     view, fence = await started(embedded_store)
-    events: list[Event] = []
+    events: list[GatewayEvent] = []
     promoters = [
         Promoter(
             embedded_store,

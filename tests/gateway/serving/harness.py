@@ -30,8 +30,8 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import (
     AttemptEnded,
     Ejected,
-    Event,
     FellBack,
+    GatewayEvent,
     ModelFellBack,
     PolicyFailed,
     Readmitted,
@@ -70,9 +70,9 @@ class Recorder:
     """A hook that remembers."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[GatewayEvent] = []
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: GatewayEvent) -> None:
         """Remember."""
         self.events.append(event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import Ejected, Event, Readmitted
+from gateway.instrumentation.records import Ejected, GatewayEvent, Readmitted
 from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook, Ticket
 from gateway.serving.exchange import Respondent
 from gateway.upstream.base import ModelTarget
@@ -32,13 +32,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def changes() -> list[Event]:
+def changes() -> list[GatewayEvent]:
     """Nothing changed yet."""
     return []
 
 
 @pytest.fixture
-def book(clock: Clock, changes: list[Event]) -> EjectionBook:
+def book(clock: Clock, changes: list[GatewayEvent]) -> EjectionBook:
     """Nobody failed yet."""
     return EjectionBook(Hooks(changes.append), clock, longest_seconds=10.0)
 
@@ -74,7 +74,7 @@ def ejected(book: EjectionBook) -> EjectionBook:
     return book
 
 
-def test_five_failures_in_a_row_eject(book: EjectionBook, changes: list[Event]) -> None:
+def test_five_failures_in_a_row_eject(book: EjectionBook, changes: list[GatewayEvent]) -> None:
     """Not four; and nobody else is touched."""
     fail(book, 4)
     assert not is_ejected(book)
@@ -85,7 +85,7 @@ def test_five_failures_in_a_row_eject(book: EjectionBook, changes: list[Event]) 
     assert changes == [GONE]
 
 
-def test_an_answer_in_between_starts_the_count_anew(book: EjectionBook, changes: list[Event]) -> None:
+def test_an_answer_in_between_starts_the_count_anew(book: EjectionBook, changes: list[GatewayEvent]) -> None:
     """What answers now and then is not ejected, and nothing is reported of it."""
     for _ in range(10):
         fail(book, 4)
@@ -106,7 +106,7 @@ def test_after_the_back_off_one_probe_at_a_time_is_let_through(book: EjectionBoo
 
 
 def test_a_probe_that_is_answered_brings_the_target_back(
-    book: EjectionBook, clock: Clock, changes: list[Event]
+    book: EjectionBook, clock: Clock, changes: list[GatewayEvent]
 ) -> None:
     """At once and for all, with a clean record."""
     ejected(book)
@@ -117,7 +117,9 @@ def test_a_probe_that_is_answered_brings_the_target_back(
     assert not is_ejected(book)
 
 
-def test_the_back_off_doubles_up_to_its_limit(book: EjectionBook, clock: Clock, changes: list[Event]) -> None:
+def test_the_back_off_doubles_up_to_its_limit(
+    book: EjectionBook, clock: Clock, changes: list[GatewayEvent]
+) -> None:
     """1, 2, 4, 8 and then 10 seconds, the limit; reported once."""
     ejected(book)
     for seconds in (1.0, 2.0, 4.0, 8.0, 10.0, 10.0):
@@ -168,7 +170,7 @@ def test_an_old_answer_does_not_end_an_ejection(book: EjectionBook) -> None:
 
 
 def test_with_nobody_else_left_the_ejected_is_asked_and_may_come_back(
-    book: EjectionBook, changes: list[Event]
+    book: EjectionBook, changes: list[GatewayEvent]
 ) -> None:
     """Its failure changes nothing, its answer brings it back."""
     ejected(book)

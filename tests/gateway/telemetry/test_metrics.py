@@ -12,10 +12,10 @@ from gateway.instrumentation.records import (
     AuthenticationFailed,
     DecisionTaken,
     Ejected,
-    Event,
     FeedbackDiscarded,
     FeedbackReceived,
     FellBack,
+    GatewayEvent,
     KeyLimited,
     LimitsSkipped,
     ModelFellBack,
@@ -32,7 +32,7 @@ from gateway.telemetry.observers import MetricsHook
 from gateway.upstream.prices import TokenPrices
 
 TIMES = (10.0, 10.5, 11.5)
-EVENTS: tuple[Event, ...] = (
+EVENTS: tuple[GatewayEvent, ...] = (
     RequestFinished("req_1", "/v1/chat/completions", 200, 9.0, 12.0, 0.002),
     RequestFinished("req_2", "/v1/chat/completions", 502, 9.0, 12.0, None),
     AttemptEnded("req_1", "large", "support", "warm", "candidate", *TIMES, "answered", "", (10, 20)),
@@ -116,7 +116,7 @@ def test_events_become_series() -> None:
 
 def test_every_kind_of_event_is_known_to_the_hook() -> None:
     """One that is not would be an error in the log for each request."""
-    assert {type(event) for event in EVENTS} == set(get_args(Event))
+    assert {type(event) for event in EVENTS} == set(get_args(GatewayEvent))
 
 
 def test_workers_add_up_and_the_dead_still_count(tmp_path: Path) -> None:
