@@ -1,6 +1,6 @@
-"""API keys made and revoked while gateways run: what every replica must agree on about who may call.
+"""API keys made and revoked while gateways run: every replica must agree on which keys may call.
 
-The store holds hashes only. A revocation stands for ever, of keys made here and of any others alike.
+The store holds hashes only. A revocation stands for ever, whether the key was made here or elsewhere.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 
@@ -73,9 +73,12 @@ class ApiKeyStore:
     async def book(self) -> KeyBook:
         """All of it."""
         _, revision, records, revoked = await self._scripts.run("api_keys", _KEYS)
+        written = [{"hash": digits, **json.loads(text)} for digits, text in _pairs(records)]
+        for fields in written:
+            del fields["schema"]
         return KeyBook(
             revision=int(revision),
-            records=tuple(KeyRecord(**{"hash": digits, **_parsed(text)}) for digits, text in _pairs(records)),
+            records=tuple(KeyRecord(**fields) for fields in written),
             revoked={digits: int(micros) / 1e6 for digits, micros in _pairs(revoked)},
         )
 
@@ -94,12 +97,6 @@ class ApiKeyStore:
         """End the key of this hash for good; when that happened first, in Unix seconds."""
         _, micros = await self._scripts.run("revoke_key", _KEYS, digits, name)
         return int(micros) / 1e6
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(text)
-    del fields["schema"]
-    return fields
 
 
 def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from policy_store.errors import NewerVersionError
-from policy_store.events import Event
+from policy_store.events import LoggedEvent
 from policy_store.models import (
     Comparison,
     Counts,
@@ -174,9 +174,9 @@ def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison
     )
 
 
-def event_from(entry: Mapping[str, str]) -> Event:
+def event_from(entry: Mapping[str, str]) -> LoggedEvent:
     """From an entry of the log or of the events."""
-    return Event(at=seconds(entry["at"]), kind=entry["kind"], detail=json.loads(entry["detail"]))
+    return LoggedEvent(at=seconds(entry["at"]), kind=entry["kind"], detail=json.loads(entry["detail"]))
 
 
 def log_record_from(entry: Mapping[str, str]) -> LogRecord:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -10,7 +12,7 @@ from policy_store.embedded import EmbeddedValkey
 
 __all__ = ["EmbeddedValkey", "connect"]
 
-_HEALTH_CHECK_SECONDS = 30
+_HEALTH_CHECK_SECONDS: Final = 30
 
 
 def connect(url: str, *, timeout_seconds: float = 1.0, max_connections: int = 32) -> Redis:

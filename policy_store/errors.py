@@ -73,8 +73,8 @@ class KeyNameTakenError(StoreError):
 
 
 class EmbeddedStoreError(StoreError):
-    """The embedded server cannot be started. Says why and what to do."""
+    """The embedded server cannot be started. The message says why and what to do."""
 
 
 class DataDirectoryInUseError(EmbeddedStoreError):
-    """Another gateway runs its embedded server on the same data directory. Names both."""
+    """Another gateway runs its embedded server on this data directory. The message names both."""

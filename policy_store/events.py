@@ -1,11 +1,11 @@
-"""What happens to an experiment beside its comparisons: the closed set of event kinds, each with its detail.
+"""What happens to an experiment besides comparisons: the closed set of event kinds, each with its detail.
 
 An event is stored as its kind and a JSON object, in the log of its generation and in the experiment's list of
-events, and leaves the gateway the same way. `Event.told` is the object as a typed record.
+events, and leaves the gateway in that form. `LoggedEvent.told` is the object as a typed record.
 
 A newer version may write kinds that are not in `EventKind`, and more fields than a record here has. An event
 of an unknown kind is kept, shown and exported as it is stored; it has no typed detail, and no state follows
-from it. Fields that a record does not have are kept too, and are not part of the typed detail.
+from it. Fields that a record does not have are kept as well, outside the typed detail.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class WentOn:
 
 @dataclass(frozen=True, slots=True)
 class IncumbentChanged:
-    """The policy of that index serves in the generation from now on, without a decision."""
+    """The policy with that index serves in the generation from now on, without a decision."""
 
     policy: int
     generation: int
@@ -57,14 +57,14 @@ class IncumbentChanged:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """An offline run went on with so many comparisons counted."""
+    """An offline run went on after an interruption, with so many comparisons counted."""
 
     comparisons: int
 
 
 @dataclass(frozen=True, slots=True)
 class Eliminated:
-    """The comparison of that number brought the evidence against a policy to the line."""
+    """The comparison with that number brought the evidence against a policy to the line."""
 
     comparison: int
     generation: int
@@ -77,8 +77,8 @@ class Decided:
 
     Attributes:
         champion: Index of the certified policy, or None; an offline run writes its name.
-        fence: Of the planner that decided. An offline run has none, and one generation only.
-        generation: The one that ended.
+        fence: The deciding planner's fencing number. An offline run has none, and one generation only.
+        generation: The generation that ended.
     """
 
     champion: int | str | None
@@ -103,19 +103,19 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something an operator wants to know happened, as it is stored; `at` is Unix seconds."""
+class LoggedEvent:
+    """An event as it is stored; `at` is Unix seconds."""
 
     at: float
     kind: str
     detail: dict[str, Any]
 
     @classmethod
-    def of(cls, at: float, kind: EventKind, detail: Detail) -> Event:
+    def of(cls, at: float, kind: EventKind, detail: Detail) -> LoggedEvent:
         """An event to write.
 
         Raises:
-            TypeError: The detail is that of another kind.
+            TypeError: The detail belongs to another kind.
         """
         if not isinstance(detail, DETAILS[kind]):
             raise TypeError(f"{kind} has a detail of {DETAILS[kind].__name__}, not {type(detail).__name__}.")

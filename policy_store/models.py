@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from policy_store.events import Event
+from policy_store.events import LoggedEvent
 from policy_store.states import ExperimentState
 
 EXPERIMENT_SCHEMA: Final = 1
@@ -315,7 +315,7 @@ class Inherited:
     at: float
 
 
-LogRecord = Comparison | LoggedPlan | Event | Inherited
+LogRecord = Comparison | LoggedPlan | LoggedEvent | Inherited
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """Every key the store uses, and how long it lives.
 
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
-may touch them together. So do the API keys, and the limits of each of them. Only the token
-key and the list of names stand alone.
+may touch them together. The API keys share a tag of their own, and so do the limits of each API key. Only the
+token key and the list of names stand alone.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever
     llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever
                                           per generation its state, plan, certificate
-    llmpo:{NAME}:lease                    who plans now                                seconds
+    llmpo:{NAME}:lease                    the replica that plans now                   seconds
     llmpo:{NAME}:events                   stream of what operators want to know        for ever
     llmpo:{NAME}:GENERATION:counts        hash: wins, ties, evidence                   for ever
     llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
@@ -30,14 +30,15 @@ key and the list of names stand alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote
 
-TOKEN_KEY = "llmpo:token_key"  # noqa: S105 - the name of the key, not the key
-EXPERIMENTS = "llmpo:experiments"
-API_KEY_RECORDS = "llmpo:{api-keys}:records"
-API_KEY_NAMES = "llmpo:{api-keys}:names"
-API_KEYS_REVOKED = "llmpo:{api-keys}:revoked"
-API_KEYS_REVISION = "llmpo:{api-keys}:revision"
+TOKEN_KEY: Final = "llmpo:token_key"  # noqa: S105 - the name of the key, not the key
+EXPERIMENTS: Final = "llmpo:experiments"
+API_KEY_RECORDS: Final = "llmpo:{api-keys}:records"
+API_KEY_NAMES: Final = "llmpo:{api-keys}:names"
+API_KEYS_REVOKED: Final = "llmpo:{api-keys}:revoked"
+API_KEYS_REVISION: Final = "llmpo:{api-keys}:revision"
 
 
 def limit_keys(key_name: str) -> tuple[str, str, str]:
@@ -54,7 +55,7 @@ class ExperimentKeys:
 
     @property
     def prefix(self) -> str:
-        """What every key of the experiment starts with, hash tag included."""
+        """The beginning of every key of the experiment, hash tag included."""
         return f"llmpo:{{{quote(self.name, safe='')}}}"
 
     @property
@@ -64,7 +65,7 @@ class ExperimentKeys:
 
     @property
     def lease(self) -> str:
-        """Who plans now; expires."""
+        """The replica that plans now; expires."""
         return f"{self.prefix}:lease"
 
     @property

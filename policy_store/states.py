@@ -48,17 +48,17 @@ class StateFacts:
     """What is true of an experiment in one state.
 
     Attributes:
-        meaning: For the documentation, in a clause.
+        meaning: What the state means, in a clause for the documentation.
         draws_pairs: Requests take part: the router draws pairs from the plan.
-        counts_outcomes: Outcomes of units not heard of before are counted.
+        counts_outcomes: Outcomes of units that have not reported before are counted.
         is_planned: A planner may publish plans.
         may_be_continued: A new generation may go on from the evidence.
         has_certificate: A certificate says how the state was reached.
-        serves: Who answers ordinary traffic: the incumbent there was before, or the certified champion.
-        label: For people, in a word or two.
+        serves: The policy that answers ordinary traffic: the incumbent so far, or the certified champion.
+        label: The state's name for people, in a word or two.
         tone: What kind of news it is.
-        sentence: For people, once the state is reached: `{incumbent}` is the policy that serves, `{counted}`
-            how many comparisons. Empty where what comes next is told instead.
+        sentence: What people are told once the state is reached. `{incumbent}` is the policy that serves,
+            `{counted}` how many comparisons were counted. Empty where a page tells what comes next instead.
     """
 
     meaning: str
@@ -143,7 +143,7 @@ INITIAL: Final = ExperimentState.RUNNING
 
 
 class Actor(StrEnum):
-    """Who may make a move."""
+    """What may make a move."""
 
     PLANNER = "planner"  # the replica that holds the planning lease, shown by its fencing number
 
@@ -164,8 +164,8 @@ class MoveRule:
     Attributes:
         sources: The states it may start from.
         target: The state it leads to.
-        actor: Who may make it.
-        event: How the log records it. No two moves share one, so the log says which moves were made.
+        actor: What may make it.
+        event: How the log records it. Each move has its own, so the log says which moves were made.
     """
 
     sources: frozenset[ExperimentState]

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from policy_store import codec
 from policy_store.errors import UnknownExperimentError
-from policy_store.events import Decided, Event, encoded
+from policy_store.events import Decided, LoggedEvent, encoded
 from policy_store.models import (
     Counts,
     Experiment,
@@ -56,7 +56,7 @@ class PolicyStore:
         await self._redis.aclose()
 
     async def token_key(self) -> bytes:
-        """The 32 bytes that seal assignments, shared by all replicas. The first one to ask creates them."""
+        """The 32 bytes that seal assignments, shared by all replicas; the first to ask creates them."""
         fresh = secrets.token_hex(32)
         stored: str | None = await self._answer(self._redis.set(TOKEN_KEY, fresh, nx=True, get=True))
         return bytes.fromhex(stored or fresh)
@@ -72,9 +72,9 @@ class PolicyStore:
         once, what was counted between the policies both have (docs/decisions/0016-policies-come-and-go.md).
 
         Args:
-            experiment: What to run. Its incumbent serves if the last registration named another one; else
-                the policy that serves now goes on, if it is still a candidate. A generation decided for
-                another policy than the one to serve is left as it is, and a new one starts.
+            experiment: What to run. Its incumbent serves if the last registration named another one; if not,
+                the policy that serves now goes on, provided it is still a candidate. If the generation was
+                decided for a policy other than the one to serve, it is left as it is, and a new one starts.
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
         keys = ExperimentKeys(experiment.name)
@@ -116,7 +116,7 @@ class PolicyStore:
         return codec.view_from(await self._scripts.run("view", (ExperimentKeys(name).control,)))
 
     async def experiment(self, name: str, generation: int) -> Experiment:
-        """What a generation is, current or not."""
+        """The experiment as a generation has it, current or not."""
         control = ExperimentKeys(name).control
         written = await self._answer(self._redis.hget(control, f"{generation}:experiment"))
         if written is None:
@@ -139,8 +139,8 @@ class PolicyStore:
         Atomic and counted once: a unit's feedback sent again is a DUPLICATE, even after the end.
 
         Args:
-            report: Of which unit, about which pair.
-            result: Seen from the pair's first policy.
+            report: The unit and the pair it is about.
+            result: How the comparison ended, seen from the pair's first policy.
 
         Raises:
             ContradictingOutcomeError: The unit reported something else before.
@@ -166,7 +166,7 @@ class PolicyStore:
         with one of the same unit; with none to match it is PENDING.
 
         Args:
-            report: Of which unit, about which pair.
+            report: The unit and the pair it is about.
             side: 0 where the pair's first policy served the unit, 1 where the second did.
             value: The outcome, higher is better.
             tie_margin: Two outcomes at most so far apart are a tie.
@@ -208,8 +208,8 @@ class PolicyStore:
         """Take or renew the right to plan, by the server's clock.
 
         Returns:
-            The fencing number: higher after every change of holder and every lapse, the same on renewal. None
-            while another holder's lease lasts.
+            The fencing number: higher after every change of holder and every lapse, unchanged by a renewal.
+            None while another holder's lease lasts.
         """
         keys = ExperimentKeys(name)
         reply = await self._scripts.run(
@@ -270,7 +270,7 @@ class PolicyStore:
 
         Raises:
             StaleFenceError: Another planner took over.
-            DecisionConflictError: The move does not start from the state there is, or the generation is no
+            DecisionConflictError: The move does not start from the present state, or the generation is no
                 longer the current one.
             ValueError: The move needs a champion and has none, or has one and needs none; or a number in the
                 certificate is not finite.
@@ -304,7 +304,7 @@ class PolicyStore:
         records = [codec.log_record_from(fields) for _, fields in entries]
         return records, entries[-1][0] if entries else after
 
-    async def events(self, name: str, count: int = 50) -> list[Event]:
+    async def events(self, name: str, count: int = 50) -> list[LoggedEvent]:
         """The latest events over all generations, newest first."""
         entries = await self._answer(self._redis.xrevrange(ExperimentKeys(name).events, count=count))
         return [codec.event_from(fields) for _, fields in entries]

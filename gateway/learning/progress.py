@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.experiments.catalogue import CatalogueHolder
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.events import Event
+from policy_store.events import LoggedEvent
 from policy_store.models import Counts, ExperimentView
 from policy_store.states import Move, recorded_move
 from policy_store.store import PolicyStore
@@ -28,7 +28,7 @@ class Progress:
 
     view: ExperimentView
     counts: Counts
-    events: tuple[Event, ...]
+    events: tuple[LoggedEvent, ...]
 
     @property
     def leader(self) -> int | None:

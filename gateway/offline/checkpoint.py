@@ -23,7 +23,7 @@ from gateway.offline.course import Assignment, Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
 from gateway.proof.log_lines import record_fields, record_from
-from policy_store.events import Begun, Event, EventKind
+from policy_store.events import Begun, EventKind, LoggedEvent
 from policy_store.models import Comparison, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
 
 SCHEMA: Final = 1
@@ -110,7 +110,7 @@ class Checkpoint:
     def begin(self, name: str, identity: Mapping[str, str], at: float) -> None:
         """Write what the run is."""
         self._journal.append({"type": "run", "schema": SCHEMA, "name": name, "identity": dict(identity)})
-        self.event(Event.of(at, EventKind.STARTED, Begun()))
+        self.event(LoggedEvent.of(at, EventKind.STARTED, Begun()))
 
     def restore(self, name: str, identity: Mapping[str, str], course: Course) -> None:
         """Bring `course` to where the run stopped.
@@ -152,7 +152,7 @@ class Checkpoint:
             }
         )
 
-    def event(self, event: Event) -> None:
+    def event(self, event: LoggedEvent) -> None:
         """Keep something people want to know happened."""
         self.records.append(event)
         self._journal.append(record_fields(event))

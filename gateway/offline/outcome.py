@@ -20,7 +20,7 @@ from gateway.offline.errors import RunDirectoryError
 from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
 from gateway.proof.log_lines import header_line, record_line
-from policy_store.events import Decided, Event
+from policy_store.events import Decided, LoggedEvent
 from policy_store.models import LogRecord, ProposedPlan
 from policy_store.states import MOVES, ExperimentState, MoveRule
 
@@ -135,7 +135,7 @@ def _log(material: Material, certificate: dict[str, Any], move: MoveRule, at: fl
     )
     for record in material.records:
         yield record_line(record)
-    yield record_line(Event.of(at, move.event, Decided(champion)))
+    yield record_line(LoggedEvent.of(at, move.event, Decided(champion)))
 
 
 def _summary(material: Material, certificate: dict[str, Any], state: ExperimentState) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gateway.offline.journal import Journal
 from gateway.offline.outcome import Material, Outcome, conclude, write
 from gateway.offline.run import Run, Watcher
 from gateway.upstream.base import Upstream
-from policy_store.events import Event, EventKind, Resumed
+from policy_store.events import EventKind, LoggedEvent, Resumed
 
 
 class Session:
@@ -84,7 +84,7 @@ class Session:
             checkpoint.begin(assembly.name, assembly.identity, now)
         else:
             checkpoint.restore(assembly.name, assembly.identity, course)
-            checkpoint.event(Event.of(now, EventKind.RESUMED, Resumed(course.counted)))
+            checkpoint.event(LoggedEvent.of(now, EventKind.RESUMED, Resumed(course.counted)))
 
     def _client(self) -> ModelClient:
         config = self.assembly.config

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from policy_store.events import Event
+from policy_store.events import LoggedEvent
 from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
 from policy_store.states import ExperimentState
 
@@ -66,7 +66,7 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
             return {"type": "comparison", **asdict(record)}
         case LoggedPlan():
             return {"type": "plan", **asdict(record)}
-        case Event():
+        case LoggedEvent():
             return {"type": "event", **asdict(record)}
         case Inherited():
             return {"type": "inherited", **asdict(record)}
@@ -87,7 +87,7 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
             values["forecasts"] = tuple((int(a), int(b), int(q)) for a, b, q in values["forecasts"])
             return LoggedPlan(**values)
         case "event":
-            return Event(**values)
+            return LoggedEvent(**values)
         case "inherited":
             return Inherited(**values)
         case other:

@@ -21,7 +21,7 @@ from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.stopping import KINDS
 from gateway.proof.ancestry import LoggedGeneration, retrace
 from gateway.proof.log_lines import LOG_SCHEMA, record_from
-from policy_store.events import Decided, Event
+from policy_store.events import Decided, LoggedEvent
 from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
 from policy_store.states import INITIAL, MOVES, STATES, recorded_move
 
@@ -203,7 +203,7 @@ def _misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
                         f"Comparison {record.number} was counted with forecast {found[1]} of plan "
                         f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
                     )
-            case Event():
+            case LoggedEvent():
                 pass
 
 
@@ -235,12 +235,12 @@ def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> I
             yield f"champion: the certificate says {champion}, the logged step {said}"
 
 
-def _steps(recorded: RecordedExperiment) -> list[Event]:
+def _steps(recorded: RecordedExperiment) -> list[LoggedEvent]:
     """The logged events that record moves of the decided generation."""
     return [
         record
         for record in recorded.own.records
-        if isinstance(record, Event) and recorded_move(record.kind) is not None
+        if isinstance(record, LoggedEvent) and recorded_move(record.kind) is not None
     ]
 
 

@@ -12,8 +12,8 @@ from policy_store.events import (
     Begun,
     Decided,
     Eliminated,
-    Event,
     EventKind,
+    LoggedEvent,
     Resumed,
     WentOn,
     decoded,
@@ -55,7 +55,7 @@ def test_every_kind_has_a_detail() -> None:
 def test_detail_of_another_kind_is_refused() -> None:
     """A writer cannot mix kinds up."""
     with pytest.raises(TypeError, match="eliminated"):
-        Event.of(1.0, EventKind.ELIMINATED, Begun())
+        LoggedEvent.of(1.0, EventKind.ELIMINATED, Begun())
 
 
 async def test_everything_the_store_writes_is_told(store: PolicyStore) -> None:
@@ -124,7 +124,7 @@ async def test_event_of_a_newer_version_is_kept_as_it_is(store: PolicyStore, sto
 
     records, _ = await store.log(NAME, 1)
 
-    assert records[-1] == Event(1_750_000_000.0, "levitated", detail)
+    assert records[-1] == LoggedEvent(1_750_000_000.0, "levitated", detail)
     assert (await store.events(NAME, 1))[0].told is None
 
 

@@ -15,7 +15,7 @@ from gateway.llm_po.evidence import Tally
 from gateway.llm_po.succession import GenerationStanding, succeed
 from policy_store.connect import connect
 from policy_store.errors import UnknownExperimentError
-from policy_store.events import Event
+from policy_store.events import LoggedEvent
 from policy_store.models import (
     Counts,
     Experiment,
@@ -162,7 +162,7 @@ async def test_log_starts_with_what_was_inherited_and_events_tell(store: PolicyS
     assert inherited.comparisons == sum(map(sum, inherited.wins)) + sum(map(sum, inherited.ties)) // 2
     numbers = [each.number for each in await logged_comparisons(store, 2)]
     assert numbers == [inherited.comparisons + extra for extra in (1, 2, 3)]
-    events = [record for record in records if isinstance(record, Event)]
+    events = [record for record in records if isinstance(record, LoggedEvent)]
     assert [event.kind for event in events] == ["started", "inherited"]
     assert events[1].detail == {"comparisons": inherited.comparisons, "from_generation": 1, "generation": 2}
     assert (await store.events(NAME))[0].kind == "inherited"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policy_store.connect import connect
-from policy_store.events import Event
+from policy_store.events import LoggedEvent
 from policy_store.models import Comparison, Forecast, LoggedPlan, Receipt, Result
 from policy_store.states import Move
 from policy_store.store import PolicyStore
@@ -55,7 +55,7 @@ async def test_log_holds_plans_comparisons_and_events_in_order(store: PolicyStor
 
     records, _ = await store.log(NAME, 1)
 
-    kinds = [record.kind if isinstance(record, Event) else type(record).__name__ for record in records]
+    kinds = [record.kind if isinstance(record, LoggedEvent) else type(record).__name__ for record in records]
     assert kinds == [
         "started",
         "LoggedPlan",
