@@ -28,14 +28,14 @@ MISUSED: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
-    """A command by the place it lives in: `target` is `module:attribute`, a typer app or a function."""
+    """A command and where it lives: `target` is `module:attribute`, a typer app or a function."""
 
     name: str
     target: str
     summary: str
 
     def stub(self) -> TyperCommand:
-        """What a list of commands shows of it, without importing it."""
+        """What a list of commands shows; nothing is imported for it."""
         return TyperCommand(self.name, help=self.summary)
 
     def load(self) -> Any:
@@ -66,7 +66,7 @@ COMMANDS: Final = {
         ),
         LazyCommand("keys", "gateway.cli.keys:app", "Make, list and revoke API keys."),
         LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
-        LazyCommand("verify", "gateway.cli.verify:verify", "Recompute a promotion's certificate."),
+        LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),
         LazyCommand(
             "simulate",
             "gateway.cli.simulate:simulate_worlds",
@@ -98,7 +98,7 @@ class LazyGroup(TyperGroup):
         return name, name and COMMANDS[name].load(), rest
 
 
-# Plain text everywhere: importing what draws help with frames takes longer than all the rest.
+# Plain text everywhere: importing what draws frames around help takes longer than everything else.
 app = typer.Typer(
     cls=LazyGroup,
     add_completion=False,
@@ -107,26 +107,21 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"llmpo {__version__}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - acted on by its callback
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     """An LLM gateway that finds, proves and promotes the best policy."""
+    if version:
+        typer.echo(f"llmpo {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; errors we foresee go to stderr as one line each."""
+    """Run one command and return its exit status; an expected error is one line on standard error."""
     try:
         typer.main.get_command(app).main(args=arguments, prog_name="llmpo")
     except SystemExit as finished:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from gateway.cli.config_summary import ConfigSummary
 from gateway.cli.probing import probe
-from gateway.config.experiments import ExperimentSpec, PolicySpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
-from gateway.config.references import Fault, provider_faults, providers_named
+from gateway.config.references import provider_faults, providers_named
 from gateway.errors import ConfigError
-from gateway.experiments.exposure import exposure_caps, exposure_issues
+from gateway.experiments.exposure import exposure_issues
 from gateway.running.logs import BLANK, redact_text
 from gateway.upstream.base import ModelTarget, Timeouts
 from gateway.upstream.provider_needs import is_understood, missing_address, missing_key, names_in_package
@@ -54,21 +52,30 @@ def check(
     """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
 
     Unknown providers are faults here. A warning names each model whose key or address is missing, or which
-    LiteLLM could not ask for another reason. Serving, either would come out at the first request. No provider
-    is asked, but with --probe; exit status 1 then says that a model did not answer.
+    LiteLLM could not ask for another reason; while serving, that would come out only at the first request.
+    No provider is asked, except with --probe, where exit status 1 says that a model did not answer.
     """
     path = file or option
     if path is None or (file and option):
         raise typer.BadParameter("Name one file: llmpo config check FILE")
-    loaded = load_config(path, os.environ, _unknown_providers, may_be_unset=may_be_unset)
+    loaded = load_config(
+        path,
+        os.environ,
+        lambda data: provider_faults(
+            providers_named(data), (names_in_package() or provider_names()) | OUR_PROVIDERS
+        ),
+        may_be_unset=may_be_unset,
+    )
     issues = [issue for name, spec in loaded.experiments.items() for issue in exposure_issues(name, spec)]
     if issues:
         raise ConfigError(issues)
-    _print_summary(Console(), path, loaded)
+    typer.echo(f"{path} is right.")
+    ConfigSummary(loaded).show(Console())
     if not may_be_unset:
         for name, obstacle in _obstacles(loaded, os.environ):
-            shown = _without(loaded.entry(name).litellm_params.secrets(), obstacle)
-            typer.echo(f"warning: model {name}: {shown}", err=True)
+            for secret in loaded.entry(name).litellm_params.secrets():
+                obstacle = obstacle.replace(secret, BLANK)  # noqa: PLW2901 - without the secret from here on
+            typer.echo(f"warning: model {name}: {redact_text(obstacle)}", err=True)
     if is_probed:
         _probe(loaded)
 
@@ -87,11 +94,6 @@ def _probe(loaded: GatewayConfig) -> None:
 def schema() -> None:
     """Print the JSON Schema (draft 2020-12) of the configuration file."""
     typer.echo(json.dumps(json_schema(), indent=2))
-
-
-def _unknown_providers(data: Any) -> Iterator[Fault]:
-    known = names_in_package() or provider_names()
-    yield from provider_faults(providers_named(data), known | OUR_PROVIDERS)
 
 
 def _obstacles(loaded: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -120,67 +122,3 @@ async def _rehearsed(targets: list[ModelTarget]) -> dict[str, str]:
         await upstream.aclose()
     said = ((name, obstacle) for name, obstacle in found.items() if obstacle is not None)
     return {name: f"LiteLLM could not ask it from here: {obstacle}" for name, obstacle in said}
-
-
-def _without(secrets: list[str], text: str) -> str:
-    for secret in secrets:
-        text = text.replace(secret, BLANK)
-    return redact_text(text)
-
-
-def _print_summary(console: Console, path: Path, loaded: GatewayConfig) -> None:
-    typer.echo(f"{path} is right.")
-    console.print(_models_table(loaded))
-    for name, experiment in loaded.experiments.items():
-        console.print(_experiment_table(name, experiment))
-        typer.echo(_terms(experiment))
-    named = [key.role for key in loaded.auth.keys.values()]
-    clients = len(loaded.auth.client_keys) + named.count("client")
-    admins = len(loaded.auth.admin_keys) + named.count("admin")
-    typer.echo(f"Keys in the file: {clients} for clients, {admins} for administrators.")
-
-
-def _models_table(loaded: GatewayConfig) -> Table:
-    table = Table("model", "is", "at", title="Models", title_justify="left")
-    for entry in loaded.model_list:
-        address = entry.litellm_params.api_base or "the provider's own address"
-        table.add_row(
-            Text(entry.model_name), Text(entry.litellm_params.model), Text(_without_credentials(address))
-        )
-    return table
-
-
-def _without_credentials(address: str) -> str:
-    scheme, mark, rest = address.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
-
-
-def _experiment_table(name: str, experiment: ExperimentSpec) -> Table:
-    table = Table(
-        "policy", "model", "prompt", "fixes", title=Text(f"Experiment {name}"), title_justify="left"
-    )
-    for policy_name, policy in experiment.policies.items():
-        mark = " (incumbent)" if policy_name == experiment.incumbent else ""
-        fixed = ", ".join(f"{field}={value}" for field, value in policy.params.request_fields().items())
-        table.add_row(Text(policy_name + mark), Text(policy.model), Text(_prompt(policy)), Text(fixed))
-    return table
-
-
-def _prompt(policy: PolicySpec) -> str:
-    if policy.template:
-        return policy.template.path
-    return "system" if policy.system else "the caller's"
-
-
-def _terms(experiment: ExperimentSpec) -> str:
-    traffic, budget, caps = experiment.traffic, experiment.max_comparisons, exposure_caps(experiment)
-    bounds = [f"{name} answers at most {share:.4g} of all" for name, share in caps.max_shares.items()]
-    if caps.min_share:
-        bounds.append(f"the incumbent answers at least {caps.min_share:.4g} of all")
-    return (
-        f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
-        f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g}, "
-        f"{'any number of' if budget is None else f'at most {budget}'} comparisons; "
-        f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
-        + "".join(f"; {bound}" for bound in bounds)
-    )

@@ -1,4 +1,4 @@
-"""`llmpo demo`: the whole thing at work, on simulated providers and users; and either side of it alone."""
+"""`llmpo demo`: the gateway at work between simulated providers and users, or either of them alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from gateway.demo.processes import free_port
 from gateway.demo.provider import provider_app
 from gateway.demo.story import Options, run_demo
-from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
+from gateway.demo.users import Crowd, CrowdTally, run_crowd, wait_until_ready
 from gateway.errors import GatewayError
 
 USUAL_PORT: Final = 8420
@@ -83,8 +83,13 @@ def users(
 
 
 async def _run_users(crowd: Crowd) -> None:
-    tally = Tally()
-    visiting = asyncio.create_task(_visit_once_ready(crowd, tally))
+    tally = CrowdTally()
+
+    async def visit() -> None:
+        await wait_until_ready(crowd.gateway, timeout_seconds=None)
+        await run_crowd(crowd, tally)
+
+    visiting = asyncio.create_task(visit())
     reporting = asyncio.create_task(_report(crowd, tally))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -97,12 +102,7 @@ async def _run_users(crowd: Crowd) -> None:
         visiting.result()
 
 
-async def _visit_once_ready(crowd: Crowd, tally: Tally) -> None:
-    await wait_until_ready(crowd.gateway, timeout_seconds=None)
-    await run_crowd(crowd, tally)
-
-
-async def _report(crowd: Crowd, tally: Tally) -> None:
+async def _report(crowd: Crowd, tally: CrowdTally) -> None:
     while True:
         await asyncio.sleep(REPORT_SECONDS)
         feedback = (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json as json_format
+import json as json_text
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -27,7 +28,7 @@ from gateway.simulation.prospect import EFFECTS, Prospect
 from gateway.simulation.runner import Job
 from gateway.upstream.prices import model_prices
 
-_SUCCESS_RATE: Final = 0.8  # of ordinary policies, where nobody says otherwise
+_SUCCESS_RATE: Final = 0.8  # of ordinary policies, unless the operator says otherwise
 _TIE_RATE: Final = 0.2  # of answers side by side
 _DAY: Final = timedelta(days=1)
 _WIDTH: Final = 96  # columns: a narrower table would break its lines
@@ -63,7 +64,7 @@ def estimate_experiment(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Simulate an experiment of a configuration: comparisons, days and money to a decision."""
-    loaded = load_config(config, os.environ, may_be_unset=True)  # nobody is called
+    loaded = load_config(config, os.environ, may_be_unset=True)  # no provider is called
     reports = []
     for name in _chosen(loaded, experiment):
         spec = loaded.experiments[name]
@@ -77,12 +78,12 @@ def estimate_experiment(
             success_rate=success_rate,
             tie_rate=tie_rate,
         )
-        forecasts = _with_progress(prospect, runs, seed)
-        reports.append(_report(prospect, forecasts))
+        report = EstimateReport(prospect, _with_progress(prospect, runs, seed))
+        reports.append(report.to_json())
         if not json:
-            _print(prospect, forecasts)
+            Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH)).print(report)
     if json:
-        typer.echo(json_format.dumps(reports[0] if len(reports) == 1 else reports))
+        typer.echo(json_text.dumps(reports[0] if len(reports) == 1 else reports))
 
 
 def _chosen(loaded: GatewayConfig, experiment: str | None) -> list[str]:
@@ -136,7 +137,7 @@ def _prospect(
 def _prices(
     loaded: GatewayConfig, spec: ExperimentSpec, each: float | None, prompt_tokens: int, answer_tokens: int
 ) -> tuple[float, ...] | None:
-    """Money per request of each policy, or None where nobody says what a model costs."""
+    """Money per request of each policy, or None where the price of a model is not known."""
     models = [spec.policies[name].model for name in sorted(spec.policies)]
     if each is not None:
         return (each,) * len(models)
@@ -160,54 +161,73 @@ def _with_progress(prospect: Prospect, runs: int | None, seed: int) -> list[Effe
         return estimate(prospect, runs, seed, on_batch=on_batch)
 
 
-def _report(prospect: Prospect, forecasts: list[EffectEstimate]) -> dict[str, Any]:
-    return {
-        "experiment": prospect.experiment,
-        "policies": prospect.policies,
-        "delta": prospect.delta,
-        "epsilon": prospect.epsilon,
-        "collect": prospect.way.name,
-        "comparisons_per_day": prospect.comparisons_per_day,
-        "in_flight": prospect.in_flight,
-        "tie_rate": 1 - prospect.decisive_share("medium"),
-        "effects": [forecast.to_json() for forecast in forecasts],
-        "advice": advice(prospect, forecasts),
-    }
+@dataclass(frozen=True, slots=True)
+class EstimateReport:
+    """What an experiment would take, for a program or a console."""
 
+    prospect: Prospect
+    forecasts: list[EffectEstimate]
 
-def _print(prospect: Prospect, forecasts: list[EffectEstimate]) -> None:
-    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH))
-    ties = 1 - prospect.decisive_share("medium")
-    console.print(
-        f"{prospect.experiment}: {prospect.policies} policies, {prospect.way.name}, epsilon "
-        f"{prospect.epsilon:g}; {prospect.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} of "
-        f"them ties; {prospect.in_flight} on their way at any time."
-    )
-    console.print(_table(prospect, forecasts))
-    if prospect.prices is None:
-        console.print("No cost: the price of a model is not known; give --cost-per-request.")
-    for sentence in advice(prospect, forecasts):
-        console.print(f"- {sentence}")
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        prospect = self.prospect
+        return {
+            "experiment": prospect.experiment,
+            "policies": prospect.policies,
+            "delta": prospect.delta,
+            "epsilon": prospect.epsilon,
+            "collect": prospect.way.name,
+            "comparisons_per_day": prospect.comparisons_per_day,
+            "in_flight": prospect.in_flight,
+            "tie_rate": 1 - prospect.decisive_share("medium"),
+            "effects": [forecast.to_json() for forecast in self.forecasts],
+            "advice": advice(prospect, self.forecasts),
+        }
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        prospect = self.prospect
+        ties = 1 - prospect.decisive_share("medium")
+        yield (
+            f"{prospect.experiment}: {prospect.policies} policies, {prospect.way.name}, epsilon "
+            f"{prospect.epsilon:g}; {prospect.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} "
+            f"of them ties; {prospect.in_flight} on their way at any time."
+        )
+        yield self.table()
+        if prospect.prices is None:
+            yield "No cost: the price of a model is not known; give --cost-per-request."
+        for sentence in advice(prospect, self.forecasts):
+            yield f"- {sentence}"
 
-def _table(prospect: Prospect, forecasts: list[EffectEstimate]) -> Table:
-    """One line per effect; its comparisons and days with the range of 10 to 90 % of the runs."""
-    table = Table("effect", "best preferred", box=None, pad_edge=False)
-    headings = ["comparisons", "days"]
-    headings += [] if prospect.prices is None else ["cost", "extra"]
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for forecast in forecasts:
-        cells = [
-            _range(forecast.comparisons, forecast.horizon, 0),
-            _range(forecast.days, forecast.horizon / prospect.comparisons_per_day, 1),
-        ]
-        money = (forecast.money, forecast.extra_money)
-        cells += [_middle(amounts) for amounts in money if amounts is not None]
-        table.add_row(forecast.effect, _preferred(prospect, forecast.effect), *cells)
-    table.caption = "median (10 to 90 % of the runs)"
-    table.caption_justify = "left"
-    return table
+    def table(self) -> Table:
+        """One line per effect; its comparisons and days with the range of 10 to 90 % of the runs."""
+        prospect = self.prospect
+        table = Table("effect", "best preferred", box=None, pad_edge=False)
+        headings = ["comparisons", "days"]
+        headings += [] if prospect.prices is None else ["cost", "extra"]
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for forecast in self.forecasts:
+            cells = [
+                _range(forecast.comparisons, forecast.horizon, 0),
+                _range(forecast.days, forecast.horizon / prospect.comparisons_per_day, 1),
+            ]
+            money = (amounts for amounts in (forecast.money, forecast.extra_money) if amounts is not None)
+            medians = (amounts["median"] for amounts in money)
+            cells += ["-" if median is None else f"{median:,.2f}" for median in medians]
+            table.add_row(forecast.effect, self.preferred(forecast.effect), *cells)
+        table.caption = "median (10 to 90 % of the runs)"
+        table.caption_justify = "left"
+        return table
+
+    def preferred(self, effect: str) -> str:
+        """How often the best policy is preferred, and the success rates where outcomes are good or bad."""
+        if effect == "none":
+            return "equal"
+        preferred = f"{EFFECTS[effect]:.0%}"
+        if self.prospect.success_rate is None:
+            return preferred
+        best = self.prospect.best_success_rate(effect)
+        return f"{preferred} ({self.prospect.success_rate:.0%} -> {best:.0%})"
 
 
 def _range(values: dict[str, float | None], horizon: float, digits: int) -> str:
@@ -216,17 +236,3 @@ def _range(values: dict[str, float | None], horizon: float, digits: int) -> str:
         for name in ("p10", "median", "p90")
     )
     return middle if low == high else f"{middle} ({low} - {high})"
-
-
-def _middle(amounts: dict[str, float | None]) -> str:
-    return "-" if amounts["median"] is None else f"{amounts['median']:,.2f}"
-
-
-def _preferred(prospect: Prospect, effect: str) -> str:
-    """The effect in users' words: how often preferred, and success rates where outcomes are good or bad."""
-    if effect == "none":
-        return "equal"
-    preferred = f"{EFFECTS[effect]:.0%}"
-    if prospect.success_rate is None:
-        return preferred
-    return f"{preferred} ({prospect.success_rate:.0%} -> {prospect.best_success_rate(effect):.0%})"

@@ -10,14 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, experiment_path, get_json
+from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
 from policy_store.states import STATES
 
 BAR_CELLS: Final = 24
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
 
 
 @app.command("list")
@@ -79,18 +78,15 @@ def _evidence(answer: dict[str, Any]) -> Table:
     table.add_column("needed", justify="right")
     for row in answer["evidence"]:
         needed = row["needed"]
+        filled = row["nats"] / needed if needed else 0.0
+        cells = round(BAR_CELLS * min(1.0, max(0.0, filled)))
         table.add_row(
             Text(row["policy"]),
-            _bar(row["nats"] / needed if needed else 0.0),
+            "█" * cells + "░" * (BAR_CELLS - cells),
             f"{row['nats']:.2f}",
             "-" if needed is None else f"{needed:.2f}",
         )
     return table
-
-
-def _bar(filled: float) -> str:
-    cells = round(BAR_CELLS * min(1.0, max(0.0, filled)))
-    return "█" * cells + "░" * (BAR_CELLS - cells)
 
 
 def _wins(answer: dict[str, Any]) -> Table:

@@ -1,8 +1,8 @@
-"""`llmpo hardness`: how many comparisons a world takes at best, and between whom."""
+"""`llmpo hardness`: how many comparisons a world takes at best, and of which pairs."""
 
 from __future__ import annotations
 
-import json as json_format
+import json as json_text
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -37,12 +37,13 @@ def hardness(
     ] = "fast",
     json: AsJson = False,
 ) -> None:
-    """How many comparisons a world takes at best, and between whom.
+    """How many comparisons a world takes at best, and of which pairs.
 
-    `proportions` are by `loser-rival`, equals by `higher-lower`; `gap` bounds how far above the optimum the
-    hardness may be, as a share of it; the reference bounds nothing, takes minutes for 32 policies, and agrees
-    within a thousandth. With --costs it is the cheapest way, not the one of fewest comparisons:
-    hardness and lower bound are then of cost, in the unit of the costs, and proportions of comparisons.
+    `proportions` are by `loser-rival`, those of equals by `higher-lower`. `gap` bounds how far above the
+    optimum the hardness may be, as a share of it. The reference gives no such bound, takes minutes for 32
+    policies, and agrees within a thousandth. With --costs the answer is the cheapest way instead of the one
+    with the fewest comparisons: hardness and lower bound are then costs, in the unit of --costs, while
+    proportions remain shares of the comparisons.
     """
     try:
         loaded = worlds.load(world)
@@ -50,7 +51,7 @@ def hardness(
     except LlmPoError as error:
         raise typer.BadParameter(str(error)) from error
     if json:
-        typer.echo(json_format.dumps(report))
+        typer.echo(json_text.dumps(report))
     else:
         Console().print(_hardness_table(report, loaded))
 
@@ -58,14 +59,14 @@ def hardness(
 def _report(
     world: worlds.World, space: str, delta: float, costs: tuple[float, ...] | None, solver: SolverName
 ) -> dict[str, Any]:
-    champion = champion_of(world.preferences)
-    optimum = {"fast": _optimum, "reference": _reference_optimum}[solver]
-    reached, proportions, gap = optimum(world, _known(space), _pair_costs(world, costs))
+    problem = AllocationProblem(world, space, costs)
+    solved = {"fast": problem.fast, "reference": problem.reference}[solver]
+    reached, proportions, gap = solved()
     report = {
         "space": space,
         "hardness": reached,
         "lower_bound": lower_bound(reached, delta),
-        "champion": champion,
+        "champion": champion_of(world.preferences),
         "proportions": {
             f"{loser}-{rival}": float(proportions[loser, rival])
             for loser in range(world.policies)
@@ -77,57 +78,67 @@ def _report(
     return report if costs is None else report | {"costs": list(costs)}
 
 
-def _pair_costs(world: worlds.World, costs: tuple[float, ...] | None) -> FloatArray | None:
-    """What a comparison of each pair costs: both its requests."""
-    if costs is None:
-        return None
-    if len(costs) != world.policies:
-        raise DesignError(f"costs has {len(costs)} entries for K = {world.policies}; give one each.")
-    each = np.array(costs)
-    return np.asarray(each[:, None] + each[None, :])
+class AllocationProblem:
+    """Which pairs of a world to compare how often, so that the champion comes out soonest.
 
+    Args:
+        world: The policies and how often each is preferred to each other.
+        space: What is assumed of preferences, one of `SPACES`.
+        costs: Cost per request of each policy, or None where only comparisons count.
 
-def _optimum(world: worlds.World, space: str, costs: FloatArray | None) -> tuple[float, FloatArray, float]:
-    """Hardness, proportions by loser and rival, and how far from the optimum they may be."""
-    if space == "unstructured":
-        closed = optimal_allocation(world.preferences, costs)
-        return closed.hardness, closed.proportions, 0.0
-    features, scores = _features(world, space), world.scores
-    found = solve(scores[None], features, costs=costs, tolerance=_TOLERANCE)
-    return float(found.hardness[0]), found.proportions[0] * _loses(scores), float(found.gap[0])
+    Raises:
+        LlmPoError: If the world does not fit the space or the costs.
+    """
 
+    def __init__(self, world: worlds.World, space: str, costs: tuple[float, ...] | None) -> None:
+        if space not in SPACES:
+            raise UnsupportedError("space", space, SPACES)
+        if costs is not None and len(costs) != world.policies:
+            raise DesignError(f"costs has {len(costs)} entries for K = {world.policies}; give one each.")
+        self._world = world
+        self._space = space
+        each = None if costs is None else np.array(costs)
+        self._pair_costs = None if each is None else np.asarray(each[:, None] + each[None, :])
 
-def _reference_optimum(
-    world: worlds.World, space: str, costs: FloatArray | None
-) -> tuple[float, FloatArray, None]:
-    """The optimum from the convex programs, which tell no gap."""
-    if space == "unstructured":
-        solved = reference.solve_allocation(world.preferences, costs)
-        return solved.hardness, solved.proportions, None
-    scores = world.scores
-    weights, worst = reference.solve_structured(scores, _features(world, space), costs=costs)
-    shares = (weights + weights.T) / weights.sum()
-    return 2 * worst, shares * _loses(scores), None
+    @property
+    def features(self) -> Features:
+        """What the policies have in common.
 
+        Raises:
+            WorldError: If the world has no features.
+        """
+        if self._space == "bradley_terry":
+            return one_hot(self._world.policies)
+        if self._world.features is None:
+            raise WorldError(
+                f'World {self._world.name!r} has no features; give "features" and "theta", or a "grid".'
+            )
+        return self._world.features
 
-def _loses(scores: FloatArray) -> BoolArray:
-    """Where the row is behind the column, and once for each pair of equals, which is still compared."""
-    is_equal = scores[:, None] == scores[None, :]
-    return np.asarray((scores[:, None] < scores[None, :]) | np.tril(is_equal, -1))
+    @property
+    def loses(self) -> BoolArray:
+        """Where the row is behind the column, and once for each pair of equals, which is still compared."""
+        scores = self._world.scores
+        is_equal = scores[:, None] == scores[None, :]
+        return np.asarray((scores[:, None] < scores[None, :]) | np.tril(is_equal, -1))
 
+    def fast(self) -> tuple[float, FloatArray, float]:
+        """Hardness, proportions by loser and rival, and how far from the optimum they may be."""
+        if self._space == "unstructured":
+            closed = optimal_allocation(self._world.preferences, self._pair_costs)
+            return closed.hardness, closed.proportions, 0.0
+        features, scores = self.features, self._world.scores
+        found = solve(scores[None], features, costs=self._pair_costs, tolerance=_TOLERANCE)
+        return float(found.hardness[0]), found.proportions[0] * self.loses, float(found.gap[0])
 
-def _known(space: str) -> str:
-    if space not in SPACES:
-        raise UnsupportedError("space", space, SPACES)
-    return space
-
-
-def _features(world: worlds.World, space: str) -> Features:
-    if space == "bradley_terry":
-        return one_hot(world.policies)
-    if world.features is None:
-        raise WorldError(f'World {world.name!r} has no features; give "features" and "theta", or a "grid".')
-    return world.features
+    def reference(self) -> tuple[float, FloatArray, None]:
+        """Hardness and proportions from the convex programs, which give no gap."""
+        if self._space == "unstructured":
+            solved = reference.solve_allocation(self._world.preferences, self._pair_costs)
+            return solved.hardness, solved.proportions, None
+        weights, worst = reference.solve_structured(self._world.scores, self.features, costs=self._pair_costs)
+        shares = (weights + weights.T) / weights.sum()
+        return 2 * worst, shares * self.loses, None
 
 
 def _hardness_table(report: dict[str, Any], world: worlds.World) -> Table:
@@ -143,12 +154,11 @@ def _hardness_table(report: dict[str, Any], world: worlds.World) -> Table:
         if share >= _SMALLEST_IN_TABLE:
             loser, rival = map(int, pair.split("-"))
             table.add_row(labels[loser], labels[rival], f"{share:.1%}")
-    table.caption = _caption(report)
-    return table
-
-
-def _caption(report: dict[str, Any]) -> str:
     reached, bound = report["hardness"], report["lower_bound"]
     if "costs" in report:
-        return f"a nat costs {reached:.4g}; no method spends less than {bound:.4g} on average"
-    return f"hardness {reached:.1f} comparisons per nat; no method needs fewer than {bound:.0f} on average"
+        table.caption = f"a nat costs {reached:.4g}; no method spends less than {bound:.4g} on average"
+    else:
+        table.caption = (
+            f"hardness {reached:.1f} comparisons per nat; no method needs fewer than {bound:.0f} on average"
+        )
+    return table

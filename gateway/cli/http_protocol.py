@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 HEAD_BYTES: Final = 64 * 1024
 """Most bytes of a request's first line and headers."""
-HEADERS: Final = 200
+MOST_HEADERS: Final = 200
 """Most headers of a request."""
 URL_BYTES: Final = 16 * 1024
 """Longest path and query of a request."""
@@ -33,7 +33,7 @@ UNFINISHED_HEAD_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of headers that are not complete yet, on all connections of a process together."""
 
 _FRAMING_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes five around it
-_FAIR_HEAD_BYTES: Final = 4 * 1024  # as much of that any connection may take, however many there are
+_FAIR_HEAD_BYTES: Final = 4 * 1024  # every connection may take this much of it, however many there are
 _LOG_AGAIN_SECONDS: Final = 10.0
 
 
@@ -65,7 +65,7 @@ _URL_TOO_LONG: Final = _answer(
 )
 _HEAD_TOO_LARGE: Final = _answer(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"The request has more than {HEADERS} headers, or more than {HEAD_BYTES} bytes of them.",
+    f"The request has more than {MOST_HEADERS} headers, or more than {HEAD_BYTES} bytes of them.",
     "headers_too_large",
 )
 _TOO_MANY_CONNECTIONS: Final = _answer(
@@ -91,7 +91,7 @@ class ArrivalLimits:
 
 @dataclass(slots=True)
 class _Process:
-    """What the connections of a process know of each other.
+    """What the connections of a process share.
 
     Attributes:
         unfinished: Bytes of headers that are not complete yet.
@@ -110,8 +110,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """Refuses and hangs up when a request is too large around its body, or takes too long to arrive.
 
     The time runs from the first byte of a request, for the first one from the connection's beginning. Most
-    requests arrive in one piece and never start a timer. A parser tells of a header only once the next one
-    begins, so what is counted are the bytes it was fed.
+    requests arrive in one piece and never start a timer. The parser announces a header only once the next one
+    begins, so the bytes it was fed are counted instead.
 
     A refusal never cuts into the answer to an earlier request: that one ends first, and then the connection.
 
@@ -141,7 +141,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
-            self._say_full()
+            now = self.loop.time()
+            if now - self.process.last_log >= _LOG_AGAIN_SECONDS:
+                self.process.last_log = now
+                _log.warning("too_many_connections", most=self.limits.connections)
             self._end(_TOO_MANY_CONNECTIONS)
         else:
             self._start_waiting()
@@ -160,7 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_deaf or self.transport.is_closing():
             return
-        # Where in a piece one request ends and the next begins is not known: such a piece counts nothing.
+        # Where a piece ends one request and begins another is not known, so such a piece is not counted.
         is_of_one_request = self._begun == begun or (self._begun == begun + 1 and not was_arriving)
         if self._is_arriving:
             if is_of_one_request:
@@ -170,7 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._deadline is None:
                 self._start_waiting()
         elif self.cycle.response_complete and self.timeout_keep_alive_task is None:
-            # uvicorn takes any byte for the beginning of a request, and waits without end for the others.
+            # uvicorn takes any byte for the beginning of a request, and waits for the rest without a limit.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -210,11 +213,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        """Called where the parser stopped, by itself or because a callback above refused."""
+        """Answer where the parser stopped, by itself or because a callback above refused."""
         self._end(self._refusal)
 
     def _check_size(self, received: int) -> None:
-        """Look at a request that is not complete, after it went on."""
+        """Refuse a request that is not complete yet if it has become too large."""
         if self._has_headers:
             if self._fed - self._body > HEAD_BYTES + FRAMING_BYTES + _FRAMING_PER_BODY_BYTE * self._body:
                 self._end(_UNFRAMED)
@@ -231,7 +234,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _head_fault(self, size: int) -> bytes | None:
         if len(self.url) > URL_BYTES:
             return _URL_TOO_LONG
-        return _HEAD_TOO_LARGE if size > HEAD_BYTES or len(self.headers) > HEADERS else None
+        return _HEAD_TOO_LARGE if size > HEAD_BYTES or len(self.headers) > MOST_HEADERS else None
 
     def _forget_head(self) -> None:
         self.process.unfinished -= self._unfinished
@@ -263,12 +266,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if answer is not None and is_next:
             self.transport.write(answer)
         self.transport.close()
-
-    def _say_full(self) -> None:
-        now = self.loop.time()
-        if now - self.process.last_log >= _LOG_AGAIN_SECONDS:
-            self.process.last_log = now
-            _log.warning("too_many_connections", most=self.limits.connections)
 
 
 def bounded_protocol(limits: ArrivalLimits) -> type[BoundedProtocol]:

@@ -1,10 +1,10 @@
-"""`llmpo keys`: make the API keys clients and administrators use, and end them."""
+"""`llmpo keys`: make, list and revoke the API keys that clients and administrators use."""
 
 from __future__ import annotations
 
 import json as json_text
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, get_json, send_json
+from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, get_json, send_json
 from gateway.config.api_keys import hash_key, new_key
 
 PATH: Final = "/v1/keys"
 
 app = typer.Typer(no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of the key.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
 
 
 @app.callback()
@@ -34,7 +33,7 @@ def new() -> None:
     typer.echo(key)
     typer.echo(hash_key(key))
     typer.echo(
-        "Give the first line to whoever calls the gateway; it is not stored anywhere.\n"
+        "Give the first line to the callers of the gateway; it is not stored anywhere.\n"
         "Put the second under auth.client_keys or auth.admin_keys.",
         err=True,
     )
@@ -59,7 +58,7 @@ def create(
     given = {limit: size for limit, size in limits.items() if size is not None}
     wanted = {"name": name, "role": "admin" if admin else "client", "limits": given}
     typer.echo(send_json("POST", url, PATH, api_key, wanted)["key"])
-    typer.echo("Give it to whoever calls the gateway; only its hash is stored.", err=True)
+    typer.echo("Give it to the callers; the gateway stores only its hash.", err=True)
 
 
 @app.command("list")
@@ -71,7 +70,11 @@ def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: Jso
         return
     table = Table("name", "role", "made in", "limits", "state", box=None, pad_edge=False)
     for key in answer["data"]:
-        table.add_row(*map(Text, (key["name"], key["role"], key["source"], _limits(key), _state(key))))
+        limits = ", ".join(f"{size} {name.replace('_', ' ')}" for name, size in key["limits"].items())
+        state = "in force"
+        if key["revoked_at"] is not None:
+            state = f"revoked {datetime.fromtimestamp(key['revoked_at'], UTC):%Y-%m-%d %H:%M} UTC"
+        table.add_row(*map(Text, (key["name"], key["role"], key["source"], limits or "-", state)))
     Console().print(table)
 
 
@@ -82,13 +85,3 @@ def revoke(name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption 
     typer.echo(f"{key['name']} is revoked.")
     if key["source"] == "configuration":
         typer.echo("Take it out of the configuration as well: the store alone remembers this.", err=True)
-
-
-def _limits(key: dict[str, Any]) -> str:
-    return ", ".join(f"{size} {name.replace('_', ' ')}" for name, size in key["limits"].items()) or "-"
-
-
-def _state(key: dict[str, Any]) -> str:
-    if key["revoked_at"] is None:
-        return "in force"
-    return f"revoked {datetime.fromtimestamp(key['revoked_at'], UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,4 +1,4 @@
-"""`llmpo optimize`: find the best policy on a list of tasks, offline, by the core the gateway uses."""
+"""`llmpo optimize`: find the best policy on a list of tasks, offline, with the core that the gateway uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gateway.upstream.relay import Relay
 from gateway.upstream.translating.upstream import LitellmUpstream
 
 INTERRUPTED: Final = 130
-UNDECIDED: Final = 3
+NO_CHAMPION: Final = 3
 
 
 def optimize(
@@ -54,7 +54,9 @@ def optimize(
     if plots:
         check_installed()
     try:
-        outcome = _run(assembly, files, resumes=resume)
+        # A retry is counted and shown; its log line would only tear the progress bars apart.
+        stamina.instrumentation.set_on_retry_hooks([])
+        outcome = asyncio.run(_finish(assembly, files, resumes=resume))
     except KeyboardInterrupt:
         typer.echo(
             f"Stopped. Go on with: llmpo optimize --config {config} --out {files.directory} --resume",
@@ -65,14 +67,12 @@ def optimize(
         raise GatewayError(str(error)) from error
     drawn = draw_plots(files.directory, outcome) if plots is not False and is_installed() else ()
     report = write_report(files.directory, outcome.summary, drawn)
-    _print_json(outcome, files) if json else _print(outcome, report)
-    raise typer.Exit(0 if outcome.summary["champion"] else UNDECIDED)
-
-
-def _run(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outcome:
-    # A retry is counted and shown; its log line would only tear the progress bars apart.
-    stamina.instrumentation.set_on_retry_hooks([])
-    return asyncio.run(_finish(assembly, files, resumes=resumes))
+    if json:
+        where = {"directory": str(files.directory), "log": str(files.directory / "log.jsonl")}
+        typer.echo(json_text.dumps({**outcome.summary, **where}))
+    else:
+        _print(outcome, report)
+    raise typer.Exit(0 if outcome.summary["champion"] else NO_CHAMPION)
 
 
 async def _finish(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outcome:
@@ -84,11 +84,6 @@ async def _finish(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outc
             return await session.finish(view, resumes=resumes)
     finally:
         await upstream.aclose()
-
-
-def _print_json(outcome: Outcome, files: RunFiles) -> None:
-    where = {"directory": str(files.directory), "log": str(files.directory / "log.jsonl")}
-    typer.echo(json_text.dumps({**outcome.summary, **where}))
 
 
 def _print(outcome: Outcome, report: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every model of a configuration asked once: a wrong key, name or address comes out before traffic does."""
+"""Asks every model of a configuration once, so that a wrong key, name or address shows before traffic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Probed:
     Attributes:
         model: Its name.
         seconds: How long that took.
-        failure: Why it did not, or None.
+        failure: Why it did not answer, or None.
     """
 
     model: str
@@ -36,24 +36,22 @@ class Probed:
 async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
     """Ask each model once, one after the other. This costs a few tokens of each."""
     upstream = Upstreams(Relay(_LIMITS), LitellmUpstream(_LIMITS))
+    found = []
     try:
-        return [await _probed(upstream, target) for target in targets]
+        for target in targets:
+            started, failure = time.perf_counter(), None
+            try:
+                await upstream.complete(_question(target))
+            except UpstreamError as error:
+                failure = f"{error.reason}: {error.detail or error}"
+            found.append(Probed(target.name, time.perf_counter() - started, failure))
     finally:
         await upstream.aclose()
-
-
-async def _probed(upstream: Upstreams, target: ModelTarget) -> Probed:
-    started = time.perf_counter()
-    failure: str | None = None
-    try:
-        await upstream.complete(_question(target))
-    except UpstreamError as error:
-        failure = f"{error.reason}: {error.detail or error}"
-    return Probed(target.name, time.perf_counter() - started, failure)
+    return found
 
 
 def _question(target: ModelTarget) -> UpstreamRequest:
-    """The smallest one in the format the model speaks. What only embeds goes by its name."""
+    """The smallest request in the format the model speaks. A model whose name says so only embeds."""
     surface: Surface = CHAT
     payload: dict[str, Any] = {"messages": _HELLO}
     if "embed" in target.model.lower():

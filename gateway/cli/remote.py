@@ -1,4 +1,4 @@
-"""What the commands that look at a running gateway share: asking it, and saying why it did not answer."""
+"""How commands ask a running gateway, and how they say why it did not answer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS: Final = 30
 
 UrlOption = Annotated[str, typer.Option("--url", help="Address of the gateway.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
 KeyOption = Annotated[
     str | None, typer.Option("--api-key", envvar="LLMPO_API_KEY", help="An admin key, where keys are used.")
 ]

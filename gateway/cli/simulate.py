@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json as json_format
+import json as json_text
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from gateway.cli.simulation_tables import methods_table, runs_table
 from gateway.cli.world_options import AsJson, Costs, Delta, parsed_costs
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lab import worlds
@@ -78,24 +78,22 @@ def simulate_worlds(
 ) -> None:
     """Run methods in worlds again and again: how long they take, how often they are wrong."""
     try:
-        jobs = [
-            _job(trial, seeds, seed, with_curves=plots is not None)
-            for trial in _trials(
-                [worlds.load(path) for path in world],
-                list(itertools.product(_listed(method), _listed(stopping))),
-                {
-                    "delta": delta,
-                    "epsilon": epsilon,
-                    "max_comparisons": max_comparisons,
-                    "in_flight": in_flight,
-                    "refresh_every": refresh_every,
-                    "space": space,
-                    "costs": parsed_costs(costs),
-                    "objective": objective,
-                },
-            )
+        loaded = [worlds.load(path) for path in world]
+        stated: dict[str, Any] = {
+            "delta": delta,
+            "epsilon": epsilon,
+            "max_comparisons": max_comparisons,
+            "in_flight": in_flight,
+            "refresh_every": refresh_every,
+            "space": space,
+            "costs": parsed_costs(costs),
+            "objective": objective,
+        }
+        trials = [
+            Trial(one, named, rule, **stated)
+            for one, named, rule in itertools.product(loaded, _listed(method), _listed(stopping))
         ]
-        _check_names(jobs)
+        jobs = _jobs(trials, seeds, seed, with_curves=plots is not None)
         settings = {
             "--seeds": seeds,
             "--seed": seed,
@@ -115,21 +113,28 @@ def simulate_worlds(
         raise typer.BadParameter(str(error)) from error
     _print(summaries, json)
     if plots is not None:
-        _draw(plots, list(zip(jobs, summaries, strict=True)))
+        from gateway.simulation.plots import draw  # noqa: PLC0415 - only where pictures are asked for
+
+        for file in draw(plots, list(zip(jobs, summaries, strict=True))):
+            typer.echo(f"wrote {file}", err=True)
 
 
-def _trials(
-    found: Sequence[worlds.World], rules: Sequence[tuple[str, str]], settings: dict[str, Any]
-) -> list[Trial]:
-    trials = [Trial(one, method, stopping, **settings) for one in found for method, stopping in rules]
+def _jobs(trials: Sequence[Trial], seeds: int, seed: int, *, with_curves: bool) -> list[Job]:
+    """The trials as jobs.
+
+    Raises:
+        BadParameter: If a trial would never end, or two of them could not be told apart.
+    """
+    jobs = []
     for trial in trials:
         _check_that_it_ends(trial)
-    return trials
-
-
-def _job(trial: Trial, seeds: int, seed: int, *, with_curves: bool) -> Job:
-    name = f"{trial.world.name}, {trial.method}, {trial.stopping}"
-    return Job(name, trial, seeds, seed, checkpoints(_farthest(trial)) if with_curves else ())
+        name = f"{trial.world.name}, {trial.method}, {trial.stopping}"
+        jobs.append(Job(name, trial, seeds, seed, checkpoints(_farthest(trial)) if with_curves else ()))
+    names = [job.name for job in jobs]
+    twice = sorted({job.trial.world.name for job in jobs if names.count(job.name) > 1})
+    if twice:
+        raise typer.BadParameter(f'Two worlds are called {twice[0]!r}; give one another "name" in its file.')
+    return jobs
 
 
 def _farthest(trial: Trial) -> int:
@@ -148,20 +153,13 @@ def _listed(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(part for part in parts if part))
 
 
-def _check_names(jobs: Sequence[Job]) -> None:
-    names = [job.name for job in jobs]
-    twice = sorted({job.trial.world.name for job in jobs if names.count(job.name) > 1})
-    if twice:
-        raise typer.BadParameter(f'Two worlds are called {twice[0]!r}; give one another "name" in its file.')
-
-
 def _check_that_it_ends(trial: Trial) -> None:
     """Without a margin, equals at the top can never be told apart: such a run needs a budget."""
     world = trial.world
     best = (world.preferences >= world.preferences.T).all(axis=1)
     if trial.max_comparisons is None and trial.epsilon == 0 and world.champion is None and best.any():
         raise typer.BadParameter(
-            f"In world {world.name!r} {int(best.sum())} policies are beaten by nobody, and no number of "
+            f"In world {world.name!r} {int(best.sum())} policies are beaten by no other, and no number of "
             "comparisons tells equals apart: give --epsilon or --max-comparisons."
         )
 
@@ -181,61 +179,8 @@ def _with_progress(jobs: Sequence[Job], processes: int | None, state: StateFile 
 def _print(summaries: Sequence[Summary], json: bool) -> None:
     if json:
         values = [summary.to_json() for summary in summaries]
-        typer.echo(json_format.dumps(values[0] if len(values) == 1 else values))
+        typer.echo(json_text.dumps(values[0] if len(values) == 1 else values))
     elif len(summaries) == 1:
-        Console().print(_summary_table(summaries[0]))
+        Console().print(runs_table(summaries[0]))
     else:
-        Console().print(_comparison_table(summaries))
-
-
-def _draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> None:
-    from gateway.simulation.plots import draw  # noqa: PLC0415 - only where pictures are asked for
-
-    for file in draw(directory, results):
-        typer.echo(f"wrote {file}", err=True)
-
-
-def _summary_table(summary: Summary) -> Table:
-    values = summary.to_json()
-    title = f"{values['method']} with {values['stopping']} in {values['world']}"
-    table = Table(title=title, show_header=False)
-    table.add_row("runs", str(values["seeds"]))
-    mean, stderr = values["mean_comparisons"], values["stderr"]
-    table.add_row("comparisons", f"{mean:.1f} ± {stderr:.1f} (standard error)")
-    unit = "comparisons"
-    if "mean_cost" in values:
-        unit = "of cost"
-        table.add_row("cost", f"{values['mean_cost']:.4g}")
-    if values["ratio"] is not None:
-        table.add_row("hardness", f"{values['hardness']:.1f} {unit} per nat")
-        table.add_row("times hardness x log(1/delta)", f"{values['ratio']:.2f}")
-    table.add_row("ended", _ended(values))
-    promise = f"promised: at most {values['delta']:.1%} of the runs"
-    table.add_row("wrong promotions", f"{values['wrong']} ({promise})")
-    return table
-
-
-def _comparison_table(summaries: Sequence[Summary]) -> Table:
-    table = Table(
-        box=None, pad_edge=False, caption="x T: times hardness x log(1/delta)", caption_justify="left"
-    )
-    for heading in ("world", "method", "stopping"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("comparisons", "x T", "wrong"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("ended")
-    for summary in summaries:
-        values = summary.to_json()
-        ratio = "-" if values["ratio"] is None else f"{values['ratio']:.2f}"
-        table.add_row(
-            *(values["world"], values["method"], values["stopping"]),
-            f"{values['mean_comparisons']:.0f} ± {values['stderr']:.0f}",
-            ratio,
-            f"{values['wrong']} of {values['seeds']}",
-            _ended(values),
-        )
-    return table
-
-
-def _ended(values: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in values["outcomes"].items() if count)
+        Console().print(methods_table(summaries))

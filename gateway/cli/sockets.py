@@ -1,4 +1,4 @@
-"""Sockets to listen on: bound early, so that an address that cannot be had is said before anything starts."""
+"""Sockets to listen on, bound early: an address that cannot be had is reported before anything starts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def shown_address(listener: socket.socket) -> str:
 
 
 def can_connect(bound: socket.socket) -> bool:
-    """Whether somebody accepts connections on the address a socket is bound to."""
+    """Whether a program accepts connections on the address a socket is bound to."""
     with socket.socket(bound.family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(bound.getsockname()) == 0
@@ -66,7 +66,7 @@ def allow_connections(wanted: int) -> int:
         wanted: Connections that may be open at once.
 
     Returns:
-        How many may be, which is less where the system's limit on open files is too low.
+        How many may be open, which is fewer where the system's limit on open files is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_PER_CONNECTION * wanted + _OTHER_FILES

@@ -1,7 +1,8 @@
-"""Several worker processes on one port: the supervisor owns the address and the store, nothing else.
+"""Several worker processes on one port: the supervisor owns only the address and the store.
 
 Each worker gets a socket of its own on the shared port, so the kernel spreads connections evenly. A worker
-that dies is replaced. Workers end when the pipe they inherited closes, however their supervisor ended.
+that dies is replaced. When the supervisor ends, in whatever way, the pipe that the workers inherited closes,
+and they end too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ POLL_SECONDS: Final = 0.2
 FIRST_RESTART_SECONDS: Final = 0.5
 SLOWEST_RESTART_SECONDS: Final = 10.0
 STEADY_SECONDS: Final = 30.0  # a worker that lived so long starts the next wait from the beginning
-STOP_SECONDS: Final = 10.0  # beyond what draining may take
+STOP_MARGIN_SECONDS: Final = 10.0  # beyond what draining may take
 
 
 @dataclass
@@ -53,9 +54,9 @@ class Supervisor:
     Attributes:
         start_worker: Starts one worker process.
         workers: How many.
-        accepts: Whether somebody accepts connections on the port.
-        announce: Called once, as soon as that is so.
-        bury: Told the process id of a worker that died.
+        accepts: Whether a worker accepts connections on the port.
+        announce: Called once, as soon as one does.
+        bury: Called with the process id of a worker that died.
         stop_seconds: How long workers may take to end before they are killed.
         clock: Monotonic seconds.
     """
@@ -65,7 +66,7 @@ class Supervisor:
     accepts: Callable[[], bool]
     announce: Callable[[], None]
     bury: Callable[[int], None]
-    stop_seconds: float = STOP_SECONDS
+    stop_seconds: float = STOP_MARGIN_SECONDS
     clock: Callable[[], float] = time.monotonic
     is_stopping: bool = False
     _slots: list[_Slot] = field(default_factory=list)
@@ -134,7 +135,7 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
         metrics = resources.enter_context(tempfile.TemporaryDirectory(prefix="llmpo-metrics-"))
         environment["PROMETHEUS_MULTIPROC_DIR"] = metrics
         resources.enter_context(reserved)
-        alive, held = os.pipe()  # workers read `alive`; nobody else holds the other end
+        alive, held = os.pipe()  # workers read `alive`; only this process holds the other end
         resources.callback(os.close, alive)
         resources.callback(os.close, held)
 
@@ -156,9 +157,9 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
             workers,
             accepts=lambda: can_connect(reserved),
             announce=lambda: _log.info("listening", address=address, workers=workers),
-            # What it counted still counts; what only a living process has does not.
+            # What the worker counted still counts; gauges of a living process do not.
             bury=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
-            stop_seconds=settings.drain_notice_seconds + settings.drain_seconds + STOP_SECONDS,
+            stop_seconds=settings.drain_notice_seconds + settings.drain_seconds + STOP_MARGIN_SECONDS,
         )
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)

@@ -1,4 +1,4 @@
-"""`llmpo verify`: recompute a decision from the experiment's log, trusting nobody's word for it."""
+"""`llmpo verify`: recompute a decision from the experiment's log, and from nothing else."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import typer
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import UndecidedError, Verification, read_log
-from gateway.proof.verification import verify as recompute
+from gateway.proof.verification import UndecidedError, Verification, read_log, verify
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.store import PolicyStore
 
@@ -26,7 +25,7 @@ UNDECIDED: Final = 2
 SHOWN_DIFFERENCES: Final = 50
 
 
-def verify(
+def verify_decision(
     experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
     url: Annotated[
         str | None, typer.Option(help=f"Ask a running gateway for the log [default: {DEFAULT_URL}].")
@@ -48,11 +47,15 @@ def verify(
     if recorded.name != experiment:
         raise GatewayError(f"That is the log of {recorded.name!r}, not of {experiment!r}.")
     try:
-        found = recompute(recorded)
+        found = verify(recorded)
     except UndecidedError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(UNDECIDED) from error
-    _print_json(found) if json else _print(found)
+    if json:
+        fields = {**asdict(found), "differences": list(found.differences), "confirmed": found.is_confirmed}
+        typer.echo(json_text.dumps(fields))
+    else:
+        _print(found)
     raise typer.Exit(0 if found.is_confirmed else DIFFERS)
 
 
@@ -96,11 +99,6 @@ def _embedded(data_dir: Path) -> Iterator[str]:
         server.stop()
 
 
-def _print_json(found: Verification) -> None:
-    fields = {**asdict(found), "differences": list(found.differences), "confirmed": found.is_confirmed}
-    typer.echo(json_text.dumps(fields))
-
-
 def _print(found: Verification) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed for --json
     from rich.markup import escape  # noqa: PLC0415 - not needed for --json
@@ -111,16 +109,13 @@ def _print(found: Verification) -> None:
     if found.is_confirmed:
         console.print(f"[bold green]confirmed[/]  {about}")
         inherited = f", {found.inherited} of them inherited" if found.inherited else ""
-        console.print(f"  recomputed from {found.comparisons} comparisons{inherited}{_line(found)}")
+        evidence = ""
+        if found.statistic_nats is not None and found.threshold_nats is not None:
+            evidence = f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
+        console.print(f"  recomputed from {found.comparisons} comparisons{inherited}{evidence}")
         return
     console.print(f"[bold red]not confirmed[/]  {about}")
     for difference in found.differences[:SHOWN_DIFFERENCES]:
         console.print(f"  [red]-[/] {escape(difference)}")
     if len(found.differences) > SHOWN_DIFFERENCES:
         console.print(f"  and {len(found.differences) - SHOWN_DIFFERENCES} more (--json shows all)")
-
-
-def _line(found: Verification) -> str:
-    if found.statistic_nats is None or found.threshold_nats is None:
-        return ""
-    return f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"

@@ -1,7 +1,7 @@
 """One process that answers requests: uvicorn on uvloop around the app, without its own lifespan handling.
 
 Resources are opened before the first connection is taken and closed after the last answer, and a fault in
-opening them ends the program with its own message, not with a stack of the server's.
+opening them ends the program with that fault's own message, not with a stack trace of the server.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ from gateway.settings import Settings, read_settings
 _log = get_logger(__name__)
 
 BACKLOG: Final = 2048
-FAREWELL_SECONDS: Final = 5.0  # for answers cut off at the limit to say so
+FAREWELL_SECONDS: Final = 5.0  # in which answers that were cut off tell their callers
 
 
 class Server(uvicorn.Server):
-    """Stops in steps, and without sending the signal to itself again: what comes after serving still runs.
+    """Stops in steps, without sending the signal to itself again, so that what follows serving still runs.
 
-    SIGTERM: for `notice_seconds` everything is answered while readiness says no, so that load balancers look
-    elsewhere. Then nothing new is taken, and answers under way have `drain_seconds` to end; those that do not
-    are told to say so. SIGINT, or a second signal, skips the notice; one more SIGINT ends it all.
+    After SIGTERM everything is still answered for `notice_seconds`, while readiness says no, so that load
+    balancers turn elsewhere. Then nothing new is taken, and answers under way have `drain_seconds` to end;
+    those that have not ended by then say so to their callers. SIGINT, or a second signal, skips the notice;
+    one more SIGINT ends the process at once.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """See the class; a signal handler."""
+        """Stop in steps, one for each signal."""
         if sig == signal.SIGTERM and not self._lifecycle.is_draining:
             self._lifecycle.drain()
             asyncio.get_running_loop().call_soon_threadsafe(self._give_notice)
@@ -65,7 +66,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nothing new, and return when the answers under way have ended or were told to."""
+        """Take nothing new, and return when the answers under way have ended or were ended."""
         self._lifecycle.drain()
         limit = asyncio.get_running_loop().call_later(self._drain_seconds, self._end_answers)
         try:
@@ -121,7 +122,7 @@ def run_worker(
             access_log=False,
             log_config=None,
             server_header=False,
-            # Nothing here asks who called or by which scheme; uvicorn's own variable says who is believed.
+            # Nothing here asks who called or by which scheme; uvicorn's variable names the proxies it trusts.
             proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
             backlog=BACKLOG,
         ),
@@ -135,7 +136,13 @@ def run_worker(
 
 async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_fd: int | None) -> None:
     if parent_fd is not None:
-        asyncio.get_running_loop().add_reader(parent_fd, _stop, server, parent_fd)
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.remove_reader(parent_fd)
+            server.should_exit = True
+
+        loop.add_reader(parent_fd, stop)
     async with app.router.lifespan_context(app):
         settle_memory()
         with server.capture_signals():  # before anything says that requests are taken
@@ -145,11 +152,6 @@ async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_f
             else:
                 _log.info("worker_ready", pid=os.getpid())
             await server.serve(sockets=[listener])
-
-
-def _stop(server: Server, parent_fd: int) -> None:
-    asyncio.get_running_loop().remove_reader(parent_fd)
-    server.should_exit = True
 
 
 def main(config: str, listener_fd: str, parent_fd: str) -> None:

@@ -21,7 +21,7 @@ from rich.live import Live
 from gateway.demo import world
 from gateway.demo.processes import LOOPBACK, Child, child, clean_environment, free_port
 from gateway.demo.scene import SUPPORT, TONE, SimulatedExperiment, gateway_yaml
-from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
+from gateway.demo.users import Crowd, CrowdTally, run_crowd, wait_until_ready
 from gateway.demo.view import Ending, Frame, Pleased, closing_lines, picture, progress_line
 from gateway.demo.watch import Reading, Watcher
 from gateway.errors import GatewayError
@@ -86,7 +86,7 @@ class _Play:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._started = time.monotonic()
-        self._tally = Tally()
+        self._tally = CrowdTally()
         self._decided_at_seconds: float | None = None
         self._frame = Frame(gateway=f"http://{LOOPBACK}:{options.port}", elapsed_seconds=0.0)
 
@@ -101,7 +101,7 @@ class _Play:
         await self._wait_for_gateway()
         crowds = (
             (self._crowd(SUPPORT, SUPPORT_VISITS_PER_SECOND), self._tally),
-            (self._crowd(TONE, TONE_VISITS_PER_SECOND), Tally()),
+            (self._crowd(TONE, TONE_VISITS_PER_SECOND), CrowdTally()),
         )
         async with aiohttp.ClientSession() as session:
             watcher = Watcher(session, self._frame.gateway, SUPPORT.name)

@@ -47,7 +47,7 @@ class Crowd:
 
 
 @dataclass(slots=True)
-class Tally:
+class CrowdTally:
     """What has happened so far; the only thing about a crowd that changes."""
 
     answered: int = 0
@@ -67,7 +67,7 @@ class Tally:
         self.feedback[status] = self.feedback.get(status, 0) + 1
 
 
-async def run_crowd(crowd: Crowd, tally: Tally) -> None:
+async def run_crowd(crowd: Crowd, tally: CrowdTally) -> None:
     """Visit the gateway at the crowd's rate until cancelled. Faults are counted, never raised."""
     rng = random.Random(f"{crowd.seed}\0{crowd.experiment}")
     slots = asyncio.Semaphore(MAX_VISITS_AT_ONCE)
@@ -108,7 +108,7 @@ class _Visitors:
     """Users at the door of the gateway, who all count in one tally."""
 
     crowd: Crowd
-    tally: Tally
+    tally: CrowdTally
     session: aiohttp.ClientSession
 
     async def visit(self, rng: random.Random) -> None:

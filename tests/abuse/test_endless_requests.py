@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.cli.http_protocol import FRAMING_BYTES, HEAD_BYTES, HEADERS, PIPELINED, URL_BYTES
+from gateway.cli.http_protocol import FRAMING_BYTES, HEAD_BYTES, MOST_HEADERS, PIPELINED, URL_BYTES
 from tests.abuse.conftest import Target
 from tests.abuse.raw import resident_bytes, said_to, statuses
 
@@ -57,7 +57,7 @@ async def test_what_has_no_end_is_refused_early(target: Target, kind: str) -> No
 @pytest.mark.parametrize(
     ("request_text", "status"),
     [
-        (GET + b"".join(b"x-%d: a\r\n" % number for number in range(HEADERS)) + b"\r\n", 431),
+        (GET + b"".join(b"x-%d: a\r\n" % number for number in range(MOST_HEADERS)) + b"\r\n", 431),
         (GET + b"x-a: " + b"a" * HEAD_BYTES + b"\r\n\r\n", 431),
         (b"GET /" + b"a" * URL_BYTES + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", 414),
         (CHUNKED + b"1;" + b"a" * (2 * HEAD_BYTES + FRAMING_BYTES) + b"\r\n", 400),
@@ -74,7 +74,7 @@ async def test_a_refusal_says_what_the_limit_is(target: Target, request_text: by
 
 async def test_as_much_as_the_limits_allow_is_answered(target: Target) -> None:
     """Nearly all the headers, bytes and path there may be, a body in chunks of one byte, and trailers."""
-    many = b"".join(b"x-%d: %b\r\n" % (number, b"a" * 300) for number in range(HEADERS - 3))
+    many = b"".join(b"x-%d: %b\r\n" % (number, b"a" * 300) for number in range(MOST_HEADERS - 3))
     close = b"connection: close\r\n\r\n"
     answer, _ = await said_to(target.port, [GET + many + close])
     assert statuses(answer) == [200]

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.demo import users
-from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
+from gateway.demo.users import Crowd, CrowdTally, run_crowd, wait_until_ready
 from tests.pace import PATIENCE_SECONDS
 
 GOOD = "1. Add 100 ml of water.\nDid that do it?"
@@ -63,8 +63,8 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[FakeGa
         yield fake, str(server.make_url("")).rstrip("/")
 
 
-async def _visit_until(crowd: Crowd, is_enough: Callable[[Tally], bool]) -> Tally:
-    tally = Tally()
+async def _visit_until(crowd: Crowd, is_enough: Callable[[CrowdTally], bool]) -> CrowdTally:
+    tally = CrowdTally()
     visiting = asyncio.create_task(run_crowd(crowd, tally))
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not is_enough(tally):

@@ -1,0 +1,79 @@
+"""What a configuration sets up, for `llmpo config check`."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.config.experiments import ExperimentSpec
+from gateway.config.gateway_file import GatewayConfig
+from gateway.experiments.exposure import exposure_caps
+
+
+class ConfigSummary:
+    """Models, experiments with their terms, and keys of a configuration.
+
+    Args:
+        config: The whole file.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+
+    def show(self, console: Console) -> None:
+        """Print all of it; sentences are left to the terminal to wrap."""
+        console.print(self.models())
+        for name, experiment in self._config.experiments.items():
+            console.print(self.policies(name))
+            typer.echo(terms(experiment))
+        typer.echo(self.keys())
+
+    def models(self) -> Table:
+        """Each model with where it is; addresses are shown without credentials."""
+        table = Table("model", "is", "at", title="Models", title_justify="left")
+        for entry in self._config.model_list:
+            address = entry.litellm_params.api_base or "the provider's own address"
+            scheme, mark, rest = address.partition("://")
+            shown = f"{scheme}{mark}{rest.rpartition('@')[2]}"
+            table.add_row(Text(entry.model_name), Text(entry.litellm_params.model), Text(shown))
+        return table
+
+    def policies(self, name: str) -> Table:
+        """The policies of an experiment."""
+        experiment = self._config.experiments[name]
+        table = Table(
+            "policy", "model", "prompt", "fixes", title=Text(f"Experiment {name}"), title_justify="left"
+        )
+        for policy_name, policy in experiment.policies.items():
+            mark = " (incumbent)" if policy_name == experiment.incumbent else ""
+            prompt = "system" if policy.system else "the caller's"
+            if policy.template:
+                prompt = policy.template.path
+            fixed = ", ".join(f"{field}={value}" for field, value in policy.params.request_fields().items())
+            table.add_row(Text(policy_name + mark), Text(policy.model), Text(prompt), Text(fixed))
+        return table
+
+    def keys(self) -> str:
+        """How many keys of each role the file has."""
+        auth = self._config.auth
+        named = [key.role for key in auth.keys.values()]
+        clients = len(auth.client_keys) + named.count("client")
+        admins = len(auth.admin_keys) + named.count("admin")
+        return f"Keys in the file: {clients} for clients, {admins} for administrators."
+
+
+def terms(experiment: ExperimentSpec) -> str:
+    """Who takes part in an experiment, and what decides it."""
+    traffic, budget, caps = experiment.traffic, experiment.max_comparisons, exposure_caps(experiment)
+    bounds = [f"{name} answers at most {share:.4g} of all" for name, share in caps.max_shares.items()]
+    if caps.min_share:
+        bounds.append(f"the incumbent answers at least {caps.min_share:.4g} of all")
+    return (
+        f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
+        f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g}, "
+        f"{'any number of' if budget is None else f'at most {budget}'} comparisons; "
+        f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
+        + "".join(f"; {bound}" for bound in bounds)
+    )
