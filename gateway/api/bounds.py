@@ -119,7 +119,11 @@ def check_shape(request: dict[str, Any], bounds: Bounds) -> None:
         for container in level:
             if type(container) is dict:
                 fields += len(container)
-                _check_names(container, bounds.name_characters)
+                for name in container:
+                    if len(name) > bounds.name_characters:
+                        raise _too_much(
+                            f"the name of a field with more than {bounds.name_characters} characters"
+                        )
                 values = container.values()
             else:
                 items += len(container)
@@ -127,12 +131,6 @@ def check_shape(request: dict[str, Any], bounds: Bounds) -> None:
             inner += [value for value in values if type(value) is dict or type(value) is list]
         level = inner
     _check_counts(bounds, containers, fields, items)
-
-
-def _check_names(fields: dict[str, Any], most: int) -> None:
-    for name in fields:
-        if len(name) > most:
-            raise _too_much(f"the name of a field with more than {most} characters")
 
 
 def _check_counts(bounds: Bounds, containers: int, fields: int, items: int) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from orjson import JSONDecodeError, loads
 from typing_extensions import override
@@ -24,7 +24,7 @@ from gateway.upstream.surfaces import SurfaceName
 
 Event = Mapping[str, Any]
 
-_PLAIN_START: Final = b"data: {"
+_DONE_DATA: Final = b"[DONE]"
 # Values of a choice's `finish_reason` (and of `stop_reason`) that mean it was not finished. `error` is what
 # OpenRouter and Mistral say, `insufficient_system_resource` DeepSeek, `abort` vLLM and SGLang, `error_limit`
 # and `timeout` Cohere.
@@ -34,9 +34,10 @@ _FAILED_ENDS: Final = frozenset(
         *("insufficient_system_resource", "timeout"),
     }
 )
-_NO_END: Final = (None, "", "null")
+_NO_END: Final = ("", "null")
 # Tuples, because what is looked for may be no text.
 _FAILED_KINDS: Final = ("error", "response.failed", "response.error", "response.cancelled")
+_FAILED_NAMES: Final = frozenset(kind.encode() for kind in _FAILED_KINDS)
 _FAILED_STATES: Final = ("failed", "cancelled")
 # Where a provider of OpenAI's format says what went wrong without an `error`: FastAPI, Cloudflare, Baidu.
 _COMPLAINTS: Final = ("detail", "errors", "message", "error_msg", "error_code", "error_message")
@@ -45,25 +46,29 @@ _COMPLAINTS: Final = ("detail", "errors", "message", "error_msg", "error_code", 
 def is_failure(answer: Event) -> bool:
     """Whether an event, or a whole answer, reports that there is no answer, whatever else it holds."""
     read = answer.get
-    if read("error") or read("type") in _FAILED_KINDS or read("object") == "error":
+    kind = read("type")
+    if read("error") or (kind is not None and kind in _FAILED_KINDS) or read("object") == "error":
         return True
     choices = read("choices")
     if choices.__class__ is not list:
         return _is_complaint(answer) or any(_has_failed(inner) for inner in _inner(answer))
     for choice in choices:
-        if choice.__class__ is dict and (choice.get("error") or _is_failed_end(choice.get("finish_reason"))):
-            return True
+        if choice.__class__ is dict:
+            end = choice.get("finish_reason")
+            if choice.get("error") or (end is not None and _is_failed_end(end)):
+                return True
     return False
 
 
 def _has_failed(part: Event) -> bool:
     """Whether a response or a message says that it is none."""
     is_none = part.get("error") or part.get("status") in _FAILED_STATES
-    return bool(is_none) or _is_failed_end(part.get("stop_reason"))
+    end = part.get("stop_reason")
+    return bool(is_none) or (end is not None and _is_failed_end(end))
 
 
 def _is_failed_end(end: Any) -> bool:
-    return end is not None and str(end).lower() in _FAILED_ENDS
+    return str(end).lower() in _FAILED_ENDS
 
 
 def _inner(answer: Event) -> list[Event]:
@@ -82,7 +87,17 @@ def _is_complaint(answer: Event) -> bool:
 
 
 class Progress(Protocol):
-    """How far one stream has come."""
+    """How far one stream has come.
+
+    Attributes:
+        ends_by_done: Whether `[DONE]` is the end of a whole stream; in other formats it only cuts one short.
+    """
+
+    ends_by_done: ClassVar[bool]
+
+    def goes_on(self, event: Event) -> bool:
+        """Whether an event is surely one in the middle: no failure, no end, and nothing to take notice of."""
+        ...
 
     def note(self, name: bytes, event: Event) -> bool:
         """Take notice of an event; whether it is the stream's last."""
@@ -97,11 +112,25 @@ class Progress(Protocol):
 class ChoicesProgress(Progress):
     """Of a stream of choices, which says that it is whole by `[DONE]`."""
 
+    ends_by_done = True
     __slots__ = ("_begun", "_finished")
 
     def __init__(self) -> None:
         self._begun: set[Any] = set()
         self._finished: set[Any] = set()
+
+    @override
+    def goes_on(self, event: Event) -> bool:
+        try:
+            (choice,) = event["choices"]
+            is_middle = (
+                choice["finish_reason"] is None
+                and choice["index"] in self._begun
+                and event["object"] != "error"
+            )
+        except (KeyError, TypeError, ValueError):
+            return False
+        return is_middle and not ("error" in choice or "error" in event or "type" in event)
 
     @override
     def note(self, _name: bytes, event: Event) -> bool:
@@ -112,7 +141,8 @@ class ChoicesProgress(Progress):
                 if index.__class__ is not int:
                     index = str(index)
                 self._begun.add(index)
-                if choice.get("finish_reason") not in _NO_END:
+                end = choice.get("finish_reason")
+                if end is not None and end not in _NO_END:
                     self._finished.add(index)
         return False
 
@@ -130,12 +160,17 @@ class NamedProgress(Progress):
         closing: The last event, where its absence after an end that was given is no loss.
     """
 
+    ends_by_done = False
     __slots__ = ("_closing", "_is_finished", "_kinds")
 
     def __init__(self, kinds: frozenset[str], closing: bytes | None = None) -> None:
         self._kinds = kinds
         self._closing = closing
         self._is_finished = False
+
+    @override
+    def goes_on(self, _event: Event) -> bool:
+        return False
 
     @override
     def note(self, name: bytes, event: Event) -> bool:
@@ -199,19 +234,32 @@ class EventReader:
         return last + (closing or b"")
 
     def _is_plain(self, block: bytes) -> bool:
-        """Whether a block needs no closer look: events of one line, each an object and none a failure."""
-        if not (block.startswith(_PLAIN_START) and block.endswith(b"\n\n")):
+        """Whether a block is passed on as it is: events of one object on one line, no failure among them.
+
+        Nearly all blocks are. Where one is not, it is taken apart and its first events are noted once more,
+        which changes nothing.
+        """
+        if not block.endswith(b"\n\n"):
             return False
-        is_last = False
+        is_over = False
         try:
-            for payload in block[6:-2].split(b"\n\ndata: "):
-                event = loads(payload)
-                if is_failure(event):
+            for text in block[:-2].split(b"\n\n"):
+                if is_over:
                     return False
-                is_last |= self._progress.note(b"", event)
+                name, data = (b"", text[6:]) if text.startswith(b"data: ") else _split_named(text)
+                if data == _DONE_DATA and self._progress.ends_by_done:
+                    is_over = True
+                else:
+                    event = loads(data)
+                    if not name and self._progress.goes_on(event):
+                        continue
+                    if name in _FAILED_NAMES or is_failure(event):
+                        return False
+                    is_over = self._progress.note(name, event)
         except (JSONDecodeError, AttributeError):  # no JSON, or no object
             return False
-        return not is_last
+        self.is_over = is_over
+        return True
 
     def _taken_apart(self, block: bytes) -> bytes:
         passed: list[bytes] = []
@@ -227,7 +275,7 @@ class EventReader:
         return b"".join(passed)
 
     def _finish_by_done(self, passed: list[bytes]) -> None:
-        if isinstance(self._progress, ChoicesProgress):
+        if self._progress.ends_by_done:
             passed.append(DONE)
             self.is_over = True
         else:
@@ -250,6 +298,14 @@ class EventReader:
         elif found is not None:  # which says nothing, and makes no client fail
             self.failure = _malformed
         return self.failure is None
+
+
+def _split_named(text: bytes) -> tuple[bytes, bytes]:
+    """Name and data of an event of two lines; of any other, data that is no JSON."""
+    first, _, second = text.partition(b"\n")
+    if first.startswith(b"event: ") and second.startswith(b"data: "):
+        return first[7:].strip(), second[6:]
+    return b"", b""
 
 
 def objects(found: Any) -> list[Event]:

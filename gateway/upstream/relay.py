@@ -155,7 +155,7 @@ class _RelayedStream(AnswerStream):
             progress_of(request.surface.name), partial(reported_in_body, asked=request)
         )
         self._request = request
-        self._ahead = self._first = b""
+        self._first = b""
         self._clock = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -164,9 +164,10 @@ class _RelayedStream(AnswerStream):
     async def begin(self) -> None:
         """Wait for the first event, so that a failure before it can still be answered otherwise."""
         reader = self._reader
-        self._ahead = await self._some()
-        if self._ahead.lstrip()[:1] in _NO_EVENTS:
-            raise await _not_streamed(self._answer, self._ahead, self._request)
+        beginning = await self._answer.some()
+        if beginning.lstrip()[:1] in _NO_EVENTS:
+            raise await _not_streamed(self._answer, beginning, self._request)
+        self._first = await self._next_block(beginning)
         while not has_event(self._first) and not reader.has_ended:
             self._first = await self._next_block()
         if reader.failure is not None and not has_event(self._first):
@@ -191,14 +192,15 @@ class _RelayedStream(AnswerStream):
     @override
     async def read(self) -> bytes:
         block, self._first = self._first, b""
+        if block:
+            return block
         reader = self._reader
-        if not block and not reader.has_ended:
-            block = await self._next_block()
-        if not block and reader.failure is not None:
+        if not reader.has_ended and (block := await self._next_block()):
+            return block
+        if reader.failure is not None:
             raise reader.failure()
-        if not block:
-            await self._finish()
-        return block
+        await self._finish()
+        return b""
 
     @override
     async def aclose(self) -> None:
@@ -206,12 +208,18 @@ class _RelayedStream(AnswerStream):
             self._silence.cancel()
         self._answer.close()
 
-    async def _next_block(self) -> bytes:
-        """The next events; where the stream stops, what there is of them."""
-        feed, reader = self._cutter.feed, self._reader
+    async def _next_block(self, chunk: bytes = b"") -> bytes:
+        """The next events, of which `chunk` has arrived; where the stream stops, what there is of them."""
+        answer, clock, feed, reader = self._answer, self._clock, self._cutter.feed, self._reader
         try:
-            while chunk := await self._some():
-                block = feed(chunk)
+            while True:
+                if not chunk:
+                    self._waiting_since = clock()
+                    chunk = await answer.some()
+                    self._waiting_since = None
+                    if not chunk:
+                        break
+                block, chunk = feed(chunk), b""
                 if block and ((taken := reader.take(block)) or reader.has_ended):
                     return taken
         except Exception as error:
@@ -222,16 +230,6 @@ class _RelayedStream(AnswerStream):
                 raise
             raise _broken_off(error) from error
         return reader.end(self._cutter.rest())
-
-    async def _some(self) -> bytes:
-        """The next bytes as they arrive."""
-        if self._ahead:
-            ahead, self._ahead = self._ahead, b""
-            return ahead
-        self._waiting_since = self._clock()
-        chunk = await self._answer.some()
-        self._waiting_since = None
-        return chunk
 
     async def _finish(self) -> None:
         """Read the end of the body, which gives the connection back to be used again."""

@@ -29,12 +29,13 @@ class EventCutter:
     chunk is one or more whole events with lines ending in `\n`, and passes through as it is.
     """
 
-    __slots__ = ("_held", "_is_begun", "_pending")
+    __slots__ = ("_held", "_is_begun", "_is_between", "_pending")
 
     def __init__(self) -> None:
         self._pending = b""
         self._is_begun = False
         self._held = b""  # a CR that may be half of a line end
+        self._is_between = False  # between two events, that is: none of the above
 
     def feed(self, chunk: bytes) -> bytes:
         """Whole events completed by `chunk`; empty when it completed none.
@@ -42,6 +43,13 @@ class EventCutter:
         Raises:
             UpstreamError: If one event grows beyond `MAX_EVENT_BYTES`.
         """
+        if self._is_between and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            return chunk  # as nearly always
+        block = self._cut(chunk)
+        self._is_between = self._is_begun and not self._pending and not self._held
+        return block
+
+    def _cut(self, chunk: bytes) -> bytes:
         if self._held or b"\r" in chunk:
             chunk = self._without_lone_returns(chunk)
         data = self._pending + chunk if self._pending else chunk

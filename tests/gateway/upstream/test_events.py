@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, UpstreamRequest
+from gateway.upstream.events import EventReader, progress_of
 from gateway.upstream.relay import Relay
-from gateway.upstream.surfaces import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Surface
+from gateway.upstream.surfaces import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Surface, SurfaceName
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, Hangup, raw, raw_stream
 from tests.gateway.upstream.asking import QUESTION
 
@@ -316,3 +318,50 @@ def test_the_cases_are_distinct() -> None:
     """A case that repeats another would show nothing."""
     cases = [(surface.name, event) for surface, event in itertools.chain(FAILURES.values(), FINE.values())]
     assert len(set(cases)) == len(cases)
+
+
+PIECES = [
+    chunk("Hi"),
+    chunk("Hi", index=1),
+    chunk(end="stop"),
+    chunk(end="null"),
+    chunk(end="error"),
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":null,"error":{"message":"no"}}]}\n\n',
+    b'data: {"object":"error","choices":[{"index":0,"delta":{},"finish_reason":null}]}\n\n',
+    b'data: {"id":"x","choices":[]}\n\n',
+    b'data: {"error":{"message":"no"}}\n\n',
+    b"data: [1]\n\n",
+    b"data: null\n\n",
+    b"data: {\n\n",
+    b": a comment\n\n",
+    b'event: message_start\ndata: {"type":"message_start","message":{"content":[]}}\n\n',
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n',
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    b'event: error\ndata: {"type":"error","error":{"message":"no"}}\n\n',
+    b'event: error\ndata: {"choices":[{"index":0,"delta":{},"finish_reason":null}]}\n\n',
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"status":"completed"}}\n\n',
+    b"data: [DONE]\n\n",
+]
+
+
+@pytest.mark.parametrize("kind", ["chat", "responses", "messages"])
+def test_events_are_judged_alike_however_their_lines_are_spelled(kind: SurfaceName) -> None:
+    """The short way for the usual spelling comes to what the long way comes to for another."""
+    draw = random.Random(7)
+    for _ in range(3000):
+        usual = b"".join(draw.choices(PIECES, k=draw.randint(1, 5)))
+        unusual = usual.replace(b"data: ", b"data:").replace(b"event: ", b"event:")
+        short, long = (EventReader(progress_of(kind), _reported) for _ in range(2))
+
+        passed = [reader.take(block) for reader, block in ((short, usual), (long, unusual))]
+
+        assert passed[0].replace(b"data: ", b"data:").replace(b"event: ", b"event:") == passed[1].replace(
+            b"data: ", b"data:"
+        ), usual
+        assert (short.is_over, short.has_reported) == (long.is_over, long.has_reported), usual
+        ends = [reader.end(b"") for reader in (short, long)]
+        assert ends[0] == ends[1], usual
+
+
+def _reported(_data: bytes) -> UpstreamError:
+    return UpstreamError("It said so.", status=502, reason="error_in_body")
