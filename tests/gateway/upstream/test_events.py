@@ -322,11 +322,14 @@ def test_the_cases_are_distinct() -> None:
 
 PIECES = [
     chunk("Hi"),
-    chunk("Hi", index=1),
+    chunk("Hi", object="chat.completion.chunk"),
+    chunk("Hi", object="chat.completion.chunk", index=1),
+    chunk("Hi", object="chat.completion.chunk", error={"message": "no"}),
+    chunk(end="stop", object="chat.completion.chunk"),
     chunk(end="stop"),
     chunk(end="null"),
     chunk(end="error"),
-    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":null,"error":{"message":"no"}}]}\n\n',
+    b'data: {"object":"","choices":[{"index":0,"delta":{},"finish_reason":null,"error":"no"}]}\n\n',
     b'data: {"object":"error","choices":[{"index":0,"delta":{},"finish_reason":null}]}\n\n',
     b'data: {"id":"x","choices":[]}\n\n',
     b'data: {"error":{"message":"no"}}\n\n',
@@ -350,17 +353,19 @@ def test_events_are_judged_alike_however_their_lines_are_spelled(kind: SurfaceNa
     draw = random.Random(7)
     for _ in range(3000):
         usual = b"".join(draw.choices(PIECES, k=draw.randint(1, 5)))
-        unusual = usual.replace(b"data: ", b"data:").replace(b"event: ", b"event:")
         short, long = (EventReader(progress_of(kind), _reported) for _ in range(2))
 
-        passed = [reader.take(block) for reader, block in ((short, usual), (long, unusual))]
+        passed = [reader.take(block) for reader, block in ((short, usual), (long, _unusual(usual)))]
 
-        assert passed[0].replace(b"data: ", b"data:").replace(b"event: ", b"event:") == passed[1].replace(
-            b"data: ", b"data:"
-        ), usual
+        assert _unusual(passed[0]) == _unusual(passed[1]), usual
         assert (short.is_over, short.has_reported) == (long.is_over, long.has_reported), usual
         ends = [reader.end(b"") for reader in (short, long)]
         assert ends[0] == ends[1], usual
+
+
+def _unusual(block: bytes) -> bytes:
+    """Spelled without spaces."""
+    return block.replace(b"data: ", b"data:").replace(b"event: ", b"event:")
 
 
 def _reported(_data: bytes) -> UpstreamError:
