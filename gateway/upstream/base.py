@@ -1,8 +1,8 @@
 """What the rest of the gateway knows about a provider: the `Upstream` protocol and its values.
 
-`relay.py` speaks to providers whose own format is the one asked for and passes their bytes on; `litellm.py`
-translates for all others. Both answer in the format asked for and raise nothing but `UpstreamError`, so
-whoever calls them cannot tell them apart.
+`relay.py` asks providers whose own format is the one asked for, and passes their bytes on; `translating/`
+asks all others through litellm. Both answer in the format asked for and raise nothing but `UpstreamError`, so
+their callers cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ModelTarget:
 
     Attributes:
         name: The `model_name` clients and policies use.
-        wire: The format the provider speaks where it is known to: requests in it are relayed byte for byte,
-            requests in any other format are translated. `litellm`: all are.
+        wire: The format that the provider speaks, if that is known: requests in it are relayed byte for byte,
+            requests in any other format are translated. `litellm`: all requests are translated.
         provider: What litellm calls the provider.
         model: The provider's own name of the model.
         api_base: Where the provider answers, without a trailing slash; None only for `litellm`.
@@ -38,8 +38,8 @@ class ModelTarget:
         merges_system: Whether a policy's prompt goes into one message with the caller's.
         headers: Extra request headers the operator configured.
         options: Further arguments for litellm (API version, cloud credentials).
-        secrets: What nobody must see of all that: keys and the values of headers.
-        fallbacks: Who is asked when this one fails, in this order; their own fallbacks are among them.
+        secrets: The parts of all this that must not be seen: keys and the values of headers.
+        fallbacks: The targets asked when this one fails, in order, with their own fallbacks among them.
     """
 
     name: str
@@ -79,11 +79,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPart:
-    """What of a request a policy put there, so that it is no fault of the caller's and not theirs to see.
+    """The part of a request that a policy put there: no fault of the caller's, and not theirs to see.
 
     Attributes:
         prompts: Its texts.
-        fields: Names of the fields it fixed, dots between those of nested ones.
+        fields: Names of the fields it fixed, with dots between the names of nested ones.
         is_beside_system: Its prompt stands before a system or developer message of the caller's.
     """
 
@@ -100,13 +100,13 @@ class UpstreamRequest:
     """One call of one provider.
 
     Attributes:
-        target: Who is called.
+        target: The model to call.
         payload: The request in the surface's format; its `model` becomes the target's.
         surface: The kind of request.
         headers: What a relayed request carries besides the target's own headers, which win; a translated one
-            carries the trace among them.
-        limit_seconds: What the whole answer may take where that is less than the target's own limit.
-        policy_part: What of the payload a policy put there.
+            carries only the trace among them.
+        limit_seconds: How long the whole answer may take, if that is less than the target's own limit.
+        policy_part: The part of the payload that a policy put there.
     """
 
     target: ModelTarget
@@ -122,7 +122,7 @@ class UpstreamAnswer(NamedTuple):
 
     Attributes:
         body: A JSON object in the surface's format.
-        headers: The provider's rate limits, where it reports them.
+        headers: The provider's rate limits, if it reports them.
     """
 
     body: bytes
@@ -138,14 +138,14 @@ class AnswerStream(Protocol):
 
     @property
     def headers(self) -> RawHeaders:
-        """The provider's rate limits, where it reports them and the caller may see them."""
+        """The provider's rate limits, if it reports them and the caller may see them."""
         ...
 
     async def read(self) -> bytes:
         """The next block; empty after the one that holds the stream's last event.
 
         Raises:
-            UpstreamError: With reason `cut` if the stream stops before its end. There is no reading on then.
+            UpstreamError: With reason `cut` if the stream stops before its end. It cannot be read on.
         """
         ...
 

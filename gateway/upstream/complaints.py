@@ -1,4 +1,4 @@
-"""What a provider says when it refuses or fails, read from whatever JSON it says it in."""
+"""What a provider says when it refuses or fails, read from JSON of any shape."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Complaint:
     """A provider's error.
 
     Attributes:
-        error: The object that has it in OpenAI's shape or Anthropic's; empty where it is in another.
+        error: The error object, if it has OpenAI's shape or Anthropic's; empty for any other shape.
         words: Every code, type, state and reason in it, in small letters.
-        messages: Every text in it, the first one first.
-        fields: Fields of the request it is about, dots between the names of nested ones.
-        status: The status it says it has, where it says one.
+        messages: Every text in it, in order.
+        fields: The fields of the request it is about, with dots between the names of nested ones.
+        status: The status it says it has, if it says one.
     """
 
     error: dict[str, Any]
@@ -56,21 +56,24 @@ class Complaint:
 
     @property
     def message(self) -> str | None:
-        """What it says first."""
+        """The first of its texts."""
         return self.messages[0] if self.messages else None
 
 
 def read_complaint(body: bytes) -> Complaint:
-    """What a body says; nothing where it is no JSON, or too large for an error."""
+    """What a body says; nothing if it is no JSON, or too large for an error."""
     try:
         found = parsed(body) if len(body) <= _MAX_BYTES else None
     except ValueError:
         found = None
     objects = list(_objects(found, _DEPTH))[:_MOST]
     messages = [text for one in objects for text in _texts(one)]
+    values = (one.get(name) for one in objects for name in _WORD_FIELDS)
+    words = (str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
     return Complaint(
         error=_error(found),
-        words=frozenset(word for one in objects for word in _words(one)),
+        # AWS names a shape's namespace before `#`.
+        words=frozenset(word.rpartition("#")[2].strip().lower() for word in words),
         messages=tuple(messages),
         fields=frozenset(field for one in objects for field in _fields(one)),
         status=next((status for one in objects if (status := _status(one)) is not None), None),
@@ -78,7 +81,7 @@ def read_complaint(body: bytes) -> Complaint:
 
 
 def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:
-    """Every object in it, also in JSON that stands in a text, as proxies put it."""
+    """Every object in it, including those in JSON that stands in a text, where proxies put it."""
     if depth == 0:
         return
     if isinstance(value, dict):
@@ -98,7 +101,7 @@ def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:
 
 
 def _error(found: Any) -> dict[str, Any]:
-    """The error of an answer in one of the two shapes; of a list, the first one's."""
+    """The error of an answer in one of the two shapes; if there is a list of them, of the first."""
     if isinstance(found, list):
         found = found[0] if found else None
     if not isinstance(found, dict):
@@ -108,14 +111,6 @@ def _error(found: Any) -> dict[str, Any]:
     holder = response if isinstance(response, dict) else found
     error = holder.get("error", found if found.get("type") == "error" else None)
     return error if isinstance(error, dict) else {}
-
-
-def _words(one: dict[str, Any]) -> Iterator[str]:
-    for name in _WORD_FIELDS:
-        value = one.get(name)
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            # AWS names a shape's namespace before `#`.
-            yield str(value).rpartition("#")[2].strip().lower()
 
 
 def _texts(one: dict[str, Any]) -> Iterator[str]:

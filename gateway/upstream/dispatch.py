@@ -1,4 +1,4 @@
-"""Which way a target is called."""
+"""Chooses between relaying a request and translating it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gateway.upstream.failures import unforeseen
 class Upstreams(Upstream):
     """An `Upstream` that relays a request in the format its target speaks and has any other translated.
 
-    It raises nothing but `UpstreamError`, whatever the two come to: an exception of another kind would be the
-    caller's failure instead of the target's, and nobody would stand in.
+    It raises nothing but `UpstreamError`, whatever the two raise: an exception of another kind would count as
+    the gateway's failure instead of the target's, and no fallback would stand in.
     """
 
     def __init__(self, relay: Upstream, translated: Upstream) -> None:

@@ -1,8 +1,8 @@
 """What a provider's refusal means to the caller of the gateway.
 
-The caller is told what they can act on: their own mistakes as the provider worded them, and when to come
-back. What is the operator's business (a wrong key, an account without money, a model that is gone, a
-parameter of a policy, a broken server) is a bad gateway. Nothing of the operator's is in the words.
+Callers are told what they can act on: their own mistakes as the provider worded them, and when to come back.
+The operator's business (a wrong key, an account without money, a model that is gone, a parameter of a policy,
+a broken server) is a bad gateway to them, and none of the operator's details are in the message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
 _TOO_MANY: Final = 429
 _MAX_DETAIL: Final = 400
 _MAX_SEARCHED: Final = 256 * 1024
-# Fields of an error that say what is wrong with a request; others may tell of the operator's account.
+# Fields of an error that say what is wrong with a request; others may describe the operator's account.
 _TOLD_FIELDS: Final = (
     *("code", "content_filter_result", "failed_generation", "innererror", "inner_error"),
     *("message", "param", "type"),
@@ -100,20 +100,17 @@ def _refusal(
 
 
 def _is_operators(complaint: Complaint, asked: UpstreamRequest) -> bool:
-    """Whether it is about the operator's account or configuration, or about what a policy put in."""
+    """Whether it is about the operator's account or configuration, or about a part that a policy put in."""
     part = asked.policy_part
     if is_operators(complaint.words, complaint.messages):
         return True
     # No caller chooses the provider's model, nor what a policy fixes.
-    if any(_is_within(field, own) for field in complaint.fields for own in (*part.fields, "model")):
+    fixed = (*part.fields, "model")
+    if any(field == own or field.startswith(f"{own}.") for field in complaint.fields for own in fixed):
         return True
     return bool(part.prompts) and is_about_a_prompt(
         complaint.messages, is_beside_another=part.is_beside_system
     )
-
-
-def _is_within(field: str, own: str) -> bool:
-    return field == own or field.startswith(f"{own}.")
 
 
 def _operators(
@@ -144,7 +141,7 @@ def _callers(status: int, complaint: Complaint, asked: UpstreamRequest, headers:
 
 
 def _detail(status: int, complaint: Complaint, asked: UpstreamRequest) -> str:
-    """Status, codes and message for the log: of the message, nothing the operator or a caller wrote."""
+    """Status, codes and message for the log, without anything that the operator or a caller wrote."""
     codes = Blanker(asked.target.secrets).text(", ".join(sorted(complaint.words - {str(status)})))
     texts = list(all_texts(dict(asked.payload)))
     if complaint.message is None or sum(map(len, texts)) > _MAX_SEARCHED:
@@ -176,7 +173,7 @@ def broken(what: str) -> UpstreamError:
 
 
 def unforeseen(error: Exception) -> UpstreamError:
-    """The error for an exception that asking a provider should never raise. Only its kind is safe to tell."""
+    """The error for an exception that should never occur. Only the exception's kind is safe to tell."""
     kind = type(error)
     return UpstreamError(
         "The provider could not be asked; the gateway's operator has to look.",
@@ -199,7 +196,7 @@ def ejected() -> UpstreamError:
 def over_budget() -> UpstreamError:
     """The error for a second attempt that is not made because too many others failed."""
     return UpstreamError(
-        "The provider failed, and so do so many others that nobody else is asked for now.",
+        "The provider failed, and so many attempts fail that no other provider is asked for now.",
         status=503,
         reason="retry_budget",
         retry_after="1",

@@ -13,10 +13,10 @@ import orjson
 
 
 def parsed(text: bytes) -> Any:
-    """What a JSON text says.
+    """The value of a JSON text.
 
     Raises:
-        ValueError: If no client could read it either.
+        ValueError: If the official clients could not read it either.
     """
     try:
         return orjson.loads(text)
@@ -36,7 +36,7 @@ def as_utf8(text: bytes) -> bytes:
 
 
 def written(value: Any) -> bytes:
-    """A value as JSON; what the fast writer refuses is written as it was read."""
+    """A value as JSON, including the values that only the lenient reader accepts."""
     try:
         return orjson.dumps(value)
     except TypeError:

@@ -193,29 +193,27 @@ def is_operators(words: Iterable[str], messages: Iterable[str]) -> bool:
 
     Args:
         words: Its codes, types, states and reasons, in small letters.
-        messages: What it says.
+        messages: Its texts.
     """
-    return not _ALL_WORDS.isdisjoint(words) or any(_begins(message) for message in messages)
+    if not _ALL_WORDS.isdisjoint(words):
+        return True
+    beginnings = ((message, _LEAD.match(message)) for message in messages)
+    return any(_BEGINNING.match(message, lead.end() if lead else 0) for message, lead in beginnings)
 
 
 def is_about_the_account(words: Iterable[str]) -> bool:
-    """Whether a limit is none that passes with the minute: the account is out of money, or closed."""
+    """Whether a limit will not pass within a minute because the account is out of money, or closed."""
     return not _ACCOUNT_WORDS.isdisjoint(words)
 
 
 def is_about_a_prompt(messages: Iterable[str], *, is_beside_another: bool) -> bool:
-    """Whether a refusal is about where a policy's system prompt stands, or about there being one.
+    """Whether a refusal is about the place of a policy's system prompt, or about there being one at all.
 
     Args:
-        messages: What it says.
+        messages: The refusal's texts.
         is_beside_another: The policy's prompt stands before one of the caller's, in a message of its own.
     """
     return any(
         _UNWANTED.search(message) or (is_beside_another and _MISPLACED.search(message))
         for message in messages
     )
-
-
-def _begins(message: str) -> bool:
-    lead = _LEAD.match(message)
-    return _BEGINNING.match(message, lead.end() if lead else 0) is not None

@@ -1,6 +1,6 @@
-"""What a model's tokens cost: as the file says, else as LiteLLM's own list does.
+"""What a model's tokens cost: the file's price, or else the price in LiteLLM's own list.
 
-The list comes with LiteLLM's package and is read from there as text: importing the library takes seconds and
+The list comes with LiteLLM's package and is read from there as text. Importing the library takes seconds and
 a hundred megabytes, which a gateway that only relays should not pay to show a metric.
 """
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from gateway.config.gateway_file import LitellmParams, ModelEntry
+from gateway.config.gateway_file import ModelEntry
 
 _LIST: Final = "model_prices_and_context_window_backup.json"
 
@@ -31,19 +31,21 @@ class TokenPrices(NamedTuple):
 def model_prices(entries: Iterable[ModelEntry]) -> dict[str, TokenPrices]:
     """Prices by `model_name`, of the models whose price is known."""
     listed = _PriceList()
-    found = ((entry.model_name, _prices(entry.litellm_params, listed)) for entry in entries)
-    return {name: prices for name, prices in found if prices is not None}
-
-
-def _prices(params: LitellmParams, listed: _PriceList) -> TokenPrices | None:
-    if params.input_cost_per_token is not None and params.output_cost_per_token is not None:
-        return TokenPrices(params.input_cost_per_token, params.output_cost_per_token)
-    # At an address of the operator's own, a well-known name says nothing about the price.
-    return None if params.api_base is not None else listed.find(params.provider, params.provider_model)
+    found: dict[str, TokenPrices] = {}
+    for entry in entries:
+        params = entry.litellm_params
+        if params.input_cost_per_token is not None and params.output_cost_per_token is not None:
+            found[entry.model_name] = TokenPrices(params.input_cost_per_token, params.output_cost_per_token)
+        elif params.api_base is None:
+            # At an address of the operator's own, a well-known name would say nothing about the price.
+            prices = listed.find(params.provider, params.provider_model)
+            if prices is not None:
+                found[entry.model_name] = prices
+    return found
 
 
 class _PriceList:
-    """LiteLLM's list, read when it is first asked; of its 3 MB only what is asked for is parsed."""
+    """LiteLLM's list, read when it is first asked. Of its 3 MB, only the entries asked for are parsed."""
 
     def __init__(self) -> None:
         self._text: str | None = None

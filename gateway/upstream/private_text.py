@@ -1,7 +1,7 @@
-"""What is the operator's, blanked in what a provider says before it is passed on.
+"""The operator's secrets and prompts, blanked in a provider's message before it is passed on.
 
-Providers quote what they refuse: a key, whole, masked or cut off; a header; the prompt of a policy. The words
-of an answer that failed are searched for all of that, in every spelling a message may have it in.
+Providers quote what they refuse: a key, whole, masked or cut off; a header; the prompt of a policy. The
+message of an answer that failed is searched for all of these, in every spelling that it may use.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from urllib.parse import quote, quote_plus
 from gateway.running.logs import BLANK, redact_text
 
 MAX_CHARACTERS: Final = 4096
-_SHORTEST: Final = 4  # what is shorter is no secret, and stands in every text
+_SHORTEST: Final = 4  # anything shorter is no secret, and occurs in every text
 _PREFIX: Final = 8
-# So long a run of a prompt's characters is no coincidence.
+# A run of so many of a prompt's characters is no coincidence.
 _RUN: Final = 20
 _STEP: Final = _RUN // 2
 _MOST_PLACES: Final = 8
-# `sk-ab***yz`, `sk-...yz`: what a provider leaves of a key.
+# A key as providers mask it: `sk-ab***yz`, `sk-...yz`.
 _MASKED: Final = re.compile(r"([^\s*•…]{0,64}?)([*•…]+|\.{3,}|[xX]{4,})([^\s*•…]{0,64})")
 _LAST: Final = re.compile(r"(ending (?:in|with)|ends (?:in|with)|last \w+ characters?:?) [`'\"]?([\w-]+)")
 
 
 class Blanker:
-    """Blanks what is the operator's.
+    """Blanks the operator's secrets and texts.
 
     Args:
-        secrets: Keys, and whatever else nobody must see any part of.
-        texts: Prompts, and whatever else no longer part of may be seen.
+        secrets: Keys and others of which no part may be seen.
+        texts: Prompts and others of which no longer part may be seen.
     """
 
     def __init__(self, secrets: Iterable[str] = (), texts: Iterable[str] = ()) -> None:
@@ -41,7 +41,7 @@ class Blanker:
         self._texts = [form for one in texts for form in _escapes(one.strip()) if len(form) >= _SHORTEST]
 
     def text(self, text: str) -> str:
-        """A text, shortened where it is longer than any message, with what is private blanked."""
+        """A text with the private parts blanked, and shortened if it is longer than any message."""
         text = text[:MAX_CHARACTERS]
         for spelling in self._spellings:
             text = text.replace(spelling, BLANK)
@@ -63,7 +63,7 @@ class Blanker:
 
 
 def all_texts(value: Any) -> Iterator[str]:
-    """Every text inside JSON, names of fields left out."""
+    """Every text inside JSON, except the names of fields."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | tuple):
@@ -75,7 +75,7 @@ def all_texts(value: Any) -> Iterator[str]:
 
 
 def _escapes(text: str) -> set[str]:
-    """As it is, and as it stands in JSON, and in JSON inside JSON."""
+    """The text itself, as it stands in JSON, and as it stands in JSON inside JSON."""
     once = json.dumps(text, ensure_ascii=False)[1:-1]
     return {text, once, json.dumps(text)[1:-1], json.dumps(once, ensure_ascii=False)[1:-1]}
 
@@ -85,7 +85,7 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _without_parts(text: str, secret: str) -> str:
-    """Without what a provider left of a secret: two ends around a mask, its beginning, its last letters."""
+    """A text without what a provider left of a secret: its ends around a mask, its beginning, its end."""
 
     def masked(found: re.Match[str]) -> str:
         lead, mask, tail = found.groups()
@@ -104,14 +104,14 @@ def _without_parts(text: str, secret: str) -> str:
 
 
 def _without_runs(text: str, private: str) -> str:
-    """Without the runs of characters it has in common with a private text."""
+    """A text without the runs of characters that it has in common with a private text."""
     if len(private) < _RUN:
         return text.replace(private, BLANK)
     places: dict[str, list[int]] = {}
     for at in range(len(text) - _STEP + 1):
         places.setdefault(text[at : at + _STEP], []).append(at)
     runs: list[tuple[int, int]] = []
-    is_found = bytearray(len(text))  # what repeats itself is looked at once
+    is_found = bytearray(len(text))  # so that repetitions are looked at only once
     for origin in range(0, len(private) - _STEP + 1, _STEP):
         for at in places.get(private[origin : origin + _STEP], [])[:_MOST_PLACES]:
             if not (is_found[at] and is_found[at + _STEP - 1]) and (run := _run(text, at, private, origin)):
@@ -123,7 +123,7 @@ def _without_runs(text: str, private: str) -> str:
 
 
 def _run(text: str, at: int, private: str, origin: int) -> tuple[int, int] | None:
-    """How far two texts agree around these places; None where that is not far."""
+    """The run around these places in which two texts agree; None if it is short."""
     start, end, before, after = at, at, origin, origin
     while start > 0 and before > 0 and text[start - 1] == private[before - 1]:
         start, before = start - 1, before - 1
@@ -133,7 +133,7 @@ def _run(text: str, at: int, private: str, origin: int) -> tuple[int, int] | Non
 
 
 def _joined(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Runs in order, those that overlap made one."""
+    """Runs in order, with overlapping ones merged."""
     if not runs:
         return
     start, end = runs[0]

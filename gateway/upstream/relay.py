@@ -1,7 +1,7 @@
 """Providers asked in their own wire format: the request goes out as JSON, the answer comes back as bytes.
 
-Nothing is read but what shows that the answer is one: its status, that a whole answer and every event of a
-stream are JSON and report no failure, where events end, and that the last one is there. What the official
+An answer is read only to see that it is one: its status, that a whole answer and every event of a stream are
+JSON and report no failure, where events end, and that the last one is there. Everything that the official
 clients understand is passed on, whatever its content type, line ends or spelling.
 """
 
@@ -37,7 +37,7 @@ from gateway.upstream.http.transport import (
     HttpAnswer,
     HttpClient,
     NeverSeenError,
-    translated,
+    http_failure,
 )
 from gateway.upstream.json_text import as_utf8, parsed
 from gateway.upstream.retry_budget import RetryBudget
@@ -53,7 +53,7 @@ _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
 class Relay(Upstream):
-    """The way for requests in their target's own format. Create it inside the running event loop."""
+    """Asks targets in their own format. Create it inside the running event loop."""
 
     def __init__(
         self, timeouts: Timeouts, budget: RetryBudget | None = None, *, max_connections: int = 0
@@ -77,7 +77,7 @@ class Relay(Upstream):
             if answer is not None:
                 answer.close()
             if isinstance(error, Exception) and not isinstance(error, UpstreamError):
-                raise translated(error) from error
+                raise http_failure(error) from error
             raise
         return UpstreamAnswer(body, _rate_limits(answer))
 
@@ -95,7 +95,7 @@ class Relay(Upstream):
             if answer is not None:
                 answer.close()
             if isinstance(error, Exception) and not isinstance(error, UpstreamError):
-                raise translated(error) from error
+                raise http_failure(error) from error
             raise
         stream.limit_silence(destination.stall_seconds)
         return stream
@@ -127,7 +127,7 @@ class Relay(Upstream):
         if not destination.target.http2 or destination.proxy is not None:
             return self._http1
         if self._http2 is None:
-            # Only where a model wants it: it takes memory and a moment.
+            # Imported only when a model wants it: it takes memory and a moment.
             http2 = importlib.import_module("gateway.upstream.http.http2")
             client: HttpClient = http2.Http2Client(self._http1, connect_seconds=self._timeouts.connect)
             self._http2 = client
@@ -171,12 +171,12 @@ class _RelayedStream(AnswerStream):
         while not has_event(self._first) and not reader.has_ended:
             self._first = await self._next_block()
         if reader.failure is not None and not has_event(self._first):
-            # What only says nothing is a stream that was cut, if it was one at all.
+            # Without an event, it is a stream that was cut, provided it was a stream at all.
             is_one = reader.has_reported or self._answer.content_type == _EVENT_STREAM
             raise reader.failure() if is_one else broken("an answer that is no stream of events")
 
     def limit_silence(self, seconds: float) -> None:
-        """From now on, break off when the provider is waited for longer than this."""
+        """From now on, break off when the provider is silent for longer than this."""
         self._silence_seconds = seconds
         self._silence = asyncio.get_running_loop().call_later(seconds, self._look)
 
@@ -209,7 +209,7 @@ class _RelayedStream(AnswerStream):
         self._answer.close()
 
     async def _next_block(self, chunk: bytes = b"") -> bytes:
-        """The next events, of which `chunk` has arrived; where the stream stops, what there is of them."""
+        """The next events, of which `chunk` has arrived; at the end of the stream, those that are left."""
         answer, clock, feed, reader = self._answer, self._clock, self._cutter.feed, self._reader
         try:
             while True:
@@ -232,7 +232,7 @@ class _RelayedStream(AnswerStream):
         return reader.end(self._cutter.rest())
 
     async def _finish(self) -> None:
-        """Read the end of the body, which gives the connection back to be used again."""
+        """Read the end of the body, so that the connection can be used again."""
         if self._answer.is_at_end:
             return
         with suppress(Exception):  # the answer is complete
@@ -243,7 +243,10 @@ class _RelayedStream(AnswerStream):
 def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Destination:
     url = URL(f"{target.api_base}{surface.path}")
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
-    headers.update(_credentials(target))
+    if target.api_key is not None and target.wire == "anthropic":
+        headers["x-api-key"] = target.api_key
+    elif target.api_key is not None:
+        headers["Authorization"] = f"Bearer {target.api_key}"
     headers.update(target.headers)
     return Destination(
         target=target,
@@ -256,16 +259,8 @@ def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts)
     )
 
 
-def _credentials(target: ModelTarget) -> dict[str, str]:
-    if target.api_key is None:
-        return {}
-    if target.wire == "anthropic":
-        return {"x-api-key": target.api_key}
-    return {"Authorization": f"Bearer {target.api_key}"}
-
-
 def _rate_limits(answer: HttpAnswer) -> RawHeaders:
-    """What the provider says about its limits, to be passed on."""
+    """The provider's rate limits, to be passed on."""
     return tuple(
         (lowered, value)
         for name, value in answer.raw_headers
@@ -274,23 +269,19 @@ def _rate_limits(answer: HttpAnswer) -> RawHeaders:
 
 
 async def _check(answer: HttpAnswer, asked: UpstreamRequest) -> None:
-    """Raise unless the provider answers at all. Its content type is not looked at: clients do not, either."""
+    """Raise if the provider refuses. Its content type is ignored, as the official clients ignore it."""
     if answer.status not in _OK:
-        raise await _refusal(answer, asked)
+        body = await _read_some(answer)
+        raise refused(answer.status, body, asked, answer.retry_after, _rate_limits(answer))
 
 
 async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamRequest) -> UpstreamError:
-    """The error for an answer that begins as no stream of events does: as JSON, or as a page."""
+    """The error for an answer that begins like JSON or a page, and not like a stream of events."""
     body = beginning + await _read_some(answer)
     with suppress(ValueError):
         if any(is_failure(one) for one in objects(parsed(body))):
             return reported_in_body(body, asked)
     return broken("an answer that is no stream of events")
-
-
-async def _refusal(answer: HttpAnswer, asked: UpstreamRequest) -> UpstreamError:
-    body = await _read_some(answer)
-    return refused(answer.status, body, asked, answer.retry_after, _rate_limits(answer))
 
 
 async def _read_some(answer: HttpAnswer) -> bytes:
@@ -302,13 +293,13 @@ async def _read_some(answer: HttpAnswer) -> bytes:
 
 
 def _broken_off(error: Exception) -> UpstreamError:
-    """What an exception means once an answer had begun."""
-    failure = translated(error)
+    """What an exception means after an answer had begun."""
+    failure = http_failure(error)
     return cut_short() if failure.reason == "connect" else failure
 
 
 def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
-    """Raise unless a whole answer is one; some providers report errors with status 200."""
+    """Raise if a whole answer is not an answer: some providers report errors with status 200."""
     try:
         answer = parsed(body)
     except ValueError as error:

@@ -1,9 +1,8 @@
 """How many second attempts a process may make, so that a failing provider is not asked twice as often.
 
-Every request pays a fraction of an attempt in; every attempt beyond a request's first takes a whole one out
-and gives it back when it is answered, be it by a refusal of the request. Where fallbacks work they are
-therefore free, and where everything fails there are at most `burst + ratio * requests` of them, whatever
-`requests` arrived and however they overlap.
+Every request pays a fraction of an attempt in. Every attempt after a request's first takes a whole one out,
+and gives it back when it is answered, even by a refusal of the request. So fallbacks that work are free, and
+if everything fails there are at most `burst + ratio * requests` of them, however the requests overlap.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Final
 
 RATIO: Final = 0.1
 BURST: Final = 100
-_WHOLE: Final = 1.0 - 1e-9  # ten tenths are one, however they are rounded
+_WHOLE: Final = 1.0 - 1e-9  # ten tenths make one, despite rounding
 
 
 class RetryBudget:
@@ -31,7 +30,7 @@ class RetryBudget:
         self._level = float(burst)
 
     def pay_in(self) -> None:
-        """A request arrived."""
+        """Pay in a request's fraction of an attempt."""
         self._level = min(self._burst, self._level + self._ratio)
 
     def take(self) -> bool:
@@ -42,5 +41,5 @@ class RetryBudget:
         return True
 
     def give_back(self) -> None:
-        """An attempt taken out was answered."""
+        """Return an attempt that was taken out and answered."""
         self._level = min(self._burst, self._level + 1.0)

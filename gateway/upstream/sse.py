@@ -1,7 +1,7 @@
 """Server-sent events as bytes: cut where they end, passed on as they came.
 
 Lines may end in LF, CRLF or CR; a stream may begin with a byte order mark (WHATWG HTML, 9.2.6). The mark is
-left out and a CR alone becomes a LF, so that nothing behind has to know them; all else stays.
+left out and a CR alone becomes a LF, so that no later step has to know them; every other byte stays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 class EventCutter:
     r"""Turns chunks as they arrive into blocks of whole events.
 
-    An event ends at an empty line. What comes after the last empty line waits for the next chunk. The usual
+    An event ends at an empty line. The bytes after the last empty line wait for the next chunk. The usual
     chunk is one or more whole events with lines ending in `\n`, and passes through as it is.
     """
 
@@ -58,7 +58,7 @@ class EventCutter:
         if data.endswith(_ENDS):
             self._pending = b""
             return data
-        # Only what is new, and the two bytes before it, can hold an end that was not seen before.
+        # Only the new bytes, and the two before them, can hold an end that was not seen before.
         start = max(0, len(data) - len(chunk) - 2)
         end = max((found + len(one) for one in _ENDS if (found := data.rfind(one, start)) >= 0), default=0)
         self._pending = data[end:]
@@ -67,7 +67,7 @@ class EventCutter:
         return data[:end]
 
     def rest(self) -> bytes:
-        """At the end of a stream: what came after the last empty line, ended by one; empty without any."""
+        """At the end of a stream: the bytes after the last empty line, with one added; empty if none came."""
         rest, self._pending, self._held = self._pending.rstrip(b"\r\n"), b"", b""
         return rest + b"\n\n" if rest else b""
 
@@ -89,13 +89,26 @@ class RawEvent(NamedTuple):
 
     Attributes:
         text: All its lines and the empty one that ends it.
-        name: What `event:` says, or nothing.
-        data: Its data; None where it has none, such as a comment.
+        name: Its `event:` field, or nothing.
+        data: Its data; None if it has none, as a comment does.
     """
 
     text: bytes
     name: bytes
     data: bytes | None
+
+    @classmethod
+    def of(cls, text: bytes) -> RawEvent:
+        """The event that some lines are."""
+        name, data = b"", None
+        for line in text.splitlines():
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                value = value.strip()
+                data = value if data is None else data + b"\n" + value
+            elif field == b"event":
+                name = value.strip()
+        return cls(text, name, data)
 
     @property
     def is_done(self) -> bool:
@@ -107,19 +120,7 @@ def events(block: bytes) -> Iterator[RawEvent]:
     """The events of a block of whole events."""
     while block:
         first, block = split_first(block)
-        yield _event(first)
-
-
-def _event(text: bytes) -> RawEvent:
-    name, data = b"", None
-    for line in text.splitlines():
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            value = value.strip()
-            data = value if data is None else data + b"\n" + value
-        elif field == b"event":
-            name = value.strip()
-    return RawEvent(text, name, data)
+        yield RawEvent.of(first)
 
 
 def split_first(block: bytes) -> tuple[bytes, bytes]:
@@ -139,7 +140,7 @@ def has_event(block: bytes) -> bool:
 
 
 def payloads(block: bytes) -> Iterator[bytes]:
-    """The data of each event of a block, the final `[DONE]` left out; data over several lines is joined."""
+    """The data of each event of a block, except the final `[DONE]`; data over several lines is joined."""
     for event in events(block):
         if event.data is not None and not event.is_done:
             yield event.data

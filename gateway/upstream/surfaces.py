@@ -1,6 +1,6 @@
-"""The kinds of request clients send, as values: what tells one wire format from another, in one place.
+"""The kinds of request clients send, as values: the differences between wire formats, in one place.
 
-Whoever passes answers on (relay, labels, token counts, errors) reads it here instead of knowing formats.
+Code that passes answers on (relay, labels, token counts, errors) reads these instead of knowing formats.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Surface:
 
     Attributes:
         name: What the rest of the gateway calls it.
-        wire: Whose format it is; providers of that format are relayed, others translated.
-        path: Where a provider of that format answers it, below its `api_base`.
+        wire: Its format; providers that speak it are relayed, requests to others are translated.
+        path: Where a provider that speaks the format answers it, below its `api_base`.
         items: The field of every whole answer that holds a list.
         envelope: Field of a stream's events that holds the answer's `id` and `model`; None where the events
             hold them themselves.
-        id_prefix: How ids of answers begin.
+        id_prefix: The beginning of an answer's id.
     """
 
     name: SurfaceName

@@ -1,4 +1,4 @@
-"""From an entry of `model_list` to something that can be called: which wire format, which address."""
+"""Turns an entry of `model_list` into a target that can be called: its wire format and its address."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ANTHROPIC_BASE: Final = "https://api.anthropic.com"
 _OPENAI_WIRE: Final = frozenset(
     {"openai", "openai_like", "custom_openai", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference"}
 )
-# Those that may be asked without litellm.
+# Providers that may be asked without litellm.
 OUR_PROVIDERS: Final = _OPENAI_WIRE | {"anthropic"}
-# What does not go to litellm as a further argument.
+# Fields that do not go to litellm as further arguments.
 _OWN_FIELDS: Final = frozenset(
     {
         "api_base",
@@ -40,9 +40,9 @@ _OWN_FIELDS: Final = frozenset(
 def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> ModelTarget:
     """How to call a model.
 
-    A provider of the OpenAI wire format is relayed when its address is known; `openai/` without an address
-    is OpenAI itself and, as in LiteLLM, takes its key from `OPENAI_API_KEY` where the entry has none;
-    `anthropic/` likewise. Those keys are never sent to any other address.
+    A provider of the OpenAI wire format is relayed when its address is known. `openai/` without an address
+    is OpenAI itself and, as in LiteLLM, takes its key from `OPENAI_API_KEY` if the entry has none.
+    `anthropic/` works likewise. The keys from the environment are never sent to any other address.
     """
     params = entry.litellm_params
     values = params.revealed()
@@ -60,7 +60,8 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
     elif params.provider == "anthropic":
         wire = "anthropic"
         api_key = api_key or (None if api_base else environ.get("ANTHROPIC_API_KEY"))
-        api_base = _anthropic_base(api_base or _ANTHROPIC_BASE)
+        # Without the path that may be part of it, as in LiteLLM.
+        api_base = (api_base or _ANTHROPIC_BASE).rstrip("/").removesuffix("/messages").removesuffix("/v1")
     return ModelTarget(
         name=entry.model_name,
         wire=wire,
@@ -80,17 +81,12 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
 
 
 def _secrets(params: LitellmParams, api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What no answer may repeat: every secret, and the parts of those that are written as JSON."""
+    """What no answer may repeat: every secret, and the texts inside secrets that are written as JSON."""
     found = [*params.secrets(), *headers.values(), *([api_key] if api_key else [])]
     for secret in params.secrets():
         with suppress(ValueError):
             found += all_texts(parsed(secret.encode()))
     return tuple(found)
-
-
-def _anthropic_base(address: str) -> str:
-    """The address without the path litellm, too, allows to be part of it."""
-    return address.rstrip("/").removesuffix("/messages").removesuffix("/v1")
 
 
 def model_targets(

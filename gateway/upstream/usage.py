@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Of the prompt, and of the completion.
+# The prompt's and the completion's.
 Tokens = tuple[int, int]
 
-# Providers report a stream's usage with its end, Anthropic's the prompt's with its beginning too. Looking for
-# it in every block would cost as much as all else that is done with a block.
+# Providers report a stream's usage with its end; Anthropic reports the prompt's with its beginning as well.
+# Looking for it in every block would cost as much as everything else that is done with a block.
 BLOCKS_AT_THE_END: Final = 4
 
 _KEY: Final = b'"usage"'
@@ -19,9 +19,9 @@ _COMPLETION: Final = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12
 
 
 def tokens_used(text: bytes) -> Tokens | None:
-    """What the last `usage` in an answer reports; None where it reports none.
+    """The tokens that the last `usage` in an answer reports; None if it reports none.
 
-    Anthropic's streams may report the prompt's in the first `usage` only.
+    Anthropic's streams may report the prompt's tokens in the first `usage` only.
     """
     start = text.rfind(_KEY)
     if start < 0:

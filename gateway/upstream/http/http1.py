@@ -1,4 +1,4 @@
-"""HTTP/1.1 with connections kept open: how providers are asked unless a model says otherwise."""
+"""HTTP/1.1 with connections kept open: the way providers are asked unless a model names another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.upstream.base import RawHeaders
 from gateway.upstream.http.transport import Destination, Failure, HttpAnswer, HttpClient, NeverSeenError
 
 KEEP_SECONDS: Final = 30
-# What the head of an answer may be: no less than the official clients take.
+# The longest head of an answer: no shorter than what the official clients take.
 MAX_HEAD_BYTES: Final = 128 * 1024
 _MAX_HEADERS: Final = 1024
 _READ_BYTES: Final = 64 * 1024
@@ -25,7 +25,7 @@ _is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes in the context of a request that a connection was made for it: tracing would cost far more."""
+    """Notes in a request's context that a connection was made for it. Tracing would cost far more."""
 
     async def _create_connection(
         self,
@@ -35,11 +35,6 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Any:
         _is_new_connection.set(True)
         return await super()._create_connection(req, traces, timeout)
-
-
-def _payload(body: bytes) -> aiohttp.Payload:
-    """A body as aiohttp sends it; named, it need not be looked up by its type. A large one goes in pieces."""
-    return aiohttp.BytesPayload(body) if len(body) <= _LARGE_BYTES else aiohttp.BytesIOPayload(BytesIO(body))
 
 
 class Http1Client(HttpClient):
@@ -66,10 +61,13 @@ class Http1Client(HttpClient):
         self, destination: Destination, headers: CIMultiDict[str], body: bytes, seconds: float
     ) -> Http1Answer:
         _is_new_connection.set(False)
+        # aiohttp would look up the type of a plain body in a registry. A large body is sent in pieces.
+        is_large = len(body) > _LARGE_BYTES
+        payload = aiohttp.BytesIOPayload(BytesIO(body)) if is_large else aiohttp.BytesPayload(body)
         try:
             response = await self._session.post(
                 destination.url,
-                data=_payload(body),
+                data=payload,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_seconds),
                 proxy=destination.proxy,
@@ -78,7 +76,7 @@ class Http1Client(HttpClient):
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
             if _is_new_connection.get():
                 raise
-            # A kept connection the provider had closed meanwhile.
+            # The provider had closed a kept connection meanwhile.
             raise NeverSeenError from error
         return Http1Answer(response)
 

@@ -1,7 +1,7 @@
 """HTTP/2 for the models that ask for it: many requests at once on one connection to a provider.
 
-Over TLS the provider is offered both versions, and asked over HTTP/1.1 where it does not take this one; at an
-`http://` address it is taken to speak it. Imported only when a model wants it.
+Over TLS the provider is offered both versions, and is asked over HTTP/1.1 if it declines HTTP/2. At an
+`http://` address it is assumed to speak HTTP/2. This module is imported only when a model wants it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from multidict import CIMultiDict
 from typing_extensions import override
 from yarl import URL
 
-from gateway.upstream.http.http2_connection import Fields, Http2Connection
+from gateway.upstream.http.http2_connection import Http2Connection, RequestHead
 from gateway.upstream.http.transport import Destination, HttpAnswer, HttpClient
 
 _HTTP1_SECONDS: Final = 600.0  # how long a provider that does not speak HTTP/2 is not offered it again
-_COMMON: Final[Fields] = [(b"accept", b"*/*"), (b"user-agent", b"llmpo-gateway")]
-# Headers that are about a connection of HTTP/1.1, or that have a field of their own.
+_COMMON: Final[RequestHead] = [(b"accept", b"*/*"), (b"user-agent", b"llmpo-gateway")]
+# Headers that describe a connection of HTTP/1.1, or that HTTP/2 has a field of its own for.
 _NOT_SENT: Final = frozenset(
     {
         "connection",
@@ -35,7 +35,7 @@ _NOT_SENT: Final = frozenset(
 
 
 class _Origin(NamedTuple):
-    """Who is connected to."""
+    """A server that connections lead to."""
 
     scheme: str
     host: str
@@ -65,13 +65,14 @@ class Http2Client(HttpClient):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         async with asyncio.timeout_at(deadline):
-            connection = await self._connection(_origin(destination.url))
+            url = destination.url
+            connection = await self._connection(_Origin(url.scheme, url.raw_host or "", url.port or 0))
             if connection is None:
                 return await self._http1.post(destination, headers, body, deadline - loop.time())
-            return await connection.ask(_fields(destination.url, headers, len(body)), body, deadline)
+            return await connection.ask(_head(url, headers, len(body)), body, deadline)
 
     async def aclose(self) -> None:
-        """Close the connections over HTTP/2; the owner of the other client closes that."""
+        """Close the connections over HTTP/2. The client for HTTP/1.1 is closed by its owner."""
         tasks = list(self._connecting.values())
         for task in tasks:
             task.cancel()
@@ -80,7 +81,7 @@ class Http2Client(HttpClient):
         await asyncio.gather(*(connection.aclose() for connection in connections))
 
     async def _connection(self, origin: _Origin) -> Http2Connection | None:
-        """One that takes a request; None if the provider is to be asked over HTTP/1.1."""
+        """A connection that takes a request; None if the provider is to be asked over HTTP/1.1."""
         loop = asyncio.get_running_loop()
         while True:
             for connection in self._connections.get(origin, ()):
@@ -93,13 +94,13 @@ class Http2Client(HttpClient):
                 connecting = loop.create_task(self._connect(origin))
                 self._connecting[origin] = connecting
                 connecting.add_done_callback(lambda task: self._connected(origin, task))
-            # Others wait for it, too, and stay when this caller leaves.
+            # Other requests wait for it as well, and go on when this one's caller leaves.
             await asyncio.shield(connecting)
 
     def _connected(self, origin: _Origin, task: asyncio.Task[None]) -> None:
         del self._connecting[origin]
         if not task.cancelled():
-            task.exception()  # whoever waited has it; perhaps nobody waits any more
+            task.exception()  # taken, so that asyncio does not report it when no request waits any more
 
     async def _connect(self, origin: _Origin) -> None:
         loop = asyncio.get_running_loop()
@@ -136,12 +137,7 @@ class Http2Client(HttpClient):
         return self._tls
 
 
-def _origin(url: URL) -> _Origin:
-    return _Origin(url.scheme, url.raw_host or "", url.port or 0)
-
-
-def _fields(url: URL, headers: CIMultiDict[str], size: int) -> Fields:
-    """A request's head."""
+def _head(url: URL, headers: CIMultiDict[str], size: int) -> RequestHead:
     authority = headers.get("host") or url.host_port_subcomponent or ""
     given = {
         name.lower().encode(): value.encode()

@@ -1,4 +1,4 @@
-"""An answer that comes over an HTTP/2 stream: what arrived and was not read yet, and how it ended."""
+"""An answer that comes over an HTTP/2 stream: the bytes that are not read yet, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.upstream.failures import broken, cut_short
 from gateway.upstream.http.transport import Failure, HttpAnswer, NeverSeenError
 
 _PLAIN: Final = frozenset({b"", b"identity"})
-# Nobody asked for these, but clients understand them; the number says what zlib is to expect.
+# These were not asked for, but clients understand them. The number tells zlib what to expect.
 _COMPRESSED: Final = {
     b"gzip": zlib.MAX_WBITS | 16,
     b"x-gzip": zlib.MAX_WBITS | 16,
@@ -27,18 +27,18 @@ class StreamOwner(Protocol):
     """The connection a stream is part of."""
 
     def read(self, stream: int, size: int) -> None:
-        """So many bytes of the stream were read and leave room for as many more."""
+        """Make room for as many bytes of the stream as were read."""
 
     def leave(self, stream: int) -> None:
-        """Nobody reads the stream any longer."""
+        """Give the stream up: it will not be read any further."""
 
 
 class Http2Answer(HttpAnswer):
     """One stream of a connection, made before its head arrives.
 
     Attributes:
-        is_over: Nothing more will come of it, for better or worse.
-        is_sent: The whole request has left.
+        is_over: Whether nothing more will arrive, because it is complete or because it failed.
+        is_sent: Whether the whole request has been sent.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class Http2Answer(HttpAnswer):
                 await self.change()
             arrived, self._arrived = self._arrived, []
             self._owner.read(self._stream, sum(size for _, size in arrived))
-            # Compressed bytes may hold nothing yet, and nothing would mean the end.
+            # Compressed bytes may not amount to any text yet, and no bytes would mean the end.
             if some := arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived]):
                 return some
 
@@ -130,15 +130,15 @@ class Http2Answer(HttpAnswer):
         self.fail(cut_short)
 
     def limit(self, deadline: float) -> None:
-        """Fail when the loop's clock reaches this before the end."""
+        """Fail if the loop's clock reaches `deadline` before the answer is complete."""
         if not self.is_over:
             loop = asyncio.get_running_loop()
             self._deadline = loop.call_at(deadline, self.fail, TimeoutError)
 
-    # What the connection tells it.
+    # Called by the connection.
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """The head is there."""
+        """Take the head."""
         self._headers = dict(headers)
         status = self._headers.pop(b":status", b"")
         if not status.isdigit():
@@ -149,27 +149,33 @@ class Http2Answer(HttpAnswer):
         if encoding in _COMPRESSED:
             self._inflater = zlib.decompressobj(_COMPRESSED[encoding])
         elif encoding not in _PLAIN:
-            self.fail(partial(broken, "an answer in an encoding nobody asked for"))
+            self.fail(partial(broken, "an answer in an encoding that was not asked for"))
         self.wake()
 
     def data(self, data: bytes, size: int) -> None:
-        """Bytes of the body, and how much room they took."""
+        """Take bytes of the body; `size` is how much room they took."""
         if data and not self.is_over:
-            self._arrived.append((self._inflated(data), size))
+            if self._inflater is not None:
+                try:
+                    data = self._inflater.decompress(data)
+                except zlib.error:
+                    data = b""
+                    self.fail(partial(broken, "an answer that is not in the encoding it says"))
+            self._arrived.append((data, size))
             self.wake()
         elif size:
             self._owner.read(self._stream, size)  # padding
 
     def end(self) -> None:
-        """The body is complete."""
+        """Take the end of the body."""
         if not self.is_over:
             self._end()
 
     def break_off(self, *, is_unseen: bool) -> None:
-        """The provider gave the stream or the whole connection up.
+        """Fail because the provider gave up the stream, or the whole connection.
 
         Args:
-            is_unseen: It has not begun to work on the request.
+            is_unseen: Whether it had not begun to work on the request.
         """
         if self.status:
             self.fail(cut_short)
@@ -177,7 +183,7 @@ class Http2Answer(HttpAnswer):
             self.fail(NeverSeenError if is_unseen else ConnectionResetError)
 
     async def change(self) -> None:
-        """Wait until something happened to the stream."""
+        """Wait until something happens to the stream."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -185,18 +191,9 @@ class Http2Answer(HttpAnswer):
             self._waiter = None
 
     def wake(self) -> None:
-        """Something happened."""
+        """Let `change` return."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _inflated(self, data: bytes) -> bytes:
-        if self._inflater is None:
-            return data
-        try:
-            return self._inflater.decompress(data)
-        except zlib.error:
-            self.fail(partial(broken, "an answer that is not in the encoding it says"))
-            return b""
 
     def _end(self) -> None:
         self.is_over = True

@@ -1,7 +1,7 @@
 """One HTTP/2 connection to a provider and the answers under way on it. The only module that imports h2.
 
-h2 keeps the protocol's state and turns bytes into events and back; this adds a socket and decisions. Whatever
-touches that state happens between two awaits, so a caller who leaves at any moment leaves it whole.
+h2 keeps the protocol's state and turns bytes into events and back; this module adds a socket and decisions.
+Every change of that state happens between two awaits, so a caller that leaves at any moment leaves it whole.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from gateway.upstream.http.http2_answer import Http2Answer, StreamOwner
 from gateway.upstream.http.http2_frames import Goaway, GoawayFilter, MalformedFrameError
 from gateway.upstream.http.transport import Failure, NeverSeenError
 
-Fields = list[tuple[bytes, bytes]]
+RequestHead = list[tuple[bytes, bytes]]
 
-# What one answer that is not read may hold in memory. The connection as a whole has room for all of them, so
-# that a slow reader holds nobody else up.
+# How much of one unread answer may be held in memory. The connection as a whole has room for all answers, so
+# that a slow reader does not hold the others up.
 _STREAM_WINDOW: Final = 256 * 1024
 _GIVE_BACK: Final = _STREAM_WINDOW // 4
 _CONNECTION_WINDOW: Final = 16 * 1024 * 1024
@@ -57,7 +57,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         on_lost: Called when it is gone.
 
     Attributes:
-        is_http2: Whether the other end agreed to HTTP/2, or could not be asked. Nothing is said otherwise.
+        is_http2: Whether the other end agreed to HTTP/2, or could not be asked. If not, nothing is sent.
     """
 
     def __init__(self, on_lost: Callable[[Http2Connection], None]) -> None:
@@ -73,8 +73,8 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         self._is_writable = True
         self._is_leaving = False
         self._has_answered = False
-        self._is_kept = False  # it had answered before the last request
-        self._heard = 0  # how often something arrived
+        self._is_kept = False  # whether it had answered before the last request was sent
+        self._heard = 0  # how many times something arrived
         self._heard_at_last_request = 0
         self._idle: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
@@ -101,7 +101,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         if error is not None:
             raise error
 
-    async def ask(self, head: Fields, body: bytes, deadline: float) -> Http2Answer:
+    async def ask(self, head: RequestHead, body: bytes, deadline: float) -> Http2Answer:
         """Send a request and wait for the head of its answer.
 
         Raises:
@@ -145,13 +145,13 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             self._look_whether_it_lives()
 
     async def aclose(self) -> None:
-        """Close it, and all that is under way."""
+        """Close the connection, and with it the answers under way."""
         self._close()
         await asyncio.wait([self._lost], timeout=_CLOSING_SECONDS)
         if self._transport is not None:
             self._transport.abort()
 
-    # What asyncio tells it.
+    # Called by asyncio.
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -205,7 +205,11 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         stream: int = getattr(event, "stream_id", None) or 0
         answer = self._answers.get(stream)
         if isinstance(event, DataReceived):
-            self._make_room(event.flow_controlled_length or 0)
+            # The connection gets its room back at once: each stream has limits of its own.
+            self._received += event.flow_controlled_length or 0
+            if self._received >= _CONNECTION_WINDOW // 4:
+                self._h2.increment_flow_control_window(self._received)
+                self._received = 0
         if answer is not None:
             self._tell(answer, stream, event)
         elif isinstance(event, RemoteSettingsChanged):
@@ -223,7 +227,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
                 answer.head(headers or ())
             case StreamEnded():
                 answer.end()
-                if answer.is_sent:  # else it is open until it is left
+                if answer.is_sent:  # if not, it stays open until it is left
                     self._forget(stream)
             case StreamReset(error_code=code):
                 answer.break_off(is_unseen=code == ErrorCodes.REFUSED_STREAM)
@@ -231,15 +235,8 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             case WindowUpdated():
                 answer.wake()
 
-    def _make_room(self, size: int) -> None:
-        """Of the connection, at once: each stream has limits of its own."""
-        self._received += size
-        if self._received >= _CONNECTION_WINDOW // 4:
-            self._h2.increment_flow_control_window(self._received)
-            self._received = 0
-
     def _let_go(self, goaway: Goaway) -> None:
-        """Take no new requests; what the provider has begun, it will finish."""
+        """Take no new requests. The provider will finish those it has begun."""
         self._is_leaving = True
         for stream, answer in list(self._answers.items()):
             if stream > goaway.last_stream:
@@ -248,9 +245,9 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         if not self._answers:
             self._close()
 
-    # What it does.
+    # What the connection does.
 
-    def _open(self, head: Fields) -> tuple[int, Http2Answer]:
+    def _open(self, head: RequestHead) -> tuple[int, Http2Answer]:
         try:
             stream = self._h2.get_next_available_stream_id()
             self._h2.send_headers(stream, head)
@@ -300,18 +297,19 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             self._idle = asyncio.get_running_loop().call_later(KEEP_SECONDS, self._close)
 
     def _look_whether_it_lives(self) -> None:
-        """Somebody gave up waiting: others would wait in vain, too, where nobody is there any more."""
+        """Hang up if a ping stays unanswered: one request gave up, and others would wait in vain."""
         if self._transport is None or self._is_leaving or self._probe is not None:
             return
         self._h2.ping(bytes(8))
         self._flush()
-        loop = asyncio.get_running_loop()
-        self._probe = loop.call_later(_PROBE_SECONDS, self._hear_out, self._heard)
+        heard_before = self._heard
 
-    def _hear_out(self, heard_before: int) -> None:
-        self._probe = None
-        if self._heard == heard_before and self._transport is not None:
-            self._transport.abort()
+        def hear_out() -> None:
+            self._probe = None
+            if self._heard == heard_before and self._transport is not None:
+                self._transport.abort()
+
+        self._probe = asyncio.get_running_loop().call_later(_PROBE_SECONDS, hear_out)
 
     def _settle(self, error: Exception | None) -> None:
         """Let `ready` return, or raise."""
@@ -335,7 +333,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             self._transport.write(data)
 
     def _close(self, failure: Failure | None = None) -> None:
-        """Take nothing new, and end what is under way: because of `failure`, if it has not begun."""
+        """Take no new requests, and end those under way; those not begun fail with `failure`."""
         self._is_leaving = True
         if self._transport is None or self._transport.is_closing():
             return

@@ -1,7 +1,7 @@
 """Takes GOAWAY frames out of what arrives on an HTTP/2 connection.
 
-A provider says GOAWAY long before it closes: it takes no new requests but finishes those it has. h2 holds the
-connection closed from then on and would fail every answer under way, so it never sees these frames.
+A provider says GOAWAY long before it closes: it takes no new requests but finishes those it has. h2 regards
+the connection as closed from then on and would fail every answer under way, so it never sees these frames.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 _HEAD_BYTES: Final = 9  # length (3), kind, flags, stream (4)
 _GOAWAY: Final = 7
 _GOAWAY_BYTES: Final = 8  # last stream (4), error code (4); what may follow is for people
-_MAX_FRAME_BYTES: Final = 16 * 1024  # as the protocol has it where nobody asked for more
+_MAX_FRAME_BYTES: Final = 16 * 1024  # the protocol's default; this client does not ask for more
 
 
 class Goaway(NamedTuple):
@@ -26,11 +26,11 @@ class Goaway(NamedTuple):
 
 
 class MalformedFrameError(Exception):
-    """A frame of a length it cannot have: usually text of another protocol, taken for one."""
+    """A frame has an impossible length: it is usually text of another protocol, taken for a frame."""
 
 
 class GoawayFilter:
-    """Passes everything else on as it came, in any pieces."""
+    """Takes GOAWAY frames out, and passes all other bytes on as they came, in any pieces."""
 
     __slots__ = ("_pending", "_rest")
 
@@ -39,10 +39,10 @@ class GoawayFilter:
         self._rest = 0  # bytes to come of a frame that is passed on
 
     def feed(self, data: bytes) -> Iterator[bytes | Goaway]:
-        """What is to be passed on, and each GOAWAY in its place.
+        """The bytes to be passed on, and each GOAWAY in its place.
 
         Raises:
-            MalformedFrameError: If there is no telling where frames begin.
+            MalformedFrameError: If it cannot be known where frames begin.
         """
         if self._rest >= len(data):
             self._rest -= len(data)

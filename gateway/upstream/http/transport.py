@@ -1,4 +1,4 @@
-"""What relaying needs of HTTP, whichever version carries it: a request is posted, an answer read in pieces.
+"""What relaying needs of any version of HTTP: a request is posted, an answer read in pieces.
 
 `http1.py` is the usual way, `http2.py` the one a model may ask for; `relay.py` cannot tell them apart.
 """
@@ -17,7 +17,7 @@ from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, RawHeaders
 from gateway.upstream.failures import broken, cut_short, timed_out, unforeseen, unreachable
 
-# Makes the error. An error that is kept would, once raised, hold by its traceback what keeps it.
+# Makes the error when it is raised. A kept error's traceback would hold the object that keeps the error.
 Failure = Callable[[], Exception]
 
 
@@ -58,7 +58,7 @@ class HttpAnswer(Protocol):
 
     @property
     def retry_after(self) -> str | None:
-        """When the provider wants to be asked again."""
+        """The provider's `retry-after`."""
         ...
 
     @property
@@ -75,11 +75,11 @@ class HttpAnswer(Protocol):
         ...
 
     def fail(self, failure: Failure) -> None:
-        """Let whoever reads, now or later, get this."""
+        """Make every read, under way or later, raise this."""
         ...
 
     def close(self) -> None:
-        """Free the provider at once where the body was not read to its end. May be called again."""
+        """Free the provider at once if the body was not read to its end. May be called again."""
         ...
 
 
@@ -92,13 +92,13 @@ class HttpClient(Protocol):
         """Send a request.
 
         Args:
-            destination: Where to.
-            headers: All of them.
-            body: JSON.
-            seconds: What the whole answer may take.
+            destination: Where to send it.
+            headers: All of its headers.
+            body: Its JSON.
+            seconds: How long the whole answer may take.
 
         Raises:
-            NeverSeenError: If it may be sent again.
+            NeverSeenError: If the request may be sent again.
         """
         ...
 
@@ -107,10 +107,10 @@ class HttpClient(Protocol):
         ...
 
 
-def translated(error: Exception) -> UpstreamError:
-    """What whatever was raised while a provider was asked or read means to the caller.
+def http_failure(error: Exception) -> UpstreamError:
+    """What an exception raised while a provider was asked or read means to the caller.
 
-    A client knows more ways to fail than any list of them: a header that cannot be sent, a host that cannot
+    An HTTP client has more ways to fail than can be listed: a header that cannot be sent, a host that cannot
     be encoded, an answer that trips a parser. Each is that provider's failure, so that others stand in.
 
     The error loses its traceback: a body's reader keeps the error, and the traceback would keep the reader
