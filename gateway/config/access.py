@@ -1,4 +1,4 @@
-"""What a configuration file says of callers, as frozen models: their keys, and how much each may use."""
+"""What a configuration file says about callers, as frozen models: keys, and how much each may use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Limit = Annotated[int, Field(ge=1, le=10**12)] | None
 
 
 class LimitsSpec(Section):
-    """How much an API key may use, over all replicas. What is absent is not limited."""
+    """How much an API key may use, over all replicas. A limit that is absent does not apply."""
 
     concurrent_requests: _Limit = Field(default=None, description="Requests under way at once.")
     requests_per_minute: _Limit = Field(default=None, description="Requests within any minute.")

@@ -1,4 +1,4 @@
-"""API keys as values: what the configuration says of each, with its limits worked out."""
+"""API keys as values: what the configuration says about each, with its limits worked out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KeyLimits:
     tokens_per_minute: int | None = None
 
     def with_own(self, own: Mapping[str, int | None]) -> KeyLimits:
-        """These limits where a key has none of its own."""
+        """The limits of a key: its own, and these where it has none."""
         given = {name: value for name, value in own.items() if value is not None}
         return KeyLimits(**{**self.given(), **given})
 
@@ -48,7 +48,7 @@ class ApiKey:
 
     Attributes:
         hash: SHA-256 of the key, 64 hexadecimal digits.
-        name: What logs and metrics call it; the start of the hash of a key without a name.
+        name: Its name in logs and metrics; the start of its hash where the operator gave none.
         role: Admins may also see experiments, keys and which policy answered.
         limits: What it may use.
         source: Where it was made; the configuration includes the environment.

@@ -1,6 +1,7 @@
-"""What a configuration file says of experiments, as frozen models: policies, traffic, feedback, promotion.
+"""What a configuration file says about experiments: policies, traffic, feedback, promotion.
 
-The description of each field is its documentation: `llmpo config schema` and docs/configuration.md carry it.
+The models are frozen. The description of each field is its documentation: `llmpo config schema` and
+docs/configuration.md carry it.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
@@ -27,7 +27,7 @@ from gateway.config.values import (
 )
 
 MAX_SIGNALS: Final = 32
-# What each way does is in experiments/collecting.py.
+# experiments/collecting.py holds what each way does.
 Collect = Literal["matched", "side_by_side"]
 SIGNALS: Final = {
     "thumb": 1,
@@ -37,10 +37,6 @@ SIGNALS: Final = {
     "regenerated": -0.5,
     "abandoned": -0.5,
 }
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 class PolicyParams(Section):
@@ -66,7 +62,6 @@ class PolicyParams(Section):
     stop: (
         Annotated[
             list[Annotated[str, Field(min_length=1)]],
-            BeforeValidator(_as_list),
             Field(min_length=1, max_length=4),
             WithJsonSchema(
                 {
@@ -97,6 +92,11 @@ class PolicyParams(Section):
     repetition_penalty: float | None = Field(
         default=None, gt=0, le=10, description="Penalty on tokens seen before (same servers)."
     )
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _list_of_one(cls, stop: Any) -> Any:
+        return [stop] if isinstance(stop, str) else stop
 
     def request_fields(self) -> dict[str, Any]:
         """The fields that were set, as they go into a request body."""
@@ -157,23 +157,25 @@ class TrafficSpec(Section):
     )
 
 
-def _check_weight(weight: float) -> float:
-    if weight == 0:
-        raise fault("A weight of 0 says nothing.", "Use a number from -1 to 1, or leave the signal out.")
-    return weight
-
-
 class SignalSpec(Section):
     """What one feedback signal is worth. A plain number is short for its weight."""
 
-    weight: Annotated[float, Field(ge=-1, le=1), AfterValidator(_check_weight)] = Field(
+    weight: Annotated[float, Field(ge=-1, le=1)] = Field(
         description="The outcome is the weight times the value reported (true: 1, false: -1)."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_alone(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {"weight": value} if is_number else value
 
-def _as_signal(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {"weight": value} if is_number else value
+    @field_validator("weight")
+    @classmethod
+    def _check_weight(cls, weight: float) -> float:
+        if weight == 0:
+            raise fault("A weight of 0 says nothing.", "Use a number from -1 to 1, or leave the signal out.")
+        return weight
 
 
 _WEIGHT_SCHEMA: Final = {"type": "number", "minimum": -1, "maximum": 1, "not": {"const": 0}}
@@ -188,19 +190,13 @@ _SIGNAL_SCHEMA: Final = {
         },
     ]
 }
-Signal = Annotated[SignalSpec, BeforeValidator(_as_signal), WithJsonSchema(_SIGNAL_SCHEMA)]
-
-
-def _check_positive(duration: Any) -> Any:
-    if not duration:
-        raise fault("Feedback needs some time to arrive.", "Use a duration greater than 0, such as 24h.")
-    return duration
+Signal = Annotated[SignalSpec, WithJsonSchema(_SIGNAL_SCHEMA)]
 
 
 class FeedbackSpec(Section):
     """Which feedback counts, and for how long after the answer."""
 
-    window: Annotated[Duration, AfterValidator(_check_positive)] = Field(
+    window: Duration = Field(
         default="24h", validate_default=True, description="How long after an answer feedback on it counts."
     )
     signals: Annotated[dict[Name, Signal], Field(min_length=1, max_length=MAX_SIGNALS)] = Field(
@@ -229,6 +225,13 @@ class FeedbackSpec(Section):
     tie_margin: float = Field(
         default=0.0, ge=0, le=2, description="Two outcomes no further apart than this are a tie (`matched`)."
     )
+
+    @field_validator("window")
+    @classmethod
+    def _check_window(cls, window: Any) -> Any:
+        if not window:
+            raise fault("Feedback needs some time to arrive.", "Use a duration greater than 0, such as 24h.")
+        return window
 
 
 class PromotionSpec(Section):
@@ -261,16 +264,6 @@ class PromotionSpec(Section):
 GridValue = str | int | float
 
 
-def _inference_defaults(data: dict[str, Any]) -> dict[str, str]:
-    """Space, guarantee and stopping rule where the file leaves them out, or the first that contradicts."""
-    space = data.get("space", "unstructured" if data.get("grid") is None else "linear")
-    by_space = "exact" if space == "unstructured" else "asymptotic"
-    by_rule = {"e-process": "exact", "glr": "exact", "lr-mixture": "asymptotic"}
-    guarantee = data.get("guarantee", by_rule.get(str(data.get("stopping")), by_space))
-    stopping = "lr-mixture" if guarantee == "asymptotic" else "e-process"
-    return {"space": space, "guarantee": guarantee, "stopping": stopping}
-
-
 class ExperimentSpec(Section):
     """Policies that compete for one name clients send as `model`."""
 
@@ -280,7 +273,7 @@ class ExperimentSpec(Section):
         json_schema_extra={
             "minProperties": MIN_POLICIES,
             "maxProperties": MAX_POLICIES,
-        },  # see reference_faults
+        },  # reference_faults counts them
         description="The competing policies by name, two or more; or give a `grid`.",
     )
     grid: dict[str, list[GridValue] | dict[str, GridValue]] | None = Field(
@@ -338,7 +331,12 @@ class ExperimentSpec(Section):
         """What follows from other keys: the policies of a grid, its space, and what decides there."""
         if not isinstance(data, dict):
             return data
-        filled = {**_inference_defaults(data), **data}
+        space = data.get("space", "unstructured" if data.get("grid") is None else "linear")
+        by_space = "exact" if space == "unstructured" else "asymptotic"
+        by_rule = {"e-process": "exact", "glr": "exact", "lr-mixture": "asymptotic"}
+        guarantee = data.get("guarantee", by_rule.get(str(data.get("stopping")), by_space))
+        stopping = "lr-mixture" if guarantee == "asymptotic" else "e-process"
+        filled = {"space": space, "guarantee": guarantee, "stopping": stopping, **data}
         if data.get("grid") is None:
             return filled
         if data.get("policies"):

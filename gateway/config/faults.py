@@ -1,4 +1,4 @@
-"""From what validation found to sentences an operator can act on.
+"""Turns what validation found into sentences an operator can act on.
 
 Every issue names the place in the file, what stands there (never a secret) and what would be right. The
 bounds and the known keys come from the JSON Schema of the models, so they cannot disagree with it.
@@ -38,7 +38,7 @@ _BOUNDED: Final = {"greater_than", "greater_than_equal", "less_than", "less_than
 
 
 def path_text(path: Path) -> str:
-    """A path as people write it: `experiments.support.policies.warm.model`, `model_list[0].model_name`."""
+    """A path as operators write it: `experiments.support.policies.warm.model`, `model_list[0].model_name`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -59,22 +59,72 @@ def issues_from_validation(
     error: ValidationError, source: Source, schema: dict[str, Any]
 ) -> list[ConfigIssue]:
     """One issue per validation error, in the order of the file."""
-    faults = [_fault(details, source, schema) for details in error.errors() if details["loc"]]
+    explained = FileFaults(source, schema)
+    faults = [explained.fault(details) for details in error.errors() if details["loc"]]
     return [issue_from_fault(found, source) for found in faults]
 
 
-def _fault(details: ErrorDetails, source: Source, schema: dict[str, Any]) -> Fault:
-    path = tuple(part for part in details["loc"] if part != "[key]")
-    context = details.get("ctx", {})
-    match details["type"]:
-        case "config":
-            return Fault(path, context["problem"], context["remedy"])
-        case "missing":
-            return Fault(path, "This key is missing.", _describe(node_at(schema, path)))
-        case "extra_forbidden":
-            return Fault(path, "There is no such key here.", _unknown_key_remedy(path, schema))
-        case _:
-            return Fault(path, *_value_fault(details, _echo(path, source), node_at(schema, path)))
+class FileFaults:
+    """What validation found in one file, as faults.
+
+    Args:
+        source: The file.
+        schema: JSON Schema of the model it was validated against.
+    """
+
+    def __init__(self, source: Source, schema: dict[str, Any]) -> None:
+        self._source = source
+        self._schema = schema
+
+    def fault(self, details: ErrorDetails) -> Fault:
+        """The fault that one validation error is about."""
+        path = tuple(part for part in details["loc"] if part != "[key]")
+        context = details.get("ctx", {})
+        match details["type"]:
+            case "config":
+                return Fault(path, context["problem"], context["remedy"])
+            case "missing":
+                description = node_at(self._schema, path).get("description")
+                return Fault(
+                    path, "This key is missing.", f"Add it: {description}" if description else "Add it."
+                )
+            case "extra_forbidden":
+                return Fault(path, "There is no such key here.", self.remedy_for_unknown_key(path))
+            case _:
+                return Fault(path, *_value_fault(details, self.echo(path), node_at(self._schema, path)))
+
+    def remedy_for_unknown_key(self, path: Path) -> str:
+        """Where the key belongs, or the keys to choose from."""
+        key = str(path[-1])
+        sampling = self._schema["$defs"].get("PolicyParams", {}).get("properties", {})
+        if key in sampling and (path[0] == "model_list" or "policies" in path):
+            return f"Sampling fields belong to a policy's `params`: `params: {{{key}: ...}}`."
+        return suggest(key, node_at(self._schema, path[:-1]).get("properties", {}), "Known keys")
+
+    def echo(self, path: Path) -> str:
+        """What the file holds at `path`, shortened; only its kind where it could hold a secret."""
+        value = self._source.data
+        for part in path:
+            try:
+                value = value[part]
+            except TypeError:
+                break  # a plain number that stands for `{weight: number}`
+            except (KeyError, IndexError):
+                return "This value"
+        if isinstance(value, dict):
+            return "A mapping"
+        if isinstance(value, list):
+            return "A list"
+        if value is None:
+            return "An empty value"
+        # Operators put keys into wrong places, so any text near where keys belong may be one.
+        is_public = path[0] in _WITHOUT_SECRETS or (
+            path[0] == "model_list" and path[-1] in {"model_name", "model"}
+        )
+        if isinstance(value, str) and not is_public and not value.startswith(ENVIRONMENT_PREFIX):
+            return "This value"
+        text = repr(value)
+        return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}..."
 
 
 def _value_fault(details: ErrorDetails, found: str, node: dict[str, Any]) -> tuple[str, str]:
@@ -93,48 +143,6 @@ def _value_fault(details: ErrorDetails, found: str, node: dict[str, Any]) -> tup
         bound = f"at least {least}" if least else f"at most {most}"
         return f"{found} of {context['actual_length']} entries is not allowed.", f"Give {bound}."
     return f"{found} is not allowed.", f"{details['msg']}."
-
-
-def _unknown_key_remedy(path: Path, schema: dict[str, Any]) -> str:
-    key = str(path[-1])
-    sampling = schema["$defs"].get("PolicyParams", {}).get("properties", {})
-    if key in sampling and (path[0] == "model_list" or "policies" in path):
-        return f"Sampling fields belong to a policy's `params`: `params: {{{key}: ...}}`."
-    return suggest(key, node_at(schema, path[:-1]).get("properties", {}), "Known keys")
-
-
-def _describe(node: dict[str, Any]) -> str:
-    description = node.get("description")
-    return f"Add it: {description}" if description else "Add it."
-
-
-def _echo(path: Path, source: Source) -> str:
-    """What the file holds at `path`, shortened; only its kind where it could hold a secret."""
-    value = source.data
-    for part in path:
-        try:
-            value = value[part]
-        except TypeError:
-            break  # a plain number standing for `{weight: number}`
-        except (KeyError, IndexError):
-            return "This value"
-    if isinstance(value, dict):
-        return "A mapping"
-    if isinstance(value, list):
-        return "A list"
-    if value is None:
-        return "An empty value"
-    if _may_be_secret(path, value):
-        return "This value"
-    text = repr(value)
-    return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}..."
-
-
-def _may_be_secret(path: Path, value: Any) -> bool:
-    # Keys end up in wrong places, so any text near where they belong counts as one.
-    if path[0] in _WITHOUT_SECRETS or not isinstance(value, str) or value.startswith(ENVIRONMENT_PREFIX):
-        return False
-    return path[0] != "model_list" or path[-1] not in {"model_name", "model"}
 
 
 def node_at(schema: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a configuration file says, as frozen models.
 
-`load.py` builds them from a file and says what is wrong with it; tests and the demo may build them directly.
+`load.py` builds them from a file and reports its faults; tests and the demo may build them directly.
 
 The description of each field is its documentation: `llmpo config schema` and docs/configuration.md carry it.
 """
@@ -25,7 +25,7 @@ from gateway.config.sendable import key_problem
 from gateway.config.values import (
     Address,
     Credentials,
-    Headers,
+    HeadersToSend,
     ModelName,
     Name,
     Origin,
@@ -41,7 +41,7 @@ from gateway.config.values import (
 # What may change without changing how a model answers.
 _BESIDE_THE_POINT: Final = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
 
-# Who takes several system messages, or has one place for them that LiteLLM puts them all into.
+# Providers that take several system messages, or one text into which LiteLLM joins them all.
 _TAKE_SEVERAL: Final = frozenset({"anthropic", "azure", "bedrock", "gemini", "vertex_ai"})
 
 
@@ -60,7 +60,7 @@ class LitellmParams(Section):
     )
     api_version: TextOrReference | None = Field(default=None, description="API version (Azure).")
     organization: TextOrReference | None = Field(default=None, description="Organization billed (OpenAI).")
-    extra_headers: Headers = Field(
+    extra_headers: HeadersToSend = Field(
         default_factory=dict, description="Headers added to every request to the provider."
     )
     azure_ad_token: Secret | None = Field(default=None, description="Azure AD token.")
@@ -107,7 +107,7 @@ class LitellmParams(Section):
 
     @model_validator(mode="after")
     def _check_implied_key(self, info: ValidationInfo) -> Self:
-        """The key that is taken from the environment where the file names none, for all providers alike."""
+        """Check the key that the environment gives where the file names none, for every provider."""
         name = f"{self.provider.upper()}_API_KEY"
         problem = None if self.api_key else key_problem(environment(info).get(name) or "-")
         if problem is not None:

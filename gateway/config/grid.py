@@ -1,10 +1,9 @@
-"""From a grid to named policies: every combination of the levels of a few axes.
+"""Turns a grid into named policies: every combination of the levels of a few axes.
 
     grid: {model: [small, large], system: {short: "Be brief.", long: "Explain."}, temperature: [0, 0.7]}
 
-gives the policies `small-short-0`, `small-short-0.7`, `small-long-0`, ... Works on the plain data of a
-file, before it is validated, so that a grid and the list it stands for mean the same to everything that
-follows.
+gives the policies `small-short-0`, `small-short-0.7`, `small-long-0`, ... The grid is taken from the plain
+data of a file, before validation, so that whatever follows sees the list of policies it stands for.
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
+from math import prod
 from typing import Any, Final
 
 POLICY_AXES: Final = ("model", "system", "template")
 MOST_COMBINATIONS: Final = 1_000
-"""Expanded at most; more is refused by the number of policies anyway."""
+"""Most combinations that are expanded; the limit on policies refuses fewer than these already."""
 
 Levels = dict[str, Any]
 
 
-class GridProblem(Exception):  # noqa: N818 - turned into a fault by whoever knows the place
+class GridProblem(Exception):  # noqa: N818 - becomes a fault where its place in the file is known
     """A grid that names no policies: what is wrong with it, and what would be right."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -41,13 +41,33 @@ def expand(grid: Any) -> dict[str, Any]:
         name = policy_name(levels)
         if name in policies:
             raise GridProblem(f"Two policies would be called {name!r}.", "Give the levels names that differ.")
-        policies[name] = _policy(grid, levels)
+        values = {axis: axis_levels(axis, grid[axis])[level] for axis, level in levels.items()}
+        policy = {axis: value for axis, value in values.items() if axis in POLICY_AXES}
+        params = {axis: value for axis, value in values.items() if axis not in POLICY_AXES}
+        policies[name] = {**policy, "params": params} if params else policy
     return policies
 
 
+def expanded(grid: Any) -> dict[str, Any] | None:
+    """The policies of what may be a grid; None where it is none, which its model reports."""
+    try:
+        return expand(grid)
+    except GridProblem:
+        return None
+
+
 def combinations(grid: Any) -> Iterator[dict[str, str]]:
-    """Axis to level name, for every policy."""
-    axes = {axis: axis_levels(axis, levels) for axis, levels in _checked(grid).items()}
+    """Axis to level name, for every policy.
+
+    Raises:
+        GridProblem: If there is no `model` axis, an axis has no levels, or there are too many combinations.
+    """
+    if not isinstance(grid, dict) or "model" not in grid:
+        raise GridProblem("The grid does not say which models.", "Give it a `model:` list.")
+    axes = {axis: axis_levels(axis, levels) for axis, levels in grid.items()}
+    size = prod(map(len, axes.values()))
+    if size > MOST_COMBINATIONS:
+        raise GridProblem(f"The grid has {size} combinations.", "Leave axes or levels out.")
     return (dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values()))
 
 
@@ -72,21 +92,3 @@ def axis_levels(axis: str, levels: Any) -> Levels:
         else "Give a list, or `name: value` lines."
     )
     raise GridProblem(f"The axis {axis!r} has no levels.", remedy)
-
-
-def _checked(grid: Any) -> dict[str, Any]:
-    if not isinstance(grid, dict) or "model" not in grid:
-        raise GridProblem("The grid does not say which models.", "Give it a `model:` list.")
-    size = 1
-    for axis, levels in grid.items():
-        size *= len(axis_levels(axis, levels))
-    if size > MOST_COMBINATIONS:
-        raise GridProblem(f"The grid has {size} combinations.", "Leave axes or levels out.")
-    return grid
-
-
-def _policy(grid: dict[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
-    values = {axis: axis_levels(axis, grid[axis])[level] for axis, level in chosen.items()}
-    policy = {axis: value for axis, value in values.items() if axis in POLICY_AXES}
-    params = {axis: value for axis, value in values.items() if axis not in POLICY_AXES}
-    return {**policy, "params": params} if params else policy

@@ -37,9 +37,9 @@ def load_config(
     Args:
         path: The file; prompt templates are found relative to it.
         environ: Where `os.environ/NAME` is looked up.
-        more_rules: What else the file's plain data must keep to.
-        may_be_unset: Read it without the environment it will be served in: keys, addresses and whatever else
-            refers to a variable that is not set are left out, all but the names of models.
+        more_rules: Further rules for the file's plain data.
+        may_be_unset: Read the file outside the environment it will be served in: keys, addresses and
+            everything else that refers to a variable that is not set is left out, except names of models.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
@@ -116,7 +116,14 @@ def _read(path: Path) -> Source:
     except UnicodeDecodeError as error:
         raise _whole_file(path, "It is not UTF-8 text.", "Save it as UTF-8.") from error
     except yaml.YAMLError as error:
-        raise _syntax_error(path, error) from error
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        raise _whole_file(
+            path,
+            f"It is not YAML: {what}.",
+            "Mend the syntax at or just above that line.",
+            None if mark is None else mark.line + 1,
+        ) from error
     if source.data is None:
         raise _whole_file(path, "It is empty.", "A configuration needs at least `model_list`.")
     if not isinstance(source.data, dict):
@@ -128,15 +135,8 @@ def _whole_file(path: Path, problem: str, remedy: str, line: int | None = None) 
     return ConfigError([ConfigIssue(str(path), problem, remedy, line)])
 
 
-def _syntax_error(path: Path, error: yaml.YAMLError) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    line = None if mark is None else mark.line + 1
-    return _whole_file(path, f"It is not YAML: {what}.", "Mend the syntax at or just above that line.", line)
-
-
 def _misplaced_references(data: Any) -> Iterator[references.Fault]:
-    """Environment references where they are not resolved and would be taken as they stand."""
+    """Environment references in places where they are not looked up but taken literally."""
     for path, value in _texts(data, ()):
         if value.startswith(ENVIRONMENT_PREFIX) and path[0] != "auth" and "litellm_params" not in path:
             yield references.Fault(
@@ -147,7 +147,7 @@ def _misplaced_references(data: Any) -> Iterator[references.Fault]:
 
 
 def _foreign_references(data: Any) -> Iterator[references.Fault]:
-    """Other programs' ways to refer to the environment, where they would be sent as a key or an address."""
+    """References to the environment in other programs' notation, which would be sent as they stand."""
     for path, value in _texts(data, ()):
         if path[0] != "auth" and "litellm_params" not in path:
             continue

@@ -1,7 +1,7 @@
 """What must agree between distant parts of a configuration: references to names, keys that exclude keys.
 
-These rules read the plain data of the file and skip whatever has the wrong shape, so that they speak even
-when another part of the file is wrong; `models.py` reports the shapes.
+These rules read the plain data of the file and skip whatever has the wrong shape, so that they work even
+when another part of the file is wrong; the models (`gateway_file.py`) report wrong shapes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.config.grid import GridProblem, expand
+from gateway.config.grid import expanded
 from gateway.config.values import ENVIRONMENT_PREFIX
 
 Path = tuple[str | int, ...]
@@ -31,7 +31,7 @@ class Fault:
 
 
 def suggest(word: str, known: Iterable[str], kind: str) -> str:
-    """A remedy for a word nobody knows: the nearest known one, and the list to choose from."""
+    """A remedy for an unknown word: the nearest known one, and the list to choose from."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     hint = f"Did you mean {near[0]}? " if near else ""
@@ -43,7 +43,7 @@ def reference_faults(data: Any) -> list[Fault]:
     """Every rule between parts that the plain data of a configuration breaks."""
     experiments = _mapping(_mapping(data).get("experiments"))
     names = _model_names(data)
-    faults = [*_duplicate_models(names), *_name_clashes(names, experiments), *_fallback_faults(data)]
+    faults = [*_name_faults(names, experiments), *_fallback_faults(data)]
     for name, experiment in experiments.items():
         faults += _experiment_faults(
             ("experiments", name), _mapping(experiment), {model for _, model in names}
@@ -63,13 +63,18 @@ def _model_names(data: Any) -> list[tuple[int, str]]:
     return [(index, name) for index, name in names if isinstance(name, str)]
 
 
-def _duplicate_models(names: list[tuple[int, str]]) -> Iterator[Fault]:
+def _name_faults(names: list[tuple[int, str]], experiments: dict[str, Any]) -> Iterator[Fault]:
+    """Names that two models have, or a model and an experiment."""
     seen: set[str] = set()
     for index, name in names:
         if name in seen:
             path = ("model_list", index, "model_name")
             yield Fault(path, f"{name!r} is listed twice.", "Give every entry a name of its own.")
         seen.add(name)
+    for name in experiments:
+        if name in seen:
+            problem = f"{name!r} is also the name of a model."
+            yield Fault(("experiments", name), problem, "Rename one: clients send this name as `model`.")
 
 
 def providers_named(data: Any) -> list[tuple[Path, str]]:
@@ -88,7 +93,7 @@ def providers_named(data: Any) -> list[tuple[Path, str]]:
 
 
 def provider_faults(named: Iterable[tuple[Path, str]], known: Iterable[str]) -> Iterator[Fault]:
-    """The providers nobody knows."""
+    """A fault for every provider that is not known."""
     providers = set(known)
     for path, provider in named:
         if provider not in providers:
@@ -99,11 +104,13 @@ def provider_faults(named: Iterable[tuple[Path, str]], known: Iterable[str]) -> 
 
 def _fallback_faults(data: Any) -> Iterator[Fault]:
     entries = _mapping(data).get("model_list") or []
-    fallbacks = {
-        name: (index, _texts(_mapping(entries[index]).get("fallbacks"))) for index, name in _model_names(data)
-    }
-    for name, (index, others) in fallbacks.items():
-        for place, other in enumerate(others):
+    fallbacks: dict[str, tuple[int, list[str]]] = {}
+    for index, name in _model_names(data):
+        others = _mapping(entries[index]).get("fallbacks")
+        listed = others if isinstance(others, list | tuple) else []
+        fallbacks[name] = (index, [one for one in listed if isinstance(one, str)])
+    for name, (index, texts) in fallbacks.items():
+        for place, other in enumerate(texts):
             path: Path = ("model_list", index, "fallbacks", place)
             if other not in fallbacks:
                 yield Fault(
@@ -127,24 +134,12 @@ def _way_back(start: str, goal: str, fallbacks: dict[str, tuple[int, list[str]]]
     return None
 
 
-def _texts(value: Any) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
-
-
-def _name_clashes(names: list[tuple[int, str]], experiments: dict[str, Any]) -> Iterator[Fault]:
-    models = {name for _, name in names}
-    for name in experiments:
-        if name in models:
-            problem = f"{name!r} is also the name of a model."
-            yield Fault(("experiments", name), problem, "Rename one: clients send this name as `model`.")
-
-
 def _experiment_faults(path: Path, experiment: dict[str, Any], models: set[str]) -> Iterator[Fault]:
     listed = experiment.get("policies")
     if experiment.get("grid") is None:
         yield from _count_fault((*path, "policies"), {} if listed is None else listed)
     else:
-        listed = listed or _expanded(experiment["grid"])
+        listed = listed or expanded(experiment["grid"])
         yield from _count_fault((*path, "grid"), listed)
     policies = _mapping(listed)
     incumbent = experiment.get("incumbent")
@@ -154,14 +149,6 @@ def _experiment_faults(path: Path, experiment: dict[str, Any], models: set[str])
     for name, policy in policies.items():
         yield from _policy_faults((*path, "policies", name), _mapping(policy), models)
     yield from _budget_fault(path, experiment)
-
-
-def _expanded(grid: Any) -> dict[str, Any] | None:
-    """The policies of a grid; None where it is none, which the models report."""
-    try:
-        return expand(grid)
-    except GridProblem:
-        return None
 
 
 def _count_fault(path: Path, policies: Any) -> Iterator[Fault]:

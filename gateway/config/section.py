@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A block of the file: unknown keys refused, nothing converted silently, immutable once read."""
+    """A block of the file. Unknown keys are refused, nothing is converted silently, and it is immutable."""
 
     model_config = ConfigDict(
         extra="forbid",

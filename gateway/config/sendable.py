@@ -1,7 +1,7 @@
 """What can be sent to a provider: header lines HTTP can carry, and addresses a client can connect to.
 
-What is refused here would otherwise come out at the first request, as an error of the HTTP client in the
-middle of it. No message repeats a value: it may be a secret, or hold one.
+Without these checks, the first request would fail with an error of the HTTP client. No message repeats a
+value, because it may be or hold a secret.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-# Visible ASCII. A key is one word: what surrounds it came from a file's last line or from a shell.
+# Visible ASCII. A key is one word; anything around it comes from a file's last line or from a shell.
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 # A header's value may hold spaces and tabs, but not begin or end with one (RFC 9110, 5.5).
 _VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
@@ -18,7 +18,7 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE_BREAKS: Final = "\r\n"
 _MOST_LABEL: Final = 63
 _MOST_HOST: Final = 253
-# About the connection or the body, which are the gateway's: sent along, they would garble every request.
+# Headers about the connection or the body are the gateway's own; an operator's would garble every request.
 _NOT_FOR_OPERATORS: Final = frozenset(
     {
         *("connection", "content-encoding", "content-length", "expect", "keep-alive"),

@@ -23,9 +23,9 @@ class Source:
     """What a file holds.
 
     Attributes:
-        data: Mappings, lists and scalars.
-        lines: Line of each path, from 1.
-        faults: Keys written twice and the like, found while reading.
+        data: The content, as mappings, lists and scalars.
+        lines: The line on which each path begins, counted from 1.
+        faults: Faults found while reading, such as keys written twice.
     """
 
     data: Any = None
@@ -80,7 +80,7 @@ class _Reader:
         """The plain data of `node`, which stands inside the `enclosing` ones."""
         self._source.lines.setdefault(path, node.start_mark.line + 1)
         self._count += 1
-        if self._count > MAX_ENTRIES:  # aliases of aliases grow without end
+        if self._count > MAX_ENTRIES:  # aliases of aliases could grow without end
             raise _refusal(f"more than {MAX_ENTRIES} entries", node)
         if any(node is outer for outer in enclosing):
             raise _refusal("an alias may not stand inside its own anchor", node)
@@ -91,7 +91,7 @@ class _Reader:
             return [self.read(value, (*path, index), inside) for index, value in enumerate(node.value)]
         try:
             return self._loader.construct_object(node)
-        except ValueError as error:  # what looks like a date or a number and is none
+        except ValueError as error:  # a value that looks like a date or a number and is none
             raise _refusal("a value that cannot be read; put it in quotes", node) from error
 
     def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
@@ -99,7 +99,7 @@ class _Reader:
         self._loader.flatten_mapping(node)
         for key, value in node.value:
             text = _key_text(key)
-            # Lines of keys merged in from an anchor are those of the anchor, where they can be mended.
+            # A key merged in from an anchor has the anchor's line, which is where it can be mended.
             self._source.lines[(*path, text)] = key.start_mark.line + 1
             yield text, value
 

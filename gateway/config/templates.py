@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 VARIABLES: Final = ("messages", "metadata", "user_message")
 
 
-class TemplateProblem(Exception):  # noqa: N818 - turned into a ConfigError by whoever knows the place
+class TemplateProblem(Exception):  # noqa: N818 - becomes a ConfigError where its place in the file is known
     """A template that cannot serve: what is wrong with it, and what would be right."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -25,20 +25,15 @@ class TemplateProblem(Exception):  # noqa: N818 - turned into a ConfigError by w
         self.remedy = remedy
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    # The text goes to a model, not to a browser: escaping HTML would corrupt it.
-    environment = ImmutableSandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
-    )
-    del environment.globals["lipsum"]  # random filler text has no place in a prompt
-    return environment
-
-
-_ENVIRONMENT: Final = _environment()
+# The text goes to a model, not to a browser: escaping HTML would corrupt it.
+_ENVIRONMENT: Final = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
+)
+del _ENVIRONMENT.globals["lipsum"]  # random filler text has no place in a prompt
 
 
 def check_template(text: str) -> None:
-    """Refuse a template with a syntax error, another file to include, or a name nobody defines.
+    """Refuse a template with a syntax error, another file to include, or a name that is not defined.
 
     Raises:
         TemplateProblem: The first fault found, with its line where Jinja knows it.
@@ -67,7 +62,7 @@ def _check_names(tree: nodes.Template) -> None:
     near = difflib.get_close_matches(unknown[0], VARIABLES, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise TemplateProblem(
-        f"reads {', '.join(unknown)}, which nobody defines.",
+        f"reads {', '.join(unknown)}, which is not defined.",
         f"{hint}A template may read {', '.join(VARIABLES)}.",
     )
 

@@ -1,4 +1,4 @@
-"""A configuration read where its secrets are not: on a laptop, or where changes to it are checked."""
+"""Reads a configuration in a place without its secrets: on a laptop, or where changes are checked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gateway.config.values import ENVIRONMENT_PREFIX
 
 
 def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
-    """Plain data of a configuration without what refers to environment variables that are not set.
+    """Plain data of a configuration without the values that refer to environment variables not set.
 
-    Names of models stay, since policies and prices follow from them. A key whose hash goes, goes as a whole.
+    Names of models stay, since policies and prices follow from them. A key without its hash is left out.
     """
     if not isinstance(data, dict):
         return data

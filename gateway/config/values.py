@@ -1,8 +1,8 @@
 """The kinds of value a configuration holds beyond plain text and numbers.
 
-Each is an annotated type whose validator says what was wrong and what would be right. What a validator
-needs from outside (environment variables, the directory of the file) reaches it through `Outside`, the
-validation context, so that validating is a function of its arguments.
+Each is an annotated type whose validator says what is wrong and what would be right. A validator gets what it
+needs from outside (environment variables, the directory of the file) through `Outside`, the validation
+context, so that validating is a function of its arguments.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.config.api_keys import hash_key
 from gateway.config.sendable import address_problem, header_problem, key_problem, text_problem
@@ -56,6 +65,67 @@ class PromptTemplate:
     path: str
     text: str
 
+    @classmethod
+    def read(cls, as_written: str, directory: Path) -> PromptTemplate:
+        """The template in a file.
+
+        Args:
+            as_written: The path in the configuration.
+            directory: Where it starts.
+
+        Raises:
+            PydanticCustomError: If the file cannot be read, or is too large or not UTF-8.
+        """
+        path = directory / as_written
+        try:
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise fault(
+                f"The template {as_written} cannot be read: {getattr(error, 'strerror', None) or error}.",
+                f"Paths are relative to the configuration file; this one means {path}.",
+            ) from error
+        if len(content) > MAX_TEMPLATE_BYTES:
+            raise fault(
+                f"The template {as_written} is too large.", f"At most {MAX_TEMPLATE_BYTES} bytes are read."
+            )
+        try:
+            return cls(as_written, content.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise fault(f"The template {as_written} is not UTF-8 text.", "Save it as UTF-8.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """An annotation of texts: how they must be written.
+
+    Attributes:
+        pattern: Regular expression for the whole text.
+        problem: What to say of another text, after the text itself.
+        remedy: What would be right.
+    """
+
+    pattern: str
+    problem: str
+    remedy: str
+
+    def check(self, text: str) -> str:
+        """The text, if it is written as it must be.
+
+        Raises:
+            PydanticCustomError: If it is not.
+        """
+        if not re.fullmatch(self.pattern, text):
+            raise fault(f"{text!r} {self.problem}.", self.remedy)
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "pattern": self.pattern}
+
 
 def fault(problem: str, remedy: str) -> PydanticCustomError:
     """The error a validator raises: what is wrong, and what would be right."""
@@ -77,7 +147,7 @@ def environment(info: ValidationInfo) -> Mapping[str, str]:
 
 
 def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
-    """Give the variable's value where `value` is `os.environ/NAME`, else `value` itself."""
+    """The variable's value where `value` is `os.environ/NAME`, else `value` itself."""
     if not isinstance(value, str) or not value.startswith(ENVIRONMENT_PREFIX):
         return value
     name = value.removeprefix(ENVIRONMENT_PREFIX)
@@ -140,23 +210,6 @@ def _parse_duration(value: Any) -> Any:
     return duration
 
 
-def _check_name(name: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise fault(
-            f"{name!r} cannot be a name.", "Use 1 to 64 letters, digits, dots, dashes or underscores."
-        )
-    return name
-
-
-def _check_model_name(name: str) -> str:
-    if not re.fullmatch(MODEL_NAME_PATTERN, name):
-        raise fault(
-            f"{name!r} cannot be a model name.",
-            "Use 1 to 128 letters, digits or any of . _ - : / @ (no wildcards).",
-        )
-    return name
-
-
 def _as_provider_model(value: Any, info: ValidationInfo) -> Any:
     resolved = _resolve(value, info)
     if not isinstance(resolved, str):
@@ -170,16 +223,6 @@ def _as_provider_model(value: Any, info: ValidationInfo) -> Any:
     return resolved
 
 
-def _check_origin(origin: str) -> str:
-    if not re.fullmatch(ORIGIN_PATTERN, origin):
-        raise fault(
-            f"{origin!r} is not an origin.",
-            "Write scheme, host and port as browsers do, in small letters and without a path: "
-            "https://app.example.com or http://localhost:3000.",
-        )
-    return origin
-
-
 def _check_address(address: str) -> str:
     if found := address_problem(address):
         raise fault(*found)
@@ -190,7 +233,7 @@ def _read_template(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, PromptTemplate):
         template = value
     elif isinstance(value, str) and value:
-        template = PromptTemplate(value, _read_text(_outside(info).directory / value, value))
+        template = PromptTemplate.read(value, _outside(info).directory)
     else:
         raise fault("This is not a path.", "Name a Jinja file, relative to the configuration file.")
     try:
@@ -198,24 +241,6 @@ def _read_template(value: Any, info: ValidationInfo) -> Any:
     except TemplateProblem as error:
         raise fault(f"The template {template.path} {error.problem}", error.remedy) from error
     return template
-
-
-def _read_text(path: Path, as_written: str) -> str:
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise fault(
-            f"The template {as_written} cannot be read: {getattr(error, 'strerror', None) or error}.",
-            f"Paths are relative to the configuration file; this one means {path}.",
-        ) from error
-    if len(content) > MAX_TEMPLATE_BYTES:
-        raise fault(
-            f"The template {as_written} is too large.", f"At most {MAX_TEMPLATE_BYTES} bytes are read."
-        )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise fault(f"The template {as_written} is not UTF-8 text.", "Save it as UTF-8.") from error
 
 
 def _as_key_hash(value: Any, info: ValidationInfo) -> str:
@@ -236,10 +261,16 @@ def _as_key_hash(value: Any, info: ValidationInfo) -> str:
 
 
 Name = Annotated[
-    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+    str,
+    Spelling(NAME_PATTERN, "cannot be a name", "Use 1 to 64 letters, digits, dots, dashes or underscores."),
 ]
 ModelName = Annotated[
-    str, AfterValidator(_check_model_name), WithJsonSchema({"type": "string", "pattern": MODEL_NAME_PATTERN})
+    str,
+    Spelling(
+        MODEL_NAME_PATTERN,
+        "cannot be a model name",
+        "Use 1 to 128 letters, digits or any of . _ - : / @ (no wildcards).",
+    ),
 ]
 TextOrReference = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_text)]
 SecondsOrReference = Annotated[
@@ -261,7 +292,13 @@ ProviderModel = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[^/]+/.+$"}),
 ]
 Origin = Annotated[
-    str, AfterValidator(_check_origin), WithJsonSchema({"type": "string", "pattern": ORIGIN_PATTERN})
+    str,
+    Spelling(
+        ORIGIN_PATTERN,
+        "is not an origin",
+        "Write scheme, host and port as browsers do, in small letters and without a path: "
+        "https://app.example.com or http://localhost:3000.",
+    ),
 ]
 Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
 Secret = Annotated[
@@ -273,7 +310,7 @@ Secret = Annotated[
 Credentials = Annotated[
     SecretStr, BeforeValidator(_as_credentials), WithJsonSchema({"type": ["string", "object"]})
 ]
-Headers = Annotated[dict[str, str], BeforeValidator(_resolve_each), AfterValidator(_check_headers)]
+HeadersToSend = Annotated[dict[str, str], BeforeValidator(_resolve_each), AfterValidator(_check_headers)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),

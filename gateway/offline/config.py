@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gateway.config.experiments import ExperimentSpec, GridValue, PolicyParams, PolicySpec, PromotionSpec
 from gateway.config.gateway_file import GatewayConfig, ModelEntry
-from gateway.config.grid import GridProblem, expand
+from gateway.config.grid import expand, expanded
 from gateway.config.load import load_model
 from gateway.config.references import Fault, reference_faults, suggest
 from gateway.config.section import Section
@@ -24,25 +24,6 @@ _INFERENCE: Final = ("grid", "interactions", "space", "guarantee", "stopping")
 _RUN: Final = "this run"  # stands for the experiment's name where the gateway's rules ask for one
 
 TargetField = Annotated[str, Field(min_length=1)]
-
-
-def _check_pattern(pattern: str) -> str:
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise fault(
-            f"{pattern!r} is not a regular expression: {error}.",
-            "Mend it; write it in single quotes, so that YAML leaves backslashes alone.",
-        ) from error
-    if compiled.groups > 1:
-        raise fault(f"{pattern!r} has {compiled.groups} groups.", "Keep one; make the others `(?:...)`.")
-    return pattern
-
-
-def _check_callable(name: str) -> str:
-    if not re.fullmatch(_CALLABLE, name):
-        raise fault(f"{name!r} does not name a function.", "Write module:function, such as grading:score.")
-    return name
 
 
 class ExactMatchSpec(Section):
@@ -57,7 +38,7 @@ class ExactMatchSpec(Section):
 class RegexSpec(Section):
     """Right is an answer in which the pattern finds the target."""
 
-    pattern: Annotated[str, AfterValidator(_check_pattern)] = Field(
+    pattern: str = Field(
         description="Python regular expression; its group, or else the whole match, is the answer proper."
     )
     target: TargetField | None = Field(
@@ -67,14 +48,37 @@ class RegexSpec(Section):
     take: Literal["first", "last"] = Field(default="last", description="Which match counts.")
     ignore_case: bool = Field(default=True, description="Whether capitals do not matter.")
 
+    @field_validator("pattern")
+    @classmethod
+    def _check_pattern(cls, pattern: str) -> str:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise fault(
+                f"{pattern!r} is not a regular expression: {error}.",
+                "Mend it; write it in single quotes, so that YAML leaves backslashes alone.",
+            ) from error
+        if compiled.groups > 1:
+            raise fault(f"{pattern!r} has {compiled.groups} groups.", "Keep one; make the others `(?:...)`.")
+        return pattern
+
 
 class PythonSpec(Section):
     """A function of the operator's own scores each answer."""
 
-    callable: Annotated[str, AfterValidator(_check_callable)] = Field(
+    callable: str = Field(
         description="`module:function`, called with the task (a dict) and the answer (text); it returns a "
         "number, more is better, or a bool. The configuration's directory is on the import path."
     )
+
+    @field_validator("callable")
+    @classmethod
+    def _check_callable(cls, name: str) -> str:
+        if not re.fullmatch(_CALLABLE, name):
+            raise fault(
+                f"{name!r} does not name a function.", "Write module:function, such as grading:score."
+            )
+        return name
 
 
 class LlmJudgeSpec(Section):
@@ -95,10 +99,6 @@ class LlmJudgeSpec(Section):
     )
 
 
-def _by_name(value: Any) -> Any:
-    return {value: {}} if isinstance(value, str) else value
-
-
 class JudgeSpec(Section):
     """Who says which of two answers is better: exactly one of these."""
 
@@ -106,6 +106,11 @@ class JudgeSpec(Section):
     regex: RegexSpec | None = Field(default=None, description="Find the answer proper by a pattern.")
     python: PythonSpec | None = Field(default=None, description="Score by a function.")
     llm: LlmJudgeSpec | None = Field(default=None, description="Ask a model.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_alone(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
@@ -166,7 +171,7 @@ class OptimizeConfig(Section):
     tasks: str | None = Field(
         default=None, description="JSON-lines file of tasks, relative to this file; or `--tasks`."
     )
-    judge: Annotated[JudgeSpec, BeforeValidator(_by_name)] = Field(description="Who compares two answers.")
+    judge: JudgeSpec = Field(description="Who compares two answers.")
     delta: float = Field(
         default=0.05, gt=0, lt=1, description="Largest probability of naming a wrong policy."
     )
@@ -225,11 +230,9 @@ def load_optimize(path: Path, environ: Mapping[str, str]) -> OptimizeConfig:
         ConfigError: With one issue for every fault of the file.
     """
     config = load_model(path, environ, OptimizeConfig, optimize_faults)
-    return config if config.name else config.model_copy(update={"name": _name_from(path)})
-
-
-def _name_from(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem)[:64] or "run"
+    if config.name:
+        return config
+    return config.model_copy(update={"name": re.sub(r"[^A-Za-z0-9._-]", "-", path.stem)[:64] or "run"})
 
 
 def optimize_faults(data: Any) -> list[Fault]:
@@ -250,7 +253,7 @@ def _policy_faults(content: dict[str, Any]) -> list[Fault]:
 
 
 def _inference_faults(content: dict[str, Any]) -> list[Fault]:
-    """What the gateway's own model says of grid, space, guarantee and stopping taken together."""
+    """What the gateway's own model says about grid, space, guarantee and stopping together."""
     stated = {key: content[key] for key in _INFERENCE if content.get(key) is not None}
     policies = {} if "grid" in stated else {"policies": {"stand-in": {"model": "stand-in"}}}
     if content.get("policies") and "grid" in stated:
@@ -276,7 +279,12 @@ def _judge_faults(content: dict[str, Any]) -> list[Fault]:
     path = ("judge", "llm", "model")
     if model not in reached:
         return [Fault(path, f"There is no model {model!r}.", suggest(model, reached, "Models in model_list"))]
-    rivals = [name for name, used in _models_of_policies(content) if reached.get(used) == reached[model]]
+    policies = content.get("policies") or expanded(content.get("grid"))
+    rivals = [
+        name
+        for name, policy in (policies.items() if isinstance(policies, dict) else ())
+        if isinstance(policy, dict) and reached.get(str(policy.get("model"))) == reached[model]
+    ]
     if rivals and not spec.get("may_be_candidate"):
         return [
             Fault(
@@ -298,17 +306,3 @@ def _reached_models(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
         if isinstance(name, str) and isinstance(params, dict):
             reached[name] = (str(params.get("model")), str(params.get("api_base")))
     return reached
-
-
-def _models_of_policies(content: dict[str, Any]) -> list[tuple[str, str]]:
-    policies = content.get("policies") or _expanded(content.get("grid"))
-    listed = policies if isinstance(policies, dict) else {}
-    return [(name, str(spec.get("model"))) for name, spec in listed.items() if isinstance(spec, dict)]
-
-
-def _expanded(grid: Any) -> dict[str, Any]:
-    """The policies of a grid; none where it is not one, which is reported elsewhere."""
-    try:
-        return expand(grid) if grid is not None else {}
-    except GridProblem:
-        return {}

@@ -347,7 +347,7 @@ def test_a_plain_key_in_the_file_is_refused(issues: Issues) -> None:
     [
         ("Hello\n{% if %}", "has a syntax error on line 2"),
         ("{{ user_message | shout }}", "has a syntax error on line 1"),
-        ("Hello {{ user_mesage }}", "reads user_mesage, which nobody defines"),
+        ("Hello {{ user_mesage }}", "reads user_mesage, which is not defined"),
         ("{% include 'other.j2' %}", "refers to another template on line 1"),
     ],
 )
