@@ -1,7 +1,7 @@
-"""One answer per policy, task and repetition: asked for once, kept for the rest of the run and the next ones.
+"""One answer per policy, task and repetition: asked for once, and kept for this run and the next ones.
 
 Repeating a question makes sense only where sampling is random. A policy at temperature 0, or with a fixed
-seed, would say the same again, so its answer to a task is asked for once, however often the task comes up.
+seed, would repeat itself, so its answer to a task is asked for once, however often the task comes up.
 Any other policy answers anew each time: reusing a lucky answer would count one draw of luck many times.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 from gateway.config.experiments import PolicyParams
 from gateway.errors import RenderError
 from gateway.experiments.policies import CompiledPolicy
-from gateway.offline.calls import ModelClient, Reply
+from gateway.offline.calls import ModelClient, ModelReply
 from gateway.offline.errors import OfflineError
 from gateway.offline.journal import Journal
 from gateway.offline.tasks import Task
@@ -23,7 +23,7 @@ from gateway.upstream.base import ModelTarget
 
 Key = tuple[Any, ...]
 ALWAYS_REFUSED: Final = 5
-"""Requests a policy may have refused from the start before it is taken to be misconfigured."""
+"""A policy is taken to be misconfigured once this many of its requests, all so far, were refused."""
 
 
 def is_deterministic(params: PolicyParams) -> bool:
@@ -42,37 +42,42 @@ class Answers:
     def __init__(self, client: ModelClient, journal: Journal) -> None:
         self._client = client
         self._journal = journal
-        self._replies: dict[Key, asyncio.Future[Reply]] = {}
-        self._kept: dict[Key, Reply] = {}
+        self._replies: dict[Key, asyncio.Future[ModelReply]] = {}
+        self._kept: dict[Key, ModelReply] = {}
+        spending = client.spending
         for row in journal.rows:
-            self._keep(tuple(row["key"]), Reply(**row["reply"]), int(row["calls"]))
+            reply = ModelReply(**row["reply"])
+            self._kept[tuple(row["key"])] = reply
+            spending.calls = max(spending.calls, int(row["calls"]))
+            spending.add(reply.usd)
 
     def __len__(self) -> int:
         return len(self._kept)
 
     @property
-    def kept(self) -> Mapping[Key, Reply]:
+    def kept(self) -> Mapping[Key, ModelReply]:
         """Every reply so far."""
         return self._kept
 
-    async def get(self, key: Key, target: ModelTarget, payload: Callable[[], dict[str, Any]]) -> Reply:
+    async def get(self, key: Key, target: ModelTarget, payload: Callable[[], dict[str, Any]]) -> ModelReply:
         """The reply kept under `key`; `payload` makes the request where there is none yet."""
         if key in self._kept:
             return self._kept[key]
         if key not in self._replies:
             asking = asyncio.ensure_future(self._ask(key, target, payload()))
-            asking.add_done_callback(_look_at)
+            # Looks at the failure, which is not to be logged as unseen where no caller waits for it any more.
+            asking.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._replies[key] = asking
         return await asyncio.shield(self._replies[key])
 
     async def aclose(self) -> None:
-        """Leave the calls under way."""
+        """Abandon the calls under way."""
         under_way = list(self._replies.values())
         for future in under_way:
             future.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _ask(self, key: Key, target: ModelTarget, payload: dict[str, Any]) -> Reply:
+    async def _ask(self, key: Key, target: ModelTarget, payload: dict[str, Any]) -> ModelReply:
         try:
             reply = await self._client.ask(target, payload)
         finally:
@@ -81,21 +86,9 @@ class Answers:
         self._kept[key] = reply
         return reply
 
-    def _keep(self, key: Key, reply: Reply, calls: int) -> None:
-        self._kept[key] = reply
-        spending = self._client.spending
-        spending.calls = max(spending.calls, calls)
-        spending.add(reply.usd)
-
-
-def _look_at(asking: asyncio.Future[Reply]) -> None:
-    """Whoever waits for a failed call is told; when nobody does any more, nobody needs to be."""
-    if not asking.cancelled():
-        asking.exception()
-
 
 class PolicyAnswers:
-    """What policies answer to tasks."""
+    """The answers of policies to tasks."""
 
     def __init__(
         self,
@@ -109,7 +102,7 @@ class PolicyAnswers:
         self._targets = targets
         self._tasks = tasks
 
-    async def get(self, policy: int, task: int, repetition: int) -> Reply:
+    async def get(self, policy: int, task: int, repetition: int) -> ModelReply:
         """A policy's answer to a task; `repetition` tells random answers to the same task apart.
 
         Raises:
@@ -125,16 +118,15 @@ class PolicyAnswers:
             lambda: _payload(compiled, self._tasks[task]),
         )
         if reply.is_refused:
-            self._check_that_it_can_answer(compiled.name)
+            kept = self._answers.kept.items()
+            replies = [known for key, known in kept if key[:2] == ("answer", compiled.name)]
+            if len(replies) >= ALWAYS_REFUSED and all(known.is_refused for known in replies):
+                raise OfflineError(
+                    f"The provider refused all {len(replies)} requests of policy {compiled.name} as invalid. "
+                    "Send one by hand to see why, mend the policy or leave it out, and start anew in another "
+                    "--out."
+                )
         return reply
-
-    def _check_that_it_can_answer(self, name: str) -> None:
-        replies = [reply for key, reply in self._answers.kept.items() if key[:2] == ("answer", name)]
-        if len(replies) >= ALWAYS_REFUSED and all(reply.is_refused for reply in replies):
-            raise OfflineError(
-                f"The provider refused all {len(replies)} requests of policy {name} as invalid. Send one by "
-                "hand to see why, mend the policy or leave it out, and start anew in another --out."
-            )
 
 
 def _payload(policy: CompiledPolicy, task: Task) -> dict[str, Any]:
@@ -143,7 +135,7 @@ def _payload(policy: CompiledPolicy, task: Task) -> dict[str, Any]:
     except RenderError as error:
         raise OfflineError(
             f"{error} It happened on task {task.index + 1}. A template sees `messages`, `user_message` and, "
-            "as `metadata`, the fields of the task but its target."
+            "as `metadata`, the fields of the task except its target."
         ) from error
     payload.pop("metadata", None)  # for templates; providers refuse it
     return payload

@@ -1,4 +1,4 @@
-"""From a configuration to a run that can begin: policies compiled, tasks read, judge and prices at hand."""
+"""Turns a configuration into a run that can begin: policies compiled, tasks read, judge and prices known."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.experiments.policies import compile_policies
 from gateway.offline.answers import Answers, is_deterministic
 from gateway.offline.calls import Prices
 from gateway.offline.config import OptimizeConfig
+from gateway.offline.course import Course
 from gateway.offline.errors import TasksError
 from gateway.offline.judges import Judge, RuleJudge, Score, exact_match, python, regex
 from gateway.offline.llm_judge import LlmJudge
@@ -25,7 +26,7 @@ from gateway.upstream.targets import model_targets
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """Everything a run consists of but its files and its calls.
+    """Everything that a run consists of, except its files and its calls.
 
     Attributes:
         config: The file.
@@ -34,8 +35,8 @@ class Assembly:
         tasks: What is asked.
         targets: How to reach each model.
         prices: What tokens cost, as far as known.
-        rule: Scores an answer, for judges that do.
-        identity: What makes it this run and no other, by part.
+        rule: Scores one answer; None for a judge that compares two.
+        identity: Everything that tells it from another run, by part.
     """
 
     config: OptimizeConfig
@@ -54,12 +55,24 @@ class Assembly:
 
     @property
     def is_repeatable(self) -> tuple[bool, ...]:
-        """Per policy, whether it would answer a task the same way again."""
+        """For each policy, whether it would repeat its answer to a task."""
         specs = self.definition.spec.policies
         return tuple(is_deterministic(specs[policy.name].params) for policy in self.definition.policies)
 
+    def course(self) -> Course:
+        """The course of the run, at its beginning."""
+        config = self.config
+        return Course(
+            self.definition.experiment,
+            len(self.tasks),
+            self.is_repeatable,
+            draw=config.draw,
+            seed=config.seed,
+            window=config.concurrency,
+        )
+
     def judge(self, answers: Answers) -> Judge:
-        """The judge; one that is a model keeps its verdicts among the answers."""
+        """The judge. A model that judges keeps its verdicts among the answers."""
         if self.rule is not None:
             return RuleJudge(self.rule)
         spec = self.config.judge.llm
@@ -73,14 +86,18 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
 
     Args:
         config: The file.
-        directory: Where it stands: its paths are relative to that.
+        directory: Where the file is; paths in it are relative to that.
         tasks_file: Tasks to use instead of those the file names.
 
     Raises:
         OfflineError: If the tasks or the judge cannot be used.
         ConfigError: If a budget in USD cannot be kept, or two policies cannot differ.
     """
-    tasks = load_tasks(_tasks_path(config, directory, tasks_file), _target(config))
+    if tasks_file is None:
+        if config.tasks is None:
+            raise TasksError("The file names no tasks. Add `tasks: FILE.jsonl`, or give --tasks FILE.jsonl.")
+        tasks_file = directory / config.tasks
+    tasks = load_tasks(tasks_file, config.judge.target)
     spec = config.experiment
     defined = define(config.name or "run", spec, compile_policies(config.gateway, spec))
     rules = config.judge.model_dump(mode="json", exclude_none=True)
@@ -105,27 +122,13 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
 
 
 def _check_that_policies_differ(definition: Definition) -> None:
-    """Two that always answer the same would tie on every task, and the run would never end on evidence."""
+    """Refuse two policies that always answer alike: they would tie on every task, without an end."""
     seen: dict[str, str] = {}
     for policy in definition.policies:
         twin = seen.setdefault(policy.fingerprint, policy.name)
         if twin != policy.name and is_deterministic(definition.spec.policies[policy.name].params):
             problem = f"It is the same as {twin}: same model, prompt and parameters, and no randomness."
             raise ConfigError([ConfigIssue(f"policies.{policy.name}", problem, "Leave one of them out.")])
-
-
-def _tasks_path(config: OptimizeConfig, directory: Path, given: Path | None) -> Path:
-    if given is not None:
-        return given
-    if config.tasks is None:
-        raise TasksError("The file names no tasks. Add `tasks: FILE.jsonl`, or give --tasks FILE.jsonl.")
-    return directory / config.tasks
-
-
-def _target(config: OptimizeConfig) -> str | None:
-    judge = config.judge
-    spec = judge.exact_match or judge.regex or judge.llm
-    return None if spec is None else spec.target
 
 
 def _rule(config: OptimizeConfig, directory: Path) -> Score | None:
@@ -138,13 +141,14 @@ def _rule(config: OptimizeConfig, directory: Path) -> Score | None:
 
 
 def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task, ...]) -> dict[str, str]:
-    experiment = definition.experiment
+    experiment, judge = definition.experiment, config.judge.llm
+    model = None if judge is None else config.gateway.entry(judge.model).litellm_params
     parts = {
         "tasks": tasks_fingerprint(tasks),
         "judge": json.dumps(config.judge.model_dump(mode="json", exclude_none=True), sort_keys=True),
         "draw": config.draw,
         "judge's code": _code(config),
-        "judge's model": _judge_model(config),
+        "judge's model": "" if model is None else json.dumps(model.identity(), sort_keys=True),
         "incumbent": experiment.policies[experiment.incumbent],
         "delta": repr(experiment.delta),
         "epsilon": repr(experiment.epsilon),
@@ -158,16 +162,9 @@ def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task,
 
 
 def _code(config: OptimizeConfig) -> str:
-    """SHA-256 of the module that scores, or nothing. The judge has loaded it."""
+    """SHA-256 of the module that scores, which the judge has loaded; empty where there is none."""
     if config.judge.python is None:
         return ""
     module = importlib.import_module(config.judge.python.callable.partition(":")[0])
     file = getattr(module, "__file__", None)
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
-
-
-def _judge_model(config: OptimizeConfig) -> str:
-    if config.judge.llm is None:
-        return ""
-    identity = config.gateway.entry(config.judge.llm.model).litellm_params.identity()
-    return json.dumps(identity, sort_keys=True)

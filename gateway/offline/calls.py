@@ -1,8 +1,9 @@
-"""Calls of providers: a few at once, tried again when they fail in passing, counted and paid for.
+"""Calls of providers: a few at once, tried again when they fail for the moment, counted and priced.
 
-What fails for good is told apart by whose fault it is. A request the provider refuses as invalid (too long,
-filtered) is the policy's own failure: an answer that is worse than any other. A provider that stays away or
-refuses the key ends the run, because it says nothing about the policy.
+A call that fails for good is the fault of the policy or of the provider. A request that the provider
+refuses as invalid (too long, filtered) is the policy's own failure: an answer that is worse than any other.
+A provider that does not answer, or refuses the key, ends the run, because that says nothing about the
+policy.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ Prices = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model said.
+class ModelReply:
+    """What a model answered.
 
     Attributes:
         text: The answer; empty where there is none.
         is_refused: The provider refused the request as invalid, so there is no answer.
-        prompt_tokens: As the provider reports them, or None.
-        completion_tokens: Same.
+        prompt_tokens: Tokens of the request, as the provider reports them, or None.
+        completion_tokens: Tokens of the answer, as the provider reports them, or None.
         usd: What it cost, or None where the price or the tokens are not known.
     """
 
@@ -48,7 +49,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Spending:
-    """What a run has used up, against what it may.
+    """What a run has used up, and how much it may use.
 
     Attributes:
         max_calls: Most calls, or None.
@@ -108,8 +109,8 @@ class ModelClient:
         prices: What tokens cost.
         spending: Where calls and money are counted.
         concurrency: Calls under way at once.
-        attempts: Tries for a call that fails in passing.
-        first_wait_seconds: Before the second try; doubles from there, up to a minute.
+        attempts: Tries for a call that fails for the moment.
+        first_wait_seconds: The wait before the second try; it doubles from there, up to a minute.
     """
 
     upstream: Upstream
@@ -123,7 +124,7 @@ class ModelClient:
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.concurrency)
 
-    async def ask(self, target: ModelTarget, payload: Mapping[str, Any]) -> Reply:
+    async def ask(self, target: ModelTarget, payload: Mapping[str, Any]) -> ModelReply:
         """The model's reply to a chat request.
 
         Raises:
@@ -136,7 +137,7 @@ class ModelClient:
                 body = await self._tried(request)
             except UpstreamError as error:
                 if error.is_callers_fault:
-                    return Reply("", is_refused=True)
+                    return ModelReply("", is_refused=True)
                 raise CallFailedError(
                     f"Model {target.name} failed: {error} Mend it and go on with --resume; "
                     "what was counted is kept."
@@ -154,20 +155,17 @@ class ModelClient:
         )
         async for attempt in tries:
             with attempt:
-                return await self._once(request)
+                self.spending.begin()
+                usd = None
+                try:
+                    body, _ = await self.upstream.complete(request)
+                    usd = self._usd(request.target.name, *_usage(orjson.loads(body)))
+                finally:
+                    self.spending.end(usd)
+                return body
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, request: UpstreamRequest) -> bytes:
-        self.spending.begin()
-        usd = None
-        try:
-            body, _ = await self.upstream.complete(request)
-            usd = self._usd(request.target.name, *_usage(orjson.loads(body)))
-        finally:
-            self.spending.end(usd)
-        return body
-
-    def _reply(self, target: ModelTarget, body: bytes) -> Reply:
+    def _reply(self, target: ModelTarget, body: bytes) -> ModelReply:
         answer = orjson.loads(body)
         prompt, completion = _usage(answer)
         usd = self._usd(target.name, prompt, completion)
@@ -176,7 +174,14 @@ class ModelClient:
                 f"Model {target.name} does not report the tokens it used, so a budget in USD cannot be kept. "
                 "Use budget.calls instead."
             )
-        return Reply(_text(target, answer), False, prompt, completion, usd)
+        try:
+            content = answer["choices"][0]["message"].get("content")
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise CallFailedError(
+                f"Model {target.name} gave an answer without a message. Check its api_base."
+            ) from error
+        text = content if isinstance(content, str) else ""
+        return ModelReply(text, False, prompt, completion, usd)
 
     def _usd(self, model: str, prompt: int | None, completion: int | None) -> float | None:
         price = self.prices.get(model)
@@ -191,7 +196,7 @@ def _backoff(error: Exception) -> bool | float:
         return False
     try:
         return min(max(float(error.retry_after or ""), 0.0), LONGEST_WAIT_SECONDS)
-    except ValueError:  # none given, or a date
+    except ValueError:  # no such header, or one with a date
         return True
 
 
@@ -203,16 +208,6 @@ def _usage(answer: Any) -> tuple[int | None, int | None]:
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None, None
     return prompt, completion
-
-
-def _text(target: ModelTarget, answer: Any) -> str:
-    try:
-        content = answer["choices"][0]["message"].get("content")
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise CallFailedError(
-            f"Model {target.name} gave an answer without a message. Check its api_base."
-        ) from error
-    return content if isinstance(content, str) else ""
 
 
 def per_token(prompt_per_million: float, completion_per_million: float) -> tuple[float, float]:

@@ -1,12 +1,12 @@
-"""What a run keeps on disk, and how it is taken up again.
+"""What a run keeps on disk, and how it is resumed.
 
     DIR/run.jsonl      what the run is, then every plan and every counted comparison as it happened
     DIR/answers.jsonl  every answer and verdict that was paid for
     DIR/lock           held while a run is at work
 
-A comparison is written before anything that follows from it is done, so whatever is on disk is a consistent
-run that stopped there. A run may go on under other limits (budget, comparisons, concurrency, prices); under
-another question it would be another run, and is refused.
+A comparison is written before anything that follows from it is done, so the files always hold a consistent
+run that stopped there. A run may go on under other limits (budget, comparisons, concurrency, prices). With
+another question it would be another run, which is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.offline.course import Assignment, Course
+from gateway.offline.course import Course, Pairing
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
 from gateway.proof.log_lines import record_fields, record_from
@@ -116,11 +116,16 @@ class Checkpoint:
         """Bring `course` to where the run stopped.
 
         Raises:
-            RunDirectoryError: If the run was of another configuration, or its journal is not of one piece.
+            RunDirectoryError: If the run was of another configuration, or its journal does not fit together.
         """
         rows = self._journal.rows
         self._check_identity(rows[0], name, identity)
-        self._check_limit(course)
+        counted = sum(row.get("type") == "comparison" for row in rows)
+        most = course.experiment.max_comparisons
+        if most is not None and counted > most:
+            raise RunDirectoryError(
+                f"The run has counted {counted} comparisons, more than max_comparisons ({most}). Raise it."
+            )
         plans = [number for number, row in enumerate(rows) if row.get("type") == "plan"]
         for number, row in enumerate(rows[1:], start=1):
             try:
@@ -138,8 +143,8 @@ class Checkpoint:
         drawn = {"pairs": [asdict(pair) for pair in made.pairs], "evidence_nats": made.evidence_nats}
         self._journal.append({**record_fields(logged), **drawn})
 
-    def comparison(self, assigned: Assignment, counted: Comparison, note: str | None) -> None:
-        """Keep a counted comparison, and how its verdict came about."""
+    def comparison(self, assigned: Pairing, counted: Comparison, note: str | None) -> None:
+        """Keep a counted comparison and a note of how its verdict came about."""
         self.records.append(counted)
         self._note(note)
         self._journal.append(
@@ -153,7 +158,7 @@ class Checkpoint:
         )
 
     def event(self, event: LoggedEvent) -> None:
-        """Keep something people want to know happened."""
+        """Keep an event."""
         self.records.append(event)
         self._journal.append(record_fields(event))
 
@@ -167,21 +172,13 @@ class Checkpoint:
         elif isinstance(record, Comparison):
             self._note(extra["note"])
             repetitions = (extra["first_repetition"], extra["second_repetition"])
-            assigned = Assignment(record.number, record.first, record.second, extra["task"], *repetitions)
+            assigned = Pairing(record.number, record.first, record.second, extra["task"], *repetitions)
             course.replay(assigned, record)
         self.records.append(record)
 
     def _note(self, note: str | None) -> None:
         if note is not None:
             self.notes[note] = self.notes.get(note, 0) + 1
-
-    def _check_limit(self, course: Course) -> None:
-        counted = sum(row.get("type") == "comparison" for row in self._journal.rows)
-        most = course.experiment.max_comparisons
-        if most is not None and counted > most:
-            raise RunDirectoryError(
-                f"The run has counted {counted} comparisons, more than max_comparisons ({most}). Raise it."
-            )
 
     def _check_identity(self, first: dict[str, Any], name: str, identity: Mapping[str, str]) -> None:
         if first.get("type") != "run" or first.get("schema") != SCHEMA:

@@ -21,13 +21,13 @@ from gateway.config.values import ModelName, Name, fault
 JUDGES: Final = ("exact_match", "regex", "python", "llm")
 _CALLABLE: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 _INFERENCE: Final = ("grid", "interactions", "space", "guarantee", "stopping")
-_RUN: Final = "this run"  # stands for the experiment's name where the gateway's rules ask for one
+_RUN: Final = "this run"  # the experiment's name, as the gateway's rules see it
 
 TargetField = Annotated[str, Field(min_length=1)]
 
 
 class ExactMatchSpec(Section):
-    """Right is an answer equal to the target, apart from surrounding white space."""
+    """An answer is right if it equals the target, apart from surrounding white space."""
 
     target: TargetField = Field(
         default="target", description="Field of a task: the right answer, or a list of right answers."
@@ -36,7 +36,7 @@ class ExactMatchSpec(Section):
 
 
 class RegexSpec(Section):
-    """Right is an answer in which the pattern finds the target."""
+    """An answer is right if the pattern finds the target in it."""
 
     pattern: str = Field(
         description="Python regular expression; its group, or else the whole match, is the answer proper."
@@ -100,7 +100,7 @@ class LlmJudgeSpec(Section):
 
 
 class JudgeSpec(Section):
-    """Who says which of two answers is better: exactly one of these."""
+    """The judge of which of two answers is better: exactly one of these."""
 
     exact_match: ExactMatchSpec | None = Field(default=None, description="Compare with the target.")
     regex: RegexSpec | None = Field(default=None, description="Find the answer proper by a pattern.")
@@ -125,6 +125,12 @@ class JudgeSpec(Section):
         """Which of `JUDGES` it is."""
         return next(name for name in JUDGES if getattr(self, name) is not None)
 
+    @property
+    def target(self) -> str | None:
+        """The field of a task that holds the right answer; None where the judge needs none."""
+        spec = self.exact_match or self.regex or self.llm
+        return None if spec is None else spec.target
+
 
 class BudgetSpec(Section):
     """What a run may use up; reaching either ends it as inconclusive."""
@@ -134,7 +140,7 @@ class BudgetSpec(Section):
 
 
 class PriceSpec(Section):
-    """What a model costs, where LiteLLM's own list does not say."""
+    """What a model costs, for models that LiteLLM's own list lacks."""
 
     prompt_usd_per_million: float = Field(ge=0, description="US dollars for a million prompt tokens.")
     completion_usd_per_million: float = Field(ge=0, description="US dollars for a million completion tokens.")
@@ -236,7 +242,7 @@ def load_optimize(path: Path, environ: Mapping[str, str]) -> OptimizeConfig:
 
 
 def optimize_faults(data: Any) -> list[Fault]:
-    """What must agree between parts of the file: the gateway's rules for policies, and where the judge is."""
+    """Faults between parts of the file: by the gateway's rules for policies, and in the judge's model."""
     content = data if isinstance(data, dict) else {}
     return [*_policy_faults(content), *_inference_faults(content), *_judge_faults(content)]
 

@@ -1,11 +1,12 @@
-"""The course of a run: which comparison comes next, what has been counted, what the current plan says.
+"""The course of a run: which comparison comes next, what has been counted, and the current plan.
 
-Bookkeeping alone: no calls, no files, no clock. Everything follows from the experiment, the seed and the
-verdicts counted so far, so a run that was killed goes on exactly as it would have.
+This is bookkeeping alone: no calls, no files, no clock. Everything follows from the experiment, the seed and
+the verdicts counted so far, so a run that was killed continues exactly as it would have.
 
-Comparisons are counted in the order they were assigned, whichever verdict is there first, so how long a
-verdict takes cannot matter. Up to `window` of them are under way: comparison n is drawn from the plan that
-was in force once n - window had been counted, and counted with the forecast in force when it is counted.
+Comparisons are counted in the order in which they were assigned, whichever verdict arrives first, so the time
+that a verdict takes does not matter. Up to `window` of them are under way: comparison n is drawn from the
+plan that was in force once n - window had been counted, and counted with the forecast in force when it is
+counted.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _PLANS, _DRAWS, _ORDER = range(3)  # streams of random numbers, apart from each 
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """A comparison to be made. `first < second`; repetitions tell random answers to one task apart."""
+class Pairing:
+    """Two policies and a task to compare them on. `first < second`; repetitions tell random answers apart."""
 
     number: int
     first: int
@@ -41,19 +42,28 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A plan as far as drawing from it goes: in force once `comparisons` had been counted."""
+    """The pairs of a plan, to draw from. It was in force once `comparisons` had been counted."""
 
     comparisons: int
     pairs: tuple[PlannedPair, ...]
 
+    def pair_at(self, point: float) -> PlannedPair:
+        """The pair on whose share of [0, 1) a point falls."""
+        cumulative = 0.0
+        for pair in self.pairs:
+            cumulative += pair.probability
+            if point < cumulative:
+                return pair
+        return self.pairs[-1]  # rounding may leave the sum just below one
+
 
 class Course:
-    """See the module.
+    """Assigns comparisons, counts their verdicts, and plans.
 
     Args:
         experiment: What is to be shown, with which policies.
         tasks: How many there are.
-        is_repeatable: Per policy, whether it would answer a task the same way again.
+        is_repeatable: For each policy, whether it would repeat its answer to a task.
         draw: `list`: any task may come up again. `population`: each comes up once.
         seed: Fixes every draw.
         window: Comparisons under way at once.
@@ -138,13 +148,15 @@ class Course:
         self._take(logged, self.plan.proposal.pairs)
         return logged, self.plan.proposal
 
-    def assign(self) -> Assignment:
+    def assign(self) -> Pairing:
         """The next comparison; `may_assign` must hold."""
         number = self.assigned + 1
         rng = self._random(_DRAWS, number)
-        pair = _drawn_pair(self._plan_for(number).pairs, rng.random())
+        counted = max(0, number - self._window)
+        position = bisect_right(self._drawn, counted, key=lambda drawn: drawn.comparisons)
+        pair = self._drawn[position - 1].pair_at(rng.random())
         task = int(rng.integers(self._tasks)) if self._order is None else self._order[number - 1]
-        assigned = Assignment(
+        assigned = Pairing(
             number,
             pair.first,
             pair.second,
@@ -155,7 +167,7 @@ class Course:
         self._note_use(assigned)
         return assigned
 
-    def count(self, assigned: Assignment, result: ComparisonResult, source: str, at: float) -> Comparison:
+    def count(self, assigned: Pairing, result: ComparisonResult, source: str, at: float) -> Comparison:
         """Count a verdict with the forecast in force.
 
         Raises:
@@ -179,7 +191,7 @@ class Course:
         )
 
     def replay_plan(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...], *, is_last: bool) -> None:
-        """Take up a plan made before; what the last one concluded is computed again.
+        """Restore a plan made before; the conclusion of the last one is computed again.
 
         Raises:
             ValueError: If it claims another number of comparisons than were replayed.
@@ -190,8 +202,8 @@ class Course:
             self.plan = self._computed()
         self._take(logged, pairs)
 
-    def replay(self, assigned: Assignment, comparison: Comparison) -> None:
-        """Take up a comparison counted before.
+    def replay(self, assigned: Pairing, comparison: Comparison) -> None:
+        """Restore a comparison counted before.
 
         Raises:
             ValueError: If it does not follow from what was replayed.
@@ -204,8 +216,8 @@ class Course:
     def ended_early(self) -> Decision:
         """What can be concluded where the run cannot go on.
 
-        If what was counted does not suffice, the experiment becomes one that allowed no more comparisons
-        than that, at least one: its inconclusive end can then be recomputed like any other.
+        If the comparisons counted do not suffice, the experiment becomes one that allowed no more of them (at
+        least one), so its inconclusive end can be recomputed like any other.
         """
         self.plan = self._computed()
         if self.plan.decision is None:
@@ -236,14 +248,10 @@ class Course:
         self._drawn.append(Drawn(logged.comparisons, pairs))
         self._forecasts = {(first, second): q for first, second, q in logged.forecasts}
 
-    def _plan_for(self, number: int) -> Drawn:
-        counted = max(0, number - self._window)
-        return self._drawn[bisect_right(self._drawn, counted, key=lambda drawn: drawn.comparisons) - 1]
-
     def _repetition(self, policy: int, task: int) -> int:
         return 0 if self._is_repeatable[policy] else self._uses[policy, task]
 
-    def _note_use(self, assigned: Assignment) -> None:
+    def _note_use(self, assigned: Pairing) -> None:
         self.assigned = assigned.number
         self._uses[assigned.first, assigned.task] += 1
         self._uses[assigned.second, assigned.task] += 1
@@ -252,20 +260,11 @@ class Course:
         return np.random.default_rng([self._seed, *stream])
 
 
-def _drawn_pair(pairs: Sequence[PlannedPair], point: float) -> PlannedPair:
-    cumulative = 0.0
-    for pair in pairs:
-        cumulative += pair.probability
-        if point < cumulative:
-            return pair
-    return pairs[-1]  # rounding may leave the sum just below one
-
-
 def as_result(word: str) -> ComparisonResult:
-    """A result of the store's as the core knows it.
+    """A result in the store's words, as the core knows it.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If there is no such result.
     """
     for result in RESULTS:
         if word == result:

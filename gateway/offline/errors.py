@@ -1,4 +1,4 @@
-"""What an offline run refuses or fails at.
+"""The errors of an offline run.
 
 GatewayError
 +-- OfflineError

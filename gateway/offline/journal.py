@@ -1,7 +1,7 @@
 """An append-only file of JSON lines that survives the death of its writer.
 
-Each line is written in one call and is there for whoever reads next, whatever becomes of this process. A
-line cut short by a crash is dropped when the file is opened again. A power cut may take the last lines.
+Each line is written in one call and stays readable, whatever becomes of this process. A line cut short by a
+crash is dropped when the file is opened again. A power cut may take the last lines.
 """
 
 from __future__ import annotations

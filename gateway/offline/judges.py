@@ -1,6 +1,6 @@
-"""Which of two answers to a task is better: by a rule that scores each, or by a judge that sees both.
+"""Which of two answers to a task is better: decided by a rule that scores each, or by a judge that sees both.
 
-A tie is a verdict too: it is counted and carries no evidence.
+A tie is a verdict too. It is counted, and carries no evidence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from gateway.llm_po.evidence import ComparisonResult
-from gateway.offline.calls import Reply
+from gateway.offline.calls import ModelReply
 from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
 from gateway.offline.errors import JudgeError
 from gateway.offline.tasks import Task
@@ -28,7 +28,7 @@ Score = Callable[[Task, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict: `win` where the first answer is better, and a word on how it came about, if any."""
+    """A verdict: `win` where the first answer is better, and a note on how it came about, if any."""
 
     result: ComparisonResult
     note: str | None = None
@@ -38,19 +38,19 @@ class Judge(Protocol):
     """Compares two answers."""
 
     async def compare(
-        self, number: int, task: Task, first: tuple[str, Reply], second: tuple[str, Reply]
+        self, number: int, task: Task, first: tuple[str, ModelReply], second: tuple[str, ModelReply]
     ) -> Judged:
         """The verdict on two answers.
 
         Args:
-            number: Of the comparison; tells repeated comparisons of the same answers apart.
+            number: Number of the comparison, which tells repeated comparisons of the same answers apart.
             task: What was to be done.
             first: The name under which the answer is kept, and the answer.
-            second: The same of the other one.
+            second: The name and the answer of the other one.
         """
         ...
 
-    def score(self, task: Task, reply: Reply) -> float | None:
+    def score(self, task: Task, reply: ModelReply) -> float | None:
         """How good one answer is by itself, or None for a judge that only compares."""
         ...
 
@@ -58,8 +58,8 @@ class Judge(Protocol):
 class RuleJudge(Judge):
     """Scores each answer by a rule; the higher score wins. A refused request scores below everything.
 
-    Rules run one at a time, in a thread: an operator's function may take seconds and know nothing of threads,
-    and calls under way have to go on meanwhile.
+    Rules run one at a time, in a thread: an operator's function may take seconds and need not be safe to run
+    in several threads, and the calls under way have to go on meanwhile.
     """
 
     def __init__(self, rule: Score) -> None:
@@ -72,8 +72,8 @@ class RuleJudge(Judge):
         self,
         number: int,
         task: Task,
-        first: tuple[str, Reply],
-        second: tuple[str, Reply],
+        first: tuple[str, ModelReply],
+        second: tuple[str, ModelReply],
     ) -> Judged:
         ours, theirs = await self._scored(task, first[1]), await self._scored(task, second[1])
         if ours == theirs:
@@ -81,7 +81,7 @@ class RuleJudge(Judge):
         return Judged("win" if ours > theirs else "loss")
 
     @override
-    def score(self, task: Task, reply: Reply) -> float:
+    def score(self, task: Task, reply: ModelReply) -> float:
         if reply.is_refused:
             return -math.inf
         key = (task.index, reply.text)
@@ -89,7 +89,7 @@ class RuleJudge(Judge):
             self._known[key] = self._rule(task, reply.text)
         return self._known[key]
 
-    async def _scored(self, task: Task, reply: Reply) -> float:
+    async def _scored(self, task: Task, reply: ModelReply) -> float:
         if reply.is_refused or (task.index, reply.text) in self._known:
             return self.score(task, reply)
         async with self._turn:

@@ -1,7 +1,7 @@
-"""A model that compares two answers. It sees them in both orders, which cancels a liking for a position.
+"""A model that compares two answers. It sees them in both orders, which cancels a preference for a position.
 
-Only a preference that survives the exchange of places counts; everything else is a tie: disagreement, a
-declared tie, and a verdict that cannot be read. How often each happened is reported.
+Only a preference that survives the exchange of places counts. Everything else is a tie: disagreement, a
+declared tie, and a verdict that cannot be read. The report says how often each happened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from gateway.offline.answers import Answers, is_deterministic
-from gateway.offline.calls import Reply
+from gateway.offline.calls import ModelReply
 from gateway.offline.config import LlmJudgeSpec
 from gateway.offline.judges import Judge, Judged
 from gateway.offline.tasks import Task
@@ -27,11 +27,11 @@ _VERDICT: Final = re.compile(r"\b(A|B|TIE)\b")
 
 
 class LlmJudge(Judge):
-    """Asks a model.
+    """Asks a model which of two answers is better.
 
     Args:
-        spec: What is asked, of whom.
-        target: How to reach it.
+        spec: The model and the question.
+        target: How to reach the model.
         answers: Where its verdicts are kept.
     """
 
@@ -43,10 +43,12 @@ class LlmJudge(Judge):
 
     @override
     async def compare(
-        self, number: int, task: Task, first: tuple[str, Reply], second: tuple[str, Reply]
+        self, number: int, task: Task, first: tuple[str, ModelReply], second: tuple[str, ModelReply]
     ) -> Judged:
         if first[1].is_refused or second[1].is_refused:
-            return _by_refusal(first[1], second[1])
+            if first[1].is_refused and second[1].is_refused:
+                return Judged("tie", "refused")
+            return Judged("loss" if first[1].is_refused else "win", "refused")
         if first[1].text == second[1].text:
             return Judged("tie", "same text")
         draw = 0 if self._is_deterministic else number
@@ -55,13 +57,13 @@ class LlmJudge(Judge):
         )
 
     @override
-    def score(self, task: Task, reply: Reply) -> None:
+    def score(self, task: Task, reply: ModelReply) -> None:
         pass
 
     async def _ask(
-        self, draw: int, task: Task, one: tuple[str, Reply], other: tuple[str, Reply]
+        self, draw: int, task: Task, one: tuple[str, ModelReply], other: tuple[str, ModelReply]
     ) -> str | None:
-        # A judge that samples is asked anew for each comparison, for the same reason policies are.
+        # A judge that samples is asked anew for each comparison, as policies that sample are.
         key = ("judge", task.index, one[0], other[0], draw)
         reply = await self._answers.get(
             key, self._target, lambda: self._payload(task, one[1].text, other[1].text)
@@ -69,7 +71,7 @@ class LlmJudge(Judge):
         return verdict_in(reply.text)
 
     def _payload(self, task: Task, one: str, other: str) -> dict[str, Any]:
-        parts = [f"Request:\n{_conversation(task)}"]
+        parts = [f"Request:\n{task.as_text()}"]
         if self._spec.target is not None:
             parts.append(f"Reference answer:\n{' | '.join(task.accepted(self._spec.target))}")
         parts += [f"Answer A:\n{one}", f"Answer B:\n{other}", self._spec.question]
@@ -98,15 +100,3 @@ def _agreed(as_given: str | None, exchanged: str | None) -> Judged:
     if (as_given, exchanged) == ("B", "A"):
         return Judged("loss", "agreed")
     return Judged("tie", "agreed" if as_given == exchanged == "TIE" else "disagreed")
-
-
-def _by_refusal(first: Reply, second: Reply) -> Judged:
-    if first.is_refused and second.is_refused:
-        return Judged("tie", "refused")
-    return Judged("loss" if first.is_refused else "win", "refused")
-
-
-def _conversation(task: Task) -> str:
-    if "messages" not in task.fields:
-        return str(task.fields["input"])
-    return "\n".join(f"{message['role']}: {message.get('content')}" for message in task.messages)

@@ -1,4 +1,4 @@
-"""The end of a run: its certificate, the log `llmpo verify` recomputes it from, and its figures."""
+"""The end of a run: its certificate, the log that `llmpo verify` recomputes it from, and its figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 from gateway.experiments.conclusions import full_certificate, move_for
 from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
-from gateway.offline.calls import Reply, Spending
+from gateway.offline.calls import ModelReply, Spending
 from gateway.offline.course import Course
 from gateway.offline.errors import RunDirectoryError
 from gateway.offline.judges import Judge
@@ -52,39 +52,147 @@ class Material:
         assembly: What it consisted of.
         course: What was counted.
         ended: How it ended.
-        judge: Who judged.
+        judge: The judge of the answers.
         kept: Every answer and verdict that was paid for.
         spending: Calls and money.
         records: The log, oldest first.
         notes: How verdicts came about, counted.
-        evidence: As it grew, see `Outcome.evidence`.
+        evidence: After so many comparisons, the evidence per policy in nats.
     """
 
     assembly: Assembly
     course: Course
     ended: Ended
     judge: Judge
-    kept: Mapping[Key, Reply]
+    kept: Mapping[Key, ModelReply]
     spending: Spending
     records: Sequence[LogRecord]
     notes: Mapping[str, int]
     evidence: Sequence[tuple[int, tuple[float, ...]]]
 
+    @property
+    def last_plan(self) -> ProposedPlan:
+        """The plan in force at the end."""
+        if self.course.plan is None:
+            raise ValueError("a run ends with a plan")
+        return self.course.plan.proposal
+
+    def certificate(self, at: float) -> dict[str, Any]:
+        """What was decided and why."""
+        identity = json.dumps(self.assembly.identity, sort_keys=True)
+        certificate = full_certificate(
+            self.ended.decision,
+            self.course.experiment,
+            generation=GENERATION,
+            plan_version=self.course.plans,
+            config_hash=hashlib.sha256(identity.encode()).hexdigest(),
+            decided_at=at,
+        )
+        return {**certificate, "stopped_by": self.ended.stopped_by, "draw": self.assembly.config.draw}
+
+    def log(self, certificate: dict[str, Any], move: MoveRule, at: float) -> Iterator[bytes]:
+        """The lines that `llmpo verify` reads."""
+        experiment = self.course.experiment
+        champion = certificate["champion_name"]
+        yield header_line(
+            experiment,
+            generation=GENERATION,
+            state=move.target,
+            incumbent=champion or experiment.policies[experiment.incumbent],
+            certificate=certificate,
+        )
+        for record in self.records:
+            yield record_line(record)
+        yield record_line(LoggedEvent.of(at, move.event, Decided(champion)))
+
+    def summary(self, certificate: dict[str, Any], state: ExperimentState) -> dict[str, Any]:
+        """The figures of the run."""
+        assembly, experiment = self.assembly, self.course.experiment
+        config, judge = assembly.config, assembly.config.judge.llm
+        models = {policy.model for policy in assembly.definition.policies}
+        if judge is not None:
+            models.add(judge.model)
+        return {
+            "name": assembly.name,
+            "outcome": certificate["outcome"],
+            "champion": certificate["champion_name"],
+            "leader": experiment.policies[self.last_plan.leader],
+            "state": state.value,
+            "stopped_by": self.ended.stopped_by,
+            "cycle": [experiment.policies[policy] for policy in certificate["cycle"]],
+            "comparisons": certificate["comparisons"],
+            "ties": sum(map(sum, certificate["ties"])) // 2,
+            "delta": experiment.delta,
+            "epsilon": experiment.epsilon,
+            "draw": config.draw,
+            "tasks": len(assembly.tasks),
+            "judge": {
+                "kind": config.judge.kind,
+                "is_candidate": judge is not None and judge.may_be_candidate,
+                "verdicts": dict(self.notes),
+            },
+            "calls": self.spending.calls,
+            "answers": sum(key[0] == "answer" for key in self.kept),
+            "answers_of_full_evaluation": len(experiment.policies) * len(assembly.tasks),
+            "usd": round(self.spending.usd, 6) if assembly.prices else None,
+            "models_without_price": [name for name in sorted(models) if name not in assembly.prices],
+            "guarantee": certificate["guarantee"],
+            "assumption": certificate["assumption"],
+            "policies": self.policies(certificate),
+            "wins": certificate["wins"],
+        }
+
+    def policies(self, certificate: dict[str, Any]) -> list[dict[str, Any]]:
+        """The figures of each policy."""
+        plan, wins, ties = self.last_plan, certificate["wins"], certificate["ties"]
+        answers: dict[str, list[tuple[int, ModelReply]]] = {}
+        for key, reply in self.kept.items():
+            if key[0] == "answer":
+                answers.setdefault(str(key[1]), []).append((int(key[2]), reply))
+        rows = []
+        for index, policy in enumerate(self.assembly.definition.policies):
+            replies = answers.get(policy.name, [])
+            is_priced = policy.model in self.assembly.prices
+            rows.append(
+                {
+                    "name": policy.name,
+                    "model": policy.model,
+                    "is_incumbent": index == self.course.experiment.incumbent,
+                    "wins": sum(wins[index]),
+                    "losses": sum(row[index] for row in wins),
+                    "ties": sum(ties[index]),
+                    "evidence_nats": plan.evidence_nats[index],
+                    "needed_nats": plan.needed_nats[index],
+                    "answers": len(replies),
+                    "refused": sum(reply.is_refused for _, reply in replies),
+                    "mean_score": self.mean_score(replies),
+                    "prompt_tokens": sum(reply.prompt_tokens or 0 for _, reply in replies),
+                    "completion_tokens": sum(reply.completion_tokens or 0 for _, reply in replies),
+                    "usd": sum(reply.usd or 0.0 for _, reply in replies) if is_priced else None,
+                }
+            )
+        return rows
+
+    def mean_score(self, replies: Sequence[tuple[int, ModelReply]]) -> float | None:
+        """Mean score of the answers there are; None where the judge only compares."""
+        tasks = self.assembly.tasks
+        judged = [self.judge.score(tasks[task], reply) for task, reply in replies if not reply.is_refused]
+        scores = [score for score in judged if score is not None]
+        return sum(scores) / len(scores) if scores else None
+
 
 def conclude(material: Material, at: float) -> Outcome:
     """Certificate, log and figures of a run."""
-    certificate = _certificate(material, at)
+    certificate = material.certificate(at)
     decision = material.ended.decision
     is_incumbent = decision.champion == material.course.experiment.incumbent
     move = MOVES[move_for(decision.kind, is_incumbent=is_incumbent)]
+    evidence = (certificate["comparisons"], material.last_plan.evidence_nats)
     return Outcome(
-        summary=_summary(material, certificate, move.target),
+        summary=material.summary(certificate, move.target),
         certificate=certificate,
-        log=tuple(_log(material, certificate, move, at)),
-        evidence=(
-            *material.evidence,
-            (certificate["comparisons"], _last_plan(material).evidence_nats),
-        ),
+        log=tuple(material.log(certificate, move, at)),
+        evidence=(*material.evidence, evidence),
     )
 
 
@@ -108,129 +216,3 @@ def _replace(path: Path, content: bytes) -> None:
         raise RunDirectoryError(
             f"{path} cannot be written: {error.strerror}. Mend it and conclude the run with --resume."
         ) from error
-
-
-def _certificate(material: Material, at: float) -> dict[str, Any]:
-    identity = json.dumps(material.assembly.identity, sort_keys=True)
-    certificate = full_certificate(
-        material.ended.decision,
-        material.course.experiment,
-        generation=GENERATION,
-        plan_version=material.course.plans,
-        config_hash=hashlib.sha256(identity.encode()).hexdigest(),
-        decided_at=at,
-    )
-    return {**certificate, "stopped_by": material.ended.stopped_by, "draw": material.assembly.config.draw}
-
-
-def _log(material: Material, certificate: dict[str, Any], move: MoveRule, at: float) -> Iterator[bytes]:
-    experiment = material.course.experiment
-    champion = certificate["champion_name"]
-    yield header_line(
-        experiment,
-        generation=GENERATION,
-        state=move.target,
-        incumbent=champion or experiment.policies[experiment.incumbent],
-        certificate=certificate,
-    )
-    for record in material.records:
-        yield record_line(record)
-    yield record_line(LoggedEvent.of(at, move.event, Decided(champion)))
-
-
-def _summary(material: Material, certificate: dict[str, Any], state: ExperimentState) -> dict[str, Any]:
-    assembly, spending = material.assembly, material.spending
-    config, experiment = assembly.config, material.course.experiment
-    answered = sum(key[0] == "answer" for key in material.kept)
-    everything = len(experiment.policies) * len(assembly.tasks)
-    unpriced = [name for name in sorted(_models_called(material)) if name not in assembly.prices]
-    return {
-        "name": assembly.name,
-        "outcome": certificate["outcome"],
-        "champion": certificate["champion_name"],
-        "leader": experiment.policies[_last_plan(material).leader],
-        "state": state.value,
-        "stopped_by": material.ended.stopped_by,
-        "cycle": [experiment.policies[policy] for policy in certificate["cycle"]],
-        "comparisons": certificate["comparisons"],
-        "ties": sum(map(sum, certificate["ties"])) // 2,
-        "delta": experiment.delta,
-        "epsilon": experiment.epsilon,
-        "draw": config.draw,
-        "tasks": len(assembly.tasks),
-        "judge": {
-            "kind": config.judge.kind,
-            "is_candidate": bool(config.judge.llm and config.judge.llm.may_be_candidate),
-            "verdicts": dict(material.notes),
-        },
-        "calls": spending.calls,
-        "answers": answered,
-        "answers_of_full_evaluation": everything,
-        "usd": round(spending.usd, 6) if assembly.prices else None,
-        "models_without_price": unpriced,
-        "guarantee": certificate["guarantee"],
-        "assumption": certificate["assumption"],
-        "policies": _policies(material, certificate),
-        "wins": certificate["wins"],
-    }
-
-
-def _last_plan(material: Material) -> ProposedPlan:
-    if material.course.plan is None:
-        raise ValueError("a run ends with a plan")
-    return material.course.plan.proposal
-
-
-def _models_called(material: Material) -> set[str]:
-    models = {policy.model for policy in material.assembly.definition.policies}
-    judge = material.assembly.config.judge.llm
-    return models if judge is None else {*models, judge.model}
-
-
-def _policies(material: Material, certificate: dict[str, Any]) -> list[dict[str, Any]]:
-    plan = _last_plan(material)
-    wins, ties = certificate["wins"], certificate["ties"]
-    answers = _answers_by_policy(material)
-    rows = []
-    for index, policy in enumerate(material.assembly.definition.policies):
-        replies = answers.get(policy.name, [])
-        scores = _scores(material, replies)
-        rows.append(
-            {
-                "name": policy.name,
-                "model": policy.model,
-                "is_incumbent": index == material.course.experiment.incumbent,
-                "wins": sum(wins[index]),
-                "losses": sum(row[index] for row in wins),
-                "ties": sum(ties[index]),
-                "evidence_nats": plan.evidence_nats[index],
-                "needed_nats": plan.needed_nats[index],
-                "answers": len(replies),
-                "refused": sum(reply.is_refused for _, reply in replies),
-                "mean_score": sum(scores) / len(scores) if scores else None,
-                "prompt_tokens": sum(reply.prompt_tokens or 0 for _, reply in replies),
-                "completion_tokens": sum(reply.completion_tokens or 0 for _, reply in replies),
-                "usd": sum(reply.usd or 0.0 for _, reply in replies)
-                if policy.model in material.assembly.prices
-                else None,
-            }
-        )
-    return rows
-
-
-def _answers_by_policy(material: Material) -> dict[str, list[tuple[int, Reply]]]:
-    found: dict[str, list[tuple[int, Reply]]] = {}
-    for key, reply in material.kept.items():
-        if key[0] == "answer":
-            found.setdefault(str(key[1]), []).append((int(key[2]), reply))
-    return found
-
-
-def _scores(material: Material, replies: Sequence[tuple[int, Reply]]) -> list[float]:
-    """Scores of the answers that are there; a judge that only compares gives none."""
-    scored = (
-        material.judge.score(material.assembly.tasks[task], reply)
-        for task, reply in replies
-        if not reply.is_refused
-    )
-    return [score for score in scored if score is not None]

@@ -1,4 +1,4 @@
-"""Pictures of a run: evidence on its way to the line, and who was preferred to whom. Needs matplotlib."""
+"""Pictures of a run: how evidence grew, and which policy was preferred to which. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gateway.offline.outcome import Outcome
 from gateway.plotting import line_style, pyplot, save
 
 _MOST_LABELS: Final = 24
-_DARK: Final = 0.35  # so far from one half the colours are too dark for black text
+_DARK: Final = 0.35  # at this distance from one half the colours are too dark for black text
 
 
 def draw_plots(directory: Path, outcome: Outcome) -> tuple[str, ...]:
-    """Write both pictures; the names of the PNG files.
+    """Write both pictures, and return the names of the PNG files.
 
     Raises:
         PlotError: If matplotlib is not installed.

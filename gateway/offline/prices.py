@@ -1,8 +1,6 @@
-"""What tokens cost: as the run's own `prices` say, else as everywhere."""
+"""What tokens cost: by the run's own `prices`, else by the list that the gateway uses."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from gateway.errors import ConfigError, ConfigIssue
 from gateway.offline.calls import Prices, per_token
@@ -22,21 +20,15 @@ def prices_of(config: OptimizeConfig) -> Prices:
     """Prices of the models the run calls, as far as they are known.
 
     Raises:
-        ConfigError: If there is a budget in USD and a price nobody knows.
+        ConfigError: If there is a budget in USD, and the price of a model is not known.
     """
     used = used_models(config)
     known: dict[str, tuple[float, float]] = dict(model_prices(config.gateway.entry(name) for name in used))
     for name in config.prices.keys() & set(used):
         stated = config.prices[name]
         known[name] = per_token(stated.prompt_usd_per_million, stated.completion_usd_per_million)
-    if config.budget.usd is not None:
-        _check_known(set(known), used)
-    return known
-
-
-def _check_known(known: set[str], used: Iterable[str]) -> None:
     unknown = [name for name in used if name not in known]
-    if unknown:
+    if config.budget.usd is not None and unknown:
         raise ConfigError(
             [
                 ConfigIssue(
@@ -47,3 +39,4 @@ def _check_known(known: set[str], used: Iterable[str]) -> None:
                 for name in unknown
             ]
         )
+    return known

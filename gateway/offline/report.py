@@ -1,4 +1,4 @@
-"""`report.md`: what a run found, what that promises, and what it cost, for people who were not there."""
+"""`report.md`: what a run found, what that promises, and what it cost, for readers who were not there."""
 
 from __future__ import annotations
 
@@ -37,95 +37,115 @@ def headline(summary: Mapping[str, Any]) -> str:
 def write_report(directory: Path, summary: Mapping[str, Any], plots: Sequence[str]) -> Path:
     """Write `report.md`; `plots` are names of pictures in the same directory."""
     path = directory / "report.md"
-    path.write_text("\n".join(_lines(summary, plots)) + "\n", encoding="utf-8")
+    path.write_text("\n".join(Report(summary).lines(plots)) + "\n", encoding="utf-8")
     return path
 
 
-def _lines(summary: Mapping[str, Any], plots: Sequence[str]) -> Iterator[str]:
-    yield f"# {summary['name']}: {headline(summary)}"
-    yield ""
-    yield from _promise(summary)
-    yield ""
-    yield from _policies(summary)
-    yield ""
-    yield from _effort(summary)
-    yield from _judging(summary)
-    yield ""
-    yield from _matrix(summary)
-    for plot in plots:
+class Report:
+    """The report as Markdown, section by section.
+
+    Args:
+        summary: The figures of the run, `Outcome.summary`.
+    """
+
+    def __init__(self, summary: Mapping[str, Any]) -> None:
+        self._summary = summary
+
+    def lines(self, plots: Sequence[str]) -> Iterator[str]:
+        """The whole report; `plots` are the names of its pictures."""
+        summary = self._summary
+        yield f"# {summary['name']}: {headline(summary)}"
         yield ""
-        yield f"![{plot.partition('.')[0]}]({plot})"
-    yield ""
-    yield f"Recompute the decision from the log alone: `llmpo verify {summary['name']} --log log.jsonl`."
-
-
-def _promise(summary: Mapping[str, Any]) -> Iterator[str]:
-    if summary["outcome"] == "inconclusive":
-        yield "Nothing is claimed: the evidence did not suffice before the run ended."
-        if summary["ties"] > MANY_TIES * summary["comparisons"]:
-            yield (
-                f"{summary['ties'] / summary['comparisons']:.0%} of the comparisons were ties, which tell "
-                "nothing: the policies do equally well on most tasks, or the judge does not tell them apart."
-            )
-        return
-    if summary["cycle"]:
-        yield f"The cycle: {' beats '.join([*summary['cycle'], summary['cycle'][0]])}."
-    yield f"{summary['assumption']} Here delta is {summary['delta']:g}, epsilon {summary['epsilon']:g}."
-    yield _DRAWS[summary["draw"]]
-
-
-def _policies(summary: Mapping[str, Any]) -> Iterator[str]:
-    against = summary["epsilon"] == 0
-    evidence = "evidence against it" if against else "evidence for it"
-    yield f"| policy | model | won | lost | tied | {evidence}, nats | needed | mean score | answers | USD |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for row in summary["policies"]:
-        cells = [
-            f"{row['name']} (incumbent)" if row["is_incumbent"] else row["name"],
-            *(str(row[name]) for name in ("model", "wins", "losses", "ties")),
-            f"{row['evidence_nats']:.3f}",
-            f"{row['needed_nats']:.3f}",
-            "" if row["mean_score"] is None else f"{row['mean_score']:.3f}",
-            f"{row['answers']} ({row['refused']} refused)" if row["refused"] else str(row["answers"]),
-            "" if row["usd"] is None else f"{row['usd']:.4f}",
-        ]
-        yield f"| {' | '.join(cells)} |"
-    if any(row["mean_score"] is not None for row in summary["policies"]):
+        yield from self.promise()
         yield ""
-        yield "A mean score is over the tasks its policy happened to be asked: it proves nothing."
+        yield from self.policies()
+        yield ""
+        yield from self.effort()
+        yield from self.judging()
+        yield ""
+        yield from self.matrix()
+        for plot in plots:
+            yield ""
+            yield f"![{plot.partition('.')[0]}]({plot})"
+        yield ""
+        yield f"Recompute the decision from the log alone: `llmpo verify {summary['name']} --log log.jsonl`."
 
+    def promise(self) -> Iterator[str]:
+        """What is claimed, and what it rests on."""
+        summary = self._summary
+        if summary["outcome"] == "inconclusive":
+            yield "Nothing is claimed: the evidence did not suffice before the run ended."
+            if summary["ties"] > MANY_TIES * summary["comparisons"]:
+                share = summary["ties"] / summary["comparisons"]
+                yield (
+                    f"{share:.0%} of the comparisons were ties, which tell nothing: the policies do equally "
+                    "well on most tasks, or the judge does not tell them apart."
+                )
+            return
+        if summary["cycle"]:
+            yield f"The cycle: {' beats '.join([*summary['cycle'], summary['cycle'][0]])}."
+        yield f"{summary['assumption']} Here delta is {summary['delta']:g}, epsilon {summary['epsilon']:g}."
+        yield _DRAWS[summary["draw"]]
 
-def _effort(summary: Mapping[str, Any]) -> Iterator[str]:
-    full = summary["answers_of_full_evaluation"]
-    yield (
-        f"{summary['comparisons']} comparisons, {summary['ties']} of them ties, on {summary['tasks']} tasks; "
-        f"{summary['calls']} calls for {summary['answers']} answers. Every policy asked every task "
-        f"would be {full} answers: this is {summary['answers'] / full:.0%} of that."
-    )
-    if summary["usd"] is not None:
-        yield f"Cost: {summary['usd']:.4f} USD."
-    if summary["models_without_price"]:
-        yield f"Not in the cost, for want of a price: {', '.join(summary['models_without_price'])}."
+    def policies(self) -> Iterator[str]:
+        """A table of the policies."""
+        summary = self._summary
+        against = summary["epsilon"] == 0
+        evidence = "evidence against it" if against else "evidence for it"
+        headings = ("policy", "model", "won", "lost", "tied", f"{evidence}, nats", "needed", "mean score")
+        yield f"| {' | '.join((*headings, 'answers', 'USD'))} |"
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        for row in summary["policies"]:
+            cells = [
+                f"{row['name']} (incumbent)" if row["is_incumbent"] else row["name"],
+                *(str(row[name]) for name in ("model", "wins", "losses", "ties")),
+                f"{row['evidence_nats']:.3f}",
+                f"{row['needed_nats']:.3f}",
+                "" if row["mean_score"] is None else f"{row['mean_score']:.3f}",
+                f"{row['answers']} ({row['refused']} refused)" if row["refused"] else str(row["answers"]),
+                "" if row["usd"] is None else f"{row['usd']:.4f}",
+            ]
+            yield f"| {' | '.join(cells)} |"
+        if any(row["mean_score"] is not None for row in summary["policies"]):
+            yield ""
+            yield "A mean score is over the tasks its policy happened to be asked: it proves nothing."
 
+    def effort(self) -> Iterator[str]:
+        """What the run took, and what it cost."""
+        summary = self._summary
+        full = summary["answers_of_full_evaluation"]
+        yield (
+            f"{summary['comparisons']} comparisons, {summary['ties']} of them ties, "
+            f"on {summary['tasks']} tasks; {summary['calls']} calls for {summary['answers']} answers. "
+            f"Every policy asked every task would be {full} answers: "
+            f"this is {summary['answers'] / full:.0%} of that."
+        )
+        if summary["usd"] is not None:
+            yield f"Cost: {summary['usd']:.4f} USD."
+        if summary["models_without_price"]:
+            yield f"Not in the cost, for want of a price: {', '.join(summary['models_without_price'])}."
 
-def _judging(summary: Mapping[str, Any]) -> Iterator[str]:
-    judge = summary["judge"]
-    if judge["kind"] != "llm":
-        return
-    verdicts = ", ".join(f"{count} {note}" for note, count in sorted(judge["verdicts"].items()))
-    yield (
-        "A model judged, in both orders; disagreement counts as a tie. What is promised is promised of its "
-        f"preferences. Verdicts: {verdicts or 'none'}."
-    )
-    if judge["is_candidate"]:
-        yield "The file lets the judge be a candidate's model, too: judges favour their own answers."
+    def judging(self) -> Iterator[str]:
+        """How a model judged; nothing for judges that are rules."""
+        summary = self._summary
+        judge = summary["judge"]
+        if judge["kind"] != "llm":
+            return
+        verdicts = ", ".join(f"{count} {note}" for note, count in sorted(judge["verdicts"].items()))
+        yield (
+            "A model judged, in both orders; disagreement counts as a tie. What is promised is promised "
+            f"of its preferences. Verdicts: {verdicts or 'none'}."
+        )
+        if judge["is_candidate"]:
+            yield "The file lets the judge be a candidate's model, too: judges favour their own answers."
 
-
-def _matrix(summary: Mapping[str, Any]) -> Iterator[str]:
-    names = [row["name"] for row in summary["policies"]]
-    yield "How often the row was preferred to the column:"
-    yield ""
-    yield f"|  | {' | '.join(names)} |"
-    yield f"|---|{'---|' * len(names)}"
-    for name, wins in zip(names, summary["wins"], strict=True):
-        yield f"| **{name}** | {' | '.join(map(str, wins))} |"
+    def matrix(self) -> Iterator[str]:
+        """A table of wins, row over column."""
+        summary = self._summary
+        names = [row["name"] for row in summary["policies"]]
+        yield "How often the row was preferred to the column:"
+        yield ""
+        yield f"|  | {' | '.join(names)} |"
+        yield f"|---|{'---|' * len(names)}"
+        for name, wins in zip(names, summary["wins"], strict=True):
+            yield f"| **{name}** | {' | '.join(map(str, wins))} |"

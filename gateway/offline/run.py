@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from gateway.experiments.conclusions import Decision
 from gateway.offline.answers import PolicyAnswers
 from gateway.offline.checkpoint import Checkpoint
-from gateway.offline.course import Assignment, Course
+from gateway.offline.course import Course, Pairing
 from gateway.offline.errors import BudgetSpentError
 from gateway.offline.judges import Judge, Judged
 from gateway.offline.tasks import Task
@@ -20,8 +20,8 @@ from gateway.offline.tasks import Task
 OUT_OF_TASKS: Final = "tasks"
 
 
-class Watcher(Protocol):
-    """Whoever shows how far the run is."""
+class RunWatcher(Protocol):
+    """Shows how far the run is."""
 
     def planned(self, course: Course) -> None:
         """A plan was made."""
@@ -49,12 +49,12 @@ class Run:
     """Compares policies until the evidence suffices or a limit is reached.
 
     Args:
-        course: Which comparison comes next.
-        answers: What policies answer.
-        judge: Which answer is better.
-        tasks: What they answer to.
-        checkpoint: Where everything counted is kept.
-        watcher: Who looks on.
+        course: Gives the next comparison.
+        answers: The answers of the policies.
+        judge: Says which answer is better.
+        tasks: What the policies are asked.
+        checkpoint: Keeps everything counted.
+        watcher: Shows how far the run is.
         clock: Unix seconds.
         source: What the log calls the origin of a verdict.
     """
@@ -66,7 +66,7 @@ class Run:
         judge: Judge,
         tasks: Sequence[Task],
         checkpoint: Checkpoint,
-        watcher: Watcher,
+        watcher: RunWatcher,
         clock: Callable[[], float],
         source: str,
     ) -> None:
@@ -78,7 +78,7 @@ class Run:
         self._watcher = watcher
         self._clock = clock
         self._source = source
-        self._under_way: deque[tuple[Assignment, asyncio.Task[Judged]]] = deque()
+        self._under_way: deque[tuple[Pairing, asyncio.Task[Judged]]] = deque()
 
     async def finish(self) -> Ended:
         """Go on until the run has ended.
@@ -90,14 +90,23 @@ class Run:
         try:
             return await self._go_on()
         finally:
-            await self._abandon()
+            for _, comparing in self._under_way:
+                comparing.cancel()
+            for _, comparing in self._under_way:  # answers that arrived are kept
+                with suppress(asyncio.CancelledError, Exception):
+                    await comparing
+            self._under_way.clear()
 
     async def _go_on(self) -> Ended:
         while True:
-            self._plan_if_due()
+            if self._course.is_plan_due:
+                self._checkpoint.plan(*self._course.make_plan(self._clock()))
+                self._watcher.planned(self._course)
             if self._course.decision is not None:
                 return Ended(self._course.decision, None)
-            self._begin_comparisons()
+            while self._course.may_assign:
+                assigned = self._course.assign()
+                self._under_way.append((assigned, asyncio.create_task(self._compare(assigned))))
             if not self._under_way:
                 return self._ended_early(OUT_OF_TASKS)
             try:
@@ -111,16 +120,6 @@ class Run:
         decision = self._course.ended_early()
         return Ended(decision, limit if decision.kind == "inconclusive" else None)
 
-    def _plan_if_due(self) -> None:
-        if self._course.is_plan_due:
-            self._checkpoint.plan(*self._course.make_plan(self._clock()))
-            self._watcher.planned(self._course)
-
-    def _begin_comparisons(self) -> None:
-        while self._course.may_assign:
-            assigned = self._course.assign()
-            self._under_way.append((assigned, asyncio.create_task(self._compare(assigned))))
-
     async def _count_next(self) -> None:
         assigned, comparing = self._under_way[0]
         judged = await comparing
@@ -129,7 +128,7 @@ class Run:
         self._checkpoint.comparison(assigned, counted, judged.note)
         self._watcher.counted(self._course)
 
-    async def _compare(self, assigned: Assignment) -> Judged:
+    async def _compare(self, assigned: Pairing) -> Judged:
         first, second = await asyncio.gather(
             self._answers.get(assigned.first, assigned.task, assigned.first_repetition),
             self._answers.get(assigned.second, assigned.task, assigned.second_repetition),
@@ -140,12 +139,3 @@ class Run:
             (f"{assigned.first}:{assigned.first_repetition}", first),
             (f"{assigned.second}:{assigned.second_repetition}", second),
         )
-
-    async def _abandon(self) -> None:
-        """Leave what is under way; answers that arrived are kept."""
-        for _, comparing in self._under_way:
-            comparing.cancel()
-        for _, comparing in self._under_way:
-            with suppress(asyncio.CancelledError, Exception):
-                await comparing
-        self._under_way.clear()

@@ -1,4 +1,4 @@
-"""One run from its files back to its files: begun or taken up again, carried on, concluded."""
+"""One run in its directory: begun or resumed, carried on, concluded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.offline.checkpoint import Checkpoint, RunFiles
 from gateway.offline.course import Course
 from gateway.offline.journal import Journal
 from gateway.offline.outcome import Material, Outcome, conclude, write
-from gateway.offline.run import Run, Watcher
+from gateway.offline.run import Run, RunWatcher
 from gateway.upstream.base import Upstream
 from policy_store.events import EventKind, LoggedEvent, Resumed
 
@@ -36,21 +36,29 @@ class Session:
         self._upstream = upstream
         self._clock = clock
 
-    async def finish(self, watcher: Watcher, *, resumes: bool = False) -> Outcome:
-        """Go on until the run has ended, and write what it came to.
+    async def finish(self, watcher: RunWatcher, *, resumes: bool = False) -> Outcome:
+        """Carry the run on until it has ended, and write its outcome.
 
         Raises:
             OfflineError: If it cannot go on; what was counted is kept.
         """
-        files = self.files
+        files, assembly, config = self.files, self.assembly, self.assembly.config
         with (
             files.claimed(resumes=resumes),
             Journal(files.run) as journal,
             Journal(files.answers) as paid_for,
         ):
-            answers = Answers(self._client(), paid_for)
-            checkpoint, course = Checkpoint(journal), self._course()
-            self._begin(checkpoint, course)
+            client = ModelClient(
+                self._upstream, assembly.prices, self.spending, config.concurrency, config.attempts
+            )
+            answers = Answers(client, paid_for)
+            checkpoint, course = Checkpoint(journal), assembly.course()
+            now = self._clock()
+            if checkpoint.is_empty:
+                checkpoint.begin(assembly.name, assembly.identity, now)
+            else:
+                checkpoint.restore(assembly.name, assembly.identity, course)
+                checkpoint.event(LoggedEvent.of(now, EventKind.RESUMED, Resumed(course.counted)))
             try:
                 outcome = await self._carried_on(course, checkpoint, answers, watcher)
             finally:
@@ -59,7 +67,7 @@ class Session:
         return outcome
 
     async def _carried_on(
-        self, course: Course, checkpoint: Checkpoint, answers: Answers, watcher: Watcher
+        self, course: Course, checkpoint: Checkpoint, answers: Answers, watcher: RunWatcher
     ) -> Outcome:
         assembly, judge = self.assembly, self.assembly.judge(answers)
         policies = PolicyAnswers(answers, assembly.definition.policies, assembly.targets, assembly.tasks)
@@ -77,28 +85,3 @@ class Session:
             evidence=checkpoint.evidence,
         )
         return conclude(material, self._clock())
-
-    def _begin(self, checkpoint: Checkpoint, course: Course) -> None:
-        assembly, now = self.assembly, self._clock()
-        if checkpoint.is_empty:
-            checkpoint.begin(assembly.name, assembly.identity, now)
-        else:
-            checkpoint.restore(assembly.name, assembly.identity, course)
-            checkpoint.event(LoggedEvent.of(now, EventKind.RESUMED, Resumed(course.counted)))
-
-    def _client(self) -> ModelClient:
-        config = self.assembly.config
-        return ModelClient(
-            self._upstream, self.assembly.prices, self.spending, config.concurrency, config.attempts
-        )
-
-    def _course(self) -> Course:
-        assembly, config = self.assembly, self.assembly.config
-        return Course(
-            assembly.definition.experiment,
-            len(assembly.tasks),
-            assembly.is_repeatable,
-            draw=config.draw,
-            seed=config.seed,
-            window=config.concurrency,
-        )

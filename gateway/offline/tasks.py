@@ -1,8 +1,8 @@
 """The tasks policies are compared on: one JSON object a line.
 
-A task needs `input`, the user's message, or `messages`, a conversation that ends with one. Everything else
-is the operator's: templates of policies see it as `metadata`, judges see it all. The target is kept from
-templates: a policy that is shown the right answer would win for no reason.
+A task needs `input`, the user's message, or `messages`, a conversation that ends with one. All other fields
+are the operator's: templates of policies see them as `metadata`, judges see everything. Templates do not see
+the target, because a policy that is shown the right answer would win for no reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Task:
     Attributes:
         index: Its position in the list, from 0.
         fields: Everything its line holds.
-        hidden: Names of fields templates do not see.
+        hidden: Names of fields that templates do not see.
     """
 
     index: int
@@ -41,6 +41,12 @@ class Task:
         if "messages" in self.fields:
             return list(self.fields["messages"])
         return [{"role": "user", "content": self.fields["input"]}]
+
+    def as_text(self) -> str:
+        """The conversation as a judge reads it."""
+        if "messages" not in self.fields:
+            return str(self.fields["input"])
+        return "\n".join(f"{message['role']}: {message.get('content')}" for message in self.messages)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -95,7 +101,18 @@ def _read(path: Path, lines: list[bytes], target: str | None) -> Iterator[dict[s
 
 def _check(place: str, fields: dict[str, Any], target: str | None) -> None:
     if "messages" in fields:
-        _check_messages(place, fields["messages"])
+        messages = fields["messages"]
+        is_conversation = (
+            isinstance(messages, list)
+            and all(isinstance(message, dict) and message.get("role") in _ROLES for message in messages)
+            and bool(messages)
+            and messages[-1]["role"] == "user"
+        )
+        if not is_conversation:
+            raise TasksError(
+                f"{place}: `messages` is not a conversation that ends with the user's message. Write a list "
+                'of {"role": ..., "content": ...}.'
+            )
     elif not isinstance(fields.get("input"), str):
         known = ", ".join(sorted(fields)) or "none"
         raise TasksError(f"{place} has no text `input` (fields: {known}). Add it: the user's message.")
@@ -103,20 +120,6 @@ def _check(place: str, fields: dict[str, Any], target: str | None) -> None:
         raise TasksError(
             f"{place} has no `{target}`, which the judge compares with. Add a text, a number or a list of "
             "them, or name another field in the judge's `target`."
-        )
-
-
-def _check_messages(place: str, messages: Any) -> None:
-    good = (
-        isinstance(messages, list)
-        and all(isinstance(message, dict) and message.get("role") in _ROLES for message in messages)
-        and bool(messages)
-        and messages[-1]["role"] == "user"
-    )
-    if not good:
-        raise TasksError(
-            f"{place}: `messages` is not a conversation that ends with the user's message. Write a list of "
-            '{"role": ..., "content": ...}.'
         )
 
 

@@ -17,13 +17,13 @@ from typing_extensions import override
 from gateway.offline.calls import Spending
 from gateway.offline.course import Course
 from gateway.offline.report import headline
-from gateway.offline.run import Watcher
+from gateway.offline.run import RunWatcher
 
 MOST_BARS: Final = 16
-_LONG: Final = 90  # seconds shown as such
+_LONG: Final = 90  # seconds, or minutes, from which the next unit is used
 
 
-class ProgressView(Watcher):
+class ProgressView(RunWatcher):
     """Draws on a console; without a terminal it writes a line now and then.
 
     Args:
@@ -105,11 +105,11 @@ class ProgressView(Watcher):
         done = course.counted - counted
         if done == 0:
             return f"about {remaining:.0f} comparisons left"
-        return f"about {duration(remaining * (self._timer() - started) / done)} left"
+        return f"about {rough_duration(remaining * (self._timer() - started) / done)} left"
 
 
-def duration(seconds: float) -> str:
-    """A duration for people."""
+def rough_duration(seconds: float) -> str:
+    """A duration in the unit that people would use."""
     if seconds < _LONG:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

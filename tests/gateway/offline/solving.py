@@ -17,7 +17,7 @@ from gateway.offline.checkpoint import RunFiles
 from gateway.offline.config import load_optimize
 from gateway.offline.course import Course
 from gateway.offline.outcome import Outcome
-from gateway.offline.run import Watcher
+from gateway.offline.run import RunWatcher
 from gateway.offline.session import Session
 from gateway.upstream.base import Timeouts
 from gateway.upstream.relay import Relay
@@ -112,7 +112,7 @@ class Silent:
 
 
 async def optimized(
-    file: Path, out: Path, *, resumes: bool = False, watcher: Watcher | None = None
+    file: Path, out: Path, *, resumes: bool = False, watcher: RunWatcher | None = None
 ) -> tuple[Outcome, Session]:
     """The whole run, over real HTTP."""
     relay = Relay(Timeouts(connect=5, total=10))

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gateway.cli import main
 from gateway.offline.calls import Spending
-from gateway.offline.view import ProgressView, duration
+from gateway.offline.view import ProgressView, rough_duration
 from tests.gateway.fake_upstream import FakeUpstream, stall
 from tests.gateway.offline.solving import optimized, provider_in_thread, rows, solver, write_config
 from tests.pace import PATIENCE_SECONDS
@@ -180,4 +180,4 @@ async def test_terminal_shows_a_bar_per_policy(upstream: FakeUpstream, tmp_path:
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (89, "89 s"), (120, "2 min"), (7_200, "2.0 h")])
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     """Seconds, minutes or hours."""
-    assert duration(seconds) == text
+    assert rough_duration(seconds) == text

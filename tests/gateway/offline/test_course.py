@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.evidence import ComparisonResult
-from gateway.offline.course import Assignment, Course
+from gateway.offline.course import Course, Pairing
 from policy_store.models import Experiment
 
 TASKS = 20
@@ -50,16 +50,16 @@ def course(
     return Course(about, TASKS, repeatables, draw=draw, seed=seed, window=window)
 
 
-def outcome_of(assigned: Assignment) -> ComparisonResult:
+def outcome_of(assigned: Pairing) -> ComparisonResult:
     """A fixed verdict for each pair and task: mostly the higher index wins."""
     value = (assigned.first * 7 + assigned.second * 5 + assigned.task * 3) % 10
     return "tie" if value == 0 else "win" if value < 4 else "loss"
 
 
-def advance(run: Course, until: int | None = None) -> list[Assignment]:
+def advance(run: Course, until: int | None = None) -> list[Pairing]:
     """Count comparisons to the end or to a number of them; every assignment made."""
-    waiting: list[Assignment] = []
-    made: list[Assignment] = []
+    waiting: list[Pairing] = []
+    made: list[Pairing] = []
     while run.counted != until:
         if run.is_plan_due:
             run.make_plan(0.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.offline.calls import Reply
+from gateway.offline.calls import ModelReply
 from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
 from gateway.offline.errors import JudgeError
 from gateway.offline.judges import RuleJudge, exact_match, python, regex
@@ -95,8 +95,8 @@ def test_function_that_fails_is_named(grading: Callable[[str], Any], lines: str,
 async def test_higher_score_wins() -> None:
     """Equal scores are a tie, a refused request is below everything."""
     judge = RuleJudge(lambda _task, said: float(said))
-    low, high, refused = Reply("1"), Reply("2"), Reply("", is_refused=True)
-    pairs = [(high, low), (low, high), (low, low), (refused, Reply("-9")), (refused, refused)]
+    low, high, refused = ModelReply("1"), ModelReply("2"), ModelReply("", is_refused=True)
+    pairs = [(high, low), (low, high), (low, low), (refused, ModelReply("-9")), (refused, refused)]
     results = [(await judge.compare(1, TASK, ("a", first), ("b", second))).result for first, second in pairs]
     assert results == ["win", "loss", "tie", "loss", "tie"]
 
@@ -213,7 +213,11 @@ async def test_slow_rule_holds_nothing_up_and_runs_one_at_a_time() -> None:
         turns.append(said)
 
     judge = RuleJudge(rule)
-    pairs = [(Reply("1"), Reply("2")), (Reply("3"), Reply("2")), (Reply("1"), Reply("3"))]
+    pairs = [
+        (ModelReply("1"), ModelReply("2")),
+        (ModelReply("3"), ModelReply("2")),
+        (ModelReply("1"), ModelReply("3")),
+    ]
     judged = await asyncio.gather(
         *(judge.compare(number, TASK, ("a", one), ("b", other)) for number, (one, other) in enumerate(pairs))
     )
