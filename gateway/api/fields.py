@@ -1,6 +1,6 @@
 """The fields of each kind of request: which are known, and the types of those the gateway itself relies on.
 
-What is unknown passes on to providers that may know it, unless it would steer anything (`controls.py`).
+What is unknown passes on to providers that may know it, unless it is one of the `CONTROLS`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway.api.controls import is_control
+from gateway.api.controls import CONTROLS
 from gateway.api.requests.catalogue import REQUESTS
 from gateway.errors import InvalidRequestError
 from gateway.upstream.surfaces import SurfaceName
 
 _MOST_NAMED: Final = 8
-_LONGEST_NAME: Final = 64
 
 Request = dict[str, Any]
 
@@ -31,11 +30,10 @@ def check_fields(kind: SurfaceName, request: Request) -> None:
     Raises:
         InvalidRequestError: Naming the field at fault and what it must be.
     """
-    known = KNOWN_FIELDS[kind]
-    if not request.keys() <= known:
-        controls = sorted(name for name in request.keys() - known if is_control(name))
+    if not request.keys() <= KNOWN_FIELDS[kind]:
+        controls = sorted(request.keys() & CONTROLS.keys())
         if controls:
-            raise _unknown_fields(controls)
+            raise _steering(controls)
     model = request.get("model")
     _require(isinstance(model, str) and model != "", "model", "the name of a model or experiment")
     _CHECKS[kind](request)
@@ -118,12 +116,12 @@ def _invalid(param: str, expected: str) -> InvalidRequestError:
     return InvalidRequestError(f"{param!r} must be {expected}.", param=param, code="invalid_value")
 
 
-def _unknown_fields(names: list[str]) -> InvalidRequestError:
-    shown = ", ".join(repr(name[:_LONGEST_NAME]) for name in names[:_MOST_NAMED])
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+def _steering(names: list[str]) -> InvalidRequestError:
+    shown = "; ".join(f"{name!r}: {CONTROLS[name]}" for name in names[:_MOST_NAMED])
+    more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return InvalidRequestError(
-        f"Unrecognized request argument: {shown}{more}.",
-        param=names[0][:_LONGEST_NAME],
+        f"A request cannot set what the operator of the gateway decides. Leave out {shown}{more}.",
+        param=names[0],
         code="unknown_parameter",
     )
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 Body = dict[str, Any]
 
 _LENGTH_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+# What some servers call a limit besides; no policy can set it.
+_OTHER_LENGTH_LIMITS: Final = frozenset({"n_predict"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Format:
             else:
                 fields[inside] = value
         limits = _LENGTH_LIMITS & params.keys()
-        return Form(fields, nested, _LENGTH_LIMITS - fields.keys() if limits else frozenset())
+        displaced = (_LENGTH_LIMITS | _OTHER_LENGTH_LIMITS) - fields.keys() if limits else frozenset()
+        return Form(fields, nested, displaced)
 
 
 def _chat_conversation(body: Body) -> list[Any]:

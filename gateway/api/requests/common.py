@@ -105,6 +105,7 @@ SERVERS: Final[Fields] = all_or_null(
         "mirostat": one_of(0, 1, 2),
         "mirostat_eta": NUMBER,
         "mirostat_tau": NUMBER,
+        "n_predict": whole(-1),
         "n_probs": whole(0),
         "prompt_logprobs": whole(0),
         "reasoning": record(effort=EFFORT, max_tokens=whole(1), exclude=YES_OR_NO, enabled=YES_OR_NO),

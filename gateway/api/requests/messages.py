@@ -104,6 +104,7 @@ FIELDS: Final[Fields] = {
     **all_or_null(
         {
             "cache_control": _CACHED,
+            "compaction": OBJECT,
             "container": either(TEXT, record(id=or_null(TEXT), skills=or_null(OBJECTS))),
             "context_management": record(edits=OBJECTS),
             "inference_geo": TEXT,
@@ -116,6 +117,9 @@ FIELDS: Final[Fields] = {
             "service_tier": one_of("auto", "standard_only"),
             "speed": one_of("standard", "fast"),
             "stop_sequences": TEXTS,
+            "thread": either(
+                tagged("create"), tagged("continue", "previous_message_id", previous_message_id=TEXT)
+            ),
             "thinking": either(
                 tagged("enabled", "budget_tokens", budget_tokens=whole(1024)),
                 tagged("disabled"),

@@ -151,6 +151,7 @@ FIELDS: Final[Fields] = {
     ),
     **all_or_null(
         {
+            "client_metadata": {"type": "object", "additionalProperties": TEXT},
             "context_management": listed(record("type", type=TEXT, compact_threshold=or_null(whole(1000)))),
             "conversation": either(TEXT, record("id", id=TEXT)),
             "include": listed(

@@ -1,8 +1,8 @@
 """Every provider of another wire format, through litellm as a library. The only module that imports it.
 
-Only what `litellm_calls.py` names reaches litellm, its retries are off (falling back is this gateway's
-business), and it is imported at the first call, in a thread, because that takes seconds. Its objects become
-bytes of the format asked for (`litellm_answers.py`) and go no further.
+Only what `fields.py` names reaches litellm, its retries are off (falling back is this gateway's business),
+and it is imported at the first call, in a thread, because that takes seconds. Its objects become bytes of the
+format asked for (`answers.py`) and go no further.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ from gateway.upstream.translating.errors import (
     is_unsupported_kind,
     misconfigured,
     translated,
-    unsupported,
     unsupported_kind,
     untranslatable,
 )
+from gateway.upstream.translating.fields import translated_fields
 from gateway.upstream.translating.tool_servers import leave_out_tool_servers
 
 _NO_KEY: Final = "none"
+_OF_REASONING: Final = frozenset({"reasoning_effort", "thinking"})
 # What servers of OpenAI's format are to litellm where its own name for them answers chat alone.
 _ASKED_AS: Final = {"openai_like": "openai"}
 
@@ -69,12 +70,13 @@ class LitellmUpstream(Upstream):
         self._importing = asyncio.Lock()
         # Kinds of request that are known to reach a target's provider if nothing is wrong with them.
         self._translatable: set[tuple[str, SurfaceName]] = set()
+        self._known_parameters: dict[tuple[str, str], frozenset[str]] = {}
 
     @override
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
-        fields, arguments = self._fields(request), self._arguments(request)
+        fields, arguments = self._fields(library, request), self._arguments(request)
         with asking() as current:
             try:
                 async with asyncio.timeout(arguments["timeout"]):
@@ -87,7 +89,7 @@ class LitellmUpstream(Upstream):
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
-        fields, arguments = {**self._fields(request), "stream": True}, self._arguments(request)
+        fields, arguments = {**self._fields(library, request), "stream": True}, self._arguments(request)
         started = asyncio.get_running_loop().time()
         first_byte = request.target.first_byte_seconds or self._timeouts.first_byte
         with asking() as current:
@@ -143,18 +145,32 @@ class LitellmUpstream(Upstream):
         fields = deepcopy(dict(call.smallest))  # litellm changes what it is given
         return await rehearse(lambda: call.start(library, fields, arguments), arguments["timeout"])
 
-    def _fields(self, request: UpstreamRequest) -> dict[str, Any]:
-        call, payload = LIBRARY_CALLS[request.surface.name], request.payload
-        unknown = sorted(payload.keys() - call.passed - call.left_out)
-        if unknown:
-            raise unsupported(str(unknown))
-        return {name: value for name, value in payload.items() if name in call.passed and value is not None}
+    def _fields(self, library: Library, request: UpstreamRequest) -> dict[str, Any]:
+        target = request.target
+        return translated_fields(
+            request.surface.name,
+            request.payload,
+            request.policy_part.fields,
+            lambda name: name in self._parameters(library, _asked_as(target), target.model),
+            is_openai=target.wire == "openai",
+        )
+
+    def _parameters(self, library: Library, provider: str, model: str) -> frozenset[str]:
+        """The parameters of chat completions that a model's provider takes, as far as litellm knows."""
+        known = self._known_parameters.get((provider, model))
+        if known is None:
+            names = {"model": model, "custom_llm_provider": provider}
+            known = frozenset(library.root.get_supported_openai_params(**names) or ())
+            if not library.root.supports_reasoning(**names):  # many are listed with its parameters regardless
+                known -= _OF_REASONING
+            self._known_parameters[provider, model] = known
+        return known
 
     def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
         target = request.target
         return {
             **target.options,
-            "model": f"{_ASKED_AS.get(target.provider, target.provider)}/{target.model}",
+            "model": f"{_asked_as(target)}/{target.model}",
             "api_base": target.api_base,
             "api_key": _key(target),
             "extra_headers": {**_trace(request), **target.headers} or None,
@@ -233,6 +249,11 @@ class _TranslatedStream(AnswerStream):
 def provider_names() -> frozenset[str]:
     """What the model of an entry may begin with. Imports litellm."""
     return frozenset(one.value for one in _import_quietly().provider_list)
+
+
+def _asked_as(target: ModelTarget) -> str:
+    """What litellm calls the provider of a model."""
+    return _ASKED_AS.get(target.provider, target.provider)
 
 
 def _key(target: ModelTarget) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.api.inference import ENDPOINTS
-from gateway.upstream.translating.calls import LIBRARY_CALLS
+from gateway.upstream.translating.fields import PASSED
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.building import config_fields
 from tests.gateway.fake_upstream import FakeUpstream, status
@@ -100,7 +100,7 @@ class Run:
         if path not in self.paths or (self.is_streamed and "stream" not in properties):
             return False
         if self.is_translated:
-            taken = LIBRARY_CALLS[KINDS[path]].passed | {"model"}
+            taken = PASSED[KINDS[path]] | {"model"}
             for name in properties.keys() - taken:
                 del properties[name]
         properties["model"]["enum"] = [self.model]

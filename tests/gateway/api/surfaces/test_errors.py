@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.access.callers import Authenticator
-from gateway.api.controls import is_control
+from gateway.api.controls import CONTROLS
 from gateway.api.fields import KNOWN_FIELDS
 from gateway.config.api_keys import hash_key
 from gateway.config.configured_keys import unnamed_key
@@ -72,7 +72,7 @@ async def test_a_caller_cannot_steer_the_gateway(gateway: Gateway, upstream: Fak
     for field in ("api_base", "api_key", "base_url", "extra_headers", "mock_response", "num_retries"):
         reply = await ask(gateway, kind, PLAIN[kind], **{field: "http://evil"})
         assert reply.status == 400
-        assert repr(field) in reply.error["message"]
+        assert f"{field!r}: it would " in reply.error["message"]
     assert upstream.seen == []
 
 
@@ -83,14 +83,29 @@ def test_every_argument_of_litellms_own_is_refused() -> None:
     from litellm.types.utils import all_litellm_params  # noqa: PLC0415 - only once it is quiet
 
     known = frozenset().union(*KNOWN_FIELDS.values())
-    assert [name for name in all_litellm_params if name not in known and not is_control(name)] == []
+    assert set(all_litellm_params) - known - CONTROLS.keys() == set()
 
 
-def test_what_clients_may_send_is_not_taken_for_a_control() -> None:
-    """Fields that formats have pass before the rule is asked; made-up sampling fields pass it."""
-    assert not any(
-        is_control(name) for name in ("top_z", "new_sampler", "seed2", "thinking_budget", "metadata")
-    )
+def test_no_field_of_a_format_is_refused() -> None:
+    """What a format has is never taken for something that steers."""
+    assert frozenset().union(*KNOWN_FIELDS.values()) & CONTROLS.keys() == set()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_fields_that_only_look_like_controls_pass(
+    gateway: Gateway, upstream: FakeUpstream, kind: str
+) -> None:
+    """Names are refused as they stand here, not by how they begin or end."""
+    sent = {
+        "client_metadata": {"a": "b"},
+        "cache_key_hint": "x",
+        "_trace": 1,
+        "base_path": "/",
+        "n_predict": 9,
+    }
+    reply = await ask(gateway, kind, PLAIN[kind], **sent)
+    assert reply.status == 200, reply.body
+    assert upstream.seen[-1].body.items() >= sent.items()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,192 @@
+"""What becomes of each field of a request that is translated.
+
+Only what `PASSED` names reaches litellm, so no caller can steer it, whatever a field is called. Of the
+others, those in `SHAPING` make the answer another one, and are refused by name where they say anything. What
+is left advises (whose request it is, what to cache, how soon to answer, what a client knows of itself), as do
+all fields that no format here has: it is left out, since the answer is right without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.upstream.surfaces import SurfaceName
+from gateway.upstream.translating.errors import unsupported, untranslatable
+
+Fields = dict[str, Any]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_CHAT: Final = _words(
+    """
+    audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
+    messages modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key reasoning_effort
+    response_format safety_identifier seed service_tier stop stream stream_options temperature thinking
+    tool_choice tools top_k top_logprobs top_p user verbosity web_search_options
+    """
+)
+PASSED: Final[Mapping[SurfaceName, frozenset[str]]] = {
+    "chat": _CHAT,
+    "responses": _words(
+        """
+        input instructions max_output_tokens parallel_tool_calls reasoning safety_identifier stream
+        temperature text tool_choice tools top_p user
+        """
+    ),
+    "completions": _words(
+        """
+        best_of echo frequency_penalty logit_bias logprobs max_tokens n presence_penalty prompt seed stop
+        stream stream_options suffix temperature top_p user
+        """
+    ),
+    "embeddings": _words("dimensions encoding_format input user"),
+    "messages": _words(
+        """
+        max_tokens messages metadata output_config output_format stop_sequences stream system temperature
+        thinking tool_choice tools top_k top_p
+        """
+    ),
+}
+_DECODING: Final = _words(
+    """
+    allowed_token_ids bad_words continue_final_message dry_allowed_length dry_base dry_multiplier
+    dry_penalty_last_n grammar guided_choice guided_grammar guided_json guided_regex ignore_eos
+    include_stop_str_in_output json_schema length_penalty min_p min_tokens mirostat mirostat_eta mirostat_tau
+    n_predict n_probs prompt_logprobs repeat_last_n repeat_penalty repetition_penalty return_token_ids
+    samplers skip_special_tokens spaces_between_special_tokens stop_token_ids structured_outputs top_a
+    top_n_sigma truncate_prompt_tokens typical_p xtc_probability xtc_threshold
+    """
+)
+SHAPING: Final[Mapping[SurfaceName, frozenset[str]]] = {
+    "chat": _DECODING | {"moderation"},
+    "responses": _DECODING
+    | _words(
+        "conversation max_tool_calls moderation previous_response_id prompt thinking top_k top_logprobs"
+    ),
+    "completions": _DECODING | {"thinking", "top_k"},
+    "embeddings": _words("truncate_prompt_tokens"),
+    "messages": _words("compaction container inference_geo mcp_servers"),
+}
+# What says nothing: the default of the API, which clients send along, and which few others have a word for.
+_DEFAULTS: Final[Mapping[str, tuple[Any, ...]]] = {
+    "best_of": (1,),
+    "echo": (False,),
+    "frequency_penalty": (0,),
+    "functions": ([],),
+    "logit_bias": ({},),
+    "logprobs": (False, 0),
+    "min_p": (0,),
+    "modalities": (["text"],),
+    "n": (1,),
+    "parallel_tool_calls": (True,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "response_format": ({"type": "text"},),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "stop": ([],),
+    "stop_sequences": ([],),
+    "suffix": ("",),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "typical_p": (1,),
+}
+# Hints as to how an answer is made: left out where the model's provider does not take them.
+_HINTS: Final = _words(
+    "prediction prompt_cache_key reasoning_effort safety_identifier service_tier verbosity"
+)
+# The hints that responses keep inside other fields, and what chat completions call them.
+_NESTED_HINTS: Final = (("reasoning", "effort", "reasoning_effort"), ("text", "verbosity", "verbosity"))
+_LONGEST_USER: Final = 64
+_EFFORTS: Final = ((2048, "low"), (4096, "medium"))
+# Anthropic's words for effort in OpenAI's.
+_EFFORT_OF: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+
+Takes = Callable[[str], bool]
+
+
+def translated_fields(
+    kind: SurfaceName, payload: Mapping[str, Any], fixed: frozenset[str], takes: Takes, *, is_openai: bool
+) -> Fields:
+    """The fields that litellm is given.
+
+    Args:
+        kind: The kind of request.
+        payload: The request.
+        fixed: What a policy set: never left out, since another policy would be compared than was declared.
+        takes: Whether the model's provider takes a parameter of chat completions.
+        is_openai: Whether the provider speaks OpenAI's format.
+
+    Raises:
+        UpstreamError: Where the request names what shapes the answer and cannot be translated.
+    """
+    lost = sorted(
+        name
+        for name in SHAPING[kind] & payload.keys()
+        if payload[name] and not _is_default(name, payload[name])
+    )
+    if lost:
+        raise unsupported(str(lost))
+    said = {
+        name: payload[name]
+        for name in PASSED[kind] & payload.keys()
+        if name in fixed or not _is_default(name, payload[name])
+    }
+    if kind == "messages":
+        return _of_messages(said, takes, is_openai=is_openai)
+    for name in (_HINTS & said.keys()) - fixed:
+        if not takes(name):
+            del said[name]
+    return _without_nested_hints(said, fixed, takes) if kind == "responses" else said
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return value is None or value in _DEFAULTS.get(name, ())
+
+
+def _without_nested_hints(fields: Fields, fixed: frozenset[str], takes: Takes) -> Fields:
+    for holder, name, parameter in _NESTED_HINTS:
+        given = fields.get(holder)
+        if isinstance(given, dict) and f"{holder}.{name}" not in fixed and not takes(parameter):
+            fields[holder] = {inside: value for inside, value in given.items() if inside != name}
+    return fields
+
+
+def _of_messages(fields: Fields, takes: Takes, *, is_openai: bool) -> Fields:
+    """The fields of Anthropic's format, `reasoning_effort` among them where a model takes no `thinking`."""
+    user = (fields.pop("metadata", None) or {}).get("user_id")
+    if isinstance(user, str) and len(user) <= _LONGEST_USER:  # what OpenAI accepts as `user`
+        fields["metadata"] = {"user_id": user}
+    config = fields.pop("output_config", None)
+    given: Fields = config if isinstance(config, dict) else {}
+    kept = ("format", "effort") if takes("thinking") else ("format",)
+    passed = {name: given[name] for name in kept if given.get(name) is not None}
+    if passed:
+        fields["output_config"] = passed
+    if not takes("thinking"):
+        effort = _effort(fields.pop("thinking", None), given.get("effort"), takes, is_openai=is_openai)
+        if effort is not None:
+            fields["reasoning_effort"] = effort
+    return fields
+
+
+def _effort(thinking: Any, effort: Any, takes: Takes, *, is_openai: bool) -> str | None:
+    """How hard the model is to think, in OpenAI's word for it; None where nothing is asked that it takes."""
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if kind == "enabled" and (is_openai or takes("reasoning_effort")):
+        # litellm would ask OpenAI for a response instead, which few servers of its format answer.
+        return _effort_of_budget(thinking.get("budget_tokens"))
+    if kind == "disabled" or not isinstance(effort, str) or not takes("reasoning_effort"):
+        return None
+    return _EFFORT_OF.get(effort)
+
+
+def _effort_of_budget(budget_tokens: Any) -> str:
+    """OpenAI's word for a budget of thinking, by litellm's own thresholds."""
+    if not isinstance(budget_tokens, int) or isinstance(budget_tokens, bool):
+        raise untranslatable()
+    return next((word for most, word in _EFFORTS if budget_tokens < most), "high")
