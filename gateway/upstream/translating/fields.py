@@ -95,6 +95,8 @@ _DEFAULTS: Final[Mapping[str, tuple[Any, ...]]] = {
     "top_logprobs": (0,),
     "typical_p": (1,),
 }
+# Of what would shape the answer: switched off, or nothing listed.
+_NONE: Final[tuple[Any, ...]] = (False, 0, [])
 # Hints as to how an answer is made: left out where the model's provider does not take them.
 _HINTS: Final = _words(
     "prediction prompt_cache_key reasoning_effort safety_identifier service_tier verbosity"
@@ -124,11 +126,7 @@ def translated_fields(
     Raises:
         UpstreamError: Where the request names what shapes the answer and cannot be translated.
     """
-    lost = sorted(
-        name
-        for name in SHAPING[kind] & payload.keys()
-        if payload[name] and not _is_default(name, payload[name])
-    )
+    lost = sorted(name for name in SHAPING[kind] & payload.keys() if _shapes(name, payload[name]))
     if lost:
         raise unsupported(str(lost))
     said = {
@@ -142,6 +140,10 @@ def translated_fields(
         if not takes(name):
             del said[name]
     return _without_nested_hints(said, fixed, takes) if kind == "responses" else said
+
+
+def _shapes(name: str, value: Any) -> bool:
+    return value not in _NONE and not _is_default(name, value)
 
 
 def _is_default(name: str, value: Any) -> bool:
