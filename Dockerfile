@@ -23,6 +23,8 @@ COPY policy_store policy_store
 RUN PYTHONPATH=/opt/build-tools pip install --no-deps --no-build-isolation .
 
 FROM ${PYTHON_IMAGE}
+# What `llmpo_build_info` shows: docker build --build-arg REVISION=$(git rev-parse --short HEAD) .
+ARG REVISION=
 # The user's number is fixed so that volumes and Kubernetes' runAsNonRoot can refer to it.
 RUN groupadd --gid 10001 llmpo \
     && useradd --uid 10001 --gid llmpo --no-create-home --home-dir /var/lib/llmpo --shell /usr/sbin/nologin llmpo \
@@ -35,7 +37,8 @@ ENV PATH=/opt/llmpo/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LITELLM_LOCAL_MODEL_COST_MAP=True \
     LLMPO_DATA_DIR=/var/lib/llmpo \
-    LLMPO_LOG_JSON=true
+    LLMPO_LOG_JSON=true \
+    LLMPO_REVISION=${REVISION}
 USER 10001:10001
 WORKDIR /
 # The embedded store's append-only file. Not used when LLMPO_REDIS_URL names a server.

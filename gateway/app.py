@@ -22,19 +22,20 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from redis.asyncio import Redis
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Authenticator, Caller
 from gateway.access.failed_attempts import FailedAttempts
 from gateway.access.limiting import Limiter
+from gateway.api.accounts import Accounts, account_of
 from gateway.api.body import read_control
 from gateway.api.caller_headers import caller_address, shown_key
 from gateway.api.catalogue import model_routes
 from gateway.api.cors import DeclaredOrigins
 from gateway.api.error_formats import reply_for
-from gateway.api.errors import install_error_handlers, send_reply
+from gateway.api.errors import install_error_handlers, refusing
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
 from gateway.api.front_page import front_page_routes
@@ -67,6 +68,7 @@ from gateway.serving.ejection import EjectionBook
 from gateway.serving.sticky import Sticky
 from gateway.settings import Settings
 from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector
+from gateway.telemetry.lines import LogHook
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import MetricsHook
 from gateway.telemetry.process import ProcessCollector
@@ -136,6 +138,7 @@ class GatewayApp(FastAPI):
         catalogue: The configuration in force; assigning another to its `current` changes what is served.
         model_endpoints: By path; empty until the lifespan is entered.
         hosts: The names a gateway without keys answers to; None until the lifespan is entered.
+        accounts: Tells of requests that no such endpoint answers; None until the lifespan is entered.
     """
 
     def __init__(self, catalogue: CatalogueHolder, **options: Any) -> None:
@@ -143,30 +146,46 @@ class GatewayApp(FastAPI):
         self.catalogue = catalogue
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
         self.hosts: LoopbackHosts | None = None
+        self.accounts: Accounts | None = None
         self._origins = DeclaredOrigins(catalogue, self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        if self.hosts is not None and scope["type"] == "http":
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        if scope["path"] not in self.model_endpoints:
+            scope = {**scope, "path": written_in_full(scope["path"])}
+        refusal = self._refusal(scope)
+        if self.accounts is None or (refusal is None and self._endpoint(scope) is not None):
+            await self._answer_pages(scope, receive, send)
+        else:
+            await self.accounts.passed_to(refusal or self._answer_pages, scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        """What answers a request that is meant for another host."""
+        if self.hosts is not None:
             try:
                 self.hosts.check(scope["headers"])
             except ForeignHostError as error:
-                await send_reply(send, reply_for(scope["path"], error))
-                return
+                return refusing(reply_for(scope["path"], error))
+        return None
+
+    async def _answer_pages(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._origins.concern(scope):
             await self._origins(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if scope["path"] not in self.model_endpoints:
-                scope = {**scope, "path": written_in_full(scope["path"])}
-            endpoint = self.model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
-            if endpoint is not None:
-                await endpoint(scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+        endpoint = self._endpoint(scope)
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def _endpoint(self, scope: Scope) -> InferenceEndpoint | None:
+        return self.model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +201,8 @@ class _Gateway:
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
         catalogue, metrics, health = self.catalogue, Metrics(), StoreHealth()
-        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices))
+        lines = LogHook(tells_all=self.settings.log_level == "debug")
+        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines)
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         refresher = Refresher(store, catalogue, health, interval_seconds=self.settings.refresh_seconds)
@@ -190,7 +210,7 @@ class _Gateway:
         await resources.enter_async_context(background("refresher", refresher.run))
         authenticator, registry = await self._open_keys(redis, hooks, resources)
         progress = ProgressReader(store, catalogue, time.monotonic)
-        metrics.derive(ProcessCollector())
+        metrics.derive(ProcessCollector(self.settings.revision))
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
         metrics.derive(ReplicaCollector(catalogue, refresher.holder))
         keys = await self._open_sealing_keys(store, resources)
@@ -327,26 +347,35 @@ class _Gateway:
         """Add the routes, and take them away when the gateway closes."""
         authenticator, snapshots = inference.authenticator, inference.snapshots
 
+        def client(request: Request) -> Caller:
+            caller = authenticator.authenticate(
+                shown_key(dict(request.headers.raw)), caller_address(request.scope)
+            )
+            account_of(request.scope).key = caller.name
+            return caller
+
         async def require_client(request: Request) -> None:
-            authenticator.authenticate(*_caller(request))
+            client(request)
 
         async def admitted(request: Request) -> Caller:
-            caller = authenticator.authenticate(*_caller(request))
+            caller = client(request)
             if caller.is_limited:
-                request_id = f"req_{token_hex(16)}"
+                request_id = account_of(request.scope).request_id
                 metered = await inference.limiter.admit(request_id, caller.name, caller.limits, {})
                 metered.settle(())
             return caller
 
-        async def require_admin(request: Request) -> None:
-            authenticator.require_admin(*_caller(request))
-
         def the_admin(request: Request) -> Caller:
-            return authenticator.require_admin(*_caller(request))
+            caller = client(request)
+            caller.require_admin()
+            return caller
+
+        async def require_admin(request: Request) -> None:
+            the_admin(request)
 
         async def may_see_metrics(request: Request) -> None:
             if not self.settings.metrics_public:
-                authenticator.require_admin(*_caller(request))
+                the_admin(request)
 
         async def control_body(request: Request) -> dict[str, Any]:
             return await read_control(request.receive, request.headers.raw, self.settings.max_body_bytes)
@@ -368,13 +397,9 @@ class _Gateway:
         app.include_router(key_routes(registry, the_admin, control_body))
         app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
         app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
+        app.accounts = Accounts(app.router.routes, inference.hooks)
 
 
 def _process_name() -> str:
     """The name of this process in the store; no other process has it."""
     return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
-
-
-def _caller(request: Request) -> tuple[bytes | None, str]:
-    """The key a request shows, and the address it comes from."""
-    return shown_key(dict(request.headers.raw)), caller_address(request.scope)

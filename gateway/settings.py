@@ -194,6 +194,12 @@ class Settings(BaseSettings):
         Field(default="info", description="Least severe messages logged.")
     )
     log_json: bool = Field(default=False, description="Log one JSON object per line instead of text.")
+    revision: str = Field(
+        default="",
+        max_length=64,
+        pattern=r"^[\w.+-]*$",
+        description="The source revision this was built from, shown in `llmpo_build_info`.",
+    )
 
 
 def read_settings() -> Settings:

@@ -13,7 +13,7 @@ from gateway.access.failed_attempts import FailedAttempts
 from gateway.config.api_keys import KeyRole
 from gateway.config.configured_keys import ApiKey, KeyLimits
 from gateway.errors import AuthenticationError, PermissionDeniedError, RateLimitedError
-from gateway.instrumentation.records import FailureReason
+from gateway.instrumentation.records import NO_KEY, FailureReason
 
 _INDEX_BYTES: Final = 8
 _REFUSALS: Final[Mapping[FailureReason, str]] = {
@@ -43,13 +43,18 @@ class Caller:
         """Whether the caller may see what clients must not."""
         return self.role == "admin"
 
+    def require_admin(self) -> None:
+        """Refuse everyone else. Raises PermissionDeniedError."""
+        if not self.is_admin:
+            raise PermissionDeniedError("This needs an admin key.")
+
     @property
     def key(self) -> str | None:
         """Name of the key; None where no keys are configured, so that callers cannot be told apart."""
         return None if self is _OPEN else self.name
 
 
-_OPEN: Final = Caller("admin", "open")
+_OPEN: Final = Caller("admin", NO_KEY)
 
 
 class Authenticator:
@@ -105,19 +110,6 @@ class Authenticator:
         if found is None or not compare_digest(found[0], blinded):
             raise self._refusal("unknown", address)
         return found[1]
-
-    def require_admin(self, authorization: bytes | None, address: str = "") -> Caller:
-        """Whose key it is, if it is an admin's.
-
-        Raises:
-            AuthenticationError: As in `authenticate`.
-            RateLimitedError: As in `authenticate`.
-            PermissionDeniedError: If the key is a client's.
-        """
-        caller = self.authenticate(authorization, address)
-        if not caller.is_admin:
-            raise PermissionDeniedError("This needs an admin key.")
-        return caller
 
     def _refusal(self, reason: FailureReason, address: str) -> AuthenticationError | RateLimitedError:
         error = AuthenticationError(_REFUSALS[reason])

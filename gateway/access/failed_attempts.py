@@ -17,12 +17,12 @@ from gateway.errors import AuthenticationError, RateLimitedError
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import AuthenticationFailed, FailureReason
 from gateway.running.logs import get_logger
+from gateway.running.moderation import WINDOW_SECONDS, Moderation
 
 _log = get_logger(__name__)
 
 ATTEMPTS: Final = 20
 """Failures of an address within a window that are told what was wrong; further ones are not."""
-WINDOW_SECONDS: Final = 60.0
 ADDRESSES: Final = 10_000
 """Addresses remembered; beyond it the one that failed longest ago is forgotten."""
 _LOGGED: Final = 20  # lines within a window
@@ -41,8 +41,7 @@ class FailedAttempts:
         self._hooks = hooks
         self._timer = timer
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        self._logged_since = -WINDOW_SECONDS
-        self._logged = 0
+        self._lines = Moderation(_LOGGED, timer)
 
     def refusal(
         self, address: str, reason: FailureReason, error: AuthenticationError
@@ -65,7 +64,7 @@ class FailedAttempts:
         is_limited = count >= ATTEMPTS
         self._hooks.tell(AuthenticationFailed("limited" if is_limited else reason))
         if count in {0, ATTEMPTS}:
-            self._log(now, site, "limited" if is_limited else reason)
+            self._log(site, "limited" if is_limited else reason)
         if not is_limited:
             return error
         return RateLimitedError(
@@ -74,14 +73,14 @@ class FailedAttempts:
             retry_after_seconds=began + WINDOW_SECONDS - now,
         )
 
-    def _log(self, now: float, site: str, reason: FailureReason) -> None:
-        if now - self._logged_since >= WINDOW_SECONDS:
-            self._logged_since, self._logged = now, 0
-        self._logged += 1
-        if self._logged < _LOGGED:
-            _log.warning("authentication_failed", address=site, reason=reason)
-        elif self._logged == _LOGGED:
-            _log.warning("authentication_failures_no_longer_logged", seconds=WINDOW_SECONDS)
+    def _log(self, site: str, reason: FailureReason) -> None:
+        match self._lines.verdict():
+            case "write":
+                _log.warning("authentication_failed", address=site, reason=reason)
+            case "write_last":
+                _log.warning("authentication_failures_no_longer_logged", seconds=WINDOW_SECONDS)
+            case "withhold":
+                pass
 
 
 def _site(address: str) -> str:

@@ -42,10 +42,6 @@ class ErrorFormat:
         """What the caller is told of an error, with the provider's words where the caller is an operator."""
         return self.whole(error_reply(error, tells_detail=tells_detail))
 
-    def stream_event(self, error: Exception, *, tells_detail: bool = False) -> bytes:
-        """The error as an event of a stream."""
-        return self.event(error_reply(error, tells_detail=tells_detail))
-
 
 def reply_for(path: str, error: Exception) -> ErrorReply:
     """What the caller of a path is told of an error, whether the path exists or not."""

@@ -13,8 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.api.accounts import account_of
 from gateway.errors import (
     AuthenticationError,
     GatewayError,
@@ -56,11 +57,16 @@ _NO_RETRY: Final = (b"x-should-retry", b"false")
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """An error as it goes over the wire."""
+    """An error as it goes over the wire.
+
+    Attributes:
+        code: What was wrong, for events: a word of the gateway's own, also where the body is a provider's.
+    """
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    code: str = ""
 
 
 def error_body(message: str, *, kind: str, code: str | None, param: str | None = None) -> bytes:
@@ -80,9 +86,20 @@ def error_reply(error: Exception, *, tells_detail: bool = False) -> ErrorReply:
             told = reply(error)
             detail = error.detail if tells_detail and isinstance(error, UpstreamError) else None
             return told if detail is None else _with_detail(told, detail)
-    return ErrorReply(
-        _INTERNAL, error_body("The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
-    )
+    return _told(_INTERNAL, "The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
+
+
+def _told(
+    status: int,
+    message: str,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    kind: str,
+    code: str | None,
+    param: str | None = None,
+) -> ErrorReply:
+    body = error_body(message, kind=kind, code=code, param=param)
+    return ErrorReply(status, body, headers, code or f"status_{status}")
 
 
 def _with_detail(reply: ErrorReply, detail: str) -> ErrorReply:
@@ -107,6 +124,16 @@ async def send_reply(send: Send, reply: ErrorReply, headers: tuple[tuple[bytes, 
     await send({"type": "http.response.body", "body": reply.body})
 
 
+def refusing(reply: ErrorReply) -> ASGIApp:
+    """An application that answers every request with an error."""
+
+    async def refuse(scope: Scope, _receive: Receive, send: Send) -> None:
+        account_of(scope).code = reply.code
+        await send_reply(send, reply)
+
+    return refuse
+
+
 def install_error_handlers(
     app: FastAPI, reply_for: Callable[[str, Exception], ErrorReply] = lambda _path, error: error_reply(error)
 ) -> None:
@@ -114,13 +141,15 @@ def install_error_handlers(
 
     async def answer(request: Request, error: Exception) -> Response:
         reply = reply_for(request.url.path, error)
+        account_of(request.scope).code = reply.code
         headers = {name.decode(): value.decode() for name, value in reply.headers}
         if reply.status == _NOT_ALLOWED:
             headers["allow"] = ", ".join(_allowed_methods(request))
         return Response(reply.body, reply.status, headers, media_type="application/json")
 
     async def answer_unforeseen(request: Request, error: Exception) -> Response:
-        _log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+        endpoint = account_of(request.scope).endpoint
+        _log.error("unforeseen_error", endpoint=endpoint, error=type(error).__name__, exc_info=error)
         return await answer(request, error)
 
     for known in (GatewayError, StoreError, HTTPException, RequestValidationError):
@@ -145,24 +174,24 @@ def _upstream_reply(error: UpstreamError) -> ErrorReply:
     if error.status in _RETRIED and error.reason in _POINTLESS:
         headers = (*headers, _NO_RETRY)
     headers = (*headers, *error.headers)
-    if error.body is not None:
-        return ErrorReply(error.status, error.body, headers)
     code = f"upstream_{error.reason}"
+    if error.body is not None:
+        return ErrorReply(error.status, error.body, headers, code)
     kind = _SERVER
     if error.is_callers_fault:
         kind = _INVALID
     elif error.status == _TOO_MANY:
         kind, code = "rate_limit_error", "rate_limit_exceeded"
-    return ErrorReply(error.status, error_body(str(error), kind=kind, code=code), headers)
+    return _told(error.status, str(error), headers, kind=kind, code=code)
 
 
 def _invalid_reply(error: InvalidRequestError) -> ErrorReply:
-    return ErrorReply(error.status, error_body(str(error), kind=_INVALID, code=error.code, param=error.param))
+    return _told(error.status, str(error), kind=_INVALID, code=error.code, param=error.param)
 
 
 def _authentication_reply(error: AuthenticationError) -> ErrorReply:
-    body = error_body(str(error), kind=_INVALID, code="invalid_api_key")
-    return ErrorReply(401, body, ((b"www-authenticate", b"Bearer"),))
+    headers = ((b"www-authenticate", b"Bearer"),)
+    return _told(401, str(error), headers, kind=_INVALID, code="invalid_api_key")
 
 
 def _rate_limited_reply(error: RateLimitedError) -> ErrorReply:
@@ -173,21 +202,21 @@ def _rate_limited_reply(error: RateLimitedError) -> ErrorReply:
         # Clients wait at most a minute when told how long, and much less than needed when it is longer.
         (b"x-should-retry", b"true" if seconds <= _LONGEST_RETRY_SECONDS else b"false"),
     )
-    return ErrorReply(_TOO_MANY, error_body(str(error), kind=error.kind, code="rate_limit_exceeded"), headers)
+    return _told(_TOO_MANY, str(error), headers, kind=error.kind, code="rate_limit_exceeded")
 
 
 def _permission_reply(error: PermissionDeniedError) -> ErrorReply:
-    return ErrorReply(403, error_body(str(error), kind="permission_error", code="permission_denied"))
+    return _told(403, str(error), kind="permission_error", code="permission_denied")
 
 
 def _render_reply(_error: RenderError) -> ErrorReply:
-    body = error_body("The prompt for this request could not be made.", kind=_SERVER, code="template_failed")
-    return ErrorReply(_INTERNAL, body, (_NO_RETRY,))
+    message = "The prompt for this request could not be made."
+    return _told(_INTERNAL, message, (_NO_RETRY,), kind=_SERVER, code="template_failed")
 
 
 def _http_reply(error: HTTPException) -> ErrorReply:
     headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-    return ErrorReply(error.status_code, error_body(str(error.detail), kind=_INVALID, code=None), headers)
+    return _told(error.status_code, str(error.detail), headers, kind=_INVALID, code=None)
 
 
 def _store_reply(error: StoreError) -> ErrorReply:
@@ -195,30 +224,25 @@ def _store_reply(error: StoreError) -> ErrorReply:
         (answer for kind, answer in _STORE_ANSWERS if isinstance(error, kind)),
         (409, "conflict", "Another replica was faster."),
     )
-    return ErrorReply(status, error_body(message, kind=_INVALID, code=code))
+    return _told(status, message, kind=_INVALID, code=code)
 
 
 def _unavailable_reply(_error: Exception) -> ErrorReply:
-    return ErrorReply(
-        503,
-        error_body(_UNAVAILABLE, kind=_SERVER, code="store_unavailable"),
-        ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),),
-    )
+    headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
+    return _told(503, _UNAVAILABLE, headers, kind=_SERVER, code="store_unavailable")
 
 
 def _shutting_down_reply(_error: ShuttingDownError) -> ErrorReply:
-    return ErrorReply(
-        503,
-        error_body("The gateway is shutting down. Try again.", kind=_SERVER, code="shutting_down"),
-        ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),),
-    )
+    message = "The gateway is shutting down. Try again."
+    headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
+    return _told(503, message, headers, kind=_SERVER, code="shutting_down")
 
 
 def _validation_reply(error: RequestValidationError) -> ErrorReply:
     faults: list[dict[str, Any]] = list(error.errors())
     first = faults[0] if faults else {"loc": (), "msg": "The request is invalid."}
     param = ".".join(str(part) for part in first["loc"][1:]) or None
-    return ErrorReply(400, error_body(str(first["msg"]), kind=_INVALID, code="invalid_value", param=param))
+    return _told(400, str(first["msg"]), kind=_INVALID, code="invalid_value", param=param)
 
 
 _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]] = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -16,40 +15,41 @@ from gateway.access.callers import Authenticator, Caller
 from gateway.access.limiting import Limiter
 from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
+from gateway.api.accounts import CALLER_LEFT
 from gateway.api.body import ClientLeftError, read_request
 from gateway.api.caller_headers import CallerHeaders, caller_address, read_headers
 from gateway.api.disconnect import DisconnectWatch
 from gateway.api.error_formats import ERROR_FORMATS
-from gateway.api.errors import send_reply
+from gateway.api.errors import error_reply, send_reply
 from gateway.api.fields import check_fields
 from gateway.api.limit_headers import Headers, joined, limit_headers
 from gateway.api.session import session_name, voter_name
 from gateway.errors import GatewayError, ShuttingDownError
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import RequestFinished
+from gateway.instrumentation.records import RequestBegun, RequestFinished
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import get_logger
+from gateway.running.request_id import HEADER, AboutRequest, request_id_of
 from gateway.serving.answering import Answer, Answering
 from gateway.serving.exchange import Question
 from gateway.upstream.base import AnswerStream
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from policy_store.errors import StoreError
 
-# The path of each, and the header that carries a request's id there.
-ENDPOINTS: Final[tuple[tuple[str, Surface, bytes], ...]] = (
-    ("/v1/chat/completions", CHAT, b"x-request-id"),
-    ("/v1/responses", RESPONSES, b"x-request-id"),
-    ("/v1/completions", COMPLETIONS, b"x-request-id"),
-    ("/v1/embeddings", EMBEDDINGS, b"x-request-id"),
-    ("/v1/messages", MESSAGES, b"request-id"),
+# The path of each, and the headers that carry a request's id there.
+ENDPOINTS: Final[tuple[tuple[str, Surface, tuple[bytes, ...]], ...]] = (
+    ("/v1/chat/completions", CHAT, (HEADER,)),
+    ("/v1/responses", RESPONSES, (HEADER,)),
+    ("/v1/completions", COMPLETIONS, (HEADER,)),
+    ("/v1/embeddings", EMBEDDINGS, (HEADER,)),
+    ("/v1/messages", MESSAGES, (HEADER, b"request-id")),
 )
 POLICY_HEADER: Final = b"x-llmpo-policy"
 MODEL_HEADER: Final = b"x-llmpo-model"
 FALLBACK_HEADER: Final = b"x-llmpo-fallback"
 
 _OK: Final = 200
-_CALLER_LEFT: Final = 499
 _INTERNAL: Final = 500
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
 _STREAM_HEADERS: Final = (
@@ -88,7 +88,7 @@ class InferenceDeps:
 
 def inference_endpoints(deps: InferenceDeps) -> list[InferenceEndpoint]:
     """The endpoints of this module."""
-    return [InferenceEndpoint(deps, path, surface, id_header) for path, surface, id_header in ENDPOINTS]
+    return [InferenceEndpoint(deps, path, surface, id_headers) for path, surface, id_headers in ENDPOINTS]
 
 
 def inference_routes(endpoints: Iterable[InferenceEndpoint]) -> list[Route]:
@@ -101,31 +101,39 @@ def inference_routes(endpoints: Iterable[InferenceEndpoint]) -> list[Route]:
 class InferenceEndpoint:
     """One kind of request."""
 
-    def __init__(self, deps: InferenceDeps, path: str, surface: Surface, id_header: bytes) -> None:
+    def __init__(
+        self, deps: InferenceDeps, path: str, surface: Surface, id_headers: tuple[bytes, ...]
+    ) -> None:
         self._deps = deps
         self.path = path
         self.surface = surface
-        self.id_header = id_header
+        self.id_headers = id_headers
         self.errors = ERROR_FORMATS[surface.name]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        reply = _Reply(self, self._deps, scope, receive, send)
-        try:
-            await reply.run()
-        finally:
-            self._deps.hooks.tell(reply.finished())
+        request_id, hooks = request_id_of(scope["headers"]), self._deps.hooks
+        reply = _Reply(self, self._deps, request_id, scope, receive, send)
+        hooks.tell(RequestBegun(request_id, self.path))
+        with AboutRequest(request_id):
+            try:
+                await reply.run()
+            finally:
+                hooks.tell(reply.finished())
 
 
 class _Reply:
     """One request on its way through HTTP, to its answer or error."""
 
     __slots__ = (
+        "_code",
         "_deps",
         "_endpoint",
         "_is_begun",
+        "_key",
         "_limits",
         "_metered",
+        "_model",
         "_overhead_seconds",
         "_receive",
         "_request_id",
@@ -137,7 +145,13 @@ class _Reply:
     )
 
     def __init__(
-        self, endpoint: InferenceEndpoint, deps: InferenceDeps, scope: Scope, receive: Receive, send: Send
+        self,
+        endpoint: InferenceEndpoint,
+        deps: InferenceDeps,
+        request_id: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self._endpoint = endpoint
         self._deps = deps
@@ -145,7 +159,8 @@ class _Reply:
         self._receive = receive
         self._send = send
         self._started = deps.timer()
-        self._request_id = "req_" + os.urandom(16).hex()
+        self._request_id = request_id
+        self._code = self._model = self._key = ""
         self._metered: Metered | None = None
         self._limits: Headers = ()
         self._is_begun = False
@@ -162,6 +177,9 @@ class _Reply:
             self._started,
             self._deps.timer(),
             self._overhead_seconds,
+            self._code or ("" if self._status == _OK else "internal_error"),
+            self._model,
+            self._key,
         )
 
     async def run(self) -> None:
@@ -170,16 +188,18 @@ class _Reply:
         try:
             headers = read_headers(self._scope["headers"], surface)
             caller = deps.authenticator.authenticate(headers.authorization, caller_address(self._scope))
+            self._key = caller.name
             self._tells_detail = caller.is_admin and caller.key is not None
             payload = await read_request(self._receive, self._scope["headers"], deps.max_body_bytes)
             check_fields(surface.name, payload)
             await self._watched(payload, caller, headers)
         except ClientLeftError:
-            self._status = _CALLER_LEFT
+            self._status, self._code = CALLER_LEFT, "caller_left"
         except (GatewayError, StoreError) as error:
             await self._refuse(error)
         except Exception as error:  # noqa: BLE001 - the caller gets an answer whatever happens
-            _log.error("request_failed", path=self._endpoint.path, error=type(error).__name__, exc_info=error)
+            kind = type(error).__name__
+            _log.error("unforeseen_error", endpoint=self._endpoint.path, error=kind, exc_info=error)
             await self._refuse(error)
 
     async def _watched(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> None:
@@ -225,11 +245,13 @@ class _Reply:
             caller.key,
             voter_name(payload, headers.session),
         )
-        deps = self._deps
-        return await deps.answering.answer(self._request_id, question, deps.snapshots.current)
+        deps, snapshot = self._deps, self._deps.snapshots.current
+        if snapshot.knows(payload["model"]):
+            self._model = payload["model"]
+        return await deps.answering.answer(self._request_id, question, snapshot)
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: Headers = (self._id_header(), *joined(self._limits, answer.headers))
+        headers: Headers = (*self._id_headers(), *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
         if isinstance(answer.content, bytes):
@@ -261,12 +283,10 @@ class _Reply:
         except GatewayError as error:
             if not self._is_begun:
                 raise
-            event = self._endpoint.errors.stream_event(error, tells_detail=self._tells_detail)
-            await send({"type": "http.response.body", "body": event})
+            await self._break_off(error)
         except asyncio.CancelledError:
             if self._is_begun and self._deps.lifecycle.is_over:
-                event = self._endpoint.errors.stream_event(ShuttingDownError())
-                await send({"type": "http.response.body", "body": event})
+                await self._break_off(ShuttingDownError())
             raise
         finally:
             await stream.aclose()
@@ -276,16 +296,24 @@ class _Reply:
         self._status = _OK
         await self._send({"type": "http.response.start", "status": _OK, "headers": list(headers)})
 
+    async def _break_off(self, error: Exception) -> None:
+        """End a stream that cannot go on."""
+        reply = error_reply(error, tells_detail=self._tells_detail)
+        self._code = reply.code
+        await self._send({"type": "http.response.body", "body": self._endpoint.errors.event(reply)})
+
     async def _refuse(self, error: Exception) -> None:
+        reply = self._endpoint.errors.reply(error, tells_detail=self._tells_detail)
+        self._code = reply.code
         if not self._is_begun:
-            reply = self._endpoint.errors.reply(error, tells_detail=self._tells_detail)
             self._is_begun = True
             self._status = reply.status
             reply = replace(reply, headers=joined(self._limits, reply.headers))
-            await send_reply(self._send, reply, (self._id_header(),))
+            await send_reply(self._send, reply, self._id_headers())
 
-    def _id_header(self) -> tuple[bytes, bytes]:
-        return self._endpoint.id_header, self._request_id.encode()
+    def _id_headers(self) -> Headers:
+        value = self._request_id.encode()
+        return tuple((name, value) for name in self._endpoint.id_headers)
 
     def _note_overhead(self, answer: Answer) -> None:
         self._overhead_seconds = self._deps.timer() - self._started - answer.exchange.waited_seconds

@@ -30,7 +30,7 @@ class Catalogue:
     Attributes:
         definitions: The experiments, by the name clients send.
         models: How to call each model, by `model_name`.
-        prices: What policies' tokens cost, by experiment and policy, where it is known.
+        prices: What tokens cost, by `model_name`, where it is known.
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
         cors_origins: Whose pages may call from a browser; `*` for any page's.
@@ -41,7 +41,7 @@ class Catalogue:
 
     definitions: Mapping[str, Definition]
     models: Mapping[str, ModelTarget]
-    prices: Mapping[tuple[str, str], TokenPrices]
+    prices: Mapping[str, TokenPrices]
     keys: tuple[ApiKey, ...]
     default_limits: KeyLimits
     cors_origins: tuple[str, ...]
@@ -70,17 +70,11 @@ def catalogue_of(
     definitions = {
         name: define(name, spec, compile_policies(config, spec)) for name, spec in config.experiments.items()
     }
-    prices = model_prices(config.model_list)
     keys = configured_keys(config.auth, settings.client_keys, settings.admin_keys)
     return Catalogue(
         definitions=definitions,
         models=model_targets(config.model_list, environ),
-        prices={
-            (name, policy.name): prices[policy.model]
-            for name, definition in definitions.items()
-            for policy in definition.policies
-            if policy.model in prices
-        },
+        prices=model_prices(config.model_list),
         keys=keys,
         default_limits=default_limits(config.auth),
         cors_origins=tuple(config.cors_origins),

@@ -129,6 +129,10 @@ class Snapshot:
     experiments: Mapping[str, LiveExperiment]
     models: Mapping[str, ModelTarget]
 
+    def knows(self, name: str) -> bool:
+        """Whether clients may send a name as `model`."""
+        return name in self.experiments or name in self.models
+
     @property
     def names(self) -> list[str]:
         """What clients may send as `model`, experiments first."""

@@ -4,30 +4,48 @@ Events are named tuples because the request path makes several of them for each 
 the gateway's timer, which only ever grows and starts at a moment of its own in each process; a hook that
 wants a date subtracts the difference to now from its own clock.
 
-`request_id` is the id in the answer's headers; all events of one request carry it. `experiment`, `policy`,
-`model` and `key` are names an operator declared; `reason` comes from a closed set in the code: an
-`UpstreamError.reason`, or `template`. No event holds anything that a caller or a provider wrote.
+`request_id` is the id in the answer's headers; all events of one request carry it. Where the caller chose it,
+it is well-formed (`running/request_id.py`). `experiment`, `policy`, `model` and `key` are names an operator
+declared; `reason` and `code` come from closed sets in the code: an `UpstreamError.reason` or `template`, and
+a code of `api/errors.py`. No event holds anything else that a caller or a provider wrote.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+NO_KEY: Final = "open"
+"""Stands for the name of a key where no keys are configured, so that callers cannot be told apart."""
 
 Role = Literal["incumbent", "candidate"]
 AttemptEnding = Literal["answered", "failed", "refused", "abandoned"]
 FailureReason = Literal["missing", "unknown", "limited"]
 
 
-class RequestFinished(NamedTuple):
-    """A request for a model or an experiment was answered.
+class RequestBegun(NamedTuple):
+    """A request arrived; a `RequestFinished` follows.
 
     Attributes:
-        endpoint: The route's path.
+        endpoint: The route's path as declared, or `unmatched` where there is no such route.
+    """
+
+    request_id: str
+    endpoint: str
+
+
+class RequestFinished(NamedTuple):
+    """A request was answered.
+
+    Attributes:
+        endpoint: As when it began.
         status: What was sent; 499 where the caller left first.
         started: When the request arrived.
         ended: When its answer was complete, or was known to stay incomplete.
         overhead_seconds: Time until the answer's first byte that was not spent waiting for a provider; None
-            where the answer is an error.
+            where the answer is an error, and where no model was asked for.
+        code: What was wrong; empty where nothing was. A stream that broke off has a code and the status 200.
+        model: The model or experiment asked for; empty where there is none of the name, or none was named.
+        key: Name of the caller's API key, or `NO_KEY`; empty where the caller is not known.
     """
 
     request_id: str
@@ -36,6 +54,23 @@ class RequestFinished(NamedTuple):
     started: float
     ended: float
     overhead_seconds: float | None
+    code: str
+    model: str
+    key: str
+
+
+class Routed(NamedTuple):
+    """It was decided which policies answer a request for an experiment first.
+
+    Attributes:
+        policies: One, or both of a pair in the order in which they are shown.
+        reason: Why the answer takes no part, one of `routing.IncumbentReason`; empty where it does.
+    """
+
+    request_id: str
+    experiment: str
+    policies: tuple[str, ...]
+    reason: str
 
 
 class AttemptEnded(NamedTuple):
@@ -53,6 +88,8 @@ class AttemptEnded(NamedTuple):
             request's time ran out before this attempt could show anything.
         reason: Why it failed or was refused; empty otherwise.
         tokens: Those of prompt and completion, if the provider reported them.
+        key: Name of the caller's API key, or `NO_KEY`.
+        is_streamed: Whether the answer was asked for as a stream.
     """
 
     request_id: str
@@ -66,6 +103,17 @@ class AttemptEnded(NamedTuple):
     ending: AttemptEnding
     reason: str
     tokens: tuple[int, int] | None
+    key: str
+    is_streamed: bool
+
+
+class LeftAlone(NamedTuple):
+    """A model or policy was not asked, because it is ejected. Without policy: the model."""
+
+    request_id: str
+    model: str
+    experiment: str
+    policy: str
 
 
 class RetryRefused(NamedTuple):
@@ -184,8 +232,11 @@ class DecisionTaken(NamedTuple):
 
 
 GatewayEvent = (
-    RequestFinished
+    RequestBegun
+    | RequestFinished
+    | Routed
     | AttemptEnded
+    | LeftAlone
     | RetryRefused
     | ModelFellBack
     | PolicyFailed

@@ -19,6 +19,8 @@ from typing import Any, Final, TextIO
 import structlog
 from typing_extensions import override
 
+from gateway.running.request_id import add_request_id
+
 BLANK: Final = "[redacted]"
 
 # Loggers whose lines are written as they are: our own, and the server's about connections and signals.
@@ -133,7 +135,7 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         as_json: One JSON object a line; else coloured text when standard error is a terminal.
     """
     shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -165,9 +167,8 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         library.setLevel(logging.NOTSET)
     # Anyone who can connect could fill the log with lines about what one connection sent.
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _OF_ONE_CONNECTION)
-    logging.getLogger(
-        "uvicorn.access"
-    ).disabled = True  # /metrics counts requests; the log has no line of each
+    # Requests that fail have a line of our own; the others are counted.
+    logging.getLogger("uvicorn.access").disabled = True
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

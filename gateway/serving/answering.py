@@ -17,7 +17,7 @@ from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import NOBODY, Assignment, ResponseIds, key_digest
 from gateway.experiments.snapshot import Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed
+from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed, Routed
 from gateway.running.logs import get_logger
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
@@ -118,17 +118,24 @@ class Answering:
 
     async def _from_experiment(self, panel: Panel, *, takes_part: bool) -> Answer:
         match await self._part(panel) if takes_part else Incumbent("one_choice"):
-            case Incumbent():
+            case Incumbent(reason):
+                self._routed(panel, panel.experiment.incumbent, reason=reason)
                 return await self._incumbent(panel, {})
             case Duel() as duel:
+                self._routed(panel, *duel.shown)
                 return await self._duel(panel, duel)
             case Single(assignment, policy):
+                self._routed(panel, policy)
                 try:
                     reply = await panel.ask(policy)
                 except POLICY_FAILURES as error:
                     return await self._incumbent(panel, {policy: error})
                 content = _labelled(panel, reply, self._sealed(panel, assignment))
                 return Answer(panel.exchange, content, *panel.names(policy))
+
+    def _routed(self, panel: Panel, *policies: int, reason: str = "") -> None:
+        names, _ = panel.names(*policies)
+        self._hooks.tell(Routed(panel.exchange.request_id, panel.experiment.name, names, reason))
 
     async def _part(self, panel: Panel) -> Part:
         experiment, exchange, now = panel.experiment, panel.exchange, self._clock()

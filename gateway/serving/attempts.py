@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from gateway.errors import UpstreamError
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import AttemptEnded, AttemptEnding, PolicyFailed, RetryRefused
+from gateway.instrumentation.records import (
+    NO_KEY,
+    AttemptEnded,
+    AttemptEnding,
+    LeftAlone,
+    PolicyFailed,
+    RetryRefused,
+)
 from gateway.running.logs import get_logger
 from gateway.serving.ejection import EjectionBook, Ticket
 from gateway.serving.exchange import Exchange, Question, Respondent
@@ -170,6 +177,7 @@ class Attempts:
     ) -> _Attempt:
         ticket = self._ejections.admit(respondent, even_if_ejected=even_if_ejected)
         if ticket is None:
+            self._hooks.tell(LeftAlone(exchange.request_id, respondent.target.name, *respondent[1:3]))
             raise ejected()
         is_extra = exchange.made >= exchange.planned
         if is_extra and not self._budget.take():
@@ -252,7 +260,7 @@ class _Attempt:
             return
         self.is_over = True
         target, experiment, policy, role = self._respondent
-        request_id = self._exchange.request_id
+        request_id, question = self._exchange.request_id, self._exchange.question
         self._hooks.tell(
             AttemptEnded(
                 request_id,
@@ -266,6 +274,8 @@ class _Attempt:
                 ending,
                 reason,
                 tokens,
+                question.key or NO_KEY,
+                question.is_streamed,
             )
         )
         if self._begun is not None:

@@ -3,8 +3,8 @@
 Counters and histograms live here and may be written from any worker process: with
 `PROMETHEUS_MULTIPROC_DIR` set before this module is imported, prometheus_client keeps them in shared files
 and `render` adds up all workers. Gauges of experiments are not kept at all: `collectors` derives them from
-the experiments' last known state at each scrape, so they cannot go stale or be summed by mistake. The one
-gauge kept here says what each living worker has ejected, and is added up over them.
+the experiments' last known state at each scrape, so they cannot go stale or be summed by mistake. The two
+gauges kept here, of what each living worker answers now and has ejected, are added up over them.
 
 Labels come only from sets an operator declared (names of experiments, policies, signals and API keys) or from
 closed sets in the code (reasons, roles, statuses); never from what a caller sent.
@@ -42,6 +42,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._derived: list[Collector] = []
         self._create_request_metrics()
+        self._create_usage_metrics()
         self._create_failure_metrics()
         self._create_feedback_metrics()
         self._create_limit_metrics()
@@ -55,6 +56,13 @@ class Metrics:
     def _create_request_metrics(self) -> None:
         self.requests = Counter(
             "llmpo_requests_total", "HTTP requests answered.", ["endpoint", "status"], registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "llmpo_requests_in_flight",
+            "HTTP requests begun and not yet answered.",
+            ["endpoint"],
+            multiprocess_mode="livesum",
+            registry=self.registry,
         )
         self.policy_requests = Counter(
             "llmpo_policy_requests_total",
@@ -103,6 +111,59 @@ class Metrics:
             "llmpo_sticky_skipped_total",
             "Sessions assigned without the shared store because it did not answer in time.",
             ["experiment"],
+            registry=self.registry,
+        )
+
+    def _create_usage_metrics(self) -> None:
+        """What models, asked by their names or as a fallback, and API keys had."""
+        self.model_requests = Counter(
+            "llmpo_model_requests_total",
+            "Answers of a model asked by its name, or as a fallback.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.model_latency = Histogram(
+            "llmpo_model_latency_seconds",
+            "Time from asking a model's provider to the end of its answer.",
+            ["model"],
+            buckets=LATENCY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.model_tokens = Counter(
+            "llmpo_model_tokens_total",
+            "Tokens a provider reported for a model asked by its name, or as a fallback.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
+        self.model_cost = Counter(
+            "llmpo_model_cost_usd_total",
+            "USD those tokens cost, where the price is known.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.time_to_first_token = Histogram(
+            "llmpo_time_to_first_token_seconds",
+            "Time from asking a provider to the first event of a stream.",
+            ["experiment", "policy", "model"],
+            buckets=LATENCY_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self.key_requests = Counter(
+            "llmpo_key_requests_total",
+            "Requests of an API key for a model or an experiment.",
+            ["key", "model", "status"],
+            registry=self.registry,
+        )
+        self.key_tokens = Counter(
+            "llmpo_key_tokens_total",
+            "Tokens providers reported for an API key's requests.",
+            ["key", "model", "kind"],
+            registry=self.registry,
+        )
+        self.key_cost = Counter(
+            "llmpo_key_cost_usd_total",
+            "USD those tokens cost, where the price is known.",
+            ["key", "model"],
             registry=self.registry,
         )
 

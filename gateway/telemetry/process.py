@@ -1,18 +1,37 @@
-"""The tasks that a process has under way, read at each scrape."""
+"""What a process is, and the tasks it has under way, read at each scrape."""
 
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import Iterable
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from gateway import __version__
 
 
 class ProcessCollector(Collector):
-    """Shows how many tasks the process that answers the scrape has; requests make them rise and fall."""
+    """Shows what runs, and how many tasks the process that answers the scrape has.
 
+    Args:
+        revision: The source revision it was built from; empty where that is not known.
+    """
+
+    def __init__(self, revision: str) -> None:
+        self._revision = revision
+
+    @override
     def collect(self) -> Iterable[Metric]:
-        """One series. Must be called inside the event loop."""
+        build = GaugeMetricFamily(
+            "llmpo_build_info",
+            "Always 1; the labels say what runs.",
+            labels=["version", "python", "revision"],
+        )
+        build.add_metric([__version__, platform.python_version(), self._revision], 1.0)
+        yield build
+        # Tasks rise and fall with the process's requests. They can be counted inside the event loop only.
         tasks = len(asyncio.all_tasks())
         yield GaugeMetricFamily("llmpo_tasks", "Tasks of the process that answers this scrape.", value=tasks)

@@ -8,12 +8,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access import failed_attempts
-from gateway.access.failed_attempts import ADDRESSES, ATTEMPTS, WINDOW_SECONDS, FailedAttempts
+from gateway.access.failed_attempts import ADDRESSES, ATTEMPTS, FailedAttempts
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
 from gateway.errors import AuthenticationError, RateLimitedError
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import AuthenticationFailed, GatewayEvent
+from gateway.running.moderation import WINDOW_SECONDS
 from tests.gateway.building import config_fields, gateway_config
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 from tests.servers import EmbeddedServer

@@ -24,6 +24,7 @@ from tests.pace import PATIENCE_SECONDS
 from tests.servers import RedisServer, free_port
 
 EXPERIMENT = "support"
+MODEL = SUPPORT.policies[-1].model
 CLIENT_KEY, ADMIN_KEY = "llmpo-demo-client", "llmpo-demo-admin"
 FAILS_EVERY = 15  # requests to the provider
 # Long enough to stall the store during the experiment and for the curves to have a few points.
@@ -44,6 +45,13 @@ class Deployment:
         question = [{"role": "user", "content": "How do I froth milk?"}]
         body = {"model": EXPERIMENT, "messages": question, "n": 2}
         return await self._post("/v1/chat/completions", body, {"x-session-id": session})
+
+    async def ask_model(self, name: str) -> aiohttp.ClientResponse:
+        """One question to a model by its own name, its answer streamed, at the first gateway."""
+        question = [{"role": "user", "content": "How do I froth milk?"}]
+        usage = {"include_usage": True}
+        body = {"model": name, "messages": question, "stream": True, "stream_options": usage}
+        return await self._post("/v1/chat/completions", body, {})
 
     async def report(self, response_id: str) -> aiohttp.ClientResponse:
         """One user's preference, at the first gateway."""

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.deploy.deployment import EXPERIMENT, Deployment, deployment, wait_for
+from tests.deploy.deployment import EXPERIMENT, MODEL, Deployment, deployment, wait_for
 from tests.deploy.tools import ROOT, Query, annotation_queries, dashboards, panel_queries, run
 
 PANELS = [query for board in dashboards() for query in panel_queries(board)]
@@ -64,6 +64,7 @@ async def _stall_the_store(running: Deployment) -> None:
     try:
         await wait_for(lambda: _has(running, "llmpo_store_up == 0"), "a gateway to notice")
         await running.ask("a-session")
+        await running.ask_model(MODEL)
         await wait_for(lambda: _has(running, "llmpo_planner_errors_total"), "planning to fail")
     finally:
         running.redis.thaw()
@@ -164,4 +165,5 @@ def test_labels_hold_only_declared_names(recording: Recording) -> None:
     assert labels.keys() <= {
         *("endpoint", "status", "experiment", "policy", "role", "reason", "kind", "signal", "state"),
         *("first", "second", "result", "rival", "source", "le", "hash"),
+        *("key", "model", "version", "python", "revision"),
     }

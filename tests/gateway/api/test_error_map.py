@@ -139,12 +139,12 @@ def test_a_providers_own_error_body_is_kept() -> None:
         b'{"error": {"message": "too long", "type": "t", "param": null, "code": "context_length_exceeded"}}'
     )
     error = UpstreamError("too long", status=400, reason="status_4xx", body=body, is_callers_fault=True)
-    assert error_reply(error) == ErrorReply(400, body)
+    assert error_reply(error) == ErrorReply(400, body, code="upstream_status_4xx")
 
 
 def test_an_error_in_a_stream_is_one_event() -> None:
     """In the shape clients look for."""
-    event = ERROR_FORMATS["chat"].stream_event(UpstreamError("x", status=502, reason="cut"))
+    event = ERROR_FORMATS["chat"].event(error_reply(UpstreamError("x", status=502, reason="cut")))
     assert event.startswith(b'data: {"error":{')
     assert event.endswith(b"}}\n\n")
     assert event.count(b"\n") == 2

@@ -15,6 +15,16 @@ SIDE_BY_SIDE = {"share": 1.0, "collect": "side_by_side"}
 # The names dashboards and alerts rely on, with the labels of each.
 PROMISED = {
     "llmpo_requests_total": {"endpoint", "status"},
+    "llmpo_requests_in_flight": {"endpoint"},
+    "llmpo_build_info": {"version", "python", "revision"},
+    "llmpo_key_requests_total": {"key", "model", "status"},
+    "llmpo_key_tokens_total": {"key", "model", "kind"},
+    "llmpo_key_cost_usd_total": {"key", "model"},
+    "llmpo_model_requests_total": {"model"},
+    "llmpo_model_latency_seconds_count": {"model"},
+    "llmpo_model_tokens_total": {"model", "kind"},
+    "llmpo_model_cost_usd_total": {"model"},
+    "llmpo_time_to_first_token_seconds_count": {"experiment", "policy", "model"},
     "llmpo_policy_requests_total": {"experiment", "policy", "role"},
     "llmpo_policy_latency_seconds_count": {"experiment", "policy"},
     "llmpo_policy_tokens_total": {"experiment", "policy", "kind"},
@@ -57,6 +67,8 @@ async def test_every_promised_series_is_there_with_its_labels(
         await gateway.planned()
         for _ in range(3):
             await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
+        await gateway.ask("warm", stream=True)
+        await gateway.ask("warm")
         await gateway.feed(id="unknown", preferred=0)
         text = (await gateway.get("/metrics")).body.decode()
 

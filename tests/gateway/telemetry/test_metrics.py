@@ -17,31 +17,45 @@ from gateway.instrumentation.records import (
     FellBack,
     GatewayEvent,
     KeyLimited,
+    LeftAlone,
     LimitsSkipped,
     ModelFellBack,
     PlanningFailed,
     PlanPublished,
     PolicyFailed,
     Readmitted,
+    RequestBegun,
     RequestFinished,
     RetryRefused,
+    Routed,
     StickySkipped,
 )
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.observers import MetricsHook
+from gateway.telemetry.observers import KEYS_SHOWN, OTHER_KEYS, MetricsHook
 from gateway.upstream.prices import TokenPrices
 
 TIMES = (10.0, 10.5, 11.5)
+ANSWERED = AttemptEnded(
+    "req_1", "large", "support", "warm", "candidate", *TIMES, "answered", "", (10, 20), "app", False
+)
+ASKED = AttemptEnded("req_1", "small", "", "", None, *TIMES, "answered", "", (3, 4), "app", True)
+FAILED = ASKED._replace(begun=None, ending="failed", reason="timeout", tokens=None)
 EVENTS: tuple[GatewayEvent, ...] = (
-    RequestFinished("req_1", "/v1/chat/completions", 200, 9.0, 12.0, 0.002),
-    RequestFinished("req_2", "/v1/chat/completions", 502, 9.0, 12.0, None),
-    AttemptEnded("req_1", "large", "support", "warm", "candidate", *TIMES, "answered", "", (10, 20)),
-    AttemptEnded("req_1", "large", "support", "unpriced", "candidate", *TIMES, "answered", "", (10, 20)),
-    AttemptEnded("req_1", "large", "support", "silent", "incumbent", *TIMES, "answered", "", None),
-    AttemptEnded("req_1", "large", "support", "warm", "candidate", 10.0, None, 11.5, "failed", "cut", None),
-    AttemptEnded("req_1", "small", "", "", None, 10.0, None, 11.5, "failed", "timeout", None),
-    AttemptEnded("req_1", "small", "", "", None, 10.0, None, 11.5, "refused", "status_4xx", None),
-    AttemptEnded("req_1", "small", "", "", None, 10.0, None, 11.5, "abandoned", "", None),
+    RequestBegun("req_1", "/v1/chat/completions"),
+    RequestBegun("req_2", "/v1/chat/completions"),
+    RequestBegun("req_3", "/v1/feedback"),
+    Routed("req_1", "support", ("warm",), ""),
+    RequestFinished("req_1", "/v1/chat/completions", 200, 9.0, 12.0, 0.002, "", "support", "app"),
+    RequestFinished("req_2", "/v1/chat/completions", 502, 9.0, 12.0, None, "upstream_cut", "small", "app"),
+    ASKED,
+    ANSWERED,
+    ANSWERED._replace(model="unpriced", policy="unpriced"),
+    ANSWERED._replace(policy="silent", role="incumbent", tokens=None),
+    ANSWERED._replace(begun=None, ending="failed", reason="cut", tokens=None),
+    FAILED,
+    FAILED._replace(ending="refused", reason="status_4xx"),
+    FAILED._replace(ending="abandoned", reason=""),
+    LeftAlone("req_1", "large", "support", "warm"),
     PolicyFailed("req_1", "support", "warm", "timeout"),
     FellBack("req_1", "support", "timeout"),
     StickySkipped("req_1", "support"),
@@ -78,7 +92,7 @@ def test_gateways_in_one_process_do_not_share_numbers() -> None:
 def test_events_become_series() -> None:
     """What happens knows no metrics library; this is where it is counted."""
     metrics = Metrics()
-    hook = MetricsHook(metrics, lambda: {("support", "warm"): TokenPrices(0.5, 2.0)})
+    hook = MetricsHook(metrics, lambda: {"large": TokenPrices(0.5, 2.0), "small": TokenPrices(1.0, 1.0)})
     for event in EVENTS:
         hook(event)
 
@@ -106,12 +120,49 @@ def test_events_become_series() -> None:
         'llmpo_authentication_failures_total{reason="unknown"} 1.0',
         'llmpo_limited_total{key="app",limit="tokens_per_minute"} 1.0',
         'llmpo_limits_skipped_total{key="app"} 1.0',
+        'llmpo_requests_in_flight{endpoint="/v1/chat/completions"} 0.0',
+        'llmpo_requests_in_flight{endpoint="/v1/feedback"} 1.0',
+        'llmpo_model_requests_total{model="small"} 1.0',
+        'llmpo_model_latency_seconds_sum{model="small"} 1.5',
+        'llmpo_model_tokens_total{kind="completion",model="small"} 4.0',
+        'llmpo_model_cost_usd_total{model="small"} 7.0',
+        'llmpo_time_to_first_token_seconds_sum{experiment="",model="small",policy=""} 0.5',
+        'llmpo_key_requests_total{key="app",model="support",status="200"} 1.0',
+        'llmpo_key_requests_total{key="app",model="small",status="502"} 1.0',
+        'llmpo_key_tokens_total{key="app",kind="prompt",model="support"} 20.0',
+        'llmpo_key_tokens_total{key="app",kind="prompt",model="small"} 3.0',
+        'llmpo_key_cost_usd_total{key="app",model="support"} 45.0',
         'llmpo_ejections_total{experiment="",model="small",policy=""} 1.0',
         'llmpo_ejected{experiment="",model="small",policy=""} 1.0',
         'llmpo_ejections_total{experiment="support",model="large",policy="warm"} 1.0',
         'llmpo_ejected{experiment="support",model="large",policy="warm"} 0.0',
     ):
         assert line in shown
+    assert 'policy="unpriced"} ' not in shown.partition("llmpo_policy_cost_usd_total{")[2].partition("# ")[0]
+
+
+def test_only_streams_have_a_first_token() -> None:
+    """The first byte of a whole answer is there together with its last."""
+    metrics = Metrics()
+    hook = MetricsHook(metrics)
+    for is_streamed in (True, False, True):
+        hook(ASKED._replace(is_streamed=is_streamed))
+    line = 'llmpo_time_to_first_token_seconds_count{experiment="",model="small",policy=""} 2.0'
+    assert line in metrics.render().decode()
+
+
+def test_keys_beyond_a_bound_share_a_label() -> None:
+    """Keys can be made while gateways run, and series are never given back."""
+    metrics = Metrics()
+    hook = MetricsHook(metrics)
+    for number in range(KEYS_SHOWN + 20):
+        hook(RequestFinished("r", "/v1/chat/completions", 200, 1.0, 2.0, None, "", "small", f"key{number}"))
+    hook(RequestFinished("r", "/v1/chat/completions", 200, 1.0, 2.0, None, "", "small", "key0"))
+
+    shown = metrics.render().decode()
+    assert shown.count("llmpo_key_requests_total{") == KEYS_SHOWN + 1
+    assert f'llmpo_key_requests_total{{key="{OTHER_KEYS}",model="small",status="200"}} 20.0' in shown
+    assert 'llmpo_key_requests_total{key="key0",model="small",status="200"} 2.0' in shown
 
 
 def test_every_kind_of_event_is_known_to_the_hook() -> None:

@@ -1,0 +1,116 @@
+"""What every request leaves behind: its id in the answer, and events of its beginning and end.
+
+The endpoints that ask models do this themselves (`inference.py`); this is for all other requests, down to
+those for paths that do not exist.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import RequestBegun, RequestFinished
+from gateway.running.request_id import HEADER, AboutRequest, request_id_of
+
+UNMATCHED: Final = "unmatched"
+"""The endpoint of every path that does not exist: callers make up as many as they like."""
+CALLER_LEFT: Final = 499
+_INTERNAL: Final = 500
+_STATE: Final = "llmpo_account"
+
+
+@dataclass(slots=True)
+class RequestAccount:
+    """What is known so far of a request.
+
+    Attributes:
+        request_id: The caller's own, or a new one.
+        endpoint: The route's path as declared.
+        code: What was wrong, once something was.
+        key: Name of the caller's API key, once it is known.
+    """
+
+    request_id: str
+    endpoint: str
+    code: str = ""
+    key: str = ""
+
+
+def account_of(scope: Scope) -> RequestAccount:
+    """The account of a request that an `Accounts` passes on; an empty one of any other."""
+    account = scope.get(_STATE)
+    return account if isinstance(account, RequestAccount) else RequestAccount("", UNMATCHED)
+
+
+class Accounts:
+    """Passes requests on, and tells of them.
+
+    Args:
+        routes: Those there are, in the order in which they are tried.
+        hooks: Told of every request.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[BaseRoute],
+        hooks: Hooks,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._paths = [(route.path_format, route.path_regex) for route in _declared(routes)]
+        self._hooks = hooks
+        self._timer = timer
+
+    async def passed_to(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let `app` answer one HTTP request."""
+        started = self._timer()
+        account = RequestAccount(request_id_of(scope["headers"]), self._endpoint(scope["path"]))
+        status = CALLER_LEFT
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                named = (HEADER, account.request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), named]}
+            await send(message)
+
+        self._hooks.tell(RequestBegun(account.request_id, account.endpoint))
+        with AboutRequest(account.request_id):
+            try:
+                await app({**scope, _STATE: account}, receive, send_named)
+            except Exception:
+                status, account.code = _INTERNAL, account.code or "internal_error"
+                raise
+            finally:
+                code = account.code or ("" if status < CALLER_LEFT else "caller_left")
+                self._hooks.tell(
+                    RequestFinished(
+                        account.request_id,
+                        account.endpoint,
+                        status,
+                        started,
+                        self._timer(),
+                        None,
+                        code,
+                        "",
+                        account.key,
+                    )
+                )
+
+    def _endpoint(self, path: str) -> str:
+        return next((declared for declared, regex in self._paths if regex.match(path)), UNMATCHED)
+
+
+def _declared(routes: Iterable[BaseRoute]) -> Iterator[Route]:
+    for route in routes:
+        if isinstance(route, Route):
+            yield route
+        elif isinstance(included := getattr(route, "original_router", None), Router):
+            yield from _declared(included.routes)

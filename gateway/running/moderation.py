@@ -1,0 +1,36 @@
+"""How many log lines of one kind are written: anyone who can connect could fill the log otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+WINDOW_SECONDS: Final = 60.0
+
+Verdict = Literal["write", "write_last", "withhold"]
+
+
+class Moderation:
+    """Counts the lines of a window.
+
+    Args:
+        lines: Most lines within a window. The last of them should say that no more follow.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(self, lines: int, timer: Callable[[], float] = time.monotonic) -> None:
+        self._lines = lines
+        self._timer = timer
+        self._since = -WINDOW_SECONDS
+        self._written = 0
+
+    def verdict(self) -> Verdict:
+        """What to do with the next line."""
+        now = self._timer()
+        if now - self._since >= WINDOW_SECONDS:
+            self._since, self._written = now, 0
+        self._written += 1
+        if self._written > self._lines:
+            return "withhold"
+        return "write_last" if self._written == self._lines else "write"

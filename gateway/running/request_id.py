@@ -1,0 +1,53 @@
+"""The id of the request being answered, which every log line about it carries."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, MutableMapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+HEADER: Final = b"x-request-id"
+# What may stand in a log line, a header and a metric's exemplar without being escaped.
+_WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+_current: ContextVar[str] = ContextVar("llmpo_request_id", default="")
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's `x-request-id`, where it is one that can be written anywhere; else a new id."""
+    for name, value in headers:
+        if name == HEADER and _WELL_FORMED.fullmatch(value):
+            return value.decode()
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """An id no other request has."""
+    return "req_" + os.urandom(16).hex()
+
+
+class AboutRequest:
+    """Within this, and in tasks begun within it, log lines are about a request."""
+
+    __slots__ = ("_request_id", "_token")
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._request_id)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+def add_request_id(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A structlog processor: say which request a line is about, where it is about one."""
+    request_id = _current.get()
+    if request_id:
+        event.setdefault("request_id", request_id)
+    return event

@@ -1,0 +1,116 @@
+"""The hook that writes: a line for each request that failed, and at level `debug` one for every decision.
+
+Requests of callers who showed no valid key are told in moderation, since anyone who can connect makes them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from logging import INFO, WARNING
+from typing import Any, Final
+
+from gateway.instrumentation.records import (
+    AttemptEnded,
+    FellBack,
+    GatewayEvent,
+    KeyLimited,
+    LeftAlone,
+    LimitsSkipped,
+    ModelFellBack,
+    RequestFinished,
+    RetryRefused,
+    Routed,
+    StickySkipped,
+)
+from gateway.running.logs import get_logger
+from gateway.running.moderation import WINDOW_SECONDS, Moderation
+
+_log = get_logger(__name__)
+
+STRANGERS_LINES: Final = 60
+"""Lines within a window about requests of callers who are not known."""
+_CALLERS: Final = 400  # statuses from here on say that the caller did something wrong, or left
+_OURS: Final = 500  # and from here on that the gateway or a provider did
+_DIGITS: Final = 6
+
+
+class LogHook:
+    """A hook that writes to the log.
+
+    Args:
+        tells_all: Whether the log level lets everything through; what would not be written is not even made.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(self, *, tells_all: bool, timer: Callable[[], float] = time.monotonic) -> None:
+        self._strangers = Moderation(STRANGERS_LINES, timer)
+        self._tells_all = tells_all
+        self._writing: Mapping[type, Callable[[Any], None]] = {
+            **(_DECISIONS if tells_all else {}),
+            RequestFinished: self._finished,
+        }
+
+    def __call__(self, event: GatewayEvent) -> None:
+        """Write of one event, where there is anything to write."""
+        write = self._writing.get(type(event))
+        if write is not None:
+            write(event)
+
+    def _finished(self, event: RequestFinished) -> None:
+        if event.code:
+            self._failed(event)
+        elif self._tells_all:
+            _log.debug("request_answered", **_request(event))
+
+    def _failed(self, event: RequestFinished) -> None:
+        verdict = "write" if event.key else self._strangers.verdict()
+        if verdict == "write_last":
+            _log.warning("failures_of_strangers_no_longer_logged", seconds=WINDOW_SECONDS)
+        elif verdict == "write":
+            # The status of a stream that broke off was sent when all was well.
+            is_callers = _CALLERS <= event.status < _OURS
+            _log.log(INFO if is_callers else WARNING, "request_failed", code=event.code, **_request(event))
+
+
+def _request(event: RequestFinished) -> dict[str, Any]:
+    return {
+        "request_id": event.request_id,
+        "endpoint": event.endpoint,
+        "status": event.status,
+        "model": event.model,
+        "key_name": event.key,
+        "seconds": round(event.ended - event.started, _DIGITS),
+    }
+
+
+def _attempt(event: AttemptEnded) -> dict[str, Any]:
+    begun = None if event.begun is None else round(event.begun - event.started, _DIGITS)
+    return {
+        "request_id": event.request_id,
+        "model": event.model,
+        "experiment": event.experiment,
+        "policy": event.policy,
+        "ending": event.ending,
+        "reason": event.reason,
+        "first_byte_seconds": begun,
+        "seconds": round(event.ended - event.started, _DIGITS),
+    }
+
+
+def _fields(event: Any) -> dict[str, Any]:
+    """The event's own; fields called `key` are blanked in every line, a key's name need not be."""
+    return {"key_name" if name == "key" else name: value for name, value in event._asdict().items()}
+
+
+_DECISIONS: Final[Mapping[type, Callable[[Any], None]]] = {
+    Routed: lambda event: _log.debug("routed", **_fields(event)),
+    AttemptEnded: lambda event: _log.debug("attempt_ended", **_attempt(event)),
+    LeftAlone: lambda event: _log.debug("left_alone", **_fields(event)),
+    RetryRefused: lambda event: _log.debug("retry_refused", **_fields(event)),
+    FellBack: lambda event: _log.debug("incumbent_answered_instead", **_fields(event)),
+    ModelFellBack: lambda event: _log.debug("fallback_answered_instead", **_fields(event)),
+    StickySkipped: lambda event: _log.debug("session_assigned_without_store", **_fields(event)),
+    KeyLimited: lambda event: _log.debug("key_limited", **_fields(event)),
+    LimitsSkipped: lambda event: _log.debug("limits_skipped", **_fields(event)),
+}
