@@ -1,4 +1,4 @@
-"""Every knob of a running gateway that is not about policies: where state lives, time limits, logging.
+"""Every setting of a running gateway that is not about policies: where state lives, time limits, logging.
 
 Read once at start from environment variables named `LLMPO_...`; a bad value stops the boot.
 """
@@ -11,20 +11,19 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.config.api_keys import hash_key
 from gateway.config.values import KEY_HASH_PATTERN, fault
 from gateway.errors import ConfigError, ConfigIssue
 
-PREFIX = "LLMPO_"
-_SHORTEST_SECRET = 32
-_SHORTEST_KEY = 32
-_MISSPELT = 0.8  # similarity from which an unknown variable is taken for a typing error
+PREFIX: Final = "LLMPO_"
+_SHORTEST_SECRET: Final = 32
+_SHORTEST_KEY: Final = 32
+_MISSPELT: Final = 0.8  # an unknown variable this similar to a known one is taken for a typing error
 
 
 def default_data_dir() -> Path:
@@ -33,6 +32,10 @@ def default_data_dir() -> Path:
         return Path.home() / "Library" / "Application Support" / "llmpo"
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "llmpo"
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _key_hash(key: str) -> str:
@@ -50,38 +53,8 @@ def _key_hash(key: str) -> str:
     return hash_key(key)
 
 
-def _key_hashes(value: Any) -> Any:
-    """Hashes of a comma-separated list of keys: keys in the clear go no further than here."""
-    if not isinstance(value, str):
-        return value
-    return tuple(_key_hash(key.strip()) for key in value.split(",") if key.strip())
-
-
-def _check_redis_url(url: str) -> str:
-    if not re.match(r"(rediss?|unix)://.", url):
-        raise fault("This is not the address of a Redis server.", "Write redis://, rediss:// or unix://.")
-    return url
-
-
-def _check_token_secret(secret: SecretStr) -> SecretStr:
-    if len(secret) < _SHORTEST_SECRET:
-        raise fault("The secret is too short.", f"Use at least {_SHORTEST_SECRET} random characters.")
-    return secret
-
-
-def _in_lower_case(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _names(value: Any) -> Any:
-    """The names of a comma-separated list."""
-    if not isinstance(value, str):
-        return value
-    return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
-KeyHashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_key_hashes)]
+TextList = Annotated[tuple[str, ...], NoDecode]
+"""Texts that the environment gives separated by commas."""
 
 
 class Settings(BaseSettings):
@@ -95,7 +68,7 @@ class Settings(BaseSettings):
         default_factory=default_data_dir,
         description="Directory of the embedded store, used without a Redis URL.",
     )
-    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = Field(
+    redis_url: str | None = Field(
         default=None,
         repr=False,
         description="A Redis or Valkey server shared by all replicas; else the embedded store.",
@@ -103,21 +76,21 @@ class Settings(BaseSettings):
     store_timeout_seconds: float = Field(
         default=1.0, gt=0, le=60, description="Longest wait for one answer of the store."
     )
-    token_secret: Annotated[SecretStr, AfterValidator(_check_token_secret)] | None = Field(
+    token_secret: SecretStr | None = Field(
         default=None,
         description="Secret that seals response ids, 32 characters or more; else the store keeps a made one.",
     )
-    previous_token_secret: Annotated[SecretStr, AfterValidator(_check_token_secret)] | None = Field(
+    previous_token_secret: SecretStr | None = Field(
         default=None,
         description="The secret before: ids it sealed still open, and its sessions stay with their policies.",
     )
-    client_keys: KeyHashes = Field(
+    client_keys: TextList = Field(
         default=(), repr=False, description="Keys or key hashes that may call models, separated by commas."
     )
-    admin_keys: KeyHashes = Field(
+    admin_keys: TextList = Field(
         default=(), repr=False, description="Keys or key hashes that may do everything, separated by commas."
     )
-    allowed_hosts: Names = Field(
+    allowed_hosts: TextList = Field(
         default=(),
         description="Hosts a gateway without keys answers to besides this machine's, separated by commas.",
     )
@@ -190,8 +163,8 @@ class Settings(BaseSettings):
     metrics_public: bool = Field(
         default=False, description="Let anyone who can connect read /metrics, not only admin keys."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = (
-        Field(default="info", description="Least severe messages logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe messages logged."
     )
     log_json: bool = Field(default=False, description="Log one JSON object per line instead of text.")
     revision: str = Field(
@@ -200,6 +173,36 @@ class Settings(BaseSettings):
         pattern=r"^[\w.+-]*$",
         description="The source revision this was built from, shown in `llmpo_build_info`.",
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"(rediss?|unix)://.", url):
+            raise fault("This is not the address of a Redis server.", "Write redis://, rediss:// or unix://.")
+        return url
+
+    @field_validator("token_secret", "previous_token_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret) < _SHORTEST_SECRET:
+            raise fault("The secret is too short.", f"Use at least {_SHORTEST_SECRET} random characters.")
+        return secret
+
+    @field_validator("client_keys", "admin_keys", mode="before")
+    @classmethod
+    def _hash_keys(cls, value: Any) -> Any:
+        # Keys in the clear go no further than here.
+        return tuple(map(_key_hash, _listed(value))) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _list_hosts(cls, value: Any) -> Any:
+        return _listed(value) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
 
 def read_settings() -> Settings:
@@ -212,14 +215,18 @@ def read_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        issues += [_issue(details) for details in error.errors(include_input=False)]
+        for details in error.errors(include_input=False):
+            name, stated = PREFIX + str(details["loc"][0]).upper(), details.get("ctx", {})
+            is_ours = details["type"] == "config"
+            problem = stated["problem"] if is_ours else "The value is not allowed."
+            issues.append(ConfigIssue(name, problem, stated["remedy"] if is_ours else f"{details['msg']}."))
     if issues:
         raise ConfigError(issues)
     return settings
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[ConfigIssue]:
-    # Other LLMPO_ variables are left alone: Kubernetes makes some up for a service of this name.
+    # Other LLMPO_ variables are ignored: Kubernetes sets some for a service of this name.
     known = {name.upper() for name in Settings.model_fields}
     unknown = sorted(
         name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known
@@ -229,10 +236,3 @@ def _misspelt(environ: Mapping[str, str]) -> list[ConfigIssue]:
         for name in unknown
         if (near := difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=_MISSPELT))
     ]
-
-
-def _issue(details: ErrorDetails) -> ConfigIssue:
-    name = PREFIX + str(details["loc"][0]).upper()
-    if details["type"] == "config":
-        return ConfigIssue(name, details["ctx"]["problem"], details["ctx"]["remedy"])
-    return ConfigIssue(name, "The value is not allowed.", f"{details['msg']}.")

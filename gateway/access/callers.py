@@ -1,4 +1,4 @@
-"""Who is calling: API keys, known to the gateway only by their SHA-256."""
+"""The callers, told apart by API keys that the gateway knows only by their SHA-256."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _REFUSALS: Final[Mapping[FailureReason, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who may call.
+    """A caller that is allowed.
 
     Attributes:
         role: Admins may also see experiments and which policy answered.
         name: Name of the key, for logs, metrics and limits; `open` where no keys are configured.
         limits: What the key may use.
-        is_limited: Whether that is less than everything.
+        is_limited: Whether the key has any limit.
     """
 
     role: KeyRole
@@ -60,18 +60,18 @@ _OPEN: Final = Caller("admin", NO_KEY)
 class Authenticator:
     """Tells callers apart by their bearer token.
 
-    With no keys configured everyone is an admin; the server then listens on loopback only. With only admin
-    keys, nobody else may call.
+    With no keys configured every caller is an admin, and the server listens on loopback only. With only admin
+    keys, only admins may call.
 
     Args:
         keys: The keys in force at the start. Once there were any, every caller must show one.
-        failures: Where failures are noted, if anywhere.
+        failures: Where failures are noted; None for nowhere.
     """
 
     def __init__(self, keys: Iterable[ApiKey], failures: FailedAttempts | None = None) -> None:
         self._failures = failures
-        # Keys are looked up by their digest under a secret of this process, so how long that takes tells
-        # nobody outside how much of a guess was right; what is found is compared in constant time.
+        # Keys are looked up by their digest under a secret of this process, so the time this takes does not
+        # reveal how much of a guess was right. What is found is compared in constant time.
         self._secret = os.urandom(32)
         self._callers: dict[bytes, tuple[bytes, Caller]] = {}
         self.is_open = True

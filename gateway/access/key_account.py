@@ -20,10 +20,10 @@ from gateway.config.configured_keys import KeyLimits
 from policy_store.errors import StoreError
 from policy_store.limits import HOLD_SECONDS, LEASE_SECONDS, Account, Granted, Lease, Returned, Wanted
 
-# Long enough to be of use to the next request of a busy key, and to speak of many answers at once.
+# Long enough to serve the next request of a busy key, and to report many answers at once.
 TIDY_SECONDS: Final = 0.02
 RENEW_SECONDS: Final = HOLD_SECONDS / 3
-# Nobody can know when a request under way will end.
+# It cannot be known when a request under way will end.
 CONCURRENT_RETRY_SECONDS: Final = 1.0
 
 
@@ -108,7 +108,7 @@ class _Portion:
         if not amounts:
             return Wanted(self.limit)
         is_busy = now < self.until + LEASE_SECONDS
-        # Twice of what lasted till now: a key that becomes busy is soon asked for once a second.
+        # Twice what has lasted until now, so a key that becomes busy soon needs one step a second.
         ahead, self.spent = (2 * self.spent if is_busy else 0), 0
         return Wanted(self.limit, min(amounts), min(sum(amounts), self.limit), ahead)
 
@@ -161,7 +161,7 @@ class KeyAccount:
         self._waiting: list[_Waiting] = []
         self._stepping: asyncio.Task[None] | None = None
         self._tidying: asyncio.TimerHandle | None = None
-        self._tidy_at = 0.0  # the handle cannot say: where that is soon, uvloop's has no `when`
+        self._tidy_at = 0.0  # kept here, because uvloop's handle has no `when` where that is soon
 
     async def admit(self, tokens: int) -> Grant:
         """Let a request go ahead that may take so many tokens, as soon as the limits are known to allow it.
@@ -189,10 +189,16 @@ class KeyAccount:
             raise
 
     def settle(self, reserved: int, second: int | None, used: int) -> None:
-        """A request that went ahead has ended; see `Grant.settle`."""
+        """Take back what a request that has ended did not use, or owe what it used beyond that."""
         self._under_way -= 1
         if self._tokens.limit is not None and second is not None:
-            self._settle_tokens(reserved, second, used)
+            vain = reserved - used
+            if vain < 0:
+                self._owed -= vain
+            elif vain and second == self._tokens.second and self._timer() < self._tokens.until:
+                self._tokens.amount += vain
+            elif vain:
+                self._returned.append(Returned("tokens", second, vain))
         if self._stepping is None:
             self._plan_ahead()
 
@@ -214,15 +220,6 @@ class KeyAccount:
         if self._tidying is not None:
             self._tidying.cancel()
 
-    def _settle_tokens(self, reserved: int, second: int, used: int) -> None:
-        if used > reserved:
-            self._owed += used - reserved
-        elif used < reserved:
-            if second == self._tokens.second and self._timer() < self._tokens.until:
-                self._tokens.amount += reserved - used
-            else:
-                self._returned.append(Returned("tokens", second, reserved - used))
-
     def _take(self, tokens: int) -> Grant | None:
         now = self._timer()
         if not (self._may_start(now) and self._requests.has(1, now) and self._tokens.has(tokens, now)):
@@ -238,7 +235,7 @@ class KeyAccount:
         return self._under_way < self._may_hold and now < self._held_until
 
     def _pass(self, tokens: int) -> Grant:
-        """Let a request go ahead that nobody can account for now, within what this process knows itself."""
+        """Let a request go ahead that the store cannot account for now, within what this process knows."""
         limit = self.limits.concurrent_requests
         if limit is not None and self._under_way >= limit:
             raise self._refusal("concurrent_requests", limit, CONCURRENT_RETRY_SECONDS)
@@ -274,7 +271,10 @@ class KeyAccount:
             raise
         else:
             self._health.answered()
-            self._receive(granted, asked_at)
+            for portion, lease in ((self._requests, granted.requests), (self._tokens, granted.tokens)):
+                if portion.limit is not None:
+                    portion.receive(lease, granted.second, asked_at)
+            self._may_hold, self._held_until = granted.concurrent, asked_at + HOLD_SECONDS
         for each in waiting:
             self._answer(each)
 
@@ -285,7 +285,7 @@ class KeyAccount:
             if waiting or now >= portion.until:
                 returned += portion.give_up()
         limit, under_way = self.limits.concurrent_requests, self._under_way + len(waiting)
-        # What the store is about to hear is let go of must not be used meanwhile.
+        # What the store is told is given up must not be used meanwhile.
         self._may_hold = min(self._may_hold, under_way)
         return Account(
             self.key,
@@ -296,13 +296,6 @@ class KeyAccount:
             owed=owed,
             returned=tuple(returned),
         )
-
-    def _receive(self, granted: Granted, asked_at: float) -> None:
-        if self._requests.limit is not None:
-            self._requests.receive(granted.requests, granted.second, asked_at)
-        if self._tokens.limit is not None:
-            self._tokens.receive(granted.tokens, granted.second, asked_at)
-        self._may_hold, self._held_until = granted.concurrent, asked_at + HOLD_SECONDS
 
     def _answer(self, waiting: _Waiting) -> None:
         if waiting.admitted.done():  # the caller left
@@ -331,14 +324,14 @@ class KeyAccount:
         raise self._refusal("tokens_per_minute", limits.tokens_per_minute or 0, wait_seconds)
 
     def _refusal(self, limit: LimitName, size: int, retry_after_seconds: float) -> LimitReachedError:
-        # Where nothing has to wait for a second to pass, others hold what is left: they give it back soon.
+        # Without a second to wait for, other processes hold what is left, and give it back soon.
         wait_seconds = retry_after_seconds if retry_after_seconds > 0 else LEASE_SECONDS
         return LimitReachedError(limit, size, wait_seconds, self.standings())
 
     # Afterwards
 
     def _due(self, soon: float) -> float | None:
-        """In how many seconds the store has to hear something: what can wait a little counts as `soon`."""
+        """Seconds until the store has to be told something; what can wait a little is due in `soon`."""
         now = self._timer()
         due = [portion.until - now for portion in (self._requests, self._tokens) if portion.amount]
         if self._owed or self._returned or self._under_way < self._may_hold:
@@ -348,7 +341,7 @@ class KeyAccount:
         return max(0.0, min(due)) if due else None
 
     def _plan_ahead(self) -> None:
-        """Come back when something leased has to be given back or kept."""
+        """Plan a step for the time when something leased has to be given back or kept."""
         seconds = self._due(TIDY_SECONDS)
         if seconds is not None:
             self._tidy_in(seconds)

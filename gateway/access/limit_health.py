@@ -1,7 +1,7 @@
-"""Whether limits can be accounted for: while the store does not answer, nobody is refused.
+"""Whether limits can be accounted for. While the store does not answer, no request is refused.
 
-The first request that finds the store silent has waited for it in vain. Those after it pass without waiting,
-and one of them a second lets the store be asked in the background whether it is back.
+The first request that finds the store silent has waited for it in vain. Later ones pass without waiting, and
+once a second one of them has the store asked in the background whether it answers again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LimitHealth:
         self.is_enforced = True
 
     def failed(self, error: StoreError) -> None:
-        """The store did not."""
+        """The store did not answer."""
         if self.is_enforced:
             _log.warning("limits_not_enforced", error=str(error))
         self.is_enforced = False

@@ -1,4 +1,4 @@
-"""Limits of all API keys in this process: which requests may go ahead, and what answers really took."""
+"""Limits of all API keys in this process: which requests may go ahead, and what their answers took."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gateway.instrumentation.records import KeyLimited, LimitsSkipped
 
 
 class Limiter:
-    """Admits requests.
+    """Admits requests within the limits of their keys.
 
     Args:
         store: Where limits are accounted for; its calls are bounded in time, and requests wait for them.
         holder: What the store calls this process.
-        hooks: Told of requests refused, and of those that passed unaccounted for.
+        hooks: Are told of requests refused, and of those that passed unaccounted for.
         timer: Seconds that only ever grow.
     """
 
@@ -47,7 +47,7 @@ class Limiter:
         """Let a request of a key go ahead.
 
         Args:
-            request_id: For what is told of it.
+            request_id: Names the request in events.
             key: Name of the key.
             limits: At least one.
             payload: The request.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.errors import RateLimitedError
 
@@ -18,8 +18,8 @@ class Standing:
     Attributes:
         unit: What is limited.
         limit: The limit.
-        remaining: What it may still use at this moment, as far as this process knows.
-        reset_seconds: Until all it used counts no longer.
+        remaining: How much it may still use at this moment, as far as this process knows.
+        reset_seconds: Seconds until nothing it has used counts any more.
     """
 
     unit: Literal["requests", "tokens"]
@@ -28,7 +28,7 @@ class Standing:
     reset_seconds: float
 
 
-_WORDS: Mapping[LimitName, tuple[str, str]] = {
+_WORDS: Final[Mapping[LimitName, tuple[str, str]]] = {
     "concurrent_requests": ("requests", "requests under way at once"),
     "requests_per_minute": ("requests", "requests per minute"),
     "tokens_per_minute": ("tokens", "tokens per minute"),
@@ -39,8 +39,8 @@ class LimitReachedError(RateLimitedError):
     """A key used up one of its limits.
 
     Attributes:
-        limit: Which.
-        standings: How far it has got with those per minute.
+        limit: Which limit.
+        standings: How far the key has got with its limits per minute.
     """
 
     def __init__(

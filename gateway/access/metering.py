@@ -1,7 +1,7 @@
 """What the answer to a limited request took.
 
-What providers report counts. Where they report nothing, the estimate of the prompt counts, and what was
-passed on of the answer: an event of a stream is about a token. A request that was not answered took nothing.
+The provider's report counts. Without one, the estimate of the prompt counts, and the part of the answer that
+was passed on, where an event of a stream is about a token. A request that was not answered took nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Metered:
     """One request that went ahead.
 
     Args:
-        grant: To be settled.
-        estimate: What it may take, or None where tokens are not limited.
+        grant: The grant to settle.
+        estimate: Tokens it may take, or None where tokens are not limited.
     """
 
     __slots__ = ("_estimate", "_grant", "_passed")
@@ -51,12 +51,9 @@ class Metered:
         Args:
             usages: What was reported for each answer that began; empty where the request was not answered.
         """
-        self._grant.settle(self._taken(usages))
-
-    def _taken(self, usages: Sequence[Tokens | None]) -> int:
-        if self._estimate is None or not usages:
-            return 0
-        reported = [sum(tokens) for tokens in usages if tokens is not None]
-        if len(reported) == len(usages):
-            return sum(reported)
-        return self._estimate.prompt + self._passed
+        taken = 0
+        if self._estimate is not None and usages:
+            reported = [sum(tokens) for tokens in usages if tokens is not None]
+            is_complete = len(reported) == len(usages)
+            taken = sum(reported) if is_complete else self._estimate.prompt + self._passed
+        self._grant.settle(taken)

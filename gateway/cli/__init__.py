@@ -24,6 +24,7 @@ from policy_store.errors import StoreError
 
 FAILED: Final = 1
 MISUSED: Final = 2
+INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)

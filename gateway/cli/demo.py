@@ -12,6 +12,7 @@ import typer
 from aiohttp import web
 from rich.console import Console
 
+from gateway.cli import FAILED, INTERRUPTED
 from gateway.demo.processes import free_port
 from gateway.demo.provider import provider_app
 from gateway.demo.story import Options, run_demo
@@ -44,8 +45,10 @@ def demo(
     if port is not None and chosen != port:
         raise typer.BadParameter(f"something listens on port {port} already", param_hint="--port")
     console = Console()
-    status = asyncio.run(run_demo(Options(exits, chosen, limit, seed), console))
-    raise typer.Exit(status)
+    ending = asyncio.run(run_demo(Options(exits, chosen, limit, seed), console))
+    if ending is None:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(0 if ending.is_good else FAILED)
 
 
 @app.command()

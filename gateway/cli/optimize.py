@@ -13,6 +13,7 @@ import stamina.instrumentation
 import typer
 from rich.console import Console
 
+from gateway.cli import INTERRUPTED
 from gateway.errors import GatewayError
 from gateway.llm_po.errors import LlmPoError
 from gateway.offline.assembly import Assembly, assemble
@@ -29,7 +30,6 @@ from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.relay import Relay
 from gateway.upstream.translating.upstream import LitellmUpstream
 
-INTERRUPTED: Final = 130
 NO_CHAMPION: Final = 3
 
 

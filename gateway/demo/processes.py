@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive the demo, and that say their last words when they die early."""
+"""Child processes that cannot outlive the demo, and whose last log lines are shown when they die early."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Child:
     log: Path
 
     async def watch(self) -> None:
-        """Wait until the process ends, which it never should before it is stopped.
+        """Wait until the process ends, which should not happen before it is stopped.
 
         Raises:
             ChildDiedError: When it ends.
@@ -78,7 +78,7 @@ async def child(
 
 
 def clean_environment(data_directory: Path) -> dict[str, str]:
-    """Our environment without the operator's own gateway settings, which are none of the demo's business."""
+    """This process's environment without the operator's own gateway settings, which the demo must not use."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("LLMPO_")}
     return {**ours, "LLMPO_DATA_DIR": str(data_directory)}
 
@@ -104,7 +104,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         pass
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own: helpers it left, or itself
+        os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, with whatever it has started
     await process.wait()
 
 

@@ -36,7 +36,7 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Completion:
-    """One answer on its way out."""
+    """One answer, to be sent whole or streamed."""
 
     id: str
     created: int
@@ -92,14 +92,41 @@ class _Completion:
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """What of a request the simulated models look at."""
+    """The parts of a request that the simulated models look at."""
 
     model: str
     system: str
     question: str
-    words: int  # of the whole prompt: what usage reports
+    words: int  # of the whole prompt, as usage reports them
     is_streamed: bool
     wants_usage: bool
+
+    @classmethod
+    def parse(cls, body: bytes) -> _Prompt:
+        """The prompt in a request's body. Raises _RefusedError."""
+        try:
+            fields = json.loads(body)
+        except ValueError:
+            raise _RefusedError(400, "The body is not JSON.", param="body") from None
+        if not isinstance(fields, dict):
+            raise _RefusedError(400, "The body is not a JSON object.", param="body")
+        model, messages = fields.get("model"), fields.get("messages")
+        if model not in world.MODELS:
+            message = f"The model {model!r} does not exist here; there are {', '.join(world.MODELS)}."
+            raise _RefusedError(404, message, param="model", code="model_not_found")
+        if not isinstance(messages, list) or not messages:
+            raise _RefusedError(400, "'messages' must be a non-empty list.", param="messages")
+        if fields.get("n", 1) != 1:
+            raise _RefusedError(400, "This provider writes one choice per request.", param="n")
+        options = fields.get("stream_options") or {}
+        return cls(
+            model=model,
+            system=_text(messages, "system"),
+            question=_text(messages, "user"),
+            words=sum(len(_content(message).split()) for message in messages),
+            is_streamed=bool(fields.get("stream")),
+            wants_usage=bool(options.get("include_usage")),
+        )
 
     def completed(self, seed: int) -> _Completion:
         """What the model writes; equal prompts get equal texts."""
@@ -133,7 +160,7 @@ def provider_app(seed: int) -> web.Application:
 
 async def _chat_completions(request: web.Request) -> web.StreamResponse:
     try:
-        prompt = _parse(await request.read())
+        prompt = _Prompt.parse(await request.read())
     except _RefusedError as refusal:
         return web.json_response(refusal.body, status=refusal.status)
     completion = prompt.completed(request.app[SEED])
@@ -142,32 +169,6 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
         return await _stream(request, completion, wants_usage=prompt.wants_usage)
     await asyncio.sleep(TOKEN_SECONDS * len(completion.tokens))
     return web.json_response(completion.whole)
-
-
-def _parse(body: bytes) -> _Prompt:
-    try:
-        fields = json.loads(body)
-    except ValueError:
-        raise _RefusedError(400, "The body is not JSON.", param="body") from None
-    if not isinstance(fields, dict):
-        raise _RefusedError(400, "The body is not a JSON object.", param="body")
-    model, messages = fields.get("model"), fields.get("messages")
-    if model not in world.MODELS:
-        message = f"The model {model!r} does not exist here; there are {', '.join(world.MODELS)}."
-        raise _RefusedError(404, message, param="model", code="model_not_found")
-    if not isinstance(messages, list) or not messages:
-        raise _RefusedError(400, "'messages' must be a non-empty list.", param="messages")
-    if fields.get("n", 1) != 1:
-        raise _RefusedError(400, "This provider writes one choice per request.", param="n")
-    options = fields.get("stream_options") or {}
-    return _Prompt(
-        model=model,
-        system=_text(messages, "system"),
-        question=_text(messages, "user"),
-        words=sum(len(_content(message).split()) for message in messages),
-        is_streamed=bool(fields.get("stream")),
-        wants_usage=bool(options.get("include_usage")),
-    )
 
 
 def _text(messages: list[Any], role: str) -> str:

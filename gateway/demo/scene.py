@@ -1,4 +1,4 @@
-"""What is tried in the demo: the experiments, and the configuration file the gateway is started with."""
+"""The demo's experiments, and the configuration file that its gateway is started with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import yaml
 
-# USD per token, so that the metrics have something to say of costs.
+# USD per token, so that the metrics show costs.
 PRICES: Final = {
     "sim-small": {"input_cost_per_token": 1.5e-07, "output_cost_per_token": 6e-07},
     "sim-large": {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05},
@@ -46,8 +46,21 @@ class SimulatedExperiment:
         """The policy that answers ordinary traffic until a promotion."""
         return self.policies[0].name
 
+    def section(self) -> dict[str, object]:
+        """Its section of the gateway's configuration."""
+        return {
+            "incumbent": self.incumbent,
+            "policies": {
+                policy.name: {"model": policy.model, "system": policy.system} for policy in self.policies
+            },
+            "delta": self.delta,
+            "epsilon": self.epsilon,
+            "traffic": {"share": self.share, "collect": self.collect, "unit": "request"},
+            "promotion": {"min_comparisons": self.min_comparisons, "min_duration": "0s"},
+        }
 
-# The best candidate is the small model with a better prompt: cheaper than the one most would bet on.
+
+# The best candidate is the small model with a better prompt, which costs less than the obvious choice.
 SUPPORT: Final = SimulatedExperiment(
     name="support-assistant",
     collect="side_by_side",
@@ -99,19 +112,6 @@ def gateway_yaml(provider_url: str, experiments: tuple[SimulatedExperiment, ...]
             }
             for model in models
         ],
-        "experiments": {experiment.name: _section(experiment) for experiment in experiments},
+        "experiments": {experiment.name: experiment.section() for experiment in experiments},
     }
     return yaml.safe_dump(config, sort_keys=False)
-
-
-def _section(experiment: SimulatedExperiment) -> dict[str, object]:
-    return {
-        "incumbent": experiment.incumbent,
-        "policies": {
-            policy.name: {"model": policy.model, "system": policy.system} for policy in experiment.policies
-        },
-        "delta": experiment.delta,
-        "epsilon": experiment.epsilon,
-        "traffic": {"share": experiment.share, "collect": experiment.collect, "unit": "request"},
-        "promotion": {"min_comparisons": experiment.min_comparisons, "min_duration": "0s"},
-    }

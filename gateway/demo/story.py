@@ -1,4 +1,4 @@
-"""The demo from start to end: start the parts, let users in, follow the experiment, check the promotion."""
+"""The demo from start to end: parts started, users let in, the experiment followed, the promotion checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.demo import world
 from gateway.demo.processes import LOOPBACK, Child, child, clean_environment, free_port
 from gateway.demo.scene import SUPPORT, TONE, SimulatedExperiment, gateway_yaml
 from gateway.demo.users import Crowd, CrowdTally, run_crowd, wait_until_ready
-from gateway.demo.view import Ending, Frame, Pleased, closing_lines, picture, progress_line
+from gateway.demo.view import DemoEnding, Frame, Pleased, closing_lines, picture, progress_line
 from gateway.demo.watch import Reading, Watcher
 from gateway.errors import GatewayError
 
@@ -33,22 +33,21 @@ FRAME_SECONDS: Final = 0.25
 LINE_SECONDS: Final = 2.0
 VERIFY_SECONDS: Final = 60.0
 AFTERMATH_SECONDS: Final = 3.0  # of traffic on the promoted policy, before `--exit` ends
-INTERRUPTED: Final = 130
 
 
 class DemoError(GatewayError):
-    """The demo did not get to where it should."""
+    """The demo did not reach its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What can be chosen.
+    """What the operator chooses.
 
     Attributes:
         exits: End by itself once the promotion is verified, instead of running until interrupted.
         port: Where the gateway listens.
         limit_seconds: Give up after this long when `exits`.
-        seed: Of the simulated answers and tastes.
+        seed: Seed of the simulated answers and tastes.
     """
 
     exits: bool
@@ -60,11 +59,11 @@ class Options:
 Show = Callable[[Frame], None]
 
 
-async def run_demo(options: Options, console: Console) -> int:
+async def run_demo(options: Options, console: Console) -> DemoEnding | None:
     """Play the demo.
 
     Returns:
-        0 if the promotion was verified and right, 1 if it was not, 130 if interrupted before.
+        How it ended, or None if it was interrupted before.
 
     Raises:
         ChildDiedError: A part of it ended by itself; the message has its last log lines.
@@ -73,11 +72,14 @@ async def run_demo(options: Options, console: Console) -> int:
     play = _Play(options)
     with _stop_signals() as stopped, _stage(console) as show:
         async with _parts(options) as children:
-            with _last_words_of(children[-1]):
+            try:
                 await _first_of(play.perform(show), stopped.wait(), *(part.watch() for part in children))
-    if play.ending is None:
-        return INTERRUPTED
-    return 0 if play.ending.is_good else 1
+            except DemoError as error:  # which does not explain itself
+                gateway = children[-1]
+                raise DemoError(
+                    f"{error}\nThe {gateway.name}'s last words:\n{gateway.last_words()}"
+                ) from error
+    return play.ending
 
 
 class _Play:
@@ -91,14 +93,17 @@ class _Play:
         self._frame = Frame(gateway=f"http://{LOOPBACK}:{options.port}", elapsed_seconds=0.0)
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> DemoEnding | None:
         """How it ended, once it did."""
         return self._frame.ending
 
     async def perform(self, show: Show) -> None:
-        """Everything from the first question to the end (or for ever, unless the demo `exits`)."""
+        """Play from the first question to the end, which only comes by itself if the demo `exits`."""
         show(self._frame)
-        await self._wait_for_gateway()
+        try:
+            await wait_until_ready(self._frame.gateway, timeout_seconds=START_SECONDS)
+        except TimeoutError:
+            raise DemoError(f"The gateway was not ready after {START_SECONDS:.0f} s.") from None
         crowds = (
             (self._crowd(SUPPORT, SUPPORT_VISITS_PER_SECOND), self._tally),
             (self._crowd(TONE, TONE_VISITS_PER_SECOND), CrowdTally()),
@@ -107,19 +112,15 @@ class _Play:
             watcher = Watcher(session, self._frame.gateway, SUPPORT.name)
             await _first_of(self._follow(watcher, show), *(run_crowd(*crowd) for crowd in crowds))
 
-    async def _wait_for_gateway(self) -> None:
-        try:
-            await wait_until_ready(self._frame.gateway, timeout_seconds=START_SECONDS)
-        except TimeoutError:
-            raise DemoError(f"The gateway was not ready after {START_SECONDS:.0f} s.") from None
-
     async def _follow(self, watcher: Watcher, show: Show) -> None:
-        checking: asyncio.Task[Ending] | None = None
+        checking: asyncio.Task[DemoEnding] | None = None
         try:
             while not self._is_over():
                 reading = await self._look(watcher)
                 if reading is not None and reading.is_decided:
-                    checking = checking or self._decided(reading)
+                    if checking is None:
+                        self._decided_at_seconds = self._frame.elapsed_seconds
+                        checking = asyncio.create_task(_check(reading, self._frame.gateway))
                     if checking.done():
                         self._frame = replace(self._frame, ending=checking.result())
                 show(self._frame)
@@ -143,11 +144,6 @@ class _Play:
         )
         return self._frame.reading
 
-    def _decided(self, reading: Reading) -> asyncio.Task[Ending]:
-        """Note the moment and start checking."""
-        self._decided_at_seconds = self._frame.elapsed_seconds
-        return asyncio.create_task(_check(reading, self._frame.gateway))
-
     def _is_over(self) -> bool:
         if not self._options.exits:
             return False
@@ -170,7 +166,7 @@ class _Play:
 
 @asynccontextmanager
 async def _parts(options: Options) -> AsyncIterator[tuple[Child, ...]]:
-    """The simulated provider and the gateway, each a process of its own, on files that go away with them."""
+    """The simulated provider and the gateway, each in a process of its own, on temporary files."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmpo-demo-")))
         environment = clean_environment(directory / "data")
@@ -189,7 +185,7 @@ async def _parts(options: Options) -> AsyncIterator[tuple[Child, ...]]:
         )
 
 
-async def _check(reading: Reading, gateway: str) -> Ending:
+async def _check(reading: Reading, gateway: str) -> DemoEnding:
     """Have the certificate recomputed, and compare the outcome with what the simulation knows."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway, "--json"),
@@ -204,7 +200,7 @@ async def _check(reading: Reading, gateway: str) -> Ending:
         if process.returncode is None:
             process.kill()
     is_true, truth = judge(SUPPORT, reading.champion)
-    return Ending(
+    return DemoEnding(
         verification=_verdict(output) if output else complaint.decode(errors="replace").strip(),
         is_verified=process.returncode == 0,
         truth=truth,
@@ -243,7 +239,7 @@ def judge(experiment: SimulatedExperiment, champion: str | None) -> tuple[bool, 
 
 
 async def _first_of(*awaitables: Awaitable[object]) -> None:
-    """Wait for whichever ends first, raise if it failed, and cancel the others."""
+    """Wait for the first to end, raise if it failed, and cancel the others."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -256,17 +252,8 @@ async def _first_of(*awaitables: Awaitable[object]) -> None:
 
 
 @contextmanager
-def _last_words_of(part: Child) -> Iterator[None]:
-    """Add what `part` logged last to a failure that does not explain itself."""
-    try:
-        yield
-    except DemoError as error:
-        raise DemoError(f"{error}\nThe {part.name}'s last words:\n{part.last_words()}") from error
-
-
-@contextmanager
 def _stop_signals() -> Iterator[asyncio.Event]:
-    """An event that Ctrl-C and polite kills set, so that everything is stopped in order."""
+    """An event that Ctrl-C and SIGTERM set, so that everything is stopped in order."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -281,7 +268,7 @@ def _stop_signals() -> Iterator[asyncio.Event]:
 
 @contextmanager
 def _stage(console: Console) -> Iterator[Show]:
-    """How frames are shown: redrawn in a terminal, as lines every now and then elsewhere."""
+    """Shows frames: redrawn in a terminal, as a line now and then elsewhere."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda frame: live.update(picture(frame, console.width), refresh=True)
@@ -300,17 +287,14 @@ class _LinePrinter:
     def __call__(self, frame: Frame) -> None:
         reading = frame.reading
         if reading is None or not reading.is_decided:
-            self._progress(frame)
+            if frame.elapsed_seconds >= self._due_seconds:
+                self._due_seconds = frame.elapsed_seconds + LINE_SECONDS
+                self._print(progress_line(frame))
         elif frame.ending is not None and not self._is_closed:
             self._is_closed = True
             for is_good, sentence in closing_lines(frame, reading):
                 self._print(f"{'ok ' if is_good else 'NOT OK '} {sentence}")
             self._print(f"console: {frame.gateway}/console")
-
-    def _progress(self, frame: Frame) -> None:
-        if frame.elapsed_seconds >= self._due_seconds:
-            self._due_seconds = frame.elapsed_seconds + LINE_SECONDS
-            self._print(progress_line(frame))
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False, highlight=False)

@@ -1,15 +1,17 @@
-"""Simulated users: they ask over HTTP, read what they get, and say which answer they prefer.
+"""Simulated users: they ask over HTTP, read the answers, and report which one they prefer.
 
-They know the gateway's public interface and nothing else: no policy, no score, no seed of the provider.
+They know only the gateway's public interface: no policy, no score, no seed of the provider.
 Each visit is one question and, when two answers came back, one preference.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -20,14 +22,14 @@ _log = logging.getLogger(__name__)
 
 READING_SECONDS: Final = 0.4  # mean time between the answer and the feedback
 MAX_VISITS_AT_ONCE: Final = 64
-RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+FEEDBACK_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 RETRIED_STATUSES: Final = (429, 502, 503, 504)
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Who asks what, and how often.
+    """A crowd of users: what they ask for, and how often.
 
     Attributes:
         gateway: Base address of the gateway, without `/v1`.
@@ -52,7 +54,7 @@ class CrowdTally:
 
     answered: int = 0
     compared: int = 0
-    pleased: int = 0  # by an answer that came alone, whether they said so or not
+    pleased: int = 0  # by an answer that came alone, whether they reported it or not
     feedback: dict[str, int] = field(default_factory=dict)  # by the gateway's status word or HTTP status
     feedback_retries: int = 0
     failures: int = 0
@@ -91,21 +93,19 @@ async def wait_until_ready(gateway: str, *, timeout_seconds: float | None) -> No
         TimeoutError: If it did not within `timeout_seconds`; None waits for ever.
     """
     async with asyncio.timeout(timeout_seconds), aiohttp.ClientSession() as session:
-        while not await _answers_ok(session, f"{gateway}/readyz"):  # noqa: ASYNC110 - another process
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.get(
+                    f"{gateway}/readyz", timeout=aiohttp.ClientTimeout(total=5)
+                ) as response:
+                    if response.status == HTTPStatus.OK:
+                        return
             await asyncio.sleep(0.2)
-
-
-async def _answers_ok(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
-            return response.status == 200  # noqa: PLR2004 - HTTP's word for yes
-    except (aiohttp.ClientError, TimeoutError):
-        return False
 
 
 @dataclass(frozen=True, slots=True)
 class _Visitors:
-    """Users at the door of the gateway, who all count in one tally."""
+    """Users who visit the gateway and count in one tally."""
 
     crowd: Crowd
     tally: CrowdTally
@@ -148,8 +148,8 @@ class _Visitors:
         return {"signal": "thumb", "value": is_pleased} if self.crowd.gives_thumbs else None
 
     async def report(self, body: dict[str, Any]) -> None:
-        """Send feedback; a gateway that cannot record it right now gets it again later."""
-        for pause_seconds in (*RETRY_SECONDS, None):
+        """Send feedback, again later where the gateway cannot record it now."""
+        for pause_seconds in (*FEEDBACK_PAUSES_SECONDS, None):
             status = await self.received(body)
             if status is not None:
                 self.tally.count_feedback(status)

@@ -1,4 +1,4 @@
-"""Draws the demo in a terminal. Values in, something rich can print out; nothing here waits or reads."""
+"""Draws the demo in a terminal: values in, renderables out. Nothing here waits or reads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from policy_store.states import Tone
 WIDE_COLUMNS: Final = 100
 WIDE_BAR_CELLS: Final = 34
 NARROW_BAR_CELLS: Final = 20
-EVENTS_SHOWN: Final = 3
+EVENTS_NOTED: Final = 3
 ROUGH_FROM: Final = 300  # comparisons: an estimate this large is told in hundreds
-FULL, HALF, LINE = "━", "╸", "┃"
+FULL: Final = "━"
+HALF: Final = "╸"
+LINE: Final = "┃"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How it ended, and whether that holds up.
+class DemoEnding:
+    """How the demo ended, and whether that holds up.
 
     Attributes:
         verification: What `llmpo verify` found, in one sentence.
@@ -40,7 +42,7 @@ class Ending:
 
     @property
     def is_good(self) -> bool:
-        """The right policy was promoted, provably."""
+        """Whether the right policy was promoted, provably."""
         return self.is_verified and self.is_true
 
 
@@ -56,7 +58,7 @@ class Pleased:
 
     @property
     def share(self) -> float:
-        """In [0, 1]."""
+        """Share of those answers that users liked, in [0, 1]."""
         return self.liked / self.answers if self.answers else 0.0
 
 
@@ -71,7 +73,7 @@ class Frame:
     questions: int = 0
     pleased_before: Pleased = Pleased()
     pleased_since: Pleased = Pleased()
-    ending: Ending | None = None
+    ending: DemoEnding | None = None
 
 
 def promise(delta: float, epsilon: float) -> str:
@@ -110,7 +112,7 @@ def picture(frame: Frame, columns: int) -> RenderableType:
 
 
 def progress_line(frame: Frame) -> str:
-    """One line that tells what the picture shows, for a log file."""
+    """What the picture shows as one line, for a log file."""
     reading = frame.reading
     if reading is None:
         return f"{frame.elapsed_seconds:4.0f} s  starting"
@@ -172,21 +174,17 @@ def _row(reading: Reading, index: int, *, cells: int) -> tuple[Text, ...]:
     policy, progress, won = reading.policies[index], reading.progress[index], reading.win_share(index)
     is_full, is_ruled_out = progress >= 1, reading.is_ruled_out(index)
     is_ahead = policy == (reading.champion or reading.leader)
-    colours = ("cyan", "green") if reading.epsilon else ("yellow", "red")
+    colour = (("cyan", "green") if reading.epsilon else ("yellow", "red"))[is_full]
+    full, half = divmod(round(progress * cells * 2), 2)
+    filled = FULL * full + HALF * half
     return (
         Text(policy, "bold green" if is_ahead else "dim" if is_ruled_out else ""),
         Text(reading.role(index), "green" if is_ahead else "dim"),
-        _bar(progress, cells, colours[is_full]).append(LINE, "bold"),
+        Text.assemble((filled, colour), (FULL * (cells - len(filled)), "grey30"), (LINE, "bold")),
         Text(f"{progress:.0%}", "bold" if is_full else ""),
         Text("" if won is None else f"{won:.0%}"),
         Text("" if reading.is_decided else f"{reading.shown[index]:.0%}"),
     )
-
-
-def _bar(share: float, cells: int, colour: str) -> Text:
-    full, half = divmod(round(share * cells * 2), 2)
-    filled = FULL * full + HALF * half
-    return Text.assemble((filled, colour), (FULL * (cells - len(filled)), "grey30"))
 
 
 def _figures(frame: Frame, reading: Reading) -> Text:
@@ -195,15 +193,15 @@ def _figures(frame: Frame, reading: Reading) -> Text:
         parts.append(f"{frame.comparisons_per_second:.1f} a second")
     parts.append(f"{frame.questions:,} questions answered")
     text = " · ".join(parts)
-    if reading.events:  # what the gateway noted, on the demo's clock, as a second line
+    if reading.events:  # the gateway's events on the demo's clock, as a second line
         start = reading.events[0][0]
-        noted = (f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_SHOWN:])
+        noted = (f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_NOTED:])
         text += "\n" + " · ".join(noted)
     return Text(text, "dim")
 
 
 def _outlook(frame: Frame, reading: Reading) -> str:
-    """Who is ahead and how much is missing."""
+    """Which policy is ahead, and how much is missing."""
     if not reading.comparisons or reading.leader is None:
         return "Waiting for the first preferences."
     remaining = reading.expected_remaining

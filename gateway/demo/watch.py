@@ -1,4 +1,4 @@
-"""Follows an experiment the way anyone can: by reading `GET /v1/experiments/{name}`."""
+"""Follows an experiment by the public interface: it reads `GET /v1/experiments/{name}`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Reading:
     """One look at an experiment. Tuples and matrices follow the order of `policies`.
 
     Attributes:
-        comparisons: Counted so far, or when the decision was taken (late ones may still be counted after it).
+        comparisons: How many were counted so far, or until the decision (late ones may still be counted after
+            it).
         shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
         progress: Evidence gathered over evidence needed, in [0, 1].
         champion: The certified policy, once there is one.
-        decided_after_seconds: From the experiment's start to its decision.
-        events: When (unix seconds) and what, oldest first.
+        decided_after_seconds: Time from the experiment's start to its decision.
+        events: The time (Unix seconds) and a description of each, oldest first.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Reading:
         return not self.epsilon and self.progress[policy] >= 1
 
     def role(self, policy: int) -> str:
-        """What `policy` is at the moment, in a few words."""
+        """The part that `policy` plays at the moment, in a few words."""
         name = self.policies[policy]
         if name == self.champion:
             return "champion"
@@ -143,7 +144,7 @@ class Watcher:
 
     @property
     def comparisons_per_second(self) -> float:
-        """Over the last few seconds; 0 before there is anything to divide by."""
+        """The rate of the last few seconds; 0 before there are two readings."""
         if len(self._counted) < 2:  # noqa: PLR2004 - a rate needs two points
             return 0.0
         (start, before), (end, after) = self._counted[0], self._counted[-1]

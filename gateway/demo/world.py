@@ -51,7 +51,7 @@ UNASKED: Final[Mapping[str, Mapping[str, float]]] = {
 OBEDIENCE: Final[Mapping[str, float]] = {"sim-small": 0.85, "sim-large": 0.92}
 MODELS: Final = tuple(UNASKED)
 
-# Half of the pairs a user finds equally good are called a tie, the others get a coin toss.
+# Users call half of the pairs they find equally good a tie, and toss a coin for the others.
 TIE_WHEN_EQUAL: Final = 0.5
 EQUAL_WITHIN: Final = 0.05
 # A lone answer this good gets a thumb up half of the time.
@@ -60,7 +60,7 @@ THUMB_MIDPOINT: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A kind of question, with the actions that answer it told vaguely and exactly (same length)."""
+    """A kind of question, with the actions that answer it, told vaguely and exactly at equal length."""
 
     question: str
     vague: tuple[str, ...]
@@ -147,7 +147,7 @@ def write_answer(model: str, system: str, question: str, seed: int) -> str:
     """The simulated model's answer: the same text whenever it gets the same prompt and seed."""
     rng = random.Random(f"{seed}\0{model}\0{system}\0{question}")
     shown = {name for name, rate in answer_rates(model, system).items() if rng.random() < rate}
-    # Any topic does for a question of the reader's own, typed into curl.
+    # A question of the reader's own, typed into curl, gets any topic.
     topic = next((topic for topic in TOPICS if topic.is_of(question)), None) or rng.choice(TOPICS)
     actions = topic.exact if "exact" in shown else topic.vague
     parts = [rng.choice(GREETINGS)] if "kind" in shown else []

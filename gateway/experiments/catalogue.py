@@ -1,6 +1,6 @@
 """Everything that follows from the configuration file: one frozen value, held in one place, swapped whole.
 
-`catalogue_of` builds it from the file and the settings and from nothing else. What serves, plans, prices,
+`catalogue_of` builds it from the file and the settings alone. The code that serves, plans, prices,
 authenticates, limits and shows reads `holder.current` each time it works and keeps no part of it, so another
 configuration takes effect by one assignment.
 """
@@ -33,10 +33,10 @@ class Catalogue:
         prices: What tokens cost, by `model_name`, where it is known.
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
-        cors_origins: Whose pages may call from a browser; `*` for any page's.
-        config_hash: Names what replicas must agree on: experiments, which models there are and what stands in
-            for them, keys and limits. Equal for equal ones, whatever the file looks like; addresses of models
-            that take part in no experiment, and secrets, may differ.
+        cors_origins: Origins whose pages may call from a browser; `*` for any.
+        config_hash: Digest of what replicas must agree on: experiments, the models and their fallbacks, keys
+            and limits. It does not depend on how the file is written. Secrets, and addresses of models that
+            take part in no experiment, are not in it and may differ.
     """
 
     definitions: Mapping[str, Definition]

@@ -26,7 +26,7 @@ class Assigns(Enum):
 class Takes(Enum):
     """What the application reports about an answer, and how that is recorded."""
 
-    SIGNAL = "signal"  # what one answer was worth: an outcome, compared with one of the pair's other policy
+    SIGNAL = "signal"  # the outcome of one answer, to compare with an outcome of the pair's other policy
     PREFERENCE = "preference"  # which of the two answers shown is better: a comparison at once
 
 
@@ -35,8 +35,8 @@ class Way:
     """One way of collecting.
 
     Attributes:
-        name: In the configuration, the stored experiment and the log.
-        number: In sealed response ids, at most 126: given once, never to another way.
+        name: Its name in the configuration, the stored experiment and the log.
+        number: Its number in sealed response ids, at most 126; it is never given to another way.
         assigns: Which policies answer.
         takes: What is reported and how it is recorded.
         surfaces: The kinds of request whose answers can take part.
@@ -67,7 +67,7 @@ class Way:
         return 2 if self.rates_answers else 1
 
     def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
-        """What of the feedback section fixes the meaning of a comparison."""
+        """The parts of the feedback section that fix the meaning of a comparison."""
         caps: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
         if not self.rates_answers:
             return caps
@@ -75,7 +75,7 @@ class Way:
         return {"signals": weights, "tie_margin": feedback.tie_margin, **caps}
 
     def source(self, signal: str | None) -> str:
-        """Where a comparison came from, in the words of the log."""
+        """The origin of a comparison, in the words of the log."""
         return self.name if signal is None else f"{self.name}:{signal}"
 
 

@@ -1,4 +1,4 @@
-"""From a verdict of the algorithm to a move of the experiment: the one place where the two meet.
+"""Turns a verdict of the algorithm into a move of the experiment: the one place where the two meet.
 
 Decision (plan_worker)  ->  move_for  ->  one step of the store
 ->  full_certificate, which `proof/verification.py` recomputes
@@ -37,7 +37,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Voting:
-    """Who gave the votes that were compared, those of an earlier generation not included.
+    """How many voters gave the votes that were compared, without those of an earlier generation.
 
     Attributes:
         votes: How many: two for a comparison of two users' outcomes, one for that of a user who saw both.
@@ -56,7 +56,7 @@ def voting_of(votes: int, voters: int, largest: int) -> Voting:
 
 
 def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
-    """The voting that the log tells of."""
+    """The voting in a log."""
     given = [voter for comparison in comparisons for voter in comparison.voters]
     known = Counter(voter for voter in given if voter)
     unknown = given.count("")
@@ -67,7 +67,7 @@ def move_for(kind: Kind, *, is_incumbent: bool) -> Move:
     """The move a verdict leads to.
 
     Args:
-        kind: Of the verdict.
+        kind: Kind of the verdict.
         is_incumbent: Whether the champion, if there is one, serves already.
     """
     match kind:

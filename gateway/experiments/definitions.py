@@ -1,4 +1,4 @@
-"""What the configuration says an experiment is: its record for the store, its policies for the router."""
+"""An experiment as the configuration defines it: its record for the store, its policies for the router."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Definition:
 
     Attributes:
         experiment: The record that fixes what its evidence means.
-        policies: What each index of the record stands for.
+        policies: The policies, by their index in the record.
         spec: The configuration's own words.
-        caps: How many units each policy may answer. They are no part of the record: whom evidence is
-            collected on does not change what it means.
+        caps: How many units each policy may answer. They are no part of the record, because they do not
+            change what evidence means.
     """
 
     experiment: Experiment
@@ -43,7 +43,7 @@ class Definition:
         return elimination_nano_nats(self.experiment.delta)
 
     def is_same_as(self, other: Experiment) -> bool:
-        """Whether `other` means the same; who is the incumbent does not matter."""
+        """Whether `other` means what this one does, whichever policy is the incumbent."""
         return other.fingerprint() == self.experiment.fingerprint()
 
 
@@ -59,6 +59,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         raise ConfigError(issues)
     ordered = tuple(sorted(policies, key=lambda policy: policy.name))
     names = tuple(policy.name for policy in ordered)
+    rules = {"unit": spec.traffic.unit, **WAYS[spec.traffic.collect].outcome_rules(spec.feedback)}
     experiment = Experiment(
         name=name,
         policies=names,
@@ -71,20 +72,14 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         min_comparisons=spec.promotion.min_comparisons,
         min_duration_seconds=spec.promotion.min_duration.total_seconds(),
         collect=spec.traffic.collect,
-        outcome_rules=_outcome_rules(spec),
+        outcome_rules=json.dumps(rules, sort_keys=True, separators=(",", ":")),
         inference=inference_of(spec, names),
     )
     return Definition(experiment, ordered, spec, exposure_caps(spec))
 
 
-def _outcome_rules(spec: ExperimentSpec) -> str:
-    """What turns feedback into outcomes."""
-    rules = {"unit": spec.traffic.unit, **WAYS[spec.traffic.collect].outcome_rules(spec.feedback)}
-    return json.dumps(rules, sort_keys=True, separators=(",", ":"))
-
-
 def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:
-    """What is assumed, which rule decides, what plans save; empty where all of it is the default."""
+    """The assumption, the stopping rule and what plans save, as text; empty where all are the default."""
     if (spec.space, spec.stopping, spec.objective) == ("unstructured", "e-process", "comparisons"):
         return ""
     levels = spec.levels()

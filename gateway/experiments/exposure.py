@@ -1,10 +1,10 @@
-"""How many units each policy may answer: the operator's caps, their feasibility, and what they leave to draw.
+"""How many units each policy may answer: the operator's caps, whether they can be kept, what they leave.
 
 Shares are of all units that ask for the experiment, requests or sessions, whether they take part or not. A
 policy answers a unit if an answer of its own is shown: one policy does where a fair coin names one of a pair
 (`matched`), two do where both answer (`side_by_side`). The incumbent also answers what takes no part.
 
-Knows no numpy: routers hold the caps themselves, whatever plan they are given.
+No numpy here: routers keep the caps themselves, whatever plan they are given.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ExposureCaps:
         share: Of all units, those that take part.
         answers_per_unit: How many policies answer a unit that is compared, 1 or 2.
         max_shares: The largest share of all units that a policy may answer, of those that have such a cap.
-            The policy that is the incumbent now has none: what is not compared is its to answer.
+            The incumbent has none, because it answers whatever is not compared.
         min_share: The smallest share of all units that the incumbent answers.
     """
 
@@ -55,8 +55,8 @@ class ExposureCaps:
     def compared(self, pairs: Sequence[PlannedPair], policies: Sequence[str], incumbent: int) -> float:
         """The largest share of the units taking part that may be compared, in [0, 1].
 
-        The incumbent alone answers the others. A plan that keeps the caps says nothing else: where one
-        binds, more of its pairs would break it.
+        The incumbent alone answers the others. For a plan that keeps the caps this is the share it was made
+        for: where a cap binds, drawing its pairs more often would break the cap.
 
         Args:
             pairs: What is drawn from; their probabilities sum to 1.

@@ -1,11 +1,14 @@
-"""Where each kind of request holds what a policy decides: system prompt, conversation and parameters."""
+"""Where each kind of request keeps what a policy decides: system prompt, conversation and parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Final
+
+from typing_extensions import override
 
 Body = dict[str, Any]
 
@@ -20,7 +23,7 @@ class Form:
 
     Attributes:
         fields: Fields the policy fixes.
-        nested: The same for fields inside an object, by the object's name.
+        nested: Fields the policy fixes inside an object, by the object's name.
         displaced: Fields of the caller that contradict them under another name.
     """
 
@@ -31,7 +34,7 @@ class Form:
     def put_into(self, body: Body) -> Body:
         """A copy of the body in which the policy's parameters have won over the caller's.
 
-        Its lists are new as well: whoever sends it may change them, and two policies may be sent one body.
+        Its lists are new as well, because the sender may change them and two policies may be sent one body.
         """
         filled = {name: [*value] if type(value) is list else value for name, value in body.items()}
         filled.update(self.fields)
@@ -50,25 +53,38 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class Format(ABC):
     """One kind of request that a policy can be put to.
 
     Attributes:
-        conversation: The caller's messages.
-        add_system: Puts the policy's system prompt before what the caller sent, in one message with the
-            caller's first where that is asked for; changes the body it is given. Whether the prompt is now
-            beside one of the caller's.
-        drop_private: Takes out what only the gateway reads; changes the body it is given.
-        params: Name of each policy parameter there, `object.field` where it stands inside an object. A
-            parameter that is missing cannot be expressed.
+        params: Name of each policy parameter there, `object.field` where it is inside an object. A parameter
+            that is missing cannot be expressed.
         echoed: Fields of an answer that repeat what a policy put into the request.
     """
 
-    conversation: Callable[[Body], list[Any]]
-    add_system: Callable[[Body, str, bool], bool]
-    drop_private: Callable[[Body], None]
     params: Mapping[str, str]
     echoed: tuple[str, ...] = ()
+
+    @abstractmethod
+    def conversation(self, body: Body) -> list[Any]:
+        """The caller's messages."""
+
+    @abstractmethod
+    def add_system(self, body: Body, system: str, merges: bool) -> bool:
+        """Put a policy's system prompt before what the caller sent, in place.
+
+        Args:
+            body: A request's body, which is changed.
+            system: The prompt.
+            merges: Whether it goes into one message with the caller's instructions.
+
+        Returns:
+            Whether the prompt is now beside an instruction of the caller's.
+        """
+
+    @abstractmethod
+    def drop_private(self, body: Body) -> None:
+        """Take out, in place, what only the gateway reads."""
 
     def form(self, params: Mapping[str, Any]) -> Form | None:
         """A policy's parameters here; None where one of them cannot be expressed."""
@@ -87,31 +103,98 @@ class Format:
         return Form(fields, nested, displaced)
 
 
-def _chat_conversation(body: Body) -> list[Any]:
-    messages: list[Any] = body["messages"]
-    return messages
+class ChatFormat(Format):
+    """OpenAI's chat completions."""
+
+    @override
+    def conversation(self, body: Body) -> list[Any]:
+        messages: list[Any] = body["messages"]
+        return messages
+
+    @override
+    def add_system(self, body: Body, system: str, merges: bool) -> bool:
+        leading, others = _split_leading(body["messages"])
+        merged = _one_content(system, leading) if merges else None
+        if merged is not None:
+            body["messages"] = [{"role": "system", "content": merged}, *others]
+            return False
+        # OpenAI's newer models take system and developer messages, but not both in one request.
+        role = leading[0]["role"] if leading else "system"
+        body["messages"] = [{"role": role, "content": system}, *leading, *others]
+        return bool(leading)
+
+    @override
+    def drop_private(self, body: Body) -> None:
+        # Sessions and templates read metadata; OpenAI's chat refuses it unless the answer is to be stored.
+        if "metadata" in body and not body.get("store"):
+            del body["metadata"]
 
 
-def _add_chat_system(body: Body, system: str, merges: bool) -> bool:
-    leading, others = _split_leading(body["messages"])
-    merged = _one_content(system, leading) if merges else None
-    if merged is not None:
-        body["messages"] = [{"role": "system", "content": merged}, *others]
+class ResponsesFormat(Format):
+    """OpenAI's responses."""
+
+    @override
+    def conversation(self, body: Body) -> list[Any]:
+        # An input may also hold calls and their results, which are no messages.
+        given = body.get("input")
+        if isinstance(given, str):
+            return [{"role": "user", "content": given}]
+        items = given if isinstance(given, list) else []
+        return [item for item in items if isinstance(item, dict) and "role" in item]
+
+    @override
+    def add_system(self, body: Body, system: str, merges: bool) -> bool:
+        given = body.get("instructions")
+        texts = [system, *([given] if given else [])]
+        items = body.get("input")
+        leading, others = _split_leading(items) if isinstance(items, list) else ([], [])
+        told = [text for message in leading if (text := _plain_text(message.get("content"))) is not None]
+        is_merged = merges and bool(leading) and len(told) == len(leading)
+        if is_merged:
+            body["input"] = others
+            texts += told
+        body["instructions"] = "\n\n".join(texts)
+        return bool(leading) and not is_merged
+
+    @override
+    def drop_private(self, body: Body) -> None:
+        pass  # OpenAI's responses take metadata
+
+
+class MessagesFormat(Format):
+    """Anthropic's messages."""
+
+    @override
+    def conversation(self, body: Body) -> list[Any]:
+        messages: list[Any] = body["messages"]
+        return messages
+
+    @override
+    def add_system(self, body: Body, system: str, merges: bool) -> bool:
+        # The format has one place for instructions, whatever the caller sent.
+        given = body.get("system")
+        if isinstance(given, list):
+            body["system"] = [{"type": "text", "text": system}, *given]
+        else:
+            body["system"] = f"{system}\n\n{given}" if given else system
         return False
-    # OpenAI's newer models take system and developer messages, but not both in one request.
-    role = leading[0]["role"] if leading else "system"
-    body["messages"] = [{"role": role, "content": system}, *leading, *others]
-    return bool(leading)
+
+    @override
+    def drop_private(self, body: Body) -> None:
+        # Anthropic knows one field of metadata and refuses any other.
+        metadata = body.pop("metadata", None) or {}
+        if "user_id" in metadata:
+            body["metadata"] = {"user_id": metadata["user_id"]}
 
 
 def _split_leading(messages: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
     """The instructions a conversation begins with, and the rest of it."""
-    leading = list(takewhile(_is_instruction, messages))
+
+    def is_instruction(message: Any) -> bool:
+        return isinstance(message, dict) and message.get("role") in ("system", "developer")
+
+    leading = list(takewhile(is_instruction, messages))
     return leading, messages[len(leading) :]
-
-
-def _is_instruction(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") in ("system", "developer")
 
 
 def _one_content(system: str, leading: list[dict[str, Any]]) -> str | list[Any] | None:
@@ -128,48 +211,8 @@ def _one_content(system: str, leading: list[dict[str, Any]]) -> str | list[Any] 
     ]
 
 
-def _drop_unstored_metadata(body: Body) -> None:
-    # Sessions and templates read metadata; OpenAI's chat refuses it unless the answer is to be stored.
-    if "metadata" in body and not body.get("store"):
-        del body["metadata"]
-
-
-def _drop_nothing(_body: Body) -> None:
-    """OpenAI's responses take metadata."""
-
-
-def _drop_foreign_metadata(body: Body) -> None:
-    # Anthropic knows one field of metadata and refuses any other.
-    metadata = body.pop("metadata", None) or {}
-    if "user_id" in metadata:
-        body["metadata"] = {"user_id": metadata["user_id"]}
-
-
-def _input_items(body: Body) -> list[Any]:
-    """The messages of a response's input; what else it may hold (calls, their results) is none."""
-    given = body.get("input")
-    if isinstance(given, str):
-        return [{"role": "user", "content": given}]
-    items = given if isinstance(given, list) else []
-    return [item for item in items if isinstance(item, dict) and "role" in item]
-
-
-def _add_instructions(body: Body, system: str, merges: bool) -> bool:
-    given = body.get("instructions")
-    texts = [system, *([given] if given else [])]
-    items = body.get("input")
-    leading, others = _split_leading(items) if isinstance(items, list) else ([], [])
-    told = [text for message in leading if (text := _plain_text(message.get("content"))) is not None]
-    is_merged = merges and bool(leading) and len(told) == len(leading)
-    if is_merged:
-        body["input"] = others
-        texts += told
-    body["instructions"] = "\n\n".join(texts)
-    return bool(leading) and not is_merged
-
-
 def _plain_text(content: Any) -> str | None:
-    """A message's text; None where it holds anything else."""
+    """A message's text; None where it holds more than text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -179,16 +222,6 @@ def _plain_text(content: Any) -> str | None:
     return "\n".join(texts) if len(texts) == len(found) else None
 
 
-def _add_anthropic_system(body: Body, system: str, _merges: bool) -> bool:
-    # There is one place for it, whatever the caller sent.
-    given = body.get("system")
-    if isinstance(given, list):
-        body["system"] = [{"type": "text", "text": system}, *given]
-    else:
-        body["system"] = f"{system}\n\n{given}" if given else system
-    return False
-
-
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _CHAT_PARAMS: Final = (
     *_SAMPLING,
@@ -196,13 +229,8 @@ _CHAT_PARAMS: Final = (
     *("presence_penalty", "frequency_penalty", "seed", "stop", "logit_bias", "reasoning_effort", "verbosity"),
 )
 
-CHAT_FORMAT: Final = Format(
-    _chat_conversation, _add_chat_system, _drop_unstored_metadata, {name: name for name in _CHAT_PARAMS}
-)
-RESPONSES_FORMAT: Final = Format(
-    _input_items,
-    _add_instructions,
-    _drop_nothing,
+CHAT_FORMAT: Final = ChatFormat({name: name for name in _CHAT_PARAMS})
+RESPONSES_FORMAT: Final = ResponsesFormat(
     {
         **{name: name for name in _SAMPLING},
         "max_tokens": "max_output_tokens",
@@ -212,10 +240,7 @@ RESPONSES_FORMAT: Final = Format(
     },
     echoed=("instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"),
 )
-MESSAGES_FORMAT: Final = Format(
-    _chat_conversation,
-    _add_anthropic_system,
-    _drop_foreign_metadata,
+MESSAGES_FORMAT: Final = MessagesFormat(
     {
         "temperature": "temperature",
         "top_p": "top_p",
@@ -226,7 +251,7 @@ MESSAGES_FORMAT: Final = Format(
     },
 )
 
-# By the surface's name; what is missing here is for plain models only.
+# By the surface's name. Surfaces that are missing here serve plain models only.
 FORMATS: Final[Mapping[str, Format]] = {
     "chat": CHAT_FORMAT,
     "responses": RESPONSES_FORMAT,

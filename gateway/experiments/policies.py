@@ -1,4 +1,4 @@
-"""A policy made ready to answer: from the caller's request body to the one its model receives.
+"""A policy made ready to answer: it turns the caller's request body into the one its model receives.
 
 Sits between routing, which picks the policy, and upstream, which sends the body. Pure and without I/O: all
 that a policy needs was read when the configuration was loaded.
@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from traceback import extract_tb
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 
@@ -22,10 +22,10 @@ from gateway.errors import RenderError
 from gateway.experiments.formats import FORMATS, Body, Form
 from gateway.upstream.base import PolicyPart
 
-MAX_SYSTEM_CHARACTERS = 1_000_000
-_TEXT_PARTS = frozenset({"text", "input_text"})
-# Part of every fingerprint: raise it when the same policy starts to send something else.
-_RENDERING_VERSION = 1
+MAX_SYSTEM_CHARACTERS: Final = 1_000_000
+_TEXT_PARTS: Final = frozenset({"text", "input_text"})
+# Part of every fingerprint: raise it when an unchanged policy starts to send something else.
+_RENDERING_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class CompiledPolicy:
     merges_system: bool = False
 
     def render(self, body: Body, kind: str = "chat") -> Body:
-        """The body this policy sends; see `put_to`."""
+        """The body this policy sends for a caller's `body`."""
         return self.put_to(body, kind)[0]
 
     def put_to(
@@ -62,7 +62,7 @@ class CompiledPolicy:
         """The body this policy sends for a caller's `body`, which stays as it is, and its own part in it.
 
         The policy's parameters win over the caller's. Its system prompt goes first and the caller's own
-        messages follow, system messages included. `model` is left to whoever sends the body.
+        messages follow, system messages included. The sender of the body fills in `model`.
 
         Args:
             body: A parsed and checked request.
@@ -97,8 +97,11 @@ class CompiledPolicy:
             )
         except Exception as error:
             # The error's own text may quote the caller's messages; its kind and place cannot.
+            frames = extract_tb(error.__traceback__)
+            lines = [frame.lineno for frame in frames if frame.filename == "<template>"]
+            place = f" on line {lines[-1]}" if lines else ""
             kind = type(error).__name__
-            raise RenderError(f"The template of policy {self.name} failed{_place(error)}: {kind}.") from error
+            raise RenderError(f"The template of policy {self.name} failed{place}: {kind}.") from error
 
 
 class OverlongPromptError(ValueError):
@@ -116,25 +119,17 @@ def _joined(chunks: Iterable[str]) -> str:
     return "".join(parts)
 
 
-def _place(error: Exception) -> str:
-    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == "<template>"]
-    return f" on line {lines[-1]}" if lines else ""
-
-
 def last_user_text(messages: list[Any]) -> str:
     """Text of the last user message; its text parts joined by newlines, empty where there is none."""
     for message in reversed(messages):
         if isinstance(message, dict) and message.get("role") == "user":
-            return _text(message.get("content"))
+            content = message.get("content")
+            if isinstance(content, str):
+                return content
+            parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+            texts = (part.get("text") for part in parts if part.get("type") in _TEXT_PARTS)
+            return "\n".join(text for text in texts if isinstance(text, str))
     return ""
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
@@ -151,7 +146,7 @@ def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
         "params": spec.params.request_fields(),
     }
     if entry.merges_system and (spec.system or spec.template):
-        content["merge_system"] = True  # only where it is so: what others send has not changed
+        content["merge_system"] = True  # only then, because what other policies send has not changed
     canonical = json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

@@ -4,7 +4,7 @@ An id is `chatcmpl-`, `resp_` or `msg_`, as the kind of request has it, and the 
 `version | nonce | ciphertext | tag`. The ciphertext hides which policies a caller is comparing, the tag makes
 ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
 replica with the key opens any id. The experiment travels as a digest of its name, so an id has the same
-length for every name. Ids of version 1, which did not say who asked, are opened as long as they are valid.
+length for every name. Ids of version 1, which did not name the caller, are opened as long as they are valid.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TAG_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
 # number of the way and side, generation, first, second, plan version, expiry, experiment digest, unit
 _PAYLOAD_1: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
-# the same, then when it was assigned, who asked and for whom
+# those of version 1, then the time of assignment, the API key and the user
 _PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_1.format}Q{_DIGEST_BYTES}s{_DIGEST_BYTES}s")
 _PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, _VERSION: _PAYLOAD.size}
 _OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
@@ -55,9 +55,9 @@ class Assignment:
         first: Index of one policy of the pair; `first < second`.
         second: Index of the other.
         collect: How the comparison arises.
-        side: Which of (first, second) the coin chose: to answer where one does, as choice 0 where both do.
+        side: Which of (first, second) the coin chose: the one that answers, or choice 0 where both answer.
         plan_version: The plan the pair was drawn from; 0 before there was one.
-        unit: 16 bytes; outcomes are counted once per unit.
+        unit: The unit it was drawn for, 16 bytes; outcomes are counted once per unit.
         expires_at: Unix seconds; feedback is not counted afterwards.
         assigned_at: Unix seconds; 0 where the id is of a version that did not say.
         key: Digest of the API key that got the answer; `NOBODY` where that is not known.
@@ -91,7 +91,7 @@ class ResponseIds:
 
     Args:
         keys: Read at each use: the newest key seals, every key opens.
-        experiments: Names an id may refer to, read again whenever an unknown one turns up.
+        experiments: Names that an id may refer to, read at each use.
     """
 
     def __init__(self, keys: SealingKeyHolder, experiments: Callable[[], Iterable[str]]) -> None:
@@ -126,7 +126,7 @@ class ResponseIds:
         return prefix + self._seal(_PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, digest, unit, 0, key, NOBODY))
 
     def voter(self, key: str | None, name: str) -> bytes:
-        """Stands for a user that an API key names, in ids and in the store: nobody can tell who it is."""
+        """A digest for a user that an API key names, in ids and in the store; it does not reveal the user."""
         secret = blake2b(self._holder.current.newest, digest_size=32, person=b"llmpo voter").digest()
         text = f"{key or ''}\0{name}".encode()
         return blake2b(text, digest_size=_DIGEST_BYTES, key=secret).digest()
@@ -163,7 +163,7 @@ class ResponseIds:
         )
 
     def _ciphers(self) -> tuple[AESGCMSIV, ...]:
-        """One for each key in force, the newest first; made once for as long as the keys stay."""
+        """A cipher for each key in force, the newest first; made anew only when the keys change."""
         keys = self._holder.current
         if keys is not self._keys:
             self._keys, self._kept_ciphers = keys, tuple(AESGCMSIV(key) for key in keys.all)
@@ -206,7 +206,7 @@ class ResponseIds:
 
 
 def key_digest(key: str | None) -> bytes:
-    """Stands for an API key by its name in sealed ids; `NOBODY` for none."""
+    """A digest of an API key's name, for sealed ids; `NOBODY` for none."""
     if key is None:
         return NOBODY
     return blake2b(key.encode(), digest_size=_DIGEST_BYTES, person=b"llmpo api key").digest()

@@ -21,8 +21,9 @@ class SealingKeys:
     """The keys in force, each of 32 bytes.
 
     Attributes:
-        newest: Seals ids and names sessions.
-        older: Still open what they sealed, and find the sessions they named. A leaked one should be left out.
+        newest: The key that seals ids and names sessions.
+        older: Former keys, which still open what they sealed and find the sessions they named. Leave a leaked
+            key out.
 
     Raises:
         ValueError: If a key has another length.

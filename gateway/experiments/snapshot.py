@@ -25,7 +25,7 @@ _LONGEST_NAME: Final = 128
 
 Unit = Literal["request", "session"]
 
-# How often the policy of a pair with fewer outcomes waiting is drawn.
+# How often the policy with fewer outcomes waiting is drawn of a pair.
 LAGGING_SHARE: Final = 0.9
 
 
@@ -37,9 +37,9 @@ class LiveExperiment:
         name: What clients send as `model`.
         policies: The candidates, in the order of their indices.
         generation: Which run of the experiment outcomes are counted for.
-        state: Whether pairs are drawn at all follows from it.
+        state: State of the experiment, which decides whether pairs are drawn at all.
         incumbent: Index of the policy that serves ordinary traffic now.
-        plan: What the planner published last; None until it published anything.
+        plan: The plan published last; None before the first.
         share: Fraction of units that take part in the experiment, in [0, 1].
         caps: How many units each policy may answer; None for no caps.
         collect: How a comparison arises.
@@ -51,8 +51,8 @@ class LiveExperiment:
         key_share: How much of the votes on a pair one API key may give.
         shares_ids: Whether any client key may report on an answer, and not only the one that got it.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
-        pairs: What is drawn from: the plan's pairs, and before there is a plan every pair alike. Forecasts
-            come with plans, so comparisons of that time are counted and are no evidence.
+        pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike. Forecasts come
+            with plans, so comparisons from before the first plan are counted without being evidence.
         cumulative: Running totals of the pairs' probabilities, for drawing.
         compared_share: Fraction of all units for which a pair is drawn: `share`, or less where that would
             break a cap, whatever the plan was made for.
@@ -80,7 +80,9 @@ class LiveExperiment:
     compared_share: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        pairs = self.plan.proposal.pairs if self.plan else _every_pair(len(self.policies))
+        every = tuple(combinations(range(len(self.policies)), 2))
+        alike = tuple(PlannedPair(first, second, 1 / len(every)) for first, second in every)
+        pairs = self.plan.proposal.pairs if self.plan else alike
         object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
         names = [policy.name for policy in self.policies]
@@ -95,9 +97,10 @@ class LiveExperiment:
     def chance_of_second(self, pair: PlannedPair) -> float:
         """The probability that the pair's second policy is drawn to answer, or to be shown first.
 
-        A fair coin, unless outcomes of one policy wait for more of the other: then nearly always the other,
-        so that few wait for long. What waits follows from the order of arrival, never from what was said.
-        Caps on what policies may answer are kept by a fair coin, which is what plans count with.
+        The coin is fair, unless outcomes of one policy wait for outcomes of the other: then it nearly always
+        chooses the other, so that few wait for long. Which outcomes wait follows from the order of arrival
+        alone, never from the feedback itself. Caps on what policies may answer need a fair coin, because
+        plans count with one.
         """
         if self.caps is not None and self.caps.are_set:
             return 0.5
@@ -110,11 +113,6 @@ class LiveExperiment:
     def incumbent_policy(self) -> CompiledPolicy:
         """The policy that serves ordinary traffic now."""
         return self.policies[self.incumbent]
-
-
-def _every_pair(policies: int) -> tuple[PlannedPair, ...]:
-    pairs = tuple(combinations(range(policies), 2))
-    return tuple(PlannedPair(first, second, 1 / len(pairs)) for first, second in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +147,7 @@ class SnapshotHolder:
 
 
 def unknown_model(name: str, snapshot: Snapshot) -> UnknownModelError:
-    """What a caller is told who asks for something that is not there: what is."""
+    """The error for a caller that asks for a model that does not exist: it lists those that do."""
     names = snapshot.names
     known = ", ".join(names[:_MOST_NAMED])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

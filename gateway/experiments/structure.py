@@ -1,4 +1,4 @@
-"""What an experiment assumes of preferences and saves, from the store's words to the arrays of `llm_po`.
+"""What an experiment assumes and saves: the store's words turned into the arrays of `llm_po`.
 
 Imported where plans are computed and decisions verified, never by the server process: it loads numpy.
 """
@@ -15,7 +15,7 @@ from gateway.llm_po.structured.features import Features, coded, one_hot
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a design takes from it.
+    """What a design takes from an experiment's words.
 
     Attributes:
         features: Of the policies, or None where nothing is assumed.
@@ -31,7 +31,7 @@ class Structure:
 
 
 def structure_of(inference: str, policies: Sequence[str]) -> Structure:
-    """What `Experiment.inference` says of the policies of these names."""
+    """What `Experiment.inference` says about the policies of these names."""
     if not inference:
         return Structure()
     said = json.loads(inference)

@@ -57,7 +57,7 @@ class FakeGateway:
 async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[FakeGateway, str]]:
     """A gateway, its address, and users who neither read nor wait for long."""
     monkeypatch.setattr(users, "READING_SECONDS", 0.001)
-    monkeypatch.setattr(users, "RETRY_SECONDS", (0.001,) * 5)
+    monkeypatch.setattr(users, "FEEDBACK_PAUSES_SECONDS", (0.001,) * 5)
     fake = FakeGateway()
     async with TestServer(fake.app) as server:
         yield fake, str(server.make_url("")).rstrip("/")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from gateway.demo.view import Ending, Frame, Pleased, picture, progress_line, promise
+from gateway.demo.view import DemoEnding, Frame, Pleased, picture, progress_line, promise
 from gateway.demo.watch import Reading, parse_reading
 
 ANSWER = {
@@ -59,7 +59,7 @@ PROMOTED = replace(
     ),
     pleased_before=Pleased(40, 100),
     pleased_since=Pleased(7, 10),
-    ending=Ending("confirmed", True, "The simulation agrees.", True),
+    ending=DemoEnding("confirmed", True, "The simulation agrees.", True),
 )
 
 
