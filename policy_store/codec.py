@@ -28,6 +28,7 @@ from policy_store.states import ExperimentState
 
 _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
+_FIRST: Final = 3  # where a report has the index of its pair's first policy, see scripts/shared/reports.lua
 
 
 def dump_json(value: Any) -> str:
@@ -38,6 +39,17 @@ def dump_json(value: Any) -> str:
 def seconds(micros: str) -> float:
     """Unix seconds from the store's microseconds."""
     return int(micros) / _MICRO
+
+
+def pair_of_held(member: str) -> tuple[int, int]:
+    """The pair that a held report is about, from its member in what is held."""
+    said = json.loads(member.partition(" ")[2])
+    return int(said[_FIRST]), int(said[_FIRST + 1])
+
+
+def micros(at: float) -> int:
+    """Microseconds as scripts take a time, from Unix seconds."""
+    return round(at * _MICRO)
 
 
 def plan_to_json(plan: ProposedPlan) -> str:
@@ -118,7 +130,7 @@ def _state_from(text: str) -> ExperimentState:
 
 def counts_from(reply: Sequence[Any]) -> Counts:
     """From what counts.lua returns."""
-    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from, waiting = reply
+    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from, waiting, held = reply
     counted = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
     return Counts(
         started_at=seconds(started_at),
@@ -127,6 +139,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         inherited=int(inherited or 0),
         inherited_from=int(inherited_from) if inherited_from else None,
         waiting=_waiting_from(dict(zip(waiting[::2], waiting[1::2], strict=True))),
+        reports_held=int(held),
         votes=counted.get("votes", 0),
         voters=counted.get("voters", 0),
         largest_voter=counted.get("largest_voter", 0),

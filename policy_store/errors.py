@@ -6,6 +6,7 @@ StoreError
 +-- ExperimentFinishedError    the experiment no longer counts outcomes: do not retry
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
 +-- OverCapError               the voter or its API key gave all the votes it may: do not retry
++-- AfterHoldError             the unit is older than it may be when it reports: do not retry
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
 +-- NewerVersionError          a newer version left what this one cannot read: upgrade
@@ -54,6 +55,10 @@ class OverCapError(StoreError):
     def __init__(self, message: str, *, cap: str) -> None:
         super().__init__(message)
         self.cap = cap
+
+
+class AfterHoldError(StoreError):
+    """The unit counts no more: it did not report before the end of its hold."""
 
 
 class StaleFenceError(StoreError):

@@ -33,6 +33,7 @@ class Receipt(StrEnum):
 
     COUNTED = "counted"
     PENDING = "pending"  # waits for the outcome of the other policy of its pair
+    HELD = "held"  # counts once its unit is as old as every unit is when it counts
     DUPLICATE = "duplicate"
 
 
@@ -210,6 +211,7 @@ class Counts:
     inherited_from: int | None = None  # the generation, if any
     by_source: Mapping[str, int] = field(default_factory=dict)  # of the comparisons not inherited
     waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)  # of pairs of which some do
+    reports_held: int = 0  # how many do not count yet, since their units are too young
     votes: int = 0  # in comparisons: two of users who saw one answer each, one of a user who saw both
     voters: int = 0  # how many gave them, each vote of an unknown voter being one
     largest_voter: int = 0  # most votes of one voter
@@ -247,6 +249,7 @@ class Report:
         key: Digest of the API key; empty where nothing tells keys apart.
         voter_cap: How many votes one voter may give on a pair; 0 for any number.
         key_share: How much of the votes on a pair one key may give, from its eleventh vote on; 1 for all.
+        due_at: When it counts, in Unix seconds by the store's clock; None for at once.
 
     Raises:
         ValueError: The policies are not a pair, the lower index first.
@@ -264,6 +267,7 @@ class Report:
     key: str = ""
     voter_cap: int = 0
     key_share: float = 1.0
+    due_at: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:

@@ -16,6 +16,7 @@ token key and the list of names stand alone.
     llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           as long as they may
     llmpo:{NAME}:GENERATION:votes         hash: votes by pair, voter and API key       for ever
     llmpo:{NAME}:GENERATION:waiting       hash: how many wait, by pair and side        for ever
+    llmpo:{NAME}:GENERATION:held          sorted set: reports by when they count       a week after that
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
@@ -109,9 +110,18 @@ class GenerationKeys:
         """Hash of how many outcomes wait, by pair and side."""
         return f"{self.prefix}:waiting"
 
+    @property
+    def held(self) -> str:
+        """Sorted set of reports that do not count yet, by when they do."""
+        return f"{self.prefix}:held"
+
     def queue(self, first: int, second: int, side: int) -> str:
         """Outcomes of one side of a pair that wait for the other side."""
         return f"{self.prefix}:queue:{first}:{second}:{side}"
+
+    def queues(self, first: int, second: int) -> tuple[str, str]:
+        """Those of both sides of a pair."""
+        return self.queue(first, second, 0), self.queue(first, second, 1)
 
     def unit(self, unit: str) -> str:
         """Fingerprint of what a unit reported."""

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from policy_store.errors import (
+    AfterHoldError,
     ContradictingOutcomeError,
     DecisionConflictError,
     ExperimentFinishedError,
@@ -38,6 +39,7 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
     "over_cap": (OverCapError, "The voter or its API key gave as many votes on the pair as it may."),
+    "after_hold": (AfterHoldError, "The time of the unit to count was over before it reported."),
     "stale": (StaleFenceError, "Another planner took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),
     "conflict": (

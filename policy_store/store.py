@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Awaitable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
@@ -33,6 +35,8 @@ from policy_store.scripting import Scripts, answered_within
 from policy_store.states import MOVES, Move
 
 _LOG_START: Final = "-"
+# After a week in which no gateway ran, held reports are forgotten; so are those of generations left behind.
+_KEEP_HELD_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 
 
 class PolicyStore:
@@ -128,7 +132,7 @@ class PolicyStore:
         keys = ExperimentKeys(name)
         own = keys.generation(generation)
         return codec.counts_from(
-            await self._scripts.run("counts", (keys.control, own.counts, own.waiting), generation)
+            await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
         )
 
     # Outcomes
@@ -136,7 +140,8 @@ class PolicyStore:
     async def record_preference(self, report: Report, result: Result) -> Recorded:
         """Count what a user who saw both answers prefers, with the forecast of the current plan.
 
-        Atomic and counted once: a unit's feedback sent again is a DUPLICATE, even after the end.
+        Atomic and counted once: a unit's feedback sent again is a DUPLICATE, even after the end. A report
+        that is due later is HELD, until `count_due` counts it.
 
         Args:
             report: The unit and the pair it is about.
@@ -146,16 +151,14 @@ class PolicyStore:
             ContradictingOutcomeError: The unit reported something else before.
             ExperimentFinishedError: The generation is decided and the unit is new.
             OverCapError: The voter or the key gave as much as it may; nothing was changed.
+            AfterHoldError: It was due before; nothing was changed.
             ValueError: The policies are not a pair of the experiment.
         """
-        keys = ExperimentKeys(report.experiment)
-        reply = await self._scripts.run(
-            "record_preference",
-            _counting_keys(keys, report),
-            *_counting_arguments(report),
-            result.value,
-        )
-        return _recorded(reply, report)
+        said = (*_counting_arguments(report), result.value)
+        if report.due_at is not None:
+            return await self._hold(report, report.due_at, said)
+        keys = _counting_keys(ExperimentKeys(report.experiment), report)
+        return _recorded(await self._scripts.run("record_preference", keys, *said), report)
 
     async def record_outcome(
         self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float, wait_seconds: float
@@ -174,19 +177,50 @@ class PolicyStore:
         """
         if not math.isfinite(value):
             raise ValueError(f"An outcome must be a finite number, not {value!r}.")
+        outcome = (report.unit, side, repr(float(value)), repr(float(tie_margin)), repr(float(wait_seconds)))
+        said = (*_counting_arguments(report), *outcome)
+        if report.due_at is not None:
+            return await self._hold(report, report.due_at, said)
+        keys = ExperimentKeys(report.experiment)
+        own = keys.generation(report.generation)
+        touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
+        return _recorded(await self._scripts.run("record_outcome", touched, *said), report)
+
+    async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
         keys = ExperimentKeys(report.experiment)
         own = keys.generation(report.generation)
         reply = await self._scripts.run(
-            "record_outcome",
-            (
-                *_counting_keys(keys, report),
-                own.waiting,
-                *(own.queue(report.first, report.second, each) for each in (0, 1)),
-            ),
-            *_counting_arguments(report),
-            *(report.unit, side, repr(float(value)), repr(float(tie_margin)), repr(float(wait_seconds))),
+            "hold_report",
+            (keys.control, own.unit(report.unit), own.votes, own.held),
+            *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS, *said),
         )
         return _recorded(reply, report)
+
+    async def count_due(self, name: str, generation: int, at_most: int) -> Counter[str]:
+        """Count the first of the held reports that are due, as if they came now, in order of their times.
+
+        Each is counted once, in that order, however many callers there are. Whether its voter may give it
+        is decided now, so it may come to nothing.
+
+        Returns:
+            How many came to what: a `Receipt`, or the cap of an OverCapError. Fewer than `at_most` in all:
+            no more are due, or another caller counts them.
+        """
+        keys = ExperimentKeys(name)
+        own = keys.generation(generation)
+        _, members = await self._scripts.run("due_reports", (own.held,), at_most)
+        if not members:
+            return Counter()
+        touched = [keys.control, own.held, own.counts, own.forecasts, own.log, keys.events]
+        touched += [own.votes, own.waiting]
+        pairs = [codec.pair_of_held(member) for member in members]
+        places: dict[tuple[int, int], int] = {}
+        for pair in dict.fromkeys(pairs):
+            places[pair] = len(touched) + 1
+            touched += own.queues(*pair)
+        marked = chain.from_iterable(zip((places[pair] for pair in pairs), members, strict=True))
+        _, became = await self._scripts.run("count_due", touched, generation, *marked)
+        return Counter(became)
 
     async def assign_unit(
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
@@ -279,9 +313,10 @@ class PolicyStore:
             wanted = "names a" if MOVES[move].installs_champion else "has no"
             raise ValueError(f"The move {move} {wanted} champion; {champion} was given.")
         keys = ExperimentKeys(name)
+        own = keys.generation(generation)
         reply = await self._scripts.run(
             "decide",
-            (keys.control, keys.events, keys.generation(generation).log),
+            (keys.control, keys.events, own.log, own.held),
             *(generation, fence, move.value, "" if champion is None else champion),
             codec.dump_json(certificate),
             codec.dump_json(encoded(Decided(champion, fence, generation))),

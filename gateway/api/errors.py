@@ -29,6 +29,7 @@ from gateway.errors import (
 )
 from gateway.running.logs import get_logger
 from policy_store.errors import (
+    AfterHoldError,
     ContradictingOutcomeError,
     ExperimentFinishedError,
     KeyNameTakenError,
@@ -250,6 +251,7 @@ _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]]
     (UnknownExperimentError, (404, "unknown_experiment", "There is no such experiment.")),
     (ExperimentFinishedError, (409, "experiment_finished", "The experiment is decided.")),
     (OverCapError, (409, "over_cap", "The user or the API key gave all the votes it may.")),
+    (AfterHoldError, (409, "after_hold", "The time in which the answer counts was over.")),
     (
         ContradictingOutcomeError,
         (422, "contradicting_feedback", "Something else was reported before; the first report stands."),

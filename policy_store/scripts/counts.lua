@@ -1,6 +1,6 @@
 -- NEEDS: clock
 -- One consistent read of everything counted in a generation, with the time it was read.
--- KEYS: control, counts, waiting
+-- KEYS: control, counts, waiting, held
 -- ARGV: generation
 local of = ARGV[1] .. ':'
 local about = redis.call('HMGET', KEYS[1], of .. 'policies', of .. 'started_at', of .. 'policies_ever',
@@ -9,4 +9,4 @@ if not about[1] then
   return {'unknown'}
 end
 return {'ok', about[1], about[2], micros(), redis.call('HGETALL', KEYS[2]), about[3], about[4], about[5],
-  redis.call('HGETALL', KEYS[3])}
+  redis.call('HGETALL', KEYS[3]), redis.call('ZCARD', KEYS[4])}

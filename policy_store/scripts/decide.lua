@@ -1,6 +1,7 @@
--- NEEDS: clock, events, view, MOVES
+-- NEEDS: clock, events, view, MOVES, COUNTING_STATES
 -- A planner's move: state, incumbent and certificate change in one step.
--- KEYS: control, events, log
+-- Reports held until then are dropped where nothing counts any more.
+-- KEYS: control, events, log, held
 -- ARGV: generation, fence, move, champion ('' for none), certificate, detail of the event
 local control = KEYS[1]
 local generation, fence, name, champion, certificate, detail = unpack(ARGV)
@@ -24,5 +25,8 @@ if move.installs_champion then
   redis.call('HSET', control, of .. 'incumbent', champion)
 end
 redis.call('HINCRBY', control, 'revision', 1)
+if not COUNTING_STATES[move.target] then
+  redis.call('DEL', KEYS[4])
+end
 append_event(KEYS[3], KEYS[2], micros(), move.event, detail)
 return view(control)

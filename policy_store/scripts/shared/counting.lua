@@ -1,5 +1,5 @@
--- NEEDS: numbers, clock, events, EVENTS, COUNTING_STATES
--- How an outcome is refused, and how a comparison is counted.
+-- NEEDS: COUNTING_STATES
+-- Whether a report counts at all.
 
 -- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated.
 -- A unit that reported before is told so even after the end.
@@ -20,47 +20,4 @@ local function refusal(control, unit_key, generation, fingerprint, second)
     return {'no_such_policy'}
   end
   return nil, tonumber(known[3])
-end
-
--- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good.
--- The increment stays text all the way: HINCRBY adds 64-bit integers, a Lua number is exact only to 2^53.
-local function add_evidence(keys, generation, threshold, row, rival, increment, number, at)
-  redis.call('HINCRBY', keys.counts, 'evidence:' .. row .. ':' .. rival, increment)
-  local total = redis.call('HINCRBY', keys.counts, 'total:' .. row, increment)
-  if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1 then
-    append_event(keys.log, keys.events, at, EVENTS.ELIMINATED, cjson.encode({
-      comparison = tonumber(number), generation = tonumber(generation), policy = tonumber(row)}))
-  end
-end
-
--- Counts one comparison of `first` and `second` with the forecast of the current plan, and logs it.
--- Without a forecast nothing is added to the evidence; the log shows version 0.
-local function count(keys, generation, threshold, first, second, result, source, voters)
-  local published = redis.call('HMGET', keys.forecasts, 'version', first .. ':' .. second)
-  local at = micros()
-  local version, forecast, increments = '0', '500000', {'0', '0', '0', '0'}
-  if published[2] then
-    version = published[1]
-    local numbers = {}
-    for number in string.gmatch(published[2], '[^,]+') do
-      numbers[#numbers + 1] = number
-    end
-    forecast = table.remove(numbers, 1)
-    increments = numbers
-  end
-  local number = text(redis.call('HINCRBY', keys.counts, 'comparisons', 1))
-  redis.call('XADD', keys.log, '*', 'type', 'comparison', 'number', number, 'first', first, 'second', second,
-    'result', result, 'forecast', forecast, 'version', version, 'source', source, 'at', at,
-    'voters', voters)
-  redis.call('HINCRBY', keys.counts, 'source:' .. source, 1)
-  if result == 'tie' then
-    redis.call('HINCRBY', keys.counts, 'ties:' .. first .. ':' .. second, 1)
-  else
-    local is_win = result == 'win'
-    local pair = is_win and (first .. ':' .. second) or (second .. ':' .. first)
-    redis.call('HINCRBY', keys.counts, 'wins:' .. pair, 1)
-    add_evidence(keys, generation, threshold, first, second, is_win and increments[1] or increments[2], number, at)
-    add_evidence(keys, generation, threshold, second, first, is_win and increments[3] or increments[4], number, at)
-  end
-  return {'counted', number, result, forecast, version, source, at, voters}
 end

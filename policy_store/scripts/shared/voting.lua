@@ -7,9 +7,15 @@ local function amount(votes, field)
   return tonumber(redis.call('HGET', votes, field) or '0')
 end
 
+-- Whether the voter gave all votes on the pair that it may.
+local function has_voted(votes, pair, vote)
+  return vote.voter ~= '' and vote.voter_cap > 0
+    and amount(votes, pair .. ':voter:' .. vote.voter) >= vote.voter_cap
+end
+
 -- The reply to a vote that its voter or its key may not give any more, or nil: it is given.
 local function over_cap(votes, pair, vote)
-  if vote.voter ~= '' and vote.voter_cap > 0 and amount(votes, pair .. ':voter:' .. vote.voter) >= vote.voter_cap then
+  if has_voted(votes, pair, vote) then
     return {'over_cap', 'voter_cap'}
   end
   local own, all = amount(votes, pair .. ':key:' .. vote.key), amount(votes, pair .. ':votes')

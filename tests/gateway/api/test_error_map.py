@@ -32,6 +32,7 @@ from gateway.errors import (
 from gateway.upstream.base import ModelTarget, UpstreamRequest
 from gateway.upstream.failures import over_budget, refused, timed_out, unreachable
 from policy_store.errors import (
+    AfterHoldError,
     ContradictingOutcomeError,
     DataDirectoryInUseError,
     DecisionConflictError,
@@ -70,6 +71,7 @@ EXPECTED: list[tuple[Exception, int, str | None]] = [
     (ExperimentFinishedError("x"), 409, "experiment_finished"),
     (ContradictingOutcomeError("x", reported="f"), 422, "contradicting_feedback"),
     (OverCapError("x", cap="voter_cap"), 409, "over_cap"),
+    (AfterHoldError("x"), 409, "after_hold"),
     (NewerVersionError("x"), 409, "conflict"),
     (StaleFenceError("x"), 409, "conflict"),
     (DecisionConflictError("x"), 409, "conflict"),

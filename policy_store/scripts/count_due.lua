@@ -1,0 +1,36 @@
+-- NEEDS: reports, COUNTING_STATES
+-- Counts reports whose hold is over, each as if it had come at this moment, and says what became of each. A report
+-- that is no longer the first of those held was counted by another replica: nothing is done from there on. So
+-- however many replicas count, the order is that of what is held, and each report is taken out in the step that
+-- counts it.
+-- KEYS: control, held, counts, forecasts, log, events, votes, waiting; then queues of side 0 and 1 by pair
+-- ARGV: generation; then for each report where its pair's first queue is in KEYS, and its member in what is held
+local control, held = KEYS[1], KEYS[2]
+local keys = {counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6], votes = KEYS[7],
+  waiting = KEYS[8]}
+
+local known = redis.call('HMGET', control, ARGV[1] .. ':state', ARGV[1] .. ':threshold')
+if not known[1] then
+  return {'unknown'}
+end
+local became = {}
+if not COUNTING_STATES[known[1]] then
+  return {'ok', became}
+end
+for position = 2, #ARGV, 2 do
+  local queue, member = tonumber(ARGV[position]), ARGV[position + 1]
+  if redis.call('ZRANGE', held, 0, 0)[1] ~= member then
+    break
+  end
+  redis.call('ZREM', held, member)
+  local said = cjson.decode(string.sub(member, string.find(member, ' ', 1, true) + 1))
+  keys.queues = {KEYS[queue], KEYS[queue + 1]}
+  local refused = over_cap(keys.votes, pair_of(said), vote_of(said, 7))
+  if refused then
+    became[#became + 1] = refused[2]
+  else
+    local take = is_preference(said) and count_preference or match_outcome
+    became[#became + 1] = take(keys, tonumber(known[2]), said)[1]
+  end
+end
+return {'ok', became}

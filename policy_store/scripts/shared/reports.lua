@@ -1,0 +1,64 @@
+-- NEEDS: numbers, clock, comparisons, waiting, voting
+-- What a report comes to when its turn is there: at once, or at the end of its hold. `said` is a report as scripts
+-- take it: generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
+-- API key, voter cap, largest share of a key; then the result of a preference, or of an outcome unit, side
+-- (0: it is first's, 1: second's), value, tie margin and seconds to wait.
+
+local COMMON = 10 -- how many of these every report has
+
+local function pair_of(said)
+  return said[4] .. ':' .. said[5]
+end
+
+local function is_preference(said)
+  return #said == COMMON + 1
+end
+
+local function count_preference(keys, threshold, said)
+  local generation, _, _, first, second, source, voter = unpack(said, 1, 7)
+  note_voters(keys.votes, keys.counts, {voter})
+  return count(keys, generation, threshold, first, second, said[COMMON + 1], source, voter)
+end
+
+-- Compares an outcome with the newest waiting one of the pair's other policy, or lets it wait for one.
+local function match_outcome(keys, threshold, said)
+  local generation, _, _, first, second, source, voter = unpack(said, 1, 7)
+  local unit, side, value, margin = unpack(said, COMMON + 1, COMMON + 4)
+  local wait_seconds = tonumber(said[COMMON + 5])
+  local own_queue, rival_queue = keys.queues[side + 1], keys.queues[2 - side]
+
+  local at = micros()
+  for _, queue in ipairs(keys.queues) do
+    if redis.call('EXISTS', queue) == 1 then
+      add_times(queue, at)
+      drop_expired(queue, tonumber(at) - wait_seconds * 1000000)
+    end
+  end
+  local rival = take_newest(rival_queue, unit)
+  if not rival then
+    -- The value stays text: cjson would round it to 14 digits.
+    redis.call('RPUSH', own_queue, cjson.encode({
+      unit = unit, value = value, source = source, at = at, voter = voter}))
+    redis.call('PEXPIRE', own_queue, text(math.ceil(wait_seconds * 1000)))
+  end
+  for index, queue in ipairs(keys.queues) do
+    redis.call('HSET', keys.waiting, pair_of(said) .. ':' .. (index - 1), text(redis.call('LLEN', queue)))
+  end
+  if not rival then
+    return {'pending'}
+  end
+  local is_first = side == '0'
+  local difference = tonumber(value) - tonumber(rival.value)
+  if not is_first then
+    difference = -difference
+  end
+  local result = difference > 0 and 'win' or 'loss'
+  if math.abs(difference) <= tonumber(margin) then
+    result = 'tie'
+  end
+  local sources = is_first and {source, rival.source} or {rival.source, source}
+  local voters = is_first and {voter, rival.voter or ''} or {rival.voter or '', voter}
+  note_voters(keys.votes, keys.counts, voters)
+  return count(keys, generation, threshold, first, second, result,
+    sources[1] == sources[2] and source or table.concat(sources, ','), table.concat(voters, ','))
+end
