@@ -49,9 +49,12 @@ class WentOn:
 
 @dataclass(frozen=True, slots=True)
 class IncumbentChanged:
-    """The policy with that index serves in the generation from now on, without a decision."""
+    """The policy with that index serves in the generation from now on, without a decision.
 
-    policy: int
+    Gateways tell its name instead.
+    """
+
+    policy: int | str
     generation: int
 
 
@@ -64,11 +67,14 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Eliminated:
-    """The comparison with that number brought the evidence against a policy to the line."""
+    """The comparison with that number brought the evidence against a policy to the line.
+
+    `policy` is its index; gateways tell its name instead.
+    """
 
     comparison: int
     generation: int
-    policy: int
+    policy: int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Decided:
     """A generation ended.
 
     Attributes:
-        champion: Index of the certified policy, or None; an offline run writes its name.
+        champion: Index of the certified policy, or None; an offline run writes its name, gateways tell it.
         fence: The deciding planner's fencing number. An offline run has none, and one generation only.
         generation: The generation that ended.
     """

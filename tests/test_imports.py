@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "policy_store": set(),
     "gateway": set(),
     "gateway.errors": set(),
+    "gateway.rough": set(),
     "gateway.running": {"gateway.errors", "policy_store"},
     "gateway.instrumentation": {"gateway.running"},
     "gateway.llm_po": set(),
@@ -57,9 +58,10 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.access",
         "gateway.telemetry",
     },
-    "gateway.offline": _VALUES | {"gateway.llm_po", "gateway.plotting", "gateway.learning", "gateway.proof"},
+    "gateway.offline": _VALUES
+    | {"gateway.llm_po", "gateway.plotting", "gateway.rough", "gateway.learning", "gateway.proof"},
     "gateway.console": {"policy_store"},
-    "gateway.demo": {"gateway.errors", "policy_store"},
+    "gateway.demo": {"gateway.errors", "gateway.rough", "policy_store"},
 }
 COMPOSERS = ("gateway.app", "gateway.cli")
 HEAVY_OWNERS = {

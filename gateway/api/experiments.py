@@ -17,10 +17,9 @@ from gateway.api.schemas import (
     InheritedComparisons,
     PlanInForce,
 )
-from gateway.config.experiments import PromotionSpec
 from gateway.errors import UnavailableError, UnknownModelError
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.holds import holds
+from gateway.experiments.happenings import told
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.learning.progress import Progress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
@@ -72,8 +71,7 @@ def experiment_routes(
         reading = await progress.read_one(name)
         if reading is None:
             raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
-        definition = catalogue.current.definitions.get(name)  # the file may just have lost it
-        return _detail(live, reading, definition.spec.promotion if definition else PromotionSpec())
+        return _detail(live, reading)
 
     @router.get(
         "/{name}/log",
@@ -123,10 +121,9 @@ def _summary_fields(reading: Progress) -> dict[str, Any]:
     }
 
 
-def _detail(live: LiveExperiment, reading: Progress, promotion: PromotionSpec) -> ExperimentDetail:
-    view, counts = reading.view, reading.counts
+def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
+    view, counts, held = reading.view, reading.counts, reading.holds
     experiment = view.experiment
-    held = holds(experiment, promotion, counts) if view.state.facts.is_planned else []
     return ExperimentDetail(
         **_summary_fields(reading),
         policies=list(experiment.policies),
@@ -137,7 +134,7 @@ def _detail(live: LiveExperiment, reading: Progress, promotion: PromotionSpec) -
         certificate=view.certificate,
         events=[
             EventShown(at=event.at, kind=event.kind, detail=event.detail)
-            for event in reading.events[-EVENTS_SHOWN:]
+            for event in told(reading.events[-EVENTS_SHOWN:], reading.generations)
         ],
         delta=experiment.delta,
         epsilon=experiment.epsilon,
@@ -180,12 +177,13 @@ def _warnings(live: LiveExperiment, reading: Progress) -> list[str]:
 
 def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:
     plan, policies = reading.view.plan, reading.view.experiment.policies
+    eliminates = reading.view.experiment.epsilon == 0
     return [
         EvidenceOfPolicy(
             policy=policy,
             nats=plan.proposal.evidence_nats[index] if plan else 0.0,
             needed=plan.proposal.needed_nats[index] if plan else None,
-            eliminated_at=reading.counts.eliminated_at[index],
+            eliminated_at=reading.counts.eliminated_at[index] if eliminates else None,
         )
         for index, policy in enumerate(policies)
     ]
@@ -195,11 +193,12 @@ def _plan(reading: Progress) -> PlanInForce | None:
     plan, policies = reading.view.plan, reading.view.experiment.policies
     if plan is None:
         return None
+    outlook = reading.outlook
     return PlanInForce(
         pairs=[(policies[pair.first], policies[pair.second]) for pair in plan.proposal.pairs],
         probabilities=[pair.probability for pair in plan.proposal.pairs],
         version=plan.version,
         age_seconds=reading.plan_age_seconds or 0.0,
-        expected_remaining=plan.proposal.expected_remaining,
-        expected_seconds=reading.expected_seconds,
+        expected_remaining=None if outlook is None else outlook.comparisons,
+        expected_seconds=None if outlook is None else outlook.seconds,
     )

@@ -144,7 +144,9 @@ class EvidenceOfPolicy(BaseModel):
     policy: str
     nats: float
     needed: float | None
-    eliminated_at: int | None = Field(description="The comparison that ruled the policy out as the winner.")
+    eliminated_at: int | None = Field(
+        description="The comparison that ruled the policy out as the winner; null with a margin."
+    )
 
 
 class PlanInForce(BaseModel):
@@ -154,8 +156,10 @@ class PlanInForce(BaseModel):
     probabilities: list[float]
     version: int
     age_seconds: float
-    expected_remaining: float | None = Field(description="Comparisons to a decision, where known.")
-    expected_seconds: float | None = Field(description="The same at the rate so far.")
+    expected_remaining: int | None = Field(
+        description="Comparisons to a decision, its minima and the budget included; null where not known."
+    )
+    expected_seconds: float | None = Field(description="The same in time, at the rate so far.")
 
 
 class EventShown(BaseModel):
@@ -163,7 +167,7 @@ class EventShown(BaseModel):
 
     at: float = Field(description="Unix seconds.")
     kind: str
-    detail: dict[str, Any]
+    detail: dict[str, Any] = Field(description="Policies are named.")
 
 
 class InheritedComparisons(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -11,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
+from gateway.rough import rough_count
 from policy_store.states import STATES
 
 BAR_CELLS: Final = 24
+EVENTS_SHOWN: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
@@ -55,9 +58,8 @@ def show(
     console.print(Text(_standing(answer)))
     console.print(_evidence(answer))
     console.print(_wins(answer))
-    for event in answer["events"][-5:]:
-        detail = ", ".join(f"{key} {value}" for key, value in event["detail"].items())
-        console.print(Text(f"{event['kind']}: {detail}"))
+    for event in answer["events"][-EVENTS_SHOWN:]:
+        console.print(Text(_event(event)))
 
 
 def _standing(answer: dict[str, Any]) -> str:
@@ -67,8 +69,16 @@ def _standing(answer: dict[str, Any]) -> str:
         text += f", {inherited['comparisons']} of them from generation {inherited['generation']}"
     plan = answer["plan"] or {}
     if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
-        text += f"; about {plan['expected_remaining']:,.0f} more to a decision"
+        text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"
     return f"{text}."
+
+
+def _event(event: dict[str, Any]) -> str:
+    """One event, at the time of this machine's zone."""
+    at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    told = {key: value for key, value in event["detail"].items() if key != "fence" and value is not None}
+    facts = ", ".join(f"{key} {value}" for key, value in told.items())
+    return f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")
 
 
 def _evidence(answer: dict[str, Any]) -> Table:

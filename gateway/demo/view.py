@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.demo.watch import Reading
+from gateway.rough import rough_count
 from policy_store.states import Tone
 
 WIDE_COLUMNS: Final = 100
 WIDE_BAR_CELLS: Final = 34
 NARROW_BAR_CELLS: Final = 20
 EVENTS_NOTED: Final = 3
-ROUGH_FROM: Final = 300  # comparisons: an estimate this large is told in hundreds
 FULL: Final = "━"
 HALF: Final = "╸"
 LINE: Final = "┃"
@@ -207,10 +207,7 @@ def _outlook(frame: Frame, reading: Reading) -> str:
     remaining = reading.expected_remaining
     if remaining is None:
         return f"{reading.leader} is ahead."
-    # An estimate with no more digits than it deserves.
-    step = 100 if remaining > ROUGH_FROM else 10 if remaining > ROUGH_FROM / 10 else 1
-    about = max(1, round(remaining / step) * step)
-    sentence = f"{reading.leader} is ahead; about {about:,} more comparisons to a decision"
+    sentence = f"{reading.leader} is ahead; about {rough_count(remaining):,} more comparisons to a decision"
     if frame.comparisons_per_second > 0:
         sentence += f", {max(1, round(remaining / frame.comparisons_per_second))} s"
     return f"{sentence}."

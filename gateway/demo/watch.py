@@ -41,7 +41,7 @@ class Reading:
     wins: tuple[tuple[int, ...], ...]
     progress: tuple[float, ...]
     shown: tuple[float, ...]
-    expected_remaining: float | None
+    expected_remaining: int | None
     champion: str | None
     statistic_nats: float | None
     threshold_nats: float | None
@@ -76,12 +76,12 @@ class Reading:
         return won / (won + lost) if won + lost else None
 
 
-def told(event: dict[str, Any], policies: tuple[str, ...]) -> str:
+def told(event: dict[str, Any]) -> str:
     """An event in a word or two, with the policy it is about."""
     kind = str(event["kind"]).replace("_", " ")
     match decoded(event["kind"], event["detail"]):
-        case Eliminated(policy=int(index)) | Decided(champion=int(index)):
-            return f"{policies[index]} {kind}"
+        case Eliminated(policy=str(name)) | Decided(champion=str(name)):
+            return f"{name} {kind}"
         case _:
             return kind
 
@@ -116,7 +116,7 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
         decided_after_seconds=certificate["decided_at"] - answer["started_at"] if certificate else None,
-        events=tuple((event["at"], told(event, policies)) for event in answer["events"]),
+        events=tuple((event["at"], told(event)) for event in answer["events"]),
     )
 
 

@@ -7,14 +7,18 @@ last reading is shown. Nothing here is on the request path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.config.experiments import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.happenings import generation_of
+from gateway.experiments.holds import holds
+from gateway.experiments.outlook import Outlook, outlook
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import LoggedEvent
-from policy_store.models import Counts, ExperimentView
+from policy_store.models import Counts, Experiment, ExperimentView
 from policy_store.states import Move, recorded_move
 from policy_store.store import PolicyStore
 
@@ -24,11 +28,21 @@ EVENTS_READ: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One reading of one experiment; events oldest first."""
+    """One reading of one experiment.
+
+    Attributes:
+        view: What the router reads.
+        counts: Everything counted in the generation.
+        events: The latest, oldest first.
+        promotion: What the configuration in force asks of a decision.
+        generations: The experiment as it was in each generation that the events tell of.
+    """
 
     view: ExperimentView
     counts: Counts
     events: tuple[LoggedEvent, ...]
+    promotion: PromotionSpec = field(default_factory=PromotionSpec)
+    generations: Mapping[int, Experiment] = field(default_factory=dict)
 
     @property
     def leader(self) -> int | None:
@@ -59,14 +73,18 @@ class Progress:
         return max(0.0, self.counts.now - plan.created_at) if plan else None
 
     @property
-    def expected_seconds(self) -> float | None:
-        """Time to a decision if comparisons go on coming at the mean rate so far; None if that is unknown."""
-        plan, is_planned = self.view.plan, self.view.state.facts.is_planned
-        counted = self.counts.comparisons - self.counts.inherited
-        remaining = plan.proposal.expected_remaining if plan else None
-        if not is_planned or remaining is None or not counted:
+    def outlook(self) -> Outlook | None:
+        """How much is missing to a decision; None once there is one, before the first plan, or if unknown."""
+        plan = self.view.plan
+        if plan is None or not self.view.state.facts.is_planned:
             return None
-        return remaining * self.elapsed_seconds / counted
+        return outlook(self.view.experiment, plan.proposal, self.counts, self.promotion.min_voters)
+
+    @property
+    def holds(self) -> list[str]:
+        """Why nothing is decided yet, however clear it is."""
+        is_open = self.view.state.facts.is_planned
+        return holds(self.view.experiment, self.promotion, self.counts) if is_open else []
 
     def win_rate(self, policy: int, rival: int) -> float | None:
         """Share of decisive comparisons that `policy` won against `rival`; None before the first."""
@@ -88,6 +106,7 @@ class ProgressReader:
         self._catalogue = catalogue
         self._clock = clock
         self._last: dict[str, Progress] = {}
+        self._generations_known: dict[str, dict[int, Experiment]] = {}
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
@@ -118,9 +137,24 @@ class ProgressReader:
             view = await self._store.view(name)
             counts = await self._store.counts(name, view.generation)
             events = await self._store.events(name, EVENTS_READ)
+            generations = await self._generations(view, events)
         except UnknownExperimentError:
             return True
         except StoreError:
             return False
-        self._last[name] = Progress(view, counts, tuple(reversed(events)))
+        definition = self._catalogue.current.definitions.get(name)  # the file may just have lost it
+        promotion = definition.spec.promotion if definition else PromotionSpec()
+        self._last[name] = Progress(view, counts, tuple(reversed(events)), promotion, generations)
         return True
+
+    async def _generations(
+        self, view: ExperimentView, events: Iterable[LoggedEvent]
+    ) -> Mapping[int, Experiment]:
+        """The experiment in each generation that the events tell of; a generation never changes."""
+        name = view.experiment.name
+        known = self._generations_known.setdefault(name, {})
+        known[view.generation] = view.experiment
+        for generation in {number for event in events if (number := generation_of(event)) is not None}:
+            if generation not in known:
+                known[generation] = await self._store.experiment(name, generation)
+        return dict(known)

@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
+from gateway.experiments.outlook import outlook
 from gateway.offline.calls import Spending
 from gateway.offline.course import Course
 from gateway.offline.report import headline
 from gateway.offline.run import RunWatcher
+from gateway.rough import rough_count, rough_duration
 
 MOST_BARS: Final = 16
-_LONG: Final = 90  # seconds, or minutes, from which the next unit is used
 
 
 class ProgressView(RunWatcher):
@@ -98,22 +99,14 @@ class ProgressView(RunWatcher):
 
     def _left(self, course: Course) -> str:
         """What the posterior expects, at the pace so far."""
-        remaining = None if course.plan is None else course.plan.proposal.expected_remaining
-        if remaining is None or self._started is None:
+        ahead = course.plan and outlook(course.experiment, course.plan.proposal, course.counts())
+        if not ahead or self._started is None:
             return "time left not known yet"
         started, counted = self._started
         done = course.counted - counted
         if done == 0:
-            return f"about {remaining:.0f} comparisons left"
-        return f"about {rough_duration(remaining * (self._timer() - started) / done)} left"
-
-
-def rough_duration(seconds: float) -> str:
-    """A duration in the unit that people would use."""
-    if seconds < _LONG:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < _LONG else f"{minutes / 60:.1f} h"
+            return f"about {rough_count(ahead.comparisons):,} comparisons left"
+        return f"about {rough_duration(ahead.comparisons * (self._timer() - started) / done)} left"
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:

@@ -168,10 +168,10 @@ def _plans(readings: list[Progress]) -> Families:
             leader.add_metric([name, policy], float(index == proposal.leader))
         for pair in proposal.pairs:
             allocation.add_metric([name, policies[pair.first], policies[pair.second]], pair.probability)
-        if proposal.expected_remaining is not None:
-            remaining.add_metric([name], proposal.expected_remaining)
-        if reading.expected_seconds is not None:
-            seconds.add_metric([name], reading.expected_seconds)
+        if (outlook := reading.outlook) is not None:
+            remaining.add_metric([name], outlook.comparisons)
+            if outlook.seconds is not None:
+                seconds.add_metric([name], outlook.seconds)
         if proposal.fit_p_value is not None:
             fit.add_metric([name], proposal.fit_p_value)
             misfit.add_metric([name], float(proposal.is_misfit))

@@ -3,8 +3,8 @@
 -- that pair, or waits for one.
 -- KEYS: control, counts, forecasts, log, events, unit, votes, waiting, queue of side 0, queue of side 1
 -- ARGV: the report, see shared/reports.lua
-local keys = {counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5], votes = KEYS[7],
-  waiting = KEYS[8], queues = {KEYS[9], KEYS[10]}}
+local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],
+  votes = KEYS[7], waiting = KEYS[8], queues = {KEYS[9], KEYS[10]}}
 
 local refused, threshold = refusal(KEYS[1], KEYS[6], ARGV[1], ARGV[2], ARGV[5])
 if refused then

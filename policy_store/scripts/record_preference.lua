@@ -2,7 +2,8 @@
 -- A user compared both answers: the preference is a comparison at once.
 -- KEYS: control, counts, forecasts, log, events, unit, votes
 -- ARGV: the report, see shared/reports.lua
-local keys = {counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5], votes = KEYS[7]}
+local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],
+  votes = KEYS[7]}
 
 local refused, threshold = refusal(KEYS[1], KEYS[6], ARGV[1], ARGV[2], ARGV[5])
 if refused then

@@ -60,11 +60,11 @@ def test_detail_of_another_kind_is_refused() -> None:
 
 async def test_everything_the_store_writes_is_told(store: PolicyStore) -> None:
     """The scripts write every kind of their own in the form of its record."""
-    await started(store, policies=2)
+    await started(store, policies=2, epsilon=0.0)
     await prefer(store, "early")
-    await started(store, policies=3)
-    await started(store, policies=2)
-    back = await started(store, policies=3)
+    await started(store, policies=3, epsilon=0.0)
+    await started(store, policies=2, epsilon=0.0)
+    back = await started(store, policies=3, epsilon=0.0)
     fence = await store.acquire_lease(NAME, "planner", 60)
     assert fence is not None
     await store.publish_plan(NAME, back.generation, plan(), forecasts(step=THRESHOLD), fence)
@@ -96,7 +96,7 @@ async def test_everything_the_store_writes_is_told(store: PolicyStore) -> None:
 
 async def test_large_numbers_stay_whole(store: PolicyStore, store_url: str) -> None:
     """JSON made in a script prints a long number in full, not as a power of ten."""
-    await started(store)
+    await started(store, epsilon=0.0)
     fence = await store.acquire_lease(NAME, "planner", 60)
     assert fence is not None
     await store.publish_plan(NAME, 1, plan(), forecasts(step=THRESHOLD), fence)

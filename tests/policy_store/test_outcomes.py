@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from policy_store.errors import ContradictingOutcomeError, ExperimentFinishedError
-from policy_store.models import Receipt, Result
+from policy_store.models import Counts, Receipt, Result
 from policy_store.states import Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import (
@@ -214,18 +214,27 @@ async def test_repeated_pending_outcome_waits_once(store: PolicyStore) -> None:
 
 async def test_policy_is_eliminated_when_its_evidence_first_reaches_the_threshold(store: PolicyStore) -> None:
     """The comparison that crosses the line is recorded, and stays although the evidence falls again."""
-    await started(store)
-    fence = await store.acquire_lease(NAME, "planner", 60)
-    await store.publish_plan(NAME, 1, plan(), forecasts(step=THRESHOLD // 2), fence)
-
-    for unit, result in (("u1", Result.LOSS), ("u2", Result.LOSS), ("u3", Result.WIN), ("u4", Result.LOSS)):
-        await prefer(store, unit, result)
-
-    counts = await store.counts(NAME, 1)
+    counts = await _across_the_line(store, epsilon=0.0)
     assert counts.eliminated_at == (2, None, None)
     assert counts.evidence_nano_nats[0][1] == THRESHOLD
     eliminated = [event.detail for event in await store.events(NAME) if event.kind == "eliminated"]
     assert eliminated == [{"policy": 0, "comparison": 2, "generation": 1}]
+
+
+async def test_with_a_margin_a_total_at_the_line_is_no_event(store: PolicyStore) -> None:
+    """Nothing is eliminated where a policy may be certified with the same evidence against it."""
+    counts = await _across_the_line(store, epsilon=0.02)
+    assert counts.eliminated_at == (2, None, None)  # part of every certificate
+    assert [event.kind for event in await store.events(NAME)] == ["started"]
+
+
+async def _across_the_line(store: PolicyStore, *, epsilon: float) -> Counts:
+    await started(store, epsilon=epsilon)
+    fence = await store.acquire_lease(NAME, "planner", 60)
+    await store.publish_plan(NAME, 1, plan(), forecasts(step=THRESHOLD // 2), fence)
+    for unit, result in (("u1", Result.LOSS), ("u2", Result.LOSS), ("u3", Result.WIN), ("u4", Result.LOSS)):
+        await prefer(store, unit, result)
+    return await store.counts(NAME, 1)
 
 
 @pytest.mark.parametrize("pair", [(0, 0), (1, 0), (-1, 0), (0, 3)])

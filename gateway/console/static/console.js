@@ -91,12 +91,10 @@ function running(experiment) {
   return [...ahead, `About ${plural(outlook.needed, "more comparison")} to a decision${wait}. Until then `, ...serving, "."];
 }
 
-// How many comparisons and seconds are missing: what the plan expects, and never less than the minimum asked for.
-function forecast({ state, plan, comparisons, min_comparisons }) {
-  if (!standing(state).is_planned || !plan || plan.expected_remaining === null) return null;
-  const needed = round(Math.max(plan.expected_remaining, min_comparisons - comparisons, 1));
-  const pace = plan.expected_remaining > 0 ? plan.expected_seconds / plan.expected_remaining : 0;
-  return { needed, seconds: needed * pace };
+// How many comparisons and seconds are missing, as the gateway says: its minima and the budget are in it.
+function forecast({ plan }) {
+  if (!plan || plan.expected_remaining === null) return null;
+  return { needed: round(plan.expected_remaining), seconds: plan.expected_seconds };
 }
 
 // ---- The parts of the sheet -------------------------------------------------------------------------------
@@ -251,19 +249,12 @@ async function copy(button, text) {
   }
 }
 
-// Events name policies by their position, which is known for the present generation only.
-function told({ policies, generation }, detail, key, value) {
-  const isPolicy = ["policy", "champion", "incumbent"].includes(key) && detail.generation === generation;
-  if (isPolicy && policies[value] !== undefined) return policies[value];
-  return typeof value === "object" ? JSON.stringify(value) : value;
-}
-
 function events(experiment) {
   const latest = experiment.events.slice(-SHOWN_EVENTS).reverse();
   return h("section", null, h("h2", null, "Events"),
     h("ol", { class: "events" }, latest.map(({ at, kind, detail }) => {
       const when = new Date(1000 * at);
-      const facts = Object.entries(detail || {}).filter(([key, value]) => key !== "fence" && isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${told(experiment, detail, key, value)}`);
+      const facts = Object.entries(detail || {}).filter(([key, value]) => key !== "fence" && isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`);
       return h("li", null, h("time", { datetime: when.toISOString(), title: when.toLocaleString() }, CLOCK.format(when)),
         h("span", null, [kind.replaceAll("_", " "), ...facts].join(" · ")));
     })));

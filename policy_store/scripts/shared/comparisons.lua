@@ -1,12 +1,14 @@
 -- NEEDS: numbers, clock, events, EVENTS
 -- How a comparison is counted.
 
--- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good.
+-- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
+-- is an event only where it decides something: with a margin (epsilon) totals alone do not.
 -- The increment stays text all the way: HINCRBY adds 64-bit integers, a Lua number is exact only to 2^53.
 local function add_evidence(keys, generation, threshold, row, rival, increment, number, at)
   redis.call('HINCRBY', keys.counts, 'evidence:' .. row .. ':' .. rival, increment)
   local total = redis.call('HINCRBY', keys.counts, 'total:' .. row, increment)
-  if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1 then
+  if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1
+      and cjson.decode(redis.call('HGET', keys.control, generation .. ':experiment')).epsilon == 0 then
     append_event(keys.log, keys.events, at, EVENTS.ELIMINATED, cjson.encode({
       comparison = tonumber(number), generation = tonumber(generation), policy = tonumber(row)}))
   end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import structlog
 
 from gateway.cli import main
 from gateway.config.api_keys import hash_key
-from tests.gateway.building import NAME, gateway_config
+from gateway.config.gateway_file import GatewayConfig
+from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
 from tests.servers import free_port
@@ -143,6 +145,56 @@ async def test_experiments_are_listed_and_shown(decided: Whole, capsys: pytest.C
     assert f"{NAME} is inconclusive (generation 1)" in shown
     assert "plain serves after 3 comparisons." in shown
     assert "warm" in shown
+
+
+async def test_events_have_times_and_name_policies(
+    upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What happened when, in words that still mean something when the policies have changed."""
+    plain = gateway_config(api_base=upstream.api_base)
+    fields = config_fields(api_base=upstream.api_base)
+    fields["experiments"][NAME]["incumbent"] = "warm"
+    async with whole_gateway(plain, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+    async with whole_gateway(GatewayConfig.model_validate(fields), quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        assert await run("experiments", "show", NAME, "--url", gateway.url) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  started: generation 1$", shown, re.MULTILINE)
+    assert re.search(r"\d\d  incumbent changed: .*policy warm", shown)
+
+
+async def test_all_places_say_alike_how_much_is_missing(
+    upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the evidence is full, a decision still waits for `min_comparisons`."""
+    config = gateway_config(
+        api_base=upstream.api_base,
+        traffic={"share": 1.0, "collect": "side_by_side"},
+        epsilon=0.2,
+        promotion={"min_comparisons": 3000},
+    )
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        for _ in range(40):
+            shown = await gateway.compare()
+            first = shown.json["choices"][0]["message"]["content"]
+            await gateway.feed(id=shown.json["id"], preferred=0 if "warm" in first else 1)
+        await eventually(lambda: _is_evidence_full(gateway), "evidence at the line")
+        answer = await gateway.experiment()
+        counted = await gateway.metric("llmpo_experiment_expected_remaining_comparisons")
+        assert await run("experiments", "show", NAME, "--url", gateway.url) == 0
+
+    assert (answer["comparisons"], answer["plan"]["expected_remaining"]) == (40, 2960)
+    assert counted == 2960
+    assert "about 2,960 more to a decision" in capsys.readouterr().out
+    assert [event["kind"] for event in answer["events"]] == ["started"]
+    assert [row["eliminated_at"] for row in answer["evidence"]] == [None, None]
+
+
+async def _is_evidence_full(gateway: Whole) -> bool:
+    answer = await gateway.experiment()
+    return answer["comparisons"] == 40 and any(row["nats"] >= row["needed"] for row in answer["evidence"])
 
 
 async def test_json_is_the_gateways_own_answer(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:

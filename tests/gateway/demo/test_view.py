@@ -27,12 +27,12 @@ ANSWER = {
     "plan": {
         "pairs": [["baseline", "stepwise"], ["stepwise", "brief"]],
         "probabilities": [0.8, 0.2],
-        "expected_remaining": 20.4,
+        "expected_remaining": 20,
     },
     "certificate": None,
     "events": [
         {"at": 1000.0, "kind": "started", "detail": {}},
-        {"at": 1009.5, "kind": "eliminated", "detail": {"policy": 2, "comparison": 9, "generation": 1}},
+        {"at": 1009.5, "kind": "eliminated", "detail": {"policy": "brief", "comparison": 9, "generation": 1}},
     ],
     "delta": 0.05,
     "epsilon": 0.0,
