@@ -6,8 +6,8 @@
 -- KEYS: control, held, counts, forecasts, log, events, votes, waiting; then queues of side 0 and 1 by pair
 -- ARGV: generation; then for each report where its pair's first queue is in KEYS, and its member in what is held
 local control, held = KEYS[1], KEYS[2]
-local keys = {control = KEYS[1], counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6], votes = KEYS[7],
-  waiting = KEYS[8]}
+local keys = {control = control, counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6],
+  votes = KEYS[7], waiting = KEYS[8]}
 
 local known = redis.call('HMGET', control, ARGV[1] .. ':state', ARGV[1] .. ':threshold')
 if not known[1] then
