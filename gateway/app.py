@@ -34,6 +34,7 @@ from gateway.api.body import read_control
 from gateway.api.caller_headers import caller_address, shown_key
 from gateway.api.catalogue import model_routes
 from gateway.api.cors import DeclaredOrigins
+from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers, refusing
 from gateway.api.experiments import experiment_routes
@@ -66,6 +67,7 @@ from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.sticky import Sticky
+from gateway.serving.token_counts import TokenCounts
 from gateway.settings import Settings
 from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector
 from gateway.telemetry.lines import LogHook
@@ -218,8 +220,10 @@ class _Gateway:
         limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
         limiter = Limiter(limits, _process_name(), hooks)
         resources.push_async_callback(limiter.aclose)
+        budget = RetryBudget(self.settings.retry_ratio, self.settings.retry_burst)
+        upstream = self._open_upstream(budget, resources)
         answering = Answering(
-            attempts=self._open_attempts(hooks, resources),
+            attempts=self._attempts(upstream, budget, hooks),
             response_ids=response_ids,
             sticky=Sticky(store, keys, hooks),
             hooks=hooks,
@@ -243,8 +247,9 @@ class _Gateway:
             self.clock,
             lambda: authenticator.client_keys > 1,
         )
+        log, counts = ExperimentLog(store), TokenCounts(upstream)
         self._join_routes(
-            app, inference, feedback, registry, progress, health, metrics, ExperimentLog(store), resources
+            app, inference, counts, feedback, registry, progress, health, metrics, log, resources
         )
         planner = self._planner(store, hooks, resources)
         await resources.enter_async_context(background("planner", planner.run))
@@ -259,7 +264,7 @@ class _Gateway:
         resources.push_async_callback(redis.aclose)
         return redis
 
-    def _open_attempts(self, hooks: Hooks, resources: AsyncExitStack) -> Attempts:
+    def _open_upstream(self, budget: RetryBudget, resources: AsyncExitStack) -> Upstreams:
         settings = self.settings
         timeouts = Timeouts(
             connect=settings.connect_timeout_seconds,
@@ -267,9 +272,12 @@ class _Gateway:
             stall=settings.stall_timeout_seconds,
             total=settings.upstream_timeout_seconds,
         )
-        budget = RetryBudget(settings.retry_ratio, settings.retry_burst)
         upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
         resources.push_async_callback(upstream.aclose)
+        return upstream
+
+    def _attempts(self, upstream: Upstreams, budget: RetryBudget, hooks: Hooks) -> Attempts:
+        settings = self.settings
         ejections = EjectionBook(
             hooks, failures=settings.eject_after_failures, longest_seconds=settings.eject_max_seconds
         )
@@ -336,6 +344,7 @@ class _Gateway:
         self,
         app: GatewayApp,
         inference: InferenceDeps,
+        counts: TokenCounts,
         feedback: FeedbackService,
         registry: KeyRegistry,
         progress: ProgressReader,
@@ -391,6 +400,7 @@ class _Gateway:
             lambda: self.catalogue.current.cors_origins,
         )
         app.router.routes.extend(inference_routes(endpoints))
+        app.include_router(count_tokens_routes(counts, snapshots, admitted, inference.max_body_bytes))
         app.include_router(feedback_routes(feedback, admitted, control_body))
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, require_admin))

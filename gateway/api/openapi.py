@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from gateway.api.count_tokens import PATH as COUNT_TOKENS_PATH
 from gateway.api.inference import ENDPOINTS
 from gateway.api.requests.catalogue import REQUESTS, SHAPES
 from gateway.api.requests.shapes import Schema
@@ -75,10 +76,13 @@ def openapi_document(app: FastAPI) -> Callable[[], Schema]:
     def document() -> Schema:
         app.openapi_schema = None
         whole = described()
-        for method, operation in _operations(whole):
+        for path, method, operation in _operations(whole):
             # The gateway answers 400 where FastAPI would 422.
             operation["responses"].pop("422", None)
-            errors = _errors(_READING if method == "get" else _WRITING, "Error")
+            if path == COUNT_TOKENS_PATH:
+                errors = _errors(_ASKING, "AnthropicError")
+            else:
+                errors = _errors(_READING if method == "get" else _WRITING, "Error")
             operation["responses"] = {**errors, **operation["responses"]}
         whole["paths"].update(_inference_paths())
         components = whole.setdefault("components", {})
@@ -92,8 +96,8 @@ def openapi_document(app: FastAPI) -> Callable[[], Schema]:
     return document
 
 
-def _operations(document: Schema) -> list[tuple[str, Schema]]:
-    return [named for path in document["paths"].values() for named in path.items()]
+def _operations(document: Schema) -> list[tuple[str, str, Schema]]:
+    return [(path, *named) for path, methods in document["paths"].items() for named in methods.items()]
 
 
 def _inference_paths() -> Schema:

@@ -86,6 +86,10 @@ def _probe(loaded: GatewayConfig) -> None:
     for one in found:
         outcome = f"answered in {one.seconds:.2f} s" if one.failure is None else f"FAILED: {one.failure}"
         typer.echo(f"probe: model {one.model}: {outcome}")
+        if one.may_be_native:
+            typer.echo(
+                f"probe: model {one.model}: its server answers /v1/messages itself: set `messages: native`."
+            )
     if any(one.failure for one in found):
         raise typer.Exit(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.errors import UpstreamError
@@ -12,10 +12,12 @@ from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.relay import Relay
 from gateway.upstream.surfaces import CHAT, EMBEDDINGS, MESSAGES, Surface
+from gateway.upstream.targets import OPENAI_BASE
 from gateway.upstream.translating.upstream import LitellmUpstream
 
 _LIMITS: Final = Timeouts(connect=5.0, first_byte=30.0, total=30.0)
 _HELLO: Final = [{"role": "user", "content": "Say hello."}]
+_MESSAGE: Final[dict[str, Any]] = {"messages": _HELLO, "max_tokens": 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,20 @@ class Probed:
         model: Its name.
         seconds: How long that took.
         failure: Why it did not answer, or None.
+        may_be_native: Whether its server answers messages as they are, though the file has them translated.
     """
 
     model: str
     seconds: float
     failure: str | None
+    may_be_native: bool = False
 
 
 async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
-    """Ask each model once, one after the other. This costs a few tokens of each."""
+    """Ask each model once, one after the other, and servers of OpenAI's format for a message besides.
+
+    This costs a few tokens of each.
+    """
     upstream = Upstreams(Relay(_LIMITS), LitellmUpstream(_LIMITS))
     found = []
     try:
@@ -44,18 +51,36 @@ async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
                 await upstream.complete(_question(target))
             except UpstreamError as error:
                 failure = f"{error.reason}: {error.detail or error}"
-            found.append(Probed(target.name, time.perf_counter() - started, failure))
+            seconds = time.perf_counter() - started
+            may_be_native = failure is None and await _may_be_native(upstream, target)
+            found.append(Probed(target.name, seconds, failure, may_be_native))
     finally:
         await upstream.aclose()
     return found
+
+
+async def _may_be_native(upstream: Upstreams, target: ModelTarget) -> bool:
+    """Whether a server of OpenAI's format, at an address of its own, answers a message as it is."""
+    is_server = target.wire == "openai" and target.api_base != OPENAI_BASE
+    if not is_server or target.speaks_messages or _only_embeds(target):
+        return False
+    try:
+        await upstream.complete(UpstreamRequest(replace(target, speaks_messages=True), _MESSAGE, MESSAGES))
+    except UpstreamError:
+        return False
+    return True
+
+
+def _only_embeds(target: ModelTarget) -> bool:
+    return "embed" in target.model.lower()
 
 
 def _question(target: ModelTarget) -> UpstreamRequest:
     """The smallest request in the format the model speaks. A model whose name says so only embeds."""
     surface: Surface = CHAT
     payload: dict[str, Any] = {"messages": _HELLO}
-    if "embed" in target.model.lower():
+    if _only_embeds(target):
         surface, payload = EMBEDDINGS, {"input": "Hello"}
-    elif target.wire == "anthropic":
-        surface, payload = MESSAGES, {"messages": _HELLO, "max_tokens": 16}
+    elif target.speaks(MESSAGES):
+        surface, payload = MESSAGES, _MESSAGE
     return UpstreamRequest(target, payload, surface)

@@ -177,10 +177,26 @@ class ModelEntry(Section):
         "models' templates take one only. `auto`: everywhere but at OpenAI, Azure, Anthropic, Bedrock, "
         "Gemini and Vertex AI, which take several.",
     )
+    messages: Literal["auto", "native"] = Field(
+        default="auto",
+        description="How the model's server is asked for Anthropic's messages. `native`: as they are, at "
+        "`/v1/messages` beside its `api_base` (llama.cpp, vLLM, Ollama and others have it). `auto`: so for "
+        "`anthropic/`, translated for all others. `llmpo config check --probe` finds out.",
+    )
     http2: bool = Field(
         default=False,
         description="Ask over HTTP/2 where the provider speaks it; has no effect where LiteLLM translates.",
     )
+
+    @model_validator(mode="after")
+    def _check_messages(self) -> Self:
+        params = self.litellm_params
+        if self.messages == "native" and not (params.api_base or params.provider == "anthropic"):
+            raise fault(
+                f"messages: native needs the address of a server, and {self.model_name!r} has no api_base.",
+                "Give litellm_params.api_base, or leave messages out.",
+            )
+        return self
 
     @property
     def merges_system(self) -> bool:

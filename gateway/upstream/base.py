@@ -34,6 +34,7 @@ class ModelTarget:
         timeout_seconds: Total time one answer may take, or None for the gateway's default.
         first_byte_seconds: Time until a stream's first event, or None for the default.
         stall_seconds: Longest silence within a stream, or None for the default.
+        speaks_messages: Whether its server answers Anthropic's messages as well, whatever else it speaks.
         http2: Whether relayed requests go over HTTP/2 where the provider speaks it.
         merges_system: Whether a policy's prompt goes into one message with the caller's.
         headers: Extra request headers the operator configured.
@@ -51,12 +52,17 @@ class ModelTarget:
     timeout_seconds: float | None = None
     first_byte_seconds: float | None = None
     stall_seconds: float | None = None
+    speaks_messages: bool = False
     http2: bool = False
     merges_system: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     fallbacks: tuple[ModelTarget, ...] = field(default=(), repr=False)
+
+    def speaks(self, surface: Surface) -> bool:
+        """Whether requests of that kind are relayed to it as they are."""
+        return self.wire == surface.wire or (self.speaks_messages and surface.wire == "anthropic")
 
 
 @dataclass(frozen=True, slots=True)

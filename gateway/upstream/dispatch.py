@@ -44,4 +44,4 @@ class Upstreams(Upstream):
         await self._translated.aclose()
 
     def _of(self, request: UpstreamRequest) -> Upstream:
-        return self._relay if request.target.wire == request.surface.wire else self._translated
+        return self._relay if request.target.speaks(request.surface) else self._translated

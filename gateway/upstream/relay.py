@@ -134,7 +134,7 @@ class Relay(Upstream):
         return self._http2
 
     def _destination(self, target: ModelTarget, surface: Surface) -> Destination:
-        key = (target.name, surface.name)
+        key = (target.name, surface.path)
         destination = self._destinations.get(key)
         if destination is None or destination.target is not target:
             destination = _make_destination(target, surface, self._timeouts)
@@ -240,8 +240,14 @@ class _RelayedStream(AnswerStream):
                 await self._answer.some()
 
 
+def _base(target: ModelTarget, surface: Surface) -> str:
+    """The address below which a kind of request has its path; Anthropic's format has the version in that."""
+    base = target.api_base or ""
+    return base.removesuffix("/v1") if surface.wire == "anthropic" else base
+
+
 def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Destination:
-    url = URL(f"{target.api_base}{surface.path}")
+    url = URL(f"{_base(target, surface)}{surface.path}")
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
     if target.api_key is not None and target.wire == "anthropic":
         headers["x-api-key"] = target.api_key
@@ -306,5 +312,5 @@ def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
         raise broken("an answer that is not JSON") from error
     if any(is_failure(one) for one in objects(answer)):
         raise reported_in_body(body, asked)
-    if not (isinstance(answer, dict) and isinstance(answer.get(asked.surface.items), list)):
+    if not (isinstance(answer, dict) and isinstance(answer.get(asked.surface.items), asked.surface.holds)):
         raise broken(f"an answer without {asked.surface.items}")

@@ -5,7 +5,7 @@ Code that passes answers on (relay, labels, token counts, errors) reads these in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 SurfaceName = Literal["chat", "responses", "completions", "embeddings", "messages"]
@@ -20,10 +20,11 @@ class Surface:
         name: What the rest of the gateway calls it.
         wire: Its format; providers that speak it are relayed, requests to others are translated.
         path: Where a provider that speaks the format answers it, below its `api_base`.
-        items: The field of every whole answer that holds a list.
+        items: The field of every whole answer that holds what was asked for.
         envelope: Field of a stream's events that holds the answer's `id` and `model`; None where the events
             hold them themselves.
         id_prefix: The beginning of an answer's id.
+        holds: The type of what `items` holds.
     """
 
     name: SurfaceName
@@ -32,6 +33,7 @@ class Surface:
     items: str
     envelope: bytes | None
     id_prefix: str
+    holds: type = list
 
 
 CHAT: Final = Surface("chat", "openai", "/chat/completions", "choices", None, "chatcmpl-")
@@ -39,4 +41,6 @@ RESPONSES: Final = Surface("responses", "openai", "/responses", "output", b"resp
 COMPLETIONS: Final = Surface("completions", "openai", "/completions", "choices", None, "cmpl-")
 EMBEDDINGS: Final = Surface("embeddings", "openai", "/embeddings", "data", None, "embd-")
 MESSAGES: Final = Surface("messages", "anthropic", "/v1/messages", "content", b"message", "msg_")
+# What providers of Anthropic's format are asked beside messages: a number, not an answer.
+TOKEN_COUNT: Final = replace(MESSAGES, path="/v1/messages/count_tokens", items="input_tokens", holds=int)
 SURFACES: Final = (CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, MESSAGES)

@@ -14,7 +14,7 @@ from gateway.upstream.json_text import parsed
 from gateway.upstream.private_text import all_texts
 from gateway.upstream.surfaces import Wire
 
-_OPENAI_BASE: Final = "https://api.openai.com/v1"
+OPENAI_BASE: Final = "https://api.openai.com/v1"
 _ANTHROPIC_BASE: Final = "https://api.anthropic.com"
 # Names LiteLLM gives to servers that speak the OpenAI wire format at an address of the operator's.
 _OPENAI_WIRE: Final = frozenset(
@@ -52,7 +52,7 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
     api_base: str | None = values.get("api_base")
     api_key: str | None = values.get("api_key")
     if params.provider == "openai" and api_base is None:
-        api_base = _OPENAI_BASE
+        api_base = OPENAI_BASE
         api_key = api_key or environ.get("OPENAI_API_KEY")
     wire: Wire | Literal["litellm"] = "litellm"
     if params.provider in _OPENAI_WIRE and api_base is not None:
@@ -72,6 +72,7 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
         timeout_seconds=params.timeout,
         first_byte_seconds=entry.first_byte_timeout,
         stall_seconds=entry.stall_timeout,
+        speaks_messages=entry.messages == "native",
         http2=entry.http2,
         merges_system=entry.merges_system,
         headers=headers,

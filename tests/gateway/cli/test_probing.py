@@ -48,18 +48,39 @@ async def check(tmp_path: Path, *models: dict[str, Any]) -> tuple[int, str]:
 
 
 async def test_models_that_answer_are_said_to(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """Each is asked once, in the format it speaks."""
+    """Each is asked once, in the format it speaks, and a server of OpenAI's format for a message besides."""
     named = [("openai", "small"), ("anthropic", "claude"), ("openai", "text-embedding-x")]
     code, output = await check(tmp_path, *(listed(upstream, *one) for one in named))
     assert code == 0, output
     for _, name in named:
         assert f"probe: model {name}: answered in" in output
-        assert upstream.calls_of(name) == 1
-    assert [seen.path for seen in upstream.seen] == [
-        "/v1/chat/completions",
-        "/v1/messages",
-        "/v1/embeddings",
+    assert [(seen.body["model"], seen.path) for seen in upstream.seen] == [
+        ("small", "/v1/chat/completions"),
+        ("small", "/v1/messages"),
+        ("claude", "/v1/messages"),
+        ("text-embedding-x", "/v1/embeddings"),
     ]
+
+
+@pytest.mark.parametrize("has_messages", [True, False])
+async def test_a_server_that_answers_messages_itself_is_found(
+    upstream: FakeUpstream, tmp_path: Path, has_messages: bool
+) -> None:
+    """So that requests in that format can be relayed to it; one that does not is no failure."""
+    if not has_messages:
+        upstream.on("small", good(), status(404))
+    code, output = await check(tmp_path, listed(upstream, "openai", "small"))
+    assert code == 0, output
+    assert ("set `messages: native`" in output) == has_messages
+
+
+async def test_a_model_that_is_said_to_answer_messages_is_asked_for_one(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    """And fails the check where it does not."""
+    upstream.on("small", status(404))
+    code, output = await check(tmp_path, {**listed(upstream, "openai", "small"), "messages": "native"})
+    assert (code, [seen.path for seen in upstream.seen]) == (1, ["/v1/messages"]), output
 
 
 async def test_a_model_that_does_not_answer_is_named_with_the_providers_words(

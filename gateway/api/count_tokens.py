@@ -1,0 +1,70 @@
+"""`POST /v1/messages/count_tokens`: how many tokens a message would take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from gateway.access.callers import Caller
+from gateway.access.token_estimate import estimate_tokens
+from gateway.api.body import read_request
+from gateway.api.caller_headers import read_headers
+from gateway.api.fields import check_fields
+from gateway.api.requests.messages import FIELDS
+from gateway.api.requests.shapes import record
+from gateway.experiments.snapshot import SnapshotHolder
+from gateway.serving.token_counts import TokenCounts
+from gateway.upstream.surfaces import MESSAGES
+
+PATH: Final = "/v1/messages/count_tokens"
+# A message needs a limit, a count of it does not.
+_NO_LIMIT: Final = {"max_tokens": 1}
+
+
+class TokenCount(BaseModel):
+    """Tokens of the prompt, tools and system prompt included."""
+
+    input_tokens: int
+
+
+def count_tokens_routes(
+    counts: TokenCounts,
+    snapshots: SnapshotHolder,
+    admit: Callable[[Request], Awaitable[Caller]],
+    max_body_bytes: int,
+) -> APIRouter:
+    """The route.
+
+    Args:
+        counts: Asks providers.
+        snapshots: Where models and experiments are read.
+        admit: Says who calls, within the limits of the key.
+        max_body_bytes: Largest request accepted.
+    """
+    router = APIRouter(tags=["models"])
+    schema = record(["model", "messages"], **FIELDS)
+
+    @router.post(
+        PATH,
+        operation_id="count_tokens",
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
+        },
+    )
+    async def count_tokens(request: Request) -> TokenCount:
+        """Count the tokens of a message (Anthropic's), or estimate them.
+
+        A provider that speaks the format counts; elsewhere the number is a quarter of the characters.
+        """
+        await admit(request)
+        payload = await read_request(request.receive, request.headers.raw, max_body_bytes)
+        check_fields(MESSAGES.name, {**_NO_LIMIT, **payload})
+        headers = read_headers(request.headers.raw, MESSAGES)
+        counted = await counts.count(payload, headers.passed_on, snapshots.current)
+        tokens = counted.tokens
+        return TokenCount(input_tokens=estimate_tokens(counted.payload).prompt if tokens is None else tokens)
+
+    return router
