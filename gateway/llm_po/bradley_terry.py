@@ -1,11 +1,11 @@
-"""Bradley-Terry with pair effects: what the counts say about every pair, compared or not.
+"""Bradley-Terry with pair effects: what the counts tell about every pair, compared or not.
 
 The logit of P(i preferred to j) is `score[i] - score[j] + effect[i, j]`, scores ~ N(0, score_sd^2) and
 effects ~ N(0, effect_sd^2), one per pair. A zero `effect_sd` is plain Bradley-Terry; with a large one every
 pair speaks for itself. How large they are is unknown, so the model is fitted over a small grid, each cell
 weighted by its Laplace marginal likelihood: where Bradley-Terry holds, all pairs pool; where it does not, the
-data move the weight to cells that shrink less. Nothing here has to be right for the evidence to be valid; it
-only has to be good for the experiment to be short. See docs/decisions/0012-forecasts.md.
+data move the weight to cells that shrink less. The evidence stays valid even if all this is wrong; a good fit
+only makes the experiment shorter (docs/decisions/0012-forecasts.md).
 
 The effects are eliminated pair by pair (a Schur complement), so a Newton step solves a K x K system per cell.
 Arrays carry a leading axis of R independent runs, 1 in a planner and many in a simulation.
@@ -32,9 +32,9 @@ _LONGEST_STEP: Final = 2.0  # logits; keeps Newton inside the region where the l
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scales:
-    """The grid of prior scales, in logits; parallel arrays of shape (G,), and the log prior of each cell.
+    """The grid of prior scales, in logits: parallel arrays of shape (G,), with the log prior of each cell.
 
-    `score_precision`, shape (G, K, K), replaces `score_sd` where scores are related beforehand.
+    `score_precision`, shape (G, K, K), replaces `score_sd` where the prior relates scores to each other.
     """
 
     score_sd: FloatArray
@@ -50,7 +50,7 @@ class Scales:
 
     @classmethod
     def grid(cls, score_sd: float, effect_sds: tuple[float, ...]) -> Scales:
-        """One scale of scores; no pair effects as likely beforehand as all the others together.
+        """One scale of scores; beforehand, "no pair effects" is as likely as all other cells together.
 
         Raises:
             DesignError: If a scale is not a number above 0.
@@ -164,6 +164,14 @@ def differences(scores: FloatArray) -> FloatArray:
     return np.asarray(scores[..., :, None] - scores[..., None, :])
 
 
+def laplacian(weights: FloatArray) -> FloatArray:
+    """Graph Laplacian of symmetric pair weights with zero diagonal, shape (..., K, K)."""
+    matrix = -weights
+    diagonal = np.einsum("...ii->...i", matrix)
+    diagonal[...] = weights.sum(axis=-1)
+    return np.asarray(matrix)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mode:
     """Where Newton ended: counts (R, 1, K, K), mode, and curvature there."""
@@ -176,7 +184,7 @@ class _Mode:
 
 
 def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Scales) -> tuple[_Mode, float]:
-    """One Newton step from a point, and its length in logits; curvatures are those of the point left."""
+    """One Newton step from a point, and its length in logits; curvatures are those at the starting point."""
     precision = scales.precision(scores.shape[2])
     effect_variance = (scales.effect_sd**2)[:, None, None]
     totals = won + won.swapaxes(2, 3)
@@ -185,24 +193,13 @@ def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Sc
     curvature = totals * chance * (1 - chance)
     sharing = 1 / (1 + effect_variance * curvature)
     shared = curvature * sharing
-    hessian = _laplacian(shared) + precision
+    hessian = laplacian(shared) + precision
     slope = (gradient * sharing + shared * effects).sum(axis=3) - (precision @ scores[..., None])[..., 0]
-    step = _shortened(np.linalg.solve(hessian, slope[..., None])[..., 0])
+    step = np.linalg.solve(hessian, slope[..., None])[..., 0]
+    step = step * (_LONGEST_STEP / np.maximum(np.abs(step).max(axis=2, keepdims=True), _LONGEST_STEP))
     followed = gradient - curvature * differences(step)
     effects = effect_variance * sharing * followed + effects * (1 - sharing)
     return _Mode(won, scores + step, effects, hessian, sharing), float(np.abs(step).max())
-
-
-def _laplacian(weights: FloatArray) -> FloatArray:
-    """Graph Laplacian of symmetric pair weights with zero diagonal, shape (R, G, K, K)."""
-    laplacian = -weights
-    np.einsum("rgii->rgi", laplacian)[...] += weights.sum(axis=3)
-    return laplacian
-
-
-def _shortened(step: FloatArray) -> FloatArray:
-    longest = np.abs(step).max(axis=2, keepdims=True)
-    return np.asarray(step * (_LONGEST_STEP / np.maximum(longest, _LONGEST_STEP)))
 
 
 def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:

@@ -1,9 +1,9 @@
 """What was decided and why, in plain values, and its recomputation from the comparison log alone.
 
     certificate(verdict, tally, design, eliminated_at)  ->  dict that is stored with the decision
-    recompute(comparisons, stored, start)               ->  the same numbers again, or what differs
+    recompute(comparisons, stored, start)               ->  whether the log gives these numbers, or others
 
-What is compared are the ledger's integers, so the answer does not depend on the machine.
+The comparison is of the ledger's integers, so its result does not depend on the machine.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ class LoggedComparison(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recomputation:
-    """What the log says.
+    """What the log supports.
 
     Attributes:
         verdict: The verdict the replayed ledger supports, or None.
-        differences: One sentence for each thing the certificate says otherwise; empty: confirmed.
-        comparisons: How many comparisons were counted in the end, those inherited included.
+        differences: One sentence for each statement of the certificate that the log contradicts.
+        comparisons: How many comparisons were counted in the end, including those inherited.
     """
 
     verdict: Verdict | None
@@ -102,7 +102,7 @@ class Recomputation:
 
     @property
     def is_confirmed(self) -> bool:
-        """Nothing differs."""
+        """Whether nothing differs."""
         return not self.differences
 
 
@@ -164,7 +164,9 @@ def recompute(
         **_structure(end.tally, design),
         **_concluded(stored, reached),
     }
-    said = {**_said_before_policies_came_and_went(design.policies), **stored}
+    # Certificates of the first version leave these out: policies could not come and go.
+    unsaid = {"policies_ever": design.policies, "debts_nano_nats": [0] * design.policies}
+    said = {**unsaid, **stored}
     differences = tuple(
         f"{name}: the certificate says {said.get(name)}, the log gives {value}"
         for name, value in found.items()
@@ -188,7 +190,7 @@ def replay(
         start: What it inherited, or None.
 
     Raises:
-        ReplayError: If the log has gaps, ends early, or names what there is not.
+        ReplayError: If the log has gaps, ends early, or names unknown policies or results.
     """
     whole_number(until, "comparisons", 0, ReplayError)
     ledger = Ledger(design.policies, design.delta, design.epsilon)
@@ -198,13 +200,8 @@ def replay(
     return GenerationStanding(ledger.tally(), tuple(ledger.eliminated_at), design.ever)
 
 
-def _said_before_policies_came_and_went(policies: int) -> dict[str, Any]:
-    """What certificates of the first version leave out."""
-    return {"policies_ever": policies, "debts_nano_nats": [0] * policies}
-
-
 def _structure(tally: Tally, design: Design) -> dict[str, Any]:
-    """What was assumed of preferences, and how well it fits the counts; nothing where nothing was."""
+    """The structure assumed of preferences, and how well it fits the counts; empty if none was assumed."""
     if design.features is None:
         return {}
     fit = goodness_of_fit(tally.wins, design.features)
@@ -235,7 +232,7 @@ def _counted(tally: Tally, eliminated_at: Sequence[int | None]) -> dict[str, Any
 
 
 def _is_same(said: object, found: object) -> bool:
-    """Equal; for a logarithm, up to its last digits, which differ between machines."""
+    """Whether two values are equal; floats up to their last digits, which differ between machines."""
     if isinstance(said, dict) and isinstance(found, dict):
         return said.keys() == found.keys() and all(_is_same(said[name], found[name]) for name in said)
     if isinstance(said, float) and isinstance(found, float):
@@ -246,9 +243,12 @@ def _is_same(said: object, found: object) -> bool:
 def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, Any]:
     """What the certificate should say about the outcome.
 
-    A budget's end may hold back a survivor that was not cleared: less was claimed than the ledger supports.
+    At the end of its budget an experiment may withhold a survivor that was not cleared, and so claims less
+    than the ledger supports.
     """
-    if stored.get("outcome") == "inconclusive" and _budget_spent(stored):
+    budget = stored["max_comparisons"]
+    is_spent = budget is not None and stored["comparisons"] >= budget
+    if is_spent and stored.get("outcome") == "inconclusive":
         return {"outcome": "inconclusive", "champion": None}
     if reached is None:
         return {"outcome": None, "champion": None}
@@ -259,11 +259,6 @@ def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, 
         "statistic_nats": reached.statistic_nats,
         "threshold_nats": reached.threshold_nats,
     }
-
-
-def _budget_spent(stored: Mapping[str, Any]) -> bool:
-    budget = stored["max_comparisons"]
-    return budget is not None and stored["comparisons"] >= budget
 
 
 def _design(stored: Mapping[str, Any], start: GenerationStanding | None) -> Design:

@@ -1,7 +1,7 @@
-"""What arrays, counts and costs have to be before anything is computed from them. Single numbers: `scalars`.
+"""Checks of arrays, counts and costs, made before anything is computed from them; `scalars` has the numbers.
 
-Every check takes the error to raise, since the same nonsense is a bad world in one place and a bad design in
-another. The message names the value and what to give instead; what comes back can be trusted further on.
+Every check takes the error to raise, since a wrong array is a bad world in one place and a bad design in
+another. The message names the value and the remedy; later code can trust what a check returns.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from gateway.llm_po.errors import DesignError, LlmPoError, TallyError
 from gateway.llm_po.scalars import FEWEST_POLICIES, shown
 
 LARGEST_SPREAD: Final = 700.0
-"""Logits between two policies beyond which a preference is exactly 0 or 1 in every number there is."""
+"""Logits between two policies beyond which a preference rounds to exactly 0 or 1."""
 
 SMALLEST_COST: Final = 1e-9
 LARGEST_COST: Final = 1e9
-"""Costs of a comparison lie between these; any unit will do, so another one fits."""
+"""The cost of a comparison lies between these; any unit will do, so one that fits can be chosen."""
 
 LARGEST_COUNT: Final = 2**40
 """More than can have been counted; sums over all pairs stay exact."""
 
 LARGEST_AMOUNT: Final = 2**56
-"""Of evidence in nano-nats, either way: sums over policies stay within 64 bits."""
+"""The most evidence in nano-nats, either way: sums over policies stay within 64 bits."""
 
 
 def reals(
@@ -145,7 +145,7 @@ def flags(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
 
 
 def debts_of(debts: npt.ArrayLike, policies: int) -> npt.NDArray[np.int64]:
-    """Debts in nano-nats, shape (K,), none above 0; nothing at all is no debts.
+    """Debts in nano-nats, shape (K,), none above 0; an empty array means no debts.
 
     Raises:
         TallyError: If they are anything else.
@@ -164,7 +164,7 @@ def pair_costs(
     """What a comparison of each pair costs, shape (K, K), 1 on the diagonal; None: 1 everywhere.
 
     Raises:
-        LlmPoError: As `error`, if the costs are of another shape, not the same both ways, or out of range.
+        LlmPoError: As `error`, if the costs are of another shape, not symmetric, or out of range.
     """
     if costs is None:
         return np.ones((policies, policies))

@@ -1,7 +1,7 @@
-"""From a sampler's draws to the distribution over pairs that a plan publishes.
+"""Turns a sampler's draws into the distribution over pairs that a plan publishes.
 
 A sampler proposes pairs, many runs side by side. A simulation takes them one after another; a gateway draws
-its own from their shares, so that no two requests in flight have to agree. Both ask the same sampler.
+its own from their shares, so that requests in flight need not agree. Both ask the same sampler.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SMALLEST_PROBABILITY: Final = 1e-3  # of the most likely pair's
 def pair_distribution(
     sampler: Sampler, situation: Situation, rng: np.random.Generator, draws: int = DRAWS
 ) -> tuple[IntArray, FloatArray]:
-    """How often a sampler would compare which pair next, in the first run of a situation.
+    """How often a sampler would compare each pair next, in the first run of a situation.
 
     Args:
         sampler: Any way to choose pairs.
@@ -46,7 +46,7 @@ def pair_distribution(
 
 
 def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:
-    """A distribution of exact shares, shape (K, K) symmetric; pairs hardly ever drawn are left out.
+    """A distribution from exact shares, shape (K, K), symmetric; pairs hardly ever drawn are left out.
 
     Raises:
         DesignError: If the shares are no such matrix, or all 0.

@@ -7,11 +7,11 @@ LlmPoError
 +-- ReplayError        a comparison log that cannot be replayed
 +-- FeatureError       features that are no numbers, or that cannot tell two policies apart
 +-- WorldError         a preference world that is not one
-|   +-- NoChampionError  a world in which nobody beats everybody: its hardness is undefined
-+-- UnsupportedError   a method, stopping rule or space nobody built; lists those that exist
+|   +-- NoChampionError  a world in which no policy beats every other: its hardness is undefined
++-- UnsupportedError   a method, stopping rule or space that does not exist; lists those that do
 +-- SolverError        a solver did not reach an optimum
 
-None of these helps to retry unchanged.
+Retrying unchanged never helps.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""The e-process: exact evidence at every sample size, kept as integers anyone can recompute.
+"""The e-process: exact evidence at every sample size, kept as integers that anyone can recompute.
 
 Per ordered pair (j, k) the ledger holds the logarithm of a nonnegative supermartingale under the hypothesis
 "j is preferred to k with probability at least h = 1/2 + epsilon". A decisive comparison is counted with a
 forecast q of P(j preferred to k) that was published before its outcome was counted; where q < h the outcome
 adds log(q / h) if j was preferred and log((1 - q) / (1 - h)) if k was, and nothing otherwise. For any true
 probability mu >= h the expected factor mu q/h + (1 - mu)(1 - q)/(1 - h) is at most one, so by Ville's
-inequality the evidence ever reaches log(1/delta) with probability at most delta, whatever was compared when.
+inequality the evidence ever reaches log(1/delta) with probability at most delta, whatever is compared when.
 
 Amounts are rounded *down* to whole nano-nats, which can only lower the evidence: the integers stay a
-supermartingale, and every replica, verifier and simulation adds exactly the same numbers.
-See docs/decisions/0010-evidence-ledger.md and 0011-thresholds.md.
+supermartingale, and every replica, verifier and simulation adds exactly these numbers
+(docs/decisions/0010-evidence-ledger.md and 0011-thresholds.md).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
 
 
 def _increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
-    """`increments` for numbers known to be numbers: called for every comparison."""
+    """`increments` without a check of the types: it is called for every comparison."""
     if not _LOWEST <= probability_millionths <= _HIGHEST:
         raise ForecastError(
             f"A forecast of {shown(probability_millionths)} millionths is outside [{_LOWEST}, {_HIGHEST}]; "
@@ -118,10 +118,10 @@ class Tally:
         wins: Shape (K, K), int64.
         ties: Shape (K, K), int64, symmetric.
         evidence: Shape (K, K), int64 nano-nats, against "row preferred to column with P >= 1/2 + epsilon".
-        eliminated: Shape (K,), bool: whose row total ever reached the elimination threshold.
-        comparisons: How many were counted, ties included.
-        debts: Shape (K,), int64 nano-nats, none above 0: evidence that policies removed since had spoken for
-            a policy being the winner; see `succession`. Left out: none.
+        eliminated: Shape (K,), bool: whether a policy's row total ever reached the elimination threshold.
+        comparisons: How many were counted, including ties.
+        debts: Shape (K,), int64 nano-nats, none above 0: evidence that policies removed since had given for a
+            policy being the winner (`succession` explains it). Empty for none.
 
     Raises:
         TallyError: If the parts disagree or cannot be counts.
@@ -197,7 +197,7 @@ class Ledgers:
         wins: Shape (R, K, K).
         ties: Shape (R, K, K), symmetric.
         evidence: Shape (R, K, K), nano-nats.
-        debts: Shape (R, K), nano-nats; see `Tally`.
+        debts: Shape (R, K), nano-nats, as in `Tally`.
         eliminated_at: Shape (R, K): the comparison that eliminated a policy, 0 while it survives.
         comparisons: How many each run has counted.
     """
@@ -217,7 +217,7 @@ class Ledgers:
 
     @property
     def eliminated(self) -> BoolArray:
-        """Who is eliminated, shape (R, K)."""
+        """Whether each policy is eliminated, shape (R, K)."""
         return np.asarray(self.eliminated_at > 0)
 
     def keep(self, runs: BoolArray) -> None:
@@ -256,8 +256,8 @@ class Ledgers:
 
         Args:
             first: The lower index of each run's pair, shape (R,).
-            second: The higher one.
-            results: Seen from `first`, one per run.
+            second: The higher index.
+            results: One per run, seen from `first`.
             q: Forecast published for the pair, in millionths, or None before the first plan: the outcome is
                 then counted without evidence.
         """
@@ -295,7 +295,7 @@ class Ledgers:
 
 
 class Ledger:
-    """The ledger of one run, for replaying a log; see `Ledgers`."""
+    """The ledger of one run, for replaying a log."""
 
     def __init__(self, policies: int, delta: float, epsilon: float) -> None:
         self._one = Ledgers(1, policies, delta, epsilon)

@@ -1,24 +1,24 @@
-"""Exposure caps: a plan's pairs, brought to where each policy answers no more than its operator allows.
+"""Exposure caps: a plan's pairs, changed so that each policy answers no more than its operator allows.
 
 A unit that takes part is served in one of several ways w: a pair is compared, or the incumbent answers alone.
 Of the units served by a pair, each of its policies answers a share g: 1/2 where a fair coin names one of the
-two, 1 where both answer. With the plan's shares p, the shares w that keep the caps and differ least from them
-are
+two, 1 where both answer. If the plan's shares are p, the shares x that keep the caps and differ least from
+them are
 
     minimise  sum_w  x_w log(x_w / p_w)   over x >= 0, sum x = 1,
               g sum_{w with i} x_w <= most_i  for each capped i,
               g sum_{w with the incumbent} x_w + x_alone >= least,
 
-the I-projection of Csiszar (1975): x_w is p_w times one factor for each policy of the pair, below 1 only
-for those whose cap binds. There is no closed form, since the factors depend on one another; the program is
+the I-projection of Csiszar (1975): x_w is p_w times one factor for each policy of the pair, below 1 only for
+policies whose cap binds. There is no closed form, since the factors depend on one another; the program is
 compiled once for each size and solved again with new numbers. The caps can always be kept: the incumbent
-alone keeps them all. What it answers alone is not compared, so the plan's own pairs come first: the plan is
-taken to leave the incumbent alone with one unit in a thousand, and to give one in twenty to the pairs that
-the sampler would propose if the policies above their caps were dear. docs/decisions/0018-exposure-caps.md
-says why.
+alone keeps them all. Units that it answers alone are not compared, so the plan's own pairs come first: the
+plan is taken to leave one unit in a thousand to the incumbent alone, and to give one in twenty to the pairs
+that the sampler would propose if the policies above their caps were dear
+(docs/decisions/0018-exposure-caps.md).
 
-Evidence does not care how pairs are chosen, so no cap touches a promise.
-Imports cvxpy, and only when a plan breaks a cap: loading it takes seconds.
+The evidence is valid however pairs are chosen, so no cap changes the guarantee. cvxpy is imported only when a
+plan breaks a cap: loading it takes seconds.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from gateway.llm_po.wins import FloatArray, IntArray
 
 _ALONE: Final = 1e-3
 _SPARE: Final = 0.05
-_DEAR: Final = 100.0  # times the price: to a sampler, what is capped is a last resort
+_DEAR: Final = 100.0  # times the price: a sampler then proposes a capped policy only as a last resort
 _TOLERANCE: Final = 1e-9
 _SMALLEST_SHARE: Final = 1e-4  # of the units; a solver leaves a little everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What each policy may answer, as shares of the units that take part.
+    """How much each policy may answer, as shares of the units that take part.
 
     Attributes:
-        incumbent: Index of the policy that answers what is not compared; it has no cap.
-        most: The largest share of each policy, length K; 1 is no cap. The incumbent's is not looked at.
-        least: The smallest share of the incumbent; 0 asks for nothing.
+        incumbent: Index of the policy that answers units that are not compared; it has no cap.
+        most: The largest share of each policy, length K; 1 is no cap. The incumbent's entry is ignored.
+        least: The smallest share of the incumbent; 0 for no such bound.
         answers: How many policies of a pair answer a unit.
 
     Raises:
@@ -112,12 +112,12 @@ def keeps(mix: Mix, caps: Caps) -> bool:
 
 
 def capped_mix(choose: Callable[[Situation], Mix], situation: Situation, caps: Caps | None) -> Mix:
-    """What `choose` proposes, or the mix nearest to it that keeps the caps.
+    """The mix that `choose` proposes, or the mix nearest to it that keeps the caps.
 
     Args:
         choose: Proposes pairs for a situation of a single run.
         situation: That run.
-        caps: What to keep; None for nothing.
+        caps: The caps to keep, or None.
 
     Raises:
         SolverError: If the solver stops without an optimum.
@@ -136,9 +136,9 @@ def within_caps(planned: Mix, spare: Mix, caps: Caps) -> Mix:
     """The mix that keeps the caps and is nearest to the one planned.
 
     Args:
-        planned: What would be served without caps.
-        spare: What else is worth comparing where the caps do not let the plan's pairs fill all units.
-        caps: What to keep.
+        planned: The mix without caps.
+        spare: Other pairs worth comparing, for units that the caps do not let the plan's pairs fill.
+        caps: The caps to keep.
 
     Raises:
         SolverError: If the solver stops without an optimum.
@@ -154,8 +154,8 @@ def within_caps(planned: Mix, spare: Mix, caps: Caps) -> Mix:
 def _projected(pairs: IntArray, wanted: FloatArray, caps: Caps) -> FloatArray:
     """Shares of the units for these pairs, shape (M,); the incumbent alone has the rest.
 
-    The program has room for a power of two of ways. What is left over stands for the incumbent alone, which
-    shares nothing but its name: splitting a way into equal parts does not change the optimum.
+    The program has room for a power of two of ways. Those left over all stand for the incumbent alone:
+    splitting a way into equal parts does not change the optimum.
     """
     count, capped = wanted.size, caps.capped
     room = 1 << int(count).bit_length()
@@ -170,7 +170,7 @@ def _projected(pairs: IntArray, wanted: FloatArray, caps: Caps) -> FloatArray:
     if capped.size:
         program.met.value, program.most.value = met[capped], np.array(caps.most)[capped]
     remedy = "raise the caps, or lower the share of traffic that takes part"
-    solve_program(program.problem, remedy, may_be_inaccurate=True)  # what is rounded keeps the caps
+    solve_program(program.problem, remedy, may_be_inaccurate=True)  # rounding keeps the caps
     return np.asarray(program.shares.value)[:count]
 
 
@@ -208,9 +208,9 @@ def solve_program(problem: Any, remedy: str, *, may_be_inaccurate: bool = False)
     """Solve a cvxpy problem in place.
 
     Args:
-        problem: With every parameter set.
-        remedy: What the error advises.
-        may_be_inaccurate: Whether an optimum to four digits will do where eight are not reached.
+        problem: The problem, with every parameter set.
+        remedy: The advice that the error gives.
+        may_be_inaccurate: Whether an optimum to four digits will do if eight are not reached.
 
     Raises:
         SolverError: If the solver fails or stops without an optimum.
@@ -218,7 +218,7 @@ def solve_program(problem: Any, remedy: str, *, may_be_inaccurate: bool = False)
     import cvxpy  # noqa: PLC0415 - as above
 
     try:
-        with warnings.catch_warnings():  # that a solution may be inaccurate: its status says so too
+        with warnings.catch_warnings():  # of a solution that may be inaccurate; its status says so as well
             warnings.simplefilter("ignore")
             problem.solve(solver=cvxpy.CLARABEL)
     except (cvxpy.SolverError, ValueError, ArithmeticError) as error:
@@ -229,10 +229,10 @@ def solve_program(problem: Any, remedy: str, *, may_be_inaccurate: bool = False)
 
 
 def _rounded(pairs: IntArray, shares: FloatArray, caps: Caps) -> Mix:
-    """A solver's shares without its rounding: pairs hardly ever drawn left out, the caps kept exactly.
+    """A solver's shares without its inaccuracy: pairs hardly ever drawn are left out, caps are kept exactly.
 
-    Lowering the shares of all pairs alike, in favour of the incumbent alone, lowers every capped policy's
-    and never the incumbent's.
+    Lowering the shares of all pairs alike, in favour of the incumbent alone, lowers the share of every capped
+    policy and never the incumbent's.
     """
     kept = shares >= min(_SMALLEST_SHARE, float(shares.max()))
     pairs, shares = pairs[kept], np.maximum(shares[kept], 0.0)

@@ -1,7 +1,7 @@
-"""The forecast of every pair, published with the plan, and draws from what is still uncertain about it.
+"""The forecast of every pair, published with the plan, and draws from the posterior behind it.
 
 A forecast is the posterior mean of P(i preferred to j): the bet that grows evidence fastest on average under
-the posterior. See docs/decisions/0012-forecasts.md.
+the posterior (docs/decisions/0012-forecasts.md).
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ def forecasts(fit: Fit) -> FloatArray:
 
 
 def chance_preferred(fit: Fit, policy: int) -> FloatArray:
-    """Posterior probability that `policy` is preferred to each other more often than not, shape (R, K).
+    """Posterior probability that `policy` is preferred to each other policy more often than not.
 
-    One half at `policy` itself.
+    Shape (R, K); one half at `policy` itself.
     """
     deviation = np.sqrt(fit.logit_variance[:, :, policy])
     logits = fit.logits[:, :, policy]
     ratio = np.divide(logits, deviation, out=np.zeros_like(logits), where=deviation > 0)
-    return np.asarray(np.einsum("rg,rgk->rk", fit.weights, _normal_cdf(ratio)))
+    erf = np.array([math.erf(value) for value in (ratio / math.sqrt(2)).ravel()]).reshape(ratio.shape)
+    return np.asarray(np.einsum("rg,rgk->rk", fit.weights, 0.5 * (1 + erf)))
 
 
 def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArray:
     """Posterior mean of kl(mu, threshold) ** power where mu < threshold, 0 elsewhere; shape (R, K, K).
 
-    What a comparison is expected to tell against "row preferred to column with probability >= threshold", in
-    nats. By quadrature over the normal posterior of each pair's logit.
+    This is the evidence, in nats, that a comparison is expected to give against "row preferred to column with
+    probability >= threshold". It is computed by quadrature over the normal posterior of each pair's logit.
 
     Raises:
         DesignError: If the threshold is not in [1/2, 1), or the power not at least 1.
@@ -83,8 +84,3 @@ def draw_logits(fit: Fit, draws: int, rng: np.random.Generator) -> tuple[FloatAr
     own = np.triu(own, 1)
     logits = fit.logits[rows, cells] + fit.sharing[rows, cells] * differences(moved)
     return fit.scores[rows, cells] + moved, logits + own - own.swapaxes(2, 3)
-
-
-def _normal_cdf(ratio: FloatArray) -> FloatArray:
-    erf = np.array([math.erf(value) for value in (ratio / math.sqrt(2)).ravel()])
-    return np.asarray(0.5 * (1 + erf.reshape(ratio.shape)))

@@ -1,7 +1,7 @@
 """The paper's own kind of stopping rule: a generalised likelihood ratio against a threshold beta(n, delta).
 
 Against "policy i is preferred to every other" the ratio is the sum of n kl(rate, 1/2) over the rivals that
-are ahead of i. Two thresholds can be asked for:
+are ahead of i. There are two thresholds to choose from:
 
 - `proven`: beta = log(1/delta) + sum over rivals of min(n kl + c, log(2 (K-1)) + (1/2) log n), where
   c = log((K-1) / (K-2)). Behind it is a mixture of bets whose product is a supermartingale, so a rule that
@@ -9,7 +9,7 @@ are ahead of i. Two thresholds can be asked for:
 - `customary`: beta = log((1 + log t) / delta), usual in experiments with this family of rules (Garivier and
   Kaufmann 2016). It is smaller than any proof for K policies allows and flatters the methods that stop by it.
 
-Proofs, and the same for a policy no worse: docs/decisions/0015-likelihood-ratio-thresholds.md.
+docs/decisions/0015-likelihood-ratio-thresholds.md has the proofs, and the thresholds for a policy no worse.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ def glr_may_conclude(wins: IntArray, design: Design, threshold: Threshold = "pro
 
 
 def glr_verdict(wins: IntArray, design: Design, threshold: Threshold = "proven") -> Verdict | None:
-    """What the likelihood ratios support now, or None; counts of one run, shape (K, K).
+    """The verdict that the likelihood ratios support now, or None; counts of one run, shape (K, K).
 
-    The statistic is the ratio less what depends on the counts of single pairs, the needed nats are the rest.
+    The statistic is the ratio less the terms that depend on the counts of single pairs; the needed nats are
+    the rest.
 
     Raises:
         TallyError: If `wins` cannot be counts.
@@ -106,7 +107,7 @@ def _no_worse(wins: IntArray, design: Design, threshold: Threshold) -> Verdict |
 
 
 def _line(comparisons: int, design: Design, threshold: Threshold) -> float:
-    """The part of the threshold that is the same for every policy."""
+    """The part of the threshold that all policies share."""
     needed = elimination_threshold(design.delta) if design.epsilon == 0 else design.no_worse_nats
     return needed + (_growth(comparisons) if threshold == "customary" else 0.0)
 
@@ -140,7 +141,7 @@ def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:
 
 
 def _no_worse_nats(wins: IntArray, epsilon: float, threshold: Threshold) -> FloatArray:
-    """Nats against "somebody is preferred to it by more than epsilon", shape (R, K).
+    """Nats against "some other policy is preferred to it by more than epsilon", shape (R, K).
 
     The least, over its rivals, of n kl(rate, 1/2 + epsilon) and what the proof takes from it.
     """

@@ -1,7 +1,7 @@
 """The lines that evidence has to reach: the numbers the guarantees rest on, in one place.
 
-The store's counting script is given the elimination line by the server, and the planner, the verifier and the
-simulations compare with the same one. So this module loads no numpy, which the server must do without.
+The server gives the elimination line to the store's counting script; the planner, the verifier and the
+simulations compare with it too. So this module loads no numpy, which the server must do without.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def elimination_nano_nats(delta: float) -> int:
 
 
 def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> float:
-    """Nats every `evidence[j, s]` must reach to certify that nobody beats `s` by more than epsilon.
+    """Nats every `evidence[j, s]` must reach to certify that no policy beats `s` by more than epsilon.
 
     log(K/delta) for K >= 3: in a cycle every one of the K policies is beaten by another, so K wrong
     choices must share the error. For K = 2 both cannot be beaten: log(1/delta). After r removals
-    log(K (1 + r)/delta): whoever removes policies may have left of r + 1 rivals that beat `s` the one with
-    the luckiest evidence (docs/proofs/policies-come-and-go.md).
+    log(K (1 + r)/delta): of r + 1 rivals that beat `s`, the removals may have left the one with the luckiest
+    evidence (docs/proofs/policies-come-and-go.md).
 
     Args:
         delta: Error level in (0, 1).
         policies_ever: K, counting every policy the experiment ever had.
-        removed: r, how many of them it has no more.
+        removed: r, how many of them were removed.
 
     Raises:
         DesignError: If one is out of range.

@@ -2,12 +2,13 @@
 
     counts and evidence (Tally) + what was promised (Design) -> plan() -> Plan, published to every replica
 
-This is the way in: read `plan`, then the module behind each of its lines. A plan follows from the counts, not
-from the log, and hands the next refresh what it fitted and solved, to go on from (`Start`).
+To read the core, begin with `plan`, then read the module behind each of its lines. A plan follows from the
+counts, not from the log, and gives its fits and solutions to the next refresh to start from (`Start`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,14 +38,14 @@ __all__ = ["Design", "Plan", "Start", "Tally", "Verdict", "plan"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """What one refresh leaves for the next of the same experiment, so that work done is not done again.
+    """What one refresh leaves for the next refresh of the experiment, so that work is not repeated.
 
-    Every fit and every solver goes on from here to the same optimum, within its tolerance, in fewer steps.
+    Every fit and every solver starts here and reaches its optimum, within its tolerance, in fewer steps.
 
     Attributes:
         pooled: The posterior behind the forecasts.
-        likeliest: Maximum likelihood under the structure; None where none is assumed.
-        aimed: What the structured pairs are dealt towards; None where likelihood ratios do not decide.
+        likeliest: The maximum likelihood fit under the structure; None if no structure is assumed.
+        aimed: The proportions that structured pairs approach; None if likelihood ratios do not decide.
     """
 
     pooled: Fit
@@ -59,15 +60,15 @@ class Plan:
     Attributes:
         pairs: Shape (M, 2), first < second.
         probabilities: Shape (M,), sums to 1: how often to draw each pair.
-        forecasts_millionths: Shape (K, K): of P(row preferred to column), as bets; see `stakes`.
+        forecasts_millionths: Shape (K, K): forecasts of P(row preferred to column), as bets (`stakes`).
         leader: The policy ahead in the data.
-        evidence_nats: Shape (K,), progress for people; see `stopping.progress`.
+        evidence_nats: Shape (K,), the progress that people are shown (`stopping.progress`).
         needed_nats: Shape (K,), what each has to reach.
-        expected_remaining: Comparisons to a verdict if the data are right, or None if there is no telling.
+        expected_remaining: Comparisons to a verdict if the data are right, or None if that is unknown.
         verdict: How the experiment ends, or None while it goes on.
-        next_start: For the next refresh.
-        fit: Whether the structure assumed fits the counts; None where none is assumed.
-        compared: Share of the units taking part that are compared; below 1 only where caps ask for it.
+        next_start: What the next refresh starts from.
+        fit: Whether the structure fits the counts; None if no structure is assumed.
+        compared: Share of the units taking part that are compared; below 1 only where caps require it.
     """
 
     pairs: IntArray
@@ -96,19 +97,20 @@ def plan(
         tally: What has been counted.
         design: What the experiment set out to show.
         rng: Source of the posterior draws.
-        start: `next_start` of an earlier plan for the same policies and features. It saves time; the verdict
+        start: `next_start` of an earlier plan for these policies and features. It saves time; the verdict
             does not depend on it.
-        caps: What each policy may answer; None for no caps. The verdict does not depend on them.
+        caps: How much each policy may answer; None for no caps. The verdict does not depend on them.
 
     Raises:
         TallyError: If tally and design disagree about K.
-        DesignError: If caps and design do.
-        SolverError: If the caps' program is not solved.
+        DesignError: If caps and design disagree about K.
+        SolverError: If the program that keeps the caps is not solved.
     """
     same_policies(tally.policies, design.policies)
     if caps is not None and len(caps.most) != design.policies:
         raise DesignError(f"There are caps for {len(caps.most)} policies, and {design.policies} policies.")
-    situation = _situation(tally, design, start)
+    plain = replace(Situation.of(tally, design), start=None if start is None else start.pooled)
+    situation = with_features(plain, design.features)
     model = situation.fit
     published = published_forecasts(forecasts(model), situation)[0]
     if design.features is not None and design.stopping == "lr-mixture":
@@ -132,11 +134,6 @@ def plan(
     )
 
 
-def _situation(tally: Tally, design: Design, start: Start | None) -> Situation:
-    plain = replace(Situation.of(tally, design), start=None if start is None else start.pooled)
-    return with_features(plain, design.features)
-
-
 def _likeliest(tally: Tally, features: Features, start: Start | None) -> LinearFit:
     return linear.fit_structure(tally.wins[None], features, start=None if start is None else start.likeliest)
 
@@ -154,7 +151,10 @@ def _structured_plan(
     design = situation.design
     fitted = _likeliest(tally, features, start)
     evidence_nats, needed_nats = likelihood_ratio.leader_progress(tally.wins, design, features, fitted)
-    concluded = _structured_verdict(tally, design, features, fitted)
+    budget = math.inf if design.max_comparisons is None else design.max_comparisons
+    # The verdict follows from counts and design alone; the fit at hand only says whether there may be one.
+    may_end = likelihood_ratio.lr_may_conclude(tally.wins[None], design, features, fitted)[0]
+    concluded = reached(tally, design) if tally.comparisons >= budget or may_end else None
     aimed = aim(situation, features, rng, None if start is None else start.aimed)
 
     def dealt(each: Situation) -> Mix:
@@ -162,7 +162,7 @@ def _structured_plan(
         return Mix(*from_shares(shares_due(heading, each.wins, DRAWS)[0]))
 
     mix = capped_mix(dealt, situation, caps)
-    remaining = None if concluded else expected_remaining(aimed, situation)
+    remaining = min(expected_remaining(aimed, situation), max(float(budget - tally.comparisons), 0.0))
     return Plan(
         pairs=mix.pairs,
         probabilities=mix.probabilities,
@@ -170,7 +170,7 @@ def _structured_plan(
         leader=int(fitted.scores[0].argmax()),
         evidence_nats=evidence_nats,
         needed_nats=needed_nats,
-        expected_remaining=0.0 if concluded else _within_budget(remaining, tally, design),
+        expected_remaining=0.0 if concluded else remaining,
         verdict=concluded,
         next_start=Start(situation.fit, fitted, aimed),
         fit=goodness_of_fit(tally.wins, features, fitted, aimed.posterior),
@@ -178,24 +178,8 @@ def _structured_plan(
     )
 
 
-def _structured_verdict(
-    tally: Tally, design: Design, features: Features, fitted: LinearFit
-) -> Verdict | None:
-    """The verdict of counts and design alone, asked for where the fit at hand says that there may be one."""
-    is_spent = design.max_comparisons is not None and tally.comparisons >= design.max_comparisons
-    if not is_spent and not likelihood_ratio.lr_may_conclude(tally.wins[None], design, features, fitted)[0]:
-        return None
-    return reached(tally, design)
-
-
-def _within_budget(remaining: float | None, tally: Tally, design: Design) -> float | None:
-    if remaining is None or design.max_comparisons is None:
-        return remaining
-    return min(remaining, max(float(design.max_comparisons - tally.comparisons), 0.0))
-
-
 def _leader(model: Fit, tally: Tally, design: Design) -> int:
-    """The surviving policy with the best score; among all when epsilon > 0 or nobody survives."""
+    """The surviving policy with the best score; the best of all if epsilon > 0 or none survives."""
     out = (
         tally.eliminated
         if design.epsilon == 0 and not tally.eliminated.all()
@@ -205,7 +189,7 @@ def _leader(model: Fit, tally: Tally, design: Design) -> int:
 
 
 def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | None:
-    """Comparisons to a verdict at the pace the posterior expects; None where there is no telling."""
+    """Comparisons to a verdict at the pace the posterior expects; None if that cannot be known."""
     pace = expected_information(model, 0.5 + design.epsilon)[0]
     if design.epsilon > 0:
         needed = design.no_worse_nats - tally.evidence / NANO

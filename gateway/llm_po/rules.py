@@ -1,6 +1,6 @@
-"""Every stopping rule by name, what it guarantees, and the verdict it reaches on a tally.
+"""Every stopping rule by name, its guarantee, and the verdict it reaches on a tally.
 
-A verdict follows from the tally and the design alone; `certificate.recompute` asks here as well.
+A verdict follows from the tally and the design alone; `certificate.recompute` calls the same functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ right."""
 
 
 def reached(tally: Tally, design: Design) -> Verdict | None:
-    """What the design's rule supports now, or None while it supports nothing and the budget lasts.
+    """The verdict that the design's rule supports now; None while there is none and the budget lasts.
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -48,7 +48,7 @@ def reached(tally: Tally, design: Design) -> Verdict | None:
 
 
 def _by_likelihood(tally: Tally, design: Design) -> Verdict | None:
-    """Minimum and budget count ties too, the likelihood does not: they were judged before."""
+    """The verdict of a rule on likelihoods. Minimum and budget count ties, so the caller judges those."""
     if design.stopping == "glr" or design.features is None:
         return glr_verdict(tally.wins, design)
     certified = lr_verdict(tally.wins, design, design.features)

@@ -1,8 +1,8 @@
-"""Which pair next: LLM-PO's own design, and the protocol every way of choosing pairs follows.
+"""Which pair to compare next: LLM-PO's own design, and the protocol that every way of choosing pairs follows.
 
 A planner turns many draws of one run into a distribution over pairs; a simulation takes draws of many runs
 one after another. Hence the shapes: R independent runs side by side, 1 in a planner.
-See docs/decisions/0014-which-pair-next.md for what was measured.
+docs/decisions/0014-which-pair-next.md has the measurements.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Situation:
         evidence: Shape (R, K, K), nano-nats.
         eliminated: Shape (R, K).
         design: What the experiment set out to show.
-        start: An earlier fit of the same runs, to start from, or None.
-        pair_costs: Shape (R, K, K), where the runs number the policies differently; else the design's.
+        start: An earlier fit of these runs, to start from, or None.
+        pair_costs: Shape (R, K, K), if the runs number the policies differently; None for the design's.
         debts: Shape (R, K), nano-nats, as in `Tally`, or None for none.
 
     Raises:
-        TallyError: If the counts are none, or their shapes disagree.
+        TallyError: If the counts are no counts, or their shapes disagree.
     """
 
     wins: IntArray
@@ -72,7 +72,7 @@ class Situation:
 
     @cached_property
     def fit(self) -> Fit:
-        """The posterior; computed when first asked for, since most baselines never ask."""
+        """The posterior; computed at its first use, since most baselines never use it."""
         return fit(self.wins, start=self.start)
 
     @cached_property
@@ -83,7 +83,7 @@ class Situation:
 
     @cached_property
     def prices(self) -> FloatArray:
-        """What a comparison of each pair is worth saving, shape (R, K, K) or (1, K, K)."""
+        """What saving a comparison of each pair is worth, shape (R, K, K) or (1, K, K)."""
         return self.design.pair_costs[None] if self.pair_costs is None else self.pair_costs
 
     @property
@@ -101,7 +101,7 @@ class Sampler(Protocol):
 
 
 class LlmPo:
-    """Top-two Thompson sampling: challengers by the work left on them, opponents by what they may teach."""
+    """Top-two Thompson sampling: challengers by the work left on them, opponents by expected information."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn for the certificate the design asks for."""
@@ -111,7 +111,7 @@ class LlmPo:
 
 
 def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """Challengers that survive, each against the rival that promises most evidence against it.
+    """Surviving challengers, each against the rival that promises most evidence against it.
 
     In a posterior draw the leader is the survivor hardest to rule out; every other survivor is a challenger
     with probability proportional to the comparisons it still needs.
@@ -128,7 +128,7 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     pace = np.maximum(bernoulli_kl(logistic(np.minimum(worst, 0.0)), 0.5), SMALLEST_PACE)
     work = np.where(surviving, needed, 0.0) / pace
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
-    work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # nobody left: any pair will do
+    work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # no challenger is left: any pair will do
     challengers = _categorical(work, rng)
     rivals = np.take_along_axis(_best_rivals(fitted, situation.prices), challengers, axis=1)
     pairs = np.stack([challengers, rivals], axis=2)
@@ -163,8 +163,8 @@ def _doubtful_pairs(situation: Situation, run: int, draws: int, rng: np.random.G
 def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
     """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it.
 
-    In a draw in which every policy is beaten by more than epsilon nothing can be certified: it goes to
-    showing that, so that cyclic preferences end as no winner instead of using up the budget.
+    In a draw in which every policy is beaten by more than epsilon nothing can be certified. Such a draw goes
+    to showing that, so that cyclic preferences end as no winner instead of using up the budget.
     """
     design = situation.design
     _, logits = draw_logits(situation.fit, draws, rng)

@@ -1,7 +1,7 @@
-"""What a single number has to be before anything is computed from it. Loads no numpy, as the server must not.
+"""Checks of single numbers, made before anything is computed from them. Loads no numpy: the server must not.
 
-Every check takes the error to raise, since the same nonsense is a bad world in one place and a bad design in
-another. The message names the value and what to give instead; what comes back can be trusted further on.
+Every check takes the error to raise, since a wrong number is a bad world in one place and a bad design in
+another. The message names the value and the remedy; later code can trust what a check returns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SMALLEST_DELTA: Final = 1e-300  # of which the inverse is finite
 
 
 def shown(value: object) -> str:
-    """A value as a message names it: short, whatever it is."""
+    """A value as a message names it: always short."""
     as_list = getattr(value, "tolist", None)  # numpy's values have it; this module must not load numpy
     return reprlib.repr(value if as_list is None else as_list())
 

@@ -1,10 +1,10 @@
-"""Forecasts as they are published: the posterior mean, no bolder than what is still needed calls for.
+"""Forecasts as they are published: the posterior mean, but no bolder than the missing evidence calls for.
 
 A forecast is a bet. The posterior mean is the bet that grows evidence fastest, but the outcome that carries
-a row total past the line usually carries it well past, and what is left over was risked for nothing. So where
-one more outcome against a policy is enough, the forecast moves towards one half until it is just enough. Any
+a row total past the line usually carries it well past, and the surplus was risked for nothing. So where one
+more outcome against a policy is enough, the forecast moves towards one half until it is just enough. Any
 forecast fixed before its outcome keeps the evidence valid; this one only saves comparisons.
-See docs/decisions/0012-forecasts.md for what was measured.
+docs/decisions/0012-forecasts.md has the measurements.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEAST_SHARE: Final = 0.4
 """Share of the full gain a bet keeps: outcomes counted before the next refresh still have to tell."""
 
 _ROUNDING_NATS: Final = 1e-5
-"""What a forecast in millionths and increments in nano-nats may fall short by."""
+"""By how much a forecast in millionths and increments in nano-nats may fall short."""
 
 
 def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
@@ -39,17 +39,11 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
         Shape (R, K, K), `q[i, j] + q[j, i] = 1,000,000`.
     """
     if situation.design.epsilon == 0:
-        q = _trimmed(q, situation)
+        # A bet against a survivor is limited to what its row total still needs.
+        needed = elimination_threshold(situation.design.delta) - situation.row_nats + _ROUNDING_NATS
+        needed = np.where(situation.eliminated, np.inf, needed)[:, :, None]
+        gain = np.log(2 * (1 - np.minimum(q, 0.5)))
+        enough = np.minimum(gain, np.maximum(needed, _LEAST_SHARE * gain))
+        trimmed = 1 - 0.5 * np.exp(enough)
+        q = np.where(q < 0.5, trimmed, 1 - trimmed.swapaxes(1, 2))
     return np.stack([in_millionths(each) for each in q])
-
-
-def _trimmed(q: FloatArray, situation: Situation) -> FloatArray:
-    """`q` with the bets against survivors limited to what their row totals still need."""
-    line = elimination_threshold(situation.design.delta)
-    needed = line - situation.row_nats + _ROUNDING_NATS
-    needed = np.where(situation.eliminated, np.inf, needed)[:, :, None]
-    behind = np.minimum(q, 0.5)
-    gain = np.log(2 * (1 - behind))
-    enough = np.minimum(gain, np.maximum(needed, _LEAST_SHARE * gain))
-    trimmed = 1 - 0.5 * np.exp(enough)
-    return np.asarray(np.where(q < 0.5, trimmed, 1 - trimmed.swapaxes(1, 2)))

@@ -1,7 +1,7 @@
 """When evidence suffices: the design of an experiment and the verdict its ledger supports.
 
-A verdict is a function of the tally and the design alone, so anyone holding the comparison log can repeat it.
-See docs/decisions/0011-thresholds.md for the proofs.
+A verdict is a function of the tally and the design alone, so anyone with the comparison log can repeat it.
+The proofs are in docs/decisions/0011-thresholds.md.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ class Design:
         delta: Error level in (0, 1).
         epsilon: Smallest margin that matters, in [0, 1/2); 0 asks for the winner, more for a policy no worse.
         incumbent: Index of the policy serving now.
-        costs: Declared cost per request of each policy, any one unit; length K.
+        costs: Declared cost per request of each policy, in any one unit; length K.
         max_comparisons: Budget, or None.
-        min_comparisons: No decision before so many.
+        min_comparisons: No decision is taken before so many.
         may_decide: False holds every decision back (the caller judges durations).
         objective: What to spend as little of as possible: comparisons, or what they cost. It guides which
             pairs are compared, never what the evidence has to reach.
-        policies_ever: How many policies the experiment ever had, those removed included; None: these only.
-
-        features: What the policies have in common, or None where nothing is assumed of preferences.
-        stopping: What decides; `rules` names the guarantee of each. `lr-mixture` needs features.
+        policies_ever: How many policies the experiment ever had, including those removed; None: these only.
+        features: What the policies have in common, or None if nothing is assumed of preferences.
+        stopping: The rule that decides; `rules` names the guarantee of each. `lr-mixture` needs features.
         holds_on_misfit: Whether `lr-mixture` waits while the features do not fit the counts.
 
     Raises:
@@ -116,7 +115,7 @@ class Design:
 
     @property
     def no_worse_nats(self) -> float:
-        """What evidence for a policy no worse has to reach."""
+        """The nats that evidence for a policy no worse has to reach."""
         return no_worse_threshold(self.delta, self.ever, self.ever - self.policies)
 
     @property
@@ -153,7 +152,7 @@ class Verdict:
 
 
 def verdict(tally: Tally, design: Design) -> Verdict | None:
-    """What the ledger supports now, or None while it supports nothing and the budget lasts.
+    """The verdict that the ledger supports now; None while there is none and the budget lasts.
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -210,7 +209,7 @@ def _log_mean(logs: FloatArray) -> FloatArray:
 
 
 def qualified(tally: Tally, design: Design) -> BoolArray:
-    """Policies certified to be beaten by nobody by more than epsilon, shape (K,).
+    """Policies certified not to be beaten by any other by more than epsilon, shape (K,).
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -275,7 +274,7 @@ def _winner(tally: Tally, design: Design) -> Verdict | None:
 
 
 def cheapest(certified: BoolArray, design: Design) -> int | None:
-    """Whom to promote among those certified to be no worse, shape (K,): the cheapest, then the incumbent."""
+    """The policy to promote of those certified as no worse, shape (K,): the cheapest, then the incumbent."""
     return min(
         (int(policy) for policy in np.flatnonzero(certified)),
         key=lambda policy: (design.costs[policy], policy != design.incumbent, policy),
@@ -284,19 +283,28 @@ def cheapest(certified: BoolArray, design: Design) -> int | None:
 
 
 def _no_worse(tally: Tally, design: Design) -> Verdict | None:
+    """A policy no worse than the others; or no winner, where every policy is beaten by more than epsilon.
+
+    "No winner" is wrong with probability at most delta, without a union bound: to be wrong, the evidence of
+    one particular policy that no other beats must have crossed.
+    """
     champion = cheapest(qualified(tally, design), design)
-    if champion is None:
-        return _all_beaten(tally, design)
-    nats, needed = progress(tally, design)
-    return Verdict("no_worse", champion, float(nats[champion]), float(needed[champion]))
+    if champion is not None:
+        nats, needed = progress(tally, design)
+        return Verdict("no_worse", champion, float(nats[champion]), float(needed[champion]))
+    least, threshold = float(beaten_nats(tally.wins, design).min()), elimination_threshold(design.delta)
+    if least < threshold:
+        return None
+    return Verdict("no_winner", None, least, threshold, majority_cycle(tally.win_matrix))
 
 
 def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
     """The verdict, held back while a sole survivor has not shown itself ahead of every rival.
 
-    The winner certificate rests on somebody beating everybody. In a cycle nobody does, and the last survivor
-    would be promoted for no better reason than being last: it waits until every rival is cleared, or until
-    its own evidence eliminates it. The check only delays. See docs/decisions/0013-survivor-check.md.
+    The winner certificate rests on one policy beating every other. In a cycle none does, and the last
+    survivor would be promoted for no better reason than being last. So it waits until it is cleared of every
+    rival, or until its own evidence eliminates it. The check only delays
+    (docs/decisions/0013-survivor-check.md).
     """
     reached = verdict(tally, design)
     if reached is None or reached.kind != "winner" or reached.champion is None:
@@ -313,16 +321,3 @@ def doubts(fit: Fit, survivor: int) -> IntArray:
     chance = chance_preferred(fit, survivor)[0]
     chance[survivor] = 1.0
     return np.flatnonzero(chance < CLEARED)
-
-
-def _all_beaten(tally: Tally, design: Design) -> Verdict | None:
-    """No winner: every policy is beaten by another by more than epsilon.
-
-    Wrong with probability at most delta, without a union bound: to be wrong, the evidence of one particular
-    policy that nobody beats must have crossed.
-    """
-    least = float(beaten_nats(tally.wins, design).min())
-    threshold = elimination_threshold(design.delta)
-    if least < threshold:
-        return None
-    return Verdict("no_winner", None, least, threshold, majority_cycle(tally.win_matrix))

@@ -1,10 +1,10 @@
-"""Policies come and go: what a new generation keeps of what was counted between the policies it still has.
+"""Policies come and go: what a new generation keeps of the counts between the policies it still has.
 
-    what the last generation counted, and who is still there  ->  succeed()  ->  what the new one starts with
+    the last generation's counts, and the policies kept  ->  succeed()  ->  the new generation's start
 
-Evidence of a pair is about that pair alone and goes on as it stands; rows and columns of newcomers start at
-zero. What a removed rival k had added to the row total of j is dropped where it spoke against j, since losing
-to k says nothing about j among the others; where it spoke for j it stays, as a *debt* of j. Whoever removes
+The evidence of a pair is about that pair alone and goes on unchanged; rows and columns of newcomers start at
+zero. What a removed rival k had added to the row total of j is dropped if it spoke against j, since losing to
+k says nothing about j among the others; if it spoke for j, it stays as a *debt* of j. An operator who removes
 policies has usually looked at the evidence first, and a row total that could rise by a removal would no
 longer be a supermartingale. The proofs are in docs/proofs/policies-come-and-go.md.
 """
@@ -34,7 +34,7 @@ class GenerationStanding:
         tally: What was counted between its policies.
         eliminated_at: Per policy the comparison at which it was eliminated, or None. For a policy whose
             elimination was derived anew, the last comparison inherited.
-        policies_ever: How many policies the experiment ever had, those removed included.
+        policies_ever: How many policies the experiment ever had, including those removed.
     """
 
     tally: Tally
@@ -43,26 +43,29 @@ class GenerationStanding:
 
 
 def succeed(before: GenerationStanding, sources: Sources, delta: float) -> GenerationStanding:
-    """What the next generation starts with.
+    """The standing that the next generation starts with.
 
     Args:
         before: Where the last generation stood.
         sources: For each policy of the next generation its index in the last, or None.
-        delta: Error level, the same in both.
+        delta: Error level of both.
 
     Returns:
         Its standing. No row total of a kept policy is higher than before.
 
     Raises:
-        TallyError: If `sources` names a policy twice or one there was not, or keeps fewer than two.
+        TallyError: If `sources` names a policy twice or an unknown one, or keeps fewer than two.
     """
     kept = _checked(sources, before.tally.policies)
     new = np.array([index for index, source in enumerate(sources) if source is not None])
     removed = np.setdiff1d(np.arange(before.tally.policies), kept)
-    wins, ties, evidence = (
-        _moved(matrix, kept, new, len(sources))
-        for matrix in (before.tally.wins, before.tally.ties, before.tally.evidence)
-    )
+
+    def moved(matrix: IntArray) -> IntArray:
+        at_new_places = np.zeros((len(sources), len(sources)), dtype=np.int64)
+        at_new_places[np.ix_(new, new)] = matrix[np.ix_(kept, kept)]
+        return at_new_places
+
+    wins, ties, evidence = map(moved, (before.tally.wins, before.tally.ties, before.tally.evidence))
     debts = np.zeros(len(sources), dtype=np.int64)
     spoke_for = np.minimum(before.tally.evidence[np.ix_(kept, removed)], 0).sum(axis=1)
     debts[new] = before.tally.debts[kept] + spoke_for
@@ -92,10 +95,3 @@ def _checked(sources: Sources, policies: int) -> IntArray:
     if np.unique(kept).size < kept.size:
         raise TallyError(f"sources is {list(sources)}; each of {policies} policies may be named once.")
     return kept
-
-
-def _moved(matrix: IntArray, kept: IntArray, new: IntArray, policies: int) -> IntArray:
-    """The entries of kept pairs at their new places, all others 0."""
-    moved = np.zeros((policies, policies), dtype=np.int64)
-    moved[np.ix_(new, new)] = matrix[np.ix_(kept, kept)]
-    return moved

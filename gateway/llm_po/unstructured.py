@@ -1,6 +1,6 @@
 """The unstructured space in closed form: optimal proportions and hardness.
 
-D[j, k] = kl(mu[j, k], 1/2) where mu[j, k] < 1/2: what one comparison with k tells against j being the winner.
+D[j, k] = kl(mu[j, k], 1/2) where mu[j, k] < 1/2: the evidence of one comparison with k that j does not win.
 Every loser j is compared only with the rival k*(j) that beats it most clearly, for 1 / D[j, k*(j)]
 comparisons per nat. Derived from the change-of-measure argument of Garivier and Kaufmann (2016); the method
 is that of Hu, Gao, Hu and Zhou (2026), arXiv:2604.08779.
@@ -25,7 +25,7 @@ _TINY_DELTA: Final = 1e-12  # below it 1 - delta rounds, and kl(delta, 1 - delta
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Allocation:
-    """Optimal sampling of a world in which somebody beats everybody.
+    """Optimal sampling of a world in which one policy beats every other.
 
     Attributes:
         champion: The policy preferred to every other.
@@ -87,7 +87,7 @@ def champion_of(preferences: npt.ArrayLike) -> int:
 
     Raises:
         WorldError: If these are no preferences.
-        NoChampionError: If nobody is.
+        NoChampionError: If there is no such policy.
     """
     champion = find_champion(checked_preferences(preferences))
     if champion is None:
@@ -103,11 +103,12 @@ def optimal_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None =
     Args:
         preferences: Shape (K, K).
         costs: Cost of a comparison of each pair, shape (K, K), symmetric, positive off the diagonal; None
-            where all cost 1. Every loser is then compared with the rival that tells most per cost.
+            where all cost 1. Every loser is then compared with the rival that tells most for its cost.
 
     Raises:
-        NoChampionError: If nobody beats everybody, or by so little that no evidence could ever tell.
-        WorldError: If the preferences are none, or the costs of another shape, not symmetric or not positive.
+        NoChampionError: If no policy beats every other, or by so little that no evidence could ever tell.
+        WorldError: If the preferences are no preferences, or the costs have another shape, are not symmetric
+            or not positive.
     """
     preferences = checked_preferences(preferences)
     champion = champion_of(preferences)
@@ -129,7 +130,7 @@ def optimal_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None =
 def lower_bound(hardness: float, delta: float) -> float:
     """Mean comparisons no delta-correct method can stay below: T* kl(delta, 1 - delta).
 
-    Where the hardness is what a nat costs, so is this: the least that can be spent on average.
+    If the hardness is the cost of a nat, this is a cost as well: the least that can be spent on average.
 
     Raises:
         DesignError: If the hardness is not a number of at least 0, infinity allowed, or delta out of range.
@@ -147,8 +148,8 @@ def no_worse_hardness(
     """T_eps: comparisons per nat to certify the policy that is cheapest to certify as no worse.
 
     min over s of the sum over j of c_js / kl(mu[j, s], 1/2 + epsilon); infinite if all are beaten by more.
-    Every rival j of s has a line of its own, which only comparisons of j with s approach, by that kl each:
-    so many comparisons per nat, each at its cost. There is nothing to choose but s.
+    Every rival j of s has a line of its own, which only comparisons of j with s approach, each by that kl. So
+    the comparisons per nat are fixed, each at its cost, and only s can be chosen.
 
     Args:
         preferences: Shape (K, K).
@@ -156,7 +157,7 @@ def no_worse_hardness(
         costs: As in `optimal_allocation`; T_eps is then what a nat for every rival costs.
 
     Raises:
-        WorldError: If the preferences are none, or the costs not.
+        WorldError: If the preferences are no preferences, or the costs no costs.
         DesignError: If the margin is out of range.
     """
     preferences, threshold = checked_preferences(preferences), 0.5 + checked_epsilon(epsilon)

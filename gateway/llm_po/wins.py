@@ -1,8 +1,8 @@
-"""The win matrix: what has been counted, checked once where it is built.
+"""The win matrix: the counts of comparisons, checked once where it is built.
 
-`wins[i, j]` is how often policy i was preferred to policy j. A tie is recorded in a symmetric matrix of
-its own, is reported, and carries no evidence: every quantity of the core is computed from decisive
-comparisons only, and a tie multiplies each test by one.
+`wins[i, j]` is how often policy i was preferred to policy j. Ties are recorded in a symmetric matrix of their
+own and reported, but carry no evidence: the core computes every quantity from decisive comparisons only, and
+a tie multiplies each test by one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ CASES = [*SPACES, *RUNS]
 
 TRUSTING = {
     "baselines": "samplers ask a `Situation`, which was checked when it was built",
-    "bradley_terry": {"logistic", "differences"},  # arithmetic on arrays checked before
+    "bradley_terry": {"logistic", "differences", "laplacian"},  # arithmetic on arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
@@ -35,7 +35,7 @@ TRUSTING = {
         "lr_may_conclude",
         "leader_progress",
     },  # take a fit of checked counts
-    "linear": {"prior_precision", "is_separated", "laplacian"},
+    "linear": {"prior_precision", "is_separated"},
     "scalars": "the checks themselves, met through everything else",
     "stakes": "takes forecasts of the core and a `Situation`",
     "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts"},  # called on what a ledger counted

@@ -1,7 +1,7 @@
-"""Other ways to choose pairs, to be measured against: the paper's tracking rule and the usual baselines.
+"""Other ways to choose pairs, to compare ours with: the paper's tracking rule and the usual baselines.
 
-They look at win counts only. Where a rule was made to minimise regret it may propose comparing a policy with
-itself; that tells nothing here, so the next best rival is taken instead.
+They look at win counts only. A rule made to minimise regret may propose to compare a policy with itself; that
+tells nothing here, so the next best rival is taken instead.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RoundRobin:
 
 
 class RandomPair:
-    """Any pair, all equally likely."""
+    """A pair at random, all equally likely."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Uniform pairs."""
@@ -127,9 +127,10 @@ def borda(wins: IntArray) -> FloatArray:
 
 
 def _target(wins: IntArray) -> FloatArray:
-    """Optimal proportions at smoothed empirical rates, symmetric, shape (R, K, K); a pair's share is at both.
+    """Optimal proportions at smoothed empirical rates, shape (R, K, K), symmetric.
 
-    Sampling noise may leave no policy ahead of all: the one hardest to rule out is taken as the champion.
+    Sampling noise may leave no policy ahead of all others: the one hardest to rule out is then taken as the
+    champion.
     """
     rates = (wins + 1) / (pair_totals(wins) + 2)  # a lucky rival of one comparison is not the strongest
     information = np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0)

@@ -1,9 +1,9 @@
-"""Units that report late, or not at all, and how what they report is matched: the queues of production.
+"""Units that report late, or not at all, and how their reports are matched: a model of production's queues.
 
-A unit gets one policy of a pair and succeeds or fails; some report it, after a while; an outcome is compared
-with one that waits of the pair's other policy, or waits. `record_outcome.lua` does this with real outcomes.
-How the waiting one is chosen, which policy answers and how old an outcome is when it counts are the
-rules that decide whether time may be taken for quality (docs/decisions/0019-newest-first.md).
+A unit gets one policy of a pair and succeeds or fails, and some units report that after a while. An outcome
+is compared with a waiting one of the pair's other policy, or waits itself. `record_outcome.lua` does this
+with real outcomes. Three rules decide whether time can be mistaken for quality: which waiting outcome is
+chosen, which policy answers, and how old an outcome is when it counts (docs/decisions/0019-newest-first.md).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from gateway.llm_po.scalars import is_real, is_whole, shown
 Order = Literal["newest", "oldest"]
 
 _DRAWN_AT_ONCE: Final = 4096
-_Queue = list[tuple[float, float]]  # when each outcome came, and what it is, the oldest first
+_Queue = list[tuple[float, float]]  # the time and the value of each outcome, the oldest first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """What units of each policy come to, who says so, and how that is counted.
+    """How units of each policy end, which of them report it, and how the reports are counted.
 
     Attributes:
         rates: Success rate of each policy at the first unit, each strictly between 0 and 1.
-        later: The same from unit `drift_units` on, in a straight line until then; None: as at first.
-        drift_units: See `later`.
+        later: Success rates from unit `drift_units` on, reached in a straight line; None: as at first.
+        drift_units: The unit at which rates stop changing.
         reported: Share of each policy's units that report, in (0, 1].
-        delays: Units served until a failure and until a success is reported.
-        hold: Units served until an outcome counts; one reported later is refused. None: when it is reported.
-        wait: Units served until a waiting outcome is dropped, or None.
+        delays: How many units are served until a failure, and until a success, is reported.
+        hold: How many are served until an outcome counts; one reported later is refused. None: at once.
+        wait: How many are served until a waiting outcome is dropped, or None.
         order: Which waiting outcome is compared first.
         lagging_share: How often the policy with fewer outcomes waiting answers; 1/2 is a fair coin.
 
@@ -58,7 +58,9 @@ class Outcomes:
     def __post_init__(self) -> None:
         for name, values in (("rates", self.rates), ("later", self.later), ("reported", self.reported)):
             if values is not None:
-                _check_shares(name, values, len(self.rates), may_be_one=name == "reported")
+                shares = reals(values, name, (len(self.rates),), WorldError)
+                if not ((shares > 0) & ((shares <= 1) if name == "reported" else (shares < 1))).all():
+                    raise WorldError(f"{name} is {shown(values)}; give each policy a share of its units.")
         if len(self.delays) != 2 or not all(is_whole(delay, 0) for delay in self.delays):
             raise WorldError(f"delays is {shown(self.delays)}; give two whole numbers of units.")
         for name, units in (("drift_units", self.drift_units), ("wait", self.wait)):
@@ -83,12 +85,6 @@ class Outcomes:
         return 1.0 if self.reported is None else self.reported[policy]
 
 
-def _check_shares(name: str, values: tuple[float, ...], policies: int, *, may_be_one: bool) -> None:
-    shares = reals(values, name, (policies,), WorldError)
-    if not ((shares > 0) & ((shares <= 1) if may_be_one else (shares < 1))).all():
-        raise WorldError(f"{name} is {shown(values)}; give each policy a share of its units.")
-
-
 class Queues:
     """Outcomes that wait for one of the other policy of their pair: a model of `record_outcome.lua`.
 
@@ -107,13 +103,13 @@ class Queues:
         return {pair: waiting for pair, waiting in lengths.items() if any(waiting)}
 
     def take(self, pair: tuple[int, int], side: int, value: float, now: float) -> int | None:
-        """The result of the comparison that an outcome makes, or None: it waits.
+        """The result of the comparison that an outcome makes, or None if it waits.
 
         Args:
             pair: The policies compared.
             side: Which of the two has the outcome.
-            value: The outcome, higher is better.
-            now: When it came, never earlier than the one before.
+            value: The outcome; higher is better.
+            now: The outcome's time, never earlier than the last one's.
 
         Returns:
             Seen from the pair's first policy: 0 a loss, 1 a win, 2 a tie.
@@ -135,8 +131,8 @@ class MatchedRun:
     """The units of one run.
 
     Args:
-        outcomes: What units come to.
-        policies: The policy of `outcomes` that the run calls by each index.
+        outcomes: How units end.
+        policies: The policy of `outcomes` behind each of the run's indices.
         rng: Source of everything random.
     """
 
@@ -154,11 +150,14 @@ class MatchedRun:
         return self._queues.lengths()
 
     def comparisons(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
-        """Serve units until there are as many comparisons as pairs: first, second, and as `Queues` has it.
+        """Serve units until there are as many comparisons as pairs.
 
         Args:
-            pairs: What units are drawn from, all alike. Which policy of a pair lags behind is taken from
-                this moment, as routers take it from the plan.
+            pairs: The pairs that units are drawn from, all equally likely. Which policy of a pair lags behind
+                is judged at this moment, as routers judge it by the plan.
+
+        Returns:
+            For each comparison the pair's first policy, its second, and the result as `Queues.take` gives it.
         """
         lengths = self.waiting
         while len(self._made) < len(pairs):
@@ -171,9 +170,11 @@ class MatchedRun:
         return [self._made.popleft() for _ in pairs]
 
     def _serve(self, pair: tuple[int, int], lengths: Mapping[tuple[int, int], tuple[int, int]]) -> None:
-        """One unit answered by one policy of the pair; what it comes to is due later, or never."""
+        """Let one policy of the pair answer a unit; its outcome is due later, or never."""
         outcomes = self._outcomes
-        side = int(next(self._random) < _chance_of_second(lengths.get(pair), outcomes.lagging_share))
+        first, second = lengths.get(pair, (0, 0))
+        chance_of_second = outcomes.lagging_share if first > second else 1 - outcomes.lagging_share
+        side = int(next(self._random) < (0.5 if first == second else chance_of_second))
         policy = self._policies[pair[side]]
         if next(self._random) >= outcomes.share_reported(policy):
             return
@@ -182,9 +183,3 @@ class MatchedRun:
         if outcomes.hold is None or delay <= outcomes.hold:
             due = self._unit + (delay if outcomes.hold is None else outcomes.hold)
             self._due.setdefault(due, []).append((pair, side, is_good))
-
-
-def _chance_of_second(waiting: tuple[int, int] | None, lagging_share: float) -> float:
-    if waiting is None or waiting[0] == waiting[1]:
-        return 0.5
-    return lagging_share if waiting[0] > waiting[1] else 1 - lagging_share

@@ -1,14 +1,14 @@
 """The optimal proportions as convex programs, solved by a general solver: slow, and independent.
 
 Unstructured:   maximise   min over losers j of  sum_k w[j, k] D[j, k]     over w in the simplex
-Structured:     minimise   max over rivals i of  c_i' I(w)^-1 c_i / gap_i^2 + ridge/2 ||w||^2   over the same
+Structured:     minimise   max over rivals i of  c_i' I(w)^-1 c_i / gap_i^2 + ridge/2 ||w||^2   over w in it
 
-With costs the simplex is that of spending, sum c w = 1, in both.
+With costs, the simplex is that of spending in both: sum c w = 1.
 
 In the first, the minimum is the evidence per comparison against the policy that is hardest to eliminate; its
-inverse is the hardness. `unstructured.optimal_allocation` states the same in closed form. `structured.solve`
-explains the second and solves it in milliseconds. The tests hold them together.
-Imports cvxpy only when it is used: loading it takes seconds.
+inverse is the hardness, of which `unstructured.optimal_allocation` has the closed form. `structured.solver`
+explains the second and solves it in milliseconds. The tests hold the results against each other. cvxpy is
+imported only when it is used: loading it takes seconds.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = N
     """Optimal proportions and hardness from the program above.
 
     Args:
-        preferences: Shape (K, K), somebody preferred to everybody.
+        preferences: Shape (K, K), with one policy preferred to every other.
         costs: Cost of a comparison of each pair, shape (K, K), or None where all cost 1. The simplex is then
             that of spending: sum c w = 1.
 
     Raises:
-        WorldError: If the preferences are none, or the costs not positive or not symmetric.
-        NoChampionError: If nobody is.
+        WorldError: If the preferences are no preferences, or the costs not positive or not symmetric.
+        NoChampionError: If there is no such policy.
         SolverError: If the solver stops without an optimum.
     """
-    import cvxpy  # noqa: PLC0415 - seconds of import, needed by nobody who serves or plans
+    import cvxpy  # noqa: PLC0415 - seconds of import, which serving and planning do without
 
     preferences = checked_preferences(preferences)
     champion = champion_of(preferences)
@@ -103,7 +103,7 @@ def solve_structured(
         NoChampionError: If two policies share the largest score and there is no margin.
         SolverError: If the solver stops without an optimum.
     """
-    import cvxpy  # noqa: PLC0415 - seconds of import, needed by nobody who serves or plans
+    import cvxpy  # noqa: PLC0415 - seconds of import, which serving and planning do without
 
     checked_type(features, Features, "features", FeatureError)
     check_numbers(margin, ridge)
@@ -144,7 +144,7 @@ def solve_structured(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Program:
-    """What the structured program is made of, on P pairs first < second.
+    """The data of a structured program, on P pairs first < second.
 
     contrasts (P, r), curvature and costs (P,) of the pairs; leads (K - 1, r) and gaps (K - 1,) of the rivals.
     """

@@ -1,4 +1,4 @@
-"""Run a method in a world, many runs side by side, with the ledger and the verdicts that production uses.
+"""Runs a method in a world, many runs side by side, with the ledger and the verdicts that production uses.
 
 Each run sees the policies in an order of its own. As in production, a method plans at refreshes: pairs
 and forecasts are fixed there, outcomes are counted one by one against them, and a verdict is read at the
@@ -53,14 +53,14 @@ _MOST_SIDE_BY_SIDE: Final = 100  # side by side, more save little; more batches 
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:
-    """Run a trial `seeds` times, one batch after another; see `batches` and `run_batch`."""
+    """Run a trial `seeds` times, one batch after another."""
     endings = (run_batch(trial, batch, seed, budgets) for batch in batches(trial, seeds))
     return Summary(trial, tuple(chain.from_iterable(endings)))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchOfRuns:
-    """Some of a trial's runs: the index of the first, and how many."""
+    """Some of a trial's runs: the index of the first one, and how many there are."""
 
     first: int
     runs: int
@@ -84,7 +84,7 @@ def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int
         trial: What to simulate.
         batch: One of `batches`.
         seed: Fixes every run; another seed gives independent ones.
-        budgets: Comparisons at which to note the leader and the evidence, rising; does not change a run.
+        budgets: Comparisons, rising, at which to note the leader and the evidence; they do not change a run.
 
     Raises:
         DesignError: If `seed` is out of range.
@@ -141,23 +141,20 @@ class _Batch:
         due = self._flying.shape[1] - self._trial.in_flight if assigned > 0 else min(block, flying)
         if due > 0:
             landed, self._flying = self._flying[:, :due], self._flying[:, due:]
-            self._count(landed, self._published(situation))
+            self._count(landed, situation)
 
     def _assign(self, proposed: IntArray) -> None:
         """Draw the outcomes of proposed pairs, to be counted when they land."""
         pairs = np.sort(proposed, axis=2)
-        assigned = self._compared(pairs) if self._matched else self._drawn(pairs)
+        if self._matched:
+            served = zip(self._matched, pairs.tolist(), strict=True)
+            made = [run.comparisons(list(map(tuple, own))) for run, own in served]
+            assigned = np.array(made, dtype=np.int64)
+        else:
+            assigned = self._drawn(pairs)
         self._flying = np.concatenate([self._flying, assigned], axis=1)
         requests = assigned[..., :2].reshape(pairs.shape[0], -1)
         self._spent += np.take_along_axis(self._request_costs, requests, axis=1).sum(axis=1)
-
-    def _compared(self, pairs: IntArray) -> IntArray:
-        """What units drawn from these pairs make of them, once their outcomes met."""
-        made = [
-            run.comparisons(list(map(tuple, own)))
-            for run, own in zip(self._matched, pairs.tolist(), strict=True)
-        ]
-        return np.array(made, dtype=np.int64)
 
     def _drawn(self, pairs: IntArray) -> IntArray:
         """One comparison of each pair, as the world's preferences have it."""
@@ -173,24 +170,21 @@ class _Batch:
         return np.concatenate([pairs, outcomes[..., None]], axis=2)
 
     def _original(self, policies: IntArray) -> IntArray:
-        """The world's numbers of policies that runs number in orders of their own; shape (R, ...)."""
+        """The world's indices of policies that each run numbers in an order of its own; shape (R, ...)."""
         return np.take_along_axis(self._orders, policies, axis=1)
 
-    def _count(self, landed: IntArray, published: IntArray | None) -> None:
-        """Count outcomes in order against the forecasts published now, before they were looked at."""
+    def _count(self, landed: IntArray, situation: Situation) -> None:
+        """Count outcomes in order against the forecasts of this refresh; likelihood-ratio rules need none."""
+        published = None
+        if self._trial.stopping == "e-process":
+            self._fit = situation.fit
+            published = published_forecasts(forecasts(situation.fit), situation)
         runs = np.arange(landed.shape[0])
         for position in range(landed.shape[1]):
             first, second, outcomes = landed[:, position].T
             results = [_RESULTS[outcome] for outcome in outcomes]
             q = [None] * runs.size if published is None else published[runs, first, second].tolist()
             self._ledgers.count(first, second, results, q)
-
-    def _published(self, situation: Situation) -> IntArray | None:
-        """The forecasts of this refresh, shape (R, K, K); likelihood-ratio rules need none."""
-        if self._trial.stopping != "e-process":
-            return None
-        self._fit = situation.fit
-        return published_forecasts(forecasts(situation.fit), situation)
 
     def _situation(self) -> Situation:
         ledgers = self._ledgers
@@ -253,20 +247,15 @@ class _Batch:
         ending = RunEnding(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
         if not self._budgets:
             return ending
-        leads = [not world.is_wrong(int(order[leader]), epsilon) for leader in self._leaders(run, reached)]
-        return replace(ending, leads=tuple(leads), progress=self._progress(run, reached))
-
-    def _leaders(self, run: int, reached: Verdict) -> list[int]:
-        """Who led at each checkpoint; after the end, whom the verdict left in place."""
+        # At checkpoints after the end, the policy that the verdict leaves in place leads.
         last = self._recorder.leader(self._ledgers, run) if reached.champion is None else reached.champion
-        return self._recorder.leaders(run, last)
-
-    def _progress(self, run: int, reached: Verdict) -> tuple[float, ...]:
+        leaders = self._recorder.leaders(run, last)
+        leads = tuple(not world.is_wrong(int(order[leader]), epsilon) for leader in leaders)
         if self._trial.stopping != "e-process":
-            return ()
+            return replace(ending, leads=leads)
         is_decided = reached.kind != "inconclusive"
-        last = 1.0 if is_decided else float(decision_progress(self._ledgers, self._design)[run])
-        return self._recorder.progress(run, last)
+        share = 1.0 if is_decided else float(decision_progress(self._ledgers, self._design)[run])
+        return replace(ending, leads=leads, progress=self._recorder.progress(run, share))
 
     def _keep(self, runs: BoolArray) -> None:
         self._orders, self._flying = self._orders[runs], self._flying[runs]
@@ -290,7 +279,7 @@ def _matched_runs(trial: Trial, orders: IntArray, rng: np.random.Generator) -> l
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:
-    """The method's sampler; ours deals towards the structured optimum where the structure decides."""
+    """The method's sampler; ours approaches the structured optimum if the structure decides."""
     if features is not None and trial.decides_by_features and trial.method == "llm-po":
         return StructuredSampler(features)
     return METHODS[trial.method]()

@@ -1,7 +1,7 @@
-"""What a simulated run looked like on its way: who led, and how far the evidence was, at a few checkpoints.
+"""A simulated run at a few checkpoints on its way: its leader, and how far its evidence had come.
 
-The leader is the best mean score of the fit, for every method alike, so that curves compare where a method
-samples and not how it reads its counts. One fit per checkpoint: cheap, and nothing that a run would notice.
+The leader is the policy with the best mean score of the fit, for every method, so that curves compare where
+methods sample and not how they read their counts. One fit per checkpoint is cheap, and no run depends on it.
 """
 
 from __future__ import annotations
@@ -52,25 +52,25 @@ class Recorder:
         self._leaders, self._progress = self._leaders[runs], self._progress[runs]
 
     def leaders(self, run: int, last: int) -> list[int]:
-        """The leader at every checkpoint; `last`, whom the run ended with, at those after its end."""
+        """The leader at every checkpoint; at those after the run's end, `last`."""
         seen = self._leaders[run].tolist()
         return [*seen, *[last] * (len(self._budgets) - len(seen))]
 
     def progress(self, run: int, last: float) -> tuple[float, ...]:
-        """Evidence as a share of what is needed at every checkpoint; `last` at those after the end."""
+        """Evidence as a share of the need at every checkpoint; at those after the run's end, `last`."""
         seen = self._progress[run].tolist()
         return (*seen, *[last] * (len(self._budgets) - len(seen)))
 
     def leader(self, ledgers: Ledgers, run: int) -> int:
-        """Who leads a run now."""
+        """The policy that leads a run now."""
         return int(_leaders(ledgers, np.array([run]))[0])
 
 
 def decision_progress(ledgers: Ledgers, design: Design) -> FloatArray:
     """Evidence as a share of what a decision needs, shape (R,), in [0, 1].
 
-    epsilon = 0: of the policy second hardest to eliminate, all but one of which have to be. epsilon > 0: of
-    the policy closest to being certified as no worse.
+    epsilon = 0: the evidence of the policy second hardest to eliminate, since all but one have to be.
+    epsilon > 0: that of the policy closest to being certified as no worse.
     """
     if design.epsilon == 0:
         shares = ledgers.evidence.sum(axis=2) / NANO / elimination_threshold(design.delta)

@@ -1,4 +1,4 @@
-"""What to simulate, how a run of it ended, and what many runs came to."""
+"""A trial to simulate, the ending of one of its runs, and the summary of many."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class Trial:
         delta: Error level.
         epsilon: Margin.
         max_comparisons: Budget, or None.
-        in_flight: Outcomes on their way at any time: assigned, not yet counted.
+        in_flight: How many outcomes are on their way at any time: assigned, not yet counted.
         refresh_every: Comparisons between refreshes, or None for every 2 % of those so far.
         incumbent: The policy serving now: it wins ties in cost between policies certified as no worse.
-        costs: Declared cost per request of each policy, or None where all cost the same.
-        min_comparisons: No decision before so many.
+        costs: Declared cost per request of each policy, or None if all cost the same.
+        min_comparisons: No decision is taken before so many.
         objective: What to spend as little of as possible: comparisons, or what they cost.
-        space: What is assumed of preferences, as in a configuration: nothing, a score per policy, or scores
-            that follow the world's features. A structured space with `e-process` is what `guarantee: exact`
-            is there: the features inform forecasts and pairs, the promise does not depend on them. None: what
-            the stopping rule needs, which is nothing, and for `lr-mixture` the world's features or, where it
-            has none, a score per policy.
+        space: The structure assumed of preferences, as in a configuration: none, a score per policy, or
+            scores that follow the world's features. A structured space with `e-process` is a configuration's
+            `guarantee: exact`: the features inform forecasts and pairs, and the guarantee does not depend on
+            them. None: the structure that the stopping rule needs. That is none, except for `lr-mixture`: the
+            world's features or, if it has none, a score per policy.
 
     Raises:
         UnsupportedError: If the method, the stopping rule or the space does not exist.
@@ -135,7 +135,7 @@ class Trial:
 
     @property
     def features(self) -> Features | None:
-        """What is assumed of preferences: the world's features, one score per policy, or None for nothing."""
+        """The structure assumed: the world's features, one score per policy, or None."""
         if self.space == "unstructured" or (self.space is None and self.stopping != "lr-mixture"):
             return None
         own = None if self.space == "bradley_terry" else self.world.features
@@ -148,12 +148,12 @@ class Trial:
 
     @property
     def hardness(self) -> float:
-        """T* of the world, or T_eps when epsilon > 0; infinite where there is nothing to identify.
+        """T* of the world, or T_eps when epsilon > 0; infinite if there is nothing to identify.
 
-        In comparisons per nat; where the objective is cost, what a nat costs at least, in the unit of
-        `costs`, a comparison costing what both its requests do. In the space the stopping rule's promise
-        rests on: structured for `lr-mixture` (infinite in other worlds), unstructured for all others,
-        whatever their forecasts know.
+        The unit is comparisons per nat. If the objective is cost, it is the least cost of a nat, in the unit
+        of `costs`, with a comparison costing as much as both its requests. The space is the one that the
+        stopping rule's guarantee rests on: structured for `lr-mixture` (infinite in other worlds),
+        unstructured for all others, even if features inform their forecasts.
         """
         if self.decides_by_features and self.features is not None:
             return self._structured_hardness(self.features)
@@ -192,12 +192,12 @@ class RunEnding:
     Attributes:
         kind: The verdict's.
         is_wrong: Whether it promoted wrongly.
-        comparisons: How many were assigned by then, those never counted included.
+        comparisons: How many were assigned by then, including those never counted.
         promoted: The policy promoted, as numbered in the world, or None.
-        leads: At each checkpoint asked for, whether promoting the leader would have been right.
-        progress: At each checkpoint, the evidence as a share of what a decision needs; empty where the
-            stopping rule does not go by evidence.
-        cost: What both requests of every comparison cost, by the trial's costs.
+        leads: For each checkpoint, whether promoting the leader would have been right.
+        progress: At each checkpoint, the evidence as a share of what a decision needs; empty if the stopping
+            rule does not go by evidence.
+        cost: The cost of both requests of every comparison, by the trial's costs.
     """
 
     kind: str
@@ -211,7 +211,7 @@ class RunEnding:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What many runs of a trial came to."""
+    """The endings of many runs of a trial."""
 
     trial: Trial
     endings: tuple[RunEnding, ...]
@@ -244,9 +244,9 @@ class Summary:
         return {kind: counted.get(kind, 0) for kind in KINDS}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `hardness` and `ratio` are None where there is nothing to identify.
+        """Plain values; `hardness` and `ratio` are None if there is nothing to identify.
 
-        Where the objective is cost both are of cost, and `mean_cost` is given; `space` where it was named.
+        If the objective is cost, both are in cost, and `mean_cost` is given. `space` is given if named.
         """
         trial, hardness = self.trial, self.trial.hardness
         yardstick = hardness * elimination_threshold(trial.delta)

@@ -56,16 +56,16 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """Who is preferred to whom, and how often.
+    """Which policy is preferred to which, and how often.
 
     Attributes:
-        name: What to call it in a report.
+        name: The world's name in a report.
         labels: One per policy.
         preferences: Shape (K, K): P(row preferred to column | decisive).
-        ties: Shape (K, K), symmetric: P(neither is preferred); None where every comparison is decisive.
-        drift: How the preferences change, or None. Who beats everybody goes on doing so.
-        features: What the policies have in common, or None where nothing is known of it.
-        outcomes: What units come to and how that is matched, or None: comparisons come ready made.
+        ties: Shape (K, K), symmetric: P(neither is preferred); None if every comparison is decisive.
+        drift: How the preferences change, or None. They keep their champion.
+        features: What the policies have in common, or None if that is unknown.
+        outcomes: How units end and how their outcomes are matched; None if the world gives comparisons.
 
     Raises:
         WorldError: If the matrix is not one of preferences, the labels are not K different names, the ties
@@ -102,7 +102,7 @@ class World:
             object.__setattr__(self, "ties", _checked_ties(self.ties, preferences))
         if self.drift is not None and find_champion(self.drift.towards) != self.champion:
             raise WorldError(
-                f"World {self.name!r} drifts to another champion; nobody would be right to promote."
+                f"World {self.name!r} drifts to another champion, so no promotion would be right; keep one."
             )
 
     @property
@@ -208,11 +208,11 @@ def grid(name: str, effects: Mapping[str, Mapping[str, float]]) -> World:
     """All combinations of levels, such as models x prompts, with scores that add up over the axes.
 
     Args:
-        name: What to call it.
+        name: The world's name.
         effects: Axis name to level name to what the level adds to the score, in logits.
 
     Raises:
-        WorldError: If an axis is no such mapping, what a level adds no number, or only one policy comes out.
+        WorldError: If an axis is no such mapping, an effect no number, or only one policy comes out.
     """
     _check_effects(name, effects)
     described = Grid({axis: tuple(levels) for axis, levels in effects.items()})
@@ -245,10 +245,10 @@ def success_rates(name: str, rates: npt.ArrayLike) -> World:
 def matched(name: str, outcomes: Outcomes) -> World:
     """Policies whose units succeed or fail, and whose outcomes are matched as they are reported.
 
-    Preferences are those of units served at one moment: the first, and where rates change the last.
+    Preferences are those between units served at one moment: the first, and the last if rates change.
 
     Raises:
-        WorldError: If a change of rates changes who is best.
+        WorldError: If a change of rates changes which policy is best.
     """
     world = success_rates(name, outcomes.rates)
     later = outcomes.later
@@ -257,9 +257,9 @@ def matched(name: str, outcomes: Outcomes) -> World:
 
 
 def cycle(name: str, policies: int, chance: float) -> World:
-    """Nobody beats everybody: each policy beats the next (policies - 1) // 2 with probability `chance`.
+    """A circle without a champion: each policy beats the next (policies - 1) // 2 with probability `chance`.
 
-    Opposite policies of an even circle are even with each other.
+    In an even circle, opposite policies are even with each other.
 
     Raises:
         WorldError: If there are fewer than two, or the chance is no probability.
@@ -278,7 +278,7 @@ def misfit(name: str, scores: npt.ArrayLike, effect_sd: float, margin: float, se
     """Bradley-Terry with a normal effect added to each pair's logit; the best score stays the champion.
 
     Args:
-        name: What to call it.
+        name: The world's name.
         scores: The Bradley-Terry part, best first.
         effect_sd: Standard deviation of the effects, in logits.
         margin: The champion's logits are raised to at least this.
@@ -303,7 +303,7 @@ def drifting(name: str, scores: npt.ArrayLike, later: npt.ArrayLike, period: int
     """Bradley-Terry whose scores swing from `scores` to `later` and back every `period` comparisons.
 
     Raises:
-        WorldError: If the two differ in length or in who is best, or the period is not positive.
+        WorldError: If the two differ in length or in their best policy, or the period is not positive.
     """
     start, end = bradley_terry(name, scores), bradley_terry(name, later)
     if start.policies != end.policies:
@@ -327,7 +327,7 @@ def load(path: Path) -> World:
 
 
 def from_json(content: Mapping[str, Any], default_name: str) -> World:
-    """The world in parsed JSON; see `load`.
+    """The world in parsed JSON that holds what a file may hold.
 
     Raises:
         WorldError: If it holds no world.
@@ -377,7 +377,7 @@ def _logit(chance: FloatArray) -> FloatArray:
 
 
 def _check_effects(name: str, effects: object) -> None:
-    """Refuse what does not give axes of levels, each with what it adds to the score."""
+    """Refuse effects that do not give axes of levels, each with the logits it adds to the score."""
     if not isinstance(effects, Mapping) or not effects:
         raise WorldError(
             f'The grid of world {name!r} is {shown(effects)}; give axes of levels, such as {{"model": '

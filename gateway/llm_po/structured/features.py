@@ -1,4 +1,4 @@
-"""What policies have in common: the features a structured space explains preferences with.
+"""What policies have in common: the features by which a structured space explains preferences.
 
 Linear Bradley-Terry says `logit mu[i, j] = (z_i - z_j)' theta`. One-hot rows `z` are plain Bradley-Terry; a
 grid such as 4 models x 4 prompts x 2 temperatures has one column per level beyond the first of each axis, so
@@ -35,11 +35,11 @@ class Features:
 
     Attributes:
         rows: Shape (K, d), finite.
-        labels: What to call each policy in an error; `policy 0`, `policy 1`, ... where none are given.
+        labels: The policies' names in an error; `policy 0`, `policy 1`, ... if none are given.
         basis: Shape (K, r): orthonormal columns that span the centred columns of `rows`; r <= d.
 
     Raises:
-        FeatureError: If the rows are no finite matrix, or two policies have the same row.
+        FeatureError: If the rows are no finite matrix, or two policies have equal rows.
     """
 
     rows: FloatArray
@@ -51,7 +51,12 @@ class Features:
         labels = self.labels or tuple(f"policy {index}" for index in range(rows.shape[0]))
         if len(labels) != rows.shape[0]:
             raise FeatureError(f"features has {rows.shape[0]} rows and {len(labels)} labels; give one each.")
-        basis = _basis(rows)
+        centred = rows - rows.mean(axis=0)
+        spread = np.abs(centred).max(axis=0)
+        scaled = centred / np.where(spread > 0, spread, 1.0)  # all columns on one scale
+        left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
+        is_spanned = singular > _RANK_TOLERANCE * max(float(singular.max()), _RANK_TOLERANCE)
+        basis = np.asarray(left[:, is_spanned])
         _check_distinct(basis, labels)
         for name, value in (("rows", rows), ("labels", labels), ("basis", basis)):
             object.__setattr__(self, name, value)
@@ -144,12 +149,12 @@ def coded(
 
     Args:
         levels: Axis name to the level of each policy; the first policy's level is the axis's baseline.
-        interactions: Groups of axes; see `Grid`.
-        labels: What to call each policy.
+        interactions: Groups of axes, as in `Grid`.
+        labels: The policies' names.
 
     Raises:
         FeatureError: If there are fewer than two policies, two share all their levels, axes disagree about
-            how many there are, or an interaction names an axis there is none of.
+            how many there are, or an interaction names an unknown axis.
     """
     for axis, column in levels.items():
         if not are_names(column):
@@ -159,7 +164,10 @@ def coded(
         raise FeatureError(f"Axes give levels of {lengths} policies; give every axis one level per policy.")
     for axis in {axis for group in interactions for axis in group} - set(levels):
         raise FeatureError(f"Interaction names axis {axis!r}; axes: {', '.join(levels)}.")
-    dummies = {axis: _dummies(list(column)) for axis, column in levels.items()}
+    dummies: dict[str, FloatArray] = {}
+    for axis, column in levels.items():  # a column per further level that occurs: one where a policy has it
+        others = [level for level in dict.fromkeys(column) if level != column[0]]
+        dummies[axis] = np.array([[float(level == other) for other in others] for level in column])
     columns = [*dummies.values(), *(_products([dummies[axis] for axis in group]) for group in interactions)]
     return Features(np.concatenate(columns, axis=1), labels)
 
@@ -167,12 +175,6 @@ def coded(
 def are_names(values: object) -> bool:
     """Whether it is a sequence of texts."""
     return isinstance(values, Sequence) and all(isinstance(value, str) for value in values)
-
-
-def _dummies(column: list[str]) -> FloatArray:
-    """A column per level beyond the first that occurs: one where the policy has it."""
-    others = [level for level in dict.fromkeys(column) if level != column[0]]
-    return np.array([[float(level == other) for other in others] for level in column])
 
 
 def _products(parts: list[FloatArray]) -> FloatArray:
@@ -194,15 +196,6 @@ def _checked_rows(rows: npt.ArrayLike) -> FloatArray:
             "unit."
         )
     return array
-
-
-def _basis(rows: FloatArray) -> FloatArray:
-    """Orthonormal columns spanning the centred columns; columns are put on one scale first."""
-    centred = rows - rows.mean(axis=0)
-    spread = np.abs(centred).max(axis=0)
-    scaled = centred / np.where(spread > 0, spread, 1.0)
-    left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
-    return np.asarray(left[:, singular > _RANK_TOLERANCE * max(float(singular.max()), _RANK_TOLERANCE)])
 
 
 def _check_distinct(basis: FloatArray, labels: tuple[str, ...]) -> None:

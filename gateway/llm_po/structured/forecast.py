@@ -28,7 +28,7 @@ class StructuredSituation(Situation):
     """A situation whose fit knows the features.
 
     Attributes:
-        features: Of the policies.
+        features: Those of the policies.
     """
 
     features: Features
@@ -40,7 +40,7 @@ class StructuredSituation(Situation):
 
 
 def with_features(situation: Situation, features: Features | None) -> Situation:
-    """The situation with a fit that knows the features where there are any."""
+    """The situation with a fit that knows the features, if there are any."""
     if features is None:
         return situation
     return StructuredSituation(

@@ -8,8 +8,8 @@ with a prior (those fitted without are too extreme while comparisons are few, an
 deviance). The total is referred to the scaled chi-squared distribution of this mean and variance (the cube
 root of a chi-squared number is very nearly normal, after Wilson and Hilferty). Fitting r parameters takes a
 chi-squared number of r degrees off: r off the mean, and 2 r off the variance where pairs were compared
-often; where they were compared once it adds 2 r instead. See docs/decisions/0023-goodness-of-fit.md for how
-often it is wrong.
+often; where they were compared once it adds 2 r instead. docs/decisions/0023-goodness-of-fit.md says how
+often the test is wrong.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GoodnessOfFit:
     Attributes:
         deviance: Twice the log-likelihood ratio against a rate per pair, in nats.
         expected: Its mean if the model is right.
-        p_value: Probability of a deviance this large if the model is right; 1 while nothing can be said.
+        p_value: Probability of a deviance this large if the model is right; 1 while that is unknown.
     """
 
     deviance: float
@@ -64,9 +64,9 @@ def goodness_of_fit(
 
     Args:
         wins: Shape (K, K).
-        features: Of the same K policies.
+        features: Those of the K policies.
         likeliest: Their maximum likelihood fit, if it is at hand already.
-        posterior: Their fit with `prior_precision`, likewise.
+        posterior: Their fit with `prior_precision`, if it is at hand already.
 
     Raises:
         TallyError: If `wins` cannot be counts.

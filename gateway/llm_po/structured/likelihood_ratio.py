@@ -12,8 +12,8 @@ I is the information without any prior, at the constrained fit: under the hypoth
 truth is, and it stays finite where a policy has won every comparison.
 
 s is promoted once the statistic of every rival reaches its line. That is *asymptotic*: it holds in the
-limit of many comparisons and if the model is right. See docs/decisions/0021-likelihood-ratio-stopping.md
-for the line, and for what was simulated.
+limit of many comparisons and if the model is right. docs/decisions/0021-likelihood-ratio-stopping.md has the
+line, and the simulations.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from typing import Final
 
 import numpy as np
 
+from gateway.llm_po.bradley_terry import laplacian
 from gateway.llm_po.checks import counted, whole_array
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.lines import elimination_threshold
 from gateway.llm_po.scalars import checked_epsilon, whole_number
 from gateway.llm_po.stopping import Design, Verdict, cheapest
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit_structure, laplacian
+from gateway.llm_po.structured.linear import LinearFit, constrained_fit, fit_structure
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
 TAU: Final = 0.5
-"""Standard deviation of the mixture, in logits: gaps of this order are looked for."""
+"""Standard deviation of the mixture, in logits: it looks for gaps of this order."""
 
-_NO_INFORMATION: Final = 1e-9  # keeps what was never compared invertible: r is then 0, and the statistic too
+_NO_INFORMATION: Final = (
+    1e-9  # keeps information invertible before comparisons: r and the statistic are then 0
+)
 
 
 def margin_logits(epsilon: float) -> float:
@@ -49,7 +52,7 @@ def margin_logits(epsilon: float) -> float:
 
 
 def line_nats(delta: float, epsilon: float, policies: int) -> float:
-    """What every rival's statistic has to reach.
+    """The line that every rival's statistic has to reach.
 
     log(1/delta) for the winner; log((K-1)/delta) with a margin, where as many as K - 1 policies may be wrong.
 
@@ -68,16 +71,16 @@ def rival_nats(
 
     Args:
         wins: Shape (R, K, K).
-        features: Of the K policies.
-        policy: Shape (R,): whom to certify.
+        features: Those of the K policies.
+        policy: Shape (R,): the policy to certify.
         epsilon: Margin in [0, 1/2).
-        fitted: Maximum likelihood fit of the same runs.
+        fitted: Maximum likelihood fit of these runs.
 
     Returns:
         Nats, +inf at `policy` itself.
 
     Raises:
-        TallyError: If `wins` cannot be counts, or `policy` names nobody.
+        TallyError: If `wins` cannot be counts, or `policy` names an unknown one.
         FeatureError: If wins and features disagree about K.
     """
     wins = counted(wins, dimensions=3)
@@ -91,7 +94,7 @@ def rival_nats(
 
 
 def _others(policy: IntArray, policies: int) -> IntArray:
-    """Everybody but one policy per run, shape (R, K - 1)."""
+    """All policies but one per run, shape (R, K - 1)."""
     everyone = np.arange(policies)
     return np.stack([np.delete(everyone, one) for one in policy])
 
@@ -110,19 +113,22 @@ def _nats_against(
     held = constrained_fit(wins, features, contrasts, -margin, fitted)
     is_ahead = (contrasts @ fitted.theta[..., None])[..., 0] > -margin
     ratios = np.where(is_ahead, fitted.log_likelihood[:, None] - held.log_likelihood, 0.0)
-    nats = mixture_nats(np.maximum(ratios, 0.0), _variance(held.information, contrasts))
-    return np.where(is_ahead, nats, 0.0)
+    regular = held.information + _NO_INFORMATION * np.eye(held.information.shape[-1])
+    variance = (contrasts * np.linalg.solve(regular, contrasts[..., None])[..., 0]).sum(axis=-1)
+    return np.where(is_ahead, mixture_nats(np.maximum(ratios, 0.0), variance), 0.0)
 
 
 def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
     """Logarithm of the half-normal mixture, from ratios and the variances of the gaps; any shape."""
     r = TAU**2 / variance
     shrunk = ratios * r / (1 + r)
-    return np.asarray(shrunk - 0.5 * np.log1p(r) + _log_one_sided(np.sqrt(2 * shrunk)))
+    z = np.sqrt(2 * shrunk)
+    tail = np.array([math.erfc(value) for value in (z / math.sqrt(2)).ravel()]).reshape(z.shape)
+    return np.asarray(shrunk - 0.5 * np.log1p(r) + np.log(2 - tail))  # 2 - tail is 2 Phi(z)
 
 
 def lr_may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
-    """Runs whose leader, the best score, reached the line; shape (R,). Budgets are the caller's."""
+    """Runs in which the leader, the best score, reached the line; shape (R,). The caller judges budgets."""
     line = line_nats(design.delta, design.epsilon, features.policies)
     bounds = _most_nats(wins, design, features, fitted)
     leaders, hardest = fitted.scores.argmax(axis=1), bounds.argmin(axis=1)[:, None]
@@ -137,7 +143,7 @@ def lr_may_conclude(wins: IntArray, design: Design, features: Features, fitted: 
 
 
 def _most_nats(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> FloatArray:
-    """What the statistic of each rival of the leader cannot exceed, shape (R, K); spares constrained fits.
+    """Upper bounds of the statistic of each rival of the leader, shape (R, K); they save constrained fits.
 
     No comparison's curvature exceeds 1/4, so a ratio is at most gap^2 / (2 c' J^-1 c), J being the
     information at 1/4 throughout; the mixture adds at most log 2. +inf at the leader.
@@ -156,7 +162,7 @@ def _most_nats(wins: IntArray, design: Design, features: Features, fitted: Linea
 
 
 def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | None:
-    """What the likelihood ratios support now, or None; counts of one run, shape (K, K).
+    """The verdict that the likelihood ratios support now, or None; counts of one run, shape (K, K).
 
     Nothing is certified before the leader is. Then, with epsilon > 0, among the policies that reach the
     line the cheapest is taken, then the incumbent.
@@ -173,7 +179,14 @@ def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | 
     if not lr_may_conclude(wins[None], design, features, fitted)[0]:
         return None
     line = line_nats(design.delta, design.epsilon, features.policies)
-    least = {policy: _least(wins, features, policy, design, fitted) for policy in _hopefuls(design, fitted)}
+    # No policy behind the leader by the margin or more can be certified; without one, only the leader.
+    behind = fitted.scores[0].max() - fitted.scores[0]
+    is_leader = np.arange(features.policies) == behind.argmin()
+    is_near = behind < margin_logits(design.epsilon) if design.epsilon > 0 else is_leader
+    least: dict[int, float] = {}
+    for policy in np.flatnonzero(is_near):
+        nats = rival_nats(wins[None], features, np.array([policy]), design.epsilon, fitted)
+        least[int(policy)] = float(nats.min())
     reached = np.array([least.get(policy, 0.0) >= line for policy in range(features.policies)])
     champion = cheapest(reached, design)
     if champion is None:
@@ -186,8 +199,8 @@ def leader_progress(
 ) -> tuple[FloatArray, FloatArray]:
     """Evidence per policy and what it needs, in nats, for people to look at; shapes (K,). One run.
 
-    epsilon = 0: the evidence that the leader beats each other. epsilon > 0: the least evidence that nobody
-    beats the leader by more, and nothing for the others.
+    epsilon = 0: the evidence that the leader beats each other policy. epsilon > 0: the least evidence that no
+    policy beats the leader by more, and nothing for the others.
     """
     leader = int(fitted.scores[0].argmax())
     nats = np.maximum(rival_nats(wins[None], features, np.array([leader]), design.epsilon, fitted)[0], 0.0)
@@ -196,27 +209,3 @@ def leader_progress(
     if design.epsilon > 0:
         shown[leader] = least
     return shown, np.full(features.policies, line_nats(design.delta, design.epsilon, features.policies))
-
-
-def _least(wins: IntArray, features: Features, policy: int, design: Design, fitted: LinearFit) -> float:
-    return float(rival_nats(wins[None], features, np.array([policy]), design.epsilon, fitted)[0].min())
-
-
-def _hopefuls(design: Design, fitted: LinearFit) -> list[int]:
-    """Policies behind the leader by less than the margin: nobody else can be certified."""
-    behind = fitted.scores[0].max() - fitted.scores[0]
-    if design.epsilon == 0:
-        return [int(behind.argmin())]
-    return [int(one) for one in np.flatnonzero(behind < margin_logits(design.epsilon))]
-
-
-def _variance(information: FloatArray, contrasts: FloatArray) -> FloatArray:
-    """Variance `c' I^-1 c` of each contrast, shape (R, C)."""
-    regular = information + _NO_INFORMATION * np.eye(information.shape[-1])
-    return np.asarray((contrasts * np.linalg.solve(regular, contrasts[..., None])[..., 0]).sum(axis=-1))
-
-
-def _log_one_sided(z: FloatArray) -> FloatArray:
-    """log(2 Phi(z)) for z >= 0."""
-    tail = np.array([math.erfc(value) for value in (z / math.sqrt(2)).ravel()]).reshape(z.shape)
-    return np.asarray(np.log(2 - tail))

@@ -2,11 +2,11 @@
 
     logit P(i preferred to j) = (u_i - u_j)' theta,   u = rows of `Features.basis`
 
-Maximum likelihood does not always exist: a policy that won every comparison wants an infinite score. A prior
-precision of 1e-6 on theta makes the maximum exist and be unique always. It moves a logit that the data
-determine by less than the data can tell; in a separated design it stops the fit at logits of 10 to 20, and
-`is_separated` says so. Directions in which nothing was compared yet stay at zero; `identified` tells which
-pairs they concern.
+Maximum likelihood does not always exist: a policy that won every comparison would get an infinite score. With
+a prior precision of 1e-6 on theta the maximum always exists and is unique. The prior moves a logit that the
+data determine by less than the data can tell; in a separated design it stops the fit at logits of 10 to 20,
+and `is_separated` says so. Directions in which nothing was compared yet stay at zero; `identified` tells
+which pairs they concern.
 
 Newton's step is damped to `log(1 + s) / s` of its length, s being its largest change of a logit: along any
 direction the curvature grows at most by the factor exp(s t), so this is the step that raises the resulting
@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import differences, logistic
+from gateway.llm_po.bradley_terry import differences, laplacian, logistic
 from gateway.llm_po.checks import checked_type, counted, reals
 from gateway.llm_po.errors import DesignError, FeatureError
 from gateway.llm_po.scalars import real, whole_number
@@ -29,7 +29,7 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, pair_totals
 
 SMALLEST_PRECISION: Final = 1e-6
-"""Of the prior that makes the maximum exist; a standard deviation of 1,000 logits."""
+"""The precision of the prior that makes the maximum exist; a standard deviation of 1,000 logits."""
 
 SEPARATED_LOGIT: Final = 8.0
 """A fitted logit of a compared pair beyond this was bounded by the prior, not by the data."""
@@ -50,8 +50,8 @@ class LinearFit:
         theta: Shape (..., r): coefficients in the basis of the features.
         scores: Shape (..., K), each set centred.
         information: Shape (..., r, r): Fisher information of the counts at theta, without any prior.
-        log_likelihood: Shape (...), in nats, prior included.
-        precision: Of the prior on theta.
+        log_likelihood: Shape (...), in nats, including the prior.
+        precision: The precision of the prior on theta.
     """
 
     theta: FloatArray
@@ -72,7 +72,7 @@ class LinearFit:
 
     @property
     def covariance(self) -> FloatArray:
-        """Of theta, prior included: inverse curvature, shape (..., r, r)."""
+        """Covariance of theta: the inverse curvature, including the prior; shape (..., r, r)."""
         prior = self.precision * np.eye(self.theta.shape[-1])
         return np.asarray(np.linalg.inv(self.information + prior), dtype=np.float64)
 
@@ -92,9 +92,9 @@ def fit_structure(
 
     Args:
         wins: Decisive comparisons of each run, shape (R, K, K).
-        features: Of the same K policies.
-        precision: Of the prior, greater than 0.
-        start: An earlier fit of the same runs, to start from.
+        features: Those of the K policies.
+        precision: The prior's, greater than 0.
+        start: An earlier fit of these runs, to start from.
 
     Raises:
         TallyError: If `wins` cannot be counts.
@@ -120,10 +120,10 @@ def constrained_fit(
 
     Args:
         wins: Shape (R, K, K).
-        features: Of the same K policies.
+        features: Those of the K policies.
         contrasts: Shape (R, C, r), in the basis of the features.
         bound: In logits.
-        start: The unconstrained fit of the same runs, whose prior is used.
+        start: The unconstrained fit of these runs, whose prior is used.
 
     Returns:
         A fit with leading axes (R, C).
@@ -160,7 +160,7 @@ def draw_scores(fitted: LinearFit, features: Features, draws: int, rng: np.rando
 
 
 def is_separated(fitted: LinearFit, wins: IntArray) -> BoolArray:
-    """Runs in which some compared pair's logit is bounded by the prior only, shape (R,)."""
+    """Runs in which only the prior bounds the logit of some compared pair, shape (R,)."""
     logits = np.where(pair_totals(wins) > 0, np.abs(differences(fitted.scores)), 0.0)
     return np.asarray(logits.max(axis=(-1, -2)) > SEPARATED_LOGIT)
 
@@ -183,14 +183,6 @@ def identified(wins: IntArray, features: Features) -> BoolArray:
     return np.asarray(length < np.sqrt(_RANK_TOLERANCE))
 
 
-def laplacian(weights: FloatArray) -> FloatArray:
-    """Graph Laplacian of symmetric pair weights with zero diagonal, shape (..., K, K)."""
-    matrix = -weights
-    diagonal = np.einsum("...ii->...i", matrix)
-    diagonal[...] = weights.sum(axis=-1)
-    return np.asarray(matrix)
-
-
 def _projected(weights: FloatArray, basis: FloatArray) -> FloatArray:
     """`sum over pairs of weight x x'` in the basis, shape (..., r, r)."""
     return np.asarray(basis.T @ laplacian(weights) @ basis)
@@ -198,7 +190,7 @@ def _projected(weights: FloatArray, basis: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Counts:
-    """What a likelihood is made of; wins and totals (..., K, K)."""
+    """The data of a likelihood; wins and totals have shape (..., K, K)."""
 
     wins: FloatArray
     totals: FloatArray

@@ -1,4 +1,4 @@
-"""Which pair next in the structured space: fit, draw, solve, and spread what is due over pairs.
+"""Which pair to compare next in the structured space: fit, draw, solve, and deal comparisons to pairs.
 
 The proportions the solver finds for the fitted scores are optimal only if the scores are right. So they are
 solved for a few draws from the posterior and averaged; with few comparisons the draws differ, and the average
@@ -7,8 +7,8 @@ determine most.
 
 Comparisons are then dealt to the pairs furthest behind their share, as at the end of a horizon that covers
 what is about to be assigned and a tenth of what was counted. Dealing by what is missing keeps the counts
-close to their shares without the noise of drawing, and the horizon keeps whatever is in flight from piling
-up on one pair. See docs/decisions/0022-structured-sampling.md.
+close to their shares without the noise of drawing, and the horizon keeps comparisons in flight from piling up
+on one pair (docs/decisions/0022-structured-sampling.md).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from gateway.llm_po.bradley_terry import laplacian
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.structured import solver
 from gateway.llm_po.structured.features import Features
@@ -27,7 +28,6 @@ from gateway.llm_po.structured.linear import (
     draw_scores,
     fit_structure,
     identified,
-    laplacian,
     prior_precision,
 )
 from gateway.llm_po.structured.solver import Solution
@@ -46,7 +46,7 @@ _EXPLORED_SHARE: Final = 0.5  # while some pair is not identified
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aim:
-    """What R runs are heading for, and where the next refresh starts from.
+    """The shares that R runs approach, and what the next refresh starts from.
 
     Attributes:
         posterior: The fit with a prior that draws are taken around.
@@ -65,9 +65,9 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
 
     Args:
         situation: Counts and design; runs side by side number the policies alike, and so their costs.
-        features: Of the policies, in the order of the counts.
+        features: Those of the policies, in the order of the counts.
         rng: Source of the posterior draws.
-        start: What an earlier refresh of the same single run aimed at: fit and solver go on from there.
+        start: The aim of an earlier refresh of this single run, from which fit and solver start.
     """
     design = situation.design
     posterior = fit_structure(
@@ -94,8 +94,8 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
 def _pooled(solution: Solution, problems: int) -> Solution:
     """One start for every problem: the mean of the solutions of the last refresh.
 
-    A draw is as near to each of the last draws as to any other; starting each from the one of its number was
-    measured to take up to 2.4 times the steps. See docs/decisions/0022-structured-sampling.md.
+    A draw is as near to each of the last draws as to any other. Starting each from the one with its number
+    was measured to take up to 2.4 times the steps (docs/decisions/0022-structured-sampling.md).
     """
     weights, rivals = (each.mean(axis=0, keepdims=True) for each in (solution.weights, solution.rivals))
     return replace(
@@ -121,7 +121,7 @@ def shares_due(aimed: Aim, wins: IntArray, draws: int) -> FloatArray:
 def expected_remaining(aimed: Aim, situation: Situation) -> float:
     """Comparisons expected to a verdict at the optimal pace for the posterior's mode; of the first run.
 
-    Where the plan saves cost, those that the cheapest way to a verdict takes.
+    If the plan saves cost, these are the comparisons of the cheapest way to a verdict.
     """
     design = situation.design
     per_nat = 2 * float(aimed.solution.worst[0]) * float(aimed.solution.weights[0].sum()) / 2
@@ -133,7 +133,7 @@ class StructuredSampler:
     """Deals pairs towards the structured optimum of the posterior.
 
     Args:
-        features: Of the policies, in the order of the counts.
+        features: Those of the policies, in the order of the counts.
     """
 
     def __init__(self, features: Features) -> None:
@@ -152,7 +152,7 @@ class StructuredSampler:
 
 
 def _explored(shares: FloatArray, wins: IntArray, features: Features) -> FloatArray:
-    """Half of the shares moved to what determines most, in the runs that have undetermined pairs."""
+    """Half of the shares moved to the pairs that determine most, in runs that have undetermined pairs."""
     lacking = ~identified(wins, features).all(axis=(1, 2))
     if not lacking.any():
         return shares

@@ -16,8 +16,8 @@ Newton iterations with one. The step is stretched by `_STRETCH`: several times f
 Neither has to converge for the answer to be sound, because every iterate bounds the optimum from below: phi
 is convex and homogeneous of degree -1, so `phi(u) >= 2 phi(w)/t - G'u/t^2` for every u and every t > 0, and
 what is left to minimise over u is a projection. Without a ridge the best t gives `phi^2 / max(G / c)`.
-`gap` is the least upper over the greatest lower bound seen, less one. See
-docs/decisions/0020-structured-proportions.md.
+`gap` is the least upper over the greatest lower bound seen, less one
+(docs/decisions/0020-structured-proportions.md).
 
 Arrays carry a leading axis of R problems over the same features. Pair matrices (K, K) are symmetric with a
 zero diagonal; a sum "over pairs" counts each once.
@@ -31,19 +31,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gateway.llm_po.bradley_terry import differences, logistic
+from gateway.llm_po.bradley_terry import differences, laplacian, logistic
 from gateway.llm_po.checks import LARGEST_SPREAD, checked_type, pair_costs, reals, spread_scores
 from gateway.llm_po.errors import DesignError, FeatureError, NoChampionError, SolverError
 from gateway.llm_po.scalars import real, whole_number
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.linear import laplacian
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 SMALLEST_CURVATURE: Final = 1e-9
-"""A pair beyond 20 logits teaches as one of 20 does: information stays invertible."""
+"""A pair beyond 20 logits counts as one of 20, so that information stays invertible."""
 
 SMALLEST_GAP: Final = 1e-9
-"""Logits; a champion ahead by less is ahead by nothing."""
+"""Logits; a champion ahead by less does not count as ahead."""
 
 _STRETCH: Final = 1.8  # of the step in log w, below the 2 at which a problem of few pairs oscillates
 _RIVAL_EXPONENT: Final = 0.5
@@ -102,19 +101,19 @@ def solve(
 
     Args:
         scores: Shape (R, K), in logits.
-        features: Of the K policies; the scores need not lie in their span.
+        features: Those of the K policies; the scores need not lie in their span.
         margin: Logits by which a rival may be ahead of the champion and still be no better.
-        costs: Shape (K, K), symmetric, positive off the diagonal: of one comparison; None for 1 everywhere.
+        costs: Cost of one comparison, shape (K, K), symmetric, positive off the diagonal; None: all cost 1.
         ridge: lambda >= 0; any positive one makes the optimum unique.
-        tolerance: Gap at which a problem is solved; the gap reached is in the result either way.
-        start: Solution of similar problems over the same policies.
-        most_iterations: After so many the best so far is returned.
+        tolerance: Gap at which a problem counts as solved; the result says which gap was reached.
+        start: Solution of similar problems over these policies.
+        most_iterations: After so many, the best point so far is returned.
 
     Raises:
         NoChampionError: If two policies share the largest score, or nearly, and there is no margin.
         FeatureError: If scores and features disagree about K, or the scores are no logits.
         DesignError: If a number is out of range.
-        SolverError: If they are so far apart that no proportions come out.
+        SolverError: If the numbers are so far apart that no proportions come out.
     """
     checked_type(features, Features, "features", FeatureError)
     check_numbers(margin, ridge)
@@ -125,7 +124,7 @@ def solve(
     problems = _Problems.of(checked, features, margin, pair_costs(costs, features.policies, DesignError))
     try:
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            found = _iterate(problems, _started(problems, start), ridge, tolerance, most_iterations)
+            found = _iterate(problems, _State.first(problems, start), ridge, tolerance, most_iterations)
     except np.linalg.LinAlgError as error:
         raise SolverError(f"{_NO_ANSWER} ({error}).") from error
     if not (np.isfinite(found.worst).all() and np.isfinite(found.weights).all()):
@@ -135,7 +134,7 @@ def solve(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Problems:
-    """What R programs are made of.
+    """The data of R programs.
 
     basis (K, r); costs (K, K), 1 on the diagonal; curvature (R, K, K), 0 on the diagonal; inverse squared
     gaps (R, K), 0 at the champion; champion (R,).
@@ -166,10 +165,43 @@ class _Problems:
             self.champion[kept],
         )
 
+    def terms_and_slope(self, weights: FloatArray, rivals: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """f, shape (R, K) with 0 at the champion, and -d(rho'f)/dw, shape (R, K, K)."""
+        information = self.basis.T @ laplacian(weights * self.curvature) @ self.basis
+        covariance = self.basis @ np.linalg.inv(information) @ self.basis.T
+        at_champion = np.take_along_axis(covariance, self.champion[:, None, None], axis=2)
+        lean = at_champion - covariance  # [a, i] = z_a' I^-1 c_i
+        ahead = np.take_along_axis(lean, self.champion[:, None, None], axis=1)[:, 0]
+        terms = (ahead - np.einsum("rii->ri", lean)) * self.inverse_square_gaps
+        lean = lean * np.sqrt(rivals * self.inverse_square_gaps)[:, None, :]
+        gram = lean @ lean.swapaxes(1, 2)
+        own = np.einsum("rii->ri", gram)
+        return terms, self.curvature * np.maximum(own[:, :, None] + own[:, None, :] - 2 * gram, 0.0)
+
+    def moved(self, weights: FloatArray, slope: FloatArray, ridge: float) -> FloatArray:
+        """The weights after a stretched step of the proportions."""
+        if ridge > 0:
+            target = _ridge_minimiser(weights**2 * slope, self.costs, ridge)
+            ratio = np.divide(target, weights, out=np.zeros_like(weights), where=weights > 0)
+        else:
+            ratio = np.sqrt(slope / self.costs)
+        return self.normalised(weights * ratio**_STRETCH)
+
+    def normalised(self, weights: FloatArray) -> FloatArray:
+        """Weights scaled so that cost x weight sums to 1 over pairs; none off the diagonal vanishes."""
+        scaled = weights / ((self.costs * weights).sum(axis=(1, 2), keepdims=True) / 2)
+        floor = _SMALLEST_SHARE * (1 - np.eye(self.costs.shape[0]))
+        return np.asarray(np.maximum(scaled, floor))
+
+    def normalised_rivals(self, rivals: FloatArray) -> FloatArray:
+        """Weights of the rivals scaled to sum to 1; none but the champion's vanishes."""
+        floored = np.maximum(rivals, _SMALLEST_SHARE) * (self.inverse_square_gaps > 0)
+        return np.asarray(floored / floored.sum(axis=1, keepdims=True))
+
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """Where R iterations stand: the current point, and the best point and bounds seen."""
+    """The state of R iterations: the current point, and the best point and bounds seen."""
 
     weights: FloatArray
     rivals: FloatArray
@@ -178,6 +210,20 @@ class _State:
     worst: FloatArray
     upper: FloatArray
     lower: FloatArray
+
+    @classmethod
+    def first(cls, problems: _Problems, start: Solution | None) -> _State:
+        """Uniform proportions, or an earlier solution with a little of the uniform ones."""
+        shape = problems.curvature.shape
+        weights = uniform = problems.normalised(np.broadcast_to(1 - np.eye(shape[1]), shape))
+        rivals = even = problems.normalised_rivals(np.ones(shape[:2]))
+        if start is not None:
+            if start.weights.shape != shape:
+                raise DesignError(f"start has shape {start.weights.shape}; the problems need {shape}.")
+            weights = (1 - _UNIFORM_SHARE) * problems.normalised(start.weights) + _UNIFORM_SHARE * uniform
+            rivals = problems.normalised_rivals((1 - _UNIFORM_SHARE) * start.rivals + _UNIFORM_SHARE * even)
+        unknown = np.full(shape[0], np.inf)
+        return cls(weights, rivals, weights.copy(), rivals.copy(), unknown, unknown, np.zeros(shape[0]))
 
     def of_runs(self, kept: BoolArray) -> _State:
         return _State(*(getattr(self, field.name)[kept] for field in fields(self)))
@@ -190,6 +236,23 @@ class _State:
     def gap(self) -> FloatArray:
         return np.asarray(self.upper / self.lower - 1)
 
+    def step(self, problems: _Problems, ridge: float) -> None:
+        """Evaluate the current point, note its bounds, move on."""
+        terms, slope = problems.terms_and_slope(self.weights, self.rivals)
+        worst = terms.max(axis=1)
+        phi = (self.rivals * terms).sum(axis=1)
+        upper, lower = worst, phi**2 / (slope / problems.costs).max(axis=(1, 2))
+        if ridge > 0:
+            upper = worst + ridge / 4 * (self.weights**2).sum(axis=(1, 2))
+            lower = _ridge_bound(phi, slope, problems.costs, ridge)
+        self.lower = np.maximum(self.lower, lower)
+        better = upper < self.upper
+        self.upper = np.where(better, upper, self.upper)
+        self.worst = np.where(better, worst, self.worst)
+        self.best_weights[better], self.best_rivals[better] = self.weights[better], self.rivals[better]
+        self.weights = problems.moved(self.weights, slope, ridge)
+        self.rivals = problems.normalised_rivals(self.rivals * (terms / worst[:, None]) ** _RIVAL_EXPONENT)
+
 
 def _iterate(
     problems: _Problems, state: _State, ridge: float, tolerance: float, most_iterations: int
@@ -198,7 +261,7 @@ def _iterate(
     active = np.ones(state.upper.size, dtype=np.bool_)
     working, part, iterations = problems, state, 0
     for iterations in range(1, most_iterations + 1):
-        _step(working, part, ridge)
+        part.step(working, ridge)
         is_open = part.gap > tolerance
         if not is_open.any() or iterations == most_iterations:
             break
@@ -211,76 +274,6 @@ def _iterate(
     return Solution(
         problems.champion, state.best_weights, state.best_rivals, state.worst, state.gap, iterations
     )
-
-
-def _step(problems: _Problems, state: _State, ridge: float) -> None:
-    """Evaluate the current point, note its bounds, move on."""
-    terms, slope = _terms_and_slope(problems, state.weights, state.rivals)
-    worst = terms.max(axis=1)
-    phi = (state.rivals * terms).sum(axis=1)
-    upper, lower = worst, phi**2 / (slope / problems.costs).max(axis=(1, 2))
-    if ridge > 0:
-        upper = worst + ridge / 4 * (state.weights**2).sum(axis=(1, 2))
-        lower = _ridge_bound(phi, slope, problems.costs, ridge)
-    state.lower = np.maximum(state.lower, lower)
-    better = upper < state.upper
-    state.upper = np.where(better, upper, state.upper)
-    state.worst = np.where(better, worst, state.worst)
-    state.best_weights[better], state.best_rivals[better] = state.weights[better], state.rivals[better]
-    state.weights = _moved(problems, state.weights, slope, ridge)
-    state.rivals = _normalised_rivals(state.rivals * (terms / worst[:, None]) ** _RIVAL_EXPONENT, problems)
-
-
-def _terms_and_slope(
-    problems: _Problems, weights: FloatArray, rivals: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """f, shape (R, K) with 0 at the champion, and -d(rho'f)/dw, shape (R, K, K)."""
-    information = problems.basis.T @ laplacian(weights * problems.curvature) @ problems.basis
-    covariance = problems.basis @ np.linalg.inv(information) @ problems.basis.T
-    at_champion = np.take_along_axis(covariance, problems.champion[:, None, None], axis=2)
-    lean = at_champion - covariance  # [a, i] = z_a' I^-1 c_i
-    ahead = np.take_along_axis(lean, problems.champion[:, None, None], axis=1)[:, 0]
-    terms = (ahead - np.einsum("rii->ri", lean)) * problems.inverse_square_gaps
-    lean = lean * np.sqrt(rivals * problems.inverse_square_gaps)[:, None, :]
-    gram = lean @ lean.swapaxes(1, 2)
-    own = np.einsum("rii->ri", gram)
-    return terms, problems.curvature * np.maximum(own[:, :, None] + own[:, None, :] - 2 * gram, 0.0)
-
-
-def _moved(problems: _Problems, weights: FloatArray, slope: FloatArray, ridge: float) -> FloatArray:
-    if ridge > 0:
-        target = _ridge_minimiser(weights**2 * slope, problems.costs, ridge)
-        ratio = np.divide(target, weights, out=np.zeros_like(weights), where=weights > 0)
-    else:
-        ratio = np.sqrt(slope / problems.costs)
-    return _normalised(weights * ratio**_STRETCH, problems.costs)
-
-
-def _normalised(weights: FloatArray, costs: FloatArray) -> FloatArray:
-    """Scaled to sum to 1 over pairs, costs counted; nothing off the diagonal vanishes."""
-    scaled = weights / ((costs * weights).sum(axis=(1, 2), keepdims=True) / 2)
-    floor = _SMALLEST_SHARE * (1 - np.eye(costs.shape[0]))
-    return np.asarray(np.maximum(scaled, floor))
-
-
-def _normalised_rivals(rivals: FloatArray, problems: _Problems) -> FloatArray:
-    floored = np.maximum(rivals, _SMALLEST_SHARE) * (problems.inverse_square_gaps > 0)
-    return np.asarray(floored / floored.sum(axis=1, keepdims=True))
-
-
-def _started(problems: _Problems, start: Solution | None) -> _State:
-    """Uniform, or the earlier solution with a little of uniform."""
-    shape = problems.curvature.shape
-    uniform = _normalised(np.broadcast_to(1 - np.eye(shape[1]), shape), problems.costs)
-    even = _normalised_rivals(np.ones(shape[:2]), problems)
-    weights, rivals = uniform, even
-    if start is not None:
-        if start.weights.shape != shape:
-            raise DesignError(f"start has shape {start.weights.shape}; the problems need {shape}.")
-        weights = (1 - _UNIFORM_SHARE) * _normalised(start.weights, problems.costs) + _UNIFORM_SHARE * uniform
-        rivals = _normalised_rivals((1 - _UNIFORM_SHARE) * start.rivals + _UNIFORM_SHARE * even, problems)
-    unknown = np.full(shape[0], np.inf)
-    return _State(weights, rivals, weights.copy(), rivals.copy(), unknown, unknown, np.zeros(shape[0]))
 
 
 def _ridge_minimiser(pull: FloatArray, costs: FloatArray, ridge: float) -> FloatArray:
@@ -336,7 +329,7 @@ def _projected_minimum(pull: FloatArray, cost: FloatArray, ridge: float) -> Floa
 
 
 def check_numbers(margin: float, ridge: float) -> None:
-    """Refuse a margin or ridge no program can have.
+    """Refuse a margin or ridge that no program can have.
 
     Raises:
         DesignError: If one is out of range.
@@ -351,16 +344,16 @@ def checked_scores(scores: npt.ArrayLike, features: Features) -> FloatArray:
     """Scores of R problems in logits, shape (R, K).
 
     Raises:
-        FeatureError: If they are something else, or further apart than logits can say.
+        FeatureError: If they are anything else, or further apart than logits can be.
     """
     return spread_scores(reals(scores, "scores", (None, features.policies), FeatureError), FeatureError)
 
 
 def check_gaps(gaps: FloatArray) -> None:
-    """Refuse a champion that is no better than somebody else, margin included.
+    """Refuse a champion that is no better than another policy, including the margin.
 
     Raises:
-        NoChampionError: If a gap, in logits, is as good as none.
+        NoChampionError: If a gap, in logits, is too small to count.
     """
     if gaps.min() < SMALLEST_GAP:
         raise NoChampionError(
