@@ -125,14 +125,13 @@ def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:
     """
     wins = counted(wins, dimensions=3)
     _check_threshold(threshold)
-    ratios = rival_evidence(wins)
+    pair_ratios = _pair_ratios(wins)
+    ratios = pair_ratios.sum(axis=2)
     if threshold == "customary":
-        return ratios
+        return np.asarray(ratios)
     rivals = wins.shape[1] - 1
-    rates, totals = pair_rates(wins), pair_totals(wins)
-    pair_ratios = totals * np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0)
     # A share 1/(K-1) of the stake is on each rival being ahead, the rest on nothing.
-    if_ahead = math.log(2 * rivals) + 0.5 * np.log(np.maximum(totals, 1))
+    if_ahead = math.log(2 * rivals) + 0.5 * np.log(np.maximum(pair_totals(wins), 1))
     if_not = math.log(rivals / (rivals - 1)) if rivals > 1 else math.inf
     paid = np.minimum(pair_ratios + if_not, if_ahead)
     everyone = np.arange(rivals + 1)
@@ -162,7 +161,10 @@ def rival_evidence(wins: IntArray) -> FloatArray:
     Raises:
         TallyError: If `wins` cannot be counts.
     """
-    wins = counted(wins, dimensions=3)
+    return np.asarray(_pair_ratios(counted(wins, dimensions=3)).sum(axis=2))
+
+
+def _pair_ratios(wins: IntArray) -> FloatArray:
+    """N kl(rate, 1/2) of each pair where the column is ahead of the row, 0 elsewhere; shape (R, K, K)."""
     rates = pair_rates(wins)
-    behind = np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0)
-    return np.asarray((pair_totals(wins) * behind).sum(axis=2))
+    return np.asarray(pair_totals(wins) * np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0))

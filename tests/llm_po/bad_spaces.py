@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.llm_po import unstructured
-from gateway.llm_po.lab import reference, worlds
+from gateway.llm_po import exposure, unstructured
+from gateway.llm_po.lab import matching, reference, worlds
 from gateway.llm_po.structured import features, solver
 from tests.llm_po.nonsense import (
     HUGE,
@@ -24,6 +24,7 @@ from tests.llm_po.nonsense import (
     NO_ROWS,
     NO_SCORES,
     NO_SHARE,
+    NO_TEXT,
     NO_WHOLE,
     ONE_HOT,
     PREFERENCES,
@@ -131,6 +132,44 @@ SPACES: list[Case] = [
     (worlds.named, {"name": "w"}, {"preferences": NO_PREFERENCES}),
     (worlds.success_rates, {"name": "w"}, {"rates": [None, "text", [0.5], [0, 0.5], [NAN, 0.5], [1.5, 0.5]]}),
     (
+        matching.Outcomes,
+        {"rates": (0.4, 0.6), "later": (0.5, 0.7)},
+        {
+            "rates": [None, "text", 0.5, {}, (0.5, "a"), (NAN, 0.5), (0.0, 0.5), (0.5, 1.0)],
+            "later": ["text", 0.5, (0.5,), (0.5, NAN), (0.0, 0.5)],
+            "drift_units": NO_WHOLE[1:],
+            "reported": ["text", 0.5, (0.5,), (0.5, 0.0), (0.5, 1.5)],
+            "delays": [*NO_WHOLE, (1,), (1, -1), (1, 0.5)],
+            "hold": NO_WHOLE[1:],
+            "wait": [*NO_WHOLE[1:], 0],
+            "order": NO_TEXT,
+            "lagging_share": [*NO_SHARE, 0, 1],
+        },
+    ),
+    (
+        worlds.matched,
+        {"name": "w", "outcomes": matching.Outcomes((0.4, 0.6))},
+        {
+            "outcomes": [
+                None,
+                "text",
+                0.5,
+                matching.Outcomes((0.4,)),
+                matching.Outcomes((0.4, 0.6), (0.6, 0.4)),
+            ]
+        },
+    ),
+    (
+        exposure.Caps,
+        {"incumbent": 0, "most": (1.0, 0.2)},
+        {
+            "incumbent": [*NO_WHOLE, 2],
+            "most": [None, 0.5, {}, (), "text", (1.0, NAN), (1.0, 0.0), (1.0, "a")],
+            "least": NO_SHARE,
+            "answers": [None, "text", 0, 3, NAN],
+        },
+    ),
+    (
         worlds.cycle,
         {"name": "w", "policies": 3, "chance": 0.8},
         {"policies": [*NO_WHOLE, 1], "chance": NO_SHARE},
@@ -174,6 +213,7 @@ SPACES: list[Case] = [
             ],
             "drift": ["text", 5],
             "features": ["text", np.eye(3), features.one_hot(2)],
+            "outcomes": ["text", 5],
         },
     ),
     (WORLD.relabelled, {}, {"order": NO_ORDER}),

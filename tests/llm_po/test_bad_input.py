@@ -23,28 +23,23 @@ from tests.llm_po.nonsense import COUNTS, INF, NAN, ONE_HOT, PREFERENCES, Case
 CASES = [*SPACES, *RUNS]
 
 TRUSTING = {
-    "baselines": "samplers ask a `Situation`, which was checked when it was built",
     "bradley_terry": {"logistic", "differences", "laplacian"},  # arithmetic on arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
-    "features": {"are_names"},  # says yes or no to anything
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
-    "likelihood_ratio": {
-        "mixture_nats",
-        "lr_may_conclude",
-        "leader_progress",
-    },  # take a fit of checked counts
-    "linear": {"prior_precision", "is_separated"},
+    "lab.traces": {"decision_progress"},  # takes ledgers
+    "lab.worlds": {"drifted"},  # arithmetic on a world's matrices
     "scalars": "the checks themselves, met through everything else",
-    "stakes": "takes forecasts of the core and a `Situation`",
-    "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts"},  # called on what a ledger counted
-    "structured_forecast": "takes a `Situation` and `Features`",
-    "structured_sampler": "takes a `Situation` and `Features`",
-    "traces": {"decision_progress"},  # takes ledgers
+    "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`
+    "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts"},  # take what a ledger counted
+    "structured.features": {"are_names"},  # says yes or no to anything
+    "structured.forecast": {"structured_scales", "with_features"},  # take a `Situation` and `Features`
+    "structured.likelihood_ratio": {"mixture_nats", "lr_may_conclude", "leader_progress"},  # fits of counts
+    "structured.linear": {"prior_precision", "is_separated"},  # take `Features`, and fits of counts
+    "structured.sampler": {"aim", "expected_remaining", "shares_due"},  # take a `Situation` and `Features`
     "unstructured": {"find_champion"},  # of checked preferences
     "wins": {"pair_totals", "pair_rates"},  # arithmetic on counts checked before
-    "worlds": {"drifted"},  # arithmetic on a world's matrices
 }
 
 
@@ -85,19 +80,30 @@ def test_what_is_no_nonsense_is_accepted(case: Case) -> None:
         call(**valid)
 
 
+def _takes_input(value: object) -> bool:
+    return inspect.isfunction(value) or (inspect.isclass(value) and "__post_init__" in vars(value))
+
+
 def test_every_public_function_is_asked_or_says_why_not() -> None:
-    """A function added to the core is added to the table, or to those that trust what others checked."""
+    """A function or checked record of the core is in the table, or among those that trust earlier checks."""
     asked = {(call.__module__, call.__qualname__.split(".")[0]) for call, _, _ in CASES}
-    for found in pkgutil.iter_modules(gateway.llm_po.__path__):
-        module = importlib.import_module(f"gateway.llm_po.{found.name}")
-        trusting = TRUSTING.get(found.name, set())
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(gateway.llm_po.__path__, f"{gateway.llm_po.__name__}.")
+        if not found.ispkg
+    ]
+    names = {module.__name__.removeprefix(f"{gateway.llm_po.__name__}.") for module in modules}
+    assert set(TRUSTING) <= names
+    for module in modules:
+        trusting = TRUSTING.get(module.__name__.removeprefix(f"{gateway.llm_po.__name__}."), set())
         if isinstance(trusting, str):
             continue
         functions = {
             name
             for name, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+            if _takes_input(value) and value.__module__ == module.__name__ and not name.startswith("_")
         }
+        assert trusting <= functions
         assert {name for name in functions - trusting if (module.__name__, name) not in asked} == set()
 
 
@@ -118,7 +124,7 @@ def test_every_public_function_is_asked_or_says_why_not() -> None:
     ],
 )
 def test_message_names_the_value(call: Callable[[], Any], said: str) -> None:
-    """Whoever reads it knows what to change."""
+    """The message tells the reader what to change."""
     with pytest.raises(LlmPoError, match=said):
         call()
 

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from gateway.llm_po.checks import reals
+from gateway.llm_po.checks import checked_type, reals
 from gateway.llm_po.errors import WorldError
 from gateway.llm_po.scalars import is_real, is_whole, shown
 
@@ -56,6 +56,8 @@ class Outcomes:
     lagging_share: float = 0.9
 
     def __post_init__(self) -> None:
+        checked_type(self.rates, Sequence, "rates", WorldError)
+        checked_type(self.delays, Sequence, "delays", WorldError)
         for name, values in (("rates", self.rates), ("later", self.later), ("reported", self.reported)):
             if values is not None:
                 shares = reals(values, name, (len(self.rates),), WorldError)

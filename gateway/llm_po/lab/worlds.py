@@ -85,9 +85,9 @@ class World:
         object.__setattr__(self, "preferences", preferences)
         if not isinstance(self.labels, tuple) or not are_names(self.labels):
             raise WorldError(f"World {self.name!r} has labels {shown(self.labels)}; give each policy a name.")
-        for value, kind, what in ((self.features, Features, "features"), (self.drift, Drift, "drift")):
-            if value is not None:
-                checked_type(value, kind, what, WorldError)
+        for kind, what in ((Features, "features"), (Drift, "drift"), (Outcomes, "outcomes")):
+            if getattr(self, what) is not None:
+                checked_type(getattr(self, what), kind, what, WorldError)
         if len(set(self.labels)) != preferences.shape[0]:
             raise WorldError(
                 f"World {self.name!r} has {len(set(self.labels))} different labels for K = "
@@ -248,8 +248,9 @@ def matched(name: str, outcomes: Outcomes) -> World:
     Preferences are those between units served at one moment: the first, and the last if rates change.
 
     Raises:
-        WorldError: If a change of rates changes which policy is best.
+        WorldError: If `outcomes` is anything else, or a change of rates changes which policy is best.
     """
+    checked_type(outcomes, Outcomes, "outcomes", WorldError)
     world = success_rates(name, outcomes.rates)
     later = outcomes.later
     drift = None if later is None else Drift(success_rates(name, later).preferences, outcomes.drift_units)
