@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -55,55 +56,69 @@ def show(
         return
     console = Console(highlight=False)
     console.print(Text(f"{answer['name']} is {answer['state']} (generation {answer['generation']})", "bold"))
-    console.print(Text(_standing(answer)))
-    console.print(_evidence(answer))
-    console.print(_wins(answer))
-    for event in answer["events"][-EVENTS_SHOWN:]:
-        console.print(Text(_event(event)))
+    shown = ShownExperiment(answer)
+    console.print(Text(shown.standing()))
+    console.print(shown.evidence())
+    console.print(shown.wins())
+    for event in shown.events():
+        console.print(Text(event))
 
 
-def _standing(answer: dict[str, Any]) -> str:
-    text = f"{answer['incumbent']} serves after {answer['comparisons']} comparisons"
-    inherited = answer["inherited"]
-    if inherited is not None:
-        text += f", {inherited['comparisons']} of them from generation {inherited['generation']}"
-    plan = answer["plan"] or {}
-    if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
-        text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"
-    return f"{text}."
+class ShownExperiment:
+    """One experiment, as the gateway answers, for a console."""
 
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._answer = answer
 
-def _event(event: dict[str, Any]) -> str:
-    """One event, at the time of this machine's zone."""
-    at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    told = {key: value for key, value in event["detail"].items() if key != "fence" and value is not None}
-    facts = ", ".join(f"{key} {value}" for key, value in told.items())
-    return f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")
+    def standing(self) -> str:
+        """Which policy serves, and how far the experiment is from a decision."""
+        answer = self._answer
+        text = f"{answer['incumbent']} serves after {answer['comparisons']} comparisons"
+        inherited = answer["inherited"]
+        if inherited is not None:
+            text += f", {inherited['comparisons']} of them from generation {inherited['generation']}"
+        plan = answer["plan"] or {}
+        if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
+            text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"
+        return f"{text}."
 
+    def events(self) -> Iterator[str]:
+        """The latest events, each at the time of this machine's zone."""
+        for event in self._answer["events"][-EVENTS_SHOWN:]:
+            at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            told = {
+                name: value
+                for name, value in event["detail"].items()
+                if name != "fence" and value is not None
+            }
+            facts = ", ".join(f"{name} {value}" for name, value in told.items())
+            yield f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")
 
-def _evidence(answer: dict[str, Any]) -> Table:
-    meaning = "evidence against" if answer["epsilon"] == 0 else "evidence for"
-    table = Table("policy", meaning, box=None, pad_edge=False)
-    table.add_column("nats", justify="right")
-    table.add_column("needed", justify="right")
-    for row in answer["evidence"]:
-        needed = row["needed"]
-        filled = row["nats"] / needed if needed else 0.0
-        cells = round(BAR_CELLS * min(1.0, max(0.0, filled)))
-        table.add_row(
-            Text(row["policy"]),
-            "█" * cells + "░" * (BAR_CELLS - cells),
-            f"{row['nats']:.2f}",
-            "-" if needed is None else f"{needed:.2f}",
-        )
-    return table
+    def evidence(self) -> Table:
+        """A bar for each policy, up to the line."""
+        answer = self._answer
+        meaning = "evidence against" if answer["epsilon"] == 0 else "evidence for"
+        table = Table("policy", meaning, box=None, pad_edge=False)
+        table.add_column("nats", justify="right")
+        table.add_column("needed", justify="right")
+        for row in answer["evidence"]:
+            needed = row["needed"]
+            filled = row["nats"] / needed if needed else 0.0
+            cells = round(BAR_CELLS * min(1.0, max(0.0, filled)))
+            table.add_row(
+                Text(row["policy"]),
+                "█" * cells + "░" * (BAR_CELLS - cells),
+                f"{row['nats']:.2f}",
+                "-" if needed is None else f"{needed:.2f}",
+            )
+        return table
 
-
-def _wins(answer: dict[str, Any]) -> Table:
-    """Wins of the row's policy over the column's."""
-    table = Table("wins over", box=None, pad_edge=False)
-    for policy in answer["policies"]:
-        table.add_column(Text(policy), justify="right")
-    for policy, row in zip(answer["policies"], answer["wins"], strict=True):
-        table.add_row(Text(policy), *map(str, row))
-    return table
+    def wins(self) -> Table:
+        """Wins of the row's policy over the column's."""
+        answer = self._answer
+        table = Table("wins over", box=None, pad_edge=False)
+        for policy in answer["policies"]:
+            table.add_column(Text(policy), justify="right")
+        for policy, row in zip(answer["policies"], answer["wins"], strict=True):
+            table.add_row(Text(policy), *map(str, row))
+        return table

@@ -47,35 +47,13 @@ def hardness(
     """
     try:
         loaded = worlds.load(world)
-        report = _report(loaded, space, delta, parsed_costs(costs), solver)
+        report = AllocationProblem(loaded, space, parsed_costs(costs)).report(delta, solver)
     except LlmPoError as error:
         raise typer.BadParameter(str(error)) from error
     if json:
         typer.echo(json_text.dumps(report))
     else:
         Console().print(_hardness_table(report, loaded))
-
-
-def _report(
-    world: worlds.World, space: str, delta: float, costs: tuple[float, ...] | None, solver: SolverName
-) -> dict[str, Any]:
-    problem = AllocationProblem(world, space, costs)
-    solved = {"fast": problem.fast, "reference": problem.reference}[solver]
-    reached, proportions, gap = solved()
-    report = {
-        "space": space,
-        "hardness": reached,
-        "lower_bound": lower_bound(reached, delta),
-        "champion": champion_of(world.preferences),
-        "proportions": {
-            f"{loser}-{rival}": float(proportions[loser, rival])
-            for loser in range(world.policies)
-            for rival in range(world.policies)
-            if proportions[loser, rival] > _SMALLEST_LISTED
-        },
-        "gap": gap,
-    }
-    return report if costs is None else report | {"costs": list(costs)}
 
 
 class AllocationProblem:
@@ -97,8 +75,28 @@ class AllocationProblem:
             raise DesignError(f"costs has {len(costs)} entries for K = {world.policies}; give one each.")
         self._world = world
         self._space = space
+        self._costs = costs
         each = None if costs is None else np.array(costs)
         self._pair_costs = None if each is None else np.asarray(each[:, None] + each[None, :])
+
+    def report(self, delta: float, solver: SolverName) -> dict[str, Any]:
+        """The figures of the solved problem, in plain values."""
+        world, champion = self._world, champion_of(self._world.preferences)
+        reached, proportions, gap = {"fast": self.fast, "reference": self.reference}[solver]()
+        report = {
+            "space": self._space,
+            "hardness": reached,
+            "lower_bound": lower_bound(reached, delta),
+            "champion": champion,
+            "proportions": {
+                f"{loser}-{rival}": float(proportions[loser, rival])
+                for loser in range(world.policies)
+                for rival in range(world.policies)
+                if proportions[loser, rival] > _SMALLEST_LISTED
+            },
+            "gap": gap,
+        }
+        return report if self._costs is None else report | {"costs": list(self._costs)}
 
     @property
     def features(self) -> Features:

@@ -91,7 +91,24 @@ class FileFaults:
             case "extra_forbidden":
                 return Fault(path, "There is no such key here.", self.remedy_for_unknown_key(path))
             case _:
-                return Fault(path, *_value_fault(details, self.echo(path), node_at(self._schema, path)))
+                return Fault(path, *self.problem_of_value(details, path))
+
+    def problem_of_value(self, details: ErrorDetails, path: Path) -> tuple[str, str]:
+        """Problem and remedy for a value of the wrong kind or outside its bounds."""
+        kind, context, found = details["type"], details.get("ctx", {}), self.echo(path)
+        if kind in _EXPECTED:
+            return f"{found} is of the wrong kind.", f"This must be {_EXPECTED[kind]}."
+        if kind in _BOUNDED:
+            return f"{found} is out of range.", f"Use {_range_text(node_at(self._schema, path))}."
+        if kind == "literal_error":
+            return f"{found} is not known here.", f"Use {context['expected']}."
+        if kind == "string_too_short":
+            return f"{found} is empty.", "Write some text, or leave the key out."
+        if kind in {"too_short", "too_long"}:
+            least, most = context.get("min_length"), context.get("max_length")
+            bound = f"at least {least}" if least else f"at most {most}"
+            return f"{found} of {context['actual_length']} entries is not allowed.", f"Give {bound}."
+        return f"{found} is not allowed.", f"{details['msg']}."
 
     def remedy_for_unknown_key(self, path: Path) -> str:
         """Where the key belongs, or the keys to choose from."""
@@ -125,24 +142,6 @@ class FileFaults:
             return "This value"
         text = repr(value)
         return text if len(text) <= _LONGEST_ECHO else f"{text[:_LONGEST_ECHO]}..."
-
-
-def _value_fault(details: ErrorDetails, found: str, node: dict[str, Any]) -> tuple[str, str]:
-    """Problem and remedy for a value of the wrong kind or outside its bounds."""
-    kind, context = details["type"], details.get("ctx", {})
-    if kind in _EXPECTED:
-        return f"{found} is of the wrong kind.", f"This must be {_EXPECTED[kind]}."
-    if kind in _BOUNDED:
-        return f"{found} is out of range.", f"Use {_range_text(node)}."
-    if kind == "literal_error":
-        return f"{found} is not known here.", f"Use {context['expected']}."
-    if kind == "string_too_short":
-        return f"{found} is empty.", "Write some text, or leave the key out."
-    if kind in {"too_short", "too_long"}:
-        least, most = context.get("min_length"), context.get("max_length")
-        bound = f"at least {least}" if least else f"at most {most}"
-        return f"{found} of {context['actual_length']} entries is not allowed.", f"Give {bound}."
-    return f"{found} is not allowed.", f"{details['msg']}."
 
 
 def node_at(schema: dict[str, Any], path: Path) -> dict[str, Any]:

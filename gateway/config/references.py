@@ -43,11 +43,10 @@ def reference_faults(data: Any) -> list[Fault]:
     """Every rule between parts that the plain data of a configuration breaks."""
     experiments = _mapping(_mapping(data).get("experiments"))
     names = _model_names(data)
-    faults = [*_name_faults(names, experiments), *_fallback_faults(data)]
-    for name, experiment in experiments.items():
-        faults += _experiment_faults(
-            ("experiments", name), _mapping(experiment), {model for _, model in names}
-        )
+    models = {model for _, model in names}
+    faults = [*_name_faults(names, experiments), *Fallbacks(data).faults()]
+    for name, section in experiments.items():
+        faults += PlainExperiment(("experiments", name), _mapping(section), models).faults()
     return faults
 
 
@@ -102,53 +101,100 @@ def provider_faults(named: Iterable[tuple[Path, str]], known: Iterable[str]) -> 
             )
 
 
-def _fallback_faults(data: Any) -> Iterator[Fault]:
-    entries = _mapping(data).get("model_list") or []
-    fallbacks: dict[str, tuple[int, list[str]]] = {}
-    for index, name in _model_names(data):
-        others = _mapping(entries[index]).get("fallbacks")
-        listed = others if isinstance(others, list | tuple) else []
-        fallbacks[name] = (index, [one for one in listed if isinstance(one, str)])
-    for name, (index, texts) in fallbacks.items():
-        for place, other in enumerate(texts):
-            path: Path = ("model_list", index, "fallbacks", place)
-            if other not in fallbacks:
-                yield Fault(
-                    path, f"There is no model {other!r}.", suggest(other, fallbacks, "Models in model_list")
-                )
-            elif (loop := _way_back(other, name, fallbacks)) is not None:
-                shown = " -> ".join((name, *loop))
-                yield Fault(path, f"Fallbacks go in a circle: {shown}.", "Leave one of them out.")
+class Fallbacks:
+    """Which models stand in for which, in the plain data of a configuration."""
+
+    def __init__(self, data: Any) -> None:
+        entries = _mapping(data).get("model_list") or []
+        self._of: dict[str, tuple[int, list[str]]] = {}
+        for index, name in _model_names(data):
+            others = _mapping(entries[index]).get("fallbacks")
+            listed = others if isinstance(others, list | tuple) else []
+            self._of[name] = (index, [one for one in listed if isinstance(one, str)])
+
+    def faults(self) -> Iterator[Fault]:
+        """Fallbacks to models that do not exist, or that lead back to where they began."""
+        for name, (index, others) in self._of.items():
+            for place, other in enumerate(others):
+                path: Path = ("model_list", index, "fallbacks", place)
+                if other not in self._of:
+                    yield Fault(
+                        path,
+                        f"There is no model {other!r}.",
+                        suggest(other, self._of, "Models in model_list"),
+                    )
+                elif (loop := self.way(other, name)) is not None:
+                    shown = " -> ".join((name, *loop))
+                    yield Fault(path, f"Fallbacks go in a circle: {shown}.", "Leave one of them out.")
+
+    def way(self, start: str, goal: str) -> tuple[str, ...] | None:
+        """The shortest way from a model to another by fallbacks, both included; None if there is none."""
+        ways: list[tuple[str, ...]] = [(start,)]
+        seen = {start}
+        for way in ways:
+            if way[-1] == goal:
+                return way
+            _, others = self._of.get(way[-1], (0, []))
+            ways += [(*way, other) for other in others if other not in seen]
+            seen.update(others)
+        return None
 
 
-def _way_back(start: str, goal: str, fallbacks: dict[str, tuple[int, list[str]]]) -> tuple[str, ...] | None:
-    """The shortest way from a model to another by fallbacks, both included; None if there is none."""
-    ways: list[tuple[str, ...]] = [(start,)]
-    seen = {start}
-    for way in ways:
-        if way[-1] == goal:
-            return way
-        _, others = fallbacks.get(way[-1], (0, []))
-        ways += [(*way, other) for other in others if other not in seen]
-        seen.update(others)
-    return None
+@dataclass(frozen=True, slots=True)
+class PlainExperiment:
+    """An experiment's section as the plain data it is before validation.
 
+    Attributes:
+        path: Where it is.
+        section: What it holds.
+        models: Names of the models there are.
+    """
 
-def _experiment_faults(path: Path, experiment: dict[str, Any], models: set[str]) -> Iterator[Fault]:
-    listed = experiment.get("policies")
-    if experiment.get("grid") is None:
-        yield from _count_fault((*path, "policies"), {} if listed is None else listed)
-    else:
-        listed = listed or expanded(experiment["grid"])
-        yield from _count_fault((*path, "grid"), listed)
-    policies = _mapping(listed)
-    incumbent = experiment.get("incumbent")
-    if isinstance(incumbent, str) and policies and incumbent not in policies:
-        remedy = suggest(incumbent, policies, "Policies of this experiment")
-        yield Fault((*path, "incumbent"), f"{incumbent!r} is not a policy.", remedy)
-    for name, policy in policies.items():
-        yield from _policy_faults((*path, "policies", name), _mapping(policy), models)
-    yield from _budget_fault(path, experiment)
+    path: Path
+    section: dict[str, Any]
+    models: set[str]
+
+    def faults(self) -> Iterator[Fault]:
+        """Every rule between parts that it breaks."""
+        listed = self.section.get("policies")
+        if self.section.get("grid") is None:
+            yield from _count_fault((*self.path, "policies"), {} if listed is None else listed)
+        else:
+            listed = listed or expanded(self.section["grid"])
+            yield from _count_fault((*self.path, "grid"), listed)
+        policies = _mapping(listed)
+        incumbent = self.section.get("incumbent")
+        if isinstance(incumbent, str) and policies and incumbent not in policies:
+            remedy = suggest(incumbent, policies, "Policies of this experiment")
+            yield Fault((*self.path, "incumbent"), f"{incumbent!r} is not a policy.", remedy)
+        for name, policy in policies.items():
+            yield from self.policy_faults((*self.path, "policies", name), _mapping(policy))
+        yield from self.budget_faults()
+
+    def policy_faults(self, path: Path, policy: dict[str, Any]) -> Iterator[Fault]:
+        """The rules that one of its policies breaks."""
+        model = policy.get("model")
+        if isinstance(model, str) and model not in self.models:
+            remedy = suggest(model, self.models, "Models in model_list")
+            yield Fault((*path, "model"), f"There is no model {model!r}.", remedy)
+        if policy.get("system") is not None and policy.get("template") is not None:
+            problem = "There is a system prompt as well."
+            yield Fault((*path, "template"), problem, "Keep `system` or `template`, not both.")
+        params = _mapping(policy.get("params"))
+        if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
+            problem = "This and max_completion_tokens mean the same limit."
+            yield Fault((*path, "params", "max_tokens"), problem, "Keep one of them.")
+
+    def budget_faults(self) -> Iterator[Fault]:
+        """A budget within which nothing could be decided."""
+        most = self.section.get("max_comparisons")
+        least = _mapping(self.section.get("promotion")).get("min_comparisons", MIN_COMPARISONS)
+        if isinstance(most, int) and isinstance(least, int) and 0 < most < least:
+            yield Fault(
+                (*self.path, "max_comparisons"),
+                f"{most} is less than promotion.min_comparisons ({least}), so nothing could ever be decided.",
+                "Raise max_comparisons or lower promotion.min_comparisons.",
+            )
 
 
 def _count_fault(path: Path, policies: Any) -> Iterator[Fault]:
@@ -159,30 +205,3 @@ def _count_fault(path: Path, policies: Any) -> Iterator[Fault]:
         yield Fault(path, f"Only {len(policies)} given.", remedy)
     if len(policies) > MAX_POLICIES:
         yield Fault(path, f"{len(policies)} given.", f"At most {MAX_POLICIES} can compete in one experiment.")
-
-
-def _policy_faults(path: Path, policy: dict[str, Any], models: set[str]) -> Iterator[Fault]:
-    model = policy.get("model")
-    if isinstance(model, str) and model not in models:
-        yield Fault(
-            (*path, "model"), f"There is no model {model!r}.", suggest(model, models, "Models in model_list")
-        )
-    if policy.get("system") is not None and policy.get("template") is not None:
-        yield Fault(
-            (*path, "template"), "There is a system prompt as well.", "Keep `system` or `template`, not both."
-        )
-    params = _mapping(policy.get("params"))
-    if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
-        problem = "This and max_completion_tokens mean the same limit."
-        yield Fault((*path, "params", "max_tokens"), problem, "Keep one of them.")
-
-
-def _budget_fault(path: Path, experiment: dict[str, Any]) -> Iterator[Fault]:
-    most = experiment.get("max_comparisons")
-    least = _mapping(experiment.get("promotion")).get("min_comparisons", MIN_COMPARISONS)
-    if isinstance(most, int) and isinstance(least, int) and 0 < most < least:
-        yield Fault(
-            (*path, "max_comparisons"),
-            f"{most} is less than promotion.min_comparisons ({least}), so nothing could ever be decided.",
-            "Raise max_comparisons or lower promotion.min_comparisons.",
-        )

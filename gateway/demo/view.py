@@ -89,26 +89,114 @@ def promise(delta: float, epsilon: float) -> str:
 
 def picture(frame: Frame, columns: int) -> RenderableType:
     """The whole view, for a terminal that many columns wide."""
-    title = Table.grid(expand=True)
-    title.add_column()
-    title.add_column(justify="right")
-    name = frame.reading.name if frame.reading else ""
-    clock = Text(_clock(frame.elapsed_seconds), "dim")
-    title.add_row(Text.assemble(("llmpo demo  ", "bold cyan"), name), clock)
-    parts: list[RenderableType] = [title]
-    if frame.reading is None:
-        parts.append(Text("Starting the simulated provider and the gateway ...", style="dim"))
-    else:
-        parts += [
-            Text(promise(frame.reading.delta, frame.reading.epsilon), style="bold"),
-            _evidence(frame.reading, is_wide=columns >= WIDE_COLUMNS),
-            _figures(frame, frame.reading),
-            _closing(frame, frame.reading)
-            if frame.reading.is_decided
-            else Text(_outlook(frame, frame.reading)),
-        ]
-    parts.append(_footer(frame, is_wide=columns >= WIDE_COLUMNS))
-    return Padding(Group(*(Padding(part, (0, 0, 1, 0)) for part in parts)), (1, 2, 0, 2))
+    return Picture(frame, columns).whole()
+
+
+class Picture:
+    """One frame as a terminal shows it, part by part."""
+
+    def __init__(self, frame: Frame, columns: int) -> None:
+        self._frame = frame
+        self._is_wide = columns >= WIDE_COLUMNS
+        self._bar_cells = WIDE_BAR_CELLS if self._is_wide else NARROW_BAR_CELLS
+
+    def whole(self) -> RenderableType:
+        """All parts, one below the other."""
+        frame, reading = self._frame, self._frame.reading
+        title = Table.grid(expand=True)
+        title.add_column()
+        title.add_column(justify="right")
+        clock = Text(_clock(frame.elapsed_seconds), "dim")
+        title.add_row(Text.assemble(("llmpo demo  ", "bold cyan"), reading.name if reading else ""), clock)
+        parts: list[RenderableType] = [title]
+        if reading is None:
+            parts.append(Text("Starting the simulated provider and the gateway ...", style="dim"))
+        else:
+            parts += [
+                Text(promise(reading.delta, reading.epsilon), style="bold"),
+                self.evidence(reading),
+                self.figures(reading),
+                self.closing(reading) if reading.is_decided else Text(_outlook(frame, reading)),
+            ]
+        parts.append(self.footer())
+        return Padding(Group(*(Padding(part, (0, 0, 1, 0)) for part in parts)), (1, 2, 0, 2))
+
+    def evidence(self, reading: Reading) -> Table:
+        """A bar for each policy, up to the line."""
+        is_against = not reading.epsilon
+        cells = self._bar_cells
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for justify in ("left", "left", "left", "right", "right", "right"):
+            table.add_column(justify=justify, no_wrap=True)
+        caption = "evidence against it" if is_against else "evidence for it"
+        headings = (
+            "policy",
+            "",
+            f"{caption:<{cells - 8}}the line" if self._is_wide else caption,
+            "",
+            "preferred",
+            "compared",
+        )
+        table.add_row(*(Text(heading, "dim") for heading in headings))
+        for index in range(len(reading.policies)):
+            table.add_row(*self.row(reading, index))
+        return table
+
+    def row(self, reading: Reading, index: int) -> tuple[Text, ...]:
+        """The cells of one policy."""
+        policy, progress, won = reading.policies[index], reading.progress[index], reading.win_share(index)
+        is_full, is_ruled_out = progress >= 1, reading.is_ruled_out(index)
+        is_ahead = policy == (reading.champion or reading.leader)
+        colour = (("cyan", "green") if reading.epsilon else ("yellow", "red"))[is_full]
+        cells = self._bar_cells
+        full, half = divmod(round(progress * cells * 2), 2)
+        filled = FULL * full + HALF * half
+        return (
+            Text(policy, "bold green" if is_ahead else "dim" if is_ruled_out else ""),
+            Text(reading.role(index), "green" if is_ahead else "dim"),
+            Text.assemble((filled, colour), (FULL * (cells - len(filled)), "grey30"), (LINE, "bold")),
+            Text(f"{progress:.0%}", "bold" if is_full else ""),
+            Text("" if won is None else f"{won:.0%}"),
+            Text("" if reading.is_decided else f"{reading.shown[index]:.0%}"),
+        )
+
+    def figures(self, reading: Reading) -> Text:
+        """What was counted, and the latest events."""
+        frame = self._frame
+        parts = [f"{reading.comparisons} comparisons", f"{reading.ties} ties"]
+        if not reading.is_decided:
+            parts.append(f"{frame.comparisons_per_second:.1f} a second")
+        parts.append(f"{frame.questions:,} questions answered")
+        text = " · ".join(parts)
+        if reading.events:  # the gateway's events on the demo's clock, as a second line
+            start = reading.events[0][0]
+            noted = (f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_NOTED:])
+            text += "\n" + " · ".join(noted)
+        return Text(text, "dim")
+
+    def closing(self, reading: Reading) -> Table:
+        """How the experiment ended."""
+        table = Table.grid(padding=(0, 1, 0, 0))
+        for is_good, sentence in closing_lines(self._frame, reading):
+            mark, style = {True: ("✔", "bold green"), False: ("✘", "bold red"), None: ("…", "dim")}[is_good]
+            table.add_row(Text(mark, style), Text(sentence))
+        return table
+
+    def footer(self) -> Table:
+        """Where to look, what to ask, how to stop."""
+        frame = self._frame
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_row(Text("Console", "dim"), Text(f"{frame.gateway}/console", "cyan"))
+        if self._is_wide:
+            model = frame.reading.name if frame.reading else "support-assistant"
+            question = {
+                "model": model,
+                "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}],
+            }
+            asking = f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"
+            table.add_row(Text("Ask it", "dim"), Text(asking, "dim"))
+        table.add_row(Text("Stop", "dim"), Text("Ctrl-C"))
+        return table
 
 
 def progress_line(frame: Frame) -> str:
@@ -149,57 +237,6 @@ def _clock(elapsed_seconds: float) -> str:
     return f"{minutes}:{seconds:02}"
 
 
-def _evidence(reading: Reading, *, is_wide: bool) -> Table:
-    is_against = not reading.epsilon
-    cells = WIDE_BAR_CELLS if is_wide else NARROW_BAR_CELLS
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for justify in ("left", "left", "left", "right", "right", "right"):
-        table.add_column(justify=justify, no_wrap=True)
-    caption = "evidence against it" if is_against else "evidence for it"
-    headings = (
-        "policy",
-        "",
-        f"{caption:<{cells - 8}}the line" if is_wide else caption,
-        "",
-        "preferred",
-        "compared",
-    )
-    table.add_row(*(Text(heading, "dim") for heading in headings))
-    for index in range(len(reading.policies)):
-        table.add_row(*_row(reading, index, cells=cells))
-    return table
-
-
-def _row(reading: Reading, index: int, *, cells: int) -> tuple[Text, ...]:
-    policy, progress, won = reading.policies[index], reading.progress[index], reading.win_share(index)
-    is_full, is_ruled_out = progress >= 1, reading.is_ruled_out(index)
-    is_ahead = policy == (reading.champion or reading.leader)
-    colour = (("cyan", "green") if reading.epsilon else ("yellow", "red"))[is_full]
-    full, half = divmod(round(progress * cells * 2), 2)
-    filled = FULL * full + HALF * half
-    return (
-        Text(policy, "bold green" if is_ahead else "dim" if is_ruled_out else ""),
-        Text(reading.role(index), "green" if is_ahead else "dim"),
-        Text.assemble((filled, colour), (FULL * (cells - len(filled)), "grey30"), (LINE, "bold")),
-        Text(f"{progress:.0%}", "bold" if is_full else ""),
-        Text("" if won is None else f"{won:.0%}"),
-        Text("" if reading.is_decided else f"{reading.shown[index]:.0%}"),
-    )
-
-
-def _figures(frame: Frame, reading: Reading) -> Text:
-    parts = [f"{reading.comparisons} comparisons", f"{reading.ties} ties"]
-    if not reading.is_decided:
-        parts.append(f"{frame.comparisons_per_second:.1f} a second")
-    parts.append(f"{frame.questions:,} questions answered")
-    text = " · ".join(parts)
-    if reading.events:  # the gateway's events on the demo's clock, as a second line
-        start = reading.events[0][0]
-        noted = (f"{_clock(at - start)} {kind}" for at, kind in reading.events[-EVENTS_NOTED:])
-        text += "\n" + " · ".join(noted)
-    return Text(text, "dim")
-
-
 def _outlook(frame: Frame, reading: Reading) -> str:
     """Which policy is ahead, and how much is missing."""
     if not reading.comparisons or reading.leader is None:
@@ -211,23 +248,3 @@ def _outlook(frame: Frame, reading: Reading) -> str:
     if frame.comparisons_per_second > 0:
         sentence += f", {max(1, round(remaining / frame.comparisons_per_second))} s"
     return f"{sentence}."
-
-
-def _closing(frame: Frame, reading: Reading) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    for is_good, sentence in closing_lines(frame, reading):
-        mark, style = {True: ("✔", "bold green"), False: ("✘", "bold red"), None: ("…", "dim")}[is_good]
-        table.add_row(Text(mark, style), Text(sentence))
-    return table
-
-
-def _footer(frame: Frame, *, is_wide: bool) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_row(Text("Console", "dim"), Text(f"{frame.gateway}/console", "cyan"))
-    if is_wide:
-        model = frame.reading.name if frame.reading else "support-assistant"
-        question = {"model": model, "messages": [{"role": "user", "content": "How do I descale my Luna 2?"}]}
-        asking = f"curl {frame.gateway}/v1/chat/completions --json '{json.dumps(question)}'"
-        table.add_row(Text("Ask it", "dim"), Text(asking, "dim"))
-    table.add_row(Text("Stop", "dim"), Text("Ctrl-C"))
-    return table

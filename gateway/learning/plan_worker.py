@@ -1,7 +1,7 @@
 """The planner's arithmetic as one function that runs in a process of its own.
 
-It translates the store's records into the arrays `llm_po` works on, and the plan back into records. The
-server process imports this module only to name the function. numpy and `llm_po` are loaded inside it, in the
+`plan_translation` turns the store's records into the arrays `llm_po` works on, and the plan back. The server
+process imports this module only to name the function. numpy and `llm_po` are loaded inside it, in the
 worker, so the server pays neither their memory nor the time they take to load.
 """
 
@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from gateway.experiments.conclusions import Decision
@@ -20,8 +19,7 @@ from gateway.running.parent import follow_parent
 from policy_store.models import Counts, Experiment, Forecast, PlannedPair, ProposedPlan
 
 if TYPE_CHECKING:
-    from gateway.llm_po.exposure import Caps
-    from gateway.llm_po.plan import Design, Plan, Start, Tally, Verdict
+    from gateway.llm_po.plan import Start
 
 TIME_LIMIT_SECONDS: Final = 60
 
@@ -113,14 +111,15 @@ _STARTS: Final = WarmStarts()
 
 def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     """The plan for `job`, and what the next one may start from."""
-    import numpy as np  # noqa: PLC0415 - loaded in the worker process only
+    import numpy as np  # noqa: PLC0415 - loaded in the planner's process only
 
+    from gateway.learning import plan_translation as translated  # noqa: PLC0415 - it loads numpy as well
     from gateway.llm_po.plan import plan  # noqa: PLC0415 - loaded in the planner's process only
 
     started = time.perf_counter()
-    tally, design = _tally(job.counts), _design(job)
-    computed = plan(tally, design, np.random.default_rng(job.seed), start, _caps(job))
-    forecasts = _forecasts(computed, design.epsilon)
+    tally, design = translated.tally(job.counts), translated.design(job)
+    computed = plan(tally, design, np.random.default_rng(job.seed), start, translated.caps(job))
+    forecasts = translated.forecasts(computed, design.epsilon)
     proposal = ProposedPlan(
         comparisons=job.counts.comparisons,
         pairs=tuple(
@@ -135,70 +134,5 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
         fit_p_value=None if computed.fit is None else computed.fit.p_value,
         is_misfit=computed.fit is not None and computed.fit.is_misfit,
     )
-    decision = _decision(computed.verdict, tally, design, job.counts)
+    decision = translated.decision(computed.verdict, tally, design, job.counts)
     return PlanResult(proposal, forecasts, decision), computed.next_start
-
-
-def _tally(counts: Counts) -> Tally:
-    import numpy as np  # noqa: PLC0415 - loaded in the planner's process only
-
-    from gateway.llm_po.plan import Tally  # noqa: PLC0415 - loaded in the planner's process only
-
-    return Tally(
-        wins=np.array(counts.wins, dtype=np.int64),
-        ties=np.array(counts.ties, dtype=np.int64),
-        evidence=np.array(counts.evidence_nano_nats, dtype=np.int64),
-        eliminated=np.array([at is not None for at in counts.eliminated_at], dtype=np.bool_),
-        comparisons=counts.comparisons,
-        debts=np.array(counts.debts_nano_nats, dtype=np.int64),
-    )
-
-
-def _design(job: PlanJob) -> Design:
-    from gateway.experiments.structure import structure_of  # noqa: PLC0415 - loaded in the planner's process only
-    from gateway.llm_po.plan import Design  # noqa: PLC0415 - loaded in the planner's process only
-
-    experiment = job.experiment
-    said = structure_of(experiment.inference, experiment.policies)
-    return Design(
-        delta=experiment.delta,
-        epsilon=experiment.epsilon,
-        incumbent=job.incumbent,
-        costs=experiment.costs,
-        max_comparisons=experiment.max_comparisons,
-        min_comparisons=experiment.min_comparisons,
-        may_decide=job.may_decide,
-        policies_ever=job.counts.policies_ever,
-        features=said.features,
-        stopping=said.stopping,
-        holds_on_misfit=said.holds_on_misfit,
-        objective=said.objective,
-    )
-
-
-def _caps(job: PlanJob) -> Caps | None:
-    from gateway.llm_po.exposure import Caps  # noqa: PLC0415 - loaded in the planner's process only
-
-    if job.caps is None or not job.caps.are_set:
-        return None
-    most = job.caps.most(job.experiment.policies)
-    return Caps(job.incumbent, most, job.caps.least, job.caps.answers_per_unit)
-
-
-def _forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
-    """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
-    from gateway.llm_po.evidence import increments  # noqa: PLC0415 - loaded in the planner's process only
-
-    matrix = plan.forecasts_millionths.tolist()
-    return tuple(
-        Forecast(first, second, matrix[first][second], increments(matrix[first][second], epsilon))
-        for first, second in combinations(range(len(matrix)), 2)
-    )
-
-
-def _decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:
-    from gateway.llm_po.certificate import certificate  # noqa: PLC0415 - loaded in the planner's process only
-
-    if verdict is None:
-        return None
-    return Decision(verdict.kind, verdict.champion, certificate(verdict, tally, design, counts.eliminated_at))

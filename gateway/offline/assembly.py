@@ -16,7 +16,7 @@ from gateway.offline.calls import Prices
 from gateway.offline.config import OptimizeConfig
 from gateway.offline.course import Course
 from gateway.offline.errors import TasksError
-from gateway.offline.judges import Judge, RuleJudge, Score, exact_match, python, regex
+from gateway.offline.judges import Judge, RuleJudge, Score, rule_of
 from gateway.offline.llm_judge import LlmJudge
 from gateway.offline.prices import prices_of
 from gateway.offline.tasks import Task, load_tasks, tasks_fingerprint
@@ -108,7 +108,7 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
     )
     definition = replace(defined, experiment=experiment)
     _check_that_policies_differ(definition)
-    rule = _rule(config, directory)
+    rule = rule_of(config.judge, directory)
     return Assembly(
         config=config,
         name=experiment.name,
@@ -129,15 +129,6 @@ def _check_that_policies_differ(definition: Definition) -> None:
         if twin != policy.name and is_deterministic(definition.spec.policies[policy.name].params):
             problem = f"It is the same as {twin}: same model, prompt and parameters, and no randomness."
             raise ConfigError([ConfigIssue(f"policies.{policy.name}", problem, "Leave one of them out.")])
-
-
-def _rule(config: OptimizeConfig, directory: Path) -> Score | None:
-    judge = config.judge
-    if judge.exact_match is not None:
-        return exact_match(judge.exact_match)
-    if judge.regex is not None:
-        return regex(judge.regex)
-    return None if judge.python is None else python(judge.python, directory)
 
 
 def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task, ...]) -> dict[str, str]:

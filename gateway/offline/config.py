@@ -243,72 +243,84 @@ def load_optimize(path: Path, environ: Mapping[str, str]) -> OptimizeConfig:
 
 def optimize_faults(data: Any) -> list[Fault]:
     """Faults between parts of the file: by the gateway's rules for policies, and in the judge's model."""
-    content = data if isinstance(data, dict) else {}
-    return [*_policy_faults(content), *_inference_faults(content), *_judge_faults(content)]
+    plain = PlainOptimize(data if isinstance(data, dict) else {})
+    return [*plain.policy_faults(), *plain.inference_faults(), *plain.judge_faults()]
 
 
-def _policy_faults(content: dict[str, Any]) -> list[Fault]:
-    keys = ("policies", "grid", "incumbent")
-    experiment = {key: content[key] for key in keys if content.get(key) is not None}
-    pretended = {"model_list": content.get("model_list"), "experiments": {_RUN: experiment}}
-    prefix = ("experiments", _RUN)
-    return [
-        replace(found, path=found.path[2:]) if found.path[:2] == prefix else found
-        for found in reference_faults(pretended)
-    ]
+class PlainOptimize:
+    """A file of `llmpo optimize` as the plain data it is before validation."""
 
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._content = content
 
-def _inference_faults(content: dict[str, Any]) -> list[Fault]:
-    """What the gateway's own model says about grid, space, guarantee and stopping together."""
-    stated = {key: content[key] for key in _INFERENCE if content.get(key) is not None}
-    policies = {} if "grid" in stated else {"policies": {"stand-in": {"model": "stand-in"}}}
-    if content.get("policies") and "grid" in stated:
-        policies = {"policies": content["policies"]}
-    try:
-        ExperimentSpec.model_validate({**stated, **policies, "incumbent": "stand-in"})
-    except ValidationError as error:
-        found = [details.get("ctx", {}) for details in error.errors() if not details["loc"]]
-        key = next(iter(stated), "policies")
+    def policy_faults(self) -> list[Fault]:
+        """What the gateway's rules find in the policies."""
+        content = self._content
+        keys = ("policies", "grid", "incumbent")
+        experiment = {key: content[key] for key in keys if content.get(key) is not None}
+        pretended = {"model_list": content.get("model_list"), "experiments": {_RUN: experiment}}
+        prefix = ("experiments", _RUN)
         return [
-            Fault((key,), context["problem"], context["remedy"]) for context in found if "problem" in context
+            replace(found, path=found.path[2:]) if found.path[:2] == prefix else found
+            for found in reference_faults(pretended)
         ]
-    return []
 
-
-def _judge_faults(content: dict[str, Any]) -> list[Fault]:
-    judge = content.get("judge")
-    spec = judge.get("llm") if isinstance(judge, dict) else None
-    model = spec.get("model") if isinstance(spec, dict) else None
-    if not isinstance(spec, dict) or not isinstance(model, str):
+    def inference_faults(self) -> list[Fault]:
+        """What the gateway's own model says about grid, space, guarantee and stopping together."""
+        content = self._content
+        stated = {key: content[key] for key in _INFERENCE if content.get(key) is not None}
+        policies = {} if "grid" in stated else {"policies": {"stand-in": {"model": "stand-in"}}}
+        if content.get("policies") and "grid" in stated:
+            policies = {"policies": content["policies"]}
+        try:
+            ExperimentSpec.model_validate({**stated, **policies, "incumbent": "stand-in"})
+        except ValidationError as error:
+            found = [details.get("ctx", {}) for details in error.errors() if not details["loc"]]
+            key = next(iter(stated), "policies")
+            return [
+                Fault((key,), context["problem"], context["remedy"])
+                for context in found
+                if "problem" in context
+            ]
         return []
-    reached = _reached_models(content)
-    path = ("judge", "llm", "model")
-    if model not in reached:
-        return [Fault(path, f"There is no model {model!r}.", suggest(model, reached, "Models in model_list"))]
-    policies = content.get("policies") or expanded(content.get("grid"))
-    rivals = [
-        name
-        for name, policy in (policies.items() if isinstance(policies, dict) else ())
-        if isinstance(policy, dict) and reached.get(str(policy.get("model"))) == reached[model]
-    ]
-    if rivals and not spec.get("may_be_candidate"):
-        return [
-            Fault(
-                path,
-                f"{model!r} is also the model of policy {rivals[0]!r}: judges favour their own answers.",
-                "Name another model, or set may_be_candidate: true to have it all the same.",
-            )
+
+    def judge_faults(self) -> list[Fault]:
+        """A model that judges and does not exist, or competes as well."""
+        content = self._content
+        judge = content.get("judge")
+        spec = judge.get("llm") if isinstance(judge, dict) else None
+        model = spec.get("model") if isinstance(spec, dict) else None
+        if not isinstance(spec, dict) or not isinstance(model, str):
+            return []
+        reached = self.reached_models()
+        path = ("judge", "llm", "model")
+        if model not in reached:
+            return [
+                Fault(path, f"There is no model {model!r}.", suggest(model, reached, "Models in model_list"))
+            ]
+        policies = content.get("policies") or expanded(content.get("grid"))
+        rivals = [
+            name
+            for name, policy in (policies.items() if isinstance(policies, dict) else ())
+            if isinstance(policy, dict) and reached.get(str(policy.get("model"))) == reached[model]
         ]
-    return []
+        if rivals and not spec.get("may_be_candidate"):
+            return [
+                Fault(
+                    path,
+                    f"{model!r} is also the model of policy {rivals[0]!r}: judges favour their own answers.",
+                    "Name another model, or set may_be_candidate: true to have it all the same.",
+                )
+            ]
+        return []
 
-
-def _reached_models(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """What each `model_name` reaches: provider and model, and at which address."""
-    entries = content.get("model_list")
-    reached: dict[str, tuple[str, str]] = {}
-    for entry in entries if isinstance(entries, list) else []:
-        name = entry.get("model_name") if isinstance(entry, dict) else None
-        params = entry.get("litellm_params") if isinstance(entry, dict) else None
-        if isinstance(name, str) and isinstance(params, dict):
-            reached[name] = (str(params.get("model")), str(params.get("api_base")))
-    return reached
+    def reached_models(self) -> dict[str, tuple[str, str]]:
+        """What each `model_name` reaches: provider and model, and at which address."""
+        entries = self._content.get("model_list")
+        reached: dict[str, tuple[str, str]] = {}
+        for entry in entries if isinstance(entries, list) else []:
+            name = entry.get("model_name") if isinstance(entry, dict) else None
+            params = entry.get("litellm_params") if isinstance(entry, dict) else None
+            if isinstance(name, str) and isinstance(params, dict):
+                reached[name] = (str(params.get("model")), str(params.get("api_base")))
+        return reached

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from gateway.llm_po.evidence import ComparisonResult
 from gateway.offline.calls import ModelReply
-from gateway.offline.config import ExactMatchSpec, PythonSpec, RegexSpec
+from gateway.offline.config import ExactMatchSpec, JudgeSpec, PythonSpec, RegexSpec
 from gateway.offline.errors import JudgeError
 from gateway.offline.tasks import Task
 
@@ -94,6 +94,23 @@ class RuleJudge(Judge):
             return self.score(task, reply)
         async with self._turn:
             return await asyncio.to_thread(self.score, task, reply)
+
+
+def rule_of(spec: JudgeSpec, directory: Path) -> Score | None:
+    """The rule that a configuration names; None where a model judges.
+
+    Args:
+        spec: The judge's section.
+        directory: Where an operator's own module is looked for.
+
+    Raises:
+        JudgeError: If the operator's function cannot be loaded.
+    """
+    if spec.exact_match is not None:
+        return exact_match(spec.exact_match)
+    if spec.regex is not None:
+        return regex(spec.regex)
+    return None if spec.python is None else python(spec.python, directory)
 
 
 def exact_match(spec: ExactMatchSpec) -> Score:

@@ -21,50 +21,55 @@ def draw_plots(directory: Path, outcome: Outcome) -> tuple[str, ...]:
     Raises:
         PlotError: If matplotlib is not installed.
     """
-    plt = pyplot()
-    for name, figure in (
-        ("evidence", _evidence_figure(plt, outcome)),
-        ("preferences", _preferences_figure(plt, outcome)),
-    ):
+    plt, pictures = pyplot(), RunPictures(outcome)
+    for name, figure in (("evidence", pictures.evidence(plt)), ("preferences", pictures.preferences(plt))):
         save(figure, directory / name)
         plt.close(figure)
     return "evidence.png", "preferences.png"
 
 
-def _names(outcome: Outcome) -> list[str]:
-    return [row["name"] for row in outcome.summary["policies"]]
+class RunPictures:
+    """The pictures of a run, each a figure of `pyplot`."""
 
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._names: list[str] = [row["name"] for row in outcome.summary["policies"]]
 
-def _evidence_figure(plt: Any, outcome: Outcome) -> Any:
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    names = _names(outcome)
-    comparisons = [counted for counted, _ in outcome.evidence]
-    nats = np.array([evidence for _, evidence in outcome.evidence])
-    for policy, name in enumerate(names):
-        axes.plot(comparisons, nats[:, policy], label=name, **line_style(policy))
-    needed = outcome.summary["policies"][0]["needed_nats"]
-    axes.axhline(needed, color="grey", linewidth=3, alpha=0.6, label="the line")
-    axes.set_xlabel("comparisons")
-    meaning = "that it is not the winner" if outcome.summary["epsilon"] == 0 else "that no policy beats it"
-    axes.set_ylabel(f"evidence {meaning} (nats)")
-    if len(names) <= _MOST_LABELS:
-        axes.legend(fontsize="small")
-    return figure
+    def evidence(self, plt: Any) -> Any:
+        """How the evidence for or against each policy grew to the line."""
+        figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+        names = self._names
+        comparisons = [counted for counted, _ in self._outcome.evidence]
+        nats = np.array([evidence for _, evidence in self._outcome.evidence])
+        for policy, name in enumerate(names):
+            axes.plot(comparisons, nats[:, policy], label=name, **line_style(policy))
+        needed = self._outcome.summary["policies"][0]["needed_nats"]
+        axes.axhline(needed, color="grey", linewidth=3, alpha=0.6, label="the line")
+        axes.set_xlabel("comparisons")
+        meaning = (
+            "that it is not the winner"
+            if self._outcome.summary["epsilon"] == 0
+            else "that no policy beats it"
+        )
+        axes.set_ylabel(f"evidence {meaning} (nats)")
+        if len(names) <= _MOST_LABELS:
+            axes.legend(fontsize="small")
+        return figure
 
-
-def _preferences_figure(plt: Any, outcome: Outcome) -> Any:
-    names, wins = _names(outcome), np.array(outcome.summary["wins"])
-    size, rates, totals = len(names), pair_rates(wins), pair_totals(wins)
-    figure, axes = plt.subplots(figsize=(2 + size * 0.7, 1.5 + size * 0.6), layout="constrained")
-    image = axes.imshow(np.where(totals > 0, rates, np.nan), vmin=0, vmax=1, cmap="RdBu")
-    axes.set_xticks(range(size), names, rotation=45, ha="right")
-    axes.set_yticks(range(size), names)
-    axes.set_title("share of comparisons in which the row was preferred")
-    if size <= _MOST_LABELS:
-        for row, column in np.argwhere(totals > 0):
-            text = f"{rates[row, column]:.2f}\n{totals[row, column]}"
-            is_on_dark = abs(rates[row, column] - 0.5) > _DARK
-            colour = "white" if is_on_dark else "black"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
-    figure.colorbar(image)
-    return figure
+    def preferences(self, plt: Any) -> Any:
+        """How often each policy was preferred to each other."""
+        names, wins = self._names, np.array(self._outcome.summary["wins"])
+        size, rates, totals = len(names), pair_rates(wins), pair_totals(wins)
+        figure, axes = plt.subplots(figsize=(2 + size * 0.7, 1.5 + size * 0.6), layout="constrained")
+        image = axes.imshow(np.where(totals > 0, rates, np.nan), vmin=0, vmax=1, cmap="RdBu")
+        axes.set_xticks(range(size), names, rotation=45, ha="right")
+        axes.set_yticks(range(size), names)
+        axes.set_title("share of comparisons in which the row was preferred")
+        if size <= _MOST_LABELS:
+            for row, column in np.argwhere(totals > 0):
+                text = f"{rates[row, column]:.2f}\n{totals[row, column]}"
+                is_on_dark = abs(rates[row, column] - 0.5) > _DARK
+                colour = "white" if is_on_dark else "black"
+                axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
+        figure.colorbar(image)
+        return figure

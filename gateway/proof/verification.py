@@ -1,13 +1,13 @@
-"""Recomputes a decision from the experiment's log alone, trusting neither the gateway nor its store.
+"""Recomputes a decision from the experiment's log alone, without trust in the gateway or its store.
 
 Four things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
 with the forecast of the plan in force, which was logged before it; what was inherited follows from the logs
-of the generations before (`ancestry`); and what the store did (state, incumbent) is what it says.
+of the generations before (`ancestry`); and what the store did (state, incumbent) is what it records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,10 +42,10 @@ class RecordedExperiment:
 
     Attributes:
         name: Of the experiment.
-        state: How the store has it.
+        state: Its state in the store.
         incumbent: Name of the policy that serves.
         certificate: As stored, or None while undecided.
-        generations: Those the decided one went on from, oldest first, and at the end its own.
+        generations: The generations that the decided one went on from, oldest first, and itself at the end.
     """
 
     name: str
@@ -144,11 +144,6 @@ def verify(recorded: RecordedExperiment) -> Verification:
         raise UndecidedError(
             f"The experiment {recorded.name!r} is {recorded.state}: it has no certificate to verify yet."
         )
-    differences = [
-        *_replayed(recorded, certificate),
-        *(said for generation in recorded.generations for said in _misapplied_forecasts(generation)),
-        *_misreported(recorded, certificate),
-    ]
     inherited = recorded.own.inherited
     return Verification(
         name=recorded.name,
@@ -158,125 +153,155 @@ def verify(recorded: RecordedExperiment) -> Verification:
         comparisons=int(certificate.get("comparisons", 0)),
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
-        differences=tuple(differences),
+        differences=tuple(CertificateCheck(recorded, certificate).differences()),
         inherited=inherited.comparisons if inherited else 0,
     )
 
 
-def _replayed(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
-    try:
-        ancestry = retrace(recorded.generations)
-        found = recompute(recorded.own.comparisons, certificate, ancestry.start)
-        return ancestry.differences + found.differences
-    except LlmPoError as error:
-        return [str(error)]
-    except (KeyError, TypeError, ValueError) as error:
-        return [f"The certificate cannot be read: {error!r}."]
+class CertificateCheck:
+    """Compares a certificate with the log that it claims to follow from. Each check yields what differs.
 
+    Args:
+        recorded: The log, with the certificate in it.
+        certificate: The certificate.
+    """
 
-def _misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
-    """Comparisons not counted with the forecast of the plan logged last before them."""
-    version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
-    for number, record in enumerate(logged.records):
-        match record:
-            case Inherited():
-                if number > 0:
-                    yield f"Generation {logged.generation} inherited again after it had started."
-                counted = record.comparisons
-            case LoggedPlan():
-                if record.version <= version:
-                    yield f"Plan {record.version} was logged after plan {version}."
-                if record.comparisons != counted:
-                    yield (
-                        f"Plan {record.version} claims {record.comparisons} comparisons before it; "
-                        f"the log has {counted}."
-                    )
-                version = record.version
-                forecasts = {(first, second): q for first, second, q in record.forecasts}
-            case Comparison():
-                counted += 1
-                pair = (record.first, record.second)
-                expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
-                found = (record.plan_version, record.probability_millionths)
-                if found != expected:
-                    yield (
-                        f"Comparison {record.number} was counted with forecast {found[1]} of plan "
-                        f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
-                    )
-            case LoggedEvent():
-                pass
+    def __init__(self, recorded: RecordedExperiment, certificate: dict[str, Any]) -> None:
+        self._recorded = recorded
+        self._certificate = certificate
 
+    def differences(self) -> Iterator[str]:
+        """Everything that differs."""
+        yield from self.replayed()
+        for generation in self._recorded.generations:
+            yield from self.misapplied_forecasts(generation)
+        yield from self.misreported()
+        yield from self.misstated_inference()
+        yield from self.misstated_voting()
+        yield from self.untaken_steps()
+        yield from self.misnamed_champion()
 
-def _misreported(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
-    """Where the certificate's words or the store's state do not fit its numbers."""
-    experiment, champion = recorded.own.experiment, certificate.get("champion")
-    name = experiment.policies[champion] if isinstance(champion, int) else None
-    if certificate.get("champion_name") != name:
-        said = certificate.get("champion_name")
-        yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
-    own = recorded.own.generation
-    if certificate.get("generation") != own:
-        yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
-    champion_serves = {str(state) for state, facts in STATES.items() if facts.serves == "champion"}
-    if name is not None and recorded.state in champion_serves and recorded.incumbent != name:
-        yield f"incumbent: {recorded.incumbent} serves, the certificate names {name}"
-    for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
-        if certificate.get(field) != getattr(experiment, field):
-            yield (
-                f"{field}: the certificate says {certificate.get(field)}, "
-                f"the experiment {getattr(experiment, field)}"
-            )
-    yield from _misstated_inference(experiment, certificate)
-    yield from _misstated_voting(recorded, certificate)
-    yield from _untaken_steps(recorded, str(certificate.get("outcome")))
-    for step in _steps(recorded):
-        said = step.told.champion if isinstance(step.told, Decided) else step.detail
-        if said not in (champion, name):  # offline runs log the name
-            yield f"champion: the certificate says {champion}, the logged step {said}"
+    @property
+    def champion_name(self) -> str | None:
+        """The name of the policy whose index the certificate gives; None where it gives none."""
+        champion = self._certificate.get("champion")
+        return self._recorded.own.experiment.policies[champion] if isinstance(champion, int) else None
 
+    @property
+    def steps(self) -> list[LoggedEvent]:
+        """The logged events that record moves of the decided generation."""
+        return [
+            record
+            for record in self._recorded.own.records
+            if isinstance(record, LoggedEvent) and recorded_move(record.kind) is not None
+        ]
 
-def _steps(recorded: RecordedExperiment) -> list[LoggedEvent]:
-    """The logged events that record moves of the decided generation."""
-    return [
-        record
-        for record in recorded.own.records
-        if isinstance(record, LoggedEvent) and recorded_move(record.kind) is not None
-    ]
+    def replayed(self) -> Iterable[str]:
+        """Where the numbers do not follow from the comparisons."""
+        recorded, certificate = self._recorded, self._certificate
+        try:
+            ancestry = retrace(recorded.generations)
+            found = recompute(recorded.own.comparisons, certificate, ancestry.start)
+            return ancestry.differences + found.differences
+        except LlmPoError as error:
+            return [str(error)]
+        except (KeyError, TypeError, ValueError) as error:
+            return [f"The certificate cannot be read: {error!r}."]
 
+    def misapplied_forecasts(self, logged: LoggedGeneration) -> Iterable[str]:
+        """Comparisons not counted with the forecast of the plan logged last before them."""
+        version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
+        for number, record in enumerate(logged.records):
+            match record:
+                case Inherited():
+                    if number > 0:
+                        yield f"Generation {logged.generation} inherited again after it had started."
+                    counted = record.comparisons
+                case LoggedPlan():
+                    if record.version <= version:
+                        yield f"Plan {record.version} was logged after plan {version}."
+                    if record.comparisons != counted:
+                        yield (
+                            f"Plan {record.version} claims {record.comparisons} comparisons before it; "
+                            f"the log has {counted}."
+                        )
+                    version = record.version
+                    forecasts = {(first, second): q for first, second, q in record.forecasts}
+                case Comparison():
+                    counted += 1
+                    pair = (record.first, record.second)
+                    expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
+                    found = (record.plan_version, record.probability_millionths)
+                    if found != expected:
+                        yield (
+                            f"Comparison {record.number} was counted with forecast {found[1]} of plan "
+                            f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
+                        )
+                case LoggedEvent():
+                    pass
 
-def _untaken_steps(recorded: RecordedExperiment, outcome: str) -> Iterable[str]:
-    """Where the logged steps are no way through the table of moves from the start to the recorded state."""
-    moves = [move for step in _steps(recorded) if (move := recorded_move(step.kind))]
-    state = INITIAL
-    for rule in map(MOVES.__getitem__, moves):
-        if state not in rule.sources:
-            yield f"The log records the step to {rule.target} of an experiment that was {state}."
-        state = rule.target
-    if state != recorded.state:
-        yield f"state: the experiment is {recorded.state}, the steps in its log lead to {state}"
-    fitting = {
-        move_for(kind, is_incumbent=each) for kind in KINDS for each in (True, False) if kind == outcome
-    }
-    if fitting.isdisjoint(moves):
-        yield f"The log records no step that {outcome} leads to."
+    def misreported(self) -> Iterable[str]:
+        """Where the certificate's words or the store's state do not fit its numbers."""
+        recorded, certificate = self._recorded, self._certificate
+        experiment, name = recorded.own.experiment, self.champion_name
+        if (said := certificate.get("champion_name")) != name:
+            champion = certificate.get("champion")
+            yield f"champion_name: the certificate says {said}, policy {champion} is {name}"
+        own = recorded.own.generation
+        if certificate.get("generation") != own:
+            yield f"generation: the certificate is of {certificate.get('generation')}, not {own}"
+        champion_serves = {str(state) for state, facts in STATES.items() if facts.serves == "champion"}
+        if name is not None and recorded.state in champion_serves and recorded.incumbent != name:
+            yield f"incumbent: {recorded.incumbent} serves, the certificate names {name}"
+        for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
+            if certificate.get(field) != getattr(experiment, field):
+                yield (
+                    f"{field}: the certificate says {certificate.get(field)}, "
+                    f"the experiment {getattr(experiment, field)}"
+                )
 
+    def misnamed_champion(self) -> Iterable[str]:
+        """Where a logged step names another champion than the certificate."""
+        champion, name = self._certificate.get("champion"), self.champion_name
+        for step in self.steps:
+            said = step.told.champion if isinstance(step.told, Decided) else step.detail
+            if said not in (champion, name):  # offline runs log the name
+                yield f"champion: the certificate says {champion}, the logged step {said}"
 
-def _misstated_voting(recorded: RecordedExperiment, certificate: dict[str, Any]) -> Iterable[str]:
-    """Where the certificate tells of other voters than the log; early ones tell of none."""
-    told = certificate.get("voting")
-    if told is None:
-        return
-    last = int(certificate.get("comparisons", 0))
-    found = asdict(logged_voting(each for each in recorded.own.comparisons if each.number <= last))
-    if told != found:
-        yield f"voting: the certificate says {told}, the log {found}"
+    def untaken_steps(self) -> Iterable[str]:
+        """Where the logged steps do not lead through the table of moves to the recorded state."""
+        recorded, outcome = self._recorded, str(self._certificate.get("outcome"))
+        moves = [move for step in self.steps if (move := recorded_move(step.kind))]
+        state = INITIAL
+        for rule in map(MOVES.__getitem__, moves):
+            if state not in rule.sources:
+                yield f"The log records the step to {rule.target} of an experiment that was {state}."
+            state = rule.target
+        if state != recorded.state:
+            yield f"state: the experiment is {recorded.state}, the steps in its log lead to {state}"
+        fitting = {
+            move_for(kind, is_incumbent=each) for kind in KINDS for each in (True, False) if kind == outcome
+        }
+        if fitting.isdisjoint(moves):
+            yield f"The log records no step that {outcome} leads to."
 
+    def misstated_voting(self) -> Iterable[str]:
+        """Where the certificate reports other voters than the log; early certificates report none."""
+        recorded, certificate = self._recorded, self._certificate
+        told = certificate.get("voting")
+        if told is None:
+            return
+        last = int(certificate.get("comparisons", 0))
+        found = asdict(logged_voting(each for each in recorded.own.comparisons if each.number <= last))
+        if told != found:
+            yield f"voting: the certificate says {told}, the log {found}"
 
-def _misstated_inference(experiment: Experiment, certificate: dict[str, Any]) -> Iterable[str]:
-    """Where the certificate rests on another rule or structure than the experiment was started with."""
-    said = structure_of(experiment.inference, experiment.policies)
-    rows = None if said.features is None else said.features.rows.tolist()
-    found = {"stopping": said.stopping, "features": rows}
-    for field, value in found.items():
-        if certificate.get(field, "e-process" if field == "stopping" else None) != value:
-            yield f"{field}: the certificate says {certificate.get(field)}, the experiment {value}"
+    def misstated_inference(self) -> Iterable[str]:
+        """Where the certificate rests on another rule or structure than the experiment was started with."""
+        experiment, certificate = self._recorded.own.experiment, self._certificate
+        said = structure_of(experiment.inference, experiment.policies)
+        rows = None if said.features is None else said.features.rows.tolist()
+        found = {"stopping": said.stopping, "features": rows}
+        for field, value in found.items():
+            if certificate.get(field, "e-process" if field == "stopping" else None) != value:
+                yield f"{field}: the certificate says {certificate.get(field)}, the experiment {value}"

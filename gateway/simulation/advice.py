@@ -14,65 +14,82 @@ _MANY: Final = 0.1  # share of undecided runs that is mentioned
 
 def advice(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
     """What is worth changing before the experiment starts, in sentences."""
-    cut_off = [
-        f"max_comparisons {prospect.max_comparisons} would end {forecast.undecided:.0%} of the experiments "
-        f"with {_effect_words(forecast.effect)} undecided."
-        for forecast in forecasts
-        if prospect.max_comparisons is not None and forecast.undecided > _MANY
-    ]
-    return [
-        *_too_slow(prospect, forecasts),
-        *cut_off,
-        *_held_back(prospect, forecasts),
-        *_below_the_margin(prospect, forecasts),
-    ]
+    given = Advice(prospect, forecasts)
+    return [*given.too_slow(), *given.cut_off(), *given.held_back(), *given.below_the_margin()]
 
 
-def _too_slow(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
-    medium = next(forecast for forecast in forecasts if forecast.effect == "medium")
-    days = medium.days["median"]
-    if days is not None and days <= _LONG_DAYS:
-        return []
-    length = (
-        f"{days:.0f} days"
-        if days is not None
-        else f"more than {medium.horizon / prospect.comparisons_per_day:.0f} days"
-    )
-    ways = [f"collect more feedback than {prospect.feedback_rate:.0%}"]
-    if prospect.share < 1:
-        faster = "" if days is None else f" (1.0: {days * prospect.share:.0f} days)"
-        ways.append(f"raise traffic.share above {prospect.share:g}{faster}")
-    ways.append(f"raise epsilon above {prospect.epsilon:g}")
-    if prospect.policies > FEWEST_POLICIES:
-        ways.append(f"drop some of the {prospect.policies} policies")
-    return [f"A medium effect would take {length} at this traffic: {', or '.join(ways)}."]
+class Advice:
+    """What an estimate says about a configuration, by kind; each kind may have nothing to say.
 
+    Args:
+        prospect: The experiment and its traffic.
+        forecasts: What each effect would take.
+    """
 
-def _held_back(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
-    fewest = prospect.fewest_comparisons
-    held = [
-        forecast.effect
-        for forecast in forecasts
-        if (median := forecast.comparisons["median"]) is not None
-        and median <= (fewest + prospect.in_flight) * 1.05
-    ]
-    if not held:
-        return []
-    which = "min_comparisons" if fewest == prospect.min_comparisons else "min_duration"
-    effects = " and ".join(_effect_words(effect) for effect in held)
-    return [f"With {effects} the decision waits for {which} ({fewest} comparisons)."]
+    def __init__(self, prospect: Prospect, forecasts: list[EffectEstimate]) -> None:
+        self._prospect = prospect
+        self._forecasts = forecasts
 
+    def cut_off(self) -> list[str]:
+        """How many experiments the budget would end undecided."""
+        return [
+            f"max_comparisons {self._prospect.max_comparisons} would end {forecast.undecided:.0%} of the "
+            f"experiments with {_effect_words(forecast.effect)} undecided."
+            for forecast in self._forecasts
+            if self._prospect.max_comparisons is not None and forecast.undecided > _MANY
+        ]
 
-def _below_the_margin(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
-    hidden = [
-        forecast.effect
-        for forecast in forecasts
-        if forecast.effect != "none" and EFFECTS[forecast.effect] <= 0.5 + prospect.epsilon
-    ]
-    if not hidden:
-        return []
-    effects = " and ".join(_effect_words(effect) for effect in hidden)
-    return [f"{effects} within epsilon {prospect.epsilon:g}: any policy may then be promoted as no worse."]
+    def too_slow(self) -> list[str]:
+        """What would shorten an experiment that takes long."""
+        prospect, forecasts = self._prospect, self._forecasts
+        medium = next(forecast for forecast in forecasts if forecast.effect == "medium")
+        days = medium.days["median"]
+        if days is not None and days <= _LONG_DAYS:
+            return []
+        length = (
+            f"{days:.0f} days"
+            if days is not None
+            else f"more than {medium.horizon / prospect.comparisons_per_day:.0f} days"
+        )
+        ways = [f"collect more feedback than {prospect.feedback_rate:.0%}"]
+        if prospect.share < 1:
+            faster = "" if days is None else f" (1.0: {days * prospect.share:.0f} days)"
+            ways.append(f"raise traffic.share above {prospect.share:g}{faster}")
+        ways.append(f"raise epsilon above {prospect.epsilon:g}")
+        if prospect.policies > FEWEST_POLICIES:
+            ways.append(f"drop some of the {prospect.policies} policies")
+        return [f"A medium effect would take {length} at this traffic: {', or '.join(ways)}."]
+
+    def held_back(self) -> list[str]:
+        """Which minimum delays the decision, where the evidence would be there earlier."""
+        prospect, forecasts = self._prospect, self._forecasts
+        fewest = prospect.fewest_comparisons
+        held = [
+            forecast.effect
+            for forecast in forecasts
+            if (median := forecast.comparisons["median"]) is not None
+            and median <= (fewest + prospect.in_flight) * 1.05
+        ]
+        if not held:
+            return []
+        which = "min_comparisons" if fewest == prospect.min_comparisons else "min_duration"
+        effects = " and ".join(_effect_words(effect) for effect in held)
+        return [f"With {effects} the decision waits for {which} ({fewest} comparisons)."]
+
+    def below_the_margin(self) -> list[str]:
+        """Which effects are within the margin."""
+        prospect, forecasts = self._prospect, self._forecasts
+        hidden = [
+            forecast.effect
+            for forecast in forecasts
+            if forecast.effect != "none" and EFFECTS[forecast.effect] <= 0.5 + prospect.epsilon
+        ]
+        if not hidden:
+            return []
+        effects = " and ".join(_effect_words(effect) for effect in hidden)
+        return [
+            f"{effects} within epsilon {prospect.epsilon:g}: any policy may then be promoted as no worse."
+        ]
 
 
 def _effect_words(effect: str) -> str:

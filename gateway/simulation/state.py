@@ -1,7 +1,7 @@
 """Finished batches of a simulation, kept line by line, so that an interrupted run goes on where it stopped.
 
-The first line says what was asked for, every other one holds a batch. A line is written whole and flushed;
-one that a killed process left unfinished is dropped when the file is opened again.
+The first line says what was asked for, each later one holds a batch. A line is written whole and flushed. A
+line that a killed process left unfinished is dropped when the file is opened again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class StateFile:
     """An append-only file of finished batches.
 
     Args:
-        path: Where; made if there is nothing.
-        settings: What was asked for, by the names the user knows; plain JSON values.
+        path: The file; it is made if there is none.
+        settings: What was asked for, by the names of options; plain JSON values.
 
     Raises:
-        StateError: If the file is no state file, or was made with other settings: they are named.
+        StateError: If the file is no state file, or was made with other settings, which the message names.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -84,20 +84,16 @@ class StateFile:
                     f"State file {self._path} has version {header['version']}; {_VERSION} is read."
                 )
             for line in lines:
-                self._take(line)
+                _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
+                kept[line["first"]] = [
+                    RunEnding(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost)
+                    for kind, is_wrong, comparisons, promoted, leads, progress, cost in line["endings"]
+                ]
             return dict(header["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
                 f"{self._path} is not a state file of simulations; name another file."
             ) from error
-
-    def _take(self, line: dict[str, Any]) -> None:
-        endings = [
-            RunEnding(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost)
-            for kind, is_wrong, comparisons, promoted, leads, progress, cost in line["endings"]
-        ]
-        _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
-        kept[line["first"]] = endings
 
     def _check(self, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         differing = [

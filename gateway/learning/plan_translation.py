@@ -1,0 +1,75 @@
+"""Between the store's records and the arrays of `llm_po`, in both directions.
+
+Only the planner's process imports this module, because it loads numpy.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from gateway.experiments.conclusions import Decision
+from gateway.experiments.structure import structure_of
+from gateway.learning.plan_worker import PlanJob
+from gateway.llm_po.certificate import certificate
+from gateway.llm_po.evidence import increments
+from gateway.llm_po.exposure import Caps
+from gateway.llm_po.plan import Design, Plan, Tally, Verdict
+from policy_store.models import Counts, Forecast
+
+
+def tally(counts: Counts) -> Tally:
+    """What was counted."""
+    return Tally(
+        wins=np.array(counts.wins, dtype=np.int64),
+        ties=np.array(counts.ties, dtype=np.int64),
+        evidence=np.array(counts.evidence_nano_nats, dtype=np.int64),
+        eliminated=np.array([at is not None for at in counts.eliminated_at], dtype=np.bool_),
+        comparisons=counts.comparisons,
+        debts=np.array(counts.debts_nano_nats, dtype=np.int64),
+    )
+
+
+def design(job: PlanJob) -> Design:
+    """What the experiment promises, assumes and allows."""
+    experiment = job.experiment
+    said = structure_of(experiment.inference, experiment.policies)
+    return Design(
+        delta=experiment.delta,
+        epsilon=experiment.epsilon,
+        incumbent=job.incumbent,
+        costs=experiment.costs,
+        max_comparisons=experiment.max_comparisons,
+        min_comparisons=experiment.min_comparisons,
+        may_decide=job.may_decide,
+        policies_ever=job.counts.policies_ever,
+        features=said.features,
+        stopping=said.stopping,
+        holds_on_misfit=said.holds_on_misfit,
+        objective=said.objective,
+    )
+
+
+def caps(job: PlanJob) -> Caps | None:
+    """The exposure caps by policy; None where there are none."""
+    if job.caps is None or not job.caps.are_set:
+        return None
+    most = job.caps.most(job.experiment.policies)
+    return Caps(job.incumbent, most, job.caps.least, job.caps.answers_per_unit)
+
+
+def forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
+    """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
+    matrix = plan.forecasts_millionths.tolist()
+    return tuple(
+        Forecast(first, second, matrix[first][second], increments(matrix[first][second], epsilon))
+        for first, second in combinations(range(len(matrix)), 2)
+    )
+
+
+def decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:
+    """What the evidence allows to conclude, with its certificate; None while it allows nothing."""
+    if verdict is None:
+        return None
+    return Decision(verdict.kind, verdict.champion, certificate(verdict, tally, design, counts.eliminated_at))
