@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,17 +14,31 @@ Guard = Callable[[Request], Awaitable[None]]
 
 
 def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: float) -> APIRouter:
-    """`/v1/models` in OpenAI's shape. Experiments look like any model: which policy answers stays hidden."""
+    """`/v1/models` in OpenAI's shape and Anthropic's, which have no field in common but `id`.
+
+    Experiments look like any model: which policy answers stays hidden.
+    """
     router = APIRouter(prefix="/v1/models", dependencies=[Depends(require_client)], tags=["models"])
 
+    created_at = datetime.fromtimestamp(int(started_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
     def shown(name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": int(started_at), "owned_by": "llmpo-gateway"}
+        of_openai = {"object": "model", "created": int(started_at), "owned_by": "llmpo-gateway"}
+        of_anthropic = {
+            "type": "model",
+            "display_name": name,
+            "created_at": created_at,
+            "lifecycle": "active",
+        }
+        return {"id": name, **of_openai, **of_anthropic}
 
     @router.head("", include_in_schema=False)
     @router.get("")
     async def list_models() -> dict[str, Any]:
         """Every experiment and model, experiments first."""
-        return {"object": "list", "data": [shown(name) for name in snapshots.current.names]}
+        names = list(snapshots.current.names)
+        page = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
+        return {"object": "list", "data": [shown(name) for name in names], **page}
 
     @router.head("/{name:path}", include_in_schema=False)
     @router.get("/{name:path}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
 import orjson
 
-from gateway.upstream.surfaces import RESPONSES, Surface
+from gateway.upstream.surfaces import CHAT, RESPONSES, Surface
 
 # Where litellm's wrappers keep the stream they wrap, and what they read it from.
 _INSIDE: Final = (
@@ -26,7 +28,8 @@ _DEPTH: Final = 8
 def as_json(answer: Any, surface: Surface) -> bytes:
     """A whole answer."""
     if isinstance(answer, dict):
-        return orjson.dumps(answer)
+        return orjson.dumps({**answer, "id": _id_for(answer.get("id"), surface)})
+    _rename(answer, surface)
     # A response names what is null; OpenAI's chat leaves most of it out.
     text: str = answer.model_dump_json(exclude_none=surface is not RESPONSES)
     return text.encode()
@@ -35,7 +38,7 @@ def as_json(answer: Any, surface: Surface) -> bytes:
 def as_events(surface: Surface) -> Callable[[Any], bytes]:
     """What turns the chunks of one stream into events."""
     if surface is not RESPONSES:
-        return _event
+        return partial(_event, surface=surface)
     numbers = count()
 
     def response_event(chunk: Any) -> bytes:
@@ -45,11 +48,26 @@ def as_events(surface: Surface) -> Callable[[Any], bytes]:
     return response_event
 
 
-def _event(chunk: Any) -> bytes:
+def _event(chunk: Any, surface: Surface) -> bytes:
     if isinstance(chunk, bytes):
         return chunk
+    _rename(chunk, surface)
     text: str = chunk.model_dump_json(exclude_none=True)
     return b"data: " + text.encode() + b"\n\n"
+
+
+def _rename(answer: Any, surface: Surface) -> None:
+    given = getattr(answer, "id", None)
+    if given is not None:
+        answer.id = _id_for(given, surface)
+
+
+def _id_for(given: Any, surface: Surface) -> str:
+    """An id as the kind of request has them: litellm leaves that of the chat completion it made."""
+    text = str(given or os.urandom(12).hex())
+    return (
+        text if text.startswith(surface.id_prefix) else surface.id_prefix + text.removeprefix(CHAT.id_prefix)
+    )
 
 
 def is_made_up(chunk: Any, chunks: Any, *, is_last: bool) -> bool:

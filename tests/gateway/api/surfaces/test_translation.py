@@ -50,6 +50,30 @@ async def test_the_answer_comes_in_the_format_that_was_asked(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
+    ("kind", "model", "prefix"),
+    [
+        ("chat/completions", "claude-small", "chatcmpl-"),
+        ("responses", "claude-small", "resp_"),
+        ("completions", "claude-small", "cmpl-"),
+        ("messages", "small", "msg_"),
+    ],
+)
+async def test_ids_begin_as_those_of_the_format(
+    gateway: Gateway, kind: str, model: str, prefix: str, stream: bool
+) -> None:
+    """Whole or streamed, one id for one answer; clients and their stores tell kinds of answers by it."""
+    reply = await ask(gateway, kind, model, stream=stream)
+    assert reply.status == 200, reply.body
+    holders = [reply.json] if not stream else reply.events
+    inside = {"messages": "message", "responses": "response"}.get(kind) if stream else None
+    heads = [event[inside] for event in holders if inside in event] if inside else holders
+    ids = {head["id"] for head in heads}
+    assert len(ids) == 1
+    assert ids.pop().startswith(prefix)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
     ("kind", "model"),
     [
         ("chat/completions", "claude-small"),
