@@ -74,6 +74,11 @@ class ExperimentKeys:
         """Stream of events over all generations."""
         return f"{self.prefix}:events"
 
+    @property
+    def contents(self) -> str:
+        """Hash of what policies are, by fingerprint."""
+        return f"{self.prefix}:contents"
+
     def generation(self, number: int) -> GenerationKeys:
         """Keys of one generation."""
         return GenerationKeys(f"{self.prefix}:{number}")

@@ -6,10 +6,11 @@ and calls again. The driver itself never repeats a call (`connect.py`).
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, Literal
 
@@ -107,6 +108,22 @@ class PolicyStore:
         # On a cluster the list lives elsewhere and cannot be part of the step; every registration mends it.
         await self._answer(self._redis.sadd(EXPERIMENTS, experiment.name))
         return codec.view_from(reply)
+
+    async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what policies are, by fingerprint, with what is kept; without any, forget all."""
+        key = ExperimentKeys(name).contents
+        if contents:
+            texts = (
+                (fingerprint, codec.dump_json(dict(content))) for fingerprint, content in contents.items()
+            )
+            await self._answer(self._redis.hset(key, items=list(chain.from_iterable(texts))))
+        else:
+            await self._answer(self._redis.delete(key))
+
+    async def contents(self, name: str) -> dict[str, dict[str, Any]]:
+        """What policies are, those of earlier generations included, by fingerprint."""
+        kept = await self._answer(self._redis.hgetall(ExperimentKeys(name).contents))
+        return {fingerprint: json.loads(text) for fingerprint, text in kept.items()}
 
     async def revision(self, name: str) -> int:
         """A number that changes whenever the view does: one cheap read to poll."""

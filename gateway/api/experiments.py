@@ -16,10 +16,12 @@ from gateway.api.schemas import (
     ExperimentSummary,
     InheritedComparisons,
     PlanInForce,
+    PolicyShown,
 )
 from gateway.errors import UnavailableError, UnknownModelError
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.happenings import told
+from gateway.experiments.policy_content import descriptions
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.learning.progress import Progress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
@@ -124,9 +126,11 @@ def _summary_fields(reading: Progress) -> dict[str, Any]:
 def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
     view, counts, held = reading.view, reading.counts, reading.holds
     experiment = view.experiment
+    described = descriptions(experiment, reading.contents, "full")
     return ExperimentDetail(
         **_summary_fields(reading),
         policies=list(experiment.policies),
+        policy_details=[PolicyShown(**each) for each in described],
         wins=[list(row) for row in counts.wins],
         ties=[list(row) for row in counts.ties],
         evidence=_evidence(reading),

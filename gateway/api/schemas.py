@@ -177,10 +177,22 @@ class InheritedComparisons(BaseModel):
     comparisons: int = Field(description="How many of its comparisons were counted there or before.")
 
 
+class PolicyShown(BaseModel):
+    """What a policy is."""
+
+    name: str
+    fingerprint: str = Field(description="SHA-256 of the content's canonical JSON.")
+    content: dict[str, Any] | None = Field(
+        description="All that decides how it answers: model, prompt, parameters. Null where "
+        "`policies_shown: names` keeps it back. With `redacted`, parts that look like secrets are blanked."
+    )
+
+
 class ExperimentDetail(ExperimentSummary):
     """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
 
     policies: list[str]
+    policy_details: list[PolicyShown] = Field(description="What each of them is.")
     wins: list[list[int]]
     ties: list[list[int]]
     evidence: list[EvidenceOfPolicy]

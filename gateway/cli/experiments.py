@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Iterator
 from datetime import datetime
+from textwrap import shorten
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,6 +18,7 @@ from gateway.rough import rough_count
 from policy_store.states import STATES
 
 BAR_CELLS: Final = 24
+PROMPT_WIDTH: Final = 120
 EVENTS_SHOWN: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
@@ -60,6 +62,7 @@ def show(
     console.print(Text(shown.standing()))
     console.print(shown.evidence())
     console.print(shown.wins())
+    console.print(shown.policies())
     for event in shown.events():
         console.print(Text(event))
 
@@ -110,6 +113,23 @@ class ShownExperiment:
                 "█" * cells + "░" * (BAR_CELLS - cells),
                 f"{row['nats']:.2f}",
                 "-" if needed is None else f"{needed:.2f}",
+            )
+        return table
+
+    def policies(self) -> Table:
+        """What each policy is, in a row; `--json` shows all of it."""
+        table = Table("policy", "model and parameters", "prompt", box=None, pad_edge=False)
+        for policy in self._answer["policy_details"]:
+            content = policy["content"]
+            if content is None:
+                table.add_row(Text(policy["name"]), "not shown", "")
+                continue
+            params = (f"{name} {value}" for name, value in content["params"].items())
+            prompt = " ".join((content["system"] or content["template"] or "").split())
+            table.add_row(
+                Text(policy["name"]),
+                Text(", ".join([content["model"]["model"], *params])),
+                Text(shorten(prompt, PROMPT_WIDTH, placeholder=" …")),
             )
         return table
 

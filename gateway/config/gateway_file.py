@@ -225,6 +225,12 @@ class GatewayConfig(Section):
         description="Origins whose pages may call from a browser, as `https://app.example.com`; `*` for any.",
     )
 
+    policies_shown: Literal["full", "names"] = Field(
+        default="full",
+        description="What the API, the console and certificates tell admins of policies: `full` models, "
+        "prompts and parameters, or their `names` only. Secrets are never told.",
+    )
+
     @model_validator(mode="after")
     def _check_references(self) -> Self:
         faults = reference_faults(self.model_dump())

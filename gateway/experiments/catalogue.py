@@ -17,6 +17,7 @@ from gateway.config.configured_keys import ApiKey, KeyLimits, configured_keys, d
 from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.definitions import Definition, define
 from gateway.experiments.policies import compile_policies
+from gateway.experiments.policy_content import PoliciesShown
 from gateway.settings import Settings
 from gateway.upstream.base import ModelTarget
 from gateway.upstream.prices import TokenPrices, model_prices
@@ -34,6 +35,7 @@ class Catalogue:
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
         cors_origins: Origins whose pages may call from a browser; `*` for any.
+        policies_shown: What is told of policies besides their names.
         config_hash: Digest of what replicas must agree on: experiments, the models and their fallbacks, keys
             and limits. It does not depend on how the file is written. Secrets, and addresses of models that
             take part in no experiment, are not in it and may differ.
@@ -45,6 +47,7 @@ class Catalogue:
     keys: tuple[ApiKey, ...]
     default_limits: KeyLimits
     cors_origins: tuple[str, ...]
+    policies_shown: PoliciesShown
     config_hash: str
 
 
@@ -78,6 +81,7 @@ def catalogue_of(
         keys=keys,
         default_limits=default_limits(config.auth),
         cors_origins=tuple(config.cors_origins),
+        policies_shown=config.policies_shown,
         config_hash=_config_hash(config, definitions, keys),
     )
 
@@ -94,5 +98,6 @@ def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], k
         "keys": sorted((key.hash, key.name, key.role, sorted(key.limits.given().items())) for key in keys),
         "limits": config.auth.limits.model_dump(),
         "origins": sorted(config.cors_origins),
+        "policies_shown": config.policies_shown,
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -90,6 +90,7 @@ def full_certificate(
     config_hash: str,
     decided_at: float,
     voting: Voting | None = None,
+    policies: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What was decided and why, with everything needed to check it years later."""
     champion = decision.champion
@@ -103,4 +104,5 @@ def full_certificate(
         "code_version": __version__,
         "decided_at": decided_at,
         **({} if voting is None else {"voting": asdict(voting)}),
+        **({"policies": list(policies)} if policies else {}),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
 from gateway.experiments.policies import CompiledPolicy
+from gateway.experiments.policy_content import shown_content
 from gateway.llm_po.lines import elimination_nano_nats
 from policy_store.models import Experiment
 
@@ -31,6 +33,11 @@ class Definition:
     policies: tuple[CompiledPolicy, ...]
     spec: ExperimentSpec
     caps: ExposureCaps
+
+    @property
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """What its policies are, by fingerprint, as it may be kept and shown."""
+        return {policy.fingerprint: shown_content(policy.content) for policy in self.policies}
 
     @property
     def name(self) -> str:

@@ -6,8 +6,6 @@ that a policy needs was read when the configuration was loaded.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from traceback import extract_tb
@@ -20,12 +18,11 @@ from gateway.config.gateway_file import GatewayConfig, ModelEntry
 from gateway.config.templates import compile_template
 from gateway.errors import RenderError
 from gateway.experiments.formats import FORMATS, Body, Form
+from gateway.experiments.policy_content import PolicyContent, content_fingerprint, policy_content
 from gateway.upstream.base import PolicyPart
 
 MAX_SYSTEM_CHARACTERS: Final = 1_000_000
 _TEXT_PARTS: Final = frozenset({"text", "input_text"})
-# Part of every fingerprint: raise it when an unchanged policy starts to send something else.
-_RENDERING_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,7 @@ class CompiledPolicy:
         system: Text of its system message, or None.
         template: What makes that text from a request, or None.
         forms: The sampling fields it fixes, by kind of request; kinds that cannot express them are missing.
+        content: What the fingerprint is of.
         merges_system: Whether its prompt goes into one message with the caller's.
     """
 
@@ -50,6 +48,7 @@ class CompiledPolicy:
     system: str | None
     template: jinja2.Template | None
     forms: Mapping[str, Form]
+    content: PolicyContent
     merges_system: bool = False
 
     def render(self, body: Body, kind: str = "chat") -> Body:
@@ -132,39 +131,19 @@ def last_user_text(messages: list[Any]) -> str:
     return ""
 
 
-def policy_fingerprint(spec: PolicySpec, entry: ModelEntry) -> str:
-    """SHA-256 of all that decides how a policy answers.
-
-    Names, costs, prices, keys, timeouts and the path of a template do not: they may change without making it
-    a different policy. The text of the template does.
-    """
-    content = {
-        "rendering": _RENDERING_VERSION,
-        "model": entry.litellm_params.identity(),
-        "system": spec.system,
-        "template": spec.template.text if spec.template else None,
-        "params": spec.params.request_fields(),
-    }
-    if entry.merges_system and (spec.system or spec.template):
-        content["merge_system"] = True  # only then, because what other policies send has not changed
-    canonical = json.dumps(
-        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPolicy:
     """Make one policy ready, given the model it names."""
-    params = spec.params.request_fields()
+    params, content = spec.params.request_fields(), policy_content(spec, entry)
     forms = ((kind, form.form(params)) for kind, form in FORMATS.items())
     return CompiledPolicy(
         name=name,
         model=spec.model,
-        fingerprint=policy_fingerprint(spec, entry),
+        fingerprint=content_fingerprint(content),
         cost=spec.cost,
         system=spec.system,
         template=None if spec.template is None else compile_template(spec.template.text),
         forms={kind: form for kind, form in forms if form is not None},
+        content=content,
         merges_system=entry.merges_system,
     )
 

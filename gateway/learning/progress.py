@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from gateway.config.experiments import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
@@ -36,6 +36,7 @@ class Progress:
         events: The latest, oldest first.
         promotion: What the configuration in force asks of a decision.
         generations: The experiment as it was in each generation that the events tell of.
+        contents: What its policies are, by fingerprint, where that may be told.
     """
 
     view: ExperimentView
@@ -43,6 +44,7 @@ class Progress:
     events: tuple[LoggedEvent, ...]
     promotion: PromotionSpec = field(default_factory=PromotionSpec)
     generations: Mapping[int, Experiment] = field(default_factory=dict)
+    contents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def leader(self) -> int | None:
@@ -106,6 +108,7 @@ class ProgressReader:
         self._catalogue = catalogue
         self._clock = clock
         self._last: dict[str, Progress] = {}
+        self._contents_known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._generations_known: dict[str, dict[int, Experiment]] = {}
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
@@ -138,13 +141,14 @@ class ProgressReader:
             counts = await self._store.counts(name, view.generation)
             events = await self._store.events(name, EVENTS_READ)
             generations = await self._generations(view, events)
+            contents = await self._contents(view)
         except UnknownExperimentError:
             return True
         except StoreError:
             return False
         definition = self._catalogue.current.definitions.get(name)  # the file may just have lost it
         promotion = definition.spec.promotion if definition else PromotionSpec()
-        self._last[name] = Progress(view, counts, tuple(reversed(events)), promotion, generations)
+        self._last[name] = Progress(view, counts, tuple(reversed(events)), promotion, generations, contents)
         return True
 
     async def _generations(
@@ -158,3 +162,13 @@ class ProgressReader:
             if generation not in known:
                 known[generation] = await self._store.experiment(name, generation)
         return dict(known)
+
+    async def _contents(self, view: ExperimentView) -> Mapping[str, Mapping[str, Any]]:
+        """What the policies are. What a fingerprint names never changes, so it is read once."""
+        if self._catalogue.current.policies_shown != "full":
+            return {}
+        name, prints = view.experiment.name, view.experiment.policy_fingerprints
+        known = self._contents_known.get(name, {})
+        if not known.keys() >= set(prints):
+            known = self._contents_known[name] = await self._store.contents(name)
+        return known

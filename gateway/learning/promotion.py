@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for
+from gateway.experiments.policy_content import descriptions
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
@@ -48,15 +49,17 @@ class Promoter:
             StaleFenceError: Another replica plans this experiment now; nothing was changed.
             StoreUnavailableError: It is not known whether the decision was recorded; deciding again is safe.
         """
-        name = view.experiment.name
+        name, catalogue = view.experiment.name, self._catalogue.current
+        contents = await self._store.contents(name) if catalogue.policies_shown == "full" else {}
         certificate = full_certificate(
             decision,
             view.experiment,
             generation=view.generation,
             plan_version=plan_version,
-            config_hash=self._catalogue.current.config_hash,
+            config_hash=catalogue.config_hash,
             decided_at=self._clock(),
             voting=voting,
+            policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
         try:
             decided = await self._store.decide(

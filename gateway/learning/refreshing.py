@@ -10,7 +10,8 @@ first time, the configuration's incumbents serve.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
@@ -29,6 +30,10 @@ class ExperimentReader(Protocol):
 
     async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
         """Make the experiment known; repeating that changes nothing."""
+        ...
+
+    async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what policies are, by fingerprint; without any, forget all."""
         ...
 
     async def revision(self, name: str) -> int:
@@ -104,6 +109,8 @@ class Refresher:
         self._report(known, view)
 
     async def _register(self, definition: Definition) -> ExperimentView:
+        contents = definition.contents if self._catalogue.policies_shown == "full" else {}
+        await self._store.keep_contents(definition.name, contents)
         return await self._store.register(definition.experiment, definition.elimination_nano_nats)
 
     def _report(self, before: ExperimentView | None, now: ExperimentView) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.experiments.conclusions import full_certificate, move_for
+from gateway.experiments.policy_content import descriptions
 from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
 from gateway.offline.calls import ModelReply, Spending
@@ -80,6 +81,7 @@ class Material:
     def certificate(self, at: float) -> dict[str, Any]:
         """What was decided and why."""
         identity = json.dumps(self.assembly.identity, sort_keys=True)
+        shown = self.assembly.config.gateway.policies_shown
         certificate = full_certificate(
             self.ended.decision,
             self.course.experiment,
@@ -87,6 +89,7 @@ class Material:
             plan_version=self.course.plans,
             config_hash=hashlib.sha256(identity.encode()).hexdigest(),
             decided_at=at,
+            policies=descriptions(self.course.experiment, self.assembly.definition.contents, shown),
         )
         return {**certificate, "stopped_by": self.ended.stopped_by, "draw": self.assembly.config.draw}
 

@@ -15,6 +15,7 @@ import orjson
 
 from gateway.errors import GatewayError
 from gateway.experiments.conclusions import logged_voting, move_for
+from gateway.experiments.policy_content import misdescribed
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
@@ -178,6 +179,7 @@ class CertificateCheck:
         yield from self.misreported()
         yield from self.misstated_inference()
         yield from self.misstated_voting()
+        yield from self.misdescribed_policies()
         yield from self.untaken_steps()
         yield from self.misnamed_champion()
 
@@ -295,6 +297,15 @@ class CertificateCheck:
         found = asdict(logged_voting(each for each in recorded.own.comparisons if each.number <= last))
         if told != found:
             yield f"voting: the certificate says {told}, the log {found}"
+
+    def misdescribed_policies(self) -> Iterable[str]:
+        """Where the certificate shows other policies than were compared; early certificates show none."""
+        if "policies" not in self._certificate:
+            return
+        try:
+            yield from misdescribed(self._recorded.own.experiment, self._certificate["policies"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            yield f"policies: what the certificate says of them cannot be read: {error!r}"
 
     def misstated_inference(self) -> Iterable[str]:
         """Where the certificate rests on another rule or structure than the experiment was started with."""

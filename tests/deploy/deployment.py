@@ -18,7 +18,7 @@ from gateway.config.api_keys import hash_key
 from gateway.demo.processes import Child, child, clean_environment
 from gateway.demo.provider import provider_app
 from gateway.demo.scene import PRICES, SUPPORT
-from gateway.demo.users import Crowd, Tally, run_crowd, wait_until_ready
+from gateway.demo.users import Crowd, CrowdTally, run_crowd, wait_until_ready
 from tests.deploy.tools import DEPLOY
 from tests.pace import PATIENCE_SECONDS
 from tests.servers import RedisServer, free_port
@@ -129,7 +129,7 @@ async def deployment(folder: Path) -> AsyncIterator[Deployment]:
         for gateway in gateways:
             await wait_until_ready(gateway, timeout_seconds=PATIENCE_SECONDS)
             crowd = Crowd(gateway, EXPERIMENT, VISITS_PER_SECOND / 2, api_key=CLIENT_KEY)
-            parts.push_async_callback(_end, asyncio.create_task(run_crowd(crowd, Tally())))
+            parts.push_async_callback(_end, asyncio.create_task(run_crowd(crowd, CrowdTally())))
         yield Deployment(redis, gateways, prometheus, http)
 
 

@@ -208,6 +208,21 @@ function counted({ policies, wins, ties, comparisons }) {
 const sorted = (shares) => shares.filter(([, , share]) => share >= 0.005).sort((a, b) => b[2] - a[2]);
 const upper = (square) => square.flatMap((line, row) => line.map((value, column) => [row, column, value]).slice(row + 1));
 
+function policies(experiment) {
+  const facts = ({ model, params }) => [model.model, ...Object.entries(params).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`)].join(" · ");
+  const row = ({ name: policy, fingerprint, content }) => h("li", null,
+    h("div", { class: "who" }, h("b", { title: policy }, policy), h("span", { title: fingerprint }, fingerprint.slice(0, 12))),
+    content ? h("div", { class: "what" }, h("p", null, facts(content)), prompt(content)) : h("div", { class: "what" }, h("p", null, "not shown")));
+  return h("section", null, h("h2", null, "What the policies are"),
+    h("p", { class: "note" }, "Model, parameters and prompt decide the fingerprint: change any of them and it is a new policy."),
+    h("ol", { class: "policies" }, experiment.policy_details.map(row)));
+}
+
+function prompt({ system, template }) {
+  const text = system || template;
+  return text ? h("details", null, h("summary", null, template ? "Prompt template" : "Prompt"), h("pre", null, text)) : null;
+}
+
 function certificate(experiment) {
   const proof = experiment.certificate;
   if (!proof) return null;
@@ -277,7 +292,7 @@ function drawSheet(experiment) {
   document.title = `${experiment.name}: ${standing(experiment.state).label} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
-    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), events(experiment)]);
+    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), policies(experiment), events(experiment)]);
 }
 
 function drawEmpty() {

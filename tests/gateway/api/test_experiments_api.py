@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from functools import partial
 
 import pytest
 
+from gateway.cli import main
 from gateway.config.api_keys import hash_key
-from tests.gateway.building import NAME, gateway_config
+from gateway.config.gateway_file import GatewayConfig
+from gateway.proof.verification import read_log, verify
+from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
 
 SIDE_BY_SIDE = {"share": 1.0, "collect": "side_by_side"}
 
@@ -34,6 +39,46 @@ async def test_list_shows_every_experiment(upstream: FakeUpstream, embedded_url:
         ],
         "config_hash": gateway.app.catalogue.current.config_hash,
     }
+
+
+@pytest.mark.parametrize("shown", ["full", "names"])
+async def test_policies_are_shown_in_api_certificate_and_terminal(
+    upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str], shown: str
+) -> None:
+    """What won stays known when the file has changed; `policies_shown: names` keeps prompts to itself."""
+    fields = config_fields(
+        api_base=upstream.api_base,
+        traffic=SIDE_BY_SIDE,
+        max_comparisons=1,
+        promotion={"min_comparisons": 0},
+    )
+    fields["policies_shown"] = shown
+    fields["experiments"][NAME]["policies"]["warm"] |= {"system": "Be warm.", "params": {"temperature": 1}}
+    config = GatewayConfig.model_validate(fields)
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
+        await eventually(partial(_is_decided, gateway), "the end")
+        found = await gateway.experiment()
+        log = (await gateway.get(f"/v1/experiments/{NAME}/log")).body.splitlines()
+        assert await asyncio.to_thread(main, ["experiments", "show", NAME, "--url", gateway.url]) == 0
+    printed = capsys.readouterr().out
+
+    assert found["policy_details"] == found["certificate"]["policies"]
+    warm = found["policy_details"][1]
+    assert (warm["name"], len(warm["fingerprint"])) == ("warm", 64)
+    if shown == "full":
+        assert warm["content"]["system"] == "Be warm."
+        assert "openai/warm, temperature 1.0" in printed
+    else:
+        assert warm["content"] is None
+    assert ("Be warm." in printed) is (shown == "full")
+    assert ("Be warm." in json.dumps(found)) is (shown == "full")
+    assert verify(read_log(log)).is_confirmed
+
+
+async def _is_decided(gateway: Whole) -> bool:
+    return (await gateway.experiment())["certificate"] is not None
 
 
 async def test_detail_has_the_promised_fields(upstream: FakeUpstream, embedded_url: str) -> None:

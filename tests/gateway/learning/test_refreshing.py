@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +37,9 @@ class Flaky:
         self._called("register")
         self.has_lost = False
         return await self.store.register(experiment, elimination_nano_nats)
+
+    async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
+        await self.store.keep_contents(name, contents)
 
     async def revision(self, name: str) -> int:
         self._called("revision")

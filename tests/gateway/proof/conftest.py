@@ -34,6 +34,7 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
         result: Result = Result.LOSS, *, first_unit: int = 0, most: int = 2_000, **changes: Any
     ) -> Rows:
         about = definition(**changes)
+        await embedded_store.keep_contents(NAME, about.contents)
         view = await embedded_store.register(about.experiment, about.elimination_nano_nats)
         planner = Planner(
             embedded_store,

@@ -142,6 +142,18 @@ def _still_running(rows: Rows) -> None:
     rows[0]["state"] = "running"
 
 
+def _another_prompt(rows: Rows) -> None:
+    rows[0]["certificate"]["policies"][1]["content"]["system"] = "Be kind."
+
+
+def _another_policy_shown(rows: Rows) -> None:
+    rows[0]["certificate"]["policies"].reverse()
+
+
+def _descriptions_in_pieces(rows: Rows) -> None:
+    rows[0]["certificate"]["policies"] = [7, None]
+
+
 def _certificate_in_pieces(rows: Rows) -> None:
     del rows[0]["certificate"]["costs"]
 
@@ -165,6 +177,9 @@ def _certificate_in_pieces(rows: Rows) -> None:
         _promoted_twice,
         _another_promoted,
         _still_running,
+        _another_prompt,
+        _another_policy_shown,
+        _descriptions_in_pieces,
         _certificate_in_pieces,
     ],
     ids=lambda tamper: tamper.__name__.removeprefix("_"),

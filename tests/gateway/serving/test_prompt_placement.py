@@ -10,7 +10,8 @@ import pytest
 
 from gateway.config.experiments import PolicySpec
 from gateway.config.gateway_file import ModelEntry
-from gateway.experiments.policies import CompiledPolicy, compile_policy, policy_fingerprint
+from gateway.experiments.policies import CompiledPolicy, compile_policy
+from gateway.experiments.policy_content import content_fingerprint, policy_content
 from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, answer
 from tests.gateway.serving.harness import EXPERIMENT, entry, experiment, running_gateway
 
@@ -103,7 +104,9 @@ def test_only_a_policy_that_sends_something_else_is_another_policy() -> None:
     """One without a prompt sends the same either way."""
     bare = PolicySpec.model_validate({"model": "m"})
     for spec, differs in ((SPEC, True), (bare, False)):
-        prints = {policy_fingerprint(spec, model(LOCAL, word)) for word in ("always", "never")}
+        prints = {
+            content_fingerprint(policy_content(spec, model(LOCAL, word))) for word in ("always", "never")
+        }
         assert (len(prints) == 2) is differs
 
 
