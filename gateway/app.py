@@ -140,7 +140,7 @@ class GatewayApp(FastAPI):
         catalogue: The configuration in force; assigning another to its `current` changes what is served.
         model_endpoints: By path; empty until the lifespan is entered.
         hosts: The names a gateway without keys answers to; None until the lifespan is entered.
-        accounts: Tells of requests that no such endpoint answers; None until the lifespan is entered.
+        accounts: Reports requests that no such endpoint answers; None until the lifespan is entered.
     """
 
     def __init__(self, catalogue: CatalogueHolder, **options: Any) -> None:

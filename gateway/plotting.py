@@ -1,4 +1,4 @@
-"""The one door to matplotlib, which comes with the extra `plots`: imported when a picture is drawn."""
+"""The only module that imports matplotlib, which comes with the extra `plots`, when a picture is drawn."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Final
 from gateway.errors import GatewayError
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
-"""Told apart with any common colour blindness: of Okabe and Ito, but for their yellow, too pale for lines."""
+"""Colours that people with any common colour blindness can tell apart: those of Okabe and Ito, without their
+yellow, which is too pale for lines."""
 
 STROKES: Final = ("solid", "dashed", "dotted", "dashdot")
-"""Patterns of a line: a second mark of what it is, for print without colour and where colours run out."""
+"""Patterns of a line, which tell lines apart in print without colour and where colours run out."""
 
 _DOTS_PER_INCH: Final = 130
 _INSTALL: Final = "Plots need matplotlib: pip install 'llmpo-gateway[plots]'."
@@ -29,7 +30,7 @@ def is_installed() -> bool:
 
 
 def check_installed() -> None:
-    """Raise unless pictures can be drawn: before the work they are to show.
+    """Raise unless pictures can be drawn, before the work that they are to show.
 
     Raises:
         PlotError: If matplotlib is not installed.
@@ -45,17 +46,17 @@ def pyplot() -> Any:
         PlotError: If matplotlib is not installed.
     """
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - slow to load, and an extra - an optional extra, and slow to import
-        import matplotlib.pyplot as plt  # noqa: PLC0415 - slow to load, and an extra
+        import matplotlib as mpl  # noqa: PLC0415 - slow to load, and an optional extra
+        import matplotlib.pyplot as plt  # noqa: PLC0415 - slow to load, and an optional extra
     except ImportError as error:
         raise PlotError(_INSTALL) from error
     mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "llmpo"  # the same picture gives the same file
+    mpl.rcParams["svg.hashsalt"] = "llmpo"  # equal pictures give equal files
     return plt
 
 
 def line_style(number: int) -> dict[str, str]:
-    """Colour and stroke of line `number`: no two of the first 32 are the same."""
+    """Colour and stroke of line `number`; the first 32 all differ."""
     stroke, colour = list(product(STROKES, COLOURS))[number % (len(STROKES) * len(COLOURS))]
     return {"color": colour, "linestyle": stroke}
 
@@ -66,7 +67,7 @@ def plain_log_scale(axis: Any) -> None:
     Args:
         axis: `axes.xaxis` or `axes.yaxis`, its scale already logarithmic.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - slow to load, and an extra - as above
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - slow to load, and an optional extra
 
     axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.0f}"))
@@ -74,7 +75,7 @@ def plain_log_scale(axis: Any) -> None:
 
 
 def save(figure: Any, stem: Path) -> list[Path]:
-    """Write a figure as PNG and SVG; the files written."""
+    """Write a figure as PNG and SVG, and return the files."""
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
     for file in files:
         metadata = {"Date": None} if file.suffix == ".svg" else {}

@@ -78,11 +78,13 @@ class Settings(BaseSettings):
     )
     token_secret: SecretStr | None = Field(
         default=None,
-        description="Secret that seals response ids, 32 characters or more; else the store keeps a made one.",
+        description="Secret that seals response ids, 32 characters or more; without one, the store makes and "
+        "keeps its own.",
     )
     previous_token_secret: SecretStr | None = Field(
         default=None,
-        description="The secret before: ids it sealed still open, and its sessions stay with their policies.",
+        description="The previous secret: ids it sealed still open, and its sessions stay with their "
+        "policies.",
     )
     client_keys: TextList = Field(
         default=(), repr=False, description="Keys or key hashes that may call models, separated by commas."
@@ -134,10 +136,10 @@ class Settings(BaseSettings):
         default=100, ge=0, le=1_000_000, description="Second attempts a process may have under way at once."
     )
     eject_after_failures: int = Field(
-        default=5, ge=1, le=1000, description="Failures in a row after which a model or policy is left alone."
+        default=5, ge=1, le=1000, description="Failures in a row after which a model or policy is ejected."
     )
     eject_max_seconds: float = Field(
-        default=60.0, ge=1, le=3600, description="Longest time between two probes of what is left alone."
+        default=60.0, ge=1, le=3600, description="Longest time between two probes of an ejected one."
     )
     drain_notice_seconds: float = Field(
         default=0.0,

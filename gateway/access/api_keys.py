@@ -1,7 +1,7 @@
-"""API keys in force: those of the configuration and those made since, but none that was revoked.
+"""API keys in force: those of the configuration and those made since, without those revoked.
 
 Every replica asks the store a few times a second whether a key was made or revoked, so either takes effect
-everywhere within `LLMPO_REFRESH_SECONDS`. Requests look at what was last heard; none waits for the store.
+everywhere within `LLMPO_REFRESH_SECONDS`. Requests use what is known here; none waits for the store.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class KeyRegistry:
 
     Args:
         store: Where keys are made and revoked.
-        catalogue: Keys of the configuration; without any, everyone may call and no key can be made. Also the
-            limits of client keys that have none of their own.
-        use: Told the keys in force whenever they change.
+        catalogue: Keys of the configuration, and limits of client keys that have none of their own. Without
+            any key, every caller is admitted and no key can be made.
+        use: Called with the keys in force whenever they change.
         interval_seconds: Time between two looks at the store.
         clock: Unix seconds.
     """
@@ -90,7 +90,7 @@ class KeyRegistry:
             await asyncio.sleep(self._interval_seconds)
 
     async def refresh(self) -> None:
-        """Look at both once; while the store does not answer, what it said last stays in force."""
+        """Look at both once. While the store does not answer, the keys known last stay in force."""
         if self._catalogue is not self._holder.current:
             self._catalogue = self._holder.current
             self._use(self.in_force)
@@ -99,10 +99,10 @@ class KeyRegistry:
         try:
             await self._follow()
         except StoreError:
-            return  # said once by whoever watches the store's health
+            return  # the refresher reports the store's health
 
     async def create(self, name: str, role: KeyRole, limits: LimitsSpec, by: str) -> tuple[str, ApiKey]:
-        """Make a key; it works here at once, on other replicas within a moment.
+        """Make a key, which works here at once and on other replicas within a moment.
 
         Args:
             name: Its name.
@@ -111,7 +111,7 @@ class KeyRegistry:
             by: Name of the admin's key, for the log.
 
         Returns:
-            The key itself, which nobody can learn again, and what is kept of it.
+            The key itself, which is shown only now, and what is kept of it.
 
         Raises:
             KeyNameTakenError: If another key in force has the name.
@@ -130,11 +130,11 @@ class KeyRegistry:
         return secret, self._named(name)
 
     async def revoke(self, name: str, by: str) -> ApiKey:
-        """End a key for good; refused here at once, on other replicas within a moment.
+        """Revoke a key for good: it is refused here at once, and on other replicas within a moment.
 
         Args:
             name: Its name.
-            by: Name of the admin's key, which must be another one: so one admin key always remains.
+            by: Name of the admin's key, which must be another one, so that one admin key always remains.
 
         Raises:
             UnknownKeyError: If no key in force has the name.

@@ -33,7 +33,7 @@ class FailedAttempts:
     """The failures of each address.
 
     Args:
-        hooks: Told of each.
+        hooks: Are told of each.
         timer: Seconds that only ever grow.
     """
 
@@ -84,7 +84,7 @@ class FailedAttempts:
 
 
 def _site(address: str) -> str:
-    """What of an address tells callers apart."""
+    """The part of an address that tells callers apart."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

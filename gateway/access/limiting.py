@@ -55,9 +55,13 @@ class Limiter:
         Raises:
             LimitReachedError: If one of the limits is reached.
         """
+        account = self._accounts.get(key)
+        if account is None or account.limits != limits:
+            account = KeyAccount(key, limits, self._store, self._holder, self._health, self._timer)
+            self._accounts[key] = account
         estimate = estimate_tokens(payload) if limits.tokens_per_minute is not None else None
         try:
-            grant = await self._account(key, limits).admit(sum(estimate or ()))
+            grant = await account.admit(sum(estimate or ()))
         except LimitReachedError as error:
             self._hooks.tell(KeyLimited(request_id, key, error.limit))
             raise
@@ -68,10 +72,3 @@ class Limiter:
     async def aclose(self) -> None:
         """Give back what is leased."""
         await asyncio.gather(*(account.aclose() for account in self._accounts.values()))
-
-    def _account(self, key: str, limits: KeyLimits) -> KeyAccount:
-        account = self._accounts.get(key)
-        if account is None or account.limits != limits:
-            account = KeyAccount(key, limits, self._store, self._holder, self._health, self._timer)
-            self._accounts[key] = account
-        return account

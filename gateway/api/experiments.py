@@ -23,7 +23,7 @@ from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
-from gateway.learning.progress import Progress, ProgressReader
+from gateway.learning.progress import ExperimentProgress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
 
 EVENTS_SHOWN = 50
@@ -96,7 +96,7 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield line
 
 
-def _summary(live: LiveExperiment, readings: Mapping[str, Progress]) -> ExperimentSummary:
+def _summary(live: LiveExperiment, readings: Mapping[str, ExperimentProgress]) -> ExperimentSummary:
     reading = readings.get(live.name)
     if reading is None:  # the store never answered: what the configuration says
         return ExperimentSummary(
@@ -110,7 +110,7 @@ def _summary(live: LiveExperiment, readings: Mapping[str, Progress]) -> Experime
     return ExperimentSummary(**_summary_fields(reading))
 
 
-def _summary_fields(reading: Progress) -> dict[str, Any]:
+def _summary_fields(reading: ExperimentProgress) -> dict[str, Any]:
     view = reading.view
     policies = view.experiment.policies
     return {
@@ -123,7 +123,7 @@ def _summary_fields(reading: Progress) -> dict[str, Any]:
     }
 
 
-def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
+def _detail(live: LiveExperiment, reading: ExperimentProgress) -> ExperimentDetail:
     view, counts, held = reading.view, reading.counts, reading.holds
     experiment = view.experiment
     described = descriptions(experiment, reading.contents, "full")
@@ -160,14 +160,14 @@ def _detail(live: LiveExperiment, reading: Progress) -> ExperimentDetail:
     )
 
 
-def _inherited(reading: Progress) -> InheritedComparisons | None:
+def _inherited(reading: ExperimentProgress) -> InheritedComparisons | None:
     counts = reading.counts
     if counts.inherited_from is None:
         return None
     return InheritedComparisons(generation=counts.inherited_from, comparisons=counts.inherited)
 
 
-def _warnings(live: LiveExperiment, reading: Progress) -> list[str]:
+def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
     plan = reading.view.plan
     warnings = [] if live.matches_store else [_OTHER_DEFINITION]
     if plan is None or not plan.proposal.is_misfit:
@@ -179,7 +179,7 @@ def _warnings(live: LiveExperiment, reading: Progress) -> list[str]:
     return [*warnings, misfit]
 
 
-def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:
+def _evidence(reading: ExperimentProgress) -> list[EvidenceOfPolicy]:
     plan, policies = reading.view.plan, reading.view.experiment.policies
     eliminates = reading.view.experiment.epsilon == 0
     return [
@@ -193,7 +193,7 @@ def _evidence(reading: Progress) -> list[EvidenceOfPolicy]:
     ]
 
 
-def _plan(reading: Progress) -> PlanInForce | None:
+def _plan(reading: ExperimentProgress) -> PlanInForce | None:
     plan, policies = reading.view.plan, reading.view.experiment.policies
     if plan is None:
         return None

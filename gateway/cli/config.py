@@ -81,7 +81,7 @@ def check(
 
 
 def _probe(loaded: GatewayConfig) -> None:
-    """Say of each model whether it answers. Raises typer.Exit if one does not."""
+    """Report for each model whether it answers. Raises typer.Exit if one does not."""
     found = asyncio.run(probe(list(model_targets(loaded.model_list).values())))
     for one in found:
         outcome = f"answered in {one.seconds:.2f} s" if one.failure is None else f"FAILED: {one.failure}"

@@ -108,7 +108,7 @@ def _duration(text: str) -> timedelta:
 def _prospect(
     name: str, spec: ExperimentSpec, *, success_rate: float, tie_rate: float | None, **traffic: Any
 ) -> Prospect:
-    """The experiment as it would run; policies in the order of their names, as when it does."""
+    """The experiment as it would run, with its policies in the order of their names."""
     names, levels = sorted(spec.policies), spec.levels()
     structure = structure_of(inference_of(spec, names), names)
     way = WAYS[spec.traffic.collect]

@@ -19,7 +19,7 @@ from policy_store.states import STATES
 
 BAR_CELLS: Final = 24
 PROMPT_WIDTH: Final = 120
-EVENTS_SHOWN: Final = 8
+LATEST_EVENTS: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
@@ -87,7 +87,7 @@ class ShownExperiment:
 
     def events(self) -> Iterator[str]:
         """The latest events, each at the time of this machine's zone."""
-        for event in self._answer["events"][-EVENTS_SHOWN:]:
+        for event in self._answer["events"][-LATEST_EVENTS:]:
             at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
             told = {
                 name: value

@@ -78,7 +78,7 @@ _TOO_MANY_CONNECTIONS: Final = _answer(
 
 @dataclass(frozen=True, slots=True)
 class ArrivalLimits:
-    """What an operator decides of requests that arrive.
+    """What an operator decides about requests that arrive.
 
     Attributes:
         seconds: How long one may take, headers and body.

@@ -15,7 +15,7 @@ from rich.text import Text
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, get_json, send_json
 from gateway.config.api_keys import hash_key, new_key
 
-PATH: Final = "/v1/keys"
+KEYS_PATH: Final = "/v1/keys"
 
 app = typer.Typer(no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(help="Name of the key.")]
@@ -57,14 +57,14 @@ def create(
     }
     given = {limit: size for limit, size in limits.items() if size is not None}
     wanted = {"name": name, "role": "admin" if admin else "client", "limits": given}
-    typer.echo(send_json("POST", url, PATH, api_key, wanted)["key"])
+    typer.echo(send_json("POST", url, KEYS_PATH, api_key, wanted)["key"])
     typer.echo("Give it to the callers; the gateway stores only its hash.", err=True)
 
 
 @app.command("list")
 def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
     """List the keys of a running gateway, the configuration's and those made since."""
-    answer = get_json(url, PATH, api_key)
+    answer = get_json(url, KEYS_PATH, api_key)
     if json:
         typer.echo(json_text.dumps(answer))
         return
@@ -81,7 +81,7 @@ def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: Jso
 @app.command()
 def revoke(name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None) -> None:
     """Revoke a key for good, wherever it was made. All replicas refuse it within a moment."""
-    key = send_json("DELETE", url, f"{PATH}/{quote(name, safe='')}", api_key)
+    key = send_json("DELETE", url, f"{KEYS_PATH}/{quote(name, safe='')}", api_key)
     typer.echo(f"{key['name']} is revoked.")
     if key["source"] == "configuration":
         typer.echo("Take it out of the configuration as well: the store alone remembers this.", err=True)

@@ -49,7 +49,7 @@ def serve(
 
 
 def _serve_alone(gateway: GatewayConfig, settings: Settings, listener: socket.socket) -> None:
-    """Serve in this process. The embedded store, where one is used, starts while the program is loaded."""
+    """Serve in this process; an embedded store starts while the rest of the program is loaded."""
     with ExitStack() as resources:
         url: Future[str] | None = None
         if settings.redis_url is None:
@@ -69,7 +69,7 @@ def has_keys(config: GatewayConfig, settings: Settings) -> bool:
 
 
 def check_exposure(host: str, *, has_keys: bool) -> None:
-    """Refuse to let strangers spend the operator's money.
+    """Refuse to let others spend the operator's money.
 
     Raises:
         ConfigError: If others than this machine could reach a gateway that asks for no key.

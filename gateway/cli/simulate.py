@@ -46,7 +46,7 @@ def simulate_worlds(
     seed: Annotated[int, typer.Option(min=0, help="Fixes every run.")] = 0,
     stopping: Annotated[
         list[str], typer.Option(help=f"One of: {', '.join(STOPPING_RULES)}; may be repeated.")
-    ] = ["e-process"],  # noqa: B006 - as above
+    ] = ["e-process"],  # noqa: B006 - typer reads the default
     space: Annotated[
         str | None,
         typer.Option(

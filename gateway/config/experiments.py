@@ -214,8 +214,8 @@ class FeedbackSpec(Section):
         default=0.5,
         gt=0,
         le=1,
-        description="Largest share of the votes on a pair that one API key may give, whomever it names, from "
-        "its eleventh vote on. Has no effect where the gateway knows a single client key.",
+        description="Largest share of the votes on a pair that one API key may give, whichever users it "
+        "names, from its eleventh vote on. Has no effect where the gateway knows a single client key.",
     )
     shared_ids: bool = Field(
         default=False,
@@ -246,7 +246,7 @@ class PromotionSpec(Section):
     min_duration: Duration = Field(
         default="1h",
         validate_default=True,
-        description="No decision before this long after the start: time to notice votes that are none.",
+        description="No decision before this long after the start: time to notice false votes.",
     )
     min_voters: int = Field(
         default=10,
@@ -328,7 +328,7 @@ class ExperimentSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: Any) -> Any:
-        """What follows from other keys: the policies of a grid, its space, and what decides there."""
+        """Fill in what follows from other keys: the policies of a grid, its space and its stopping rule."""
         if not isinstance(data, dict):
             return data
         space = data.get("space", "unstructured" if data.get("grid") is None else "linear")
@@ -365,5 +365,5 @@ class ExperimentSpec(Section):
         return self
 
     def levels(self) -> dict[str, dict[str, str]]:
-        """Policy to axis to level, for the policies of a grid."""
+        """For each policy of a grid, its level on every axis."""
         return {policy_name(levels): levels for levels in combinations(self.grid)} if self.grid else {}

@@ -159,7 +159,7 @@ def node_at(schema: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """`node` with its reference followed and, of alternatives, the one that says most."""
+    """`node` with its reference followed and its most specific alternative taken."""
     if "$ref" in node:
         target = schema["$defs"][node["$ref"].rpartition("/")[2]]
         node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}

@@ -219,7 +219,7 @@ class GatewayConfig(Section):
     experiments: dict[Name, ExperimentSpec] = Field(
         default_factory=dict, description="The experiments, by the name clients call."
     )
-    auth: AuthSpec = Field(default_factory=AuthSpec, description="Who may call.")
+    auth: AuthSpec = Field(default_factory=AuthSpec, description="The keys that may call.")
     cors_origins: list[Origin] = Field(
         default_factory=list,
         description="Origins whose pages may call from a browser, as `https://app.example.com`; `*` for any.",

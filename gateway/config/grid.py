@@ -31,7 +31,7 @@ class GridProblem(Exception):  # noqa: N818 - becomes a fault where its place in
 
 
 def expand(grid: Any) -> dict[str, Any]:
-    """Policy name to policy, in plain data; the last axis varies fastest.
+    """The policies by name, in plain data; the last axis varies fastest.
 
     Raises:
         GridProblem: If an axis has no levels or two policies would have one name.
@@ -57,7 +57,7 @@ def expanded(grid: Any) -> dict[str, Any] | None:
 
 
 def combinations(grid: Any) -> Iterator[dict[str, str]]:
-    """Axis to level name, for every policy.
+    """For every policy, the name of its level on each axis.
 
     Raises:
         GridProblem: If there is no `model` axis, an axis has no levels, or there are too many combinations.
@@ -77,7 +77,7 @@ def policy_name(levels: Mapping[str, str]) -> str:
 
 
 def axis_levels(axis: str, levels: Any) -> Levels:
-    """Level name to value.
+    """The levels of an axis, from name to value.
 
     Raises:
         GridProblem: If there are none, or they are neither a list nor a mapping.

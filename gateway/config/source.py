@@ -95,15 +95,6 @@ class _Reader:
             raise _refusal("a value that cannot be read; put it in quotes", node) from error
 
     def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
-        self._refuse_repeated_keys(node, path)
-        self._loader.flatten_mapping(node)
-        for key, value in node.value:
-            text = _key_text(key)
-            # A key merged in from an anchor has the anchor's line, which is where it can be mended.
-            self._source.lines[(*path, text)] = key.start_mark.line + 1
-            yield text, value
-
-    def _refuse_repeated_keys(self, node: yaml.MappingNode, path: Path) -> None:
         first_lines: dict[str, int] = {}
         for key, _ in node.value:
             text, line = _key_text(key), key.start_mark.line + 1
@@ -111,6 +102,12 @@ class _Reader:
                 problem = f"{text!r} is written twice, on lines {first_lines[text]} and {line}."
                 self._source.faults.append(Fault((*path, text), problem, "Keep one of them."))
             first_lines.setdefault(text, line)
+        self._loader.flatten_mapping(node)
+        for key, value in node.value:
+            text = _key_text(key)
+            # A key merged in from an anchor has the anchor's line, which is where it can be mended.
+            self._source.lines[(*path, text)] = key.start_mark.line + 1
+            yield text, value
 
 
 def _key_text(key: yaml.Node) -> str:

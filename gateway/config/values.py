@@ -194,11 +194,6 @@ def _as_secret(value: Any, info: ValidationInfo) -> Any:
     return SecretStr(resolved) if isinstance(resolved, str) else resolved
 
 
-def _as_credentials(value: Any, info: ValidationInfo) -> Any:
-    # Service-account credentials may be written out as a mapping; LiteLLM reads their JSON as well.
-    return _as_secret(json.dumps(value) if isinstance(value, dict) else value, info)
-
-
 def _parse_duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
@@ -308,7 +303,12 @@ Secret = Annotated[
     WithJsonSchema({"type": "string"}),
 ]
 Credentials = Annotated[
-    SecretStr, BeforeValidator(_as_credentials), WithJsonSchema({"type": ["string", "object"]})
+    SecretStr,
+    # Service-account credentials may be written out as a mapping; LiteLLM reads their JSON as well.
+    BeforeValidator(
+        lambda value, info: _as_secret(json.dumps(value) if isinstance(value, dict) else value, info)
+    ),
+    WithJsonSchema({"type": ["string", "object"]}),
 ]
 HeadersToSend = Annotated[dict[str, str], BeforeValidator(_resolve_each), AfterValidator(_check_headers)]
 Duration = Annotated[

@@ -283,8 +283,8 @@ class FeedbackService:
     ) -> Report:
         """What the store is to count.
 
-        The vote is that of the user named; without a name it is the API key's, where there are several keys;
-        otherwise it is nobody's that one could tell.
+        The voter is the user named; without a name it is the API key, where there are several keys; otherwise
+        the voter is not known.
         """
         is_keyed = assignment.key != NOBODY and self._has_several_keys()
         is_named = assignment.voter != NOBODY

@@ -59,7 +59,7 @@ def caps(job: PlanJob) -> Caps | None:
     return Caps(job.incumbent, most, job.caps.least, job.caps.answers_per_unit)
 
 
-def forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
+def pair_forecasts(plan: Plan, epsilon: float) -> tuple[Forecast, ...]:
     """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
     matrix = plan.forecasts_millionths.tolist()
     return tuple(

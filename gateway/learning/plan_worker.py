@@ -119,7 +119,7 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     started = time.perf_counter()
     tally, design = translated.tally(job.counts), translated.design(job)
     computed = plan(tally, design, np.random.default_rng(job.seed), start, translated.caps(job))
-    forecasts = translated.forecasts(computed, design.epsilon)
+    forecasts = translated.pair_forecasts(computed, design.epsilon)
     proposal = ProposedPlan(
         comparisons=job.counts.comparisons,
         pairs=tuple(

@@ -27,7 +27,7 @@ EVENTS_READ: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ExperimentProgress:
     """One reading of one experiment.
 
     Attributes:
@@ -107,19 +107,19 @@ class ProgressReader:
         self._store = store
         self._catalogue = catalogue
         self._clock = clock
-        self._last: dict[str, Progress] = {}
+        self._last: dict[str, ExperimentProgress] = {}
         self._contents_known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
         self._generations_known: dict[str, dict[int, Experiment]] = {}
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
     @property
-    def last(self) -> Mapping[str, Progress]:
+    def last(self) -> Mapping[str, ExperimentProgress]:
         """The last reading of each experiment; an experiment never read is missing."""
         names = self._catalogue.current.definitions
         return {name: progress for name, progress in self._last.items() if name in names}
 
-    async def read(self) -> Mapping[str, Progress]:
+    async def read(self) -> Mapping[str, ExperimentProgress]:
         """A reading at most a second old where the store answers, the last one where it does not."""
         async with self._reading:  # many readers at once cost one reading
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
@@ -129,13 +129,13 @@ class ProgressReader:
                 self._read_at = self._clock()
         return self.last
 
-    async def read_one(self, name: str) -> Progress | None:
+    async def read_one(self, name: str) -> ExperimentProgress | None:
         """A reading made now, or the last one; None for an experiment that was never read."""
         await self._read(name)
         return self._last.get(name)
 
     async def _read(self, name: str) -> bool:
-        """Whether the store answered."""
+        """Read one experiment; whether the store answered."""
         try:
             view = await self._store.view(name)
             counts = await self._store.counts(name, view.generation)
@@ -148,7 +148,9 @@ class ProgressReader:
             return False
         definition = self._catalogue.current.definitions.get(name)  # the file may just have lost it
         promotion = definition.spec.promotion if definition else PromotionSpec()
-        self._last[name] = Progress(view, counts, tuple(reversed(events)), promotion, generations, contents)
+        self._last[name] = ExperimentProgress(
+            view, counts, tuple(reversed(events)), promotion, generations, contents
+        )
         return True
 
     async def _generations(

@@ -41,7 +41,7 @@ class ExperimentReader(Protocol):
         ...
 
     async def view(self, name: str) -> ExperimentView:
-        """One consistent read."""
+        """One consistent reading."""
         ...
 
 

@@ -50,7 +50,7 @@ class Assembly:
 
     @property
     def source(self) -> str:
-        """What the log calls the origin of verdicts."""
+        """The origin of verdicts, in the words of the log."""
         return f"offline:{self.config.judge.kind}"
 
     @property
@@ -127,7 +127,7 @@ def _check_that_policies_differ(definition: Definition) -> None:
     for policy in definition.policies:
         twin = seen.setdefault(policy.fingerprint, policy.name)
         if twin != policy.name and is_deterministic(definition.spec.policies[policy.name].params):
-            problem = f"It is the same as {twin}: same model, prompt and parameters, and no randomness."
+            problem = f"It equals {twin}: their model, prompt and parameters are equal, without randomness."
             raise ConfigError([ConfigIssue(f"policies.{policy.name}", problem, "Leave one of them out.")])
 
 

@@ -39,7 +39,7 @@ class RegexSpec(Section):
     """An answer is right if the pattern finds the target in it."""
 
     pattern: str = Field(
-        description="Python regular expression; its group, or else the whole match, is the answer proper."
+        description="Python regular expression; its group, or else the whole match, is the answer itself."
     )
     target: TargetField | None = Field(
         default="target",
@@ -177,7 +177,7 @@ class OptimizeConfig(Section):
     tasks: str | None = Field(
         default=None, description="JSON-lines file of tasks, relative to this file; or `--tasks`."
     )
-    judge: JudgeSpec = Field(description="Who compares two answers.")
+    judge: JudgeSpec = Field(description="The judge that compares two answers.")
     delta: float = Field(
         default=0.05, gt=0, lt=1, description="Largest probability of naming a wrong policy."
     )

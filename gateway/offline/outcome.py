@@ -52,7 +52,7 @@ class Material:
     Attributes:
         assembly: What it consisted of.
         course: What was counted.
-        ended: How it ended.
+        ended: How the run ended.
         judge: The judge of the answers.
         kept: Every answer and verdict that was paid for.
         spending: Calls and money.

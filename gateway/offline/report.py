@@ -37,11 +37,11 @@ def headline(summary: Mapping[str, Any]) -> str:
 def write_report(directory: Path, summary: Mapping[str, Any], plots: Sequence[str]) -> Path:
     """Write `report.md`; `plots` are names of pictures in the same directory."""
     path = directory / "report.md"
-    path.write_text("\n".join(Report(summary).lines(plots)) + "\n", encoding="utf-8")
+    path.write_text("\n".join(RunReport(summary).lines(plots)) + "\n", encoding="utf-8")
     return path
 
 
-class Report:
+class RunReport:
     """The report as Markdown, section by section.
 
     Args:

@@ -109,24 +109,21 @@ class Run:
                 self._under_way.append((assigned, asyncio.create_task(self._compare(assigned))))
             if not self._under_way:
                 return self._ended_early(OUT_OF_TASKS)
+            assigned, comparing = self._under_way[0]
             try:
-                await self._count_next()
+                judged = await comparing
             except BudgetSpentError as error:
                 if self._course.counted == 0:
                     raise
                 return self._ended_early(error.limit)
+            self._under_way.popleft()
+            counted = self._course.count(assigned, judged.result, self._source, self._clock())
+            self._checkpoint.comparison(assigned, counted, judged.note)
+            self._watcher.counted(self._course)
 
     def _ended_early(self, limit: str) -> Ended:
         decision = self._course.ended_early()
         return Ended(decision, limit if decision.kind == "inconclusive" else None)
-
-    async def _count_next(self) -> None:
-        assigned, comparing = self._under_way[0]
-        judged = await comparing
-        self._under_way.popleft()
-        counted = self._course.count(assigned, judged.result, self._source, self._clock())
-        self._checkpoint.comparison(assigned, counted, judged.note)
-        self._watcher.counted(self._course)
 
     async def _compare(self, assigned: Pairing) -> Judged:
         first, second = await asyncio.gather(

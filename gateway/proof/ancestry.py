@@ -2,7 +2,7 @@
 
     oldest log  ->  replay up to the comparison it was left at  ->  succeed()  ->  the next log, and so on
 
-What a log says it started with is not believed, but compared with what the log before it gives.
+What a log says it started with is not taken on trust, but compared with what the log before it gives.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LoggedGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
-    """What the last of some generations started with, None for nothing; and where its log says otherwise."""
+    """What the last of some generations started with (None for nothing), and where its log says otherwise."""
 
     start: GenerationStanding | None
     differences: tuple[str, ...]
@@ -67,7 +67,7 @@ def retrace(generations: Sequence[LoggedGeneration]) -> Ancestry:
     """What the last generation inherited, and where the logs say otherwise.
 
     Args:
-        generations: Oldest first, each gone on from by the next.
+        generations: Oldest first; each went on from the one before.
 
     Raises:
         ReplayError: If a log is missing or cannot be replayed.

@@ -1,8 +1,8 @@
 """The lines of an experiment's exported log. Field names are part of the outside interface.
 
 The first line says what the experiment is and what was decided; the others are the store's append-only log,
-oldest first. Where the generation went on from another, that one's follows, up to the comparison it was left
-at, after a line of its own; and so on.
+oldest first. Where the generation went on from another, the other's log follows after a line of its own, up
+to the comparison after which it was left; and so on.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def header_line(
 
 
 def ancestor_line(generation: int, experiment: Experiment) -> bytes:
-    """What goes before the log of a generation that another one went on from."""
+    """The line before the log of a generation that another one went on from."""
     return _line(
         {"type": "ancestor", "generation": generation, "experiment": json.loads(experiment.to_json())}
     )
 
 
 def record_line(record: LogRecord) -> bytes:
-    """One record."""
+    """The line of one record."""
     return _line(record_fields(record))
 
 

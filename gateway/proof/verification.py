@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -26,7 +26,7 @@ from policy_store.events import Decided, LoggedEvent
 from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
 from policy_store.states import INITIAL, MOVES, STATES, recorded_move
 
-_UNPLANNED_FORECAST = 500_000  # what the log shows for an outcome counted before the first plan
+_UNPLANNED_FORECAST: Final = 500_000  # what the log shows for an outcome counted before the first plan
 
 
 class UnreadableLogError(GatewayError):
@@ -63,7 +63,7 @@ class RecordedExperiment:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What recomputing gave. `differences` is empty where everything is confirmed."""
+    """The result of recomputing a decision. `differences` is empty where everything is confirmed."""
 
     name: str
     generation: int
@@ -77,7 +77,7 @@ class Verification:
 
     @property
     def is_confirmed(self) -> bool:
-        """Nothing differs."""
+        """Whether nothing differs."""
         return not self.differences
 
 

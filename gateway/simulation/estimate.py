@@ -2,7 +2,7 @@
 
 The experiment itself is simulated, with its number of policies, its error level and margin, ties, and the
 outcomes that are on their way at its traffic, in worlds in which one policy is better than all the others by
-a known margin. Not known beforehand is which of these worlds is the real one: hence several effects.
+a known margin. Which of these worlds is the real one is not known beforehand, so there are several effects.
 
 A tie moves no evidence, so only decisive comparisons are simulated, and the ties that fall between them are
 drawn afterwards: the same distribution in a fraction of the time.
@@ -57,7 +57,7 @@ class EffectEstimate:
 
     @property
     def comparisons(self) -> dict[str, float | None]:
-        """10 %, half and 90 % of the runs are decided by so many; None: beyond the horizon."""
+        """Comparisons by which 10 %, half and 90 % of the runs are decided; None is beyond the horizon."""
         found = {name: float(np.quantile(self.taken, q, method="higher")) for name, q in _QUANTILES.items()}
         return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
@@ -68,9 +68,9 @@ class EffectEstimate:
 
     @property
     def money(self) -> dict[str, float | None] | None:
-        """What answers in the experiment cost until then, or None where prices are not known.
+        """What the experiment's answers cost until then, or None where prices are not known.
 
-        Policies are taken to answer equally often.
+        This assumes that policies answer equally often.
         """
         prospect = self.prospect
         if prospect.prices is None:
@@ -80,7 +80,7 @@ class EffectEstimate:
 
     @property
     def extra_money(self) -> dict[str, float | None] | None:
-        """How much more that is than if the incumbent alone had answered these units."""
+        """The cost beyond what it would be if the incumbent alone had answered these units."""
         prospect = self.prospect
         if prospect.prices is None:
             return None
@@ -129,14 +129,14 @@ def estimate(
     processes: int | None = None,
     on_batch: Callable[[Job, int], None] = lambda _job, _runs: None,
 ) -> list[EffectEstimate]:
-    """What each effect would take; equals (`none`) only where a margin lets them end.
+    """What each effect would take; `none` (equal policies) only where a margin lets such a run end.
 
     Args:
         prospect: The experiment and its traffic.
         runs: Simulated runs per effect, or None for as many as take seconds.
         seed: Fixes every run.
-        processes: How many at once, or None for one per core.
-        on_batch: Told of progress.
+        processes: How many run at once, or None for one per core.
+        on_batch: Is told of every finished batch: its job, and how many runs it had.
     """
     effects = [effect for effect in EFFECTS if effect != "none" or prospect.epsilon > 0]
     jobs = [prospect.job(effect, runs, seed) for effect in effects]

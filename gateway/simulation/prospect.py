@@ -1,4 +1,4 @@
-"""What an estimate is asked: an experiment, the traffic it will see, and the worlds it may meet."""
+"""What is to be estimated: an experiment, the traffic it will see, and the worlds it may meet."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ class Prospect:
         epsilon: Margin.
         way: How comparisons are collected.
         share: Share of the units that take part.
-        min_comparisons: No decision before so many.
-        min_days: No decision before so many days.
+        min_comparisons: Comparisons before which nothing is decided.
+        min_days: Days before which nothing is decided.
         max_comparisons: Budget, or None.
         units_per_day: Requests, or sessions where a session is the unit.
         feedback_rate: Share of the units that report.
         feedback_delay_days: How long a report takes.
         tie_rate: Share of comparisons that are ties; with `success_rate` it follows from the effect.
         success_rate: Chance that an outcome of an ordinary policy is good, where outcomes are good or bad;
-            None: they are graded.
+            None where they are graded.
         prices: Money per request of each policy, or None where not known.
-        stopping: What decides.
+        stopping: The rule that decides.
         features: What the policies have in common, or None where nothing is assumed of preferences.
         levels: The grid's level of every axis, for each policy; None where they are no grid.
-        objective: What is spent as little of as possible.
+        objective: What plans spend as little of as possible.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -115,7 +115,7 @@ class Prospect:
 
     @property
     def comparisons_per_day(self) -> float:
-        """At this traffic."""
+        """Comparisons a day at this traffic."""
         return self.units_per_day * self.share / self.units_per_comparison
 
     @property
@@ -137,7 +137,7 @@ class Prospect:
         return better / (better + worse)
 
     def world(self, effect: str) -> World:
-        """One policy is preferred to its nearest rivals as often as the effect says.
+        """A world in which one policy is preferred to its nearest rivals as often as the effect says.
 
         Without a grid the nearest are all the others, equal among themselves. In a grid the best level of
         each axis is that far ahead of the axis's other levels: the nearest differ in one axis.
@@ -165,10 +165,12 @@ class Prospect:
             min_comparisons=min(round(self.fewest_comparisons * decisive), HORIZON),
         )
         usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))
-        few = _FEWEST_RUNS if effect == "none" else usual  # equals take longest, and all about as long
+        few = (
+            _FEWEST_RUNS if effect == "none" else usual
+        )  # equal policies take longest, and always about as long
         return Job(effect, trial, runs or few, seed)
 
     @property
     def fewest_comparisons(self) -> int:
-        """No decision before so many, whichever of the two minimums is later."""
+        """Comparisons before which nothing is decided, by the later of the two minimums."""
         return max(self.min_comparisons, math.ceil(self.min_days * self.comparisons_per_day))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
@@ -123,23 +123,17 @@ def _run(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(todo)), context, initializer=follow_parent)
     try:
-        yield from _run_in(pool, todo, processes * _AHEAD)
+        waiting = iter(todo)
+        flying: dict[Future[list[RunEnding]], tuple[Job, BatchOfRuns]] = {}
+        while True:
+            while len(flying) < processes * _AHEAD and (work := next(waiting, None)) is not None:
+                flying[pool.submit(_batch_endings, *work)] = work
+            if not flying:
+                return
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                yield (*flying.pop(future), future.result())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_in(
-    pool: ProcessPoolExecutor, todo: Iterable[tuple[Job, BatchOfRuns]], most_ahead: int
-) -> Iterator[tuple[Job, BatchOfRuns, list[RunEnding]]]:
-    waiting = iter(todo)
-    flying: dict[Future[list[RunEnding]], tuple[Job, BatchOfRuns]] = {}
-    while True:
-        while len(flying) < most_ahead and (work := next(waiting, None)) is not None:
-            flying[pool.submit(_batch_endings, *work)] = work
-        if not flying:
-            return
-        for future in wait(flying, return_when=FIRST_COMPLETED).done:
-            yield (*flying.pop(future), future.result())
 
 
 def _batch_endings(job: Job, batch: BatchOfRuns) -> list[RunEnding]:

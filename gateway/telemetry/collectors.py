@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.snapshot import SnapshotHolder
-from gateway.learning.progress import Progress
+from gateway.learning.progress import ExperimentProgress
 from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
@@ -28,7 +28,7 @@ class ExperimentCollector(Collector):
     """
 
     def __init__(
-        self, progress: Callable[[], Mapping[str, Progress]], store_is_up: Callable[[], bool | None]
+        self, progress: Callable[[], Mapping[str, ExperimentProgress]], store_is_up: Callable[[], bool | None]
     ) -> None:
         self._progress = progress
         self._store_is_up = store_is_up
@@ -75,7 +75,7 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"llmpo_{name}", text, labels=["experiment", *labels])
 
 
-def _states(readings: list[Progress]) -> Families:
+def _states(readings: list[ExperimentProgress]) -> Families:
     state = _gauge("experiment_state", "1 for the state the experiment is in.", "state")
     generation = _gauge("experiment_generation", "Which run of the experiment this is.")
     incumbent = _gauge("experiment_incumbent", "1 for the policy serving ordinary traffic.", "policy")
@@ -100,7 +100,7 @@ def _states(readings: list[Progress]) -> Families:
     yield from (state, generation, incumbent, champion, promotions, decided)
 
 
-def _comparisons(readings: list[Progress]) -> Families:
+def _comparisons(readings: list[ExperimentProgress]) -> Families:
     total = _gauge("experiment_comparisons", "Comparisons counted in this generation.")
     pairs = _gauge(
         "experiment_pair_comparisons",
@@ -129,7 +129,7 @@ def _comparisons(readings: list[Progress]) -> Families:
     yield from (total, pairs, sources, rates)
 
 
-def _evidence(readings: list[Progress]) -> Families:
+def _evidence(readings: list[ExperimentProgress]) -> Families:
     reached = _gauge("experiment_evidence_nats", "Evidence gathered, towards the needed line.", "policy")
     needed = _gauge("experiment_evidence_needed_nats", "The line evidence must reach.", "policy")
     for reading in readings:
@@ -144,7 +144,7 @@ def _evidence(readings: list[Progress]) -> Families:
     yield from (reached, needed)
 
 
-def _plans(readings: list[Progress]) -> Families:
+def _plans(readings: list[ExperimentProgress]) -> Families:
     age = _gauge("plan_age_seconds", "Age of the plan in force.")
     version = _gauge("plan_version", "Version of the plan in force.")
     duration = _gauge("plan_duration_seconds", "How long computing the plan in force took.")

@@ -201,7 +201,7 @@ def test_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> None:
 def test_policies_that_cannot_differ_are_refused(tmp_path: Path) -> None:
     """Deterministic twins would tie for ever; sampling ones are an A/A test."""
     twins = {name: {"model": "good", "params": {"temperature": 0}} for name in ("one", "other")}
-    with pytest.raises(ConfigError, match=r"policies\.other: It is the same as one"):
+    with pytest.raises(ConfigError, match=r"policies\.other: It equals one"):
         assembled(write_config(tmp_path, NOWHERE, policies=twins))
     sampling = {name: {"model": "good"} for name in ("one", "other")}
     assert len(assembled(write_config(tmp_path, NOWHERE, policies=sampling)).definition.policies) == 2
