@@ -55,19 +55,23 @@ class Limiter:
         Raises:
             LimitReachedError: If one of the limits is reached.
         """
-        account = self._accounts.get(key)
-        if account is None or account.limits != limits:
-            account = KeyAccount(key, limits, self._store, self._holder, self._health, self._timer)
-            self._accounts[key] = account
         estimate = estimate_tokens(payload) if limits.tokens_per_minute is not None else None
         try:
-            grant = await account.admit(sum(estimate or ()))
+            grant = await self.account(key, limits).admit(sum(estimate or ()))
         except LimitReachedError as error:
             self._hooks.tell(KeyLimited(request_id, key, error.limit))
             raise
         if not grant.is_accounted:
             self._hooks.tell(LimitsSkipped(request_id, key))
         return Metered(grant, estimate)
+
+    def account(self, key: str, limits: KeyLimits) -> KeyAccount:
+        """The account of a key in this process, opened anew when its limits change."""
+        account = self._accounts.get(key)
+        if account is None or account.limits != limits:
+            account = KeyAccount(key, limits, self._store, self._holder, self._health, self._timer)
+            self._accounts[key] = account
+        return account
 
     async def aclose(self) -> None:
         """Give back what is leased."""

@@ -7,7 +7,6 @@ Each visit is one question and, when two answers came back, one preference.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from dataclasses import dataclass, field
@@ -93,14 +92,17 @@ async def wait_until_ready(gateway: str, *, timeout_seconds: float | None) -> No
         TimeoutError: If it did not within `timeout_seconds`; None waits for ever.
     """
     async with asyncio.timeout(timeout_seconds), aiohttp.ClientSession() as session:
-        while True:
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.get(
-                    f"{gateway}/readyz", timeout=aiohttp.ClientTimeout(total=5)
-                ) as response:
-                    if response.status == HTTPStatus.OK:
-                        return
+        while not await answers_ok(session, f"{gateway}/readyz"):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.2)
+
+
+async def answers_ok(session: aiohttp.ClientSession, url: str) -> bool:
+    """Whether a server answers a GET of this address with 200 now."""
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
+            return response.status == HTTPStatus.OK
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)

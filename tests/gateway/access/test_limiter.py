@@ -235,7 +235,7 @@ async def test_a_caller_who_leaves_at_the_last_moment_takes_nothing(
 ) -> None:
     """Admitted, but gone before it could know."""
     process, limits = processes(), KeyLimits(concurrent_requests=1, tokens_per_minute=1000)
-    account = process.limiter._account("app", limits)
+    account = process.limiter.account("app", limits)
     waiting = asyncio.create_task(process.ask(limits))
     account_admits = account._answer
 

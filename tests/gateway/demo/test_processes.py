@@ -41,7 +41,7 @@ async def test_a_child_dies_with_a_killed_parent(tmp_path: Path) -> None:
     program = f"""
 import asyncio, os, pathlib, signal
 from gateway.demo.processes import child
-from gateway.demo.users import _answers_ok
+from gateway.demo.users import answers_ok
 import aiohttp
 async def main():
     arguments = ["demo", "provider", "--port", "{port}"]
@@ -49,7 +49,7 @@ async def main():
         child("provider", arguments, directory=pathlib.Path({str(tmp_path)!r}), environment=os.environ),
         aiohttp.ClientSession() as session,
     ):
-        while not await _answers_ok(session, "http://127.0.0.1:{port}/healthz"):
+        while not await answers_ok(session, "http://127.0.0.1:{port}/healthz"):
             await asyncio.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
