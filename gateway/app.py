@@ -14,7 +14,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
@@ -52,7 +52,7 @@ from gateway.errors import ForeignHostError
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
-from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.hooks import Hook, Hooks
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.planning import Planner
@@ -94,8 +94,10 @@ def create_app(
     settings: Settings,
     *,
     clock: Clock = time.time,
+    timer: Clock = time.monotonic,
     rng: random.Random | None = None,
     lifecycle: Lifecycle | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> GatewayApp:
     """The gateway as an ASGI application. Its routes exist while its lifespan is entered.
 
@@ -103,11 +105,15 @@ def create_app(
         config: What to serve.
         settings: How to run. Without a Redis URL the embedded store is started in the data directory.
         clock: Unix seconds.
+        timer: Seconds that only ever grow; they say when what was left alone is asked again.
         rng: Source of everything drawn: who takes part, which pair, the plans' seeds.
         lifecycle: The process announces here that it is about to stop.
+        hooks: Told of every event, after the gateway's own numbers and log lines.
     """
     catalogue = CatalogueHolder(catalogue_of(config, settings))
-    gateway = _Gateway(catalogue, settings, clock, rng or random.Random(), lifecycle or Lifecycle())
+    gateway = _Gateway(
+        catalogue, settings, clock, timer, rng or random.Random(), lifecycle or Lifecycle(), hooks
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -197,21 +203,23 @@ class _Gateway:
     catalogue: CatalogueHolder
     settings: Settings
     clock: Clock
+    timer: Clock
     rng: random.Random
     lifecycle: Lifecycle
+    more_hooks: Sequence[Hook]
 
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
         catalogue, metrics, health = self.catalogue, Metrics(), StoreHealth()
         lines = LogHook(tells_all=self.settings.log_level == "debug")
-        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines)
+        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines, *self.more_hooks)
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         refresher = Refresher(store, catalogue, health, interval_seconds=self.settings.refresh_seconds)
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
         authenticator, registry = await self._open_keys(redis, hooks, resources)
-        progress = ProgressReader(store, catalogue, time.monotonic)
+        progress = ProgressReader(store, catalogue, self.timer)
         metrics.derive(ProcessCollector(self.settings.revision))
         metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
         metrics.derive(ReplicaCollector(catalogue, refresher.holder))
@@ -279,7 +287,10 @@ class _Gateway:
     def _attempts(self, upstream: Upstreams, budget: RetryBudget, hooks: Hooks) -> Attempts:
         settings = self.settings
         ejections = EjectionBook(
-            hooks, failures=settings.eject_after_failures, longest_seconds=settings.eject_max_seconds
+            hooks,
+            self.timer,
+            failures=settings.eject_after_failures,
+            longest_seconds=settings.eject_max_seconds,
         )
         return Attempts(upstream, ejections, budget, hooks, total_seconds=settings.request_timeout_seconds)
 

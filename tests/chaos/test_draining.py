@@ -34,7 +34,7 @@ async def test_it_is_not_ready_before_it_stops_answering(serve: Callable[..., Se
 
     ending = asyncio.create_task(served.end(signal.SIGTERM))
 
-    await eventually(lambda: _status_is(gateway.url + "/readyz", 503), "not ready any more")
+    await gateway.eventually(lambda: _status_is(gateway.url + "/readyz", 503), "not ready any more")
     assert (await gateway.get("/readyz")).json["status"] == "draining"
     assert (await gateway.get("/healthz")).status == 200
     assert (await gateway.ask()).status == 200
@@ -59,7 +59,7 @@ async def test_a_second_signal_skips_the_notice(serve: Callable[..., Served]) ->
     gateway = await served.start(LLMPO_DRAIN_NOTICE_SECONDS="600")
     assert served.process is not None
     served.process.send_signal(signal.SIGTERM)
-    await eventually(lambda: _status_is(gateway.url + "/readyz", 503), "not ready any more")
+    await gateway.eventually(lambda: _status_is(gateway.url + "/readyz", 503), "not ready any more")
 
     assert await served.end(signal.SIGTERM) == 0
 
@@ -92,7 +92,7 @@ async def test_an_unbegun_answer_at_the_end_of_the_drain_is_503(
     served = serve()
     gateway = await served.start(LLMPO_DRAIN_SECONDS="0.3")
     asking = asyncio.create_task(gateway.call("POST", CHAT, question()))
-    await eventually(lambda: _is_asked(upstream), "the provider asked")
+    await gateway.eventually(lambda: upstream.in_flight, "the provider asked")
 
     ended = await served.end(signal.SIGTERM)
 
@@ -127,7 +127,14 @@ class Balancer:
             return await reply.read()
 
 
-@WORKERS
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="one process"),
+        # What workers add, draining at a signal and at the end of the time, is shown by itself above.
+        pytest.param(("--workers", "2"), id="workers", marks=pytest.mark.long),
+    ],
+)
 async def test_a_rolling_restart_under_load_truncates_nothing(
     serve: Callable[..., Served],
     upstream: FakeUpstream,
@@ -141,7 +148,12 @@ async def test_a_rolling_restart_under_load_truncates_nothing(
     urls = [(await served.start(*options, port=port, **settings)).url for served, port in replicas]
     balancer = Balancer(session, urls)
     watching = asyncio.create_task(balancer.watch())
-    await eventually(lambda: _are_ready(balancer, 2), "both replicas ready")
+
+    def check() -> None:
+        for served, _ in replicas:
+            served.check()
+
+    await eventually(lambda: len(balancer.ready) == 2, "both replicas ready", check=check)
     is_over = asyncio.Event()
 
     async def user(number: int) -> int:
@@ -157,19 +169,11 @@ async def test_a_rolling_restart_under_load_truncates_nothing(
     for served, port in replicas:
         assert await served.end(signal.SIGTERM) == 0
         await served.start(*options, port=port, **settings)
-        await eventually(lambda: _are_ready(balancer, 2), "both replicas ready again")
+        await eventually(lambda: len(balancer.ready) == 2, "both replicas ready again", check=check)
     is_over.set()
 
     assert min(await asyncio.gather(*users)) > 5
     watching.cancel()
-
-
-async def _are_ready(balancer: Balancer, count: int) -> bool:
-    return len(balancer.ready) == count
-
-
-async def _is_asked(upstream: FakeUpstream) -> bool:
-    return upstream.in_flight > 0
 
 
 async def _status_is(url: str, expected: int) -> bool:

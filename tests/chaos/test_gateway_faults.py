@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -21,7 +20,10 @@ from tests.servers import free_port
 async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
     serve: Callable[..., Served],
 ) -> None:
-    """After kill -9 with the embedded store: evidence, plan and old ids still count."""
+    """After kill -9 with the embedded store: evidence, plan and old ids still count.
+
+    Its store and its planning process end with it.
+    """
     served = serve()
     gateway = await served.start()
     await gateway.planned()
@@ -29,7 +31,11 @@ async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
     unrated = (await gateway.compare()).json["id"]
     for response_id in rated:
         assert (await gateway.feed(id=response_id, preferred=0)).json["status"] == "counted"
+    assert served.process is not None
+    family = list(_descendants(served.process.pid))
+    assert len(family) >= 2
     await served.kill()
+    await eventually(lambda: not any(map(_is_alive, family)), "all processes of the gateway ended")
 
     again = await served.start()
 
@@ -54,29 +60,18 @@ async def test_promotion_survives_a_killed_gateway(serve: Callable[..., Served])
     found = await again.experiment()
     assert (found["state"], found["incumbent"]) == ("promoted", "warm")
     assert found["certificate"] == certificate
-    await eventually(lambda: _only_warm_answers(again), "the promoted policy serving")
+    await again.eventually(lambda: _only_warm_answers(again), "the promoted policy serving")
     assert [event["kind"] for event in found["events"]].count("promoted") == 1
 
 
-async def test_nothing_outlives_a_killed_gateway(serve: Callable[..., Served]) -> None:
-    """Its store and its planning process end with it."""
-    served = serve()
-    gateway = await served.start()
-    await gateway.planned()
-    assert served.process is not None
-    family = list(_descendants(served.process.pid))
-    assert len(family) >= 2
-
-    await served.kill()
-
-    await eventually(lambda: _are_gone(family), "all processes of the gateway ended")
-
-
 async def test_workers_share_the_port_the_store_and_the_metrics(serve: Callable[..., Served]) -> None:
-    """Two workers answer like one: every answer is counted once, whoever is asked for the numbers."""
+    """Two workers answer like one: every answer is counted once, whoever is asked for the numbers.
+
+    Asked to stop, they end with status 0 and leave nothing behind.
+    """
     served = serve()
     gateway = await served.start("--workers", "2", port=free_port())
-    await eventually(lambda: _are_ready(served, 2), "both workers ready")
+    family = await _family(served)
     await gateway.planned()
     workers = {line["pid"] for line in served.events if line["event"] == "worker_ready"}
     assert len(workers) == 2
@@ -92,8 +87,11 @@ async def test_workers_share_the_port_the_store_and_the_metrics(serve: Callable[
             assert answer.status == 200
             await answer.read()  # leaving earlier may end the request as abandoned
 
-    await eventually(lambda: _has_answered(gateway, before + 10), "ten more answers counted")
+    await gateway.eventually(lambda: _has_answered(gateway, before + 10), "ten more answers counted")
     assert await gateway.metric("llmpo_experiment_generation", experiment=NAME) == 1
+
+    assert await served.end(signal.SIGTERM) == 0
+    await eventually(lambda: not any(map(_is_alive, family)), "all processes of the gateway ended")
 
 
 async def _answered(gateway: Whole) -> float:
@@ -104,51 +102,30 @@ async def _has_answered(gateway: Whole, times: float) -> bool:
     return await _answered(gateway) == times
 
 
-async def test_dead_worker_is_replaced(serve: Callable[..., Served]) -> None:
-    """A worker that crashes costs its own requests only."""
-    served = serve()
-    gateway = await served.start("--workers", "2", port=free_port())
-    await eventually(lambda: _are_ready(served, 2), "both workers ready")
-    victim = next(line["pid"] for line in served.events if line["event"] == "worker_ready")
-
-    os.kill(victim, signal.SIGKILL)
-
-    await eventually(lambda: _are_ready(served, 3), "another worker in its place", seconds=60)
-    assert (await gateway.ask()).status == 200
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_workers_and_store_end_with_their_supervisor(
-    serve: Callable[..., Served], number: signal.Signals
-) -> None:
-    """Nothing is left behind, whether it was asked to stop or killed; asked, it ends with status 0."""
+async def test_workers_and_store_end_with_their_supervisor(serve: Callable[..., Served]) -> None:
+    """Nothing is left behind where it is killed."""
     served = serve()
     await served.start("--workers", "2", port=free_port())
-    await eventually(lambda: _are_ready(served, 2), "both workers ready")
+    family = await _family(served)
+
+    assert await served.end(signal.SIGKILL) == -signal.SIGKILL
+
+    await eventually(lambda: not any(map(_is_alive, family)), "all processes of the gateway ended")
+
+
+async def _family(served: Served) -> list[int]:
+    """The processes of a gateway of two workers, once both are ready."""
+    await served.eventually(lambda: served.has_told("worker_ready", 2), "both workers ready")
     assert served.process is not None
     family = list(_descendants(served.process.pid))
     assert len(family) >= 3
-
-    status = await served.end(number)
-
-    assert status == (0 if number is signal.SIGTERM else -signal.SIGKILL)
-    await eventually(lambda: _are_gone(family), "all processes of the gateway ended", seconds=40)
-
-
-async def test_asked_to_stop_it_finishes_and_ends_with_status_0(serve: Callable[..., Served]) -> None:
-    """SIGTERM is how every supervisor says goodbye."""
-    served = serve()
-    gateway = await served.start()
-    assert (await gateway.ask()).status == 200
-
-    assert await served.end(signal.SIGTERM) == 0
-    assert "Traceback" not in served.text
+    return family
 
 
 async def test_answer_under_way_is_finished_before_the_end(
     serve: Callable[..., Served], upstream: FakeUpstream
 ) -> None:
-    """Rolling out a new version cuts nobody off."""
+    """Rolling out a new version cuts nobody off: SIGTERM is how every supervisor says goodbye."""
     upstream.on("plain", answer("one two three four five", pause_seconds=0.1))
     served = serve()
     gateway = await served.start()
@@ -160,6 +137,7 @@ async def test_answer_under_way_is_finished_before_the_end(
 
     assert rest.rstrip().endswith(b"data: [DONE]")
     assert await ending == 0
+    assert "Traceback" not in served.text
 
 
 async def test_second_gateway_on_the_same_data_is_refused_with_the_reason(
@@ -192,7 +170,7 @@ async def _until_warm_is_promoted(gateway: Whole) -> None:
         if len(texts) == 1:  # no longer compared
             break
         await gateway.feed(id=answer["id"], preferred=texts.index("I am warm."))
-    await eventually(lambda: _only_warm_answers(gateway), "the promotion")
+    await gateway.eventually(lambda: _only_warm_answers(gateway), "the promotion")
 
 
 async def _only_warm_answers(gateway: Whole) -> bool:
@@ -207,16 +185,8 @@ def _descendants(pid: int) -> Iterator[int]:
             yield from _descendants(child)
 
 
-async def _are_gone(pids: list[int]) -> bool:
-    return not any(_is_alive(pid) for pid in pids)
-
-
 def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-async def _are_ready(served: Served, count: int) -> bool:
-    return sum(line["event"] == "worker_ready" for line in served.events) >= count

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.gateway.process import Served
-from tests.gateway.whole import Whole, eventually
+from tests.gateway.whole import Whole
 from tests.pace import impatient
 from tests.servers import StoreServer
 
@@ -47,7 +47,7 @@ class Traffic:
     async def while_it_goes_on(self) -> None:
         """Wait for some more answers and some more feedback of the kind that is due."""
         answered = self.answered
-        await eventually(lambda: self._is_past(answered + 12), "answers going on")
+        await self.gateway.eventually(lambda: self._is_past(answered + 12), "answers going on")
 
     async def _is_past(self, answered: int) -> bool:
         return self.answered >= answered
@@ -68,7 +68,7 @@ async def test_killed_store_stops_no_answer_and_loses_no_acknowledged_feedback(
     assert (await gateway.get("/readyz")).status == 200
     own_server.start()
     before = len(traffic.acknowledged)
-    await eventually(lambda: _is_longer(traffic.acknowledged, before + 5), "feedback counted again")
+    await gateway.eventually(lambda: _is_longer(traffic.acknowledged, before + 5), "feedback counted again")
     traffic.is_over = True
     await running
 
@@ -90,9 +90,9 @@ async def test_frozen_store_delays_feedback_not_answers(
     own_server.freeze()
     traffic = Traffic(gateway)
     running = asyncio.create_task(traffic.run())
-    await eventually(lambda: _is_longer(traffic.refused, 4), "feedback refused")
+    await gateway.eventually(lambda: _is_longer(traffic.refused, 4), "feedback refused")
     own_server.thaw()
-    await eventually(lambda: _is_longer(traffic.acknowledged, 4), "feedback counted again")
+    await gateway.eventually(lambda: _is_longer(traffic.acknowledged, 4), "feedback counted again")
     traffic.is_over = True
     await running
 
@@ -127,9 +127,9 @@ async def test_comings_and_goings_of_the_store_are_one_log_line_each(
     served = serve()
     gateway = await served.start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.2")
     own_server.freeze()
-    await eventually(lambda: _store_is(gateway, "down"), "the store seen down")
+    await gateway.eventually(lambda: _store_is(gateway, "down"), "the store seen down")
     own_server.thaw()
-    await eventually(lambda: _store_is(gateway, "up"), "the store seen up")
+    await gateway.eventually(lambda: _store_is(gateway, "up"), "the store seen up")
 
     told = [line["event"] for line in served.events if "store" in line["event"]]
     assert told == ["store_unreachable", "store_back"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.gateway.fake_upstream import FakeUpstream, status
 from tests.gateway.process import Served
-from tests.gateway.whole import Whole, eventually
+from tests.gateway.whole import Whole
 from tests.servers import free_port
 
 WARM = {"model": "warm", "policy": ""}
@@ -17,21 +17,25 @@ WARM = {"model": "warm", "policy": ""}
 async def test_totals_outlive_a_dead_worker_and_its_ejections_do_not(
     serve: Callable[..., Served], upstream: FakeUpstream
 ) -> None:
-    """What a worker counted still counts; that it left a model alone ends with it."""
+    """What a worker counted still counts; that it left a model alone ends with it.
+
+    A worker that crashes costs its own requests only: another takes its place.
+    """
     upstream.on("warm", status(500))
     served = serve()
     gateway = await served.start("--workers", "2", port=free_port())
-    await eventually(lambda: _are_ready(served, 2), "both workers ready")
-    await eventually(lambda: _ejected_by(gateway, 2), "both workers leave the model alone")
+    await served.eventually(lambda: served.has_told("worker_ready", 2), "both workers ready")
+    await gateway.eventually(lambda: _ejected_by(gateway, 2), "both workers leave the model alone")
     failures = await gateway.metric("llmpo_model_failures_total", model="warm")
     victim = next(line["pid"] for line in served.events if line["event"] == "worker_ready")
 
     os.kill(victim, signal.SIGKILL)
 
-    await eventually(lambda: _are_ready(served, 3), "another worker in its place", seconds=60)
+    await served.eventually(lambda: served.has_told("worker_ready", 3), "another worker in its place")
     assert await gateway.metric("llmpo_ejected", **WARM) == 1
     assert await gateway.metric("llmpo_ejections_total", **WARM) == 2
     assert await gateway.metric("llmpo_model_failures_total", model="warm") == failures == len(upstream.seen)
+    assert (await gateway.ask("plain")).status == 200
 
 
 async def _ejected_by(gateway: Whole, workers: int) -> bool:
@@ -42,7 +46,3 @@ async def _ejected_by(gateway: Whole, workers: int) -> bool:
     ) as answer:
         assert answer.status == 502
     return await gateway.metric("llmpo_ejected", **WARM) == workers
-
-
-async def _are_ready(served: Served, count: int) -> bool:
-    return sum(line["event"] == "worker_ready" for line in served.events) >= count

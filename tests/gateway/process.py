@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.gateway.whole import Whole, eventually
+from tests.gateway.whole import Condition, Whole, eventually
 from tests.pace import PATIENCE_SECONDS
 
 _ADDRESS = re.compile(r"http://[\w.\[\]:]+")
@@ -49,8 +49,8 @@ class Served:
             self.process = subprocess.Popen(  # noqa: ASYNC220 - takes milliseconds, and outlives the loop
                 [*command, "--port", str(port), *options], env=environment, stdout=log, stderr=log
             )
-        await eventually(self._listens, "the gateway listening")
-        return Whole(self.address, self._session)
+        await self.eventually(lambda: self.has_told("listening"), "the gateway listening")
+        return Whole(self.address, self._session, check=self.check)
 
     @property
     def address(self) -> str:
@@ -69,10 +69,19 @@ class Served:
         """Its log as text."""
         return self._log.read_text()
 
-    async def _listens(self) -> bool:
+    def has_told(self, event: str, times: int = 1) -> bool:
+        """Whether its log has so many lines of an event."""
+        return sum(line.get("event") == event for line in self.events) >= times
+
+    def check(self) -> None:
+        """Fail with its log where it has ended."""
         assert self.process is not None
-        assert self.process.poll() is None, self.text
-        return any(line.get("event") == "listening" for line in self.events)
+        status = self.process.poll()
+        assert status is None, f"The gateway has ended with {status}:\n{self.text}"
+
+    async def eventually(self, is_true: Condition, what: str) -> None:
+        """Return as soon as the condition holds; fail at once where the gateway has ended meanwhile."""
+        await eventually(is_true, what, check=self.check)
 
     async def kill(self) -> None:
         """End it as a crash would."""

@@ -1,4 +1,4 @@
-"""The whole gateway in process: the real app on a real port, on a real store."""
+"""The whole gateway in process: the real app on a real port, and what a caller can do with it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from inspect import isawaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 
 import aiohttp
@@ -22,9 +23,13 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
 from tests.gateway.building import NAME
+from tests.gateway.recorder import Recorder
 from tests.pace import PATIENCE_SECONDS
 
-JSON = {"content-type": "application/json"}
+JSON: Final = {"content-type": "application/json"}
+CHAT: Final = "/v1/chat/completions"
+QUESTION: Final[dict[str, Any]] = {"messages": [{"role": "user", "content": "Hello?"}]}
+Condition = Callable[[], Awaitable[object] | object]
 
 
 @dataclass(frozen=True)
@@ -41,30 +46,92 @@ class Reply:
         return json.loads(self.body)
 
     @property
+    def error(self) -> dict[str, Any]:
+        """The error it reports."""
+        error: dict[str, Any] = self.json["error"]
+        return error
+
+    @property
     def code(self) -> str | None:
-        """The machine-readable reason of an error, having checked that it has OpenAI's shape."""
-        error = self.json["error"]
+        """The machine-readable reason of that error, having checked that it has OpenAI's shape."""
+        error = self.error
         assert set(error) == {"message", "type", "param", "code"}
         assert isinstance(error["message"], str)
         assert error["message"]
         code: str | None = error["code"]
         return code
 
+    @property
+    def text(self) -> str:
+        """What the first choice says."""
+        said: str = self.json["choices"][0]["message"]["content"]
+        return said
+
+    @property
+    def data(self) -> list[bytes]:
+        """What the events of a stream carry."""
+        lines = self.body.splitlines()
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON events of a stream."""
+        return [json.loads(data) for data in self.data if data != b"[DONE]"]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a stream ended with `[DONE]`."""
+        return self.data[-1:] == [b"[DONE]"]
+
+    def said(self, index: int = 0) -> str:
+        """The streamed text of one choice."""
+        return "".join(
+            choice["delta"].get("content") or ""
+            for event in self.events
+            for choice in event.get("choices", [])
+            if choice["index"] == index
+        )
+
+
+def _nothing_to_check() -> None:
+    """A gateway of this process lives as long as its test."""
+
 
 @dataclass
 class Whole:
-    """A running gateway and its caller; `app` is known where it runs in this process."""
+    """A running gateway and its caller.
+
+    Attributes:
+        url: Where it listens.
+        session: Of the caller.
+        key: What the caller shows.
+        app: Known where the gateway runs in this process.
+        observer: Hears every event, where the gateway runs in this process.
+        check: Raises what a test should end with where the gateway runs no longer.
+    """
 
     url: str
     session: aiohttp.ClientSession
     key: str | None = None
     app: GatewayApp | None = None
+    observer: Recorder = field(default_factory=Recorder)
+    check: Callable[[], None] = _nothing_to_check
 
-    async def call(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> Reply:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
         """One request, its answer read to the end."""
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
-        async with self.session.request(method, self.url + path, data=data, headers=headers) as answer:
+        shown = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        async with self.session.request(
+            method, self.url + path, data=data, headers={**shown, **(headers or {})}
+        ) as answer:
             names = {name.lower(): value for name, value in answer.headers.items()}
             return Reply(answer.status, names, await answer.read())
 
@@ -72,12 +139,15 @@ class Whole:
         """A GET."""
         return await self.call("GET", path)
 
-    async def ask(self, model: str = NAME, **fields: Any) -> Reply:
-        """A chat completion."""
-        question = [{"role": "user", "content": "Hello?"}]
-        return await self.call(
-            "POST", "/v1/chat/completions", {"model": model, "messages": question, **fields}
-        )
+    async def ask(
+        self, model: str = NAME, *, headers: Mapping[str, str] | None = None, **fields: Any
+    ) -> Reply:
+        """A chat completion, read to its end."""
+        return await self.call("POST", CHAT, {"model": model, **QUESTION, **fields}, headers=headers)
+
+    async def post(self, body: bytes) -> Reply:
+        """These bytes as a request for a chat completion."""
+        return await self.call("POST", CHAT, raw=body)
 
     async def compare(self, **fields: Any) -> Reply:
         """One chat completion of a caller who takes two choices."""
@@ -108,24 +178,38 @@ class Whole:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    async def eventually(self, is_true: Condition, what: str) -> None:
+        """Return as soon as the condition holds; fail at once where the gateway has ended meanwhile."""
+        await eventually(is_true, what, check=self.check)
+
     async def planned(self, name: str = NAME) -> None:
         """Return once what is counted is evidence, too."""
-        await eventually(lambda: self._is_planned(name), "a plan in force")
+        await self.eventually(lambda: self._is_planned(name), "a plan in force")
 
     async def _is_planned(self, name: str) -> bool:
         return (await self.get(f"/v1/experiments/{name}")).json.get("plan") is not None
 
 
 async def eventually(
-    is_true: Callable[[], Awaitable[bool]], what: str, *, seconds: float = PATIENCE_SECONDS
+    is_true: Condition,
+    what: str,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    check: Callable[[], None] = _nothing_to_check,
 ) -> None:
-    """Return as soon as the condition holds; fail saying what never happened."""
+    """Return as soon as the condition holds; fail saying what never happened, or what `check` raises."""
     try:
         async with asyncio.timeout(seconds):
-            while not await is_true():
-                await asyncio.sleep(0.005)
+            while not await _holds(is_true):
+                check()
+                await asyncio.sleep(0.002)
     except TimeoutError:
         raise AssertionError(f"still waiting after {seconds} s: {what}") from None
+
+
+async def _holds(is_true: Condition) -> bool:
+    found = is_true()
+    return bool(await found if isawaitable(found) else found)
 
 
 def quick_settings(store_url: str | None = None, **changes: Any) -> Settings:
@@ -165,28 +249,34 @@ async def whole_gateway(
     **more: Any,
 ) -> AsyncIterator[Whole]:
     """A gateway on a free port; closed again at the end. Its plans come from `pool`, or its own process."""
-    app = create_app(config, settings, rng=random.Random(seed), **more)
+    observer = Recorder()
+    app = create_app(config, settings, rng=random.Random(seed), hooks=[observer], **more)
     planning: AbstractContextManager[Any] = (
         nullcontext() if own_process else patch("gateway.app.PlanPool", pool)
     )
     with planning:
         async with _served(app) as url, aiohttp.ClientSession(headers=JSON) as session:
-            yield Whole(url, session, key, app)
+            yield Whole(url, session, key, app, observer)
 
 
 @asynccontextmanager
 async def _served(app: FastAPI) -> AsyncIterator[str]:
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
-    )
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
+    config.load()
+    server = uvicorn.Server(config)
+    # The steps of `serve` without its main loop and its shutdown, which wait a tenth of a second each.
+    server.lifespan = config.lifespan_class(config)
     async with app.router.lifespan_context(app):
-        serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.001)
+        await server.startup()
+        await server.on_tick(0)
         try:
             yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         finally:
-            server.should_exit = True
-            server.force_exit = True
-            with suppress(asyncio.CancelledError):
-                await serving
+            for listening in server.servers:
+                listening.close()
+            for connection in list(server.server_state.connections):
+                connection.shutdown()
+            unfinished = list(server.server_state.tasks)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)

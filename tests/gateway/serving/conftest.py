@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """Models `small` and `large`; experiment `support`: `alpha` (the incumbent) against `beta`."""
     base = upstream.api_base
-    async with running_gateway(
+    async with live_gateway(
         [experiment(base)], [entry("small", base), entry("large", base)], http2=upstream.is_http2
     ) as gateway:
         yield gateway
 
 
 @pytest.fixture
-async def duel_gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def duel_gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """A gateway whose experiment answers side by side."""
     base = upstream.api_base
-    async with running_gateway(
+    async with live_gateway(
         [experiment(base, collect="side_by_side")],
         [entry("small", base), entry("large", base)],
         http2=upstream.is_http2,

@@ -9,15 +9,17 @@ import aiohttp
 import orjson
 import pytest
 
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, stall
+from tests.gateway.live import Live
 from tests.gateway.protocols import both_protocols
-from tests.gateway.serving.harness import EXPERIMENT, JSON, QUESTION, Gateway, eventually
+from tests.gateway.whole import JSON, QUESTION, eventually
 from tests.pace import impatient
 
 pytestmark = both_protocols
 
 
-async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int, **fields: Any) -> None:
+async def leave(gateway: Live, model: str, *, stream: bool, after_bytes: int, **fields: Any) -> None:
     """Ask, read so many bytes, hang up."""
     body = orjson.dumps({"model": model, **QUESTION, "stream": stream, **fields})
     async with aiohttp.ClientSession(headers=JSON) as session:
@@ -35,9 +37,9 @@ async def leave(gateway: Gateway, model: str, *, stream: bool, after_bytes: int,
 @pytest.mark.parametrize(
     ("stream", "events"), [(False, 0), (True, 0), (True, 2)], ids=["whole", "before", "after the first byte"]
 )
-@pytest.mark.parametrize("model", ["small", EXPERIMENT])
+@pytest.mark.parametrize("model", ["small", NAME])
 async def test_leaving_frees_the_provider(
-    gateway: Gateway, upstream: FakeUpstream, model: str, stream: bool, events: int
+    gateway: Live, upstream: FakeUpstream, model: str, stream: bool, events: int
 ) -> None:
     """The provider sees its connection closed, nothing is counted as a failure, no task is left."""
     upstream.on("small", stall(after=events))
@@ -57,20 +59,18 @@ async def test_leaving_frees_the_provider(
 
 @pytest.mark.parametrize("events", [0, 2])
 async def test_leaving_a_duel_frees_both_providers(
-    duel_gateway: Gateway, upstream: FakeUpstream, events: int
+    duel_gateway: Live, upstream: FakeUpstream, events: int
 ) -> None:
     """Also when only one of the two has begun to answer."""
     upstream.on("small", stall(after=events))
     upstream.on("large", stall(after=2))
-    await leave(duel_gateway, EXPERIMENT, stream=True, after_bytes=20 if events else 0, n=2)
+    await leave(duel_gateway, NAME, stream=True, after_bytes=20 if events else 0, n=2)
     await eventually(
         lambda: len(upstream.seen) == 2 and upstream.in_flight == 0, "both free", seconds=impatient(1.0)
     )
 
 
-async def test_a_caller_who_stops_reading_stops_the_provider(
-    gateway: Gateway, upstream: FakeUpstream
-) -> None:
+async def test_a_caller_who_stops_reading_stops_the_provider(gateway: Live, upstream: FakeUpstream) -> None:
     """Backpressure: the gateway does not buffer what nobody takes."""
     sent = 0
 
@@ -94,7 +94,7 @@ async def test_a_caller_who_stops_reading_stops_the_provider(
     await eventually(lambda: upstream.in_flight == 0, "the provider free", seconds=impatient(1.0))
 
 
-async def test_hundreds_of_aborts_leave_nothing_behind(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_hundreds_of_aborts_leave_nothing_behind(gateway: Live, upstream: FakeUpstream) -> None:
     """No task, no provider connection in use, and answers still go to those who asked."""
     upstream.on("small", stall(after=1))
     before = len(asyncio.all_tasks())

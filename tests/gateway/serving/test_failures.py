@@ -9,6 +9,7 @@ import pytest
 
 from gateway.experiments.response_ids import Unassigned
 from gateway.upstream.base import Timeouts
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import (
     Behaviour,
     FakeUpstream,
@@ -22,16 +23,9 @@ from tests.gateway.fake_upstream import (
     stream_error,
     without_done,
 )
+from tests.gateway.live import PATIENT, Live, entry, experiment, live_gateway
 from tests.gateway.protocols import both_protocols
-from tests.gateway.serving.harness import (
-    EXPERIMENT,
-    PATIENT,
-    Gateway,
-    Reply,
-    entry,
-    experiment,
-    running_gateway,
-)
+from tests.gateway.whole import Reply
 from tests.pace import impatient
 
 pytestmark = both_protocols
@@ -79,14 +73,14 @@ AFTER_THE_FIRST_BYTE: dict[str, tuple[Behaviour, str]] = {
 
 
 @pytest.fixture
-async def failing(upstream: FakeUpstream, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+async def failing(upstream: FakeUpstream, request: pytest.FixtureRequest) -> AsyncIterator[Live]:
     """`beta` is drawn for half the requests of `support`. Impatient only where a provider stalls.
 
     Elsewhere a pause of the machine would be taken for the provider's.
     """
     base = upstream.api_base
     live = experiment(base)
-    async with running_gateway(
+    async with live_gateway(
         [live, replace(live, name="incumbent-only", share=0.0)],
         [entry("small", base), entry("large", base)],
         timeouts=HASTY if "stalls" in request.node.name else PATIENT,
@@ -95,7 +89,7 @@ async def failing(upstream: FakeUpstream, request: pytest.FixtureRequest) -> Asy
         yield gateway
 
 
-async def ask_until_beta_was_called(gateway: Gateway, upstream: FakeUpstream, *, stream: bool) -> Reply:
+async def ask_until_beta_was_called(gateway: Live, upstream: FakeUpstream, *, stream: bool) -> Reply:
     """Ask until the coin falls on `beta`."""
     while True:
         reply = await gateway.ask(stream=stream)
@@ -105,7 +99,7 @@ async def ask_until_beta_was_called(gateway: Gateway, upstream: FakeUpstream, *,
 
 @pytest.mark.parametrize(("case", "is_streamed"), CASES)
 async def test_a_failing_candidate_is_replaced_by_the_incumbent(
-    failing: Gateway, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool
+    failing: Live, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool
 ) -> None:
     """The caller gets the incumbent's answer, which takes no part in the experiment; both are counted."""
     behaviour, _, reason = case
@@ -114,16 +108,16 @@ async def test_a_failing_candidate_is_replaced_by_the_incumbent(
     assert reply.status == 200
     assert (reply.said() if is_streamed else reply.text).strip() == "I am small."
     response_id = reply.events[0]["id"] if is_streamed else reply.json["id"]
-    assert failing.sealer.open(response_id) == Unassigned(EXPERIMENT)
-    assert failing.observer.fallbacks == [(EXPERIMENT, reason)]
-    assert failing.observer.failed == [(EXPERIMENT, "beta", reason)]
+    assert failing.sealer.open(response_id) == Unassigned(NAME)
+    assert failing.observer.fallbacks == [(NAME, reason)]
+    assert failing.observer.failed == [(NAME, "beta", reason)]
     assert reply.headers["x-llmpo-policy"] == "alpha"
 
 
 @pytest.mark.parametrize("model", ["incumbent-only", "small"])
 @pytest.mark.parametrize(("case", "is_streamed"), CASES)
 async def test_with_nobody_left_the_caller_gets_an_openai_error(
-    failing: Gateway, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool, model: str
+    failing: Live, upstream: FakeUpstream, case: tuple[Behaviour, int, str], is_streamed: bool, model: str
 ) -> None:
     """Incumbents and plain models: a status the caller can act on, and OpenAI's shape."""
     behaviour, code, reason = case
@@ -141,12 +135,12 @@ async def test_with_nobody_left_the_caller_gets_an_openai_error(
 async def test_a_provider_nobody_listens_at_is_bad_gateway(upstream: FakeUpstream, free_port: int) -> None:
     """A refused connection is the operator's matter."""
     gone = entry("gone", f"http://127.0.0.1:{free_port}/v1")
-    async with running_gateway([], [gone], http2=upstream.is_http2) as gateway:
+    async with live_gateway([], [gone], http2=upstream.is_http2) as gateway:
         reply = await gateway.ask("gone")
     assert (reply.status, reply.error["code"]) == (502, "upstream_connect")
 
 
-async def test_rate_limits_keep_their_retry_after(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_rate_limits_keep_their_retry_after(gateway: Live, upstream: FakeUpstream) -> None:
     """OpenAI clients wait as long as they are told."""
     upstream.on("small", status(429, retry_after="3"))
     reply = await gateway.ask("small")
@@ -156,7 +150,7 @@ async def test_rate_limits_keep_their_retry_after(gateway: Gateway, upstream: Fa
 
 @pytest.mark.parametrize("code", [401, 403, 404])
 async def test_the_operators_mistakes_are_not_the_callers(
-    gateway: Gateway, upstream: FakeUpstream, code: int
+    gateway: Live, upstream: FakeUpstream, code: int
 ) -> None:
     """A wrong provider key is never reported as the caller's, nor the provider's words about it repeated."""
     upstream.on("small", status(code, "Incorrect API key provided: sk-prov*der"))
@@ -166,7 +160,7 @@ async def test_the_operators_mistakes_are_not_the_callers(
 
 
 async def test_an_invalid_request_comes_back_in_the_providers_words(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """When the incumbent says so too; nothing is counted against a policy, nothing names its model."""
     upstream.on("large", status(400, "large cannot do that"))
@@ -179,19 +173,19 @@ async def test_an_invalid_request_comes_back_in_the_providers_words(
 
 
 async def test_a_request_only_the_candidate_refuses_is_answered(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """A policy that cannot do what the incumbent can has failed."""
     upstream.on("large", status(400, "no tools here"))
     reply = await ask_until_beta_was_called(gateway, upstream, stream=False)
     assert reply.text == "I am small."
-    assert gateway.observer.failed == [(EXPERIMENT, "beta", "status_4xx")]
+    assert gateway.observer.failed == [(NAME, "beta", "status_4xx")]
 
 
-@pytest.mark.parametrize("model", [EXPERIMENT, "small"])
+@pytest.mark.parametrize("model", [NAME, "small"])
 @pytest.mark.parametrize("name", AFTER_THE_FIRST_BYTE)
 async def test_a_stream_that_breaks_says_so(
-    failing: Gateway, upstream: FakeUpstream, name: str, model: str
+    failing: Live, upstream: FakeUpstream, name: str, model: str
 ) -> None:
     """What came is kept, an error event follows, and no [DONE] is made up."""
     behaviour, reason = AFTER_THE_FIRST_BYTE[name]
@@ -204,11 +198,11 @@ async def test_a_stream_that_breaks_says_so(
     assert error["error"]["code"] == f"upstream_{reason}"
     assert not reply.is_done
     assert failing.observer.fallbacks == []
-    if model == EXPERIMENT:
+    if model == NAME:
         assert [failed[2] for failed in failing.observer.failed] == [reason]
 
 
-async def test_a_malformed_event_ends_an_experiments_stream(failing: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_malformed_event_ends_an_experiments_stream(failing: Live, upstream: FakeUpstream) -> None:
     """What cannot be relabelled must not be passed on."""
     upstream.on("small", malformed(after=2))
     reply = await failing.ask("incumbent-only", stream=True)
@@ -217,7 +211,7 @@ async def test_a_malformed_event_ends_an_experiments_stream(failing: Gateway, up
 
 
 async def test_a_connection_the_provider_closed_meanwhile_is_replaced(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """A kept connection that turns out dead is no failure: the request is sent again on a new one."""
     await gateway.ask("small")
@@ -226,7 +220,7 @@ async def test_a_connection_the_provider_closed_meanwhile_is_replaced(
     assert upstream.connections == 2
 
 
-async def test_a_provider_that_hangs_up_is_asked_once(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_provider_that_hangs_up_is_asked_once(gateway: Live, upstream: FakeUpstream) -> None:
     """On a new connection there is nothing stale: the provider saw the request and may have worked on it."""
     upstream.on("small", hang_up())
     assert (await gateway.ask("small")).status == 502
@@ -238,5 +232,5 @@ async def test_a_slow_answer_within_bounds_is_waited_for(upstream: FakeUpstream)
     upstream.on("small", answer(pause_seconds=0.4))
     limits = replace(PATIENT, first_byte=0.2, stall=0.2)
     models = [entry("small", upstream.api_base)]
-    async with running_gateway([], models, timeouts=limits, http2=upstream.is_http2) as gateway:
+    async with live_gateway([], models, timeouts=limits, http2=upstream.is_http2) as gateway:
         assert (await gateway.ask("small")).status == 200

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.errors import UpstreamError
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, malformed, status
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +25,14 @@ def _no_collection() -> Iterator[None]:
 
 
 @pytest.fixture(params=["matched", "side_by_side"])
-async def gateway(request: pytest.FixtureRequest, upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(request: pytest.FixtureRequest, upstream: FakeUpstream) -> AsyncIterator[Live]:
     """An experiment whose incumbent has a fallback."""
     entries = [
         entry("small", upstream.api_base).model_copy(update={"fallbacks": ["spare"]}),
         *(entry(name, upstream.api_base) for name in ("large", "spare")),
     ]
     live = experiment(upstream.api_base, collect=request.param)
-    async with running_gateway([live], entries, eject_after=1000) as gateway:
+    async with live_gateway([live], entries, eject_after_failures=1000) as gateway:
         yield gateway
 
 
@@ -49,7 +49,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS.keys())
 async def test_no_failure_outlives_its_request(
-    gateway: Gateway, upstream: FakeUpstream, faults: dict[str, Behaviour]
+    gateway: Live, upstream: FakeUpstream, faults: dict[str, Behaviour]
 ) -> None:
     """However many there were, and whatever came of them."""
     for model, behaviour in faults.items():

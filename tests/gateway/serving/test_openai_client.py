@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator
 import openai
 import pytest
 
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer, cut, status
-from tests.gateway.serving.harness import EXPERIMENT, Gateway
+from tests.gateway.live import Live
 
 
 @pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(gateway: Live) -> AsyncIterator[openai.AsyncOpenAI]:
     """As an application has it."""
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
         yield client
 
 
-@pytest.mark.parametrize("model", ["small", EXPERIMENT])
-async def test_completions(client: openai.AsyncOpenAI, gateway: Gateway, model: str) -> None:
+@pytest.mark.parametrize("model", ["small", NAME])
+async def test_completions(client: openai.AsyncOpenAI, gateway: Live, model: str) -> None:
     """Models and experiments answer alike."""
     answered = await client.chat.completions.create(
         model=model, messages=[{"role": "user", "content": "Hello?"}], temperature=0.3
@@ -29,13 +30,13 @@ async def test_completions(client: openai.AsyncOpenAI, gateway: Gateway, model: 
     assert answered.usage is not None
     assert answered.usage.total_tokens == 12
     assert answered._request_id is not None
-    if model == EXPERIMENT:
-        assert answered.model == EXPERIMENT
-        assert gateway.sealer.open(answered.id).experiment == EXPERIMENT
+    if model == NAME:
+        assert answered.model == NAME
+        assert gateway.sealer.open(answered.id).experiment == NAME
 
 
-@pytest.mark.parametrize("model", ["small", EXPERIMENT])
-async def test_streams(client: openai.AsyncOpenAI, gateway: Gateway, model: str) -> None:
+@pytest.mark.parametrize("model", ["small", NAME])
+async def test_streams(client: openai.AsyncOpenAI, gateway: Live, model: str) -> None:
     """Deltas, usage and the end."""
     chunks = [
         chunk
@@ -52,12 +53,12 @@ async def test_streams(client: openai.AsyncOpenAI, gateway: Gateway, model: str)
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-async def test_side_by_side(duel_gateway: Gateway) -> None:
+async def test_side_by_side(duel_gateway: Live) -> None:
     """Two choices, streamed together."""
     said = {0: "", 1: ""}
     async with openai.AsyncOpenAI(base_url=f"{duel_gateway.url}/v1", api_key="any") as client:
         async for chunk in await client.chat.completions.create(
-            model=EXPERIMENT, messages=[{"role": "user", "content": "Hello?"}], stream=True, n=2
+            model=NAME, messages=[{"role": "user", "content": "Hello?"}], stream=True, n=2
         ):
             for choice in chunk.choices:
                 said[choice.index] += choice.delta.content or ""
@@ -65,7 +66,7 @@ async def test_side_by_side(duel_gateway: Gateway) -> None:
 
 
 async def test_tools_pass_both_ways(
-    client: openai.AsyncOpenAI, gateway: Gateway, upstream: FakeUpstream
+    client: openai.AsyncOpenAI, gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Tool definitions reach the provider, tool calls the caller."""
     call = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": '{"id": "x"}'}}
@@ -74,7 +75,7 @@ async def test_tools_pass_both_ways(
     for model in ("small", "large"):
         upstream.on(model, answer("", choices=[choice]))
     answered = await client.chat.completions.create(
-        model=EXPERIMENT,
+        model=NAME,
         messages=[{"role": "user", "content": "What time is it?"}],
         tools=[{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}],
         parallel_tool_calls=True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, raw, raw_stream
+from tests.gateway.live import Live
 from tests.gateway.protocols import both_protocols
-from tests.gateway.serving.harness import Gateway
 
 pytestmark = both_protocols
 
@@ -15,7 +15,7 @@ ODD_BODY = (
 )
 
 
-async def test_a_whole_answer_is_relayed_untouched(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_whole_answer_is_relayed_untouched(gateway: Live, upstream: FakeUpstream) -> None:
     """Every byte of the provider's body arrives, whatever its spacing."""
     upstream.on("small", raw(ODD_BODY))
     reply = await gateway.ask("small")
@@ -23,7 +23,7 @@ async def test_a_whole_answer_is_relayed_untouched(gateway: Gateway, upstream: F
     assert reply.headers["content-type"] == "application/json"
 
 
-async def test_a_stream_is_relayed_untouched(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_stream_is_relayed_untouched(gateway: Live, upstream: FakeUpstream) -> None:
     """Comments, named events and line ends included."""
     parts = (
         b'event: x\r\ndata: {"id":"1"}\r\n\r\n',
@@ -38,7 +38,7 @@ async def test_a_stream_is_relayed_untouched(gateway: Gateway, upstream: FakeUps
 
 
 async def test_the_provider_gets_its_own_model_name_and_the_operators_key(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """The caller's own key stays at the gateway; all its fields go on."""
     fields = {"temperature": 0.5, "tools": [], "metadata": {"a": "b"}, "min_p": 0.1}
@@ -49,7 +49,7 @@ async def test_the_provider_gets_its_own_model_name_and_the_operators_key(
     assert seen.body == {"model": "large", "messages": [{"role": "user", "content": "Hello?"}], **fields}
 
 
-async def test_headers_of_the_provider_stay_behind(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_headers_of_the_provider_stay_behind(gateway: Live, upstream: FakeUpstream) -> None:
     """Only the gateway's own headers reach the caller, with a request id."""
 
     async def tell(exchange: Exchange) -> None:
@@ -63,21 +63,21 @@ async def test_headers_of_the_provider_stay_behind(gateway: Gateway, upstream: F
 
 
 @pytest.mark.parametrize("size", [10, 300_000])
-async def test_large_answers_pass(gateway: Gateway, upstream: FakeUpstream, size: int) -> None:
+async def test_large_answers_pass(gateway: Live, upstream: FakeUpstream, size: int) -> None:
     """Length does not matter, streamed or not."""
     upstream.on("small", answer("x" * size))
     assert (await gateway.ask("small")).text == "x" * size
     assert (await gateway.ask("small", stream=True)).said() == "x" * size + " "
 
 
-async def test_connections_to_the_provider_are_kept(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_connections_to_the_provider_are_kept(gateway: Live, upstream: FakeUpstream) -> None:
     """Requests one after another share one connection, streams too."""
     for is_streamed in (False, True, False, True, True):
         await gateway.ask("small", stream=is_streamed)
     assert upstream.connections == 1
 
 
-async def test_overhead_and_status_are_observed(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_overhead_and_status_are_observed(gateway: Live, upstream: FakeUpstream) -> None:
     """Time spent waiting for the provider is not overhead."""
     upstream.on("small", answer(pause_seconds=0.2))
     await gateway.ask("small")

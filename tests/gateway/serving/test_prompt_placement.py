@@ -12,8 +12,9 @@ from gateway.config.experiments import PolicySpec
 from gateway.config.gateway_file import ModelEntry
 from gateway.experiments.policies import CompiledPolicy, compile_policy
 from gateway.experiments.policy_content import content_fingerprint, policy_content
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, answer
-from tests.gateway.serving.harness import EXPERIMENT, entry, experiment, running_gateway
+from tests.gateway.live import entry, experiment, live_gateway
 
 USER = {"role": "user", "content": "Hello?"}
 SPEC = PolicySpec.model_validate({"model": "m", "system": "Policy."})
@@ -135,8 +136,8 @@ async def test_a_prompt_in_the_wrong_place_counts_against_the_policy(merges: boo
         base = upstream.api_base
         live = experiment(base)
         live = replace(live, policies=tuple(replace(one, merges_system=merges) for one in live.policies))
-        async with running_gateway([live], [entry("small", base), entry("large", base)]) as gateway:
-            replies = [await gateway.ask(EXPERIMENT, messages=CALLERS) for _ in range(40)]
+        async with live_gateway([live], [entry("small", base), entry("large", base)]) as gateway:
+            replies = [await gateway.ask(NAME, messages=CALLERS) for _ in range(40)]
     assert {reply.status for reply in replies} == {200}
     failed = {(policy, reason) for _, policy, reason in gateway.observer.failed if reason != "ejected"}
     assert failed == (set() if merges else {("beta", "status_4xx")})
@@ -150,7 +151,7 @@ async def test_with_nobody_to_stand_in_it_is_a_bad_gateway() -> None:
         base = upstream.api_base
         live = experiment(base, share=0.0)
         live = replace(live, policies=tuple(replace(one, merges_system=False) for one in live.policies))
-        async with running_gateway([live], [entry("small", base), entry("large", base)]) as gateway:
-            reply = await gateway.ask(EXPERIMENT, messages=CALLERS)
+        async with live_gateway([live], [entry("small", base), entry("large", base)]) as gateway:
+            reply = await gateway.ask(NAME, messages=CALLERS)
     assert reply.status == 502
     assert "System message" not in reply.body.decode()

@@ -10,15 +10,11 @@ import orjson
 import pytest
 from openai.types.chat import completion_create_params
 
-from gateway.access.callers import Authenticator
 from gateway.api import controls as steering
 from gateway.api.fields import KNOWN_FIELDS
-from gateway.config.access import AuthSpec
-from gateway.config.api_keys import hash_key
-from gateway.config.configured_keys import configured_keys
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import QUESTION, Gateway, entry, experiment, running_gateway
-from tests.pace import PATIENCE_SECONDS
+from tests.gateway.live import Live, entry, experiment, live_gateway
+from tests.gateway.whole import QUESTION
 
 USER = {"role": "user", "content": "x"}
 MALFORMED = [b"", b"{", b"nope", b'{"model": "small", "messages": [}', b"\xff\xfe", b'{"model":"\\ud800"}']
@@ -53,7 +49,7 @@ CONTROLS = [
 ]  # fmt: skip
 
 
-async def test_what_is_not_json_is_refused(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_what_is_not_json_is_refused(gateway: Live, upstream: FakeUpstream) -> None:
     """400 in OpenAI's shape, and nobody is asked."""
     for body in MALFORMED:
         reply = await gateway.post(body)
@@ -61,14 +57,14 @@ async def test_what_is_not_json_is_refused(gateway: Gateway, upstream: FakeUpstr
     assert upstream.seen == []
 
 
-async def test_what_is_not_an_object_is_refused(gateway: Gateway) -> None:
+async def test_what_is_not_an_object_is_refused(gateway: Live) -> None:
     """JSON alone is not a request."""
     for body in (b"[]", b'"x"', b"3", b"null"):
         reply = await gateway.post(body)
         assert (reply.status, reply.error["type"]) == (400, "invalid_request_error"), body
 
 
-async def test_wrong_types_are_named(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_wrong_types_are_named(gateway: Live, upstream: FakeUpstream) -> None:
     """The field at fault is in `param`, what it must be in the message."""
     for param, fields in WRONG_TYPES:
         reply = await gateway.post(orjson.dumps({"model": "small", **QUESTION, **fields}))
@@ -78,7 +74,7 @@ async def test_wrong_types_are_named(gateway: Gateway, upstream: FakeUpstream) -
 
 
 @pytest.mark.parametrize("field", ["model", "messages"])
-async def test_missing_fields_are_named(gateway: Gateway, field: str) -> None:
+async def test_missing_fields_are_named(gateway: Live, field: str) -> None:
     """Absent is as wrong as null."""
     fields = {"model": "small", **QUESTION}
     del fields[field]
@@ -87,9 +83,7 @@ async def test_missing_fields_are_named(gateway: Gateway, field: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["small", "support"])
-async def test_a_caller_cannot_steer_the_gateway(
-    gateway: Gateway, upstream: FakeUpstream, model: str
-) -> None:
+async def test_a_caller_cannot_steer_the_gateway(gateway: Live, upstream: FakeUpstream, model: str) -> None:
     """Addresses, keys and litellm's controls are refused by name, for experiments and plain models."""
     for field in CONTROLS:
         reply = await gateway.post(orjson.dumps({"model": model, **QUESTION, field: "http://evil"}))
@@ -97,14 +91,14 @@ async def test_a_caller_cannot_steer_the_gateway(
     assert upstream.seen == []
 
 
-async def test_many_unknown_fields_make_no_long_error(gateway: Gateway) -> None:
+async def test_many_unknown_fields_make_no_long_error(gateway: Live) -> None:
     """A hostile body is not echoed back."""
     reply = await gateway.ask("small", **dict.fromkeys(sorted(steering.CONTROLS)[:100], "x" * 100))
     assert reply.status == 400
     assert len(reply.body) < 2000
 
 
-async def test_an_unknown_model_is_not_found(gateway: Gateway) -> None:
+async def test_an_unknown_model_is_not_found(gateway: Live) -> None:
     """404 with OpenAI's code."""
     reply = await gateway.ask("nobody")
     assert (reply.status, reply.error["code"], reply.error["param"]) == (404, "model_not_found", "model")
@@ -112,7 +106,7 @@ async def test_an_unknown_model_is_not_found(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("has_length", [True, False], ids=["announced", "chunked"])
 async def test_a_body_over_the_limit_is_refused(
-    gateway: Gateway, upstream: FakeUpstream, has_length: bool
+    gateway: Live, upstream: FakeUpstream, has_length: bool
 ) -> None:
     """Whether its size is announced or only found out while reading."""
 
@@ -126,16 +120,14 @@ async def test_a_body_over_the_limit_is_refused(
         assert (await response.json())["error"]["code"] == "request_too_large"
 
 
-async def test_a_body_that_never_arrives_is_nobodys_failure(gateway: Gateway) -> None:
+async def test_a_body_that_never_arrives_is_nobodys_failure(gateway: Live) -> None:
     """A caller who hangs up half-way through the body is counted as gone."""
     host, port = gateway.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
     await writer.drain()
     writer.close()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not gateway.observer.finished:
-            await asyncio.sleep(0.002)
+    await gateway.eventually(lambda: gateway.observer.finished, "the request accounted for")
     assert gateway.observer.finished == [("/v1/chat/completions", 499)]
 
 
@@ -145,7 +137,7 @@ def test_every_field_of_the_openai_client_is_known() -> None:
     assert params.keys() | {"stream"} <= KNOWN_FIELDS["chat"]
 
 
-async def test_other_methods_are_refused(gateway: Gateway) -> None:
+async def test_other_methods_are_refused(gateway: Live) -> None:
     """In OpenAI's shape, too."""
     async with gateway.session.get(f"{gateway.url}/v1/chat/completions") as response:
         assert response.status == 405
@@ -155,9 +147,11 @@ async def test_other_methods_are_refused(gateway: Gateway) -> None:
 async def test_keys_are_asked_for_where_configured(upstream: FakeUpstream) -> None:
     """Without a good key nothing is read or called; only an admin sees the policy's name."""
     base = upstream.api_base
-    keys = Authenticator(configured_keys(AuthSpec(), [hash_key("client-key")], [hash_key("admin-key")]))
-    async with running_gateway(
-        [experiment(base, share=0.0)], [entry("small", base)], authenticator=keys
+    async with live_gateway(
+        [experiment(base, share=0.0)],
+        [entry("small", base)],
+        client_keys=["client-key"],
+        admin_keys=["admin-key"],
     ) as gateway:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "client-key"}):
             reply = await gateway.ask(headers=headers)

@@ -12,7 +12,7 @@ from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.routing import Duel, Incumbent, Single, UnitDraws, UnitKey, draw_part
 from policy_store.states import ExperimentState
-from tests.gateway.serving.harness import NOW, experiment, plan
+from tests.gateway.live import NOW, experiment, plan
 
 DRAWS = 20_000
 PAIRS = ((0, 1, 0.6), (0, 2, 0.0), (1, 2, 0.4))

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.response_ids import Unassigned
-from gateway.experiments.snapshot import Snapshot
+from policy_store.connect import connect
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, plan, running_gateway
+from tests.gateway.live import NO_STORE, Live, entry, experiment, live_gateway, plan
 
 
 @pytest.fixture
-async def by_session(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
-    """An experiment whose unit is the session."""
+async def by_session(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Live]:
+    """An experiment whose unit is the session, and a store to remember it."""
     base = upstream.api_base
     live = experiment(base, unit="session")
-    async with running_gateway([live], [entry("small", base), entry("large", base)]) as gateway:
+    entries = [entry("small", base), entry("large", base)]
+    async with live_gateway([live], entries, store_url=embedded_url) as gateway:
         yield gateway
 
 
-async def test_a_session_stays_with_its_policy_and_unit(by_session: Gateway) -> None:
+async def units_kept(store_url: str) -> dict[str, str]:
+    """What the store remembers of units."""
+    redis = connect(store_url)
+    kept = {str(name): str(await redis.get(name)) for name in await redis.keys("*:sticky:*")}
+    await redis.aclose()
+    return kept
+
+
+async def test_a_session_stays_with_its_policy_and_unit(by_session: Live) -> None:
     """Every request of a session gets the same side, sealed with the same unit; ids still differ."""
     ids = {(await by_session.ask(headers={"x-session-id": "ada"})).json["id"] for _ in range(6)}
     opened = [by_session.sealer.open(response_id) for response_id in ids]
@@ -31,7 +40,7 @@ async def test_a_session_stays_with_its_policy_and_unit(by_session: Gateway) -> 
     assert len({(assignment.side, assignment.unit) for assignment in opened}) == 1
 
 
-async def test_the_header_and_the_metadata_name_the_same_session(by_session: Gateway) -> None:
+async def test_the_header_and_the_metadata_name_the_same_session(by_session: Live) -> None:
     """Whichever way an application can send it."""
     first = await by_session.ask(headers={"x-session-id": "ada"})
     second = await by_session.ask(metadata={"session_id": "ada"})
@@ -39,7 +48,7 @@ async def test_the_header_and_the_metadata_name_the_same_session(by_session: Gat
     assert units[0] == units[1]
 
 
-async def test_a_user_without_a_session_is_one_unit(by_session: Gateway) -> None:
+async def test_a_user_without_a_session_is_one_unit(by_session: Live) -> None:
     """Whichever field names the user; a session of the same name is another, and wins."""
     asked = [
         {"user": "ada"},
@@ -56,30 +65,30 @@ async def test_a_user_without_a_session_is_one_unit(by_session: Gateway) -> None
 
 
 async def test_a_session_kept_from_a_comparison_by_a_cap_stays_with_the_incumbent(
-    upstream: FakeUpstream,
+    upstream: FakeUpstream, embedded_url: str
 ) -> None:
     """Also when a later plan would have compared it: no session changes its policy."""
     base = upstream.api_base
     caps = ExposureCaps(share=1.0, answers_per_unit=1, max_shares={"beta": 1e-9}, min_share=0.0)
     bound = experiment(base, unit="session", caps=caps)
-    async with running_gateway([bound], [entry("small", base), entry("large", base)]) as gateway:
+    entries = [entry("small", base), entry("large", base)]
+    async with live_gateway([bound], entries, store_url=embedded_url) as gateway:
         await gateway.ask(headers={"x-session-id": "ada"})
-        free = replace(bound, caps=None)
-        gateway.holder.current = Snapshot({EXPERIMENT: free}, gateway.holder.current.models)
+        gateway.change(caps=None)
         answers = [await gateway.ask(headers={"x-session-id": "ada"}) for _ in range(4)]
 
     opened = [gateway.sealer.open(answer.json["id"]) for answer in answers]
-    assert opened == [Unassigned(EXPERIMENT)] * 4
+    assert opened == [Unassigned(NAME)] * 4
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier"])
-async def test_a_user_is_named_by_text(by_session: Gateway, name: str) -> None:
+async def test_a_user_is_named_by_text(by_session: Live, name: str) -> None:
     """Anything else is refused by its name."""
     reply = await by_session.ask(**{name: 7})
     assert (reply.status, reply.json["error"]["param"]) == (400, name)
 
 
-async def test_sessions_spread_over_both_sides(by_session: Gateway) -> None:
+async def test_sessions_spread_over_both_sides(by_session: Live) -> None:
     """Which side a session gets is as good as a coin."""
     sides = [
         by_session.sealer.open((await by_session.ask(headers={"x-session-id": f"s{i}"})).json["id"]).side
@@ -88,42 +97,42 @@ async def test_sessions_spread_over_both_sides(by_session: Gateway) -> None:
     assert 10 <= sum(sides) <= 30
 
 
-async def test_the_store_never_sees_a_sessions_name(by_session: Gateway) -> None:
+async def test_the_store_never_sees_a_sessions_name(by_session: Live, embedded_url: str) -> None:
     """Only a keyed hash leaves the process."""
     await by_session.ask(headers={"x-session-id": "ada@example.org"})
-    assert "ada" not in str(by_session.units.kept)
+    kept = await units_kept(embedded_url)
+    assert len(kept) == 1
+    assert "ada" not in str(kept)
 
 
-async def test_what_the_store_kept_wins(by_session: Gateway) -> None:
+async def test_what_the_store_kept_wins(by_session: Live) -> None:
     """A session assigned before a new plan keeps its pair and side."""
     before = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
-    old = by_session.holder.current
-    live = old.experiments[EXPERIMENT]
-    swapped = replace(live, plan=plan(version=9), share=0.0)
-    by_session.holder.current = Snapshot({EXPERIMENT: swapped}, old.models)
+    by_session.change(plan=plan(version=9), share=0.0)
     after = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
     assert after == before
 
 
-async def test_without_the_store_sessions_are_still_served_alike(by_session: Gateway) -> None:
+async def test_without_the_store_sessions_are_still_served_alike(upstream: FakeUpstream) -> None:
     """A session gets one draw every time, and a counter that says the store was left out."""
-    by_session.units.is_away = True
-    opened = [
-        by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
-        for _ in range(4)
-    ]
+    base = upstream.api_base
+    live = experiment(base, unit="session")
+    entries = [entry("small", base), entry("large", base)]
+    async with live_gateway([live], entries, store_url=NO_STORE) as gateway:
+        answers = [await gateway.ask(headers={"x-session-id": "ada"}) for _ in range(4)]
+    opened = [gateway.sealer.open(answer.json["id"]) for answer in answers]
     assert len({(assignment.side, assignment.unit) for assignment in opened}) == 1
-    assert by_session.observer.skipped == [EXPERIMENT] * 4
+    assert gateway.observer.skipped == [NAME] * 4
 
 
-async def test_a_request_that_names_nobody_is_its_own_unit(by_session: Gateway) -> None:
+async def test_a_request_that_names_nobody_is_its_own_unit(by_session: Live, embedded_url: str) -> None:
     """No store is asked."""
     units = {by_session.sealer.open((await by_session.ask()).json["id"]).unit for _ in range(3)}
     assert len(units) == 3
-    assert by_session.units.calls == 0
+    assert await units_kept(embedded_url) == {}
 
 
-async def test_sessions_do_not_matter_to_experiments_by_request(gateway: Gateway) -> None:
+async def test_sessions_do_not_matter_to_experiments_by_request(gateway: Live) -> None:
     """There every request is its own unit."""
     units = {
         gateway.sealer.open((await gateway.ask(headers={"x-session-id": "a"})).json["id"]).unit

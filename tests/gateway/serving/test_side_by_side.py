@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.experiments.response_ids import Assignment, Unassigned
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer, cut, hang_up, malformed, stall, status
-from tests.gateway.serving.harness import EXPERIMENT, Gateway, eventually
+from tests.gateway.live import Live
+from tests.gateway.whole import eventually
 
 MODELS = ("small", "large")
 
 
-def shown_first(gateway: Gateway, response_id: str) -> int:
+def shown_first(gateway: Live, response_id: str) -> int:
     """Index of the policy that became choice 0."""
     assignment = gateway.sealer.open(response_id)
     assert isinstance(assignment, Assignment)
@@ -24,7 +25,7 @@ def shown_first(gateway: Gateway, response_id: str) -> int:
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_both_answers_come_as_choices_in_the_sealed_order(
-    duel_gateway: Gateway, upstream: FakeUpstream, is_streamed: bool
+    duel_gateway: Live, upstream: FakeUpstream, is_streamed: bool
 ) -> None:
     """Choice 0 is the policy the id says, choice 1 the other; over some requests both orders occur."""
     orders = set()
@@ -48,7 +49,7 @@ async def test_both_answers_come_as_choices_in_the_sealed_order(
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_nothing_betrays_the_models(
-    duel_gateway: Gateway, upstream: FakeUpstream, is_streamed: bool
+    duel_gateway: Live, upstream: FakeUpstream, is_streamed: bool
 ) -> None:
     """One id, one model, one time; the providers' other fields are gone."""
     for model in MODELS:
@@ -58,10 +59,10 @@ async def test_nothing_betrays_the_models(
     assert b"large" not in reply.body
     events = reply.events if is_streamed else [reply.json]
     assert len({(event["id"], event["model"], event["created"]) for event in events}) == 1
-    assert events[0]["model"] == EXPERIMENT
+    assert events[0]["model"] == NAME
 
 
-async def test_usage_is_added_up(duel_gateway: Gateway) -> None:
+async def test_usage_is_added_up(duel_gateway: Live) -> None:
     """In a whole answer, and in a stream's last chunk when asked for."""
     total = {"prompt_tokens": 10, "completion_tokens": 14, "total_tokens": 24}
     assert (await duel_gateway.compare()).json["usage"] == total
@@ -71,7 +72,7 @@ async def test_usage_is_added_up(duel_gateway: Gateway) -> None:
     assert "usage" not in str((await duel_gateway.compare(stream=True)).events)
 
 
-async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Live, upstream: FakeUpstream) -> None:
     """Some providers end every stream with it; a last event without choices would surprise this caller."""
     for model in MODELS:
         upstream.on(model, answer("Same.", always_usage=True))
@@ -84,7 +85,7 @@ async def test_usage_nobody_asked_for_is_not_shown(duel_gateway: Gateway, upstre
     assert reply.events[-1]["usage"]["total_tokens"] == 24
 
 
-async def test_the_two_streams_are_interleaved(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_the_two_streams_are_interleaved(duel_gateway: Live, upstream: FakeUpstream) -> None:
     """A fast answer does not wait for the slow one to end."""
     upstream.on("small", answer("a b c d", pause_seconds=0.05))
     upstream.on("large", answer("a b"))
@@ -100,7 +101,7 @@ async def test_the_two_streams_are_interleaved(duel_gateway: Gateway, upstream: 
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("failing", MODELS)
 async def test_if_one_fails_the_other_answers_alone(
-    duel_gateway: Gateway, upstream: FakeUpstream, failing: str, is_streamed: bool
+    duel_gateway: Live, upstream: FakeUpstream, failing: str, is_streamed: bool
 ) -> None:
     """As an ordinary answer with one choice, which belongs to no comparison."""
     upstream.on(failing, status(500))
@@ -108,12 +109,12 @@ async def test_if_one_fails_the_other_answers_alone(
     (left,) = {*MODELS} - {failing}
     assert (reply.said() if is_streamed else reply.text).strip() == f"I am {left}."
     response_id = reply.events[0]["id"] if is_streamed else reply.json["id"]
-    assert duel_gateway.sealer.open(response_id) == Unassigned(EXPERIMENT)
-    assert duel_gateway.observer.fallbacks == [(EXPERIMENT, "status_5xx")]
+    assert duel_gateway.sealer.open(response_id) == Unassigned(NAME)
+    assert duel_gateway.observer.fallbacks == [(NAME, "status_5xx")]
     assert upstream.calls_of(left) == 1
 
 
-async def test_if_both_fail_the_caller_is_told(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_if_both_fail_the_caller_is_told(duel_gateway: Live, upstream: FakeUpstream) -> None:
     """The incumbent is one of them and is not asked twice."""
     upstream.on("small", status(429, retry_after="9"))
     upstream.on("large", hang_up())
@@ -128,7 +129,7 @@ async def test_if_both_fail_the_caller_is_told(duel_gateway: Gateway, upstream: 
 
 @pytest.mark.parametrize("behaviour", [cut(after=2), malformed(after=2)], ids=["cut", "malformed"])
 async def test_if_one_breaks_after_the_first_byte_the_stream_says_so(
-    duel_gateway: Gateway, upstream: FakeUpstream, behaviour: object
+    duel_gateway: Live, upstream: FakeUpstream, behaviour: object
 ) -> None:
     """Both end, without [DONE], and the other provider is free again."""
     upstream.on("small", behaviour)
@@ -145,7 +146,7 @@ async def test_if_one_breaks_after_the_first_byte_the_stream_says_so(
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("fields", [{}, {"n": None}, {"n": 1}, {"metadata": {"llmpo_choices": "1"}}])
 async def test_a_caller_who_does_not_ask_for_two_gets_the_incumbents_one_answer(
-    duel_gateway: Gateway, upstream: FakeUpstream, fields: dict[str, Any], is_streamed: bool
+    duel_gateway: Live, upstream: FakeUpstream, fields: dict[str, Any], is_streamed: bool
 ) -> None:
     """Most clients would run two choices together; the answer belongs to no comparison."""
     for _ in range(4):
@@ -153,7 +154,7 @@ async def test_a_caller_who_does_not_ask_for_two_gets_the_incumbents_one_answer(
         events = reply.events if is_streamed else [reply.json]
         assert {choice["index"] for event in events for choice in event["choices"]} == {0}
         assert (reply.said() if is_streamed else reply.text).strip() == "I am small."
-        assert duel_gateway.sealer.open(events[0]["id"]) == Unassigned(EXPERIMENT)
+        assert duel_gateway.sealer.open(events[0]["id"]) == Unassigned(NAME)
     assert upstream.calls_of("large") == 0
 
 
@@ -167,7 +168,7 @@ async def test_a_caller_who_does_not_ask_for_two_gets_the_incumbents_one_answer(
     ],
 )
 async def test_two_can_be_asked_for_in_three_ways(
-    duel_gateway: Gateway, upstream: FakeUpstream, asking: dict[str, Any]
+    duel_gateway: Live, upstream: FakeUpstream, asking: dict[str, Any]
 ) -> None:
     """By `n`, and by header or metadata for clients that cannot set it; each policy is asked for one."""
     reply = await duel_gateway.ask(**asking)
@@ -179,27 +180,21 @@ async def test_two_can_be_asked_for_in_three_ways(
 
 
 async def test_whoever_is_outside_of_the_share_gets_one_of_the_two_asked_for(
-    duel_gateway: Gateway, upstream: FakeUpstream
+    duel_gateway: Live, upstream: FakeUpstream
 ) -> None:
     """The incumbent is asked for one answer, not for two of its own, which nothing would compare."""
-    live = duel_gateway.holder.current.experiments[EXPERIMENT]
-    duel_gateway.holder.current = replace(
-        duel_gateway.holder.current, experiments={EXPERIMENT: replace(live, share=0.0)}
-    )
+    duel_gateway.change(share=0.0)
     reply = await duel_gateway.compare()
     assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["I am small."]
     assert "n" not in upstream.seen[0].body
 
 
-async def test_a_session_is_not_assigned_by_a_request_for_one_choice(duel_gateway: Gateway) -> None:
+async def test_a_session_is_not_assigned_by_a_request_for_one_choice(duel_gateway: Live) -> None:
     """A session that asks for one answer first may still compare later."""
-    live = duel_gateway.holder.current.experiments[EXPERIMENT]
-    duel_gateway.holder.current = replace(
-        duel_gateway.holder.current, experiments={EXPERIMENT: replace(live, unit="session")}
-    )
+    duel_gateway.change(unit="session")
     session = {"headers": {"x-session-id": "ada"}}
     assert len((await duel_gateway.ask(**session)).json["choices"]) == 1
-    assert duel_gateway.units.kept == {}
+    assert duel_gateway.observer.skipped == []  # the store, of which there is none, was not asked
     assert len((await duel_gateway.compare(**session)).json["choices"]) == 2
 
 
@@ -217,7 +212,7 @@ async def test_a_session_is_not_assigned_by_a_request_for_one_choice(duel_gatewa
     ],
 )
 async def test_another_number_of_choices_is_refused(
-    duel_gateway: Gateway, upstream: FakeUpstream, asking: dict[str, Any], param: str
+    duel_gateway: Live, upstream: FakeUpstream, asking: dict[str, Any], param: str
 ) -> None:
     """By the name of what says it, before any provider is asked."""
     reply = await duel_gateway.ask(**asking)
@@ -225,7 +220,7 @@ async def test_another_number_of_choices_is_refused(
     assert upstream.seen == []
 
 
-async def test_tool_calls_keep_their_own_indices(duel_gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_tool_calls_keep_their_own_indices(duel_gateway: Live, upstream: FakeUpstream) -> None:
     """Only the choice's index is rewritten."""
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     for model in MODELS:

@@ -18,8 +18,9 @@ import openai
 import pytest
 
 from gateway.config.gateway_file import ModelEntry
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, Hangup
-from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello?"}]
 POLICIES = {"alpha": {"model": "small"}, "beta": {"model": "small", "params": {"temperature": 0.5}}}
@@ -223,14 +224,14 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """Two plain models, and an experiment between policies that send the same."""
     entries: list[ModelEntry] = [
         entry("small", upstream.api_base),
         entry("claude", upstream.api_base.removesuffix("/v1"), provider="anthropic"),
     ]
     live = experiment(upstream.api_base, POLICIES)
-    async with running_gateway([live], entries) as gateway:
+    async with live_gateway([live], entries) as gateway:
         yield gateway
 
 
@@ -289,30 +290,30 @@ def complete(made: Any) -> Any:
 
 @pytest.mark.parametrize("name", WHOLE_ANSWERS)
 async def test_a_whole_answer_is_what_it_is_directly(
-    gateway: Gateway, upstream: FakeUpstream, name: str
+    gateway: Live, upstream: FakeUpstream, name: str
 ) -> None:
     """For a plain model to the last field, for an experiment but for its label."""
     upstream.on("small", WHOLE_ANSWERS[name])
     directly = await outcome(ask_whole, upstream.api_base, "small")
     assert repr(await outcome(ask_whole, f"{gateway.url}/v1", "small")) == repr(directly)
-    through = await outcome(ask_whole, f"{gateway.url}/v1", EXPERIMENT)
+    through = await outcome(ask_whole, f"{gateway.url}/v1", NAME)
     assert repr(unlabelled(through)) == repr(unlabelled(directly))
 
 
 @pytest.mark.parametrize("name", STREAMS)
-async def test_a_stream_is_what_it_is_directly(gateway: Gateway, upstream: FakeUpstream, name: str) -> None:
+async def test_a_stream_is_what_it_is_directly(gateway: Live, upstream: FakeUpstream, name: str) -> None:
     """Event by event; what this client cannot read and others can is what it is in the usual spelling."""
     upstream.on("small", STREAMS["usual" if name in OTHER_CLIENTS else name])
     directly = await outcome(ask_stream, upstream.api_base, "small")
     upstream.on("small", STREAMS[name])
     assert repr(await outcome(ask_stream, f"{gateway.url}/v1", "small")) == repr(directly)
-    through = await outcome(ask_stream, f"{gateway.url}/v1", EXPERIMENT)
+    through = await outcome(ask_stream, f"{gateway.url}/v1", NAME)
     assert repr(unlabelled(through)) == repr(unlabelled(directly))
 
 
 @pytest.mark.parametrize("name", MESSAGES)
 async def test_a_streamed_message_is_what_it_is_directly(
-    gateway: Gateway, upstream: FakeUpstream, name: str
+    gateway: Live, upstream: FakeUpstream, name: str
 ) -> None:
     """By Anthropic's client."""
     upstream.on("claude", MESSAGES[name])

@@ -21,8 +21,8 @@ from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.sse import DONE
 from tests.gateway.fake_http2 import FakeHttp2Upstream, give_up
 from tests.gateway.fake_upstream import Behaviour, Exchange, answer, body, chunk, hang_up, stall, status
-from tests.gateway.serving.harness import eventually
 from tests.gateway.upstream.asking import LIMITS, QUESTION, ask, read_all, request
+from tests.gateway.whole import eventually
 from tests.pace import impatient
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.relay import Relay
-from tests.gateway.serving.harness import eventually
+from tests.gateway.whole import eventually
 from tests.pace import impatient
 
 PROGRAM = Path(__file__).with_name("provider.cjs")

@@ -26,7 +26,8 @@ from tests.gateway.fake_upstream import (
     raw_stream,
     stall,
 )
-from tests.gateway.serving.harness import Gateway, entry, eventually, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
+from tests.gateway.whole import eventually
 from tests.pace import impatient
 
 # litellm's own models make pydantic warn when they are first used.
@@ -313,7 +314,7 @@ async def test_what_the_provider_lacks_is_the_callers_mistake(
 
 
 @pytest.fixture
-async def mixed(provider: FakeUpstream) -> AsyncIterator[Gateway]:
+async def mixed(provider: FakeUpstream) -> AsyncIterator[Live]:
     """An experiment of a relayed incumbent against a translated candidate."""
     base, other = provider.api_base, f"http://127.0.0.1:{provider.port}"
     live = experiment(
@@ -324,13 +325,13 @@ async def mixed(provider: FakeUpstream) -> AsyncIterator[Gateway]:
         },
     )
     entries = [entry("small", base), entry("claude", other, provider="anthropic")]
-    async with running_gateway([live], entries) as gateway:
+    async with live_gateway([live], entries) as gateway:
         yield gateway
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_policies_of_both_kinds_answer_one_experiment(
-    mixed: Gateway, provider: FakeUpstream, is_streamed: bool
+    mixed: Live, provider: FakeUpstream, is_streamed: bool
 ) -> None:
     """The caller cannot tell them apart by anything but what they say."""
     said = set()
@@ -346,7 +347,7 @@ async def test_policies_of_both_kinds_answer_one_experiment(
     assert system[0] in ("Be beta.", [{"type": "text", "text": "Be beta."}])
 
 
-async def test_a_failing_translated_candidate_is_replaced(mixed: Gateway, provider: FakeUpstream) -> None:
+async def test_a_failing_translated_candidate_is_replaced(mixed: Live, provider: FakeUpstream) -> None:
     """As any other."""
     provider.on("claude", refusal(529, "overloaded"))
     assert {(await mixed.ask()).text for _ in range(8)} == {"I am small."}

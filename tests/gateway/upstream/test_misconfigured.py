@@ -13,7 +13,7 @@ from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from gateway.upstream.translating.upstream import LitellmUpstream
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import entry, running_gateway
+from tests.gateway.live import entry, live_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -108,6 +108,6 @@ async def test_a_fallback_stands_in_for_a_model_without_its_key() -> None:
                 "fallbacks": ["small"],
             }
         )
-        async with running_gateway([], [keyless, entry("small", provider.api_base)]) as gateway:
+        async with live_gateway([], [keyless, entry("small", provider.api_base)]) as gateway:
             reply = await gateway.ask("keyless")
     assert (reply.status, reply.text) == (200, "I am small.")

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from tests.gateway.serving.harness import Gateway, Reply
+from tests.gateway.live import Live
+from tests.gateway.whole import Reply
 
 MESSAGES = [{"role": "user", "content": "Hello?"}]
 ASKED: dict[str, dict[str, Any]] = {
@@ -20,10 +21,8 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 async def ask(
-    gateway: Gateway, kind: str, model: str, *, headers: Mapping[str, str] | None = None, **fields: Any
+    gateway: Live, kind: str, model: str, *, headers: Mapping[str, str] | None = None, **fields: Any
 ) -> Reply:
     """One request of a kind."""
     body = orjson.dumps({"model": model, **ASKED[kind], **fields})
-    async with gateway.session.post(f"{gateway.url}/v1/{kind}", data=body, headers=headers) as response:
-        seen = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status, seen, await response.read())
+    return await gateway.call("POST", f"/v1/{kind}", raw=body, headers=headers)

@@ -9,7 +9,7 @@ import pytest
 from gateway.config.gateway_file import ModelEntry
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 POLICIES = {
     "alpha": {"model": "small", "system": "You are alpha.", "params": {"temperature": 0.25}},
@@ -40,12 +40,12 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """Plain models, and two experiments: `support` of OpenAI's format, `claude` of Anthropic's."""
     base = upstream.api_base
     experiments = [
         experiment(base, POLICIES),
         experiment(base, ANTHROPIC_POLICIES, name="claude"),
     ]
-    async with running_gateway(experiments, entries(upstream)) as gateway:
+    async with live_gateway(experiments, entries(upstream)) as gateway:
         yield gateway

@@ -10,7 +10,7 @@ from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import ask
 from tests.gateway.api.surfaces.recorded import CLAUDE_CODE, CODEX, TOOL_RUNNER
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -52,7 +52,7 @@ def plain_answers(upstream: FakeUpstream) -> None:
 @pytest.mark.parametrize(("_name", "kind", "request_"), PROGRAMS, ids=IDS)
 @pytest.mark.parametrize("model", ["small", "claude-small", "support", "claude"])
 async def test_what_agents_send_is_answered_by_every_model(
-    gateway: Gateway, upstream: FakeUpstream, _name: str, kind: str, request_: dict[str, Any], model: str
+    gateway: Live, upstream: FakeUpstream, _name: str, kind: str, request_: dict[str, Any], model: str
 ) -> None:
     """Plain or an experiment, relayed or translated; nothing but the provider is asked, and once."""
     reply = await ask(gateway, kind, model, **request_)
@@ -63,7 +63,7 @@ async def test_what_agents_send_is_answered_by_every_model(
 
 @pytest.mark.parametrize(("_name", "kind", "request_"), PROGRAMS, ids=IDS)
 async def test_what_agents_send_is_relayed_as_it_is(
-    gateway: Gateway, upstream: FakeUpstream, _name: str, kind: str, request_: dict[str, Any]
+    gateway: Live, upstream: FakeUpstream, _name: str, kind: str, request_: dict[str, Any]
 ) -> None:
     """Every field reaches a provider of the format."""
     model = "small" if kind == "responses" else "claude-small"
@@ -73,7 +73,7 @@ async def test_what_agents_send_is_relayed_as_it_is(
 
 @pytest.mark.parametrize("kind_and_policies", [("responses", "claude"), ("messages", "support")])
 async def test_a_policys_prompt_comes_before_an_agents(
-    gateway: Gateway, upstream: FakeUpstream, kind_and_policies: tuple[str, str]
+    gateway: Live, upstream: FakeUpstream, kind_and_policies: tuple[str, str]
 ) -> None:
     """The agent's own instructions and its tools are still there, where they are translated, too."""
     kind, name = kind_and_policies
@@ -92,7 +92,7 @@ async def test_a_policys_prompt_comes_before_an_agents(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model"), TRANSLATED)
 async def test_advice_is_left_out_where_it_means_nothing(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
     """Known to some format or to none: the answer is right without it, and the provider is not told."""
     reply = await ask(gateway, kind, model, stream=stream, **ADVICE)
@@ -102,7 +102,7 @@ async def test_advice_is_left_out_where_it_means_nothing(
 
 @pytest.mark.parametrize(("kind", "model"), TRANSLATED)
 async def test_what_shapes_the_answer_is_refused_by_name(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """A caller who asks for another answer does not silently get this one."""
     shaping = {"messages": {"mcp_servers": [{"type": "url", "name": "x", "url": "https://x"}]}}
@@ -113,7 +113,7 @@ async def test_what_shapes_the_answer_is_refused_by_name(
 
 
 @pytest.mark.parametrize("kind", ["chat/completions", "completions"])
-async def test_defaults_say_nothing(gateway: Gateway, upstream: FakeUpstream, kind: str) -> None:
+async def test_defaults_say_nothing(gateway: Live, upstream: FakeUpstream, kind: str) -> None:
     """Clients send them along; a provider without a word for them is asked all the same."""
     said = {"n": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "stop": [], "min_p": 0}
     reply = await ask(gateway, kind, "claude-small", **said, guided_json=None, ignore_eos=False)
@@ -126,7 +126,7 @@ async def test_hints_reach_providers_that_take_them(upstream: FakeUpstream) -> N
     """Effort in each format's words, for a model that is known to think, and for no other."""
     upstream.on("o3-mini", good(SAID))
     thinker = entry("o3-mini", upstream.api_base)
-    async with running_gateway([], [thinker, entry("small", upstream.api_base)]) as gateway:
+    async with live_gateway([], [thinker, entry("small", upstream.api_base)]) as gateway:
         for model, effort in (("o3-mini", "high"), ("small", None)):
             reply = await ask(gateway, "messages", model, output_config={"effort": "max"})
             assert reply.status == 200, reply.body
@@ -134,7 +134,7 @@ async def test_hints_reach_providers_that_take_them(upstream: FakeUpstream) -> N
             assert "output_config" not in upstream.seen[-1].body
 
 
-async def test_a_format_of_answers_is_translated(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_format_of_answers_is_translated(gateway: Live, upstream: FakeUpstream) -> None:
     """In either of the fields that Anthropic's clients send it in."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     wanted = {"type": "json_schema", "schema": schema}
@@ -147,7 +147,7 @@ async def test_a_format_of_answers_is_translated(gateway: Gateway, upstream: Fak
 async def test_a_users_name_is_passed_where_it_fits(upstream: FakeUpstream) -> None:
     """OpenAI takes 64 characters; a longer one is of no use to it."""
     upstream.on("gpt-4o", good(SAID))
-    async with running_gateway([], [entry("gpt-4o", upstream.api_base)]) as gateway:
+    async with live_gateway([], [entry("gpt-4o", upstream.api_base)]) as gateway:
         for length, passed in ((64, "u" * 64), (65, None)):
             reply = await ask(gateway, "messages", "gpt-4o", metadata={"user_id": "u" * length})
             assert reply.status == 200, reply.body
@@ -162,7 +162,7 @@ async def test_a_policys_own_parameters_are_never_left_out(upstream: FakeUpstrea
         "beta": {"model": "claude-large", "params": {"verbosity": "low"}},
     }
     models = [entry(name, base, provider="anthropic") for name in ("claude-small", "claude-large")]
-    async with running_gateway([experiment(base, policies)], models) as gateway:
+    async with live_gateway([experiment(base, policies)], models) as gateway:
         replies = [await gateway.ask(verbosity="high") for _ in range(8)]
         assert [reply.status for reply in replies] == [200] * 8
     assert {seen.body["model"] for seen in upstream.seen} == {"claude-small"}

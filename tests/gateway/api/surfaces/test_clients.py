@@ -11,18 +11,18 @@ import pytest
 from tests.gateway.api.surfaces.answers import TEXT, broken_off
 from tests.gateway.api.surfaces.asking import MESSAGES
 from tests.gateway.fake_upstream import FakeUpstream, status
-from tests.gateway.serving.harness import Gateway
+from tests.gateway.live import Live
 
 
 @pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(gateway: Live) -> AsyncIterator[openai.AsyncOpenAI]:
     """OpenAI's."""
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-async def claude(gateway: Gateway) -> AsyncIterator[anthropic.AsyncAnthropic]:
+async def claude(gateway: Live) -> AsyncIterator[anthropic.AsyncAnthropic]:
     """Anthropic's."""
     async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key="any", max_retries=0) as client:
         yield client

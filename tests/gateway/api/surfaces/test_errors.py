@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.access.callers import Authenticator
 from gateway.api.controls import CONTROLS
 from gateway.api.fields import KNOWN_FIELDS
-from gateway.config.api_keys import hash_key
-from gateway.config.configured_keys import unnamed_key
 from gateway.upstream.translating.upstream import _import_quietly
 from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.api.surfaces.conftest import entries
 from tests.gateway.fake_upstream import FakeUpstream, status
-from tests.gateway.serving.harness import Gateway, running_gateway
+from tests.gateway.live import Live, live_gateway
 
 KINDS = list(ASKED)
 PLAIN = {kind: "claude-small" if kind == "messages" else "small" for kind in KINDS}
@@ -43,7 +40,7 @@ WRONG: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_unknown_model_is_not_found(gateway: Gateway, kind: str) -> None:
+async def test_an_unknown_model_is_not_found(gateway: Live, kind: str) -> None:
     """404 everywhere."""
     reply = await ask(gateway, kind, "nobody")
     assert reply.status == 404
@@ -58,7 +55,7 @@ async def test_an_unknown_model_is_not_found(gateway: Gateway, kind: str) -> Non
 
 @pytest.mark.parametrize(("kind", "field", "value"), WRONG)
 async def test_wrong_types_are_named(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, field: str, value: Any
+    gateway: Live, upstream: FakeUpstream, kind: str, field: str, value: Any
 ) -> None:
     """The message says which field and what it must be, and nobody is asked."""
     reply = await ask(gateway, kind, PLAIN[kind], **{field: value})
@@ -67,7 +64,7 @@ async def test_wrong_types_are_named(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_caller_cannot_steer_the_gateway(gateway: Gateway, upstream: FakeUpstream, kind: str) -> None:
+async def test_a_caller_cannot_steer_the_gateway(gateway: Live, upstream: FakeUpstream, kind: str) -> None:
     """Addresses, keys and litellm's controls are refused by name."""
     for field in ("api_base", "api_key", "base_url", "extra_headers", "mock_response", "num_retries"):
         reply = await ask(gateway, kind, PLAIN[kind], **{field: "http://evil"})
@@ -93,7 +90,7 @@ def test_no_field_of_a_format_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_fields_that_only_look_like_controls_pass(
-    gateway: Gateway, upstream: FakeUpstream, kind: str
+    gateway: Live, upstream: FakeUpstream, kind: str
 ) -> None:
     """Names are refused as they stand here, not by how they begin or end."""
     sent = {
@@ -109,7 +106,7 @@ async def test_fields_that_only_look_like_controls_pass(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_is_not_json_is_an_unsupported_media_type(gateway: Gateway, kind: str) -> None:
+async def test_what_is_not_json_is_an_unsupported_media_type(gateway: Live, kind: str) -> None:
     """A form in a web page can send text or forms to a gateway on loopback, but not JSON."""
     for sent in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         reply = await ask(gateway, kind, PLAIN[kind], headers={"content-type": sent})
@@ -121,7 +118,7 @@ async def test_what_is_not_json_is_an_unsupported_media_type(gateway: Gateway, k
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_other_methods_are_not_allowed(gateway: Gateway, kind: str, method: str) -> None:
+async def test_other_methods_are_not_allowed(gateway: Live, kind: str, method: str) -> None:
     """And the reply says which one is."""
     async with gateway.session.request(method, f"{gateway.url}/v1/{kind}") as response:
         assert (response.status, response.headers["allow"]) == (405, "POST")
@@ -129,7 +126,7 @@ async def test_other_methods_are_not_allowed(gateway: Gateway, kind: str, method
     assert (b'"type":"error"' in body) == (kind == "messages" and method != "HEAD")
 
 
-async def test_providers_refusals_keep_their_words(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_providers_refusals_keep_their_words(gateway: Live, upstream: FakeUpstream) -> None:
     """In Anthropic's shape for Anthropic's clients, whichever shape they came in."""
     upstream.on("claude-small", status(400, "max_tokens is too large"))
     reply = await ask(gateway, "messages", "claude-small")
@@ -142,7 +139,7 @@ async def test_providers_refusals_keep_their_words(gateway: Gateway, upstream: F
     [(429, 429, "rate_limit_error"), (500, 502, "api_error"), (401, 502, "api_error")],
 )
 async def test_providers_failures_have_anthropics_types(
-    gateway: Gateway, upstream: FakeUpstream, code: int, answered: int, kind: str
+    gateway: Live, upstream: FakeUpstream, code: int, answered: int, kind: str
 ) -> None:
     """Its clients raise by status and type."""
     upstream.on("claude-small", status(code, retry_after="2"))
@@ -150,9 +147,7 @@ async def test_providers_failures_have_anthropics_types(
     assert (reply.status, reply.error["type"]) == (answered, kind)
 
 
-async def test_a_wrong_key_of_the_operators_is_not_tried_again(
-    gateway: Gateway, upstream: FakeUpstream
-) -> None:
+async def test_a_wrong_key_of_the_operators_is_not_tried_again(gateway: Live, upstream: FakeUpstream) -> None:
     """Clients would, after a 502, unless told not to."""
     upstream.on("small", status(401))
     assert (await ask(gateway, "responses", "small")).headers["x-should-retry"] == "false"
@@ -162,8 +157,7 @@ async def test_a_wrong_key_of_the_operators_is_not_tried_again(
 
 async def test_keys_come_in_either_header(upstream: FakeUpstream) -> None:
     """Anthropic's clients send theirs as `x-api-key`, on whichever route."""
-    keys = Authenticator([unnamed_key(hash_key("client-key"), "client")])
-    async with running_gateway([], entries(upstream), authenticator=keys) as gateway:
+    async with live_gateway([], entries(upstream), client_keys=["client-key"]) as gateway:
         for headers in ({"x-api-key": "client-key"}, {"authorization": "Bearer client-key"}):
             assert (await ask(gateway, "messages", "claude-small", headers=headers)).status == 200
         reply = await ask(gateway, "messages", "claude-small", headers={"x-api-key": "wrong"})

@@ -14,7 +14,8 @@ from gateway.experiments.response_ids import Unassigned
 from tests.gateway.api.surfaces.answers import TEXT, good
 from tests.gateway.api.surfaces.asking import ask
 from tests.gateway.fake_upstream import FakeUpstream, status
-from tests.gateway.serving.harness import Gateway, Reply, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
+from tests.gateway.whole import Reply
 
 CASES = [("responses", "support"), ("messages", "claude")]
 PART = {"type": "input_text", "text": "Hi"}
@@ -40,7 +41,7 @@ def heads(kind: str, reply: Reply) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model"), CASES)
 async def test_answers_carry_the_experiments_name_and_an_id_for_feedback(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
     """In the format's own form, in every event that has them; the text stays as it is."""
     reply = await ask(gateway, kind, model, stream=stream)
@@ -55,7 +56,7 @@ async def test_answers_carry_the_experiments_name_and_an_id_for_feedback(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model"), CASES)
 async def test_nothing_tells_which_policy_answered(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
     """Neither a model's name nor what a policy put into the request, over many answers of both."""
     seen = []
@@ -86,7 +87,7 @@ async def test_nothing_tells_which_policy_answered(
     ],
 )
 async def test_the_policys_prompt_goes_before_the_callers(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, given: Any, field: str, expected: Any
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, given: Any, field: str, expected: Any
 ) -> None:
     """Each format has its own place for it."""
     await ask(gateway, kind, model, **({field: given} if given else {}))
@@ -100,7 +101,7 @@ async def test_the_policys_prompt_goes_before_the_callers(
     [("responses", "support", "max_output_tokens"), ("messages", "claude", "max_tokens")],
 )
 async def test_the_policys_parameters_win_under_the_formats_names(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, limit: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, limit: str
 ) -> None:
     """`max_tokens` is called differently, and none of its other names is sent."""
     for _ in range(12):
@@ -115,7 +116,7 @@ async def test_parameters_inside_an_object_join_the_callers(upstream: FakeUpstre
     params = {"reasoning_effort": "low", "verbosity": "high"}
     policies = {name: {"model": "small", "params": params} for name in ("alpha", "beta")}
     base = upstream.api_base
-    async with running_gateway([experiment(base, policies)], [entry("small", base)]) as gateway:
+    async with live_gateway([experiment(base, policies)], [entry("small", base)]) as gateway:
         await ask(gateway, "responses", "support", reasoning={"summary": "auto", "effort": "high"})
     body = upstream.seen[-1].body
     assert body["reasoning"] == {"summary": "auto", "effort": "low"}
@@ -130,7 +131,7 @@ async def test_a_policys_parameter_without_a_place_is_refused(upstream: FakeUpst
         "beta": {"model": "small", "params": {"seed": 7}},
     }
     base = upstream.api_base
-    async with running_gateway([experiment(base, policies)], [entry("small", base)]) as gateway:
+    async with live_gateway([experiment(base, policies)], [entry("small", base)]) as gateway:
         reply = await ask(gateway, kind, "support")
         assert (reply.status, upstream.seen) == (400, [])
         assert "chat completions" in reply.error["message"]
@@ -138,7 +139,7 @@ async def test_a_policys_parameter_without_a_place_is_refused(upstream: FakeUpst
 
 
 @pytest.mark.parametrize("kind", ["completions", "embeddings"])
-async def test_what_has_no_conversation_is_for_plain_models(gateway: Gateway, kind: str) -> None:
+async def test_what_has_no_conversation_is_for_plain_models(gateway: Live, kind: str) -> None:
     """The refusal says what an experiment does answer."""
     reply = await ask(gateway, kind, "support")
     assert (reply.status, reply.error["param"]) == (400, "model")
@@ -150,7 +151,7 @@ async def test_two_choices_need_chat_completions(upstream: FakeUpstream, kind: s
     """The other formats hold one answer: the incumbent gives it, and two are refused."""
     base = upstream.api_base
     side_by_side = experiment(base, collect="side_by_side")
-    async with running_gateway([side_by_side], [entry("small", base), entry("large", base)]) as gateway:
+    async with live_gateway([side_by_side], [entry("small", base), entry("large", base)]) as gateway:
         one = await ask(gateway, kind, "support")
         two = await ask(gateway, kind, "support", metadata={"llmpo_choices": "2"})
         (response_id,) = {head["id"] for head in heads(kind, one)}
@@ -161,7 +162,7 @@ async def test_two_choices_need_chat_completions(upstream: FakeUpstream, kind: s
 
 
 async def test_a_kind_of_request_outside_of_the_way_of_collecting_is_the_incumbents(
-    gateway: Gateway, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    gateway: Live, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its record says which kinds take part; a caller of another kind did nothing wrong."""
     monkeypatch.setitem(WAYS, "matched", replace(WAYS["matched"], surfaces=frozenset({"chat"})))
@@ -173,7 +174,7 @@ async def test_a_kind_of_request_outside_of_the_way_of_collecting_is_the_incumbe
 
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt"])
-async def test_experiments_cannot_continue_what_a_provider_keeps(gateway: Gateway, field: str) -> None:
+async def test_experiments_cannot_continue_what_a_provider_keeps(gateway: Live, field: str) -> None:
     """The next policy's provider has never heard of it. A plain model's has."""
     reply = await ask(gateway, "responses", "support", **{field: "x"})
     assert (reply.status, reply.error["param"]) == (400, field)
@@ -182,7 +183,7 @@ async def test_experiments_cannot_continue_what_a_provider_keeps(gateway: Gatewa
 
 @pytest.mark.parametrize(("kind", "model"), CASES)
 async def test_the_incumbent_answers_for_a_failing_candidate(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """As in chat: no caller sees the failure, and the answer belongs to no comparison."""
     for name in ("large", "claude-large"):
@@ -194,7 +195,7 @@ async def test_the_incumbent_answers_for_a_failing_candidate(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model"), CASES)
-async def test_tokens_are_counted(gateway: Gateway, kind: str, model: str, stream: bool) -> None:
+async def test_tokens_are_counted(gateway: Live, kind: str, model: str, stream: bool) -> None:
     """Whatever the format calls them, and wherever a stream reports them."""
     await ask(gateway, kind, model, stream=stream)
     ((_, _, prompt, completion),) = gateway.observer.tokens
@@ -202,7 +203,7 @@ async def test_tokens_are_counted(gateway: Gateway, kind: str, model: str, strea
 
 
 async def test_metadata_serves_the_session_and_goes_no_further_than_it_may(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Anthropic knows `user_id` there and refuses everything else."""
     await ask(gateway, "messages", "claude", metadata={"session_id": "s", "user_id": "u"})
@@ -229,7 +230,7 @@ async def test_templates_read_the_conversation(
     base = upstream.api_base
     provider = "anthropic" if kind == "messages" else "openai"
     entries = [entry(model, base, provider=provider)]
-    async with running_gateway([experiment(base, policies)], entries) as gateway:
+    async with live_gateway([experiment(base, policies)], entries) as gateway:
         reply = await ask(gateway, kind, "support", **fields)
     assert reply.status == 200, reply.body
     body = upstream.seen[-1].body

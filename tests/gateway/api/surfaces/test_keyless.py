@@ -10,7 +10,7 @@ from gateway.config.gateway_file import ModelEntry
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import ask
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway, running_gateway
+from tests.gateway.live import Live, live_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -40,7 +40,7 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """A model of each provider that may be asked at an address of the operator's."""
     entries = [
         ModelEntry.model_validate(
@@ -54,7 +54,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
         )
         for provider, path in SERVERS.items()
     ]
-    async with running_gateway([], entries) as gateway:
+    async with live_gateway([], entries) as gateway:
         yield gateway
 
 
@@ -62,7 +62,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("provider", SERVERS)
 async def test_a_keyless_server_answers_every_kind_of_request(
-    gateway: Gateway, upstream: FakeUpstream, provider: str, kind: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, provider: str, kind: str, stream: bool
 ) -> None:
     """No key is needed, and none that lies about in the environment is sent to it."""
     reply = await ask(gateway, kind, provider, stream=stream)

@@ -18,7 +18,7 @@ from tests.gateway.api.surfaces.recorded import CLAUDE_CODE
 from tests.gateway.api.surfaces.test_experiments import spoken
 from tests.gateway.building import config_fields
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, raw, status
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 
 PROMPT = "You are "
@@ -44,18 +44,18 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """`small` and `large`, and an experiment of both, `support`."""
     base = upstream.api_base
     entries = [native(name, base) for name in ("small", "large")]
-    async with running_gateway([experiment(base, POLICIES)], entries) as gateway:
+    async with live_gateway([experiment(base, POLICIES)], entries) as gateway:
         yield gateway
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", ["small", "support"])
 async def test_messages_are_relayed_to_a_server_that_answers_them(
-    gateway: Gateway, upstream: FakeUpstream, model: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, model: str, stream: bool
 ) -> None:
     """At its own path beside the address, with its key and the format's version; chat goes on as before."""
     reply = await ask(gateway, "messages", model, stream=stream)
@@ -67,14 +67,14 @@ async def test_messages_are_relayed_to_a_server_that_answers_them(
     assert upstream.seen[-1].path == "/v1/chat/completions"
 
 
-async def test_every_field_reaches_such_a_server(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_every_field_reaches_such_a_server(gateway: Live, upstream: FakeUpstream) -> None:
     """As the client sent it."""
     reply = await ask(gateway, "messages", "small", **CLAUDE_CODE)
     assert reply.status == 200, reply.body
     assert upstream.seen[-1].body.items() >= CLAUDE_CODE.items()
 
 
-async def test_a_policy_is_put_into_what_is_relayed(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_policy_is_put_into_what_is_relayed(gateway: Live, upstream: FakeUpstream) -> None:
     """Its prompt before the caller's, its parameters over theirs, the answer under the experiment's name."""
     request = {**CLAUDE_CODE, "temperature": 1.0, "stream": False}
     reply = await ask(gateway, "messages", "support", **request)
@@ -94,7 +94,7 @@ async def test_the_address_is_found_beside_that_of_chat(
 ) -> None:
     """Whatever LiteLLM calls the server, and whether its address names the version."""
     base = f"http://127.0.0.1:{upstream.port}{address}"
-    async with running_gateway([], [native("small", base, provider=provider)]) as gateway:
+    async with live_gateway([], [native("small", base, provider=provider)]) as gateway:
         reply = await ask(gateway, "messages", "small")
     assert reply.status == 200, reply.body
     assert upstream.seen[-1].path == "/v1/messages"

@@ -12,7 +12,8 @@ import pytest
 
 from tests.gateway.api.surfaces.answers import TEXT
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway, eventually
+from tests.gateway.live import Live
+from tests.gateway.whole import eventually
 from tests.pace import impatient
 
 ROOT = Path(__file__).parents[4]
@@ -20,7 +21,7 @@ PROGRAM = ROOT / "tests" / "clients" / "ask.cjs"
 MODULES = ROOT / ".venv" / "clients" / "node_modules"  # `make setup` installs them
 
 
-async def found(gateway: Gateway, model: str) -> dict[str, Any]:
+async def found(gateway: Live, model: str) -> dict[str, Any]:
     """What the client made of the gateway."""
     process = await asyncio.create_subprocess_exec(
         "node",
@@ -38,9 +39,7 @@ async def found(gateway: Gateway, model: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model", ["small", "support"])
-async def test_node_client_finds_what_it_expects(
-    gateway: Gateway, upstream: FakeUpstream, model: str
-) -> None:
+async def test_node_client_finds_what_it_expects(gateway: Live, upstream: FakeUpstream, model: str) -> None:
     """Answers whole and streamed, by the client's own helpers, too, and leaving half-way."""
     client = await found(gateway, model)
 
@@ -53,7 +52,7 @@ async def test_node_client_finds_what_it_expects(
     await eventually(lambda: upstream.in_flight == 0, "every provider free", seconds=impatient(1.0))
 
 
-async def test_node_client_raises_what_it_has_for_errors(gateway: Gateway) -> None:
+async def test_node_client_raises_what_it_has_for_errors(gateway: Live) -> None:
     """By class, status and code, with the id to quote to operators."""
     client = await found(gateway, "support")
 

@@ -7,7 +7,7 @@ import pytest
 from tests.gateway.api.surfaces.answers import TEXT, broken_off, event, streamed, whole
 from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.fake_upstream import Exchange, FakeUpstream
-from tests.gateway.serving.harness import Gateway
+from tests.gateway.live import Live
 
 WHOLE = [
     ("responses", "small"),
@@ -25,7 +25,7 @@ def last(upstream: FakeUpstream) -> Exchange:
 
 @pytest.mark.parametrize(("kind", "model"), WHOLE)
 async def test_whole_answers_are_relayed_untouched(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """Every byte of the provider's, and every field of the caller's."""
     reply = await ask(gateway, kind, model, user="u", new_field={"a": 1})
@@ -36,7 +36,7 @@ async def test_whole_answers_are_relayed_untouched(
 
 @pytest.mark.parametrize(("kind", "model"), STREAMED)
 async def test_streams_are_relayed_untouched(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """To their last event, whose name inside a text ends nothing."""
     reply = await ask(gateway, kind, model, stream=True)
@@ -46,7 +46,7 @@ async def test_streams_are_relayed_untouched(
 
 @pytest.mark.parametrize(("kind", "model"), STREAMED)
 async def test_connections_are_kept_after_streams(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """The end of a stream is known without waiting for the connection to close."""
     for _ in range(3):
@@ -56,7 +56,7 @@ async def test_connections_are_kept_after_streams(
 
 @pytest.mark.parametrize(("kind", "model"), [case for case in STREAMED if case[0] != "completions"])
 async def test_a_stream_without_its_last_event_is_broken_off(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """It ends with an error of its format, never with a made-up end."""
     upstream.on(model, broken_off())
@@ -66,7 +66,7 @@ async def test_a_stream_without_its_last_event_is_broken_off(
     assert b"\nevent: message_stop" not in reply.body
 
 
-async def test_anthropic_gets_its_own_headers(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_anthropic_gets_its_own_headers(gateway: Live, upstream: FakeUpstream) -> None:
     """The operator's key, the caller's version of the format and nothing of the caller's key."""
     await ask(gateway, "messages", "claude-small", headers={"x-api-key": "callers"})
     headers = upstream.seen[-1].headers
@@ -79,7 +79,7 @@ async def test_anthropic_gets_its_own_headers(gateway: Gateway, upstream: FakeUp
 
 @pytest.mark.parametrize(("kind", "model"), WHOLE)
 async def test_a_trace_goes_on_to_the_provider(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """As the caller sent it; what is not a trace stays here."""
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -90,7 +90,7 @@ async def test_a_trace_goes_on_to_the_provider(
     assert "traceparent" not in upstream.seen[-1].headers
 
 
-async def test_rate_limits_are_passed_on(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_rate_limits_are_passed_on(gateway: Live, upstream: FakeUpstream) -> None:
     """With answers and with refusals, of plain models; an experiment's would tell who answered."""
 
     async def limited(exchange: Exchange) -> None:
@@ -108,7 +108,7 @@ async def test_rate_limits_are_passed_on(gateway: Gateway, upstream: FakeUpstrea
         assert "x-ratelimit-remaining-requests" not in reply.headers
 
 
-async def test_a_response_that_failed_is_a_failure(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_response_that_failed_is_a_failure(gateway: Live, upstream: FakeUpstream) -> None:
     """Also inside a stream, where it takes the place of the last event."""
     failed = {"id": "r", "status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}
 

@@ -9,7 +9,7 @@ import pytest
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import ask
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway
+from tests.gateway.live import Live
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -71,7 +71,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model", "tool", "turns"), CASES)
 async def test_tools_are_translated(
-    gateway: Gateway,
+    gateway: Live,
     upstream: FakeUpstream,
     kind: str,
     model: str,
@@ -89,7 +89,7 @@ async def test_tools_are_translated(
 
 @pytest.mark.parametrize(("kind", "model"), [("messages", "small"), ("responses", "claude-small")])
 async def test_a_caller_cannot_have_tool_servers_asked(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """LiteLLM's proxy would look for them: nothing is asked but the provider, if anybody."""
     tool = {"type": "mcp", "server_label": "x", "server_url": "litellm_proxy", "require_approval": "never"}

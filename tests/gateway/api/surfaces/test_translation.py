@@ -8,7 +8,8 @@ from tests.gateway.api.surfaces.answers import broken_off, good
 from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.api.surfaces.test_experiments import spoken
 from tests.gateway.fake_upstream import FakeUpstream, cut, hang_up, stall, status, stream_error, without_done
-from tests.gateway.serving.harness import Gateway, entry, eventually, running_gateway
+from tests.gateway.live import Live, entry, live_gateway
+from tests.gateway.whole import eventually
 from tests.pace import impatient
 
 # litellm's own models make pydantic warn when they are first used.
@@ -33,7 +34,7 @@ def plain_answers(upstream: FakeUpstream) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model", "path"), CASES)
 async def test_the_answer_comes_in_the_format_that_was_asked(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, path: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str, stream: bool
 ) -> None:
     """Text, tokens and the format's own end."""
     reply = await ask(gateway, kind, model, stream=stream)
@@ -83,7 +84,7 @@ async def test_ids_begin_as_those_of_the_format(
     ],
 )
 async def test_a_trace_goes_on_to_the_provider(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
     """As in the provider's own format; what is of the caller's format alone stays here."""
     sent = {"traceparent": TRACE, "tracestate": "a=b", "anthropic-beta": "of-the-caller"}
@@ -100,7 +101,7 @@ async def test_a_trace_goes_on_with_embeddings(upstream: FakeUpstream) -> None:
     """Of a provider that is translated although its format is close to OpenAI's."""
     upstream.on("embed", good())
     embed = entry("embed", upstream.api_base, provider="together_ai")
-    async with running_gateway([], [embed]) as gateway:
+    async with live_gateway([], [embed]) as gateway:
         reply = await ask(gateway, "embeddings", "embed", headers={"traceparent": TRACE})
     assert reply.status == 200, reply.body
     assert upstream.seen[-1].headers["traceparent"] == TRACE
@@ -111,7 +112,7 @@ async def test_the_operators_own_trace_wins(upstream: FakeUpstream) -> None:
     base = f"http://127.0.0.1:{upstream.port}"
     own = {"Traceparent": "the operator's", "x-team": "blue"}
     claude = entry("claude-small", base, provider="anthropic", extra_headers=own)
-    async with running_gateway([], [claude]) as gateway:
+    async with live_gateway([], [claude]) as gateway:
         await gateway.ask("claude-small", headers={"traceparent": TRACE})
     seen = upstream.seen[-1].headers
     assert (seen["traceparent"], seen["x-team"]) == ("the operator's", "blue")
@@ -120,7 +121,7 @@ async def test_the_operators_own_trace_wins(upstream: FakeUpstream) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "experiment"), [("messages", "support"), ("responses", "claude")])
 async def test_experiments_are_translated_too(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, experiment: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, experiment: str, stream: bool
 ) -> None:
     """The policy's prompt reaches the provider; the answer has the experiment's name and id."""
     reply = await ask(gateway, kind, experiment, stream=stream)
@@ -136,7 +137,7 @@ async def test_experiments_are_translated_too(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model", "path"), CASES)
 async def test_the_providers_refusal_keeps_its_words(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, path: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str, stream: bool
 ) -> None:
     """The caller can mend what they read."""
     upstream.on(model, status(400, "the prompt is too long"))
@@ -148,7 +149,7 @@ async def test_the_providers_refusal_keeps_its_words(
 
 @pytest.mark.parametrize(("kind", "model", "path"), CASES)
 async def test_a_dead_provider_is_a_bad_gateway(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, path: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str
 ) -> None:
     """And nothing of litellm's own words reaches the caller."""
     upstream.on(model, hang_up())
@@ -161,7 +162,7 @@ async def test_a_dead_provider_is_a_bad_gateway(
     "failure", [cut(2), without_done(2), stream_error(2)], ids=["cut", "no end", "error"]
 )
 async def test_half_an_answer_of_a_chat_is_not_made_whole(
-    gateway: Gateway, upstream: FakeUpstream, failure: object
+    gateway: Live, upstream: FakeUpstream, failure: object
 ) -> None:
     """Litellm would end the message properly; here it ends with an error."""
     upstream.on("small", failure)  # type: ignore[arg-type]
@@ -171,9 +172,7 @@ async def test_half_an_answer_of_a_chat_is_not_made_whole(
     assert b"itellm" not in reply.body
 
 
-async def test_half_an_answer_of_anthropics_is_not_made_whole(
-    gateway: Gateway, upstream: FakeUpstream
-) -> None:
+async def test_half_an_answer_of_anthropics_is_not_made_whole(gateway: Live, upstream: FakeUpstream) -> None:
     """Nor a response."""
     upstream.on("claude-small", broken_off(5))
     reply = await ask(gateway, "responses", "claude-small", stream=True)
@@ -183,7 +182,7 @@ async def test_half_an_answer_of_anthropics_is_not_made_whole(
 
 @pytest.mark.parametrize(("kind", "model", "path"), CASES)
 async def test_a_caller_who_leaves_frees_the_provider(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, path: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str
 ) -> None:
     """Through all of litellm's wrappers."""
     upstream.on(model, stall(after=2))
@@ -195,7 +194,7 @@ async def test_a_caller_who_leaves_frees_the_provider(
     )
 
 
-async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Gateway) -> None:
+async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Live) -> None:
     """Fields without an equivalent, and kinds of request."""
     reply = await ask(gateway, "responses", "claude-small", previous_response_id="resp_1")
     assert (reply.status, "previous_response_id" in reply.error["message"]) == (400, True)
@@ -203,7 +202,7 @@ async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Gateway
     assert (reply.status, "kind of request" in reply.error["message"]) == (400, True)
 
 
-async def test_text_completions_of_a_chat_provider(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_text_completions_of_a_chat_provider(gateway: Live, upstream: FakeUpstream) -> None:
     """The prompt becomes a message, the answer a text."""
     reply = await ask(gateway, "completions", "claude-small", max_tokens=9)
     assert reply.json["choices"][0]["text"] == SAID

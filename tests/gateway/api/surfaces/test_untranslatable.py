@@ -11,7 +11,7 @@ from gateway.upstream.translating.calls import LIBRARY_CALLS, Library
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import ask
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import Gateway
+from tests.gateway.live import Live
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -37,7 +37,7 @@ MALFORMED: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model", "fields"), MALFORMED)
 async def test_what_cannot_be_translated_is_the_callers_mistake(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str, fields: dict[str, Any], stream: bool
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str, fields: dict[str, Any], stream: bool
 ) -> None:
     """A 400, and the provider is not asked."""
     reply = await ask(gateway, kind, model, stream=stream, **fields)
@@ -46,7 +46,7 @@ async def test_what_cannot_be_translated_is_the_callers_mistake(
     assert not upstream.seen
 
 
-async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Gateway) -> None:
+async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Live) -> None:
     """However many in a row: they say nothing about the provider."""
     for _ in range(8):
         await ask(gateway, "messages", "small", tools=[7])
@@ -58,7 +58,7 @@ async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Gat
     ("budget", "effort"), [(1024, "low"), (2048, "medium"), (4096, "high"), (32_000, "high"), (1, "low")]
 )
 async def test_thinking_becomes_an_effort(
-    gateway: Gateway, upstream: FakeUpstream, budget: int, effort: str, stream: bool
+    gateway: Live, upstream: FakeUpstream, budget: int, effort: str, stream: bool
 ) -> None:
     """A provider of OpenAI's format is asked for a chat completion, with its own word for the budget."""
     upstream.on("small", good("I am here."))

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.live import Live, entry, experiment, live_gateway
 from tests.gateway.protocols import both_protocols
+from tests.gateway.recorder import Recorder
 from tests.gateway.serving.failures.crowd import Crowd, echo
-from tests.gateway.serving.harness import Gateway, Recorder, entry, eventually, experiment, running_gateway
+from tests.gateway.whole import eventually
 from tests.pace import impatient
 
 pytestmark = both_protocols
@@ -25,11 +27,11 @@ MODELS = ["small", "support", "duel"]
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """A plain model, an experiment, and one that answers side by side."""
     base = upstream.api_base
     live = experiment(base)
-    async with running_gateway(
+    async with live_gateway(
         [live, replace(live, name="duel", collect="side_by_side")],
         [entry("small", base), entry("large", base)],
         http2=upstream.is_http2,
@@ -48,7 +50,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def forget(gateway: Gateway, upstream: FakeUpstream) -> None:
+def forget(gateway: Live, upstream: FakeUpstream) -> None:
     """Drop what the test's own recorders remember, having checked that they heard of no failure."""
     assert gateway.observer.failed == []
     assert gateway.observer.model_failures == []
@@ -63,7 +65,7 @@ async def at_rest(upstream: FakeUpstream, tasks: int) -> None:
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 3 * AT_ONCE, "no task left")
 
 
-async def aborts_leave_nothing(gateway: Gateway, upstream: FakeUpstream, times: int) -> float:
+async def aborts_leave_nothing(gateway: Live, upstream: FakeUpstream, times: int) -> float:
     """Warm up, let callers abandon so many requests, and compare. Gives the growth in megabytes."""
     for model in ("small", "large"):
         upstream.on(model, echo(0.002))
@@ -86,7 +88,7 @@ async def aborts_leave_nothing(gateway: Gateway, upstream: FakeUpstream, times: 
 
 
 async def test_three_hundred_aborts_leave_nothing_and_mix_nothing(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Streamed or not, before or after the first byte, among others who stay."""
     assert await aborts_leave_nothing(gateway, upstream, 300) < 20
@@ -94,6 +96,6 @@ async def test_three_hundred_aborts_leave_nothing_and_mix_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-async def test_ten_thousand_aborts_leave_no_memory(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_ten_thousand_aborts_leave_no_memory(gateway: Live, upstream: FakeUpstream) -> None:
     """Not even a kilobyte for each; the provider and its callers live in the same process."""
     assert await aborts_leave_nothing(gateway, upstream, 10_000) < 10

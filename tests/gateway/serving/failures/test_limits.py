@@ -8,9 +8,9 @@ from gateway.config.gateway_file import ModelEntry
 from gateway.upstream.base import Timeouts
 from gateway.upstream.targets import model_targets
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, stall
+from tests.gateway.live import entry, live_gateway
 from tests.gateway.protocols import both_protocols
 from tests.gateway.serving.failures.faults import drip
-from tests.gateway.serving.harness import entry, running_gateway
 from tests.pace import impatient
 
 pytestmark = both_protocols
@@ -29,7 +29,7 @@ async def test_a_model_may_be_given_less_time_for_its_first_event(
 ) -> None:
     """Bytes that are no event do not prolong it."""
     upstream.on("small", behaviour)
-    async with running_gateway(
+    async with live_gateway(
         [], [limited(upstream, first_byte_timeout=impatient(0.2))], timeouts=LONG, http2=upstream.is_http2
     ) as gateway:
         reply = await gateway.ask("small", stream=True)
@@ -39,7 +39,7 @@ async def test_a_model_may_be_given_less_time_for_its_first_event(
 async def test_a_model_may_be_given_less_time_between_events(upstream: FakeUpstream) -> None:
     """What came is kept."""
     upstream.on("small", stall(after=2))
-    async with running_gateway(
+    async with live_gateway(
         [], [limited(upstream, stall_timeout=impatient(0.2))], timeouts=LONG, http2=upstream.is_http2
     ) as gateway:
         reply = await gateway.ask("small", stream=True)
@@ -53,7 +53,7 @@ async def test_silence_may_be_shorter_than_the_wait_for_the_first_event(upstream
     small = limited(upstream, first_byte_timeout=30.0, stall_timeout=impatient(0.6))
     slow_start = limited(upstream, first_byte_timeout=30.0, stall_timeout=impatient(0.2))
     for model, is_whole in ((small, True), (slow_start, False)):
-        async with running_gateway([], [model], timeouts=LONG, http2=upstream.is_http2) as gateway:
+        async with live_gateway([], [model], timeouts=LONG, http2=upstream.is_http2) as gateway:
             reply = await gateway.ask("small", stream=True)
         assert reply.status == 200
         assert reply.is_done is is_whole

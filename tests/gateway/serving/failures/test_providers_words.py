@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.access.callers import Authenticator
-from gateway.config.api_keys import hash_key
-from gateway.config.configured_keys import unnamed_key
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, chunk, raw, raw_stream
-from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
-KEY = "sk-provider"  # the harness's
+KEY = "sk-provider"  # of the models of live.entry
 PROMPT = "You are alpha."
 QUESTION: list[Any] = [{"role": "user", "content": "hunter2-is-my-password, do not tell anybody at all"}]
 SAID = f"engine 7 on fire ({KEY}, {PROMPT}, {QUESTION[0]['content']})"
@@ -29,14 +27,14 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """A plain model and an experiment, for two keys."""
     base = upstream.api_base
-    keys = [unnamed_key(hash_key(f"{role}-key"), role) for role in ("client", "admin")]
-    async with running_gateway(
+    async with live_gateway(
         [experiment(base, share=0.0)],
         [entry("small", base), entry("large", base)],
-        authenticator=Authenticator(keys),
+        client_keys=["client-key"],
+        admin_keys=["admin-key"],
     ) as gateway:
         yield gateway
 
@@ -47,17 +45,17 @@ def failing(code: int) -> Behaviour:
     return raw(json.dumps(error).encode(), code=code)
 
 
-async def ask(gateway: Gateway, role: str, model: str, **fields: Any) -> str:
+async def ask(gateway: Live, role: str, model: str, **fields: Any) -> str:
     """The body a caller of that role gets."""
     headers = {"authorization": f"Bearer {role}-key"}
     reply = await gateway.ask(model, headers=headers, messages=QUESTION, **fields)
     return reply.body.decode()
 
 
-@pytest.mark.parametrize("model", ["small", EXPERIMENT])
+@pytest.mark.parametrize("model", ["small", NAME])
 @pytest.mark.parametrize("code", [401, 402, 404, 429, 500])
 async def test_the_log_and_admins_read_what_the_provider_said(
-    gateway: Gateway, upstream: FakeUpstream, code: int, model: str
+    gateway: Live, upstream: FakeUpstream, code: int, model: str
 ) -> None:
     """Its status, its codes, and its words without the private ones; clients read none of it."""
     upstream.on("small", failing(code))
@@ -74,7 +72,7 @@ async def test_the_log_and_admins_read_what_the_provider_said(
         assert private not in line["detail"] + for_client + for_admin
 
 
-async def test_admins_read_it_inside_a_stream_as_well(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_admins_read_it_inside_a_stream_as_well(gateway: Live, upstream: FakeUpstream) -> None:
     """Where the error is an event."""
     error = b"data: " + json.dumps({"error": {"message": SAID, "code": 500}}).encode() + b"\n\n"
 
@@ -82,16 +80,16 @@ async def test_admins_read_it_inside_a_stream_as_well(gateway: Gateway, upstream
         await raw_stream(chunk(exchange, {"content": "Hi"}), error)(exchange)
 
     upstream.on("small", behave)
-    assert "engine 7 on fire" in await ask(gateway, "admin", EXPERIMENT, stream=True)
-    for_client = await ask(gateway, "client", EXPERIMENT, stream=True)
+    assert "engine 7 on fire" in await ask(gateway, "admin", NAME, stream=True)
+    for_client = await ask(gateway, "client", NAME, stream=True)
     assert "engine 7" not in for_client
     assert "[DONE]" not in for_client
 
 
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("model", ["small", EXPERIMENT])
+@pytest.mark.parametrize("model", ["small", NAME])
 async def test_a_refusal_that_is_passed_on_has_no_key_and_no_prompt(
-    gateway: Gateway, upstream: FakeUpstream, model: str, is_streamed: bool
+    gateway: Live, upstream: FakeUpstream, model: str, is_streamed: bool
 ) -> None:
     """The caller's own words may stand in it."""
     upstream.on("small", failing(400))

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.upstream.retry_budget import RetryBudget
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer, status
-from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 REQUESTS = 60
 
@@ -20,23 +20,20 @@ def burst() -> int:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream, burst: int) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream, burst: int) -> AsyncIterator[Live]:
     """An experiment of `small` and `large`, and `small` as the fallback of the plain model `large`."""
     base = upstream.api_base
     models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
-    budget = RetryBudget(ratio=0.0, burst=burst)
-    async with running_gateway([experiment(base)], models, budget=budget) as gateway:
+    async with live_gateway([experiment(base)], models, retry_ratio=0.0, retry_burst=burst) as gateway:
         yield gateway
 
 
-async def test_refused_requests_do_not_use_second_attempts_up(
-    gateway: Gateway, upstream: FakeUpstream
-) -> None:
+async def test_refused_requests_do_not_use_second_attempts_up(gateway: Live, upstream: FakeUpstream) -> None:
     """Whichever policy is drawn, the answer is the refusal; and the next failure still finds an attempt."""
     for model in ("small", "large"):
         upstream.on(model, status(400, "No such field."))
     for _ in range(REQUESTS):
-        reply = await gateway.ask(EXPERIMENT)
+        reply = await gateway.ask(NAME)
         assert (reply.status, reply.error["message"]) == (400, "No such field.")
     assert gateway.observer.refused_retries == 0
     assert not gateway.observer.failed
@@ -48,12 +45,12 @@ async def test_refused_requests_do_not_use_second_attempts_up(
 
 @pytest.mark.parametrize("burst", [0])
 async def test_a_refusal_is_told_where_second_attempts_are_used_up(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Nothing failed: a candidate said what is wrong with the request, and nobody else was asked."""
     upstream.on("large", status(400, "No such field."))
     upstream.on("small", answer())
-    replies = [await gateway.ask(EXPERIMENT) for _ in range(REQUESTS)]
+    replies = [await gateway.ask(NAME) for _ in range(REQUESTS)]
     assert {reply.status for reply in replies} == {200, 400}
     assert gateway.observer.refused_retries > 0
     assert not gateway.observer.failed

@@ -11,26 +11,16 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access.callers import Authenticator
-from gateway.config.api_keys import hash_key
-from gateway.config.configured_keys import unnamed_key
 from gateway.instrumentation.records import Ejected, Readmitted
 from gateway.upstream.base import Timeouts
-from gateway.upstream.retry_budget import RetryBudget
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
+from tests.gateway.live import Live, entry, experiment, live_gateway
 from tests.gateway.protocols import both_protocols
-from tests.gateway.serving.harness import (
-    EXPERIMENT,
-    QUESTION,
-    Gateway,
-    entry,
-    eventually,
-    experiment,
-    running_gateway,
-)
+from tests.gateway.whole import QUESTION, eventually
 from tests.pace import impatient
 
-BETA = ("large", EXPERIMENT, "beta")
+BETA = ("large", NAME, "beta")
 REQUESTS = 1000
 
 
@@ -51,7 +41,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream, clock: Clock) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream, clock: Clock) -> AsyncIterator[Live]:
     """`large`, with `small` and then `tiny` behind it; `support` has `beta` on `large` as its candidate."""
     base = upstream.api_base
     models = [
@@ -60,16 +50,16 @@ async def gateway(upstream: FakeUpstream, clock: Clock) -> AsyncIterator[Gateway
         entry("large", base).model_copy(update={"fallbacks": ["small", "tiny"]}),
     ]
     live = experiment(base)
-    async with running_gateway(
+    async with live_gateway(
         [live, replace(live, name="incumbent-only", share=0.0)],
         models,
-        ejection_clock=clock,
+        timer=clock,
         http2=upstream.is_http2,
     ) as gateway:
         yield gateway
 
 
-async def ask_many(gateway: Gateway, model: str, times: int, at_once: int = 50) -> Counter[int]:
+async def ask_many(gateway: Live, model: str, times: int, at_once: int = 50) -> Counter[int]:
     """So many requests, so many at once; how often each status came."""
     waiting = iter(range(times))
 
@@ -79,7 +69,7 @@ async def ask_many(gateway: Gateway, model: str, times: int, at_once: int = 50) 
     return sum(await asyncio.gather(*(user() for _ in range(at_once))), Counter())
 
 
-@pytest.mark.parametrize("model", ["large", EXPERIMENT])
+@pytest.mark.parametrize("model", ["large", NAME])
 @pytest.mark.parametrize("fault", [status(500), hang_up()], ids=["500", "hangs up"])
 async def test_when_everything_fails_providers_get_few_more_attempts_than_requests(
     upstream: FakeUpstream, model: str, fault: Behaviour
@@ -90,7 +80,7 @@ async def test_when_everything_fails_providers_get_few_more_attempts_than_reques
     for name in ("small", "large"):
         upstream.on(name, fault)
 
-    async with running_gateway([experiment(base)], models, eject_after=10**9) as gateway:
+    async with live_gateway([experiment(base)], models, eject_after_failures=REQUESTS) as gateway:
         statuses = await ask_many(gateway, model, REQUESTS)
 
     assert set(statuses) <= {502, 503}
@@ -101,8 +91,8 @@ async def test_when_everything_fails_providers_get_few_more_attempts_than_reques
 async def test_resending_on_stale_connections_is_paid_from_the_same_budget(upstream: FakeUpstream) -> None:
     """Of twenty kept connections that turn out dead, a budget of five lets five requests be sent again."""
     upstream.on("small", answer(pause_seconds=0.2))
-    async with running_gateway(
-        [], [entry("small", upstream.api_base)], budget=RetryBudget(ratio=0.0, burst=5)
+    async with live_gateway(
+        [], [entry("small", upstream.api_base)], retry_ratio=0.0, retry_burst=5
     ) as gateway:
         await ask_many(gateway, "small", 20, at_once=20)
         assert upstream.connections == 20
@@ -112,8 +102,8 @@ async def test_resending_on_stale_connections_is_paid_from_the_same_budget(upstr
     assert len(upstream.seen) == 25
 
 
-async def test_fallbacks_that_work_are_never_refused(gateway: Gateway, upstream: FakeUpstream) -> None:
-    """Every request of a thousand needs one, and every one gets it: a failing model costs no answer."""
+async def test_fallbacks_that_work_are_never_refused(gateway: Live, upstream: FakeUpstream) -> None:
+    """Many hundreds of requests need one, and each gets it: a failing model costs no answer."""
     upstream.on("large", *([status(500)] * 4 + [answer()]) * REQUESTS)  # never five in a row
     assert await ask_many(gateway, "large", REQUESTS, at_once=1) == {200: REQUESTS}
     assert gateway.observer.refused_retries == 0
@@ -121,9 +111,7 @@ async def test_fallbacks_that_work_are_never_refused(gateway: Gateway, upstream:
 
 
 @both_protocols
-async def test_fallbacks_are_asked_in_order_until_one_answers(
-    gateway: Gateway, upstream: FakeUpstream
-) -> None:
+async def test_fallbacks_are_asked_in_order_until_one_answers(gateway: Live, upstream: FakeUpstream) -> None:
     """The last one answers; each failure is counted, and who answered for whom."""
     upstream.on("large", status(500))
     upstream.on("small", status(429))
@@ -135,14 +123,15 @@ async def test_fallbacks_are_asked_in_order_until_one_answers(
     assert gateway.observer.model_fallbacks == [("large", "tiny", "status_5xx")]
 
 
-@pytest.mark.parametrize("model", ["large", EXPERIMENT])
+@pytest.mark.parametrize("model", ["large", NAME])
 async def test_only_admins_learn_who_answered(upstream: FakeUpstream, model: str) -> None:
     """A client's answer is blind: neither the model, nor the policy, nor that there was a fallback."""
     base = upstream.api_base
     upstream.on("large", status(500))
     models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
-    keys = Authenticator([unnamed_key(hash_key("client"), "client"), unnamed_key(hash_key("admin"), "admin")])
-    async with running_gateway([experiment(base)], models, authenticator=keys) as gateway:
+    async with live_gateway(
+        [experiment(base)], models, client_keys=["client"], admin_keys=["admin"]
+    ) as gateway:
         blind = await gateway.ask(model, headers={"authorization": "Bearer client"})
         told = await gateway.ask(model, headers={"authorization": "Bearer admin"})
     assert (blind.status, told.status) == (200, 200)
@@ -151,7 +140,7 @@ async def test_only_admins_learn_who_answered(upstream: FakeUpstream, model: str
 
 
 @both_protocols
-async def test_a_request_at_fault_itself_goes_no_further(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_request_at_fault_itself_goes_no_further(gateway: Live, upstream: FakeUpstream) -> None:
     """Nobody else would accept it; the provider's own words come back, and nobody is to blame."""
     upstream.on("large", status(400, "messages: too short"))
     reply = await gateway.ask("large")
@@ -161,7 +150,7 @@ async def test_a_request_at_fault_itself_goes_no_further(gateway: Gateway, upstr
 
 
 async def test_the_callers_error_is_that_of_the_model_asked_for(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Not that of the last fallback."""
     upstream.on("large", status(429, retry_after="7"))
@@ -171,7 +160,7 @@ async def test_the_callers_error_is_that_of_the_model_asked_for(
     assert (reply.status, reply.headers["retry-after"]) == (429, "7")
 
 
-async def eject_beta(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def eject_beta(gateway: Live, upstream: FakeUpstream) -> None:
     """Let `beta` fail until it is left alone."""
     upstream.on("large", status(500))
     while not gateway.observer.ejected:
@@ -184,7 +173,7 @@ async def eject_beta(gateway: Gateway, upstream: FakeUpstream) -> None:
 
 @both_protocols
 async def test_an_ejected_candidate_is_not_asked_and_the_incumbent_serves(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Each such answer takes no part in the experiment and is counted with its reason."""
     await eject_beta(gateway, upstream)
@@ -192,25 +181,25 @@ async def test_an_ejected_candidate_is_not_asked_and_the_incumbent_serves(
         assert (await gateway.ask()).text == "I am small."
     assert upstream.calls_of("large") == 0
     assert gateway.observer.ejected == []
-    assert set(gateway.observer.fallbacks) == {(EXPERIMENT, "ejected")}
+    assert set(gateway.observer.fallbacks) == {(NAME, "ejected")}
 
 
 async def test_an_ejected_candidate_is_not_logged_with_every_request(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Its failures are, once each; that it is left alone is counted."""
     with capture_logs() as lines:
         await eject_beta(gateway, upstream)
         for _ in range(20):
             await gateway.ask()
-    assert set(gateway.observer.fallbacks) == {(EXPERIMENT, "ejected")}
+    assert set(gateway.observer.fallbacks) == {(NAME, "ejected")}
     reasons = [line["reason"] for line in lines if line["event"] == "policy_failed"]
     assert reasons == ["status_5xx"] * 5
 
 
 @both_protocols
 async def test_an_ejected_candidate_that_answers_its_probe_is_back(
-    gateway: Gateway, upstream: FakeUpstream, clock: Clock
+    gateway: Live, upstream: FakeUpstream, clock: Clock
 ) -> None:
     """After the back-off, one request finds out."""
     await eject_beta(gateway, upstream)
@@ -223,9 +212,7 @@ async def test_an_ejected_candidate_that_answers_its_probe_is_back(
 
 
 @both_protocols
-async def test_only_one_request_at_a_time_probes(
-    gateway: Gateway, upstream: FakeUpstream, clock: Clock
-) -> None:
+async def test_only_one_request_at_a_time_probes(gateway: Live, upstream: FakeUpstream, clock: Clock) -> None:
     """While a probe hangs, all others are answered by the incumbent."""
     await eject_beta(gateway, upstream)
     upstream.on("large", stall())
@@ -240,7 +227,7 @@ async def test_only_one_request_at_a_time_probes(
 
 
 async def test_an_ejected_model_with_nobody_behind_it_is_asked_all_the_same(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """Ejecting moves requests elsewhere; where there is no elsewhere, the provider's own answer counts."""
     upstream.on("tiny", status(500))
@@ -253,7 +240,7 @@ async def test_an_ejected_model_with_nobody_behind_it_is_asked_all_the_same(
 
 
 async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
-    gateway: Gateway, upstream: FakeUpstream
+    gateway: Live, upstream: FakeUpstream
 ) -> None:
     """So its recovery is seen at once."""
     upstream.on("small", status(500))
@@ -271,10 +258,10 @@ async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
     """One choice, no comparison, and nobody waits for the ejected one."""
     base = upstream.api_base
     upstream.on("large", status(500))
-    async with running_gateway(
+    async with live_gateway(
         [experiment(base, collect="side_by_side")],
         [entry("small", base), entry("large", base)],
-        ejection_clock=clock,
+        timer=clock,
         http2=upstream.is_http2,
     ) as gateway:
         for _ in range(10):
@@ -284,7 +271,7 @@ async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
 
 
 @both_protocols
-async def test_streams_that_break_count_as_failures(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_streams_that_break_count_as_failures(gateway: Live, upstream: FakeUpstream) -> None:
     """How an answer ends counts, not that it began."""
     upstream.on("tiny", cut(after=2))
     for _ in range(5):
@@ -293,7 +280,7 @@ async def test_streams_that_break_count_as_failures(gateway: Gateway, upstream: 
 
 
 @both_protocols
-async def test_streams_callers_leave_count_as_nothing(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_streams_callers_leave_count_as_nothing(gateway: Live, upstream: FakeUpstream) -> None:
     """Neither does an impatient caller eject a model, nor stand in the way of the next failure's count."""
     upstream.on("tiny", stall(after=2))
     body = orjson.dumps({"model": "tiny", **QUESTION, "stream": True})
@@ -314,8 +301,8 @@ async def test_all_attempts_together_keep_the_total_limit(upstream: FakeUpstream
     upstream.on("large", stall())
     upstream.on("small", stall())
     limits = Timeouts(connect=30, first_byte=30, stall=30, total=impatient(0.3))
-    async with running_gateway(
-        [], models, timeouts=limits, total_seconds=impatient(0.5), http2=upstream.is_http2
+    async with live_gateway(
+        [], models, timeouts=limits, request_timeout_seconds=impatient(0.5), http2=upstream.is_http2
     ) as gateway:
         started = asyncio.get_running_loop().time()
         reply = await gateway.ask("large")

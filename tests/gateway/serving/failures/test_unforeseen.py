@@ -13,11 +13,12 @@ from pydantic import SecretStr
 
 from gateway.config.gateway_file import LitellmParams, ModelEntry
 from gateway.serving.ejection import FAILURES_IN_A_ROW
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.serving.harness import EXPERIMENT, Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 PRIVATE = "sk-Vw9secret"
-CANDIDATE = ("large", EXPERIMENT, "beta")
+CANDIDATE = ("large", NAME, "beta")
 
 # What the configuration refuses, had it got past it: each trips another part of an HTTP client.
 BROKEN: dict[str, dict[str, Any]] = {
@@ -68,7 +69,7 @@ def broken_entry(upstream: FakeUpstream, provider: str, params: dict[str, Any], 
     return good.model_copy(update={"litellm_params": made, "http2": http2})
 
 
-async def ask_until_it_is_ejected(gateway: Gateway, *, stream: bool) -> None:
+async def ask_until_it_is_ejected(gateway: Live, *, stream: bool) -> None:
     """Ask until the coin has fallen on the candidate often enough."""
     for _ in range(200):
         if CANDIDATE in gateway.observer.ejected:
@@ -95,7 +96,7 @@ async def test_a_candidate_that_cannot_even_be_asked_is_replaced_counted_and_eje
     if provider != "openai" and http2:
         pytest.skip("LiteLLM speaks HTTP/1.1")
     models = [entry("small", upstream.api_base), broken_entry(upstream, provider, params, http2=http2)]
-    async with running_gateway([experiment(upstream.api_base)], models) as gateway:
+    async with live_gateway([experiment(upstream.api_base)], models) as gateway:
         await ask_until_it_is_ejected(gateway, stream=is_streamed)
         assert len(gateway.observer.failed) >= FAILURES_IN_A_ROW
     assert any(line["event"] == "provider_failed" and line["policy"] == "beta" for line in written)
@@ -122,7 +123,7 @@ async def test_an_exception_anywhere_in_relaying_is_a_failure_of_the_target(
     upstream: FakeUpstream, written: list[Any], place: str, *, is_streamed: bool
 ) -> None:
     """The log has its type."""
-    async with running_gateway([], [entry("small", upstream.api_base)]) as gateway:
+    async with live_gateway([], [entry("small", upstream.api_base)]) as gateway:
         with patch(place, side_effect=ZeroDivisionError(PRIVATE)):
             reply = await gateway.ask("small", stream=is_streamed)
         assert reply.status == 502
