@@ -60,7 +60,7 @@ async def test_the_answer_comes_in_the_format_that_was_asked(
     ],
 )
 async def test_ids_begin_as_those_of_the_format(
-    gateway: Gateway, kind: str, model: str, prefix: str, stream: bool
+    gateway: Live, kind: str, model: str, prefix: str, stream: bool
 ) -> None:
     """Whole or streamed, one id for one answer; clients and their stores tell kinds of answers by it."""
     reply = await ask(gateway, kind, model, stream=stream)
