@@ -19,7 +19,7 @@ import pytest
 
 from tests.gateway.api.surfaces.answers import event
 from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, chunk, raw_stream
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 pytestmark = [
     pytest.mark.long,
@@ -106,7 +106,7 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """A model of each format, and an experiment of each."""
     base = f"http://127.0.0.1:{upstream.port}"
     entries = [
@@ -117,7 +117,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
         experiment(base, policies, name=f"{wire}-policies", unit="session")
         for wire, policies in POLICIES.items()
     ]
-    async with running_gateway(experiments, entries, max_body_bytes=MOST_BYTES) as gateway:
+    async with live_gateway(experiments, entries, max_body_bytes=MOST_BYTES) as gateway:
         yield gateway
 
 
@@ -229,7 +229,7 @@ def _completion(exchange: Exchange, delta: dict[str, Any], reason: str) -> list[
     ]
 
 
-async def run(agent: Agent, gateway: Gateway, model: str, folder: Path) -> str:
+async def run(agent: Agent, gateway: Live, model: str, folder: Path) -> str:
     """What the program prints, having ended well."""
     work, home = folder / "work", folder / "home"
     for each in (work, home / "codex"):
@@ -254,7 +254,7 @@ async def run(agent: Agent, gateway: Gateway, model: str, folder: Path) -> str:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", AGENTS)
 async def test_an_agent_runs_its_tools(
-    gateway: Gateway, upstream: FakeUpstream, tmp_path: Path, name: str, model: str
+    gateway: Live, upstream: FakeUpstream, tmp_path: Path, name: str, model: str
 ) -> None:
     """Through a plain model and an experiment, relayed and translated; a policy's prompt is in every turn."""
     printed = await run(AGENTS[name], gateway, model, tmp_path)
