@@ -154,6 +154,7 @@ def _detail(live: LiveExperiment, reading: ExperimentProgress) -> ExperimentDeta
         votes=counts.votes,
         voters=counts.voters,
         largest_voter=counts.largest_voter,
+        reports_held=counts.reports_held,
         held=held,
         warnings=_warnings(live, reading)
         + (held if counts.comparisons >= experiment.min_comparisons else []),

@@ -217,5 +217,6 @@ class ExperimentDetail(ExperimentSummary):
     votes: int = Field(default=0, description="In comparisons; one of two answers shown, or two of one each.")
     voters: int = Field(default=0, description="Who gave them; each vote of an unknown voter counts as one.")
     largest_voter: int = Field(default=0, description="The most votes of one voter.")
+    reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
     warnings: list[str] = Field(default=[], description="What an operator should look at.")

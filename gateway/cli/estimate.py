@@ -74,7 +74,7 @@ def estimate_experiment(
             prices=_prices(loaded, spec, cost_per_request, prompt_tokens, answer_tokens),
             units_per_day=requests_per_day,
             feedback_rate=feedback_rate,
-            feedback_delay_days=_duration(feedback_delay) / _DAY,
+            feedback_delay_days=max(_duration(feedback_delay), spec.feedback.hold or timedelta()) / _DAY,
             success_rate=success_rate,
             tie_rate=tie_rate,
         )

@@ -80,6 +80,8 @@ class ShownExperiment:
         inherited = answer["inherited"]
         if inherited is not None:
             text += f", {inherited['comparisons']} of them from generation {inherited['generation']}"
+        if held := answer.get("reports_held"):  # gateways of earlier versions hold none
+            text += f"; {held:,} reports are held until feedback.hold is over"
         plan = answer["plan"] or {}
         if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
             text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"

@@ -6,6 +6,7 @@ docs/configuration.md carry it.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -35,8 +36,9 @@ SIGNALS: Final = {
     "copied": 0.5,
     "edited": -0.25,
     "regenerated": -0.5,
-    "abandoned": -0.5,
 }
+# Known late because of what they say: an answer is abandoned once nothing was said of it for long enough.
+LATE_SIGNALS: Final = frozenset({"abandoned"})
 
 
 class PolicyParams(Section):
@@ -163,6 +165,10 @@ class SignalSpec(Section):
     weight: Annotated[float, Field(ge=-1, le=1)] = Field(
         description="The outcome is the weight times the value reported (true: 1, false: -1)."
     )
+    late: bool = Field(
+        default=False,
+        description="Whether what it says makes it late, as silence is known late; it needs a `hold` then.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -184,7 +190,7 @@ _SIGNAL_SCHEMA: Final = {
         _WEIGHT_SCHEMA,
         {
             "type": "object",
-            "properties": {"weight": _WEIGHT_SCHEMA},
+            "properties": {"weight": _WEIGHT_SCHEMA, "late": {"type": "boolean"}},
             "required": ["weight"],
             "additionalProperties": False,
         },
@@ -198,6 +204,12 @@ class FeedbackSpec(Section):
 
     window: Duration = Field(
         default="24h", validate_default=True, description="How long after an answer feedback on it counts."
+    )
+    hold: Duration | None = Field(
+        default=None,
+        description="How old an answer is when feedback on it counts, however soon it came and whatever it "
+        "says; later feedback does not count. In a session the first answer's age. Signals that come late "
+        "because of what they say need it, such as `abandoned`. At most `window`.",
     )
     signals: Annotated[dict[Name, Signal], Field(min_length=1, max_length=MAX_SIGNALS)] = Field(
         default=SIGNALS,
@@ -232,6 +244,26 @@ class FeedbackSpec(Section):
         if not window:
             raise fault("Feedback needs some time to arrive.", "Use a duration greater than 0, such as 24h.")
         return window
+
+    @field_validator("hold")
+    @classmethod
+    def _check_hold(cls, hold: timedelta | None) -> timedelta | None:
+        if hold is not None and hold < timedelta(seconds=1):
+            raise fault("The age of answers is known to the second.", "Use at least 1s, such as 6h.")
+        return hold
+
+    @model_validator(mode="after")
+    def _check_what_is_late(self) -> Self:
+        if self.hold is not None and self.hold > self.window:
+            raise fault("`hold` is longer than `window`.", "Raise `window`, in which feedback may come, too.")
+        late = [name for name, signal in self.signals.items() if signal.late or name in LATE_SIGNALS]
+        if late and self.hold is None:
+            raise fault(
+                f"The signal {late[0]!r} comes late because of what it says, and there is no `hold`.",
+                "Give one, as long as it takes until the signal is known, such as `hold: 6h`, or leave the "
+                "signal out.",
+            )
+        return self
 
 
 class PromotionSpec(Section):

@@ -68,11 +68,13 @@ class Way:
 
     def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
         """The parts of the feedback section that fix the meaning of a comparison."""
-        caps: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
+        rules: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
+        if feedback.hold is not None:
+            rules["hold_seconds"] = feedback.hold.total_seconds()
         if not self.rates_answers:
-            return caps
+            return rules
         weights = {name: signal.weight for name, signal in feedback.signals.items()}
-        return {"signals": weights, "tie_margin": feedback.tie_margin, **caps}
+        return {"signals": weights, "tie_margin": feedback.tie_margin, **rules}
 
     def source(self, signal: str | None) -> str:
         """The origin of a comparison, in the words of the log."""

@@ -59,7 +59,8 @@ class Assignment:
         plan_version: The plan the pair was drawn from; 0 before there was one.
         unit: The unit it was drawn for, 16 bytes; outcomes are counted once per unit.
         expires_at: Unix seconds; feedback is not counted afterwards.
-        assigned_at: Unix seconds; 0 where the id is of a version that did not say.
+        assigned_at: Unix seconds, in a session of its first answer; 0 where the id is of a version that did
+            not say.
         key: Digest of the API key that got the answer; `NOBODY` where that is not known.
         voter: Digest of the key and the user it named; `NOBODY` where it named none.
     """

@@ -45,6 +45,7 @@ class LiveExperiment:
         collect: How a comparison arises.
         unit: What one assignment covers.
         window_seconds: How long feedback on an answer is accepted.
+        hold_seconds: How old a unit is when its outcome counts; None: as old as it is when it reports.
         signals: Weight of each declared signal, in [-1, 1].
         tie_margin: Matched outcomes closer than this are a tie.
         voter_cap: How many votes one voter may give on a pair.
@@ -70,6 +71,7 @@ class LiveExperiment:
     window_seconds: float
     signals: Mapping[str, float]
     tie_margin: float
+    hold_seconds: float | None = None
     voter_cap: int = 1
     key_share: float = 0.5
     shares_ids: bool = False

@@ -193,7 +193,7 @@ class LimitsSkipped(NamedTuple):
 
 
 class FeedbackReceived(NamedTuple):
-    """Feedback was accepted; `status` says whether it was counted, is pending or had been sent before."""
+    """Feedback was accepted; `status` is what became of it, a `Receipt`."""
 
     experiment: str
     signal: str

@@ -9,6 +9,8 @@ reason from `DISCARD_REASONS`.
     Takes.PREFERENCE   the user names the better of two choices, a tie, or both bad  -> a comparison at once
     Takes.SIGNAL       a signal gives one answer's outcome, a number  -> a comparison as soon as the pair's
                        other policy has an outcome that no other comparison took
+
+With `feedback.hold` the store keeps both until the answer is that old; planning.py has them counted then.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
 from policy_store.errors import (
+    AfterHoldError,
     ContradictingOutcomeError,
     ExperimentFinishedError,
     OverCapError,
@@ -44,6 +47,7 @@ class NotCounted(StrEnum):
     EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
     FINISHED = "finished"  # the experiment is decided
     VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
+    AFTER_HOLD = "after_hold"  # the answer is older than the experiment's `feedback.hold`
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
 
@@ -221,6 +225,8 @@ class FeedbackService:
             return NotCounted.FINISHED
         except OverCapError as error:
             return NotCounted(error.cap)
+        except AfterHoldError:
+            return NotCounted.AFTER_HOLD
         except UnknownExperimentError as error:
             raise InvalidFeedbackError(
                 f"The experiment {experiment.name!r} was started anew since this response was given.",
@@ -303,11 +309,13 @@ class FeedbackService:
             key=assignment.key.hex() if is_keyed else "",
             voter_cap=experiment.voter_cap if is_named else 0,
             key_share=experiment.key_share,
+            due_at=_due_at(assignment, experiment),
         )
 
 
 _DETAILS: Final = {
     Receipt.COUNTED: "A comparison was counted.",
+    Receipt.HELD: "Counted once the answer is as old as the experiment's feedback.hold.",
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",
 }
@@ -315,6 +323,7 @@ _NOT_COUNTED_DETAILS: Final = {
     NotCounted.UNASSIGNED: "This response was not part of a comparison.",
     NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
+    NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
     NotCounted.VOTER_CAP: "This user's votes on the two policies compared have been counted already.",
     NotCounted.KEY_SHARE: "This API key has given its share of the votes on the two policies compared.",
 }
@@ -324,6 +333,14 @@ _SETTLED: Final = Recorded(Receipt.DUPLICATE, None)
 _SETTLED_DETAIL: Final = (
     "An earlier report already settled this outcome; one is counted for each request or session."
 )
+
+
+def _due_at(assignment: Assignment, experiment: LiveExperiment) -> float | None:
+    """When a report counts; None for at once."""
+    if experiment.hold_seconds is None:
+        return None
+    answered_at = assignment.expires_at - experiment.window_seconds
+    return (assignment.assigned_at or answered_at) + experiment.hold_seconds
 
 
 def _rating(feedback: Feedback, experiment: LiveExperiment) -> float:

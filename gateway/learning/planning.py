@@ -21,11 +21,12 @@ from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.holds import holds
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import PlanningFailed, PlanPublished
+from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
+from policy_store.models import Receipt
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
@@ -37,6 +38,11 @@ _STORE_REASONS: Final[dict[type[StoreError], str]] = {
 }
 # The refresher logs when the store fails and registers experiments; being overtaken is no fault.
 _QUIET_REASONS: Final = frozenset(_STORE_REASONS.values())
+# Of reports whose hold is over: how many one step of the store counts, during which it answers nothing else,
+# and how many steps there are before the next plan.
+_DUE_PER_STEP: Final = 100
+_MOST_STEPS: Final = 100
+_RECEIPTS: Final = frozenset(receipt.value for receipt in Receipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,9 @@ class Planner:
         if fence is None:
             return
         counts = await self._store.counts(name, view.generation)
+        if counts.reports_held:
+            await self._count_due(name, view.generation)
+            counts = await self._store.counts(name, view.generation)
         caps, may_decide = definition.caps, not holds(view.experiment, definition.spec.promotion, counts)
         waiting = counts.waiting.items()
         lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
@@ -156,3 +165,13 @@ class Planner:
             voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
             await self._promoter.decide(view, result.decision, voting, plan_version=version, fence=fence)
         self._done[name] = basis
+
+    async def _count_due(self, name: str, generation: int) -> None:
+        """Count reports whose hold is over, oldest answers first, as many as may come before a plan."""
+        for _ in range(_MOST_STEPS):
+            became = await self._store.count_due(name, generation, _DUE_PER_STEP)
+            for reason in became.keys() - _RECEIPTS:
+                for _ in range(became[reason]):
+                    self._hooks.tell(FeedbackDiscarded(reason))
+            if became.total() < _DUE_PER_STEP:
+                return

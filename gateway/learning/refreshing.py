@@ -170,6 +170,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         window_seconds=spec.feedback.window.total_seconds(),
         signals={name: signal.weight for name, signal in spec.feedback.signals.items()},
         tie_margin=spec.feedback.tie_margin,
+        hold_seconds=spec.feedback.hold.total_seconds() if spec.feedback.hold else None,
         voter_cap=spec.feedback.voter_cap,
         key_share=spec.feedback.key_share,
         shares_ids=spec.feedback.shared_ids,

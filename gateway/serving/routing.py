@@ -111,6 +111,7 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
             plan_version=experiment.plan.version if experiment.plan else 0,
             unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
             expires_at=int(now + experiment.window_seconds),
+            assigned_at=int(now),
         ),
     )
 

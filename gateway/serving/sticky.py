@@ -69,7 +69,7 @@ class Sticky:
                 experiment.name,
                 experiment.generation,
                 unit.hex(),
-                _encode(drawn),
+                _encode(experiment, drawn),
                 max(1, int(experiment.window_seconds)),
             )
         except StoreError:
@@ -85,17 +85,19 @@ def unit_key(sealing_key: bytes, experiment: str, session: str) -> UnitKey:
     return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=secret).digest())
 
 
-def _encode(drawn: Part) -> str:
+def _encode(experiment: LiveExperiment, drawn: Part) -> str:
+    """A part as it is kept, with its time where that matters: earlier versions read four numbers only."""
     if isinstance(drawn, Incumbent):
         return _INCUMBENT
-    assignment = drawn.assignment
-    return f"{assignment.first} {assignment.second} {assignment.side} {assignment.plan_version}"
+    part = drawn.assignment
+    kept = f"{part.first} {part.second} {part.side} {part.plan_version}"
+    return kept if experiment.hold_seconds is None else f"{kept} {part.assigned_at}"
 
 
 def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Part:
     if kept == _INCUMBENT:
         return Incumbent("share")
-    first, second, side, plan_version = (int(part) for part in kept.split(" "))
+    first, second, side, plan_version, *times = (int(part) for part in kept.split(" "))
     return assigned(
         experiment,
         Assignment(
@@ -108,5 +110,6 @@ def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) ->
             plan_version=plan_version,
             unit=unit,
             expires_at=int(now + experiment.window_seconds),
+            assigned_at=times[0] if times else int(now),
         ),
     )

@@ -102,6 +102,7 @@ def _states(readings: list[ExperimentProgress]) -> Families:
 
 def _comparisons(readings: list[ExperimentProgress]) -> Families:
     total = _gauge("experiment_comparisons", "Comparisons counted in this generation.")
+    held = _gauge("experiment_reports_held", "Reports that count once feedback.hold is over.")
     pairs = _gauge(
         "experiment_pair_comparisons",
         "Comparisons of a pair by result, seen from `first`.",
@@ -114,6 +115,7 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
     for reading in readings:
         name, policies = reading.view.experiment.name, reading.view.experiment.policies
         total.add_metric([name], reading.counts.comparisons)
+        held.add_metric([name], reading.counts.reports_held)
         for source, comparisons in sorted(reading.counts.by_source.items()):
             sources.add_metric([name, source], comparisons)
         if reading.counts.inherited:
@@ -126,7 +128,7 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
                 pairs.add_metric([*pair, "tie"], reading.counts.ties[i][j])
             if (rate := reading.win_rate(i, j)) is not None:
                 rates.add_metric([name, policies[i], policies[j]], rate)
-    yield from (total, pairs, sources, rates)
+    yield from (total, held, pairs, sources, rates)
 
 
 def _evidence(readings: list[ExperimentProgress]) -> Families:

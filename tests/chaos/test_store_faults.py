@@ -159,3 +159,31 @@ async def _is_longer(items: list[str], length: int) -> bool:
 
 async def _store_is(gateway: Whole, state: str) -> bool:
     return bool((await gateway.get("/readyz")).json["store"] == state)
+
+
+async def test_held_feedback_outlives_kills_of_gateway_and_store(
+    serve: Callable[..., Served], own_server: StoreServer
+) -> None:
+    """Killed while what is held is being counted: nothing is lost, nothing counts twice."""
+    served = serve(feedback={"hold": "2s"})
+    store = {"LLMPO_REDIS_URL": own_server.url, "LLMPO_PLAN_INTERVAL_SECONDS": "0.05"}
+    gateway = await served.start(**store)
+    await gateway.planned()
+    held = []
+    for kills in range(2):
+        while (await gateway.experiment())["comparisons"] <= len(held) // 2:
+            reply = await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
+            if reply.json["status"] == "held":  # a busy machine may take longer than the hold to report
+                held.append(reply)
+        if kills % 2:
+            own_server.kill()
+            own_server.start()
+        await served.kill()
+        gateway = await served.start(**store)
+
+    await gateway.eventually(lambda: _nothing_is_held(gateway), "held feedback counted")
+    assert (await gateway.experiment())["comparisons"] == len(held)
+
+
+async def _nothing_is_held(gateway: Whole) -> bool:
+    return (await gateway.experiment())["reports_held"] == 0

@@ -67,7 +67,7 @@ async def test_program_prints_answers_and_what_became_of_its_reports(gateway: Wh
     assert "descaler" in printed
     verdicts = [line for line in printed.splitlines() if line.startswith("feedback: ")]
     assert verdicts
-    assert set(verdicts) <= {"feedback: pending", "feedback: counted"}
+    assert set(verdicts) <= {"feedback: held"}
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def test_page_reports_a_thumb_and_users_who_leave(gateway: Whole, tmp_path
             await page.run(_ASK)
             await page.until(f"document.querySelectorAll('#answers article').length === {number}")
         assert "descaler" in await page.run("document.querySelector('#answers pre').textContent")
-        for verdict in ("pending", "duplicate"):
+        for verdict in ("held", "duplicate"):
             await page.run("document.querySelector('#answers button').click()")
             await page.until(f"document.querySelector('#answers small').textContent === '{verdict}'")
         assert await gateway.metric("llmpo_feedback_total", signal="abandoned") == 0

@@ -118,7 +118,7 @@ function figures(experiment) {
   const seconds = isRunning ? outlook && outlook.seconds : certificate && certificate.decided_at - experiment.started_at;
   const figure = (label, value, unit) => h("div", null, h("dt", null, label), h("dd", { title: value }, value, unit && h("small", null, ` ${unit}`)));
   return h("dl", { class: "figures" },
-    figure("Comparisons counted", experiment.comparisons.toLocaleString("en"), [ties && plural(ties, "tie"), inherited && `${inherited.comparisons.toLocaleString("en")} inherited`].filter(Boolean).join(", ")),
+    figure("Comparisons counted", experiment.comparisons.toLocaleString("en"), [ties && plural(ties, "tie"), experiment.reports_held && `${experiment.reports_held.toLocaleString("en")} held`, inherited && `${inherited.comparisons.toLocaleString("en")} inherited`].filter(Boolean).join(", ")),
     isRunning ? figure("Expected remaining", outlook ? `≈ ${outlook.needed.toLocaleString("en")}` : "–", "") : figure("Confidence asked for", confidence(experiment), ""),
     figure(isRunning ? "Time to decision" : "Decided after", seconds ? (isRunning ? `≈ ${duration(seconds)}` : duration(seconds)) : "–", ""),
     figure(isRunning ? "Serving now" : "Serving", experiment.incumbent, ""));

@@ -39,6 +39,7 @@ PROMISED = {
     "llmpo_experiment_state": {"experiment", "state"},
     "llmpo_experiment_generation": {"experiment"},
     "llmpo_experiment_comparisons": {"experiment"},
+    "llmpo_experiment_reports_held": {"experiment"},
     "llmpo_experiment_pair_comparisons": {"experiment", "first", "second", "result"},
     "llmpo_experiment_source_comparisons": {"experiment", "source"},
     "llmpo_experiment_win_rate": {"experiment", "policy", "rival"},

@@ -48,6 +48,13 @@ def only(issues: list[ConfigIssue], path: str) -> ConfigIssue:
         ("feedback: {signals: {thumb: 2}}", "feedback.signals.thumb.weight", "out of range", "at least -1"),
         ("feedback: {signals: {}}", "feedback.signals", "0 entries", "at least 1"),
         ('feedback: {signals: {"a b": 1}}', 'feedback.signals["a b"]', "'a b'", "letters, digits"),
+        ("feedback: {hold: 48h}", "feedback", "longer than `window`", "Raise `window`"),
+        ("feedback: {hold: 0s}", "feedback.hold", "to the second", "1s"),
+        ("feedback: {signals: {thumb: 1, abandoned: -1}}", "feedback", "'abandoned'", "hold: 6h"),
+        (
+            "feedback: {signals: {churned: {weight: -1, late: true}}}",
+            *("feedback", "'churned'", "leave the signal out"),
+        ),
         ("feedback: {tie_margin: -1}", "feedback.tie_margin", "-1", "at least 0"),
         ("promotion: {mode: manual}", "promotion.mode", "'manual'", "'automatic'"),
         ("promotion: {min_duration: soon}", "promotion.min_duration", "'soon'", "90s, 15m, 24h or 7d"),

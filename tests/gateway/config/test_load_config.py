@@ -33,8 +33,8 @@ def test_defaults_fill_what_a_short_file_leaves_out(load: Load) -> None:
         "copied": 0.5,
         "edited": -0.25,
         "regenerated": -0.5,
-        "abandoned": -0.5,
     }
+    assert experiment.feedback.hold is None
     promotion = experiment.promotion
     assert (promotion.min_comparisons, promotion.min_duration) == (50, timedelta(hours=1))
     assert (promotion.min_voters, experiment.feedback.voter_cap) == (10, 1)

@@ -57,6 +57,13 @@ def test_rules_and_sources_are_those_of_evidence_already_stored(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=lambda way: way.name)
+def test_evidence_under_another_hold_means_something_else(way: Way) -> None:
+    """When a unit's outcome is taken is part of what it is."""
+    held = FeedbackSpec.model_validate({**FEEDBACK.model_dump(), "hold": "90m"})
+    assert way.outcome_rules(held) == {**way.outcome_rules(FEEDBACK), "hold_seconds": 5400.0}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=lambda way: way.name)
 def test_a_way_costs_at_least_an_answer_a_comparison(way: Way) -> None:
     """What estimates count with: a comparison needs two answers, of one unit or of two."""
     assert way.answers_per_unit * way.units_per_comparison == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from gateway.experiments.response_ids import Unassigned
 from policy_store.connect import connect
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.live import NO_STORE, Live, entry, experiment, live_gateway, plan
+from tests.gateway.live import NO_STORE, NOW, Live, entry, experiment, live_gateway, plan
 
 
 @pytest.fixture
@@ -111,6 +112,35 @@ async def test_what_the_store_kept_wins(by_session: Live) -> None:
     by_session.change(plan=plan(version=9), share=0.0)
     after = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
     assert after == before
+
+
+async def test_with_a_hold_all_answers_of_a_session_say_when_it_began(
+    by_session: Live, embedded_url: str
+) -> None:
+    """A session is a unit, and its age counts from its first answer; the store keeps that time."""
+    by_session.change(hold_seconds=60.0)
+    first = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+    ((place, kept),) = (await units_kept(embedded_url)).items()
+    redis = connect(embedded_url)
+    await redis.set(place, kept.replace(f" {int(NOW)}", f" {int(NOW) - 50}"))
+    await redis.aclose()
+
+    later = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+
+    assert (first.assigned_at, later.assigned_at) == (NOW, NOW - 50)
+    assert replace(later, assigned_at=first.assigned_at) == first
+
+
+async def test_sessions_kept_without_their_beginning_go_on(by_session: Live, embedded_url: str) -> None:
+    """As without a hold, and by earlier versions: four numbers, which earlier versions read too."""
+    first = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+    (kept,) = (await units_kept(embedded_url)).values()
+    by_session.change(hold_seconds=60.0)
+
+    later = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
+
+    assert kept == f"0 1 {first.side} 3"
+    assert later == first
 
 
 async def test_without_the_store_sessions_are_still_served_alike(upstream: FakeUpstream) -> None:
