@@ -4,6 +4,7 @@ GatewayError
 +-- ConfigError                  the configuration file or environment is wrong; `issues` lists every fault
 +-- InvalidRequestError          the caller's request is wrong; do not retry unchanged       -> 400
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
+|   +-- ThreadNotFoundError      a conversation that is kept elsewhere, or nowhere            -> 404
 |   +-- UnknownKeyError          no API key of that name is in force                        -> 404
 |   +-- BodyTooLargeError                                                                    -> 413
 |   +-- ForeignHostError         meant for another host, or from a web page of another one     -> 403
@@ -64,6 +65,19 @@ class UnknownModelError(InvalidRequestError):
     """No model or experiment has that name."""
 
     status = 404
+
+
+class ThreadNotFoundError(InvalidRequestError):
+    """A message continues a conversation that its model does not keep; clients then send all of it."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The thread is not kept here: send the whole conversation, with or without a new thread.",
+            param="thread",
+            code="thread_not_found",
+        )
 
 
 class UnknownKeyError(InvalidRequestError):

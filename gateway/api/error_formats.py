@@ -24,6 +24,8 @@ _ANTHROPIC_TYPES: Final = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+# What Anthropic's client acts on, beyond status and type.
+_DETAILED: Final = frozenset({"thread_not_found"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ def reply_for(path: str, error: Exception) -> ErrorReply:
 def as_anthropic(reply: ErrorReply) -> ErrorReply:
     """The reply in Anthropic's shape, whose types follow from the status."""
     kind = _ANTHROPIC_TYPES.get(reply.status, "api_error")
-    error = {"type": kind, "message": _error(reply).get("message", "")}
+    told = _error(reply)
+    error: dict[str, Any] = {"type": kind, "message": told.get("message", "")}
+    if told.get("code") in _DETAILED:
+        error["details"] = {"error_code": told["code"]}
     return replace(reply, body=orjson.dumps({"type": "error", "error": error}))
 
 

@@ -181,6 +181,7 @@ class MessagesFormat(Format):
 
     @override
     def drop_private(self, body: Body) -> None:
+        body.pop("thread", None)  # a conversation kept by one policy's model is none of the others
         # Anthropic knows one field of metadata and refuses any other.
         metadata = body.pop("metadata", None) or {}
         if "user_id" in metadata:

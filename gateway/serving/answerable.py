@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, assert_never
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from gateway.errors import InvalidRequestError
 from gateway.experiments.collecting import Assigns, Way
@@ -10,14 +11,20 @@ from gateway.experiments.formats import FORMATS
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.serving.dueling import asks_for_two
 from gateway.serving.exchange import Question
+from gateway.serving.kept import check_kept_by_all
+from gateway.upstream.base import ModelTarget
 from gateway.upstream.surfaces import CHAT
 
-# These name something that one provider keeps under an id of its own.
-_STORED: Final = ("previous_response_id", "conversation", "prompt")
 
-
-def check_answerable(experiment: LiveExperiment, question: Question) -> bool:
+def check_answerable(
+    experiment: LiveExperiment, question: Question, models: Mapping[str, ModelTarget]
+) -> bool:
     """Refuse what the experiment cannot answer with any of its policies.
+
+    Args:
+        experiment: Whose policies they are.
+        question: What is asked.
+        models: How each model is called.
 
     Returns:
         Whether the request may take part. If not, the incumbent answers it, outside any comparison.
@@ -33,15 +40,11 @@ def check_answerable(experiment: LiveExperiment, question: Question) -> bool:
             "model",
         )
     takes_part = _may_take_part(experiment.way, question)
+    check_kept_by_all(
+        question.payload, surface, lambda: [models[policy.model] for policy in experiment.policies]
+    )
     if surface is CHAT:
         return takes_part
-    for name in _STORED:
-        if question.payload.get(name) is not None:
-            raise _refusal(
-                f"An experiment cannot continue from what a provider keeps: leave {name!r} out and send the "
-                "whole conversation.",
-                name,
-            )
     if not all(surface.name in policy.forms for policy in experiment.policies):
         raise _refusal(
             f"A policy of this experiment sets a parameter that {surface.name} requests do not have; use "

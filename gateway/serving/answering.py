@@ -23,6 +23,7 @@ from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Exchange, Question, Respondent
+from gateway.serving.kept import check_kept_by_model, keepers, without_threads
 from gateway.serving.panel import POLICY_FAILURES, Panel, PolicyAnswer, PolicyFailure, failure_reason
 from gateway.serving.relabelling import label_for
 from gateway.serving.routing import Draws, Duel, Incumbent, Part, Single, draw_part
@@ -94,7 +95,7 @@ class Answering:
         name = question.payload["model"]
         experiment = snapshot.experiments.get(name)
         if experiment is not None:
-            takes_part = check_answerable(experiment, question)
+            takes_part = check_answerable(experiment, question, snapshot.models)
             asked = asked_of_each(question) if experiment.way.assigns is Assigns.BOTH else question
             exchange = self._attempts.begin(request_id, asked)
             panel = Panel(experiment, exchange, snapshot.models, self._attempts, self._hooks)
@@ -102,13 +103,16 @@ class Answering:
         target = snapshot.models.get(name)
         if target is None:
             raise unknown_model(name, snapshot)
+        check_kept_by_model(question.payload, question.surface, target)
         return await self._from_model(target, self._attempts.begin(request_id, question))
 
     async def _from_model(self, target: ModelTarget, exchange: Exchange) -> Answer:
         """A model's answer, or a fallback's, exactly as its provider gave it."""
-        respondents = [Respondent(target), *map(Respondent, target.fallbacks)]
+        question = exchange.question
+        payload = without_threads(question.payload, question.surface, target)
+        respondents = [target, *keepers(payload, target, target.fallbacks)]
         served, answer, failure = await self._attempts.first_of(
-            respondents, exchange.question.payload, exchange
+            [Respondent(each) for each in respondents], payload, exchange
         )
         model, reason = served.target.name, None if failure is None else failure.reason
         if reason is not None:

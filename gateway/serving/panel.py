@@ -11,6 +11,7 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import ModelFellBack
 from gateway.serving.attempts import Answered, Attempts, AttemptStream
 from gateway.serving.exchange import Exchange, Respondent
+from gateway.serving.kept import keepers
 from gateway.upstream.base import ModelTarget, PolicyPart
 
 PolicyFailure = UpstreamError | RenderError
@@ -78,9 +79,10 @@ class Panel:
         if not isinstance(failure, UpstreamError) or failure.is_callers_fault:
             raise failure
         own = self._respondent(policy)
-        respondents = [own, *map(Respondent, own.target.fallbacks)]
+        fallbacks = keepers(self.exchange.question.payload, own.target, own.target.fallbacks)
+        respondents = [own, *map(Respondent, fallbacks)]
         # One message is right for all of them.
-        merges = any(target.merges_system for target in own.target.fallbacks)
+        merges = any(target.merges_system for target in fallbacks)
         payload, part = self._rendered(policy, merges_system=merges)
         served, answer, _ = await self._attempts.first_of(respondents, payload, self.exchange, failure, part)
         if served is own:

@@ -16,8 +16,10 @@ from gateway.upstream.base import RawHeaders, UpstreamRequest
 from gateway.upstream.complaints import Complaint, read_complaint
 from gateway.upstream.operators_matters import is_about_a_prompt, is_about_the_account, is_operators
 from gateway.upstream.private_text import Blanker, all_texts
+from gateway.upstream.references import references
 
 _CALLERS_FAULTS: Final = frozenset({400, 413, 415, 422})
+_NOT_FOUND: Final = 404
 _TOO_MANY: Final = 429
 _MAX_DETAIL: Final = 400
 _MAX_SEARCHED: Final = 256 * 1024
@@ -74,7 +76,8 @@ def _refusal(
     retry_after: str | None = None,
     headers: RawHeaders = (),
 ) -> UpstreamError:
-    if status in _CALLERS_FAULTS and not _is_operators(complaint, asked):
+    is_callers = status in _CALLERS_FAULTS or _is_about_what_is_kept(status, complaint, asked)
+    if is_callers and not _is_operators(complaint, asked):
         return _callers(status, complaint, asked, headers)
     if status == _TOO_MANY and not is_about_the_account(complaint.words):
         return UpstreamError(
@@ -97,6 +100,13 @@ def _refusal(
         detail=_detail(status, complaint, asked),
         headers=headers,
     )
+
+
+def _is_about_what_is_kept(status: int, complaint: Complaint, asked: UpstreamRequest) -> bool:
+    """Whether the provider misses something that the caller named, and not the model."""
+    if status != _NOT_FOUND or complaint.message is None:
+        return False
+    return any(one.name and one.name in complaint.message for one in references(asked.payload))
 
 
 def _is_operators(complaint: Complaint, asked: UpstreamRequest) -> bool:
