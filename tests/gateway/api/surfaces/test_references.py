@@ -13,7 +13,7 @@ from gateway.upstream.references import Scope, references
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import MESSAGES, ask
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, raw, status
-from tests.gateway.serving.harness import Gateway, entry, experiment, running_gateway
+from tests.gateway.live import Live, entry, experiment, live_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -88,7 +88,7 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
+async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
     """Experiments on one account of each format, `openai` and `claude`, and on two accounts, `mixed`."""
     base, root = upstream.api_base, f"http://127.0.0.1:{upstream.port}"
     entries = [
@@ -107,7 +107,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Gateway]:
         experiment(base, {"alpha": {"model": one}, "beta": {"model": other}}, name=name)
         for name, (one, other) in pairs.items()
     ]
-    async with running_gateway(experiments, entries) as gateway:
+    async with live_gateway(experiments, entries) as gateway:
         yield gateway
 
 
@@ -133,7 +133,7 @@ def test_what_continues_an_answer_is_no_matter_of_the_account(field: str) -> Non
 
 @pytest.mark.parametrize(("kind", "fields", "where"), KEPT)
 async def test_what_one_account_keeps_is_refused_where_several_may_be_asked(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, fields: dict[str, Any], where: str
+    gateway: Live, upstream: FakeUpstream, kind: str, fields: dict[str, Any], where: str
 ) -> None:
     """By name and before anyone is asked: no policy fails for it."""
     reply = await ask(gateway, kind, "mixed", **fields)
@@ -144,7 +144,7 @@ async def test_what_one_account_keeps_is_refused_where_several_may_be_asked(
 
 @pytest.mark.parametrize(("kind", "fields", "_where"), KEPT)
 async def test_what_one_account_keeps_reaches_it(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, fields: dict[str, Any], _where: str
+    gateway: Live, upstream: FakeUpstream, kind: str, fields: dict[str, Any], _where: str
 ) -> None:
     """Of a plain model, and of an experiment whose policies are all asked with that account."""
     wire = "claude" if kind == "messages" else "openai"
@@ -158,7 +158,7 @@ async def test_what_one_account_keeps_reaches_it(
     ("kind", "model"), [("responses", "claude-small"), ("responses", "claude"), ("messages", "small")]
 )
 async def test_what_a_translation_loses_is_refused(
-    gateway: Gateway, upstream: FakeUpstream, kind: str, model: str
+    gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
     """Rather than answered as if nothing had been named."""
     is_handed_on = "file_id" if kind == "responses" else None
@@ -168,7 +168,7 @@ async def test_what_a_translation_loses_is_refused(
         assert (reply.status, upstream.seen) == (400, []), fields
 
 
-async def test_a_missing_file_is_the_callers_mistake(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_missing_file_is_the_callers_mistake(gateway: Live, upstream: FakeUpstream) -> None:
     """The provider's 404 about what was named counts against no policy; about its model, it does."""
     missing = status(404, "No such File object: file-1")
     upstream.on("small", missing)
@@ -181,7 +181,7 @@ async def test_a_missing_file_is_the_callers_mistake(gateway: Gateway, upstream:
 
 
 @pytest.mark.parametrize("model", ["failing", "spare"])
-async def test_only_the_same_account_stands_in(gateway: Gateway, upstream: FakeUpstream, model: str) -> None:
+async def test_only_the_same_account_stands_in(gateway: Live, upstream: FakeUpstream, model: str) -> None:
     """A fallback that does not have what is named is passed over."""
     upstream.on("failing", status(500))
     reply = await ask(gateway, "chat/completions", model, messages=CHAT_FILE)
@@ -191,7 +191,7 @@ async def test_only_the_same_account_stands_in(gateway: Gateway, upstream: FakeU
 
 @pytest.mark.parametrize("model", ["small", "openai", "claude"])
 async def test_a_thread_that_is_not_kept_is_said_to_be_so(
-    gateway: Gateway, upstream: FakeUpstream, model: str
+    gateway: Live, upstream: FakeUpstream, model: str
 ) -> None:
     """A new one is begun without keeping it; Anthropic's client knows the error, and sends it all again."""
     assert (await ask(gateway, "messages", model, thread={"type": "create"})).status == 200
@@ -202,7 +202,7 @@ async def test_a_thread_that_is_not_kept_is_said_to_be_so(
     assert reply.error["details"] == {"error_code": "thread_not_found"}
 
 
-async def test_a_thread_of_anthropics_is_its_own_matter(gateway: Gateway, upstream: FakeUpstream) -> None:
+async def test_a_thread_of_anthropics_is_its_own_matter(gateway: Live, upstream: FakeUpstream) -> None:
     """A plain model's provider keeps it."""
     going_on = {"type": "continue", "previous_message_id": "msg_1"}
     assert (await ask(gateway, "messages", "claude-small", thread=going_on)).status == 200
@@ -211,7 +211,7 @@ async def test_a_thread_of_anthropics_is_its_own_matter(gateway: Gateway, upstre
 
 @pytest.mark.parametrize("model", ["claude-small", "claude", "openai"])
 async def test_anthropics_tool_runner_comes_to_an_answer(
-    gateway: Gateway, upstream: FakeUpstream, model: str
+    gateway: Live, upstream: FakeUpstream, model: str
 ) -> None:
     """Whether the model keeps threads or not: the tool's result arrives with its thread, or all before it."""
 
