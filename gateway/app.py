@@ -46,12 +46,14 @@ from gateway.api.inference import InferenceDeps, InferenceEndpoint, inference_en
 from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
 from gateway.api.paths import written_in_full
+from gateway.api.store import store_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
 from gateway.errors import ForeignHostError
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
+from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hook, Hooks
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.plan_pool import PlanPool
@@ -59,9 +61,11 @@ from gateway.learning.planning import Planner
 from gateway.learning.progress import ProgressReader
 from gateway.learning.promotion import Promoter
 from gateway.learning.refreshing import Refresher
+from gateway.learning.store_watch import StoreWatch
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.running.background import background
 from gateway.running.lifecycle import Lifecycle
+from gateway.running.store_breaker import StoreBreaker
 from gateway.running.store_health import StoreHealth
 from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
@@ -69,7 +73,7 @@ from gateway.serving.ejection import EjectionBook
 from gateway.serving.sticky import Sticky
 from gateway.serving.token_counts import TokenCounts
 from gateway.settings import Settings
-from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector
+from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector, StoreCollector
 from gateway.telemetry.lines import LogHook
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import MetricsHook
@@ -84,6 +88,7 @@ from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
+from policy_store.vitals import StoreVitals
 
 Clock = Callable[[], float]
 KEY_RETRY_SECONDS: Final = 0.5
@@ -210,30 +215,39 @@ class _Gateway:
 
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
-        catalogue, metrics, health = self.catalogue, Metrics(), StoreHealth()
+        catalogue, metrics = self.catalogue, Metrics()
         lines = LogHook(tells_all=self.settings.log_level == "debug")
         hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines, *self.more_hooks)
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
-        refresher = Refresher(store, catalogue, health, interval_seconds=self.settings.refresh_seconds)
+        health, history, breaker = StoreHealth(), StoreHistory(), StoreBreaker()
+        vitals = StoreVitals(redis, timeout_seconds=self.settings.store_timeout_seconds)
+        watch = StoreWatch(vitals, history, health, breaker)
+        await watch.look()
+        refresher = Refresher(
+            store, catalogue, health, history, interval_seconds=self.settings.refresh_seconds
+        )
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
         authenticator, registry = await self._open_keys(redis, hooks, resources)
         progress = ProgressReader(store, catalogue, self.timer)
         metrics.derive(ProcessCollector(self.settings.revision))
-        metrics.derive(ExperimentCollector(lambda: progress.last, lambda: health.is_up))
+        metrics.derive(ExperimentCollector(lambda: progress.last))
+        metrics.derive(StoreCollector(health, watch))
         metrics.derive(ReplicaCollector(catalogue, refresher.holder))
         keys = await self._open_sealing_keys(store, resources)
+        watch.look_after(refresher, refresher.holder, keys if self.settings.token_secret is None else None)
+        await resources.enter_async_context(background("store watch", watch.run))
         response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments)
         limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
-        limiter = Limiter(limits, _process_name(), hooks)
+        limiter = Limiter(limits, _process_name(), hooks, breaker)
         resources.push_async_callback(limiter.aclose)
         budget = RetryBudget(self.settings.retry_ratio, self.settings.retry_burst)
         upstream = self._open_upstream(budget, resources)
         answering = Answering(
             attempts=self._attempts(upstream, budget, hooks),
             response_ids=response_ids,
-            sticky=Sticky(store, keys, hooks),
+            sticky=Sticky(store, keys, hooks, breaker),
             hooks=hooks,
             draws=self.rng,
             clock=self.clock,
@@ -252,14 +266,15 @@ class _Gateway:
             response_ids,
             refresher.holder,
             hooks,
+            history,
             self.clock,
             lambda: authenticator.client_keys > 1,
         )
         log, counts = ExperimentLog(store), TokenCounts(upstream)
         self._join_routes(
-            app, inference, counts, feedback, registry, progress, health, metrics, log, resources
+            app, inference, counts, feedback, registry, progress, health, watch, metrics, log, resources
         )
-        planner = self._planner(store, hooks, resources)
+        planner = self._planner(store, history, hooks, resources)
         await resources.enter_async_context(background("planner", planner.run))
 
     async def _open_redis(self, resources: AsyncExitStack) -> Redis:
@@ -319,13 +334,14 @@ class _Gateway:
         try:
             return SealingKeyHolder(SealingKeys(await store.token_key(), older))
         except StoreError:
-            holder = SealingKeyHolder(SealingKeys(stand_in_key(), older))
+            holder = SealingKeyHolder(SealingKeys(stand_in_key(), older), is_stand_in=True)
 
         async def wait_for_key() -> None:
             while True:
                 await asyncio.sleep(KEY_RETRY_SECONDS)
                 with contextlib.suppress(StoreError):
                     holder.current = SealingKeys(await store.token_key(), older)
+                    holder.is_stand_in = False
                     return
 
         await resources.enter_async_context(background("sealing key", wait_for_key))
@@ -334,6 +350,7 @@ class _Gateway:
     def _planner(
         self,
         store: PolicyStore,
+        history: StoreHistory,
         hooks: Hooks,
         resources: AsyncExitStack,
     ) -> Planner:
@@ -344,6 +361,7 @@ class _Gateway:
             self.catalogue,
             pool.compute,
             Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
+            history=history,
             holder=_process_name(),
             interval_seconds=self.settings.plan_interval_seconds,
             lease_seconds=self.settings.lease_seconds,
@@ -360,6 +378,7 @@ class _Gateway:
         registry: KeyRegistry,
         progress: ProgressReader,
         health: StoreHealth,
+        watch: StoreWatch,
         metrics: Metrics,
         logs: ExperimentLog,
         resources: AsyncExitStack,
@@ -416,7 +435,8 @@ class _Gateway:
         app.include_router(model_routes(snapshots, require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, require_admin))
         app.include_router(key_routes(registry, the_admin, control_body))
-        app.include_router(health_routes(metrics, progress, health, self.lifecycle, may_see_metrics))
+        app.include_router(store_routes(watch, health, the_admin))
+        app.include_router(health_routes(metrics, progress, health, watch, self.lifecycle, may_see_metrics))
         app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
         app.accounts = Accounts(app.router.routes, inference.hooks)
 

@@ -16,6 +16,7 @@ GatewayError
 +-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
 +-- RenderError                  a policy cannot be put to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
+|   +-- StoreHeldError           shared state lost something, and an operator has to accept it -> 503
 +-- ShuttingDownError            this process ends before the answer does; ask another one   -> 503
 """
 
@@ -177,6 +178,10 @@ class RenderError(GatewayError):
 
 class UnavailableError(GatewayError):
     """Shared state cannot be reached; nothing was recorded. Retry later."""
+
+
+class StoreHeldError(UnavailableError):
+    """Shared state went back in time; nothing is counted until an operator accepts it. Retry later."""
 
 
 class ShuttingDownError(GatewayError):

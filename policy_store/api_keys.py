@@ -67,7 +67,7 @@ class ApiKeyStore:
 
     async def revision(self) -> int:
         """A number that changes whenever a key is made or revoked: one cheap read to poll."""
-        async with answered_within(self._timeout_seconds):
+        async with answered_within(self._redis, self._timeout_seconds):
             return int(await self._redis.get(API_KEYS_REVISION) or 0)
 
     async def book(self) -> KeyBook:

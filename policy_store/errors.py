@@ -2,6 +2,7 @@
 
 StoreError
 +-- StoreUnavailableError      the store did not answer in time: retry later
+|   +-- StoreRefusedError      the server answered that it cannot do it now: retry later
 +-- UnknownExperimentError     no such experiment or generation: do not retry
 +-- ExperimentFinishedError    the experiment no longer counts outcomes: do not retry
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
@@ -25,6 +26,14 @@ class StoreUnavailableError(StoreError):
 
     The change may or may not have happened; every write may safely be repeated.
     """
+
+
+class StoreRefusedError(StoreUnavailableError):
+    """The server answers, and refuses; `word` is its own, a key of `refusals.REFUSALS`."""
+
+    def __init__(self, message: str, *, word: str) -> None:
+        super().__init__(message)
+        self.word = word
 
 
 class UnknownExperimentError(StoreError):

@@ -250,6 +250,7 @@ class Report:
         voter_cap: How many votes one voter may give on a pair; 0 for any number.
         key_share: How much of the votes on a pair one key may give, from its eleventh vote on; 1 for all.
         due_at: When it counts, in Unix seconds by the store's clock; None for at once.
+        definition: Fingerprint of the experiment the pair was drawn in; empty where that is not known.
 
     Raises:
         ValueError: The policies are not a pair, the lower index first.
@@ -268,6 +269,7 @@ class Report:
     voter_cap: int = 0
     key_share: float = 1.0
     due_at: float | None = None
+    definition: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:

@@ -1,11 +1,13 @@
 """Every key the store uses, and how long it lives.
 
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
-may touch them together. The API keys share a tag of their own, and so do the limits of each API key. Only the
-token key and the list of names stand alone.
+may touch them together. The API keys share a tag of their own, and so do the limits of each API key and what
+tells one store from another. Only the token key and the list of names stand alone.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever
+    llmpo:{store}:identity                hash: id, epoch, when last written to        for ever
+    llmpo:{store}:trial:KIND              what every replica writes to see that it can a minute
     llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever
                                           per generation its state, plan, certificate
     llmpo:{NAME}:lease                    the replica that plans now                   seconds
@@ -36,6 +38,10 @@ from urllib.parse import quote
 
 TOKEN_KEY: Final = "llmpo:token_key"  # noqa: S105 - the name of the key, not the key
 EXPERIMENTS: Final = "llmpo:experiments"
+STORE_IDENTITY: Final = "llmpo:{store}:identity"
+STORE_TRIAL: Final = tuple(
+    f"llmpo:{{store}}:trial:{kind}" for kind in ("text", "hash", "list", "stream", "set", "ranked")
+)
 API_KEY_RECORDS: Final = "llmpo:{api-keys}:records"
 API_KEY_NAMES: Final = "llmpo:{api-keys}:names"
 API_KEYS_REVOKED: Final = "llmpo:{api-keys}:revoked"

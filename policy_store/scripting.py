@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from policy_store.errors import (
     AfterHoldError,
@@ -27,12 +27,16 @@ from policy_store.errors import (
     OverCapError,
     StaleFenceError,
     StoreError,
+    StoreRefusedError,
     StoreUnavailableError,
     UnknownExperimentError,
 )
 from policy_store.events import EventKind
+from policy_store.refusals import REFUSALS, word_of
 from policy_store.states import INITIAL, MOVES, STATES
 
+# What only reads is sent as such: a server that holds writes back, or became a replica, still answers it.
+READS: Final = frozenset({"api_keys", "counts", "due_reports", "view"})
 _NEEDS: Final = "-- NEEDS: "
 _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
@@ -50,8 +54,10 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
 
 
 @asynccontextmanager
-async def answered_within(seconds: float) -> AsyncIterator[None]:
+async def answered_within(redis: Redis, seconds: float) -> AsyncIterator[None]:
     """Raises StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
+
+    Where the server's word says that another connection may help, all that lie idle are closed.
 
     One deadline over waiting for a connection, connecting and reading: the driver's own time-outs start
     anew for each of these. Time for which this process itself did nothing is not the server's, whose answer
@@ -68,7 +74,15 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
                 timer.cancel()
     except TimeoutError as error:
         raise StoreUnavailableError(f"The store did not answer within {seconds:g} s.") from error
-    except (RedisError, OSError) as error:
+    except RedisError as error:
+        word = word_of(error)
+        if word is None:
+            raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
+        if REFUSALS[word].reconnects:
+            with suppress(RedisError, OSError):
+                await redis.connection_pool.disconnect(inuse_connections=False)
+        raise StoreRefusedError(f"The store refused: {word}, {REFUSALS[word].meaning}.", word=word) from error
+    except OSError as error:
         raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
 
 
@@ -137,6 +151,7 @@ class Scripts:
     """The transitions, each sent by its hash and in full only to a server that does not know it yet."""
 
     def __init__(self, redis: Redis, timeout_seconds: float) -> None:
+        self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._scripts = {name: redis.register_script(text) for name, text in _texts().items()}
 
@@ -146,8 +161,8 @@ class Scripts:
         Raises:
             StoreError: The one that fits a status that refuses, StoreUnavailableError for faults.
         """
-        async with answered_within(self._timeout_seconds):
-            reply: list[Any] = await self._scripts[name](keys=keys, args=arguments)
+        async with answered_within(self._redis, self._timeout_seconds):
+            reply: list[Any] = await (self._read if name in READS else self._write)(name, keys, arguments)
         if reply[0] in _REFUSALS:
             error, sentence = _REFUSALS[reply[0]]
             if error is OverCapError:
@@ -156,3 +171,14 @@ class Scripts:
                 raise ContradictingOutcomeError(sentence, reported=str(reply[1]))
             raise error(" ".join([sentence, *map(str, reply[1:])]))
         return reply
+
+    async def _write(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        return await self._scripts[name](keys=keys, args=arguments)
+
+    async def _read(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+        script = self._scripts[name]
+        try:
+            return await self._redis.evalsha_ro(script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            await self._redis.script_load(script.script)
+            return await self._redis.evalsha_ro(script.sha, len(keys), *keys, *arguments)

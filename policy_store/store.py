@@ -362,7 +362,7 @@ class PolicyStore:
         return [codec.event_from(fields) for _, fields in entries]
 
     async def _answer(self, call: Awaitable[Any]) -> Any:
-        async with answered_within(self._timeout_seconds):
+        async with answered_within(self._redis, self._timeout_seconds):
             return await call
 
 
@@ -383,6 +383,7 @@ def _counting_arguments(report: Report) -> tuple[str | int, ...]:
         report.key,
         report.voter_cap,
         repr(float(report.key_share)),
+        report.definition,
     )
 
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, Protocol
 
-from gateway.access.limit_health import LimitHealth
 from gateway.access.limits import LimitName, LimitReachedError, Standing
 from gateway.config.configured_keys import KeyLimits
+from gateway.running.store_breaker import StoreBreaker
 from policy_store.errors import StoreError
 from policy_store.limits import HOLD_SECONDS, LEASE_SECONDS, Account, Granted, Lease, Returned, Wanted
 
@@ -132,7 +132,7 @@ class KeyAccount:
         limits: Its limits, at least one.
         store: Where they are accounted for.
         holder: What the store calls this process.
-        health: Whether the store answers; shared by all accounts.
+        breaker: Open while the store does not answer; shared by all that asks it on the way to an answer.
         timer: Seconds that only ever grow.
     """
 
@@ -142,14 +142,14 @@ class KeyAccount:
         limits: KeyLimits,
         store: LeaseStore,
         holder: str,
-        health: LimitHealth,
+        breaker: StoreBreaker,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.key = key
         self.limits = limits
         self._store = store
         self._holder = holder
-        self._health = health
+        self._breaker = breaker
         self._timer = timer
         self._requests = _Portion("requests", limits.requests_per_minute)
         self._tokens = _Portion("tokens", limits.tokens_per_minute)
@@ -173,8 +173,8 @@ class KeyAccount:
         grant = None if self._waiting else self._take(tokens)
         if grant is not None:
             return grant
-        if not self._health.is_enforced:
-            if self._health.is_due():
+        if self._breaker.is_open:
+            if self._breaker.is_due():
                 self._step_soon()
             return self._pass(tokens)
         waiting = _Waiting(tokens, asyncio.get_running_loop().create_future())
@@ -204,7 +204,7 @@ class KeyAccount:
 
     def standings(self) -> tuple[Standing, ...]:
         """How far the key has got with its limits per minute, as far as this process knows."""
-        if not self._health.is_enforced:
+        if self._breaker.is_open:
             return ()
         now = self._timer()
         portions = (self._requests, self._tokens)
@@ -263,14 +263,14 @@ class KeyAccount:
         try:
             granted = await self._store.lease(self._account(waiting, asked_at))
         except StoreError as error:
-            self._health.failed(error)
+            self._breaker.failed(error)
         except Exception as error:
             for each in waiting:
                 if not each.admitted.done():
                     each.admitted.set_exception(error)
             raise
         else:
-            self._health.answered()
+            self._breaker.answered()
             for portion, lease in ((self._requests, granted.requests), (self._tokens, granted.tokens)):
                 if portion.limit is not None:
                     portion.receive(lease, granted.second, asked_at)
@@ -310,7 +310,7 @@ class KeyAccount:
             waiting.admitted.set_result(grant)
 
     def _pass_or_refuse(self, tokens: int) -> Grant:
-        if not self._health.is_enforced:
+        if self._breaker.is_open:
             return self._pass(tokens)
         now, limits = self._timer(), self.limits
         if not self._may_start(now):
@@ -361,5 +361,5 @@ class KeyAccount:
         seconds = self._due(0.0)
         if seconds:
             self._tidy_in(seconds)
-        elif seconds is not None and (self._health.is_enforced or self._health.is_due()):
+        elif seconds is not None and (not self._breaker.is_open or self._breaker.is_due()):
             self._step_soon()

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.access.key_account import KeyAccount, LeaseStore
-from gateway.access.limit_health import LimitHealth
 from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.access.token_estimate import estimate_tokens
 from gateway.config.configured_keys import KeyLimits
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import KeyLimited, LimitsSkipped
+from gateway.running.store_breaker import StoreBreaker
 
 
 class Limiter:
@@ -24,6 +24,7 @@ class Limiter:
         store: Where limits are accounted for; its calls are bounded in time, and requests wait for them.
         holder: What the store calls this process.
         hooks: Are told of requests refused, and of those that passed unaccounted for.
+        breaker: Open while the store does not answer; shared by all that asks it on the way to an answer.
         timer: Seconds that only ever grow.
     """
 
@@ -32,13 +33,14 @@ class Limiter:
         store: LeaseStore,
         holder: str,
         hooks: Hooks,
+        breaker: StoreBreaker,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._holder = holder
         self._hooks = hooks
         self._timer = timer
-        self._health = LimitHealth(timer)
+        self._breaker = breaker
         self._accounts: dict[str, KeyAccount] = {}
 
     async def admit(
@@ -69,7 +71,7 @@ class Limiter:
         """The account of a key in this process, opened anew when its limits change."""
         account = self._accounts.get(key)
         if account is None or account.limits != limits:
-            account = KeyAccount(key, limits, self._store, self._holder, self._health, self._timer)
+            account = KeyAccount(key, limits, self._store, self._holder, self._breaker, self._timer)
             self._accounts[key] = account
         return account
 

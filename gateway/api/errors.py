@@ -24,6 +24,7 @@ from gateway.errors import (
     RateLimitedError,
     RenderError,
     ShuttingDownError,
+    StoreHeldError,
     UnavailableError,
     UpstreamError,
 )
@@ -45,6 +46,7 @@ _INVALID: Final = "invalid_request_error"
 _SERVER: Final = "server_error"
 _UNAVAILABLE: Final = "Shared state cannot be reached; nothing was recorded. Try again shortly."
 _RETRY_AFTER_SECONDS: Final = "1"
+_HELD_RETRY_SECONDS: Final = "60"
 _LONGEST_RETRY_SECONDS: Final = 60
 _INTERNAL: Final = 500
 _NOT_ALLOWED: Final = 405
@@ -233,6 +235,14 @@ def _unavailable_reply(_error: Exception) -> ErrorReply:
     return _told(503, _UNAVAILABLE, headers, kind=_SERVER, code="store_unavailable")
 
 
+def _held_reply(error: StoreHeldError) -> ErrorReply:
+    return ErrorReply(
+        503,
+        error_body(str(error), kind=_SERVER, code="store_held"),
+        ((b"retry-after", _HELD_RETRY_SECONDS.encode()),),
+    )
+
+
 def _shutting_down_reply(_error: ShuttingDownError) -> ErrorReply:
     message = "The gateway is shutting down. Try again."
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
@@ -265,6 +275,7 @@ _REPLIES: Final[tuple[tuple[type[Exception], Callable[[Any], ErrorReply]], ...]]
     (AuthenticationError, _authentication_reply),
     (PermissionDeniedError, _permission_reply),
     (RateLimitedError, _rate_limited_reply),
+    (StoreHeldError, _held_reply),
     (UnavailableError, _unavailable_reply),
     (StoreUnavailableError, _unavailable_reply),
     (ShuttingDownError, _shutting_down_reply),

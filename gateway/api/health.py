@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Depends, Request, status
 from fastapi.responses import Response
 
+from gateway.api.store import store_state
 from gateway.learning.progress import ProgressReader
+from gateway.learning.store_watch import StoreWatch
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -19,6 +21,7 @@ def health_routes(
     metrics: Metrics,
     progress: ProgressReader,
     store: StoreHealth,
+    watch: StoreWatch,
     lifecycle: Lifecycle,
     may_see_metrics: Guard,
 ) -> APIRouter:
@@ -38,13 +41,16 @@ def health_routes(
     async def readyz(response: Response) -> dict[str, str]:
         """Requests can be answered: until this process is asked to stop, then 503.
 
-        A store that is away does not change that: the incumbents answer.
+        A store that is away, takes no writes or lost something does not change that: the incumbents answer.
+        `store_detail` says what it is.
         """
         if lifecycle.is_draining:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+        state, detail = store_state(store, watch)
         return {
             "status": "draining" if lifecycle.is_draining else "ready",
-            "store": {True: "up", False: "down", None: "unknown"}[store.is_up],
+            "store": state,
+            **({"store_detail": detail} if detail else {}),
         }
 
     @router.get(

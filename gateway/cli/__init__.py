@@ -67,6 +67,7 @@ COMMANDS: Final = {
         ),
         LazyCommand("keys", "gateway.cli.keys:app", "Make, list and revoke API keys."),
         LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
+        LazyCommand("store", "gateway.cli.store:app", "Look at the store; go on after it lost something."),
         LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),
         LazyCommand(
             "simulate",

@@ -4,7 +4,9 @@ An id is `chatcmpl-`, `resp_` or `msg_`, as the kind of request has it, and the 
 `version | nonce | ciphertext | tag`. The ciphertext hides which policies a caller is comparing, the tag makes
 ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
 replica with the key opens any id. The experiment travels as a digest of its name, so an id has the same
-length for every name. Ids of version 1, which did not name the caller, are opened as long as they are valid.
+length for every name, and the experiment's definition as the start of its fingerprint: a number of a
+generation may be given twice, by a store that lost something. Ids of version 1, which did not name the
+caller, and 2, which did not name the definition, are opened as long as they are valid.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from hashlib import blake2b
 from typing import Final
 
@@ -28,10 +31,12 @@ from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.upstream.surfaces import CHAT, SURFACES
 
 UNIT_BYTES: Final = 16
+DEFINITION_BYTES: Final = 6
 
 _PREFIXES: Final = tuple(surface.id_prefix for surface in SURFACES)
 NOBODY: Final = bytes(8)
-_VERSION: Final = b"\x02"
+ANY_DEFINITION: Final = bytes(DEFINITION_BYTES)
+_VERSION: Final = b"\x03"
 _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
@@ -39,8 +44,10 @@ _DIGEST_BYTES: Final = 8
 # number of the way and side, generation, first, second, plan version, expiry, experiment digest, unit
 _PAYLOAD_1: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
 # those of version 1, then the time of assignment, the API key and the user
-_PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_1.format}Q{_DIGEST_BYTES}s{_DIGEST_BYTES}s")
-_PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, _VERSION: _PAYLOAD.size}
+_PAYLOAD_2: Final = struct.Struct(f"{_PAYLOAD_1.format}Q{_DIGEST_BYTES}s{_DIGEST_BYTES}s")
+# those of version 2, then the definition
+_PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_2.format}{DEFINITION_BYTES}s")
+_PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, b"\x02": _PAYLOAD_2.size, _VERSION: _PAYLOAD.size}
 _OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
 _UNASSIGNED: Final = 0xFF
 
@@ -63,6 +70,8 @@ class Assignment:
             not say.
         key: Digest of the API key that got the answer; `NOBODY` where that is not known.
         voter: Digest of the key and the user it named; `NOBODY` where it named none.
+        definition: First bytes of the fingerprint of what the experiment was; `ANY_DEFINITION` where the id
+            is of a version that did not say.
     """
 
     experiment: str
@@ -77,6 +86,15 @@ class Assignment:
     assigned_at: int = 0
     key: bytes = NOBODY
     voter: bytes = NOBODY
+    definition: bytes = ANY_DEFINITION
+
+
+class Apart(IntEnum):
+    """Why an answer of an experiment belongs to no comparison; the numbers are in sealed ids."""
+
+    NOT_DRAWN = 0
+    PROVIDER_STATE = 1  # the conversation carries what only one policy's provider can read
+    EARLIER_SESSION = 2  # the session began before a decision, or under another definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,10 @@ class Unassigned:
 
     experiment: str
     key: bytes = NOBODY
+    why: Apart = Apart.NOT_DRAWN
+
+
+_REASONS: Final = frozenset(Apart)
 
 
 class ResponseIds:
@@ -118,13 +140,21 @@ class ResponseIds:
                 assignment.assigned_at,
                 assignment.key,
                 assignment.voter,
+                assignment.definition,
             )
         )
 
-    def seal_unassigned(self, experiment: str, prefix: str = CHAT.id_prefix, key: bytes = NOBODY) -> str:
+    def seal_unassigned(
+        self,
+        experiment: str,
+        prefix: str = CHAT.id_prefix,
+        key: bytes = NOBODY,
+        why: Apart = Apart.NOT_DRAWN,
+    ) -> str:
         """An id for an answer of an experiment that belongs to no comparison; it looks like any other."""
         digest, unit = self._digest(experiment), bytes(UNIT_BYTES)
-        return prefix + self._seal(_PAYLOAD.pack(_UNASSIGNED, 0, 0, 0, 0, 0, digest, unit, 0, key, NOBODY))
+        fields = (_UNASSIGNED, why, 0, 0, 0, 0, digest, unit, 0, key, NOBODY, ANY_DEFINITION)
+        return prefix + self._seal(_PAYLOAD.pack(*fields))
 
     def voter(self, key: str | None, name: str) -> bytes:
         """A digest for a user that an API key names, in ids and in the store; it does not reveal the user."""
@@ -141,10 +171,11 @@ class ResponseIds:
         """
         plain = self._decrypt(_decode(response_id)).ljust(_PAYLOAD.size, b"\0")
         flags, generation, first, second, *more = _PAYLOAD.unpack(plain)
-        plan_version, expires_at, digest, unit, assigned_at, key, voter = more
+        plan_version, expires_at, digest, unit, assigned_at, key, voter, definition = more
         experiment = self._name(digest)
         if flags == _UNASSIGNED:
-            return Unassigned(experiment, key)
+            why = Apart(generation) if generation in _REASONS else Apart.NOT_DRAWN
+            return Unassigned(experiment, key, why)
         way = WAY_OF_NUMBER.get(flags >> 1)
         if way is None:  # sealed by a replica of a later version
             raise _unknown_experiment()
@@ -161,6 +192,7 @@ class ResponseIds:
             assigned_at=assigned_at,
             key=key,
             voter=voter,
+            definition=definition,
         )
 
     def _ciphers(self) -> tuple[AESGCMSIV, ...]:

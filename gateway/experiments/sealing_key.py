@@ -44,12 +44,18 @@ class SealingKeys:
 
 
 class SealingKeyHolder:
-    """The one place the sealing keys are swapped."""
+    """The one place the sealing keys are swapped.
 
-    __slots__ = ("current",)
+    Attributes:
+        current: The keys in force.
+        is_stand_in: Whether the newest is a key of this process, until the store gives its own.
+    """
 
-    def __init__(self, current: SealingKeys) -> None:
+    __slots__ = ("current", "is_stand_in")
+
+    def __init__(self, current: SealingKeys, *, is_stand_in: bool = False) -> None:
         self.current = current
+        self.is_stand_in = is_stand_in
 
 
 def key_from_secret(secret: str) -> bytes:

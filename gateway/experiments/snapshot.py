@@ -16,6 +16,7 @@ from gateway.errors import UnknownModelError
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
+from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
 from policy_store.models import PlannedPair, PublishedPlan
 from policy_store.states import ExperimentState
@@ -51,6 +52,7 @@ class LiveExperiment:
         voter_cap: How many votes one voter may give on a pair.
         key_share: How much of the votes on a pair one API key may give.
         shares_ids: Whether any client key may report on an answer, and not only the one that got it.
+        definition: Fingerprint of what the experiment is.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
         pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike. Forecasts come
             with plans, so comparisons from before the first plan are counted without being evidence.
@@ -75,6 +77,7 @@ class LiveExperiment:
     voter_cap: int = 1
     key_share: float = 0.5
     shares_ids: bool = False
+    definition: str = ""
     matches_store: bool = True
     caps: ExposureCaps | None = None
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
@@ -90,6 +93,11 @@ class LiveExperiment:
         names = [policy.name for policy in self.policies]
         allowed = self.caps.compared(pairs, names, self.incumbent) if self.caps else 1.0
         object.__setattr__(self, "compared_share", self.share * allowed)
+
+    @property
+    def short_definition(self) -> bytes:
+        """What sealed ids say of the definition."""
+        return bytes.fromhex(self.definition)[:DEFINITION_BYTES].ljust(DEFINITION_BYTES, b"\0")
 
     @property
     def way(self) -> Way:

@@ -22,10 +22,19 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, Literal, assert_never
 
-from gateway.errors import InvalidFeedbackError, UnavailableError
+from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
-from gateway.experiments.response_ids import NOBODY, Assignment, ResponseIds, Unassigned, key_digest
+from gateway.experiments.response_ids import (
+    ANY_DEFINITION,
+    NOBODY,
+    Apart,
+    Assignment,
+    ResponseIds,
+    Unassigned,
+    key_digest,
+)
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
+from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
 from policy_store.errors import (
@@ -44,12 +53,20 @@ class NotCounted(StrEnum):
     """Why a correct report changes nothing, for reasons the application that sends it cannot know."""
 
     UNASSIGNED = "unassigned_id"  # the answer belonged to no comparison
+    PROVIDER_STATE = "provider_state"  # the conversation carried what only one policy's provider can read
+    EARLIER_SESSION = "earlier_session"  # the session began before a decision or a change of the experiment
     EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
     FINISHED = "finished"  # the experiment is decided
     VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
     AFTER_HOLD = "after_hold"  # the answer is older than the experiment's `feedback.hold`
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
+
+_APART: Mapping[Apart, NotCounted] = {
+    Apart.NOT_DRAWN: NotCounted.UNASSIGNED,
+    Apart.PROVIDER_STATE: NotCounted.PROVIDER_STATE,
+    Apart.EARLIER_SESSION: NotCounted.EARLIER_SESSION,
+}
 
 # Every `reason` of llmpo_feedback_discarded_total.
 DISCARD_REASONS: Final = frozenset(
@@ -62,6 +79,7 @@ DISCARD_REASONS: Final = frozenset(
         "invalid_body",
         "invalid_value",
         "malformed_id",
+        "store_held",
         "store_unavailable",
         "unknown_experiment",
         "unknown_signal",
@@ -115,6 +133,7 @@ class FeedbackService:
         response_ids: Opens the ids of responses.
         snapshots: Holds the experiments this gateway has.
         hooks: Are told what became of each report.
+        history: Knows when the store is not what it was: then nothing is counted.
         clock: Unix seconds.
         has_several_keys: Whether there are client keys to tell apart.
     """
@@ -125,6 +144,7 @@ class FeedbackService:
         response_ids: ResponseIds,
         snapshots: SnapshotHolder,
         hooks: Hooks,
+        history: StoreHistory,
         clock: Callable[[], float],
         has_several_keys: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -132,8 +152,10 @@ class FeedbackService:
         self._response_ids = response_ids
         self._snapshots = snapshots
         self._hooks = hooks
+        self._history = history
         self._clock = clock
         self._has_several_keys = has_several_keys
+        self._definitions: dict[tuple[int, str, int], str] = {}
 
     async def receive(
         self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True
@@ -149,21 +171,22 @@ class FeedbackService:
             InvalidFeedbackError: The application did something wrong; nothing was changed.
             UnavailableError: The store did not answer; it is not known to be counted, so send it again:
                 a repetition is never counted twice.
+            StoreHeldError: The store lost something and no operator accepted that yet; nothing was counted.
         """
         try:
             assigned = self._response_ids.open(feedback.response_id)
             experiment = self._experiment(assigned, key, is_admin=is_admin)
             if isinstance(assigned, Assignment):
-                recorded = await self._record(feedback, assigned, experiment)
+                recorded = await self._record_unless_held(feedback, assigned, experiment)
             else:
-                recorded = NotCounted.UNASSIGNED
+                recorded = _APART[assigned.why]
                 if experiment.way.rates_answers:
                     _rating(feedback, experiment)  # reports a mistake at the first answer already
         except InvalidFeedbackError as error:
             self.discarded(error.reason)
             raise
-        except UnavailableError:
-            self.discarded("store_unavailable")
+        except UnavailableError as error:
+            self.discarded("store_held" if isinstance(error, StoreHeldError) else "store_unavailable")
             raise
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
@@ -199,6 +222,19 @@ class FeedbackService:
                 param="id",
             )
         return experiment
+
+    async def _record_unless_held(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded | NotCounted:
+        if self._history.held is not None:
+            raise StoreHeldError(
+                "Feedback is not counted for now: the store lost something. Send it again later."
+            )
+        recorded = await self._record(feedback, assignment, experiment)
+        if isinstance(recorded, Recorded) and recorded.comparison is not None:
+            number = recorded.comparison.number
+            self._history.saw_comparisons(experiment.name, assignment.generation, number)
+        return recorded
 
     async def _record(
         self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
@@ -258,6 +294,7 @@ class FeedbackService:
                 experiment,
                 WAYS[assignment.collect].source(None),
                 fingerprint=_fingerprint(feedback, feedback.preferred, experiment),
+                definition=await self._definition(assignment, experiment),
             ),
             preference_result(feedback.preferred, assignment.side),
         )
@@ -274,6 +311,7 @@ class FeedbackService:
                 experiment,
                 WAYS[assignment.collect].source(feedback.signal),
                 fingerprint=_fingerprint(feedback, value, experiment),
+                definition=await self._definition(assignment, experiment),
             ),
             side=1 if assignment.side else 0,
             value=value,
@@ -284,8 +322,36 @@ class FeedbackService:
     def _is_over(self, assignment: Assignment) -> bool:
         return assignment.expires_at < self._clock()
 
+    async def _definition(self, assignment: Assignment, experiment: LiveExperiment) -> str:
+        """The whole fingerprint of what the id says the experiment was; empty where it does not say.
+
+        Raises:
+            UnknownExperimentError: If the generation is of another definition.
+            StoreUnavailableError: If the store has to be asked and does not answer.
+        """
+        if assignment.definition == ANY_DEFINITION:
+            return ""
+        generation = assignment.generation
+        if experiment.matches_store and generation == experiment.generation:
+            known = experiment.definition
+        else:
+            place = (self._history.epoch, experiment.name, generation)
+            if place not in self._definitions:
+                found = await self._store.experiment(experiment.name, generation)
+                self._definitions[place] = found.fingerprint()
+            known = self._definitions[place]
+        if not known.startswith(assignment.definition.hex()):
+            raise UnknownExperimentError(f"Generation {generation} is of another definition.")
+        return known
+
     def _report(
-        self, assignment: Assignment, experiment: LiveExperiment, source: str, *, fingerprint: str
+        self,
+        assignment: Assignment,
+        experiment: LiveExperiment,
+        source: str,
+        *,
+        fingerprint: str,
+        definition: str,
     ) -> Report:
         """What the store is to count.
 
@@ -310,6 +376,7 @@ class FeedbackService:
             voter_cap=experiment.voter_cap if is_named else 0,
             key_share=experiment.key_share,
             due_at=_due_at(assignment, experiment),
+            definition=definition,
         )
 
 
@@ -321,6 +388,8 @@ _DETAILS: Final = {
 }
 _NOT_COUNTED_DETAILS: Final = {
     NotCounted.UNASSIGNED: "This response was not part of a comparison.",
+    NotCounted.PROVIDER_STATE: "The conversation had to stay with the policy that began it.",
+    NotCounted.EARLIER_SESSION: "The session began before the experiment was decided or changed.",
     NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
     NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",

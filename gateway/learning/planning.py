@@ -20,6 +20,7 @@ from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.holds import holds
+from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
 from gateway.learning.plan_worker import PlanJob, PlanResult
@@ -67,6 +68,7 @@ class Planner:
         catalogue: Says which experiments to look after.
         compute: Turns a job into a plan, away from the event loop.
         promoter: Takes the decisions.
+        history: Says when the store is not what it was: then nothing is planned or decided.
         holder: This replica's name in leases.
         interval_seconds: Shortest time between two plans of an experiment.
         lease_seconds: How long a silent replica keeps the right to plan.
@@ -81,6 +83,7 @@ class Planner:
         compute: Callable[[PlanJob], Awaitable[PlanResult]],
         promoter: Promoter,
         *,
+        history: StoreHistory,
         holder: str,
         interval_seconds: float,
         lease_seconds: float,
@@ -91,6 +94,7 @@ class Planner:
         self._catalogue = catalogue
         self._compute = compute
         self._promoter = promoter
+        self._history = history
         self._holder = holder
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
@@ -116,7 +120,8 @@ class Planner:
             try:
                 await self._plan(name, definition)
             except StoreError as error:
-                self._failed(name, _STORE_REASONS.get(type(error), "store_refused"), error)
+                reasons = (reason for kind, reason in _STORE_REASONS.items() if isinstance(error, kind))
+                self._failed(name, next(reasons, "store_refused"), error)
             except BrokenProcessPool as error:
                 self._failed(name, "worker_died", error)
             except Exception as error:  # noqa: BLE001 - one experiment's fault must not stop the others
@@ -139,7 +144,7 @@ class Planner:
 
     async def _plan(self, name: str, definition: Definition) -> None:
         view = await self._store.view(name)
-        if not view.state.facts.is_planned:
+        if not view.state.facts.is_planned or self._is_held(name, view.revision):
             return
         fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
         if fence is None:
@@ -157,6 +162,8 @@ class Planner:
         seed = self._rng.getrandbits(63)
         job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps)
         result = await self._compute(job)
+        if self._is_held(name, view.revision):
+            return
         version = await self._store.publish_plan(
             name, view.generation, result.proposal, result.forecasts, fence
         )
@@ -175,3 +182,6 @@ class Planner:
                     self._hooks.tell(FeedbackDiscarded(reason))
             if became.total() < _DUE_PER_STEP:
                 return
+
+    def _is_held(self, name: str, revision: int) -> bool:
+        return self._history.held is not None or self._history.is_past(name, revision)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder
+from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
@@ -53,10 +54,12 @@ class Refresher:
         store: ExperimentReader,
         catalogue: CatalogueHolder,
         health: StoreHealth,
+        history: StoreHistory,
         *,
         interval_seconds: float,
     ) -> None:
         self._store = store
+        self._history = history
         self._configured = catalogue
         self._catalogue = catalogue.current
         self._health = health
@@ -72,8 +75,17 @@ class Refresher:
             await self.refresh()
             await asyncio.sleep(self._interval_seconds)
 
+    def begin_anew(self) -> None:
+        """Take the store as it is: what was read before says nothing of it any more."""
+        self._views.clear()
+        self._registered.clear()
+        self._is_behind = True
+
     async def refresh(self) -> None:
-        """Ask the store about every experiment once; swap the snapshot if anything changed."""
+        """Ask the store about every experiment once; swap the snapshot if anything changed.
+
+        Nothing of a store that went back in time is followed until an operator accepts it.
+        """
         if self._catalogue is not self._configured.current:
             self._catalogue = self._configured.current
             for name in self._views.keys() - self._catalogue.definitions.keys():
@@ -92,21 +104,39 @@ class Refresher:
             self._is_behind = False
 
     async def _update(self, definition: Definition) -> None:
-        known = self._views.get(definition.name)
-        if known is not None and self._registered[definition.name] is definition:
-            try:
-                if await self._store.revision(definition.name) == known.revision:
-                    return
-                view = await self._store.view(definition.name)
-            except UnknownExperimentError:
-                # The store came back without its data, so the experiment begins again.
-                _log.error("store_lost_experiment", experiment=definition.name)
-                view = await self._register(definition)
+        name, history = definition.name, self._history
+        epoch = history.epoch
+        revision = await self._revision(name) if history.knows(name) else None
+        if history.held is not None:
+            return
+        known = self._views.get(name)
+        if known is not None and self._registered[name] is definition:
+            if revision == known.revision:
+                return
+            view = await self._store.view(name)
         else:
             view = await self._register(definition)
-        self._views[definition.name], self._registered[definition.name] = view, definition
+        if history.is_past(name, view.revision) or epoch != history.epoch:
+            return  # the next look says what that means
+        history.saw_revision(name, view.revision)
+        self._views[name], self._registered[name] = view, definition
         self._is_behind = True
         self._report(known, view)
+
+    async def _revision(self, name: str) -> int | None:
+        """The revision of an experiment that the store held before; less than it was is a loss."""
+        history = self._history
+        epoch = history.epoch
+        try:
+            revision = await self._store.revision(name)
+            if history.is_past(name, revision):  # another task may have read a later one meanwhile
+                revision = await self._store.revision(name)
+        except UnknownExperimentError:
+            history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
+            return None
+        if history.is_past(name, revision):
+            history.hold(Loss.OLDER, epoch=epoch, experiment=name)
+        return revision
 
     async def _register(self, definition: Definition) -> ExperimentView:
         contents = definition.contents if self._catalogue.policies_shown == "full" else {}
@@ -174,6 +204,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         voter_cap=spec.feedback.voter_cap,
         key_share=spec.feedback.key_share,
         shares_ids=spec.feedback.shared_ids,
+        definition=definition.experiment.fingerprint(),
         matches_store=matches,
     )
 

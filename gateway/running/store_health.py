@@ -1,35 +1,78 @@
-"""Whether the shared store answers: one flag for /metrics, one log line per change.
+"""Whether the shared store answers and takes writes: flags for /metrics and /readyz, one log line per change.
 
 The first attempt of a starting process, often on a machine where everything starts, may fail without meaning
-anything. So it takes two failures in a row to call it an outage.
+anything. So it takes two failures in a row to call it an outage. A write that gets no answer says nothing by
+itself either, since the whole server may be silent: reads that are answered meanwhile, and a second write
+that is not, say that only writes are held back.
 """
 
 from __future__ import annotations
 
 from gateway.running.logs import get_logger
-from policy_store.errors import StoreError
+from policy_store.errors import StoreError, StoreRefusedError
+from policy_store.refusals import REFUSALS
 
 _log = get_logger(__name__)
 
 
 class StoreHealth:
-    """Told by the refresher, which asks the store several times a second."""
+    """Told by all that asks the store again and again.
+
+    Attributes:
+        is_up: Whether the store answers; None until it is known.
+        is_writable: Whether it takes writes; None until it is known, and while it does not answer.
+        says: Why it takes none, in the server's word and ours: no address, nothing secret; else empty.
+    """
 
     def __init__(self) -> None:
-        self.is_up: bool | None = None  # None until it is known
+        self.is_up: bool | None = None
+        self.is_writable: bool | None = None
+        self.says = ""
         self._was_asked = False
+        self._is_write_unanswered = False
+        self._was_read_since = False
+        self._is_said = False
 
     def answered(self) -> None:
         """The store answered."""
         if self.is_up is False:
             _log.info("store_back")
         self.is_up = True
+        self._was_read_since = True
 
     def failed(self, error: StoreError) -> None:
-        """The store did not answer."""
+        """The store did not answer, or did not do what it was asked."""
+        if isinstance(error, StoreRefusedError) and not REFUSALS[error.word].stops_reads:
+            self.answered()
+            self._refuses_writes(error)
+            return
+        self._is_write_unanswered = False
         if self.is_up is None and not self._was_asked:
             self._was_asked = True
             return
         if self.is_up is not False:
             _log.warning("store_unreachable", served_from="the last snapshot", error=str(error))
-        self.is_up = False
+        self.is_up, self.is_writable, self.says = False, None, ""
+
+    def wrote(self) -> None:
+        """The store took a write."""
+        if self._is_said:
+            _log.info("store_writable")
+        self._is_said = False
+        self.is_writable, self.says = True, ""
+        self._is_write_unanswered = False
+
+    def failed_to_write(self, error: StoreError) -> None:
+        """The store did not take a write."""
+        if isinstance(error, StoreRefusedError):
+            self.failed(error)
+        elif self._is_write_unanswered and self._was_read_since:
+            self._refuses_writes(error)
+        else:
+            self._is_write_unanswered, self._was_read_since = True, False
+
+    def _refuses_writes(self, error: StoreError) -> None:
+        if not self._is_said or self.says not in ("", str(error)):
+            _log.warning("store_not_writable", feedback="is refused", error=str(error))
+        self._is_said = True
+        self.is_writable, self.says = False, str(error)

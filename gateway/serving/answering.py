@@ -211,7 +211,12 @@ class Answering:
         """The id of an answer that takes part; it says which key asked, and for which voter."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
-        made_for = replace(assignment, key=key_digest(question.key), voter=voter)
+        made_for = replace(
+            assignment,
+            key=key_digest(question.key),
+            voter=voter,
+            definition=panel.experiment.short_definition,
+        )
         return ids.seal(made_for, _prefix(panel))
 
     def _as_unassigned(self, panel: Panel, reply: PolicyAnswer) -> bytes | AnswerStream:

@@ -15,6 +15,7 @@ from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import StickySkipped
+from gateway.running.store_breaker import StoreBreaker
 from gateway.serving.routing import Incumbent, Part, UnitDraws, UnitKey, assigned, draw_part
 from policy_store.errors import StoreError
 
@@ -43,12 +44,14 @@ class Sticky:
         store: Remembers what was assigned; its calls are bounded in time.
         keys: Secrets that keep session names out of the store and out of reach of guessing, read at each use.
         hooks: Told when the store had to be left out.
+        breaker: Open while the store does not answer: no session waits for it then.
     """
 
-    def __init__(self, store: UnitStore, keys: SealingKeyHolder, hooks: Hooks) -> None:
+    def __init__(self, store: UnitStore, keys: SealingKeyHolder, hooks: Hooks, breaker: StoreBreaker) -> None:
         self._store = store
         self._keys = keys
         self._hooks = hooks
+        self._breaker = breaker
 
     async def part_of(self, experiment: LiveExperiment, session: str, now: float, request_id: str) -> Part:
         """Which policies answer this session, from its first request on.
@@ -59,6 +62,9 @@ class Sticky:
         unit = unit_key(keys.newest, experiment.name, session)
         drawn = draw_part(experiment, unit, UnitDraws(unit), now)
         if isinstance(drawn, Incumbent) and drawn.reason not in _LASTING:
+            return drawn
+        if self._breaker.is_open:
+            self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
         try:
             for before in (unit_key(key, experiment.name, session) for key in keys.older):
@@ -72,7 +78,8 @@ class Sticky:
                 _encode(experiment, drawn),
                 max(1, int(experiment.window_seconds)),
             )
-        except StoreError:
+        except StoreError as error:
+            self._breaker.failed(error)
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
         return _decode(experiment, kept, unit, now)

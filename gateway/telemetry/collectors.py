@@ -11,7 +11,10 @@ from prometheus_client.registry import Collector
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.store_history import Loss
 from gateway.learning.progress import ExperimentProgress
+from gateway.learning.store_watch import StoreWatch
+from gateway.running.store_health import StoreHealth
 from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
@@ -20,29 +23,57 @@ _HASH_DIGITS: Final = 12
 
 
 class ExperimentCollector(Collector):
-    """Shows the last reading of every experiment, and whether the store answers.
+    """Shows the last reading of every experiment.
 
     Args:
         progress: The last reading of each experiment.
-        store_is_up: Whether the store answered when last asked; None before it was asked.
     """
 
-    def __init__(
-        self, progress: Callable[[], Mapping[str, ExperimentProgress]], store_is_up: Callable[[], bool | None]
-    ) -> None:
+    def __init__(self, progress: Callable[[], Mapping[str, ExperimentProgress]]) -> None:
         self._progress = progress
-        self._store_is_up = store_is_up
 
     def collect(self) -> Iterable[Metric]:
         """Every series, from one consistent set of readings."""
         readings = list(self._progress().values())
-        yield GaugeMetricFamily(
-            "llmpo_store_up", "1 while the shared store answers.", value=float(bool(self._store_is_up()))
-        )
         yield from _states(readings)
         yield from _comparisons(readings)
         yield from _evidence(readings)
         yield from _plans(readings)
+
+
+class StoreCollector(Collector):
+    """Shows how the store is, as far as this replica knows.
+
+    Args:
+        health: Whether it answers and takes writes.
+        watch: Whether it is what it was, and what its server does with what it gets.
+    """
+
+    def __init__(self, health: StoreHealth, watch: StoreWatch) -> None:
+        self._health = health
+        self._watch = watch
+
+    def collect(self) -> Iterable[Metric]:
+        """Every series; those of the server's settings only where it tells them."""
+        up, writable = bool(self._health.is_up), bool(self._health.is_writable)
+        yield GaugeMetricFamily("llmpo_store_up", "1 while the shared store answers.", value=float(up))
+        yield GaugeMetricFamily(
+            "llmpo_store_writable", "1 while the shared store takes writes.", value=float(up and writable)
+        )
+        held = GaugeMetricFamily(
+            "llmpo_store_held",
+            "1 while decisions and feedback wait, because the store lost something.",
+            labels=["loss"],
+        )
+        for loss in Loss:
+            held.add_metric([loss.value], float(self._watch.history.held is loss))
+        yield held
+        for name, text, value in (
+            ("evicts", "1 where the server drops keys when memory is short.", self._watch.server.evicts),
+            ("persists", "1 where the server keeps its data on disk.", self._watch.server.persists),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"llmpo_store_{name}", text, value=float(value))
 
 
 class ReplicaCollector(Collector):

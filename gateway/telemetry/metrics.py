@@ -212,6 +212,9 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        # There from the start: an alert on a series that begins with its first fault would miss it.
+        for reason in ("store_unavailable", "store_held"):
+            self.feedback_discarded.labels(reason)
 
     def _create_limit_metrics(self) -> None:
         self.authentication_failures = Counter(

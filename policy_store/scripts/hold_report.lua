@@ -10,7 +10,7 @@ local votes, held = KEYS[3], KEYS[4]
 local unit, due, keep_ms = unpack(ARGV, 1, 3)
 local said = {unpack(ARGV, 4)}
 
-local refused = refusal(KEYS[1], KEYS[2], said[1], said[2], said[5])
+local refused = refusal(KEYS[1], KEYS[2], said[1], said[2], said[5], said[11])
 if refused then
   return refused
 end

@@ -6,7 +6,7 @@
 local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],
   votes = KEYS[7], waiting = KEYS[8], queues = {KEYS[9], KEYS[10]}}
 
-local refused, threshold = refusal(KEYS[1], KEYS[6], ARGV[1], ARGV[2], ARGV[5])
+local refused, threshold = refusal(KEYS[1], KEYS[6], ARGV[1], ARGV[2], ARGV[5], ARGV[11])
 if refused then
   return refused
 end

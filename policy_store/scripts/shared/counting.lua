@@ -2,8 +2,9 @@
 -- Whether a report counts at all.
 
 -- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated.
--- A unit that reported before is told so even after the end.
-local function refusal(control, unit_key, generation, fingerprint, second)
+-- A unit that reported before is told so even after the end. A store that lost something may have given the
+-- generation's number to another definition: that one's policies are not those the outcome is about.
+local function refusal(control, unit_key, generation, fingerprint, second, definition)
   local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies',
     generation .. ':threshold')
   if not known[1] then
@@ -15,6 +16,9 @@ local function refusal(control, unit_key, generation, fingerprint, second)
   end
   if not COUNTING_STATES[known[1]] then
     return {'finished'}
+  end
+  if definition ~= '' and redis.call('HGET', control, 'fingerprint:' .. definition) ~= generation then
+    return {'unknown'}
   end
   if tonumber(second) >= tonumber(known[2]) then
     return {'no_such_policy'}

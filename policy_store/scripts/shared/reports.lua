@@ -1,10 +1,10 @@
 -- NEEDS: numbers, clock, comparisons, waiting, voting
 -- What a report comes to when its turn is there: at once, or at the end of its hold. `said` is a report as scripts
 -- take it: generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
--- API key, voter cap, largest share of a key; then the result of a preference, or of an outcome unit, side
+-- API key, voter cap, largest share of a key, definition; then the result of a preference, or of an outcome unit, side
 -- (0: it is first's, 1: second's), value, tie margin and seconds to wait.
 
-local COMMON = 10 -- how many of these every report has
+local COMMON = 11 -- how many of these every report has
 
 local function pair_of(said)
   return said[4] .. ':' .. said[5]

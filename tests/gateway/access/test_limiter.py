@@ -15,6 +15,7 @@ from gateway.access.metering import Metered
 from gateway.config.configured_keys import KeyLimits
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import GatewayEvent, KeyLimited, LimitsSkipped
+from gateway.running.store_breaker import StoreBreaker
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.limits import Account, Granted, LimitStore
@@ -49,7 +50,7 @@ class Process:
     def __init__(self, store: LimitStore, holder: str) -> None:
         self.store = CountingStore(store)
         self.events: list[GatewayEvent] = []
-        self.limiter = Limiter(self.store, holder, Hooks(self.events.append))
+        self.limiter = Limiter(self.store, holder, Hooks(self.events.append), StoreBreaker())
 
     async def ask(self, limits: KeyLimits, key: str = "app", **fields: Any) -> Metered:
         """Admit one request."""
@@ -272,8 +273,8 @@ async def test_without_the_store_requests_pass_and_it_is_said_once(processes: Ca
                     break
                 await asyncio.sleep(0.01)
     assert [line["event"] for line in lines] == [
-        "limits_not_enforced",
-        "limits_hold",
+        "answering_without_store",
+        "answering_with_store",
     ]
     assert process.events[:3] == [LimitsSkipped("req_1", "app")] * 3
 

@@ -15,6 +15,7 @@ import structlog
 from gateway.cli import main
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
+from policy_store.connect import connect
 from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
@@ -220,3 +221,24 @@ async def test_admin_key_is_taken_from_option_or_environment(
         assert await run(*listing, "--api-key", "admin") == 0
         monkeypatch.setenv("LLMPO_API_KEY", "admin")
         assert await run(*listing) == 0
+
+
+async def test_a_store_that_lost_something_is_shown_and_accepted(
+    gateway: Whole, embedded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What happened, what the server does with what it gets, and the word to go on."""
+    redis = connect(embedded_url)
+    await redis.flushall()
+    await redis.aclose()
+
+    async def is_held() -> bool:
+        return (await gateway.get("/readyz")).json["store"] == "held"
+
+    await eventually(is_held, "the loss noticed")
+    assert await run("store", "show", "--url", gateway.url) == 0
+    assert await run("store", "accept", "--url", gateway.url) == 0
+
+    held, _, accepted, facts = capsys.readouterr().out.strip().splitlines()
+    assert held.startswith("The store is held (keys_gone: ")
+    assert accepted == "The store is up, epoch 2."
+    assert facts == "Its server drops no keys and keeps its data on disk."

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.errors import InvalidFeedbackError
 from gateway.experiments import response_ids
 from gateway.experiments.collecting import WAYS
-from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned
+from gateway.experiments.response_ids import Apart, Assignment, ResponseIds, Unassigned
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 
 OLD, NEW = bytes(32), bytes([1] * 32)
@@ -39,6 +39,7 @@ assignments = st.builds(
     assigned_at=st.integers(0, 2**40),
     key=st.binary(min_size=8, max_size=8),
     voter=st.binary(min_size=8, max_size=8),
+    definition=st.binary(min_size=6, max_size=6),
 )
 
 
@@ -165,6 +166,34 @@ def test_ids_of_the_first_version_are_opened() -> None:
     first = "chatcmpl-" + urlsafe_b64encode(b"\x01" + nonce + sealed).rstrip(b"=").decode()
 
     assert sealer().open(first) == ASSIGNMENT
+
+
+def test_ids_of_the_second_version_are_opened() -> None:
+    """They say who asked, and not by which definition."""
+    payload = response_ids._PAYLOAD_2.pack(
+        0,
+        1,
+        0,
+        1,
+        3,
+        NOW + 60,
+        blake2b(b"support", digest_size=8).digest(),
+        b"u" * 16,
+        NOW,
+        b"k" * 8,
+        b"v" * 8,
+    )
+    nonce = bytes(12)
+    sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
+    second = "chatcmpl-" + urlsafe_b64encode(b"\x02" + nonce + sealed).rstrip(b"=").decode()
+
+    assert sealer().open(second) == replace(ASSIGNMENT, assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8)
+
+
+@pytest.mark.parametrize("why", Apart)
+def test_an_id_says_why_its_answer_takes_no_part(why: Apart) -> None:
+    """The application learns it when it reports on the answer."""
+    assert sealer().open(sealer().seal_unassigned("support", why=why)) == Unassigned("support", why=why)
 
 
 def test_voters_of_different_keys_are_different() -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 import pytest
 
 from gateway.experiments.definitions import Definition
+from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import GatewayEvent, PlanningFailed
 from gateway.learning.plan_pool import PlanPool
@@ -49,6 +50,7 @@ class Bench:
             catalogue_holder(),
             self.compute,
             Promoter(self.store, catalogue_holder(), clock=lambda: 1_000.0, hooks=hooks),
+            history=StoreHistory(),
             holder=holder,
             interval_seconds=0.01,
             lease_seconds=30,

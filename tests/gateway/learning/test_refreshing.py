@@ -11,6 +11,7 @@ import pytest
 
 from gateway.experiments.catalogue import Catalogue, CatalogueHolder
 from gateway.experiments.snapshot import LiveExperiment
+from gateway.experiments.store_history import StoreHistory
 from gateway.learning.refreshing import Refresher
 from gateway.llm_po.lines import elimination_nano_nats
 from gateway.running.background import background, stop
@@ -61,7 +62,9 @@ class Flaky:
 
 def refresher(store: Any, configured: Catalogue) -> Refresher:
     """A replica's refresher; nothing has been read yet."""
-    return Refresher(store, CatalogueHolder(configured), StoreHealth(), interval_seconds=0.001)
+    return Refresher(
+        store, CatalogueHolder(configured), StoreHealth(), StoreHistory(), interval_seconds=0.001
+    )
 
 
 def live(refresher: Refresher) -> LiveExperiment:
@@ -135,17 +138,20 @@ async def test_what_was_read_before_the_store_failed_is_shown(embedded_store: Po
     assert live(replica).incumbent_policy.name == "warm"
 
 
-async def test_store_that_lost_its_data_is_told_the_experiment_again(embedded_store: PolicyStore) -> None:
-    """Better a new start than feedback refused for ever."""
+async def test_store_that_lost_its_data_is_not_followed_until_accepted(embedded_store: PolicyStore) -> None:
+    """Users get what they got before; a new start is an operator's to make."""
     store = Flaky(embedded_store)
     replica = refresher(store, catalogue())
     await replica.refresh()
+    before = replica.holder.current
     store.has_lost = True
+    store.calls.clear()
 
     await replica.refresh()
 
-    assert store.calls[-1] == "register"
-    assert live(replica).matches_store
+    assert store.calls == ["revision"]
+    assert replica.holder.current is before
+    replica.begin_anew()
 
 
 async def test_replica_with_another_definition_serves_its_incumbent_only(

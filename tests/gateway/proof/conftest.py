@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.learning.planning import Planner
@@ -41,6 +42,7 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
             catalogue_holder(),
             _here,
             Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks()),
+            history=StoreHistory(),
             holder="a",
             interval_seconds=1,
             lease_seconds=60,

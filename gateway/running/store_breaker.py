@@ -1,7 +1,8 @@
-"""Whether limits can be accounted for. While the store does not answer, no request is refused.
+"""Keeps a store that does not answer from holding up answers: one breaker for all that asks it on the way.
 
-The first request that finds the store silent has waited for it in vain. Later ones pass without waiting, and
-once a second one of them has the store asked in the background whether it answers again.
+The first request that finds the store silent has waited for it in vain. Those after it go on without it:
+sessions are drawn, limits are not enforced, what earlier turns left in the store is not looked for. The store
+is asked again beside the requests, once a second, and the first answer ends it for all of them.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ _log = get_logger(__name__)
 RETRY_SECONDS: Final = 1.0
 
 
-class LimitHealth:
+class StoreBreaker:
     """What the last call of the store showed. `timer` gives seconds that only ever grow."""
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
         self._timer = timer
         self._retry_at = 0.0
-        self.is_enforced = True
+        self.is_open = False
 
     def answered(self) -> None:
         """The store answered."""
-        if not self.is_enforced:
-            _log.info("limits_hold")
-        self.is_enforced = True
+        if self.is_open:
+            _log.info("answering_with_store", limits="hold")
+        self.is_open = False
 
     def failed(self, error: StoreError) -> None:
-        """The store did not answer."""
-        if self.is_enforced:
-            _log.warning("limits_not_enforced", error=str(error))
-        self.is_enforced = False
+        """The store did not."""
+        if not self.is_open:
+            _log.warning("answering_without_store", limits="do not hold", error=str(error))
+        self.is_open = True
         self._retry_at = self._timer() + RETRY_SECONDS
 
     def is_due(self) -> bool:

@@ -1,0 +1,49 @@
+"""`llmpo store`: how a running gateway's store is, and the word to go on with one that lost something."""
+
+from __future__ import annotations
+
+import json as json_text
+from typing import Annotated, Any, Final
+
+import typer
+
+from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, get_json, send_json
+
+PATH: Final = "/v1/store"
+_FACTS: Final = {
+    "evicts": {True: "may drop keys", False: "drops no keys", None: "does not say whether it drops keys"},
+    "persists": {
+        True: "keeps its data on disk",
+        False: "keeps nothing on disk",
+        None: "does not say whether it keeps its data",
+    },
+}
+
+app = typer.Typer(no_args_is_help=True)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
+
+
+@app.callback()
+def store() -> None:
+    """Look at the store of a running gateway."""
+
+
+@app.command()
+def show(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Say how the store is, as the gateway sees it."""
+    _print(get_json(url, PATH, api_key), as_json=json)
+
+
+@app.command()
+def accept(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Go on with the store as it is, though it lost something: decisions and feedback are taken again."""
+    _print(send_json("POST", url, f"{PATH}/accept", api_key), as_json=json)
+
+
+def _print(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json_text.dumps(answer))
+        return
+    detail = f" ({answer['detail']})" if answer["detail"] else ""
+    typer.echo(f"The store is {answer['store'].replace('_', ' ')}{detail}, epoch {answer['epoch']}.")
+    typer.echo("Its server " + " and ".join(words[answer[name]] for name, words in _FACTS.items()) + ".")

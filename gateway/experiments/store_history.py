@@ -1,0 +1,110 @@
+"""What this replica saw of the store, so that a store that went back in time is not taken for the present.
+
+A restored copy, a server emptied or made anew, keys dropped for want of memory: each would undo promotions,
+give numbers of generations to other policies and count again what was counted. Whatever could only grow and
+is smaller now holds decisions and feedback until an operator accepts the store as it is. Requests are
+answered as before all the while.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from gateway.running.logs import get_logger
+from policy_store.vitals import Pulse
+
+_log = get_logger(__name__)
+
+# A server that takes over from another, or comes back after a power cut, may lack the last moments. What they
+# held is checked by itself.
+SLACK_SECONDS: Final = 10.0
+
+
+class Loss(StrEnum):
+    """How a store shows that it is not what it was."""
+
+    KEYS_GONE = "keys_gone"  # something that never expires is missing
+    OLDER = "older"  # something that only grows is smaller
+    ANOTHER_STORE = "another_store"  # it began anew, or it is another server's
+    ANOTHER_SEALING_KEY = "another_sealing_key"
+
+
+class StoreHistory:
+    """The highest that was seen of everything that only grows.
+
+    Attributes:
+        held: How the store lost something, until an operator accepts it; None for a store in order.
+        id: The store's id; empty before it answered.
+        epoch: The store's epoch; 0 before it answered.
+    """
+
+    def __init__(self) -> None:
+        self.held: Loss | None = None
+        self.id = ""
+        self.epoch = 0
+        self._written_at = 0.0
+        self._revisions: dict[str, int] = {}
+        self._comparisons: dict[str, int] = {}
+
+    def is_ahead_of(self, pulse: Pulse) -> Loss | None:
+        """How a store whose pulse this is differs from what was seen of it; None if it does not."""
+        if not self.id or pulse.epoch > self.epoch:
+            return None
+        if not pulse.id:
+            return Loss.KEYS_GONE
+        if pulse.id != self.id:
+            return Loss.ANOTHER_STORE
+        is_older = pulse.epoch < self.epoch or pulse.written_at < self._written_at - SLACK_SECONDS
+        return Loss.OLDER if is_older else None
+
+    def saw(self, pulse: Pulse) -> None:
+        """Remember a pulse; one of a higher epoch makes everything before it void."""
+        if pulse.epoch > self.epoch:
+            self._revisions.clear()
+            self._comparisons.clear()
+            self.held, self._written_at = None, 0.0
+        self.id, self.epoch = pulse.id, pulse.epoch
+        self._written_at = max(self._written_at, pulse.written_at)
+
+    def is_past(self, name: str, revision: int) -> bool:
+        """Whether an experiment was at a later revision before."""
+        return revision < self._revisions.get(name, 0)
+
+    def knows(self, name: str) -> bool:
+        """Whether the store held this experiment before."""
+        return name in self._revisions
+
+    def saw_revision(self, name: str, revision: int) -> None:
+        """Remember an experiment's revision."""
+        self._revisions[name] = max(revision, self._revisions.get(name, 0))
+
+    def is_short(self, name: str, generation: int, comparisons: int) -> bool:
+        """Whether a generation of an experiment had more comparisons before."""
+        return comparisons < self._comparisons.get(_run(name, generation), 0)
+
+    def saw_comparisons(self, name: str, generation: int, comparisons: int) -> None:
+        """Remember how many comparisons a generation has."""
+        run = _run(name, generation)
+        self._comparisons[run] = max(comparisons, self._comparisons.get(run, 0))
+
+    def hold(self, loss: Loss, *, epoch: int, **about: Any) -> None:
+        """Hold decisions and feedback; said once.
+
+        Args:
+            loss: What was found.
+            epoch: In which it was looked for: what was lost before an acceptance is no loss after it.
+            about: More for the log.
+        """
+        if self.held is None and epoch == self.epoch:
+            self.held = loss
+            _log.error(
+                "store_went_back",
+                loss=loss.value,
+                held="decisions and feedback, until `llmpo store accept`",
+                **about,
+            )
+
+
+def _run(name: str, generation: int) -> str:
+    return f"{generation}:{name}"

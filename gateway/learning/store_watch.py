@@ -1,0 +1,196 @@
+"""Watches the store as a whole: does it take writes, is it the one it was, does its server keep what it gets.
+
+Once a second each replica writes what feedback and plans would, and compares what the store says of itself
+with what it saw before (`experiments/store_history.py`). One that finds something missing tells the others
+through the store, where it can. An operator's acceptance begins a new epoch, which every replica follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
+from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.store_history import Loss, StoreHistory
+from gateway.running.logs import get_logger
+from gateway.running.store_breaker import StoreBreaker
+from gateway.running.store_health import StoreHealth
+from policy_store.errors import StoreError
+from policy_store.vitals import Pulse, ServerSettings, StoreVitals
+
+_log = get_logger(__name__)
+
+PULSE_SECONDS: Final = 1.0
+SETTINGS_SECONDS: Final = 60.0
+
+
+class Follower(Protocol):
+    """What goes on from the store as it is once an operator accepted it."""
+
+    def begin_anew(self) -> None:
+        """Forget what was read."""
+        ...
+
+
+class StoreWatch:
+    """See the module.
+
+    Args:
+        vitals: The store.
+        history: What was seen of it.
+        health: Told whether it takes writes.
+        breaker: Told when it does.
+        timer: Seconds that only ever grow.
+
+    Attributes:
+        server: What is known of the server; nothing before it answered.
+    """
+
+    def __init__(
+        self,
+        vitals: StoreVitals,
+        history: StoreHistory,
+        health: StoreHealth,
+        breaker: StoreBreaker,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.history = history
+        self.server = ServerSettings(None, None)
+        self._vitals = vitals
+        self._health = health
+        self._breaker = breaker
+        self._timer = timer
+        self._looking = asyncio.Lock()
+        self._looked_at = -SETTINGS_SECONDS
+        self._said: ServerSettings | None = None
+        self._keys: SealingKeyHolder | None = None
+        self._snapshots: SnapshotHolder | None = None
+        self._follower: Follower | None = None
+
+    def look_after(
+        self, follower: Follower, snapshots: SnapshotHolder, keys: SealingKeyHolder | None
+    ) -> None:
+        """What else to compare, and who to tell of a new epoch.
+
+        Args:
+            follower: Told of a new epoch.
+            snapshots: Which experiments there are.
+            keys: The sealing keys; None where an operator's secret is the key.
+        """
+        self._follower, self._snapshots, self._keys = follower, snapshots, keys
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once; what goes wrong is told to the health."""
+        async with self._looking:  # a pulse of before must not be compared with what a later one showed
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            pulse = await self._vitals.pulse(may_begin=not self.history.id)
+        except StoreError as error:
+            self._health.failed_to_write(error)
+            return
+        self._health.wrote()
+        self._breaker.answered()
+        try:
+            await self._compare(pulse)
+            await self._look_at_server()
+        except StoreError:
+            return  # said by the next pulse, if it lasts
+
+    async def accept(self, by: str) -> int:
+        """Go on with the store as it is, here and on all replicas; the number of the new epoch.
+
+        Args:
+            by: Who accepts.
+
+        Raises:
+            StoreUnavailableError: Whether it was accepted is not known; accepting again is safe.
+        """
+        async with self._looking:
+            if self._keys is not None and not self._keys.is_stand_in:
+                await self._vitals.put_sealing_key(self._keys.current.newest)
+            epoch = await self._vitals.accept(self.history.epoch, by)
+            await self._look()
+        return epoch
+
+    async def _compare(self, pulse: Pulse) -> None:
+        history = self.history
+        loss = history.is_ahead_of(pulse)
+        if loss is None:
+            await self._follow(pulse)
+            loss = await self._loss_of_key() or await self._loss_of_comparisons()
+        if loss is not None:
+            history.hold(loss, epoch=history.epoch)
+        elif pulse.held:
+            history.hold(Loss(pulse.held), epoch=history.epoch)
+        if history.held is not None and not pulse.held:
+            await self._vitals.hold(history.held.value, history.epoch)
+
+    async def _follow(self, pulse: Pulse) -> None:
+        is_accepted = 0 < self.history.epoch < pulse.epoch
+        self.history.saw(pulse)
+        if is_accepted:
+            _log.warning("store_accepted", epoch=pulse.epoch)
+            await self._adopt_key()
+            if self._follower is not None:
+                self._follower.begin_anew()
+
+    async def _adopt_key(self) -> None:
+        """Seal with the store's key from now on; ids sealed before still open."""
+        if self._keys is None or self._keys.is_stand_in:
+            return
+        stored, current = await self._vitals.sealing_key(), self._keys.current
+        if stored is not None and stored != current.newest:
+            older = tuple(key for key in current.all if key != stored)
+            self._keys.current = SealingKeys(stored, older)
+
+    async def _loss_of_key(self) -> Loss | None:
+        if self._keys is None or self._keys.is_stand_in:
+            return None
+        stored = await self._vitals.sealing_key()
+        if stored is None:
+            return Loss.KEYS_GONE
+        return None if stored == self._keys.current.newest else Loss.ANOTHER_SEALING_KEY
+
+    async def _loss_of_comparisons(self) -> Loss | None:
+        experiments = self._snapshots.current.experiments.values() if self._snapshots else ()
+        for live in experiments:
+            if not live.generation:
+                continue
+            counted = await self._vitals.comparisons(live.name, live.generation)
+            if self.history.is_short(live.name, live.generation, counted):
+                # What was acknowledged meanwhile may be known here before this answer was read.
+                counted = await self._vitals.comparisons(live.name, live.generation)
+            if self.history.is_short(live.name, live.generation, counted):
+                return Loss.OLDER if counted else Loss.KEYS_GONE
+            self.history.saw_comparisons(live.name, live.generation, counted)
+        return None
+
+    async def _look_at_server(self) -> None:
+        if self._timer() - self._looked_at < SETTINGS_SECONDS:
+            return
+        self.server = await self._vitals.server_settings()
+        self._looked_at = self._timer()
+        if self.server != self._said:
+            self._said = self.server
+            _tell(self.server)
+
+
+def _tell(server: ServerSettings) -> None:
+    if server.evicts:
+        _log.warning("store_may_evict", remedy="set maxmemory-policy to noeviction")
+    if server.persists is False:
+        _log.warning("store_keeps_nothing", remedy="set appendonly to yes")
+    unknown = [name for name in ("evicts", "persists") if getattr(server, name) is None]
+    if unknown:
+        _log.warning("store_settings_unknown", unknown=unknown, remedy="allow CONFIG GET or INFO")

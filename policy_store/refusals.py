@@ -1,0 +1,69 @@
+"""What a server means by an error reply, and whether another connection may help: one table of all of them.
+
+A server begins an error with a word. A script that runs into one hands it on, in versions before 7 and for
+missing permissions inside a sentence of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from redis.exceptions import RedisError
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a server that answers does not do what it is asked.
+
+    Attributes:
+        meaning: In words for an operator.
+        reconnects: Whether the address may lead to another server by now, or this one ask for a new greeting:
+            connections are dropped and made anew.
+        stops_reads: Whether nothing can be read either.
+    """
+
+    meaning: str
+    reconnects: bool = False
+    stops_reads: bool = False
+
+
+REFUSALS: Final[Mapping[str, Refusal]] = {
+    "READONLY": Refusal("the server became a replica, which takes no writes", reconnects=True),
+    "MASTERDOWN": Refusal("the server is a replica that lost its primary", reconnects=True, stops_reads=True),
+    "UNBLOCKED": Refusal("the server became a replica", reconnects=True),
+    "NOAUTH": Refusal("the server asks for a password", reconnects=True, stops_reads=True),
+    "WRONGPASS": Refusal("the server refuses the user name or password", reconnects=True, stops_reads=True),
+    "LOADING": Refusal("the server is still reading its data", stops_reads=True),
+    "BUSY": Refusal("the server is busy with another script", stops_reads=True),
+    "OOM": Refusal("the server has used up its memory limit"),
+    "MISCONF": Refusal("the server cannot save its data to disk"),
+    "NOREPLICAS": Refusal("the server has fewer replicas than it is told to have"),
+    "NOPERM": Refusal("the server does not let this user run a command or touch a key"),
+    "CLUSTERDOWN": Refusal("the cluster is not complete", reconnects=True, stops_reads=True),
+    "TRYAGAIN": Refusal("the cluster is moving keys", stops_reads=True),
+    "MOVED": Refusal("the key lives on another server of a cluster", reconnects=True, stops_reads=True),
+    "ASK": Refusal("the cluster is moving keys to another server", stops_reads=True),
+    "CROSSSLOT": Refusal("the cluster keeps the keys on different servers"),
+    "NOSCRIPT": Refusal("the server forgot a script"),
+}
+_UNNAMED: Final[Mapping[str, str]] = {
+    "ACL failure in script": "NOPERM",
+    "can't run this command": "NOPERM",
+    "can't access at least one of the keys": "NOPERM",
+}
+_WORD: Final = re.compile(r"(?:^|[\s-])({})\b".format("|".join(REFUSALS)))
+
+
+def word_of(error: RedisError) -> str | None:
+    """The word of the table that a server's error is about; None for any other fault."""
+    status = getattr(error, "status_code", None)
+    if status in REFUSALS:
+        return str(status)
+    text = str(error)
+    found = _WORD.search(text)
+    if found is not None:
+        return found[1]
+    return next((word for phrase, word in _UNNAMED.items() if phrase in text), None)

@@ -1,0 +1,8 @@
+-- NEEDS: numbers
+-- Tells all replicas that the store lost something: they hold what depends on it until an operator accepts.
+-- KEYS: identity
+-- ARGV: why, highest epoch the caller saw
+redis.call('HSETNX', KEYS[1], 'held', ARGV[1])
+local seen = tonumber(redis.call('HGET', KEYS[1], 'seen_epoch') or '0')
+redis.call('HSET', KEYS[1], 'seen_epoch', text(math.max(seen, tonumber(ARGV[2]))))
+return {'ok'}

@@ -1,0 +1,140 @@
+"""Whether the store takes writes, which store it is, and whether its server keeps what it is given.
+
+A store has an id for ever and an epoch that only grows: it begins with 1, and again whenever an operator
+accepts that the store lost something.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from policy_store.errors import StoreUnavailableError
+from policy_store.names import STORE_IDENTITY, STORE_TRIAL, TOKEN_KEY, ExperimentKeys
+from policy_store.scripting import Scripts, answered_within
+
+_ID_BYTES: Final = 16
+_NEVER_EVICTS: Final = "noeviction"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the store says of itself.
+
+    Attributes:
+        id: Which store it is; empty for one that lost it.
+        epoch: How often an operator accepted it, and one more; 0 for a store that lost it.
+        written_at: When a replica wrote to it last before this one, by its own clock; Unix seconds.
+        held: Why a replica holds it; empty if none does.
+    """
+
+    id: str
+    epoch: int
+    written_at: float
+    held: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What is known of the server; None where it does not say.
+
+    Attributes:
+        evicts: Whether it drops keys when memory is short.
+        persists: Whether it keeps anything beyond its own end.
+    """
+
+    evicts: bool | None
+    persists: bool | None
+
+
+class StoreVitals:
+    """Looks at the store as a whole. Every method raises StoreUnavailableError and may be repeated.
+
+    Args:
+        redis: A client from `policy_store.connect.connect`; its owner closes it.
+        timeout_seconds: The longest any single call to the server may take.
+    """
+
+    def __init__(self, redis: Redis, *, timeout_seconds: float = 1.0) -> None:
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+        self._scripts = Scripts(redis, timeout_seconds)
+
+    async def pulse(self, *, may_begin: bool) -> Pulse:
+        """Write to the store whatever feedback and plans need to write, and read which store it is.
+
+        Args:
+            may_begin: Whether a store without an id is a new one.
+        """
+        fresh = secrets.token_hex(_ID_BYTES) if may_begin else ""
+        _, store_id, epoch, written_at, held = await self._scripts.run(
+            "pulse", (STORE_IDENTITY, *STORE_TRIAL), fresh
+        )
+        return Pulse(store_id, int(epoch), int(written_at) / 1e6, held)
+
+    async def hold(self, reason: str, seen_epoch: int) -> None:
+        """Tell all replicas that the store lost something; the first reason stands.
+
+        Args:
+            reason: What was lost.
+            seen_epoch: The highest epoch the caller saw: whoever accepts begins one above it.
+        """
+        await self._scripts.run("hold_store", (STORE_IDENTITY,), reason, seen_epoch)
+
+    async def accept(self, seen_epoch: int, by: str) -> int:
+        """Begin a new epoch; its number, higher than any before it and than `seen_epoch`."""
+        fresh = secrets.token_hex(_ID_BYTES)
+        reply = await self._scripts.run("accept_store", (STORE_IDENTITY,), fresh, seen_epoch, by)
+        return int(reply[1])
+
+    async def sealing_key(self) -> bytes | None:
+        """The key that seals response ids, if the store has one."""
+        found = await self._answer(self._redis.get(TOKEN_KEY))
+        return None if found is None else bytes.fromhex(found)
+
+    async def put_sealing_key(self, key: bytes) -> None:
+        """Give a store that has no key this one."""
+        await self._answer(self._redis.set(TOKEN_KEY, key.hex(), nx=True))
+
+    async def comparisons(self, name: str, generation: int) -> int:
+        """How many comparisons a generation has counted, those inherited included."""
+        counts = ExperimentKeys(name).generation(generation).counts
+        return int(await self._answer(self._redis.hget(counts, "comparisons")) or 0)
+
+    async def server_settings(self) -> ServerSettings:
+        """What the server does when memory is short or it ends, as far as this user may know."""
+        try:
+            config: dict[str, str] = {}
+            for name in ("maxmemory-policy", "appendonly", "save"):
+                config |= await self._answer(self._redis.config_get(name))
+            policy, append_only, save = config["maxmemory-policy"], config["appendonly"], config["save"]
+        except (StoreUnavailableError, KeyError) as error:
+            _check_refused(error)
+            return await self._from_info()
+        return ServerSettings(policy != _NEVER_EVICTS, append_only == "yes" or bool(save))
+
+    async def _from_info(self) -> ServerSettings:
+        try:
+            info: dict[str, Any] = await self._answer(self._redis.info("memory"))
+            info |= await self._answer(self._redis.info("persistence"))
+        except StoreUnavailableError as error:
+            _check_refused(error)
+            return ServerSettings(None, None)
+        policy = info.get("maxmemory_policy")
+        evicts = None if policy is None else policy != _NEVER_EVICTS
+        # It does not say whether snapshots are made on a schedule.
+        return ServerSettings(evicts, True if info.get("aof_enabled") else None)
+
+    async def _answer(self, call: Any) -> Any:
+        async with answered_within(self._redis, self._timeout_seconds):
+            return await call
+
+
+def _check_refused(error: Exception) -> None:
+    """Raise an error that is not a server's refusal of one command."""
+    if isinstance(error, StoreUnavailableError) and not isinstance(error.__cause__, ResponseError):
+        raise error
