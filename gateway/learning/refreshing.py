@@ -67,6 +67,7 @@ class Refresher:
         self._registered: dict[str, Definition] = {}
         self._views: dict[str, ExperimentView] = {}
         self._is_behind = False
+        self._refreshing = asyncio.Lock()
         self.holder = SnapshotHolder(self._snapshot())
 
     async def run(self) -> None:
@@ -75,17 +76,21 @@ class Refresher:
             await self.refresh()
             await asyncio.sleep(self._interval_seconds)
 
-    def begin_anew(self) -> None:
+    async def begin_anew(self) -> None:
         """Take the store as it is: what was read before says nothing of it any more."""
         self._views.clear()
         self._registered.clear()
-        self._is_behind = True
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Ask the store about every experiment once; swap the snapshot if anything changed.
 
         Nothing of a store that went back in time is followed until an operator accepts it.
         """
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         if self._catalogue is not self._configured.current:
             self._catalogue = self._configured.current
             for name in self._views.keys() - self._catalogue.definitions.keys():
@@ -94,7 +99,11 @@ class Refresher:
             self._is_behind = True
         try:
             for definition in self._catalogue.definitions.values():
-                await self._update(definition)
+                epoch = self._history.epoch
+                try:
+                    await self._update(definition, epoch)
+                except UnknownExperimentError:
+                    self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=definition.name)
         except StoreError as error:
             self._health.failed(error)
         else:
@@ -103,10 +112,9 @@ class Refresher:
             self.holder.current = self._snapshot()
             self._is_behind = False
 
-    async def _update(self, definition: Definition) -> None:
+    async def _update(self, definition: Definition, epoch: int) -> None:
         name, history = definition.name, self._history
-        epoch = history.epoch
-        revision = await self._revision(name) if history.knows(name) else None
+        revision = await self._revision(name, epoch) if history.knows(name) else None
         if history.held is not None:
             return
         known = self._views.get(name)
@@ -123,17 +131,12 @@ class Refresher:
         self._is_behind = True
         self._report(known, view)
 
-    async def _revision(self, name: str) -> int | None:
+    async def _revision(self, name: str, epoch: int) -> int:
         """The revision of an experiment that the store held before; less than it was is a loss."""
         history = self._history
-        epoch = history.epoch
-        try:
+        revision = await self._store.revision(name)
+        if history.is_past(name, revision):  # another task may have read a later one meanwhile
             revision = await self._store.revision(name)
-            if history.is_past(name, revision):  # another task may have read a later one meanwhile
-                revision = await self._store.revision(name)
-        except UnknownExperimentError:
-            history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
-            return None
         if history.is_past(name, revision):
             history.hold(Loss.OLDER, epoch=epoch, experiment=name)
         return revision

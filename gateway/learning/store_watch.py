@@ -30,8 +30,8 @@ SETTINGS_SECONDS: Final = 60.0
 class Follower(Protocol):
     """What goes on from the store as it is once an operator accepted it."""
 
-    def begin_anew(self) -> None:
-        """Forget what was read."""
+    async def begin_anew(self) -> None:
+        """Forget what was read, and read anew."""
         ...
 
 
@@ -143,7 +143,7 @@ class StoreWatch:
             _log.warning("store_accepted", epoch=pulse.epoch)
             await self._adopt_key()
             if self._follower is not None:
-                self._follower.begin_anew()
+                await self._follower.begin_anew()
 
     async def _adopt_key(self) -> None:
         """Seal with the store's key from now on; ids sealed before still open."""

@@ -151,7 +151,8 @@ async def test_store_that_lost_its_data_is_not_followed_until_accepted(embedded_
 
     assert store.calls == ["revision"]
     assert replica.holder.current is before
-    replica.begin_anew()
+    await replica.begin_anew()
+    assert live(replica).matches_store
 
 
 async def test_replica_with_another_definition_serves_its_incumbent_only(
