@@ -5,27 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gateway.cli.config_summary import ConfigSummary
-from gateway.cli.probing import probe
+from gateway.cli.probing import obstacles, probe
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
 from gateway.config.references import provider_faults, providers_named
 from gateway.errors import ConfigError
 from gateway.experiments.exposure import exposure_issues
 from gateway.running.logs import BLANK, redact_text
-from gateway.upstream.base import ModelTarget, Timeouts
-from gateway.upstream.provider_needs import is_understood, missing_address, missing_key, names_in_package
+from gateway.upstream.provider_needs import names_in_package
 from gateway.upstream.targets import OUR_PROVIDERS, model_targets
-from gateway.upstream.translating.upstream import LitellmUpstream, provider_names
-
-_PATIENCE_SECONDS: Final = 10.0
+from gateway.upstream.translating.upstream import provider_names
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -72,7 +68,7 @@ def check(
     typer.echo(f"{path} is right.")
     ConfigSummary(loaded).show(Console())
     if not may_be_unset:
-        for name, obstacle in _obstacles(loaded, os.environ):
+        for name, obstacle in obstacles(loaded, os.environ):
             for secret in loaded.entry(name).litellm_params.secrets():
                 obstacle = obstacle.replace(secret, BLANK)  # noqa: PLW2901 - without the secret from here on
             typer.echo(f"warning: model {name}: {redact_text(obstacle)}", err=True)
@@ -98,31 +94,3 @@ def _probe(loaded: GatewayConfig) -> None:
 def schema() -> None:
     """Print the JSON Schema (draft 2020-12) of the configuration file."""
     typer.echo(json.dumps(json_schema(), indent=2))
-
-
-def _obstacles(loaded: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The models whose provider could not be asked, and why."""
-    found: dict[str, str] = {}
-    for entry in loaded.model_list:
-        params = entry.litellm_params
-        missing = (missing_key(params, environ), missing_address(params, environ))
-        if any(missing):
-            found[entry.model_name] = " Also, ".join(filter(None, missing))
-    rest = {entry.model_name for entry in loaded.model_list if not is_understood(entry.litellm_params)}
-    targets = [target for name, target in model_targets(loaded.model_list).items() if name in rest]
-    if targets:  # imports LiteLLM, which takes seconds
-        found |= asyncio.run(_rehearsed(targets))
-    in_order = (entry.model_name for entry in loaded.model_list)
-    return [(name, found[name]) for name in in_order if name in found]
-
-
-async def _rehearsed(targets: list[ModelTarget]) -> dict[str, str]:
-    """What keeps LiteLLM from asking these models."""
-    limits = Timeouts(connect=_PATIENCE_SECONDS, first_byte=_PATIENCE_SECONDS, total=_PATIENCE_SECONDS)
-    upstream = LitellmUpstream(limits)
-    try:
-        found = {target.name: await upstream.obstacle(target) for target in targets}
-    finally:
-        await upstream.aclose()
-    said = ((name, obstacle) for name, obstacle in found.items() if obstacle is not None)
-    return {name: f"LiteLLM could not ask it from here: {obstacle}" for name, obstacle in said}

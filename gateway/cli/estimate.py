@@ -66,18 +66,18 @@ def estimate_experiment(
     """Simulate an experiment of a configuration: comparisons, days and money to a decision."""
     loaded = load_config(config, os.environ, may_be_unset=True)  # no provider is called
     reports = []
+    traffic = ExpectedTraffic(
+        requests_per_day,
+        feedback_rate,
+        feedback_delay,
+        success_rate,
+        tie_rate,
+        cost_per_request,
+        prompt_tokens,
+        answer_tokens,
+    )
     for name in _chosen(loaded, experiment):
-        spec = loaded.experiments[name]
-        prospect = _prospect(
-            name,
-            spec,
-            prices=_prices(loaded, spec, cost_per_request, prompt_tokens, answer_tokens),
-            units_per_day=requests_per_day,
-            feedback_rate=feedback_rate,
-            feedback_delay_days=max(_duration(feedback_delay), spec.feedback.hold or timedelta()) / _DAY,
-            success_rate=success_rate,
-            tie_rate=tie_rate,
-        )
+        prospect = traffic.prospect(loaded, name)
         report = EstimateReport(prospect, _with_progress(prospect, runs, seed))
         reports.append(report.to_json())
         if not json:
@@ -97,54 +97,73 @@ def _chosen(loaded: GatewayConfig, experiment: str | None) -> list[str]:
     return names if experiment is None else [experiment]
 
 
-def _duration(text: str) -> timedelta:
-    try:
-        parsed: timedelta = TypeAdapter(Duration).validate_python(text)
-    except ValidationError as error:
-        raise typer.BadParameter(f"--feedback-delay is {text!r}; write it as 30s, 10m, 2h or 1d.") from error
-    return parsed
+@dataclass(frozen=True, slots=True)
+class ExpectedTraffic:
+    """What an operator expects of traffic, feedback and costs, by the names of the options."""
 
+    requests_per_day: float
+    feedback_rate: float
+    feedback_delay: str
+    success_rate: float
+    tie_rate: float | None
+    cost_per_request: float | None
+    prompt_tokens: int
+    answer_tokens: int
 
-def _prospect(
-    name: str, spec: ExperimentSpec, *, success_rate: float, tie_rate: float | None, **traffic: Any
-) -> Prospect:
-    """The experiment as it would run, with its policies in the order of their names."""
-    names, levels = sorted(spec.policies), spec.levels()
-    structure = structure_of(inference_of(spec, names), names)
-    way = WAYS[spec.traffic.collect]
-    return Prospect(
-        experiment=name,
-        policies=len(names),
-        incumbent=names.index(spec.incumbent),
-        costs=tuple(spec.policies[policy].cost for policy in names),
-        delta=spec.delta,
-        epsilon=spec.epsilon,
-        way=way,
-        share=spec.traffic.share,
-        min_comparisons=spec.promotion.min_comparisons,
-        min_days=spec.promotion.min_duration / _DAY,
-        max_comparisons=spec.max_comparisons,
-        tie_rate=_TIE_RATE if tie_rate is None else tie_rate,
-        success_rate=success_rate if way.rates_answers and tie_rate is None else None,
-        stopping=structure.stopping,
-        features=structure.features,
-        levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
-        objective=structure.objective,
-        **traffic,
-    )
+    @property
+    def shortest_delay(self) -> timedelta:
+        """How long feedback takes, unless it is held longer.
 
+        Raises:
+            BadParameter: If the text is no duration.
+        """
+        try:
+            delay: timedelta = TypeAdapter(Duration).validate_python(self.feedback_delay)
+        except ValidationError as error:
+            raise typer.BadParameter(
+                f"--feedback-delay is {self.feedback_delay!r}; write it as 30s, 10m, 2h or 1d."
+            ) from error
+        return delay
 
-def _prices(
-    loaded: GatewayConfig, spec: ExperimentSpec, each: float | None, prompt_tokens: int, answer_tokens: int
-) -> tuple[float, ...] | None:
-    """Money per request of each policy, or None where the price of a model is not known."""
-    models = [spec.policies[name].model for name in sorted(spec.policies)]
-    if each is not None:
-        return (each,) * len(models)
-    known = model_prices(loaded.entry(model) for model in set(models))
-    if not known.keys() >= set(models):
-        return None
-    return tuple(known[model].of(prompt_tokens, answer_tokens) for model in models)
+    def prices(self, config: GatewayConfig, spec: ExperimentSpec) -> tuple[float, ...] | None:
+        """Money per request of each policy, or None where the price of a model is not known."""
+        models = [spec.policies[name].model for name in sorted(spec.policies)]
+        if self.cost_per_request is not None:
+            return (self.cost_per_request,) * len(models)
+        known = model_prices(config.entry(model) for model in set(models))
+        if not known.keys() >= set(models):
+            return None
+        return tuple(known[model].of(self.prompt_tokens, self.answer_tokens) for model in models)
+
+    def prospect(self, config: GatewayConfig, name: str) -> Prospect:
+        """An experiment as it would run, with its policies in the order of their names."""
+        spec = config.experiments[name]
+        names, levels = sorted(spec.policies), spec.levels()
+        structure = structure_of(inference_of(spec, names), names)
+        way, ties_follow = WAYS[spec.traffic.collect], self.tie_rate is None
+        return Prospect(
+            experiment=name,
+            policies=len(names),
+            incumbent=names.index(spec.incumbent),
+            costs=tuple(spec.policies[policy].cost for policy in names),
+            delta=spec.delta,
+            epsilon=spec.epsilon,
+            way=way,
+            share=spec.traffic.share,
+            min_comparisons=spec.promotion.min_comparisons,
+            min_days=spec.promotion.min_duration / _DAY,
+            max_comparisons=spec.max_comparisons,
+            units_per_day=self.requests_per_day,
+            feedback_rate=self.feedback_rate,
+            feedback_delay_days=max(self.shortest_delay, spec.feedback.hold or timedelta()) / _DAY,
+            tie_rate=_TIE_RATE if self.tie_rate is None else self.tie_rate,
+            success_rate=self.success_rate if way.rates_answers and ties_follow else None,
+            prices=self.prices(config, spec),
+            stopping=structure.stopping,
+            features=structure.features,
+            levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
+            objective=structure.objective,
+        )
 
 
 def _with_progress(prospect: Prospect, runs: int | None, seed: int) -> list[EffectEstimate]:

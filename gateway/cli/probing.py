@@ -1,20 +1,27 @@
-"""Asks every model of a configuration once, so that a wrong key, name or address shows before traffic."""
+"""Whether the models of a configuration can be asked: by a look at it, or by asking each one once.
+
+A wrong key, name or address then shows before traffic comes.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gateway.config.gateway_file import GatewayConfig
 from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, Timeouts, UpstreamRequest
 from gateway.upstream.dispatch import Upstreams
+from gateway.upstream.provider_needs import is_understood, missing_address, missing_key
 from gateway.upstream.relay import Relay
 from gateway.upstream.surfaces import CHAT, EMBEDDINGS, MESSAGES, Surface
-from gateway.upstream.targets import OPENAI_BASE
+from gateway.upstream.targets import OPENAI_BASE, model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream
 
+_PATIENCE_SECONDS: Final = 10.0  # for LiteLLM to look at a model
 _LIMITS: Final = Timeouts(connect=5.0, first_byte=30.0, total=30.0)
 _HELLO: Final = [{"role": "user", "content": "Say hello."}]
 _MESSAGE: Final[dict[str, Any]] = {"messages": _HELLO, "max_tokens": 16}
@@ -84,3 +91,31 @@ def _question(target: ModelTarget) -> UpstreamRequest:
     elif target.speaks(MESSAGES):
         surface, payload = MESSAGES, _MESSAGE
     return UpstreamRequest(target, payload, surface)
+
+
+def obstacles(config: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The models whose provider could not be asked, and why, without asking any."""
+    found: dict[str, str] = {}
+    for entry in config.model_list:
+        params = entry.litellm_params
+        missing = (missing_key(params, environ), missing_address(params, environ))
+        if any(missing):
+            found[entry.model_name] = " Also, ".join(filter(None, missing))
+    rest = {entry.model_name for entry in config.model_list if not is_understood(entry.litellm_params)}
+    targets = [target for name, target in model_targets(config.model_list).items() if name in rest]
+    if targets:  # imports LiteLLM, which takes seconds
+        found |= asyncio.run(_rehearsed(targets))
+    in_order = (entry.model_name for entry in config.model_list)
+    return [(name, found[name]) for name in in_order if name in found]
+
+
+async def _rehearsed(targets: list[ModelTarget]) -> dict[str, str]:
+    """What keeps LiteLLM from asking these models."""
+    limits = Timeouts(connect=_PATIENCE_SECONDS, first_byte=_PATIENCE_SECONDS, total=_PATIENCE_SECONDS)
+    upstream = LitellmUpstream(limits)
+    try:
+        found = {target.name: await upstream.obstacle(target) for target in targets}
+    finally:
+        await upstream.aclose()
+    said = ((name, obstacle) for name, obstacle in found.items() if obstacle is not None)
+    return {name: f"LiteLLM could not ask it from here: {obstacle}" for name, obstacle in said}

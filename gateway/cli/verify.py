@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json as json_text
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -39,11 +38,7 @@ def verify_decision(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Recompute the certificate of a decided experiment from its log: 0 confirmed, 1 differs, 2 undecided."""
-    sources = [source for source in (url, redis_url, data_dir, log) if source is not None]
-    if len(sources) > 1:
-        raise typer.BadParameter("Name one source: --url, --redis-url, --data-dir or --log.")
-    lines = _lines(experiment, url or DEFAULT_URL, redis_url, data_dir, log, api_key)
-    recorded = read_log(lines)
+    recorded = read_log(LogSource(url, redis_url, data_dir, log, api_key).lines(experiment))
     if recorded.name != experiment:
         raise GatewayError(f"That is the log of {recorded.name!r}, not of {experiment!r}.")
     try:
@@ -59,20 +54,47 @@ def verify_decision(
     raise typer.Exit(0 if found.is_confirmed else DIFFERS)
 
 
-def _lines(
-    name: str, url: str, redis_url: str | None, data_dir: Path | None, log: Path | None, api_key: str | None
-) -> Iterable[bytes]:
-    if log is not None:
-        try:
-            return log.read_bytes().splitlines()
-        except OSError as error:
-            raise GatewayError(f"{log} cannot be read: {error.strerror}.") from error
-    if redis_url is not None:
-        return asyncio.run(_stored(name, redis_url))
-    if data_dir is not None:
-        with _embedded(data_dir) as address:
-            return asyncio.run(_stored(name, address))
-    return get_lines(url, experiment_path(name, "/log"), api_key)
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """Where a log is read from. At most one place is named; without one, a running gateway is asked.
+
+    Raises:
+        BadParameter: If several are named.
+    """
+
+    url: str | None
+    redis_url: str | None
+    data_dir: Path | None
+    log: Path | None
+    api_key: str | None
+
+    def __post_init__(self) -> None:
+        named = [place for place in (self.url, self.redis_url, self.data_dir, self.log) if place is not None]
+        if len(named) > 1:
+            raise typer.BadParameter("Name one source: --url, --redis-url, --data-dir or --log.")
+
+    def lines(self, name: str) -> Iterable[bytes]:
+        """The log of an experiment.
+
+        Raises:
+            GatewayError: If it cannot be read.
+        """
+        if self.log is not None:
+            try:
+                return self.log.read_bytes().splitlines()
+            except OSError as error:
+                raise GatewayError(f"{self.log} cannot be read: {error.strerror}.") from error
+        if self.redis_url is not None:
+            return asyncio.run(_stored(name, self.redis_url))
+        if self.data_dir is not None:
+            if not self.data_dir.is_dir():
+                raise typer.BadParameter(f"{self.data_dir} is no directory.", param_hint="--data-dir")
+            server = EmbeddedValkey()
+            try:
+                return asyncio.run(_stored(name, server.start(self.data_dir)))
+            finally:
+                server.stop()
+        return get_lines(self.url or DEFAULT_URL, experiment_path(name, "/log"), self.api_key)
 
 
 async def _stored(name: str, url: str) -> list[bytes]:
@@ -86,17 +108,6 @@ async def _stored(name: str, url: str) -> list[bytes]:
         return [line async for line in ExperimentLog(store).lines(name)]
     finally:
         await store.aclose()
-
-
-@contextmanager
-def _embedded(data_dir: Path) -> Iterator[str]:
-    if not data_dir.is_dir():
-        raise typer.BadParameter(f"{data_dir} is no directory.", param_hint="--data-dir")
-    server = EmbeddedValkey()
-    try:
-        yield server.start(data_dir)
-    finally:
-        server.stop()
 
 
 def _print(found: Verification) -> None:

@@ -19,7 +19,7 @@ def generation_of(event: LoggedEvent) -> int | None:
 
 
 def told(events: Iterable[LoggedEvent], generations: Mapping[int, Experiment]) -> list[LoggedEvent]:
-    """Events as people and scripts should read them.
+    """Events as users and scripts should read them.
 
     With a margin no policy is ever eliminated: its evidence reaches the line, and that decides nothing alone.
     Versions before this one wrote such events all the same.

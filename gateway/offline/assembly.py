@@ -133,12 +133,17 @@ def _check_that_policies_differ(definition: Definition) -> None:
 
 def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task, ...]) -> dict[str, str]:
     experiment, judge = definition.experiment, config.judge.llm
+    code = ""
+    if config.judge.python is not None:  # SHA-256 of the module that scores, which the judge has loaded
+        module = importlib.import_module(config.judge.python.callable.partition(":")[0])
+        file = getattr(module, "__file__", None)
+        code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
     model = None if judge is None else config.gateway.entry(judge.model).litellm_params
     parts = {
         "tasks": tasks_fingerprint(tasks),
         "judge": json.dumps(config.judge.model_dump(mode="json", exclude_none=True), sort_keys=True),
         "draw": config.draw,
-        "judge's code": _code(config),
+        "judge's code": code,
         "judge's model": "" if model is None else json.dumps(model.identity(), sort_keys=True),
         "incumbent": experiment.policies[experiment.incumbent],
         "delta": repr(experiment.delta),
@@ -150,12 +155,3 @@ def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task,
         parts[f"policy {policy.name}"] = policy.fingerprint
         parts[f"cost of {policy.name}"] = repr(cost)
     return parts
-
-
-def _code(config: OptimizeConfig) -> str:
-    """SHA-256 of the module that scores, which the judge has loaded; empty where there is none."""
-    if config.judge.python is None:
-        return ""
-    module = importlib.import_module(config.judge.python.callable.partition(":")[0])
-    file = getattr(module, "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
