@@ -62,6 +62,7 @@ from gateway.learning.progress import ProgressReader
 from gateway.learning.promotion import Promoter
 from gateway.learning.refreshing import Refresher
 from gateway.learning.store_watch import StoreWatch
+from gateway.learning.usage import UsageKeeper
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.running.background import background
 from gateway.running.lifecycle import Lifecycle
@@ -216,10 +217,11 @@ class _Gateway:
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
         catalogue, metrics = self.catalogue, Metrics()
-        lines = LogHook(tells_all=self.settings.log_level == "debug")
-        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines, *self.more_hooks)
         redis = await self._open_redis(resources)
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
+        usage = UsageKeeper(store, catalogue, interval_seconds=self.settings.plan_interval_seconds)
+        lines = LogHook(tells_all=self.settings.log_level == "debug")
+        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines, usage, *self.more_hooks)
         health, history, breaker = StoreHealth(), StoreHistory(), StoreBreaker()
         vitals = StoreVitals(redis, timeout_seconds=self.settings.store_timeout_seconds)
         watch = StoreWatch(vitals, history, health, breaker)
@@ -276,6 +278,7 @@ class _Gateway:
         )
         planner = self._planner(store, history, hooks, resources)
         await resources.enter_async_context(background("planner", planner.run))
+        await resources.enter_async_context(background("usage", usage.run))
 
     async def _open_redis(self, resources: AsyncExitStack) -> Redis:
         url = self.settings.redis_url
@@ -438,7 +441,7 @@ class _Gateway:
         app.include_router(store_routes(watch, health, the_admin))
         app.include_router(health_routes(metrics, progress, health, watch, self.lifecycle, may_see_metrics))
         app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
-        app.accounts = Accounts(app.router.routes, inference.hooks)
+        app.accounts = Accounts(app.router.routes, inference.hooks, inference.timer)
 
 
 def _process_name() -> str:

@@ -233,6 +233,23 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """How many answers of a policy were measured, and the tokens that their providers reported together."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(
+            self.answers + other.answers,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a unit says about a pair of policies, apart from what it says.
 

@@ -81,6 +81,11 @@ class ExperimentKeys:
         return f"{self.prefix}:events"
 
     @property
+    def usage(self) -> str:
+        """Hash of what answers took, by a policy's fingerprint."""
+        return f"{self.prefix}:usage"
+
+    @property
     def contents(self) -> str:
         """Hash of what policies are, by fingerprint."""
         return f"{self.prefix}:contents"

@@ -11,6 +11,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from itertools import chain
 from typing import Any, Final, Literal
 
@@ -30,6 +31,7 @@ from policy_store.models import (
     Recorded,
     Report,
     Result,
+    Usage,
 )
 from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys
 from policy_store.scripting import Scripts, answered_within
@@ -124,6 +126,22 @@ class PolicyStore:
         """What policies are, those of earlier generations included, by fingerprint."""
         kept = await self._answer(self._redis.hgetall(ExperimentKeys(name).contents))
         return {fingerprint: json.loads(text) for fingerprint, text in kept.items()}
+
+    async def add_usage(self, name: str, used: Mapping[str, Usage]) -> None:
+        """Add to what answers took, by a policy's fingerprint, all of it or nothing."""
+        key = ExperimentKeys(name).usage
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for fingerprint, usage in used.items():
+                for field in fields(usage):
+                    pipeline.hincrby(key, f"{fingerprint}:{field.name}", getattr(usage, field.name))
+            await self._answer(pipeline.execute())
+
+    async def usage(self, name: str) -> dict[str, Usage]:
+        """What answers took, by a policy's fingerprint; the policies of earlier generations too."""
+        kept = await self._answer(self._redis.hgetall(ExperimentKeys(name).usage))
+        prints = {field.partition(":")[0] for field in kept}
+        names = [field.name for field in fields(Usage)]
+        return {each: Usage(*(int(kept.get(f"{each}:{name}", 0)) for name in names)) for each in prints}
 
     async def revision(self, name: str) -> int:
         """A number that changes whenever the view does: one cheap read to poll."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
 from gateway.api.schemas import (
+    AnswerCostsShown,
     EventShown,
     EvidenceOfPolicy,
     ExperimentDetail,
     ExperimentList,
     ExperimentSummary,
+    GainShown,
     InheritedComparisons,
     PlanInForce,
+    PolicyCost,
     PolicyShown,
 )
 from gateway.errors import UnavailableError, UnknownModelError
@@ -28,6 +32,7 @@ from gateway.proof.experiment_log import ExperimentLog
 
 EVENTS_SHOWN = 50
 
+_DEARER: Final = 1.2  # times the incumbent's cost from which operators are warned
 _OTHER_DEFINITION: Final = (
     "This replica's file defines the experiment otherwise than the store runs it, so the incumbent answers "
     "everything here. Run one configuration on all replicas, and restart this one."
@@ -155,10 +160,28 @@ def _detail(live: LiveExperiment, reading: ExperimentProgress) -> ExperimentDeta
         voters=counts.voters,
         largest_voter=counts.largest_voter,
         reports_held=counts.reports_held,
+        answer_costs=_costs(reading),
+        gain=_gain(reading),
         held=held,
         warnings=_warnings(live, reading)
         + (held if counts.comparisons >= experiment.min_comparisons else []),
     )
+
+
+def _costs(reading: ExperimentProgress) -> AnswerCostsShown:
+    costs, policies = reading.costs, reading.view.experiment.policies
+    each = zip(policies, costs.per_answer, costs.answers, strict=True)
+    shown = [PolicyCost(policy=name, per_answer=cost, answers=answers) for name, cost, answers in each]
+    return AnswerCostsShown(source=costs.source, policies=shown)
+
+
+def _gain(reading: ExperimentProgress) -> GainShown | None:
+    found = reading.gain
+    if found is None:
+        return None
+    policies = reading.view.experiment.policies
+    ratio = reading.costs.ratio(policies.index(found.policy), policies.index(found.incumbent))
+    return GainShown(**asdict(found), cost_ratio=ratio)
 
 
 def _inherited(reading: ExperimentProgress) -> InheritedComparisons | None:
@@ -171,6 +194,12 @@ def _inherited(reading: ExperimentProgress) -> InheritedComparisons | None:
 def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
     plan = reading.view.plan
     warnings = [] if live.matches_store else [_OTHER_DEFINITION]
+    found = _gain(reading)
+    if found is not None and found.cost_ratio is not None and found.cost_ratio >= _DEARER:
+        warnings.append(
+            f"An answer of {found.policy} costs {found.cost_ratio:.3g} times as much as one of "
+            f"{found.incumbent}. With a margin (epsilon) a policy wins by being no worse, whatever it costs."
+        )
     if plan is None or not plan.proposal.is_misfit:
         return warnings
     misfit = (

@@ -188,6 +188,37 @@ class PolicyShown(BaseModel):
     )
 
 
+class PolicyCost(BaseModel):
+    """What an answer of a policy costs."""
+
+    policy: str
+    per_answer: float | None = Field(description="Null where it is not known.")
+    answers: int = Field(description="How many answers were measured.")
+
+
+class AnswerCostsShown(BaseModel):
+    """What answers cost."""
+
+    source: Literal["declared", "measured"] = Field(
+        description="`declared` in the file, in any unit; else `measured` tokens times prices, in USD."
+    )
+    policies: list[PolicyCost]
+
+
+class GainShown(BaseModel):
+    """How much more often a policy is preferred to the incumbent, by decisive comparisons of the two."""
+
+    policy: str = Field(description="The champion; before the decision, the policy ahead.")
+    incumbent: str = Field(description="The incumbent; after the decision, the one before it.")
+    wins: int
+    losses: int
+    preference: float | None = Field(description="Share of them that the policy won.")
+    low: float = Field(description="Lower end of the interval for its probability to be preferred.")
+    high: float = Field(description="Upper end.")
+    confidence: float = Field(description="With which the intervals of all rivals hold, at any time.")
+    cost_ratio: float | None = Field(description="How many times the incumbent's cost an answer of it costs.")
+
+
 class ExperimentDetail(ExperimentSummary):
     """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
 
@@ -218,5 +249,7 @@ class ExperimentDetail(ExperimentSummary):
     voters: int = Field(default=0, description="Who gave them; each vote of an unknown voter counts as one.")
     largest_voter: int = Field(default=0, description="The most votes of one voter.")
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
+    answer_costs: AnswerCostsShown
+    gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and where it won.")
     held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
     warnings: list[str] = Field(default=[], description="What an operator should look at.")

@@ -60,11 +60,21 @@ def show(
     console.print(Text(f"{answer['name']} is {answer['state']} (generation {answer['generation']})", "bold"))
     shown = ShownExperiment(answer)
     console.print(Text(shown.standing()))
+    for line in shown.gains():
+        console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
     console.print(shown.policies())
     for event in shown.events():
         console.print(Text(event))
+
+
+def gain_sentence(gain: dict[str, Any]) -> str:
+    """How much a policy is preferred to the incumbent, in a sentence."""
+    between = f"between {gain['low']:.0%} and {gain['high']:.0%} with {gain['confidence']:.0%} confidence"
+    if gain["preference"] is None:
+        return f"{gain['policy']} and {gain['incumbent']} were not compared with each other."
+    return f"{gain['policy']} is preferred to {gain['incumbent']} in {gain['preference']:.0%}, {between}."
 
 
 class ShownExperiment:
@@ -86,6 +96,18 @@ class ShownExperiment:
         if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
             text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"
         return f"{text}."
+
+    def gains(self) -> Iterator[str]:
+        """What is gained over the incumbent, and what that costs."""
+        gain, costs = self._answer["gain"], self._answer["answer_costs"]
+        if gain is not None:
+            yield gain_sentence(gain)
+        known = {row["policy"]: row["per_answer"] for row in costs["policies"]}
+        unit = " USD" if costs["source"] == "measured" else ""
+        named = [gain["policy"], gain["incumbent"]] if gain is not None else [self._answer["incumbent"]]
+        told = [f"{name} {known[name]:.3g}{unit}" for name in named if known[name]]
+        if told:
+            yield f"An answer costs ({costs['source']}): {', '.join(told)}."
 
     def events(self) -> Iterator[str]:
         """The latest events, each at the time of this machine's zone."""

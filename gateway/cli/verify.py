@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
@@ -124,6 +125,8 @@ def _print(found: Verification) -> None:
         if found.statistic_nats is not None and found.threshold_nats is not None:
             evidence = f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
         console.print(f"  recomputed from {found.comparisons} comparisons{inherited}{evidence}")
+        if found.gain is not None:
+            console.print(f"  {escape(gain_sentence(found.gain))}")
         return
     console.print(f"[bold red]not confirmed[/]  {about}")
     for difference in found.differences[:SHOWN_DIFFERENCES]:

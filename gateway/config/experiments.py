@@ -122,7 +122,8 @@ class PolicySpec(Section):
     cost: float = Field(
         default=0.0,
         ge=0,
-        description="Cost of a request in any one unit; the cheaper of two equals is preferred.",
+        description="Cost of a request in any one unit, instead of measured tokens times prices; the cheaper "
+        "of two equals is preferred.",
     )
     max_share: float | None = Field(
         default=None,

@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gateway import __version__
+from gateway.experiments.gain import Gain, gain
 from policy_store.models import Comparison, Experiment
 from policy_store.states import Move
 
 if TYPE_CHECKING:
+    from gateway.experiments.costs import AnswerCosts
     from gateway.llm_po.stopping import Kind  # for the name alone: the server must not load numpy
 
 
@@ -81,6 +83,21 @@ def move_for(kind: Kind, *, is_incumbent: bool) -> Move:
             assert_never(kind)
 
 
+def certified_gain(certificate: Mapping[str, Any], experiment: Experiment) -> Gain | None:
+    """What a certificate's champion gains over the incumbent; None without one, or where it is the same."""
+    champion, incumbent = certificate["champion"], certificate["incumbent"]
+    if champion is None:
+        return None
+    return gain(
+        experiment.policies,
+        certificate["wins"],
+        champion,
+        incumbent,
+        delta=certificate["delta"],
+        policies_ever=certificate.get("policies_ever") or len(experiment.policies),
+    )
+
+
 def full_certificate(
     decision: Decision,
     experiment: Experiment,
@@ -91,8 +108,10 @@ def full_certificate(
     decided_at: float,
     voting: Voting | None = None,
     policies: Sequence[Mapping[str, Any]] = (),
+    costs: AnswerCosts | None = None,
 ) -> dict[str, Any]:
     """What was decided and why, with everything needed to check it years later."""
+    gained = certified_gain(decision.certificate, experiment)
     champion = decision.champion
     return {
         **decision.certificate,
@@ -105,4 +124,6 @@ def full_certificate(
         "decided_at": decided_at,
         **({} if voting is None else {"voting": asdict(voting)}),
         **({"policies": list(policies)} if policies else {}),
+        **({} if costs is None else {"answer_costs": asdict(costs)}),
+        **({} if gained is None else {"gain": asdict(gained)}),
     }

@@ -40,6 +40,11 @@ class Definition:
         return {policy.fingerprint: shown_content(policy.content) for policy in self.policies}
 
     @property
+    def declares_costs(self) -> bool:
+        """Whether the file says what requests of its policies cost, be it nothing."""
+        return any("cost" in policy.model_fields_set for policy in self.spec.policies.values())
+
+    @property
     def name(self) -> str:
         """What clients send as `model`."""
         return self.experiment.name

@@ -39,7 +39,7 @@ def design(job: PlanJob) -> Design:
         delta=experiment.delta,
         epsilon=experiment.epsilon,
         incumbent=job.incumbent,
-        costs=experiment.costs,
+        costs=experiment.costs if job.costs is None or said.objective == "cost" else job.costs,
         max_comparisons=experiment.max_comparisons,
         min_comparisons=experiment.min_comparisons,
         may_decide=job.may_decide,

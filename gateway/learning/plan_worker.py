@@ -37,6 +37,7 @@ class PlanJob:
         may_decide: False while the experiment's minimum duration has not passed.
         seed: Of the plan's random draws.
         caps: How many units each policy may answer, by name; None for no caps.
+        costs: Of an answer of each policy, for choosing between equals; None for those declared.
     """
 
     experiment: Experiment
@@ -45,6 +46,7 @@ class PlanJob:
     may_decide: bool
     seed: int
     caps: ExposureCaps | None = None
+    costs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

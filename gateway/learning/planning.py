@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import voting_of
+from gateway.experiments.costs import answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.holds import holds
@@ -160,7 +161,10 @@ class Planner:
         if self._done.get(name) == basis:
             return
         seed = self._rng.getrandbits(63)
-        job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps)
+        costs = answer_costs(
+            view.experiment, definition, self._catalogue.current.prices, await self._store.usage(name)
+        )
+        job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps, costs.deciding)
         result = await self._compute(job)
         if self._is_held(name, view.revision):
             return
@@ -170,7 +174,9 @@ class Planner:
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
         if result.decision is not None:
             voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
-            await self._promoter.decide(view, result.decision, voting, plan_version=version, fence=fence)
+            await self._promoter.decide(
+                view, result.decision, voting, costs, plan_version=version, fence=fence
+            )
         self._done[name] = basis
 
     async def _count_due(self, name: str, generation: int) -> None:

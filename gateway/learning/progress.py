@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.config.experiments import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.costs import AnswerCosts, answer_costs
+from gateway.experiments.gain import Gain, gain
 from gateway.experiments.happenings import generation_of
 from gateway.experiments.holds import holds
 from gateway.experiments.outlook import Outlook, outlook
@@ -37,14 +39,16 @@ class ExperimentProgress:
         promotion: What the configuration in force asks of a decision.
         generations: The experiment as it was in each generation that the events tell of.
         contents: What its policies are, by fingerprint, where that may be told.
+        costs: What answers cost.
     """
 
     view: ExperimentView
     counts: Counts
     events: tuple[LoggedEvent, ...]
-    promotion: PromotionSpec = field(default_factory=PromotionSpec)
-    generations: Mapping[int, Experiment] = field(default_factory=dict)
-    contents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    promotion: PromotionSpec
+    generations: Mapping[int, Experiment]
+    contents: Mapping[str, Mapping[str, Any]]
+    costs: AnswerCosts
 
     @property
     def leader(self) -> int | None:
@@ -81,6 +85,28 @@ class ExperimentProgress:
         if plan is None or not self.view.state.facts.is_planned:
             return None
         return outlook(self.view.experiment, plan.proposal, self.counts, self.promotion.min_voters)
+
+    @property
+    def compared_with(self) -> int:
+        """The policy that others are to gain over: the incumbent, or who was it when it was decided."""
+        incumbent = (self.view.certificate or {}).get("incumbent", self.view.incumbent)
+        return incumbent if isinstance(incumbent, int) else self.view.incumbent
+
+    @property
+    def gain(self) -> Gain | None:
+        """What the champion, or before the decision the policy ahead, gains over the incumbent."""
+        ahead = self.leader if self.view.certificate is None else self.champion
+        if ahead is None:
+            return None
+        experiment, counts = self.view.experiment, self.counts
+        return gain(
+            experiment.policies,
+            counts.wins,
+            ahead,
+            self.compared_with,
+            delta=experiment.delta,
+            policies_ever=counts.policies_ever or len(experiment.policies),
+        )
 
     @property
     def holds(self) -> list[str]:
@@ -142,14 +168,20 @@ class ProgressReader:
             events = await self._store.events(name, EVENTS_READ)
             generations = await self._generations(view, events)
             contents = await self._contents(view)
+            usage = await self._store.usage(name)
         except UnknownExperimentError:
             return True
         except StoreError:
             return False
         definition = self._catalogue.current.definitions.get(name)  # the file may just have lost it
-        promotion = definition.spec.promotion if definition else PromotionSpec()
         self._last[name] = ExperimentProgress(
-            view, counts, tuple(reversed(events)), promotion, generations, contents
+            view,
+            counts,
+            tuple(reversed(events)),
+            definition.spec.promotion if definition else PromotionSpec(),
+            generations,
+            contents,
+            answer_costs(view.experiment, definition, self._catalogue.current.prices, usage),
         )
         return True
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for
+from gateway.experiments.costs import AnswerCosts
 from gateway.experiments.policy_content import descriptions
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
@@ -41,7 +42,14 @@ class Promoter:
         self._hooks = hooks
 
     async def decide(
-        self, view: ExperimentView, decision: Decision, voting: Voting, *, plan_version: int, fence: int
+        self,
+        view: ExperimentView,
+        decision: Decision,
+        voting: Voting,
+        costs: AnswerCosts,
+        *,
+        plan_version: int,
+        fence: int,
     ) -> None:
         """End the experiment as `decision` says. It is no error if another replica did so first.
 
@@ -59,6 +67,7 @@ class Promoter:
             config_hash=catalogue.config_hash,
             decided_at=self._clock(),
             voting=voting,
+            costs=costs,
             policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
         try:

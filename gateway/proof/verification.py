@@ -7,6 +7,7 @@ of the generations before (`ancestry`); and what the store did (state, incumbent
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.experiments.conclusions import logged_voting, move_for
+from gateway.experiments.conclusions import certified_gain, logged_voting, move_for
 from gateway.experiments.policy_content import misdescribed
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
@@ -26,6 +27,7 @@ from policy_store.events import Decided, LoggedEvent
 from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
 from policy_store.states import INITIAL, MOVES, STATES, recorded_move
 
+_ROUNDED: Final = 2e-6  # certificates round to six digits
 _UNPLANNED_FORECAST: Final = 500_000  # what the log shows for an outcome counted before the first plan
 
 
@@ -74,6 +76,7 @@ class Verification:
     threshold_nats: float | None
     differences: tuple[str, ...]
     inherited: int = 0
+    gain: dict[str, Any] | None = None
 
     @property
     def is_confirmed(self) -> bool:
@@ -156,6 +159,7 @@ def verify(recorded: RecordedExperiment) -> Verification:
         threshold_nats=certificate.get("threshold_nats"),
         differences=tuple(CertificateCheck(recorded, certificate).differences()),
         inherited=inherited.comparisons if inherited else 0,
+        gain=certificate.get("gain"),
     )
 
 
@@ -180,6 +184,7 @@ class CertificateCheck:
         yield from self.misstated_inference()
         yield from self.misstated_voting()
         yield from self.misdescribed_policies()
+        yield from self.misstated_gain()
         yield from self.untaken_steps()
         yield from self.misnamed_champion()
 
@@ -307,6 +312,19 @@ class CertificateCheck:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             yield f"policies: what the certificate says of them cannot be read: {error!r}"
 
+    def misstated_gain(self) -> Iterable[str]:
+        """Where the gain over the incumbent does not follow from the counts; early certificates tell none."""
+        told = self._certificate.get("gain")
+        if told is None:
+            return
+        try:
+            found = certified_gain(self._certificate, self._recorded.own.experiment)
+        except (LlmPoError, KeyError, TypeError, ValueError, IndexError) as error:
+            yield f"gain: it cannot be recomputed: {error!r}"
+            return
+        if not _is_told(told, None if found is None else asdict(found)):
+            yield f"gain: the certificate says {told}, the counts {found}"
+
     def misstated_inference(self) -> Iterable[str]:
         """Where the certificate rests on another rule or structure than the experiment was started with."""
         experiment, certificate = self._recorded.own.experiment, self._certificate
@@ -316,3 +334,15 @@ class CertificateCheck:
         for field, value in found.items():
             if certificate.get(field, "e-process" if field == "stopping" else None) != value:
                 yield f"{field}: the certificate says {certificate.get(field)}, the experiment {value}"
+
+
+def _is_told(told: Any, found: dict[str, Any] | None) -> bool:
+    """Whether a gain is the one found, up to the last digits, which differ between machines."""
+    if found is None or not isinstance(told, dict) or told.keys() != found.keys():
+        return False
+    return all(
+        math.isclose(told[name], value, abs_tol=_ROUNDED)
+        if isinstance(value, float) and isinstance(told[name], int | float)
+        else told[name] == value
+        for name, value in found.items()
+    )

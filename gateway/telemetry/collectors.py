@@ -39,6 +39,7 @@ class ExperimentCollector(Collector):
         yield from _comparisons(readings)
         yield from _evidence(readings)
         yield from _plans(readings)
+        yield from _gains(readings)
 
 
 class StoreCollector(Collector):
@@ -209,3 +210,25 @@ def _plans(readings: list[ExperimentProgress]) -> Families:
             fit.add_metric([name], proposal.fit_p_value)
             misfit.add_metric([name], float(proposal.is_misfit))
     yield from (age, version, duration, leader, allocation, remaining, seconds, fit, misfit)
+
+
+def _gains(readings: list[ExperimentProgress]) -> Families:
+    costs = _gauge(
+        "experiment_cost_per_answer",
+        "What an answer of a policy costs: USD where measured.",
+        "policy",
+        "source",
+    )
+    preference = _gauge(
+        "experiment_gain", "Preference of the policy ahead over the incumbent, by bound.", "policy", "bound"
+    )
+    for reading in readings:
+        experiment = reading.view.experiment
+        for policy, cost in zip(experiment.policies, reading.costs.per_answer, strict=True):
+            if cost is not None and (cost or reading.costs.source == "measured"):
+                costs.add_metric([experiment.name, policy, reading.costs.source], cost)
+        if (gain := reading.gain) is not None:
+            for bound, value in (("low", gain.low), ("estimate", gain.preference), ("high", gain.high)):
+                if value is not None:
+                    preference.add_metric([experiment.name, gain.policy, bound], value)
+    yield from (costs, preference)

@@ -7,6 +7,7 @@ import numpy as np
 from gateway.llm_po import (
     bradley_terry,
     certificate,
+    confidence,
     distribution,
     evidence,
     forecast,
@@ -55,6 +56,16 @@ RUNS: list[Case] = [
         evidence.increments,
         {"probability_millionths": 400_000, "epsilon": 0.0},
         {"probability_millionths": [*NO_WHOLE, 0, 10_000, HUGE], "epsilon": NO_MARGIN},
+    ),
+    (
+        confidence.mixture_evidence,
+        {"wins": 3, "losses": 2, "probability": 0.4},
+        {"wins": NO_WHOLE, "losses": NO_WHOLE, "probability": [*NO_NUMBER, -0.1, 1.1]},
+    ),
+    (
+        confidence.preference_interval,
+        {"wins": 3, "losses": 2, "delta": 0.05},
+        {"wins": NO_WHOLE, "losses": NO_WHOLE, "delta": NO_DELTA},
     ),
     (lines.elimination_threshold, {}, {"delta": NO_DELTA}),
     (lines.elimination_nano_nats, {}, {"delta": NO_DELTA}),

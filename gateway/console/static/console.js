@@ -107,6 +107,7 @@ function head(experiment) {
     h("div", { class: "head" }, h("h1", null, experiment.name), chip(experiment.state)),
     h("p", { class: "terms" }, terms.join(" · ")),
     h("p", { class: "banner", role: "status" }, banner(experiment)),
+    gained(experiment),
   ];
 }
 
@@ -208,6 +209,25 @@ function counted({ policies, wins, ties, comparisons }) {
 const sorted = (shares) => shares.filter(([, , share]) => share >= 0.005).sort((a, b) => b[2] - a[2]);
 const upper = (square) => square.flatMap((line, row) => line.map((value, column) => [row, column, value]).slice(row + 1));
 
+// What was gained over the incumbent, and at what cost; certificates of early versions say neither.
+function gainFacts({ policies: names }, { gain, answer_costs: costs, champion, incumbent }, fact) {
+  const cost = (index) => costs && costs.per_answer[index] ? money(costs.per_answer[index], costs.source) : null;
+  return [
+    gain && fact(`Preferred to ${gain.incumbent}`, preferred(gain)),
+    champion !== null && champion !== undefined && fact(`Cost of an answer, ${names[champion]}`, cost(champion)),
+    champion !== incumbent && fact(`Cost of an answer, ${names[incumbent]}`, cost(incumbent))];
+}
+
+const money = (cost, source) => `${Number(cost.toPrecision(3))}${source === "measured" ? " USD" : ""}`;
+const preferred = ({ preference, low, high }) => preference === null ? null : `${percent(preference)} (${percent(low)} to ${percent(high)})`;
+
+function gained(experiment) {
+  const { gain, answer_costs: costs } = experiment;
+  const cost = (policy) => { const row = costs.policies.find((each) => each.policy === policy); return row && row.per_answer ? money(row.per_answer, costs.source) : "not known"; };
+  if (!gain || experiment.certificate || gain.preference === null) return null;
+  return h("p", { class: "note" }, name(gain.policy), ` is preferred to ${gain.incumbent} in ${percent(gain.preference)} so far, between ${percent(gain.low)} and ${percent(gain.high)} with ${percent(gain.confidence)} confidence. An answer costs ${cost(gain.policy)}, one of ${gain.incumbent} ${cost(gain.incumbent)}.`);
+}
+
 function policies(experiment) {
   const facts = ({ model, params }) => [model.model, ...Object.entries(params).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`)].join(" · ");
   const row = ({ name: policy, fingerprint, content }) => h("li", null,
@@ -236,6 +256,7 @@ function certificate(experiment) {
     h("dl", { class: "facts" },
       isWon && fact("Champion", proof.champion_name),
       fact("Evidence and the line", reached),
+      ...gainFacts(experiment, proof, fact),
       fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)),
       fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),
       fact("Decided", new Date(1000 * proof.decided_at).toLocaleString()), fact("Version", proof.code_version)),

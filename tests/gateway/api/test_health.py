@@ -51,6 +51,8 @@ PROMISED = {
     "llmpo_experiment_expected_remaining_comparisons": {"experiment"},
     "llmpo_experiment_expected_remaining_seconds": {"experiment"},
     "llmpo_experiment_promotions_total": {"experiment"},
+    "llmpo_experiment_cost_per_answer": {"experiment", "policy", "source"},
+    "llmpo_experiment_gain": {"experiment", "policy", "bound"},
 }
 
 

@@ -165,6 +165,68 @@ async def test_events_have_times_and_name_policies(
     assert re.search(r"\d\d  incumbent changed: .*policy warm", shown)
 
 
+async def test_a_dearer_winner_is_seen_with_its_cost_and_its_gain(
+    upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Certificate, API, metrics and terminal say what an answer costs, and how sure the gain is."""
+    fields = config_fields(
+        api_base=upstream.api_base,
+        traffic={"share": 1.0, "collect": "side_by_side"},
+        epsilon=0.2,
+        promotion={"min_comparisons": 30},
+    )
+    for entry, price in zip(fields["model_list"], (1e-6, 16.7e-6), strict=True):
+        entry["litellm_params"] |= {"input_cost_per_token": price, "output_cost_per_token": price}
+    async with whole_gateway(
+        GatewayConfig.model_validate(fields), quick_settings(embedded_url), seed=3
+    ) as gateway:
+        await gateway.planned()
+        for _ in range(20):
+            await _prefer_warm(gateway)
+        await eventually(lambda: _costs_are_known(gateway), "costs to be measured")
+        ahead = await gateway.experiment()
+        for _ in range(40):
+            await _prefer_warm(gateway)
+        await eventually(lambda: _is_promoted(gateway), "the promotion")
+        found = await gateway.experiment()
+        dear = await gateway.metric("llmpo_experiment_cost_per_answer", policy="warm", source="measured")
+        least = await gateway.metric("llmpo_experiment_gain", policy="warm", bound="low")
+        assert await run("experiments", "show", NAME, "--url", gateway.url) == 0
+        shown = capsys.readouterr().out
+        assert await run("verify", NAME, "--url", gateway.url) == 0
+        verified = capsys.readouterr().out
+
+    assert ahead["gain"]["policy"] == "warm"
+    proof = found["certificate"]
+    assert proof["costs"] == pytest.approx([12e-6, 200e-6])
+    assert proof["answer_costs"]["source"] == "measured"
+    assert proof["answer_costs"]["per_answer"] == pytest.approx([12e-6, 200.4e-6])
+    assert (proof["gain"]["policy"], proof["gain"]["incumbent"]) == ("warm", "plain")
+    assert 0.5 < proof["gain"]["low"] < proof["gain"]["preference"] == 1.0
+    assert found["gain"]["cost_ratio"] == pytest.approx(16.7)
+    assert any("16.7 times" in warning for warning in found["warnings"])
+    assert dear == pytest.approx(200.4e-6)
+    assert 0.5 < least < 1.0
+    assert "An answer costs (measured): warm 0.0002 USD, plain 1.2e-05 USD." in shown
+    for text in (shown, verified):
+        assert "warm is preferred to plain in 100%, between " in text
+
+
+async def _prefer_warm(gateway: Whole) -> None:
+    shown = await gateway.compare()
+    first = shown.json["choices"][0]["message"]["content"]
+    await gateway.feed(id=shown.json["id"], preferred=0 if "warm" in first else 1)
+
+
+async def _costs_are_known(gateway: Whole) -> bool:
+    costs = (await gateway.experiment())["answer_costs"]["policies"]
+    return all(row["answers"] >= 20 for row in costs)
+
+
+async def _is_promoted(gateway: Whole) -> bool:
+    return bool((await gateway.experiment())["state"] == "promoted")
+
+
 async def test_all_places_say_alike_how_much_is_missing(
     upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,9 +240,7 @@ async def test_all_places_say_alike_how_much_is_missing(
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
         for _ in range(40):
-            shown = await gateway.compare()
-            first = shown.json["choices"][0]["message"]["content"]
-            await gateway.feed(id=shown.json["id"], preferred=0 if "warm" in first else 1)
+            await _prefer_warm(gateway)
         await eventually(lambda: _is_evidence_full(gateway), "evidence at the line")
         answer = await gateway.experiment()
         counted = await gateway.metric("llmpo_experiment_expected_remaining_comparisons")

@@ -10,6 +10,8 @@ import pytest
 
 from gateway import __version__
 from gateway.experiments.conclusions import Decision, Voting
+from gateway.experiments.costs import AnswerCosts
+from gateway.experiments.policy_content import descriptions
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, GatewayEvent
 from gateway.learning.promotion import Promoter
@@ -20,12 +22,14 @@ from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue_holder, definition
 
 WARM = 1
+COUNTED = {"comparisons": 7, "incumbent": 0, "delta": 0.05, "policies_ever": 2, "wins": [[0, 1], [5, 0]]}
+COSTS = AnswerCosts("measured", (0.001, None), (9, 0))
 VOTING = Voting(votes=14, voters=12, largest_share=0.142857)
 
 
 def decision(kind: Any = "no_worse", champion: int | None = WARM) -> Decision:
     """A conclusion with a little of its certificate."""
-    return Decision(kind, champion, {"outcome": kind, "champion": champion, "comparisons": 7})
+    return Decision(kind, champion, {**COUNTED, "outcome": kind, "champion": champion})
 
 
 async def started(store: PolicyStore) -> tuple[ExperimentView, int]:
@@ -54,7 +58,7 @@ async def test_conclusion_fixes_where_the_experiment_ends(
     view, fence = await started(embedded_store)
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
 
-    await promoter.decide(view, decision(kind, champion), VOTING, plan_version=1, fence=fence)
+    await promoter.decide(view, decision(kind, champion), VOTING, COSTS, plan_version=1, fence=fence)
 
     after = await embedded_store.view(NAME)
     assert (after.state, after.incumbent) == (expected, champion or 0)
@@ -65,13 +69,15 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
     view, fence = await started(embedded_store)
     events: list[GatewayEvent] = []
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks(events.append))
-    await promoter.decide(view, decision(), VOTING, plan_version=3, fence=fence)
+    await promoter.decide(view, decision(), VOTING, COSTS, plan_version=3, fence=fence)
 
     after = await embedded_store.view(NAME)
+    assert after.certificate is not None
+    gain = after.certificate["gain"]
     assert after.certificate == {
+        **COUNTED,
         "outcome": "no_worse",
         "champion": WARM,
-        "comparisons": 7,
         "experiment": json.loads(view.experiment.to_json()),
         "generation": 1,
         "champion_name": "warm",
@@ -80,7 +86,11 @@ async def test_certificate_names_everything_needed_to_check_it(embedded_store: P
         "code_version": __version__,
         "decided_at": 1_000.0,
         "voting": {"votes": 14, "voters": 12, "largest_share": 0.142857},
+        "policies": descriptions(view.experiment, {}, "names"),
+        "answer_costs": {"source": "measured", "per_answer": [0.001, None], "answers": [9, 0]},
+        "gain": gain,
     }
+    assert (gain["policy"], gain["incumbent"], gain["preference"]) == ("warm", "plain", 0.833333)
     assert after.incumbent == WARM
     assert events == [DecisionTaken(NAME, 1, "promoted", "warm")]
 
@@ -99,7 +109,10 @@ async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) 
         for number in range(6)
     ]
     await asyncio.gather(
-        *(promoter.decide(view, decision(), VOTING, plan_version=1, fence=fence) for promoter in promoters)
+        *(
+            promoter.decide(view, decision(), VOTING, COSTS, plan_version=1, fence=fence)
+            for promoter in promoters
+        )
     )
 
     kinds = [event.kind for event in await embedded_store.events(NAME)]
@@ -115,5 +128,5 @@ async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) ->
 
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
     with pytest.raises(StaleFenceError):
-        await promoter.decide(view, decision(), VOTING, plan_version=1, fence=fence)
+        await promoter.decide(view, decision(), VOTING, COSTS, plan_version=1, fence=fence)
     assert (await embedded_store.view(NAME)).state is ExperimentState.RUNNING

@@ -142,6 +142,14 @@ def _still_running(rows: Rows) -> None:
     rows[0]["state"] = "running"
 
 
+def _more_gain(rows: Rows) -> None:
+    rows[0]["certificate"]["gain"]["low"] += 0.01
+
+
+def _gain_over_another(rows: Rows) -> None:
+    rows[0]["certificate"]["gain"]["incumbent"] = "warm"
+
+
 def _another_prompt(rows: Rows) -> None:
     rows[0]["certificate"]["policies"][1]["content"]["system"] = "Be kind."
 
@@ -177,6 +185,8 @@ def _certificate_in_pieces(rows: Rows) -> None:
         _promoted_twice,
         _another_promoted,
         _still_running,
+        _more_gain,
+        _gain_over_another,
         _another_prompt,
         _another_policy_shown,
         _descriptions_in_pieces,

@@ -1,0 +1,78 @@
+"""What an answer of each policy costs: as the file declares, else measured tokens times their prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.experiments.definitions import Definition
+from gateway.upstream.prices import TokenPrices
+from policy_store.models import Experiment, Usage
+
+CostSource = Literal["declared", "measured"]
+
+# Measured costs decide between equals to so many digits, so that they do not do so by chance.
+_SIGNIFICANT: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCosts:
+    """Costs by index of the policy.
+
+    Attributes:
+        source: `declared` costs are in a unit of the operator's, `measured` ones in USD.
+        per_answer: None where a policy's price is not known, or no answer of it was measured yet.
+        answers: How many answers were measured; 0 for declared costs.
+    """
+
+    source: CostSource
+    per_answer: tuple[float | None, ...]
+    answers: tuple[int, ...]
+
+    @property
+    def deciding(self) -> tuple[float, ...]:
+        """What breaks ties between equals: nothing unless all costs are known."""
+        known = [cost for cost in self.per_answer if cost is not None]
+        if len(known) < len(self.per_answer):
+            return (0.0,) * len(self.per_answer)
+        if self.source == "declared":
+            return tuple(known)
+        return tuple(float(f"{cost:.{_SIGNIFICANT}g}") for cost in known)
+
+    def ratio(self, policy: int, incumbent: int) -> float | None:
+        """How many times the incumbent's cost a policy's is; None where that cannot be said."""
+        cost, base = self.per_answer[policy], self.per_answer[incumbent]
+        return cost / base if cost is not None and base else None
+
+
+def answer_costs(
+    experiment: Experiment,
+    definition: Definition | None,
+    prices: Mapping[str, TokenPrices],
+    usage: Mapping[str, Usage],
+) -> AnswerCosts:
+    """What answers cost.
+
+    Args:
+        experiment: As the store runs it.
+        definition: As this gateway's file has it, which knows the models of its policies.
+        prices: Of tokens, by model.
+        usage: What was measured, by a policy's fingerprint.
+    """
+    if any(experiment.costs) or (definition is not None and definition.declares_costs):
+        nothing = (0,) * len(experiment.costs)
+        return AnswerCosts("declared", experiment.costs, nothing)
+    models = {} if definition is None else {each.fingerprint: each.model for each in definition.policies}
+    measured = [usage.get(fingerprint, Usage()) for fingerprint in experiment.policy_fingerprints]
+    tokens = [prices.get(models.get(fingerprint, "")) for fingerprint in experiment.policy_fingerprints]
+    return AnswerCosts("measured", _means(measured, tokens), tuple(used.answers for used in measured))
+
+
+def _means(measured: Sequence[Usage], prices: Sequence[TokenPrices | None]) -> tuple[float | None, ...]:
+    return tuple(
+        price.of(used.prompt_tokens, used.completion_tokens) / used.answers
+        if price is not None and used.answers
+        else None
+        for used, price in zip(measured, prices, strict=True)
+    )
