@@ -24,11 +24,13 @@ from pathlib import Path
 from benchmarks.pages import save_page
 from policy_store.connect import connect
 from policy_store.models import Experiment, Forecast, PlannedPair, ProposedPlan, Report, Result
+from policy_store.names import ExperimentKeys
 from policy_store.store import PolicyStore
 from tests.servers import SERVERS
 
 POLICIES = 16
 IN_FLIGHT = 32
+DUE_PER_STEP = 100  # as planners do
 KEEP_SECONDS = 86_400
 RESULTS = Path(__file__).parent / "results" / "store_cost.md"
 PAIRS = [(first, second) for second in range(POLICIES) for first in range(second)]
@@ -38,6 +40,8 @@ FIGURES = {
     "outcome": "matched outcome, one at a time (us)",
     "server": "of a preference: inside the server (us)",
     "rate": f"preferences counted per second, {IN_FLIGHT} in flight",
+    "hold": "outcome held, one at a time (us)",
+    "due": f"held outcomes counted per second, {DUE_PER_STEP} a step, one step at a time",
     "publish": f"plan of {POLICIES} policies ({len(PAIRS)} forecasts) published (us)",
 }
 
@@ -91,11 +95,13 @@ def prefer(store: PolicyStore, number: int) -> Awaitable[object]:
     )
 
 
-def report(store: PolicyStore, number: int) -> Awaitable[object]:
+def report(store: PolicyStore, number: int, due_at: float | None = None) -> Awaitable[object]:
     """Report an outcome of a new unit; every other one completes a comparison."""
     pair = PAIRS[number // 2 % len(PAIRS)]
     return store.record_outcome(
-        Report("cost", 1, f"unit-{number}", *pair, "matched:thumb", "fingerprint", KEEP_SECONDS),
+        Report(
+            "cost", 1, f"unit-{number}", *pair, "matched:thumb", "fingerprint", KEEP_SECONDS, due_at=due_at
+        ),
         side=0 if number % 2 else 1,
         value=float(number % 3),
         tie_margin=0.0,
@@ -136,6 +142,16 @@ async def measure(url: str, calls: int) -> dict[str, float]:
     figures["server"] = (await redis.info("commandstats"))["cmdstat_evalsha"]["usec_per_call"]
     figures["outcome"] = await one_at_a_time(lambda number: report(store, calls + number), calls)
     figures["rate"] = await in_flight(lambda number: prefer(store, 2 * calls + number), calls)
+    later = time.time() + 3600
+    figures["hold"] = await one_at_a_time(
+        lambda number: report(store, 3 * calls + number, later + number), calls
+    )
+    held = ExperimentKeys("cost").generation(1).held
+    await redis.zunionstore(held, {held: 0.5})  # all are due
+    began = time.perf_counter()
+    while (await store.count_due("cost", 1, DUE_PER_STEP)).total():
+        pass
+    figures["due"] = calls / (time.perf_counter() - began)
     figures["publish"] = await one_at_a_time(lambda number: publish(store, fence, number + 1), calls // 10)
     await store.aclose()
     return figures

@@ -32,7 +32,9 @@ def simulate_worlds(
     world: Annotated[
         list[Path],
         typer.Option(
-            help='JSON file with "P", "scores", "features" and "theta", "grid", or "rates"; may be repeated.'
+            help='JSON file with "P", "scores", "features" and "theta", "grid", or "rates"; may be repeated. '
+            'Beside "rates", "reported", "delays", "hold", "wait", and "later" with "drift_units" say how '
+            "outcomes come, which are then matched as the gateway does."
         ),
     ],
     method: Annotated[
@@ -127,14 +129,8 @@ def _jobs(trials: Sequence[Trial], seeds: int, seed: int, *, with_curves: bool) 
     """
     jobs = []
     for trial in trials:
-        world = trial.world
-        best = (world.preferences >= world.preferences.T).all(axis=1)
-        if trial.max_comparisons is None and trial.epsilon == 0 and world.champion is None and best.any():
-            raise typer.BadParameter(
-                f"In world {world.name!r} {int(best.sum())} policies are beaten by no other, and no number "
-                "of comparisons tells equals apart: give --epsilon or --max-comparisons."
-            )
-        name = f"{world.name}, {trial.method}, {trial.stopping}"
+        _check_that_it_ends(trial)
+        name = f"{trial.world.name}, {trial.method}, {trial.stopping}"
         jobs.append(Job(name, trial, seeds, seed, checkpoints(_farthest(trial)) if with_curves else ()))
     names = [job.name for job in jobs]
     twice = sorted({job.trial.world.name for job in jobs if names.count(job.name) > 1})
@@ -157,6 +153,24 @@ def _listed(values: Sequence[str]) -> list[str]:
     """Values that were repeated or separated by commas, each once."""
     parts = (part.strip() for value in values for part in value.split(","))
     return list(dict.fromkeys(part for part in parts if part))
+
+
+def _check_that_it_ends(trial: Trial) -> None:
+    """Without a margin, equals at the top can never be told apart: such a run needs a budget."""
+    world = trial.world
+    best = (world.preferences >= world.preferences.T).all(axis=1)
+    if trial.max_comparisons is None and trial.epsilon == 0 and world.champion is None and best.any():
+        raise typer.BadParameter(
+            f"In world {world.name!r} {int(best.sum())} policies are beaten by no other, and no number of "
+            "comparisons tells equals apart: give --epsilon or --max-comparisons."
+        )
+    outcomes = world.outcomes
+    if trial.max_comparisons is None and outcomes is not None and outcomes.hides_outcomes:
+        raise typer.BadParameter(
+            f"In world {world.name!r} a unit counts after {outcomes.hold} units, and until "
+            f"{max(outcomes.delays)} some outcomes are not known: all that count are equal. Give a longer "
+            '"hold", or --max-comparisons.'
+        )
 
 
 def _with_progress(jobs: Sequence[Job], processes: int | None, state: StateFile | None) -> list[Summary]:

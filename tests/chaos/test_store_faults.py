@@ -166,7 +166,11 @@ async def test_held_feedback_outlives_kills_of_gateway_and_store(
 ) -> None:
     """Killed while what is held is being counted: nothing is lost, nothing counts twice."""
     served = serve(feedback={"hold": "2s"})
-    store = {"LLMPO_REDIS_URL": own_server.url, "LLMPO_PLAN_INTERVAL_SECONDS": "0.05"}
+    store = {
+        "LLMPO_REDIS_URL": own_server.url,
+        "LLMPO_PLAN_INTERVAL_SECONDS": "0.05",
+        "LLMPO_LEASE_SECONDS": "1",
+    }
     gateway = await served.start(**store)
     await gateway.planned()
     held = []

@@ -147,6 +147,18 @@ SPACES: list[Case] = [
         },
     ),
     (
+        matching.outcomes_from_json,
+        {"content": {"rates": [0.4, 0.6], "hold": 5}},
+        {
+            "content": [
+                *(None, "text", 0.5, [], {"hold": 5}, {"rates": 0.5, "hold": 5}),
+                {"rates": [0.4, 0.6], "later": [0.5, 0.6]},
+                {"rates": [0.4, 0.6], "drift_units": 5},
+                {"rates": [0.4, 0.6], "delays": 3},
+            ]
+        },
+    ),
+    (
         worlds.matched,
         {"name": "w", "outcomes": matching.Outcomes((0.4, 0.6))},
         {

@@ -1,17 +1,20 @@
 """The cases in which the promise is put to the test: at most a share delta of experiments promotes wrongly.
 
 Each is hard in a way of its own: hardly better policies, equals, preferences no model fits, circles, drift,
-and feedback that comes late or in batches. `benchmarks/calibration.py` runs each 10,000 times.
+and feedback that comes late or in batches. `benchmarks/calibration.py` runs each 10,000 times; those that
+match outcomes of units one by one take longer and are run less often.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.matching import Outcomes
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.worlds import World
 
@@ -45,6 +48,27 @@ TRIALS = {
     "outcomes in batches of 100": Trial(bt(0.8, 0.2, 0.0, -0.4), refresh_every=100),
     "likelihood-ratio rule": Trial(bt(0.8, 0.2, 0.0, -0.4), stopping="glr"),
     "likelihood-ratio rule, near tie": Trial(bt(0.15, 0.0, -0.6), "round-robin", "glr"),
+}
+
+_RISING = Outcomes((0.63, 0.60), (0.83, 0.80), drift_units=40_000, reported=(0.15, 0.05), wait=5_000)
+_LATE = Outcomes((0.33, 0.30), delays=(200, 0), hold=200, wait=5_000)
+
+
+def _matched(name: str, outcomes: Outcomes) -> Trial:
+    return Trial(worlds.matched(name, outcomes), epsilon=0.02)
+
+
+# Outcomes that are reported, wait and are matched as the gateway has them; a run takes a second.
+MATCHED_TRIALS = {
+    "reported unequally while quality rises": _matched("rising", _RISING),
+    "failures known late, counted at a fixed age": _matched("late", _LATE),
+    "failures known late, rising, reported unequally": _matched(
+        "late and rising", replace(_RISING, delays=(200, 0), hold=200)
+    ),
+}
+# The promise does not cover outcomes whose order depends on what they are, and this is what it comes to.
+BROKEN_TRIALS = {
+    "failures known late, counted as they come": _matched("late, no hold", replace(_LATE, hold=None))
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +53,34 @@ def test_a_late_outcome_is_refused_where_units_count_at_a_fixed_age() -> None:
     run = _run(Outcomes((0.5, 0.5), delays=(20, 0), hold=10))
 
     assert {result for _, _, result in run.comparisons([(0, 1)] * 200)} == {2}
+
+
+@pytest.mark.parametrize(("hold", "fewest_wrong", "most_wrong"), [(None, 3, 12), (200, 0, 2)])
+def test_failures_known_late_need_a_hold(hold: int | None, fewest_wrong: int, most_wrong: int) -> None:
+    """As with silence. Without a hold, delta is broken in steady conditions; at a fixed age it holds."""
+    outcomes = Outcomes((0.33, 0.30), delays=(200, 0), hold=hold, wait=5_000)
+
+    assert fewest_wrong <= simulate(trial(outcomes), seeds=12, seed=1).wrong <= most_wrong
+
+
+def test_world_files_say_how_outcomes_come() -> None:
+    """Beside rates; a file without a word of it is one of comparisons ready made, as before."""
+    content = {
+        "rates": [0.4, 0.6],
+        "labels": ["a", "b"],
+        "later": [0.5, 0.7],
+        "drift_units": 100,
+        "reported": [0.5, 1],
+        "delays": [20, 0],
+        "hold": 30,
+        "wait": 1_000,
+    }
+    world = worlds.from_json(content, "w")
+
+    expected = Outcomes((0.4, 0.6), (0.5, 0.7), 100, (0.5, 1), (20, 0), 30, 1_000)
+    assert dataclasses.asdict(world.outcomes) == dataclasses.asdict(expected)
+    assert world.labels == ("a", "b")
+    assert worlds.from_json({"rates": [0.4, 0.6]}, "w").outcomes is None
 
 
 def test_waiting_outcome_is_dropped_once_it_waited_too_long() -> None:

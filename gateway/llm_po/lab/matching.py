@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from gateway.llm_po.scalars import is_real, is_whole, shown
 Order = Literal["newest", "oldest"]
 
 _DRAWN_AT_ONCE: Final = 4096
+_IN_FILES: Final = ("reported", "delays", "hold", "wait", "later", "drift_units")  # besides `rates`
 _Queue = list[tuple[float, float]]  # the time and the value of each outcome, the oldest first
 
 
@@ -69,7 +70,10 @@ class Outcomes:
             if units is not None and not is_whole(units, 1):
                 raise WorldError(f"{name} is {shown(units)}; give at least one unit.")
         if self.hold is not None and not is_whole(self.hold, min(self.delays)):
-            raise WorldError(f"hold is {shown(self.hold)}; before {min(self.delays)} units nothing is known.")
+            raise WorldError(
+                f"hold is {shown(self.hold)}; give at least {min(self.delays)} units, before which nothing "
+                "is known."
+            )
         if self.order not in ("newest", "oldest"):
             raise WorldError(f"order is {shown(self.order)}; newest or oldest.")
         if not is_real(self.lagging_share) or not 0 < self.lagging_share < 1:
@@ -82,9 +86,37 @@ class Outcomes:
         share = min(1.0, unit / self.drift_units)
         return self.rates[policy] + share * (self.later[policy] - self.rates[policy])
 
+    @property
+    def hides_outcomes(self) -> bool:
+        """Whether units count before a failure is known, or before a success: all that count are equal."""
+        return self.hold is not None and self.hold < max(self.delays)
+
     def share_reported(self, policy: int) -> float:
         """The share of a policy's units that report."""
         return 1.0 if self.reported is None else self.reported[policy]
+
+
+def outcomes_from_json(content: Mapping[str, Any]) -> Outcomes | None:
+    """What units come to, where the content of a world's file says how they report; None where it does not.
+
+    Besides `rates` it may have `reported`, `delays`, `hold`, `wait`, and `later` with `drift_units`, each as
+    `Outcomes` has it.
+
+    Raises:
+        WorldError: If one of these is out of range, or stands alone and cannot.
+    """
+    checked_type(content, Mapping, "content", WorldError)
+    given = {name: content[name] for name in _IN_FILES if name in content}
+    if not given:
+        return None
+    if "rates" not in content:
+        raise WorldError(f'"{next(iter(given))}" says how outcomes come, and there are none: give "rates".')
+    if ("later" in given) is not ("drift_units" in given):
+        raise WorldError('"later" and "drift_units" go together: other rates, and in how many units.')
+    values: dict[str, Any] = {"rates": content["rates"], **given}
+    for name, value in values.items():
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return Outcomes(**values)
 
 
 class Queues:

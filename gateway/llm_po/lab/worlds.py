@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
-from gateway.llm_po.lab.matching import Outcomes
+from gateway.llm_po.lab.matching import Outcomes, outcomes_from_json
 from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole_number
 from gateway.llm_po.structured.features import Features, Grid, are_names
 from gateway.llm_po.unstructured import checked_preferences, find_champion
@@ -315,6 +315,8 @@ def drifting(name: str, scores: npt.ArrayLike, later: npt.ArrayLike, period: int
 def load(path: Path) -> World:
     """The world in a JSON file that holds `P`, `scores`, `features` and `theta`, `grid`, or `rates`.
 
+    Beside `rates` it may say how units report: see `outcomes_from_json`.
+
     Raises:
         WorldError: If the file cannot be read or holds none of these.
     """
@@ -335,7 +337,10 @@ def from_json(content: Mapping[str, Any], default_name: str) -> World:
         FeatureError: If two policies have the same features.
     """
     name = str(content.get("name", default_name))
-    if "P" in content:
+    outcomes = outcomes_from_json(content)
+    if outcomes is not None:
+        world = matched(name, outcomes)
+    elif "P" in content:
         world = named(name, content["P"])
     elif "scores" in content:
         world = bradley_terry(name, content["scores"])

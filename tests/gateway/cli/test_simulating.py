@@ -122,6 +122,44 @@ def test_equals_need_a_margin_or_a_budget(equals: str, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out)["outcomes"]["no_worse"] == 2
 
 
+def test_world_file_says_how_outcomes_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Queues, unequal reporting, delays and a hold are simulated as the gateway has them."""
+    path = tmp_path / "late.json"
+    path.write_text(
+        '{"rates": [0.9, 0.3], "reported": [0.5, 1], "delays": [20, 0], "hold": 20, "wait": 500, '
+        '"later": [0.95, 0.4], "drift_units": 5000}'
+    )
+
+    assert main(["simulate", "--world", str(path), "--seeds", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcomes"]["winner"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ('"rates": [0.9, 0.3], "hold": -1', "hold is -1; give at least 0"),
+        ('"rates": [0.9, 0.3], "delays": [20, 5], "hold": 4', "hold is 4; give at least 5"),
+        ('"rates": [0.9, 0.3], "delays": [20, 0], "hold": 10', "Give a longer"),
+        ('"rates": [0.9, 0.3], "delays": 20', "delays is 20"),
+        ('"rates": [0.9, 0.3], "reported": [0.5]', "reported"),
+        ('"rates": [0.9, 0.3], "later": [0.5, 0.2]', '"drift_units"'),
+        ('"rates": [0.9, 0.3], "wait": "long"', "wait is 'long'; give at least one unit"),
+        ('"scores": [0.9, 0.3], "hold": 10', '"rates"'),
+    ],
+)
+def test_wrong_words_on_outcomes_are_refused(
+    fields: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands there and what would be right."""
+    path = tmp_path / "late.json"
+    path.write_text(f"{{{fields}}}")
+
+    assert main(["simulate", "--world", str(path), "--seeds", "1"]) == 2
+    # The message is boxed and wrapped by the terminal's width.
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in shown
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
