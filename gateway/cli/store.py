@@ -1,15 +1,15 @@
-"""`llmpo store`: how a running gateway's store is, and the word to go on with one that lost something."""
+"""`llmpo store`: shows the state of a gateway's store, and accepts one that lost something."""
 
 from __future__ import annotations
 
 import json as json_text
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 
-from gateway.cli.remote import DEFAULT_URL, KeyOption, UrlOption, get_json, send_json
+from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, get_json, send_json
 
-PATH: Final = "/v1/store"
+STORE_PATH: Final = "/v1/store"
 _FACTS: Final = {
     "evicts": {True: "may drop keys", False: "drops no keys", None: "does not say whether it drops keys"},
     "persists": {
@@ -20,7 +20,6 @@ _FACTS: Final = {
 }
 
 app = typer.Typer(no_args_is_help=True)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
 
 
 @app.callback()
@@ -31,13 +30,13 @@ def store() -> None:
 @app.command()
 def show(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
     """Say how the store is, as the gateway sees it."""
-    _print(get_json(url, PATH, api_key), as_json=json)
+    _print(get_json(url, STORE_PATH, api_key), as_json=json)
 
 
 @app.command()
 def accept(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
-    """Go on with the store as it is, though it lost something: decisions and feedback are taken again."""
-    _print(send_json("POST", url, f"{PATH}/accept", api_key), as_json=json)
+    """Go on with a store that lost something: decisions and feedback are taken again."""
+    _print(send_json("POST", url, f"{STORE_PATH}/accept", api_key), as_json=json)
 
 
 def _print(answer: dict[str, Any], *, as_json: bool) -> None:

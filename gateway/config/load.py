@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from gateway.config import references
+from gateway.config.environment_references import foreign_references, misplaced_references
 from gateway.config.faults import issue_from_fault, issues_from_validation
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.section import Section
 from gateway.config.source import Source, read_source
 from gateway.config.unset import without_unset
-from gateway.config.values import ENVIRONMENT_PREFIX, Outside
+from gateway.config.values import Outside
 from gateway.errors import ConfigError, ConfigIssue
 
 SectionT = TypeVar("SectionT", bound=Section)
-
-_IN_BRACES: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)[^}]*\}")
-_AFTER_DOLLAR: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
 def load_config(
@@ -75,8 +72,8 @@ def _checked(
     model: type[SectionT],
     rules: Callable[[Any], Iterable[references.Fault]],
 ) -> SectionT:
-    foreign = [issue_from_fault(found, source) for found in _foreign_references(source.data)]
-    faults = [*source.faults, *rules(source.data), *_misplaced_references(source.data)]
+    foreign = [issue_from_fault(found, source) for found in foreign_references(source.data)]
+    faults = [*source.faults, *rules(source.data), *misplaced_references(source.data)]
     issues = [*foreign, *(issue_from_fault(found, source) for found in faults)]
     try:
         config = model.model_validate(source.data, context=outside)
@@ -133,42 +130,6 @@ def _read(path: Path) -> Source:
 
 def _whole_file(path: Path, problem: str, remedy: str, line: int | None = None) -> ConfigError:
     return ConfigError([ConfigIssue(str(path), problem, remedy, line)])
-
-
-def _misplaced_references(data: Any) -> Iterator[references.Fault]:
-    """Environment references in places where they are not looked up but taken literally."""
-    for path, value in _texts(data, ()):
-        if value.startswith(ENVIRONMENT_PREFIX) and path[0] != "auth" and "litellm_params" not in path:
-            yield references.Fault(
-                path,
-                f"{value!r} is not looked up here.",
-                "Environment references work in litellm_params and auth.",
-            )
-
-
-def _foreign_references(data: Any) -> Iterator[references.Fault]:
-    """References to the environment in other programs' notation, which would be sent as they stand."""
-    for path, value in _texts(data, ()):
-        if path[0] != "auth" and "litellm_params" not in path:
-            continue
-        in_braces = _IN_BRACES.search(value)
-        if in_braces:
-            problem = f"${{{in_braces[1]}}} is not looked up; it would be taken as it stands."
-            yield references.Fault(path, problem, f"Let the whole value be os.environ/{in_braces[1]}.")
-        elif _AFTER_DOLLAR.fullmatch(value):  # not repeated: it may be a secret after all
-            problem = "A dollar sign and a name are not looked up; they would be taken as they stand."
-            yield references.Fault(path, problem, "Write os.environ/ and the name of the variable.")
-
-
-def _texts(data: Any, path: references.Path) -> Iterator[tuple[references.Path, str]]:
-    if isinstance(data, str):
-        yield path, data
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield from _texts(value, (*path, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _texts(value, (*path, index))
 
 
 def _close_named_mappings(node: Any) -> None:

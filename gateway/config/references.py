@@ -44,7 +44,17 @@ def reference_faults(data: Any) -> list[Fault]:
     experiments = _mapping(_mapping(data).get("experiments"))
     names = _model_names(data)
     models = {model for _, model in names}
-    faults = [*_name_faults(names, experiments), *Fallbacks(data).faults()]
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    for index, name in names:
+        if name in seen:
+            path = ("model_list", index, "model_name")
+            faults.append(Fault(path, f"{name!r} is listed twice.", "Give every entry a name of its own."))
+        seen.add(name)
+    for name in (name for name in experiments if name in models):
+        problem = f"{name!r} is also the name of a model."
+        faults.append(Fault(("experiments", name), problem, "Rename one: clients send this name as `model`."))
+    faults += Fallbacks(data).faults()
     for name, section in experiments.items():
         faults += PlainExperiment(("experiments", name), _mapping(section), models).faults()
     return faults
@@ -60,20 +70,6 @@ def _model_names(data: Any) -> list[tuple[int, str]]:
         return []
     names = ((index, _mapping(entry).get("model_name")) for index, entry in enumerate(entries))
     return [(index, name) for index, name in names if isinstance(name, str)]
-
-
-def _name_faults(names: list[tuple[int, str]], experiments: dict[str, Any]) -> Iterator[Fault]:
-    """Names that two models have, or a model and an experiment."""
-    seen: set[str] = set()
-    for index, name in names:
-        if name in seen:
-            path = ("model_list", index, "model_name")
-            yield Fault(path, f"{name!r} is listed twice.", "Give every entry a name of its own.")
-        seen.add(name)
-    for name in experiments:
-        if name in seen:
-            problem = f"{name!r} is also the name of a model."
-            yield Fault(("experiments", name), problem, "Rename one: clients send this name as `model`.")
 
 
 def providers_named(data: Any) -> list[tuple[Path, str]]:

@@ -7,6 +7,7 @@ value, because it may be or hold a secret.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -45,6 +46,29 @@ def header_problem(name: str, value: str) -> str | None:
         return "is the gateway's own to send"
     problem = text_problem(value)
     return None if problem is None else f"has a value that {problem}"
+
+
+def unsendable_key(key: str) -> tuple[str, str] | None:
+    """Problem and remedy of a secret that cannot be sent in a header; None for one that can."""
+    if problem := key_problem(key):
+        return f"The secret {problem}, so it cannot be sent.", "Set it to the secret alone."
+    return None
+
+
+def unsendable_text(text: str) -> tuple[str, str] | None:
+    """Problem and remedy of a text that cannot be part of an address or a header; None for one that can."""
+    if problem := text_problem(text):
+        return f"This text {problem}, so it cannot be sent.", "Write it in visible ASCII on one line."
+    return None
+
+
+def unsendable_headers(headers: Mapping[str, str]) -> tuple[str, str] | None:
+    """Problem and remedy of the first header that cannot be sent; None where all can."""
+    for name, value in headers.items():
+        if problem := header_problem(name, value):
+            shown = f"The header {name}" if name.isprintable() else "A header"
+            return f"{shown} {problem}.", "Leave it out, or write it in visible ASCII on one line."
+    return None
 
 
 def address_problem(address: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.config.api_keys import hash_key
-from gateway.config.sendable import address_problem, header_problem, key_problem, text_problem
+from gateway.config.sendable import address_problem, unsendable_headers, unsendable_key, unsendable_text
 from gateway.config.templates import TemplateProblem, check_template
 
 ENVIRONMENT_PREFIX: Final = "os.environ/"
@@ -169,24 +169,15 @@ def _resolve_each(value: Any, info: ValidationInfo) -> Any:
     return {name: _resolve(part, info) for name, part in value.items()}
 
 
-def _check_headers(headers: dict[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if problem := header_problem(name, value):
-            shown = f"The header {name}" if name.isprintable() else "A header"
-            raise fault(f"{shown} {problem}.", "Leave it out, or write it in visible ASCII on one line.")
-    return headers
+def refuse_if(find: Callable[[Any], tuple[str, str] | None]) -> AfterValidator:
+    """A check that refuses a value for which `find` gives a problem and its remedy."""
 
+    def check(value: Any) -> Any:
+        if found := find(value):
+            raise fault(*found)
+        return value
 
-def _check_secret(secret: SecretStr) -> SecretStr:
-    if problem := key_problem(secret.get_secret_value()):
-        raise fault(f"The secret {problem}, so it cannot be sent.", "Set it to the secret alone.")
-    return secret
-
-
-def _check_text(text: str) -> str:
-    if problem := text_problem(text):
-        raise fault(f"This text {problem}, so it cannot be sent.", "Write it in visible ASCII on one line.")
-    return text
+    return AfterValidator(check)
 
 
 def _as_secret(value: Any, info: ValidationInfo) -> Any:
@@ -216,12 +207,6 @@ def _as_provider_model(value: Any, info: ValidationInfo) -> Any:
             f"{value!r} does not name a provider.", "Write provider/model, such as openai/gpt-4o-mini."
         )
     return resolved
-
-
-def _check_address(address: str) -> str:
-    if found := address_problem(address):
-        raise fault(*found)
-    return address
 
 
 def _read_template(value: Any, info: ValidationInfo) -> Any:
@@ -267,7 +252,7 @@ ModelName = Annotated[
         "Use 1 to 128 letters, digits or any of . _ - : / @ (no wildcards).",
     ),
 ]
-TextOrReference = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_text)]
+TextOrReference = Annotated[str, BeforeValidator(_resolve), refuse_if(unsendable_text)]
 SecondsOrReference = Annotated[
     float,
     Field(strict=False, gt=0, le=86_400),
@@ -295,11 +280,11 @@ Origin = Annotated[
         "https://app.example.com or http://localhost:3000.",
     ),
 ]
-Address = Annotated[str, BeforeValidator(_resolve), AfterValidator(_check_address)]
+Address = Annotated[str, BeforeValidator(_resolve), refuse_if(address_problem)]
 Secret = Annotated[
     SecretStr,
     BeforeValidator(_as_secret),
-    AfterValidator(_check_secret),
+    refuse_if(lambda secret: unsendable_key(secret.get_secret_value())),
     WithJsonSchema({"type": "string"}),
 ]
 Credentials = Annotated[
@@ -310,7 +295,7 @@ Credentials = Annotated[
     ),
     WithJsonSchema({"type": ["string", "object"]}),
 ]
-HeadersToSend = Annotated[dict[str, str], BeforeValidator(_resolve_each), AfterValidator(_check_headers)]
+HeadersToSend = Annotated[dict[str, str], BeforeValidator(_resolve_each), refuse_if(unsendable_headers)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),

@@ -76,7 +76,7 @@ class Reading:
         return won / (won + lost) if won + lost else None
 
 
-def described(event: dict[str, Any]) -> str:
+def event_words(event: dict[str, Any]) -> str:
     """An event in a word or two, with the policy it is about."""
     kind = str(event["kind"]).replace("_", " ")
     match decoded(event["kind"], event["detail"]):
@@ -116,7 +116,7 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         statistic_nats=certificate.get("statistic_nats"),
         threshold_nats=certificate.get("threshold_nats"),
         decided_after_seconds=certificate["decided_at"] - answer["started_at"] if certificate else None,
-        events=tuple((event["at"], described(event)) for event in answer["events"]),
+        events=tuple((event["at"], event_words(event)) for event in answer["events"]),
     )
 
 

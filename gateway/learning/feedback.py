@@ -33,7 +33,7 @@ from gateway.experiments.response_ids import (
     Unassigned,
     key_digest,
 )
-from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
+from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder, Unit
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
@@ -62,7 +62,7 @@ class NotCounted(StrEnum):
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
 
-_APART: Mapping[Apart, NotCounted] = {
+_APART: Final[Mapping[Apart, NotCounted]] = {
     Apart.NOT_DRAWN: NotCounted.UNASSIGNED,
     Apart.PROVIDER_STATE: NotCounted.PROVIDER_STATE,
     Apart.EARLIER_SESSION: NotCounted.EARLIER_SESSION,
@@ -114,6 +114,22 @@ class Feedback:
     signal: str | None = None
     value: bool | float | None = None
     preferred: Preferred | None = None
+
+    def subject(self, unit: Unit) -> str:
+        """In a session, where many responses are one unit: which response this is about. Else empty."""
+        if unit == "request":
+            return ""
+        return f"@{blake2b(self.response_id.encode(), digest_size=8).hexdigest()}"
+
+    def fingerprint(self, value: Preferred | float, unit: Unit) -> str:
+        """What was said, and about which response."""
+        return f"{self.signal or PREFERENCE_SIGNAL}={value}{self.subject(unit)}"
+
+    def repeats(self, reported: str, unit: Unit) -> bool:
+        """Whether a fingerprint stored before is of the same signal on the same response."""
+        said, at, response = reported.partition("@")
+        signal = self.signal or PREFERENCE_SIGNAL
+        return said.startswith(f"{signal}=") and at + response == self.subject(unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +265,7 @@ class FeedbackService:
         try:
             return await record(feedback, assignment, experiment)
         except ContradictingOutcomeError as error:
-            if not _is_about_the_same(error.reported, feedback, experiment):
+            if not feedback.repeats(error.reported, experiment.unit):
                 return _SETTLED
             raise InvalidFeedbackError(
                 "Different feedback was already given for this response; the first one stands.",
@@ -293,7 +309,7 @@ class FeedbackService:
                 assignment,
                 experiment,
                 WAYS[assignment.collect].source(None),
-                fingerprint=_fingerprint(feedback, feedback.preferred, experiment),
+                fingerprint=feedback.fingerprint(feedback.preferred, experiment.unit),
                 definition=await self._definition(assignment, experiment),
             ),
             preference_result(feedback.preferred, assignment.side),
@@ -310,7 +326,7 @@ class FeedbackService:
                 assignment,
                 experiment,
                 WAYS[assignment.collect].source(feedback.signal),
-                fingerprint=_fingerprint(feedback, value, experiment),
+                fingerprint=feedback.fingerprint(value, experiment.unit),
                 definition=await self._definition(assignment, experiment),
             ),
             side=1 if assignment.side else 0,
@@ -423,24 +439,6 @@ def _rating(feedback: Feedback, experiment: LiveExperiment) -> float:
             param="signal",
         )
     return signal_value(feedback.signal, feedback.value, experiment.signals)
-
-
-def _fingerprint(feedback: Feedback, value: Preferred | float, experiment: LiveExperiment) -> str:
-    """What was said. In a session, where many responses are one unit, also about which response."""
-    return f"{feedback.signal or PREFERENCE_SIGNAL}={value}{_response(feedback, experiment)}"
-
-
-def _response(feedback: Feedback, experiment: LiveExperiment) -> str:
-    if experiment.unit == "request":
-        return ""
-    return f"@{blake2b(feedback.response_id.encode(), digest_size=8).hexdigest()}"
-
-
-def _is_about_the_same(reported: str, feedback: Feedback, experiment: LiveExperiment) -> bool:
-    """Whether the fingerprint stored first is of the same signal on the same response."""
-    said, at, response = reported.partition("@")
-    signal = feedback.signal or PREFERENCE_SIGNAL
-    return said.startswith(f"{signal}=") and at + response == _response(feedback, experiment)
 
 
 def preference_result(preferred: Preferred, side: int) -> Result:

@@ -77,7 +77,7 @@ class Refresher:
             await asyncio.sleep(self._interval_seconds)
 
     async def begin_anew(self) -> None:
-        """Take the store as it is: what was read before says nothing of it any more."""
+        """Take the store as it is, and forget what was read before."""
         self._views.clear()
         self._registered.clear()
         await self.refresh()
@@ -125,7 +125,7 @@ class Refresher:
         else:
             view = await self._register(definition)
         if history.is_past(name, view.revision) or epoch != history.epoch:
-            return  # the next look says what that means
+            return  # the next look decides what that means
         history.saw_revision(name, view.revision)
         self._views[name], self._registered[name] = view, definition
         self._is_behind = True

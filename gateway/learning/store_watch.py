@@ -1,4 +1,4 @@
-"""Watches the store as a whole: does it take writes, is it the one it was, does its server keep what it gets.
+"""Watches the store as a whole: whether it takes writes, is the one it was, and keeps what it gets.
 
 Once a second each replica writes what feedback and plans would, and compares what the store says of itself
 with what it saw before (`experiments/store_history.py`). One that finds something missing tells the others
@@ -36,13 +36,13 @@ class Follower(Protocol):
 
 
 class StoreWatch:
-    """See the module.
+    """Compares the store with what was seen of it before, once a second.
 
     Args:
-        vitals: The store.
+        vitals: What the store says of itself.
         history: What was seen of it.
-        health: Told whether it takes writes.
-        breaker: Told when it does.
+        health: Is told whether it takes writes.
+        breaker: Is told when it does.
         timer: Seconds that only ever grow.
 
     Attributes:
@@ -73,11 +73,11 @@ class StoreWatch:
     def look_after(
         self, follower: Follower, snapshots: SnapshotHolder, keys: SealingKeyHolder | None
     ) -> None:
-        """What else to compare, and who to tell of a new epoch.
+        """Say what else to compare, and what to tell of a new epoch.
 
         Args:
-            follower: Told of a new epoch.
-            snapshots: Which experiments there are.
+            follower: Is told of a new epoch.
+            snapshots: Holds the experiments there are.
             keys: The sealing keys; None where an operator's secret is the key.
         """
         self._follower, self._snapshots, self._keys = follower, snapshots, keys
@@ -89,8 +89,8 @@ class StoreWatch:
             await self.look()
 
     async def look(self) -> None:
-        """Look once; what goes wrong is told to the health."""
-        async with self._looking:  # a pulse of before must not be compared with what a later one showed
+        """Look once; a fault is reported to the health."""
+        async with self._looking:  # an earlier pulse must not be compared with what a later one showed
             await self._look()
 
     async def _look(self) -> None:
@@ -105,13 +105,13 @@ class StoreWatch:
             await self._compare(pulse)
             await self._look_at_server()
         except StoreError:
-            return  # said by the next pulse, if it lasts
+            return  # the next pulse reports it, if it lasts
 
     async def accept(self, by: str) -> int:
         """Go on with the store as it is, here and on all replicas; the number of the new epoch.
 
         Args:
-            by: Who accepts.
+            by: Name of the admin's key.
 
         Raises:
             StoreUnavailableError: Whether it was accepted is not known; accepting again is safe.

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from gateway.config.experiments import PolicyParams
-from gateway.errors import RenderError
 from gateway.experiments.policies import CompiledPolicy
 from gateway.offline.calls import ModelClient, ModelReply
 from gateway.offline.errors import OfflineError
@@ -115,7 +114,7 @@ class PolicyAnswers:
         reply = await self._answers.get(
             ("answer", compiled.name, task, repetition),
             self._targets[compiled.model],
-            lambda: _payload(compiled, self._tasks[task]),
+            lambda: self._tasks[task].request_of(compiled),
         )
         if reply.is_refused:
             kept = self._answers.kept.items()
@@ -127,15 +126,3 @@ class PolicyAnswers:
                     "--out."
                 )
         return reply
-
-
-def _payload(policy: CompiledPolicy, task: Task) -> dict[str, Any]:
-    try:
-        payload = policy.render({"messages": task.messages, "metadata": task.metadata})
-    except RenderError as error:
-        raise OfflineError(
-            f"{error} It happened on task {task.index + 1}. A template sees `messages`, `user_message` and, "
-            "as `metadata`, the fields of the task except its target."
-        ) from error
-    payload.pop("metadata", None)  # for templates; providers refuse it
-    return payload

@@ -52,9 +52,10 @@ class LlmJudge(Judge):
         if first[1].text == second[1].text:
             return Judged("tie", "same text")
         draw = 0 if self._is_deterministic else number
-        return _agreed(
-            *await asyncio.gather(self._ask(draw, task, first, second), self._ask(draw, task, second, first))
+        as_given, exchanged = await asyncio.gather(
+            self._ask(draw, task, first, second), self._ask(draw, task, second, first)
         )
+        return agreed(as_given, exchanged)
 
     @override
     def score(self, task: Task, reply: ModelReply) -> None:
@@ -92,7 +93,13 @@ def verdict_in(text: str) -> str | None:
     return None
 
 
-def _agreed(as_given: str | None, exchanged: str | None) -> Judged:
+def agreed(as_given: str | None, exchanged: str | None) -> Judged:
+    """What two verdicts in opposite orders come to.
+
+    Args:
+        as_given: The word for the answers in their order; None for a verdict that cannot be read.
+        exchanged: The word for the answers in each other's place.
+    """
     if as_given is None or exchanged is None:
         return Judged("tie", "unreadable")
     if (as_given, exchanged) == ("A", "B"):

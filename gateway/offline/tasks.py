@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.offline.errors import TasksError
+from gateway.errors import RenderError
+from gateway.experiments.policies import CompiledPolicy
+from gateway.offline.errors import OfflineError, TasksError
 
 MAX_TASKS: Final = 1_000_000
 _ROLES: Final = {"system", "developer", "user", "assistant"}
@@ -47,6 +49,22 @@ class Task:
         if "messages" not in self.fields:
             return str(self.fields["input"])
         return "\n".join(f"{message['role']}: {message.get('content')}" for message in self.messages)
+
+    def request_of(self, policy: CompiledPolicy) -> dict[str, Any]:
+        """The request that a policy makes of it.
+
+        Raises:
+            OfflineError: If the policy's template fails on it.
+        """
+        try:
+            payload = policy.render({"messages": self.messages, "metadata": self.metadata})
+        except RenderError as error:
+            raise OfflineError(
+                f"{error} It happened on task {self.index + 1}. A template sees `messages`, `user_message` "
+                "and, as `metadata`, the fields of the task except its target."
+            ) from error
+        payload.pop("metadata", None)  # for templates; providers refuse it
+        return payload
 
     @property
     def metadata(self) -> dict[str, Any]:

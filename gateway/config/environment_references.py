@@ -1,0 +1,49 @@
+"""References to environment variables in the plain data of a file: those that will not be looked up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from gateway.config.references import Fault, Path
+from gateway.config.values import ENVIRONMENT_PREFIX
+
+_IN_BRACES: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)[^}]*\}")
+_AFTER_DOLLAR: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+
+
+def misplaced_references(data: Any) -> Iterator[Fault]:
+    """Environment references in places where they are not looked up but taken literally."""
+    for path, value in _texts(data, ()):
+        if value.startswith(ENVIRONMENT_PREFIX) and path[0] != "auth" and "litellm_params" not in path:
+            yield Fault(
+                path,
+                f"{value!r} is not looked up here.",
+                "Environment references work in litellm_params and auth.",
+            )
+
+
+def foreign_references(data: Any) -> Iterator[Fault]:
+    """References to the environment in other programs' notation, which would be sent as they stand."""
+    for path, value in _texts(data, ()):
+        if path[0] != "auth" and "litellm_params" not in path:
+            continue
+        in_braces = _IN_BRACES.search(value)
+        if in_braces:
+            problem = f"${{{in_braces[1]}}} is not looked up; it would be taken as it stands."
+            yield Fault(path, problem, f"Let the whole value be os.environ/{in_braces[1]}.")
+        elif _AFTER_DOLLAR.fullmatch(value):  # not repeated: it may be a secret after all
+            problem = "A dollar sign and a name are not looked up; they would be taken as they stand."
+            yield Fault(path, problem, "Write os.environ/ and the name of the variable.")
+
+
+def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(data, str):
+        yield path, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _texts(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _texts(value, (*path, index))
