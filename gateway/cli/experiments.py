@@ -44,8 +44,8 @@ def list_experiments(
     Console().print(table)
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_experiment(
     name: Annotated[str, typer.Argument(help="Name of the experiment.")],
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,

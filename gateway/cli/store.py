@@ -27,8 +27,8 @@ def store() -> None:
     """Look at the store of a running gateway."""
 
 
-@app.command()
-def show(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
+@app.command("show")
+def show_store(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
     """Say how the store is, as the gateway sees it."""
     _print(get_json(url, STORE_PATH, api_key), as_json=json)
 

@@ -1,8 +1,8 @@
 """What a policy is, in plain values: all that decides how it answers, and the fingerprint that names it.
 
-The fingerprint is the SHA-256 of the content's canonical JSON (keys sorted, no spaces, UTF-8), so whoever is
-shown a content can check that it is the policy that was compared. Secrets are never part of a content: they
-do not decide how a model answers. What only looks like one is blanked before it is shown, and then the
+The fingerprint is the SHA-256 of the content's canonical JSON (keys sorted, no spaces, UTF-8), so a reader of
+a content can check that it is the policy that was compared. Secrets are never part of a content, because they
+do not decide how a model answers. A text that looks like a secret is blanked before it is shown, and then the
 content says that it is `redacted`.
 """
 

@@ -37,6 +37,7 @@ from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder, Unit
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
+from gateway.learning.signals import signal_value
 from policy_store.errors import (
     AfterHoldError,
     ContradictingOutcomeError,
@@ -90,18 +91,6 @@ DISCARD_REASONS: Final = frozenset(
 Preferred = Literal[0, 1, "tie", "both_bad"]
 PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled in metrics
 
-# Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
-# Signals an operator named take either.
-_SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
-    "thumb": bool,
-    "score": float,
-    "copied": bool,
-    "edited": bool,
-    "regenerated": bool,
-    "abandoned": bool,
-}
-# An observed action needs no value: naming it says that it happened.
-_ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
 # The store remembers what was said about an id for so much longer than the id is valid.
 _MEMORY_SLACK_SECONDS: Final = 3600
 
@@ -451,43 +440,3 @@ def preference_result(preferred: Preferred, side: int) -> Result:
     if preferred in {"tie", "both_bad"}:
         return Result.TIE
     return Result.WIN if preferred == side else Result.LOSS
-
-
-def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, float]) -> float:
-    """What a signal says about an answer, as a number: more is better.
-
-    Args:
-        signal: Name of a declared signal.
-        value: What was reported; true counts as +1, false as -1, a number as itself. None means true for
-            actions (copied, edited, regenerated, abandoned), where naming it says that it happened.
-        weights: The experiment's declared signals.
-
-    Raises:
-        InvalidFeedbackError: The signal is not declared, or its value is missing, of another type or not
-            finite.
-    """
-    if signal not in weights:
-        declared = ", ".join(sorted(weights))
-        raise InvalidFeedbackError(
-            f"The experiment has no signal of that name. Declared: {declared}.",
-            reason="unknown_signal",
-            status=422,
-            param="signal",
-        )
-    if value is None and signal in _ACTIONS:
-        value = True
-    wanted = _SIGNAL_TYPES.get(signal)
-    if value is None or (wanted is not None and isinstance(value, bool) != (wanted is bool)):
-        raise _invalid_value(signal, wanted)
-    if isinstance(value, bool):
-        return weights[signal] * (1.0 if value else -1.0)
-    if not math.isfinite(value):
-        raise _invalid_value(signal, wanted)
-    return weights[signal] * float(value)
-
-
-def _invalid_value(signal: str, wanted: type[bool | float] | None) -> InvalidFeedbackError:
-    words = {bool: "true or false", float: "a finite number", None: "true, false or a finite number"}[wanted]
-    return InvalidFeedbackError(
-        f"The value of {signal!r} must be {words}.", reason="invalid_value", status=422, param="value"
-    )

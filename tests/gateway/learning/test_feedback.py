@@ -10,7 +10,8 @@ import pytest
 
 from gateway.api.schemas import parse_feedback
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.feedback import DISCARD_REASONS, NotCounted, preference_result, signal_value
+from gateway.learning.feedback import DISCARD_REASONS, NotCounted, preference_result
+from gateway.learning.signals import signal_value
 from policy_store.models import Result
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream

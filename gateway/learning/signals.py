@@ -1,0 +1,62 @@
+"""What a signal says about an answer, as a number: the built-in signals and those an operator names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.errors import InvalidFeedbackError
+
+# Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
+# Signals an operator named take either.
+_SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
+    "thumb": bool,
+    "score": float,
+    "copied": bool,
+    "edited": bool,
+    "regenerated": bool,
+    "abandoned": bool,
+}
+# An observed action needs no value: naming it says that it happened.
+_ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
+
+
+def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, float]) -> float:
+    """What a signal says about an answer, as a number: more is better.
+
+    Args:
+        signal: Name of a declared signal.
+        value: What was reported; true counts as +1, false as -1, a number as itself. None means true for
+            actions (copied, edited, regenerated, abandoned), where naming it says that it happened.
+        weights: The experiment's declared signals.
+
+    Raises:
+        InvalidFeedbackError: The signal is not declared, or its value is missing, of another type or not
+            finite.
+    """
+    if signal not in weights:
+        declared = ", ".join(sorted(weights))
+        raise InvalidFeedbackError(
+            f"The experiment has no signal of that name. Declared: {declared}.",
+            reason="unknown_signal",
+            status=422,
+            param="signal",
+        )
+    if value is None and signal in _ACTIONS:
+        value = True
+    wanted = _SIGNAL_TYPES.get(signal)
+    if value is None or (wanted is not None and isinstance(value, bool) != (wanted is bool)):
+        raise _invalid_value(signal, wanted)
+    if isinstance(value, bool):
+        return weights[signal] * (1.0 if value else -1.0)
+    if not math.isfinite(value):
+        raise _invalid_value(signal, wanted)
+    return weights[signal] * float(value)
+
+
+def _invalid_value(signal: str, wanted: type[bool | float] | None) -> InvalidFeedbackError:
+    words = {bool: "true or false", float: "a finite number", None: "true, false or a finite number"}[wanted]
+    return InvalidFeedbackError(
+        f"The value of {signal!r} must be {words}.", reason="invalid_value", status=422, param="value"
+    )
