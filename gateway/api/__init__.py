@@ -1,1 +1,1 @@
-"""HTTP only: parse a request, call one service, shape the reply."""
+"""HTTP only: parse a request, call one room, shape the reply."""

@@ -1,6 +1,6 @@
 """What every request leaves behind: its id in the answer, and events of its beginning and end.
 
-The endpoints that ask models do this themselves (`inference.py`); this is for all other requests, down to
+The endpoints that ask models do this themselves (`inference.py`); this is for all other requests, including
 those for paths that do not exist.
 """
 
@@ -27,7 +27,7 @@ _STATE: Final = "llmpo_account"
 
 @dataclass(slots=True)
 class RequestAccount:
-    """What is known so far of a request.
+    """What is known of a request so far.
 
     Attributes:
         request_id: The caller's own, or a new one.
@@ -52,7 +52,7 @@ class Accounts:
     """Passes requests on, and tells of them.
 
     Args:
-        routes: Those there are, in the order in which they are tried.
+        routes: The routes, in the order in which they are tried.
         hooks: Told of every request.
         timer: Seconds that only ever grow.
     """
@@ -70,7 +70,8 @@ class Accounts:
     async def passed_to(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Let `app` answer one HTTP request."""
         started = self._timer()
-        account = RequestAccount(request_id_of(scope["headers"]), self._endpoint(scope["path"]))
+        matching = (declared for declared, regex in self._paths if regex.match(scope["path"]))
+        account = RequestAccount(request_id_of(scope["headers"]), next(matching, UNMATCHED))
         status = CALLER_LEFT
 
         async def send_named(message: Message) -> None:
@@ -103,9 +104,6 @@ class Accounts:
                         account.key,
                     )
                 )
-
-    def _endpoint(self, path: str) -> str:
-        return next((declared for declared, regex in self._paths if regex.match(path)), UNMATCHED)
 
 
 def _declared(routes: Iterable[BaseRoute]) -> Iterator[Route]:

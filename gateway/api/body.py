@@ -1,4 +1,4 @@
-"""A request's body: read within bounds, unpacked and parsed, without keeping others waiting."""
+"""A request's body: read within bounds, unpacked and parsed, without making other requests wait."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ CONTROL_BYTES: Final = 256 * 1024
 
 _LONGEST_SHOWN: Final = 64
 _LARGE_BYTES: Final = 256 * 1024
-"""From here on others get a turn between one look at a body and the next."""
+"""From this size on, other requests get a turn between the steps of reading a body."""
 _UNPACKED_AT_A_TIME: Final = 1024 * 1024
-# What zlib calls them: 16 more than the window's bits for gzip, the bits alone for deflate.
+# zlib's numbers for them: 16 more than the window's bits for gzip, the bits alone for deflate.
 _PACKINGS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
-Headers = Iterable[tuple[bytes, bytes]]
+RequestHeaders = Iterable[tuple[bytes, bytes]]
 
 
 class ClientLeftError(Exception):
-    """The caller hung up before the request was complete: nobody is left to answer."""
+    """The caller hung up before the request was complete, so there is no caller left to answer."""
 
 
-async def read_request(receive: Receive, headers: Headers, max_bytes: int) -> dict[str, Any]:
+async def read_request(receive: Receive, headers: RequestHeaders, max_bytes: int) -> dict[str, Any]:
     """The JSON object that asks a model.
 
     Raises:
         UnsupportedMediaTypeError: If it is announced as anything else, or packed in an unknown way.
         BodyTooLargeError: As soon as more than `max_bytes` are announced, received or unpacked.
-        InvalidRequestError: If it is none, or has too much structure.
+        InvalidRequestError: If it is no JSON object, or has too much structure.
         ClientLeftError: If the caller hangs up first.
     """
     return await _read_object(receive, headers, max_bytes, ASKING)
 
 
-async def read_control(receive: Receive, headers: Headers, max_bytes: int) -> dict[str, Any]:
-    """The JSON object of any other request: feedback, or what an administrator wants. Raises the same."""
+async def read_control(receive: Receive, headers: RequestHeaders, max_bytes: int) -> dict[str, Any]:
+    """The JSON object of any other request: feedback, or an administrator's. It raises as `read_request`."""
     return await _read_object(receive, headers, min(max_bytes, CONTROL_BYTES), CONTROLLING)
 
 
-async def _read_object(receive: Receive, headers: Headers, max_bytes: int, bounds: Bounds) -> dict[str, Any]:
+async def _read_object(
+    receive: Receive, headers: RequestHeaders, max_bytes: int, bounds: Bounds
+) -> dict[str, Any]:
     content_type = packing = None
     for name, value in headers:
         if name == b"content-type":
@@ -101,7 +103,7 @@ def check_media_type(content_type: bytes | None) -> None:
 
 
 def _window_bits(packing: bytes | None) -> int | None:
-    """How zlib is to unpack a body; None where there is nothing to unpack."""
+    """How zlib is to unpack a body; None if there is nothing to unpack."""
     if packing is None:
         return None
     name = packing.strip().lower()
@@ -117,7 +119,7 @@ def _window_bits(packing: bytes | None) -> int | None:
 
 
 async def _unpacked(body: bytes, window_bits: int, max_bytes: int) -> bytes:
-    """What a body was packed from, given up as soon as it is too large."""
+    """The unpacked body. Unpacking stops as soon as it is too large."""
     unpacker = zlib.decompressobj(window_bits)
     parts: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""What a request's headers say that matters here."""
+"""The headers of a request that the gateway reads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class CallerHeaders(NamedTuple):
     """The headers of one request.
 
     Attributes:
-        authorization: `Bearer KEY`, in whichever header the key came.
+        authorization: `Bearer KEY`, from the header that the key came in.
         session: Name of the session.
-        choices: How many choices are asked for, where the client cannot set `n`.
+        choices: How many choices are asked for, if the client cannot set `n`.
         passed_on: Headers for the provider: the trace, and the version of Anthropic's format.
     """
 
@@ -33,20 +33,20 @@ class CallerHeaders(NamedTuple):
 
 
 def shown_key(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """`Bearer KEY`, in whichever header the key came: `Authorization`, or else `x-api-key`."""
+    """`Bearer KEY`, from the header that the key came in: `Authorization`, or else `x-api-key`."""
     authorization = headers.get(b"authorization")
     key = headers.get(b"x-api-key")
     return b"Bearer " + key if authorization is None and key is not None else authorization
 
 
 def caller_address(scope: Scope) -> str:
-    """Where a request comes from, in the words of a proxy that is trusted; empty where it is not known."""
+    """The address a request comes from, as a trusted proxy reports it; empty if it is unknown."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> CallerHeaders:
-    """Read them, once."""
+    """The headers of a request, read once."""
     named = dict(headers)
     session = named.get(b"x-session-id")
     choices = named.get(_CHOICES)

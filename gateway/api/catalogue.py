@@ -1,16 +1,14 @@
-"""`GET /v1/models`: what clients may send as `model`, experiments included."""
+"""`GET /v1/models`: the names clients may send as `model`, including experiments."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 
+from gateway.api.guards import Guard
 from gateway.experiments.snapshot import SnapshotHolder, unknown_model
-
-Guard = Callable[[Request], Awaitable[None]]
 
 
 def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: float) -> APIRouter:

@@ -1,6 +1,7 @@
-"""Pages of the origins that the file declares may call this gateway from a browser.
+"""Lets pages of the origins that the file declares call this gateway from a browser.
 
-Only answers to declared origins say so. Cookies play no part: a page sends an API key like any other client.
+Only answers to declared origins permit it. Cookies play no part: a page sends an API key like any other
+client.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
 _MAX_AGE_SECONDS: Final = 600
 _STANDINGS: Final = ("limit", "remaining", "reset")
 _UNITS: Final = ("requests", "tokens")
-# What a page may read beside the body; a browser hides every other header.
+# The headers that a page may read besides the body; a browser hides every other one.
 _EXPOSED: Final = (
     "request-id",
     "retry-after",
@@ -33,7 +34,7 @@ class DeclaredOrigins:
     """Answers preflight requests, and marks answers to pages of declared origins.
 
     Args:
-        catalogue: Says which origins; read for each request that names one.
+        catalogue: Declares the origins; read for each request that names one.
         app: Answers everything but preflight requests.
     """
 
@@ -53,16 +54,13 @@ class DeclaredOrigins:
         """Answer such a request."""
         origins = self._catalogue.current.cors_origins
         if origins != self._origins:
-            self._origins, self._middleware = origins, _allowing(origins, self._app)
+            self._origins = origins
+            self._middleware = CORSMiddleware(
+                self._app,
+                allow_origins=origins,
+                allow_methods=_METHODS,
+                allow_headers=("*",),
+                expose_headers=_EXPOSED,
+                max_age=_MAX_AGE_SECONDS,
+            )
         await self._middleware(scope, receive, send)
-
-
-def _allowing(origins: tuple[str, ...], app: ASGIApp) -> ASGIApp:
-    return CORSMiddleware(
-        app,
-        allow_origins=origins,
-        allow_methods=_METHODS,
-        allow_headers=("*",),
-        expose_headers=_EXPOSED,
-        max_age=_MAX_AGE_SECONDS,
-    )

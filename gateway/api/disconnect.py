@@ -15,7 +15,7 @@ _BEGIN_AFTER_SECONDS: Final = 0.25
 class DisconnectWatch:
     """Cancels the current task when the caller hangs up. Use as a context manager, after the body was read.
 
-    A server keeps a hang-up to itself until somebody asks for the next message; so somebody has to.
+    A server reports a hang-up only to a task that waits for the next message, so the watch waits for it.
     """
 
     __slots__ = ("_handle", "_receive", "_task", "_watcher", "caller_left")

@@ -33,15 +33,15 @@ class ErrorFormat:
     """How errors look to the clients of one kind of request.
 
     Attributes:
-        whole: The reply, from the one in OpenAI's shape.
-        event: The event that ends a stream which cannot go on; no last event of any kind follows it.
+        whole: Makes the reply from the one in OpenAI's shape.
+        event: Makes the event that ends a stream which cannot go on; no final event follows it.
     """
 
     whole: Callable[[ErrorReply], ErrorReply]
     event: Callable[[ErrorReply], bytes]
 
     def reply(self, error: Exception, *, tells_detail: bool = False) -> ErrorReply:
-        """What the caller is told of an error, with the provider's words where the caller is an operator."""
+        """What the caller is told of an error, with the provider's words if the caller is an operator."""
         return self.whole(error_reply(error, tells_detail=tells_detail))
 
 
@@ -65,31 +65,25 @@ def _unchanged(reply: ErrorReply) -> ErrorReply:
     return reply
 
 
-def _openai_event(reply: ErrorReply) -> bytes:
-    return b"data: " + reply.body + b"\n\n"
-
-
 def _responses_event(reply: ErrorReply) -> bytes:
     error = _error(reply)
     event = {"type": "error", **{name: error.get(name) for name in ("code", "message", "param")}}
     return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
 
 
-def _anthropic_event(reply: ErrorReply) -> bytes:
-    return b"event: error\ndata: " + as_anthropic(reply).body + b"\n\n"
-
-
 def _error(reply: ErrorReply) -> dict[str, Any]:
-    """The error inside a reply; a provider's own words are in one shape or the other, both have it there."""
+    """The error inside a reply; both shapes, one of which a provider's own body has, hold it there."""
     error: dict[str, Any] = orjson.loads(reply.body)["error"]
     return error
 
 
-_OPENAI: Final = ErrorFormat(_unchanged, _openai_event)
+_OPENAI: Final = ErrorFormat(_unchanged, lambda reply: b"data: " + reply.body + b"\n\n")
 ERROR_FORMATS: Final[Mapping[SurfaceName, ErrorFormat]] = {
     "chat": _OPENAI,
     "responses": ErrorFormat(_unchanged, _responses_event),
     "completions": _OPENAI,
     "embeddings": _OPENAI,
-    "messages": ErrorFormat(as_anthropic, _anthropic_event),
+    "messages": ErrorFormat(
+        as_anthropic, lambda reply: b"event: error\ndata: " + as_anthropic(reply).body + b"\n\n"
+    ),
 }

@@ -1,10 +1,11 @@
-"""The one map from our errors to HTTP: OpenAI's error shape, and a status its clients act on rightly."""
+"""The one map from our errors to HTTP: OpenAI's error shape, and a status that its clients act on rightly."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import singledispatch
 from typing import Any, Final
 
 import orjson
@@ -52,7 +53,7 @@ _INTERNAL: Final = 500
 _NOT_ALLOWED: Final = 405
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _TOO_MANY: Final = 429
-# Statuses clients try again on their own, and reasons why it would be in vain.
+# Statuses after which clients try again on their own, and reasons why that would be in vain.
 _RETRIED: Final = range(500, 600)
 _POINTLESS: Final = frozenset({"status_4xx", "retry_budget"})
 _NO_RETRY: Final = (b"x-should-retry", b"false")
@@ -63,7 +64,7 @@ class ErrorReply:
     """An error as it goes over the wire.
 
     Attributes:
-        code: What was wrong, for events: a word of the gateway's own, also where the body is a provider's.
+        code: What was wrong, for events: a word of the gateway's own, even if the body is a provider's.
     """
 
     status: int
@@ -84,12 +85,13 @@ def error_reply(error: Exception, *, tells_detail: bool = False) -> ErrorReply:
         error: What happened.
         tells_detail: Whether the caller is an operator, who may read what the provider said.
     """
-    for kind, reply in _REPLIES:
-        if isinstance(error, kind):
-            told = reply(error)
-            detail = error.detail if tells_detail and isinstance(error, UpstreamError) else None
-            return told if detail is None else _with_detail(told, detail)
-    return _told(_INTERNAL, "The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
+    reply = _reply(error)
+    detail = error.detail if tells_detail and isinstance(error, UpstreamError) else None
+    if detail is None:
+        return reply
+    body: dict[str, Any] = orjson.loads(reply.body)
+    body["error"]["message"] = f"{body['error']['message']} The provider said: {detail}"
+    return replace(reply, body=orjson.dumps(body))
 
 
 def _told(
@@ -103,12 +105,6 @@ def _told(
 ) -> ErrorReply:
     body = error_body(message, kind=kind, code=code, param=param)
     return ErrorReply(status, body, headers, code or f"status_{status}")
-
-
-def _with_detail(reply: ErrorReply, detail: str) -> ErrorReply:
-    body: dict[str, Any] = orjson.loads(reply.body)
-    body["error"]["message"] = f"{body['error']['message']} The provider said: {detail}"
-    return replace(reply, body=orjson.dumps(body))
 
 
 async def send_reply(send: Send, reply: ErrorReply, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
@@ -170,6 +166,13 @@ def _allowed_methods(request: Request) -> list[str]:
     ]
 
 
+@singledispatch
+def _reply(_error: Exception) -> ErrorReply:
+    """The reply to an error of any kind; those below are the kinds that are foreseen."""
+    return _told(_INTERNAL, "The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
+
+
+@_reply.register
 def _upstream_reply(error: UpstreamError) -> ErrorReply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if error.retry_after is not None and error.retry_after.isascii() and error.retry_after.isprintable():
@@ -188,15 +191,18 @@ def _upstream_reply(error: UpstreamError) -> ErrorReply:
     return _told(error.status, str(error), headers, kind=kind, code=code)
 
 
+@_reply.register
 def _invalid_reply(error: InvalidRequestError) -> ErrorReply:
     return _told(error.status, str(error), kind=_INVALID, code=error.code, param=error.param)
 
 
+@_reply.register
 def _authentication_reply(error: AuthenticationError) -> ErrorReply:
     headers = ((b"www-authenticate", b"Bearer"),)
     return _told(401, str(error), headers, kind=_INVALID, code="invalid_api_key")
 
 
+@_reply.register
 def _rate_limited_reply(error: RateLimitedError) -> ErrorReply:
     seconds = max(0.001, error.retry_after_seconds)
     headers = (
@@ -208,20 +214,24 @@ def _rate_limited_reply(error: RateLimitedError) -> ErrorReply:
     return _told(_TOO_MANY, str(error), headers, kind=error.kind, code="rate_limit_exceeded")
 
 
+@_reply.register
 def _permission_reply(error: PermissionDeniedError) -> ErrorReply:
     return _told(403, str(error), kind="permission_error", code="permission_denied")
 
 
+@_reply.register
 def _render_reply(_error: RenderError) -> ErrorReply:
     message = "The prompt for this request could not be made."
     return _told(_INTERNAL, message, (_NO_RETRY,), kind=_SERVER, code="template_failed")
 
 
+@_reply.register
 def _http_reply(error: HTTPException) -> ErrorReply:
     headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
     return _told(error.status_code, str(error.detail), headers, kind=_INVALID, code=None)
 
 
+@_reply.register
 def _store_reply(error: StoreError) -> ErrorReply:
     status, code, message = next(
         (answer for kind, answer in _STORE_ANSWERS if isinstance(error, kind)),
@@ -230,25 +240,27 @@ def _store_reply(error: StoreError) -> ErrorReply:
     return _told(status, message, kind=_INVALID, code=code)
 
 
+@_reply.register(UnavailableError)
+@_reply.register(StoreUnavailableError)
 def _unavailable_reply(_error: Exception) -> ErrorReply:
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
     return _told(503, _UNAVAILABLE, headers, kind=_SERVER, code="store_unavailable")
 
 
+@_reply.register
 def _held_reply(error: StoreHeldError) -> ErrorReply:
-    return ErrorReply(
-        503,
-        error_body(str(error), kind=_SERVER, code="store_held"),
-        ((b"retry-after", _HELD_RETRY_SECONDS.encode()),),
-    )
+    headers = ((b"retry-after", _HELD_RETRY_SECONDS.encode()),)
+    return _told(503, str(error), headers, kind=_SERVER, code="store_held")
 
 
+@_reply.register
 def _shutting_down_reply(_error: ShuttingDownError) -> ErrorReply:
     message = "The gateway is shutting down. Try again."
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
     return _told(503, message, headers, kind=_SERVER, code="shutting_down")
 
 
+@_reply.register
 def _validation_reply(error: RequestValidationError) -> ErrorReply:
     faults: list[dict[str, Any]] = list(error.errors())
     first = faults[0] if faults else {"loc": (), "msg": "The request is invalid."}
@@ -266,21 +278,4 @@ _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]]
         ContradictingOutcomeError,
         (422, "contradicting_feedback", "Something else was reported before; the first report stands."),
     ),
-)
-
-# The first that matches counts.
-_REPLIES: Final[tuple[tuple[type[Exception], Callable[[Any], ErrorReply]], ...]] = (
-    (UpstreamError, _upstream_reply),
-    (InvalidRequestError, _invalid_reply),
-    (AuthenticationError, _authentication_reply),
-    (PermissionDeniedError, _permission_reply),
-    (RateLimitedError, _rate_limited_reply),
-    (StoreHeldError, _held_reply),
-    (UnavailableError, _unavailable_reply),
-    (StoreUnavailableError, _unavailable_reply),
-    (ShuttingDownError, _shutting_down_reply),
-    (StoreError, _store_reply),
-    (RenderError, _render_reply),
-    (HTTPException, _http_reply),
-    (RequestValidationError, _validation_reply),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from gateway.access.callers import Caller
-from gateway.api.schemas import FeedbackAnswer, FeedbackBody, answer_of, parse_feedback
+from gateway.api.feedback_models import FeedbackAnswer, FeedbackBody, answer_of, parse_feedback
 from gateway.errors import (
     BodyTooLargeError,
     InvalidFeedbackError,
@@ -26,9 +26,9 @@ def feedback_routes(
     """The feedback route.
 
     Args:
-        service: Counts what is reported.
-        admit: Says who calls, within the limits of the key.
-        read_body: Raises InvalidRequestError.
+        service: Counts reports.
+        admit: Gives the caller, within the limits of the key.
+        read_body: Reads the body, or raises InvalidRequestError.
     """
     router = APIRouter(tags=["feedback"])
 

@@ -1,8 +1,8 @@
-"""What people find at `/` and `/docs`: where everything is, in one page that loads nothing from elsewhere."""
+"""The page at `/` and `/docs`: it lists every route, and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import escape
 from typing import Any, Final
 
@@ -34,14 +34,12 @@ def front_page_routes(document: Callable[[], dict[str, Any]]) -> list[Route]:
     """The page at both paths. `document` gives the OpenAPI document."""
 
     async def show(_: Request) -> Response:
-        rows = "\n".join(_rows(document()["paths"]))
+        rows = "\n".join(
+            f"<tr><td>{method.upper()}</td><td><code>{escape(path)}</code></td>"
+            f"<td>{escape(operation.get('summary', ''))}</td></tr>"
+            for path, operations in document()["paths"].items()
+            for method, operation in operations.items()
+        )
         return HTMLResponse(_PAGE.format(rows=rows), headers=_HEADERS)
 
     return [Route(path, show, methods=["GET"], include_in_schema=False) for path in ("/", "/docs")]
-
-
-def _rows(paths: dict[str, dict[str, Any]]) -> Iterator[str]:
-    for path, operations in paths.items():
-        for method, operation in operations.items():
-            summary = escape(operation.get("summary", ""))
-            yield f"<tr><td>{method.upper()}</td><td><code>{escape(path)}</code></td><td>{summary}</td></tr>"

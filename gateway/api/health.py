@@ -1,20 +1,17 @@
-"""Liveness, readiness and numbers for whoever operates the gateway."""
+"""Liveness, readiness and numbers for the gateway's operators."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from fastapi import APIRouter, Depends, Request, status
+from fastapi import APIRouter, Depends, status
 from fastapi.responses import Response
 
+from gateway.api.guards import Guard
 from gateway.api.store import store_state
 from gateway.learning.progress import ProgressReader
 from gateway.learning.store_watch import StoreWatch
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
-
-Guard = Callable[[Request], Awaitable[None]]
 
 
 def health_routes(
@@ -41,8 +38,8 @@ def health_routes(
     async def readyz(response: Response) -> dict[str, str]:
         """Requests can be answered: until this process is asked to stop, then 503.
 
-        A store that is away, takes no writes or lost something does not change that: the incumbents answer.
-        `store_detail` says what it is.
+        A store that is away, takes no writes or lost something does not change that, because the incumbents
+        answer without it. `store_detail` says what is wrong with it.
         """
         if lifecycle.is_draining:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE

@@ -1,9 +1,9 @@
-"""Which names a gateway without keys answers to.
+"""The names that a gateway without keys answers to.
 
-Whoever can connect to it may do everything, and only this machine can. But a web page can make the browser on
-this machine connect: by having the page's own name resolve to a loopback address, so that the browser takes
-the gateway for the page's own server, or by sending it requests whose answers the page cannot read. Either
-shows in a header that no page can set.
+A caller that can connect to such a gateway may do everything, and only this machine can connect. But a web
+page can make the browser on this machine connect: by having the page's own name resolve to a loopback
+address, so that the browser takes the gateway for the page's own server, or by sending requests whose answers
+the page cannot read. Both show in a header that no page can set.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from gateway.errors import ForeignHostError
 
@@ -20,9 +19,9 @@ class LoopbackHosts:
     """Names of this machine for itself, and those the operator added.
 
     Args:
-        is_open: Whether no caller needs a key; nothing is refused otherwise.
-        others: Names, without ports.
-        origins: Those the file declares, of pages from elsewhere that may call: `https://app.example.com`.
+        is_open: Whether no caller needs a key; if keys are needed, nothing is refused here.
+        others: Further names, without ports.
+        origins: Declared origins of pages from elsewhere that may call, such as `https://app.example.com`.
     """
 
     def __init__(
@@ -36,20 +35,21 @@ class LoopbackHosts:
         self._origins = origins
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Refuse a request for another name, or from a page of another one.
+        """Refuse a request for another name, or from a page of another name.
 
         Raises:
             ForeignHostError: Saying how to allow it.
         """
         for name, value in headers if self._is_open() else ():
-            if name == b"host":
-                if not self._is_ours(value.decode("latin-1")):
-                    raise ForeignHostError(
-                        "This gateway asks for no keys, so it answers to names of this machine only. "
-                        "Configure keys, or add the name to LLMPO_ALLOWED_HOSTS.",
-                        code="host_not_allowed",
-                    )
-            elif name == b"origin" and not self._is_origin_ours(value.decode("latin-1")):
+            named = value.decode("latin-1")
+            if name == b"host" and not self._is_ours(named):
+                raise ForeignHostError(
+                    "This gateway asks for no keys, so it answers to names of this machine only. "
+                    "Configure keys, or add the name to LLMPO_ALLOWED_HOSTS.",
+                    code="host_not_allowed",
+                )
+            is_page_known = name != b"origin" or named in self._origins()
+            if not is_page_known and not self._is_ours(named.partition("://")[2]):
                 raise ForeignHostError(
                     "This gateway asks for no keys, so it answers to web pages of this machine only. "
                     "Configure keys, or declare the page's origin in `cors_origins`.",
@@ -60,12 +60,9 @@ class LoopbackHosts:
         name = _name(host.lower())
         return name in self._others or _is_loopback(name)
 
-    def _is_origin_ours(self, origin: str) -> bool:
-        return origin in self._origins() or self._is_ours(urlsplit(origin).netloc if "://" in origin else "")
-
 
 def _name(host: str) -> str:
-    """A host without its port: `[::1]:8080` is `::1`. What is neither is left as it stands."""
+    """A host without its port: `[::1]:8080` is `::1`. A text that is no host becomes empty."""
     name, colon, port = host.rpartition(":")
     if colon and not host.endswith("]"):
         host = name if port.isdecimal() and port.isascii() else ""

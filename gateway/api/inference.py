@@ -22,7 +22,7 @@ from gateway.api.disconnect import DisconnectWatch
 from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import error_reply, send_reply
 from gateway.api.fields import check_fields
-from gateway.api.limit_headers import Headers, joined, limit_headers
+from gateway.api.limit_headers import joined, limit_headers
 from gateway.api.session import session_name, voter_name
 from gateway.errors import GatewayError, ShuttingDownError
 from gateway.experiments.snapshot import SnapshotHolder
@@ -33,7 +33,7 @@ from gateway.running.logs import get_logger
 from gateway.running.request_id import HEADER, AboutRequest, request_id_of
 from gateway.serving.answering import Answer, Answering
 from gateway.serving.exchange import Question
-from gateway.upstream.base import AnswerStream
+from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from policy_store.errors import StoreError
 
@@ -63,15 +63,15 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InferenceDeps:
-    """What the endpoints work with.
+    """The parts that the endpoints work with.
 
     Attributes:
-        snapshots: Where the current models and experiments are read.
+        snapshots: Hold the current models and experiments.
         answering: Makes the answers.
         authenticator: Knows the callers.
         hooks: Told how requests end.
         max_body_bytes: Largest request accepted.
-        lifecycle: Tells answers that are cut off because the process ends.
+        lifecycle: Says whether an answer is cut off because the process ends.
         limiter: Asked before a limited key's request goes ahead.
         timer: Seconds that only ever grow.
     """
@@ -162,7 +162,7 @@ class _Reply:
         self._request_id = request_id
         self._code = self._model = self._key = ""
         self._metered: Metered | None = None
-        self._limits: Headers = ()
+        self._limits: RawHeaders = ()
         self._is_begun = False
         self._tells_detail = False
         self._status = _INTERNAL
@@ -183,7 +183,7 @@ class _Reply:
         )
 
     async def run(self) -> None:
-        """Read, answer, and turn whatever goes wrong into an error of the right shape."""
+        """Read, answer, and turn any failure into an error of the right shape."""
         deps, surface = self._deps, self._endpoint.surface
         try:
             headers = read_headers(self._scope["headers"], surface)
@@ -197,7 +197,7 @@ class _Reply:
             self._status, self._code = CALLER_LEFT, "caller_left"
         except (GatewayError, StoreError) as error:
             await self._refuse(error)
-        except Exception as error:  # noqa: BLE001 - the caller gets an answer whatever happens
+        except Exception as error:  # noqa: BLE001 - the caller gets an answer in any case
             kind = type(error).__name__
             _log.error("unforeseen_error", endpoint=self._endpoint.path, error=kind, exc_info=error)
             await self._refuse(error)
@@ -251,23 +251,21 @@ class _Reply:
         return await deps.answering.answer(self._request_id, question, snapshot)
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: Headers = (*self._id_headers(), *joined(self._limits, answer.headers))
+        headers: RawHeaders = (*self._id_headers(), *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
-        if isinstance(answer.content, bytes):
-            await self._send_whole(answer.content, headers)
-            self._note_overhead(answer)
-        else:
-            await self._send_stream(answer.content, headers, answer)
-
-    async def _send_whole(self, body: bytes, headers: Headers) -> None:
+        body = answer.content
+        if not isinstance(body, bytes):
+            await self._send_stream(body, headers, answer)
+            return
         if self._metered is not None:
             self._metered.pass_whole(body)
         length = (b"content-length", str(len(body)).encode())
         await self._start((*_JSON_HEADERS, length, *headers))
         await self._send({"type": "http.response.body", "body": body})
+        self._note_overhead(answer)
 
-    async def _send_stream(self, stream: AnswerStream, headers: Headers, answer: Answer) -> None:
+    async def _send_stream(self, stream: AnswerStream, headers: RawHeaders, answer: Answer) -> None:
         send, metered = self._send, self._metered
         try:
             block = await stream.read()
@@ -291,7 +289,7 @@ class _Reply:
         finally:
             await stream.aclose()
 
-    async def _start(self, headers: Headers) -> None:
+    async def _start(self, headers: RawHeaders) -> None:
         self._is_begun = True
         self._status = _OK
         await self._send({"type": "http.response.start", "status": _OK, "headers": list(headers)})
@@ -311,7 +309,7 @@ class _Reply:
             reply = replace(reply, headers=joined(self._limits, reply.headers))
             await send_reply(self._send, reply, self._id_headers())
 
-    def _id_headers(self) -> Headers:
+    def _id_headers(self) -> RawHeaders:
         value = self._request_id.encode()
         return tuple((name, value) for name in self._endpoint.id_headers)
 
@@ -319,8 +317,8 @@ class _Reply:
         self._overhead_seconds = self._deps.timer() - self._started - answer.exchange.waited_seconds
 
 
-def _attribution(answer: Answer) -> Headers:
-    """Who answered, for admins: policies, models, and why it was somebody else than asked first."""
+def _attribution(answer: Answer) -> RawHeaders:
+    """For admins: the policies and models that answered, and why the first respondent did not."""
     named = (
         (POLICY_HEADER, ",".join(answer.policies)),
         (MODEL_HEADER, ",".join(answer.models)),

@@ -18,7 +18,7 @@ from gateway.errors import InvalidRequestError
 
 
 class KeyToMake(BaseModel):
-    """What a new key is to be."""
+    """The key that a request wants made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -27,6 +27,28 @@ class KeyToMake(BaseModel):
     limits: Annotated[
         LimitsSpec, Field(description="Its own limits; a client key's others are the default ones.")
     ] = Field(default_factory=LimitsSpec)
+
+    @classmethod
+    def whole_schema(cls) -> dict[str, Any]:
+        """The schema without references, which would lead outside the OpenAPI document."""
+        schema = cls.model_json_schema()
+        limits = schema.pop("$defs")["LimitsSpec"]
+        schema["properties"]["limits"] = limits
+        return schema
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> KeyToMake:
+        """The key in the body of a request.
+
+        Raises:
+            InvalidRequestError: Naming the field at fault.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            param = ".".join(map(str, first["loc"])) or None
+            raise InvalidRequestError(f"{first['msg']}.", param=param, code="invalid_value") from None
 
 
 class KeyShown(BaseModel):
@@ -63,11 +85,11 @@ def key_routes(
         require_admin(request)
 
     router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[Depends(guard)])
-    schema = {"content": {"application/json": {"schema": _whole_schema()}}, "required": True}
+    schema = {"content": {"application/json": {"schema": KeyToMake.whole_schema()}}, "required": True}
 
     @router.get("")
     async def list_keys() -> KeyList:
-        """Every key by name. The keys themselves are kept nowhere."""
+        """List every key by name. The keys themselves are not kept."""
         await registry.refresh()
         in_force = [_shown(key) for key in registry.in_force]
         return KeyList(data=in_force + [_shown(each.key, each.at) for each in registry.revoked])
@@ -75,7 +97,7 @@ def key_routes(
     @router.post("", openapi_extra={"requestBody": schema})
     async def make_key(request: Request) -> KeyMade:
         """Make a key. It works on every replica within a moment."""
-        wanted = _parsed(await read_body(request))
+        wanted = KeyToMake.of(await read_body(request))
         secret, key = await registry.create(
             wanted.name, wanted.role, wanted.limits, require_admin(request).name
         )
@@ -91,14 +113,6 @@ def key_routes(
     return router
 
 
-def _whole_schema() -> dict[str, Any]:
-    """The schema of what a new key is to be, without references: these would lead outside the document."""
-    schema = KeyToMake.model_json_schema()
-    limits = schema.pop("$defs")["LimitsSpec"]
-    schema["properties"]["limits"] = limits
-    return schema
-
-
 def _shown(key: ApiKey, revoked_at: float | None = None) -> KeyShown:
     return KeyShown(
         name=key.name,
@@ -108,12 +122,3 @@ def _shown(key: ApiKey, revoked_at: float | None = None) -> KeyShown:
         limits=key.limits.given(),
         revoked_at=revoked_at,
     )
-
-
-def _parsed(fields: dict[str, Any]) -> KeyToMake:
-    try:
-        return KeyToMake.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        param = ".".join(map(str, first["loc"])) or None
-        raise InvalidRequestError(f"{first['msg']}.", param=param, code="invalid_value") from None

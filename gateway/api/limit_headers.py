@@ -1,4 +1,4 @@
-"""How far a key has got with its limits, in the headers clients of each wire format read."""
+"""How much of its limits a key has used, in the headers that clients of each wire format read."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from gateway.access.limits import Standing
+from gateway.upstream.base import RawHeaders
 
-Headers = tuple[tuple[bytes, bytes], ...]
 
-
-def limit_headers(standings: Iterable[Standing], wire: Literal["openai", "anthropic"], now: float) -> Headers:
-    """Limit, what remains, and when all of it is back: a duration for OpenAI's, a moment for Anthropic's.
+def limit_headers(
+    standings: Iterable[Standing], wire: Literal["openai", "anthropic"], now: float
+) -> RawHeaders:
+    """The limit, the rest, and when all of it is back: a duration for OpenAI's, a date for Anthropic's.
 
     Args:
-        standings: Of a key.
-        wire: Whose names.
+        standings: The key's.
+        wire: The format whose names the headers have.
         now: Unix seconds.
     """
     if wire == "anthropic":
@@ -24,15 +25,15 @@ def limit_headers(standings: Iterable[Standing], wire: Literal["openai", "anthro
     return tuple(pair for each in standings for pair in _openai(each))
 
 
-def joined(ours: Headers, others: Headers) -> Headers:
-    """Ours, and those of a provider that say nothing of the same."""
+def joined(ours: RawHeaders, others: RawHeaders) -> RawHeaders:
+    """Our headers, and those of a provider's that ours do not replace."""
     if not ours:
         return others
     names = {name for name, _ in ours}
     return (*ours, *((name, value) for name, value in others if name.lower() not in names))
 
 
-def _openai(standing: Standing) -> Headers:
+def _openai(standing: Standing) -> RawHeaders:
     unit = standing.unit.encode()
     return (
         (b"x-ratelimit-limit-" + unit, b"%d" % standing.limit),
@@ -41,7 +42,7 @@ def _openai(standing: Standing) -> Headers:
     )
 
 
-def _anthropic(standing: Standing, now: float) -> Headers:
+def _anthropic(standing: Standing, now: float) -> RawHeaders:
     prefix = b"anthropic-ratelimit-" + standing.unit.encode()
     moment = datetime.fromtimestamp(now, UTC) + timedelta(seconds=standing.reset_seconds)
     return (

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every route, the bare ones included, and the errors all of them answer with."""
+"""The OpenAPI document: every route, including the bare ones, and the errors that all of them answer with."""
 
 from __future__ import annotations
 
@@ -70,20 +70,21 @@ _WRITING: Final = (*_READING, 408, 409, 413, 415, 422)
 
 
 def openapi_document(app: FastAPI) -> Callable[[], Schema]:
-    """What `app.openapi` answers. Made anew each time: routes come and go with the app's lifespan."""
+    """A replacement for `app.openapi`. It makes the document anew each time: routes change with the app."""
     described = app.openapi
 
     def document() -> Schema:
         app.openapi_schema = None
         whole = described()
-        for path, method, operation in _operations(whole):
-            # The gateway answers 400 where FastAPI would 422.
-            operation["responses"].pop("422", None)
-            if path == COUNT_TOKENS_PATH:
-                errors = _errors(_ASKING, "AnthropicError")
-            else:
-                errors = _errors(_READING if method == "get" else _WRITING, "Error")
-            operation["responses"] = {**errors, **operation["responses"]}
+        for path, operations in whole["paths"].items():
+            for method, operation in operations.items():
+                # The gateway answers 400 where FastAPI would answer 422.
+                operation["responses"].pop("422", None)
+                if path == COUNT_TOKENS_PATH:
+                    errors = _errors(_ASKING, "AnthropicError")
+                else:
+                    errors = _errors(_READING if method == "get" else _WRITING, "Error")
+                operation["responses"] = {**errors, **operation["responses"]}
         whole["paths"].update(_inference_paths())
         components = whole.setdefault("components", {})
         components.setdefault("schemas", {}).update({**SHAPES, **_ERRORS})
@@ -94,10 +95,6 @@ def openapi_document(app: FastAPI) -> Callable[[], Schema]:
         return whole
 
     return document
-
-
-def _operations(document: Schema) -> list[tuple[str, str, Schema]]:
-    return [(path, *named) for path, methods in document["paths"].items() for named in methods.items()]
 
 
 def _inference_paths() -> Schema:

@@ -105,7 +105,9 @@ async def test_this_machines_names_are_answered(open_gateway: Whole, host: str) 
 
 async def test_web_pages_from_elsewhere_are_refused_without_keys(open_gateway: Whole) -> None:
     """A browser says where a page comes from; pages of this machine and declared ones may call."""
-    for origin in ("https://evil.example", "null", "http://localhost.evil.example", "http://evil:80", ""):
+    foreign = ("https://evil.example", "null", "http://localhost.evil.example", "http://evil:80", "")
+    malformed = ("http://[", "http://[::1", "http://localhost]", "http://localhost/evil", "localhost")
+    for origin in (*foreign, *malformed):
         assert await status(open_gateway, "/v1/experiments", origin=origin) == 403
     ours = ("http://localhost:3000", "http://127.0.0.1", "http://[::1]:1", "https://gateway.internal")
     for origin in (*ours, "https://pages.example"):

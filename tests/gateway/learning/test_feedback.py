@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.schemas import parse_feedback
+from gateway.api.feedback_models import parse_feedback
 from gateway.errors import InvalidFeedbackError
 from gateway.learning.feedback import DISCARD_REASONS, NotCounted, preference_result
 from gateway.learning.signals import signal_value

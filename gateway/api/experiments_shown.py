@@ -1,0 +1,291 @@
+"""Wire models of `/v1/experiments`, made of what the store and the snapshot hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+from gateway.experiments.happenings import told
+from gateway.experiments.policy_content import descriptions
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.learning.progress import ExperimentProgress
+
+_MOST_EVENTS: Final = 50
+
+_DEARER: Final = 1.2  # times the incumbent's cost from which operators are warned
+_OTHER_DEFINITION: Final = (
+    "This replica's file defines the experiment otherwise than the store runs it, so the incumbent answers "
+    "everything here. Run one configuration on all replicas, and restart this one."
+)
+
+
+class ExperimentSummary(BaseModel):
+    """One line of the list of experiments."""
+
+    name: str
+    state: str
+    generation: int
+    incumbent: str
+    leader: str | None
+    comparisons: int
+
+    @classmethod
+    def of(cls, live: LiveExperiment, reading: ExperimentProgress | None) -> ExperimentSummary:
+        """The line of an experiment; without a reading of the store, what the configuration says."""
+        if reading is not None:
+            return ExperimentSummary(**_summary_fields(reading))
+        return ExperimentSummary(
+            name=live.name,
+            state=live.state.value,
+            generation=live.generation,
+            incumbent=live.incumbent_policy.name,
+            leader=None,
+            comparisons=0,
+        )
+
+
+class ExperimentList(BaseModel):
+    """`GET /v1/experiments`."""
+
+    data: list[ExperimentSummary]
+    config_hash: str = Field(description="Names this replica's configuration; all should show the same.")
+
+
+class EvidenceOfPolicy(BaseModel):
+    """How much evidence one policy has gathered towards the line."""
+
+    policy: str
+    nats: float
+    needed: float | None
+    eliminated_at: int | None = Field(
+        description="The comparison that ruled the policy out as the winner; null with a margin."
+    )
+
+    @classmethod
+    def each(cls, reading: ExperimentProgress) -> list[EvidenceOfPolicy]:
+        """The evidence of every policy of an experiment."""
+        plan, experiment = reading.view.plan, reading.view.experiment
+        eliminates = experiment.epsilon == 0
+        return [
+            cls(
+                policy=policy,
+                nats=plan.proposal.evidence_nats[index] if plan else 0.0,
+                needed=plan.proposal.needed_nats[index] if plan else None,
+                eliminated_at=reading.counts.eliminated_at[index] if eliminates else None,
+            )
+            for index, policy in enumerate(experiment.policies)
+        ]
+
+
+class PlanInForce(BaseModel):
+    """What the planner wants compared next."""
+
+    pairs: list[tuple[str, str]]
+    probabilities: list[float]
+    version: int
+    age_seconds: float
+    expected_remaining: int | None = Field(
+        description="Comparisons to a decision, its minima and the budget included; null where not known."
+    )
+    expected_seconds: float | None = Field(description="Time to a decision, at the rate so far.")
+
+    @classmethod
+    def of(cls, reading: ExperimentProgress) -> PlanInForce | None:
+        """The plan in force, or None before the first."""
+        plan, policies, outlook = reading.view.plan, reading.view.experiment.policies, reading.outlook
+        if plan is None:
+            return None
+        return cls(
+            pairs=[(policies[pair.first], policies[pair.second]) for pair in plan.proposal.pairs],
+            probabilities=[pair.probability for pair in plan.proposal.pairs],
+            version=plan.version,
+            age_seconds=reading.plan_age_seconds or 0.0,
+            expected_remaining=None if outlook is None else outlook.comparisons,
+            expected_seconds=None if outlook is None else outlook.seconds,
+        )
+
+
+class EventShown(BaseModel):
+    """Something that happened."""
+
+    at: float = Field(description="Unix seconds.")
+    kind: str
+    detail: dict[str, Any] = Field(description="Policies are named.")
+
+
+class InheritedComparisons(BaseModel):
+    """What a generation went on from."""
+
+    generation: int
+    comparisons: int = Field(description="How many of its comparisons were counted there or before.")
+
+
+class PolicyShown(BaseModel):
+    """What a policy is."""
+
+    name: str
+    fingerprint: str = Field(description="SHA-256 of the content's canonical JSON.")
+    content: dict[str, Any] | None = Field(
+        description="All that decides how it answers: model, prompt, parameters. Null where "
+        "`policies_shown: names` keeps it back. With `redacted`, parts that look like secrets are blanked."
+    )
+
+
+class PolicyCost(BaseModel):
+    """What an answer of a policy costs."""
+
+    policy: str
+    per_answer: float | None = Field(description="Null where it is not known.")
+    answers: int = Field(description="How many answers were measured.")
+
+
+class AnswerCostsShown(BaseModel):
+    """What answers cost."""
+
+    source: Literal["declared", "measured"] = Field(
+        description="`declared` in the file, in any unit; else `measured` tokens times prices, in USD."
+    )
+    policies: list[PolicyCost]
+
+    @classmethod
+    def of(cls, reading: ExperimentProgress) -> AnswerCostsShown:
+        """The costs of every policy of an experiment."""
+        costs, policies = reading.costs, reading.view.experiment.policies
+        each = zip(policies, costs.per_answer, costs.answers, strict=True)
+        shown = [PolicyCost(policy=name, per_answer=cost, answers=answers) for name, cost, answers in each]
+        return cls(source=costs.source, policies=shown)
+
+
+class GainShown(BaseModel):
+    """How much more often a policy is preferred to the incumbent, by decisive comparisons of the two."""
+
+    policy: str = Field(description="The champion; before the decision, the policy ahead.")
+    incumbent: str = Field(description="The incumbent; after the decision, the one before it.")
+    wins: int
+    losses: int
+    preference: float | None = Field(description="Share of them that the policy won.")
+    low: float = Field(description="Lower end of the interval for its probability to be preferred.")
+    high: float = Field(description="Upper end.")
+    confidence: float = Field(description="With which the intervals of all rivals hold, at any time.")
+    cost_ratio: float | None = Field(description="How many times the incumbent's cost an answer of it costs.")
+
+    @classmethod
+    def of(cls, reading: ExperimentProgress) -> GainShown | None:
+        """The gain of an experiment; None while the incumbent itself is ahead, and where it won."""
+        found, policies = reading.gain, reading.view.experiment.policies
+        if found is None:
+            return None
+        ratio = reading.costs.ratio(policies.index(found.policy), policies.index(found.incumbent))
+        return cls(**asdict(found), cost_ratio=ratio)
+
+
+class ExperimentDetail(ExperimentSummary):
+    """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
+
+    policies: list[str]
+    policy_details: list[PolicyShown] = Field(description="What each of them is.")
+    wins: list[list[int]]
+    ties: list[list[int]]
+    evidence: list[EvidenceOfPolicy]
+    plan: PlanInForce | None
+    certificate: dict[str, Any] | None
+    events: list[EventShown] = Field(description="The latest, newest last.")
+    delta: float
+    epsilon: float
+    collect: str
+    share: float
+    min_comparisons: int
+    max_comparisons: int | None
+    started_at: float = Field(description="Unix seconds.")
+    policies_ever: int = Field(description="How many policies there ever were, those removed included.")
+    inherited: InheritedComparisons | None = Field(description="Null where it started from nothing.")
+    matches_store: bool = Field(
+        description="False where this replica's file defines the experiment otherwise than the store runs it."
+    )
+    fit_p_value: float | None = Field(
+        default=None, description="How well the structure assumed fits the counts; null where none is."
+    )
+    votes: int = Field(default=0, description="In comparisons; one of two answers shown, or two of one each.")
+    voters: int = Field(default=0, description="Who gave them; each vote of an unknown voter counts as one.")
+    largest_voter: int = Field(default=0, description="The most votes of one voter.")
+    reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
+    answer_costs: AnswerCostsShown
+    gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and where it won.")
+    held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
+    warnings: list[str] = Field(default=[], description="What an operator should look at.")
+
+    @classmethod
+    def shown(cls, live: LiveExperiment, reading: ExperimentProgress) -> ExperimentDetail:
+        """Everything known about an experiment."""
+        view, counts, held = reading.view, reading.counts, reading.holds
+        experiment, came_from = view.experiment, counts.inherited_from
+        described = descriptions(experiment, reading.contents, "full")
+        return cls(
+            **_summary_fields(reading),
+            policies=list(experiment.policies),
+            policy_details=[PolicyShown(**each) for each in described],
+            wins=[list(row) for row in counts.wins],
+            ties=[list(row) for row in counts.ties],
+            evidence=EvidenceOfPolicy.each(reading),
+            plan=PlanInForce.of(reading),
+            certificate=view.certificate,
+            events=[
+                EventShown(at=event.at, kind=event.kind, detail=event.detail)
+                for event in told(reading.events[-_MOST_EVENTS:], reading.generations)
+            ],
+            delta=experiment.delta,
+            epsilon=experiment.epsilon,
+            collect=experiment.collect,
+            share=live.share,
+            min_comparisons=experiment.min_comparisons,
+            max_comparisons=experiment.max_comparisons,
+            started_at=counts.started_at,
+            policies_ever=counts.policies_ever or len(experiment.policies),
+            inherited=None
+            if came_from is None
+            else InheritedComparisons(generation=came_from, comparisons=counts.inherited),
+            fit_p_value=view.plan.proposal.fit_p_value if view.plan else None,
+            matches_store=live.matches_store,
+            votes=counts.votes,
+            voters=counts.voters,
+            largest_voter=counts.largest_voter,
+            reports_held=counts.reports_held,
+            answer_costs=AnswerCostsShown.of(reading),
+            gain=GainShown.of(reading),
+            held=held,
+            warnings=_warnings(live, reading)
+            + (held if counts.comparisons >= experiment.min_comparisons else []),
+        )
+
+
+def _summary_fields(reading: ExperimentProgress) -> dict[str, Any]:
+    view = reading.view
+    policies = view.experiment.policies
+    return {
+        "name": view.experiment.name,
+        "state": view.state.value,
+        "generation": view.generation,
+        "incumbent": policies[view.incumbent],
+        "leader": None if reading.leader is None else policies[reading.leader],
+        "comparisons": reading.counts.comparisons,
+    }
+
+
+def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
+    plan = reading.view.plan
+    warnings = [] if live.matches_store else [_OTHER_DEFINITION]
+    found = GainShown.of(reading)
+    if found is not None and found.cost_ratio is not None and found.cost_ratio >= _DEARER:
+        warnings.append(
+            f"An answer of {found.policy} costs {found.cost_ratio:.3g} times as much as one of "
+            f"{found.incumbent}. With a margin (epsilon) a policy wins by being no worse, whatever it costs."
+        )
+    if plan is None or not plan.proposal.is_misfit:
+        return warnings
+    misfit = (
+        "The structure assumed does not fit the counts: preferences differ from it by more than chance "
+        f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
+    )
+    return [*warnings, misfit]
