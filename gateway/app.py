@@ -28,6 +28,7 @@ from gateway import __version__
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Authenticator, Caller
 from gateway.access.failed_attempts import FailedAttempts
+from gateway.access.kept_keys import KeptKeys, kept_keys_path
 from gateway.access.limiting import Limiter
 from gateway.api.accounts import Accounts, account_of
 from gateway.api.body import read_control
@@ -231,7 +232,7 @@ class _Gateway:
         )
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
-        authenticator, registry = await self._open_keys(redis, hooks, resources)
+        authenticator, registry = await self._open_keys(redis, history, hooks, resources)
         progress = ProgressReader(store, catalogue, self.timer)
         metrics.derive(ProcessCollector(self.settings.revision))
         metrics.derive(ExperimentCollector(lambda: progress.last))
@@ -313,7 +314,7 @@ class _Gateway:
         return Attempts(upstream, ejections, budget, hooks, total_seconds=settings.request_timeout_seconds)
 
     async def _open_keys(
-        self, redis: Redis, hooks: Hooks, resources: AsyncExitStack
+        self, redis: Redis, history: StoreHistory, hooks: Hooks, resources: AsyncExitStack
     ) -> tuple[Authenticator, KeyRegistry]:
         """The keys that may call, kept up to date from now on."""
         authenticator = Authenticator(self.catalogue.current.keys, FailedAttempts(hooks))
@@ -321,12 +322,25 @@ class _Gateway:
             ApiKeyStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
             self.catalogue,
             authenticator.use,
+            history=history,
+            kept=self._kept_keys(),
             interval_seconds=self.settings.refresh_seconds,
             clock=self.clock,
         )
+        registry.start()
         await registry.refresh()
         await resources.enter_async_context(background("API keys", registry.run))
         return authenticator, registry
+
+    def _kept_keys(self) -> KeptKeys:
+        settings = self.settings
+        secret = settings.token_secret
+        return KeptKeys(
+            kept_keys_path(settings.data_dir, settings.redis_url),
+            None if secret is None else secret.get_secret_value(),
+            settings.kept_keys_seconds,
+            self.clock,
+        )
 
     async def _open_sealing_keys(self, store: PolicyStore, resources: AsyncExitStack) -> SealingKeyHolder:
         """The keys of response ids: known now, or fetched as soon as the store answers."""

@@ -177,7 +177,7 @@ class RenderError(GatewayError):
 
 
 class UnavailableError(GatewayError):
-    """Shared state cannot be reached; nothing was recorded. Retry later."""
+    """Shared state cannot be reached; the text says what is known of the change. Retry later."""
 
 
 class StoreHeldError(UnavailableError):

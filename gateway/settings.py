@@ -66,7 +66,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="Directory of the embedded store, used without a Redis URL.",
+        description="Directory of the embedded store, and of the last known API keys.",
     )
     redis_url: str | None = Field(
         default=None,
@@ -104,6 +104,13 @@ class Settings(BaseSettings):
     )
     receive_timeout_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="Longest time a request may take to arrive, body included."
+    )
+    kept_keys_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=31_536_000,
+        description="How old the last known API keys on disk may be when a replica starts without its store; "
+        "0 keeps none.",
     )
     limits_timeout_seconds: float = Field(
         default=0.1,

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gateway.access.kept_keys import KeptKeys
 from gateway.config.access import LimitsSpec
 from gateway.config.api_keys import HASH_PREFIX, KeyRole, hash_key, new_key
 from gateway.config.configured_keys import ApiKey, limits_of
 from gateway.errors import InvalidRequestError, UnknownKeyError
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
-from policy_store.api_keys import ApiKeyStore, KeyRecord
-from policy_store.errors import KeyNameTakenError, StoreError
+from policy_store.api_keys import ApiKeyStore, KeyBook, KeyRecord
+from policy_store.errors import KeyNameTakenError, StoreError, StoreUnavailableError
 
 _log = get_logger(__name__)
 
@@ -44,6 +46,8 @@ class KeyRegistry:
         catalogue: Keys of the configuration, and limits of client keys that have none of their own. Without
             any key, every caller is admitted and no key can be made.
         use: Called with the keys in force whenever they change.
+        history: Knows when the store is not what it was.
+        kept: The last known keys on disk.
         interval_seconds: Time between two looks at the store.
         clock: Unix seconds.
     """
@@ -54,6 +58,8 @@ class KeyRegistry:
         catalogue: CatalogueHolder,
         use: Callable[[Sequence[ApiKey]], None],
         *,
+        history: StoreHistory,
+        kept: KeptKeys,
         interval_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,9 +69,13 @@ class KeyRegistry:
         self._use = use
         self._interval_seconds = interval_seconds
         self._clock = clock
-        self._revision = -1
-        self._records: tuple[KeyRecord, ...] = ()
+        self._history = history
+        self._kept = kept
+        self._book = KeyBook(-1, (), {})
+        self._epoch = 0
+        self._is_confirmed = False  # by the store, since the start
         self._revoked: dict[str, float] = {}
+        self._unanswered: dict[str, tuple[str, KeyRecord]] = {}
 
     @property
     def in_force(self) -> tuple[ApiKey, ...]:
@@ -81,7 +91,13 @@ class KeyRegistry:
     @property
     def _known(self) -> tuple[ApiKey, ...]:
         """The keys of the configuration and those made since, revoked ones included."""
-        return (*self._catalogue.keys, *map(self._read, self._records))
+        return (*self._catalogue.keys, *map(self._read, self._book.records))
+
+    def start(self) -> None:
+        """Take up the keys that were kept on disk, until the store answers."""
+        kept = self._kept.read() if self._catalogue.keys else None
+        if kept is not None:
+            self._take(kept)
 
     async def run(self) -> None:
         """Follow the configuration and the store until cancelled."""
@@ -119,15 +135,28 @@ class KeyRegistry:
             StoreError: If it could not be kept.
         """
         self._check_not_open()
-        if any(key.name == name for key in self.in_force):
+        secret, record = self._wanted(name, role, limits.model_dump(exclude_none=True), by)
+        if any(key.name == name and key.hash != record.hash for key in self.in_force):
             raise KeyNameTakenError(f"Another key has the name {name!r}.")
-        secret = new_key()
-        digits = hash_key(secret).removeprefix(HASH_PREFIX)
-        given = limits.model_dump(exclude_none=True)
-        await self._store.add(KeyRecord(digits, name, role, given, self._clock()))
-        await self._follow()
+        try:
+            await self._store.add(record)
+        except StoreUnavailableError:
+            # It may be made; the same wish again gives the same key, instead of a name that is taken.
+            self._unanswered[by] = (secret, record)
+            raise
+        self._unanswered.pop(by, None)
+        await self._follow_after(lambda: self._take(_with_record(self._book, record)))
         _log.info("api_key_made", name=name, role=role, by=by)
         return secret, self._named(name)
+
+    def _wanted(self, name: str, role: KeyRole, limits: dict[str, int], by: str) -> tuple[str, KeyRecord]:
+        """A new key; or the one that was asked for just so before, when the store gave no answer."""
+        secret, record = self._unanswered.get(by, ("", None))
+        if record is not None and (record.name, record.role, record.limits) == (name, role, limits):
+            return secret, record
+        secret = new_key()
+        digits = hash_key(secret).removeprefix(HASH_PREFIX)
+        return secret, KeyRecord(digits, name, role, limits, self._clock())
 
     async def revoke(self, name: str, by: str) -> ApiKey:
         """Revoke a key for good: it is refused here at once, and on other replicas within a moment.
@@ -139,27 +168,48 @@ class KeyRegistry:
         Raises:
             UnknownKeyError: If no key in force has the name.
             InvalidRequestError: If it is the caller's own.
-            StoreError: If it could not be recorded; the key is in force.
+            StoreRefusedError: If it was not recorded; the key is in force.
+            StoreUnavailableError: If it is not known to be recorded; revoking it again is safe.
         """
         self._check_not_open()
+        earlier = [each.key for each in self.revoked if each.key.name == name]
+        if earlier and all(key.name != name for key in self.in_force):
+            return earlier[-1]
         key = self._named(name)
         if key.name == by:
             raise InvalidRequestError(
                 "A key cannot revoke itself. Use another admin key.", param="name", code="own_key"
             )
-        await self._store.revoke(key.hash, key.name)
-        await self._follow()
+        at = await self._store.revoke(key.hash, key.name)
+        self._revoked[key.hash] = at
+        self._use(self.in_force)
+        await self._follow_after(lambda: None)
         _log.warning("api_key_revoked", name=name, role=key.role, by=by)
         return key
 
+    async def _follow_after(self, make_known: Callable[[], None]) -> None:
+        """Follow a change that was recorded; where the store says no more, make it known here at least."""
+        try:
+            await self._follow()
+        except StoreError:
+            make_known()
+
     async def _follow(self) -> None:
-        if await self._store.revision() == self._revision:
+        """Take up what the store says, unless it says less than before: that is for an operator to accept."""
+        is_accepted = self._epoch != self._history.epoch
+        revision = await self._store.revision()
+        if revision < self._book.revision and not is_accepted:
+            self._history.hold(
+                Loss.OLDER if revision else Loss.KEYS_GONE, epoch=self._history.epoch, of="API keys"
+            )
             return
-        book = await self._store.book()
-        if book.revision < self._revision:
-            _log.error("store_lost_api_keys", revoked="stays revoked on this replica")
-        self._revision = book.revision
-        self._records = book.records
+        if revision != self._book.revision or not self._is_confirmed:
+            self._take(await self._store.book())
+        self._is_confirmed, self._epoch = True, self._history.epoch
+        self._kept.keep(self._book)
+
+    def _take(self, book: KeyBook) -> None:
+        self._book = book
         self._revoked.update(book.revoked)
         self._use(self.in_force)
 
@@ -185,3 +235,8 @@ class KeyRegistry:
                 "This gateway asks for no keys. Configure an admin key first: `llmpo keys new` makes one.",
                 code="no_keys_configured",
             )
+
+
+def _with_record(book: KeyBook, record: KeyRecord) -> KeyBook:
+    records = tuple(each for each in book.records if each.hash != record.hash)
+    return replace(book, records=(*records, record))

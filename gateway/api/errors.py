@@ -12,11 +12,13 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api.accounts import account_of
+from gateway.api.accounts import CALLER_LEFT, account_of
+from gateway.api.body import ClientLeftError
 from gateway.errors import (
     AuthenticationError,
     GatewayError,
@@ -37,6 +39,7 @@ from policy_store.errors import (
     KeyNameTakenError,
     OverCapError,
     StoreError,
+    StoreRefusedError,
     StoreUnavailableError,
     UnknownExperimentError,
 )
@@ -45,7 +48,11 @@ _log = get_logger(__name__)
 
 _INVALID: Final = "invalid_request_error"
 _SERVER: Final = "server_error"
-_UNAVAILABLE: Final = "Shared state cannot be reached; nothing was recorded. Try again shortly."
+_UNANSWERED: Final = (
+    "The store did not answer, so it is not known whether anything was recorded. Try again shortly: a "
+    "repetition is safe."
+)
+_REFUSED: Final = "The store takes no changes now; nothing was recorded. Try again shortly."
 _RETRY_AFTER_SECONDS: Final = "1"
 _HELD_RETRY_SECONDS: Final = "60"
 _LONGEST_RETRY_SECONDS: Final = 60
@@ -151,6 +158,11 @@ def install_error_handlers(
         _log.error("unforeseen_error", endpoint=endpoint, error=type(error).__name__, exc_info=error)
         return await answer(request, error)
 
+    async def let_go(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=CALLER_LEFT)
+
+    for left in (ClientLeftError, ClientDisconnect):
+        app.add_exception_handler(left, let_go)
     for known in (GatewayError, StoreError, HTTPException, RequestValidationError):
         app.add_exception_handler(known, answer)
     app.add_exception_handler(Exception, answer_unforeseen)
@@ -242,9 +254,12 @@ def _store_reply(error: StoreError) -> ErrorReply:
 
 @_reply.register(UnavailableError)
 @_reply.register(StoreUnavailableError)
-def _unavailable_reply(_error: Exception) -> ErrorReply:
+def _unavailable_reply(error: Exception) -> ErrorReply:
+    message = str(error)
+    if isinstance(error, StoreUnavailableError):
+        message = _REFUSED if isinstance(error, StoreRefusedError) else _UNANSWERED
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
-    return _told(503, _UNAVAILABLE, headers, kind=_SERVER, code="store_unavailable")
+    return _told(503, message, headers, kind=_SERVER, code="store_unavailable")
 
 
 @_reply.register

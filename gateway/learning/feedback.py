@@ -43,6 +43,7 @@ from policy_store.errors import (
     ContradictingOutcomeError,
     ExperimentFinishedError,
     OverCapError,
+    StoreRefusedError,
     StoreUnavailableError,
     UnknownExperimentError,
 )
@@ -276,8 +277,9 @@ class FeedbackService:
                 param="id",
             ) from error
         except StoreUnavailableError as error:
+            known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"
             raise UnavailableError(
-                "The feedback could not be stored now. Send it again later; it is counted once."
+                f"The feedback {known} stored. Send it again later; it is counted once."
             ) from error
 
     async def _preference(

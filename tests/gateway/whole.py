@@ -221,6 +221,7 @@ def quick_settings(store_url: str | None = None, **changes: Any) -> Settings:
             "plan_interval_seconds": 0.02,
             "store_timeout_seconds": 1.0,
             "data_dir": Path("/nonexistent"),
+            "kept_keys_seconds": 0,
             **changes,
         }
     )

@@ -150,7 +150,7 @@ async def test_a_replaced_key_has_the_name_again(replicas: tuple[Whole, Whole]) 
 async def test_a_store_that_lost_everything_revives_no_key(
     replicas: tuple[Whole, Whole], embedded_url: str
 ) -> None:
-    """What a replica once heard was revoked stays revoked there; keys made at run time are gone."""
+    """What a replica once heard was revoked stays revoked there; once accepted, the keys it lost are gone."""
     one, two = replicas
     made = await make(one, "mobile")
     await one.call("DELETE", "/v1/keys/app")
@@ -159,6 +159,13 @@ async def test_a_store_that_lost_everything_revives_no_key(
     redis = connect(embedded_url)
     await redis.flushall()
     await redis.aclose()
+
+    async def is_held() -> bool:
+        return (await one.get("/readyz")).json["store"] == "held"
+
+    await eventually(is_held, "the loss noticed")
+    assert (await as_key(two, made).ask("plain")).status == 200
+    await one.call("POST", "/v1/store/accept")
     await answers(two, made, 401)
     assert (await as_key(two, "app").ask("plain")).status == 401
 
@@ -188,9 +195,10 @@ async def test_keys_are_made_listed_and_revoked_from_the_command_line(
     await answers(two, key, 200)
     _, listed = await run("list")
     revoked, _ = await run("revoke", "cli-made")
-    unknown, _ = await run("revoke", "cli-made")
+    again, _ = await run("revoke", "cli-made")
+    unknown, _ = await run("revoke", "never-made")
 
-    assert (status, revoked, unknown) == (0, 0, 1)
+    assert (status, revoked, again, unknown) == (0, 0, 0, 1)
     row = next(line for line in listed.splitlines() if line.startswith("cli-made"))
     assert "7 requests per minute" in row
     assert key not in listed
