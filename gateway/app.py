@@ -72,6 +72,7 @@ from gateway.running.store_health import StoreHealth
 from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
 from gateway.serving.ejection import EjectionBook
+from gateway.serving.makers import Makers
 from gateway.serving.sticky import Sticky
 from gateway.serving.token_counts import TokenCounts
 from gateway.settings import Settings
@@ -247,10 +248,13 @@ class _Gateway:
         resources.push_async_callback(limiter.aclose)
         budget = RetryBudget(self.settings.retry_ratio, self.settings.retry_burst)
         upstream = self._open_upstream(budget, resources)
+        makers = Makers(store, keys, breaker)
+        resources.push_async_callback(makers.aclose)
         answering = Answering(
             attempts=self._attempts(upstream, budget, hooks),
             response_ids=response_ids,
             sticky=Sticky(store, keys, hooks, breaker),
+            makers=makers,
             hooks=hooks,
             draws=self.rng,
             clock=self.clock,

@@ -21,6 +21,8 @@ tells one store from another. Only the token key and the list of names stand alo
     llmpo:{NAME}:GENERATION:held          sorted set: reports by when they count       a week after that
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
+    llmpo:{NAME}:session:UNIT             generation and policy a session began with   as long as asked for
+    llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
     llmpo:{api-keys}:names                hash: names in use                           for ever
     llmpo:{api-keys}:revoked              hash: when a key was revoked                 for ever
@@ -89,6 +91,14 @@ class ExperimentKeys:
     def contents(self) -> str:
         """Hash of what policies are, by fingerprint."""
         return f"{self.prefix}:contents"
+
+    def session(self, unit: str) -> str:
+        """With which generation and policy a session began."""
+        return f"{self.prefix}:session:{unit}"
+
+    def maker(self, digest: str) -> str:
+        """Which policy made a part of an answer that only its provider can read."""
+        return f"{self.prefix}:maker:{digest}"
 
     def generation(self, number: int) -> GenerationKeys:
         """Keys of one generation."""

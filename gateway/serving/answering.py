@@ -9,12 +9,12 @@ A candidate has no fallback but the incumbent: another model's answer would be c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.errors import RenderError, UpstreamError
 from gateway.experiments.collecting import Assigns
-from gateway.experiments.response_ids import NOBODY, Assignment, ResponseIds, key_digest
+from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, key_digest
 from gateway.experiments.snapshot import Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed, Routed
@@ -24,11 +24,13 @@ from gateway.serving.attempts import Attempts, AttemptStream
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Exchange, Question, Respondent
 from gateway.serving.kept import check_kept_by_model, keepers, without_threads
+from gateway.serving.makers import Makers, NotedStream, noted
 from gateway.serving.panel import POLICY_FAILURES, Panel, PolicyAnswer, PolicyFailure, failure_reason
 from gateway.serving.relabelling import label_for
-from gateway.serving.routing import Draws, Duel, Incumbent, Part, Single, draw_part
+from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, draw_part
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import AnswerStream, ModelTarget, RawHeaders
+from gateway.upstream.bound_state import state_of, without_state
 
 _log = get_logger(__name__)
 
@@ -61,6 +63,7 @@ class Answering:
         attempts: Asks providers.
         response_ids: Makes response ids.
         sticky: Routes sessions.
+        makers: Knows which policies made what conversations carry.
         hooks: Told what happens.
         draws: Randomness for routing.
         clock: Unix seconds.
@@ -72,6 +75,7 @@ class Answering:
         attempts: Attempts,
         response_ids: ResponseIds,
         sticky: Sticky,
+        makers: Makers,
         hooks: Hooks,
         draws: Draws,
         clock: Callable[[], float] = time.time,
@@ -80,6 +84,7 @@ class Answering:
         self._response_ids = response_ids
         self._hooks = hooks
         self._sticky = sticky
+        self._makers = makers
         self._draws = draws
         self._clock = clock
 
@@ -121,7 +126,14 @@ class Answering:
         return Answer(exchange, content, models=(model,), fallback=reason, headers=answer.headers)
 
     async def _from_experiment(self, panel: Panel, *, takes_part: bool) -> Answer:
-        match await self._part(panel) if takes_part else Incumbent("one_choice"):
+        part = await self._part(panel) if takes_part else Incumbent("one_choice")
+        parts = state_of(panel.exchange.question.payload)
+        if parts:
+            part, panel = await self._continued(panel, part, parts)
+        match part:
+            case Follow(policy, why):
+                self._routed(panel, policy, reason=why.name.lower())
+                return await self._follow(panel, policy, why)
             case Incumbent(reason):
                 self._routed(panel, panel.experiment.incumbent, reason=reason)
                 return await self._incumbent(panel, {})
@@ -134,8 +146,55 @@ class Answering:
                     reply = await panel.ask(policy)
                 except POLICY_FAILURES as error:
                     return await self._incumbent(panel, {policy: error})
-                content = _labelled(panel, reply, self._sealed(panel, assignment))
+                noted = self._noted(panel, policy, reply)
+                content = _labelled(panel, noted, self._sealed(panel, assignment))
                 return Answer(panel.exchange, content, *panel.names(policy))
+
+    async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
+        """Who answers a conversation that carries what only the policy that made it can have continued.
+
+        A session stays with its policy, and counts, where that is the one. A maker that is not known is the
+        session's policy, or else the incumbent.
+
+        Returns:
+            The part, and the policies before the question without what another model than its made.
+        """
+        experiment, question = panel.experiment, panel.exchange.question
+        makers = await self._makers.of(experiment, parts)
+        maker = next((makers[each] for each in reversed(parts) if each in makers), None)
+        is_session = experiment.unit == "session" and question.session is not None
+        if maker is None:
+            is_kept = is_session or isinstance(part, Follow)
+            return part if is_kept else Follow(experiment.incumbent, Apart.PROVIDER_STATE), panel
+        models = {each: experiment.policies[policy].model for each, policy in makers.items()}
+        foreign = {each for each, model in models.items() if model != experiment.policies[maker].model}
+        if foreign:
+            panel = panel.with_payload(without_state(question.payload, foreign.__contains__))
+        if isinstance(part, Single | Follow) and part.policy == maker and is_session:
+            return part, panel
+        return Follow(maker, Apart.PROVIDER_STATE), panel
+
+    async def _follow(self, panel: Panel, policy: int, why: Apart) -> Answer:
+        """Let a policy go on with its conversation, outside any comparison."""
+        try:
+            reply = await panel.ask(policy)
+        except POLICY_FAILURES as error:
+            others = panel.without_state(policy)
+            if others is None:
+                raise self._refused(panel, {policy: error}, error) from error.with_traceback(None)
+            if policy != panel.experiment.incumbent:
+                return await self._incumbent(others, {policy: error}, why)
+            if others is not panel and _is_callers_fault(error):
+                # What it carries may be of a maker that is not known.
+                return await self._incumbent(others, {}, why)
+            return await self._fallback(panel, {policy: error})
+        return self._unassigned(panel, policy, reply, {}, why)
+
+    def _noted(self, panel: Panel, policy: int, reply: PolicyAnswer) -> bytes | AnswerStream:
+        """An answer, whose maker is remembered where only it can continue it."""
+        if isinstance(reply, bytes):
+            return noted(self._makers, panel.experiment, policy, reply)
+        return NotedStream(reply, self._makers, panel.experiment, policy)
 
     def _routed(self, panel: Panel, *policies: int, reason: str = "") -> None:
         names, _ = panel.names(*policies)
@@ -156,11 +215,17 @@ class Answering:
         content: bytes | AnswerStream
         match replies:
             case (bytes() as first, bytes() as second):
+                for policy, reply in zip(duel.shown, (first, second), strict=True):
+                    self._noted(panel, policy, reply)
                 content = merge_answers((first, second), label)
             case (AttemptStream() as first, AttemptStream() as second):
                 # Without being asked for, a last event that holds usage and no choices is a surprise.
                 options = panel.exchange.question.payload.get("stream_options") or {}
-                content = DuelStream((first, second), label, shows_usage=bool(options.get("include_usage")))
+                streams = (
+                    NotedStream(first, self._makers, panel.experiment, left),
+                    NotedStream(second, self._makers, panel.experiment, right),
+                )
+                content = DuelStream(streams, label, shows_usage=bool(options.get("include_usage")))
             case _:
                 return await self._half_duel(panel, dict(zip(duel.shown, replies, strict=True)))
         return Answer(panel.exchange, content, *panel.names(*duel.shown))
@@ -173,7 +238,9 @@ class Answering:
                 return self._unassigned(panel, policy, reply, failures)
         return await self._incumbent(panel, failures)
 
-    async def _incumbent(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> Answer:
+    async def _incumbent(
+        self, panel: Panel, failures: Mapping[int, PolicyFailure], why: Apart = Apart.NOT_DRAWN
+    ) -> Answer:
         """Let the incumbent answer, `failures` being the policies that could not."""
         policy = panel.experiment.incumbent
         if policy in failures:
@@ -182,7 +249,7 @@ class Answering:
             reply = await panel.ask(policy)
         except POLICY_FAILURES as error:
             return await self._fallback(panel, {**failures, policy: error})
-        return self._unassigned(panel, policy, reply, failures)
+        return self._unassigned(panel, policy, reply, failures, why)
 
     async def _fallback(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> Answer:
         """Let a fallback of the incumbent's model answer; its own failure is among `failures`."""
@@ -200,11 +267,16 @@ class Answering:
         return Answer(panel.exchange, self._as_unassigned(panel, reply), models=(served,), fallback=reason)
 
     def _unassigned(
-        self, panel: Panel, policy: int, reply: PolicyAnswer, failures: Mapping[int, PolicyFailure]
+        self,
+        panel: Panel,
+        policy: int,
+        reply: PolicyAnswer,
+        failures: Mapping[int, PolicyFailure],
+        why: Apart = Apart.NOT_DRAWN,
     ) -> Answer:
         """A policy's answer that takes no part in the experiment, `failures` being those that could not."""
         reason = self._fell_back(panel, failures)
-        content = self._as_unassigned(panel, reply)
+        content = self._as_unassigned(panel, self._noted(panel, policy, reply), why)
         return Answer(panel.exchange, content, *panel.names(policy), fallback=reason)
 
     def _sealed(self, panel: Panel, assignment: Assignment) -> str:
@@ -219,9 +291,11 @@ class Answering:
         )
         return ids.seal(made_for, _prefix(panel))
 
-    def _as_unassigned(self, panel: Panel, reply: PolicyAnswer) -> bytes | AnswerStream:
+    def _as_unassigned(
+        self, panel: Panel, reply: bytes | AnswerStream, why: Apart = Apart.NOT_DRAWN
+    ) -> bytes | AnswerStream:
         key = key_digest(panel.exchange.question.key)
-        response_id = self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key)
+        response_id = self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
         return _labelled(panel, reply, response_id)
 
     def _fell_back(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> str | None:
@@ -256,7 +330,7 @@ class Answering:
             _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)
 
 
-def _labelled(panel: Panel, reply: PolicyAnswer, response_id: str) -> bytes | AnswerStream:
+def _labelled(panel: Panel, reply: bytes | AnswerStream, response_id: str) -> bytes | AnswerStream:
     label = label_for(panel.exchange.question, response_id, panel.experiment.name)
     return label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
 

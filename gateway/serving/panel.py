@@ -13,6 +13,7 @@ from gateway.serving.attempts import Answered, Attempts, AttemptStream
 from gateway.serving.exchange import Exchange, Respondent
 from gateway.serving.kept import keepers
 from gateway.upstream.base import ModelTarget, PolicyPart
+from gateway.upstream.bound_state import may_go_without, state_of, without_state
 
 PolicyFailure = UpstreamError | RenderError
 POLICY_FAILURES: Final = (UpstreamError, RenderError)
@@ -33,9 +34,10 @@ class Panel:
         models: How each model is called.
         attempts: Asks providers.
         hooks: Told what happens.
+        payload: What is asked, where that is not the question as it came.
     """
 
-    __slots__ = ("_attempts", "_hooks", "_models", "exchange", "experiment")
+    __slots__ = ("_attempts", "_hooks", "_models", "_payload", "exchange", "experiment")
 
     def __init__(
         self,
@@ -44,7 +46,9 @@ class Panel:
         models: Mapping[str, ModelTarget],
         attempts: Attempts,
         hooks: Hooks,
+        payload: dict[str, Any] | None = None,
     ) -> None:
+        self._payload = exchange.question.payload if payload is None else payload
         self.experiment = experiment
         self.exchange = exchange
         self._models = models
@@ -100,6 +104,29 @@ class Panel:
         """The model of every policy."""
         return [self._models[policy.model] for policy in self.experiment.policies]
 
+    def without_state(self, maker: int) -> Panel | None:
+        """The policies before the question without what only another model can read.
+
+        Args:
+            maker: The policy that cannot go on.
+
+        Returns:
+            This panel itself where there is no such thing, or the incumbent is another policy of the same
+            model; None where the incumbent's model does not take the question without it.
+        """
+        incumbent = self.experiment.incumbent
+        own, other = (self.targets()[policy] for policy in (maker, incumbent))
+        is_same = maker != incumbent and (own.model, own.api_base) == (other.model, other.api_base)
+        if is_same or not state_of(self._payload):
+            return self
+        if not may_go_without(self._payload, other):
+            return None if maker != incumbent else self
+        return self.with_payload(without_state(self._payload, lambda _part: True))
+
+    def with_payload(self, payload: dict[str, Any]) -> Panel:
+        """The policies before the question in other words."""
+        return Panel(self.experiment, self.exchange, self._models, self._attempts, self._hooks, payload)
+
     def _respondent(self, policy: int) -> Respondent:
         experiment = self.experiment
         compiled = experiment.policies[policy]
@@ -112,7 +139,7 @@ class Panel:
 
     def _rendered(self, policy: int, *, merges_system: bool = False) -> tuple[Mapping[str, Any], PolicyPart]:
         question, compiled = self.exchange.question, self.experiment.policies[policy]
-        return compiled.put_to(question.payload, question.surface.name, merges_system=merges_system)
+        return compiled.put_to(self._payload, question.surface.name, merges_system=merges_system)
 
 
 def _content(answer: Answered) -> PolicyAnswer:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Final, Literal, NewType, Protocol, assert_never
 
 from gateway.experiments.collecting import Assigns
-from gateway.experiments.response_ids import UNIT_BYTES, Assignment
+from gateway.experiments.response_ids import UNIT_BYTES, Apart, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 
 UnitKey = NewType("UnitKey", bytes)
@@ -75,11 +75,21 @@ class Duel:
     shown: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """The policy that a conversation began with goes on, and its answer belongs to no comparison."""
+
+    policy: int
+    why: Apart
+
+
+# What is drawn for a request or a session.
+Drawn = Incumbent | Single | Duel
 # What part a request plays in an experiment.
-Part = Incumbent | Single | Duel
+Part = Drawn | Follow
 
 
-def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Part:
+def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Drawn:
     """The part that a request plays.
 
     Args:

@@ -2,25 +2,40 @@
 
 Only requests of a session ask the store, and only as long as it answers in time. All replicas draw alike for
 one session and plan, so a session nearly always keeps its policy even without the store.
+One that began before a decision, or under another generation, goes on with its policy for as long as it is
+remembered, and takes no part in any comparison.
 A session begun under an older sealing key keeps its unit for as long as that key is still in force.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
-from gateway.experiments.response_ids import UNIT_BYTES, Assignment
+from gateway.experiments.response_ids import UNIT_BYTES, Apart, Assignment
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import StickySkipped
 from gateway.running.store_breaker import StoreBreaker
-from gateway.serving.routing import Incumbent, Part, UnitDraws, UnitKey, assigned, draw_part
+from gateway.serving.routing import (
+    Drawn,
+    Duel,
+    Follow,
+    Incumbent,
+    Part,
+    Single,
+    UnitDraws,
+    UnitKey,
+    assigned,
+    draw_part,
+)
 from policy_store.errors import StoreError
 
 _INCUMBENT: Final = "incumbent"
 _LASTING: Final = ("share", "caps")  # reasons that last as long as the session; others pass
+_OVER: Final = ("not_running", "other_definition")  # reasons that must not end a session that has begun
+_EARLIER: Final = Apart.EARLIER_SESSION
 
 
 class UnitStore(Protocol):
@@ -30,6 +45,12 @@ class UnitStore(Protocol):
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
     ) -> str:
         """The first proposal ever made for this unit. Raises StoreError."""
+        ...
+
+    async def assign_session(
+        self, name: str, generation: int, unit: str, proposal: str, policy: str, ttl_seconds: int
+    ) -> tuple[str, str]:
+        """What a session is assigned, and the policy it began with. Raises StoreError."""
         ...
 
     async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
@@ -61,7 +82,8 @@ class Sticky:
         keys = self._keys.current
         unit = unit_key(keys.newest, experiment.name, session)
         drawn = draw_part(experiment, unit, UnitDraws(unit), now)
-        if isinstance(drawn, Incumbent) and drawn.reason not in _LASTING:
+        is_over = isinstance(drawn, Incumbent) and drawn.reason in _OVER
+        if isinstance(drawn, Incumbent) and drawn.reason not in _LASTING and not is_over:
             return drawn
         if self._breaker.is_open:
             self._hooks.tell(StickySkipped(request_id, experiment.name))
@@ -69,19 +91,32 @@ class Sticky:
         try:
             for before in (unit_key(key, experiment.name, session) for key in keys.older):
                 begun = await self._store.assigned_unit(experiment.name, experiment.generation, before.hex())
-                if begun is not None:
+                if begun is not None and not is_over:
                     return _decode(experiment, begun, before, now)
-            kept = await self._store.assign_unit(
-                experiment.name,
-                experiment.generation,
-                unit.hex(),
-                _encode(experiment, drawn),
-                max(1, int(experiment.window_seconds)),
-            )
+            return await self._kept(experiment, unit, drawn, now, is_over=is_over)
         except StoreError as error:
             self._breaker.failed(error)
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
+
+    async def _kept(
+        self, experiment: LiveExperiment, unit: UnitKey, drawn: Drawn, now: float, *, is_over: bool
+    ) -> Part:
+        name, generation = experiment.name, experiment.generation
+        lasts = max(1, int(experiment.window_seconds))
+        proposal = "" if is_over else _encode(experiment, drawn)
+        kept, began_with = await self._store.assign_session(
+            name, generation, unit.hex(), proposal, _fingerprint(experiment, drawn), lasts
+        )
+        if kept and not is_over:
+            return _decode(experiment, kept, unit, now)
+        policy = _policy_of(experiment, began_with, kept)
+        if policy is not None:
+            return drawn if is_over and policy == experiment.incumbent else Follow(policy, _EARLIER)
+        if is_over:
+            return drawn
+        # The policy it began with is gone: it begins anew.
+        kept = await self._store.assign_unit(name, generation, unit.hex(), proposal, lasts)
         return _decode(experiment, kept, unit, now)
 
 
@@ -92,7 +127,7 @@ def unit_key(sealing_key: bytes, experiment: str, session: str) -> UnitKey:
     return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=secret).digest())
 
 
-def _encode(experiment: LiveExperiment, drawn: Part) -> str:
+def _encode(experiment: LiveExperiment, drawn: Drawn) -> str:
     """A part as it is kept, with its time where that matters: earlier versions read four numbers only."""
     if isinstance(drawn, Incumbent):
         return _INCUMBENT
@@ -101,7 +136,31 @@ def _encode(experiment: LiveExperiment, drawn: Part) -> str:
     return kept if experiment.hold_seconds is None else f"{kept} {part.assigned_at}"
 
 
-def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Part:
+def _fingerprint(experiment: LiveExperiment, drawn: Drawn) -> str:
+    """The policy that a part leads to; empty where it leads to two."""
+    match drawn:
+        case Incumbent():
+            return experiment.incumbent_policy.fingerprint
+        case Single(_, policy):
+            return experiment.policies[policy].fingerprint
+        case Duel():
+            return ""
+        case _:
+            assert_never(drawn)
+
+
+def _policy_of(experiment: LiveExperiment, fingerprint: str, kept: str) -> int | None:
+    """The policy a session began with, if it is still there; versions before kept the assignment only."""
+    for index, policy in enumerate(experiment.policies):
+        if policy.fingerprint == fingerprint:
+            return index
+    if fingerprint or kept in {"", _INCUMBENT} or not experiment.matches_store:
+        return None
+    part = _decode(experiment, kept, UnitKey(bytes(UNIT_BYTES)), 0.0)
+    return part.policy if isinstance(part, Single) else None
+
+
+def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Drawn:
     if kept == _INCUMBENT:
         return Incumbent("share")
     first, second, side, plan_version, *times = (int(part) for part in kept.split(" "))

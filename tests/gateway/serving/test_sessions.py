@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.experiments.exposure import ExposureCaps
-from gateway.experiments.response_ids import Unassigned
+from gateway.experiments.response_ids import Assignment, Unassigned
 from policy_store.connect import connect
+from policy_store.states import ExperimentState
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.live import NO_STORE, NOW, Live, entry, experiment, live_gateway, plan
+from tests.gateway.whole import eventually
+from tests.servers import RedisServer
 
 
 @pytest.fixture
@@ -169,3 +174,82 @@ async def test_sessions_do_not_matter_to_experiments_by_request(gateway: Live) -
         for _ in range(3)
     }
     assert len(units) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": ExperimentState.PROMOTED},
+        {"state": ExperimentState.SETTLED},
+        {"generation": 2},
+        {"generation": 2, "state": ExperimentState.PROMOTED},
+        {"matches_store": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("incumbent", [0, 1])
+async def test_a_session_that_began_before_stays_with_its_policy_and_counts_no_more(
+    by_session: Live, change: dict[str, Any], incumbent: int
+) -> None:
+    """After a decision, in another generation, under another definition; whichever policy serves by then."""
+    sessions = {f"s{number}": "" for number in range(12)}
+    for session in sessions:
+        sessions[session] = (await by_session.ask(headers={"x-session-id": session})).text
+    assert len(set(sessions.values())) == 2
+    by_session.change(incumbent=incumbent, **change)
+
+    for session, text in sessions.items():
+        reply = await by_session.ask(headers={"x-session-id": session})
+        assert reply.text == text
+        opened = by_session.sealer.open(reply.json["id"])
+        assert isinstance(opened, Unassigned)
+    told = await by_session.feed(id=reply.json["id"], signal="thumb", value=True)
+    assert told.json["status"] == "not_counted"
+    new = {(await by_session.ask(headers={"x-session-id": f"new{number}"})).text for number in range(12)}
+    assert len(new) == (2 if change == {"generation": 2} else 1)
+
+
+async def test_a_session_whose_policy_is_gone_begins_anew(by_session: Live, upstream: FakeUpstream) -> None:
+    """And stays with what it is given then."""
+    before = {
+        f"s{number}": (await by_session.ask(headers={"x-session-id": f"s{number}"})).text
+        for number in range(12)
+    }
+    changed = {
+        "alpha": {"model": "small", "system": "You are alpha."},
+        "gamma": {"model": "large", "system": "You are gamma."},
+    }
+    policies = experiment(upstream.api_base, changed).policies
+    by_session.change(generation=2, policies=policies)
+    for session, text in before.items():
+        replies = [await by_session.ask(headers={"x-session-id": session}) for _ in range(3)]
+        opened = {type(by_session.sealer.open(reply.json["id"])) for reply in replies}
+        assert len({reply.text for reply in replies}) == 1
+        assert opened == ({Unassigned} if text == "I am small." else {Assignment})
+
+
+async def test_a_hung_store_costs_one_session_its_wait(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """Those after it are drawn without the store, until it is known to answer again."""
+    server = RedisServer(tmp_path / "store")
+    server.start()
+    base = upstream.api_base
+    entries = [entry("small", base), entry("large", base)]
+    live = experiment(base, unit="session")
+    async with live_gateway([live], entries, store_url=server.url, store_timeout_seconds=0.5) as gateway:
+        await gateway.ask(headers={"x-session-id": "first"})
+        server.freeze()
+        await gateway.ask(headers={"x-session-id": "waits"})
+        skipped = await gateway.metric("llmpo_sticky_skipped_total")
+        for number in range(20):
+            assert (await gateway.ask(headers={"x-session-id": f"s{number}"})).status == 200
+        assert await gateway.metric("llmpo_sticky_skipped_total") == skipped + 20
+        assert await gateway.metric("llmpo_gateway_overhead_seconds_bucket", le="0.1") >= 20
+        server.thaw()
+
+        async def is_asked_again() -> bool:
+            before = await gateway.metric("llmpo_sticky_skipped_total")
+            await gateway.ask(headers={"x-session-id": "later"})
+            return await gateway.metric("llmpo_sticky_skipped_total") == before
+
+        await eventually(is_asked_again, "the store asked again")
+    server.stop()

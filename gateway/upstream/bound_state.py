@@ -1,0 +1,148 @@
+"""What a provider puts into an answer and only the model that made it can read on the next turn.
+
+| provider | in an answer, and in the conversation that is sent back |
+|---|---|
+| Anthropic | `thinking` with a `signature`, `redacted_thinking` with `data`, `encrypted_content` of search |
+| OpenAI | `reasoning` and `compaction` items with `encrypted_content` |
+| Gemini | `thought_signature` of parts and tool calls, also in `extra_content`, `provider_specific_fields` |
+| LiteLLM | `thinking_blocks`; a signature inside a tool call's id |
+| OpenRouter, Copilot | `reasoning_details` with `signature` or `data`; `reasoning_opaque` |
+
+Each is an opaque text that clients send back unchanged, so the text itself says whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from gateway.upstream.base import ModelTarget
+
+# Names whose values are opaque wherever they stand.
+_OPAQUE: Final = frozenset(
+    {
+        "encrypted_content",
+        "encrypted_index",
+        "reasoning_opaque",
+        "thoughtSignature",
+        "thought_signature",
+        "thought_signatures",
+    }
+)
+# Names that are opaque in blocks of these types only.
+_OPAQUE_IN: Final[Mapping[str, frozenset[str]]] = {
+    "signature": frozenset({"thinking", "reasoning.text", "signature_delta"}),
+    "data": frozenset({"redacted_thinking", "reasoning.encrypted"}),
+}
+# Blocks that are nothing without their opaque part.
+_WHOLE_BLOCKS: Final = frozenset(
+    {"compaction", "reasoning", "reasoning.encrypted", "reasoning.text", "redacted_thinking", "thinking"}
+)
+# What a model or a caller wrote, in whatever shape.
+_WRITTEN: Final = frozenset({"arguments", "input", "text", "output"})
+_IN_IDS: Final = "__thought__"
+_NOT_THE_MODELS: Final = frozenset({"developer", "system", "user"})
+_DEEPEST: Final = 8
+# Whatever holds any of this holds one of these.
+MARKERS: Final = (b"signature", b"Signature", b"encrypted", b"redacted_thinking", b"_opaque", b"__thought__")
+_GONE: Final = object()
+
+
+def may_hold_state(block: bytes) -> bool:
+    """Whether part of an answer is worth being looked at; costs next to nothing."""
+    return any(marker in block for marker in MARKERS)
+
+
+def opaque_parts(value: Any, depth: int = 0) -> Iterator[str]:
+    """Every opaque text in an answer, an event of one or a message, in order."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for each in value:
+            yield from opaque_parts(each, depth + 1)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if _is_opaque(value, name, each):
+                yield from (part for part in (each if isinstance(each, list) else [each]) if part)
+            elif name not in _WRITTEN and isinstance(each, dict | list):
+                yield from opaque_parts(each, depth + 1)
+
+
+def state_of(payload: Mapping[str, Any]) -> list[str]:
+    """The opaque texts of a conversation that is sent back, the oldest first. Most have none, at no cost."""
+    found: list[str] = []
+    for name in ("messages", "input"):
+        turns = payload.get(name)
+        if isinstance(turns, list):
+            for turn in turns:
+                if isinstance(turn, dict) and turn.get("role") not in _NOT_THE_MODELS:
+                    found.extend(opaque_parts(turn))
+    return found
+
+
+def without_state(payload: Mapping[str, Any], is_dropped: Callable[[str], bool]) -> dict[str, Any]:
+    """The request without those of its opaque texts, and the blocks that are nothing without them."""
+    kept = dict(payload)
+    for name in ("messages", "input"):
+        turns = payload.get(name)
+        if isinstance(turns, list):
+            stripped = (
+                turn
+                if not isinstance(turn, dict) or turn.get("role") in _NOT_THE_MODELS
+                else _stripped(turn, is_dropped)
+                for turn in turns
+            )
+            kept[name] = [turn for turn in stripped if turn is not _GONE]
+    return kept
+
+
+def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
+    """Whether a model takes this conversation without what another one's answers held.
+
+    Claude, while it thinks, takes the results of tools only after the thinking that called them.
+    """
+    thinks = (payload.get("thinking") or {}).get("type", "disabled") != "disabled"
+    return not (thinks and "claude" in target.model and _is_in_tool_loop(payload.get("messages")))
+
+
+def _is_opaque(block: dict[str, Any], name: str, value: Any) -> bool:
+    if name == "id" and isinstance(value, str):
+        return _IN_IDS in value
+    if not isinstance(value, str | list) or (isinstance(value, list) and name != "thought_signatures"):
+        return False
+    kind = block.get("type")
+    return name in _OPAQUE or (isinstance(kind, str) and kind in _OPAQUE_IN.get(name, ()))
+
+
+def _stripped(value: Any, is_dropped: Callable[[str], bool]) -> Any:
+    """A value without opaque texts, or `_GONE` where nothing is left of it."""
+    if isinstance(value, list):
+        kept = [each for each in (_stripped(each, is_dropped) for each in value) if each is not _GONE]
+        return kept if kept or not value else _GONE
+    if not isinstance(value, dict):
+        return value
+    fields: dict[str, Any] = {}
+    for name, each in value.items():
+        if name != "id" and _is_opaque(value, name, each):
+            if any(map(is_dropped, each if isinstance(each, list) else [each])):
+                if value.get("type") in _WHOLE_BLOCKS:
+                    return _GONE
+                continue
+            fields[name] = each
+        elif name in _WRITTEN:
+            fields[name] = each
+        elif (rest := _stripped(each, is_dropped)) is not _GONE:
+            fields[name] = rest
+        elif name == "content" and not value.get("tool_calls"):
+            return _GONE
+    return fields
+
+
+def _is_in_tool_loop(messages: Any) -> bool:
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(last, dict):
+        return False
+    content = last.get("content")
+    blocks = content if isinstance(content, list) else []
+    is_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
+    return is_result or last.get("role") == "tool"
