@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.config.api_keys import hash_key
 from gateway.config.values import KEY_HASH_PATTERN, fault
 from gateway.errors import ConfigError, ConfigIssue
+from policy_store.address import StoreAddressError, check_address
 
 PREFIX: Final = "LLMPO_"
 _SHORTEST_SECRET: Final = 32
@@ -186,9 +187,10 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
-        if url is not None and not re.match(r"(rediss?|unix)://.", url):
-            raise fault("This is not the address of a Redis server.", "Write redis://, rediss:// or unix://.")
-        return url
+        try:
+            return url if url is None else check_address(url)
+        except StoreAddressError as error:
+            raise fault(error.problem, error.remedy) from None
 
     @field_validator("token_secret", "previous_token_secret")
     @classmethod

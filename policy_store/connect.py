@@ -8,6 +8,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from policy_store.address import check_address
 from policy_store.embedded import EmbeddedValkey
 
 __all__ = ["EmbeddedValkey", "connect"]
@@ -29,8 +30,9 @@ def connect(url: str, *, timeout_seconds: float = 1.0, max_connections: int = 32
     is to end the call.
 
     Raises:
-        ValueError: The URL is not one of these.
+        StoreAddressError: The URL is not one of these, or not written as it is meant.
     """
+    check_address(url)
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,

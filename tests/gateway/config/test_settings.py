@@ -106,3 +106,19 @@ def test_variables_a_cluster_makes_up_are_left_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LLMPO_PORT", "tcp://10.0.0.1:8000")
 
     assert read_settings().redis_url is None
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:s3cr3t/x@host", "redis://h/abc", "redis://h?foo=s3cr3t", "redis://a,b"]
+)
+def test_a_wrong_address_of_the_store_is_named_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """At the start, with what would be right."""
+    monkeypatch.setenv("LLMPO_REDIS_URL", url)
+    with pytest.raises(ConfigError) as raised:
+        read_settings()
+    (issue,) = raised.value.issues
+    assert issue.path == "LLMPO_REDIS_URL"
+    assert issue.remedy
+    assert "s3cr3t" not in str(raised.value)
