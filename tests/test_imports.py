@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.instrumentation": {"gateway.running"},
     "gateway.llm_po": set(),
     "gateway.config": {"gateway.errors"},
-    "gateway.settings": {"gateway.errors", "gateway.config"},
+    "gateway.settings": {"gateway.errors", "gateway.config", "policy_store"},
     "gateway.plotting": {"gateway.errors"},
     "gateway.simulation": {
         "gateway.errors",
