@@ -28,7 +28,7 @@ from gateway import __version__
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Authenticator, Caller
 from gateway.access.failed_attempts import FailedAttempts
-from gateway.access.kept_keys import KeptKeys, kept_keys_path
+from gateway.access.kept_keys import KeptKeys
 from gateway.access.limiting import Limiter
 from gateway.api.accounts import Accounts, account_of
 from gateway.api.body import read_control
@@ -66,6 +66,7 @@ from gateway.learning.store_watch import StoreWatch
 from gateway.learning.usage import UsageKeeper
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.running.background import background
+from gateway.running.kept_file import KeptFile, kept_path
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_breaker import StoreBreaker
 from gateway.running.store_health import StoreHealth
@@ -226,7 +227,10 @@ class _Gateway:
         hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines, usage, *self.more_hooks)
         health, history, breaker = StoreHealth(), StoreHistory(), StoreBreaker()
         vitals = StoreVitals(redis, timeout_seconds=self.settings.store_timeout_seconds)
-        watch = StoreWatch(vitals, history, health, breaker)
+        watch = StoreWatch(
+            vitals, history, health, breaker, self._kept("store") if self.settings.kept_keys_seconds else None
+        )
+        watch.start()
         await watch.look()
         refresher = Refresher(
             store, catalogue, health, history, interval_seconds=self.settings.refresh_seconds
@@ -327,7 +331,7 @@ class _Gateway:
             self.catalogue,
             authenticator.use,
             history=history,
-            kept=self._kept_keys(),
+            kept=KeptKeys(self._kept("keys"), self.settings.kept_keys_seconds, self.clock),
             interval_seconds=self.settings.refresh_seconds,
             clock=self.clock,
         )
@@ -336,15 +340,11 @@ class _Gateway:
         await resources.enter_async_context(background("API keys", registry.run))
         return authenticator, registry
 
-    def _kept_keys(self) -> KeptKeys:
-        settings = self.settings
-        secret = settings.token_secret
-        return KeptKeys(
-            kept_keys_path(settings.data_dir, settings.redis_url),
-            None if secret is None else secret.get_secret_value(),
-            settings.kept_keys_seconds,
-            self.clock,
-        )
+    def _kept(self, what: str) -> KeptFile:
+        """The file that keeps something of the store in the data directory."""
+        settings, secret = self.settings, self.settings.token_secret
+        path = kept_path(settings.data_dir, what, settings.redis_url)
+        return KeptFile(path, None if secret is None else secret.get_secret_value())
 
     async def _open_sealing_keys(self, store: PolicyStore, resources: AsyncExitStack) -> SealingKeyHolder:
         """The keys of response ids: known now, or fetched as soon as the store answers."""

@@ -47,6 +47,10 @@ class StoreHistory:
         self._revisions: dict[str, int] = {}
         self._comparisons: dict[str, int] = {}
 
+    def take_up(self, store_id: str, epoch: int, written_at: float) -> None:
+        """Begin with what this replica saw before it was started."""
+        self.id, self.epoch, self._written_at = store_id, epoch, written_at
+
     def is_ahead_of(self, pulse: Pulse) -> Loss | None:
         """How a store whose pulse this is differs from what was seen of it; None if it does not."""
         if not self.id or pulse.epoch > self.epoch:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.experiments.store_history import Loss, StoreHistory
+from gateway.running.kept_file import KeptFile
 from gateway.running.logs import get_logger
 from gateway.running.store_breaker import StoreBreaker
 from gateway.running.store_health import StoreHealth
@@ -25,6 +26,7 @@ _log = get_logger(__name__)
 
 PULSE_SECONDS: Final = 1.0
 SETTINGS_SECONDS: Final = 60.0
+KEEP_SECONDS: Final = 5.0
 
 
 class Follower(Protocol):
@@ -43,6 +45,7 @@ class StoreWatch:
         history: What was seen of it.
         health: Is told whether it takes writes.
         breaker: Is told when it does.
+        kept: Keeps on disk which store this is; None to keep nothing.
         timer: Seconds that only ever grow.
 
     Attributes:
@@ -55,6 +58,7 @@ class StoreWatch:
         history: StoreHistory,
         health: StoreHealth,
         breaker: StoreBreaker,
+        kept: KeptFile | None = None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.history = history
@@ -62,6 +66,9 @@ class StoreWatch:
         self._vitals = vitals
         self._health = health
         self._breaker = breaker
+        self._kept = kept
+        self._kept_state: tuple[str, int] | None = None
+        self._kept_at = 0.0
         self._timer = timer
         self._looking = asyncio.Lock()
         self._looked_at = -SETTINGS_SECONDS
@@ -81,6 +88,12 @@ class StoreWatch:
             keys: The sealing keys; None where an operator's secret is the key.
         """
         self._follower, self._snapshots, self._keys = follower, snapshots, keys
+
+    def start(self) -> None:
+        """Take up what this replica saw of the store before it was started."""
+        kept = None if self._kept is None else self._kept.read()
+        if isinstance(kept, dict):
+            self.history.take_up(str(kept["id"]), int(kept["epoch"]), float(kept["written_at"]))
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -139,11 +152,20 @@ class StoreWatch:
     async def _follow(self, pulse: Pulse) -> None:
         is_accepted = 0 < self.history.epoch < pulse.epoch
         self.history.saw(pulse)
+        self._keep(pulse)
         if is_accepted:
             _log.warning("store_accepted", epoch=pulse.epoch)
             await self._adopt_key()
             if self._follower is not None:
                 await self._follower.begin_anew()
+
+    def _keep(self, pulse: Pulse) -> None:
+        """Keep which store this is, and how far it was."""
+        state, now = (pulse.id, pulse.epoch), self._timer()
+        if self._kept is None or (state == self._kept_state and now - self._kept_at < KEEP_SECONDS):
+            return
+        self._kept_state, self._kept_at = state, now
+        self._kept.write({"id": pulse.id, "epoch": pulse.epoch, "written_at": pulse.written_at})
 
     async def _adopt_key(self) -> None:
         """Seal with the store's key from now on; ids sealed before still open."""

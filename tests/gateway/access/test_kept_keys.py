@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access.kept_keys import KeptKeys, kept_keys_path
+from gateway.access.kept_keys import KeptKeys
 from gateway.config.api_keys import hash_key
 from gateway.learning import store_watch
+from gateway.running.kept_file import KeptFile, kept_path
 from policy_store.api_keys import KeyBook, KeyRecord
 from policy_store.connect import connect
 from tests.gateway.building import gateway_config
@@ -49,7 +50,9 @@ def with_key(gateway: Whole, key: str) -> Whole:
 
 def file_of(folder: Path, now: float = NOW, secret: str | None = None, longest: float = 60.0) -> KeptKeys:
     """The file of one store."""
-    return KeptKeys(kept_keys_path(folder, "redis://u:word@host/0"), secret, longest, lambda: now)
+    return KeptKeys(
+        KeptFile(kept_path(folder, "keys", "redis://u:word@host/0"), secret), longest, lambda: now
+    )
 
 
 async def test_a_replica_started_without_its_store_answers_the_keys_it_knew(
@@ -63,7 +66,7 @@ async def test_a_replica_started_without_its_store_answers_the_keys_it_knew(
         key = (await gateway.call("POST", "/v1/keys", {"name": "app"})).json["key"]
         gone = (await gateway.call("POST", "/v1/keys", {"name": "gone"})).json["key"]
         await gateway.call("DELETE", "/v1/keys/gone")
-        (file,) = (tmp_path / "data").iterdir()
+        (file,) = (tmp_path / "data").glob("keys-*.json")
 
         async def is_kept() -> bool:
             return "gone" in file.read_text() and hash_key(gone)[7:] in json.loads(file.read_text())["body"]
@@ -95,9 +98,9 @@ def test_a_file_that_is_old_damaged_or_anothers_counts_for_nothing(
     assert file_of(tmp_path, NOW - 1, secret).read() is None
     assert file_of(tmp_path, secret=secret, longest=0).read() is None
     assert file_of(tmp_path, secret="t" * 32).read() is None
-    text = kept.path.read_text()
+    text = kept.file.path.read_text()
     for damaged in (text[:-9], text.replace("client", "admin"), "{}", "[]", "", "null"):
-        kept.path.write_text(damaged)
+        kept.file.path.write_text(damaged)
         assert file_of(tmp_path, secret=secret).read() is None
 
 
@@ -108,13 +111,13 @@ def test_a_directory_that_cannot_be_written_is_told_once(tmp_path: Path) -> None
     with capture_logs() as lines:
         for revision in range(3):
             kept.keep(KeyBook(revision, BOOK.records, {}))
-    assert [line["event"] for line in lines] == ["kept_keys_not_written"]
+    assert [line["event"] for line in lines] == ["kept_file_not_written"]
 
 
 def test_stores_do_not_share_a_file_and_passwords_make_no_difference(tmp_path: Path) -> None:
     """One machine may run gateways for several stores."""
     paths = [
-        kept_keys_path(tmp_path, url)
+        kept_path(tmp_path, "keys", url)
         for url in ("redis://a:b@host/0", "redis://c:d@host/0", "redis://host/1", "redis://other/0", None)
     ]
     assert paths[0] == paths[1]

@@ -299,3 +299,25 @@ async def test_a_server_that_tells_nothing_is_unknown(
         await redis.acl_setuser("default", enabled=True, reset=False, categories=["+@all"])
     found = [line["unknown"] for line in lines if line["event"] == "store_settings_unknown"]
     assert found == ([unknown] if unknown else [])
+
+
+@pytest.mark.parametrize("lost", ["everything", "its identity", "an epoch", "a minute"])
+async def test_a_replica_that_was_down_meanwhile_finds_out_as_well(
+    lost: str, upstream: FakeUpstream, embedded_url: str, redis: Redis, tmp_path: Path
+) -> None:
+    """It kept on disk which store it was, and how far."""
+    config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE, promotion=ENDLESS)
+    settings = quick_settings(embedded_url, data_dir=tmp_path, kept_keys_seconds=60)
+    async with whole_gateway(config, settings) as gateway:
+        await becomes(gateway, "up")
+    async with whole_gateway(config, settings) as gateway:
+        await becomes(gateway, "up")
+    lose, _ = LOSSES[lost]
+    await lose(redis)
+
+    async with whole_gateway(config, settings) as gateway:
+        await becomes(gateway, "held")
+        assert (await gateway.ask()).status == 200
+        assert (await gateway.call("POST", "/v1/store/accept")).status == 200
+        await becomes(gateway, "up")
+        await gateway.planned()
