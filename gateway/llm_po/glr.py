@@ -161,10 +161,12 @@ def rival_evidence(wins: IntArray) -> FloatArray:
     Raises:
         TallyError: If `wins` cannot be counts.
     """
-    return np.asarray(_pair_ratios(counted(wins, dimensions=3)).sum(axis=2))
+    return np.asarray(_pair_ratios(counted(wins, dimensions=3)).sum(axis=2), dtype=np.float64)
 
 
 def _pair_ratios(wins: IntArray) -> FloatArray:
     """N kl(rate, 1/2) of each pair where the column is ahead of the row, 0 elsewhere; shape (R, K, K)."""
     rates = pair_rates(wins)
-    return np.asarray(pair_totals(wins) * np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0))
+    return np.asarray(
+        pair_totals(wins) * np.where(rates < 0.5, bernoulli_kl(rates, 0.5), 0.0), dtype=np.float64
+    )
