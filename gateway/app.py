@@ -70,6 +70,7 @@ from gateway.running.kept_file import KeptFile, kept_path
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_breaker import StoreBreaker
 from gateway.running.store_health import StoreHealth
+from gateway.serving.answer_notes import AnswerNotes
 from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
 from gateway.serving.ejection import EjectionBook
@@ -87,6 +88,7 @@ from gateway.upstream.dispatch import Upstreams
 from gateway.upstream.relay import Relay
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.translating.upstream import LitellmUpstream
+from policy_store.answer_names import AnswerNameStore
 from policy_store.api_keys import ApiKeyStore
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
@@ -263,6 +265,12 @@ class _Gateway:
             draws=self.rng,
             clock=self.clock,
         )
+        notes = AnswerNotes(
+            AnswerNameStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
+            response_ids.request_digests,
+        )
+        resources.push_async_callback(notes.write)
+        await resources.enter_async_context(background("answer notes", notes.run))
         inference = InferenceDeps(
             snapshots=refresher.holder,
             answering=answering,
@@ -271,6 +279,7 @@ class _Gateway:
             max_body_bytes=self.settings.max_body_bytes,
             lifecycle=self.lifecycle,
             limiter=limiter,
+            note_answer=notes.note,
         )
         feedback = FeedbackService(
             store,
@@ -280,6 +289,7 @@ class _Gateway:
             history,
             self.clock,
             lambda: authenticator.client_keys > 1,
+            notes.find,
         )
         log, counts = ExperimentLog(store), TokenCounts(upstream)
         self._join_routes(

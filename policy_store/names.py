@@ -2,10 +2,11 @@
 
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
 may touch them together. The API keys share a tag of their own, and so do the limits of each API key and what
-tells one store from another. Only the token key and the list of names stand alone.
+tells one store from another. The token key, the list of names and the names of answers stand alone.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever
+    llmpo:answer:DIGEST                   the answer a request's id stands for         as long as feedback
     llmpo:{store}:identity                hash: id, epoch, when last written to        for ever
     llmpo:{store}:trial:KIND              what every replica writes to see that it can a minute
     llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever
@@ -48,6 +49,11 @@ API_KEY_RECORDS: Final = "llmpo:{api-keys}:records"
 API_KEY_NAMES: Final = "llmpo:{api-keys}:names"
 API_KEYS_REVOKED: Final = "llmpo:{api-keys}:revoked"
 API_KEYS_REVISION: Final = "llmpo:{api-keys}:revision"
+
+
+def answer_key(digest: str) -> str:
+    """Where the answer is kept that a request's id stands for."""
+    return f"llmpo:answer:{digest}"
 
 
 def limit_keys(key_name: str) -> tuple[str, str, str]:

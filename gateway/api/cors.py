@@ -25,6 +25,7 @@ _EXPOSED: Final = (
     "x-llmpo-fallback",
     "x-llmpo-model",
     "x-llmpo-policy",
+    "x-llmpo-response-id",
     *(f"x-ratelimit-{what}-{unit}" for what in _STANDINGS for unit in _UNITS),
     *(f"anthropic-ratelimit-{unit}-{what}" for what in _STANDINGS for unit in _UNITS),
 )

@@ -25,12 +25,13 @@ from gateway.api.fields import check_fields
 from gateway.api.limit_headers import joined, limit_headers
 from gateway.api.session import session_name, voter_name
 from gateway.errors import GatewayError, ShuttingDownError
+from gateway.experiments.response_ids import with_response_id
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import RequestBegun, RequestFinished
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import get_logger
-from gateway.running.request_id import HEADER, AboutRequest, request_id_of
+from gateway.running.request_id import HEADER, AboutRequest, new_request_id, sent_request_id
 from gateway.serving.answering import Answer, Answering
 from gateway.serving.exchange import Question
 from gateway.upstream.base import AnswerStream, RawHeaders
@@ -48,6 +49,7 @@ ENDPOINTS: Final[tuple[tuple[str, Surface, tuple[bytes, ...]], ...]] = (
 POLICY_HEADER: Final = b"x-llmpo-policy"
 MODEL_HEADER: Final = b"x-llmpo-model"
 FALLBACK_HEADER: Final = b"x-llmpo-fallback"
+RESPONSE_ID_HEADER: Final = b"x-llmpo-response-id"
 
 _OK: Final = 200
 _INTERNAL: Final = 500
@@ -73,6 +75,8 @@ class InferenceDeps:
         max_body_bytes: Largest request accepted.
         lifecycle: Says whether an answer is cut off because the process ends.
         limiter: Asked before a limited key's request goes ahead.
+        note_answer: Told which answer a request's id stands for, where the caller chose that id: the key,
+            the request's id, the answer's, and for how many seconds that is worth knowing.
         timer: Seconds that only ever grow.
     """
 
@@ -82,6 +86,7 @@ class InferenceDeps:
     hooks: Hooks
     max_body_bytes: int
     limiter: Limiter
+    note_answer: Callable[[str | None, str, str, float], None]
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     timer: Callable[[], float] = time.perf_counter
 
@@ -112,8 +117,9 @@ class InferenceEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request_id, hooks = request_id_of(scope["headers"]), self._deps.hooks
-        reply = _Reply(self, self._deps, request_id, scope, receive, send)
+        sent_id, hooks = sent_request_id(scope["headers"]), self._deps.hooks
+        request_id = sent_id or new_request_id()
+        reply = _Reply(self, self._deps, request_id, scope, receive, send, is_callers_id=sent_id is not None)
         hooks.tell(RequestBegun(request_id, self.path))
         with AboutRequest(request_id):
             try:
@@ -130,6 +136,7 @@ class _Reply:
         "_deps",
         "_endpoint",
         "_is_begun",
+        "_is_callers_id",
         "_key",
         "_limits",
         "_metered",
@@ -152,6 +159,8 @@ class _Reply:
         scope: Scope,
         receive: Receive,
         send: Send,
+        *,
+        is_callers_id: bool,
     ) -> None:
         self._endpoint = endpoint
         self._deps = deps
@@ -160,6 +169,7 @@ class _Reply:
         self._send = send
         self._started = deps.timer()
         self._request_id = request_id
+        self._is_callers_id = is_callers_id
         self._code = self._model = self._key = ""
         self._metered: Metered | None = None
         self._limits: RawHeaders = ()
@@ -251,7 +261,7 @@ class _Reply:
         return await deps.answering.answer(self._request_id, question, snapshot)
 
     async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: RawHeaders = (*self._id_headers(), *joined(self._limits, answer.headers))
+        headers: RawHeaders = (*self._named(answer, caller), *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
         body = answer.content
@@ -309,8 +319,19 @@ class _Reply:
             reply = replace(reply, headers=joined(self._limits, reply.headers))
             await send_reply(self._send, reply, self._id_headers())
 
-    def _id_headers(self) -> RawHeaders:
-        value = self._request_id.encode()
+    def _named(self, answer: Answer, caller: Caller) -> RawHeaders:
+        """The headers with ids that feedback may quote: the request's own stands for the answer as well."""
+        request_id, response_id = self._request_id, answer.response_id
+        if not response_id:
+            return self._id_headers()
+        if self._is_callers_id:
+            self._deps.note_answer(caller.key, request_id, response_id, answer.keep_seconds)
+        else:
+            request_id = with_response_id(request_id, response_id)
+        return (*self._id_headers(request_id), (RESPONSE_ID_HEADER, response_id.encode()))
+
+    def _id_headers(self, request_id: str = "") -> RawHeaders:
+        value = (request_id or self._request_id).encode()
         return tuple((name, value) for name in self._endpoint.id_headers)
 
     def _note_overhead(self, answer: Answer) -> None:

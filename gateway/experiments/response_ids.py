@@ -12,6 +12,7 @@ caller, and 2, which did not name the definition, are opened as long as they are
 from __future__ import annotations
 
 import os
+import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
@@ -34,6 +35,7 @@ UNIT_BYTES: Final = 16
 DEFINITION_BYTES: Final = 6
 
 _PREFIXES: Final = tuple(surface.id_prefix for surface in SURFACES)
+_REQUEST_ID: Final = re.compile(r"req_[0-9a-f]{32}\.")
 NOBODY: Final = bytes(8)
 ANY_DEFINITION: Final = bytes(DEFINITION_BYTES)
 _VERSION: Final = b"\x03"
@@ -162,6 +164,14 @@ class ResponseIds:
         text = f"{key or ''}\0{name}".encode()
         return blake2b(text, digest_size=_DIGEST_BYTES, key=secret).digest()
 
+    def request_digests(self, holder: str, request_id: str) -> tuple[str, ...]:
+        """What may stand for a holder's request in the store, by the newest sealing key first."""
+        text = f"{holder}\0{request_id}".encode()
+        return tuple(
+            blake2b(text, digest_size=16, key=key, person=b"llmpo request").hexdigest()
+            for key in self._holder.current.all
+        )
+
     def open(self, response_id: str) -> Assignment | Unassigned:
         """What a response id was sealed for.
 
@@ -238,6 +248,17 @@ class ResponseIds:
         return found
 
 
+def with_response_id(request_id: str, response_id: str) -> str:
+    """A request's id that says which answer it got: feedback may quote it in place of the response's own.
+
+    Args:
+        request_id: One that this gateway made.
+        response_id: The answer's.
+    """
+    prefix = next(prefix for prefix in _PREFIXES if response_id.startswith(prefix))
+    return f"{request_id}.{response_id[len(prefix) :]}"
+
+
 def key_digest(key: str | None) -> bytes:
     """A digest of an API key's name, for sealed ids; `NOBODY` for none."""
     if key is None:
@@ -262,6 +283,8 @@ def _decode(response_id: str) -> bytes:
         param="id",
     )
     prefix = next((prefix for prefix in _PREFIXES if response_id.startswith(prefix)), None)
+    if prefix is None and (of_request := _REQUEST_ID.match(response_id)):
+        prefix = of_request[0]
     if prefix is None or not response_id.isascii():
         raise malformed
     text = response_id[len(prefix) :]

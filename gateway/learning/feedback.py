@@ -37,6 +37,7 @@ from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder, Unit
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
+from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
 from gateway.learning.signals import signal_value
 from policy_store.errors import (
     AfterHoldError,
@@ -74,6 +75,7 @@ _APART: Final[Mapping[Apart, NotCounted]] = {
 DISCARD_REASONS: Final = frozenset(
     {
         *(reason.value for reason in NotCounted),
+        "ambiguous_id",
         "body_too_large",
         "contradicting",
         "foreign_id",
@@ -142,6 +144,7 @@ class FeedbackService:
         history: Knows when the store is not what it was: then nothing is counted.
         clock: Unix seconds.
         has_several_keys: Whether there are client keys to tell apart.
+        find_answer: Tells which answer of an API key, or of any, a request's id stands for.
     """
 
     def __init__(
@@ -153,15 +156,16 @@ class FeedbackService:
         history: StoreHistory,
         clock: Callable[[], float],
         has_several_keys: Callable[[], bool] = lambda: False,
+        find_answer: FindAnswer = nothing_noted,
     ) -> None:
         self._store = store
-        self._response_ids = response_ids
         self._snapshots = snapshots
         self._hooks = hooks
         self._history = history
         self._clock = clock
         self._has_several_keys = has_several_keys
         self._definitions: dict[tuple[int, str, int], str] = {}
+        self._answers = NamedAnswers(response_ids, find_answer)
 
     async def receive(
         self, feedback: Feedback, key: str | None = None, *, is_admin: bool = True
@@ -180,7 +184,7 @@ class FeedbackService:
             StoreHeldError: The store lost something and no operator accepted that yet; nothing was counted.
         """
         try:
-            assigned = self._response_ids.open(feedback.response_id)
+            assigned = await self._answers.open(feedback.response_id, key)
             experiment = self._experiment(assigned, key, is_admin=is_admin)
             if isinstance(assigned, Assignment):
                 recorded = await self._record_unless_held(feedback, assigned, experiment)

@@ -17,10 +17,15 @@ _current: ContextVar[str] = ContextVar("llmpo_request_id", default="")
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The caller's `x-request-id`, where it is one that can be written anywhere; else a new id."""
+    return sent_request_id(headers) or new_request_id()
+
+
+def sent_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The caller's own id, if it sent one that can be written anywhere."""
     for name, value in headers:
         if name == HEADER and _WELL_FORMED.fullmatch(value):
             return value.decode()
-    return new_request_id()
+    return None
 
 
 def new_request_id() -> str:

@@ -46,6 +46,8 @@ class Answer:
         models: The models that answered, in the same order; for admins only.
         fallback: Why the first respondent did not answer, or None if it did; for admins only.
         headers: A plain model's rate limits. An experiment's would tell which policy answered.
+        response_id: The id that feedback quotes; empty for a plain model's answer.
+        keep_seconds: How long feedback on it counts.
     """
 
     exchange: Exchange
@@ -54,6 +56,8 @@ class Answer:
     models: tuple[str, ...] = ()
     fallback: str | None = None
     headers: RawHeaders = ()
+    response_id: str = ""
+    keep_seconds: float = 0.0
 
 
 class Answering:
@@ -147,8 +151,7 @@ class Answering:
                 except POLICY_FAILURES as error:
                     return await self._incumbent(panel, {policy: error})
                 noted = self._noted(panel, policy, reply)
-                content = _labelled(panel, noted, self._sealed(panel, assignment))
-                return Answer(panel.exchange, content, *panel.names(policy))
+                return _labelled(panel, noted, self._sealed(panel, assignment), *panel.names(policy))
 
     async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
         """Who answers a conversation that carries what only the policy that made it can have continued.
@@ -211,7 +214,8 @@ class Answering:
         panel.exchange.planned = 2
         left, right = duel.shown
         replies = await both(panel.ask(left), panel.ask(right))
-        label = DuelLabel(self._sealed(panel, duel.assignment), panel.experiment.name, int(self._clock()))
+        response_id = self._sealed(panel, duel.assignment)
+        label = DuelLabel(response_id, panel.experiment.name, int(self._clock()))
         content: bytes | AnswerStream
         match replies:
             case (bytes() as first, bytes() as second):
@@ -228,7 +232,7 @@ class Answering:
                 content = DuelStream(streams, label, shows_usage=bool(options.get("include_usage")))
             case _:
                 return await self._half_duel(panel, dict(zip(duel.shown, replies, strict=True)))
-        return Answer(panel.exchange, content, *panel.names(*duel.shown))
+        return _named(panel, content, response_id, *panel.names(*duel.shown))
 
     async def _half_duel(self, panel: Panel, replies: dict[int, PolicyAnswer | PolicyFailure]) -> Answer:
         """One policy failed, or both did: the answer that remains takes no part in the experiment."""
@@ -264,7 +268,7 @@ class Answering:
             others = {other: error for other, error in failures.items() if other != policy}
             return self._unassigned(panel, policy, reply, others)
         reason = self._fell_back(panel, failures)
-        return Answer(panel.exchange, self._as_unassigned(panel, reply), models=(served,), fallback=reason)
+        return _labelled(panel, reply, self._sealed_as_unassigned(panel), (), (served,), reason)
 
     def _unassigned(
         self,
@@ -276,8 +280,8 @@ class Answering:
     ) -> Answer:
         """A policy's answer that takes no part in the experiment, `failures` being those that could not."""
         reason = self._fell_back(panel, failures)
-        content = self._as_unassigned(panel, self._noted(panel, policy, reply), why)
-        return Answer(panel.exchange, content, *panel.names(policy), fallback=reason)
+        noted, response_id = self._noted(panel, policy, reply), self._sealed_as_unassigned(panel, why)
+        return _labelled(panel, noted, response_id, *panel.names(policy), reason)
 
     def _sealed(self, panel: Panel, assignment: Assignment) -> str:
         """The id of an answer that takes part; it says which key asked, and for which voter."""
@@ -291,12 +295,9 @@ class Answering:
         )
         return ids.seal(made_for, _prefix(panel))
 
-    def _as_unassigned(
-        self, panel: Panel, reply: bytes | AnswerStream, why: Apart = Apart.NOT_DRAWN
-    ) -> bytes | AnswerStream:
+    def _sealed_as_unassigned(self, panel: Panel, why: Apart = Apart.NOT_DRAWN) -> str:
         key = key_digest(panel.exchange.question.key)
-        response_id = self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
-        return _labelled(panel, reply, response_id)
+        return self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
 
     def _fell_back(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> str | None:
         """Tell which policies could not answer; why the first of them could not, or None if all could."""
@@ -330,9 +331,37 @@ class Answering:
             _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)
 
 
-def _labelled(panel: Panel, reply: bytes | AnswerStream, response_id: str) -> bytes | AnswerStream:
+def _labelled(
+    panel: Panel,
+    reply: bytes | AnswerStream,
+    response_id: str,
+    policies: tuple[str, ...],
+    models: tuple[str, ...],
+    fallback: str | None = None,
+) -> Answer:
+    """One policy's answer, or a fallback's, under the experiment's name and an id of the gateway's."""
     label = label_for(panel.exchange.question, response_id, panel.experiment.name)
-    return label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
+    content = label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
+    return _named(panel, content, response_id, policies, models, fallback)
+
+
+def _named(
+    panel: Panel,
+    content: bytes | AnswerStream,
+    response_id: str,
+    policies: tuple[str, ...],
+    models: tuple[str, ...],
+    fallback: str | None = None,
+) -> Answer:
+    return Answer(
+        panel.exchange,
+        content,
+        policies,
+        models,
+        fallback,
+        response_id=response_id,
+        keep_seconds=panel.experiment.window_seconds,
+    )
 
 
 def _prefix(panel: Panel) -> str:

@@ -1,0 +1,72 @@
+"""Which answer a request's own id stands for, where the caller chose that id.
+
+Kept for as long as feedback on the answer counts, by keyed hashes: the store holds nobody's request ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from policy_store.names import answer_key
+from policy_store.scripting import answered_within
+
+SEVERAL: Final = "several"
+"""What is found for an id that more than one answer was given under."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerName:
+    """What is kept of one answer.
+
+    Attributes:
+        digest: Stands for the request's id.
+        response_id: The answer's own.
+        keep_seconds: How long it is kept.
+    """
+
+    digest: str
+    response_id: str
+    keep_seconds: int
+
+
+class AnswerNameStore:
+    """Names in Redis or Valkey. Every method raises StoreUnavailableError, and every write may be repeated.
+
+    Args:
+        redis: A client from `policy_store.connect.connect`; its owner closes it.
+        timeout_seconds: The longest any single call to the server may take.
+    """
+
+    def __init__(self, redis: Redis, *, timeout_seconds: float) -> None:
+        self._redis = redis
+        self._timeout_seconds = timeout_seconds
+
+    async def keep(self, names: Sequence[AnswerName]) -> None:
+        """Keep all of these. An id that stands for another answer already stands for none from then on."""
+        before = await self._all(names, response_id=None)
+        clashing = [
+            name for name, kept in zip(names, before, strict=True) if kept not in (None, name.response_id)
+        ]
+        if clashing:
+            await self._all(clashing, response_id=SEVERAL)
+
+    async def find(self, digest: str) -> str | None:
+        """The response id of the answer, `SEVERAL`, or None where nothing is kept."""
+        async with answered_within(self._redis, self._timeout_seconds):
+            kept = await self._redis.get(answer_key(digest))
+        return None if kept is None else str(kept)
+
+    async def _all(self, names: Sequence[AnswerName], *, response_id: str | None) -> list[Any]:
+        """Set each to its own response id, unless it has one already; or all of them to another text."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            key, kept = answer_key(name.digest), response_id or name.response_id
+            is_first = response_id is None
+            pipeline.set(key, kept, ex=name.keep_seconds, nx=is_first, get=is_first)
+        async with answered_within(self._redis, self._timeout_seconds):
+            found: list[Any] = await pipeline.execute()
+        return found
