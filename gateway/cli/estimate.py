@@ -6,6 +6,7 @@ import json as json_text
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,7 +25,7 @@ from gateway.experiments.definitions import inference_of
 from gateway.experiments.structure import structure_of
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import EffectEstimate, estimate
-from gateway.simulation.prospect import EFFECTS, Prospect
+from gateway.simulation.prospect import EFFECTS, EstimateError, Prospect
 from gateway.simulation.runner import Job
 from gateway.upstream.prices import model_prices
 
@@ -77,7 +78,10 @@ def estimate_experiment(
         answer_tokens,
     )
     for name in _chosen(loaded, experiment):
-        prospect = traffic.prospect(loaded, name)
+        try:
+            prospect = traffic.prospect(loaded, name)
+        except EstimateError as error:
+            raise typer.BadParameter(str(error)) from error
         report = EstimateReport(prospect, _with_progress(prospect, runs, seed))
         reports.append(report.to_json())
         if not json:
@@ -88,12 +92,12 @@ def estimate_experiment(
 
 def _chosen(loaded: GatewayConfig, experiment: str | None) -> list[str]:
     names = list(loaded.experiments)
-    if experiment is not None and experiment not in names:
-        raise typer.BadParameter(
-            f"No experiment {experiment!r} in the file; there are: {', '.join(names) or 'none'}."
-        )
     if not names:
         raise typer.BadParameter("The file has no experiments; add one under `experiments`.")
+    if experiment is not None and experiment not in names:
+        near = get_close_matches(experiment, names, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names)}."
+        raise typer.BadParameter(f"The file has no experiment {experiment!r}. {hint}")
     return names if experiment is None else [experiment]
 
 
