@@ -74,8 +74,7 @@ def run(case: Case, seeds: int) -> str:
     """One row."""
     trial = case.trial
     summary = simulate(trial, max(int(seeds * case.share), 2), seed=1)
-    choices = 1 if trial.epsilon == 0 else trial.world.policies - 1
-    yardstick = trial.hardness * math.log(choices / DELTA)
+    yardstick = trial.yardstick
     decided = summary.outcomes["inconclusive"] == 0 and math.isfinite(yardstick)
     multiple = f"{summary.mean / yardstick:.2f} ± {summary.stderr / yardstick:.2f}" if decided else ""
     ended = ", ".join(f"{count} {kind}" for kind, count in summary.outcomes.items() if count)
@@ -135,7 +134,7 @@ def main() -> None:
         "# The structured space",
         "",
         f"`{command}`, {dt.datetime.now(tz=dt.UTC):%Y-%m-%d}. Means ± standard errors; delta = {DELTA}.",
-        "T = hardness of the space assumed x log(1/delta), with a margin log((K-1)/delta).",
+        "T = hardness of the space assumed x log(1/delta).",
         "",
         "| world | method | stopping | epsilon | runs | comparisons | multiple of T | wrong | outcomes |",
         "|---|---|---|---|---|---|---|---|---|",

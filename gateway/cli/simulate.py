@@ -21,6 +21,7 @@ from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import METHODS, STOPPING_RULES, Summary, Trial
 from gateway.llm_po.lab.traces import checkpoints
 from gateway.llm_po.lab.trial import SPACES
+from gateway.llm_po.lines import elimination_threshold
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateFile
 
@@ -56,6 +57,13 @@ def simulate_worlds(
             "needs. With e-process the structure informs forecasts and the promise stays exact."
         ),
     ] = None,
+    promise: Annotated[
+        str,
+        typer.Option(
+            help="With a margin, what a promoted policy is promised to be: no_worse_than_any other, or "
+            "no_worse_than_best, the policy preferred to every other; that takes fewer comparisons."
+        ),
+    ] = "no_worse_than_any",
     costs: Costs = None,
     objective: Annotated[
         str, typer.Option(help="What to spend as little of as possible: comparisons or cost.")
@@ -90,6 +98,7 @@ def simulate_worlds(
             "space": space,
             "costs": parsed_costs(costs),
             "objective": objective,
+            "promise": promise,
         }
         trials = [
             Trial(one, named, rule, **stated)
@@ -107,6 +116,7 @@ def simulate_worlds(
             "--space": space,
             "--costs": costs,
             "--objective": None if objective == "comparisons" else objective,  # as before there was a choice
+            "--promise": None if promise == "no_worse_than_any" else promise,
             "--plots": plots is not None,
         }
         kept = None if state is None else StateFile(state, settings)
@@ -145,7 +155,7 @@ def _farthest(trial: Trial) -> int:
         return trial.max_comparisons
     hardness = replace(trial, objective="comparisons").hardness  # curves are of comparisons always
     if math.isfinite(hardness):
-        return math.ceil(_FARTHEST * hardness * math.log(1 / trial.delta))
+        return math.ceil(_FARTHEST * hardness * elimination_threshold(trial.delta))
     return _FARTHEST_UNKNOWN
 
 

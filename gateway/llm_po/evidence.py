@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from gateway.llm_po.checks import debts_of, flags, numbers
 from gateway.llm_po.errors import ForecastError, TallyError
-from gateway.llm_po.lines import NANO, elimination_nano_nats
+from gateway.llm_po.lines import NANO, Promise, checked_promise, elimination_nano_nats
 from gateway.llm_po.scalars import FEWEST_POLICIES, checked_epsilon, shown, whole_number
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
 
@@ -122,6 +122,8 @@ class Tally:
         comparisons: How many were counted, including ties.
         debts: Shape (K,), int64 nano-nats, none above 0: evidence that policies removed since had given for a
             policy being the winner (`succession` explains it). Empty for none.
+        at_half: Shape (K, K), int64 nano-nats, from the same forecasts against "row preferred to column with
+            P >= 1/2"; None where it is not kept. Only `no_worse_than_best` needs it, beside `evidence`.
 
     Raises:
         TallyError: If the parts disagree or cannot be counts.
@@ -133,6 +135,7 @@ class Tally:
     eliminated: BoolArray
     comparisons: int
     debts: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    at_half: IntArray | None = None
 
     def __post_init__(self) -> None:
         wins = checked_counts(self.wins, "wins")
@@ -148,12 +151,16 @@ class Tally:
         if counted != self.comparisons:
             raise TallyError(f"comparisons is {self.comparisons} but wins and ties add up to {counted}.")
         debts = debts_of(self.debts, wins.shape[0])
+        at_half = None if self.at_half is None else square_integers(self.at_half, "at_half")
+        if at_half is not None and at_half.shape != wins.shape:
+            raise TallyError(f"at_half has shape {at_half.shape}, wins {wins.shape}; one K is needed.")
         for name, value in (
             ("wins", wins),
             ("ties", ties),
             ("evidence", evidence),
             ("eliminated", eliminated),
             ("debts", debts),
+            ("at_half", at_half),
         ):
             object.__setattr__(self, name, value)
 
@@ -192,17 +199,26 @@ class Ledgers:
         policies: K.
         delta: Error level; fixes when a row total eliminates.
         epsilon: Margin; fixes what an outcome adds.
+        promise: With `no_worse_than_best` evidence at one half is kept as well.
 
     Attributes:
         wins: Shape (R, K, K).
         ties: Shape (R, K, K), symmetric.
         evidence: Shape (R, K, K), nano-nats.
+        at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None where it is not kept.
         debts: Shape (R, K), nano-nats, as in `Tally`.
         eliminated_at: Shape (R, K): the comparison that eliminated a policy, 0 while it survives.
         comparisons: How many each run has counted.
     """
 
-    def __init__(self, runs: int, policies: int, delta: float, epsilon: float) -> None:
+    def __init__(
+        self,
+        runs: int,
+        policies: int,
+        delta: float,
+        epsilon: float,
+        promise: Promise = "no_worse_than_any",
+    ) -> None:
         whole_number(runs, "runs", 0, TallyError)
         whole_number(policies, "K", FEWEST_POLICIES, TallyError)
         self._epsilon = checked_epsilon(epsilon)
@@ -210,6 +226,7 @@ class Ledgers:
         self.wins = np.zeros((runs, policies, policies), dtype=np.int64)
         self.ties = np.zeros_like(self.wins)
         self.evidence = np.zeros_like(self.wins)
+        self.at_half = np.zeros_like(self.wins) if checked_promise(promise) == "no_worse_than_best" else None
         self.debts = np.zeros((runs, policies), dtype=np.int64)
         self._totals = np.zeros((runs, policies), dtype=np.int64)
         self.eliminated_at = np.zeros((runs, policies), dtype=np.int64)
@@ -223,6 +240,7 @@ class Ledgers:
     def keep(self, runs: BoolArray) -> None:
         """Forget the other runs."""
         self.wins, self.ties, self.evidence = self.wins[runs], self.ties[runs], self.evidence[runs]
+        self.at_half = None if self.at_half is None else self.at_half[runs]
         self.debts, self._totals = self.debts[runs], self._totals[runs]
         self.eliminated_at = self.eliminated_at[runs]
 
@@ -230,11 +248,18 @@ class Ledgers:
         """Go on from `tally` in every run, with the comparisons at which its policies were eliminated.
 
         Raises:
-            TallyError: If they are of another number of policies, or no comparisons.
+            TallyError: If they are of another number of policies, no comparisons, or without the evidence at
+                one half that is kept here.
         """
         policies = self.wins.shape[1]
         if tally.policies != policies or len(eliminated_at) != policies:
             raise TallyError(f"K = {tally.policies} and {len(eliminated_at)} is inherited by K = {policies}.")
+        if self.at_half is not None:
+            if tally.at_half is None:
+                raise TallyError(
+                    "at_half is None; no_worse_than_best goes on only from evidence at one half."
+                )
+            self.at_half[:] = tally.at_half
         eliminated = [
             0 if at is None else whole_number(at, "eliminated_at", 0, TallyError) for at in eliminated_at
         ]
@@ -263,7 +288,13 @@ class Ledgers:
         """
         self.comparisons += 1
         runs = np.arange(first.size)
-        amounts = np.array([self._amounts(*pair) for pair in zip(results, q, strict=True)], dtype=np.int64)
+        outcomes = list(zip(results, q, strict=True))
+        amounts = np.array([_amounts(*each, self._epsilon) for each in outcomes], dtype=np.int64)
+        halves = (
+            None
+            if self.at_half is None
+            else np.array([_amounts(*each, 0.0) for each in outcomes], dtype=np.int64)
+        )
         won = np.array([result == "win" for result in results], dtype=np.int64)
         lost = np.array([result == "loss" for result in results], dtype=np.int64)
         tied = 1 - won - lost
@@ -271,6 +302,8 @@ class Ledgers:
             self.wins[runs, low, high] += preferred
             self.ties[runs, low, high] += tied
             self.evidence[runs, low, high] += amounts[:, added]
+            if self.at_half is not None and halves is not None:
+                self.at_half[runs, low, high] += halves[:, added]
             self._totals[runs, low] += amounts[:, added]
             crossed = (self._totals[runs, low] >= self._line) & (self.eliminated_at[runs, low] == 0)
             self.eliminated_at[runs[crossed], low[crossed]] = self.comparisons
@@ -284,21 +317,25 @@ class Ledgers:
             eliminated=self.eliminated[run],
             comparisons=self.comparisons,
             debts=self.debts[run].copy(),
+            at_half=None if self.at_half is None else self.at_half[run].copy(),
         )
 
-    def _amounts(self, result: ComparisonResult, q: int | None) -> tuple[int, int]:
-        """Nano-nats for (first against second, second against first)."""
-        if q is None or result == "tie":
-            return 0, 0
-        if_first, if_second, mirrored_first, mirrored_second = _increments(q, self._epsilon)
-        return (if_first, mirrored_first) if result == "win" else (if_second, mirrored_second)
+
+def _amounts(result: ComparisonResult, q: int | None, epsilon: float) -> tuple[int, int]:
+    """Nano-nats for (first against second, second against first)."""
+    if q is None or result == "tie":
+        return 0, 0
+    if_first, if_second, mirrored_first, mirrored_second = _increments(q, epsilon)
+    return (if_first, mirrored_first) if result == "win" else (if_second, mirrored_second)
 
 
 class Ledger:
     """The ledger of one run, for replaying a log."""
 
-    def __init__(self, policies: int, delta: float, epsilon: float) -> None:
-        self._one = Ledgers(1, policies, delta, epsilon)
+    def __init__(
+        self, policies: int, delta: float, epsilon: float, promise: Promise = "no_worse_than_any"
+    ) -> None:
+        self._one = Ledgers(1, policies, delta, epsilon, promise)
 
     def inherit(self, tally: Tally, eliminated_at: Sequence[int | None]) -> None:
         """Go on from what an earlier generation counted."""

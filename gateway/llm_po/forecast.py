@@ -29,13 +29,13 @@ def forecasts(fit: Fit) -> FloatArray:
     return np.asarray(np.einsum("rg,rgij->rij", fit.weights, logistic(scaled)))
 
 
-def chance_preferred(fit: Fit, policy: int) -> FloatArray:
-    """Posterior probability that `policy` is preferred to each other policy more often than not.
+def chance_preferred(fit: Fit, policy: int, epsilon: float = 0.0) -> FloatArray:
+    """Posterior probability that `policy` is preferred to each other with probability above 1/2 - epsilon.
 
     Shape (R, K); one half at `policy` itself.
     """
     deviation = np.sqrt(fit.logit_variance[:, :, policy])
-    logits = fit.logits[:, :, policy]
+    logits = fit.logits[:, :, policy] + math.log((0.5 + epsilon) / (0.5 - epsilon))
     ratio = np.divide(logits, deviation, out=np.zeros_like(logits), where=deviation > 0)
     erf = np.array([math.erf(value) for value in (ratio / math.sqrt(2)).ravel()]).reshape(ratio.shape)
     return np.asarray(np.einsum("rg,rgk->rk", fit.weights, 0.5 * (1 + erf)))

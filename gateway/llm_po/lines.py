@@ -7,13 +7,29 @@ simulations compare with it too. So this module loads no numpy, which the server
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Literal, get_args
 
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.scalars import FEWEST_POLICIES, checked_delta, whole_number
+from gateway.llm_po.scalars import FEWEST_POLICIES, checked_delta, shown, whole_number
 
 NANO: Final = 1_000_000_000
 """Nano-nats in a nat."""
+
+Promise = Literal["no_worse_than_best", "no_worse_than_any"]
+PROMISES: Final[tuple[Promise, ...]] = get_args(Promise)
+"""With a margin, who may not be preferred to the promoted policy by more than it: the policy preferred to
+every other, if there is one, or any policy at all (docs/proofs/no-worse-than-best.md)."""
+
+
+def checked_promise(promise: Promise) -> Promise:
+    """`promise`, if it is one.
+
+    Raises:
+        DesignError: If it is not.
+    """
+    if not isinstance(promise, str) or promise not in PROMISES:
+        raise DesignError(f"promise is {shown(promise)}; choose one of {', '.join(PROMISES)}.")
+    return promise
 
 
 def elimination_threshold(delta: float) -> float:

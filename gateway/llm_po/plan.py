@@ -21,6 +21,7 @@ from gateway.llm_po.evidence import Tally
 from gateway.llm_po.exposure import Caps, Mix, capped_mix
 from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.lines import NANO, elimination_threshold
+from gateway.llm_po.no_worse import against_rivals
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
@@ -192,8 +193,8 @@ def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | Non
     """Comparisons to a verdict at the pace the posterior expects; None if that cannot be known."""
     pace = expected_information(model, 0.5 + design.epsilon)[0]
     if design.epsilon > 0:
-        needed = design.no_worse_nats - tally.evidence / NANO
-        work = _work(needed, pace)
+        against = against_rivals(tally.evidence, tally.at_half, tally.debts, design.promise)
+        work = _work(design.no_worse_nats - against / NANO, _no_worse_pace(pace, model, design))
         np.fill_diagonal(work, 0.0)
         remaining = float(work.sum(axis=0).min())
     else:
@@ -204,6 +205,15 @@ def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | Non
     if design.max_comparisons is not None:
         remaining = min(remaining, float(design.max_comparisons - tally.comparisons))
     return max(remaining, 0.0) if np.isfinite(remaining) else None
+
+
+def _no_worse_pace(pace: FloatArray, model: Fit, design: Design) -> FloatArray:
+    """Nats that the best comparison of j is expected to give towards s being no worse, `[j, s]`."""
+    if not design.assumes_winner:
+        return pace
+    elsewhere = expected_information(model, 0.5)[0]
+    np.fill_diagonal(elsewhere, 0.0)
+    return np.asarray(np.maximum(pace, elsewhere.max(axis=1, keepdims=True)))
 
 
 def _work(needed: FloatArray, pace: FloatArray) -> FloatArray:

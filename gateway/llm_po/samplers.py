@@ -7,9 +7,10 @@ docs/decisions/0014-which-pair-next.md has the measurements.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred, draw_logits, expected_information
 from gateway.llm_po.lines import NANO, elimination_threshold
+from gateway.llm_po.no_worse import against_best, against_rivals
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
@@ -45,6 +47,7 @@ class Situation:
         start: An earlier fit of these runs, to start from, or None.
         pair_costs: Shape (R, K, K), if the runs number the policies differently; None for the design's.
         debts: Shape (R, K), nano-nats, as in `Tally`, or None for none.
+        at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None where it is not kept.
 
     Raises:
         TallyError: If the counts are no counts, or their shapes disagree.
@@ -57,18 +60,22 @@ class Situation:
     start: Fit | None = None
     pair_costs: FloatArray | None = None
     debts: IntArray | None = None
+    at_half: IntArray | None = None
 
     def __post_init__(self) -> None:
         shape = counted(self.wins, self.design.policies, dimensions=3).shape
         if np.shape(self.evidence) != shape or np.shape(self.eliminated) != shape[:2]:
             shapes = f"{shape}, {np.shape(self.evidence)}, {np.shape(self.eliminated)}"
             raise TallyError(f"wins, evidence, eliminated have shapes {shapes}; one R and one K are needed.")
+        if self.at_half is not None and np.shape(self.at_half) != shape:
+            raise TallyError(f"at_half has shape {np.shape(self.at_half)}, wins {shape}; they must agree.")
 
     @classmethod
     def of(cls, tally: Tally, design: Design) -> Situation:
         """The situation of a single run."""
         one = tally.wins[None], tally.evidence[None], tally.eliminated[None]
-        return cls(*one, design, debts=tally.debts[None])
+        at_half = None if tally.at_half is None else tally.at_half[None]
+        return cls(*one, design, debts=tally.debts[None], at_half=at_half)
 
     @cached_property
     def fit(self) -> Fit:
@@ -80,6 +87,14 @@ class Situation:
         """Nats against each policy being the winner, shape (R, K)."""
         totals = self.evidence.sum(axis=2)
         return np.asarray((totals if self.debts is None else totals + self.debts) / NANO)
+
+    @cached_property
+    def needed_against_rivals(self) -> FloatArray:
+        """Nats missing against each rival j of each policy s to certify s, shape (R, K, K): `[r, j, s]`."""
+        promise = self.design.promise
+        against = against_rivals(self.evidence, self.at_half, self.debts, promise)
+        needed = np.maximum(self.design.no_worse_nats - against / NANO, 0.0)
+        return np.asarray(needed * (1 - np.eye(self.policies)))
 
     @cached_property
     def prices(self) -> FloatArray:
@@ -105,9 +120,14 @@ class LlmPo:
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
         """Pairs drawn for the certificate the design asks for."""
-        if situation.design.epsilon > 0:
-            return _no_worse_pairs(situation, draws, rng)
-        return _winner_pairs(situation, draws, rng)
+        design = situation.design
+        if design.epsilon == 0:
+            return _winner_pairs(situation, draws, rng)
+        if design.promise == "no_worse_than_best":
+            return _no_worse_than_best_pairs(situation, draws, rng)
+        if design.promise == "no_worse_than_any":
+            return _no_worse_than_any_pairs(situation, draws, rng)
+        assert_never(design.promise)
 
 
 def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
@@ -133,34 +153,90 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     rivals = np.take_along_axis(_best_rivals(fitted, situation.prices), challengers, axis=1)
     pairs = np.stack([challengers, rivals], axis=2)
     for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
-        pairs[run] = _doubtful_pairs(situation, int(run), draws, rng)
+        survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
+        pairs[run] = _doubtful_pairs(situation, int(run), survivor, draws, rng)
     return pairs
 
 
 def _best_rivals(fitted: Fit, prices: FloatArray) -> IntArray:
-    """The rival promising most evidence against each policy for its price, shape (R, K).
+    """The rival promising most evidence against each policy for its price, shape (R, K)."""
+    return np.asarray(_promise(fitted, 0.5, prices).argmax(axis=2))
 
-    Rivals are ranked by the posterior mean of (D / price) cubed, D = kl(mu, 1/2) where they are ahead. The
-    power favours rivals that might be very clear over those known to be fairly clear: it explores, but less
-    than a posterior draw, which was measured to spend most of the excess comparisons on it.
+
+def _promise(fitted: Fit, threshold: float, prices: FloatArray) -> FloatArray:
+    """How much each rival promises against each policy for its price, shape (R, K, K); below 0 for itself.
+
+    That is the posterior mean of (D / price) cubed, D = kl(mu, threshold) where mu is below it. The power
+    favours rivals that might be very clear over those known to be fairly clear: it explores, but less than a
+    posterior draw, which was measured to spend most of the excess comparisons on it.
     """
-    promise = expected_information(fitted, 0.5, power=_CURIOSITY) / prices**_CURIOSITY
+    promise = expected_information(fitted, threshold, power=_CURIOSITY) / prices**_CURIOSITY
     everyone = np.arange(promise.shape[1])
     promise[:, everyone, everyone] = -1.0
-    return np.asarray(promise.argmax(axis=2))
+    return np.asarray(promise)
 
 
-def _doubtful_pairs(situation: Situation, run: int, draws: int, rng: np.random.Generator) -> IntArray:
-    """The sole survivor of a run against the rivals it has not been cleared of, shape (draws, 2)."""
-    survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
-    chance = chance_preferred(situation.fit.of(np.array([run])), survivor)[0]
+def _doubtful_pairs(
+    situation: Situation, run: int, policy: int, draws: int, rng: np.random.Generator
+) -> IntArray:
+    """A policy that only waits to be cleared, against the rivals it is not cleared of, shape (draws, 2)."""
+    chance = chance_preferred(situation.fit.of(np.array([run])), policy, situation.design.epsilon)[0]
     doubt = np.where(chance < CLEARED, 1 - chance, _TINY)
-    doubt[survivor] = 0.0
+    doubt[policy] = 0.0
     rivals = _categorical(np.tile(doubt, (1, draws, 1)), rng)[0]
-    return np.stack([np.full(draws, survivor), rivals], axis=1)
+    return np.stack([np.full(draws, policy), rivals], axis=1)
 
 
-def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
+def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
+    """A rival of the policy cheapest to certify in a draw, and the opponent that promises most against it.
+
+    A rival j of s is done by what speaks against j being the best: comparisons with s, which tell by
+    kl(mu, 1/2 + epsilon), or with the policy that beats j most clearly, which tell by kl(mu, 1/2). In a draw
+    in which every policy is beaten by more than epsilon, the comparison goes to showing that.
+    """
+    fitted, threshold = situation.fit, 0.5 + situation.design.epsilon
+    _, logits = draw_logits(fitted, draws, rng)
+    chance = logistic(logits)
+    elsewhere = _promise(fitted, 0.5, situation.prices)
+    clearest = elsewhere.argmax(axis=2)
+    by_clearest = np.take_along_axis(chance, clearest[:, None, :, None], axis=3)
+    pace = np.maximum(_pace(chance, threshold), _pace(by_clearest, 0.5))
+    work = situation.needed_against_rivals[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
+    certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
+    columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
+    np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
+    rivals = _categorical(columns, rng)
+    runs = np.arange(situation.wins.shape[0])[:, None]
+    direct = _promise(fitted, threshold, situation.prices)[runs, rivals, certified]
+    opponents = clearest[runs, rivals]
+    is_direct = direct >= elsewhere[runs, rivals, opponents]
+    pairs = np.stack([rivals, np.where(is_direct, certified, opponents)], axis=2)
+    for run, policy in _waiting(situation):
+        pairs[run] = _doubtful_pairs(situation, run, policy, draws, rng)
+    is_cyclic = chance.max(axis=2).min(axis=2, keepdims=True) >= threshold
+    return np.where(is_cyclic, _beaten_pairs(situation, chance, rng), pairs)
+
+
+def _waiting(situation: Situation) -> Iterator[tuple[int, int]]:
+    """Runs in which a policy only waits to be cleared, with the one of them closest to it."""
+    certified = (situation.needed_against_rivals == 0).all(axis=1)
+    for run in np.flatnonzero(certified.any(axis=1)).tolist():
+        fitted = situation.fit.of(np.array([run]))
+        least = [
+            chance_preferred(fitted, policy, situation.design.epsilon)[0].min()
+            if certified[run, policy]
+            else -1.0
+            for policy in range(situation.policies)
+        ]
+        yield run, int(np.argmax(least))
+
+
+def _pace(chance: FloatArray, threshold: float) -> FloatArray:
+    """Nats that a comparison is expected to give against being preferred with at least the threshold."""
+    return np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
+
+
+def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
     """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it.
 
     In a draw in which every policy is beaten by more than epsilon nothing can be certified. Such a draw goes
@@ -170,10 +246,8 @@ def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) 
     _, logits = draw_logits(situation.fit, draws, rng)
     chance = logistic(logits)
     threshold = 0.5 + design.epsilon
-    needed = design.no_worse_nats - situation.evidence / NANO
-    needed = np.maximum(needed, 0.0) * (1 - np.eye(situation.policies))
-    pace = np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
-    work = needed[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
+    needed = situation.needed_against_rivals[:, None]
+    work = needed / np.maximum(_pace(chance, threshold), _SMALLEST_NO_WORSE_PACE)
     certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
     columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
     np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
@@ -185,9 +259,10 @@ def _no_worse_pairs(situation: Situation, draws: int, rng: np.random.Generator) 
 def _beaten_pairs(situation: Situation, chance: FloatArray, rng: np.random.Generator) -> IntArray:
     """Policies not yet shown to be beaten, each against the rival that beats it most in a draw."""
     design = situation.design
-    shown = beaten_nats(situation.wins, design)[:, None, :]
-    needed = np.maximum(elimination_threshold(design.delta) - shown, 0.0) + _TINY
-    bound = 0.5 - design.epsilon
+    shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
+    if design.assumes_winner:
+        shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
+    needed = np.maximum(elimination_threshold(design.delta) - shown[:, None, :], 0.0) + _TINY
     pace = bernoulli_kl(np.minimum(chance.min(axis=3), bound), bound)
     beaten = _categorical(needed / np.maximum(pace, _SMALLEST_NO_WORSE_PACE), rng)
     rivals = np.take_along_axis(chance.argmin(axis=3), beaten[..., None], axis=2)[..., 0]

@@ -18,7 +18,8 @@ from gateway.llm_po.checks import LARGEST_COST, SMALLEST_COST, checked_type, cou
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred
-from gateway.llm_po.lines import NANO, elimination_threshold, no_worse_nano_nats, no_worse_threshold
+from gateway.llm_po.lines import NANO, Promise, checked_promise, elimination_threshold
+from gateway.llm_po.no_worse import against_best, against_rivals, line_nano_nats, line_nats
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, whole_number
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
@@ -53,6 +54,7 @@ class Design:
         features: What the policies have in common, or None if nothing is assumed of preferences.
         stopping: The rule that decides; `rules` names the guarantee of each. `lr-mixture` needs features.
         holds_on_misfit: Whether `lr-mixture` waits while the features do not fit the counts.
+        promise: With a margin, who may not be preferred to the promoted policy by more than it.
 
     Raises:
         DesignError: If any of these is out of range.
@@ -70,6 +72,7 @@ class Design:
     features: Features | None = None
     stopping: StoppingRule = "e-process"
     holds_on_misfit: bool = True
+    promise: Promise = "no_worse_than_any"
 
     def __post_init__(self) -> None:
         checked_delta(self.delta)
@@ -88,6 +91,7 @@ class Design:
             raise DesignError(f"policies_ever is {self.ever}, but there are {len(self.costs)} policies now.")
         _check_known("stopping", self.stopping, get_args(StoppingRule))
         _check_known("objective", self.objective, get_args(Objective))
+        check_promise(self.promise, self.stopping)
         if self.features is None and self.stopping == "lr-mixture":
             raise DesignError("stopping is lr-mixture, which needs features; use e-process without.")
         if self.features is not None:
@@ -116,7 +120,12 @@ class Design:
     @property
     def no_worse_nats(self) -> float:
         """The nats that evidence for a policy no worse has to reach."""
-        return no_worse_threshold(self.delta, self.ever, self.ever - self.policies)
+        return line_nats(self.promise, self.delta, self.ever, self.ever - self.policies)
+
+    @property
+    def assumes_winner(self) -> bool:
+        """Whether a promotion is certified only where some policy is preferred to every other."""
+        return self.epsilon == 0 or self.promise == "no_worse_than_best"
 
     @property
     def pair_costs(self) -> FloatArray:
@@ -125,6 +134,16 @@ class Design:
             return np.ones((self.policies, self.policies))
         costs = np.array(self.costs)
         return np.asarray(costs[:, None] + costs[None, :])
+
+
+def check_promise(promise: Promise, stopping: str) -> None:
+    """Refuse a promise that does not exist, or that the stopping rule cannot keep.
+
+    Raises:
+        DesignError: If so.
+    """
+    if checked_promise(promise) == "no_worse_than_best" and stopping != "e-process":
+        raise DesignError(f"promise is no_worse_than_best, which {stopping} cannot keep; use e-process.")
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -161,21 +180,34 @@ def verdict(tally: Tally, design: Design) -> Verdict | None:
     if not design.may_decide or tally.comparisons < design.min_comparisons:
         return None
     certified = _winner(tally, design) if design.epsilon == 0 else _no_worse(tally, design)
-    if certified is not None:
-        return certified
+    return _undecided(tally, design) if certified is None else certified
+
+
+def _undecided(tally: Tally, design: Design) -> Verdict | None:
+    """No verdict; or the end without one, once the budget is spent."""
     if design.max_comparisons is not None and tally.comparisons >= design.max_comparisons:
         return Verdict("inconclusive", None, None, None)
     return None
 
 
-def may_conclude(wins: IntArray, evidence: IntArray, eliminated: BoolArray, design: Design) -> BoolArray:
+def may_conclude(
+    wins: IntArray,
+    evidence: IntArray,
+    eliminated: BoolArray,
+    design: Design,
+    at_half: IntArray | None = None,
+) -> BoolArray:
     """Which of R runs are worth asking for a verdict on evidence, shape (R,); budgets are the caller's."""
     if design.epsilon == 0:
         return np.asarray(eliminated.sum(axis=1) >= design.policies - 1)
     line = _no_worse_line(design)
-    least = np.where(np.eye(design.policies, dtype=np.bool_), line, evidence).min(axis=1)
+    against = against_rivals(evidence, at_half, None, design.promise)
+    least = np.where(np.eye(design.policies, dtype=np.bool_), line, against).min(axis=1)
+    certified = np.asarray(least.max(axis=1) >= line)
+    if design.assumes_winner:  # where every policy is shown not to be the best, every one is certified too
+        return certified
     all_beaten = beaten_nats(wins, design).min(axis=1) >= elimination_threshold(design.delta)
-    return np.asarray((least.max(axis=1) >= line) | all_beaten)
+    return np.asarray(certified | all_beaten)
 
 
 def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
@@ -209,26 +241,31 @@ def _log_mean(logs: FloatArray) -> FloatArray:
 
 
 def qualified(tally: Tally, design: Design) -> BoolArray:
-    """Policies certified not to be beaten by any other by more than epsilon, shape (K,).
+    """Policies certified as no worse by the evidence, shape (K,).
 
     Raises:
         TallyError: If tally and design disagree about K.
     """
     same_policies(tally.policies, design.policies)
-    reached = tally.evidence >= _no_worse_line(design)
+    reached = _against_rivals(tally, design) >= _no_worse_line(design)
     np.fill_diagonal(reached, val=True)
     return np.asarray(reached.all(axis=0))
 
 
 def _no_worse_line(design: Design) -> int:
-    return no_worse_nano_nats(design.delta, design.ever, design.ever - design.policies)
+    return line_nano_nats(design.promise, design.delta, design.ever, design.ever - design.policies)
+
+
+def _against_rivals(tally: Tally, design: Design) -> IntArray:
+    return against_rivals(tally.evidence, tally.at_half, tally.debts, design.promise)
 
 
 def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
     """Evidence per policy and what it needs, in nats, for people to look at; shapes (K,).
 
     epsilon = 0: evidence that the policy is not the winner (full: eliminated). epsilon > 0: the least
-    evidence that some other policy does not beat it by more than epsilon (full: certified).
+    evidence against some rival, that it beats the policy by more than epsilon or, if only the best rival may
+    not, that it is the best and does (full: certified).
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -240,7 +277,8 @@ def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
             tally.eliminated, np.maximum(tally.row_totals / NANO, needed), tally.row_totals / NANO
         )
         return nats, np.full(design.policies, needed)
-    others = tally.evidence + np.diag(np.full(design.policies, np.iinfo(np.int64).max))
+    others = _against_rivals(tally, design).copy()
+    np.fill_diagonal(others, np.iinfo(np.int64).max)
     return others.min(axis=0) / NANO, np.full(design.policies, design.no_worse_nats)
 
 
@@ -283,41 +321,59 @@ def cheapest(certified: BoolArray, design: Design) -> int | None:
 
 
 def _no_worse(tally: Tally, design: Design) -> Verdict | None:
-    """A policy no worse than the others; or no winner, where every policy is beaten by more than epsilon.
+    """A policy no worse than it may be, by either promise; or no winner.
 
-    "No winner" is wrong with probability at most delta, without a union bound: to be wrong, the evidence of
-    one particular policy that no other beats must have crossed.
+    No worse than any: there is no winner where every policy is beaten by more than epsilon, from the counts.
+    No worse than the best: there is none where no policy can be at least even with every other. That goes
+    first, since it certifies every policy as no worse than a best one that there is not. Both are wrong with
+    probability at most delta, without a union bound: the evidence of one particular policy must have crossed.
     """
-    champion = cheapest(qualified(tally, design), design)
-    if champion is not None:
-        nats, needed = progress(tally, design)
-        return Verdict("no_worse", champion, float(nats[champion]), float(needed[champion]))
-    least, threshold = float(beaten_nats(tally.wins, design).min()), elimination_threshold(design.delta)
-    if least < threshold:
+    if design.assumes_winner:
+        least = float(against_best(tally.evidence, tally.at_half, tally.debts).min()) / NANO
+        return _no_winner(least, tally, design) or _certified(qualified(tally, design), tally, design)
+    least = float(beaten_nats(tally.wins, design).min())
+    return _certified(qualified(tally, design), tally, design) or _no_winner(least, tally, design)
+
+
+def _no_winner(least_nats: float, tally: Tally, design: Design) -> Verdict | None:
+    threshold = elimination_threshold(design.delta)
+    if least_nats < threshold:
         return None
-    return Verdict("no_winner", None, least, threshold, majority_cycle(tally.win_matrix))
+    return Verdict("no_winner", None, least_nats, threshold, majority_cycle(tally.win_matrix))
+
+
+def _certified(among: BoolArray, tally: Tally, design: Design) -> Verdict | None:
+    champion = cheapest(among, design)
+    if champion is None:
+        return None
+    nats, needed = progress(tally, design)
+    return Verdict("no_worse", champion, float(nats[champion]), float(needed[champion]))
 
 
 def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
-    """The verdict, held back while a sole survivor has not shown itself ahead of every rival.
+    """The verdict, held back while what it promotes has not been cleared of every rival.
 
-    The winner certificate rests on one policy beating every other. In a cycle none does, and the last
-    survivor would be promoted for no better reason than being last. So it waits until it is cleared of every
-    rival, or until its own evidence eliminates it. The check only delays
-    (docs/decisions/0013-survivor-check.md).
+    Where a certificate rests on one policy being preferred to every other, preferences in a cycle would
+    promote the last survivor, or any policy, for no better reason than the order of the comparisons. So a
+    policy waits until it is cleared of every rival, or until the evidence leaves no policy that could be the
+    best. The check only delays (docs/decisions/0013-survivor-check.md).
     """
     reached = verdict(tally, design)
-    if reached is None or reached.kind != "winner" or reached.champion is None:
+    if reached is None or reached.champion is None or not design.assumes_winner:
         return reached
-    if doubts(fit, reached.champion).size == 0:
-        return reached
-    if design.max_comparisons is not None and tally.comparisons >= design.max_comparisons:
-        return Verdict("inconclusive", None, None, None)
-    return None
+    if design.epsilon == 0:
+        return reached if doubts(fit, reached.champion).size == 0 else _undecided(tally, design)
+    cleared = qualified(tally, design)
+    for policy in np.flatnonzero(cleared).tolist():
+        cleared[policy] = doubts(fit, policy, design.epsilon).size == 0
+    return _certified(cleared, tally, design) or _undecided(tally, design)
 
 
-def doubts(fit: Fit, survivor: int) -> IntArray:
-    """Rivals the survivor has not shown itself ahead of, as indices. `fit` is of a single run."""
-    chance = chance_preferred(fit, survivor)[0]
-    chance[survivor] = 1.0
+def doubts(fit: Fit, policy: int, epsilon: float = 0.0) -> IntArray:
+    """Rivals not shown, at odds of 4 to 1, to be behind a policy or ahead by less than epsilon, as indices.
+
+    `fit` is of a single run.
+    """
+    chance = chance_preferred(fit, policy, epsilon)[0]
+    chance[policy] = 1.0
     return np.flatnonzero(chance < CLEARED)

@@ -66,8 +66,11 @@ def succeed(before: GenerationStanding, sources: Sources, delta: float) -> Gener
         return at_new_places
 
     wins, ties, evidence = map(moved, (before.tally.wins, before.tally.ties, before.tally.evidence))
+    at_half, lower = None, before.tally.evidence
+    if before.tally.at_half is not None:
+        at_half, lower = moved(before.tally.at_half), np.minimum(lower, before.tally.at_half)
     debts = np.zeros(len(sources), dtype=np.int64)
-    spoke_for = np.minimum(before.tally.evidence[np.ix_(kept, removed)], 0).sum(axis=1)
+    spoke_for = np.minimum(lower[np.ix_(kept, removed)], 0).sum(axis=1)
     debts[new] = before.tally.debts[kept] + spoke_for
     comparisons = int(wins.sum() + ties.sum() // 2)
     eliminated_at: list[int | None] = [None] * len(sources)
@@ -79,7 +82,7 @@ def succeed(before: GenerationStanding, sources: Sources, delta: float) -> Gener
             eliminated_at[index] = comparisons
     eliminated = np.array([at is not None for at in eliminated_at])
     return GenerationStanding(
-        tally=Tally(wins, ties, evidence, eliminated, comparisons, debts),
+        tally=Tally(wins, ties, evidence, eliminated, comparisons, debts, at_half),
         eliminated_at=tuple(eliminated_at),
         policies_ever=before.policies_ever + len(sources) - new.size,
     )

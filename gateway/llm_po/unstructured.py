@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from gateway.llm_po.checks import numbers, pair_costs
 from gateway.llm_po.errors import DesignError, NoChampionError, WorldError
+from gateway.llm_po.lines import Promise, checked_promise
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, real, shown
-from gateway.llm_po.wins import FloatArray
+from gateway.llm_po.wins import BoolArray, FloatArray
 
 _TINY_DELTA: Final = 1e-12  # below it 1 - delta rounds, and kl(delta, 1 - delta) is log(1/delta) to 12 digits
 
@@ -143,27 +144,52 @@ def lower_bound(hardness: float, delta: float) -> float:
 
 
 def no_worse_hardness(
-    preferences: npt.ArrayLike, epsilon: float, costs: npt.ArrayLike | None = None
+    preferences: npt.ArrayLike,
+    epsilon: float,
+    costs: npt.ArrayLike | None = None,
+    promise: Promise = "no_worse_than_any",
 ) -> float:
     """T_eps: comparisons per nat to certify the policy that is cheapest to certify as no worse.
 
-    min over s of the sum over j of c_js / kl(mu[j, s], 1/2 + epsilon); infinite if all are beaten by more.
-    Every rival j of s has a line of its own, which only comparisons of j with s approach, each by that kl. So
-    the comparisons per nat are fixed, each at its cost, and only s can be chosen.
+    No worse than any: min over s of the sum over j of c_js / kl(mu[j, s], 1/2 + epsilon); infinite if all are
+    beaten by more. Every rival j of s has a line of its own, which only comparisons of j with s approach,
+    each by that kl. So the comparisons per nat are fixed, each at its cost, and only s can be chosen.
+
+    No worse than the best: j may as well be ruled out as the best by a policy k that is ahead of it, by
+    kl(mu[j, k], 1/2) a comparison, so its term is the least of these and of the one above. Infinite if no
+    policy is at least even with every other. At epsilon = 0 with one best policy it is T*.
 
     Args:
         preferences: Shape (K, K).
         epsilon: Margin in [0, 1/2).
         costs: As in `optimal_allocation`; T_eps is then what a nat for every rival costs.
+        promise: Who may not be preferred by more than the margin.
 
     Raises:
         WorldError: If the preferences are no preferences, or the costs no costs.
-        DesignError: If the margin is out of range.
+        DesignError: If the margin is out of range, or there is no such promise.
     """
-    preferences, threshold = checked_preferences(preferences), 0.5 + checked_epsilon(epsilon)
+    preferences = checked_preferences(preferences)
     paid = pair_costs(costs, preferences.shape[0], WorldError)
+    lengths = _lengths(preferences, 0.5 + checked_epsilon(epsilon), paid)
+    if checked_promise(promise) == "no_worse_than_best":
+        if not at_least_even(preferences).any():
+            return math.inf
+        elsewhere = _lengths(preferences, 0.5, paid).min(axis=1, keepdims=True)
+        lengths = np.minimum(lengths, elsewhere)
+    np.fill_diagonal(lengths, 0.0)
+    return float(lengths.sum(axis=0).min())
+
+
+def at_least_even(preferences: FloatArray) -> BoolArray:
+    """Whether each policy is at least even with every other, shape (K,); of checked preferences."""
+    return np.asarray((preferences >= preferences.T).all(axis=1))
+
+
+def _lengths(preferences: FloatArray, threshold: float, paid: FloatArray) -> FloatArray:
+    """What a nat against "row preferred to column with at least the threshold" costs; infinite if it is."""
     pace = np.where(preferences < threshold, bernoulli_kl(preferences, threshold), 0.0)
     with np.errstate(divide="ignore", over="ignore"):
-        lengths = 1 / pace
-    np.fill_diagonal(lengths, 0.0)
-    return float((lengths * paid).sum(axis=0).min())
+        lengths = paid / pace
+    np.fill_diagonal(lengths, np.inf)
+    return np.asarray(lengths)

@@ -50,6 +50,8 @@ class Job:
         trial = dataclasses.asdict(self.trial)
         if self.trial.space is None:
             del trial["space"]  # as in state files written before a space could be named
+        if self.trial.promise == "no_worse_than_any":
+            del trial["promise"]  # as in state files written before there was a choice
         if self.trial.world.outcomes is None:
             del trial["world"]["outcomes"]  # as in state files written before outcomes could be matched
         content = {

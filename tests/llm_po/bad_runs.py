@@ -77,6 +77,7 @@ RUNS: list[Case] = [
         )
         for threshold in (lines.no_worse_threshold, lines.no_worse_nano_nats)
     ),
+    (lines.checked_promise, {}, {"promise": NO_TEXT}),
     (
         evidence.Tally,
         {
@@ -92,6 +93,13 @@ RUNS: list[Case] = [
             "evidence": [*NO_ARRAY, np.full((3, 3), 1e30), np.full((3, 3), NAN), np.eye(3)],
             "eliminated": [None, "text", [NAN, 0, 0], [0, 0], [0, 2, 0], [["a"], [], 1]],
             "comparisons": [None, "text", NAN, 34, -1],
+            "at_half": [
+                *NO_ARRAY[1:],
+                np.full((3, 3), 1e30),
+                np.full((3, 3), NAN),
+                np.eye(3),
+                np.zeros((4, 4)),
+            ],
             "debts": [
                 "text",
                 [NAN, 0, 0],
@@ -107,12 +115,18 @@ RUNS: list[Case] = [
     (
         evidence.Ledgers,
         {"runs": 2, "policies": 3, "delta": 0.05, "epsilon": 0.0},
-        {"runs": NO_WHOLE, "policies": [*NO_WHOLE, 1], "delta": NO_DELTA, "epsilon": NO_MARGIN},
+        {
+            "runs": NO_WHOLE,
+            "policies": [*NO_WHOLE, 1],
+            "delta": NO_DELTA,
+            "epsilon": NO_MARGIN,
+            "promise": NO_TEXT,
+        },
     ),
     (
         evidence.Ledger,
         {"policies": 3, "delta": 0.05, "epsilon": 0.0},
-        {"policies": [*NO_WHOLE, 1], "delta": NO_DELTA, "epsilon": NO_MARGIN},
+        {"policies": [*NO_WHOLE, 1], "delta": NO_DELTA, "epsilon": NO_MARGIN, "promise": NO_TEXT},
     ),
     (
         evidence.Ledger(3, 0.05, 0.0).count,
@@ -154,6 +168,7 @@ RUNS: list[Case] = [
             "policies_ever": [*NO_WHOLE[1:], 1],
             "features": ["text", 5, np.eye(2), ONE_HOT],
             "stopping": [*NO_TEXT, "lr-mixture"],
+            "promise": NO_TEXT,
         },
     ),
     (
@@ -172,7 +187,12 @@ RUNS: list[Case] = [
     (
         samplers.Situation,
         {"wins": COUNTS[None], "evidence": COUNTS[None], "eliminated": np.zeros((1, 3)), "design": DESIGN},
-        {"wins": NO_COUNTS, "evidence": [None, "text", COUNTS], "eliminated": [None, np.zeros(3)]},
+        {
+            "wins": NO_COUNTS,
+            "evidence": [None, "text", COUNTS],
+            "eliminated": [None, np.zeros(3)],
+            "at_half": ["text", COUNTS],
+        },
     ),
     *((of, {}, {"wins": NO_COUNTS}) for of in (baselines.borda, glr.rival_evidence, bradley_terry.fit)),
     (
@@ -278,6 +298,7 @@ RUNS: list[Case] = [
             "min_comparisons": NO_WHOLE,
             "objective": [*NO_TEXT, "cost"],
             "space": [*NO_TEXT[1:], "linear"],
+            "promise": NO_TEXT,
         },
     ),
     (

@@ -44,7 +44,12 @@ SPACES: list[Case] = [
     (
         unstructured.no_worse_hardness,
         {"preferences": PREFERENCES, "epsilon": 0.1},
-        {"preferences": NO_PREFERENCES, "epsilon": NO_MARGIN, "costs": NO_COSTS},
+        {
+            "preferences": NO_PREFERENCES,
+            "epsilon": NO_MARGIN,
+            "costs": NO_COSTS,
+            "promise": [*NO_TEXT[1:], None],
+        },
     ),
     (
         unstructured.lower_bound,

@@ -30,15 +30,16 @@ TRUSTING = {
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
     "lab.traces": {"decision_progress"},  # takes ledgers
     "lab.worlds": {"drifted"},  # arithmetic on a world's matrices
+    "no_worse": {"against_rivals", "against_best", "line_nats", "line_nano_nats"},  # of a tally and a design
     "scalars": "the checks themselves, met through everything else",
     "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`
-    "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts"},  # take what a ledger counted
+    "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts", "check_promise"},
     "structured.features": {"are_names"},  # says yes or no to anything
     "structured.forecast": {"structured_scales", "with_features"},  # take a `Situation` and `Features`
     "structured.likelihood_ratio": {"mixture_nats", "lr_may_conclude", "leader_progress"},  # fits of counts
     "structured.linear": {"prior_precision", "is_separated"},  # take `Features`, and fits of counts
     "structured.sampler": {"aim", "expected_remaining", "shares_due"},  # take a `Situation` and `Features`
-    "unstructured": {"find_champion"},  # of checked preferences
+    "unstructured": {"find_champion", "at_least_even"},  # of checked preferences
     "wins": {"pair_totals", "pair_rates"},  # arithmetic on counts checked before
 }
 

@@ -32,6 +32,13 @@ def _drifting() -> World:
     return worlds.drifting("drift", [0.8, 0.3, 0.0, -0.5], [0.8, -0.3, 0.5, 0.2], period=200)
 
 
+def _one_ahead(policies: int, lead: float) -> World:
+    """One policy preferred to every other with the probability given; the others are equals."""
+    preferences = np.full((policies, policies), 0.5)
+    preferences[0, 1:], preferences[1:, 0] = lead, 1 - lead
+    return worlds.named("one ahead", preferences)
+
+
 TRIALS = {
     "clear": Trial(bt(0.8, 0.2, 0.0, -0.4)),
     "near tie at the top": Trial(bt(0.15, 0.0, -0.6)),
@@ -40,6 +47,15 @@ TRIALS = {
     "two equals, with a margin": Trial(worlds.named("a/a", np.full((2, 2), 0.5)), epsilon=0.1),
     "three equals, with a margin": Trial(worlds.named("a/a/a", np.full((3, 3), 0.5)), epsilon=0.1),
     "clear, with a margin": Trial(bt(0.8, 0.2, 0.0, -0.4), epsilon=0.05),
+    "three equals, no worse than the best": Trial(
+        worlds.named("a/a/a", np.full((3, 3), 0.5)), epsilon=0.1, promise="no_worse_than_best"
+    ),
+    "one ahead by just more than the margin, no worse than the best": Trial(
+        _one_ahead(3, 0.61), epsilon=0.1, promise="no_worse_than_best"
+    ),
+    "cycle, no worse than the best": Trial(
+        worlds.cycle("circle", 3, 0.7), epsilon=0.05, promise="no_worse_than_best"
+    ),
     "cycle, with a margin": Trial(worlds.cycle("circle", 3, 0.7), epsilon=0.05),
     "beaten by just more than the margin": Trial(bt(0.25, 0.0), epsilon=0.06),
     "drifting preferences": Trial(_drifting()),

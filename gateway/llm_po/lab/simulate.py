@@ -109,7 +109,7 @@ class _Batch:
             self._features = trial.features.relabelled(self._orders[0])
         self._sampler = _sampler(trial, self._features)
         self._budgets, self._recorder = tuple(budgets), Recorder(budgets, runs)
-        self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon)
+        self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon, trial.promise)
         self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
         self._fit: Fit | None = None
         self._matched = _matched_runs(trial, self._orders, rng)
@@ -192,7 +192,8 @@ class _Batch:
         if self._design.objective == "cost":
             prices = self._request_costs[:, :, None] + self._request_costs[:, None, :]
         counts = ledgers.wins, ledgers.evidence, ledgers.eliminated
-        return with_features(Situation(*counts, self._design, self._fit, prices), self._features)
+        plain = Situation(*counts, self._design, self._fit, prices, at_half=ledgers.at_half)
+        return with_features(plain, self._features)
 
     def _leave(self) -> list[RunEnding]:
         """Endings of the runs that reached a verdict, which are dropped."""
@@ -218,7 +219,8 @@ class _Batch:
             return likelihood_ratio.lr_may_conclude(ledgers.wins, self._design, self._features, self._linear)
         if threshold := glr.THRESHOLDS.get(self._trial.stopping):
             return glr.glr_may_conclude(ledgers.wins, self._design, threshold)
-        return may_conclude(ledgers.wins, ledgers.evidence, ledgers.eliminated, self._design)
+        counted = ledgers.wins, ledgers.evidence, ledgers.eliminated
+        return may_conclude(*counted, self._design, ledgers.at_half)
 
     def _verdict(self, run: int) -> Verdict | None:
         design = self._trial.relabelled_design(self._orders[run])
@@ -240,17 +242,18 @@ class _Batch:
         return budget is not None and self._ledgers.comparisons >= budget
 
     def _ending(self, run: int, reached: Verdict) -> RunEnding:
-        world, order, epsilon = self._trial.world, self._orders[run], self._trial.epsilon
+        world, order = self._trial.world, self._orders[run]
+        promised = self._trial.epsilon, self._trial.promise
         promoted = None if reached.champion is None else int(order[reached.champion])
         comparisons = self._ledgers.comparisons + self._flying.shape[1]
-        is_wrong = promoted is not None and world.is_wrong(promoted, epsilon)
+        is_wrong = promoted is not None and world.is_wrong(promoted, *promised)
         ending = RunEnding(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
         if not self._budgets:
             return ending
         # At checkpoints after the end, the policy that the verdict leaves in place leads.
         last = self._recorder.leader(self._ledgers, run) if reached.champion is None else reached.champion
         leaders = self._recorder.leaders(run, last)
-        leads = tuple(not world.is_wrong(int(order[leader]), epsilon) for leader in leaders)
+        leads = tuple(not world.is_wrong(int(order[leader]), *promised) for leader in leaders)
         if self._trial.stopping != "e-process":
             return replace(ending, leads=leads)
         is_decided = reached.kind != "inconclusive"

@@ -12,7 +12,8 @@ import numpy as np
 
 from gateway.llm_po.bradley_terry import fit
 from gateway.llm_po.evidence import Ledgers
-from gateway.llm_po.lines import NANO, elimination_threshold, no_worse_threshold
+from gateway.llm_po.lines import NANO, elimination_threshold
+from gateway.llm_po.no_worse import against_rivals
 from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
@@ -77,10 +78,10 @@ def decision_progress(ledgers: Ledgers, design: Design) -> FloatArray:
         shares = np.where(ledgers.eliminated, 1.0, shares)
         return np.asarray(np.clip(np.sort(shares, axis=1)[:, 1], 0.0, 1.0))
     everyone = np.arange(design.policies)
-    evidence = ledgers.evidence / NANO
-    evidence[:, everyone, everyone] = np.inf
-    best = evidence.min(axis=1).max(axis=1)
-    return np.asarray(np.clip(best / no_worse_threshold(design.delta, design.policies), 0.0, 1.0))
+    against = against_rivals(ledgers.evidence, ledgers.at_half, None, design.promise) / NANO
+    against[:, everyone, everyone] = np.inf
+    best = against.min(axis=1).max(axis=1)
+    return np.asarray(np.clip(best / design.no_worse_nats, 0.0, 1.0))
 
 
 def _leaders(ledgers: Ledgers, runs: IntArray | None = None) -> IntArray:

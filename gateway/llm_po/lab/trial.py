@@ -14,10 +14,10 @@ from gateway.llm_po.checks import checked_type
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
 from gateway.llm_po.lab.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.lab.worlds import World
-from gateway.llm_po.lines import elimination_threshold
+from gateway.llm_po.lines import Promise, elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
 from gateway.llm_po.scalars import is_whole, shown
-from gateway.llm_po.stopping import KINDS, Design, Objective
+from gateway.llm_po.stopping import KINDS, Design, Objective, check_promise
 from gateway.llm_po.structured.features import Features, one_hot
 from gateway.llm_po.structured.likelihood_ratio import margin_logits
 from gateway.llm_po.structured.solver import solve
@@ -60,6 +60,7 @@ class Trial:
             `guarantee: exact`: the features inform forecasts and pairs, and the guarantee does not depend on
             them. None: the structure that the stopping rule needs. That is none, except for `lr-mixture`: the
             world's features or, if it has none, a score per policy.
+        promise: With a margin, who may not be preferred to the promoted policy by more than it.
 
     Raises:
         UnsupportedError: If the method, the stopping rule or the space does not exist.
@@ -80,6 +81,7 @@ class Trial:
     min_comparisons: int = 0
     objective: Objective = "comparisons"
     space: Space | None = None
+    promise: Promise = "no_worse_than_any"
 
     def __post_init__(self) -> None:
         checked_type(self.world, World, "world")
@@ -87,6 +89,7 @@ class Trial:
         _check_known("stopping", self.stopping, STOPPING_RULES)
         if self.space is not None:
             _check_known("space", self.space, SPACES)
+        check_promise(self.promise, self.stopping)
         if self.world.outcomes is not None and self.in_flight:
             raise DesignError(
                 f"in_flight is {self.in_flight} in a world that says when outcomes come; leave it out."
@@ -125,6 +128,7 @@ class Trial:
             self.max_comparisons,
             self.min_comparisons,
             objective=self.objective,
+            promise=self.promise,
         )
 
     def relabelled_design(self, order: IntArray) -> Design:
@@ -158,10 +162,21 @@ class Trial:
         if self.decides_by_features and self.features is not None:
             return self._structured_hardness(self.features)
         if self.epsilon > 0:
-            return no_worse_hardness(self.world.preferences, self.epsilon, self.design.pair_costs)
+            return no_worse_hardness(
+                self.world.preferences, self.epsilon, self.design.pair_costs, self.promise
+            )
         if self.world.champion is None:
             return float("inf")
         return optimal_allocation(self.world.preferences, self.design.pair_costs).hardness
+
+    @property
+    def yardstick(self) -> float:
+        """Hardness x log(1/delta): what every figure of comparisons, or of cost, is a multiple of.
+
+        It is what the promise takes at best, so no line that a rule sets itself is in it. For `lr-mixture`
+        with a margin it is that of "no worse than any" in the structured space.
+        """
+        return self.hardness * elimination_threshold(self.delta)
 
     def _structured_hardness(self, features: Features) -> float:
         if self.epsilon == 0 and self.world.champion is None:
@@ -246,10 +261,10 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Plain values; `hardness` and `ratio` are None if there is nothing to identify.
 
-        If the objective is cost, both are in cost, and `mean_cost` is given. `space` is given if named.
+        If the objective is cost, both are in cost, and `mean_cost` is given. `space` is given if named,
+        and `promise` if there is a margin.
         """
         trial, hardness = self.trial, self.trial.hardness
-        yardstick = hardness * elimination_threshold(trial.delta)
         saves_cost = trial.objective == "cost"
         report = {
             "world": trial.world.name,
@@ -261,7 +276,7 @@ class Summary:
             "hardness": hardness if np.isfinite(hardness) else None,
             "mean_comparisons": self.mean,
             "stderr": self.stderr,
-            "ratio": (self.mean_cost if saves_cost else self.mean) / yardstick
+            "ratio": (self.mean_cost if saves_cost else self.mean) / trial.yardstick
             if np.isfinite(hardness)
             else None,
             "wrong": self.wrong,
@@ -269,4 +284,6 @@ class Summary:
         }
         if saves_cost:
             report |= {"objective": trial.objective, "mean_cost": self.mean_cost}
+        if trial.epsilon > 0:
+            report |= {"promise": trial.promise}
         return report if trial.space is None else report | {"space": trial.space}

@@ -15,9 +15,10 @@ from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
 from gateway.llm_po.lab.matching import Outcomes, outcomes_from_json
+from gateway.llm_po.lines import Promise, checked_promise
 from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole_number
 from gateway.llm_po.structured.features import Features, Grid, are_names
-from gateway.llm_po.unstructured import checked_preferences, find_champion
+from gateway.llm_po.unstructured import at_least_even, checked_preferences, find_champion
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _LARGEST_EFFECT: Final = 100.0  # logits
@@ -148,23 +149,26 @@ class World:
             )
         return scores
 
-    def is_wrong(self, policy: int, epsilon: float) -> bool:
+    def is_wrong(self, policy: int, epsilon: float, promise: Promise = "no_worse_than_any") -> bool:
         """Whether promoting `policy` would be an error.
 
         epsilon = 0: it is not preferred to every other. epsilon > 0: some policy beats it by more, at both
-        ends of a drift if there is one.
+        ends of a drift if there is one. If it was promised to be no worse than the best, only a policy at
+        least even with every other counts as such, or any policy where there is none.
 
         Raises:
             WorldError: If there is no such policy.
-            DesignError: If epsilon is no margin.
+            DesignError: If epsilon is no margin, or there is no such promise.
         """
         if whole_number(policy, "policy", 0, WorldError) >= self.policies:
             raise WorldError(f"policy is {policy}; it is an index below {self.policies}.")
         if checked_epsilon(epsilon) == 0:
             return policy != self.champion
-        beaten = self.preferences[:, policy] > 0.5 + epsilon
-        if self.drift is not None:
-            beaten &= self.drift.towards[:, policy] > 0.5 + epsilon
+        ends = [self.preferences] if self.drift is None else [self.preferences, self.drift.towards]
+        beaten = np.all([end[:, policy] > 0.5 + epsilon for end in ends], axis=0)
+        best = np.all([at_least_even(end) for end in ends], axis=0)
+        if checked_promise(promise) == "no_worse_than_best" and best.any():
+            beaten &= best
         return bool(beaten.any())
 
 

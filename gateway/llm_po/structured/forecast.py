@@ -51,6 +51,7 @@ def with_features(situation: Situation, features: Features | None) -> Situation:
         start=situation.start,
         pair_costs=situation.pair_costs,
         debts=situation.debts,
+        at_half=situation.at_half,
         features=features,
     )
 
