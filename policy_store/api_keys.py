@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from redis.asyncio import Redis
@@ -50,6 +50,11 @@ class KeyBook:
     revision: int
     records: tuple[KeyRecord, ...]
     revoked: Mapping[str, float]
+
+    def with_record(self, record: KeyRecord) -> KeyBook:
+        """The book with this record in it, instead of one of the same key."""
+        others = tuple(each for each in self.records if each.hash != record.hash)
+        return replace(self, records=(*others, record))
 
 
 class ApiKeyStore:

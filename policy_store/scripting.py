@@ -162,7 +162,10 @@ class Scripts:
             StoreError: The one that fits a status that refuses, StoreUnavailableError for faults.
         """
         async with answered_within(self._redis, self._timeout_seconds):
-            reply: list[Any] = await (self._read if name in READS else self._write)(name, keys, arguments)
+            if name in READS:
+                reply: list[Any] = await self._run_to_read(name, keys, arguments)
+            else:
+                reply = await self._scripts[name](keys=keys, args=arguments)
         if reply[0] in _REFUSALS:
             error, sentence = _REFUSALS[reply[0]]
             if error is OverCapError:
@@ -172,10 +175,7 @@ class Scripts:
             raise error(" ".join([sentence, *map(str, reply[1:])]))
         return reply
 
-    async def _write(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        return await self._scripts[name](keys=keys, args=arguments)
-
-    async def _read(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    async def _run_to_read(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
         script = self._scripts[name]
         try:
             return await self._redis.evalsha_ro(script.sha, len(keys), *keys, *arguments)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.access.kept_keys import KeptKeys
 from gateway.config.access import LimitsSpec
@@ -145,7 +145,7 @@ class KeyRegistry:
             self._unanswered[by] = (secret, record)
             raise
         self._unanswered.pop(by, None)
-        await self._follow_after(lambda: self._take(_with_record(self._book, record)))
+        await self._follow_after(lambda: self._take(self._book.with_record(record)))
         _log.info("api_key_made", name=name, role=role, by=by)
         return secret, self._named(name)
 
@@ -235,8 +235,3 @@ class KeyRegistry:
                 "This gateway asks for no keys. Configure an admin key first: `llmpo keys new` makes one.",
                 code="no_keys_configured",
             )
-
-
-def _with_record(book: KeyBook, record: KeyRecord) -> KeyBook:
-    records = tuple(each for each in book.records if each.hash != record.hash)
-    return replace(book, records=(*records, record))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from gateway.running.kept_file import KeptFile
 from gateway.running.logs import get_logger
@@ -16,7 +16,7 @@ from policy_store.api_keys import KeyBook, KeyRecord
 
 _log = get_logger(__name__)
 
-SCHEMA: Final = 1
+KEPT_KEYS_SCHEMA: Final = 1
 CONFIRM_SECONDS: Final = 60.0
 
 
@@ -39,13 +39,18 @@ class KeptKeys:
     def read(self) -> KeyBook | None:
         """What was kept, if it still counts."""
         kept = self.file.read() if self.longest_seconds else None
-        if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
+        if not isinstance(kept, dict) or kept.get("schema") != KEPT_KEYS_SCHEMA:
             return None
         age = self.clock() - kept["at"]
         if not 0 <= age <= self.longest_seconds:
             _log.warning("kept_keys_too_old", age_seconds=round(age))
             return None
-        return _book(kept["keys"])
+        keys = kept["keys"]
+        return KeyBook(
+            revision=int(keys["revision"]),
+            records=tuple(KeyRecord(**record) for record in keys["records"]),
+            revoked={str(digits): float(at) for digits, at in keys["revoked"].items()},
+        )
 
     def keep(self, book: KeyBook) -> None:
         """Keep what the store just said, or note that it still says so."""
@@ -54,12 +59,4 @@ class KeptKeys:
             return
         if book is not self._kept or now - self._kept_at >= CONFIRM_SECONDS:
             self._kept, self._kept_at = book, now
-            self.file.write({"schema": SCHEMA, "at": now, "keys": asdict(book)})
-
-
-def _book(fields: dict[str, Any]) -> KeyBook:
-    return KeyBook(
-        revision=int(fields["revision"]),
-        records=tuple(KeyRecord(**record) for record in fields["records"]),
-        revoked={str(digits): float(at) for digits, at in fields["revoked"].items()},
-    )
+            self.file.write({"schema": KEPT_KEYS_SCHEMA, "at": now, "keys": asdict(book)})

@@ -13,7 +13,7 @@ from gateway.access.token_estimate import estimate_tokens
 from gateway.api.body import read_request
 from gateway.api.caller_headers import read_headers
 from gateway.api.fields import check_fields
-from gateway.api.requests.messages import FIELDS
+from gateway.api.requests.messages import MESSAGE_FIELDS
 from gateway.api.requests.shapes import record
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.serving.token_counts import TokenCounts
@@ -45,7 +45,7 @@ def count_tokens_routes(
         max_body_bytes: Largest request accepted.
     """
     router = APIRouter(tags=["models"])
-    schema = record(["model", "messages"], **FIELDS)
+    schema = record(["model", "messages"], **MESSAGE_FIELDS)
 
     @router.post(
         PATH,

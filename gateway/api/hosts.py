@@ -58,7 +58,7 @@ class LoopbackHosts:
 
     def _is_ours(self, host: str) -> bool:
         name = _name(host.lower())
-        return name in self._others or _is_loopback(name)
+        return name in self._others or is_loopback(name)
 
 
 def _name(host: str) -> str:
@@ -72,7 +72,8 @@ def _name(host: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address is one that only this machine can reach."""
     if name == "localhost":
         return True
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.api.hosts import is_loopback
 from gateway.cli.sockets import bind
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
@@ -106,13 +106,3 @@ def check_origins(config: GatewayConfig, *, has_keys: bool) -> None:
                 )
             ]
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

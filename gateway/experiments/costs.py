@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -66,13 +66,10 @@ def answer_costs(
     models = {} if definition is None else {each.fingerprint: each.model for each in definition.policies}
     measured = [usage.get(fingerprint, Usage()) for fingerprint in experiment.policy_fingerprints]
     tokens = [prices.get(models.get(fingerprint, "")) for fingerprint in experiment.policy_fingerprints]
-    return AnswerCosts("measured", _means(measured, tokens), tuple(used.answers for used in measured))
-
-
-def _means(measured: Sequence[Usage], prices: Sequence[TokenPrices | None]) -> tuple[float | None, ...]:
-    return tuple(
+    means = (
         price.of(used.prompt_tokens, used.completion_tokens) / used.answers
         if price is not None and used.answers
         else None
-        for used, price in zip(measured, prices, strict=True)
+        for used, price in zip(measured, tokens, strict=True)
     )
+    return AnswerCosts("measured", tuple(means), tuple(used.answers for used in measured))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.llm_po.confidence import preference_interval
 
-_DIGITS = 6
+_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)

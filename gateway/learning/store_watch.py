@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 
 PULSE_SECONDS: Final = 1.0
 SETTINGS_SECONDS: Final = 60.0
-KEEP_SECONDS: Final = 5.0
+KEEP_PULSE_SECONDS: Final = 5.0
 
 
 class Follower(Protocol):
@@ -162,7 +162,7 @@ class StoreWatch:
     def _keep(self, pulse: Pulse) -> None:
         """Keep which store this is, and how far it was."""
         state, now = (pulse.id, pulse.epoch), self._timer()
-        if self._kept is None or (state == self._kept_state and now - self._kept_at < KEEP_SECONDS):
+        if self._kept is None or (state == self._kept_state and now - self._kept_at < KEEP_PULSE_SECONDS):
             return
         self._kept_state, self._kept_at = state, now
         self._kept.write({"id": pulse.id, "epoch": pulse.epoch, "written_at": pulse.written_at})

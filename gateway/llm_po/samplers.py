@@ -150,17 +150,13 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
     work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # no challenger is left: any pair will do
     challengers = _categorical(work, rng)
-    rivals = np.take_along_axis(_best_rivals(fitted, situation.prices), challengers, axis=1)
+    best_rivals = _promise(fitted, 0.5, situation.prices).argmax(axis=2)  # of each policy, for its price
+    rivals = np.take_along_axis(best_rivals, challengers, axis=1)
     pairs = np.stack([challengers, rivals], axis=2)
     for run in np.flatnonzero(situation.eliminated.sum(axis=1) == situation.policies - 1):
         survivor = int(np.flatnonzero(~situation.eliminated[run])[0])
         pairs[run] = _doubtful_pairs(situation, int(run), survivor, draws, rng)
     return pairs
-
-
-def _best_rivals(fitted: Fit, prices: FloatArray) -> IntArray:
-    """The rival promising most evidence against each policy for its price, shape (R, K)."""
-    return np.asarray(_promise(fitted, 0.5, prices).argmax(axis=2))
 
 
 def _promise(fitted: Fit, threshold: float, prices: FloatArray) -> FloatArray:

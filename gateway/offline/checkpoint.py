@@ -26,7 +26,7 @@ from gateway.proof.log_lines import record_fields, record_from
 from policy_store.events import Begun, EventKind, LoggedEvent
 from policy_store.models import Comparison, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
 
-SCHEMA: Final = 1
+CHECKPOINT_SCHEMA: Final = 1
 _PLAN: Final = ("pairs", "evidence_nats")
 _COURSE: Final = ("task", "first_repetition", "second_repetition", "note")
 
@@ -109,7 +109,9 @@ class Checkpoint:
 
     def begin(self, name: str, identity: Mapping[str, str], at: float) -> None:
         """Write what the run is."""
-        self._journal.append({"type": "run", "schema": SCHEMA, "name": name, "identity": dict(identity)})
+        self._journal.append(
+            {"type": "run", "schema": CHECKPOINT_SCHEMA, "name": name, "identity": dict(identity)}
+        )
         self.event(LoggedEvent.of(at, EventKind.STARTED, Begun()))
 
     def restore(self, name: str, identity: Mapping[str, str], course: Course) -> None:
@@ -181,7 +183,7 @@ class Checkpoint:
             self.notes[note] = self.notes.get(note, 0) + 1
 
     def _check_identity(self, first: dict[str, Any], name: str, identity: Mapping[str, str]) -> None:
-        if first.get("type") != "run" or first.get("schema") != SCHEMA:
+        if first.get("type") != "run" or first.get("schema") != CHECKPOINT_SCHEMA:
             raise RunDirectoryError("The run was kept by another version. Start anew in another --out.")
         before = {"name": first["name"], **first["identity"]}
         now = {"name": name, **identity}

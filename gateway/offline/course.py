@@ -41,7 +41,7 @@ class Pairing:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnPairs:
     """The pairs of a plan, to draw from. It was in force once `comparisons` had been counted."""
 
     comparisons: int
@@ -87,7 +87,7 @@ class Course:
         self._order = self._random(_ORDER).permutation(tasks).tolist() if draw == "population" else None
         self._ledger = Ledger(len(experiment.policies), experiment.delta, experiment.epsilon)
         self._uses: Counter[tuple[int, int]] = Counter()
-        self._drawn: list[Drawn] = []
+        self._drawn: list[DrawnPairs] = []
         self._forecasts: dict[tuple[int, int], int] = {}
         self.assigned = 0
         self.plan: PlanResult | None = None
@@ -245,7 +245,7 @@ class Course:
         return compute_plan(PlanJob(self.experiment, self.experiment.incumbent, self.counts(), True, seed))
 
     def _take(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...]) -> None:
-        self._drawn.append(Drawn(logged.comparisons, pairs))
+        self._drawn.append(DrawnPairs(logged.comparisons, pairs))
         self._forecasts = {(first, second): q for first, second, q in logged.forecasts}
 
     def _repetition(self, policy: int, task: int) -> int:

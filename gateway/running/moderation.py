@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 WINDOW_SECONDS: Final = 60.0
 
-Verdict = Literal["write", "write_last", "withhold"]
+LineVerdict = Literal["write", "write_last", "withhold"]
 
 
 class Moderation:
@@ -25,7 +25,7 @@ class Moderation:
         self._since = -WINDOW_SECONDS
         self._written = 0
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> LineVerdict:
         """What to do with the next line."""
         now = self._timer()
         if now - self._since >= WINDOW_SECONDS:

@@ -51,7 +51,10 @@ def is_failure(answer: Event) -> bool:
         return True
     choices = read("choices")
     if choices.__class__ is not list:
-        return _is_complaint(answer) or any(_has_failed(inner) for inner in _inner(answer))
+        # The end of a response or a message stands in itself, or in a part of the event that tells of it.
+        inner = (read(name) for name in ("response", "message", "delta"))
+        ends = (answer, *(part for part in inner if isinstance(part, dict)))
+        return _is_complaint(answer) or any(map(_has_failed, ends))
     for choice in choices:
         if choice.__class__ is dict:
             end = choice.get("finish_reason")
@@ -69,12 +72,6 @@ def _has_failed(part: Event) -> bool:
 
 def _is_failed_end(end: Any) -> bool:
     return str(end).lower() in _FAILED_ENDS
-
-
-def _inner(answer: Event) -> list[Event]:
-    """What holds the end of a response or a message: itself, or a part of the event that tells of it."""
-    parts = (answer.get(name) for name in ("response", "message", "delta"))
-    return [answer, *(part for part in parts if isinstance(part, dict))]
 
 
 def _is_complaint(answer: Event) -> bool:

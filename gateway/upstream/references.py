@@ -72,14 +72,10 @@ def references(payload: Mapping[str, Any]) -> list[Reference]:
         items = payload.get(field)
         if type(items) is list:
             for index, item in enumerate(items):
-                if type(item) is dict and not _is_plain(item):
+                # Most items are messages of text alone, which name nothing.
+                if type(item) is dict and not (len(item) == _PLAIN and type(item.get("content")) is str):
                     found += _of_item(f"{field}[{index}]", item)
     return found
-
-
-def _is_plain(item: Mapping[str, Any]) -> bool:
-    """Whether it is a message of text alone, as most are."""
-    return len(item) == _PLAIN and type(item.get("content")) is str
 
 
 def _of_field(field: str, value: Any) -> Iterator[Reference]:

@@ -228,7 +228,8 @@ class _RelayedStream(AnswerStream):
                 return last
             if isinstance(error, UpstreamError):
                 raise
-            raise _broken_off(error) from error
+            failure = http_failure(error)
+            raise (cut_short() if failure.reason == "connect" else failure) from error
         return reader.end(self._cutter.rest())
 
     async def _finish(self) -> None:
@@ -240,14 +241,11 @@ class _RelayedStream(AnswerStream):
                 await self._answer.some()
 
 
-def _base(target: ModelTarget, surface: Surface) -> str:
-    """The address below which a kind of request has its path; Anthropic's format has the version in that."""
-    base = target.api_base or ""
-    return base.removesuffix("/v1") if surface.wire == "anthropic" else base
-
-
 def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts) -> Destination:
-    url = URL(f"{_base(target, surface)}{surface.path}")
+    base = target.api_base or ""
+    if surface.wire == "anthropic":  # whose paths begin with the version
+        base = base.removesuffix("/v1")
+    url = URL(f"{base}{surface.path}")
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
     if target.api_key is not None and target.wire == "anthropic":
         headers["x-api-key"] = target.api_key
@@ -296,12 +294,6 @@ async def _read_some(answer: HttpAnswer) -> bytes:
     while len(body) < _MAX_ERROR_BYTES and (chunk := await answer.some()):
         body += chunk
     return body
-
-
-def _broken_off(error: Exception) -> UpstreamError:
-    """What an exception means after an answer had begun."""
-    failure = http_failure(error)
-    return cut_short() if failure.reason == "connect" else failure
 
 
 def _check_answer(body: bytes, asked: UpstreamRequest) -> None:

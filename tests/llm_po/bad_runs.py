@@ -250,7 +250,7 @@ RUNS: list[Case] = [
     ),
     (likelihood_ratio.margin_logits, {}, {"epsilon": NO_MARGIN}),
     (
-        likelihood_ratio.line_nats,
+        likelihood_ratio.lr_line_nats,
         {"delta": 0.05, "epsilon": 0.0, "policies": 3},
         {"delta": NO_DELTA, "epsilon": NO_MARGIN, "policies": [*NO_WHOLE, 1]},
     ),

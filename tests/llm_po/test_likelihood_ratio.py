@@ -16,7 +16,7 @@ from gateway.llm_po.structured.features import Grid, one_hot
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.structured.likelihood_ratio import (
     TAU,
-    line_nats,
+    lr_line_nats,
     lr_may_conclude,
     lr_verdict,
     margin_logits,
@@ -119,7 +119,7 @@ def test_among_equals_the_cheapest_then_the_incumbent_is_taken() -> None:
 
     assert cheap is not None
     assert (cheap.kind, cheap.champion) == ("no_worse", 1)
-    assert cheap.threshold_nats == pytest.approx(line_nats(0.05, 0.05, 3))
+    assert cheap.threshold_nats == pytest.approx(lr_line_nats(0.05, 0.05, 3))
     assert kept is not None
     assert kept.champion == 1
 

@@ -33,10 +33,10 @@ class RequestKind:
 
 REQUESTS: Final[Mapping[SurfaceName, RequestKind]] = {
     "chat": RequestKind(
-        "Answer a conversation (OpenAI's chat completions).", ("model", "messages"), chat.FIELDS
+        "Answer a conversation (OpenAI's chat completions).", ("model", "messages"), chat.CHAT_FIELDS
     ),
     # `input` may be missing where there is a stored `prompt`.
-    "responses": RequestKind("Answer an input (OpenAI's responses).", ("model",), responses.FIELDS),
+    "responses": RequestKind("Answer an input (OpenAI's responses).", ("model",), responses.RESPONSE_FIELDS),
     "completions": RequestKind(
         "Continue a text (OpenAI's completions); plain models only.",
         ("model", "prompt"),
@@ -48,8 +48,8 @@ REQUESTS: Final[Mapping[SurfaceName, RequestKind]] = {
     "messages": RequestKind(
         "Answer a conversation (Anthropic's messages).",
         ("model", "messages", "max_tokens"),
-        messages.FIELDS,
+        messages.MESSAGE_FIELDS,
     ),
 }
 # The parts of requests that have a name in the document.
-SHAPES: Final[Fields] = {**chat.SHAPES, **responses.SHAPES, **messages.SHAPES}
+SHAPES: Final[Fields] = {**chat.CHAT_SHAPES, **responses.RESPONSE_SHAPES, **messages.MESSAGE_SHAPES}

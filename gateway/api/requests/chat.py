@@ -54,7 +54,7 @@ def _message(role: str, required: str = "content", /, **properties: Schema) -> S
     return record(["role", *required.split()], role={"const": role}, **properties)
 
 
-SHAPES: Final[Fields] = {
+CHAT_SHAPES: Final[Fields] = {
     "ChatTextPart": tagged("text", "text", text=TEXT, prompt_cache_breakpoint=_CACHE_MARK),
     "ChatPart": either(
         ref("ChatTextPart"),
@@ -126,7 +126,7 @@ SHAPES: Final[Fields] = {
         ),
     ),
 }
-FIELDS: Final[Fields] = {
+CHAT_FIELDS: Final[Fields] = {
     **SERVERS,
     **MODEL,
     **STREAM,

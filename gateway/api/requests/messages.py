@@ -29,7 +29,7 @@ _CACHED: Final[Schema] = or_null(tagged("ephemeral", "", ttl=one_of("5m", "1h"))
 _BASE64: Final[Fields] = {"media_type": TEXT, "data": TEXT}
 _TOOL: Final[Schema] = {"name": "add", "input_schema": {"type": "object"}}
 
-SHAPES: Final[Fields] = {
+MESSAGE_SHAPES: Final[Fields] = {
     "AnthropicText": tagged("text", "text", text=TEXT, cache_control=_CACHED),
     "AnthropicImage": tagged(
         "image",
@@ -93,7 +93,7 @@ SHAPES: Final[Fields] = {
         tagged("none"),
     ),
 }
-FIELDS: Final[Fields] = {
+MESSAGE_FIELDS: Final[Fields] = {
     **MODEL,
     **STREAM,
     **NUCLEUS,

@@ -41,7 +41,7 @@ _STATUS: Final[Schema] = or_null(one_of("in_progress", "completed", "incomplete"
 _SUMMARY: Final[Schema] = or_null(one_of("auto", "concise", "detailed"))
 _TOOL: Final[Schema] = {"type": "function", "name": "add", "parameters": {"type": "object"}}
 
-SHAPES: Final[Fields] = {
+RESPONSE_SHAPES: Final[Fields] = {
     "ResponsePart": either(
         tagged("input_text", "text", text=TEXT),
         tagged("input_image", "", image_url=or_null(TEXT), file_id=or_null(TEXT), detail=or_null(_DETAIL)),
@@ -139,7 +139,7 @@ SHAPES: Final[Fields] = {
         ),
     ),
 }
-FIELDS: Final[Fields] = {
+RESPONSE_FIELDS: Final[Fields] = {
     **SERVERS,
     **MODEL,
     **STREAM,

@@ -51,7 +51,7 @@ def margin_logits(epsilon: float) -> float:
     return math.log((0.5 + epsilon) / (0.5 - epsilon))
 
 
-def line_nats(delta: float, epsilon: float, policies: int) -> float:
+def lr_line_nats(delta: float, epsilon: float, policies: int) -> float:
     """The line that every rival's statistic has to reach.
 
     log(1/delta) for the winner; log((K-1)/delta) with a margin, where as many as K - 1 policies may be wrong.
@@ -129,7 +129,7 @@ def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
 
 def lr_may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
     """Runs in which the leader, the best score, reached the line; shape (R,). The caller judges budgets."""
-    line = line_nats(design.delta, design.epsilon, features.policies)
+    line = lr_line_nats(design.delta, design.epsilon, features.policies)
     bounds = _most_nats(wins, design, features, fitted)
     leaders, hardest = fitted.scores.argmax(axis=1), bounds.argmin(axis=1)[:, None]
     reached = bounds.min(axis=1) >= line
@@ -178,7 +178,7 @@ def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | 
     fitted = fit_structure(wins[None], features)
     if not lr_may_conclude(wins[None], design, features, fitted)[0]:
         return None
-    line = line_nats(design.delta, design.epsilon, features.policies)
+    line = lr_line_nats(design.delta, design.epsilon, features.policies)
     # No policy behind the leader by the margin or more can be certified; without one, only the leader.
     behind = fitted.scores[0].max() - fitted.scores[0]
     is_leader = np.arange(features.policies) == behind.argmin()
@@ -208,4 +208,4 @@ def leader_progress(
     shown = np.where(np.isfinite(nats), nats, 0.0) if design.epsilon == 0 else np.zeros(features.policies)
     if design.epsilon > 0:
         shown[leader] = least
-    return shown, np.full(features.policies, line_nats(design.delta, design.epsilon, features.policies))
+    return shown, np.full(features.policies, lr_line_nats(design.delta, design.epsilon, features.policies))

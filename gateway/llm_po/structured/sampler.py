@@ -22,7 +22,7 @@ from gateway.llm_po.bradley_terry import laplacian
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.structured import solver
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.likelihood_ratio import line_nats, margin_logits
+from gateway.llm_po.structured.likelihood_ratio import lr_line_nats, margin_logits
 from gateway.llm_po.structured.linear import (
     LinearFit,
     draw_scores,
@@ -125,7 +125,7 @@ def expected_remaining(aimed: Aim, situation: Situation) -> float:
     """
     design = situation.design
     per_nat = 2 * float(aimed.solution.worst[0]) * float(aimed.solution.weights[0].sum()) / 2
-    line = line_nats(design.delta, design.epsilon, design.policies)
+    line = lr_line_nats(design.delta, design.epsilon, design.policies)
     return max(per_nat * _TYPICAL_EXCESS * line - float(situation.wins[0].sum()), 1.0)
 
 

@@ -9,14 +9,16 @@ from typing import Any, Final
 from gateway.upstream.surfaces import SurfaceName
 from gateway.upstream.translating.errors import untranslatable
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Providers to which litellm gives the prompt of a completion as it is.
-_NATIVE: Final = _words(
-    "azure azure_text huggingface openai text-completion-codestral text-completion-openai"
+_NATIVE: Final = frozenset(
+    {
+        "azure",
+        "azure_text",
+        "huggingface",
+        "openai",
+        "text-completion-codestral",
+        "text-completion-openai",
+    }
 )
 # Fields that a response repeats: litellm finds them wrong only when the provider has begun to answer.
 _REPEATED: Final[Mapping[str, type | tuple[type, ...]]] = {

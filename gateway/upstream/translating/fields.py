@@ -14,7 +14,7 @@ from typing import Any, Final
 from gateway.upstream.surfaces import SurfaceName
 from gateway.upstream.translating.errors import unsupported, untranslatable
 
-Fields = dict[str, Any]
+TranslatedFields = dict[str, Any]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -108,12 +108,17 @@ _EFFORTS: Final = ((2048, "low"), (4096, "medium"))
 # Anthropic's words for effort in OpenAI's.
 _EFFORT_OF: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
-Takes = Callable[[str], bool]
+TakesParameter = Callable[[str], bool]
 
 
 def translated_fields(
-    kind: SurfaceName, payload: Mapping[str, Any], fixed: frozenset[str], takes: Takes, *, is_openai: bool
-) -> Fields:
+    kind: SurfaceName,
+    payload: Mapping[str, Any],
+    fixed: frozenset[str],
+    takes: TakesParameter,
+    *,
+    is_openai: bool,
+) -> TranslatedFields:
     """The fields that litellm is given.
 
     Args:
@@ -126,7 +131,11 @@ def translated_fields(
     Raises:
         UpstreamError: Where the request names what shapes the answer and cannot be translated.
     """
-    lost = sorted(name for name in SHAPING[kind] & payload.keys() if _shapes(name, payload[name]))
+    lost = sorted(
+        name
+        for name in SHAPING[kind] & payload.keys()
+        if payload[name] not in _NONE and not _is_default(name, payload[name])
+    )
     if lost:
         raise unsupported(str(lost))
     said = {
@@ -142,15 +151,13 @@ def translated_fields(
     return _without_nested_hints(said, fixed, takes) if kind == "responses" else said
 
 
-def _shapes(name: str, value: Any) -> bool:
-    return value not in _NONE and not _is_default(name, value)
-
-
 def _is_default(name: str, value: Any) -> bool:
     return value is None or value in _DEFAULTS.get(name, ())
 
 
-def _without_nested_hints(fields: Fields, fixed: frozenset[str], takes: Takes) -> Fields:
+def _without_nested_hints(
+    fields: TranslatedFields, fixed: frozenset[str], takes: TakesParameter
+) -> TranslatedFields:
     for holder, name, parameter in _NESTED_HINTS:
         given = fields.get(holder)
         if isinstance(given, dict) and f"{holder}.{name}" not in fixed and not takes(parameter):
@@ -158,13 +165,13 @@ def _without_nested_hints(fields: Fields, fixed: frozenset[str], takes: Takes) -
     return fields
 
 
-def _of_messages(fields: Fields, takes: Takes, *, is_openai: bool) -> Fields:
+def _of_messages(fields: TranslatedFields, takes: TakesParameter, *, is_openai: bool) -> TranslatedFields:
     """The fields of Anthropic's format, `reasoning_effort` among them where a model takes no `thinking`."""
     user = (fields.pop("metadata", None) or {}).get("user_id")
     if isinstance(user, str) and len(user) <= _LONGEST_USER:  # what OpenAI accepts as `user`
         fields["metadata"] = {"user_id": user}
     config = fields.pop("output_config", None)
-    given: Fields = config if isinstance(config, dict) else {}
+    given: TranslatedFields = config if isinstance(config, dict) else {}
     kept = ("format", "effort") if takes("thinking") else ("format",)
     passed = {name: given[name] for name in kept if given.get(name) is not None}
     if passed:
@@ -176,7 +183,7 @@ def _of_messages(fields: Fields, takes: Takes, *, is_openai: bool) -> Fields:
     return fields
 
 
-def _effort(thinking: Any, effort: Any, takes: Takes, *, is_openai: bool) -> str | None:
+def _effort(thinking: Any, effort: Any, takes: TakesParameter, *, is_openai: bool) -> str | None:
     """How hard the model is to think, in OpenAI's word for it; None where nothing is asked that it takes."""
     kind = thinking.get("type") if isinstance(thinking, dict) else None
     if kind == "enabled" and (is_openai or takes("reasoning_effort")):
