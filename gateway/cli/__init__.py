@@ -130,13 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
     except ConfigError as error:
         for issue in error.issues:
-            _complain(str(issue))
+            complain(str(issue))
         return MISUSED
     except (GatewayError, StoreError) as error:
-        _complain(str(error) or type(error).__name__)
+        complain(str(error) or type(error).__name__)
         return FAILED
     return 0
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
+    """Say on standard error what went wrong."""
     sys.stderr.write(f"error: {text}\n")

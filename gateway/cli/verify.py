@@ -11,17 +11,19 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.cli import MISUSED, complain
 from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import UndecidedError, Verification, read_log, verify
+from gateway.proof.verification import Verification, read_log, verify
 from policy_store.connect import EmbeddedValkey, connect
+from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
 
 STORE_TIMEOUT_SECONDS: Final = 30.0
 DIFFERS: Final = 1
-UNDECIDED: Final = 2
+NO_VERDICT: Final = MISUSED
 SHOWN_DIFFERENCES: Final = 50
 
 
@@ -38,21 +40,29 @@ def verify_decision(
     api_key: KeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Recompute the certificate of a decided experiment from its log: 0 confirmed, 1 differs, 2 undecided."""
-    recorded = read_log(LogSource(url, redis_url, data_dir, log, api_key).lines(experiment))
-    if recorded.name != experiment:
-        raise GatewayError(f"That is the log of {recorded.name!r}, not of {experiment!r}.")
+    """Recompute the certificate of a decided experiment from its log: 0 confirmed, 1 differs, 2 no verdict.
+
+    There is no verdict where the log cannot be read, or the experiment is not decided yet.
+    """
+    source = LogSource(url, redis_url, data_dir, log, api_key)
     try:
-        found = verify(recorded)
-    except UndecidedError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(UNDECIDED) from error
+        found = _verified(source, experiment)
+    except (GatewayError, StoreError) as error:
+        complain(str(error))
+        raise typer.Exit(NO_VERDICT) from error
     if json:
         fields = {**asdict(found), "differences": list(found.differences), "confirmed": found.is_confirmed}
         typer.echo(json_text.dumps(fields))
     else:
         _print(found)
     raise typer.Exit(0 if found.is_confirmed else DIFFERS)
+
+
+def _verified(source: LogSource, experiment: str) -> Verification:
+    recorded = read_log(source.lines(experiment))
+    if recorded.name != experiment:
+        raise GatewayError(f"That is the log of {recorded.name!r}, not of {experiment!r}.")
+    return verify(recorded)
 
 
 @dataclass(frozen=True, slots=True)

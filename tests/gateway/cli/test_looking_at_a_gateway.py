@@ -122,7 +122,7 @@ async def test_unreachable_and_unknown_are_said_plainly(
         (("verify", NAME, "--log", str(tmp_path / "none")), "cannot be read"),
         (("verify", NAME, "--redis-url", f"redis://127.0.0.1:{free_port()}"), "store"),
     ]:
-        assert await run(*arguments) == 1
+        assert await run(*arguments) == (2 if arguments[0] == "verify" else 1)
         error = capsys.readouterr().err
         assert words in error
         assert "Traceback" not in error
