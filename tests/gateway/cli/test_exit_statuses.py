@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,15 +116,17 @@ ELSEWHERE: Final[dict[Cell, str]] = {
 }
 
 
-def commands() -> Iterator[str]:
+@cache
+def commands() -> tuple[str, ...]:
     """Every command that can be typed, as the program itself lists them."""
-    yield "llmpo"
+    found = ["llmpo"]
     for name, listed in COMMANDS.items():
         command = listed.load()
-        own = {} if not isinstance(command, typer.core.TyperGroup) else command.commands
+        own = command.commands if isinstance(command, typer.core.TyperGroup) else {}
         if not own or command.invoke_without_command:
-            yield name
-        yield from (f"{name} {inner}" for inner in own)
+            found.append(name)
+        found += [f"{name} {inner}" for inner in own]
+    return tuple(found)
 
 
 def documented() -> dict[str, set[int]]:
