@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.pages import save_page
 from policy_store.connect import connect
 from policy_store.models import Experiment, Forecast, PlannedPair, ProposedPlan, Report, Result
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.store import PolicyStore
 from tests.servers import SERVERS
 
@@ -146,7 +146,7 @@ async def measure(url: str, calls: int) -> dict[str, float]:
     figures["hold"] = await one_at_a_time(
         lambda number: report(store, 3 * calls + number, later + number), calls
     )
-    held = ExperimentKeys("cost").generation(1).held
+    held = Names().experiment("cost").generation(1).held
     await redis.zunionstore(held, {held: 0.5})  # all are due
     began = time.perf_counter()
     while (await store.count_due("cost", 1, DUE_PER_STEP)).total():

@@ -21,7 +21,6 @@ from secrets import token_hex
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
@@ -90,6 +89,7 @@ from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.translating.upstream import LitellmUpstream
 from policy_store.answer_names import AnswerNameStore
 from policy_store.api_keys import ApiKeyStore
+from policy_store.clients import StoreClient
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.limits import LimitStore
@@ -299,13 +299,14 @@ class _Gateway:
         await resources.enter_async_context(background("planner", planner.run))
         await resources.enter_async_context(background("usage", usage.run))
 
-    async def _open_redis(self, resources: AsyncExitStack) -> Redis:
-        url = self.settings.redis_url
+    async def _open_redis(self, resources: AsyncExitStack) -> StoreClient:
+        settings = self.settings
+        url = settings.redis_url
         if url is None:
             valkey = EmbeddedValkey()
-            url = await asyncio.to_thread(valkey.start, self.settings.data_dir)
+            url = await asyncio.to_thread(valkey.start, settings.data_dir)
             resources.push_async_callback(asyncio.to_thread, valkey.stop)
-        redis = connect(url, timeout_seconds=self.settings.store_timeout_seconds)
+        redis = connect(url, prefix=settings.redis_prefix, timeout_seconds=settings.store_timeout_seconds)
         resources.push_async_callback(redis.aclose)
         return redis
 
@@ -332,7 +333,7 @@ class _Gateway:
         return Attempts(upstream, ejections, budget, hooks, total_seconds=settings.request_timeout_seconds)
 
     async def _open_keys(
-        self, redis: Redis, history: StoreHistory, hooks: Hooks, resources: AsyncExitStack
+        self, redis: StoreClient, history: StoreHistory, hooks: Hooks, resources: AsyncExitStack
     ) -> tuple[Authenticator, KeyRegistry]:
         """The keys that may call, kept up to date from now on."""
         authenticator = Authenticator(self.catalogue.current.keys, FailedAttempts(hooks))
@@ -353,7 +354,7 @@ class _Gateway:
     def _kept(self, what: str) -> KeptFile:
         """The file that keeps something of the store in the data directory."""
         settings, secret = self.settings, self.settings.token_secret
-        path = kept_path(settings.data_dir, what, settings.redis_url)
+        path = kept_path(settings.data_dir, what, settings.redis_url, settings.redis_prefix)
         return KeptFile(path, None if secret is None else secret.get_secret_value())
 
     async def _open_sealing_keys(self, store: PolicyStore, resources: AsyncExitStack) -> SealingKeyHolder:

@@ -20,6 +20,7 @@ from gateway.config.api_keys import hash_key
 from gateway.config.values import KEY_HASH_PATTERN, fault
 from gateway.errors import ConfigError, ConfigIssue
 from policy_store.address import StoreAddressError, check_address
+from policy_store.names import Names, PrefixError
 
 PREFIX: Final = "LLMPO_"
 _SHORTEST_SECRET: Final = 32
@@ -73,6 +74,10 @@ class Settings(BaseSettings):
         default=None,
         repr=False,
         description="A Redis or Valkey server shared by all replicas; else the embedded store.",
+    )
+    redis_prefix: str = Field(
+        default="",
+        description="Begins every key's name in the store; environments with different ones share nothing.",
     )
     store_timeout_seconds: float = Field(
         default=1.0, gt=0, le=60, description="Longest wait for one answer of the store."
@@ -191,6 +196,14 @@ class Settings(BaseSettings):
             return url if url is None else check_address(url)
         except StoreAddressError as error:
             raise fault(error.problem, error.remedy) from None
+
+    @field_validator("redis_prefix")
+    @classmethod
+    def _check_redis_prefix(cls, prefix: str) -> str:
+        try:
+            return Names(prefix).prefix
+        except PrefixError as error:
+            raise fault("The prefix is too long, or has a character it may not have.", str(error)) from None
 
     @field_validator("token_secret", "previous_token_secret")
     @classmethod

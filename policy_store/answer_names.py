@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
-from policy_store.names import answer_key
+from policy_store.clients import StoreClient
 from policy_store.scripting import answered_within
 
 SEVERAL: Final = "several"
@@ -41,8 +39,9 @@ class AnswerNameStore:
         timeout_seconds: The longest any single call to the server may take.
     """
 
-    def __init__(self, redis: Redis, *, timeout_seconds: float) -> None:
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float) -> None:
         self._redis = redis
+        self._names = redis.names
         self._timeout_seconds = timeout_seconds
 
     async def keep(self, names: Sequence[AnswerName]) -> None:
@@ -57,14 +56,14 @@ class AnswerNameStore:
     async def find(self, digest: str) -> str | None:
         """The response id of the answer, `SEVERAL`, or None where nothing is kept."""
         async with answered_within(self._redis, self._timeout_seconds):
-            kept = await self._redis.get(answer_key(digest))
+            kept = await self._redis.get(self._names.answer(digest))
         return None if kept is None else str(kept)
 
     async def _all(self, names: Sequence[AnswerName], *, response_id: str | None) -> list[Any]:
         """Set each to its own response id, unless it has one already; or all of them to another text."""
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
-            key, kept = answer_key(name.digest), response_id or name.response_id
+            key, kept = self._names.answer(name.digest), response_id or name.response_id
             is_first = response_id is None
             pipeline.set(key, kept, ex=name.keep_seconds, nx=is_first, get=is_first)
         async with answered_within(self._redis, self._timeout_seconds):

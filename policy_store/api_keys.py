@@ -8,14 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Final
 
-from redis.asyncio import Redis
-
-from policy_store.names import API_KEY_NAMES, API_KEY_RECORDS, API_KEYS_REVISION, API_KEYS_REVOKED
+from policy_store.clients import StoreClient
 from policy_store.scripting import Scripts, answered_within
-
-_KEYS: Final = (API_KEY_RECORDS, API_KEY_NAMES, API_KEYS_REVOKED, API_KEYS_REVISION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +60,20 @@ class ApiKeyStore:
         timeout_seconds: The longest any single call to the server may take.
     """
 
-    def __init__(self, redis: Redis, *, timeout_seconds: float = 1.0) -> None:
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
         self._redis = redis
+        self._keys = redis.names.api_keys
         self._timeout_seconds = timeout_seconds
         self._scripts = Scripts(redis, timeout_seconds)
 
     async def revision(self) -> int:
         """A number that changes whenever a key is made or revoked: one cheap read to poll."""
         async with answered_within(self._redis, self._timeout_seconds):
-            return int(await self._redis.get(API_KEYS_REVISION) or 0)
+            return int(await self._redis.get(self._keys[-1]) or 0)
 
     async def book(self) -> KeyBook:
         """All of it."""
-        _, revision, records, revoked = await self._scripts.run("api_keys", _KEYS)
+        _, revision, records, revoked = await self._scripts.run("api_keys", self._keys)
         written = [{"hash": digits, **json.loads(text)} for digits, text in _pairs(records)]
         for fields in written:
             del fields["schema"]
@@ -96,11 +92,11 @@ class ApiKeyStore:
         fields = asdict(record)
         del fields["hash"]
         text = json.dumps({"schema": 1, **fields}, separators=(",", ":"))
-        await self._scripts.run("add_key", _KEYS, record.hash, record.name, text)
+        await self._scripts.run("add_key", self._keys, record.hash, record.name, text)
 
     async def revoke(self, digits: str, name: str) -> float:
         """End the key of this hash for good; when that happened first, in Unix seconds."""
-        _, micros = await self._scripts.run("revoke_key", _KEYS, digits, name)
+        _, micros = await self._scripts.run("revoke_key", self._keys, digits, name)
         return int(micros) / 1e6
 
 

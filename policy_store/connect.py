@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from policy_store.address import check_address
+from policy_store.clients import StoreClient
 from policy_store.embedded import EmbeddedValkey
+from policy_store.names import Names
 
 __all__ = ["EmbeddedValkey", "connect"]
 
 _HEALTH_CHECK_SECONDS: Final = 30
 
 
-def connect(url: str, *, timeout_seconds: float = 1.0, max_connections: int = 32) -> Redis:
+def connect(
+    url: str, *, prefix: str = "", timeout_seconds: float = 1.0, max_connections: int = 32
+) -> StoreClient:
     """A client for `redis://`, `rediss://` or `unix://`. Connects on first use, and again after a fault.
 
     A call beyond `max_connections` waits for a free connection. The driver never repeats a call on its own: a
@@ -29,10 +33,18 @@ def connect(url: str, *, timeout_seconds: float = 1.0, max_connections: int = 32
     command in a task of its own, which costs time and before Python 3.12 may swallow the cancellation that
     is to end the call.
 
+    Args:
+        url: The store's address.
+        prefix: Stands in front of every key's name; environments with different prefixes share nothing.
+        timeout_seconds: The longest wait for a free connection, and for making one.
+        max_connections: How many there are at most.
+
     Raises:
         StoreAddressError: The URL is not one of these, or not written as it is meant.
+        PrefixError: Such a prefix may not be.
     """
     check_address(url)
+    names = Names(prefix)
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
@@ -44,4 +56,4 @@ def connect(url: str, *, timeout_seconds: float = 1.0, max_connections: int = 32
         decode_responses=True,
         protocol=2,  # the replies' shapes are the same on every server and version
     )
-    return Redis.from_pool(pool)
+    return StoreClient(pool, names)

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from redis.asyncio import Redis
-
-from policy_store.names import limit_keys
+from policy_store.clients import StoreClient
 from policy_store.scripting import Scripts
 
 LEASE_SECONDS: Final = 1.0
@@ -118,7 +116,8 @@ class LimitStore:
         timeout_seconds: The longest a step may take: requests wait for it.
     """
 
-    def __init__(self, redis: Redis, *, timeout_seconds: float) -> None:
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float) -> None:
+        self._names = redis.names
         self._scripts = Scripts(redis, timeout_seconds)
 
     async def lease(self, account: Account) -> Granted:
@@ -130,7 +129,7 @@ class LimitStore:
         limit, under_way = account.concurrent or (0, 0)
         reply = await self._scripts.run(
             "lease_limits",
-            limit_keys(account.key),
+            self._names.limits(account.key),
             account.holder,
             int(HOLD_SECONDS * 1000),
             *_numbers(account.requests),

@@ -2,7 +2,8 @@
 
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
 may touch them together. The API keys share a tag of their own, and so do the limits of each API key and what
-tells one store from another. The token key, the list of names and the names of answers stand alone.
+tells one store from another. The token key, the list of names and the names of answers stand alone. In front
+of each stands the environment's prefix, which is empty unless `LLMPO_REDIS_PREFIX` says otherwise.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever
@@ -35,43 +36,92 @@ tells one store from another. The token key, the list of names and the names of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-TOKEN_KEY: Final = "llmpo:token_key"  # noqa: S105 - the name of the key, not the key
-EXPERIMENTS: Final = "llmpo:experiments"
-STORE_IDENTITY: Final = "llmpo:{store}:identity"
-STORE_TRIAL: Final = tuple(
-    f"llmpo:{{store}}:trial:{kind}" for kind in ("text", "hash", "list", "stream", "set", "ranked")
-)
-API_KEY_RECORDS: Final = "llmpo:{api-keys}:records"
-API_KEY_NAMES: Final = "llmpo:{api-keys}:names"
-API_KEYS_REVOKED: Final = "llmpo:{api-keys}:revoked"
-API_KEYS_REVISION: Final = "llmpo:{api-keys}:revision"
+_KINDS: Final = ("text", "hash", "list", "stream", "set", "ranked")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:/-]{0,64}")
 
 
-def answer_key(digest: str) -> str:
-    """Where the answer is kept that a request's id stands for."""
-    return f"llmpo:answer:{digest}"
-
-
-def limit_keys(key_name: str) -> tuple[str, str, str]:
-    """Where the limits of an API key are accounted: requests, tokens, requests under way."""
-    prefix = f"llmpo:{{limits:{quote(key_name, safe='')}}}"
-    return f"{prefix}:requests", f"{prefix}:tokens", f"{prefix}:holders"
+class PrefixError(ValueError):
+    """A prefix that no name may have."""
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one environment's keys.
+
+    Attributes:
+        prefix: Stands in front of each of them, so that environments on one server share nothing.
+
+    Raises:
+        PrefixError: The prefix is too long, or holds more than letters, digits and . _ : / -
+    """
+
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        # A brace would make all keys of all experiments share a slot of a cluster.
+        if _PREFIX.fullmatch(self.prefix) is None:
+            raise PrefixError("A prefix has at most 64 characters: letters, digits, and . _ : / -")
+
+    @property
+    def root(self) -> str:
+        """How every name begins."""
+        return f"{self.prefix}llmpo:"
+
+    @property
+    def token_key(self) -> str:
+        """The key that seals response ids."""
+        return f"{self.root}token_key"
+
+    @property
+    def experiments(self) -> str:
+        """Set of all experiments' names."""
+        return f"{self.root}experiments"
+
+    @property
+    def identity(self) -> str:
+        """Hash of what tells this store from another."""
+        return f"{self.root}{{store}}:identity"
+
+    def trial(self, tag: str = "store") -> tuple[str, ...]:
+        """What is written to see that it can be: a key of each kind, all of them in the slot of `tag`."""
+        return tuple(f"{self.root}{{{tag}}}:trial:{kind}" for kind in _KINDS)
+
+    @property
+    def api_keys(self) -> tuple[str, str, str, str]:
+        """API keys made at run time, their names, the revoked ones, and the revision of all this."""
+        start = f"{self.root}{{api-keys}}"
+        return f"{start}:records", f"{start}:names", f"{start}:revoked", f"{start}:revision"
+
+    def answer(self, digest: str) -> str:
+        """Where the answer is kept that a request's id stands for."""
+        return f"{self.root}answer:{digest}"
+
+    def limits(self, key_name: str) -> tuple[str, str, str]:
+        """Where the limits of an API key are accounted: requests, tokens, requests under way."""
+        start = f"{self.root}{{limits:{quote(key_name, safe='')}}}"
+        return f"{start}:requests", f"{start}:tokens", f"{start}:holders"
+
+    def experiment(self, name: str) -> ExperimentKeys:
+        """Those of one experiment."""
+        return ExperimentKeys(root=self.root, name=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentKeys:
     """Keys of one experiment. Names are percent-encoded: a brace in one would end the hash tag early."""
 
+    root: str
     name: str
 
     @property
     def prefix(self) -> str:
         """The beginning of every key of the experiment, hash tag included."""
-        return f"llmpo:{{{quote(self.name, safe='')}}}"
+        return f"{self.root}{{{quote(self.name, safe='')}}}"
 
     @property
     def control(self) -> str:

@@ -15,9 +15,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from policy_store.clients import StoreClient
 from policy_store.errors import (
     AfterHoldError,
     ContradictingOutcomeError,
@@ -54,7 +54,7 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
 
 
 @asynccontextmanager
-async def answered_within(redis: Redis, seconds: float) -> AsyncIterator[None]:
+async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[None]:
     """Raises StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
 
     Where the server's word says that another connection may help, all that lie idle are closed.
@@ -150,7 +150,7 @@ def _with_needs(text: str, library: Mapping[str, str]) -> str:
 class Scripts:
     """The transitions, each sent by its hash and in full only to a server that does not know it yet."""
 
-    def __init__(self, redis: Redis, timeout_seconds: float) -> None:
+    def __init__(self, redis: StoreClient, timeout_seconds: float) -> None:
         self._redis = redis
         self._timeout_seconds = timeout_seconds
         self._scripts = {name: redis.register_script(text) for name, text in _texts().items()}

@@ -15,9 +15,8 @@ from dataclasses import fields
 from itertools import chain
 from typing import Any, Final, Literal
 
-from redis.asyncio import Redis
-
 from policy_store import codec
+from policy_store.clients import StoreClient
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import Decided, LoggedEvent, encoded
 from policy_store.models import (
@@ -33,7 +32,7 @@ from policy_store.models import (
     Result,
     Usage,
 )
-from policy_store.names import EXPERIMENTS, TOKEN_KEY, ExperimentKeys
+from policy_store.names import ExperimentKeys
 from policy_store.scripting import Scripts, answered_within
 from policy_store.states import MOVES, Move
 
@@ -53,8 +52,9 @@ class PolicyStore:
         timeout_seconds: The longest any single call to the server may take, connecting included.
     """
 
-    def __init__(self, redis: Redis, *, timeout_seconds: float = 1.0) -> None:
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
         self._redis = redis
+        self._names = redis.names
         self._timeout_seconds = timeout_seconds
         self._scripts = Scripts(redis, timeout_seconds)
 
@@ -65,7 +65,9 @@ class PolicyStore:
     async def token_key(self) -> bytes:
         """The 32 bytes that seal assignments, shared by all replicas; the first to ask creates them."""
         fresh = secrets.token_hex(32)
-        stored: str | None = await self._answer(self._redis.set(TOKEN_KEY, fresh, nx=True, get=True))
+        stored: str | None = await self._answer(
+            self._redis.set(self._names.token_key, fresh, nx=True, get=True)
+        )
         return bytes.fromhex(stored or fresh)
 
     # Experiments
@@ -84,7 +86,7 @@ class PolicyStore:
                 decided for a policy other than the one to serve, it is left as it is, and a new one starts.
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
-        keys = ExperimentKeys(experiment.name)
+        keys = self._names.experiment(experiment.name)
         expected, before = 1, ""
         sources: tuple[int | None, ...] = ()
         while True:
@@ -108,12 +110,12 @@ class PolicyStore:
             expected, before = int(reply[1]), str(reply[2])
             sources = (experiment.sources(Experiment.from_json(reply[3])) if before else None) or ()
         # On a cluster the list lives elsewhere and cannot be part of the step; every registration mends it.
-        await self._answer(self._redis.sadd(EXPERIMENTS, experiment.name))
+        await self._answer(self._redis.sadd(self._names.experiments, experiment.name))
         return codec.view_from(reply)
 
     async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep what policies are, by fingerprint, with what is kept; without any, forget all."""
-        key = ExperimentKeys(name).contents
+        key = self._names.experiment(name).contents
         if contents:
             texts = (
                 (fingerprint, codec.dump_json(dict(content))) for fingerprint, content in contents.items()
@@ -124,12 +126,12 @@ class PolicyStore:
 
     async def contents(self, name: str) -> dict[str, dict[str, Any]]:
         """What policies are, those of earlier generations included, by fingerprint."""
-        kept = await self._answer(self._redis.hgetall(ExperimentKeys(name).contents))
+        kept = await self._answer(self._redis.hgetall(self._names.experiment(name).contents))
         return {fingerprint: json.loads(text) for fingerprint, text in kept.items()}
 
     async def add_usage(self, name: str, used: Mapping[str, Usage]) -> None:
         """Add to what answers took, by a policy's fingerprint, all of it or nothing."""
-        key = ExperimentKeys(name).usage
+        key = self._names.experiment(name).usage
         async with self._redis.pipeline(transaction=True) as pipeline:
             for fingerprint, usage in used.items():
                 for field in fields(usage):
@@ -138,25 +140,25 @@ class PolicyStore:
 
     async def usage(self, name: str) -> dict[str, Usage]:
         """What answers took, by a policy's fingerprint; the policies of earlier generations too."""
-        kept = await self._answer(self._redis.hgetall(ExperimentKeys(name).usage))
+        kept = await self._answer(self._redis.hgetall(self._names.experiment(name).usage))
         prints = {field.partition(":")[0] for field in kept}
         names = [field.name for field in fields(Usage)]
         return {each: Usage(*(int(kept.get(f"{each}:{name}", 0)) for name in names)) for each in prints}
 
     async def revision(self, name: str) -> int:
         """A number that changes whenever the view does: one cheap read to poll."""
-        revision = await self._answer(self._redis.hget(ExperimentKeys(name).control, "revision"))
+        revision = await self._answer(self._redis.hget(self._names.experiment(name).control, "revision"))
         if revision is None:
             raise UnknownExperimentError(f"The store holds no experiment {name!r}.")
         return int(revision)
 
     async def view(self, name: str) -> ExperimentView:
         """The current generation, read at one moment."""
-        return codec.view_from(await self._scripts.run("view", (ExperimentKeys(name).control,)))
+        return codec.view_from(await self._scripts.run("view", (self._names.experiment(name).control,)))
 
     async def experiment(self, name: str, generation: int) -> Experiment:
         """The experiment as a generation has it, current or not."""
-        control = ExperimentKeys(name).control
+        control = self._names.experiment(name).control
         written = await self._answer(self._redis.hget(control, f"{generation}:experiment"))
         if written is None:
             raise UnknownExperimentError(f"The store holds no generation {generation} of {name!r}.")
@@ -164,7 +166,7 @@ class PolicyStore:
 
     async def counts(self, name: str, generation: int) -> Counts:
         """Everything counted in a generation, read at one moment."""
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         own = keys.generation(generation)
         return codec.counts_from(
             await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
@@ -192,7 +194,7 @@ class PolicyStore:
         said = (*_counting_arguments(report), result.value)
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
-        keys = _counting_keys(ExperimentKeys(report.experiment), report)
+        keys = _counting_keys(self._names.experiment(report.experiment), report)
         return _recorded(await self._scripts.run("record_preference", keys, *said), report)
 
     async def record_outcome(
@@ -216,13 +218,13 @@ class PolicyStore:
         said = (*_counting_arguments(report), *outcome)
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
-        keys = ExperimentKeys(report.experiment)
+        keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation)
         touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
         return _recorded(await self._scripts.run("record_outcome", touched, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
-        keys = ExperimentKeys(report.experiment)
+        keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation)
         reply = await self._scripts.run(
             "hold_report",
@@ -241,7 +243,7 @@ class PolicyStore:
             How many came to what: a `Receipt`, or the cap of an OverCapError. Fewer than `at_most` in all:
             no more are due, or another caller counts them.
         """
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         own = keys.generation(generation)
         _, members = await self._scripts.run("due_reports", (own.held,), at_most)
         if not members:
@@ -261,7 +263,7 @@ class PolicyStore:
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
     ) -> str:
         """What the unit is assigned: `proposal` if nothing was yet, else what came first, not prolonged."""
-        key = ExperimentKeys(name).generation(generation).sticky(unit)
+        key = self._names.experiment(name).generation(generation).sticky(unit)
         assigned = await self._answer(self._redis.set(key, proposal, nx=True, get=True, ex=ttl_seconds))
         return proposal if assigned is None else str(assigned)
 
@@ -282,7 +284,7 @@ class PolicyStore:
             What it was assigned; empty where it began under another generation, or is new and there is no
             proposal. Then the fingerprint of the policy it began with, as far as that is known.
         """
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         _, assigned, began_with = await self._scripts.run(
             "assign_session",
             (keys.generation(generation).sticky(unit), keys.session(unit)),
@@ -292,19 +294,19 @@ class PolicyStore:
 
     async def note_makers(self, name: str, makers: Mapping[str, str], ttl_seconds: int) -> None:
         """Remember which policies made the parts of answers that have these digests."""
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         for digest, maker in makers.items():
             await self._answer(self._redis.set(keys.maker(digest), maker, ex=ttl_seconds))
 
     async def makers(self, name: str, digests: Sequence[str]) -> list[str | None]:
         """Which policy made the part of an answer that has each of these digests, as far as that is known."""
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         found: list[str | None] = await self._answer(self._redis.mget([keys.maker(each) for each in digests]))
         return found
 
     async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
         """What the unit is assigned, if anything."""
-        key = ExperimentKeys(name).generation(generation).sticky(unit)
+        key = self._names.experiment(name).generation(generation).sticky(unit)
         assigned: str | None = await self._answer(self._redis.get(key))
         return assigned
 
@@ -317,7 +319,7 @@ class PolicyStore:
             The fencing number: higher after every change of holder and every lapse, unchanged by a renewal.
             None while another holder's lease lasts.
         """
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         reply = await self._scripts.run(
             "acquire_lease", (keys.control, keys.lease), holder, math.ceil(ttl_seconds * 1000)
         )
@@ -325,7 +327,7 @@ class PolicyStore:
 
     async def release_lease(self, name: str, holder: str) -> None:
         """Give the right to plan back at once; nothing happens if it is not the caller's."""
-        await self._scripts.run("release_lease", (ExperimentKeys(name).lease,), holder)
+        await self._scripts.run("release_lease", (self._names.experiment(name).lease,), holder)
 
     async def publish_plan(
         self, name: str, generation: int, plan: ProposedPlan, forecasts: Iterable[Forecast], fence: int
@@ -349,7 +351,7 @@ class PolicyStore:
             ExperimentFinishedError: The generation is decided, or no longer current.
             ValueError: A number in the plan is not finite.
         """
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         own = keys.generation(generation)
         forecasts = tuple(forecasts)
         reply = await self._scripts.run(
@@ -384,7 +386,7 @@ class PolicyStore:
         if (champion is not None) is not MOVES[move].installs_champion:
             wanted = "names a" if MOVES[move].installs_champion else "has no"
             raise ValueError(f"The move {move} {wanted} champion; {champion} was given.")
-        keys = ExperimentKeys(name)
+        keys = self._names.experiment(name)
         own = keys.generation(generation)
         reply = await self._scripts.run(
             "decide",
@@ -405,7 +407,7 @@ class PolicyStore:
         Returns:
             At most `count` records, none at the end of the log, and the `after` of the next page.
         """
-        key = ExperimentKeys(name).generation(generation).log
+        key = self._names.experiment(name).generation(generation).log
         start = after if after == _LOG_START else f"({after}"
         entries = await self._answer(self._redis.xrange(key, start, "+", count))
         records = [codec.log_record_from(fields) for _, fields in entries]
@@ -413,7 +415,7 @@ class PolicyStore:
 
     async def events(self, name: str, count: int = 50) -> list[LoggedEvent]:
         """The latest events over all generations, newest first."""
-        entries = await self._answer(self._redis.xrevrange(ExperimentKeys(name).events, count=count))
+        entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))
         return [codec.event_from(fields) for _, fields in entries]
 
     async def _answer(self, call: Awaitable[Any]) -> Any:

@@ -10,11 +10,10 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from policy_store.clients import StoreClient
 from policy_store.errors import StoreUnavailableError
-from policy_store.names import STORE_IDENTITY, STORE_TRIAL, TOKEN_KEY, ExperimentKeys
 from policy_store.scripting import Scripts, answered_within
 
 _ID_BYTES: Final = 16
@@ -59,8 +58,9 @@ class StoreVitals:
         timeout_seconds: The longest any single call to the server may take.
     """
 
-    def __init__(self, redis: Redis, *, timeout_seconds: float = 1.0) -> None:
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
         self._redis = redis
+        self._names = redis.names
         self._timeout_seconds = timeout_seconds
         self._scripts = Scripts(redis, timeout_seconds)
 
@@ -72,7 +72,7 @@ class StoreVitals:
         """
         fresh = secrets.token_hex(_ID_BYTES) if may_begin else ""
         _, store_id, epoch, written_at, held = await self._scripts.run(
-            "pulse", (STORE_IDENTITY, *STORE_TRIAL), fresh
+            "pulse", (self._names.identity, *self._names.trial()), fresh
         )
         return Pulse(store_id, int(epoch), int(written_at) / 1e6, held)
 
@@ -83,26 +83,26 @@ class StoreVitals:
             reason: What was lost.
             seen_epoch: The highest epoch the caller saw: whoever accepts begins one above it.
         """
-        await self._scripts.run("hold_store", (STORE_IDENTITY,), reason, seen_epoch)
+        await self._scripts.run("hold_store", (self._names.identity,), reason, seen_epoch)
 
     async def accept(self, seen_epoch: int, by: str) -> int:
         """Begin a new epoch; its number, higher than any before it and than `seen_epoch`."""
         fresh = secrets.token_hex(_ID_BYTES)
-        reply = await self._scripts.run("accept_store", (STORE_IDENTITY,), fresh, seen_epoch, by)
+        reply = await self._scripts.run("accept_store", (self._names.identity,), fresh, seen_epoch, by)
         return int(reply[1])
 
     async def sealing_key(self) -> bytes | None:
         """The key that seals response ids, if the store has one."""
-        found = await self._answer(self._redis.get(TOKEN_KEY))
+        found = await self._answer(self._redis.get(self._names.token_key))
         return None if found is None else bytes.fromhex(found)
 
     async def put_sealing_key(self, key: bytes) -> None:
         """Give a store that has no key this one."""
-        await self._answer(self._redis.set(TOKEN_KEY, key.hex(), nx=True))
+        await self._answer(self._redis.set(self._names.token_key, key.hex(), nx=True))
 
     async def comparisons(self, name: str, generation: int) -> int:
         """How many comparisons a generation has counted, those inherited included."""
-        counts = ExperimentKeys(name).generation(generation).counts
+        counts = self._names.experiment(name).generation(generation).counts
         return int(await self._answer(self._redis.hget(counts, "comparisons")) or 0)
 
     async def server_settings(self) -> ServerSettings:

@@ -33,6 +33,9 @@ def verify_decision(
         str | None, typer.Option(help=f"Ask a running gateway for the log [default: {DEFAULT_URL}].")
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="Read the log from this Redis or Valkey.")] = None,
+    redis_prefix: Annotated[
+        str, typer.Option(envvar="LLMPO_REDIS_PREFIX", help="What the gateway's keys there begin with.")
+    ] = "",
     data_dir: Annotated[
         Path | None, typer.Option(help="Read it from the embedded store here; no gateway may be using it.")
     ] = None,
@@ -44,7 +47,7 @@ def verify_decision(
 
     There is no verdict where the log cannot be read, or the experiment is not decided yet.
     """
-    source = LogSource(url, redis_url, data_dir, log, api_key)
+    source = LogSource(url, redis_url, redis_prefix, data_dir, log, api_key)
     try:
         found = _verified(source, experiment)
     except (GatewayError, StoreError) as error:
@@ -75,6 +78,7 @@ class LogSource:
 
     url: str | None
     redis_url: str | None
+    redis_prefix: str
     data_dir: Path | None
     log: Path | None
     api_key: str | None
@@ -96,22 +100,23 @@ class LogSource:
             except OSError as error:
                 raise GatewayError(f"{self.log} cannot be read: {error.strerror}.") from error
         if self.redis_url is not None:
-            return asyncio.run(_stored(name, self.redis_url))
+            return asyncio.run(_stored(name, self.redis_url, self.redis_prefix))
         if self.data_dir is not None:
             if not self.data_dir.is_dir():
                 raise typer.BadParameter(f"{self.data_dir} is no directory.", param_hint="--data-dir")
             server = EmbeddedValkey()
             try:
-                return asyncio.run(_stored(name, server.start(self.data_dir)))
+                return asyncio.run(_stored(name, server.start(self.data_dir), self.redis_prefix))
             finally:
                 server.stop()
         return get_lines(self.url or DEFAULT_URL, experiment_path(name, "/log"), self.api_key)
 
 
-async def _stored(name: str, url: str) -> list[bytes]:
+async def _stored(name: str, url: str, prefix: str) -> list[bytes]:
     try:
         store = PolicyStore(
-            connect(url, timeout_seconds=STORE_TIMEOUT_SECONDS), timeout_seconds=STORE_TIMEOUT_SECONDS
+            connect(url, prefix=prefix, timeout_seconds=STORE_TIMEOUT_SECONDS),
+            timeout_seconds=STORE_TIMEOUT_SECONDS,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--redis-url") from error

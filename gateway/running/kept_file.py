@@ -23,10 +23,11 @@ _log = get_logger(__name__)
 _NO_SECRET: Final = b"llmpo kept file, no secret"
 
 
-def kept_path(data_dir: Path, what: str, store_url: str | None) -> Path:
+def kept_path(data_dir: Path, what: str, store_url: str | None, prefix: str = "") -> Path:
     """Where something of a store is kept: two stores never share a file. Nothing of a password is in it."""
     parts = urlsplit(store_url or "embedded:")
     place = f"{parts.scheme}|{parts.netloc.rpartition('@')[2]}|{parts.path}|{parts.query}"
+    place += f"|{prefix}" if prefix else ""
     return data_dir / f"{what}-{blake2b(place.encode(), digest_size=8).hexdigest()}.json"
 
 

@@ -20,7 +20,7 @@ from policy_store.events import (
     encoded,
 )
 from policy_store.models import Report, Result
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.states import Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, forecasts, plan, planned, prefer, started
@@ -101,13 +101,13 @@ async def test_large_numbers_stay_whole(store: PolicyStore, store_url: str) -> N
     assert fence is not None
     await store.publish_plan(NAME, 1, plan(), forecasts(step=THRESHOLD), fence)
     redis = connect(store_url)
-    await redis.hset(ExperimentKeys(NAME).generation(1).counts, "comparisons", 12_345_678_901_233)
+    await redis.hset(Names().experiment(NAME).generation(1).counts, "comparisons", 12_345_678_901_233)
 
     await prefer(store, "u1")
 
     (latest, *_) = await store.events(NAME, 1)
     assert latest.told == Eliminated(12_345_678_901_234, generation=1, policy=1)
-    raw = await redis.xrevrange(ExperimentKeys(NAME).events, count=1)
+    raw = await redis.xrevrange(Names().experiment(NAME).events, count=1)
     await redis.aclose()
     assert "12345678901234" in raw[0][1]["detail"]
 
@@ -115,7 +115,7 @@ async def test_large_numbers_stay_whole(store: PolicyStore, store_url: str) -> N
 async def test_event_of_a_newer_version_is_kept_as_it_is(store: PolicyStore, store_url: str) -> None:
     """An older replica shows and exports what it does not understand, and nothing follows from it."""
     await planned(store)
-    keys, detail = ExperimentKeys(NAME), {"speed": 9, "generation": 1}
+    keys, detail = Names().experiment(NAME), {"speed": 9, "generation": 1}
     redis = connect(store_url)
     entry = {"type": "event", "kind": "levitated", "detail": json.dumps(detail), "at": "1750000000000000"}
     for stream in (keys.events, keys.generation(1).log):

@@ -10,7 +10,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.errors import UnknownExperimentError
-from policy_store.names import EXPERIMENTS
+from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, experiment, forecasts, plan, planned, prefer, started
@@ -108,7 +108,7 @@ async def test_names_may_hold_anything_and_are_listed(store: PolicyStore, store_
         await store.register(experiment(name), THRESHOLD)
 
     redis = connect(store_url)
-    assert await redis.smembers(EXPERIMENTS) == names
+    assert await redis.smembers(Names().experiments) == names
     await redis.aclose()
     assert (await store.view("odd {name}: ü")).experiment.name == "odd {name}: ü"
 

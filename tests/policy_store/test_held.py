@@ -17,7 +17,7 @@ from policy_store.errors import (
     OverCapError,
 )
 from policy_store.models import Receipt, Recorded, Report, Result
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.states import Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import (
@@ -31,7 +31,7 @@ from tests.policy_store.building import (
 )
 
 _HOLD = 3600.0
-_KEY = ExperimentKeys(NAME).generation(1).held
+_KEY = Names().experiment(NAME).generation(1).held
 _EVERYTHING = 10_000
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from policy_store.events import EventKind, IncumbentChanged
 from policy_store.models import Experiment, ExperimentView
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, experiment, planned, prefer
@@ -166,7 +166,7 @@ async def test_stores_written_before_the_files_word_was_kept_are_read(store: Pol
     """There, what the current generation began with is what the file said last."""
     view = await registered(store, of("a", "b", incumbent="a"))
     await promoted(store, view, "b")
-    assert await store._redis.hdel(ExperimentKeys(NAME).control, "named") == 1
+    assert await store._redis.hdel(Names().experiment(NAME).control, "named") == 1
 
     view = await registered(store, of("a", "b", "c", incumbent="a"))
 

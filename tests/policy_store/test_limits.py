@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from policy_store.connect import connect
 from policy_store.limits import Account, Lease, LimitStore, Returned, Wanted
-from policy_store.names import limit_keys
+from policy_store.names import Names
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def requests(
 
 async def move_back(redis: Redis, seconds: int, which: int = 0) -> None:
     """Let everything used so far have happened earlier."""
-    key = limit_keys("app")[which]
+    key = Names().limits("app")[which]
     used = await redis.hgetall(key)
     await redis.delete(key)
     await redis.hset(key, mapping={str(int(at) - seconds): amount for at, amount in used.items()})
@@ -129,7 +129,7 @@ async def test_requests_under_way_are_shared_between_processes(limits: LimitStor
 
 async def test_a_process_that_died_holds_nothing_for_long(limits: LimitStore, redis: Redis) -> None:
     """What it had under way is free once it did not ask again in time."""
-    holders = limit_keys("app")[2]
+    holders = Names().limits("app")[2]
     await redis.hset(holders, "dead", "5 1000")
     granted = await limits.lease(Account("app", "one", concurrent=(5, 4)))
     assert granted.concurrent == 4
@@ -141,4 +141,4 @@ async def test_keys_do_not_share_limits_and_leave_nothing_behind(limits: LimitSt
     await requests(limits, 5, 5)
     other = await limits.lease(Account("other", "one", Wanted(5, 1, 5), Wanted(5, 1, 5), concurrent=(5, 5)))
     assert (other.requests.amount, other.tokens.amount, other.concurrent) == (5, 5, 5)
-    assert [0 < await redis.ttl(key) <= 63 for key in limit_keys("other")] == [True] * 3
+    assert [0 < await redis.ttl(key) <= 63 for key in Names().limits("other")] == [True] * 3

@@ -19,7 +19,7 @@ from policy_store.errors import (
     StoreError,
 )
 from policy_store.models import ExperimentView, Receipt
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.states import INITIAL, MOVES, STATES, ExperimentState, Move, recorded_move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started
@@ -142,7 +142,7 @@ async def test_state_of_a_newer_version_is_named_and_counts_nothing(
     fence = await planned(store)
     assert (await prefer(store, "early")).receipt is Receipt.COUNTED
     redis = connect(store_url)
-    await redis.hset(ExperimentKeys(NAME).control, "1:state", "levitating")
+    await redis.hset(Names().experiment(NAME).control, "1:state", "levitating")
     await redis.aclose()
 
     with pytest.raises(NewerVersionError, match="levitating"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from policy_store.models import Receipt, Recorded, Result
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, forecasts, plan, planned, report
 
@@ -154,7 +154,7 @@ def _result(recorded: Recorded) -> Result | None:
 
 
 def _queue(side: int) -> str:
-    return ExperimentKeys(NAME).generation(1).queue(*_PAIR, side)
+    return Names().experiment(NAME).generation(1).queue(*_PAIR, side)
 
 
 async def _queue_as_before(store: PolicyStore, side: int, outcomes: Iterable[tuple[str, float]]) -> None:
@@ -174,4 +174,4 @@ async def _age(store: PolicyStore, seconds: int) -> None:
 
 
 async def _forget(store: PolicyStore, unit: str) -> None:
-    await store._redis.delete(ExperimentKeys(NAME).generation(1).unit(unit))
+    await store._redis.delete(Names().experiment(NAME).generation(1).unit(unit))

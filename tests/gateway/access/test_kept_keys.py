@@ -120,8 +120,9 @@ def test_stores_do_not_share_a_file_and_passwords_make_no_difference(tmp_path: P
         kept_path(tmp_path, "keys", url)
         for url in ("redis://a:b@host/0", "redis://c:d@host/0", "redis://host/1", "redis://other/0", None)
     ]
+    paths.append(kept_path(tmp_path, "keys", "redis://host/0", "staging:"))
     assert paths[0] == paths[1]
-    assert len(set(paths)) == 4
+    assert len(set(paths)) == 5
 
 
 async def test_keys_of_an_emptied_store_stay_in_force_until_it_is_accepted(

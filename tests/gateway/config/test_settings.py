@@ -58,6 +58,8 @@ def test_keys_are_hashed_as_they_are_read(monkeypatch: pytest.MonkeyPatch) -> No
     ("name", "value", "remedy"),
     [
         ("LLMPO_REDIS_URL", "http://sk-leak", "redis://, rediss:// or unix://"),
+        ("LLMPO_REDIS_PREFIX", "leak{", "letters, digits, and . _ : / -"),
+        ("LLMPO_REDIS_PREFIX", "leak" * 17, "at most 64 characters"),
         ("LLMPO_STORE_TIMEOUT_SECONDS", "0", "greater than 0"),
         ("LLMPO_STORE_TIMEOUT_SECONDS", "soon", "valid number"),
         ("LLMPO_MAX_BODY_BYTES", "10MB", "valid integer"),

@@ -15,7 +15,7 @@ from gateway.instrumentation.records import FeedbackDiscarded, GatewayEvent
 from gateway.learning.feedback import Feedback, FeedbackService, NotCounted
 from gateway.learning.refreshing import live_experiment
 from policy_store.models import Receipt, Report, Result
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
@@ -23,7 +23,7 @@ from tests.gateway.learning.test_planning import Bench
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 
 _HOUR = 3600
-_HELD = ExperimentKeys(NAME).generation(1).held
+_HELD = Names().experiment(NAME).generation(1).held
 
 
 async def end_holds(store: PolicyStore) -> None:

@@ -16,7 +16,7 @@ from gateway.experiments import store_history
 from gateway.learning import store_watch
 from gateway.running import store_health
 from policy_store.connect import connect
-from policy_store.names import STORE_IDENTITY, TOKEN_KEY, ExperimentKeys
+from policy_store.names import Names
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Reply, Whole, eventually, quick_settings, whole_gateway
@@ -174,21 +174,21 @@ async def _warm_alone_answers(gateway: Whole) -> bool:
 
 LOSSES: dict[str, tuple[Callable[[Redis], Awaitable[Any]], str]] = {
     "everything": (lambda redis: redis.flushall(), "keys_gone"),
-    "the experiment": (lambda redis: redis.delete(ExperimentKeys(NAME).control), "keys_gone"),
+    "the experiment": (lambda redis: redis.delete(Names().experiment(NAME).control), "keys_gone"),
     "what was counted": (
-        lambda redis: redis.delete(ExperimentKeys(NAME).generation(1).counts),
+        lambda redis: redis.delete(Names().experiment(NAME).generation(1).counts),
         "keys_gone",
     ),
     "one comparison": (
-        lambda redis: redis.hincrby(ExperimentKeys(NAME).generation(1).counts, "comparisons", -1),
+        lambda redis: redis.hincrby(Names().experiment(NAME).generation(1).counts, "comparisons", -1),
         "older",
     ),
-    "a revision": (lambda redis: redis.hincrby(ExperimentKeys(NAME).control, "revision", -9), "older"),
-    "the sealing key": (lambda redis: redis.delete(TOKEN_KEY), "keys_gone"),
-    "its own sealing key": (lambda redis: redis.set(TOKEN_KEY, "ab" * 32), "another_sealing_key"),
-    "its identity": (lambda redis: redis.hset(STORE_IDENTITY, "id", "another"), "another_store"),
-    "an epoch": (lambda redis: redis.hset(STORE_IDENTITY, "epoch", 0), "older"),
-    "a minute": (lambda redis: redis.hset(STORE_IDENTITY, "written_at", 1), "older"),
+    "a revision": (lambda redis: redis.hincrby(Names().experiment(NAME).control, "revision", -9), "older"),
+    "the sealing key": (lambda redis: redis.delete(Names().token_key), "keys_gone"),
+    "its own sealing key": (lambda redis: redis.set(Names().token_key, "ab" * 32), "another_sealing_key"),
+    "its identity": (lambda redis: redis.hset(Names().identity, "id", "another"), "another_store"),
+    "an epoch": (lambda redis: redis.hset(Names().identity, "epoch", 0), "older"),
+    "a minute": (lambda redis: redis.hset(Names().identity, "written_at", 1), "older"),
 }
 
 
