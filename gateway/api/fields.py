@@ -51,6 +51,9 @@ def _check_responses(request: Request) -> None:
     if "prompt" not in request or given is not None:
         is_input = isinstance(given, list) and all(isinstance(item, dict) for item in given)
         _require(isinstance(given, str) or is_input, "input", "a string or a list of objects")
+        for index, item in enumerate(given if isinstance(given, list) else []):
+            if not isinstance(item.get("role"), str | None):
+                raise _invalid(f"input[{index}].role", "a string")
     _require(isinstance(request.get("instructions"), str | None), "instructions", "a string")
     for name in ("text", "reasoning", "stream_options"):
         _require(isinstance(request.get(name), dict | None), name, "an object")

@@ -63,7 +63,7 @@ def opaque_parts(value: Any, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, dict):
         for name, each in value.items():
             if _is_opaque(value, name, each):
-                yield from (part for part in (each if isinstance(each, list) else [each]) if part)
+                yield from filter(None, _texts(each))
             elif name not in _WRITTEN and isinstance(each, dict | list):
                 yield from opaque_parts(each, depth + 1)
 
@@ -75,7 +75,7 @@ def state_of(payload: Mapping[str, Any]) -> list[str]:
         turns = payload.get(name)
         if isinstance(turns, list):
             for turn in turns:
-                if isinstance(turn, dict) and turn.get("role") not in _NOT_THE_MODELS:
+                if _is_the_models(turn):
                     found.extend(opaque_parts(turn))
     return found
 
@@ -86,12 +86,7 @@ def without_state(payload: Mapping[str, Any], is_dropped: Callable[[str], bool])
     for name in ("messages", "input"):
         turns = payload.get(name)
         if isinstance(turns, list):
-            stripped = (
-                turn
-                if not isinstance(turn, dict) or turn.get("role") in _NOT_THE_MODELS
-                else _stripped(turn, is_dropped)
-                for turn in turns
-            )
+            stripped = (_stripped(turn, is_dropped) if _is_the_models(turn) else turn for turn in turns)
             kept[name] = [turn for turn in stripped if turn is not _GONE]
     return kept
 
@@ -101,8 +96,22 @@ def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
 
     Claude, while it thinks, takes the results of tools only after the thinking that called them.
     """
-    thinks = (payload.get("thinking") or {}).get("type", "disabled") != "disabled"
+    thinking = payload.get("thinking")
+    thinks = isinstance(thinking, dict) and thinking.get("type", "disabled") != "disabled"
     return not (thinks and "claude" in target.model and _is_in_tool_loop(payload.get("messages")))
+
+
+def _is_the_models(turn: Any) -> bool:
+    """Whether a turn may hold what a model wrote. Callers' values have any type, and not all can be hashed."""
+    if not isinstance(turn, dict):
+        return False
+    role = turn.get("role")
+    return not (isinstance(role, str) and role in _NOT_THE_MODELS)
+
+
+def _texts(value: str | list[Any]) -> list[str]:
+    """The texts of an opaque value; anything else in a list of them is no provider's."""
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
 def _is_opaque(block: dict[str, Any], name: str, value: Any) -> bool:
@@ -124,7 +133,7 @@ def _stripped(value: Any, is_dropped: Callable[[str], bool]) -> Any:
     fields: dict[str, Any] = {}
     for name, each in value.items():
         if name != "id" and _is_opaque(value, name, each):
-            if any(map(is_dropped, each if isinstance(each, list) else [each])):
+            if any(map(is_dropped, _texts(each))):
                 if value.get("type") in _WHOLE_BLOCKS:
                     return _GONE
                 continue

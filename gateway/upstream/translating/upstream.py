@@ -76,9 +76,10 @@ class LitellmUpstream(Upstream):
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
-        fields, arguments = self._fields(library, request), self._arguments(request)
+        arguments = self._arguments(request)
         with asking() as current:
             try:
+                fields = self._fields(library, request)
                 async with asyncio.timeout(arguments["timeout"]):
                     answer = await call.start(library, fields, arguments)
             except Exception as error:
@@ -89,11 +90,12 @@ class LitellmUpstream(Upstream):
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
         library = await self._import()
         call = LIBRARY_CALLS[request.surface.name]
-        fields, arguments = {**self._fields(library, request), "stream": True}, self._arguments(request)
+        arguments = self._arguments(request)
         started = asyncio.get_running_loop().time()
         first_byte = request.target.first_byte_seconds or self._timeouts.first_byte
         with asking() as current:
             try:
+                fields = {**self._fields(library, request), "stream": True}
                 async with asyncio.timeout(min(first_byte, arguments["timeout"])):
                     chunks = await call.start(library, fields, arguments)
             except Exception as error:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gateway.cli import experiments
+from gateway.cli.experiments import ShownExperiment
 from tests.gateway.building import gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
@@ -45,7 +45,7 @@ async def test_evidence_outlives_an_edit_of_the_policies(upstream: FakeUpstream,
     assert found["comparisons"] == kept + 2
     # Five policies ever, one of them removed.
     assert found["evidence"][0]["needed"] == pytest.approx(math.log(5 * 2 / 0.05))
-    assert f"{kept + 2} comparisons, {kept} of them from generation 1" in experiments._standing(found)
+    assert f"{kept + 2} comparisons, {kept} of them from generation 1" in ShownExperiment(found).standing()
 
 
 async def test_experiment_from_nothing_inherits_nothing(upstream: FakeUpstream, embedded_url: str) -> None:

@@ -127,11 +127,11 @@ def test_people_get_a_table_in_their_own_words(config: str, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--experiment", "nowhere"], 2, "there are: support, search"),
+        (["--experiment", "nowhere"], 2, "There are: support, search"),
         (["--feedback-delay", "soon"], 2, "write it as 30s, 10m, 2h or 1d"),
-        (["--feedback-rate", "0"], 1, "feedback rate is 0"),
-        (["--requests-per-day", "0"], 1, "0 requests a day"),
-        (["--success-rate", "1"], 1, "success rate is 1"),
+        (["--feedback-rate", "0"], 2, "feedback rate is 0"),
+        (["--requests-per-day", "0"], 2, "0 requests a day"),
+        (["--success-rate", "1"], 2, "success rate is 1"),
     ],
 )
 def test_wrong_questions_are_refused(

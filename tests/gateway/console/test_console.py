@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from gateway import console
+from gateway.api.experiments_shown import ExperimentDetail
 from gateway.console import console_routes
 from policy_store.states import STATES, ExperimentState
 from tests.pace import PATIENCE_SECONDS
@@ -96,9 +98,11 @@ def test_the_script_writes_text_never_markup() -> None:
         assert way not in script
 
 
-def _experiment() -> dict[str, object]:
+def _experiment() -> dict[str, Any]:
+    """An answer of the API: its model refuses one that lacks what the API says."""
     policies = [f"a{HOSTILE}", f"b{HOSTILE}"]
-    return {
+    content = {"model": {"model": HOSTILE}, "params": {HOSTILE: HOSTILE}, "system": HOSTILE, "template": None}
+    fields = {
         "name": f"x{HOSTILE}",
         "state": "promoted",
         "generation": 1,
@@ -106,6 +110,15 @@ def _experiment() -> dict[str, object]:
         "leader": policies[1],
         "comparisons": 30,
         "policies": policies,
+        "policy_details": [{"name": name, "fingerprint": HOSTILE, "content": content} for name in policies],
+        "answer_costs": {
+            "source": "declared",
+            "policies": [{"policy": name, "per_answer": 0.1, "answers": 1} for name in policies],
+        },
+        "gain": None,
+        "policies_ever": 2,
+        "inherited": None,
+        "matches_store": True,
         "wins": [[0, 5], [20, 0]],
         "ties": [[0, 5], [5, 0]],
         "evidence": [
@@ -135,6 +148,7 @@ def _experiment() -> dict[str, object]:
         "max_comparisons": None,
         "started_at": 1.7e9 - 60,
     }
+    return ExperimentDetail.model_validate(fields).model_dump()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.experiments.snapshot import Snapshot, SnapshotHolder
+from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, GatewayEvent
 from gateway.learning.feedback import Feedback, FeedbackService, NotCounted
@@ -85,6 +86,7 @@ class Desk:
             self.ids,
             SnapshotHolder(Snapshot({NAME: replace(self.live, generation=1)}, {})),
             Hooks(self.events.append),
+            history=StoreHistory(),
             clock=lambda: self.now,
         )
 

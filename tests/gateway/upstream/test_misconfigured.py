@@ -26,7 +26,8 @@ REQUESTS: dict[Surface, dict[str, Any]] = {
     EMBEDDINGS: {"input": "Hello?"},
     MESSAGES: {"max_tokens": 7, "messages": HELLO},
 }
-UNSUPPORTED = {"messages": HELLO, "verbosity": "low"}
+# What LiteLLM finds no equivalent of, and what the gateway itself does not hand to it.
+UNSUPPORTED = [{"messages": HELLO, "logit_bias": {"5": 1}}, {"messages": HELLO, "grammar": "root ::= [0-9]"}]
 
 
 @pytest.fixture(autouse=True)
@@ -73,18 +74,24 @@ async def test_a_request_nothing_is_wrong_with_is_not_blamed(
     assert (failed.value.status, failed.value.is_callers_fault) == (502, False)
 
 
-async def test_nor_is_one_that_has_mistakes_of_its_own(upstream: LitellmUpstream) -> None:
+@pytest.mark.parametrize("request_fields", UNSUPPORTED)
+async def test_nor_is_one_that_has_mistakes_of_its_own(
+    upstream: LitellmUpstream, request_fields: dict[str, Any]
+) -> None:
     """No request could be answered; what else is wrong with this one can wait."""
     with pytest.raises(UpstreamError) as failed:
-        await upstream.complete(UpstreamRequest(target("gemini"), UNSUPPORTED))
+        await upstream.complete(UpstreamRequest(target("gemini"), request_fields))
     assert not failed.value.is_callers_fault
 
 
-async def test_with_nothing_missing_its_mistakes_are_the_callers(upstream: LitellmUpstream) -> None:
+@pytest.mark.parametrize("request_fields", UNSUPPORTED)
+async def test_with_nothing_missing_its_mistakes_are_the_callers(
+    upstream: LitellmUpstream, request_fields: dict[str, Any]
+) -> None:
     """Found out without asking the provider: nobody listens at this address."""
     asked = target("gemini", "k", "http://127.0.0.1:1")
     with pytest.raises(UpstreamError) as failed:
-        await upstream.complete(UpstreamRequest(asked, UNSUPPORTED))
+        await upstream.complete(UpstreamRequest(asked, request_fields))
     assert (failed.value.status, failed.value.is_callers_fault) == (400, True)
 
 
