@@ -198,6 +198,21 @@ def test_what_callers_and_models_wrote_is_no_state() -> None:
     assert not state_of({"messages": [{"role": "assistant", "content": "signature"}], "input": "signature"})
 
 
+@pytest.mark.parametrize("odd", [None, True, 5, 1.5, "x", [], [{}], [[]], {}, {"type": []}])
+def test_callers_values_may_have_any_type(odd: Any) -> None:
+    """A role, a kind or a signature that is no text is nobody's: it is passed on, and no lookup fails."""
+    turns = [
+        {"role": odd, "content": "Hello?"},
+        {"role": "assistant", "content": [{"type": odd, "signature": odd, "data": odd, "id": odd}]},
+        {"role": "assistant", "provider_specific_fields": {"thought_signatures": [odd, "sealed"]}},
+    ]
+    payload = {"messages": turns, "input": odd, "thinking": odd}
+
+    assert [part for part in state_of(payload) if part != odd] == ["sealed"]
+    without_state(payload, {"sealed"}.__contains__)
+    assert may_go_without(payload, model_targets([entry("claude-3", "http://x/v1")])["claude-3"])
+
+
 def test_items_of_responses_are_state() -> None:
     """Encrypted reasoning stands beside the messages."""
     item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}

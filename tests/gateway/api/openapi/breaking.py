@@ -32,6 +32,8 @@ RICH: dict[str, dict[str, Any]] = {
             {
                 "role": "assistant",
                 "content": None,
+                "thinking_blocks": [{"type": "thinking", "thinking": "Seven.", "signature": "s"}],
+                "provider_specific_fields": {"thought_signatures": ["s"]},
                 "tool_calls": [
                     {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
                 ],
@@ -105,7 +107,12 @@ RICH: dict[str, dict[str, Any]] = {
             },
             {"type": "function_call", "call_id": "c1", "name": "add", "arguments": '{"a": 1}', "id": "f1"},
             {"type": "function_call_output", "call_id": "c1", "output": "7"},
-            {"type": "reasoning", "id": "r1", "summary": [{"type": "summary_text", "text": "Seven."}]},
+            {
+                "type": "reasoning",
+                "id": "r1",
+                "summary": [{"type": "summary_text", "text": "Seven."}],
+                "encrypted_content": "s",
+            },
         ],
         "instructions": "Add.",
         "tools": [{"type": "function", "name": "add", "parameters": _SCHEMA, "strict": True}],
