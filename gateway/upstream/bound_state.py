@@ -102,7 +102,7 @@ def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
 
 
 def _is_the_models(turn: Any) -> bool:
-    """Whether a turn may hold what a model wrote. A caller's role may be any value, and not all have a hash."""
+    """Whether a turn may hold what a model wrote. A role may be any value, and not all have a hash."""
     if not isinstance(turn, dict):
         return False
     role = turn.get("role")
