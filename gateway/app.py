@@ -18,38 +18,34 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI
 
 from gateway import __version__
 from gateway.access.api_keys import KeyRegistry
-from gateway.access.callers import Authenticator, Caller
+from gateway.access.callers import Authenticator
 from gateway.access.failed_attempts import FailedAttempts
 from gateway.access.kept_keys import KeptKeys
 from gateway.access.limiting import Limiter
-from gateway.api.accounts import Accounts, account_of
-from gateway.api.body import read_control
-from gateway.api.caller_headers import caller_address, shown_key
+from gateway.api.accounts import Accounts
+from gateway.api.application import GatewayApp
 from gateway.api.catalogue import model_routes
-from gateway.api.cors import DeclaredOrigins
 from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.error_formats import reply_for
-from gateway.api.errors import install_error_handlers, refusing
+from gateway.api.errors import install_error_handlers
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
 from gateway.api.front_page import front_page_routes
+from gateway.api.guards import Guards
 from gateway.api.health import health_routes
 from gateway.api.hosts import LoopbackHosts
-from gateway.api.inference import InferenceDeps, InferenceEndpoint, inference_endpoints, inference_routes
+from gateway.api.inference import InferenceDeps, inference_endpoints, inference_routes
 from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
-from gateway.api.paths import written_in_full
 from gateway.api.store import store_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
-from gateway.errors import ForeignHostError
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
@@ -144,67 +140,6 @@ def create_app(
     install_error_handlers(app, reply_for)
     app.openapi = openapi_document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
-
-
-class GatewayApp(FastAPI):
-    """Hands requests for models to their endpoints before its middleware and router see them.
-
-    Middleware and router would take a tenth of the time that a request costs here, and contribute nothing,
-    because the endpoints bound bodies and turn every fault into an answer themselves. Anything but a POST to
-    exactly such a path goes the usual way, where these endpoints are routes.
-
-    Attributes:
-        catalogue: The configuration in force; assigning another to its `current` changes what is served.
-        model_endpoints: By path; empty until the lifespan is entered.
-        hosts: The names a gateway without keys answers to; None until the lifespan is entered.
-        accounts: Reports requests that no such endpoint answers; None until the lifespan is entered.
-    """
-
-    def __init__(self, catalogue: CatalogueHolder, **options: Any) -> None:
-        super().__init__(**options)
-        self.catalogue = catalogue
-        self.model_endpoints: dict[str, InferenceEndpoint] = {}
-        self.hosts: LoopbackHosts | None = None
-        self.accounts: Accounts | None = None
-        self._origins = DeclaredOrigins(catalogue, self._answer)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        if scope["path"] not in self.model_endpoints:
-            scope = {**scope, "path": written_in_full(scope["path"])}
-        refusal = self._refusal(scope)
-        if self.accounts is None or (refusal is None and self._endpoint(scope) is not None):
-            await self._answer_pages(scope, receive, send)
-        else:
-            await self.accounts.passed_to(refusal or self._answer_pages, scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> ASGIApp | None:
-        """What answers a request that is meant for another host."""
-        if self.hosts is not None:
-            try:
-                self.hosts.check(scope["headers"])
-            except ForeignHostError as error:
-                return refusing(reply_for(scope["path"], error))
-        return None
-
-    async def _answer_pages(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._origins.concern(scope):
-            await self._origins(scope, receive, send)
-        else:
-            await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoint(scope)
-        if endpoint is not None:
-            await endpoint(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-    def _endpoint(self, scope: Scope) -> InferenceEndpoint | None:
-        return self.model_endpoints.get(scope["path"]) if scope["method"] == "POST" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,59 +351,33 @@ class _Gateway:
         resources: AsyncExitStack,
     ) -> None:
         """Add the routes, and take them away when the gateway closes."""
-        authenticator, snapshots = inference.authenticator, inference.snapshots
-
-        def client(request: Request) -> Caller:
-            caller = authenticator.authenticate(
-                shown_key(dict(request.headers.raw)), caller_address(request.scope)
-            )
-            account_of(request.scope).key = caller.name
-            return caller
-
-        async def require_client(request: Request) -> None:
-            client(request)
-
-        async def admitted(request: Request) -> Caller:
-            caller = client(request)
-            if caller.is_limited:
-                request_id = account_of(request.scope).request_id
-                metered = await inference.limiter.admit(request_id, caller.name, caller.limits, {})
-                metered.settle(())
-            return caller
-
-        def the_admin(request: Request) -> Caller:
-            caller = client(request)
-            caller.require_admin()
-            return caller
-
-        async def require_admin(request: Request) -> None:
-            the_admin(request)
-
-        async def may_see_metrics(request: Request) -> None:
-            if not self.settings.metrics_public:
-                the_admin(request)
-
-        async def control_body(request: Request) -> dict[str, Any]:
-            return await read_control(request.receive, request.headers.raw, self.settings.max_body_bytes)
-
+        snapshots = inference.snapshots
+        guards = Guards(
+            inference.authenticator,
+            inference.limiter,
+            metrics_public=self.settings.metrics_public,
+            max_body_bytes=inference.max_body_bytes,
+        )
         before = list(app.router.routes)
         resources.callback(lambda: app.router.routes.__setitem__(slice(None), before))
         endpoints = inference_endpoints(inference)
         app.model_endpoints.update({endpoint.path: endpoint for endpoint in endpoints})
         resources.callback(app.model_endpoints.clear)
         app.hosts = LoopbackHosts(
-            lambda: authenticator.is_open,
+            lambda: inference.authenticator.is_open,
             self.settings.allowed_hosts,
             lambda: self.catalogue.current.cors_origins,
         )
         app.router.routes.extend(inference_routes(endpoints))
-        app.include_router(count_tokens_routes(counts, snapshots, admitted, inference.max_body_bytes))
-        app.include_router(feedback_routes(feedback, admitted, control_body))
-        app.include_router(model_routes(snapshots, require_client, self.clock()))
-        app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, require_admin))
-        app.include_router(key_routes(registry, the_admin, control_body))
-        app.include_router(store_routes(watch, health, the_admin))
-        app.include_router(health_routes(metrics, progress, health, watch, self.lifecycle, may_see_metrics))
+        app.include_router(count_tokens_routes(counts, snapshots, guards.admitted, inference.max_body_bytes))
+        app.include_router(feedback_routes(feedback, guards.admitted, guards.control_body))
+        app.include_router(model_routes(snapshots, guards.require_client, self.clock()))
+        app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, guards.require_admin))
+        app.include_router(key_routes(registry, guards.admin, guards.control_body))
+        app.include_router(store_routes(watch, health, guards.admin))
+        app.include_router(
+            health_routes(metrics, progress, health, watch, self.lifecycle, guards.may_see_metrics)
+        )
         app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
         app.accounts = Accounts(app.router.routes, inference.hooks, inference.timer)
 

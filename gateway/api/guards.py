@@ -1,10 +1,75 @@
-"""What decides whether a caller may use a route."""
+"""What decides whether a caller may use a route that asks no model: FastAPI's dependencies."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
+from gateway.access.callers import Authenticator, Caller
+from gateway.access.limiting import Limiter
+from gateway.api.accounts import account_of
+from gateway.api.body import read_control
+from gateway.api.caller_headers import caller_address, shown_key
+
 Guard = Callable[[Request], Awaitable[None]]
 """Raises an error for a caller who may not use the route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The checks before a route. Each raises the error that refuses the request.
+
+    Attributes:
+        authenticator: Knows the keys in force.
+        limiter: Counts requests of keys that have limits.
+        metrics_public: Whether metrics need no key.
+        max_body_bytes: The longest body that is read.
+    """
+
+    authenticator: Authenticator
+    limiter: Limiter
+    metrics_public: bool
+    max_body_bytes: int
+
+    def client(self, request: Request) -> Caller:
+        """The caller, who has a key wherever one is needed."""
+        caller = self.authenticator.authenticate(
+            shown_key(dict(request.headers.raw)), caller_address(request.scope)
+        )
+        account_of(request.scope).key = caller.name
+        return caller
+
+    async def require_client(self, request: Request) -> None:
+        """Let callers in."""
+        self.client(request)
+
+    async def admitted(self, request: Request) -> Caller:
+        """The caller, whose request has been counted against the limits of its key."""
+        caller = self.client(request)
+        if caller.is_limited:
+            request_id = account_of(request.scope).request_id
+            metered = await self.limiter.admit(request_id, caller.name, caller.limits, {})
+            metered.settle(())
+        return caller
+
+    def admin(self, request: Request) -> Caller:
+        """The caller, who is an admin."""
+        caller = self.client(request)
+        caller.require_admin()
+        return caller
+
+    async def require_admin(self, request: Request) -> None:
+        """Let admins in."""
+        self.admin(request)
+
+    async def may_see_metrics(self, request: Request) -> None:
+        """Let anyone in where metrics are public, and otherwise admins."""
+        if not self.metrics_public:
+            self.admin(request)
+
+    async def control_body(self, request: Request) -> dict[str, Any]:
+        """The fields of a request to the gateway itself."""
+        return await read_control(request.receive, request.headers.raw, self.max_body_bytes)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from starlette.types import Message, Scope
 
-from gateway.app import GatewayApp
+from gateway.api.application import GatewayApp
 
 PIECE: Final = 65536
 

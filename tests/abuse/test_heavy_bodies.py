@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.app import GatewayApp, create_app
+from gateway.api.application import GatewayApp
+from gateway.app import create_app
 from tests.abuse.asgi import Reply, posted
 from tests.abuse.bodies import BOMBS, BROKEN, BYTES, TEXTS
 from tests.abuse.loop import watched

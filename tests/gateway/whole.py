@@ -18,7 +18,8 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app import GatewayApp, create_app
+from gateway.api.application import GatewayApp
+from gateway.app import create_app
 from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.api.application import GatewayApp
 from gateway.api.inference import InferenceEndpoint
-from gateway.app import GatewayApp
 from tests.gateway.building import catalogue_holder
 
 PATH = "/v1/chat/completions"
