@@ -19,7 +19,8 @@ from pydantic import (
 from pydantic import model_validator as validator
 
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.feedback import Acknowledgement, Feedback, NotCounted, Preferred
+from gateway.learning.acknowledging import Acknowledgement, NotCounted
+from gateway.learning.given_feedback import Feedback, Preferred
 from policy_store.models import Receipt
 
 # What each field must be, in the words of the refusal.

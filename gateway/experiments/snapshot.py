@@ -119,6 +119,17 @@ class LiveExperiment:
             return 0.5
         return LAGGING_SHARE if waiting[0] > waiting[1] else 1 - LAGGING_SHARE
 
+    def counts_at(self, assigned_at: float, expires_at: float) -> float | None:
+        """When a report on an answer counts, in Unix seconds; None for at once.
+
+        Args:
+            assigned_at: When the answer was given; 0 where that is not known.
+            expires_at: When feedback on it stops being accepted.
+        """
+        if self.hold_seconds is None:
+            return None
+        return (assigned_at or expires_at - self.window_seconds) + self.hold_seconds
+
     @property
     def incumbent_policy(self) -> CompiledPolicy:
         """The policy that serves ordinary traffic now."""

@@ -201,7 +201,7 @@ class FeedbackReceived(NamedTuple):
 
 
 class FeedbackDiscarded(NamedTuple):
-    """Feedback was refused, and nothing was changed; `reason` is one of `feedback.DISCARD_REASONS`."""
+    """Feedback was refused, and nothing was changed; `reason` is one of `acknowledging.DISCARD_REASONS`."""
 
     reason: str
 

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.api.feedback_models import parse_feedback
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.feedback import DISCARD_REASONS, NotCounted, preference_result
+from gateway.learning.acknowledging import DISCARD_REASONS, NotCounted
+from gateway.learning.given_feedback import preference_result
 from gateway.learning.signals import signal_value
 from policy_store.models import Result
 from tests.gateway.building import NAME, gateway_config

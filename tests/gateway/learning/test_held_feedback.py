@@ -13,7 +13,9 @@ from gateway.experiments.snapshot import Snapshot, SnapshotHolder
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, GatewayEvent
-from gateway.learning.feedback import Feedback, FeedbackService, NotCounted
+from gateway.learning.acknowledging import NotCounted
+from gateway.learning.feedback import FeedbackService
+from gateway.learning.given_feedback import Feedback
 from gateway.learning.refreshing import live_experiment
 from policy_store.models import Receipt, Report, Result
 from policy_store.names import Names

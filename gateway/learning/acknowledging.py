@@ -1,0 +1,84 @@
+"""What became of a report: what the application is told, and the reasons that are counted in metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+
+from policy_store.models import Receipt, Recorded
+
+
+class NotCounted(StrEnum):
+    """Why a correct report changes nothing, for reasons the application that sends it cannot know."""
+
+    UNASSIGNED = "unassigned_id"  # the answer belonged to no comparison
+    PROVIDER_STATE = "provider_state"  # the conversation carried what only one policy's provider can read
+    EARLIER_SESSION = "earlier_session"  # the session began before a decision or a change of the experiment
+    EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
+    FINISHED = "finished"  # the experiment is decided
+    VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
+    AFTER_HOLD = "after_hold"  # the answer is older than the experiment's `feedback.hold`
+    KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
+
+
+# Every `reason` of llmpo_feedback_discarded_total.
+DISCARD_REASONS: Final = frozenset(
+    {
+        *(reason.value for reason in NotCounted),
+        "ambiguous_id",
+        "body_too_large",
+        "contradicting",
+        "foreign_id",
+        "forged_id",
+        "invalid_body",
+        "invalid_value",
+        "malformed_id",
+        "store_held",
+        "store_unavailable",
+        "unknown_experiment",
+        "unknown_signal",
+        "unsupported_media_type",
+        "wrong_kind",
+    }
+)
+# A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
+# one: neither contradicts what was counted, and neither is a fault of the caller's.
+SETTLED: Final = Recorded(Receipt.DUPLICATE, None)
+_SETTLED_DETAIL: Final = (
+    "An earlier report already settled this outcome; one is counted for each request or session."
+)
+_DETAILS: Final[Mapping[Receipt, str]] = {
+    Receipt.COUNTED: "A comparison was counted.",
+    Receipt.HELD: "Counted once the answer is as old as the experiment's feedback.hold.",
+    Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
+    Receipt.DUPLICATE: "Already received; nothing was counted again.",
+}
+_NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
+    NotCounted.UNASSIGNED: "This response was not part of a comparison.",
+    NotCounted.PROVIDER_STATE: "The conversation had to stay with the policy that began it.",
+    NotCounted.EARLIER_SESSION: "The session began before the experiment was decided or changed.",
+    NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
+    NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
+    NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
+    NotCounted.VOTER_CAP: "This user's votes on the two policies compared have been counted already.",
+    NotCounted.KEY_SHARE: "This API key has given its share of the votes on the two policies compared.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What became of a report, as the caller is told."""
+
+    became: Receipt | NotCounted
+    experiment: str
+    detail: str
+
+    @classmethod
+    def of(cls, recorded: Recorded | NotCounted, experiment: str) -> Self:
+        """Of a report on an answer of this experiment."""
+        if isinstance(recorded, NotCounted):
+            return cls(recorded, experiment, _NOT_COUNTED_DETAILS[recorded])
+        detail = _SETTLED_DETAIL if recorded is SETTLED else _DETAILS[recorded.receipt]
+        return cls(recorded.receipt, experiment, detail)

@@ -1,0 +1,89 @@
+"""What an application reports about an answer, before anything is known of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Literal
+
+from gateway.errors import InvalidFeedbackError
+from gateway.experiments.snapshot import Unit
+from gateway.learning.signals import signal_value
+from policy_store.models import Result
+
+Preferred = Literal[0, 1, "tie", "both_bad"]
+PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled in metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One report: either `signal` (with its value) or `preferred`, never both, which the parser checks."""
+
+    response_id: str
+    signal: str | None = None
+    value: bool | float | None = None
+    preferred: Preferred | None = None
+
+    def subject(self, unit: Unit) -> str:
+        """In a session, where many responses are one unit: which response this is about. Else empty."""
+        if unit == "request":
+            return ""
+        return f"@{blake2b(self.response_id.encode(), digest_size=8).hexdigest()}"
+
+    def fingerprint(self, value: Preferred | float, unit: Unit) -> str:
+        """What was said, and about which response."""
+        return f"{self.signal or PREFERENCE_SIGNAL}={value}{self.subject(unit)}"
+
+    def repeats(self, reported: str, unit: Unit) -> bool:
+        """Whether a fingerprint stored before is of the same signal on the same response."""
+        said, at, response = reported.partition("@")
+        signal = self.signal or PREFERENCE_SIGNAL
+        return said.startswith(f"{signal}=") and at + response == self.subject(unit)
+
+    def rating(self, weights: Mapping[str, float]) -> float:
+        """The outcome it gives one answer.
+
+        Args:
+            weights: The experiment's declared signals.
+
+        Raises:
+            InvalidFeedbackError: It names a choice of two, or its signal or value does not fit.
+        """
+        if self.signal is None:
+            raise InvalidFeedbackError(
+                "This response showed one answer, so there is nothing to prefer it to: "
+                'send a "signal" and its "value".',
+                reason="wrong_kind",
+                status=422,
+                param="signal",
+            )
+        return signal_value(self.signal, self.value, weights)
+
+    def preference(self) -> Preferred:
+        """The choice of two that it names.
+
+        Raises:
+            InvalidFeedbackError: It rates one answer.
+        """
+        if self.preferred is None:
+            raise InvalidFeedbackError(
+                "This response showed two choices: say which was better with "
+                '"preferred": 0, 1, "tie" or "both_bad".',
+                reason="wrong_kind",
+                status=422,
+                param="preferred",
+            )
+        return self.preferred
+
+
+def preference_result(preferred: Preferred, side: int) -> Result:
+    """How a comparison ended, seen from the pair's first policy.
+
+    Args:
+        preferred: The choice the user named; both bad counts as a tie.
+        side: Which of (first, second) was shown as choice 0.
+    """
+    if preferred in {"tie", "both_bad"}:
+        return Result.TIE
+    return Result.WIN if preferred == side else Result.LOSS

@@ -1,0 +1,214 @@
+"""Has the store count what users report about answers.
+
+A report carries no more than an id. The assignment sealed in that id says which experiment, pair and side the
+answer belonged to, and the experiment's snapshot says what its signals are worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
+from gateway.experiments.collecting import WAYS, Takes
+from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.experiments.store_history import StoreHistory
+from gateway.learning.acknowledging import SETTLED, NotCounted
+from gateway.learning.given_feedback import Feedback, preference_result
+from policy_store.errors import (
+    AfterHoldError,
+    ContradictingOutcomeError,
+    ExperimentFinishedError,
+    OverCapError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    UnknownExperimentError,
+)
+from policy_store.models import Recorded, Report
+from policy_store.store import PolicyStore
+
+# The store remembers what was said about an id for so much longer than the id is valid.
+_MEMORY_SLACK_SECONDS: Final = 3600
+
+
+class Recorder:
+    """Records reports, one by one.
+
+    Args:
+        store: Where comparisons are counted.
+        history: Knows when the store is not what it was: then nothing is counted.
+        clock: Unix seconds.
+        has_several_keys: Whether there are client keys to tell apart.
+    """
+
+    def __init__(
+        self,
+        store: PolicyStore,
+        history: StoreHistory,
+        clock: Callable[[], float],
+        has_several_keys: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._clock = clock
+        self._has_several_keys = has_several_keys
+        self._definitions: dict[tuple[int, str, int], str] = {}
+
+    async def record(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded | NotCounted:
+        """Have a report on an assigned answer counted, once.
+
+        Raises:
+            InvalidFeedbackError: The application did something wrong; nothing was changed.
+            UnavailableError: The store did not answer.
+            StoreHeldError: The store lost something and no operator accepted that yet; nothing was counted.
+        """
+        if self._history.held is not None:
+            raise StoreHeldError(
+                "Feedback is not counted for now: the store lost something. Send it again later."
+            )
+        recorded = await self._record(feedback, assignment, experiment)
+        if isinstance(recorded, Recorded) and recorded.comparison is not None:
+            number = recorded.comparison.number
+            self._history.saw_comparisons(experiment.name, assignment.generation, number)
+        return recorded
+
+    async def _record(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded | NotCounted:
+        match takes := WAYS[assignment.collect].takes:
+            case Takes.SIGNAL:
+                record = self._outcome
+            case Takes.PREFERENCE:
+                record = self._preference
+            case _:
+                assert_never(takes)
+        try:
+            return await record(feedback, assignment, experiment)
+        except ContradictingOutcomeError as error:
+            if not feedback.repeats(error.reported, experiment.unit):
+                return SETTLED
+            raise InvalidFeedbackError(
+                "Different feedback was already given for this response; the first one stands.",
+                reason="contradicting",
+                status=422,
+                param="id",
+            ) from error
+        except ExperimentFinishedError:
+            return NotCounted.FINISHED
+        except OverCapError as error:
+            return NotCounted(error.cap)
+        except AfterHoldError:
+            return NotCounted.AFTER_HOLD
+        except UnknownExperimentError as error:
+            raise InvalidFeedbackError(
+                f"The experiment {experiment.name!r} was started anew since this response was given.",
+                reason="unknown_experiment",
+                status=404,
+                param="id",
+            ) from error
+        except StoreUnavailableError as error:
+            known = "was not" if isinstance(error, StoreRefusedError) else "may not have been"
+            raise UnavailableError(
+                f"The feedback {known} stored. Send it again later; it is counted once."
+            ) from error
+
+    async def _preference(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded | NotCounted:
+        preferred = feedback.preference()
+        if self._is_over(assignment):
+            return NotCounted.EXPIRED
+        return await self._store.record_preference(
+            self._report(
+                assignment,
+                experiment,
+                WAYS[assignment.collect].source(None),
+                fingerprint=feedback.fingerprint(preferred, experiment.unit),
+                definition=await self._definition(assignment, experiment),
+            ),
+            preference_result(preferred, assignment.side),
+        )
+
+    async def _outcome(
+        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+    ) -> Recorded | NotCounted:
+        value = feedback.rating(experiment.signals)
+        if self._is_over(assignment):
+            return NotCounted.EXPIRED
+        return await self._store.record_outcome(
+            self._report(
+                assignment,
+                experiment,
+                WAYS[assignment.collect].source(feedback.signal),
+                fingerprint=feedback.fingerprint(value, experiment.unit),
+                definition=await self._definition(assignment, experiment),
+            ),
+            side=1 if assignment.side else 0,
+            value=value,
+            tie_margin=experiment.tie_margin,
+            wait_seconds=experiment.window_seconds,
+        )
+
+    def _is_over(self, assignment: Assignment) -> bool:
+        return assignment.expires_at < self._clock()
+
+    async def _definition(self, assignment: Assignment, experiment: LiveExperiment) -> str:
+        """The whole fingerprint of what the id says the experiment was; empty where it does not say.
+
+        Raises:
+            UnknownExperimentError: If the generation is of another definition.
+            StoreUnavailableError: If the store has to be asked and does not answer.
+        """
+        if assignment.definition == ANY_DEFINITION:
+            return ""
+        generation = assignment.generation
+        if experiment.matches_store and generation == experiment.generation:
+            known = experiment.definition
+        else:
+            place = (self._history.epoch, experiment.name, generation)
+            if place not in self._definitions:
+                found = await self._store.experiment(experiment.name, generation)
+                self._definitions[place] = found.fingerprint()
+            known = self._definitions[place]
+        if not known.startswith(assignment.definition.hex()):
+            raise UnknownExperimentError(f"Generation {generation} is of another definition.")
+        return known
+
+    def _report(
+        self,
+        assignment: Assignment,
+        experiment: LiveExperiment,
+        source: str,
+        *,
+        fingerprint: str,
+        definition: str,
+    ) -> Report:
+        """What the store is to count.
+
+        The voter is the user named; without a name it is the API key, where there are several keys; otherwise
+        the voter is not known.
+        """
+        is_keyed = assignment.key != NOBODY and self._has_several_keys()
+        is_named = assignment.voter != NOBODY
+        voter = assignment.voter if is_named else assignment.key
+        valid_seconds = max(0, math.ceil(assignment.expires_at - self._clock()))
+        return Report(
+            experiment=assignment.experiment,
+            generation=assignment.generation,
+            unit=assignment.unit.hex(),
+            first=assignment.first,
+            second=assignment.second,
+            source=source,
+            fingerprint=fingerprint,
+            keep_seconds=valid_seconds + _MEMORY_SLACK_SECONDS,
+            voter=voter.hex() if is_named or is_keyed else "",
+            key=assignment.key.hex() if is_keyed else "",
+            voter_cap=experiment.voter_cap if is_named else 0,
+            key_share=experiment.key_share,
+            due_at=experiment.counts_at(assignment.assigned_at, assignment.expires_at),
+            definition=definition,
+        )
