@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.pages import save_page
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
 
 ROOT = Path(__file__).parent.parent
@@ -99,7 +100,7 @@ def cases(data: Path) -> list[Case]:
     winner = {"delta": DELTA, "max_comparisons": BUDGET}
     no_worse = {**winner, "epsilon": MARGIN}
     than_best = {**no_worse, "promise": "no_worse_than_best"}
-    matrices = [worlds.load(path) for path in sorted(data.glob("*.json")) if path.stem != "index"]
+    matrices = [load_world(path) for path in sorted(data.glob("*.json")) if path.stem != "index"]
     # A top too close to call without a margin would need hundreds of thousands of comparisons a run.
     decided = [world for world in matrices if Trial(world, **winner).hardness < 5_000]
     return [

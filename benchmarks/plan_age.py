@@ -16,8 +16,8 @@ from typing import Any
 from identification import BUDGET, DELTA, clear_worlds, misfits
 from reporting import finished, options_of, plus_minus, save, table
 
-from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
 from gateway.simulation.runner import Job
 
@@ -30,7 +30,7 @@ def chosen_worlds() -> list[World]:
     """Decided within about a thousand comparisons, where the age of a plan matters most."""
     folder = ROOT / "tests" / "data" / "worlds"
     clear = [world for world in clear_worlds() if world.name == "bt-8-normal"]
-    return [*clear, *misfits(), *(worlds.load(folder / f"{name}.json") for name in MATRICES)]
+    return [*clear, *misfits(), *(load_world(folder / f"{name}.json") for name in MATRICES)]
 
 
 def jobs(seeds: int) -> list[Job]:

@@ -24,8 +24,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.identification import clear_worlds, misfits  # noqa: E402 - after the path is set
 from benchmarks.reporting import save, table  # noqa: E402 - after the path is set
 from gateway.llm_po import samplers, stopping  # noqa: E402 - after the path is set
-from gateway.llm_po.lab import simulate, worlds  # noqa: E402 - after the path is set
+from gateway.llm_po.lab import simulate  # noqa: E402 - after the path is set
 from gateway.llm_po.lab.simulate import Trial  # noqa: E402 - after the path is set
+from gateway.llm_po.lab.world_files import load_world  # noqa: E402 - after the path is set
 from gateway.llm_po.lab.worlds import World  # noqa: E402 - after the path is set
 from gateway.llm_po.samplers import Situation  # noqa: E402 - after the path is set
 from gateway.llm_po.stakes import published_forecasts  # noqa: E402 - after the path is set
@@ -90,7 +91,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     chosen = [*(world for world in clear_worlds() if world.name in ("bt-5", "bt-8-normal")), *misfits()]
     rows = []
-    for world in [*chosen, worlds.load(CYCLIC)]:
+    for world in [*chosen, load_world(CYCLIC)]:
         multiples = [multiple(world, variant, seeds) for variant in VARIANTS]
         least = Trial(world, delta=0.05).hardness * math.log(20)
         rows.append({"world": world.name, "least": least, "multiples": multiples})

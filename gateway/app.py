@@ -87,6 +87,7 @@ from policy_store.answer_names import AnswerNameStore
 from policy_store.api_keys import ApiKeyStore
 from policy_store.clients import StoreClient
 from policy_store.connect import EmbeddedValkey, connect
+from policy_store.conversations import ConversationStore
 from policy_store.errors import StoreError
 from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
@@ -189,12 +190,13 @@ class _Gateway:
         resources.push_async_callback(limiter.aclose)
         budget = RetryBudget(self.settings.retry_ratio, self.settings.retry_burst)
         upstream = self._open_upstream(budget, resources)
-        makers = Makers(store, keys, breaker)
+        conversations = ConversationStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
+        makers = Makers(conversations, keys, breaker)
         resources.push_async_callback(makers.aclose)
         answering = Answering(
             attempts=self._attempts(upstream, budget, hooks),
             response_ids=response_ids,
-            sticky=Sticky(store, keys, hooks, breaker),
+            sticky=Sticky(conversations, keys, hooks, breaker),
             makers=makers,
             hooks=hooks,
             draws=self.rng,

@@ -259,57 +259,6 @@ class PolicyStore:
         _, became = await self._scripts.run("count_due", touched, generation, *marked)
         return Counter(became)
 
-    async def assign_unit(
-        self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
-    ) -> str:
-        """What the unit is assigned: `proposal` if nothing was yet, else what came first, not prolonged."""
-        key = self._names.experiment(name).generation(generation).sticky(unit)
-        assigned = await self._answer(self._redis.set(key, proposal, nx=True, get=True, ex=ttl_seconds))
-        return proposal if assigned is None else str(assigned)
-
-    async def assign_session(
-        self, name: str, generation: int, unit: str, proposal: str, policy: str, ttl_seconds: int
-    ) -> tuple[str, str]:
-        """What a session is assigned, like `assign_unit`, and the policy it began with.
-
-        Args:
-            name: Experiment.
-            generation: The current one.
-            unit: The session.
-            proposal: What it is assigned if it is new; empty to assign nothing.
-            policy: Fingerprint of the policy that the proposal leads to; empty where it leads to two.
-            ttl_seconds: How long a new session is remembered.
-
-        Returns:
-            What it was assigned; empty where it began under another generation, or is new and there is no
-            proposal. Then the fingerprint of the policy it began with, as far as that is known.
-        """
-        keys = self._names.experiment(name)
-        _, assigned, began_with = await self._scripts.run(
-            "assign_session",
-            (keys.generation(generation).sticky(unit), keys.session(unit)),
-            *(generation, proposal, policy, ttl_seconds),
-        )
-        return assigned, began_with
-
-    async def note_makers(self, name: str, makers: Mapping[str, str], ttl_seconds: int) -> None:
-        """Remember which policies made the parts of answers that have these digests."""
-        keys = self._names.experiment(name)
-        for digest, maker in makers.items():
-            await self._answer(self._redis.set(keys.maker(digest), maker, ex=ttl_seconds))
-
-    async def makers(self, name: str, digests: Sequence[str]) -> list[str | None]:
-        """Which policy made the part of an answer that has each of these digests, as far as that is known."""
-        keys = self._names.experiment(name)
-        found: list[str | None] = await self._answer(self._redis.mget([keys.maker(each) for each in digests]))
-        return found
-
-    async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
-        """What the unit is assigned, if anything."""
-        key = self._names.experiment(name).generation(generation).sticky(unit)
-        assigned: str | None = await self._answer(self._redis.get(key))
-        return assigned
-
     # Planning
 
     async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:

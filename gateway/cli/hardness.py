@@ -14,6 +14,7 @@ from gateway.cli.world_options import AsJson, Costs, Delta, WorldFile, parsed_co
 from gateway.llm_po.errors import DesignError, LlmPoError, UnsupportedError, WorldError
 from gateway.llm_po.lab import reference, worlds
 from gateway.llm_po.lab.trial import SPACES
+from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.structured.features import Features, one_hot
 from gateway.llm_po.structured.solver import solve
 from gateway.llm_po.unstructured import champion_of, lower_bound, optimal_allocation
@@ -46,7 +47,7 @@ def hardness(
     proportions remain shares of the comparisons.
     """
     try:
-        loaded = worlds.load(world)
+        loaded = load_world(world)
         report = AllocationProblem(loaded, space, parsed_costs(costs)).report(delta, solver)
     except LlmPoError as error:
         raise typer.BadParameter(str(error)) from error

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gateway.cli.simulation_tables import methods_table, runs_table
 from gateway.cli.world_options import AsJson, Costs, Delta, parsed_costs
 from gateway.llm_po.errors import LlmPoError
-from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import METHODS, STOPPING_RULES, Summary, Trial
 from gateway.llm_po.lab.traces import checkpoints
 from gateway.llm_po.lab.trial import SPACES
+from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lines import elimination_threshold
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateFile
@@ -88,7 +88,7 @@ def simulate_worlds(
 ) -> None:
     """Run methods in worlds again and again: how long they take, how often they are wrong."""
     try:
-        loaded = [worlds.load(path) for path in world]
+        loaded = [load_world(path) for path in world]
         stated: dict[str, Any] = {
             "delta": delta,
             "epsilon": epsilon,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.llm_po import exposure, unstructured
-from gateway.llm_po.lab import matching, reference, worlds
+from gateway.llm_po.lab import matching, reference, world_files, worlds
 from gateway.llm_po.structured import features, solver
 from tests.llm_po.nonsense import (
     HUGE,
@@ -235,9 +235,9 @@ SPACES: list[Case] = [
     ),
     (WORLD.relabelled, {}, {"order": NO_ORDER}),
     (WORLD.is_wrong, {"policy": 0, "epsilon": 0.0}, {"policy": [*NO_WHOLE, 3], "epsilon": NO_MARGIN}),
-    (worlds.load, {}, {"path": [Path("nowhere.json"), Path()]}),
+    (world_files.load_world, {}, {"path": [Path("nowhere.json"), Path()]}),
     (
-        worlds.from_json,
+        world_files.world_from_json,
         {"default_name": "w"},
         {
             "content": [

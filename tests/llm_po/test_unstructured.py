@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.llm_po.errors import NoChampionError, WorldError
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.reference import solve_allocation
+from gateway.llm_po.lab.world_files import load_world, world_from_json
 from gateway.llm_po.unstructured import (
     bernoulli_kl,
     checked_preferences,
@@ -30,7 +31,7 @@ GOLDEN = json.loads((DATA / "golden_unstructured.json").read_text())
 @pytest.mark.parametrize("case", GOLDEN, ids=[case["name"] for case in GOLDEN])
 def test_golden_hardness_and_proportions(case: dict[str, object]) -> None:
     """Hardness and proportions agree with values worked out independently."""
-    world = worlds.from_json(case["world"], "golden")
+    world = world_from_json(case["world"], "golden")
 
     allocation = optimal_allocation(world.preferences)
 
@@ -47,7 +48,7 @@ def test_golden_hardness_and_proportions(case: dict[str, object]) -> None:
 )
 def test_golden_hardness_of_real_matrices(name: str, hardness: float) -> None:
     """Real preference matrices have the hardness they are published with."""
-    world = worlds.load(DATA / "worlds" / f"{name}.json")
+    world = load_world(DATA / "worlds" / f"{name}.json")
 
     assert optimal_allocation(world.preferences).hardness == pytest.approx(hardness, abs=0.06)
 

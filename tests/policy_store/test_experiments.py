@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from policy_store.connect import connect
+from policy_store.conversations import ConversationStore
 from policy_store.errors import UnknownExperimentError
 from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
@@ -143,17 +144,21 @@ async def test_replicas_share_one_token_key(store: PolicyStore, store_url: str) 
         await other.aclose()
 
 
-async def test_sticky_unit_keeps_its_first_assignment(store: PolicyStore) -> None:
-    """Of concurrent proposals for one unit one wins, and everybody learns which."""
+async def test_sticky_unit_keeps_its_first_assignment(store: PolicyStore, store_url: str) -> None:
+    """Of concurrent proposals for one unit one wins, and every caller learns which."""
     await started(store)
+    conversations = ConversationStore(redis := connect(store_url))
 
     proposals = [f"proposal-{index}" for index in range(8)]
-    assigned = await asyncio.gather(*(store.assign_unit(NAME, 1, "session", each, 60) for each in proposals))
+    assigned = await asyncio.gather(
+        *(conversations.assign_unit(NAME, 1, "session", each, 60) for each in proposals)
+    )
 
     assert len(set(assigned)) == 1
     assert assigned[0] in proposals
-    assert await store.assign_unit(NAME, 1, "another", "other", 60) == "other"
-    assert await store.assign_unit(NAME, 2, "session", "new generation", 60) == "new generation"
+    assert await conversations.assign_unit(NAME, 1, "another", "other", 60) == "other"
+    assert await conversations.assign_unit(NAME, 2, "session", "new generation", 60) == "new generation"
+    await redis.aclose()
 
 
 def test_fingerprint_ignores_name_and_incumbent_only() -> None:

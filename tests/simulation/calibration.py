@@ -16,6 +16,7 @@ import numpy as np
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.matching import Outcomes
 from gateway.llm_po.lab.simulate import Trial
+from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
 
 DELTA = 0.05
@@ -43,7 +44,7 @@ TRIALS = {
     "clear": Trial(bt(0.8, 0.2, 0.0, -0.4)),
     "near tie at the top": Trial(bt(0.15, 0.0, -0.6)),
     "not Bradley-Terry": Trial(worlds.misfit("misfit", np.linspace(0.5, -1, 5), 0.5, 0.3, seed=5)),
-    "champion above a cycle": Trial(worlds.load(CYCLIC_WITH_CHAMPION)),
+    "champion above a cycle": Trial(load_world(CYCLIC_WITH_CHAMPION)),
     "two equals, with a margin": Trial(worlds.named("a/a", np.full((2, 2), 0.5)), epsilon=0.1),
     "three equals, with a margin": Trial(worlds.named("a/a/a", np.full((3, 3), 0.5)), epsilon=0.1),
     "clear, with a margin": Trial(bt(0.8, 0.2, 0.0, -0.4), epsilon=0.05),

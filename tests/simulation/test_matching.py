@@ -12,6 +12,7 @@ from gateway.llm_po.errors import DesignError, WorldError
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.matching import MatchedRun, Outcomes, Queues
 from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.lab.world_files import world_from_json
 
 # Policy 0 is better at every moment, success rises from .6 to .8, and its users report three times as often.
 RISING = Outcomes((0.63, 0.60), (0.83, 0.80), drift_units=40_000, reported=(0.15, 0.05), wait=5_000)
@@ -75,12 +76,12 @@ def test_world_files_say_how_outcomes_come() -> None:
         "hold": 30,
         "wait": 1_000,
     }
-    world = worlds.from_json(content, "w")
+    world = world_from_json(content, "w")
 
     expected = Outcomes((0.4, 0.6), (0.5, 0.7), 100, (0.5, 1), (20, 0), 30, 1_000)
     assert dataclasses.asdict(world.outcomes) == dataclasses.asdict(expected)
     assert world.labels == ("a", "b")
-    assert worlds.from_json({"rates": [0.4, 0.6]}, "w").outcomes is None
+    assert world_from_json({"rates": [0.4, 0.6]}, "w").outcomes is None
 
 
 def test_waiting_outcome_is_dropped_once_it_waited_too_long() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +12,7 @@ import numpy.typing as npt
 from gateway.llm_po.bradley_terry import differences, logistic
 from gateway.llm_po.checks import checked_type, numbers, reals, spread_scores, whole_array
 from gateway.llm_po.errors import WorldError
-from gateway.llm_po.lab.matching import Outcomes, outcomes_from_json
+from gateway.llm_po.lab.matching import Outcomes
 from gateway.llm_po.lines import Promise, checked_promise
 from gateway.llm_po.scalars import checked_epsilon, is_real, is_whole, real, shown, whole_number
 from gateway.llm_po.structured.features import Features, Grid, are_names
@@ -314,57 +312,6 @@ def drifting(name: str, scores: npt.ArrayLike, later: npt.ArrayLike, period: int
     if start.policies != end.policies:
         raise WorldError(f"scores has {start.policies} entries, later {end.policies}; they must agree.")
     return World(name, start.labels, start.preferences, None, Drift(end.preferences, period))
-
-
-def load(path: Path) -> World:
-    """The world in a JSON file that holds `P`, `scores`, `features` and `theta`, `grid`, or `rates`.
-
-    Beside `rates` it may say how units report: see `outcomes_from_json`.
-
-    Raises:
-        WorldError: If the file cannot be read or holds none of these.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WorldError(f"World file {path} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise WorldError(f"World file {path} holds a {type(content).__name__}; an object is needed.")
-    return from_json(content, path.stem)
-
-
-def from_json(content: Mapping[str, Any], default_name: str) -> World:
-    """The world in parsed JSON that holds what a file may hold.
-
-    Raises:
-        WorldError: If it holds no world.
-        FeatureError: If two policies have the same features.
-    """
-    name = str(content.get("name", default_name))
-    outcomes = outcomes_from_json(content)
-    if outcomes is not None:
-        world = matched(name, outcomes)
-    elif "P" in content:
-        world = named(name, content["P"])
-    elif "scores" in content:
-        world = bradley_terry(name, content["scores"])
-    elif "features" in content and "theta" in content:
-        world = linear(name, content["features"], content["theta"])
-    elif "grid" in content:
-        world = grid(name, content["grid"])
-    elif "rates" in content:
-        world = success_rates(name, content["rates"])
-    else:
-        raise WorldError(
-            f'World {name!r} has keys {sorted(map(str, content))}; give "P", or "scores", or "features" and '
-            '"theta", or "grid", or "rates".'
-        )
-    labels = content.get("labels")
-    if labels is None:
-        return world
-    if not isinstance(labels, Sequence) or isinstance(labels, str):
-        raise WorldError(f"World {name!r} has labels {shown(labels)}; give a list, a name per policy.")
-    return replace(world, labels=tuple(str(label) for label in labels))
 
 
 def _checked_ties(ties: npt.ArrayLike, preferences: FloatArray) -> FloatArray:
