@@ -1,4 +1,4 @@
-"""The forecast of every pair, published with the plan, and draws from the posterior behind it.
+"""The forecast of every pair, published with the plan, and how much a comparison is expected to tell.
 
 A forecast is the posterior mean of P(i preferred to j): the bet that grows evidence fastest on average under
 the posterior (docs/decisions/0012-forecasts.md).
@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, differences, logistic
+from gateway.llm_po.bradley_terry import Fit, logistic
+from gateway.llm_po.draws import information_below
 from gateway.llm_po.scalars import checked_epsilon, whole_number
-from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray
 
 _NODES, _RAW_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
@@ -52,35 +52,9 @@ def expected_information(fit: Fit, threshold: float, power: int = 1) -> FloatArr
     """
     checked_epsilon(threshold - 0.5)
     whole_number(power, "power", 1)
-    deviation = np.sqrt(fit.logit_variance)
-    highest = math.log(threshold / (1 - threshold))
+    logits, deviation = fit.logits, np.sqrt(fit.logit_variance)
     expected = np.zeros_like(deviation[:, 0])
     for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-        chance = logistic(np.minimum(fit.logits + node * deviation, highest))
-        information = bernoulli_kl(chance, threshold) ** power
+        information = information_below(logits + node * deviation, threshold) ** power
         expected += weight * np.einsum("rg,rgij->rij", fit.weights, information)
     return expected
-
-
-def draw_logits(fit: Fit, draws: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Posterior draws of the scores and of every pair's logit.
-
-    Returns:
-        Scores, shape (R, draws, K), and logits, shape (R, draws, K, K), antisymmetric.
-
-    Raises:
-        DesignError: If there is no draw.
-    """
-    whole_number(draws, "draws", 1)
-    runs, _, policies = fit.scores.shape
-    point = rng.random((runs, draws, 1))
-    cells = (fit.weights.cumsum(axis=1)[:, None, :-1] <= point).sum(axis=2)
-    rows = np.arange(runs)[:, None]
-    roots = np.linalg.cholesky(fit.covariance)
-    noise = rng.standard_normal((runs, draws, policies))
-    moved = np.einsum("rmij,rmj->rmi", roots[rows, cells], noise)
-    own = rng.standard_normal((runs, draws, policies, policies))
-    own *= np.sqrt(fit.effect_variance)[rows, cells]
-    own = np.triu(own, 1)
-    logits = fit.logits[rows, cells] + fit.sharing[rows, cells] * differences(moved)
-    return fit.scores[rows, cells] + moved, logits + own - own.swapaxes(2, 3)

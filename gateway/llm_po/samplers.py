@@ -7,6 +7,7 @@ docs/decisions/0014-which-pair-next.md has the measurements.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +15,15 @@ from typing import Final, Protocol, assert_never
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, fit, logistic
+from gateway.llm_po.bradley_terry import Fit, fit
 from gateway.llm_po.checks import counted
+from gateway.llm_po.draws import PairDraws, draw_pairs, information_below
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import Tally
-from gateway.llm_po.forecast import chance_preferred, draw_logits, expected_information
+from gateway.llm_po.forecast import chance_preferred, expected_information
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals
 from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
-from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 SMALLEST_PACE: Final = 0.001
@@ -137,15 +138,12 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     with probability proportional to the comparisons it still needs.
     """
     fitted = situation.fit
-    _, logits = draw_logits(fitted, draws, rng)
-    everyone = np.arange(situation.policies)
-    logits[..., everyone, everyone] = np.inf
-    worst = logits.min(axis=3)
+    worst = draw_pairs(fitted, draws, rng).logits(of_itself=np.inf).min(axis=3)
     surviving = ~situation.eliminated[:, None, :]
     leaders = np.where(surviving, worst, -np.inf).argmax(axis=2)
     row_totals = situation.row_nats[:, None, :]
     needed = np.maximum(elimination_threshold(situation.design.delta) - row_totals, 0.0) + _TINY
-    pace = np.maximum(bernoulli_kl(logistic(np.minimum(worst, 0.0)), 0.5), SMALLEST_PACE)
+    pace = np.maximum(information_below(worst, 0.5), SMALLEST_PACE)
     work = np.where(surviving, needed, 0.0) / pace
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
     work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # no challenger is left: any pair will do
@@ -191,12 +189,11 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
     in which every policy is beaten by more than epsilon, the comparison goes to showing that.
     """
     fitted, threshold = situation.fit, 0.5 + situation.design.epsilon
-    _, logits = draw_logits(fitted, draws, rng)
-    chance = logistic(logits)
+    drawn = draw_pairs(fitted, draws, rng)
     elsewhere = _promise(fitted, 0.5, situation.prices)
     clearest = elsewhere.argmax(axis=2)
-    by_clearest = np.take_along_axis(chance, clearest[:, None, :, None], axis=3)
-    pace = np.maximum(_pace(chance, threshold), _pace(by_clearest, 0.5))
+    by_clearest = np.take_along_axis(drawn.information(0.5), clearest[:, None, :, None], axis=3)
+    pace = np.maximum(drawn.information(threshold), by_clearest)
     work = situation.needed_against_rivals[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
     certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
     columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
@@ -209,8 +206,7 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
     pairs = np.stack([rivals, np.where(is_direct, certified, opponents)], axis=2)
     for run, policy in _waiting(situation):
         pairs[run] = _doubtful_pairs(situation, run, policy, draws, rng)
-    is_cyclic = chance.max(axis=2).min(axis=2, keepdims=True) >= threshold
-    return np.where(is_cyclic, _beaten_pairs(situation, chance, rng), pairs)
+    return _or_beaten(pairs, situation, drawn, rng)
 
 
 def _waiting(situation: Situation) -> Iterator[tuple[int, int]]:
@@ -227,11 +223,6 @@ def _waiting(situation: Situation) -> Iterator[tuple[int, int]]:
         yield run, int(np.argmax(least))
 
 
-def _pace(chance: FloatArray, threshold: float) -> FloatArray:
-    """Nats that a comparison is expected to give against being preferred with at least the threshold."""
-    return np.where(chance < threshold, bernoulli_kl(chance, threshold), 0.0)
-
-
 def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
     """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it.
 
@@ -239,29 +230,34 @@ def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Ge
     to showing that, so that cyclic preferences end as no winner instead of using up the budget.
     """
     design = situation.design
-    _, logits = draw_logits(situation.fit, draws, rng)
-    chance = logistic(logits)
-    threshold = 0.5 + design.epsilon
-    needed = situation.needed_against_rivals[:, None]
-    work = needed / np.maximum(_pace(chance, threshold), _SMALLEST_NO_WORSE_PACE)
+    drawn = draw_pairs(situation.fit, draws, rng)
+    pace = drawn.information(0.5 + design.epsilon)
+    work = situation.needed_against_rivals[:, None] / np.maximum(pace, _SMALLEST_NO_WORSE_PACE)
     certified = (work * situation.prices[:, None]).sum(axis=2).argmin(axis=2)
     columns = np.take_along_axis(work, certified[..., None, None], axis=3)[..., 0] + _TINY
     np.put_along_axis(columns, certified[..., None], 0.0, axis=2)
     pairs = np.stack([_categorical(columns, rng), certified], axis=2)
-    is_cyclic = chance.max(axis=2).min(axis=2, keepdims=True) >= threshold
-    return np.where(is_cyclic, _beaten_pairs(situation, chance, rng), pairs)
+    return _or_beaten(pairs, situation, drawn, rng)
 
 
-def _beaten_pairs(situation: Situation, chance: FloatArray, rng: np.random.Generator) -> IntArray:
+def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.random.Generator) -> IntArray:
+    """The pairs, but in draws in which every policy is beaten by more than epsilon those that show it."""
+    logits = drawn.logits()
+    threshold = 0.5 + situation.design.epsilon
+    is_cyclic = logits.max(axis=2).min(axis=2, keepdims=True) >= math.log(threshold / (1 - threshold))
+    return np.where(is_cyclic, _beaten_pairs(situation, logits, rng), pairs)
+
+
+def _beaten_pairs(situation: Situation, logits: FloatArray, rng: np.random.Generator) -> IntArray:
     """Policies not yet shown to be beaten, each against the rival that beats it most in a draw."""
     design = situation.design
     shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     if design.assumes_winner:
         shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
     needed = np.maximum(elimination_threshold(design.delta) - shown[:, None, :], 0.0) + _TINY
-    pace = bernoulli_kl(np.minimum(chance.min(axis=3), bound), bound)
+    pace = information_below(logits.min(axis=3), bound)
     beaten = _categorical(needed / np.maximum(pace, _SMALLEST_NO_WORSE_PACE), rng)
-    rivals = np.take_along_axis(chance.argmin(axis=3), beaten[..., None], axis=2)[..., 0]
+    rivals = np.take_along_axis(logits.argmin(axis=3), beaten[..., None], axis=2)[..., 0]
     return np.stack([beaten, rivals], axis=2)
 
 

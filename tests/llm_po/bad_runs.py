@@ -9,6 +9,7 @@ from gateway.llm_po import (
     certificate,
     confidence,
     distribution,
+    draws,
     evidence,
     forecast,
     glr,
@@ -268,7 +269,7 @@ RUNS: list[Case] = [
     (likelihood_ratio.lr_verdict, {"design": DESIGN, "features": ONE_HOT}, {"wins": NO_COUNTS}),
     (forecast.expected_information, {"fit": SITUATION.fit, "threshold": 0.5}, {"threshold": [0.4, 1.0, NAN]}),
     (forecast.expected_information, {"fit": SITUATION.fit, "threshold": 0.5}, {"power": [*NO_WHOLE, 0]}),
-    (forecast.draw_logits, {"fit": SITUATION.fit, "rng": RNG}, {"draws": [*NO_WHOLE, 0]}),
+    (draws.draw_pairs, {"fit": SITUATION.fit, "rng": RNG}, {"draws": [*NO_WHOLE, 0]}),
     (
         distribution.pair_distribution,
         {"sampler": samplers.LlmPo(), "situation": SITUATION, "rng": RNG},

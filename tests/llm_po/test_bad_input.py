@@ -26,6 +26,7 @@ TRUSTING = {
     "bradley_terry": {"logistic", "differences", "laplacian"},  # arithmetic on arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
+    "draws": {"information_below"},  # arithmetic on logits of the core
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
     "lab.traces": {"decision_progress"},  # takes ledgers

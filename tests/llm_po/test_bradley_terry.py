@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Fit, Scales, differences, fit, logistic
-from gateway.llm_po.forecast import chance_preferred, draw_logits, forecasts
+from gateway.llm_po.draws import draw_pairs
+from gateway.llm_po.forecast import chance_preferred, forecasts
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.wins import FloatArray, IntArray
 
@@ -113,7 +114,7 @@ def test_shut_outs_stay_finite() -> None:
 def test_draws_have_the_moments_of_the_posterior() -> None:
     """Mean and spread of the drawn logits are those of the mixture over the grid."""
     fitted = fit(_counts(worlds.bradley_terry("b", [0.5, 0.0, -0.4]).preferences, 40))
-    _, logits = draw_logits(fitted, 40_000, np.random.default_rng(0))
+    logits = draw_pairs(fitted, 40_000, np.random.default_rng(0)).logits()
 
     mean, deviation = _moments(fitted)
     assert logits[0].mean(axis=0) == pytest.approx(mean, abs=0.02)
@@ -125,7 +126,7 @@ def test_draws_have_the_moments_of_the_posterior() -> None:
 def test_chance_of_being_ahead_is_the_share_of_draws_ahead() -> None:
     """The closed form and the draws agree."""
     fitted = fit(_counts(worlds.bradley_terry("b", [0.3, 0.0, -0.1]).preferences, 15))
-    _, logits = draw_logits(fitted, 40_000, np.random.default_rng(0))
+    logits = draw_pairs(fitted, 40_000, np.random.default_rng(0)).logits()
 
     shares = (logits[0, :, 0] > 0).mean(axis=0)
 
