@@ -56,8 +56,9 @@ def as_anthropic(reply: ErrorReply) -> ErrorReply:
     kind = _ANTHROPIC_TYPES.get(reply.status, "api_error")
     told = _error(reply)
     error: dict[str, Any] = {"type": kind, "message": told.get("message", "")}
-    if told.get("code") in _DETAILED:
-        error["details"] = {"error_code": told["code"]}
+    code = told.get("code")  # a provider's own may be anything
+    if isinstance(code, str) and code in _DETAILED:
+        error["details"] = {"error_code": code}
     return replace(reply, body=orjson.dumps({"type": "error", "error": error}))
 
 

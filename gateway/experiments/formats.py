@@ -239,7 +239,7 @@ RESPONSES_FORMAT: Final = ResponsesFormat(
         "reasoning_effort": "reasoning.effort",
         "verbosity": "text.verbosity",
     },
-    echoed=("instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"),
+    echoed=("instructions", *_SAMPLING, "max_output_tokens", "reasoning", "text"),
 )
 MESSAGES_FORMAT: Final = MessagesFormat(
     {

@@ -22,7 +22,7 @@ from gateway.experiments.policy_content import PolicyContent, content_fingerprin
 from gateway.upstream.base import PolicyPart
 
 MAX_SYSTEM_CHARACTERS: Final = 1_000_000
-_TEXT_PARTS: Final = frozenset({"text", "input_text"})
+_TEXT_PARTS: Final = ("text", "input_text")  # no set: a caller's type may be what has no hash
 
 
 @dataclass(frozen=True, slots=True)

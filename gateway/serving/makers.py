@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
 
-import orjson
-
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.running.store_breaker import StoreBreaker
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.bound_state import may_hold_state, opaque_parts
+from gateway.upstream.json_text import parsed
 from policy_store.errors import StoreError
 
 MOST_KNOWN: Final = 10_000
@@ -138,7 +137,7 @@ class NotedStream:
         for line in block.splitlines():
             if line.startswith(b"data:") and may_hold_state(line):
                 try:
-                    event = orjson.loads(line[5:])
+                    event = parsed(line[5:])
                 except ValueError:
                     continue
                 found = list(opaque_parts(event))
@@ -158,13 +157,13 @@ class NotedStream:
 def noted(makers: Makers, experiment: LiveExperiment, policy: int, body: bytes) -> bytes:
     """A whole answer, whose opaque parts are remembered."""
     if may_hold_state(body):
-        makers.note(experiment, policy, opaque_parts(orjson.loads(body)))
+        makers.note(experiment, policy, opaque_parts(parsed(body)))
     return body
 
 
 def _digest(key: bytes, part: str) -> str:
     secret = blake2b(key, digest_size=32, person=b"llmpo maker").digest()
-    return blake2b(part.encode(), digest_size=_DIGEST_BYTES, key=secret).hexdigest()
+    return blake2b(part.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES, key=secret).hexdigest()
 
 
 def _policy(experiment: LiveExperiment, maker: str) -> int | None:

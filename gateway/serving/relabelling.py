@@ -2,13 +2,13 @@
 
 A provider's answer names the model that gave it; the gateway's must carry the response id feedback quotes and
 the experiment's name instead. A response also repeats the request it answers; there, what the policy put into
-it gives way to what the caller had sent.
+it gives way to what the caller had sent, or to the API's default, and what a server does not repeat is added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -18,6 +18,7 @@ from gateway.serving.json_fields import find_fields, set_found
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.failures import broken
 from gateway.upstream.json_text import parsed
+from gateway.upstream.repeated import repeated
 from gateway.upstream.sse import is_last, split_first
 
 
@@ -29,9 +30,11 @@ class Label:
         model: The new `model`.
         envelope: Field of a stream's events that holds both; None where the events hold them themselves.
         echoes: Further fields to replace where an answer has them.
+        repeats: Further fields to add where an answer lacks them, or says null. Those among `echoes` are
+            replaced as well.
     """
 
-    __slots__ = ("_optional", "envelope", "names", "values")
+    __slots__ = ("_optional", "_repeats", "envelope", "names", "values")
 
     def __init__(
         self,
@@ -39,19 +42,32 @@ class Label:
         model: str,
         envelope: bytes | None = None,
         echoes: Mapping[bytes, bytes] | None = None,
+        repeats: Mapping[bytes, bytes] | None = None,
     ) -> None:
         self.values: Mapping[bytes, bytes] = {b"id": orjson.dumps(response_id), b"model": orjson.dumps(model)}
         self.names = _BOTH
         self._optional: frozenset[bytes] = frozenset()
+        self._repeats: frozenset[bytes] = frozenset()
         self.envelope = envelope
-        if echoes:
-            self.values = {**self.values, **echoes}
+        if echoes or repeats:
+            echoes, repeats = echoes or {}, repeats or {}
+            self.values = {**self.values, **repeats, **echoes}
             self.names = frozenset(self.values)
-            self._optional = frozenset(echoes)
+            self._optional = frozenset(echoes.keys() - repeats.keys())
+            self._repeats = frozenset(repeats.keys() - echoes.keys())
 
     def relabel(self, body: bytes) -> bytes:
         """A whole answer under this label; `body` must be a valid JSON object."""
-        return set_found(body, find_fields(body, self.names), self.values, self._optional)
+        found, values = find_fields(body, self.names), self.values
+        if self._repeats:
+            said = {
+                name
+                for name in self._repeats & found.keys()
+                if not body.startswith(b"null", found[name].value)
+            }
+            found = {name: field for name, field in found.items() if name not in said}
+            values = {name: value for name, value in values.items() if name not in said}
+        return set_found(body, found, values, self._optional)
 
     def relabel_stream(self, stream: AnswerStream) -> RelabelledStream:
         """A streamed answer under this label."""
@@ -70,8 +86,13 @@ def label_for(question: Question, response_id: str, model: str) -> Label:
     echoed = FORMATS[surface.name].echoed
     if not echoed:
         return Label(response_id, model, surface.envelope)
-    echoes = {name.encode(): orjson.dumps(question.payload.get(name)) for name in echoed}
-    return Label(response_id, model, surface.envelope, echoes)
+    said = repeated(question.payload)
+    echoes = {name: said.get(name, question.payload.get(name)) for name in echoed}
+    return Label(response_id, model, surface.envelope, _as_json(echoes), _as_json(said))
+
+
+def _as_json(fields: Mapping[str, Any]) -> dict[bytes, bytes]:
+    return {name.encode(): orjson.dumps(value) for name, value in fields.items()}
 
 
 class StreamRelabeller:

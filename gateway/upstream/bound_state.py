@@ -102,11 +102,13 @@ def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
 
 
 def _is_the_models(turn: Any) -> bool:
-    """Whether a turn may hold what a model wrote. A role may be any value, and not all have a hash."""
-    if not isinstance(turn, dict):
-        return False
-    role = turn.get("role")
-    return not (isinstance(role, str) and role in _NOT_THE_MODELS)
+    """Whether a turn may hold what a model wrote."""
+    return isinstance(turn, dict) and not _is_one_of(turn.get("role"), _NOT_THE_MODELS)
+
+
+def _is_one_of(value: Any, words: frozenset[str]) -> bool:
+    """Whether it is one of these. Callers and providers may say anything, and not everything has a hash."""
+    return isinstance(value, str) and value in words
 
 
 def _texts(value: str | list[Any]) -> list[str]:
@@ -119,8 +121,7 @@ def _is_opaque(block: dict[str, Any], name: str, value: Any) -> bool:
         return _IN_IDS in value
     if not isinstance(value, str | list) or (isinstance(value, list) and name != "thought_signatures"):
         return False
-    kind = block.get("type")
-    return name in _OPAQUE or (isinstance(kind, str) and kind in _OPAQUE_IN.get(name, ()))
+    return name in _OPAQUE or (name in _OPAQUE_IN and _is_one_of(block.get("type"), _OPAQUE_IN[name]))
 
 
 def _stripped(value: Any, is_dropped: Callable[[str], bool]) -> Any:
@@ -134,7 +135,7 @@ def _stripped(value: Any, is_dropped: Callable[[str], bool]) -> Any:
     for name, each in value.items():
         if name != "id" and _is_opaque(value, name, each):
             if any(map(is_dropped, _texts(each))):
-                if value.get("type") in _WHOLE_BLOCKS:
+                if _is_one_of(value.get("type"), _WHOLE_BLOCKS):
                     return _GONE
                 continue
             fields[name] = each

@@ -174,7 +174,8 @@ class NamedProgress(Progress):
         delta = event.get("delta")
         if isinstance(delta, dict) and delta.get("stop_reason"):
             self._is_finished = True
-        return event.get("type") in self._kinds or name.decode("latin-1") in self._kinds
+        kind = event.get("type")
+        return (kind.__class__ is str and kind in self._kinds) or name.decode("latin-1") in self._kinds
 
     @property
     @override

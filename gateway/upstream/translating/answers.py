@@ -10,6 +10,9 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.upstream.base import UpstreamRequest
+from gateway.upstream.json_text import written
+from gateway.upstream.repeated import completed
 from gateway.upstream.surfaces import CHAT, RESPONSES, Surface
 
 # Where litellm's wrappers keep the stream they wrap, and what they read it from.
@@ -25,25 +28,30 @@ _INSIDE: Final = (
 _DEPTH: Final = 8
 
 
-def as_json(answer: Any, surface: Surface) -> bytes:
-    """A whole answer."""
+def as_json(answer: Any, asked: UpstreamRequest) -> bytes:
+    """The whole answer to a request."""
+    surface = asked.surface
     if isinstance(answer, dict):
         return orjson.dumps({**answer, "id": _id_for(answer.get("id"), surface)})
     _rename(answer, surface)
-    # A response names what is null; OpenAI's chat leaves most of it out.
-    text: str = answer.model_dump_json(exclude_none=surface is not RESPONSES)
+    if surface is RESPONSES:  # it names what is null; OpenAI's chat leaves most of that out
+        return written(completed(answer.model_dump(mode="json"), asked.payload))
+    text: str = answer.model_dump_json(exclude_none=True)
     return text.encode()
 
 
-def as_events(surface: Surface) -> Callable[[Any], bytes]:
-    """What turns the chunks of one stream into events."""
+def as_events(asked: UpstreamRequest) -> Callable[[Any], bytes]:
+    """What turns the chunks of the stream that answers a request into events."""
+    surface = asked.surface
     if surface is not RESPONSES:
         return partial(_event, surface=surface)
     numbers = count()
 
     def response_event(chunk: Any) -> bytes:
         fields = {**chunk.model_dump(mode="json", exclude_none=True), "sequence_number": next(numbers)}
-        return f"event: {fields['type']}\ndata: ".encode() + orjson.dumps(fields) + b"\n\n"
+        if isinstance(fields.get("response"), dict):
+            fields["response"] = completed(fields["response"], asked.payload)
+        return f"event: {fields['type']}\ndata: ".encode() + written(fields) + b"\n\n"
 
     return response_event
 

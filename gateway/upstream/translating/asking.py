@@ -2,8 +2,9 @@
 
 It translates a request before it sends it, and trips over values it did not expect. Nobody was asked then; if
 that counted against the provider, one caller's malformed requests would take a healthy provider out of use.
-It also trips where the operator left something out, an address or a key; if that counted as the caller's
-mistake, no fallback would be asked. A request that nothing is wrong with tells the two apart.
+It also trips where the operator left something out, an address or a key, or let a policy set what the
+provider has no equivalent of; if that counted as the caller's mistake, no fallback would be asked. A request
+that holds nothing of the caller's tells the two apart.
 """
 
 from __future__ import annotations

@@ -63,12 +63,16 @@ def untranslatable() -> UpstreamError:
     )
 
 
-def misconfigured() -> UpstreamError:
-    """The error for a model whose provider litellm cannot ask whatever the request: something is missing."""
+def misconfigured(detail: str) -> UpstreamError:
+    """The error for a model whose provider litellm cannot ask whatever the caller sends.
+
+    Something is missing, or a policy sets what the provider has no equivalent of.
+    """
     return UpstreamError(
         "The model cannot be asked as it is configured; its operator has to look.",
         status=502,
         reason="status_4xx",
+        detail=detail,
     )
 
 

@@ -14,9 +14,11 @@ import os
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+import orjson
 from typing_extensions import override
 
 from gateway.errors import UpstreamError
@@ -59,6 +61,8 @@ _NO_KEY: Final = "none"
 _OF_REASONING: Final = frozenset({"reasoning_effort", "thinking"})
 # What servers of OpenAI's format are to litellm where its own name for them answers chat alone.
 _ASKED_AS: Final = {"openai_like": "openai"}
+# A kind of request, and the JSON of what a policy fixes in it.
+_Kind = tuple[SurfaceName, bytes]
 
 
 class LitellmUpstream(Upstream):
@@ -68,8 +72,9 @@ class LitellmUpstream(Upstream):
         self._timeouts = timeouts
         self._library: Library | None = None
         self._importing = asyncio.Lock()
-        # Kinds of request that are known to reach a target's provider if nothing is wrong with them.
-        self._translatable: set[tuple[str, SurfaceName]] = set()
+        # What is known to reach a target's provider if nothing is wrong with it. A model that was changed is
+        # another target under its name.
+        self._translatable: dict[str, tuple[ModelTarget, set[_Kind]]] = {}
         self._known_parameters: dict[tuple[str, str], frozenset[str]] = {}
 
     @override
@@ -84,7 +89,7 @@ class LitellmUpstream(Upstream):
                     answer = await call.start(library, fields, arguments)
             except Exception as error:
                 raise await self._explained(error, current, request) from error
-        return UpstreamAnswer(as_json(answer, request.surface))
+        return UpstreamAnswer(as_json(answer, request))
 
     @override
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
@@ -129,23 +134,37 @@ class LitellmUpstream(Upstream):
         return self._library
 
     async def _explained(self, error: Exception, current: Asking, request: UpstreamRequest) -> UpstreamError:
-        """What failed before the first byte. Nobody's request is at fault where none could be sent."""
+        """What failed before the first byte. No caller's request is at fault where none could be sent."""
         failure = untranslatable() if is_untranslatable(error, current) else translated(error, request)
         if current.is_sent or not failure.is_callers_fault:
             return failure
-        kind = (request.target.name, request.surface.name)
-        if kind not in self._translatable:
-            obstacle = await self._rehearsed(request)
+        own = _policys_own(request)
+        kind = (request.surface.name, orjson.dumps(own, option=orjson.OPT_SORT_KEYS))
+        translatable = self._known_of(request.target)
+        if kind not in translatable:
+            obstacle = await self._rehearsed(replace(request, payload=own))
             if obstacle is not None:
-                return unsupported_kind() if is_unsupported_kind(obstacle) else misconfigured()
-            self._translatable.add(kind)
+                is_kind = is_unsupported_kind(obstacle)
+                return unsupported_kind() if is_kind else misconfigured(str(translated(obstacle, request)))
+            translatable.add(kind)
         return failure
 
+    def _known_of(self, target: ModelTarget) -> set[_Kind]:
+        known = self._translatable.get(target.name)
+        if known is None or known[0] is not target:
+            known = self._translatable[target.name] = (target, set())
+        return known[1]
+
     async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
+        """What keeps the smallest request that has these fields from being sent."""
         library, call = await self._import(), LIBRARY_CALLS[request.surface.name]
         arguments = self._arguments(request)
-        fields = deepcopy(dict(call.smallest))  # litellm changes what it is given
-        return await rehearse(lambda: call.start(library, fields, arguments), arguments["timeout"])
+        smallest = {**deepcopy(dict(call.smallest)), **request.payload}  # litellm changes what it is given
+
+        async def start() -> None:
+            await call.start(library, self._fields(library, replace(request, payload=smallest)), arguments)
+
+        return await rehearse(start, arguments["timeout"])
 
     def _fields(self, library: Library, request: UpstreamRequest) -> dict[str, Any]:
         target = request.target
@@ -196,7 +215,7 @@ class _TranslatedStream(AnswerStream):
         self._is_done = False
         # Found now: once a read is cancelled, nothing leads to them any more.
         self._responses = list(http_responses(chunks))
-        self._events = as_events(surface)
+        self._events = as_events(request)
         self._reader = EventReader(progress_of(surface.name), partial(reported_in_body, asked=request))
         self._translated = partial(translated, asked=request)
 
@@ -251,6 +270,18 @@ class _TranslatedStream(AnswerStream):
 def provider_names() -> frozenset[str]:
     """What the model of an entry may begin with. Imports litellm."""
     return frozenset(one.value for one in _import_quietly().provider_list)
+
+
+def _policys_own(request: UpstreamRequest) -> dict[str, Any]:
+    """The fields of a request that a policy fixed, without what else is inside the same object."""
+    own: dict[str, Any] = {}
+    for name in request.policy_part.fields:
+        holder, _, inside = name.rpartition(".")
+        if holder:
+            own.setdefault(holder, {})[inside] = request.payload[holder][inside]
+        else:
+            own[name] = deepcopy(request.payload[name])
+    return own
 
 
 def _asked_as(target: ModelTarget) -> str:

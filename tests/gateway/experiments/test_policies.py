@@ -112,7 +112,10 @@ def test_text_is_not_escaped(compiled: Compile) -> None:
     assert rendered["messages"][0]["content"] == "a < b & 'c'"
 
 
-@pytest.mark.parametrize("content", [None, 3, [], [{"type": "text"}], ["text"], [PICTURE]])
+@pytest.mark.parametrize(
+    "content",
+    [None, 3, [], [{"type": "text"}], [{"type": []}], [{"type": {}, "text": "x"}], ["text"], [PICTURE]],
+)
 def test_user_messages_without_text_are_empty_text(compiled: Compile, content: Any) -> None:
     """Whatever shape a message has, a template can be rendered."""
     rendered = compiled(template="<{{ user_message }}>").render(body({"role": "user", "content": content}))

@@ -14,7 +14,7 @@ from gateway.upstream.targets import model_targets
 from policy_store.connect import connect
 from policy_store.states import ExperimentState
 from tests.gateway.building import NAME
-from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, body, chunk, status
+from tests.gateway.fake_upstream import Behaviour, Exchange, FakeUpstream, body, chunk, raw, status
 from tests.gateway.live import Live, entry, experiment, live_gateway
 from tests.gateway.whole import Reply, eventually
 
@@ -198,6 +198,19 @@ def test_what_callers_and_models_wrote_is_no_state() -> None:
     assert not state_of({"messages": [{"role": "assistant", "content": "signature"}], "input": "signature"})
 
 
+@pytest.mark.parametrize("shape", ["thinking blocks"], indirect=True)
+async def test_answers_only_lenient_readers_understand_are_remembered_as_well(
+    gateway: Live, upstream: FakeUpstream
+) -> None:
+    """A provider may write `NaN`, or half of a pair, where its own parts are."""
+    block = b'{"type":"thinking","signature":"\\ud83d","odds":NaN}'
+    message = b'{"role":"assistant","content":"Hm.","thinking_blocks":[' + block + b"]}"
+    for model in ("small", "large"):
+        upstream.on(model, raw(b'{"choices":[{"index":0,"message":' + message + b"}]}"))
+    reply = await gateway.ask()
+    assert (reply.status, b"NaN" in reply.body) == (200, True)
+
+
 @pytest.mark.parametrize("odd", [None, True, 5, 1.5, "x", [], [{}], [[]], {}, {"type": []}])
 def test_callers_values_may_have_any_type(odd: Any) -> None:
     """A role, a kind or a signature that is no text is nobody's: it is passed on, and no lookup fails."""
@@ -205,11 +218,12 @@ def test_callers_values_may_have_any_type(odd: Any) -> None:
         {"role": odd, "content": "Hello?"},
         {"role": "assistant", "content": [{"type": odd, "signature": odd, "data": odd, "id": odd}]},
         {"role": "assistant", "provider_specific_fields": {"thought_signatures": [odd, "sealed"]}},
+        {"type": odd, "encrypted_content": "sealed"},
     ]
     payload = {"messages": turns, "input": odd, "thinking": odd}
 
-    assert [part for part in state_of(payload) if part != odd] == ["sealed"]
-    without_state(payload, {"sealed"}.__contains__)
+    assert [part for part in state_of(payload) if part != odd] == ["sealed", "sealed"]
+    assert without_state(payload, {"sealed"}.__contains__)["messages"][-1] == {"type": odd}
     assert may_go_without(payload, model_targets([entry("claude-3", "http://x/v1")])["claude-3"])
 
 

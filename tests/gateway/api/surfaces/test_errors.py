@@ -11,7 +11,7 @@ from gateway.api.fields import KNOWN_FIELDS
 from gateway.upstream.translating.upstream import _import_quietly
 from tests.gateway.api.surfaces.asking import ASKED, ask
 from tests.gateway.api.surfaces.conftest import entries
-from tests.gateway.fake_upstream import FakeUpstream, status
+from tests.gateway.fake_upstream import FakeUpstream, raw, status
 from tests.gateway.live import Live, live_gateway
 
 KINDS = list(ASKED)
@@ -124,6 +124,15 @@ async def test_other_methods_are_not_allowed(gateway: Live, kind: str, method: s
         assert (response.status, response.headers["allow"]) == (405, "POST")
         body = await response.read()
     assert (b'"type":"error"' in body) == (kind == "messages" and method != "HEAD")
+
+
+@pytest.mark.parametrize("kind", ["messages", "chat/completions"])
+async def test_a_refusals_code_may_be_anything(gateway: Live, upstream: FakeUpstream, kind: str) -> None:
+    """A list, say: its words are passed on nevertheless."""
+    model = "claude-small" if kind == "messages" else "small"
+    upstream.on(model, raw(b'{"error":{"message":"No.","code":[5],"type":{}}}', code=400))
+    reply = await ask(gateway, kind, model)
+    assert (reply.status, reply.error["message"]) == (400, "No.")
 
 
 async def test_providers_refusals_keep_their_words(gateway: Live, upstream: FakeUpstream) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamError
 from gateway.upstream.translating.calls import LIBRARY_CALLS, Library
 from tests.gateway.api.surfaces.answers import good
 from tests.gateway.api.surfaces.asking import ask
+from tests.gateway.api.surfaces.conftest import entries
+from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.live import Live
+from tests.gateway.live import Live, experiment, live_gateway
 
 # litellm's own models make pydantic warn when they are first used.
 pytestmark = pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning")
@@ -51,6 +54,33 @@ async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Liv
     for _ in range(8):
         await ask(gateway, "messages", "small", tools=[7])
     assert (await ask(gateway, "messages", "small")).status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("params", [{"min_p": 0.1}, {"seed": 7}, {"logit_bias": {"5": 1}}])
+async def test_what_a_policy_sets_and_cannot_be_translated_is_the_policys_failure(
+    upstream: FakeUpstream, params: dict[str, Any], stream: bool
+) -> None:
+    """The incumbent answers, the failures count, and the log says what it is; no caller is told."""
+    policies = {"alpha": {"model": "claude-small"}, "beta": {"model": "claude-large", "params": params}}
+    async with live_gateway([experiment(upstream.api_base, policies)], entries(upstream)) as gateway:
+        with capture_logs() as lines:
+            replies = [await ask(gateway, "chat/completions", "support", stream=stream) for _ in range(12)]
+    assert [reply.status for reply in replies] == [200] * 12
+    assert {seen.body["model"] for seen in upstream.seen} == {"claude-small"}
+    assert set(gateway.observer.failed) == {(NAME, "beta", "status_4xx")}
+    (name,) = params
+    assert name in next(line["detail"] for line in lines if line["event"] == "provider_failed")
+
+
+async def test_what_a_caller_sends_is_told_from_what_a_policy_sets(upstream: FakeUpstream) -> None:
+    """The same field: a policy that sets others only is not to blame."""
+    policies = {name: {"model": "claude-small", "params": {"temperature": 0.5}} for name in ("alpha", "beta")}
+    async with live_gateway([experiment(upstream.api_base, policies)], entries(upstream)) as gateway:
+        for _ in range(4):
+            reply = await ask(gateway, "chat/completions", "support", logit_bias={"5": 1})
+            assert (reply.status, "logit_bias" in reply.error["message"]) == (400, True)
+    assert (upstream.seen, gateway.observer.failed) == ([], [])
 
 
 @pytest.mark.parametrize("stream", [False, True])

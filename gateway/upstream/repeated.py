@@ -1,0 +1,68 @@
+"""What a response repeats of its request: each field as it was sent, and the API's default where it was not.
+
+Clients read it back (the official ones declare most of it as never null), servers of OpenAI's format repeat
+as much as they know, and LiteLLM repeats nulls. An experiment repeats what its caller sent, whatever a policy
+made of that; a translated answer repeats what was translated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+# Of OpenAI's API reference, as read in November 2026.
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+_OF_FUNCTIONS: Final[Mapping[str, Any]] = {"description": None, "parameters": None, "strict": True}
+_OF_USAGE: Final[Mapping[str, Mapping[str, int]]] = {
+    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "output_tokens_details": {"reasoning_tokens": 0},
+}
+
+
+def repeated(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of a response that repeats its request."""
+    said = {name: _over(default, request.get(name)) for name, default in _DEFAULTS.items()}
+    if isinstance(said["tools"], list):
+        said["tools"] = [_tool(each) for each in said["tools"]]
+    return said
+
+
+def completed(response: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """A response made by translation, with what the API always says of its request and of its tokens."""
+    usage = response.get("usage")
+    counted = {"usage": {**usage, **_over(_OF_USAGE, usage)}} if isinstance(usage, dict) else {}
+    return {**response, **repeated(request), **counted}
+
+
+def _over(default: Any, said: Any) -> Any:
+    """What was said; in an object, each field that was not said has its default as well."""
+    if said is None:
+        return default
+    if not isinstance(default, Mapping) or not isinstance(said, Mapping):
+        return said
+    return {**said, **{name: _over(each, said.get(name)) for name, each in default.items()}}
+
+
+def _tool(tool: Any) -> Any:
+    is_function = isinstance(tool, dict) and tool.get("type") == "function"
+    return {**tool, **_over(_OF_FUNCTIONS, tool)} if is_function else tool
