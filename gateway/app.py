@@ -162,7 +162,8 @@ class _Gateway:
         store = PolicyStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         usage = UsageKeeper(store, catalogue, interval_seconds=self.settings.plan_interval_seconds)
         lines = LogHook(tells_all=self.settings.log_level == "debug")
-        hooks = Hooks(MetricsHook(metrics, lambda: catalogue.current.prices), lines, usage, *self.more_hooks)
+        counting = MetricsHook(metrics, lambda: catalogue.current.prices)
+        hooks = Hooks(counting, lines, usage, *self.more_hooks)
         health, history, breaker = StoreHealth(), StoreHistory(), StoreBreaker()
         vitals = StoreVitals(redis, timeout_seconds=self.settings.store_timeout_seconds)
         watch = StoreWatch(
@@ -235,6 +236,8 @@ class _Gateway:
         planner = self._planner(store, history, hooks, resources)
         await resources.enter_async_context(background("planner", planner.run))
         await resources.enter_async_context(background("usage", usage.run))
+        if metrics.are_shared:
+            await resources.enter_async_context(background("metrics", counting.run))
 
     async def _open_redis(self, resources: AsyncExitStack) -> StoreClient:
         settings = self.settings

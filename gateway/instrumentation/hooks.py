@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, get_args
 
 from gateway.instrumentation.records import GatewayEvent
 from gateway.running.logs import get_logger
 
 Hook = Callable[[GatewayEvent], None]
+Kind = type[GatewayEvent]
+Handlers = Mapping[Kind, Callable[[Any], None]]
+
+_KINDS: Final[tuple[Kind, ...]] = get_args(GatewayEvent)
 
 _log = get_logger(__name__)
+
+
+class Listener:
+    """A hook that has a handler for each kind of event it takes; others do not even reach it.
+
+    Args:
+        handlers: By the kind of event.
+    """
+
+    def __init__(self, handlers: Handlers) -> None:
+        self.handlers = handlers
+
+    def __call__(self, event: GatewayEvent) -> None:
+        """Take one event, of whatever kind."""
+        handle = self.handlers.get(type(event))
+        if handle is not None:
+            handle(event)
 
 
 class Hooks:
@@ -19,17 +41,29 @@ class Hooks:
     exception that a hook raises is logged and goes no further: watching a request never breaks it.
     """
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_handlers",)
 
     def __init__(self, *hooks: Hook) -> None:
-        self._hooks = hooks
+        self._handlers = {kind: tuple(_handlers(hooks, kind)) for kind in _KINDS}
+
+    def hear(self, kind: Kind) -> bool:
+        """Whether any hook takes events of a kind; where none does, an event need not be made."""
+        return bool(self._handlers[kind])
 
     def tell(self, event: GatewayEvent) -> None:
         """Tell every hook of an event."""
-        for hook in self._hooks:
+        for handle in self._handlers[type(event)]:
             try:
-                hook(event)
+                handle(event)
             except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
                 _log.error(
                     "hook_failed", event_kind=type(event).__name__, error=type(error).__name__, exc_info=error
                 )
+
+
+def _handlers(hooks: tuple[Hook, ...], kind: Kind) -> Iterator[Callable[[Any], None]]:
+    for hook in hooks:
+        if not isinstance(hook, Listener):
+            yield hook
+        elif kind in hook.handlers:
+            yield hook.handlers[kind]

@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.instrumentation.records import AttemptEnded, GatewayEvent
+from gateway.instrumentation.hooks import Listener
+from gateway.instrumentation.records import AttemptEnded
 from policy_store.errors import StoreError
 from policy_store.models import Usage
 from policy_store.store import PolicyStore
 
 
-class UsageKeeper:
+class UsageKeeper(Listener):
     """Adds up what answers of policies took.
 
     Args:
@@ -27,14 +28,15 @@ class UsageKeeper:
     """
 
     def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, *, interval_seconds: float) -> None:
+        super().__init__({AttemptEnded: self._attempt_ended})
         self._store = store
         self._catalogue = catalogue
         self._interval_seconds = interval_seconds
         self._counted: dict[tuple[str, str], Usage] = {}
 
-    def __call__(self, event: GatewayEvent) -> None:
+    def _attempt_ended(self, event: AttemptEnded) -> None:
         """Count an answer of a policy whose provider reported what it took."""
-        if isinstance(event, AttemptEnded) and event.policy and event.ending == "answered" and event.tokens:
+        if event.policy and event.ending == "answered" and event.tokens:
             self._count((event.experiment, event.policy), Usage(1, *event.tokens))
 
     async def run(self) -> None:

@@ -200,8 +200,9 @@ class Answering:
         return NotedStream(reply, self._makers, panel.experiment, policy)
 
     def _routed(self, panel: Panel, *policies: int, reason: str = "") -> None:
-        names, _ = panel.names(*policies)
-        self._hooks.tell(Routed(panel.exchange.request_id, panel.experiment.name, names, reason))
+        if self._hooks.hear(Routed):
+            names, _ = panel.names(*policies)
+            self._hooks.tell(Routed(panel.exchange.request_id, panel.experiment.name, names, reason))
 
     async def _part(self, panel: Panel) -> Part:
         experiment, exchange, now = panel.experiment, panel.exchange, self._clock()

@@ -6,14 +6,14 @@ Requests of callers who showed no valid key are told in moderation, since anyone
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from logging import INFO, WARNING
 from typing import Any, Final
 
+from gateway.instrumentation.hooks import Handlers, Listener
 from gateway.instrumentation.records import (
     AttemptEnded,
     FellBack,
-    GatewayEvent,
     KeyLimited,
     LeftAlone,
     LimitsSkipped,
@@ -35,7 +35,7 @@ _OURS: Final = 500  # and from here on that the gateway or a provider did
 _DIGITS: Final = 6
 
 
-class LogHook:
+class LogHook(Listener):
     """A hook that writes to the log.
 
     Args:
@@ -46,16 +46,7 @@ class LogHook:
     def __init__(self, *, tells_all: bool, timer: Callable[[], float] = time.monotonic) -> None:
         self._strangers = Moderation(STRANGERS_LINES, timer)
         self._tells_all = tells_all
-        self._writing: Mapping[type, Callable[[Any], None]] = {
-            **(_DECISIONS if tells_all else {}),
-            RequestFinished: self._finished,
-        }
-
-    def __call__(self, event: GatewayEvent) -> None:
-        """Write of one event, where there is anything to write."""
-        write = self._writing.get(type(event))
-        if write is not None:
-            write(event)
+        super().__init__({**(_DECISIONS if tells_all else {}), RequestFinished: self._finished})
 
     def _finished(self, event: RequestFinished) -> None:
         if event.code:
@@ -103,7 +94,7 @@ def _fields(event: Any) -> dict[str, Any]:
     return {"key_name" if name == "key" else name: value for name, value in event._asdict().items()}
 
 
-_DECISIONS: Final[Mapping[type, Callable[[Any], None]]] = {
+_DECISIONS: Final[Handlers] = {
     Routed: lambda event: _log.debug("routed", **_fields(event)),
     AttemptEnded: lambda event: _log.debug("attempt_ended", **_attempt(event)),
     LeftAlone: lambda event: _log.debug("left_alone", **_fields(event)),

@@ -1,13 +1,21 @@
-"""The hook that counts: what each event adds to which metric."""
+"""The hook that counts: what each event adds to which metric.
+
+Adding to a series of prometheus_client takes about as long as everything else that is done with an event, and
+a request adds to a dozen. What every request brings is therefore added up here in plain numbers, and goes into
+the series when somebody wants to see them.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
-from prometheus_client import Counter, Histogram
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import Counter
 
+from gateway.instrumentation.hooks import Kind, Listener
 from gateway.instrumentation.records import (
     AttemptEnded,
     AuthenticationFailed,
@@ -33,24 +41,14 @@ from gateway.instrumentation.records import (
 )
 from gateway.telemetry.metrics import Metrics
 
+FLUSH_SECONDS: Final = 1.0
+"""Between two moments at which other worker processes see what this one counted."""
 KEYS_SHOWN: Final = 500
 OTHER_KEYS: Final = "(other)"
 """The label of all keys beyond them; no key can have that name."""
-
-
-class Series(dict[tuple[str, ...], Any]):
-    """The series of one metric by their labels, kept because finding one costs as much as several counts.
-
-    Labels come from sets an operator declared, so this holds no more than the metric itself does.
-    """
-
-    def __init__(self, metric: MetricWrapperBase) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str, ...]) -> Any:
-        series = self[labels] = self._metric.labels(*labels)
-        return series
+NOT_COUNTED: Final[frozenset[Kind]] = frozenset({Routed, LeftAlone, PlanPublished, DecisionTaken})
+"""What the first two lead to is counted; the others are shown as they stand in the store (`collectors.py`)."""
+_MOST_KEPT: Final = 1_000  # requests, so that memory is bounded where nothing asks for the numbers
 
 
 class KeyNames:
@@ -77,19 +75,24 @@ class Price(Protocol):
         ...
 
 
-class _Usage:
-    """What policies, or models, answered."""
+class _Answers:
+    """What a respondent answered for one key since the last flush.
 
-    __slots__ = ("cost", "latency", "requests", "tokens")
+    Attributes:
+        seconds: How long each answer took.
+        reports: Answers whose provider reported tokens.
+        prompt: Tokens of prompts that were reported.
+        completion: Tokens of completions that were reported.
+    """
 
-    def __init__(self, requests: Counter, latency: Histogram, tokens: Counter, cost: Counter) -> None:
-        self.requests = Series(requests)
-        self.latency = Series(latency)
-        self.tokens = Series(tokens)
-        self.cost = Series(cost)
+    __slots__ = ("completion", "prompt", "reports", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.reports = self.prompt = self.completion = 0
 
 
-class MetricsHook:
+class MetricsHook(Listener):
     """A hook that writes to Prometheus counters.
 
     Args:
@@ -98,24 +101,8 @@ class MetricsHook:
     """
 
     def __init__(self, metrics: Metrics, prices: Callable[[], Mapping[str, Price]] = dict) -> None:
-        self._metrics = metrics
-        self._prices = prices
-        self._key_label = KeyNames()
-        self._requests = Series(metrics.requests)
-        self._in_flight = Series(metrics.in_flight)
-        self._of_policies = _Usage(
-            metrics.policy_requests, metrics.policy_latency, metrics.policy_tokens, metrics.policy_cost
-        )
-        self._of_models = _Usage(
-            metrics.model_requests, metrics.model_latency, metrics.model_tokens, metrics.model_cost
-        )
-        self._time_to_first_token = Series(metrics.time_to_first_token)
-        self._key_requests = Series(metrics.key_requests)
-        self._key_tokens = Series(metrics.key_tokens)
-        self._key_cost = Series(metrics.key_cost)
-        self._overhead = metrics.gateway_overhead.observe
         # These are counted one by one, labelled with the event's fields by their names.
-        self._counters: Mapping[type[GatewayEvent], Counter] = {
+        counters: Mapping[Kind, Counter] = {
             RetryRefused: metrics.retries_refused,
             ModelFellBack: metrics.model_fallbacks,
             PolicyFailed: metrics.policy_failures,
@@ -128,37 +115,91 @@ class MetricsHook:
             FeedbackDiscarded: metrics.feedback_discarded,
             PlanningFailed: metrics.planner_errors,
         }
+        super().__init__(
+            {
+                RequestBegun: self._request_begun,
+                RequestFinished: self._request_finished,
+                AttemptEnded: self._attempt_ended,
+                Ejected: partial(self._ejection_changed, is_ejected=True),
+                Readmitted: partial(self._ejection_changed, is_ejected=False),
+                **{kind: partial(self._count, counter) for kind, counter in counters.items()},
+            }
+        )
+        self._metrics = metrics
+        self._prices = prices
+        self._key_label = KeyNames()
+        self._in_flight: defaultdict[str, int] = defaultdict(int)
+        self._kept = 0
+        # Since the last flush, by endpoint, status, model and key:
+        self._finished: defaultdict[tuple[str, int, str, str], int] = defaultdict(int)
+        self._overheads: list[float] = []
+        # By model, experiment, policy, role and key; and without the last two, where an answer is streamed:
+        self._answers: defaultdict[tuple[str, str, str, str, str], _Answers] = defaultdict(_Answers)
+        self._first_tokens: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
+        metrics.before_showing(self.flush)
 
-    def __call__(self, event: GatewayEvent) -> None:
-        """Count one event."""
-        match event:  # the first three come with every request
-            case RequestBegun():
-                self._in_flight[(event.endpoint,)].inc()
-            case RequestFinished():
-                self._request_finished(event)
-            case AttemptEnded():
-                self._attempt_ended(event)
-            case Ejected() | Readmitted():
-                self._ejection_changed(event)
-            case Routed() | LeftAlone():
-                pass  # what they lead to is counted
-            case PlanPublished() | DecisionTaken():
-                pass  # shown as they stand in the store (`collectors.py`), not counted
-            case _:
-                counter, labels = self._counters[type(event)], event._asdict()
-                labels.pop("request_id", None)
-                if "key" in labels:
-                    labels["key"] = self._key_label(labels["key"])
-                (counter.labels(**labels) if labels else counter).inc()
+    async def run(self) -> None:
+        """Flush now and then until cancelled, for numbers that other processes show."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_SECONDS)
+                self.flush()
+        finally:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what was added up here into the series."""
+        metrics, self._kept = self._metrics, 0
+        for endpoint, count in self._in_flight.items():
+            metrics.in_flight.labels(endpoint).set(count)
+        for (endpoint, status, model, key), count in self._finished.items():
+            metrics.requests.labels(endpoint, str(status)).inc(count)
+            if model:
+                metrics.key_requests.labels(self._key_label(key), model, str(status)).inc(count)
+        metrics.gateway_overhead.observe_all(self._overheads)
+        for (model, experiment, policy), seconds in self._first_tokens.items():
+            metrics.time_to_first_token.labels(experiment, policy, model).observe_all(seconds)
+        for named, answers in self._answers.items():
+            self._flush_answers(*named, answers)
+        for each in (self._finished, self._overheads, self._first_tokens, self._answers):
+            each.clear()
+
+    def _flush_answers(
+        self, model: str, experiment: str, policy: str, role: str, key: str, answers: _Answers
+    ) -> None:
+        metrics, count = self._metrics, len(answers.seconds)
+        named: tuple[str, ...]
+        if policy:
+            metrics.policy_requests.labels(experiment, policy, role).inc(count)
+            metrics.policy_latency.labels(experiment, policy).observe_all(answers.seconds)
+            named, tokens, cost = (experiment, policy), metrics.policy_tokens, metrics.policy_cost
+        else:
+            metrics.model_requests.labels(model).inc(count)
+            metrics.model_latency.labels(model).observe_all(answers.seconds)
+            named, tokens, cost = (model,), metrics.model_tokens, metrics.model_cost
+        if not answers.reports:
+            return
+        by_key = self._key_label(key), experiment or model
+        for kind, used in (("prompt", answers.prompt), ("completion", answers.completion)):
+            tokens.labels(*named, kind).inc(used)
+            metrics.key_tokens.labels(*by_key, kind).inc(used)
+        price = self._prices().get(model)
+        if price is not None:
+            usd = price.of(answers.prompt, answers.completion)
+            cost.labels(*named).inc(usd)
+            metrics.key_cost.labels(*by_key).inc(usd)
+
+    def _request_begun(self, event: RequestBegun) -> None:
+        self._in_flight[event.endpoint] += 1
 
     def _request_finished(self, event: RequestFinished) -> None:
-        self._in_flight[(event.endpoint,)].dec()
-        status = str(event.status)
-        self._requests[event.endpoint, status].inc()
-        if event.model:
-            self._key_requests[self._key_label(event.key), event.model, status].inc()
+        self._in_flight[event.endpoint] -= 1
+        self._finished[event.endpoint, event.status, event.model, event.key] += 1
         if event.overhead_seconds is not None:
-            self._overhead(event.overhead_seconds)
+            self._overheads.append(event.overhead_seconds)
+        self._kept += 1
+        if self._kept >= _MOST_KEPT:
+            self.flush()
 
     def _attempt_ended(self, event: AttemptEnded) -> None:
         """Count a policy's or a model's answer, and a model's failure.
@@ -166,37 +207,28 @@ class MetricsHook:
         A policy's failures are told apart from the request's own faults elsewhere.
         """
         if event.is_streamed and event.begun is not None:
-            asked = event.experiment, event.policy, event.model
-            self._time_to_first_token[asked].observe(event.begun - event.started)
+            asked = event.model, event.experiment, event.policy
+            self._first_tokens[asked].append(event.begun - event.started)
         if event.ending == "answered":
-            if event.policy:
-                self._answered(
-                    event, self._of_policies, (event.experiment, event.policy), (event.role or "",)
-                )
-            else:
-                self._answered(event, self._of_models, (event.model,), ())
+            named = event.model, event.experiment, event.policy, event.role or "", event.key
+            answers, tokens = self._answers[named], event.tokens
+            answers.seconds.append(event.ended - event.started)
+            if tokens is not None:
+                answers.reports += 1
+                answers.prompt += tokens[0]
+                answers.completion += tokens[1]
         elif event.ending == "failed" and not event.policy:
             self._metrics.model_failures.labels(event.model, event.reason).inc()
 
-    def _answered(
-        self, event: AttemptEnded, of: _Usage, named: tuple[str, ...], role: tuple[str, ...]
-    ) -> None:
-        of.requests[named + role].inc()
-        of.latency[named].observe(event.ended - event.started)
-        if event.tokens is None:
-            return
-        by_key = self._key_label(event.key), event.experiment or event.model
-        for kind, tokens in zip(("prompt", "completion"), event.tokens, strict=True):
-            of.tokens[*named, kind].inc(tokens)
-            self._key_tokens[*by_key, kind].inc(tokens)
-        price = self._prices().get(event.model)
-        if price is not None:
-            usd = price.of(*event.tokens)
-            of.cost[named].inc(usd)
-            self._key_cost[by_key].inc(usd)
-
-    def _ejection_changed(self, event: Ejected | Readmitted) -> None:
-        labels, is_ejected = (event.experiment, event.policy, event.model), isinstance(event, Ejected)
+    def _ejection_changed(self, event: Ejected | Readmitted, *, is_ejected: bool) -> None:
+        labels = (event.experiment, event.policy, event.model)
         self._metrics.ejected.labels(*labels).set(is_ejected)
         if is_ejected:
             self._metrics.ejections.labels(*labels).inc()
+
+    def _count(self, counter: Counter, event: GatewayEvent) -> None:
+        labels: dict[str, Any] = event._asdict()
+        labels.pop("request_id", None)
+        if "key" in labels:
+            labels["key"] = self._key_label(labels["key"])
+        (counter.labels(**labels) if labels else counter).inc()
