@@ -47,8 +47,10 @@ class GatewayApp(FastAPI):
             return
         if scope["path"] not in self.model_endpoints:
             scope = {**scope, "path": written_in_full(scope["path"])}
-        refusal = self._refusal(scope)
-        if self.accounts is None or (refusal is None and self._endpoint(scope) is not None):
+        refusal, endpoint = self._refusal(scope), self._endpoint(scope)
+        if endpoint is not None and refusal is None and not self._origins.concern(scope):
+            await endpoint(scope, receive, send)
+        elif self.accounts is None or (refusal is None and endpoint is not None):
             await self._answer_pages(scope, receive, send)
         else:
             await self.accounts.passed_to(refusal or self._answer_pages, scope, receive, send)

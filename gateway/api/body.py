@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 import orjson
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from gateway.api.bounds import ASKING, CONTROLLING, Bounds, check_shape, check_weight
 from gateway.errors import BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
@@ -19,6 +19,7 @@ CONTROL_BYTES: Final = 256 * 1024
 _LONGEST_SHOWN: Final = 64
 _LARGE_BYTES: Final = 256 * 1024
 """From this size on, other requests get a turn between the steps of reading a body."""
+_JSON: Final = b"application/json"
 _UNPACKED_AT_A_TIME: Final = 1024 * 1024
 # zlib's numbers for them: 16 more than the window's bits for gzip, the bits alone for deflate.
 _PACKINGS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
@@ -30,7 +31,9 @@ class ClientLeftError(Exception):
     """The caller hung up before the request was complete, so there is no caller left to answer."""
 
 
-async def read_request(receive: Receive, headers: RequestHeaders, max_bytes: int) -> dict[str, Any]:
+def read_request(
+    receive: Receive, headers: RequestHeaders, max_bytes: int
+) -> Coroutine[Any, Any, dict[str, Any]]:
     """The JSON object that asks a model.
 
     Raises:
@@ -39,35 +42,42 @@ async def read_request(receive: Receive, headers: RequestHeaders, max_bytes: int
         InvalidRequestError: If it is no JSON object, or has too much structure.
         ClientLeftError: If the caller hangs up first.
     """
-    return await _read_object(receive, headers, max_bytes, ASKING)
+    return _read_object(receive, headers, max_bytes, ASKING)
 
 
-async def read_control(receive: Receive, headers: RequestHeaders, max_bytes: int) -> dict[str, Any]:
+def read_control(
+    receive: Receive, headers: RequestHeaders, max_bytes: int
+) -> Coroutine[Any, Any, dict[str, Any]]:
     """The JSON object of any other request: feedback, or an administrator's. It raises as `read_request`."""
-    return await _read_object(receive, headers, min(max_bytes, CONTROL_BYTES), CONTROLLING)
+    return _read_object(receive, headers, min(max_bytes, CONTROL_BYTES), CONTROLLING)
 
 
 async def _read_object(
     receive: Receive, headers: RequestHeaders, max_bytes: int, bounds: Bounds
 ) -> dict[str, Any]:
-    content_type = packing = None
-    for name, value in headers:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-encoding":
-            packing = value if packing is None else packing + b"," + value
-        elif name == b"content-length" and value.isdigit() and int(value) > max_bytes:
-            raise _too_large(max_bytes)
-    check_media_type(content_type)
-    window_bits = _window_bits(packing)
-    body = await _read_body(receive, max_bytes)
+    named = dict(headers)
+    length = named.get(b"content-length", b"")
+    if length.isdigit() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    content_type = named.get(b"content-type")
+    if content_type != _JSON:
+        check_media_type(content_type)
+    window_bits = _window_bits(headers) if b"content-encoding" in named else None
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.disconnect" or message.get("more_body") or len(body) > max_bytes:
+        body = await _read_body(receive, message, max_bytes)
     if window_bits is not None:
         body = await _unpacked(body, window_bits, max_bytes)
-    return await parse_object(body, bounds)
+    if len(body) > _LARGE_BYTES:
+        return await _parse_large(body, bounds)
+    request = _object(body)
+    check_shape(request, bounds, body)
+    return request
 
 
-async def _read_body(receive: Receive, max_bytes: int) -> bytes:
-    message = await receive()
+async def _read_body(receive: Receive, message: Message, max_bytes: int) -> bytes:
+    """The body that `message` begins."""
     body: bytes = message.get("body", b"")
     parts = [body]
     size = len(body)
@@ -102,11 +112,9 @@ def check_media_type(content_type: bytes | None) -> None:
         )
 
 
-def _window_bits(packing: bytes | None) -> int | None:
+def _window_bits(headers: RequestHeaders) -> int | None:
     """How zlib is to unpack a body; None if there is nothing to unpack."""
-    if packing is None:
-        return None
-    name = packing.strip().lower()
+    name = b",".join(value for name, value in headers if name == b"content-encoding").strip().lower()
     if name in {b"", b"identity"}:
         return None
     bits = _PACKINGS.get(name)
@@ -142,13 +150,18 @@ async def _unpacked(body: bytes, window_bits: int, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def parse_object(body: bytes, bounds: Bounds) -> dict[str, Any]:
-    """The JSON object a body holds.
-
-    Raises:
-        InvalidRequestError: If it holds none, or too much structure.
-    """
+async def _parse_large(body: bytes, bounds: Bounds) -> dict[str, Any]:
+    """What a large body holds; others get a turn between the steps."""
     await check_weight(body, bounds)
+    request = _object(body)
+    await asyncio.sleep(0)
+    check_shape(request, bounds, body)
+    await asyncio.sleep(0)
+    return request
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The JSON object a body holds. Raises InvalidRequestError if it holds none."""
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -157,12 +170,6 @@ async def parse_object(body: bytes, bounds: Bounds) -> dict[str, Any]:
         ) from None
     if not isinstance(request, dict):
         raise InvalidRequestError("The body of the request must be a JSON object.", code="invalid_type")
-    is_large = len(body) > _LARGE_BYTES
-    if is_large:
-        await asyncio.sleep(0)
-    check_shape(request, bounds)
-    if is_large:
-        await asyncio.sleep(0)
     return request
 
 

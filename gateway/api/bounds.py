@@ -8,13 +8,11 @@ is built wherever there could be too much of it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.errors import InvalidRequestError
 
-_LIGHT_BYTES: Final = 256 * 1024
-"""A body of this size is cheap to build whatever is in it."""
 _STEP_BYTES: Final = 128 * 1024
 """Text counted at a time; others are answered in between."""
 
@@ -30,6 +28,8 @@ class Bounds:
         fields: Fields of all objects.
         items: Items of all arrays.
         name_characters: Length of a field's name.
+        harmless_bytes: A text no longer than this is within all of these but the first and the third, unless
+            it has more brackets than `nesting` permits.
     """
 
     nesting: int
@@ -38,6 +38,11 @@ class Bounds:
     fields: int
     items: int
     name_characters: int
+
+    harmless_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "harmless_bytes", min(self.name_characters, self.fields, self.items))
 
 
 ASKING: Final = Bounds(
@@ -51,12 +56,12 @@ CONTROLLING: Final = Bounds(
 
 
 async def check_weight(text: bytes, bounds: Bounds) -> None:
-    """Refuse JSON that would be costly to build, without building it. Only a large text is looked at.
+    """Refuse JSON that would be costly to build, without building it. Worth it for a large text only.
 
     Raises:
         InvalidRequestError: Naming the limit.
     """
-    if len(text) <= _LIGHT_BYTES or await _is_light(text, bounds):
+    if await _is_light(text, bounds):
         return
     containers = fields = commas = at = 0
     is_inside = False
@@ -99,14 +104,21 @@ def _without_strings(step: bytes, *, is_inside: bool) -> tuple[bytes, bool]:
     return outside, is_inside != (len(parts) % 2 == 0)
 
 
-def check_shape(request: dict[str, Any], bounds: Bounds) -> None:
+def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> None:
     """Refuse a request with too much structure.
+
+    Args:
+        request: The request.
+        bounds: The most it may have.
+        text: Its JSON.
 
     Raises:
         InvalidRequestError: Naming the limit.
     """
     if len(request) > bounds.own_fields:
         raise _too_much(f"more than {bounds.own_fields} fields")
+    if len(text) <= bounds.harmless_bytes and text.count(b"{") + text.count(b"[") <= bounds.nesting:
+        return
     level: list[Any] = [request]
     nesting = containers = fields = items = 0
     while level:

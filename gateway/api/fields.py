@@ -6,6 +6,7 @@ What is unknown passes on to providers that may know it, unless it is one of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, Final
 
 from gateway.api.controls import CONTROLS
@@ -35,15 +36,18 @@ def check_fields(kind: SurfaceName, request: Request) -> None:
         if controls:
             raise _steering(controls)
     model = request.get("model")
-    _require(isinstance(model, str) and model != "", "model", "the name of a model or experiment")
+    if not model or not isinstance(model, str):
+        raise _invalid("model", "the name of a model or experiment")
+    types = _TYPES[kind]
+    for name in request:
+        if name in types:
+            _require(isinstance(request[name], types[name][0]), name, types[name][1])
     _CHECKS[kind](request)
 
 
 def _check_chat(request: Request) -> None:
     _check_messages(request.get("messages"))
     _check_common(request)
-    for name in ("stream_options", "response_format"):
-        _require(isinstance(request.get(name), dict | None), name, "an object")
 
 
 def _check_responses(request: Request) -> None:
@@ -54,16 +58,12 @@ def _check_responses(request: Request) -> None:
         for index, item in enumerate(given if isinstance(given, list) else []):
             if not isinstance(item.get("role"), str | None):
                 raise _invalid(f"input[{index}].role", "a string")
-    _require(isinstance(request.get("instructions"), str | None), "instructions", "a string")
-    for name in ("text", "reasoning", "stream_options"):
-        _require(isinstance(request.get(name), dict | None), name, "an object")
     _require(not request.get("background"), "background", "absent: nothing here keeps answers for later")
     _check_common(request)
 
 
 def _check_completions(request: Request) -> None:
     _require(isinstance(request.get("prompt"), str | list), "prompt", "a string or a list")
-    _require(isinstance(request.get("stream_options"), dict | None), "stream_options", "an object")
     _check_common(request)
 
 
@@ -96,14 +96,10 @@ def _check_messages(messages: Any) -> None:
 def _check_common(request: Request) -> None:
     if "n" in request:
         _require(request["n"] is None or _is_count(request["n"]), "n", "an integer of at least 1")
-    for name in ("stream", "store"):
-        _require(isinstance(request.get(name), bool | None), name, "true or false")
-    _require(isinstance(request.get("metadata"), dict | None), "metadata", "an object")
-    for name in ("user", "safety_identifier"):
-        _require(isinstance(request.get(name), str | None), name, "a string")
-    for name in ("session_id", "user_id"):
-        named = (request.get("metadata") or {}).get(name)
-        _require(isinstance(named, str | None), f"metadata.{name}", "a string")
+    if "metadata" in request:
+        metadata = request["metadata"] or {}
+        for name in ("session_id", "user_id"):
+            _require(isinstance(metadata.get(name), str | None), f"metadata.{name}", "a string")
 
 
 def _is_count(value: Any) -> bool:
@@ -129,6 +125,28 @@ def _steering(names: list[str]) -> InvalidRequestError:
     )
 
 
+_TEXT: Final = ((str, NoneType), "a string")
+_OBJECT: Final = ((dict, NoneType), "an object")
+_SWITCH: Final = ((bool, NoneType), "true or false")
+_OF_ALL: Final = {
+    "metadata": _OBJECT,
+    "safety_identifier": _TEXT,
+    "store": _SWITCH,
+    "stream": _SWITCH,
+    "user": _TEXT,
+}
+# What each of these fields is, where a request has it, and how that is said.
+_TYPES: Final[Mapping[SurfaceName, Mapping[str, tuple[tuple[type, ...], str]]]] = {
+    "chat": {**_OF_ALL, "stream_options": _OBJECT, "response_format": _OBJECT},
+    "responses": {
+        **_OF_ALL,
+        **dict.fromkeys(("text", "reasoning", "stream_options"), _OBJECT),
+        "instructions": _TEXT,
+    },
+    "completions": {**_OF_ALL, "stream_options": _OBJECT},
+    "embeddings": {},
+    "messages": _OF_ALL,
+}
 _CHECKS: Final[Mapping[SurfaceName, Callable[[Request], None]]] = {
     "chat": _check_chat,
     "responses": _check_responses,

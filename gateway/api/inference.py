@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -23,7 +24,7 @@ from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import error_reply, send_reply
 from gateway.api.fields import check_fields
 from gateway.api.limit_headers import joined, limit_headers
-from gateway.api.session import session_name, voter_name
+from gateway.api.session import session_and_voter
 from gateway.errors import GatewayError, ShuttingDownError
 from gateway.experiments.response_ids import with_response_id
 from gateway.experiments.snapshot import SnapshotHolder
@@ -31,7 +32,7 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import RequestBegun, RequestFinished
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import get_logger
-from gateway.running.request_id import HEADER, AboutRequest, new_request_id, sent_request_id
+from gateway.running.request_id import ABOUT, HEADER, new_request_id, sent_request_id
 from gateway.serving.answering import Answer, Answering
 from gateway.serving.exchange import Question
 from gateway.upstream.base import AnswerStream, RawHeaders
@@ -121,11 +122,12 @@ class InferenceEndpoint:
         request_id = sent_id or new_request_id()
         reply = _Reply(self, self._deps, request_id, scope, receive, send, is_callers_id=sent_id is not None)
         hooks.tell(RequestBegun(request_id, self.path))
-        with AboutRequest(request_id):
-            try:
-                await reply.run()
-            finally:
-                hooks.tell(reply.finished())
+        token = ABOUT.set(request_id)
+        try:
+            await reply.run()
+        finally:
+            hooks.tell(reply.finished())
+            ABOUT.reset(token)
 
 
 class _Reply:
@@ -245,15 +247,16 @@ class _Reply:
         self._limits = limit_headers(self._metered.standings, wire, time.time())
 
     async def _answer(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> Answer:
+        session, voter = session_and_voter(payload, headers.session)
         question = Question(
             payload,
             bool(payload.get("stream")),
-            session_name(payload, headers.session),
+            session,
             self._endpoint.surface,
             headers.passed_on,
             headers.choices,
             caller.key,
-            voter_name(payload, headers.session),
+            voter,
         )
         deps, snapshot = self._deps, self._deps.snapshots.current
         if snapshot.knows(payload["model"]):
@@ -332,7 +335,7 @@ class _Reply:
 
     def _id_headers(self, request_id: str = "") -> RawHeaders:
         value = (request_id or self._request_id).encode()
-        return tuple((name, value) for name in self._endpoint.id_headers)
+        return (*zip(self._endpoint.id_headers, repeat(value)),)
 
     def _note_overhead(self, answer: Answer) -> None:
         self._overhead_seconds = self._deps.timer() - self._started - answer.exchange.waited_seconds

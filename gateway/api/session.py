@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+_NAMING: Final = frozenset({"metadata", "safety_identifier", "user"})
 _USER: Final = "user\0"  # tells a user from a session of that name
+
+
+def session_and_voter(request: Mapping[str, Any], header: str | None) -> tuple[str | None, str | None]:
+    """The names of a checked request's session and voter; most requests name neither.
+
+    Args:
+        request: The body; its names were checked to be strings.
+        header: The value of `x-session-id`, or None.
+    """
+    if header is None and _NAMING.isdisjoint(request):
+        return None, None
+    return session_name(request, header), voter_name(request, header)
 
 
 def session_name(request: Mapping[str, Any], header: str | None) -> str | None:

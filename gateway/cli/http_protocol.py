@@ -34,6 +34,7 @@ UNFINISHED_HEAD_BYTES: Final = 64 * 1024 * 1024
 
 _FRAMING_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes five around it
 _FAIR_HEAD_BYTES: Final = 4 * 1024  # every connection may take this much of it, however many there are
+_SMALL_BYTES: Final = URL_BYTES  # what is no longer than this has neither a head nor a URL that is too long
 _LOG_AGAIN_SECONDS: Final = 10.0
 
 
@@ -133,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = 0
         self._fed = 0
         self._body = 0
+        self._piece = 0
+        self._begins_in_piece = False
         self._unfinished = 0
         self._refusal: bytes | None = _MALFORMED
         self._deadline: asyncio.TimerHandle | None = None
@@ -160,6 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             return
         begun, was_arriving = self._begun, self._is_arriving
+        self._piece, self._begins_in_piece = len(data), False
         super().data_received(data)
         if self._is_deaf or self.transport.is_closing():
             return
@@ -182,7 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= PIPELINED:
             raise _RefusedError
-        self._is_arriving = True
+        self._is_arriving = self._begins_in_piece = True
         self._has_headers = False
         self._begun += 1
         self._fed = self._body = 0
@@ -190,14 +194,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        self._refusal = self._head_fault(size)
-        if self._refusal is not None:
-            raise _RefusedError
-        self._refusal = _MALFORMED
+        # Nearly all heads arrive as a part of one small piece; only of others the size is added up.
+        is_small = self._begins_in_piece and self._piece <= _SMALL_BYTES
+        if not is_small or len(self.headers) > MOST_HEADERS:
+            self._refuse_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         super().on_headers_complete()
         self._has_headers = True
-        self._forget_head()
+        if self._unfinished:
+            self._forget_head()
         self.headers = []  # trailers come the same way, and are no headers of this request
 
     @override
@@ -208,7 +212,8 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._is_arriving = False
-        self._stop_waiting()
+        if self._deadline is not None:
+            self._stop_waiting()
         super().on_message_complete()
 
     @override
@@ -230,6 +235,13 @@ class BoundedProtocol(HttpToolsProtocol):
             fault = _TOO_MANY_CONNECTIONS if is_crowded else None
         if fault is not None:
             self._end(fault)
+
+    def _refuse_head(self, size: int) -> None:
+        """Stop the parser where a complete head is too large."""
+        fault = self._head_fault(size)
+        if fault is not None:
+            self._refusal = fault
+            raise _RefusedError
 
     def _head_fault(self, size: int) -> bytes | None:
         if len(self.url) > URL_BYTES:

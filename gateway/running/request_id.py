@@ -12,7 +12,8 @@ HEADER: Final = b"x-request-id"
 # What may stand in a log line, a header and a metric's exemplar without being escaped.
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
-_current: ContextVar[str] = ContextVar("llmpo_request_id", default="")
+ABOUT: Final[ContextVar[str]] = ContextVar("llmpo_request_id", default="")
+"""The id of the request that log lines are about now; empty for none."""
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -42,17 +43,17 @@ class AboutRequest:
         self._request_id = request_id
 
     def __enter__(self) -> None:
-        self._token = _current.set(self._request_id)
+        self._token = ABOUT.set(self._request_id)
 
     def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)
+        ABOUT.reset(self._token)
 
 
 def add_request_id(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """A structlog processor: say which request a line is about, where it is about one."""
-    request_id = _current.get()
+    request_id = ABOUT.get()
     if request_id:
         event.setdefault("request_id", request_id)
     return event

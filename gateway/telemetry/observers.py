@@ -1,8 +1,8 @@
 """The hook that counts: what each event adds to which metric.
 
-Adding to a series of prometheus_client takes about as long as everything else that is done with an event, and
-a request adds to a dozen. What every request brings is therefore added up here in plain numbers, and goes into
-the series when somebody wants to see them.
+Adding to a series of prometheus_client takes as long as everything else that is done with an event, and a
+request adds to a dozen. What every request brings is therefore added up here in plain numbers. These go into
+the series when they are asked for.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ KEYS_SHOWN: Final = 500
 OTHER_KEYS: Final = "(other)"
 """The label of all keys beyond them; no key can have that name."""
 NOT_COUNTED: Final[frozenset[Kind]] = frozenset({Routed, LeftAlone, PlanPublished, DecisionTaken})
-"""What the first two lead to is counted; the others are shown as they stand in the store (`collectors.py`)."""
+"""What the first two lead to is counted; the others are shown as the store has them (`collectors.py`)."""
 _MOST_KEPT: Final = 1_000  # requests, so that memory is bounded where nothing asks for the numbers
 
 
