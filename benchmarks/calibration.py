@@ -25,7 +25,13 @@ from benchmarks.pages import save_page  # noqa: E402 - after the path is set
 from gateway.llm_po.lab.trial import Summary  # noqa: E402 - after the path is set
 from gateway.simulation.runner import Job, run_jobs  # noqa: E402 - after the path is set
 from gateway.simulation.state import StateFile  # noqa: E402 - after the path is set
-from tests.simulation.calibration import BROKEN_TRIALS, DELTA, MATCHED_TRIALS, TRIALS  # noqa: E402 - after the path is set
+from tests.simulation.calibration import (  # noqa: E402 - after the path is set
+    BROKEN_TRIALS,
+    DELTA,
+    MATCHED_TRIALS,
+    MORE_TRIALS,
+    TRIALS,
+)
 
 RESULTS = ROOT / "benchmarks" / "results"
 _NO_PROMISE = ["Nothing is promised for the last case: the order of outcomes depends on what they are there."]
@@ -85,7 +91,7 @@ def main() -> None:
     runs = options.runs or (1_000 if options.matched else 10_000)
     state = StateFile(options.state, {"runs": runs}) if options.state else None
     rows = []
-    for name, trial in ({**MATCHED_TRIALS, **BROKEN_TRIALS} if options.matched else TRIALS).items():
+    for name, trial in ({**MATCHED_TRIALS, **BROKEN_TRIALS} if options.matched else {**TRIALS, **MORE_TRIALS}).items():
         if options.only and not name.startswith(tuple(options.only)):
             continue
         job = Job(name, trial, runs, seed=12)

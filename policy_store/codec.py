@@ -28,6 +28,7 @@ from policy_store.states import ExperimentState
 
 _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
+_AT_HALF: Final = "half"
 _FIRST: Final = 3  # where a report has the index of its pair's first policy, see scripts/shared/reports.lua
 
 
@@ -87,7 +88,7 @@ def forecast_fields(forecasts: Iterable[Forecast]) -> list[str]:
     """Alternating fields and values of the forecasts hash: `first:second`, `probability,increments...`."""
     written = []
     for forecast in forecasts:
-        numbers = (forecast.probability_millionths, *forecast.increments)
+        numbers = (forecast.probability_millionths, *forecast.increments, *(forecast.at_half or ()))
         written += [
             f"{forecast.first}:{forecast.second}",
             ",".join(str(int(number)) for number in numbers),
@@ -153,6 +154,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
 def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
     """The fields of a counts hash as those `Counts` and `Inherited` share."""
     indices = range(policies)
+    is_kept_at_half = any(counted[name] for name in counted if name.startswith(f"{_AT_HALF}:"))
 
     def matrix(kind: str, *, symmetric: bool = False) -> tuple[tuple[int, ...], ...]:
         def total(row: int, column: int) -> int:
@@ -166,6 +168,7 @@ def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
         "wins": matrix("wins"),
         "ties": matrix("ties", symmetric=True),
         "evidence_nano_nats": matrix("evidence"),
+        "evidence_at_half_nano_nats": matrix(_AT_HALF) if is_kept_at_half else (),
         "debts_nano_nats": tuple(counted.get(f"debt:{index}", 0) for index in indices),
         "eliminated_at": tuple(counted.get(f"eliminated:{index}") for index in indices),
     }

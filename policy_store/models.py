@@ -18,6 +18,7 @@ from policy_store.events import LoggedEvent
 from policy_store.states import ExperimentState
 
 EXPERIMENT_SCHEMA: Final = 1
+_UNSTATED_PROMISE: Final = "no_worse_than_any"  # of records from before there was a choice
 
 
 class Result(StrEnum):
@@ -57,6 +58,7 @@ class Experiment:
             counts as a tie, what a unit is): evidence collected under other rules means something else.
         inference: Canonical JSON of what is assumed, which rule decides, what plans save; empty where
             nothing is assumed and the exact evidence decides.
+        promise: With a margin, who may not be preferred to the promoted policy by more than it.
     """
 
     name: str
@@ -72,12 +74,14 @@ class Experiment:
     collect: str
     outcome_rules: str
     inference: str = ""
+    promise: str = _UNSTATED_PROMISE
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""
         content = {"schema": EXPERIMENT_SCHEMA, **asdict(self)}
-        if not self.inference:  # as written before there was a choice: running experiments go on
-            del content["inference"]
+        for name, unstated in (("inference", ""), ("promise", _UNSTATED_PROMISE)):
+            if content[name] == unstated:  # as written before there was a choice: running experiments go on
+                del content[name]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def fingerprint(self) -> str:
@@ -139,13 +143,15 @@ class Forecast:
     """What one comparison of a pair will add to the ledger, published before any outcome it is applied to.
 
     `first < second`. `increments` are nano-nats: to evidence[first, second] if first is preferred and if
-    second is, then to evidence[second, first] if first is preferred and if second is.
+    second is, then to evidence[second, first] if first is preferred and if second is. `at_half` are those of
+    the evidence at one half, in the same order; None where the experiment's promise needs no such evidence.
     """
 
     first: int
     second: int
     probability_millionths: int  # forecast of P(first preferred to second | decisive)
     increments: tuple[int, int, int, int]
+    at_half: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +200,9 @@ class Counts:
     wins[i][j]: times i was preferred to j. ties: symmetric. evidence_nano_nats[j][k]: evidence against "j is
     preferred to k with probability at least 1/2 + epsilon". `eliminated_at[j]`: the comparison number at
     which row j's total first reached the elimination threshold, or None. debts_nano_nats[j]: part of row j's
-    total left by rivals removed since, none above 0; empty: none. A generation that inherited counts what it
-    inherited too.
+    total left by rivals removed since, none above 0; empty: none. evidence_at_half_nano_nats: that against
+    "with probability at least 1/2", kept where a promise needs it; empty where it is 0 for all. A generation
+    that inherited counts what it inherited too.
     """
 
     comparisons: int
@@ -206,6 +213,7 @@ class Counts:
     started_at: float  # unix seconds, by the store's clock
     now: float  # the store's clock when read
     debts_nano_nats: tuple[int, ...] = ()
+    evidence_at_half_nano_nats: tuple[tuple[int, ...], ...] = ()
     policies_ever: int | None = None  # how many policies there ever were, those removed included; None: these
     inherited: int = 0  # how many of the comparisons
     inherited_from: int | None = None  # the generation, if any
@@ -336,6 +344,7 @@ class Inherited:
     debts_nano_nats: tuple[int, ...]
     eliminated_at: tuple[int | None, ...]
     at: float
+    evidence_at_half_nano_nats: tuple[tuple[int, ...], ...] = ()
 
 
 LogRecord = Comparison | LoggedPlan | LoggedEvent | Inherited

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
+from gateway.experiments.promises import Promised, claim, promised_by
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.learning.progress import ExperimentProgress
 
@@ -194,6 +195,8 @@ class ExperimentDetail(ExperimentSummary):
     events: list[EventShown] = Field(description="The latest, newest last.")
     delta: float
     epsilon: float
+    promise: Promised = Field(description="What is promised of a promoted policy; `winner` without a margin.")
+    claim: str = Field(description="That in words; `{policy}` stands for the promoted policy.")
     collect: str
     share: float
     min_comparisons: int
@@ -237,6 +240,8 @@ class ExperimentDetail(ExperimentSummary):
             ],
             delta=experiment.delta,
             epsilon=experiment.epsilon,
+            promise=promised_by(experiment),
+            claim=claim(promised_by(experiment), experiment.epsilon),
             collect=experiment.collect,
             share=live.share,
             min_comparisons=experiment.min_comparisons,

@@ -10,6 +10,7 @@ from rich.text import Text
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.exposure import exposure_caps
+from gateway.experiments.promises import promised
 
 
 class ConfigSummary:
@@ -72,7 +73,8 @@ def terms(experiment: ExperimentSpec) -> str:
         bounds.append(f"the incumbent answers at least {caps.min_share:.4g} of all")
     return (
         f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
-        f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g}, "
+        f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g} "
+        f"({promised(experiment.epsilon, experiment.promise).replace('_', ' ')}), "
         f"{'any number of' if budget is None else f'at most {budget}'} comparisons; "
         f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
         + "".join(f"; {bound}" for bound in bounds)

@@ -22,6 +22,7 @@ from gateway.config.load import load_config
 from gateway.config.values import Duration
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import inference_of
+from gateway.experiments.promises import promised
 from gateway.experiments.structure import structure_of
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import EffectEstimate, estimate
@@ -167,6 +168,7 @@ class ExpectedTraffic:
             features=structure.features,
             levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
             objective=structure.objective,
+            promise=spec.promise,
         )
 
 
@@ -199,6 +201,7 @@ class EstimateReport:
             "policies": prospect.policies,
             "delta": prospect.delta,
             "epsilon": prospect.epsilon,
+            "promise": promised(prospect.epsilon, prospect.promise),
             "collect": prospect.way.name,
             "comparisons_per_day": prospect.comparisons_per_day,
             "in_flight": prospect.in_flight,
@@ -212,7 +215,8 @@ class EstimateReport:
         ties = 1 - prospect.decisive_share("medium")
         yield (
             f"{prospect.experiment}: {prospect.policies} policies, {prospect.way.name}, epsilon "
-            f"{prospect.epsilon:g}; {prospect.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} "
+            f"{prospect.epsilon:g} ({promised(prospect.epsilon, prospect.promise).replace('_', ' ')}); "
+            f"{prospect.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} "
             f"of them ties; {prospect.in_flight} on their way at any time."
         )
         yield self.table()

@@ -60,6 +60,8 @@ def show_experiment(
     console.print(Text(f"{answer['name']} is {answer['state']} (generation {answer['generation']})", "bold"))
     shown = ShownExperiment(answer)
     console.print(Text(shown.standing()))
+    if "claim" in answer:  # gateways of earlier versions tell none
+        console.print(Text(shown.promise()))
     for line in shown.gains():
         console.print(Text(line))
     console.print(shown.evidence())
@@ -96,6 +98,11 @@ class ShownExperiment:
         if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
             text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"
         return f"{text}."
+
+    def promise(self) -> str:
+        """What is promised of the policy that is promoted."""
+        claim = self._answer["claim"].replace("{policy}", "the promoted policy")
+        return f"Promised with {1 - self._answer['delta']:.0%} confidence: {claim}."
 
     def gains(self) -> Iterator[str]:
         """What is gained over the incumbent, and what that costs."""

@@ -140,6 +140,8 @@ def _print(found: Verification) -> None:
         if found.statistic_nats is not None and found.threshold_nats is not None:
             evidence = f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
         console.print(f"  recomputed from {found.comparisons} comparisons{inherited}{evidence}")
+        if found.claim is not None:
+            console.print(f"  promised: {escape(found.claim)}")
         if found.gain is not None:
             console.print(f"  {escape(gain_sentence(found.gain))}")
         return

@@ -344,6 +344,12 @@ class ExperimentSpec(Section):
         lt=0.5,
         description="Smallest preference margin that matters; policies closer than this count as equal.",
     )
+    promise: Literal["no_worse_than_any", "no_worse_than_best"] = Field(
+        default="no_worse_than_any",
+        description="What a margin promises. `no_worse_than_any`: no policy at all is preferred to the "
+        "promoted one by more. `no_worse_than_best`: the policy preferred to every other, if there is one, is "
+        "not; that takes fewer comparisons, and promises nothing where preferences run in a circle.",
+    )
     max_comparisons: int | None = Field(
         default=None, ge=1, description="Stop undecided after so many comparisons."
     )
@@ -389,6 +395,16 @@ class ExperimentSpec(Section):
             raise fault(
                 f"`stopping: {self.stopping}` is not {self.guarantee}.",
                 "lr-mixture is asymptotic, e-process and glr are exact.",
+            )
+        if "promise" in self.model_fields_set and self.epsilon == 0:
+            raise fault(
+                f"`promise: {self.promise}` is about a margin, and `epsilon` is 0.",
+                "Leave `promise` out to look for the winner, or give `epsilon` a margin.",
+            )
+        if self.promise == "no_worse_than_best" and self.stopping != "e-process":
+            raise fault(
+                f"`promise: no_worse_than_best` rests on exact evidence, and `stopping` is {self.stopping}.",
+                "Use `guarantee: exact` with `stopping: e-process`, or no_worse_than_any.",
             )
         if self.objective == "cost" and not all(policy.cost > 0 for policy in self.policies.values()):
             raise fault("`objective: cost` needs to know what policies cost.", "Declare a `cost` for each.")

@@ -76,15 +76,10 @@ class Frame:
     ending: DemoEnding | None = None
 
 
-def promise(delta: float, epsilon: float) -> str:
-    """What the gateway guarantees, in a sentence."""
-    sure = f"with {1 - delta:.0%} confidence"
-    if epsilon:
-        margin = f"{100 * epsilon:g} points in 100"
-        return (
-            f"A policy is promoted only when, {sure}, users prefer no other one to it by more than {margin}."
-        )
-    return f"A policy is promoted only when, {sure}, it is the one users prefer to every other."
+def promise(delta: float, claim: str) -> str:
+    """What the gateway guarantees, in a sentence; `{policy}` in the claim stands for what is promoted."""
+    held = claim.replace("{policy}", "it")
+    return f"A policy is promoted only when, with {1 - delta:.0%} confidence, {held}."
 
 
 def picture(frame: Frame, columns: int) -> RenderableType:
@@ -113,7 +108,7 @@ class Picture:
             parts.append(Text("Starting the simulated provider and the gateway ...", style="dim"))
         else:
             parts += [
-                Text(promise(reading.delta, reading.epsilon), style="bold"),
+                Text(promise(reading.delta, reading.claim), style="bold"),
                 self.evidence(reading),
                 self.figures(reading),
                 self.closing(reading) if reading.is_decided else Text(_outlook(frame, reading)),

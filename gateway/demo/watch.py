@@ -23,6 +23,7 @@ class Reading:
         comparisons: How many were counted so far, or until the decision (late ones may still be counted after
             it).
         shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
+        claim: What is promised of a promoted policy, in words; `{policy}` stands for it.
         progress: Evidence gathered over evidence needed, in [0, 1].
         champion: The certified policy, once there is one.
         decided_after_seconds: Time from the experiment's start to its decision.
@@ -37,6 +38,7 @@ class Reading:
     ties: int
     delta: float
     epsilon: float
+    claim: str
     policies: tuple[str, ...]
     wins: tuple[tuple[int, ...], ...]
     progress: tuple[float, ...]
@@ -104,6 +106,7 @@ def parse_reading(answer: dict[str, Any]) -> Reading:
         ties=sum(map(sum, answer["ties"])) // 2,
         delta=answer["delta"],
         epsilon=answer["epsilon"],
+        claim=answer["claim"],
         policies=policies,
         wins=tuple(tuple(row) for row in answer["wins"]),
         progress=tuple(

@@ -86,6 +86,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         collect=spec.traffic.collect,
         outcome_rules=json.dumps(rules, sort_keys=True, separators=(",", ":")),
         inference=inference_of(spec, names),
+        promise=spec.promise,
     )
     return Definition(experiment, ordered, spec, exposure_caps(spec))
 

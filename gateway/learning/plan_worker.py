@@ -119,9 +119,10 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     from gateway.llm_po.plan import plan  # noqa: PLC0415 - loaded in the planner's process only
 
     started = time.perf_counter()
-    tally, design = translated.tally(job.counts), translated.design(job)
+    design = translated.design(job)
+    tally = translated.tally(job.counts, design.promise)
     computed = plan(tally, design, np.random.default_rng(job.seed), start, translated.caps(job))
-    forecasts = translated.pair_forecasts(computed, design.epsilon)
+    forecasts = translated.pair_forecasts(computed, design)
     proposal = ProposedPlan(
         comparisons=job.counts.comparisons,
         pairs=tuple(

@@ -15,10 +15,11 @@ from typing import Any, Final, Protocol
 
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger, Tally
+from gateway.llm_po.lines import UNSTATED_PROMISE
 from gateway.llm_po.rules import GUARANTEES
 from gateway.llm_po.rules import reached as rule_verdict
 from gateway.llm_po.scalars import whole_number
-from gateway.llm_po.stopping import Design, Verdict
+from gateway.llm_po.stopping import Design, Verdict, no_worse_verdict
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.succession import GenerationStanding
@@ -35,6 +36,16 @@ ASSUMPTION_NO_WINNER: Final = (
 )
 ASSUMPTION_NO_WORSE: Final = (
     "With probability at least 1 - delta no policy is preferred to the champion by more than epsilon, if how"
+    " late an outcome arrives does not depend on what it is."
+)
+ASSUMPTION_NO_WORSE_THAN_BEST: Final = (
+    "If some policy is preferred to every other more often than not, then with probability at least 1 - delta"
+    " it is not preferred to the champion by more than epsilon, provided that how late an outcome arrives"
+    " does not depend on what it is. Nothing is promised about other policies, or where preferences run in a"
+    " circle."
+)
+ASSUMPTION_NO_BEST: Final = (
+    "With probability at least 1 - delta no policy is preferred to every other more often than not, if how"
     " late an outcome arrives does not depend on what it is."
 )
 
@@ -134,6 +145,7 @@ def certificate(
         "stopping": design.stopping,
         "guarantee": GUARANTEES[design.stopping],
         "assumption": _assumption(reached, design),
+        **_promised(tally, design),
         **_structure(tally, design),
         **_counted(tally, eliminated_at),
     }
@@ -156,16 +168,21 @@ def recompute(
     """
     design = _design(stored, start)
     end = replay(comparisons, design, until=stored["comparisons"], start=start)
-    reached = rule_verdict(end.tally, design)
+    reached = _supported(stored, end.tally, design)
     found = {
         **_counted(end.tally, end.eliminated_at),
+        **_promised(end.tally, design),
         "policies_ever": design.ever,
         "guarantee": GUARANTEES[design.stopping],
         **_structure(end.tally, design),
         **_concluded(stored, reached),
     }
-    # Certificates of the first version leave these out: policies could not come and go.
-    unsaid = {"policies_ever": design.policies, "debts_nano_nats": [0] * design.policies}
+    # Certificates of the first versions leave these out: policies could not come and go, one promise was all.
+    unsaid = {
+        "policies_ever": design.policies,
+        "debts_nano_nats": [0] * design.policies,
+        "promise": UNSTATED_PROMISE,
+    }
     said = {**unsaid, **stored}
     differences = tuple(
         f"{name}: the certificate says {said.get(name)}, the log gives {value}"
@@ -185,7 +202,7 @@ def replay(
 
     Args:
         comparisons: Its comparisons in the order they were counted; later ones are ignored.
-        design: Fixes K, delta and epsilon.
+        design: Fixes K, delta, epsilon and which evidence the promise needs.
         until: The number of the last comparison to count.
         start: What it inherited, or None.
 
@@ -193,11 +210,32 @@ def replay(
         ReplayError: If the log has gaps, ends early, or names unknown policies or results.
     """
     whole_number(until, "comparisons", 0, ReplayError)
-    ledger = Ledger(design.policies, design.delta, design.epsilon)
+    ledger = Ledger(design.policies, design.delta, design.epsilon, design.promise)
     if start is not None:
         ledger.inherit(start.tally, start.eliminated_at)
     _count_all(ledger, comparisons, until)
     return GenerationStanding(ledger.tally(), tuple(ledger.eliminated_at), design.ever)
+
+
+def _supported(stored: Mapping[str, Any], tally: Tally, design: Design) -> Verdict | None:
+    """The verdict that the ledger supports.
+
+    Of several policies certified as no worse than the best, the cheapest that was cleared is promoted. Who
+    was cleared is not recomputed (docs/decisions/0013-survivor-check.md), so any of them is supported.
+    """
+    reached = rule_verdict(tally, design)
+    if reached is None or reached.kind != "no_worse" or not design.assumes_winner:
+        return reached
+    return no_worse_verdict(stored.get("champion"), tally, design) or reached
+
+
+def _promised(tally: Tally, design: Design) -> dict[str, Any]:
+    """With a margin: who may not be preferred to the champion by more, and the evidence only that needs."""
+    if design.epsilon == 0:
+        return {}
+    if tally.at_half is None:
+        return {"promise": design.promise}
+    return {"promise": design.promise, "evidence_at_half_nano_nats": tally.at_half.tolist()}
 
 
 def _structure(tally: Tally, design: Design) -> dict[str, Any]:
@@ -215,6 +253,8 @@ def _structure(tally: Tally, design: Design) -> dict[str, Any]:
 def _assumption(reached: Verdict, design: Design) -> str:
     if design.stopping == "lr-mixture":
         return ASSUMPTION_ASYMPTOTIC_WINNER if design.epsilon == 0 else ASSUMPTION_ASYMPTOTIC
+    if design.epsilon > 0 and design.assumes_winner:
+        return ASSUMPTION_NO_BEST if reached.kind == "no_winner" else ASSUMPTION_NO_WORSE_THAN_BEST
     if reached.kind == "no_winner":
         return ASSUMPTION_NO_WINNER
     return ASSUMPTION_WINNER if design.epsilon == 0 else ASSUMPTION_NO_WORSE
@@ -275,6 +315,7 @@ def _design(stored: Mapping[str, Any], start: GenerationStanding | None) -> Desi
             features=None if stored.get("features") is None else Features(stored["features"]),
             stopping=stored.get("stopping", "e-process"),
             holds_on_misfit=bool(stored.get("holds_on_misfit", True)),
+            promise=stored.get("promise", UNSTATED_PROMISE),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ReplayError(f"The certificate cannot be read ({error!r}); give it as it was stored.") from error

@@ -24,7 +24,14 @@ import numpy.typing as npt
 
 from gateway.llm_po.checks import debts_of, flags, numbers
 from gateway.llm_po.errors import ForecastError, TallyError
-from gateway.llm_po.lines import NANO, Promise, checked_promise, elimination_nano_nats
+from gateway.llm_po.lines import (
+    NANO,
+    UNSTATED_PROMISE,
+    Promise,
+    checked_promise,
+    elimination_nano_nats,
+    keeps_half,
+)
 from gateway.llm_po.scalars import FEWEST_POLICIES, checked_epsilon, shown, whole_number
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
 
@@ -217,7 +224,7 @@ class Ledgers:
         policies: int,
         delta: float,
         epsilon: float,
-        promise: Promise = "no_worse_than_any",
+        promise: Promise = UNSTATED_PROMISE,
     ) -> None:
         whole_number(runs, "runs", 0, TallyError)
         whole_number(policies, "K", FEWEST_POLICIES, TallyError)
@@ -226,7 +233,7 @@ class Ledgers:
         self.wins = np.zeros((runs, policies, policies), dtype=np.int64)
         self.ties = np.zeros_like(self.wins)
         self.evidence = np.zeros_like(self.wins)
-        self.at_half = np.zeros_like(self.wins) if checked_promise(promise) == "no_worse_than_best" else None
+        self.at_half = np.zeros_like(self.wins) if keeps_half(checked_promise(promise)) else None
         self.debts = np.zeros((runs, policies), dtype=np.int64)
         self._totals = np.zeros((runs, policies), dtype=np.int64)
         self.eliminated_at = np.zeros((runs, policies), dtype=np.int64)
@@ -333,7 +340,7 @@ class Ledger:
     """The ledger of one run, for replaying a log."""
 
     def __init__(
-        self, policies: int, delta: float, epsilon: float, promise: Promise = "no_worse_than_any"
+        self, policies: int, delta: float, epsilon: float, promise: Promise = UNSTATED_PROMISE
     ) -> None:
         self._one = Ledgers(1, policies, delta, epsilon, promise)
 

@@ -20,16 +20,25 @@ PROMISES: Final[tuple[Promise, ...]] = get_args(Promise)
 """With a margin, who may not be preferred to the promoted policy by more than it: the policy preferred to
 every other, if there is one, or any policy at all (docs/proofs/no-worse-than-best.md)."""
 
+UNSTATED_PROMISE: Final[Promise] = "no_worse_than_any"
+"""What is promised where nothing is said, as in every experiment and certificate from before the choice."""
 
-def checked_promise(promise: Promise) -> Promise:
+
+def checked_promise(promise: object) -> Promise:
     """`promise`, if it is one.
 
     Raises:
         DesignError: If it is not.
     """
-    if not isinstance(promise, str) or promise not in PROMISES:
-        raise DesignError(f"promise is {shown(promise)}; choose one of {', '.join(PROMISES)}.")
-    return promise
+    for known in PROMISES:
+        if promise == known:
+            return known
+    raise DesignError(f"promise is {shown(promise)}; choose one of {', '.join(PROMISES)}.")
+
+
+def keeps_half(promise: Promise) -> bool:
+    """Whether evidence at one half is kept for a promise, beside that at 1/2 + epsilon."""
+    return promise == "no_worse_than_best"
 
 
 def elimination_threshold(delta: float) -> float:
@@ -71,3 +80,25 @@ def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> fl
 def no_worse_nano_nats(delta: float, policies_ever: int, removed: int = 0) -> int:
     """The no-worse threshold in whole nano-nats, rounded up."""
     return math.ceil(no_worse_threshold(delta, policies_ever, removed) * NANO)
+
+
+def best_threshold(delta: float, removed: int = 0) -> float:
+    """Nats that must speak against every rival of `s` to certify that the best does not beat it by epsilon.
+
+    log(1/delta): only the best policy can be in the way, and one supermartingale covers all wrong choices.
+    After r removals log((1 + 2r)/delta): they may have chosen, by what the evidence showed, which of up to
+    1 + 2r policies is the best of those there are (docs/proofs/no-worse-than-best.md).
+
+    Args:
+        delta: Error level in (0, 1).
+        removed: r, how many policies were removed since the experiment began.
+
+    Raises:
+        DesignError: If one is out of range.
+    """
+    return math.log((1 + 2 * whole_number(removed, "removed", 0)) / checked_delta(delta))
+
+
+def best_nano_nats(delta: float, removed: int = 0) -> int:
+    """That threshold in whole nano-nats, rounded up."""
+    return math.ceil(best_threshold(delta, removed) * NANO)

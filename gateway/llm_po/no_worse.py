@@ -3,12 +3,13 @@
 For every rival j of s a number of nats has to reach a line; both depend on what is promised.
 
     no_worse_than_any     e[j, s]                                            >= log(K/delta)
-    no_worse_than_best    sum over k != s of e_low[j, k] + e[j, s] + debt[j] >= log(1/delta)
+    no_worse_than_best    sum over k != s of e_low[j, k] + e[j, s] + debt[j] >= log((1 + 2r)/delta)
 
 e[j, k] is the evidence against "j is preferred to k with probability at least 1/2 + epsilon", and e_low[j, k]
 the lower of it and of the evidence against "at least 1/2", both counted with the same published forecasts.
 The second line has no K: s is a wrong choice only if the best policy beats it by more than epsilon, and all
-the sums of the best policy lie below the logarithm of one supermartingale, whatever s is.
+the sums of the best policy lie below the logarithm of one supermartingale, whatever s is. r is the number of
+policies removed since the experiment began.
 docs/proofs/no-worse-than-best.md has the proof.
 """
 
@@ -21,8 +22,8 @@ import numpy as np
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.lines import (
     Promise,
-    elimination_nano_nats,
-    elimination_threshold,
+    best_nano_nats,
+    best_threshold,
     no_worse_nano_nats,
     no_worse_threshold,
 )
@@ -80,7 +81,7 @@ def line_nats(promise: Promise, delta: float, policies_ever: int, removed: int) 
     if promise == "no_worse_than_any":
         return no_worse_threshold(delta, policies_ever, removed)
     if promise == "no_worse_than_best":
-        return elimination_threshold(delta)
+        return best_threshold(delta, removed)
     assert_never(promise)
 
 
@@ -93,5 +94,5 @@ def line_nano_nats(promise: Promise, delta: float, policies_ever: int, removed: 
     if promise == "no_worse_than_any":
         return no_worse_nano_nats(delta, policies_ever, removed)
     if promise == "no_worse_than_best":
-        return elimination_nano_nats(delta)
+        return best_nano_nats(delta, removed)
     assert_never(promise)

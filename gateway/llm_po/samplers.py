@@ -254,7 +254,7 @@ def _beaten_pairs(situation: Situation, logits: FloatArray, rng: np.random.Gener
     shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     if design.assumes_winner:
         shown, bound = against_best(situation.evidence, situation.at_half, situation.debts) / NANO, 0.5
-    needed = np.maximum(elimination_threshold(design.delta) - shown[:, None, :], 0.0) + _TINY
+    needed = np.maximum(design.no_winner_nats - shown[:, None, :], 0.0) + _TINY
     pace = information_below(logits.min(axis=3), bound)
     beaten = _categorical(needed / np.maximum(pace, _SMALLEST_NO_WORSE_PACE), rng)
     rivals = np.take_along_axis(logits.argmin(axis=3), beaten[..., None], axis=2)[..., 0]

@@ -18,7 +18,7 @@ from gateway.llm_po.checks import LARGEST_COST, SMALLEST_COST, checked_type, cou
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred
-from gateway.llm_po.lines import NANO, Promise, checked_promise, elimination_threshold
+from gateway.llm_po.lines import NANO, UNSTATED_PROMISE, Promise, checked_promise, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals, line_nano_nats, line_nats
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, whole_number
 from gateway.llm_po.structured.features import Features
@@ -72,7 +72,7 @@ class Design:
     features: Features | None = None
     stopping: StoppingRule = "e-process"
     holds_on_misfit: bool = True
-    promise: Promise = "no_worse_than_any"
+    promise: Promise = UNSTATED_PROMISE
 
     def __post_init__(self) -> None:
         checked_delta(self.delta)
@@ -121,6 +121,13 @@ class Design:
     def no_worse_nats(self) -> float:
         """The nats that evidence for a policy no worse has to reach."""
         return line_nats(self.promise, self.delta, self.ever, self.ever - self.policies)
+
+    @property
+    def no_winner_nats(self) -> float:
+        """The nats that evidence for there being no winner has to reach, for every policy."""
+        if self.epsilon > 0 and self.assumes_winner:
+            return self.no_worse_nats
+        return elimination_threshold(self.delta)
 
     @property
     def assumes_winner(self) -> bool:
@@ -206,7 +213,7 @@ def may_conclude(
     certified = np.asarray(least.max(axis=1) >= line)
     if design.assumes_winner:  # where every policy is shown not to be the best, every one is certified too
         return certified
-    all_beaten = beaten_nats(wins, design).min(axis=1) >= elimination_threshold(design.delta)
+    all_beaten = beaten_nats(wins, design).min(axis=1) >= design.no_winner_nats
     return np.asarray(certified | all_beaten)
 
 
@@ -336,10 +343,20 @@ def _no_worse(tally: Tally, design: Design) -> Verdict | None:
 
 
 def _no_winner(least_nats: float, tally: Tally, design: Design) -> Verdict | None:
-    threshold = elimination_threshold(design.delta)
+    threshold = design.no_winner_nats
     if least_nats < threshold:
         return None
     return Verdict("no_winner", None, least_nats, threshold, majority_cycle(tally.win_matrix))
+
+
+def no_worse_verdict(champion: object, tally: Tally, design: Design) -> Verdict | None:
+    """The verdict that promotes `champion`, if the evidence certifies it as no worse, else None.
+
+    Raises:
+        TallyError: If tally and design disagree about K.
+    """
+    chosen = np.array([policy == champion for policy in range(design.policies)])
+    return _certified(qualified(tally, design) & chosen, tally, design)
 
 
 def _certified(among: BoolArray, tally: Tally, design: Design) -> Verdict | None:

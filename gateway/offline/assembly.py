@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.errors import ConfigError, ConfigIssue
 from gateway.experiments.definitions import Definition, define
 from gateway.experiments.policies import compile_policies
+from gateway.llm_po.lines import UNSTATED_PROMISE
 from gateway.offline.answers import Answers, is_deterministic
 from gateway.offline.calls import Prices
 from gateway.offline.config import OptimizeConfig
@@ -151,6 +152,8 @@ def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task,
         "seed": str(config.seed),
         "space, guarantee or stopping": experiment.inference,
     }
+    if experiment.promise != UNSTATED_PROMISE:  # as in runs begun before there was a choice
+        parts["promise"] = experiment.promise
     for policy, cost in zip(definition.policies, experiment.costs, strict=True):
         parts[f"policy {policy.name}"] = policy.fingerprint
         parts[f"cost of {policy.name}"] = repr(cost)

@@ -20,7 +20,7 @@ from gateway.config.values import ModelName, Name, fault
 
 JUDGES: Final = ("exact_match", "regex", "python", "llm")
 _CALLABLE: Final = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-_INFERENCE: Final = ("grid", "interactions", "space", "guarantee", "stopping")
+_INFERENCE: Final = ("grid", "interactions", "space", "guarantee", "stopping", "promise", "epsilon")
 _RUN: Final = "this run"  # the experiment's name, as the gateway's rules see it
 
 TargetField = Annotated[str, Field(min_length=1)]
@@ -187,6 +187,9 @@ class OptimizeConfig(Section):
         lt=0.5,
         description="Smallest preference margin that matters; 0 looks for the one winner.",
     )
+    promise: Literal["no_worse_than_any", "no_worse_than_best"] | None = Field(
+        default=None, description="What a margin promises, as in the gateway."
+    )
     max_comparisons: int = Field(
         default=10_000, ge=1, description="Stop undecided after so many comparisons."
     )
@@ -247,6 +250,12 @@ def optimize_faults(data: Any) -> list[Fault]:
     return [*plain.policy_faults(), *plain.inference_faults(), *plain.judge_faults()]
 
 
+def _named_in(problem: str, stated: Mapping[str, Any]) -> str:
+    """The key that a problem names first; where it names none, the first that is stated."""
+    named = [key for key in stated if f"`{key}" in problem]
+    return min(named, key=lambda key: problem.index(f"`{key}"), default=next(iter(stated), "policies"))
+
+
 class PlainOptimize:
     """A file of `llmpo optimize` as the plain data it is before validation."""
 
@@ -266,7 +275,7 @@ class PlainOptimize:
         ]
 
     def inference_faults(self) -> list[Fault]:
-        """What the gateway's own model says about grid, space, guarantee and stopping together."""
+        """What the gateway's own model says about what is assumed, decides and is promised together."""
         content = self._content
         stated = {key: content[key] for key in _INFERENCE if content.get(key) is not None}
         policies = {} if "grid" in stated else {"policies": {"stand-in": {"model": "stand-in"}}}
@@ -276,9 +285,8 @@ class PlainOptimize:
             ExperimentSpec.model_validate({**stated, **policies, "incumbent": "stand-in"})
         except ValidationError as error:
             found = [details.get("ctx", {}) for details in error.errors() if not details["loc"]]
-            key = next(iter(stated), "policies")
             return [
-                Fault((key,), context["problem"], context["remedy"])
+                Fault((_named_in(context["problem"], stated),), context["problem"], context["remedy"])
                 for context in found
                 if "problem" in context
             ]

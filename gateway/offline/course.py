@@ -22,6 +22,7 @@ import numpy as np
 from gateway.experiments.conclusions import Decision
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger
+from gateway.llm_po.lines import checked_promise
 from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan, Result
 
 REFRESH_SHARE: Final = 50  # a plan every 1/50 of the comparisons so far, as in simulations
@@ -85,7 +86,8 @@ class Course:
         self._seed = seed
         self._window = window
         self._order = self._random(_ORDER).permutation(tasks).tolist() if draw == "population" else None
-        self._ledger = Ledger(len(experiment.policies), experiment.delta, experiment.epsilon)
+        promise = checked_promise(experiment.promise)
+        self._ledger = Ledger(len(experiment.policies), experiment.delta, experiment.epsilon, promise)
         self._uses: Counter[tuple[int, int]] = Counter()
         self._drawn: list[DrawnPairs] = []
         self._forecasts: dict[tuple[int, int], int] = {}
@@ -235,6 +237,7 @@ class Course:
             wins=_rows(tally.wins),
             ties=_rows(tally.ties),
             evidence_nano_nats=_rows(tally.evidence),
+            evidence_at_half_nano_nats=() if tally.at_half is None else _rows(tally.at_half),
             eliminated_at=tuple(self._ledger.eliminated_at),
             started_at=0.0,
             now=0.0,

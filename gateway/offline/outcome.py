@@ -13,6 +13,7 @@ import orjson
 
 from gateway.experiments.conclusions import full_certificate, move_for
 from gateway.experiments.policy_content import descriptions
+from gateway.experiments.promises import promised_by
 from gateway.offline.answers import Key
 from gateway.offline.assembly import Assembly
 from gateway.offline.calls import ModelReply, Spending
@@ -127,6 +128,7 @@ class Material:
             "ties": sum(map(sum, certificate["ties"])) // 2,
             "delta": experiment.delta,
             "epsilon": experiment.epsilon,
+            "promise": promised_by(experiment),
             "draw": config.draw,
             "tasks": len(assembly.tasks),
             "judge": {

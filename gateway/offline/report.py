@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.experiments.promises import claim
+
 MANY_TIES: Final = 0.8
 _LIMITS: Final = {
     "calls": "the budget of calls was spent",
@@ -24,10 +26,8 @@ _DRAWS: Final = {
 def headline(summary: Mapping[str, Any]) -> str:
     """What a run came to, in a few words."""
     match summary["outcome"]:
-        case "winner":
-            return f"{summary['champion']} is preferred to every other policy"
-        case "no_worse":
-            return f"no policy is preferred to {summary['champion']} by more than {summary['epsilon']:g}"
+        case "winner" | "no_worse":
+            return claim(summary["promise"], summary["epsilon"], summary["champion"])
         case "no_winner":
             return "no winner, each policy is beaten by another"
         case _:

@@ -14,8 +14,10 @@ from typing import Any
 
 from gateway.llm_po.certificate import replay
 from gateway.llm_po.errors import ReplayError
+from gateway.llm_po.lines import checked_promise
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.succession import GenerationStanding, succeed
+from gateway.llm_po.wins import IntArray
 from policy_store.models import Comparison, Experiment, Inherited, LogRecord
 
 
@@ -51,6 +53,7 @@ class LoggedGeneration:
             incumbent=experiment.incumbent,
             costs=experiment.costs,
             policies_ever=None if start is None else start.policies_ever,
+            promise=checked_promise(experiment.promise),
         )
         return replay(self.comparisons, design, until=until, start=start)
 
@@ -105,6 +108,7 @@ def _step(
         "ties": tally.ties.tolist(),
         "evidence_nano_nats": tally.evidence.tolist(),
         "debts_nano_nats": tally.debts.tolist(),
+        "evidence_at_half_nano_nats": _unless_zero(tally.at_half),
         "eliminated_at": list(found.eliminated_at),
         "sources": sources,
     }
@@ -114,6 +118,11 @@ def _step(
         for name, value in given.items()
         if _plain(getattr(said, name)) != _plain(value)
     ]
+
+
+def _unless_zero(matrix: IntArray | None) -> list[list[int]]:
+    """As logs have it: empty where it is zero for all."""
+    return [] if matrix is None or not matrix.any() else matrix.tolist()
 
 
 def _plain(value: Any) -> Any:

@@ -69,7 +69,10 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
         case LoggedEvent():
             return {"type": "event", **asdict(record)}
         case Inherited():
-            return {"type": "inherited", **asdict(record)}
+            fields = {"type": "inherited", **asdict(record)}
+            if not record.evidence_at_half_nano_nats:  # as written before there was any
+                del fields["evidence_at_half_nano_nats"]
+            return fields
 
 
 def record_from(fields: dict[str, Any]) -> LogRecord:

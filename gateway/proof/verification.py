@@ -17,9 +17,11 @@ import orjson
 from gateway.errors import GatewayError
 from gateway.experiments.conclusions import certified_gain, logged_voting, move_for
 from gateway.experiments.policy_content import misdescribed
+from gateway.experiments.promises import claim, promised_by
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
+from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
 from gateway.llm_po.stopping import KINDS
 from gateway.proof.ancestry import LoggedGeneration, retrace
 from gateway.proof.log_lines import LOG_SCHEMA, record_from
@@ -65,7 +67,10 @@ class RecordedExperiment:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of recomputing a decision. `differences` is empty where everything is confirmed."""
+    """The result of recomputing a decision. `differences` is empty where everything is confirmed.
+
+    `claim` is what is promised of the champion, in words; None where there is none.
+    """
 
     name: str
     generation: int
@@ -77,6 +82,7 @@ class Verification:
     differences: tuple[str, ...]
     inherited: int = 0
     gain: dict[str, Any] | None = None
+    claim: str | None = None
 
     @property
     def is_confirmed(self) -> bool:
@@ -160,7 +166,15 @@ def verify(recorded: RecordedExperiment) -> Verification:
         differences=tuple(CertificateCheck(recorded, certificate).differences()),
         inherited=inherited.comparisons if inherited else 0,
         gain=certificate.get("gain"),
+        claim=_claimed(recorded.own.experiment, certificate),
     )
+
+
+def _claimed(experiment: Experiment, certificate: dict[str, Any]) -> str | None:
+    champion = certificate.get("champion_name")
+    if champion is None or experiment.promise not in PROMISES:
+        return None
+    return claim(promised_by(experiment), experiment.epsilon, str(champion))
 
 
 class CertificateCheck:
@@ -266,6 +280,8 @@ class CertificateCheck:
                     f"{field}: the certificate says {certificate.get(field)}, "
                     f"the experiment {getattr(experiment, field)}"
                 )
+        if (said := certificate.get("promise", UNSTATED_PROMISE)) != experiment.promise:
+            yield f"promise: the certificate says {said}, the experiment {experiment.promise}"
 
     def misnamed_champion(self) -> Iterable[str]:
         """Where a logged step names another champion than the certificate."""

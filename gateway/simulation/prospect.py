@@ -14,6 +14,7 @@ from gateway.experiments.collecting import Way
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.worlds import World
+from gateway.llm_po.lines import UNSTATED_PROMISE, Promise
 from gateway.llm_po.stopping import Objective, StoppingRule
 from gateway.llm_po.structured.features import Features
 from gateway.simulation.runner import Job
@@ -60,6 +61,7 @@ class Prospect:
         features: What the policies have in common, or None where nothing is assumed of preferences.
         levels: The grid's level of every axis, for each policy; None where they are no grid.
         objective: What plans spend as little of as possible.
+        promise: What a margin promises.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -86,6 +88,7 @@ class Prospect:
     features: Features | None = None
     levels: tuple[tuple[str, ...], ...] | None = None
     objective: Objective = "comparisons"
+    promise: Promise = UNSTATED_PROMISE
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
@@ -161,6 +164,7 @@ class Prospect:
             incumbent=self.incumbent,
             costs=self.costs,
             objective=self.objective,
+            promise=self.promise,
             space="unstructured" if self.features is None else "linear",
             min_comparisons=min(round(self.fewest_comparisons * decisive), HORIZON),
         )

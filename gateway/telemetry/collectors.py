@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.promises import promised_by
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.experiments.store_history import Loss
 from gateway.learning.progress import ExperimentProgress
@@ -113,6 +114,7 @@ def _states(readings: list[ExperimentProgress]) -> Families:
     incumbent = _gauge("experiment_incumbent", "1 for the policy serving ordinary traffic.", "policy")
     decided = _gauge("experiment_seconds_to_decision", "Time from the start to the decision.")
     champion = _gauge("experiment_champion", "1 for the policy that was certified.", "policy")
+    promise = _gauge("experiment_promise", "Always 1; what is promised of a promoted policy.", "promise")
     promotions = CounterMetricFamily(
         "llmpo_experiment_promotions", "Times the incumbent was replaced.", labels=["experiment"]
     )
@@ -121,6 +123,7 @@ def _states(readings: list[ExperimentProgress]) -> Families:
         for known in ExperimentState:
             state.add_metric([name, known.value], float(known is view.state))
         generation.add_metric([name], view.generation)
+        promise.add_metric([name, promised_by(view.experiment)], 1.0)
         for index, policy in enumerate(view.experiment.policies):
             incumbent.add_metric([name, policy], float(index == view.incumbent))
         promotions.add_metric([name], reading.promotions)
@@ -129,7 +132,7 @@ def _states(readings: list[ExperimentProgress]) -> Families:
         if reading.champion is not None:
             for index, policy in enumerate(view.experiment.policies):
                 champion.add_metric([name, policy], float(index == reading.champion))
-    yield from (state, generation, incumbent, champion, promotions, decided)
+    yield from (state, generation, promise, incumbent, champion, promotions, decided)
 
 
 def _comparisons(readings: list[ExperimentProgress]) -> Families:

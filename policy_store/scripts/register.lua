@@ -64,8 +64,19 @@ local function add(field, total, amount)
   end
 end
 
+-- The lower of two amounts, compared as text: a Lua number is exact only to 2^53.
+local function lower(one, other)
+  local is_negative = string.sub(one, 1, 1) == '-'
+  if is_negative ~= (string.sub(other, 1, 1) == '-') then
+    return is_negative and one or other
+  end
+  local is_smaller = #one < #other or #one == #other and one < other
+  return is_smaller ~= is_negative and one or other
+end
+
 -- Copies what was counted between kept policies. Of a removed rival's evidence only what lowers a row total
--- stays, as a debt: llm_po/succession.py computes this too, and says why.
+-- stays, as a debt: llm_po/succession.py computes this too, and says why. Where a promise keeps evidence at one
+-- half too, the debt is the lower of both.
 local function copy(counted, place, old_policies)
   redis.call('HSET', counts, 'comparisons', '0')
   for old, new in pairs(place) do
@@ -73,16 +84,20 @@ local function copy(counted, place, old_policies)
     add('debt:' .. new, 'total:' .. new, counted['debt:' .. old])
     for index = 0, old_policies - 1 do
       local rival = text(index)
-      local evidence = counted['evidence:' .. old .. ':' .. rival]
+      local evidence, at_half = counted['evidence:' .. old .. ':' .. rival], counted['half:' .. old .. ':' .. rival]
+      local speaks = at_half and lower(evidence, at_half) or evidence
       if place[rival] then
+        if at_half then
+          redis.call('HINCRBY', counts, 'half:' .. new .. ':' .. place[rival], at_half)
+        end
         add('evidence:' .. new .. ':' .. place[rival], 'total:' .. new, evidence)
         add('wins:' .. new .. ':' .. place[rival], 'comparisons', counted['wins:' .. old .. ':' .. rival])
         if tonumber(new) < tonumber(place[rival]) then
           local pair = tonumber(old) < index and old .. ':' .. rival or rival .. ':' .. old
           add('ties:' .. new .. ':' .. place[rival], 'comparisons', counted['ties:' .. pair])
         end
-      elseif evidence and string.sub(evidence, 1, 1) == '-' then
-        add('debt:' .. new, 'total:' .. new, evidence)
+      elseif speaks and string.sub(speaks, 1, 1) == '-' then
+        add('debt:' .. new, 'total:' .. new, speaks)
       end
     end
   end

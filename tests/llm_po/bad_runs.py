@@ -78,6 +78,10 @@ RUNS: list[Case] = [
         )
         for threshold in (lines.no_worse_threshold, lines.no_worse_nano_nats)
     ),
+    *(
+        (threshold, {"delta": 0.05}, {"delta": NO_DELTA, "removed": NO_WHOLE})
+        for threshold in (lines.best_threshold, lines.best_nano_nats)
+    ),
     (lines.checked_promise, {}, {"promise": NO_TEXT}),
     (
         evidence.Tally,
@@ -182,6 +186,7 @@ RUNS: list[Case] = [
         (judge, {"design": DESIGN}, {"tally": [OTHER]})
         for judge in (stopping.verdict, stopping.qualified, stopping.progress, rules.reached)
     ),
+    (stopping.no_worse_verdict, {"champion": 0, "design": DESIGN}, {"tally": [OTHER]}),
     (stopping.conclusion, {"design": DESIGN, "fit": SITUATION.fit}, {"tally": [OTHER]}),
     (plan.plan, {"design": DESIGN, "rng": RNG}, {"tally": [OTHER]}),
     (samplers.Situation.of, {"design": DESIGN}, {"tally": [OTHER]}),

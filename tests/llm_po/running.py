@@ -28,7 +28,7 @@ def play(
 ) -> tuple[Ledger, list[Line]]:
     """Compare until a verdict or `most` comparisons; a share `ties` of them are ties."""
     rng = np.random.default_rng(seed)
-    ledger, log = Ledger(world.policies, design.delta, design.epsilon), list[Line]()
+    ledger, log = Ledger(world.policies, design.delta, design.epsilon, design.promise), list[Line]()
     for version in range(1, most + 1):
         made = plan(ledger.tally(), design, rng)
         if made.verdict is not None:

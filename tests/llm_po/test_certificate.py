@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.certificate import certificate, recompute
-from gateway.llm_po.errors import ReplayError
+from gateway.llm_po.errors import DesignError, ReplayError
+from gateway.llm_po.evidence import Ledger
 from gateway.llm_po.lab.worlds import World, bradley_terry, cycle
 from gateway.llm_po.plan import Design, plan
+from gateway.llm_po.stopping import no_worse_verdict, verdict
 from tests.llm_po.running import Line, play
 
+BEST: dict[str, Any] = {"promise": "no_worse_than_best"}
 Decided = tuple[dict[str, Any], list[Line]]
 
 
@@ -41,6 +44,9 @@ def decided() -> Decided:
         (cycle("cycle", 3, 0.85), 0.0, {}, "no_winner"),
         (cycle("cycle", 3, 0.85), 0.02, {}, "no_winner"),
         (bradley_terry("equal", [0.0, 0.0]), 0.02, {"max_comparisons": 30}, "inconclusive"),
+        (bradley_terry("clear", [1.2, 0.0, -0.4]), 0.02, BEST, "no_worse"),
+        (cycle("cycle", 3, 0.85), 0.02, BEST, "no_winner"),
+        (bradley_terry("equal", [0.0, 0.0]), 0.02, {"max_comparisons": 30, **BEST}, "inconclusive"),
     ],
 )
 def test_every_outcome_is_confirmed_by_its_log(
@@ -96,6 +102,74 @@ def test_changed_certificate_is_found_out(decided: Decided, field: str, value: o
     found = recompute(log, {**stored, field: value})
 
     assert [difference.split(":")[0] for difference in found.differences] == [field]
+
+
+@pytest.fixture(scope="module")
+def no_worse_than_best() -> Decided:
+    """A finished experiment that promised no more than the best not being ahead."""
+    return _decide(bradley_terry("b", [1.2, 0.0, -0.4]), 0.02, seed=5, **BEST)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("evidence_at_half_nano_nats", [[0] * 3] * 3),
+        ("evidence_nano_nats", [[0] * 3] * 3),
+        ("statistic_nats", 99.0),
+        ("champion", 2),
+    ],
+)
+def test_changed_certificate_of_no_worse_than_best_is_found_out(
+    no_worse_than_best: Decided, field: str, value: object
+) -> None:
+    """Its second ledger is recomputed like the first, and so is that its champion is certified."""
+    stored, log = no_worse_than_best
+
+    found = recompute(log, {**stored, field: value})
+
+    assert [difference.split(":")[0] for difference in found.differences] == [field]
+
+
+def test_certificate_of_one_promise_does_not_pass_for_the_other(no_worse_than_best: Decided) -> None:
+    """The stronger promise asks for more evidence than there is."""
+    stored, log = no_worse_than_best
+    stronger = {**stored, "promise": "no_worse_than_any"}
+
+    assert "outcome" in [each.split(":")[0] for each in recompute(log, stronger).differences]
+    assert stored["assumption"].startswith("If some policy is preferred to every other")
+    with pytest.raises(DesignError, match="promise is"):
+        recompute(log, {**stored, "promise": "luck"})
+
+
+def test_certificate_without_a_promise_is_of_the_one_there_was() -> None:
+    """Certificates with a margin from before there was a choice promised no worse than any."""
+    stored, log = _decide(bradley_terry("b", [1.2, 0.0, -0.4]), 0.02, seed=5)
+    assert stored.pop("promise") == "no_worse_than_any"
+
+    assert recompute(log, stored).is_confirmed
+
+
+def test_any_policy_certified_as_no_worse_than_the_best_is_supported() -> None:
+    """The cheapest that was cleared is promoted, and who was cleared is not recomputed."""
+    log = [Line(number, 0, 2, "win", 50_000, 1) for number in range(1, 11)]
+    log = [replace(line, probability_millionths=950_000) for line in log]
+    log += [replace(line, number=line.number + 10, first=1) for line in log]
+    design = Design(0.05, 0.2, 0, (2.0, 1.0, 0.0), **BEST)
+    log += [Line(21 + n, 0, 1, ("win", "loss")[n % 2], 500_000, 1) for n in range(40)]
+    ledger = Ledger(3, 0.05, 0.2, design.promise)
+    for line in log:
+        ledger.count(line.first, line.second, line.result, line.probability_millionths)
+    cheaper = verdict(ledger.tally(), design)
+    dearer = no_worse_verdict(0, ledger.tally(), design)
+    assert cheaper is not None
+    assert dearer is not None
+    assert (cheaper.champion, dearer.champion) == (1, 0)
+
+    for reached in (cheaper, dearer):
+        stored = certificate(reached, ledger.tally(), design, ledger.eliminated_at)
+        assert recompute(log, stored).is_confirmed
+    assert no_worse_verdict(2, ledger.tally(), design) is None
+    assert not recompute(log, {**stored, "champion": 2}).is_confirmed
 
 
 @pytest.mark.parametrize("change", [{"result": "tie"}, {"probability_millionths": 123_456}, {"second": 2}])

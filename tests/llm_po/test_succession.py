@@ -12,7 +12,15 @@ from gateway.llm_po.certificate import certificate, recompute
 from gateway.llm_po.errors import DesignError, TallyError
 from gateway.llm_po.evidence import Ledger, Tally, increments
 from gateway.llm_po.lab.worlds import bradley_terry
-from gateway.llm_po.lines import NANO, elimination_nano_nats, no_worse_nano_nats, no_worse_threshold
+from gateway.llm_po.lines import (
+    NANO,
+    Promise,
+    best_nano_nats,
+    best_threshold,
+    elimination_nano_nats,
+    no_worse_nano_nats,
+    no_worse_threshold,
+)
 from gateway.llm_po.plan import Design, plan
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.stopping import beaten_nats
@@ -137,6 +145,15 @@ def test_no_worse_threshold_counts_everybody_and_every_removal() -> None:
     assert Design(0.05, 0.02, 0, (0.0,) * 3).no_worse_nats == no_worse_threshold(0.05, 3)
 
 
+def test_line_of_no_worse_than_the_best_counts_removals_only() -> None:
+    """log((1 + 2r) / delta), for a promotion and for no winner alike; newcomers change nothing."""
+    design = Design(0.05, 0.02, 0, (0.0,) * 3, policies_ever=5, promise="no_worse_than_best")
+
+    assert best_threshold(0.05, 2) == pytest.approx(math.log(5 / 0.05))
+    assert design.no_worse_nats == design.no_winner_nats == best_threshold(0.05, 2)
+    assert best_threshold(0.05) == pytest.approx(math.log(1 / 0.05))
+
+
 @pytest.mark.parametrize("policies_ever", [1, 2])
 def test_fewer_policies_ever_than_now_are_refused(policies_ever: int) -> None:
     """The number only grows."""
@@ -163,14 +180,19 @@ def test_sampler_and_forecasts_see_the_debts() -> None:
     assert situation.row_nats.tolist() == [[0.0, -2.0, 0.0]]
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.02])
-def test_certificate_of_a_later_generation_is_confirmed_from_what_it_inherited(epsilon: float) -> None:
+@pytest.mark.parametrize(
+    ("epsilon", "promise"),
+    [(0.0, "no_worse_than_any"), (0.02, "no_worse_than_any"), (0.02, "no_worse_than_best")],
+)
+def test_certificate_of_a_later_generation_is_confirmed_from_what_it_inherited(
+    epsilon: float, promise: Promise
+) -> None:
     """Comparisons are numbered on, debts and the number of policies ever are part of the certificate."""
-    old = Design(DELTA, epsilon, 0, (0.0,) * 4)
+    old = Design(DELTA, epsilon, 0, (0.0,) * 4, promise=promise)
     ledger, _ = play(bradley_terry("b", [1.2, 0.6, -0.4, 0.2]), old, seed=4, most=60)
     before = GenerationStanding(ledger.tally(), tuple(ledger.eliminated_at), 4)
     start = succeed(before, (0, 2, None), DELTA)
-    design = Design(DELTA, epsilon, 0, (0.0,) * 3, policies_ever=start.policies_ever)
+    design = Design(DELTA, epsilon, 0, (0.0,) * 3, policies_ever=start.policies_ever, promise=promise)
     resumed, log = _go_on(start, design)
     reached = plan(resumed.tally(), design, np.random.default_rng(0)).verdict
     assert reached is not None
@@ -187,7 +209,7 @@ def test_certificate_of_a_later_generation_is_confirmed_from_what_it_inherited(e
 
 def _go_on(start: GenerationStanding, design: Design) -> tuple[Ledger, list[Line]]:
     """Comparisons by the plan until a verdict; the lower index is always preferred, 0 most clearly."""
-    ledger, log = Ledger(design.policies, design.delta, design.epsilon), list[Line]()
+    ledger, log = Ledger(design.policies, design.delta, design.epsilon, design.promise), list[Line]()
     ledger.inherit(start.tally, start.eliminated_at)
     rng = np.random.default_rng(1)
     for version in range(1, 200):
@@ -271,3 +293,17 @@ def test_keeping_the_luckiest_rival_certifies_a_beaten_policy_no_more_often_than
 
     assert (best >= no_worse_nano_nats(delta, ever, rivals - 1)).mean() <= share + error
     assert (best >= no_worse_nano_nats(delta, ever)).mean() > share + error
+
+
+def test_removal_that_makes_the_luckiest_policy_the_best_promotes_no_more_often_than_promised() -> None:
+    """Three policies in a circle: whichever is removed, another is the best of the rest, by the margin.
+
+    The operator removes the one that leaves the policy whose evidence says most that it is not.
+    """
+    delta, epsilon, runs = 0.2, 0.05, 2_000
+    rng = np.random.default_rng(6)
+    best = np.max([_bets(runs, 150, 0.5 + epsilon, rng, epsilon).max(axis=1) for _ in range(3)], axis=0)
+    error = 3 * math.sqrt(delta * (1 - delta) / runs)
+
+    assert (best >= best_nano_nats(delta, 1)).mean() <= delta + error
+    assert (best >= best_nano_nats(delta)).mean() > delta + error

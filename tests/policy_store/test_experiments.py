@@ -11,6 +11,7 @@ import pytest
 from policy_store.connect import connect
 from policy_store.conversations import ConversationStore
 from policy_store.errors import UnknownExperimentError
+from policy_store.models import Experiment
 from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
 from policy_store.store import PolicyStore
@@ -176,6 +177,17 @@ def test_fingerprint_ignores_name_and_incumbent_only() -> None:
         replace(base, min_duration_seconds=1.0),
         replace(base, collect="side_by_side"),
         replace(base, outcome_rules='{"tie_margin":0.1}'),
+        replace(base, promise="no_worse_than_best"),
     ]
     assert {each.fingerprint() for each in same} == {base.fingerprint()}
     assert len({each.fingerprint() for each in [base, *changed]}) == len(changed) + 1
+
+
+def test_promise_is_written_where_it_is_not_the_one_there_was() -> None:
+    """Experiments from before there was a choice keep their text, and with it their generation."""
+    base, chosen = experiment(), replace(experiment(), promise="no_worse_than_best")
+
+    assert base.fingerprint() == "dd11851a316e0050fb0501f0372f1be6b16c95138b4bc8dcdec38356a1022013"
+    assert "promise" not in base.to_json()
+    for each in (base, chosen):
+        assert Experiment.from_json(each.to_json()) == each

@@ -41,6 +41,7 @@ from tests.policy_store.building import (
 )
 
 DELTA = 0.05
+BEST = "no_worse_than_best"
 LINE = 2_995_732_274  # log(1/DELTA) in nano-nats, rounded up
 
 
@@ -55,15 +56,20 @@ def of(*names: str, **changes: Any) -> Experiment:
     )
 
 
-async def count(store: PolicyStore, view: ExperimentView, comparisons: int, seed: int = 0) -> None:
+async def count(
+    store: PolicyStore, view: ExperimentView, comparisons: int, seed: int = 0, most_nano_nats: int = 10**9
+) -> None:
     """So many comparisons, ties among them, counted with forecasts of both signs."""
     draws, policies = random.Random(seed), len(view.experiment.policies)
     pairs = [(first, second) for second in range(policies) for first in range(second)]
     fence = await store.acquire_lease(NAME, "planner", 60)
     assert fence is not None
-    made = [
-        Forecast(*pair, 400_000, tuple(draws.randint(-(10**9), 10**9) for _ in range(4))) for pair in pairs
-    ]
+    is_kept_at_half = view.experiment.promise == BEST
+
+    def drawn() -> tuple[int, ...]:
+        return tuple(draws.randint(-most_nano_nats, most_nano_nats) for _ in range(4))
+
+    made = [Forecast(*pair, 400_000, drawn(), drawn() if is_kept_at_half else None) for pair in pairs]
     await store.publish_plan(NAME, view.generation, plan(policies), made, fence)
     for number in range(comparisons):
         pair = draws.choice(pairs)
@@ -81,6 +87,7 @@ def standing(counts: Counts) -> GenerationStanding:
         out,
         counts.comparisons,
         np.array(counts.debts_nano_nats),
+        at_half=np.array(counts.evidence_at_half_nano_nats) if counts.evidence_at_half_nano_nats else None,
     )
     assert counts.policies_ever is not None
     return GenerationStanding(tally, counts.eliminated_at, counts.policies_ever)
@@ -91,6 +98,9 @@ def assert_is(counts: Counts, expected: GenerationStanding) -> None:
     found = standing(counts)
     for part in ("wins", "ties", "evidence", "debts", "eliminated", "row_totals"):
         assert getattr(found.tally, part).tolist() == getattr(expected.tally, part).tolist(), part
+    assert (found.tally.at_half is None) is (expected.tally.at_half is None)
+    if expected.tally.at_half is not None:
+        assert np.array_equal(found.tally.at_half, expected.tally.at_half)
     assert found.tally.comparisons == expected.tally.comparisons
     assert found.eliminated_at == expected.eliminated_at
     assert found.policies_ever == expected.policies_ever
@@ -123,6 +133,31 @@ async def test_new_generation_starts_with_what_the_core_computes(
     assert_is(counts, expected)
     assert (counts.inherited, counts.inherited_from) == (counts.comparisons, 1)
     assert_is(await store.counts(NAME, 1), before)
+
+
+@pytest.mark.parametrize("most_nano_nats", [3, 10**9, 2**52], ids=["few digits", "usual", "many digits"])
+async def test_evidence_at_one_half_is_inherited_and_debts_are_the_lower_of_both(
+    store: PolicyStore, most_nano_nats: int
+) -> None:
+    """For a promise that keeps it: as the core computes it, twice, for amounts of any length."""
+    first = await store.register(of("p0", "p1", "p2", "p3", "p4", promise=BEST), LINE)
+    await count(store, first, 60, most_nano_nats=most_nano_nats)
+    before = standing(await store.counts(NAME, 1))
+    assert before.tally.at_half is not None
+
+    second = await store.register(of("p0", "p2", "p3", "p9", promise=BEST), LINE)
+    once = succeed(before, (0, 2, 3, None), DELTA)
+    assert_is(await store.counts(NAME, 2), once)
+    assert (once.tally.debts < 0).any()
+    await count(store, second, 20, seed=1, most_nano_nats=most_nano_nats)
+    between = standing(await store.counts(NAME, 2))
+
+    await store.register(of("p2", "p3", "p9", promise=BEST), LINE)
+
+    assert_is(await store.counts(NAME, 3), succeed(between, (1, 2, 3), DELTA))
+    inherited = (await store.log(NAME, 3))[0][0]
+    assert isinstance(inherited, Inherited)
+    assert inherited.evidence_at_half_nano_nats == (await store.counts(NAME, 3)).evidence_at_half_nano_nats
 
 
 async def test_chain_of_changes_carries_debts_and_numbers_on(store: PolicyStore) -> None:
@@ -196,6 +231,7 @@ async def test_budget_minima_costs_and_features_may_change(
     [
         pytest.param(of("p0", "p1", "p2", delta=0.1), id="delta"),
         pytest.param(of("p0", "p1", "p2", epsilon=0.0), id="epsilon"),
+        pytest.param(of("p0", "p1", "p2", promise=BEST), id="promise"),
         pytest.param(of("p0", "p1", "p2", collect="side_by_side"), id="collect"),
         pytest.param(of("p0", "p1", "p2", outcome_rules='{"tie_margin":0.1}'), id="outcome rules"),
         pytest.param(of("p0", "p1", "p2", inference='{"stopping":"glr"}'), id="stopping"),

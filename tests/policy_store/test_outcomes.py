@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,22 @@ async def test_preference_is_counted_with_the_current_forecast(store: PolicyStor
     assert counts.evidence_nano_nats[0][2] == expected.increments[1]
     assert counts.evidence_nano_nats[2][0] == expected.increments[3]
     assert counts.started_at <= comparison.at <= counts.now
+
+
+async def test_evidence_at_one_half_is_counted_where_the_forecast_has_it(store: PolicyStore) -> None:
+    """Beside the other evidence, for both policies of the pair; a tie adds to neither."""
+    fence = await planned(store)
+    made = [replace(each, at_half=(5, -7, -11, 13)) for each in forecasts() if each.second == 1]
+    await store.publish_plan(NAME, 1, plan(comparisons=1), made, fence)
+
+    for number, result in enumerate((Result.WIN, Result.WIN, Result.LOSS, Result.TIE)):
+        await prefer(store, f"u{number}", result)
+
+    counts = await store.counts(NAME, 1)
+    assert counts.evidence_at_half_nano_nats == ((0, 5 + 5 - 7, 0), (-11 - 11 + 13, 0, 0), (0, 0, 0))
+    first, second, third, fourth = made[0].increments
+    assert counts.evidence_nano_nats[0][1] == 2 * first + second
+    assert counts.evidence_nano_nats[1][0] == 2 * third + fourth
 
 
 async def test_tie_is_counted_and_carries_no_evidence(store: PolicyStore) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,22 @@ TRIALS = {
     "outcomes in batches of 100": Trial(bt(0.8, 0.2, 0.0, -0.4), refresh_every=100),
     "likelihood-ratio rule": Trial(bt(0.8, 0.2, 0.0, -0.4), stopping="glr"),
     "likelihood-ratio rule, near tie": Trial(bt(0.15, 0.0, -0.6), "round-robin", "glr"),
+}
+
+_BEST: dict[str, Any] = {"promise": "no_worse_than_best"}
+# As hard as those above, and not worth their time in every run of the suite.
+MORE_TRIALS = {
+    "one of five ahead by just more than the margin, no worse than the best": Trial(
+        _one_ahead(5, 0.61), epsilon=0.1, **_BEST
+    ),
+    "clear, no worse than the best": Trial(bt(0.8, 0.2, 0.0, -0.4), epsilon=0.05, **_BEST),
+    "not Bradley-Terry, no worse than the best": Trial(
+        worlds.misfit("misfit", np.linspace(0.5, -1, 5), 0.5, 0.3, seed=5), epsilon=0.05, **_BEST
+    ),
+    "drifting preferences, no worse than the best": Trial(_drifting(), epsilon=0.05, **_BEST),
+    "200 outcomes in flight, no worse than the best": Trial(
+        bt(0.8, 0.2, 0.0, -0.4), epsilon=0.05, in_flight=200, refresh_every=50, **_BEST
+    ),
 }
 
 _RISING = Outcomes((0.63, 0.60), (0.83, 0.80), drift_units=40_000, reported=(0.15, 0.05), wait=5_000)

@@ -129,7 +129,7 @@ function evidence(experiment) {
   const eliminates = !experiment.epsilon;
   const note = eliminates
     ? `A full bar means eliminated: some rival is preferred to this policy. When all but one are full, the one left is promoted; it is the best with ${confidence(experiment)} confidence.`
-    : `A full bar means certified: with ${confidence(experiment)} confidence, no other policy is preferred to this one by more than ${points(experiment)}. The first to reach the line is promoted.`;
+    : `A full bar means certified: with ${confidence(experiment)} confidence, ${experiment.claim.replace("{policy}", "this one")}. The first to reach the line is promoted.`;
   const { needed } = experiment.evidence[0];
   return h("section", null,
     h("h2", null, eliminates ? "Evidence against each policy" : "Evidence for each policy"),
@@ -257,7 +257,7 @@ function certificate(experiment) {
       isWon && fact("Champion", proof.champion_name),
       fact("Evidence and the line", reached),
       ...gainFacts(experiment, proof, fact),
-      fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)),
+      fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)), fact("Promise", experiment.promise.replaceAll("_", " ")),
       fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),
       fact("Decided", new Date(1000 * proof.decided_at).toLocaleString()), fact("Version", proof.code_version)),
     h("p", { class: "note" }, "Anyone with the comparison log can recompute this, offline",
@@ -267,8 +267,7 @@ function certificate(experiment) {
 
 function claim(experiment, proof) {
   const sure = `With ${confidence(proof)} confidence`;
-  if (proof.outcome === "winner") return [`${sure}, `, name(proof.champion_name), " is preferred to every other policy."];
-  if (proof.outcome === "no_worse") return [`${sure}, no other policy is preferred to `, name(proof.champion_name), ` by more than ${points(proof)}.`];
+  if (isShown(proof.champion_name)) return [`${sure}, `, ...experiment.claim.split(/({policy})/).map((part) => (part === "{policy}" ? name(proof.champion_name) : part)), "."];
   if (proof.outcome === "no_winner") return [`${sure}, every policy is beaten by another one: preferences run in a circle.`];
   return ["The evidence stayed below the line until the budget of comparisons was spent."];
 }

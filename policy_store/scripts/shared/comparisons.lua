@@ -2,9 +2,13 @@
 -- How a comparison is counted.
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
--- is an event only where it decides something: with a margin (epsilon) totals alone do not.
+-- is an event only where it decides something: with a margin (epsilon) totals alone do not. `at_half` is what
+-- the outcome says against "at least one half", nil where the experiment's promise needs no such evidence.
 -- The increment stays text all the way: HINCRBY adds 64-bit integers, a Lua number is exact only to 2^53.
-local function add_evidence(keys, generation, threshold, row, rival, increment, number, at)
+local function add_evidence(keys, generation, threshold, row, rival, increment, at_half, number, at)
+  if at_half then
+    redis.call('HINCRBY', keys.counts, 'half:' .. row .. ':' .. rival, at_half)
+  end
   redis.call('HINCRBY', keys.counts, 'evidence:' .. row .. ':' .. rival, increment)
   local total = redis.call('HINCRBY', keys.counts, 'total:' .. row, increment)
   if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1
@@ -38,10 +42,11 @@ local function count(keys, generation, threshold, first, second, result, source,
     redis.call('HINCRBY', keys.counts, 'ties:' .. first .. ':' .. second, 1)
   else
     local is_win = result == 'win'
+    local shift = is_win and 0 or 1
     local pair = is_win and (first .. ':' .. second) or (second .. ':' .. first)
     redis.call('HINCRBY', keys.counts, 'wins:' .. pair, 1)
-    add_evidence(keys, generation, threshold, first, second, is_win and increments[1] or increments[2], number, at)
-    add_evidence(keys, generation, threshold, second, first, is_win and increments[3] or increments[4], number, at)
+    add_evidence(keys, generation, threshold, first, second, increments[1 + shift], increments[5 + shift], number, at)
+    add_evidence(keys, generation, threshold, second, first, increments[3 + shift], increments[7 + shift], number, at)
   end
   return {'counted', number, result, forecast, version, source, at, voters}
 end

@@ -38,6 +38,7 @@ PROMISED = {
     "llmpo_plan_version": {"experiment"},
     "llmpo_experiment_state": {"experiment", "state"},
     "llmpo_experiment_generation": {"experiment"},
+    "llmpo_experiment_promise": {"experiment", "promise"},
     "llmpo_experiment_comparisons": {"experiment"},
     "llmpo_experiment_reports_held": {"experiment"},
     "llmpo_experiment_pair_comparisons": {"experiment", "first", "second", "result"},

@@ -24,12 +24,12 @@ class Users:
     async def react(self) -> None:
         answer = (await self._ask()).json
         texts = [choice["message"]["content"] for choice in answer["choices"]]
-        chance = {"I am plain.": 0.2, "I am warm.": 0.9}
+        chance = {"I am plain.": 0.2, "I am warm.": 0.9, "I am cold.": 0.1}
         if len(texts) == 1:
             good = self._rng.random() < chance[texts[0]]
             reply = await self._gateway.feed(id=answer["id"], signal="thumb", value=good)
         else:
-            likes_first = self._rng.random() < (0.9 if texts[0] == "I am warm." else 0.1)
+            likes_first = self._rng.random() < (0.9 if chance[texts[0]] > chance[texts[1]] else 0.1)
             reply = await self._gateway.feed(id=answer["id"], preferred=0 if likes_first else 1)
         assert reply.status == 200, reply.body
 
@@ -67,6 +67,39 @@ async def test_better_policy_is_promoted_serves_everyone_and_the_proof_holds(
         verification = verify(read_log(log.body.splitlines()))
         assert verification.differences == ()
         assert verification.champion == "warm"
+
+
+async def test_promotion_that_promises_no_worse_than_the_best_can_be_recomputed(
+    upstream: FakeUpstream, store_url: str
+) -> None:
+    """What is promised is shown and measured, stands in the certificate, and follows from the log alone."""
+    config = gateway_config(
+        api_base=upstream.api_base,
+        policies=("plain", "warm", "cold"),
+        promise="no_worse_than_best",
+        traffic={"share": 1.0, "collect": "side_by_side"},
+    )
+    async with whole_gateway(config, quick_settings(store_url), own_process=True) as gateway:
+        await gateway.planned()
+        await Users(gateway).until_decided()
+
+        found = await gateway.experiment()
+        log = await gateway.get(f"/v1/experiments/{NAME}/log")
+        promise = {"experiment": NAME, "promise": "no_worse_than_best"}
+        assert await gateway.metric("llmpo_experiment_promise", **promise) == 1
+
+    assert (found["state"], found["certificate"]["champion_name"]) == ("promoted", "warm")
+    assert found["promise"] == found["certificate"]["promise"] == "no_worse_than_best"
+    assert found["claim"].startswith("if some policy is preferred to every other, it is not preferred to")
+    verification = verify(read_log(log.body.splitlines()))
+    assert verification.differences == ()
+    assert verification.claim == found["claim"].replace("{policy}", "warm")
+    assert max(map(max, found["certificate"]["evidence_at_half_nano_nats"])) > 0
+
+    turned = log.body.replace(b'"result":"win"', b'"result":"loss"', 1)
+    stronger = log.body.replace(b"no_worse_than_best", b"no_worse_than_any")
+    for tampered in (turned, stronger):
+        assert not verify(read_log(tampered.splitlines())).is_confirmed
 
 
 async def test_promotion_happens_once_and_reaches_every_replica(

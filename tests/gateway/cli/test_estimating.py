@@ -79,6 +79,7 @@ def test_report_is_of_the_experiment_as_configured(config: str, capsys: pytest.C
         "epsilon": 0.0,
         "collect": "side_by_side",
     }
+    assert report["promise"] == "winner"
     assert report["comparisons_per_day"] == pytest.approx(240)
     assert report["in_flight"] == 10
     assert [effect["effect"] for effect in report["effects"]] == ["small", "medium", "large"]

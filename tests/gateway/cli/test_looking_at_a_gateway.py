@@ -196,6 +196,9 @@ async def test_a_dearer_winner_is_seen_with_its_cost_and_its_gain(
         assert await run("verify", NAME, "--url", gateway.url) == 0
         verified = capsys.readouterr().out
 
+    claim = "no other policy is preferred to {} by more than 20 points in 100"
+    assert f"Promised with 95% confidence: {claim.format('the promoted policy')}." in " ".join(shown.split())
+    assert f"promised: {claim.format('warm')}" in verified
     assert ahead["gain"]["policy"] == "warm"
     proof = found["certificate"]
     assert proof["costs"] == pytest.approx([12e-6, 200e-6])

@@ -142,6 +142,8 @@ def _experiment() -> dict[str, Any]:
         "events": [{"at": 1.7e9, "kind": HOSTILE, "detail": {HOSTILE: HOSTILE}}],
         "delta": 0.05,
         "epsilon": 0.0,
+        "promise": "winner",
+        "claim": "{policy} is preferred to every other policy",
         "collect": HOSTILE,
         "share": 0.5,
         "min_comparisons": 10,

@@ -36,6 +36,7 @@ ANSWER = {
     ],
     "delta": 0.05,
     "epsilon": 0.0,
+    "claim": "{policy} is preferred to every other policy",
     "started_at": 1000.0,
 }
 RUNNING = Frame(
@@ -97,7 +98,7 @@ def test_a_reading_before_the_first_plan_is_empty() -> None:
 def test_a_running_experiment_shows_who_is_ahead_and_what_is_missing() -> None:
     """The picture tells the promise, the leader, the ruled-out and the time left."""
     drawn = _drawn(RUNNING)
-    assert "with 95% confidence, it is the one users prefer to every other" in drawn
+    assert "with 95% confidence, it is preferred to every other policy" in drawn
     assert "stepwise is ahead; about 20 more comparisons to a decision, 2 s." in drawn
     assert "ruled out" in drawn
     assert "0:00 started · 0:09 brief eliminated" in drawn
@@ -136,4 +137,5 @@ def test_a_line_of_progress_says_the_same_in_text() -> None:
 
 def test_the_promise_names_the_margin() -> None:
     """With epsilon the sentence says how much worse is still fine."""
-    assert "by more than 2 points in 100" in promise(0.05, 0.02)
+    claim = "no other policy is preferred to {policy} by more than 2 points in 100"
+    assert promise(0.05, claim).endswith("no other policy is preferred to it by more than 2 points in 100.")

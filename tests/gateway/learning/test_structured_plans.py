@@ -17,6 +17,7 @@ from gateway.experiments.policies import compile_policies
 from gateway.experiments.structure import structure_of
 from gateway.learning.plan_worker import PlanJob, PlanResult, WarmStarts, compute_plan
 from gateway.llm_po.errors import TallyError
+from gateway.llm_po.evidence import increments
 from policy_store.models import Counts
 from tests.gateway.building import config_fields
 
@@ -150,6 +151,28 @@ def test_experiment_without_structure_is_recorded_as_before() -> None:
     assert "inference" not in json.loads(spec.experiment.to_json())
 
 
+def test_promise_is_recorded_where_one_is_chosen_and_shapes_the_forecasts() -> None:
+    """An exact structured experiment may promise no worse than the best; then evidence has two sides."""
+    chosen = _definition(guarantee="exact", promise="no_worse_than_best")
+    plain = _definition(guarantee="exact")
+
+    made, usual = _plan(chosen, 2), _plan(plain, 2)
+
+    assert chosen.experiment.promise == "no_worse_than_best"
+    assert "promise" not in json.loads(plain.experiment.to_json())
+    assert [each.increments for each in made.forecasts] == [
+        increments(each.probability_millionths, 0.02) for each in made.forecasts
+    ]
+    assert [each.at_half for each in made.forecasts] == [
+        increments(each.probability_millionths, 0.0) for each in made.forecasts
+    ]
+    assert {each.at_half for each in usual.forecasts} == {None}
+    assert made.proposal.needed_nats[0] < usual.proposal.needed_nats[0]
+    assert made.proposal.expected_remaining is not None
+    assert usual.proposal.expected_remaining is not None
+    assert made.proposal.expected_remaining < usual.proposal.expected_remaining
+
+
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [
@@ -182,6 +205,10 @@ def test_what_is_left_out_follows_from_what_is_said(
         ({"grid": {"model": ["a/b", "a:b"]}}, "called 'a_b'"),
         ({"grid": {"model": [str(n) for n in range(1001)]}}, "1001 combinations"),
         ({"grid": GRID, "interactions": [["model"]]}, "no interaction"),
+        ({"grid": GRID, "promise": "no_worse_than_best"}, "`stopping` is lr-mixture.*`guarantee: exact`"),
+        ({"stopping": "glr", "promise": "no_worse_than_best"}, "`stopping` is glr"),
+        ({"epsilon": 0, "promise": "no_worse_than_best"}, "is about a margin, and `epsilon` is 0"),
+        ({"epsilon": 0, "promise": "no_worse_than_any"}, "is about a margin, and `epsilon` is 0"),
         ({"grid": GRID, "interactions": [["model", "prompt"]]}, "no interaction"),
     ],
 )

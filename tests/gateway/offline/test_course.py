@@ -198,3 +198,17 @@ def _count_one(run: Course, result: ComparisonResult) -> None:
     if run.is_plan_due:
         run.make_plan(0.0)
     run.count(run.assign(), result, "test", 0.0)
+
+
+def test_course_keeps_the_evidence_its_promise_needs() -> None:
+    """Counted beside the other from the same forecasts, and part of what is planned from and certified."""
+    run, usual = course(promise="no_worse_than_best"), course()
+    advance(run)
+    advance(usual)
+
+    assert run.decision is not None
+    assert run.decision.certificate["promise"] == "no_worse_than_best"
+    at_half = run.counts().evidence_at_half_nano_nats
+    assert run.decision.certificate["evidence_at_half_nano_nats"] == [list(row) for row in at_half]
+    assert any(map(any, at_half))
+    assert usual.counts().evidence_at_half_nano_nats == ()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.offline.errors import BudgetSpentError, CallFailedError, OfflineError
+from gateway.offline.report import headline
 from gateway.proof.verification import read_log, verify
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, status
 from tests.gateway.offline.solving import guesser, optimized, rows, solver, write_config
@@ -93,6 +94,17 @@ async def test_population_uses_each_task_once(solvers: FakeUpstream, tmp_path: P
     tasks = [row["task"] for row in rows(tmp_path / "out" / "run.jsonl", "comparison")]
     assert sorted(tasks) == [0, 1]
     assert (outcome.summary["outcome"], outcome.summary["stopped_by"]) == ("inconclusive", "tasks")
+    assert verify(read_log(outcome.log)).differences == ()
+
+
+async def test_run_promises_what_its_file_asks_for(solvers: FakeUpstream, tmp_path: Path) -> None:
+    """Fewer comparisons for the weaker promise, said in the report's words, and confirmed by the log."""
+    config = write_config(tmp_path, solvers.api_base, promise="no_worse_than_best")
+    outcome, _ = await optimized(config, tmp_path / "out")
+
+    assert (outcome.summary["champion"], outcome.summary["promise"]) == ("good", "no_worse_than_best")
+    words = "if some policy is preferred to every other, it is not preferred to good by more than 2 points in 100"
+    assert headline(outcome.summary) == words
     assert verify(read_log(outcome.log)).differences == ()
 
 

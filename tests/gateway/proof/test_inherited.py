@@ -13,6 +13,7 @@ from gateway.proof.verification import Verification, read_log, verify
 
 Rows = list[dict[str, Any]]
 BEFORE = 12
+BEST = {"promise": "no_worse_than_best"}
 
 
 def checked(rows: Rows) -> Verification:
@@ -20,17 +21,19 @@ def checked(rows: Rows) -> Verification:
     return verify(read_log(json.dumps(row) for row in rows))
 
 
-async def changed_twice(decide: Callable[..., Any], epsilon: float = 0.02) -> Rows:
+async def changed_twice(decide: Callable[..., Any], **changes: Any) -> Rows:
     """A decided experiment that lost one policy on its way and then got another."""
-    await decide(policies=("a", "b", "c"), epsilon=epsilon, most=BEFORE)
-    await decide(policies=("a", "c"), incumbent="a", epsilon=epsilon, most=4, first_unit=3_000)
-    return await decide(policies=("a", "c", "d"), incumbent="a", epsilon=epsilon, first_unit=6_000)
+    await decide(policies=("a", "b", "c"), most=BEFORE, **changes)
+    await decide(policies=("a", "c"), incumbent="a", most=4, first_unit=3_000, **changes)
+    return await decide(policies=("a", "c", "d"), incumbent="a", first_unit=6_000, **changes)
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.02])
-async def test_certificate_after_changes_is_confirmed(decide: Callable[..., Any], epsilon: float) -> None:
+@pytest.mark.parametrize("changes", [{"epsilon": 0.0}, {"epsilon": 0.02}, BEST], ids=str)
+async def test_certificate_after_changes_is_confirmed(
+    decide: Callable[..., Any], changes: dict[str, Any]
+) -> None:
     """Two changes, debts and all: every step is retraced from the first comparison on."""
-    rows = await changed_twice(decide, epsilon)
+    rows = await changed_twice(decide, **changes)
     found = checked(rows)
 
     assert found.differences == ()
@@ -38,6 +41,22 @@ async def test_certificate_after_changes_is_confirmed(decide: Callable[..., Any]
     assert 0 < found.inherited < found.comparisons
     assert rows[0]["certificate"]["policies_ever"] == 4
     assert [row["generation"] for row in rows if row["type"] == "ancestor"] == [2, 1]
+
+
+async def test_inherited_evidence_at_one_half_is_retraced(decide: Callable[..., Any]) -> None:
+    """It is in the log where the promise keeps it, follows from the logs before, and nowhere else."""
+    rows = await changed_twice(decide, **BEST)
+    inherited = _inherited(rows)[0]
+    assert any(map(any, inherited["evidence_at_half_nano_nats"]))
+    inherited["evidence_at_half_nano_nats"][0][1] += 1
+
+    assert any("evidence_at_half_nano_nats" in each for each in checked(rows).differences)
+
+
+async def test_log_without_evidence_at_one_half_says_nothing_of_it(decide: Callable[..., Any]) -> None:
+    """Logs of the other promise stay as earlier versions read them."""
+    rows = await changed_twice(decide)
+    assert all("evidence_at_half_nano_nats" not in row for row in _inherited(rows))
 
 
 async def test_log_of_an_ancestor_ends_where_it_was_left(decide: Callable[..., Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from gateway.proof.verification import UndecidedError, UnreadableLogError, Verification, read_log, verify
 
 Rows = list[dict[str, Any]]
+Tampering = Callable[[Rows], None]
 
 
 def checked(rows: Rows) -> Verification:
@@ -40,6 +41,58 @@ async def test_true_no_worse_certificate_is_confirmed(decide: Callable[..., Any]
     assert (found.outcome, found.champion) == ("no_worse", "warm")
 
 
+async def test_true_certificate_of_no_worse_than_the_best_is_confirmed(decide: Callable[..., Any]) -> None:
+    """The evidence at one half is replayed with the forecasts in the log, like the other."""
+    rows = await decide(policies=("a", "b", "c"), promise="no_worse_than_best")
+    found = checked(rows)
+
+    assert found.differences == ()
+    assert (found.outcome, found.champion) == ("no_worse", "c")
+    assert found.claim is not None
+    assert found.claim.startswith("if some policy is preferred to every other, it is not preferred to c")
+    assert rows[0]["experiment"]["promise"] == "no_worse_than_best"
+
+
+def _promise_unsaid(rows: Rows) -> None:
+    del rows[0]["certificate"]["promise"]
+
+
+def _another_promise_asked_for(rows: Rows) -> None:
+    del rows[0]["experiment"]["promise"]
+
+
+def _more_evidence_at_half(rows: Rows) -> None:
+    rows[0]["certificate"]["evidence_at_half_nano_nats"][0][1] += 1
+
+
+def _unknown_promise(rows: Rows) -> None:
+    for part in ("certificate", "experiment"):
+        rows[0][part]["promise"] = "the best of all worlds"
+
+
+def _ill_shaped_promise(rows: Rows) -> None:
+    for part in ("certificate", "experiment"):
+        rows[0][part]["promise"] = ["no_worse_than_best"]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        _promise_unsaid,
+        _another_promise_asked_for,
+        _more_evidence_at_half,
+        _unknown_promise,
+        _ill_shaped_promise,
+    ],
+    ids=lambda tamper: tamper.__name__.removeprefix("_"),
+)
+async def test_tampering_with_the_promise_is_found(decide: Callable[..., Any], tamper: Tampering) -> None:
+    """Neither what was promised nor its own evidence can be changed unnoticed."""
+    rows = deepcopy(await decide(policies=("a", "b", "c"), promise="no_worse_than_best"))
+    tamper(rows)
+    assert not checked(rows).is_confirmed
+
+
 async def test_inconclusive_end_is_confirmed(decide: Callable[..., Any]) -> None:
     """A spent budget claims nothing, and the log agrees."""
     found = checked(await decide(max_comparisons=10, promotion={"min_comparisons": 0}))
@@ -62,9 +115,6 @@ async def test_comparisons_after_the_decision_do_not_matter(decide: Callable[...
         }
     )
     assert checked(rows).is_confirmed
-
-
-Tampering = Callable[[Rows], None]
 
 
 def _turned_outcome(rows: Rows) -> None:

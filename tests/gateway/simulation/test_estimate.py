@@ -62,6 +62,16 @@ def test_smaller_effects_take_longer(plain: list[EffectEstimate]) -> None:
     assert all(forecast.best_promoted == 1.0 for forecast in plain)
 
 
+def test_weaker_promise_is_estimated_to_take_fewer_comparisons() -> None:
+    """What is simulated is what the experiment promises."""
+    stronger = replace(PROSPECT, policies=5, costs=(0.0,) * 5, epsilon=0.05)
+    weaker = replace(stronger, promise="no_worse_than_best")
+
+    usual, fewer = (float(np.mean(_of(each).taken)) for each in (stronger, weaker))
+
+    assert fewer < 0.9 * usual
+
+
 def test_days_and_money_follow_from_the_comparisons(plain: list[EffectEstimate]) -> None:
     """200 comparisons a day; ten units answered per comparison, each at two cents on average."""
     large = plain[-1]
