@@ -1,11 +1,13 @@
 """How often a wrong policy is promoted, in cases each hard in a way of its own: 10,000 runs a case.
 
-    python benchmarks/calibration.py [--matched] [--runs N] [--processes 2] [--state FILE] [--only CASE ...]
+    python benchmarks/calibration.py [--matched | --best] [--runs N] [--processes 2] [--state FILE]
+                                     [--only CASE ...]
 
 Writes benchmarks/results/calibration.json and .md. The promise is a rate of at most delta = 0.05. The same
 command gives the same numbers; with --state an interrupted run is resumed. With --matched the cases are those
 whose outcomes are reported, wait and are matched one by one: 1,000 runs a case unless --runs says otherwise,
-kept in calibration_matched.json and .md.
+kept in calibration_matched.json and .md. With --best they are those that promise no worse than the best:
+1,000 runs a case, kept in calibration_best.json and .md.
 """
 
 from __future__ import annotations
@@ -22,18 +24,23 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pages import save_page  # noqa: E402 - after the path is set
-from gateway.llm_po.lab.trial import Summary  # noqa: E402 - after the path is set
+from gateway.llm_po.lab.trial import Summary, Trial  # noqa: E402 - after the path is set
 from gateway.simulation.runner import Job, run_jobs  # noqa: E402 - after the path is set
 from gateway.simulation.state import StateFile  # noqa: E402 - after the path is set
 from tests.simulation.calibration import (  # noqa: E402 - after the path is set
+    BEST_TRIALS,
     BROKEN_TRIALS,
     DELTA,
     MATCHED_TRIALS,
-    MORE_TRIALS,
     TRIALS,
 )
 
 RESULTS = ROOT / "benchmarks" / "results"
+_CASES: dict[str, tuple[dict[str, Trial], int]] = {
+    "": (TRIALS, 10_000),
+    "matched": ({**MATCHED_TRIALS, **BROKEN_TRIALS}, 1_000),
+    "best": (BEST_TRIALS, 1_000),
+}
 _NO_PROMISE = ["Nothing is promised for the last case: the order of outcomes depends on what they are there."]
 
 
@@ -83,15 +90,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--matched", action="store_true", help="the cases that match outcomes of units")
+    parser.add_argument("--best", action="store_true", help="the cases that promise no worse than the best")
     parser.add_argument("--runs", type=int)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--state", type=Path, help="keep finished batches here and continue from them")
     parser.add_argument("--only", nargs="*", help="start of the cases to run; writes nothing")
     options = parser.parse_args()
-    runs = options.runs or (1_000 if options.matched else 10_000)
+    kind = "matched" if options.matched else "best" if options.best else ""
+    cases, usual = _CASES[kind]
+    runs = options.runs or usual
     state = StateFile(options.state, {"runs": runs}) if options.state else None
     rows = []
-    for name, trial in ({**MATCHED_TRIALS, **BROKEN_TRIALS} if options.matched else {**TRIALS, **MORE_TRIALS}).items():
+    for name, trial in cases.items():
         if options.only and not name.startswith(tuple(options.only)):
             continue
         job = Job(name, trial, runs, seed=12)
@@ -103,8 +113,8 @@ def main() -> None:
         )
     if options.only:
         return
-    stem = "calibration_matched" if options.matched else "calibration"
-    command = f"python benchmarks/calibration.py {'--matched ' if options.matched else ''}--runs {runs}"
+    stem = f"calibration_{kind}" if kind else "calibration"
+    command = f"python benchmarks/calibration.py {f'--{kind} ' if kind else ''}--runs {runs}"
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
     document = {"command": command, "date": date, "rows": rows}
     (RESULTS / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

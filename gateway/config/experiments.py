@@ -347,7 +347,7 @@ class ExperimentSpec(Section):
     promise: Literal["no_worse_than_any", "no_worse_than_best"] = Field(
         default="no_worse_than_any",
         description="What a margin promises. `no_worse_than_any`: no policy at all is preferred to the "
-        "promoted one by more. `no_worse_than_best`: the policy preferred to every other, if there is one, is "
+        "promoted one by more. `no_worse_than_best`: the one preferred to every other, if there is one, is "
         "not; that takes fewer comparisons, and promises nothing where preferences run in a circle.",
     )
     max_comparisons: int | None = Field(

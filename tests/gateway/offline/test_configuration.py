@@ -58,7 +58,7 @@ NOWHERE = "http://127.0.0.1:9/v1"
         ({"policies": None, "grid": {"model": ["weak", "god"]}}, r"no model 'god'.*Did you mean good"),
         ({"space": "linear"}, r"space: .*needs a `grid`"),
         ({"guarantee": "asymptotic"}, r"guarantee.*needs a structured space"),
-        ({"promise": "no_worse_than_best", "epsilon": 0}, r"promise: .*is about a margin.*Leave `promise` out"),
+        ({"promise": "no_worse_than_best", "epsilon": 0}, r"promise: .*a margin.*Leave `promise` out"),
         (
             {"promise": "no_worse_than_best", "stopping": "glr"},
             r"promise: .*`stopping` is glr.*Use `guarantee: exact`",

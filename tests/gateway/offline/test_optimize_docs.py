@@ -52,7 +52,7 @@ def test_example_runs_as_written(
         statuses = [main(shlex.split(command)[1:]) for command in block("sh").splitlines()]
 
     assert statuses == [0, 0]
-    assert "no policy is preferred to small-guided" in capfd.readouterr().out
+    assert "no other policy is preferred to small-guided" in capfd.readouterr().out
     listed = re.findall(r"^\| (`[^|]+) \|", PAGE, re.MULTILINE)[:5]
     promised = {name for cell in listed for name in re.findall(r"`([\w.]+\.\w+)`", cell)}
     assert len(promised) == 6

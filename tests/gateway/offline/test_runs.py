@@ -103,8 +103,8 @@ async def test_run_promises_what_its_file_asks_for(solvers: FakeUpstream, tmp_pa
     outcome, _ = await optimized(config, tmp_path / "out")
 
     assert (outcome.summary["champion"], outcome.summary["promise"]) == ("good", "no_worse_than_best")
-    words = "if some policy is preferred to every other, it is not preferred to good by more than 2 points in 100"
-    assert headline(outcome.summary) == words
+    words = "if some policy is preferred to every other, it is not preferred to good by more than 2 points"
+    assert headline(outcome.summary) == f"{words} in 100"
     assert verify(read_log(outcome.log)).differences == ()
 
 
