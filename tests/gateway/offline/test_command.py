@@ -56,7 +56,7 @@ def test_files_of_a_run(provider: FakeUpstream, tmp_path: Path, capfd: pytest.Ca
     assert main(["verify", "sums", "--log", str(out / "log.jsonl")]) == 0
 
     printed = capfd.readouterr().out
-    assert "no policy is preferred to good by more than 0.02" in printed
+    assert "no other policy is preferred to good by more than 2 points in 100" in printed
     assert "confirmed" in printed
     assert json.loads((out / "certificate.json").read_text())["champion_name"] == "good"
     for name in ("evidence", "preferences"):
@@ -70,7 +70,7 @@ def test_report_says_what_was_found_and_what_it_means(provider: FakeUpstream, tm
     main(["optimize", "--config", str(write_config(tmp_path, provider.api_base)), "--out", str(out)])
 
     report = (out / "report.md").read_text()
-    assert report.startswith("# sums: no policy is preferred to good by more than 0.02\n")
+    assert report.startswith("# sums: no other policy is preferred to good by more than 2 points in 100\n")
     assert "Here delta is 0.05, epsilon 0.02." in report
     assert "| good | good |" in report
     assert "![evidence](evidence.png)" in report
