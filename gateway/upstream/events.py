@@ -160,7 +160,7 @@ class NamedProgress(Progress):
     ends_by_done = False
     __slots__ = ("_closing", "_is_finished", "_kinds")
 
-    def __init__(self, kinds: frozenset[str], closing: bytes | None = None) -> None:
+    def __init__(self, kinds: tuple[str, ...], closing: bytes | None = None) -> None:
         self._kinds = kinds
         self._closing = closing
         self._is_finished = False
@@ -320,8 +320,8 @@ _PROGRESS: Final[Mapping[SurfaceName, Callable[[], Progress]]] = {
     "chat": ChoicesProgress,
     "completions": ChoicesProgress,
     "embeddings": ChoicesProgress,
-    "responses": partial(NamedProgress, frozenset({"response.completed", "response.incomplete"})),
-    "messages": partial(NamedProgress, frozenset({"message_stop"}), _MESSAGE_STOP),
+    "responses": partial(NamedProgress, ("response.completed", "response.incomplete")),
+    "messages": partial(NamedProgress, ("message_stop",), _MESSAGE_STOP),
 }
 
 

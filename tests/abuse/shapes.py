@@ -10,13 +10,36 @@ from typing import Any, Final, NamedTuple
 
 from gateway.api.fields import KNOWN_FIELDS
 from tests.gateway.api.openapi.breaking import RICH
-from tests.gateway.api.openapi.fuzzing import COMPLETIONS, EMBEDDINGS, KINDS
+from tests.gateway.api.openapi.fuzzing import CHAT, COMPLETIONS, EMBEDDINGS, KINDS, RESPONSES
 
 Place = tuple[str | int, ...]
 
 MODELS: Final = ("plain", "claude-plain", "support", "both", "shaped", "shaped-claude", "nobody")
+_SEALED: Final = "gAAAAABopaque"
+# The next turn of a conversation, with what only the model that answered before can read.
+_CHAT_TURNS: Final = [
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "text", "text": "7", "extra_content": {"google": {"thought_signature": _SEALED}}}
+        ],
+        "reasoning_details": [
+            {"type": "reasoning.encrypted", "data": _SEALED},
+            {"type": "reasoning.text", "text": "Seven.", "signature": _SEALED},
+        ],
+        "provider_specific_fields": {"thought_signatures": [_SEALED]},
+    },
+    {"role": "user", "content": "And then?"},
+]
+_RESPONSE_TURNS: Final = [
+    {"type": "reasoning", "id": "r2", "summary": [], "encrypted_content": _SEALED},
+    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "7"}]},
+    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "And then?"}]},
+]
 WHOLE: Final[dict[str, dict[str, Any]]] = {
     **RICH,
+    CHAT: {**RICH[CHAT], "messages": [*RICH[CHAT]["messages"], *_CHAT_TURNS]},
+    RESPONSES: {**RICH[RESPONSES], "input": [*RICH[RESPONSES]["input"], *_RESPONSE_TURNS]},
     COMPLETIONS: {"prompt": "Add.", "max_tokens": 9, "stop": ["."], "logit_bias": {"5": 1}},
     EMBEDDINGS: {"input": ["a", "b"], "dimensions": 3, "encoding_format": "float"},
     "/v1/feedback": {"id": "chatcmpl-x", "signal": "thumb", "value": True, "comment": "c"},

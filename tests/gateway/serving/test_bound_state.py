@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from gateway.experiments.policies import last_user_text
 from gateway.experiments.response_ids import Apart, Assignment, Unassigned
 from gateway.upstream.bound_state import may_go_without, opaque_parts, state_of, without_state
 from gateway.upstream.targets import model_targets
@@ -250,6 +251,39 @@ def test_claude_keeps_its_thinking_between_a_call_and_its_result() -> None:
     assert may_go_without(loop, entry_target("gpt-5"))
     assert may_go_without({"messages": loop["messages"]}, claude)
     assert may_go_without({**loop, "messages": loop["messages"][:1]}, claude)
+
+
+ODD: tuple[Any, ...] = (None, True, 0, "", "x", [], [[]], [None, 5, {}], {}, {"type": []}, {"type": {}})
+
+
+def swapped(value: Any) -> Iterator[Any]:
+    """A value with each part of it, at every level, swapped for one of every kind."""
+    yield from ODD
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from ({**value, name: odd} for odd in swapped(part))
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            yield from ([*value[:place], odd, *value[place + 1 :]] for odd in swapped(part))
+
+
+def test_state_is_looked_for_in_conversations_of_any_shape() -> None:
+    """Callers write anything where a role, a type or a signature stands; nothing fails over it."""
+    thinking = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    turn = {
+        "role": "assistant",
+        "content": [thinking, {"type": "tool_use", "id": "t__thought__x"}],
+        "provider_specific_fields": {"thought_signatures": ["s"]},
+    }
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}
+    item = {"type": "reasoning", "summary": [], "encrypted_content": "s"}
+    whole = {"thinking": {"type": "enabled"}, "messages": [turn, result], "input": [item, turn]}
+    claude = entry_target("claude-sonnet-4-5")
+    for payload in (one for one in swapped(whole) if isinstance(one, dict)):
+        assert all(isinstance(part, str) for part in state_of(payload))
+        without_state(payload, lambda _: True)
+        assert may_go_without(payload, claude) in {True, False}
+        last_user_text(payload["input"] if isinstance(payload.get("input"), list) else [])
 
 
 def entry_target(model: str) -> Any:
