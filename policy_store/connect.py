@@ -7,6 +7,7 @@ from typing import Final
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from typing_extensions import override
 
 from policy_store.address import check_address
 from policy_store.clients import StoreClient
@@ -45,7 +46,7 @@ def connect(
     """
     check_address(url)
     names = Names(prefix)
-    pool = BlockingConnectionPool.from_url(
+    pool = _Pool.from_url(
         url,
         max_connections=max_connections,
         timeout=timeout_seconds,
@@ -57,3 +58,20 @@ def connect(
         protocol=2,  # the replies' shapes are the same on every server and version
     )
     return StoreClient(pool, names)
+
+
+class _Pool(BlockingConnectionPool):
+    """Connections that others may ask for while idle ones are being closed."""
+
+    @override
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; idle ones at once.
+
+        The driver waits until each is closed, and a call that takes one meanwhile fails on it, although the
+        server would have answered.
+        """
+        if inuse_connections:
+            await super().disconnect()
+            return
+        for connection in tuple(self._available_connections):
+            await connection.disconnect(nowait=True)

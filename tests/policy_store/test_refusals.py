@@ -20,7 +20,7 @@ from policy_store.scripting import READS, _texts
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
 from tests.pace import PATIENCE_SECONDS
-from tests.policy_store.building import planned, prefer
+from tests.policy_store.building import NAME, planned, prefer
 from tests.servers import SERVERS, StoreServer
 
 Trouble = Callable[[Redis], Awaitable[Any]]
@@ -119,6 +119,24 @@ def _written() -> dict[str, set[str]]:
     reads |= {"PTTL", "ZCARD", "ZRANGE", "ZRANGEBYSCORE"}
     found = {name: set(re.findall(r"redis\.call\('([A-Z]+)'", text)) for name, text in _texts().items()}
     return {name: commands - reads for name, commands in found.items()}
+
+
+async def test_reads_go_on_while_refused_writes_close_connections(admin: Redis, redis: Redis) -> None:
+    """A demoted server answers reads; that writes look for another one fails none of them."""
+    store = PolicyStore(redis, timeout_seconds=5)
+    await planned(store)
+    await demoted(admin)
+
+    async def write() -> None:
+        for _ in range(20):
+            with pytest.raises(StoreRefusedError):
+                await prefer(store, "u")
+
+    async def read() -> None:
+        for _ in range(100):
+            await store.view(NAME)
+
+    await asyncio.gather(*(read() for _ in range(5)), *(write() for _ in range(3)))
 
 
 async def test_a_demoted_server_is_left_and_its_successor_used(
