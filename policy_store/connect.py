@@ -7,7 +7,6 @@ from typing import Final
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from typing_extensions import override
 
 from policy_store.address import check_address
 from policy_store.clients import StoreClient
@@ -63,7 +62,6 @@ def connect(
 class _Pool(BlockingConnectionPool):
     """Connections that others may ask for while idle ones are being closed."""
 
-    @override
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close connections; idle ones at once.
 

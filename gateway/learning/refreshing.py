@@ -76,11 +76,13 @@ class Refresher:
             await self.refresh()
             await asyncio.sleep(self._interval_seconds)
 
-    async def begin_anew(self) -> None:
-        """Take the store as it is, and forget what was read before."""
+    def forget(self) -> None:
+        """Forget what was read before: the next look takes the store as it is.
+
+        No look may come between the store's new epoch and this, or it misses what was accepted as lost.
+        """
         self._views.clear()
         self._registered.clear()
-        await self.refresh()
 
     async def refresh(self) -> None:
         """Ask the store about every experiment once; swap the snapshot if anything changed.

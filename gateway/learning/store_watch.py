@@ -32,8 +32,12 @@ KEEP_PULSE_SECONDS: Final = 5.0
 class Follower(Protocol):
     """What goes on from the store as it is once an operator accepted it."""
 
-    async def begin_anew(self) -> None:
-        """Forget what was read, and read anew."""
+    def forget(self) -> None:
+        """Forget what was read before."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read anew."""
         ...
 
 
@@ -152,12 +156,14 @@ class StoreWatch:
     async def _follow(self, pulse: Pulse) -> None:
         is_accepted = 0 < self.history.epoch < pulse.epoch
         self.history.saw(pulse)
+        if is_accepted and self._follower is not None:
+            self._follower.forget()
         self._keep(pulse)
         if is_accepted:
             _log.warning("store_accepted", epoch=pulse.epoch)
             await self._adopt_key()
             if self._follower is not None:
-                await self._follower.begin_anew()
+                await self._follower.refresh()
 
     def _keep(self, pulse: Pulse) -> None:
         """Keep which store this is, and how far it was."""

@@ -13,11 +13,20 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.experiments import store_history
+from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret
+from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.learning import store_watch
+from gateway.learning.refreshing import Refresher
+from gateway.learning.store_watch import StoreWatch
 from gateway.running import store_health
+from gateway.running.store_breaker import StoreBreaker
+from gateway.running.store_health import StoreHealth
 from policy_store.connect import connect
 from policy_store.names import Names
-from tests.gateway.building import NAME, gateway_config
+from policy_store.store import PolicyStore
+from policy_store.vitals import StoreVitals
+from tests.gateway.building import NAME, catalogue, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Reply, Whole, eventually, quick_settings, whole_gateway
 from tests.servers import EmbeddedServer, RedisServer
@@ -217,6 +226,41 @@ async def test_whatever_is_lost_holds_feedback_until_accepted(
             await becomes(fresh, "up")
         await becomes(gateway, "up")
         assert (await gateway.feed(id=unrated, preferred=0)).json["status"] in {"counted", "duplicate"}
+
+
+async def test_a_look_while_a_loss_is_accepted_finds_no_new_loss(
+    embedded_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepting asks the store several things, and experiments are looked at in between."""
+    client = connect(embedded_url, timeout_seconds=5)
+    history, health = StoreHistory(), StoreHealth()
+    replica = Refresher(
+        PolicyStore(client, timeout_seconds=5),
+        CatalogueHolder(catalogue()),
+        health,
+        history,
+        interval_seconds=60,
+    )
+    vitals = StoreVitals(client, timeout_seconds=5)
+    watch = StoreWatch(vitals, history, health, StoreBreaker(lambda: 0.0))
+    sealed = SealingKeyHolder(SealingKeys(key_from_secret("s" * 32)))
+    watch.look_after(replica, replica.holder, sealed)
+    await vitals.put_sealing_key(sealed.current.newest)
+    await watch.look()
+    await replica.refresh()
+    await redis.flushall()
+    await watch.look()
+    assert history.held is Loss.KEYS_GONE
+    asked = vitals.sealing_key
+
+    async def asked_while_another_looks() -> bytes | None:
+        await replica.refresh()
+        return await asked()
+
+    monkeypatch.setattr(vitals, "sealing_key", asked_while_another_looks)
+    await watch.accept("ops")
+    assert history.held is None
+    await client.aclose()
 
 
 async def _counted(gateway: Whole, comparisons: int) -> bool:

@@ -151,7 +151,8 @@ async def test_store_that_lost_its_data_is_not_followed_until_accepted(embedded_
 
     assert store.calls == ["revision"]
     assert replica.holder.current is before
-    await replica.begin_anew()
+    replica.forget()
+    await replica.refresh()
     assert live(replica).matches_store
 
 
