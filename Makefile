@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export LITELLM_LOCAL_MODEL_COST_MAP := True
+# Where the environment forbids writing bytecode, each of the tests' processes would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo demo-real test test-core test-long fuzz check format measures constraints clean
 

@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.canned_provider PORT
 
 A request that asks for a stream gets 32 events, each written on its own; any other a whole answer of about
-600 bytes. Used by `gateway_cost` and by the peers it is compared with.
+600 bytes, in the form of `gateway.demo.chat_format`. Used by `gateway_cost` and by the peers it is compared
+with: it is no HTTP server at all, because what it costs would be taken for the gateway's.
 """
 
 from __future__ import annotations
@@ -15,44 +16,25 @@ from typing import cast
 
 import uvloop
 
+from gateway.demo.chat_format import DONE, Origin, event, usage
+
 CHUNKS = 32
-_ID = {
-    "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
-    "created": 1741569952,
-    "model": "gpt-4o-mini-2024-07-18",
-}
+_ORIGIN = Origin(
+    "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", 1741569952, "gpt-4o-mini-2024-07-18", "fp_44709d6fcb"
+)
 _TEXT = "The quick brown fox jumps over the lazy dog and runs away. " * 4
 
 
 def _whole() -> bytes:
-    answer = {
-        **_ID,
-        "object": "chat.completion",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 19, "completion_tokens": 52, "total_tokens": 71},
-        "service_tier": "default",
-        "system_fingerprint": "fp_44709d6fcb",
-    }
-    body = json.dumps(answer).encode()
+    body = json.dumps(_ORIGIN.whole(_TEXT, usage(19, 52))).encode()
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 def _events() -> list[bytes]:
-    def event(delta: dict[str, str], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        chunk = {**_ID, "object": "chat.completion.chunk", "system_fingerprint": "fp_44", "choices": [choice]}
-        return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
-
-    words = [event({"content": " token"}) for _ in range(CHUNKS - 2)]
-    events = [event({"role": "assistant", "content": ""}), *words, event({}, "stop") + b"data: [DONE]\n\n"]
+    first = event(_ORIGIN.chunk({"role": "assistant", "content": ""}))
+    words = [event(_ORIGIN.chunk({"content": " token"})) for _ in range(CHUNKS - 2)]
+    events = [first, *words, event(_ORIGIN.chunk({}, "stop")) + DONE]
     return [b"%x\r\n%b\r\n" % (len(data), data) for data in events]
 
 

@@ -1,6 +1,8 @@
 """The simulated provider: an HTTP server that speaks OpenAI's chat completions, streaming included.
 
-Try it: `llmpo demo provider --port 9100`, then point any OpenAI client at http://127.0.0.1:9100/v1.
+Try it: `llmpo demo provider --port 9100`, then point any OpenAI client at http://127.0.0.1:9100/v1. It ships
+with the gateway and answers by the prompt, at a provider's pace. It never misbehaves: that is what
+`tests.gateway.fake_upstream` is for, and `benchmarks.canned_provider` costs the least processor time.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.demo import world
+from gateway.demo.chat_format import DONE, Origin, event, usage
 
 FIRST_TOKEN_SECONDS: Final = 0.03
 TOKEN_SECONDS: Final = 0.002
@@ -38,56 +41,28 @@ class _RefusedError(Exception):
 class _Completion:
     """One answer, to be sent whole or streamed."""
 
-    id: str
-    created: int
-    model: str
+    origin: Origin
     tokens: tuple[str, ...]
     prompt_tokens: int
 
     @property
     def usage(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": len(self.tokens),
-            "total_tokens": self.prompt_tokens + len(self.tokens),
-        }
-
-    def head(self, kind: str) -> dict[str, Any]:
-        """What an answer and each of its chunks begin with."""
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": "simulated",
-        }
+        return usage(self.prompt_tokens, len(self.tokens))
 
     @property
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
-        message = {"role": "assistant", "content": "".join(self.tokens), "refusal": None}
-        return {
-            **self.head("chat.completion"),
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-            "usage": self.usage,
-        }
+        return self.origin.whole("".join(self.tokens), self.usage)
 
     def chunks(self, *, wants_usage: bool) -> Iterator[dict[str, Any]]:
         """The answer as the events of a stream."""
-        head = self.head("chat.completion.chunk")
-        if wants_usage:
-            head = {**head, "usage": None}
-
-        def chunk(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-            return {**head, "choices": [choice]}
-
-        yield chunk({"role": "assistant", "content": ""})
+        empty = {"usage": None} if wants_usage else {}
+        yield self.origin.chunk({"role": "assistant", "content": ""}) | empty
         for token in self.tokens:
-            yield chunk({"content": token})
-        yield chunk({}, "stop")
+            yield self.origin.chunk({"content": token}) | empty
+        yield self.origin.chunk({}, "stop") | empty
         if wants_usage:
-            yield {**head, "choices": [], "usage": self.usage}
+            yield self.origin.chunk(None) | {"usage": self.usage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +106,8 @@ class _Prompt:
     def completed(self, seed: int) -> _Completion:
         """What the model writes; equal prompts get equal texts."""
         text = world.write_answer(self.model, self.system, self.question, seed)
-        return _Completion(
-            id=f"chatcmpl-{secrets.token_hex(12)}",
-            created=int(time.time()),
-            model=self.model,
-            tokens=tuple(re.findall(r"\s*\S+", text)),
-            prompt_tokens=self.words,
-        )
+        origin = Origin(f"chatcmpl-{secrets.token_hex(12)}", int(time.time()), self.model, "simulated")
+        return _Completion(origin, tuple(re.findall(r"\s*\S+", text)), prompt_tokens=self.words)
 
 
 def provider_app(seed: int) -> web.Application:
@@ -194,8 +164,8 @@ async def _stream(request: web.Request, completion: _Completion, *, wants_usage:
     )
     await response.prepare(request)
     for chunk in completion.chunks(wants_usage=wants_usage):
-        await response.write(b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n")
+        await response.write(event(chunk))
         await asyncio.sleep(TOKEN_SECONDS)
-    await response.write(b"data: [DONE]\n\n")
+    await response.write(DONE)
     await response.write_eof()
     return response

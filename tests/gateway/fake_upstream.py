@@ -6,7 +6,10 @@
         ...  # call upstream.api_base
         assert upstream.seen[0].body["model"] == "good"
 
-A behaviour is picked by the `model` of the request; a model nobody scripted answers `I am MODEL.`.
+A behaviour is picked by the `model` of the request; a model nobody scripted answers `I am MODEL.`. It is
+the provider of the tests because it can break off, stall and send any bytes, below what an HTTP framework
+allows; the demo's (`gateway.demo.provider`) always answers well. All say answers in one form,
+`gateway.demo.chat_format`.
 """
 
 from __future__ import annotations
@@ -18,9 +21,12 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
-CREATED = 1_700_000_000
+from gateway.demo.chat_format import DONE, Origin, event, usage
+
+CREATED: Final = 1_700_000_000
+USAGE: Final = usage(prompt_tokens=5, completion_tokens=7)
 
 
 @dataclass(frozen=True)
@@ -108,40 +114,17 @@ Behaviour = Callable[[Exchange], Awaitable[None]]
 
 
 def chunk(exchange: Exchange, delta: dict[str, Any] | None, **extra: Any) -> bytes:
-    """One event of a stream, fields in OpenAI's order."""
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]
-    event = {
-        "id": f"chatcmpl-{exchange.model}-{exchange.number}",
-        "object": "chat.completion.chunk",
-        "created": CREATED,
-        "model": exchange.model,
-        "system_fingerprint": "fp_fake",
-        "choices": choices,
-        **extra,
-    }
-    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
+    """One event of a stream."""
+    return event({**_origin(exchange).chunk(delta), **extra})
 
 
 def body(exchange: Exchange, text: str, **extra: Any) -> bytes:
-    """A whole answer, fields in OpenAI's order."""
-    answer = {
-        "id": f"chatcmpl-{exchange.model}-{exchange.number}",
-        "object": "chat.completion",
-        "created": CREATED,
-        "model": exchange.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": text},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
-        "system_fingerprint": "fp_fake",
-        **extra,
-    }
-    return json.dumps(answer).encode()
+    """A whole answer."""
+    return json.dumps({**_origin(exchange).whole(text, USAGE), **extra}).encode()
+
+
+def _origin(exchange: Exchange) -> Origin:
+    return Origin(f"chatcmpl-{exchange.model}-{exchange.number}", CREATED, exchange.model, "fp_fake")
 
 
 def answer(
@@ -160,9 +143,9 @@ def answer(
             return
         await exchange.begin()
         wants_usage = (exchange.seen.body.get("stream_options") or {}).get("include_usage")
-        async for event in _events(exchange, said, extra, shows_usage=always_usage or bool(wants_usage)):
+        async for part in _events(exchange, said, extra, shows_usage=always_usage or bool(wants_usage)):
             await asyncio.sleep(pause_seconds)
-            await exchange.send(event)
+            await exchange.send(part)
         await exchange.end()
 
     return behave
@@ -175,9 +158,8 @@ async def _events(
     for word in text.split(" "):
         yield chunk(exchange, {"content": f"{word} "}, **extra)
     if shows_usage:
-        usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-        yield chunk(exchange, None, usage=usage, **extra)
-    yield b"data: [DONE]\n\n"
+        yield chunk(exchange, None, usage=USAGE, **extra)
+    yield DONE
 
 
 def status(code: int, message: str = "No.", **headers: str) -> Behaviour:
@@ -272,7 +254,7 @@ def malformed(after: int = 0) -> Behaviour:
             await exchange.send(chunk(exchange, {"content": "word "}))
         await asyncio.sleep(0.02 if after else 0)  # so that the good events are read on their own
         await exchange.send(b'data: {"id": "x", "choices": [\n\n')
-        await exchange.send(b"data: [DONE]\n\n")
+        await exchange.send(DONE)
         await exchange.end()
 
     return behave
@@ -287,7 +269,7 @@ def stream_error(after: int = 0, code: int = 500) -> Behaviour:
             await exchange.send(chunk(exchange, {"content": "word "}))
         error = {"error": {"message": "engine on fire", "type": "fake", "code": code}}
         await exchange.send(b"data: " + json.dumps(error).encode() + b"\n\n")
-        await exchange.send(b"data: [DONE]\n\n")
+        await exchange.send(DONE)
         await exchange.end()
 
     return behave

@@ -7,6 +7,7 @@ whoever can fail: over the whole app and a provider that really misbehaves.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.protocols import PROVIDERS
 from tests.gateway.serving.failures.faults import FAULTS, SAID_BEFORE_BREAKING, Fault, slow
 from tests.gateway.whole import Reply, Whole, eventually, quick_settings, whole_gateway
-from tests.pace import impatient
+from tests.pace import PATIENCE_SECONDS, impatient
 from tests.servers import EmbeddedServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -66,17 +67,22 @@ def cases() -> Iterator[Any]:
 class Stage:
     """The gateway between its callers, a provider that fails and one that does not."""
 
-    gateway: Whole
+    patient: Whole
+    impatient: dict[Moment, Whole]
     failing: FakeUpstream
     sound: FakeUpstream
 
-    async def ask(self, who: str, *, is_streamed: bool) -> Reply:
+    def gateway_for(self, fault: Fault, moment: Moment) -> Whole:
+        """Impatient where the provider falls silent: whatever else it does may take as long as it takes."""
+        return self.impatient[moment] if fault.code == "upstream_timeout" else self.patient
+
+    async def ask(self, gateway: Whole, who: str, *, is_streamed: bool) -> Reply:
         """Ask until whoever is to fail was asked: a candidate is drawn for about half the requests."""
         name, model, _ = WHO[who]
         while True:
             self.failing.seen.clear()
             self.sound.seen.clear()
-            reply = await self.gateway.ask(name, **({"stream": True} if is_streamed else {}))
+            reply = await gateway.ask(name, **({"stream": True} if is_streamed else {}))
             was_drawn = self.failing.calls_of(model) or "x-llmpo-fallback" in reply.headers
             if who != "a candidate" or was_drawn:
                 return reply
@@ -117,41 +123,64 @@ def configuration(failing: FakeUpstream, sound: FakeUpstream) -> GatewayConfig:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(embedded_server: EmbeddedServer, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    """One gateway for all cases of a protocol: impatient, and with nobody ever ejected."""
+    """Three gateways for all cases of a protocol, of different patience; nobody is ever ejected."""
     provider = PROVIDERS[request.param]
     redis = connect(embedded_server.url)
     await redis.flushall()
     await redis.aclose()
-    settings = quick_settings(
-        embedded_server.url,
-        first_byte_timeout_seconds=impatient(0.25),
-        stall_timeout_seconds=impatient(0.25),
-        upstream_timeout_seconds=impatient(0.6),
-        eject_after_failures=1000,
-    )
+
+    @asynccontextmanager
+    async def gateway(**timeouts: float) -> AsyncIterator[Whole]:
+        settings = quick_settings(
+            embedded_server.url,
+            store_timeout_seconds=60.0,
+            refresh_seconds=0.5,
+            plan_interval_seconds=0.5,
+            eject_after_failures=1000,
+            **{
+                "first_byte_timeout_seconds": PATIENCE_SECONDS,
+                "stall_timeout_seconds": PATIENCE_SECONDS,
+                "upstream_timeout_seconds": PATIENCE_SECONDS,
+                **timeouts,
+            },
+        )
+        async with whole_gateway(configuration(failing, sound), settings) as whole:
+            await eventually(lambda: _has_plan(whole), "a plan for the contested experiment")
+            yield whole
+
     async with (
         provider() as failing,
         provider() as sound,
-        whole_gateway(configuration(failing, sound), settings) as gateway,
+        gateway() as patient,
+        gateway(
+            first_byte_timeout_seconds=impatient(0.25), upstream_timeout_seconds=impatient(0.6)
+        ) as before,
+        gateway(stall_timeout_seconds=impatient(0.25)) as after,
     ):
-        await eventually(lambda: _has_plan(gateway), "a plan for the contested experiment")
-        yield Stage(gateway, failing, sound)
+        impatient_ones: dict[Moment, Whole] = {"whole": before, "before": before, "after": after}
+        yield Stage(patient, impatient_ones, failing, sound)
 
 
 async def _has_plan(gateway: Whole) -> bool:
     return (await gateway.experiment("contested"))["plan"] is not None
 
 
-@pytest.mark.parametrize(("stage", "who", "fault_name", "moment"), list(cases()), indirect=["stage"])
+# The scope is named because pytest would build a stage for every case: parameters that are not all those of
+# fixtures count as the test's own.
+@pytest.mark.parametrize(
+    ("stage", "who", "fault_name", "moment"), list(cases()), indirect=["stage"], scope="module"
+)
 async def test_what_the_caller_gets(stage: Stage, who: str, fault_name: str, moment: Moment) -> None:
     """As the rule says; nothing is duplicated, and nobody is asked more often than once."""
     fault = FAULTS[fault_name]
     _, model, stand_in = WHO[who]
     stage.failing.on(model, getattr(fault, moment))
-    if fault_name == "refuses connections":
-        await stage.failing.refuse()
+    # On a connection kept from the case before, an unanswered request may be sent once more.
+    await stage.failing.refuse()
+    if fault_name != "refuses connections":
+        await stage.failing.accept()
     try:
-        reply = await stage.ask(who, is_streamed=moment != "whole")
+        reply = await stage.ask(stage.gateway_for(fault, moment), who, is_streamed=moment != "whole")
     finally:
         await stage.failing.accept()
 
@@ -214,12 +243,13 @@ def said(reply: Reply, moment: Moment) -> str:
     ("stage", "who"),
     [(protocol, who) for protocol, failing in BY_PROTOCOL.items() for who in failing],
     indirect=["stage"],
+    scope="module",
 )
 async def test_slow_but_within_bounds_is_no_failure(stage: Stage, who: str, moment: Moment) -> None:
     """Each wait is short enough, so the answer is waited for however long it takes in all."""
     model = WHO[who][1]
     stage.failing.on(model, slow())
-    reply = await stage.ask(who, is_streamed=moment != "whole")
+    reply = await stage.ask(stage.impatient[moment], who, is_streamed=moment != "whole")
     assert (reply.status, said(reply, moment)) == (200, "one two three four")
     assert reply.headers["x-llmpo-model"] == model
     assert "x-llmpo-fallback" not in reply.headers
