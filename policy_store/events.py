@@ -29,6 +29,15 @@ class EventKind(StrEnum):
     SETTLED = "settled"
     NO_WINNER = "no_winner"
     INCONCLUSIVE = "inconclusive"
+    CERTIFIED = "certified"  # a candidate awaits a person's approval
+    WITHDRAWN = "withdrawn"  # what awaited approval does not hold any more
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"  # "resumed" is of offline runs
+    STOPPED = "stopped"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    PROMOTED_BY_HAND = "promoted_by_hand"
+    ROLLED_BACK = "rolled_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +88,12 @@ class Eliminated:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A generation ended.
+    """The planner decided on a generation.
 
     Attributes:
         champion: Index of the certified policy, or None; an offline run writes its name, gateways tell it.
         fence: The deciding planner's fencing number. An offline run has none, and one generation only.
-        generation: The generation that ended.
+        generation: The generation decided on.
     """
 
     champion: int | str | None
@@ -92,7 +101,31 @@ class Decided:
     generation: int | None = None
 
 
-Detail = Begun | WentOn | IncumbentChanged | Resumed | Eliminated | Decided
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """A person moved the experiment.
+
+    Attributes:
+        actor: Name of the person's API key; `open` where none is needed. `configuration` where a pause went
+            on in another generation.
+        reason: The person's words.
+        before: State of the experiment before.
+        after: State after.
+        incumbent_before: Index of the policy that answered ordinary traffic before; gateways tell its name.
+        incumbent: Index of the policy that does now; gateways tell its name.
+        generation: The generation that was moved.
+    """
+
+    actor: str
+    reason: str
+    before: str
+    after: str
+    incumbent_before: int | str
+    incumbent: int | str
+    generation: int
+
+
+Detail = Begun | WentOn | IncumbentChanged | Resumed | Eliminated | Decided | ByHand
 
 DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.STARTED: Begun,
@@ -105,6 +138,15 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.SETTLED: Decided,
     EventKind.NO_WINNER: Decided,
     EventKind.INCONCLUSIVE: Decided,
+    EventKind.CERTIFIED: Decided,
+    EventKind.WITHDRAWN: Decided,
+    EventKind.PAUSED: ByHand,
+    EventKind.UNPAUSED: ByHand,
+    EventKind.STOPPED: ByHand,
+    EventKind.APPROVED: ByHand,
+    EventKind.REJECTED: ByHand,
+    EventKind.PROMOTED_BY_HAND: ByHand,
+    EventKind.ROLLED_BACK: ByHand,
 }
 
 

@@ -95,12 +95,15 @@ _TABLES: Final[dict[str, Any]] = {
     "COUNTING_STATES": _states("counts_outcomes"),
     "PLANNED_STATES": _states("is_planned"),
     "CONTINUED_STATES": _states("may_be_continued"),
+    "KEPT_STATES": _states("is_kept"),
+    "CERTIFIED_STATES": _states("has_certificate"),
     "CHAMPION_STATES": {state.value: True for state, facts in STATES.items() if facts.serves == "champion"},
     "MOVES": {
         move.value: {
             "sources": {state.value: True for state in rule.sources},
             "target": rule.target.value,
-            "installs_champion": rule.installs_champion,
+            "certifies": rule.certifies,
+            "installs": rule.installs.value,
             "event": rule.event.value,
         }
         for move, rule in MOVES.items()

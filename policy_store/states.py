@@ -1,9 +1,12 @@
 """The life of an experiment: a table of its states and a table of the moves between them.
 
-    start --> running --promote-------------> promoted
-                      --settle--------------> settled
-                      --find_no_winner------> no_winner
-                      --run_out-------------> inconclusive
+    start --> running --promote--------------------------> promoted --roll_back--> rolled_back
+                      --certify--> awaiting_approval --approve--^
+                      <--withdraw--                  --reject----------------> rejected
+                      --settle---------------------------> settled
+                      --find_no_winner-------------------> no_winner
+                      --run_out--------------------------> inconclusive
+                      --pause--> paused, --stop--> stopped; --resume--> back
 
 This is the one place that says what a state means. The Lua scripts get both tables in front of them
 (`scripting.py`); routing, planning, verification, metrics, the console, the demo and the command line ask
@@ -24,10 +27,15 @@ class ExperimentState(StrEnum):
     """Where a generation of an experiment stands."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    AWAITING_APPROVAL = "awaiting_approval"
     PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
     SETTLED = "settled"
     NO_WINNER = "no_winner"
     INCONCLUSIVE = "inconclusive"
+    STOPPED = "stopped"
 
     @property
     def facts(self) -> StateFacts:
@@ -53,8 +61,11 @@ class StateFacts:
         counts_outcomes: Outcomes of units that have not reported before are counted.
         is_planned: A planner may publish plans.
         may_be_continued: A new generation may go on from the evidence.
-        has_certificate: A certificate says how the state was reached.
-        serves: The policy that answers ordinary traffic: the incumbent so far, or the certified champion.
+        is_kept: A generation that becomes the current one after it stands here too, not where it would begin.
+        has_certificate: A certificate says how the state was reached, or what awaits a person.
+        keeps_sessions: Conversations go on with the policy that began them; else the incumbent answers these
+            too.
+        serves: The policy that answers ordinary traffic: the incumbent so far, or the champion.
         label: The state's name for people, in a word or two.
         tone: What kind of news it is.
         sentence: What people are told once the state is reached. `{incumbent}` is the policy that serves,
@@ -71,6 +82,8 @@ class StateFacts:
     label: str
     tone: Tone
     sentence: str
+    is_kept: bool = False
+    keeps_sessions: bool = True
 
 
 STATES: Final[Mapping[ExperimentState, StateFacts]] = {
@@ -86,8 +99,37 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         tone=Tone.UNDER_WAY,
         sentence="",
     ),
+    ExperimentState.PAUSED: StateFacts(
+        meaning="a person paused it: the incumbent answers everything, answers given before still count",
+        draws_pairs=False,
+        counts_outcomes=True,
+        is_planned=False,
+        may_be_continued=True,
+        is_kept=True,
+        has_certificate=False,
+        keeps_sessions=False,
+        serves="incumbent",
+        label="paused",
+        tone=Tone.UNPROVEN,
+        sentence="Paused after {counted}. {incumbent} answers all traffic until it is resumed.",
+    ),
+    ExperimentState.AWAITING_APPROVAL: StateFacts(
+        meaning="a candidate was certified and awaits a person; evidence is gathered meanwhile",
+        draws_pairs=True,
+        counts_outcomes=True,
+        is_planned=True,
+        may_be_continued=True,
+        has_certificate=True,
+        serves="incumbent",
+        label="awaiting approval",
+        tone=Tone.PROVEN,
+        sentence=(
+            "{champion} was certified after {counted} and awaits approval. Until then {incumbent} answers "
+            "ordinary traffic."
+        ),
+    ),
     ExperimentState.PROMOTED: StateFacts(
-        meaning="a candidate was certified and became the incumbent",
+        meaning="a candidate was certified, or chosen by a person, and became the incumbent",
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
@@ -97,6 +139,31 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         label="promoted",
         tone=Tone.PROVEN,
         sentence="{incumbent} was promoted after {counted}. It answers all traffic now.",
+    ),
+    ExperimentState.ROLLED_BACK: StateFacts(
+        meaning="a person took a promotion back: the incumbent before it serves again",
+        draws_pairs=False,
+        counts_outcomes=False,
+        is_planned=False,
+        may_be_continued=False,  # else the old evidence would promote the policy again
+        has_certificate=True,
+        keeps_sessions=False,
+        serves="incumbent",
+        label="rolled back",
+        tone=Tone.UNPROVEN,
+        sentence="The promotion of {champion} was taken back. {incumbent} answers all traffic again.",
+    ),
+    ExperimentState.REJECTED: StateFacts(
+        meaning="a person rejected the certified candidate: nothing changes",
+        draws_pairs=False,
+        counts_outcomes=False,
+        is_planned=False,
+        may_be_continued=False,  # a person said no to what the evidence says
+        has_certificate=True,
+        serves="incumbent",
+        label="rejected",
+        tone=Tone.UNPROVEN,
+        sentence="{champion} was certified after {counted} and rejected. {incumbent} stays.",
     ),
     ExperimentState.SETTLED: StateFacts(
         meaning="the incumbent itself was certified: nothing changes",
@@ -136,6 +203,19 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         tone=Tone.UNPROVEN,
         sentence="The budget of {counted} is spent without proof. Nothing was promoted; {incumbent} stays.",
     ),
+    ExperimentState.STOPPED: StateFacts(
+        meaning="a person ended it without a verdict",
+        draws_pairs=False,
+        counts_outcomes=False,
+        is_planned=False,
+        may_be_continued=True,  # no verdict was given on the evidence
+        has_certificate=False,
+        keeps_sessions=False,
+        serves="incumbent",
+        label="stopped",
+        tone=Tone.UNPROVEN,
+        sentence="Stopped after {counted}, without a verdict. {incumbent} answers all traffic.",
+    ),
 }
 
 INITIAL: Final = ExperimentState.RUNNING
@@ -146,15 +226,33 @@ class Actor(StrEnum):
     """What may make a move."""
 
     PLANNER = "planner"  # the replica that holds the planning lease, shown by its fencing number
+    PERSON = "person"  # with an admin key and a reason
 
 
 class Move(StrEnum):
     """A change of state, by name."""
 
     PROMOTE = "promote"
+    CERTIFY = "certify"
+    WITHDRAW = "withdraw"
     SETTLE = "settle"
     FIND_NO_WINNER = "find_no_winner"
     RUN_OUT = "run_out"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    APPROVE = "approve"
+    REJECT = "reject"
+    PROMOTE_BY_HAND = "promote_by_hand"
+    ROLL_BACK = "roll_back"
+
+
+class Installs(StrEnum):
+    """Which policy a move lets answer ordinary traffic from then on."""
+
+    NOTHING = "nothing"  # the one that did so far
+    CHAMPION = "champion"  # the one that the certificate names
+    PREVIOUS = "previous"  # the one that did before the champion
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,29 +264,97 @@ class MoveRule:
         target: The state it leads to.
         actor: What may make it.
         event: How the log records it. Each move has its own, so the log says which moves were made.
+        certifies: It comes with a certificate, which is stored. Other moves keep the certificate there is
+            where their target has one, and drop it elsewhere.
+        names_champion: It comes with the policy that the certificate is about.
+        installs: Which policy answers ordinary traffic from then on.
     """
 
     sources: frozenset[ExperimentState]
     target: ExperimentState
     actor: Actor
     event: EventKind
+    certifies: bool = False
+    names_champion: bool = False
+    installs: Installs = Installs.NOTHING
 
     @property
-    def installs_champion(self) -> bool:
-        """Whether the move names a champion, who serves from then on."""
-        return self.target.facts.serves == "champion"
+    def is_promotion(self) -> bool:
+        """Whether a candidate becomes the incumbent."""
+        return self.target is ExperimentState.PROMOTED
 
 
-_DECIDED_FROM: Final = frozenset({ExperimentState.RUNNING})
+_RUNNING: Final = frozenset({ExperimentState.RUNNING})
+_AWAITING: Final = frozenset({ExperimentState.AWAITING_APPROVAL})
+_PAUSED: Final = frozenset({ExperimentState.PAUSED})
+_PROMOTED: Final = frozenset({ExperimentState.PROMOTED})
+_SET_ASIDE: Final = _PAUSED | {ExperimentState.STOPPED, ExperimentState.REJECTED}
 
 MOVES: Final[Mapping[Move, MoveRule]] = {
-    Move.PROMOTE: MoveRule(_DECIDED_FROM, ExperimentState.PROMOTED, Actor.PLANNER, EventKind.PROMOTED),
-    Move.SETTLE: MoveRule(_DECIDED_FROM, ExperimentState.SETTLED, Actor.PLANNER, EventKind.SETTLED),
+    Move.PROMOTE: MoveRule(
+        _RUNNING | _AWAITING,  # the latter where the file no longer asks for approval
+        ExperimentState.PROMOTED,
+        Actor.PLANNER,
+        EventKind.PROMOTED,
+        certifies=True,
+        names_champion=True,
+        installs=Installs.CHAMPION,
+    ),
+    Move.CERTIFY: MoveRule(
+        _RUNNING,
+        ExperimentState.AWAITING_APPROVAL,
+        Actor.PLANNER,
+        EventKind.CERTIFIED,
+        certifies=True,
+        names_champion=True,
+    ),
+    Move.WITHDRAW: MoveRule(
+        _AWAITING, ExperimentState.RUNNING, Actor.PLANNER, EventKind.WITHDRAWN, names_champion=True
+    ),
+    Move.SETTLE: MoveRule(
+        _RUNNING,
+        ExperimentState.SETTLED,
+        Actor.PLANNER,
+        EventKind.SETTLED,
+        certifies=True,
+        names_champion=True,
+        installs=Installs.CHAMPION,
+    ),
     Move.FIND_NO_WINNER: MoveRule(
-        _DECIDED_FROM, ExperimentState.NO_WINNER, Actor.PLANNER, EventKind.NO_WINNER
+        _RUNNING, ExperimentState.NO_WINNER, Actor.PLANNER, EventKind.NO_WINNER, certifies=True
     ),
     Move.RUN_OUT: MoveRule(
-        _DECIDED_FROM, ExperimentState.INCONCLUSIVE, Actor.PLANNER, EventKind.INCONCLUSIVE
+        _RUNNING, ExperimentState.INCONCLUSIVE, Actor.PLANNER, EventKind.INCONCLUSIVE, certifies=True
+    ),
+    Move.PAUSE: MoveRule(_RUNNING | _AWAITING, ExperimentState.PAUSED, Actor.PERSON, EventKind.PAUSED),
+    Move.RESUME: MoveRule(_SET_ASIDE, ExperimentState.RUNNING, Actor.PERSON, EventKind.UNPAUSED),
+    Move.STOP: MoveRule(
+        _RUNNING | _AWAITING | _PAUSED, ExperimentState.STOPPED, Actor.PERSON, EventKind.STOPPED
+    ),
+    Move.APPROVE: MoveRule(
+        _AWAITING,
+        ExperimentState.PROMOTED,
+        Actor.PERSON,
+        EventKind.APPROVED,
+        names_champion=True,
+        installs=Installs.CHAMPION,
+    ),
+    Move.REJECT: MoveRule(_AWAITING, ExperimentState.REJECTED, Actor.PERSON, EventKind.REJECTED),
+    Move.PROMOTE_BY_HAND: MoveRule(
+        frozenset(ExperimentState) - _PROMOTED,  # a promotion is rolled back first
+        ExperimentState.PROMOTED,
+        Actor.PERSON,
+        EventKind.PROMOTED_BY_HAND,
+        certifies=True,
+        names_champion=True,
+        installs=Installs.CHAMPION,
+    ),
+    Move.ROLL_BACK: MoveRule(
+        _PROMOTED,
+        ExperimentState.ROLLED_BACK,
+        Actor.PERSON,
+        EventKind.ROLLED_BACK,
+        installs=Installs.PREVIOUS,
     ),
 }
 

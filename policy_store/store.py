@@ -321,9 +321,17 @@ class PolicyStore:
         champion: int | None,
         certificate: dict[str, Any],
     ) -> ExperimentView:
-        """Make a planner's move: state, incumbent (if the move installs a champion) and certificate at once.
+        """Make a planner's move: state, certificate and, if the move installs one, incumbent change at once.
 
         Atomic: of competing decisions one is taken. The same decision again returns what is stored.
+
+        Args:
+            name: Experiment.
+            generation: Must be the current one.
+            fence: The number `acquire_lease` gave.
+            move: What to do.
+            champion: Index of the policy it is about, if it is about one.
+            certificate: How it was decided; not stored by a move that certifies nothing.
 
         Raises:
             StaleFenceError: Another planner took over.
@@ -332,9 +340,7 @@ class PolicyStore:
             ValueError: The move needs a champion and has none, or has one and needs none; or a number in the
                 certificate is not finite.
         """
-        if (champion is not None) is not MOVES[move].installs_champion:
-            wanted = "names a" if MOVES[move].installs_champion else "has no"
-            raise ValueError(f"The move {move} {wanted} champion; {champion} was given.")
+        _check_champion(move, champion)
         keys = self._names.experiment(name)
         own = keys.generation(generation)
         reply = await self._scripts.run(
@@ -343,6 +349,50 @@ class PolicyStore:
             *(generation, fence, move.value, "" if champion is None else champion),
             codec.dump_json(certificate),
             codec.dump_json(encoded(Decided(champion, fence, generation))),
+        )
+        return codec.view_from(reply)
+
+    async def move_by_hand(
+        self,
+        name: str,
+        generation: int,
+        move: Move,
+        *,
+        actor: str,
+        reason: str,
+        champion: int | None = None,
+        certificate: dict[str, Any] | None = None,
+        seen: dict[str, Any] | None = None,
+    ) -> ExperimentView:
+        """Make a person's move: state, certificate and incumbent change at once, and the log says who and why.
+
+        Atomic: of competing moves one is made. The same move by the same actor for the same reason again
+        returns what is stored.
+
+        Args:
+            name: Experiment.
+            generation: Must be the current one.
+            move: What to do.
+            actor: Name of the person's key.
+            reason: The person's words.
+            champion: Index of the policy it is about, if it is about one.
+            certificate: What to store with it, if the move certifies.
+            seen: The certificate in force that the move rests on; None where it rests on none.
+
+        Raises:
+            DecisionConflictError: The move does not start from the present state, the generation is no longer
+                the current one, or another certificate is in force.
+            ValueError: As for `decide`.
+        """
+        _check_champion(move, champion)
+        keys = self._names.experiment(name)
+        own = keys.generation(generation)
+        reply = await self._scripts.run(
+            "move_by_hand",
+            (keys.control, keys.events, own.log, own.held),
+            *(generation, move.value, "" if champion is None else champion),
+            *("" if each is None else codec.dump_json(each) for each in (certificate, seen)),
+            codec.dump_json({"actor": actor, "reason": reason, "generation": generation}),
         )
         return codec.view_from(reply)
 
@@ -370,6 +420,12 @@ class PolicyStore:
     async def _answer(self, call: Awaitable[Any]) -> Any:
         async with answered_within(self._redis, self._timeout_seconds):
             return await call
+
+
+def _check_champion(move: Move, champion: int | None) -> None:
+    if (champion is not None) is not MOVES[move].names_champion:
+        wanted = "names a" if MOVES[move].names_champion else "has no"
+        raise ValueError(f"The move {move} {wanted} champion; {champion} was given.")
 
 
 def _counting_keys(keys: ExperimentKeys, report: Report) -> tuple[str, ...]:

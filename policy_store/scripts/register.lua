@@ -1,7 +1,7 @@
--- NEEDS: numbers, clock, events, view, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES
+-- NEEDS: numbers, clock, events, view, moving, MOVES, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES, KEPT_STATES
 -- Makes the generation of a fingerprint the current one, starting it if it is new, or decided for another policy
 -- than the one that is to serve. A new one goes on from the current one where that has decided nothing, with
--- what was counted between the policies both have.
+-- what was counted between the policies both have, and stands where that one stood if it stays so.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
 --       before it
 -- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
@@ -149,6 +149,19 @@ local function inherit(before, at)
   return ever, redis.call('HGET', counts, 'comparisons')
 end
 
+-- An experiment that a person paused stays so, whichever generation becomes the current one.
+local function keep_standing(before, number, at)
+  local state = redis.call('HGET', control, number .. ':state')
+  for _, move in pairs(MOVES) do
+    if move.target == before and KEPT_STATES[before] and move.sources[state] then
+      local serves = make_move(control, nil, number, move, '', '')
+      append_event(KEYS[3], KEYS[2], at, move.event, by_hand({
+        actor = 'configuration', reason = 'The generation before was ' .. before .. '.',
+        generation = tonumber(number)}, state, move, serves, serves))
+    end
+  end
+end
+
 local serving, named = to_serve()
 local known = redis.call('HGET', control, 'fingerprint:' .. fingerprint)
 if known and is_decided_otherwise(known, serving) then
@@ -176,7 +189,8 @@ if not known then
     redis.call('HSET', control, of .. 'inherited', inherited, of .. 'inherited_from', before)
   end
 end
-if redis.call('HGET', control, 'generation') ~= generation then
+local left = redis.call('HGET', control, 'generation')
+if left ~= generation then
   redis.call('HSET', control, 'generation', generation)
   redis.call('HINCRBY', control, 'revision', 1)
   append_event(KEYS[3], KEYS[2], at, known and EVENTS.REACTIVATED or EVENTS.STARTED,
@@ -187,6 +201,9 @@ if redis.call('HGET', control, generation .. ':incumbent') ~= serving then
   redis.call('HINCRBY', control, 'revision', 1)
   append_event(KEYS[3], KEYS[2], at, EVENTS.INCUMBENT_CHANGED, cjson.encode({
     policy = tonumber(serving), generation = tonumber(generation)}))
+end
+if left and left ~= generation then
+  keep_standing(redis.call('HGET', control, left .. ':state'), generation, at)
 end
 redis.call('HSET', control, 'named', named)
 if inherited then

@@ -287,7 +287,7 @@ async def test_only_an_undecided_generation_is_gone_on_from(
     await count(store, await store.register(of("p0", "p1", "p2"), LINE), 20)
     fence = await store.acquire_lease(NAME, "planner", 60)
     assert fence is not None
-    champion = 0 if MOVES[move].installs_champion else None
+    champion = 0 if MOVES[move].names_champion else None
     await store.decide(NAME, 1, fence, move=move, champion=champion, certificate={})
 
     await store.register(of("p0", "p1", "p2", "p3", max_comparisons=500), LINE)

@@ -1,0 +1,25 @@
+-- NEEDS: clock, events, view, moving, MOVES
+-- A person's move. It is made from the state, and where it rests on a certificate from the certificate, that the
+-- person saw. The same move by the same person for the same reason again finds itself made.
+-- KEYS: control, events, log, held
+-- ARGV: generation, move, champion ('' for none), certificate ('' for none), certificate that was seen ('' for
+--       any), JSON of who, why and the generation
+local control = KEYS[1]
+local generation, name, champion, certificate, seen, said = unpack(ARGV)
+local move, of = MOVES[name], generation .. ':'
+local signature = name .. ' ' .. champion .. ' ' .. said
+local known = redis.call('HMGET', control, of .. 'state', 'generation', of .. 'certificate', of .. 'by_hand')
+if not known[1] then
+  return {'unknown'}
+end
+if known[1] == move.target and known[2] == generation and known[4] == signature then
+  return view(control) -- a repeated call, whose answer was lost
+end
+if not move.sources[known[1]] or known[2] ~= generation or (seen ~= '' and known[3] ~= seen) then
+  return {'conflict', known[1], known[2]}
+end
+
+local before, after = make_move(control, KEYS[4], generation, move, champion, certificate)
+redis.call('HSET', control, of .. 'by_hand', signature)
+append_event(KEYS[3], KEYS[2], micros(), move.event, by_hand(cjson.decode(said), known[1], move, before, after))
+return view(control)
