@@ -43,6 +43,7 @@ from gateway.api.hosts import LoopbackHosts
 from gateway.api.inference import InferenceDeps, inference_endpoints, inference_routes
 from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
+from gateway.api.steering import steering_routes
 from gateway.api.store import store_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
@@ -57,6 +58,7 @@ from gateway.learning.planning import Planner
 from gateway.learning.progress import ProgressReader
 from gateway.learning.promotion import Promoter
 from gateway.learning.refreshing import Refresher
+from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
 from gateway.learning.usage import UsageKeeper
 from gateway.proof.experiment_log import ExperimentLog
@@ -230,10 +232,24 @@ class _Gateway:
             notes.find,
         )
         log, counts = ExperimentLog(store), TokenCounts(upstream)
+        pool = PlanPool()
+        resources.callback(pool.close)
+        steering = Steering(store, catalogue, pool.compute, history, hooks, self.clock)
         self._join_routes(
-            app, inference, counts, feedback, registry, progress, health, watch, metrics, log, resources
+            app,
+            inference,
+            counts,
+            feedback,
+            registry,
+            progress,
+            steering,
+            health,
+            watch,
+            metrics,
+            log,
+            resources,
         )
-        planner = self._planner(store, history, hooks, resources)
+        planner = self._planner(store, pool, history, hooks)
         await resources.enter_async_context(background("planner", planner.run))
         await resources.enter_async_context(background("usage", usage.run))
         if metrics.are_shared:
@@ -319,15 +335,7 @@ class _Gateway:
         await resources.enter_async_context(background("sealing key", wait_for_key))
         return holder
 
-    def _planner(
-        self,
-        store: PolicyStore,
-        history: StoreHistory,
-        hooks: Hooks,
-        resources: AsyncExitStack,
-    ) -> Planner:
-        pool = PlanPool()
-        resources.callback(pool.close)
+    def _planner(self, store: PolicyStore, pool: PlanPool, history: StoreHistory, hooks: Hooks) -> Planner:
         return Planner(
             store,
             self.catalogue,
@@ -349,6 +357,7 @@ class _Gateway:
         feedback: FeedbackService,
         registry: KeyRegistry,
         progress: ProgressReader,
+        steering: Steering,
         health: StoreHealth,
         watch: StoreWatch,
         metrics: Metrics,
@@ -378,6 +387,7 @@ class _Gateway:
         app.include_router(feedback_routes(feedback, guards.admitted, guards.control_body))
         app.include_router(model_routes(snapshots, guards.require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, guards.require_admin))
+        app.include_router(steering_routes(steering, snapshots, guards.admin, guards.control_body))
         app.include_router(key_routes(registry, guards.admin, guards.control_body))
         app.include_router(store_routes(watch, health, guards.admin))
         app.include_router(

@@ -6,6 +6,7 @@ GatewayError
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
 |   +-- ThreadNotFoundError      a conversation that is kept elsewhere, or nowhere            -> 404
 |   +-- UnknownKeyError          no API key of that name is in force                        -> 404
+|   +-- ConflictError            it cannot be done from where things stand; look again       -> 409
 |   +-- BodyTooLargeError                                                                    -> 413
 |   +-- ForeignHostError         meant for another host, or from a web page of another one     -> 403
 |   +-- UnsupportedMediaTypeError  the body is not JSON                                        -> 415
@@ -85,6 +86,15 @@ class UnknownKeyError(InvalidRequestError):
     """No API key of that name is in force."""
 
     status = 404
+
+
+class ConflictError(InvalidRequestError):
+    """It cannot be done from where things stand now; nothing was changed."""
+
+    status = 409
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="conflict")
 
 
 class BodyTooLargeError(InvalidRequestError):

@@ -364,7 +364,7 @@ class PolicyStore:
         certificate: dict[str, Any] | None = None,
         seen: dict[str, Any] | None = None,
     ) -> ExperimentView:
-        """Make a person's move: state, certificate and incumbent change at once, and the log says who and why.
+        """Make a person's move: state, certificate and incumbent change at once; the log says who and why.
 
         Atomic: of competing moves one is made. The same move by the same actor for the same reason again
         returns what is stored.

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
-from gateway.api.experiments_shown import ExperimentDetail, ExperimentList, ExperimentSummary
+from gateway.api.experiments_shown import (
+    EventList,
+    EventShown,
+    ExperimentDetail,
+    ExperimentList,
+    ExperimentSummary,
+)
 from gateway.api.guards import Guard
-from gateway.errors import UnavailableError, UnknownModelError
+from gateway.errors import UnavailableError
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
-from gateway.learning.progress import ProgressReader
+from gateway.learning.progress import EVENTS_READ, ExperimentProgress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
 
 
@@ -26,16 +33,12 @@ def experiment_routes(
     """`/v1/experiments` and what is below it."""
     router = APIRouter(prefix="/v1/experiments", dependencies=[Depends(require_admin)], tags=["experiments"])
 
-    def known(name: str) -> LiveExperiment:
-        experiment = snapshots.current.experiments.get(name)
-        if experiment is None:
-            names = ", ".join(snapshots.current.experiments) or "none"
-            raise UnknownModelError(
-                f"There is no experiment {name!r}. Configured: {names}.",
-                param="name",
-                code="unknown_experiment",
-            )
-        return experiment
+    async def reading(name: str) -> tuple[LiveExperiment, ExperimentProgress]:
+        live = snapshots.current.experiment(name)
+        found = await progress.read_one(name)
+        if found is None:
+            raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
+        return live, found
 
     @router.get("")
     async def list_experiments() -> ExperimentList:
@@ -52,11 +55,15 @@ def experiment_routes(
     @router.get("/{name}")
     async def show_experiment(name: str) -> ExperimentDetail:
         """Everything known about one experiment."""
-        live = known(name)
-        reading = await progress.read_one(name)
-        if reading is None:
-            raise UnavailableError("The store has not answered yet; the incumbent serves. Try again later.")
-        return ExperimentDetail.shown(live, reading)
+        return ExperimentDetail.shown(*await reading(name))
+
+    @router.get("/{name}/events")
+    async def experiment_events(
+        name: str, limit: Annotated[int, Query(ge=1, le=EVENTS_READ)] = 50
+    ) -> EventList:
+        """What happened to one experiment, over all its generations: who did what, and why."""
+        _, found = await reading(name)
+        return EventList(data=EventShown.latest(found, limit))
 
     @router.get(
         "/{name}/log",
@@ -65,7 +72,7 @@ def experiment_routes(
     )
     async def experiment_log(name: str) -> StreamingResponse:
         """What was counted and planned, one JSON object a line: what `llmpo verify` recomputes."""
-        lines = logs.lines(known(name).name)
+        lines = logs.lines(snapshots.current.experiment(name).name)
         # Fetched before the status is sent, so that a dead store is a 503 and not a cut file.
         first = await anext(lines)
 

@@ -11,6 +11,7 @@ from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.promises import Promised, claim, promised_by
 from gateway.experiments.snapshot import LiveExperiment
+from gateway.experiments.verbs import Verb, verbs_from
 from gateway.learning.progress import ExperimentProgress
 
 _MOST_EVENTS: Final = 50
@@ -115,6 +116,18 @@ class EventShown(BaseModel):
     kind: str
     detail: dict[str, Any] = Field(description="Policies are named.")
 
+    @classmethod
+    def latest(cls, reading: ExperimentProgress, most: int) -> list[EventShown]:
+        """The latest events of an experiment, newest last."""
+        events = told(reading.events, reading.generations)[-most:]
+        return [cls(at=event.at, kind=event.kind, detail=event.detail) for event in events]
+
+
+class EventList(BaseModel):
+    """`GET /v1/experiments/{name}/events`."""
+
+    data: list[EventShown] = Field(description="Newest last.")
+
 
 class InheritedComparisons(BaseModel):
     """What a generation went on from."""
@@ -193,6 +206,10 @@ class ExperimentDetail(ExperimentSummary):
     plan: PlanInForce | None
     certificate: dict[str, Any] | None
     events: list[EventShown] = Field(description="The latest, newest last.")
+    may: list[Verb] = Field(description="What a person may do to it now, with an admin key and a reason.")
+    promotion_mode: str = Field(
+        description="`automatic`, or `approval`: a certified policy waits for a person."
+    )
     delta: float
     epsilon: float
     promise: Promised = Field(description="What is promised of a promoted policy; `winner` without a margin.")
@@ -234,10 +251,9 @@ class ExperimentDetail(ExperimentSummary):
             evidence=EvidenceOfPolicy.each(reading),
             plan=PlanInForce.of(reading),
             certificate=view.certificate,
-            events=[
-                EventShown(at=event.at, kind=event.kind, detail=event.detail)
-                for event in told(reading.events[-_MOST_EVENTS:], reading.generations)
-            ],
+            events=EventShown.latest(reading, _MOST_EVENTS),
+            may=verbs_from(view.state),
+            promotion_mode=reading.promotion.mode,
             delta=experiment.delta,
             epsilon=experiment.epsilon,
             promise=promised_by(experiment),

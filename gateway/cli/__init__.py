@@ -66,7 +66,7 @@ COMMANDS: Final = {
             "optimize", "gateway.cli.optimize:optimize", "Find the best policy on a list of tasks, offline."
         ),
         LazyCommand("keys", "gateway.cli.keys:app", "Make, list and revoke API keys."),
-        LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments."),
+        LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments, and steer them."),
         LazyCommand("store", "gateway.cli.store:app", "Look at the store; go on after it lost something."),
         LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),
         LazyCommand(

@@ -1,10 +1,9 @@
-"""`llmpo experiments`: how the experiments of a running gateway are doing."""
+"""`llmpo experiments`: how the experiments of a running gateway are doing, and what people do to them."""
 
 from __future__ import annotations
 
 import json as json_text
 from collections.abc import Iterator
-from datetime import datetime
 from textwrap import shorten
 from typing import Annotated, Any, Final
 
@@ -13,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.event_lines import event_lines
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
+from gateway.cli.steering import HAND_COMMANDS
 from gateway.rough import rough_count
 from policy_store.states import STATES
 
@@ -23,6 +24,8 @@ LATEST_EVENTS: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
+for hand_command in HAND_COMMANDS:
+    app.command()(hand_command)
 
 
 @app.command("list")
@@ -57,7 +60,8 @@ def show_experiment(
         typer.echo(json_text.dumps(answer))
         return
     console = Console(highlight=False)
-    console.print(Text(f"{answer['name']} is {answer['state']} (generation {answer['generation']})", "bold"))
+    state = answer["state"].replace("_", " ")
+    console.print(Text(f"{answer['name']} is {state} (generation {answer['generation']})", "bold"))
     shown = ShownExperiment(answer)
     console.print(Text(shown.standing()))
     if "claim" in answer:  # gateways of earlier versions tell none
@@ -67,8 +71,8 @@ def show_experiment(
     console.print(shown.evidence())
     console.print(shown.wins())
     console.print(shown.policies())
-    for event in shown.events():
-        console.print(Text(event))
+    for line in event_lines(answer["events"][-LATEST_EVENTS:]):
+        console.print(Text(line))
 
 
 def gain_sentence(gain: dict[str, Any]) -> str:
@@ -95,7 +99,8 @@ class ShownExperiment:
         if held := answer.get("reports_held"):  # gateways of earlier versions hold none
             text += f"; {held:,} reports are held until feedback.hold is over"
         plan = answer["plan"] or {}
-        if answer["state"] in PLANNED and plan.get("expected_remaining") is not None:
+        is_open = answer["state"] in PLANNED and answer["certificate"] is None
+        if is_open and plan.get("expected_remaining") is not None:
             text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"
         return f"{text}."
 
@@ -115,18 +120,6 @@ class ShownExperiment:
         told = [f"{name} {known[name]:.3g}{unit}" for name in named if known[name]]
         if told:
             yield f"An answer costs ({costs['source']}): {', '.join(told)}."
-
-    def events(self) -> Iterator[str]:
-        """The latest events, each at the time of this machine's zone."""
-        for event in self._answer["events"][-LATEST_EVENTS:]:
-            at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            told = {
-                name: value
-                for name, value in event["detail"].items()
-                if name != "fence" and value is not None
-            }
-            facts = ", ".join(f"{name} {value}" for name, value in told.items())
-            yield f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")
 
     def evidence(self) -> Table:
         """A bar for each policy, up to the line."""

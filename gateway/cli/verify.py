@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as json_text
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +16,7 @@ from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import Verification, read_log, verify
+from gateway.proof.verification import Verification, hand_sentence, read_log, verify
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
@@ -133,20 +133,28 @@ def _print(found: Verification) -> None:
     console = Console(highlight=False, soft_wrap=True)
     champion = f", champion [bold]{escape(found.champion)}[/]" if found.champion else ""
     about = f"{escape(found.name)} (generation {found.generation}): {found.outcome}{champion}"
-    if found.is_confirmed:
-        console.print(f"[bold green]confirmed[/]  {about}")
-        inherited = f", {found.inherited} of them inherited" if found.inherited else ""
-        evidence = ""
-        if found.statistic_nats is not None and found.threshold_nats is not None:
-            evidence = f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
-        console.print(f"  recomputed from {found.comparisons} comparisons{inherited}{evidence}")
-        if found.claim is not None:
-            console.print(f"  promised: {escape(found.claim)}")
-        if found.gain is not None:
-            console.print(f"  {escape(gain_sentence(found.gain))}")
-        return
-    console.print(f"[bold red]not confirmed[/]  {about}")
-    for difference in found.differences[:SHOWN_DIFFERENCES]:
-        console.print(f"  [red]-[/] {escape(difference)}")
+    verdict = "[bold green]confirmed[/]" if found.is_confirmed else "[bold red]not confirmed[/]"
+    console.print(f"{verdict}  {about}")
+    for line in found.differences[:SHOWN_DIFFERENCES]:
+        console.print(f"  [red]-[/] {escape(line)}")
     if len(found.differences) > SHOWN_DIFFERENCES:
         console.print(f"  and {len(found.differences) - SHOWN_DIFFERENCES} more (--json shows all)")
+    for line in _confirmed(found) if found.is_confirmed else ():
+        console.print(f"  {escape(line)}")
+    for move in found.by_hand:
+        console.print(f"  {escape(hand_sentence(move))}")
+
+
+def _confirmed(found: Verification) -> Iterator[str]:
+    """What was confirmed, and what it rests on."""
+    inherited = f", {found.inherited} of them inherited" if found.inherited else ""
+    counted = f"recomputed from {found.comparisons} comparisons{inherited}"
+    if found.statistic_nats is not None and found.threshold_nats is not None:
+        counted += f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
+    yield counted
+    if found.is_by_hand:
+        yield "a person decided: nothing is claimed of the evidence"
+    if found.claim is not None:
+        yield f"promised: {found.claim}"
+    if found.gain is not None:
+        yield gain_sentence(found.gain)

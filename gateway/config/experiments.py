@@ -270,8 +270,10 @@ class FeedbackSpec(Section):
 class PromotionSpec(Section):
     """What happens once a policy is certified, and what must have happened before."""
 
-    mode: Literal["automatic"] = Field(
-        default="automatic", description="The certified policy becomes the incumbent at once."
+    mode: Literal["automatic", "approval"] = Field(
+        default="automatic",
+        description="`automatic`: the certified policy becomes the incumbent at once. `approval`: it waits "
+        "for a person (`llmpo experiments approve`), while evidence goes on being gathered.",
     )
     min_comparisons: int = Field(
         default=MIN_COMPARISONS, ge=0, description="No decision before this many comparisons."
@@ -292,6 +294,11 @@ class PromotionSpec(Section):
         description="While the structure assumed does not fit the counts: `hold` decides nothing, `warn` "
         "only says so. Exact guarantees do not rest on the fit and never wait.",
     )
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether a certified policy waits for a person."""
+        return self.mode == "approval"
 
 
 GridValue = str | int | float

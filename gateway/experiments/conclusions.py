@@ -10,11 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from gateway import __version__
 from gateway.experiments.gain import Gain, gain
-from policy_store.models import Comparison, Experiment
+from policy_store.models import Comparison, Counts, Experiment, ExperimentView
 from policy_store.states import Move
 
 if TYPE_CHECKING:
@@ -65,22 +65,46 @@ def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
     return voting_of(len(given), len(known) + unknown, max(*known.values(), min(unknown, 1), 0))
 
 
-def move_for(kind: Kind, *, is_incumbent: bool) -> Move:
+def move_for(kind: Kind, *, is_incumbent: bool, asks_a_person: bool = False) -> Move:
     """The move a verdict leads to.
 
     Args:
         kind: Kind of the verdict.
         is_incumbent: Whether the champion, if there is one, serves already.
+        asks_a_person: Whether another champion waits for a person.
     """
     match kind:
         case "winner" | "no_worse":
-            return Move.SETTLE if is_incumbent else Move.PROMOTE
+            if is_incumbent:
+                return Move.SETTLE
+            return Move.CERTIFY if asks_a_person else Move.PROMOTE
         case "no_winner":
             return Move.FIND_NO_WINNER
         case "inconclusive":
             return Move.RUN_OUT
         case _:
             assert_never(kind)
+
+
+def why_it_lapsed(view: ExperimentView, decision: Decision | None, held: Sequence[str]) -> str | None:
+    """Why the certificate that awaits a person holds no more, in a sentence; None while it holds.
+
+    It holds as long as everything counted since leads to the same champion, and would replace the same
+    incumbent.
+
+    Args:
+        view: The experiment, with the certificate.
+        decision: What all evidence allows to conclude now, if anything.
+        held: What keeps anything from being decided now.
+    """
+    certificate = view.certificate or {}
+    if certificate.get("incumbent") != view.incumbent:
+        return f"{view.experiment.policies[view.incumbent]} serves now, which it was not compared with."
+    if decision is not None and decision.champion == certificate.get("champion"):
+        return None
+    if decision is None or decision.champion is None:
+        return " ".join(held) or "With what was counted since, the evidence is below the line again."
+    return f"With what was counted since, the evidence is for {view.experiment.policies[decision.champion]}."
 
 
 def certified_gain(certificate: Mapping[str, Any], experiment: Experiment) -> Gain | None:
@@ -111,10 +135,36 @@ def full_certificate(
     costs: AnswerCosts | None = None,
 ) -> dict[str, Any]:
     """What was decided and why, with everything needed to check it years later."""
-    gained = certified_gain(decision.certificate, experiment)
-    champion = decision.champion
+    return _placed(
+        decision.certificate,
+        experiment,
+        generation=generation,
+        plan_version=plan_version,
+        config_hash=config_hash,
+        decided_at=decided_at,
+        more={
+            **({} if voting is None else {"voting": asdict(voting)}),
+            **({"policies": list(policies)} if policies else {}),
+            **({} if costs is None else {"answer_costs": asdict(costs)}),
+        },
+    )
+
+
+def _placed(
+    conclusion: Mapping[str, Any],
+    experiment: Experiment,
+    *,
+    generation: int,
+    plan_version: int,
+    config_hash: str,
+    decided_at: float,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A conclusion with what it is about, what it was drawn with and when, and what it gains."""
+    champion = conclusion["champion"]
+    gained = certified_gain(conclusion, experiment)
     return {
-        **decision.certificate,
+        **conclusion,
         "experiment": json.loads(experiment.to_json()),
         "generation": generation,
         "champion_name": None if champion is None else experiment.policies[champion],
@@ -122,8 +172,55 @@ def full_certificate(
         "config_hash": config_hash,
         "code_version": __version__,
         "decided_at": decided_at,
-        **({} if voting is None else {"voting": asdict(voting)}),
-        **({"policies": list(policies)} if policies else {}),
-        **({} if costs is None else {"answer_costs": asdict(costs)}),
+        **more,
         **({} if gained is None else {"gain": asdict(gained)}),
     }
+
+
+BY_HAND: Final = "by_hand"
+"""The outcome on the record of a promotion that a person decided."""
+_RECORD_SCHEMA: Final = 1
+
+
+def certificate_by_hand(
+    view: ExperimentView,
+    counts: Counts,
+    champion: int,
+    *,
+    actor: str,
+    reason: str,
+    config_hash: str,
+    decided_at: float,
+    policies: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The record of a person's choice, in the form of a certificate: what was counted, nothing claimed."""
+    experiment = view.experiment
+    record = {
+        "schema": _RECORD_SCHEMA,
+        "outcome": BY_HAND,
+        "champion": champion,
+        "decided_by": actor,
+        "reason": reason,
+        "statistic_nats": None,
+        "threshold_nats": None,
+        "guarantee": "none",
+        "assumption": "A person decided. Nothing is claimed of the evidence.",
+        "delta": experiment.delta,
+        "epsilon": experiment.epsilon,
+        "incumbent": view.incumbent,
+        "max_comparisons": experiment.max_comparisons,
+        "min_comparisons": experiment.min_comparisons,
+        "policies_ever": counts.policies_ever,
+        "comparisons": counts.comparisons,
+        "wins": [list(row) for row in counts.wins],
+        "ties": [list(row) for row in counts.ties],
+    }
+    return _placed(
+        record,
+        experiment,
+        generation=view.generation,
+        plan_version=view.plan.version if view.plan else 0,
+        config_hash=config_hash,
+        decided_at=decided_at,
+        more={"policies": list(policies)},
+    )

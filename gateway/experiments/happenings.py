@@ -9,7 +9,12 @@ from typing import Final
 from policy_store.events import EventKind, LoggedEvent
 from policy_store.models import Experiment
 
-_POLICIES: Final = ("policy", "champion")  # fields of details that hold a position
+_POLICIES: Final = (
+    "policy",
+    "champion",
+    "incumbent",
+    "incumbent_before",
+)  # fields of details that hold a position
 
 
 def generation_of(event: LoggedEvent) -> int | None:

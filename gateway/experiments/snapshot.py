@@ -152,6 +152,22 @@ class Snapshot:
         """Whether clients may send a name as `model`."""
         return name in self.experiments or name in self.models
 
+    def experiment(self, name: str) -> LiveExperiment:
+        """The experiment of that name.
+
+        Raises:
+            UnknownModelError: There is none; it lists those that there are.
+        """
+        experiment = self.experiments.get(name)
+        if experiment is None:
+            names = ", ".join(self.experiments) or "none"
+            raise UnknownModelError(
+                f"There is no experiment {name!r}. Configured: {names}.",
+                param="name",
+                code="unknown_experiment",
+            )
+        return experiment
+
     @property
     def names(self) -> list[str]:
         """What clients may send as `model`, experiments first."""

@@ -223,12 +223,23 @@ class PlanningFailed(NamedTuple):
 
 
 class DecisionTaken(NamedTuple):
-    """This replica ended an experiment; `champion` is the certified policy, if there is one."""
+    """This replica decided on an experiment; `champion` is the certified policy, if there is one."""
 
     experiment: str
     generation: int
     state: str
     champion: str | None
+
+
+class MovedByHand(NamedTuple):
+    """A person moved an experiment through this replica; `actor` is the name of the person's key."""
+
+    experiment: str
+    generation: int
+    verb: str
+    actor: str
+    state: str
+    incumbent: str
 
 
 GatewayEvent = (
@@ -252,4 +263,5 @@ GatewayEvent = (
     | PlanPublished
     | PlanningFailed
     | DecisionTaken
+    | MovedByHand
 )

@@ -15,20 +15,22 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.config.experiments import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import voting_of
-from gateway.experiments.costs import answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.holds import holds
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
+from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
 from policy_store.models import Receipt
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
@@ -53,8 +55,11 @@ class _Basis:
 
     fence: int
     generation: int
+    state: ExperimentState
+    incumbent: int
     comparisons: int
     may_decide: bool
+    promotion: PromotionSpec
     caps: ExposureCaps
     lagging: frozenset[
         tuple[int, int, bool]
@@ -145,7 +150,11 @@ class Planner:
 
     async def _plan(self, name: str, definition: Definition) -> None:
         view = await self._store.view(name)
-        if not view.state.facts.is_planned or self._is_held(name, view.revision):
+        if self._is_held(name, view.revision):
+            return
+        if not view.state.facts.is_planned:
+            if view.state.facts.counts_outcomes:
+                await self._count_due(name, view.generation)
             return
         fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
         if fence is None:
@@ -154,17 +163,32 @@ class Planner:
         if counts.reports_held:
             await self._count_due(name, view.generation)
             counts = await self._store.counts(name, view.generation)
-        caps, may_decide = definition.caps, not holds(view.experiment, definition.spec.promotion, counts)
+        promotion = definition.spec.promotion
+        held = holds(view.experiment, promotion, counts)
         waiting = counts.waiting.items()
         lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
-        basis = _Basis(fence, view.generation, counts.comparisons, may_decide, caps, lagging)
+        basis = _Basis(
+            fence=fence,
+            generation=view.generation,
+            state=view.state,
+            incumbent=view.incumbent,
+            comparisons=counts.comparisons,
+            may_decide=not held,
+            promotion=promotion,
+            caps=definition.caps,
+            lagging=lagging,
+        )
         if self._done.get(name) == basis:
             return
-        seed = self._rng.getrandbits(63)
-        costs = answer_costs(
-            view.experiment, definition, self._catalogue.current.prices, await self._store.usage(name)
+        job, costs = await plan_job(
+            self._store,
+            self._catalogue.current,
+            definition,
+            view,
+            counts,
+            may_decide=not held,
+            seed=self._rng.getrandbits(63),
         )
-        job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps, costs.deciding)
         result = await self._compute(job)
         if self._is_held(name, view.revision):
             return
@@ -172,11 +196,10 @@ class Planner:
             name, view.generation, result.proposal, result.forecasts, fence
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
-        if result.decision is not None:
-            voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
-            await self._promoter.decide(
-                view, result.decision, voting, costs, plan_version=version, fence=fence
-            )
+        voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
+        await self._promoter.conclude(
+            view, result.decision, voting, costs, held=held, plan_version=version, fence=fence
+        )
         self._done[name] = basis
 
     async def _count_due(self, name: str, generation: int) -> None:

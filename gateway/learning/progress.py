@@ -21,7 +21,7 @@ from gateway.experiments.outlook import Outlook, outlook
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import LoggedEvent
 from policy_store.models import Counts, Experiment, ExperimentView
-from policy_store.states import Move, recorded_move
+from policy_store.states import MOVES, recorded_move
 from policy_store.store import PolicyStore
 
 FRESH_SECONDS: Final = 1.0
@@ -64,7 +64,8 @@ class ExperimentProgress:
     @property
     def promotions(self) -> int:
         """How often a candidate became the incumbent, as far as the latest events tell."""
-        return sum(recorded_move(event.kind) is Move.PROMOTE for event in self.events)
+        moves = (recorded_move(event.kind) for event in self.events)
+        return sum(move is not None and MOVES[move].is_promotion for move in moves)
 
     @property
     def elapsed_seconds(self) -> float:

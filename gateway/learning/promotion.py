@@ -7,10 +7,11 @@ refresher sees the new revision.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for
+from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for, why_it_lapsed
 from gateway.experiments.costs import AnswerCosts
 from gateway.experiments.policy_content import descriptions
 from gateway.instrumentation.hooks import Hooks
@@ -18,6 +19,7 @@ from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError
 from policy_store.models import ExperimentView
+from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
@@ -41,6 +43,54 @@ class Promoter:
         self._clock = clock
         self._hooks = hooks
 
+    async def conclude(
+        self,
+        view: ExperimentView,
+        decision: Decision | None,
+        voting: Voting,
+        costs: AnswerCosts,
+        *,
+        held: Sequence[str],
+        plan_version: int,
+        fence: int,
+    ) -> None:
+        """Act on what the evidence allows to conclude: decide, let a person decide, or take that back.
+
+        Args:
+            view: The experiment.
+            decision: What all evidence allows to conclude, if anything.
+            voting: Who voted.
+            costs: What answers cost.
+            held: What keeps anything from being decided now.
+            plan_version: Of the plan with that evidence.
+            fence: The planner's number.
+
+        Raises:
+            StaleFenceError, StoreUnavailableError: As `decide`.
+        """
+        is_awaiting = view.state in MOVES[Move.WITHDRAW].sources
+        if is_awaiting and (why := why_it_lapsed(view, decision, held)) is not None:
+            await self._withdraw(view, why, fence)
+        elif decision is not None and not (is_awaiting and self._asks_a_person(view)):
+            await self.decide(view, decision, voting, costs, plan_version=plan_version, fence=fence)
+
+    async def _withdraw(self, view: ExperimentView, why: str, fence: int) -> None:
+        name, certificate = view.experiment.name, view.certificate or {}
+        with suppress(DecisionConflictError):  # a person was faster
+            await self._store.decide(
+                name,
+                view.generation,
+                fence,
+                move=Move.WITHDRAW,
+                champion=certificate["champion"],
+                certificate={},
+            )
+            _log.info("certificate_withdrawn", experiment=name, generation=view.generation, why=why)
+
+    def _asks_a_person(self, view: ExperimentView) -> bool:
+        definition = self._catalogue.current.definitions.get(view.experiment.name)
+        return definition is not None and definition.spec.promotion.asks_a_person
+
     async def decide(
         self,
         view: ExperimentView,
@@ -51,7 +101,7 @@ class Promoter:
         plan_version: int,
         fence: int,
     ) -> None:
-        """End the experiment as `decision` says. It is no error if another replica did so first.
+        """Move the experiment as `decision` says. It is no error if another replica did so first.
 
         Raises:
             StaleFenceError: Another replica plans this experiment now; nothing was changed.
@@ -75,7 +125,11 @@ class Promoter:
                 name,
                 view.generation,
                 fence,
-                move=move_for(decision.kind, is_incumbent=decision.champion == view.incumbent),
+                move=move_for(
+                    decision.kind,
+                    is_incumbent=decision.champion == view.incumbent,
+                    asks_a_person=self._asks_a_person(view),
+                ),
                 champion=decision.champion,
                 certificate=certificate,
             )

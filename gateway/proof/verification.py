@@ -15,19 +15,19 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.experiments.conclusions import certified_gain, logged_voting, move_for
+from gateway.experiments.conclusions import BY_HAND, certified_gain, logged_voting
 from gateway.experiments.policy_content import misdescribed
 from gateway.experiments.promises import claim, promised_by
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
-from gateway.llm_po.stopping import KINDS
-from gateway.proof.ancestry import LoggedGeneration, retrace
+from gateway.proof.ancestry import Ancestry, LoggedGeneration, retrace
 from gateway.proof.log_lines import LOG_SCHEMA, record_from
-from policy_store.events import Decided, LoggedEvent
+from gateway.proof.moves import Walk, moves_by_hand
+from policy_store.events import LoggedEvent
 from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
-from policy_store.states import INITIAL, MOVES, STATES, recorded_move
+from policy_store.states import STATES
 
 _ROUNDED: Final = 2e-6  # certificates round to six digits
 _UNPLANNED_FORECAST: Final = 500_000  # what the log shows for an outcome counted before the first plan
@@ -70,6 +70,7 @@ class Verification:
     """The result of recomputing a decision. `differences` is empty where everything is confirmed.
 
     `claim` is what is promised of the champion, in words; None where there is none.
+    `by_hand` has what people did, oldest first: move, who, why, from where to where.
     """
 
     name: str
@@ -83,11 +84,17 @@ class Verification:
     inherited: int = 0
     gain: dict[str, Any] | None = None
     claim: str | None = None
+    by_hand: tuple[dict[str, Any], ...] = ()
 
     @property
     def is_confirmed(self) -> bool:
         """Whether nothing differs."""
         return not self.differences
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether a person decided, so that nothing is claimed of the evidence."""
+        return self.outcome == BY_HAND
 
 
 def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
@@ -147,13 +154,11 @@ def verify(recorded: RecordedExperiment) -> Verification:
     """Recompute the decision and compare.
 
     Raises:
-        UndecidedError: If there is no certificate yet.
+        UndecidedError: If there is no certificate yet, and the moves in the log lead where it stands.
     """
-    certificate = recorded.certificate
+    certificate, by_hand = recorded.certificate, tuple(moves_by_hand(recorded.own.records))
     if certificate is None:
-        raise UndecidedError(
-            f"The experiment {recorded.name!r} is {recorded.state}: it has no certificate to verify yet."
-        )
+        return _undecided(recorded, by_hand)
     inherited = recorded.own.inherited
     return Verification(
         name=recorded.name,
@@ -167,14 +172,54 @@ def verify(recorded: RecordedExperiment) -> Verification:
         inherited=inherited.comparisons if inherited else 0,
         gain=certificate.get("gain"),
         claim=_claimed(recorded.own.experiment, certificate),
+        by_hand=by_hand,
     )
 
 
 def _claimed(experiment: Experiment, certificate: dict[str, Any]) -> str | None:
     champion = certificate.get("champion_name")
-    if champion is None or experiment.promise not in PROMISES:
+    if champion is None or experiment.promise not in PROMISES or certificate.get("outcome") == BY_HAND:
         return None
     return claim(promised_by(experiment), experiment.epsilon, str(champion))
+
+
+def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]) -> Verification:
+    """What differs in the log of an experiment without a certificate; UndecidedError if nothing does."""
+    differences = [
+        *misled(recorded, Walk(recorded.own.experiment)),
+        *(each for generation in recorded.generations for each in misapplied_forecasts(generation)),
+    ]
+    if not differences:
+        raise UndecidedError(
+            f"The experiment {recorded.name!r} is {recorded.state}: it has no certificate to verify."
+            + "".join(f"\n{hand_sentence(move)}" for move in by_hand)
+        )
+    return Verification(
+        name=recorded.name,
+        generation=recorded.own.generation,
+        outcome="undecided",
+        champion=None,
+        comparisons=len(recorded.own.comparisons),
+        statistic_nats=None,
+        threshold_nats=None,
+        differences=tuple(differences),
+        by_hand=by_hand,
+    )
+
+
+def hand_sentence(move: dict[str, Any]) -> str:
+    """What a person did, in a line."""
+    return f"{move['actor']} moved it from {move['before']} to {move['after']}: {move['reason']}"
+
+
+def misled(recorded: RecordedExperiment, walk: Walk) -> Iterator[str]:
+    """Where the logged steps do not lead through the table of moves to what is recorded."""
+    yield from walk.follow(recorded.own.records)
+    if walk.state != recorded.state:
+        yield f"state: the experiment is {recorded.state}, the steps in its log lead to {walk.state}"
+    name = recorded.incumbent if walk.serves is None else recorded.own.experiment.policies[walk.serves]
+    if name != recorded.incumbent:
+        yield f"incumbent: {recorded.incumbent} serves, the steps in the log lead to {name}"
 
 
 class CertificateCheck:
@@ -193,14 +238,14 @@ class CertificateCheck:
         """Everything that differs."""
         yield from self.replayed()
         for generation in self._recorded.generations:
-            yield from self.misapplied_forecasts(generation)
+            yield from misapplied_forecasts(generation)
         yield from self.misreported()
-        yield from self.misstated_inference()
+        if not self._is_by_hand:
+            yield from self.misstated_inference()
         yield from self.misstated_voting()
         yield from self.misdescribed_policies()
         yield from self.misstated_gain()
         yield from self.untaken_steps()
-        yield from self.misnamed_champion()
 
     @property
     def champion_name(self) -> str | None:
@@ -209,19 +254,17 @@ class CertificateCheck:
         return self._recorded.own.experiment.policies[champion] if isinstance(champion, int) else None
 
     @property
-    def steps(self) -> list[LoggedEvent]:
-        """The logged events that record moves of the decided generation."""
-        return [
-            record
-            for record in self._recorded.own.records
-            if isinstance(record, LoggedEvent) and recorded_move(record.kind) is not None
-        ]
+    def _is_by_hand(self) -> bool:
+        """Whether a person decided, so that nothing is claimed of the evidence."""
+        return self._certificate.get("outcome") == BY_HAND
 
     def replayed(self) -> Iterable[str]:
         """Where the numbers do not follow from the comparisons."""
         recorded, certificate = self._recorded, self._certificate
         try:
             ancestry = retrace(recorded.generations)
+            if self._is_by_hand:
+                return [*ancestry.differences, *self._miscounted(ancestry)]
             found = recompute(recorded.own.comparisons, certificate, ancestry.start)
             return ancestry.differences + found.differences
         except LlmPoError as error:
@@ -229,37 +272,13 @@ class CertificateCheck:
         except (KeyError, TypeError, ValueError) as error:
             return [f"The certificate cannot be read: {error!r}."]
 
-    def misapplied_forecasts(self, logged: LoggedGeneration) -> Iterable[str]:
-        """Comparisons not counted with the forecast of the plan logged last before them."""
-        version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
-        for number, record in enumerate(logged.records):
-            match record:
-                case Inherited():
-                    if number > 0:
-                        yield f"Generation {logged.generation} inherited again after it had started."
-                    counted = record.comparisons
-                case LoggedPlan():
-                    if record.version <= version:
-                        yield f"Plan {record.version} was logged after plan {version}."
-                    if record.comparisons != counted:
-                        yield (
-                            f"Plan {record.version} claims {record.comparisons} comparisons before it; "
-                            f"the log has {counted}."
-                        )
-                    version = record.version
-                    forecasts = {(first, second): q for first, second, q in record.forecasts}
-                case Comparison():
-                    counted += 1
-                    pair = (record.first, record.second)
-                    expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
-                    found = (record.plan_version, record.probability_millionths)
-                    if found != expected:
-                        yield (
-                            f"Comparison {record.number} was counted with forecast {found[1]} of plan "
-                            f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
-                        )
-                case LoggedEvent():
-                    pass
+    def _miscounted(self, ancestry: Ancestry) -> Iterator[str]:
+        """Where a record by hand does not say what had been counted by then."""
+        certificate = self._certificate
+        tally = self._recorded.own.standing(until=certificate["comparisons"], start=ancestry.start).tally
+        for field, counted in (("wins", tally.wins.tolist()), ("ties", tally.ties.tolist())):
+            if certificate[field] != counted:
+                yield f"{field}: the certificate says {certificate[field]}, the log gives {counted}"
 
     def misreported(self) -> Iterable[str]:
         """Where the certificate's words or the store's state do not fit its numbers."""
@@ -283,30 +302,11 @@ class CertificateCheck:
         if (said := certificate.get("promise", UNSTATED_PROMISE)) != experiment.promise:
             yield f"promise: the certificate says {said}, the experiment {experiment.promise}"
 
-    def misnamed_champion(self) -> Iterable[str]:
-        """Where a logged step names another champion than the certificate."""
-        champion, name = self._certificate.get("champion"), self.champion_name
-        for step in self.steps:
-            said = step.told.champion if isinstance(step.told, Decided) else step.detail
-            if said not in (champion, name):  # offline runs log the name
-                yield f"champion: the certificate says {champion}, the logged step {said}"
-
     def untaken_steps(self) -> Iterable[str]:
-        """Where the logged steps do not lead through the table of moves to the recorded state."""
-        recorded, outcome = self._recorded, str(self._certificate.get("outcome"))
-        moves = [move for step in self.steps if (move := recorded_move(step.kind))]
-        state = INITIAL
-        for rule in map(MOVES.__getitem__, moves):
-            if state not in rule.sources:
-                yield f"The log records the step to {rule.target} of an experiment that was {state}."
-            state = rule.target
-        if state != recorded.state:
-            yield f"state: the experiment is {recorded.state}, the steps in its log lead to {state}"
-        fitting = {
-            move_for(kind, is_incumbent=each) for kind in KINDS for each in (True, False) if kind == outcome
-        }
-        if fitting.isdisjoint(moves):
-            yield f"The log records no step that {outcome} leads to."
+        """Where the logged steps do not lead to what is recorded, or come with another certificate."""
+        recorded, walk = self._recorded, Walk(self._recorded.own.experiment)
+        yield from misled(recorded, walk)
+        yield from walk.uncertified(self._certificate)
 
     def misstated_voting(self) -> Iterable[str]:
         """Where the certificate reports other voters than the log; early certificates report none."""
@@ -362,3 +362,36 @@ def _is_told(told: Any, found: dict[str, Any] | None) -> bool:
         else told[name] == value
         for name, value in found.items()
     )
+
+
+def misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
+    """Comparisons not counted with the forecast of the plan logged last before them."""
+    version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
+    for number, record in enumerate(logged.records):
+        match record:
+            case Inherited():
+                if number > 0:
+                    yield f"Generation {logged.generation} inherited again after it had started."
+                counted = record.comparisons
+            case LoggedPlan():
+                if record.version <= version:
+                    yield f"Plan {record.version} was logged after plan {version}."
+                if record.comparisons != counted:
+                    yield (
+                        f"Plan {record.version} claims {record.comparisons} comparisons before it; "
+                        f"the log has {counted}."
+                    )
+                version = record.version
+                forecasts = {(first, second): q for first, second, q in record.forecasts}
+            case Comparison():
+                counted += 1
+                pair = (record.first, record.second)
+                expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
+                found = (record.plan_version, record.probability_millionths)
+                if found != expected:
+                    yield (
+                        f"Comparison {record.number} was counted with forecast {found[1]} of plan "
+                        f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
+                    )
+            case LoggedEvent():
+                pass

@@ -157,7 +157,7 @@ class Answering:
         """Who answers a conversation that carries what only the policy that made it can have continued.
 
         A session stays with its policy, and counts, where that is the one. A maker that is not known is the
-        session's policy, or else the incumbent.
+        session's policy, or else the incumbent. Where a person took the traffic back, the incumbent goes on.
 
         Returns:
             The part, and the policies before the question without what another model than its made.
@@ -165,6 +165,8 @@ class Answering:
         experiment, question = panel.experiment, panel.exchange.question
         makers = await self._makers.of(experiment, parts)
         maker = next((makers[each] for each in reversed(parts) if each in makers), None)
+        if maker is not None and not experiment.state.facts.keeps_sessions:
+            maker = experiment.incumbent
         is_session = experiment.unit == "session" and question.session is not None
         if maker is None:
             is_kept = is_session or isinstance(part, Follow)

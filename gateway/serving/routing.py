@@ -15,7 +15,9 @@ from gateway.experiments.response_ids import UNIT_BYTES, Apart, Assignment
 from gateway.experiments.snapshot import LiveExperiment
 
 UnitKey = NewType("UnitKey", bytes)
-IncumbentReason = Literal["not_running", "other_definition", "no_plan", "share", "caps", "one_choice"]
+IncumbentReason = Literal[
+    "not_running", "taken_back", "other_definition", "no_plan", "share", "caps", "one_choice"
+]
 
 _FLOAT_BITS: Final = 53
 
@@ -100,8 +102,9 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
     """
     if not experiment.matches_store:
         return Incumbent("other_definition")
-    if not experiment.state.facts.draws_pairs:
-        return Incumbent("not_running")
+    facts = experiment.state.facts
+    if not facts.draws_pairs:
+        return Incumbent("not_running" if facts.keeps_sessions else "taken_back")
     if not experiment.pairs:
         return Incumbent("no_plan")
     point = draws.random()

@@ -3,7 +3,7 @@
 Only requests of a session ask the store, and only as long as it answers in time. All replicas draw alike for
 one session and plan, so a session nearly always keeps its policy even without the store.
 One that began before a decision, or under another generation, goes on with its policy for as long as it is
-remembered, and takes no part in any comparison.
+remembered, and takes no part in any comparison; unless a person took the traffic back.
 A session begun under an older sealing key keeps its unit for as long as that key is still in force.
 """
 

@@ -1,4 +1,4 @@
-"""The hook that writes: a line for each request that failed, and at level `debug` one for every decision.
+"""The hook that writes: a line for each failed request and move by hand, at level `debug` for each decision.
 
 Requests of callers who showed no valid key are told in moderation, since anyone who can connect makes them.
 """
@@ -18,6 +18,7 @@ from gateway.instrumentation.records import (
     LeftAlone,
     LimitsSkipped,
     ModelFellBack,
+    MovedByHand,
     RequestFinished,
     RetryRefused,
     Routed,
@@ -46,7 +47,13 @@ class LogHook(Listener):
     def __init__(self, *, tells_all: bool, timer: Callable[[], float] = time.monotonic) -> None:
         self._strangers = Moderation(STRANGERS_LINES, timer)
         self._tells_all = tells_all
-        super().__init__({**(_DECISIONS if tells_all else {}), RequestFinished: self._finished})
+        super().__init__(
+            {
+                **(_DECISIONS if tells_all else {}),
+                RequestFinished: self._finished,
+                MovedByHand: lambda event: _log.info("moved_by_hand", **_fields(event)),
+            }
+        )
 
     def _finished(self, event: RequestFinished) -> None:
         if event.code:

@@ -10,7 +10,7 @@ from policy_store.connect import connect
 from policy_store.errors import DecisionConflictError
 from policy_store.events import ByHand
 from policy_store.models import ExperimentView, Receipt
-from policy_store.names import ExperimentKeys
+from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, planned, prefer, report, started
@@ -112,7 +112,7 @@ async def test_a_promotion_of_an_earlier_version_is_rolled_back_by_its_certifica
     proof = {"champion": 1, "incumbent": view.incumbent}
     await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate=proof)
     redis = connect(store_url)
-    await redis.hdel(ExperimentKeys(NAME).control, "1:previous")
+    await redis.hdel(Names().experiment(NAME).control, "1:previous")
     await redis.aclose()
 
     assert (await by_hand(store, Move.ROLL_BACK)).incumbent == 2

@@ -38,7 +38,7 @@ def test_script_has_what_it_uses_and_uses_what_it_has(name: str) -> None:
     used = {
         word
         for word in SHARED
-        if re.search(rf"(?<!function )(?<!local )(?<![.\w]){word}(?=[(\[.])|= {word}\n", code)
+        if re.search(rf"(?<!function )(?<!local )(?<![.\w]){word}(?=[()\[.])|= {word}\n", code)
         or (word == "INITIAL_STATE" and re.search(r", INITIAL_STATE,", code))
     }
     assert used == _defined(SCRIPTS[name]) & SHARED

@@ -242,7 +242,16 @@ def _table(*rows: tuple[str, ...]) -> str:
 def test_documentation_prints_the_tables() -> None:
     """docs/concepts.md holds what the code holds: copy the expected text from the failure."""
     states = _table(
-        ("state", "meaning", "draws pairs", "counts", "is planned", "may be continued", "keeps sessions", "serves"),
+        (
+            "state",
+            "meaning",
+            "draws pairs",
+            "counts",
+            "is planned",
+            "may be continued",
+            "keeps sessions",
+            "serves",
+        ),
         *(
             (
                 f"`{state}`",
@@ -290,7 +299,13 @@ def test_rules_and_dashboards_name_states_there_are() -> None:
 
 def test_no_other_file_compares_with_a_states_name() -> None:
     """A new state touches the table, and whatever asks the table follows."""
-    words = {"running", "promoted", "settled", "awaiting_approval", "rolled_back"}  # the others are words of the algorithm's verdicts as well
+    words = {
+        "running",
+        "promoted",
+        "settled",
+        "awaiting_approval",
+        "rolled_back",
+    }  # the others are words of the algorithm's verdicts as well
     homes = {"policy_store/states.py", "policy_store/events.py"}
     for path in sorted([*(ROOT / "gateway").rglob("*"), *(ROOT / "policy_store").rglob("*")]):
         if str(path.relative_to(ROOT)) in homes or path.suffix not in {".py", ".lua", ".js"}:

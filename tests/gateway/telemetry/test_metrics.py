@@ -21,6 +21,7 @@ from gateway.instrumentation.records import (
     LeftAlone,
     LimitsSkipped,
     ModelFellBack,
+    MovedByHand,
     PlanningFailed,
     PlanPublished,
     PolicyFailed,
@@ -74,6 +75,7 @@ EVENTS: tuple[GatewayEvent, ...] = (
     PlanPublished("support", 3, 100, 0.5),
     PlanningFailed("support", "worker_died"),
     DecisionTaken("support", 1, "promoted", "warm"),
+    MovedByHand("support", 1, "rollback", "ops", "rolled_back", "plain"),
 )
 WRITE = """
 from gateway.telemetry.metrics import Metrics

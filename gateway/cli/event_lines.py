@@ -1,0 +1,18 @@
+"""Events of an experiment as lines for a terminal, each at the time of this machine's zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+
+def event_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """A line for each event that the gateway tells of."""
+    for event in events:
+        at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        told = {
+            name: value for name, value in event["detail"].items() if name != "fence" and value is not None
+        }
+        facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+        yield f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")

@@ -1,0 +1,31 @@
+"""What a plan, or a verdict on what was counted until now, is computed from."""
+
+from __future__ import annotations
+
+from gateway.experiments.catalogue import Catalogue
+from gateway.experiments.costs import AnswerCosts, answer_costs
+from gateway.experiments.definitions import Definition
+from gateway.learning.plan_worker import PlanJob
+from policy_store.models import Counts, ExperimentView
+from policy_store.store import PolicyStore
+
+
+async def plan_job(
+    store: PolicyStore,
+    catalogue: Catalogue,
+    definition: Definition,
+    view: ExperimentView,
+    counts: Counts,
+    *,
+    may_decide: bool,
+    seed: int,
+) -> tuple[PlanJob, AnswerCosts]:
+    """The job for a reading of an experiment, and what answers cost by then.
+
+    Raises:
+        StoreUnavailableError: What answers took cannot be read.
+    """
+    usage = await store.usage(view.experiment.name)
+    costs = answer_costs(view.experiment, definition, catalogue.prices, usage)
+    caps, deciding = definition.caps, costs.deciding
+    return PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps, deciding), costs

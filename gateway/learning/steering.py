@@ -1,0 +1,186 @@
+"""A person's hand on an experiment: pause, resume, stop, approve, reject, promote, roll back.
+
+Each is one step of the store, made from what the person saw and logged with who and why. What a person
+decides claims nothing of the evidence, except an approval: it is of a certificate, which has to hold still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.errors import ConflictError, InvalidRequestError, StoreHeldError
+from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.conclusions import certificate_by_hand, why_it_lapsed
+from gateway.experiments.holds import holds
+from gateway.experiments.policy_content import descriptions
+from gateway.experiments.store_history import StoreHistory
+from gateway.experiments.verbs import VERBS, Verb
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import MovedByHand
+from gateway.learning.plan_jobs import plan_job
+from gateway.learning.plan_worker import PlanJob, PlanResult
+from policy_store.errors import DecisionConflictError
+from policy_store.models import ExperimentView
+from policy_store.states import MOVES, Move
+from policy_store.store import PolicyStore
+
+# Only plans are drawn at random; what is concluded does not depend on it.
+_SEED: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wants.
+
+    Attributes:
+        verb: What to do.
+        actor: Name of the person's key.
+        reason: Why.
+        policy: Which policy to promote; for an approval or a rejection, which one the person saw awaiting it.
+    """
+
+    verb: Verb
+    actor: str
+    reason: str
+    policy: str | None = None
+
+    @property
+    def move(self) -> Move:
+        """The move it comes to."""
+        return VERBS[self.verb]
+
+
+class Steering:
+    """Makes people's moves.
+
+    Args:
+        store: The shared state.
+        catalogue: Holds the configuration in force.
+        compute: Turns a job into a plan, away from the event loop.
+        history: Says when the store is not what it was: then nothing is moved.
+        hooks: Are told of moves.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: PolicyStore,
+        catalogue: CatalogueHolder,
+        compute: Callable[[PlanJob], Awaitable[PlanResult]],
+        history: StoreHistory,
+        hooks: Hooks,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._compute = compute
+        self._history = history
+        self._hooks = hooks
+        self._clock = clock
+
+    async def move(self, name: str, wish: Wish) -> ExperimentView:
+        """Do what a person wants; the same again finds it done.
+
+        Raises:
+            ConflictError: It cannot be done from where the experiment stands, or rests on a certificate that
+                holds no more.
+            InvalidRequestError: The policy is none that can be meant.
+            StoreHeldError: The store lost something and no operator accepted that yet.
+            StoreError: It is not known whether it was done; doing it again is safe.
+        """
+        if self._history.held is not None:
+            raise StoreHeldError("The store lost something: nothing is decided until `llmpo store accept`.")
+        view = await self._store.view(name)
+        about = await self._about(view, wish)
+        try:
+            moved = await self._store.move_by_hand(
+                name, view.generation, wish.move, actor=wish.actor, reason=wish.reason, **about
+            )
+        except DecisionConflictError:
+            raise _refusal(await self._store.view(name), wish) from None
+        if moved.revision != view.revision:
+            serves = moved.experiment.policies[moved.incumbent]
+            event = MovedByHand(name, moved.generation, wish.verb, wish.actor, moved.state.value, serves)
+            self._hooks.tell(event)
+        return moved
+
+    async def _about(self, view: ExperimentView, wish: Wish) -> dict[str, Any]:
+        """What the move is about: a champion, the certificate that was seen, the one to store."""
+        is_due = view.state in MOVES[wish.move].sources  # else it is refused, or was made before
+        if wish.move is Move.PROMOTE_BY_HAND:
+            return await self._chosen(view, wish, is_due=is_due)
+        if wish.move not in (Move.APPROVE, Move.REJECT):
+            return {}
+        if is_due:
+            _check_policy(view, wish)
+        if wish.move is Move.REJECT:
+            return {"seen": view.certificate} if is_due else {}
+        if is_due:
+            await self._check_certificate(view)
+        champion = (view.certificate or {}).get("champion")
+        if not isinstance(champion, int):
+            raise _refusal(view, wish)
+        return {"champion": champion, "seen": view.certificate}
+
+    async def _check_certificate(self, view: ExperimentView) -> None:
+        """Conclude anew from everything counted until now. Raises ConflictError."""
+        catalogue, name = self._catalogue.current, view.experiment.name
+        definition = catalogue.definitions[name]
+        if not definition.is_same_as(view.experiment):
+            raise ConflictError(
+                f"This replica's file defines {name!r} otherwise than the store runs it, so it cannot check "
+                "the certificate. Run one configuration on all replicas, and ask again."
+            )
+        counts = await self._store.counts(name, view.generation)
+        held = holds(view.experiment, definition.spec.promotion, counts)
+        job, _ = await plan_job(
+            self._store, catalogue, definition, view, counts, may_decide=not held, seed=_SEED
+        )
+        why = why_it_lapsed(view, (await self._compute(job)).decision, held)
+        if why is not None:
+            raise ConflictError(
+                f"The certificate of {name!r} holds no more, so it cannot be approved. {why} "
+                "Evidence goes on being gathered."
+            )
+
+    async def _chosen(self, view: ExperimentView, wish: Wish, *, is_due: bool) -> dict[str, Any]:
+        """What a promotion by hand is about, with its record."""
+        name, policies = view.experiment.name, view.experiment.policies
+        if wish.policy not in policies:
+            raise InvalidRequestError(
+                f"{name!r} has no policy {wish.policy!r}. There are: {', '.join(policies)}.", param="policy"
+            )
+        champion = policies.index(wish.policy)
+        if is_due and champion == view.incumbent:
+            raise ConflictError(f"{wish.policy} serves already. To end the experiment with it, stop it.")
+        catalogue = self._catalogue.current
+        contents = await self._store.contents(name) if catalogue.policies_shown == "full" else {}
+        certificate = certificate_by_hand(
+            view,
+            await self._store.counts(name, view.generation),
+            champion,
+            actor=wish.actor,
+            reason=wish.reason,
+            config_hash=catalogue.config_hash,
+            decided_at=self._clock(),
+            policies=descriptions(view.experiment, contents, catalogue.policies_shown),
+        )
+        return {"champion": champion, "certificate": certificate}
+
+
+def _check_policy(view: ExperimentView, wish: Wish) -> None:
+    """Whether the policy that the person saw is the one that awaits approval. Raises ConflictError."""
+    awaiting = (view.certificate or {}).get("champion_name")
+    if wish.policy not in (None, awaiting):
+        raise ConflictError(f"{awaiting} awaits approval, not {wish.policy}. Look again before you decide.")
+
+
+def _refusal(view: ExperimentView, wish: Wish) -> ConflictError:
+    allowed = sorted(state.facts.label for state in MOVES[wish.move].sources)
+    starts = ", ".join(allowed[:-1]) + f" or {allowed[-1]}" if len(allowed) > 1 else allowed[0]
+    return ConflictError(
+        f"{view.experiment.name!r} is {view.state.facts.label} (generation {view.generation}); {wish.verb} "
+        f"is for an experiment that is {starts}. Nothing was changed."
+    )

@@ -1,0 +1,147 @@
+"""Follows the moves in a log through the table of moves: where they lead, and who serves then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from gateway.experiments.conclusions import BY_HAND, move_for
+from gateway.llm_po.stopping import KINDS
+from policy_store.events import ByHand, Decided, IncumbentChanged, LoggedEvent
+from policy_store.models import Experiment, LogRecord
+from policy_store.states import INITIAL, MOVES, ExperimentState, Installs, Move, MoveRule, recorded_move
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedMove:
+    """A move, and what the log says of it."""
+
+    move: Move
+    event: LoggedEvent
+
+    @property
+    def rule(self) -> MoveRule:
+        """What such a move does."""
+        return MOVES[self.move]
+
+    @property
+    def champion(self) -> object:
+        """The policy it names, by index; by name in the logs of offline runs."""
+        told = self.event.told
+        if isinstance(told, ByHand):
+            return told.incumbent
+        return told.champion if isinstance(told, Decided) else self.event.detail
+
+
+def logged_moves(records: Iterable[LogRecord]) -> list[LoggedMove]:
+    """The moves in a log, in their order."""
+    events = (record for record in records if isinstance(record, LoggedEvent))
+    return [LoggedMove(move, event) for event in events if (move := recorded_move(event.kind)) is not None]
+
+
+def moves_by_hand(records: Iterable[LogRecord]) -> list[dict[str, Any]]:
+    """What people did, in plain values."""
+    told = ((each.move, each.event) for each in logged_moves(records))
+    return [
+        {"move": move.value, "at": event.at, **asdict(event.told)}
+        for move, event in told
+        if isinstance(event.told, ByHand)
+    ]
+
+
+class Walk:
+    """A way through the table of moves, step by step as the log has it.
+
+    Attributes:
+        state: Where it led until now.
+        serves: Index of the policy that serves there; None while the log does not say.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.state: ExperimentState = INITIAL
+        self.serves: int | None = None
+        self._policies = experiment.policies
+        self._previous: int | None = None
+        self._certified: LoggedMove | None = None
+
+    def follow(self, records: Iterable[LogRecord]) -> Iterator[str]:
+        """Take every event of a log; says where one does not fit those before."""
+        for record in records:
+            if not isinstance(record, LoggedEvent):
+                continue
+            told = record.told
+            if isinstance(told, IncumbentChanged):
+                self.serves = self._index(told.policy)
+            elif (move := recorded_move(record.kind)) is not None:
+                yield from self._take(LoggedMove(move, record))
+
+    def _take(self, step: LoggedMove) -> Iterator[str]:
+        rule, told, before = step.rule, step.event.told, self.state
+        if before not in rule.sources:
+            yield f"The log records the step to {rule.target} of an experiment that was {before}."
+        serves = self._serving_after(step)
+        if isinstance(told, ByHand):
+            said = (told.before, told.after, self._index(told.incumbent_before), self._index(told.incumbent))
+            found = (
+                before,
+                rule.target,
+                said[2] if self.serves is None else self.serves,
+                said[3] if serves is None else serves,
+            )
+            if said != found:
+                who = f"{step.move} by {told.actor}"
+                yield f"{who}: the log says {_way(said)}, the moves before it {_way(found)}"
+            serves = said[3]
+        if rule.installs is Installs.CHAMPION:
+            self._previous = self._index(told.incumbent_before) if isinstance(told, ByHand) else self.serves
+        if rule.certifies:
+            self._certified = step
+        self.state, self.serves = rule.target, serves
+
+    def _serving_after(self, step: LoggedMove) -> int | None:
+        """Who serves after a step, as far as what came before it says."""
+        match step.rule.installs:
+            case Installs.NOTHING:
+                return self.serves
+            case Installs.PREVIOUS:
+                return self._previous
+            case Installs.CHAMPION:
+                proposed = step if step.rule.certifies else self._certified
+                return None if proposed is None else self._index(proposed.champion)
+
+    def _index(self, policy: object) -> int | None:
+        if isinstance(policy, str):
+            return self._policies.index(policy) if policy in self._policies else None
+        return policy if isinstance(policy, int) else None
+
+    def uncertified(self, certificate: Mapping[str, Any]) -> Iterator[str]:
+        """Where the certificate is not that of the last step which came with one."""
+        outcome, step = str(certificate.get("outcome")), self._certified
+        if step is None or step.move not in _moves_to(outcome):
+            yield f"The log records no step that {outcome} leads to."
+            return
+        champion, name = certificate.get("champion"), certificate.get("champion_name")
+        if step.champion not in (champion, name):
+            yield f"champion: the certificate says {champion}, the logged step {step.champion}"
+        told = step.event.told
+        if isinstance(told, ByHand):
+            said = (certificate.get("decided_by"), certificate.get("reason"))
+            if said != (told.actor, told.reason):
+                yield f"by hand: the certificate says {said}, the logged step {(told.actor, told.reason)}"
+
+
+def _moves_to(outcome: str) -> set[Move]:
+    """The moves that come with a certificate of that outcome."""
+    if outcome == BY_HAND:
+        return {Move.PROMOTE_BY_HAND}
+    return {
+        move_for(kind, is_incumbent=is_incumbent, asks_a_person=asks)
+        for kind, is_incumbent, asks in product(KINDS, (True, False), (True, False))
+        if kind == outcome
+    }
+
+
+def _way(said: tuple[object, ...]) -> str:
+    return f"from {said[0]} to {said[1]}, policy {said[2]} serving and then {said[3]}"
