@@ -122,6 +122,12 @@ class EventShown(BaseModel):
         events = told(reading.events, reading.generations)[-most:]
         return [cls(at=event.at, kind=event.kind, detail=event.detail) for event in events]
 
+    @classmethod
+    def by_hand(cls, reading: ExperimentProgress) -> EventShown | None:
+        """The move that led to where the experiment stands, if a person made it."""
+        moves = told(filter(None, [reading.by_hand]), reading.generations)
+        return next((cls(at=move.at, kind=move.kind, detail=move.detail) for move in moves), None)
+
 
 class EventList(BaseModel):
     """`GET /v1/experiments/{name}/events`."""
@@ -206,6 +212,9 @@ class ExperimentDetail(ExperimentSummary):
     plan: PlanInForce | None
     certificate: dict[str, Any] | None
     events: list[EventShown] = Field(description="The latest, newest last.")
+    by_hand: EventShown | None = Field(
+        description="Who moved it to where it stands, and why; null where no person did."
+    )
     may: list[Verb] = Field(description="What a person may do to it now, with an admin key and a reason.")
     promotion_mode: str = Field(
         description="`automatic`, or `approval`: a certified policy waits for a person."
@@ -252,6 +261,7 @@ class ExperimentDetail(ExperimentSummary):
             plan=PlanInForce.of(reading),
             certificate=view.certificate,
             events=EventShown.latest(reading, _MOST_EVENTS),
+            by_hand=EventShown.by_hand(reading),
             may=verbs_from(view.state),
             promotion_mode=reading.promotion.mode,
             delta=experiment.delta,

@@ -99,6 +99,9 @@ class ShownExperiment:
         if held := answer.get("reports_held"):  # gateways of earlier versions hold none
             text += f"; {held:,} reports are held until feedback.hold is over"
         plan = answer["plan"] or {}
+        if by_hand := answer.get("by_hand"):  # gateways of earlier versions know no such moves
+            text += f"; {by_hand['kind'].replace('_', ' ')} by {by_hand['detail']['actor']}"
+            text += f" ({by_hand['detail']['reason']})"
         is_open = answer["state"] in PLANNED and answer["certificate"] is None
         if is_open and plan.get("expected_remaining") is not None:
             text += f"; about {rough_count(plan['expected_remaining']):,} more to a decision"

@@ -238,6 +238,7 @@ class MovedByHand(NamedTuple):
     generation: int
     verb: str
     actor: str
+    reason: str
     state: str
     incumbent: str
 

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from gateway.config.experiments import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.gain import Gain, gain
 from gateway.experiments.happenings import generation_of
 from gateway.experiments.holds import holds
 from gateway.experiments.outlook import Outlook, outlook
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.events import LoggedEvent
+from policy_store.events import ByHand, LoggedEvent
 from policy_store.models import Counts, Experiment, ExperimentView
 from policy_store.states import MOVES, recorded_move
 from policy_store.store import PolicyStore
@@ -57,8 +58,9 @@ class ExperimentProgress:
 
     @property
     def champion(self) -> int | None:
-        """The certified policy; None before the decision, and where none was certified."""
-        champion = (self.view.certificate or {}).get("champion")
+        """The certified policy; None before the decision, and where none was certified or a person chose."""
+        certificate = self.view.certificate or {}
+        champion = None if certificate.get("outcome") == BY_HAND else certificate.get("champion")
         return champion if isinstance(champion, int) else None
 
     @property
@@ -66,6 +68,15 @@ class ExperimentProgress:
         """How often a candidate became the incumbent, as far as the latest events tell."""
         moves = (recorded_move(event.kind) for event in self.events)
         return sum(move is not None and MOVES[move].is_promotion for move in moves)
+
+    @property
+    def by_hand(self) -> LoggedEvent | None:
+        """The move that led to where it stands, if a person made it and the latest events tell."""
+        moves = (event for event in reversed(self.events) if recorded_move(event.kind) is not None)
+        last = next(moves, None)
+        if last is None or generation_of(last) != self.view.generation:
+            return None
+        return last if isinstance(last.told, ByHand) else None
 
     @property
     def elapsed_seconds(self) -> float:

@@ -102,8 +102,11 @@ class Steering:
             raise _refusal(await self._store.view(name), wish) from None
         if moved.revision != view.revision:
             serves = moved.experiment.policies[moved.incumbent]
-            event = MovedByHand(name, moved.generation, wish.verb, wish.actor, moved.state.value, serves)
-            self._hooks.tell(event)
+            self._hooks.tell(
+                MovedByHand(
+                    name, moved.generation, wish.verb, wish.actor, wish.reason, moved.state.value, serves
+                )
+            )
         return moved
 
     async def _about(self, view: ExperimentView, wish: Wish) -> dict[str, Any]:

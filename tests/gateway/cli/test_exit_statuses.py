@@ -30,6 +30,8 @@ ROOT: Final = Path(__file__).parents[3]
 ROW: Final = re.compile(r"^\| `([a-z ]+)` \|(.*)\|(.*)\|(.*)\|(.*)\|$", re.MULTILINE)
 Cell = tuple[str, int]
 
+HANDS: Final = ("pause", "resume", "stop", "approve", "reject", "promote", "rollback")
+
 # What a command line may refer to is made by `files`. Each ends with the status beside it.
 ALONE: Final[list[tuple[str, int]]] = [
     ("llmpo --version", 0),
@@ -58,6 +60,15 @@ ALONE: Final[list[tuple[str, int]]] = [
     ("experiments list all", 2),
     ("experiments show support --url {nowhere}", 1),
     ("experiments show", 2),
+    *(
+        (f"experiments {verb} support --reason why --url {{nowhere}}", 1)
+        for verb in HANDS
+        if verb != "promote"
+    ),
+    ("experiments promote support --policy warm --reason why --url {nowhere}", 1),
+    *((f"experiments {verb} support", 2) for verb in HANDS),
+    ("experiments events support --url {nowhere}", 1),
+    ("experiments events", 2),
     ("store show --url {nowhere}", 1),
     ("store show all", 2),
     ("store accept --url {nowhere}", 1),
@@ -93,6 +104,12 @@ WITH_A_GATEWAY: Final[list[tuple[str, int]]] = [
     ("experiments list", 0),
     (f"experiments show {NAME}", 0),
     ("experiments show unknown", 1),
+    (f"experiments events {NAME}", 0),
+    (f"experiments pause {NAME} --reason why", 0),
+    (f"experiments stop {NAME} --reason why", 0),
+    (f"experiments resume {NAME} --reason why", 0),
+    (f"experiments promote {NAME} --policy warm --reason why", 0),
+    (f"experiments rollback {NAME} --reason why", 0),
     ("store show", 0),
     ("store accept", 0),
     (f"verify {NAME}", 2),
@@ -106,6 +123,14 @@ ELSEWHERE: Final[dict[Cell, str]] = {
     ("demo users", 0): (
         "gateway/demo/test_commands.py::test_users_wait_for_a_gateway_then_ask_and_stop_when_told_to"
     ),
+    (
+        "experiments approve",
+        0,
+    ): "gateway/app/test_hand_on_the_wheel.py::test_approval_and_rollback_reach_every_replica",
+    (
+        "experiments reject",
+        0,
+    ): "gateway/app/test_hand_on_the_wheel.py::test_what_is_rejected_leaves_the_incumbent",
     ("optimize", 0): "gateway/offline/test_command.py::test_json_is_one_object",
     (
         "optimize",

@@ -127,7 +127,7 @@ async def test_an_approved_certificate_is_promoted_and_verified(bench: Bench) ->
 
     assert await bench.do("approve", "ready for it", "warm") == "warm"
 
-    assert bench.events[-1] == MovedByHand(NAME, 1, "approve", "ops", "promoted", "warm")
+    assert bench.events[-1] == MovedByHand(NAME, 1, "approve", "ops", "ready for it", "promoted", "warm")
     found = verify(read_log(await bench.log()))
     assert (found.differences, found.champion, found.comparisons) == ((), "warm", CERTIFIED_AT)
     assert [(move["move"], move["actor"], move["reason"]) for move in found.by_hand] == [

@@ -75,7 +75,7 @@ EVENTS: tuple[GatewayEvent, ...] = (
     PlanPublished("support", 3, 100, 0.5),
     PlanningFailed("support", "worker_died"),
     DecisionTaken("support", 1, "promoted", "warm"),
-    MovedByHand("support", 1, "rollback", "ops", "rolled_back", "plain"),
+    MovedByHand("support", 1, "rollback", "ops", "refunds rose", "rolled_back", "plain"),
 )
 WRITE = """
 from gateway.telemetry.metrics import Metrics
