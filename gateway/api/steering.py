@@ -11,20 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from gateway.access.callers import Caller
 from gateway.errors import InvalidRequestError
 from gateway.experiments.snapshot import SnapshotHolder
-from gateway.experiments.verbs import Verb
+from gateway.experiments.verbs import SUMMARIES, Verb
 from gateway.learning.steering import Steering, Wish
 from policy_store.models import ExperimentView
 
 LONGEST_REASON: Final = 1_000
-SUMMARIES: Final[dict[Verb, str]] = {
-    "pause": "Let the incumbent answer everything until `resume`; answers given before still count.",
-    "resume": "Let an experiment that was paused, stopped or rejected go on.",
-    "stop": "End the experiment without a verdict; the incumbent answers everything.",
-    "approve": "Promote the certified policy that awaits approval, if its certificate still holds.",
-    "reject": "Turn the certified policy down that awaits approval; the incumbent stays.",
-    "promote": "Promote a policy by a person's decision; nothing is claimed of the evidence.",
-    "rollback": "Take a promotion back: the incumbent before it serves again.",
-}
 
 
 class HandMove(BaseModel):
@@ -55,7 +46,8 @@ class HandMove(BaseModel):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             param = ".".join(map(str, first["loc"])) or None
-            raise InvalidRequestError(f"{first['msg']}.", param=param, code="invalid_value") from None
+            fault = f"{param}: {first['msg']}." if param else f"{first['msg']}."
+            raise InvalidRequestError(fault, param=param, code="invalid_value") from None
 
 
 class Moved(BaseModel):

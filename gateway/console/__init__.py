@@ -1,8 +1,8 @@
-"""The console: one page that shows how experiments are going, served by the gateway itself.
+"""The console: one page that shows how experiments are going and steers them, served by the gateway itself.
 
-The page is static except for the table of experiments' states, which is written into it. Its script reads
-`GET /v1/experiments` like any other client, with the user's API key. It loads nothing from elsewhere, and
-the headers below hold the browser to that.
+The page is static except for the tables of experiments' states and of what people may do, which are written
+into it. Its script reads `GET /v1/experiments` and moves experiments like any other client, with the user's
+API key. It loads nothing from elsewhere, and the headers below hold the browser to that.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.experiments.verbs import SUMMARIES
 from policy_store.states import STATES
 
 PAGE: Final = "console.html"
 _STATES_PLACE: Final = b"STATES_OF_EXPERIMENTS"
+_VERBS_PLACE: Final = b"VERBS_OF_PEOPLE"
 ASSETS: Final = {
     PAGE: "text/html; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
@@ -59,7 +61,10 @@ async def _respond(request: Request) -> Response:
 @cache
 def _content(name: str) -> bytes:
     content = files(__package__).joinpath("static", name).read_bytes()
-    return content.replace(_STATES_PLACE, _states().encode()) if name == PAGE else content
+    if name != PAGE:
+        return content
+    verbs = escape(json.dumps(dict(SUMMARIES)))
+    return content.replace(_STATES_PLACE, _states().encode()).replace(_VERBS_PLACE, verbs.encode())
 
 
 def _states() -> str:

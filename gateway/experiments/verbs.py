@@ -20,6 +20,17 @@ VERBS: Final[Mapping[Verb, Move]] = {
 }
 
 
+SUMMARIES: Final[Mapping[Verb, str]] = {
+    "pause": "Let the incumbent answer everything until it is resumed; answers given before still count.",
+    "resume": "Let an experiment that was paused, stopped or rejected go on.",
+    "stop": "End the experiment without a verdict; the incumbent answers everything.",
+    "approve": "Promote the certified policy that awaits approval, if its certificate still holds.",
+    "reject": "Turn the certified policy down that awaits approval; the incumbent stays.",
+    "promote": "Promote a policy by a person's decision; nothing is claimed of the evidence.",
+    "rollback": "Take a promotion back: the incumbent before it serves again.",
+}
+
+
 def verbs_from(state: ExperimentState) -> list[Verb]:
     """What a person may do to an experiment that stands there."""
     return [verb for verb in get_args(Verb) if state in MOVES[VERBS[verb]].sources]

@@ -299,8 +299,6 @@ class CertificateCheck:
                     f"{field}: the certificate says {certificate.get(field)}, "
                     f"the experiment {getattr(experiment, field)}"
                 )
-        if (said := certificate.get("promise", UNSTATED_PROMISE)) != experiment.promise:
-            yield f"promise: the certificate says {said}, the experiment {experiment.promise}"
 
     def untaken_steps(self) -> Iterable[str]:
         """Where the logged steps do not lead to what is recorded, or come with another certificate."""
@@ -344,6 +342,8 @@ class CertificateCheck:
     def misstated_inference(self) -> Iterable[str]:
         """Where the certificate rests on another rule or structure than the experiment was started with."""
         experiment, certificate = self._recorded.own.experiment, self._certificate
+        if (promise := certificate.get("promise", UNSTATED_PROMISE)) != experiment.promise:
+            yield f"promise: the certificate says {promise}, the experiment {experiment.promise}"
         said = structure_of(experiment.inference, experiment.policies)
         rows = None if said.features is None else said.features.rows.tolist()
         found = {"stopping": said.stopping, "features": rows}

@@ -75,7 +75,15 @@ function banner(experiment) {
   if (!sentence) return running(experiment);
   const { comparisons } = experiment.certificate || experiment; // a few more may be counted while it is decided
   const words = { "{incumbent}": name(experiment.incumbent), "{counted}": plural(comparisons, "comparison") };
+  if (experiment.certificate) words["{champion}"] = name(experiment.certificate.champion_name);
   return sentence.split(/({\w+})/).map((part) => words[part] || part);
+}
+
+// Who moved the experiment to where it stands, and why.
+function byHand({ by_hand: move }) {
+  if (!move) return null;
+  const { actor, reason } = move.detail;
+  return h("p", { class: "by-hand" }, h("b", null, actor), `, ${new Date(1000 * move.at).toLocaleString()}: ${reason}`);
 }
 
 function running(experiment) {
@@ -107,13 +115,15 @@ function head(experiment) {
     h("div", { class: "head" }, h("h1", null, experiment.name), chip(experiment.state)),
     h("p", { class: "terms" }, terms.join(" · ")),
     h("p", { class: "banner", role: "status" }, banner(experiment)),
+    byHand(experiment),
+    h("div", { class: "hand" }, experiment.may.map((verb) => h("button", { type: "button", onclick: () => askWhy(experiment, verb) }, label(verb)))),
     gained(experiment),
   ];
 }
 
 function figures(experiment) {
   const { state, certificate, inherited } = experiment;
-  const isRunning = standing(state).is_planned;
+  const isRunning = standing(state).is_planned && !certificate;
   const ties = upper(experiment.ties).reduce((sum, [, , count]) => sum + count, 0);
   const outlook = forecast(experiment);
   const seconds = isRunning ? outlook && outlook.seconds : certificate && certificate.decided_at - experiment.started_at;
@@ -247,11 +257,12 @@ function certificate(experiment) {
   const proof = experiment.certificate;
   if (!proof) return null;
   const isWon = Boolean(proof.champion_name);
+  const isByHand = proof.outcome === "by_hand";
   const command = `llmpo verify ${shellWord(experiment.name)} --url ${location.origin}`;
   const fact = (label, value) => isShown(value) && h("div", null, h("dt", null, label), h("dd", null, value));
   const reached = proof.statistic_nats === null ? null : `${proof.statistic_nats.toFixed(3)} ≥ ${proof.threshold_nats.toFixed(3)} nats`;
-  return h("section", { class: `certificate ${isWon ? "" : "amber"}` },
-    h("h2", null, isWon ? "Certificate" : "Outcome"),
+  return h("section", { class: `certificate ${isWon && !isByHand ? "" : "amber"}` },
+    h("h2", null, isByHand ? "A person's choice" : isWon ? "Certificate" : "Outcome"),
     h("p", { class: "claim" }, claim(experiment, proof)),
     h("dl", { class: "facts" },
       isWon && fact("Champion", proof.champion_name),
@@ -266,6 +277,7 @@ function certificate(experiment) {
 }
 
 function claim(experiment, proof) {
+  if (proof.outcome === "by_hand") return [name(proof.decided_by), " chose ", name(proof.champion_name), `: ${proof.reason}. Nothing is claimed of the evidence.`];
   const sure = `With ${confidence(proof)} confidence`;
   if (isShown(proof.champion_name)) return [`${sure}, `, ...experiment.claim.split(/({policy})/).map((part) => (part === "{policy}" ? name(proof.champion_name) : part)), "."];
   if (proof.outcome === "no_winner") return [`${sure}, every policy is beaten by another one: preferences run in a circle.`];
@@ -293,6 +305,42 @@ function events(experiment) {
       return h("li", null, h("time", { datetime: when.toISOString(), title: when.toLocaleString() }, CLOCK.format(when)),
         h("span", null, [kind.replaceAll("_", " "), ...facts].join(" · ")));
     })));
+}
+
+// ---- What a person does: the button says what, the dialog asks why ------------------------------------------
+
+const VERBS = JSON.parse(document.body.dataset.verbs); // gateway/experiments/verbs.py, written into the page
+const label = (verb) => ({ rollback: "Roll back" })[verb] || verb[0].toUpperCase() + verb.slice(1);
+
+function askWhy(experiment, verb) {
+  const dialog = place("hand");
+  const others = experiment.policies.filter((policy) => policy !== experiment.incumbent);
+  const awaiting = experiment.certificate && experiment.certificate.champion_name;
+  const isAboutOne = verb === "approve" || verb === "reject";
+  dialog.replaceChildren();
+  patch(dialog, [h("form", { onsubmit: (event) => moveByHand(event, experiment, verb, isAboutOne ? awaiting : null) },
+    h("h2", { id: "hand-title" }, `${label(verb)} ${experiment.name}`, isAboutOne && `: ${awaiting}`),
+    h("p", { class: "note" }, VERBS[verb]),
+    verb === "promote" && h("label", null, "Policy", h("select", { name: "policy" }, others.map((policy) => h("option", { value: policy }, policy)))),
+    h("label", null, "Reason, for the audit log", h("textarea", { name: "reason", rows: 3, required: true, maxlength: 1000 })),
+    h("p", { class: "refusal", role: "alert" }),
+    h("div", { class: "answer" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), h("button", { class: "do" }, label(verb))))]);
+  dialog.showModal();
+  dialog.querySelector("textarea").focus();
+}
+
+async function moveByHand(event, experiment, verb, seen) {
+  event.preventDefault();
+  const said = new FormData(event.target);
+  const policy = said.get("policy") || seen;
+  const body = { reason: said.get("reason"), ...(policy ? { policy } : {}) };
+  try {
+    await ask(`v1/experiments/${encodeURIComponent(experiment.name)}/${verb}`, { method: "POST", body: JSON.stringify(body) });
+    place("hand").close();
+    poll();
+  } catch (error) {
+    place("hand").querySelector(".refusal").textContent = error.message;
+  }
 }
 
 // ---- The page ---------------------------------------------------------------------------------------------
@@ -342,13 +390,24 @@ function say(state, text) {
 
 class Refused extends Error {}
 
-async function read(path) {
+async function ask(path, options) {
   const key = sessionStorage.getItem(KEY);
-  const response = await fetch(path, { headers: key ? { Authorization: `Bearer ${key}` } : {}, cache: "no-store" });
-  if (response.status === 401 || response.status === 403) throw new Refused();
-  if (!response.ok) throw new Error(`the gateway answered ${response.status}`);
+  const headers = { ...(key ? { Authorization: `Bearer ${key}` } : {}), ...(options.body ? { "Content-Type": "application/json" } : {}) };
+  const response = await fetch(path, { ...options, headers, cache: "no-store" });
+  if (response.status === 401 || response.status === 403) throw new Refused("The key was refused.");
+  if (!response.ok) throw new Error(await refusal(response));
   return response.json();
 }
+
+async function refusal(response) {
+  try {
+    return (await response.json()).error.message;
+  } catch {
+    return `the gateway answered ${response.status}`;
+  }
+}
+
+const read = (path) => ask(path, {});
 
 async function refresh() {
   const { data } = await read("v1/experiments");

@@ -24,8 +24,13 @@ from starlette.routing import Route
 
 from gateway import console
 from gateway.api.experiments_shown import ExperimentDetail
+from gateway.config.api_keys import hash_key
 from gateway.console import console_routes
 from policy_store.states import STATES, ExperimentState
+from tests.examples.browser import Page, browser_page
+from tests.gateway.building import gateway_config
+from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.whole import quick_settings, whole_gateway
 from tests.pace import PATIENCE_SECONDS
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -72,7 +77,7 @@ async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> N
 async def test_the_page_carries_every_state_of_an_experiment(client: httpx.AsyncClient) -> None:
     """The script knows of each state what the table says, and draws no state from words of its own."""
     page = (await client.get("/console")).text
-    (written,) = re.findall(r'<body data-states="([^"]*)">', page)
+    (written,) = re.findall(r'<body data-states="([^"]*)"', page)
 
     known = json.loads(html.unescape(written))
 
@@ -140,6 +145,9 @@ def _experiment() -> dict[str, Any]:
             "code_version": HOSTILE,
         },
         "events": [{"at": 1.7e9, "kind": HOSTILE, "detail": {HOSTILE: HOSTILE}}],
+        "by_hand": {"at": 1.7e9, "kind": HOSTILE, "detail": {"actor": HOSTILE, "reason": HOSTILE}},
+        "may": ["rollback"],
+        "promotion_mode": "approval",
         "delta": 0.05,
         "epsilon": 0.0,
         "promise": "winner",
@@ -208,3 +216,42 @@ def test_hostile_names_stay_text_in_a_real_browser(hostile_gateway: str, tmp_pat
     assert "<title>x&lt;img" in page
     assert len(re.findall(r"<script\b", page)) == 1
     assert len(re.findall(r"<img\b", page)) == 1
+
+
+async def test_a_person_promotes_and_rolls_back_on_the_page(
+    upstream: FakeUpstream, embedded_url: str, tmp_path: Path
+) -> None:
+    """Each button asks why; a refusal is said in the dialog, and what was done is seen on the page."""
+    config = gateway_config(
+        api_base=upstream.api_base,
+        auth={"admin_keys": [hash_key("ops")]},
+        promotion={"mode": "approval", "min_comparisons": 0, "min_duration": "0s", "min_voters": 0},
+    )
+    async with (
+        whole_gateway(config, quick_settings(embedded_url), key="ops") as gateway,
+        browser_page(tmp_path, gateway.session) as page,
+    ):
+        await gateway.planned()
+        await page.open(f"{gateway.url}/console")
+        await page.until("Boolean(document.querySelector('.key input'))")
+        await page.run("document.querySelector('.key input').value = 'ops'")
+        await page.run("document.querySelector('.key').requestSubmit()")
+        await press(page, "Promote", "a good feeling")
+        await page.until("document.querySelector('.chip')?.textContent === 'promoted'")
+        await page.until("document.body.textContent.includes('chose warm: a good feeling')")
+        await press(page, "Roll back", " ")
+        await page.until("document.querySelector('.refusal').textContent.includes('at least 1')")
+        await press(page, "Roll back", "a bad one")
+        await page.until("document.querySelector('.chip').textContent === 'rolled back'")
+        await page.until("document.querySelector('.by-hand').textContent.endsWith(': a bad one')")
+        found = await gateway.experiment()
+    assert (found["state"], found["incumbent"]) == ("rolled_back", "plain")
+
+
+async def press(page: Page, label: str, reason: str) -> None:
+    """Press the button and give the reason."""
+    button = f"[...document.querySelectorAll('.hand button')].find((one) => one.textContent === '{label}')"
+    await page.until(f"Boolean({button})")
+    await page.run(f"document.querySelector('dialog').close(); {button}.click()")
+    await page.run(f"document.querySelector('dialog textarea').value = '{reason}'")
+    await page.run("document.querySelector('dialog form').requestSubmit()")
