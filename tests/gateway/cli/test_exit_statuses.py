@@ -108,12 +108,12 @@ WITH_A_GATEWAY: Final[list[tuple[str, int]]] = [
     (f"experiments pause {NAME} --reason why", 0),
     (f"experiments stop {NAME} --reason why", 0),
     (f"experiments resume {NAME} --reason why", 0),
-    (f"experiments promote {NAME} --policy warm --reason why", 0),
-    (f"experiments rollback {NAME} --reason why", 0),
     ("store show", 0),
     ("store accept", 0),
     (f"verify {NAME}", 2),
     ("verify unknown", 2),
+    (f"experiments promote {NAME} --policy warm --reason why", 0),
+    (f"experiments rollback {NAME} --reason why", 0),
 ]
 # Endings that take a run of their own are shown where those runs are.
 ELSEWHERE: Final[dict[Cell, str]] = {
