@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "gateway.offline": _VALUES
     | {"gateway.llm_po", "gateway.plotting", "gateway.rough", "gateway.learning", "gateway.proof"},
-    "gateway.console": {"policy_store"},
+    "gateway.console": {"gateway.experiments", "policy_store"},
     "gateway.demo": {"gateway.errors", "gateway.rough", "policy_store"},
 }
 COMPOSERS = ("gateway.app", "gateway.cli")
