@@ -29,6 +29,7 @@ from gateway.instrumentation.records import (
     LeftAlone,
     LimitsSkipped,
     ModelFellBack,
+    MovedByHand,
     PlanningFailed,
     PlanPublished,
     PolicyFailed,
@@ -46,7 +47,9 @@ FLUSH_SECONDS: Final = 1.0
 KEYS_SHOWN: Final = 500
 OTHER_KEYS: Final = "(other)"
 """The label of all keys beyond them; no key can have that name."""
-NOT_COUNTED: Final[frozenset[Kind]] = frozenset({Routed, LeftAlone, PlanPublished, DecisionTaken})
+NOT_COUNTED: Final[frozenset[Kind]] = frozenset(
+    {Routed, LeftAlone, PlanPublished, DecisionTaken, MovedByHand}
+)
 """What the first two lead to is counted; the others are shown as the store has them (`collectors.py`)."""
 _MOST_KEPT: Final = 1_000  # requests, so that memory is bounded where nothing asks for the numbers
 
