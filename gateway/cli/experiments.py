@@ -15,6 +15,7 @@ from rich.text import Text
 from gateway.cli.event_lines import event_lines
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
 from gateway.cli.steering import HAND_COMMANDS
+from gateway.experiments.conclusions import BY_HAND
 from gateway.rough import rough_count
 from policy_store.states import STATES
 
@@ -64,7 +65,8 @@ def show_experiment(
     console.print(Text(f"{answer['name']} is {state} (generation {answer['generation']})", "bold"))
     shown = ShownExperiment(answer)
     console.print(Text(shown.standing()))
-    if "claim" in answer:  # gateways of earlier versions tell none
+    # Gateways of earlier versions tell no claim, and none is made of what a person chose.
+    if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     for line in shown.gains():
         console.print(Text(line))
