@@ -30,6 +30,7 @@ from gateway.access.kept_keys import KeptKeys
 from gateway.access.limiting import Limiter
 from gateway.api.accounts import Accounts
 from gateway.api.application import GatewayApp
+from gateway.api.body_room import BodyRoom
 from gateway.api.catalogue import model_routes
 from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.error_formats import reply_for
@@ -216,7 +217,7 @@ class _Gateway:
             answering=answering,
             authenticator=authenticator,
             hooks=hooks,
-            max_body_bytes=self.settings.max_body_bytes,
+            bodies=BodyRoom(self.settings.max_body_bytes, self.settings.bodies_memory_bytes),
             lifecycle=self.lifecycle,
             limiter=limiter,
             note_answer=notes.note,
@@ -370,7 +371,7 @@ class _Gateway:
             inference.authenticator,
             inference.limiter,
             metrics_public=self.settings.metrics_public,
-            max_body_bytes=inference.max_body_bytes,
+            bodies=inference.bodies,
         )
         before = list(app.router.routes)
         resources.callback(lambda: app.router.routes.__setitem__(slice(None), before))
@@ -383,7 +384,7 @@ class _Gateway:
             lambda: self.catalogue.current.cors_origins,
         )
         app.router.routes.extend(inference_routes(endpoints))
-        app.include_router(count_tokens_routes(counts, snapshots, guards.admitted, inference.max_body_bytes))
+        app.include_router(count_tokens_routes(counts, snapshots, guards.admitted, inference.bodies))
         app.include_router(feedback_routes(feedback, guards.admitted, guards.control_body))
         app.include_router(model_routes(snapshots, guards.require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, guards.require_admin))

@@ -18,6 +18,7 @@ GatewayError
 +-- RenderError                  a policy cannot be put to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
 |   +-- StoreHeldError           shared state lost something, and an operator has to accept it -> 503
++-- CrowdedError                 no memory is left for another large body; retry later       -> 503
 +-- ShuttingDownError            this process ends before the answer does; ask another one   -> 503
 """
 
@@ -192,6 +193,10 @@ class UnavailableError(GatewayError):
 
 class StoreHeldError(UnavailableError):
     """Shared state went back in time; nothing is counted until an operator accepts it. Retry later."""
+
+
+class CrowdedError(GatewayError):
+    """The bodies of requests under way take all the memory they may. Retry later, or ask another process."""
 
 
 class ShuttingDownError(GatewayError):

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body accepted."
     )
+    bodies_memory_bytes: int = Field(
+        default=512 * 1024 * 1024,
+        ge=1024 * 1024,
+        le=1024**4,
+        description="Memory that the bodies of requests under way may take together, in each process.",
+    )
     max_connections: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Connections a process keeps open at once."
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from starlette.types import Message, Receive
 
+from gateway.api.body_room import SMALL_BYTES, BodyPlace
 from gateway.api.bounds import ASKING, CONTROLLING, Bounds, check_shape, check_weight
 from gateway.errors import BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
 
@@ -32,33 +33,38 @@ class ClientLeftError(Exception):
 
 
 def read_request(
-    receive: Receive, headers: RequestHeaders, max_bytes: int
+    receive: Receive, headers: RequestHeaders, place: BodyPlace
 ) -> Coroutine[Any, Any, dict[str, Any]]:
-    """The JSON object that asks a model.
+    """The JSON object that asks a model. It takes its place until that is left.
 
     Raises:
+        CrowdedError: If there is no room for it beside the other requests' bodies.
         UnsupportedMediaTypeError: If it is announced as anything else, or packed in an unknown way.
-        BodyTooLargeError: As soon as more than `max_bytes` are announced, received or unpacked.
+        BodyTooLargeError: As soon as more than the place may hold is announced, received or unpacked.
         InvalidRequestError: If it is no JSON object, or has too much structure.
         ClientLeftError: If the caller hangs up first.
     """
-    return _read_object(receive, headers, max_bytes, ASKING)
+    return _read_object(receive, headers, place, place.max_bytes, ASKING)
 
 
 def read_control(
-    receive: Receive, headers: RequestHeaders, max_bytes: int
+    receive: Receive, headers: RequestHeaders, place: BodyPlace
 ) -> Coroutine[Any, Any, dict[str, Any]]:
     """The JSON object of any other request: feedback, or an administrator's. It raises as `read_request`."""
-    return _read_object(receive, headers, min(max_bytes, CONTROL_BYTES), CONTROLLING)
+    return _read_object(receive, headers, place, min(place.max_bytes, CONTROL_BYTES), CONTROLLING)
 
 
 async def _read_object(
-    receive: Receive, headers: RequestHeaders, max_bytes: int, bounds: Bounds
+    receive: Receive, headers: RequestHeaders, place: BodyPlace, max_bytes: int, bounds: Bounds
 ) -> dict[str, Any]:
     named = dict(headers)
     length = named.get(b"content-length", b"")
-    if length.isdigit() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
+    if length.isdigit():
+        announced = int(length)
+        if announced > max_bytes:
+            raise _too_large(max_bytes)
+        if announced > SMALL_BYTES:
+            place.check(announced)
     content_type = named.get(b"content-type")
     if content_type != _JSON:
         check_media_type(content_type)
@@ -66,17 +72,19 @@ async def _read_object(
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.disconnect" or message.get("more_body") or len(body) > max_bytes:
-        body = await _read_body(receive, message, max_bytes)
+        body = await _read_body(receive, message, place, max_bytes)
     if window_bits is not None:
-        body = await _unpacked(body, window_bits, max_bytes)
+        body = await _unpacked(body, window_bits, place, max_bytes)
     if len(body) > _LARGE_BYTES:
-        return await _parse_large(body, bounds)
+        return await _parse_large(body, bounds, place)
     request = _object(body)
-    check_shape(request, bounds, body)
+    structure_bytes = check_shape(request, bounds, body)
+    if len(body) > SMALL_BYTES:
+        place.settle(body, structure_bytes)
     return request
 
 
-async def _read_body(receive: Receive, message: Message, max_bytes: int) -> bytes:
+async def _read_body(receive: Receive, message: Message, place: BodyPlace, max_bytes: int) -> bytes:
     """The body that `message` begins."""
     body: bytes = message.get("body", b"")
     parts = [body]
@@ -86,6 +94,8 @@ async def _read_body(receive: Receive, message: Message, max_bytes: int) -> byte
             raise ClientLeftError
         if size > max_bytes:
             raise _too_large(max_bytes)
+        if size > SMALL_BYTES:
+            place.grow_to(size)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
         message = await receive()
@@ -126,11 +136,11 @@ def _window_bits(headers: RequestHeaders) -> int | None:
     return bits
 
 
-async def _unpacked(body: bytes, window_bits: int, max_bytes: int) -> bytes:
+async def _unpacked(body: bytes, window_bits: int, place: BodyPlace, max_bytes: int) -> bytes:
     """The unpacked body. Unpacking stops as soon as it is too large."""
     unpacker = zlib.decompressobj(window_bits)
     parts: list[bytes] = []
-    size = 0
+    packed, size = len(body), 0
     try:
         while not unpacker.eof:
             part = unpacker.decompress(body, _UNPACKED_AT_A_TIME)
@@ -140,6 +150,8 @@ async def _unpacked(body: bytes, window_bits: int, max_bytes: int) -> bytes:
             size += len(part)
             if size > max_bytes:
                 raise _too_large(max_bytes)
+            if size > SMALL_BYTES:
+                place.grow_to(packed + size)
             parts.append(part)
             if size >= _UNPACKED_AT_A_TIME:
                 await asyncio.sleep(0)
@@ -150,12 +162,12 @@ async def _unpacked(body: bytes, window_bits: int, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def _parse_large(body: bytes, bounds: Bounds) -> dict[str, Any]:
+async def _parse_large(body: bytes, bounds: Bounds, place: BodyPlace) -> dict[str, Any]:
     """What a large body holds; others get a turn between the steps."""
     await check_weight(body, bounds)
     request = _object(body)
     await asyncio.sleep(0)
-    check_shape(request, bounds, body)
+    place.settle(body, check_shape(request, bounds, body))
     await asyncio.sleep(0)
     return request
 

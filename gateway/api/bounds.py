@@ -13,6 +13,10 @@ from typing import Any, Final
 
 from gateway.errors import InvalidRequestError
 
+# Of Python's own: an object with its first fields, or an array; what each further one adds, value included.
+_CONTAINER_BYTES: Final = 256
+_FIELD_BYTES: Final = 160
+_ITEM_BYTES: Final = 64
 _STEP_BYTES: Final = 128 * 1024
 """Text counted at a time; others are answered in between."""
 
@@ -104,7 +108,7 @@ def _without_strings(step: bytes, *, is_inside: bool) -> tuple[bytes, bool]:
     return outside, is_inside != (len(parts) % 2 == 0)
 
 
-def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> None:
+def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> int:
     """Refuse a request with too much structure.
 
     Args:
@@ -112,13 +116,16 @@ def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> None:
         bounds: The most it may have.
         text: Its JSON.
 
+    Returns:
+        Bytes of memory that its structure takes, at most; 0 where it is too little to matter.
+
     Raises:
         InvalidRequestError: Naming the limit.
     """
     if len(request) > bounds.own_fields:
         raise _too_much(f"more than {bounds.own_fields} fields")
     if len(text) <= bounds.harmless_bytes and text.count(b"{") + text.count(b"[") <= bounds.nesting:
-        return
+        return 0
     level: list[Any] = [request]
     nesting = containers = fields = items = 0
     while level:
@@ -143,6 +150,7 @@ def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> None:
             inner += [value for value in values if type(value) is dict or type(value) is list]
         level = inner
     _check_counts(bounds, containers, fields, items)
+    return _CONTAINER_BYTES * containers + _FIELD_BYTES * fields + _ITEM_BYTES * items
 
 
 def _check_counts(bounds: Bounds, containers: int, fields: int, items: int) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from gateway.access.callers import Caller
 from gateway.access.token_estimate import estimate_tokens
 from gateway.api.body import read_request
+from gateway.api.body_room import BodyRoom
 from gateway.api.caller_headers import read_headers
 from gateway.api.fields import check_fields
 from gateway.api.requests.messages import MESSAGE_FIELDS
@@ -34,7 +35,7 @@ def count_tokens_routes(
     counts: TokenCounts,
     snapshots: SnapshotHolder,
     admit: Callable[[Request], Awaitable[Caller]],
-    max_body_bytes: int,
+    bodies: BodyRoom,
 ) -> APIRouter:
     """The route.
 
@@ -42,7 +43,7 @@ def count_tokens_routes(
         counts: Asks providers.
         snapshots: Where models and experiments are read.
         admit: Says who calls, within the limits of the key.
-        max_body_bytes: Largest request accepted.
+        bodies: The room for bodies.
     """
     router = APIRouter(tags=["models"])
     schema = record(["model", "messages"], **MESSAGE_FIELDS)
@@ -60,11 +61,12 @@ def count_tokens_routes(
         A provider that speaks the format counts; elsewhere the number is a quarter of the characters.
         """
         await admit(request)
-        payload = await read_request(request.receive, request.headers.raw, max_body_bytes)
-        check_fields(MESSAGES.name, {**_NO_LIMIT, **payload})
-        headers = read_headers(request.headers.raw, MESSAGES)
-        counted = await counts.count(payload, headers.passed_on, snapshots.current)
-        tokens = counted.tokens
-        return TokenCount(input_tokens=estimate_tokens(counted.payload).prompt if tokens is None else tokens)
+        with bodies.place() as place:
+            payload = await read_request(request.receive, request.headers.raw, place)
+            check_fields(MESSAGES.name, {**_NO_LIMIT, **payload})
+            headers = read_headers(request.headers.raw, MESSAGES)
+            counted = await counts.count(payload, headers.passed_on, snapshots.current)
+            estimated = estimate_tokens(counted.payload).prompt if counted.tokens is None else counted.tokens
+        return TokenCount(input_tokens=estimated)
 
     return router

@@ -21,6 +21,7 @@ from gateway.api.accounts import CALLER_LEFT, account_of
 from gateway.api.body import ClientLeftError
 from gateway.errors import (
     AuthenticationError,
+    CrowdedError,
     GatewayError,
     InvalidRequestError,
     PermissionDeniedError,
@@ -266,6 +267,13 @@ def _unavailable_reply(error: Exception) -> ErrorReply:
 def _held_reply(error: StoreHeldError) -> ErrorReply:
     headers = ((b"retry-after", _HELD_RETRY_SECONDS.encode()),)
     return _told(503, str(error), headers, kind=_SERVER, code="store_held")
+
+
+@_reply.register
+def _crowded_reply(_error: CrowdedError) -> ErrorReply:
+    message = "Requests as large as this one take all the memory they may. Try again shortly."
+    headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
+    return _told(503, message, headers, kind=_SERVER, code="too_many_large_requests")
 
 
 @_reply.register

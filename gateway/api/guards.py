@@ -12,6 +12,7 @@ from gateway.access.callers import Authenticator, Caller
 from gateway.access.limiting import Limiter
 from gateway.api.accounts import account_of
 from gateway.api.body import read_control
+from gateway.api.body_room import BodyRoom
 from gateway.api.caller_headers import caller_address, shown_key
 
 Guard = Callable[[Request], Awaitable[None]]
@@ -26,13 +27,13 @@ class Guards:
         authenticator: Knows the keys in force.
         limiter: Counts requests of keys that have limits.
         metrics_public: Whether metrics need no key.
-        max_body_bytes: The longest body that is read.
+        bodies: The room for bodies.
     """
 
     authenticator: Authenticator
     limiter: Limiter
     metrics_public: bool
-    max_body_bytes: int
+    bodies: BodyRoom
 
     def client(self, request: Request) -> Caller:
         """The caller, who has a key wherever one is needed."""
@@ -72,4 +73,5 @@ class Guards:
 
     async def control_body(self, request: Request) -> dict[str, Any]:
         """The fields of a request to the gateway itself."""
-        return await read_control(request.receive, request.headers.raw, self.max_body_bytes)
+        with self.bodies.place() as place:
+            return await read_control(request.receive, request.headers.raw, place)

@@ -18,6 +18,7 @@ from gateway.access.limits import LimitReachedError
 from gateway.access.metering import Metered
 from gateway.api.accounts import CALLER_LEFT
 from gateway.api.body import ClientLeftError, read_request
+from gateway.api.body_room import BodyRoom
 from gateway.api.caller_headers import CallerHeaders, caller_address, read_headers
 from gateway.api.disconnect import DisconnectWatch
 from gateway.api.error_formats import ERROR_FORMATS
@@ -73,7 +74,7 @@ class InferenceDeps:
         answering: Makes the answers.
         authenticator: Knows the callers.
         hooks: Told how requests end.
-        max_body_bytes: Largest request accepted.
+        bodies: The room for bodies.
         lifecycle: Says whether an answer is cut off because the process ends.
         limiter: Asked before a limited key's request goes ahead.
         note_answer: Told which answer a request's id stands for, where the caller chose that id: the key,
@@ -85,7 +86,7 @@ class InferenceDeps:
     answering: Answering
     authenticator: Authenticator
     hooks: Hooks
-    max_body_bytes: int
+    bodies: BodyRoom
     limiter: Limiter
     note_answer: Callable[[str | None, str, str, float], None]
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
@@ -196,13 +197,13 @@ class _Reply:
 
     async def run(self) -> None:
         """Read, answer, and turn any failure into an error of the right shape."""
-        deps, surface = self._deps, self._endpoint.surface
+        deps, surface, place = self._deps, self._endpoint.surface, self._deps.bodies.place()
         try:
             headers = read_headers(self._scope["headers"], surface)
             caller = deps.authenticator.authenticate(headers.authorization, caller_address(self._scope))
             self._key = caller.name
             self._tells_detail = caller.is_admin and caller.key is not None
-            payload = await read_request(self._receive, self._scope["headers"], deps.max_body_bytes)
+            payload = await read_request(self._receive, self._scope["headers"], place)
             check_fields(surface.name, payload)
             await self._watched(payload, caller, headers)
         except ClientLeftError:
@@ -213,6 +214,8 @@ class _Reply:
             kind = type(error).__name__
             _log.error("unforeseen_error", endpoint=self._endpoint.path, error=kind, exc_info=error)
             await self._refuse(error)
+        finally:
+            place.leave()
 
     async def _watched(self, payload: dict[str, Any], caller: Caller, headers: CallerHeaders) -> None:
         answer: Answer | None = None

@@ -177,7 +177,7 @@ class Attempts:
     ) -> _Attempt:
         ticket = self._ejections.admit(respondent, even_if_ejected=even_if_ejected)
         if ticket is None:
-            self._hooks.tell(LeftAlone(exchange.request_id, respondent.target.name, *respondent[1:3]))
+            self._hooks.tell(LeftAlone(exchange.request_id, *respondent.name))
             raise ejected()
         is_extra = exchange.made >= exchange.planned
         if is_extra and not self._budget.take():
@@ -259,7 +259,7 @@ class _Attempt:
         if self.is_over:
             return
         self.is_over = True
-        target, experiment, policy, role = self._respondent
+        target, experiment, policy, role, _ = self._respondent
         request_id, question = self._exchange.request_id, self._exchange.question
         self._hooks.tell(
             AttemptEnded(

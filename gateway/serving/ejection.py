@@ -24,9 +24,6 @@ FAILURES_IN_A_ROW: Final = 5
 FIRST_BACKOFF_SECONDS: Final = 1.0
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 
-# A model and, where it is asked as a policy, the experiment and the policy; both empty otherwise.
-RespondentName = tuple[str, str, str]
-
 _log = get_logger(__name__)
 
 
@@ -34,6 +31,7 @@ _log = get_logger(__name__)
 class _Record:
     """A respondent that failed lately. `until` is None while it is not ejected."""
 
+    of: Respondent
     failures: int = 0
     ejections: int = 0
     until: float | None = None
@@ -62,7 +60,7 @@ class EjectionBook:
         self._timer = timer
         self._limit = failures
         self._longest_seconds = longest_seconds
-        self._records: dict[RespondentName, _Record] = {}
+        self._records: dict[tuple[str, str, str], _Record] = {}
 
     def admit(self, respondent: Respondent, *, even_if_ejected: bool = False) -> Ticket | None:
         """Permission to ask, as a probe where one is due; None while the respondent is ejected.
@@ -71,34 +69,35 @@ class EjectionBook:
             respondent: The one to be asked.
             even_if_ejected: Permit it anyway, because there is no other respondent left.
         """
-        name = (respondent.target.name, respondent.experiment, respondent.policy)
-        record = self._records.get(name)
+        record = self._records.get(respondent.name)
+        if record is not None and not record.of.is_same(respondent):
+            # The operator changed it: what went wrong before says nothing about it.
+            self._forget(record)
+            record = None
         if record is None or record.until is None:
-            return Ticket(self, name)
+            return Ticket(self, respondent)
         if not record.is_probed and self._timer() >= record.until:
             record.is_probed = True
-            return Ticket(self, name, is_probe=True, was_ejected=True)
-        return Ticket(self, name, was_ejected=True) if even_if_ejected else None
+            return Ticket(self, respondent, is_probe=True, was_ejected=True)
+        return Ticket(self, respondent, was_ejected=True) if even_if_ejected else None
 
     def answered(self, ticket: Ticket) -> None:
         """Forget the failures. An answer asked for before the ejection says nothing about now."""
-        record = self._records.get(ticket.name)
-        if record is None or (record.until is not None and not ticket.was_ejected):
-            return
-        del self._records[ticket.name]
-        if record.until is not None:
-            back = Readmitted(*ticket.name)
-            _log.info("readmitted", **_given(back))
-            self._hooks.tell(back)
+        record = self._record_of(ticket)
+        if record is not None and (record.until is None or ticket.was_ejected):
+            self._forget(record)
 
     def failed(self, ticket: Ticket, at_least_seconds: float) -> None:
         """Count a failure; only a probe's makes an ejection longer."""
-        record = self._records.setdefault(ticket.name, _Record())
+        name = ticket.respondent.name
+        record = self._records.setdefault(name, _Record(ticket.respondent))
+        if not record.of.is_same(ticket.respondent):
+            return  # it is another one by now
         if record.until is None:
             record.failures += 1
             if record.failures >= self._limit:
                 self._eject(record, at_least_seconds)
-                gone = Ejected(*ticket.name)
+                gone = Ejected(*name)
                 _log.warning("ejected", failures=record.failures, **_given(gone))
                 self._hooks.tell(gone)
         elif ticket.is_probe:
@@ -106,9 +105,20 @@ class EjectionBook:
 
     def probe_ended(self, ticket: Ticket) -> None:
         """Let the next probe through: this one showed nothing."""
-        record = self._records.get(ticket.name)
+        record = self._record_of(ticket)
         if record is not None:
             record.is_probed = False
+
+    def _record_of(self, ticket: Ticket) -> _Record | None:
+        record = self._records.get(ticket.respondent.name)
+        return record if record is not None and record.of.is_same(ticket.respondent) else None
+
+    def _forget(self, record: _Record) -> None:
+        del self._records[record.of.name]
+        if record.until is not None:
+            back = Readmitted(*record.of.name)
+            _log.info("readmitted", **_given(back))
+            self._hooks.tell(back)
 
     def _eject(self, record: _Record, at_least_seconds: float) -> None:
         backoff = max(FIRST_BACKOFF_SECONDS * 2.0 ** min(record.ejections, 32), at_least_seconds)
@@ -120,19 +130,19 @@ class EjectionBook:
 class Ticket:
     """Permission to ask a respondent once. Its holder reports how that went; only the first report counts."""
 
-    __slots__ = ("_book", "_is_open", "is_probe", "name", "was_ejected")
+    __slots__ = ("_book", "_is_open", "is_probe", "respondent", "was_ejected")
 
     def __init__(
         self,
         book: EjectionBook,
-        name: RespondentName,
+        respondent: Respondent,
         *,
         is_probe: bool = False,
         was_ejected: bool = False,
     ) -> None:
         self._book = book
         self._is_open = True
-        self.name = name
+        self.respondent = respondent
         self.is_probe = is_probe
         self.was_ejected = was_ejected
 

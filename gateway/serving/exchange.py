@@ -45,12 +45,24 @@ class Respondent(NamedTuple):
         experiment: The policy's experiment; empty for a model.
         policy: The policy's name; empty for a model.
         role: The policy's role in its experiment; None for a model.
+        fingerprint: Of the policy's content; empty for a model.
     """
 
     target: ModelTarget
     experiment: str = ""
     policy: str = ""
     role: Role | None = None
+    fingerprint: str = ""
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """What events call it: model, experiment and policy."""
+        return self.target.name, self.experiment, self.policy
+
+    def is_same(self, other: Respondent) -> bool:
+        """Whether two of one name are asked the same thing in the same way: a file may change both."""
+        is_same_target = self.target is other.target or self.target == other.target
+        return is_same_target and self.fingerprint == other.fingerprint
 
 
 class Exchange:

@@ -135,6 +135,7 @@ class Panel:
             experiment.name,
             compiled.name,
             "incumbent" if policy == experiment.incumbent else "candidate",
+            compiled.fingerprint,
         )
 
     def _rendered(self, policy: int, *, merges_system: bool = False) -> tuple[Mapping[str, Any], PolicyPart]:

@@ -12,6 +12,8 @@ import orjson
 import pytest
 
 from gateway.api.application import GatewayApp
+from gateway.api.body import read_request
+from gateway.api.body_room import BodyRoom
 from gateway.app import create_app
 from tests.abuse.asgi import Reply, posted
 from tests.abuse.bodies import BOMBS, BROKEN, BYTES, TEXTS
@@ -115,6 +117,45 @@ async def test_what_cannot_be_unpacked_is_refused(
     """As soon as it is known to be too large, and never as a server's error."""
     reply = await fair(lambda: posted(app, "/v1/chat/completions", body, (b"content-encoding", packing)))
     assert (reply.status, orjson.loads(reply.body)["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "kind", ["numbers", "many long names", "quotes", "no end", "many messages", "escaped characters"]
+)
+async def test_the_room_for_bodies_is_given_back(app: GatewayApp, kind: str) -> None:
+    """However a request ends, on every route that takes a body, packed or not."""
+    room = app.model_endpoints["/v1/chat/completions"]._deps.bodies
+    before, body = room.left, (BOMBS | BROKEN | TEXTS)[kind][: 10 * 1024 * 1024]
+    for path in ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/feedback", "/v1/keys"):
+        await posted(app, path, body)
+        await posted(app, path, gzip.compress(body, 1), GZIP)
+        await posted(app, path, body[: 100 * 1024])
+    assert room.left == before
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        (b"a" * 10_000, 0),
+        (b"a" * 100_000, 300_060),
+        (b"\xc3\xa9" * 50_000, 600_120),
+        (b"\\u00e9" * 20_000, 720_120),
+    ],
+    ids=["small", "narrow", "wide", "escaped"],
+)
+async def test_bodies_take_room_by_what_they_take_of_memory(text: bytes, taken: int) -> None:
+    """Nothing where they are small; else their text three times or six, and what their structure takes."""
+    room = BodyRoom(1_000_000, 0)
+    before, body = room.left, b'{"content":"' + text + b'","items":[]}'
+    messages = iter([{"type": "http.request", "body": body}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    with room.place() as place:
+        await read_request(receive, [], place)
+        assert 0 <= before - room.left - taken < 1_500
+    assert room.left == before
 
 
 async def test_everyday_requests_are_within_the_bounds(app: GatewayApp) -> None:

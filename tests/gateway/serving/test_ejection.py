@@ -188,3 +188,30 @@ def test_only_the_first_word_about_an_attempt_counts(book: EjectionBook) -> None
         ticket.failed()
         ticket.released()
     assert not is_ejected(book)
+
+
+CHANGED = [
+    WARM._replace(target=ModelTarget("large", "litellm", "openai", "large", api_base="http://other")),
+    WARM._replace(fingerprint="another prompt"),
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=["the model", "the policy"])
+def test_what_the_operator_changed_begins_anew(
+    book: EjectionBook, changes: list[GatewayEvent], changed: Respondent
+) -> None:
+    """The name stays, and failures before say nothing about it; nor do those that come late."""
+    late = admitted(book)
+    ejected(book)
+    fail(book, FAILURES_IN_A_ROW - 1, changed)
+    assert changes == [GONE, BACK]
+    late.failed()
+    admitted(book, changed).failed()
+    assert (changes, book.admit(changed)) == ([GONE, BACK, GONE], None)
+
+
+def test_a_file_that_was_read_again_changes_nothing(book: EjectionBook) -> None:
+    """The same model and policy, made anew, stay ejected, whatever the policy's role is by then."""
+    ejected(book)
+    again = ModelTarget("large", "litellm", "openai", "large")
+    assert book.admit(Respondent(again, "support", "warm", "incumbent")) is None

@@ -95,6 +95,16 @@ async def test_with_nothing_missing_its_mistakes_are_the_callers(
     assert (failed.value.status, failed.value.is_callers_fault) == (400, True)
 
 
+async def test_a_model_that_was_changed_is_looked_at_anew(upstream: LitellmUpstream) -> None:
+    """What was found out about asking it is not about the one that has its name now."""
+    found = []
+    for asked in (target("gemini", "k", "http://127.0.0.1:1"), target("gemini")):
+        with pytest.raises(UpstreamError) as failed:
+            await upstream.complete(UpstreamRequest(asked, UNSUPPORTED[0]))
+        found.append(failed.value.is_callers_fault)
+    assert found == [True, False]
+
+
 async def test_a_kind_nobody_there_answers_is_the_callers_mistake_whatever_else_is_wrong(
     upstream: LitellmUpstream,
 ) -> None:

@@ -1,0 +1,85 @@
+"""How much memory the bodies of requests take together, in one process.
+
+Each body is bounded by itself (`bounds.py`), and that bounds nothing once there are many: two hundred of ten
+megabytes, answered slowly, are gigabytes. So what large ones take is added up from their first piece to the
+end of the answer, and a request for which there is no room left is refused at once. Small ones are neither
+counted nor refused: they are most requests, and connections are bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Self
+
+from gateway.errors import CrowdedError
+
+SMALL_BYTES: Final = 16 * 1024
+"""A body of this size takes no place, and is let in however little room there is."""
+
+# Of each byte: as it arrives, as a value, and as it is sent on. A text with a character beyond Latin 1 takes
+# two bytes for each of its characters, or four.
+_PER_BYTE: Final = 3
+_PER_WIDE_BYTE: Final = 6
+
+
+class BodyRoom:
+    """The room for bodies in one process.
+
+    Args:
+        max_bytes: Largest body of one request.
+        together_bytes: Memory for all of them together; at least what one of the largest takes.
+    """
+
+    def __init__(self, max_bytes: int, together_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.left = max(together_bytes, _PER_WIDE_BYTE * max_bytes)
+
+    def place(self) -> BodyPlace:
+        """A place for one request's body, empty so far."""
+        return BodyPlace(self)
+
+
+class BodyPlace:
+    """What one request's body takes of the room, until the place is left."""
+
+    __slots__ = ("_room", "_taken")
+
+    def __init__(self, room: BodyRoom) -> None:
+        self._room = room
+        self._taken = 0
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest body that may be in it."""
+        return self._room.max_bytes
+
+    def check(self, size: int) -> None:
+        """Refuse a body that is announced and would find no room now. Raises CrowdedError."""
+        if _PER_BYTE * size > self._room.left:
+            raise CrowdedError
+
+    def grow_to(self, size: int) -> None:
+        """Take the room for a body of which so many bytes are there. Raises CrowdedError."""
+        self._take(_PER_BYTE * size)
+
+    def settle(self, body: bytes, structure_bytes: int) -> None:
+        """Take the room for a whole body, given what its objects and arrays take. Raises CrowdedError."""
+        is_wide = not body.isascii() or b"\\u" in body
+        self._take(structure_bytes + (_PER_WIDE_BYTE if is_wide else _PER_BYTE) * len(body))
+
+    def leave(self) -> None:
+        """Give all of it back."""
+        self._room.left += self._taken
+        self._taken = 0
+
+    def _take(self, wanted: int) -> None:
+        more = wanted - self._taken
+        if more > self._room.left:
+            raise CrowdedError
+        self._room.left -= more
+        self._taken = wanted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
