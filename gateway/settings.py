@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.config.api_keys import hash_key
 from gateway.config.values import KEY_HASH_PATTERN, fault
 from gateway.errors import ConfigError, ConfigIssue
-from policy_store.address import StoreAddressError, check_address
+from policy_store.address import StoreAddressError, read_address
 from policy_store.names import Names, PrefixError
 
 PREFIX: Final = "LLMPO_"
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        description="A Redis or Valkey server shared by all replicas; else the embedded store.",
+        description="Redis or Valkey (server, Sentinel, cluster) for all replicas; else the embedded store.",
     )
     redis_prefix: str = Field(
         default="",
@@ -198,10 +198,12 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str | None) -> str | None:
-        try:
-            return url if url is None else check_address(url)
-        except StoreAddressError as error:
-            raise fault(error.problem, error.remedy) from None
+        if url is not None:
+            try:
+                read_address(url)
+            except StoreAddressError as error:
+                raise fault(error.problem, error.remedy) from None
+        return url
 
     @field_validator("redis_prefix")
     @classmethod

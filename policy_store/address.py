@@ -8,19 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import Any, Final, Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-_SCHEMES: Final = ("redis", "rediss", "unix")
+from redis.asyncio.connection import parse_url
+
+Layout = Literal["single", "sentinel", "cluster"]
+_LAYOUTS: Final[Mapping[str, Layout]] = {
+    "redis": "single",
+    "rediss": "single",
+    "unix": "single",
+    "redis+sentinel": "sentinel",
+    "rediss+sentinel": "sentinel",
+    "redis+cluster": "cluster",
+    "rediss+cluster": "cluster",
+}
 _LARGEST_PORT: Final = 65_535
-_FORMS: Final = "redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss://... for TLS, or unix:///PATH"
+_PORTS: Final[Mapping[Layout, int]] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_FORMS: Final = (
+    "redis://USER:PASSWORD@HOST:PORT/DATABASE, redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/"
+    "DATABASE or redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT, each with rediss for TLS, or unix:///PATH"
+)
 _ENCODED: Final = "Percent-encode it: / as %2F, # as %23, ? as %3F, @ as %40, : as %3A, [ as %5B, ] as %5D."
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 # What the driver reads from a query, and of which schemes.
+_SECURE: Final = tuple(scheme for scheme in _LAYOUTS if scheme.startswith("rediss"))
+_SENTINEL: Final = tuple(scheme for scheme, layout in _LAYOUTS.items() if layout == "sentinel")
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "db": _SCHEMES,
-    **dict.fromkeys((*_FILES, "ssl_check_hostname"), ("rediss",)),
+    "db": tuple(_LAYOUTS),
+    **dict.fromkeys((*_FILES, "ssl_check_hostname"), _SECURE),
+    **dict.fromkeys(("sentinel_username", "sentinel_password"), _SENTINEL),
 }
 _TRUTHS: Final = frozenset({"true", "false"})
 
@@ -34,7 +53,28 @@ class StoreAddressError(ValueError):
         self.remedy = remedy
 
 
-def check_address(url: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What an address says.
+
+    Attributes:
+        layout: What is there.
+        is_secure: Whether it is spoken to over TLS.
+        hosts: Of Sentinels, or of some of a cluster's nodes.
+        service: What Sentinel calls the servers.
+        options: For connections to servers, in the driver's words.
+        sentinel_options: For connections to Sentinels, as far as they differ.
+    """
+
+    layout: Layout
+    is_secure: bool = False
+    hosts: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sentinel_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def read_address(url: str) -> Address:
     """The address, if the driver would read it as it is meant.
 
     Raises:
@@ -46,47 +86,92 @@ def check_address(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         raise StoreAddressError("The address holds a [ or ] that is no part of a host.", _ENCODED) from None
-    if parts.scheme not in _SCHEMES or "://" not in url:
+    if parts.scheme not in _LAYOUTS or "://" not in url:
         raise StoreAddressError(
-            "This is not the address of a Redis server.", "Write redis://, rediss:// or unix://."
+            "This is not the address of a Redis server.",
+            "Write redis://, rediss:// or unix://; for Sentinel redis+sentinel://, for a cluster redis+cluster://.",
         )
     if "@" in parts.path + parts.query + parts.fragment:
         raise StoreAddressError("The user name or password holds one of / # ? as it is.", _ENCODED)
     if parts.fragment or url.endswith("#"):
         raise StoreAddressError("The address has a part after a #.", "Remove it, or write # as %23.")
-    if parts.scheme == "unix":
-        _check_socket(parts)
-    else:
-        _check_host(parts)
-        _check_database(parts.path.strip("/"))
     _check_parameters(parts)
-    return url
+    return _READERS[_LAYOUTS[parts.scheme]](parts)
 
 
-def _check_socket(parts: SplitResult) -> None:
-    if not parts.path.strip("/") or parts.netloc.rpartition("@")[2]:
-        raise StoreAddressError("The address names no socket.", "Write unix:///PATH, with three slashes.")
-
-
-def _check_host(parts: SplitResult) -> None:
-    place = parts.netloc.rpartition("@")[2]
-    if "," in place:
+def _read_single(parts: SplitResult) -> Address:
+    if parts.scheme == "unix":
+        if not parts.path.strip("/") or parts.netloc.rpartition("@")[2]:
+            raise StoreAddressError("The address names no socket.", "Write unix:///PATH, with three slashes.")
+    elif len(_hosts(parts)) > 1:
         raise StoreAddressError(
             "The address names several hosts.",
-            "Name one that leads to the primary: a service, a proxy in front of Sentinel, or DNS.",
+            "Write redis+sentinel:// for Sentinel, redis+cluster:// for a cluster, or name one that leads to "
+            "the primary.",
         )
+    else:
+        _check_database(parts.path.strip("/"))
+    return Address("single")
+
+
+def _read_sentinel(parts: SplitResult) -> Address:
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise StoreAddressError(
+            "The address names no service.", "Write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DATABASE."
+        )
+    _check_database(database)
+    query = dict(parse_qsl(parts.query))
+    own = {name: query.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    return Address(
+        "sentinel",
+        parts.scheme in _SECURE,
+        _hosts(parts),
+        unquote(service),
+        _options(parts, database, query),
+        {name: value for name, value in own.items() if value is not None},
+    )
+
+
+def _read_cluster(parts: SplitResult) -> Address:
+    database, query = parts.path.strip("/"), dict(parse_qsl(parts.query))
+    _check_database(database)
+    if int(database or 0) or query.pop("db", "0") != "0":
+        raise StoreAddressError("A cluster has no database but 0.", "Write /0 or nothing.")
+    return Address("cluster", parts.scheme in _SECURE, _hosts(parts), options=_options(parts, "", query))
+
+
+_READERS: Final = {"single": _read_single, "sentinel": _read_sentinel, "cluster": _read_cluster}
+
+
+def _options(parts: SplitResult, database: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """What the driver reads from such an address of a single server, which it knows how to read."""
+    user, at, _ = parts.netloc.rpartition("@")
+    read: dict[str, Any] = dict(parse_url(f"redis://{user}{at}host/{database}?{urlencode(query)}"))
+    del read["host"]
+    return read
+
+
+def _hosts(parts: SplitResult) -> tuple[tuple[str, int], ...]:
+    places = parts.netloc.rpartition("@")[2].split(",")
+    return tuple(_host(place, _PORTS[_LAYOUTS[parts.scheme]]) for place in places)
+
+
+def _host(place: str, usual_port: int) -> tuple[str, int]:
     try:
+        parts = urlsplit(f"//{place}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = "?", 0
     if not host:
-        raise StoreAddressError("The address names no host.", f"Write {_FORMS}.")
+        raise StoreAddressError("The address names no host, or an empty one.", f"Write {_FORMS}.")
     is_written = re.search(r":[^:\]]*$", place) is not None
     if is_written and not (port and 1 <= port <= _LARGEST_PORT):
         raise StoreAddressError(
             "The port is no number from 1 to 65535, or a password stands where the port should.",
             f"Write {_FORMS}.",
         )
+    return host, port or usual_port
 
 
 def _check_database(path: str) -> None:
@@ -104,7 +189,8 @@ def _check_parameters(parts: SplitResult) -> None:
                 "The address has a parameter that does not exist.", f"There are: {known}."
             )
         if parts.scheme not in _PARAMETERS[name]:
-            raise StoreAddressError(f"The parameter {name} is for TLS.", "Write rediss://, or remove it.")
+            other = "Sentinel" if name.startswith("sentinel_") else "TLS"
+            raise StoreAddressError(f"The parameter {name} is for {other}.", f"Remove it, or write {_FORMS}.")
         if name == "db" and not (value.isascii() and value.isdigit()):
             raise StoreAddressError("The parameter db is no number.", "Write db=0 or nothing.")
         if name == "ssl_check_hostname" and value not in _TRUTHS:

@@ -1,14 +1,47 @@
-"""What the store is asked through."""
+"""What the store is asked through: one server, the primary that Sentinel names, or a cluster.
+
+All of them take the same commands. What differs between them stays here: how a call finds its server, and
+what is done once a server turns out to be the wrong one.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.crc import key_slot
+from redis.exceptions import RedisError, SlotNotCoveredError
 
 from policy_store.names import Names
 
+_READING_SCRIPTS: Final = {"EVALSHA_RO": "EVALSHA", "EVAL_RO": "EVAL"}
+_MOST_TAGS: Final = 100_000
 
-class StoreClient(Redis):
-    """One server.
+
+class Pool(BlockingConnectionPool):
+    """Connections that others may ask for while idle ones are being closed."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections; idle ones at once.
+
+        The driver waits until each is closed, and a call that takes one meanwhile fails on it, although the
+        server would have answered.
+        """
+        if inuse_connections:
+            await super().disconnect()
+            return
+        for connection in tuple(self._available_connections):
+            await connection.disconnect(nowait=True)
+
+
+class SingleClient(Redis):
+    """One server, or whichever one its pool connects to.
 
     Attributes:
         names: The names of the keys that all who ask through this client use.
@@ -18,3 +51,161 @@ class StoreClient(Redis):
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.names = names
+
+    def suspect(self) -> None:
+        """Do nothing after a fault: the next call connects by the address, as always."""
+
+    async def reconnect(self) -> None:
+        """Close idle connections, since the address may lead to another server by now."""
+        with suppress(RedisError, OSError):
+            await self.connection_pool.disconnect(inuse_connections=False)
+
+    async def servers(self) -> Sequence[dict[str, Any]]:
+        """For each server that holds data, how a command names it."""
+        return ({},)
+
+    async def other_tags(self, key: str) -> Sequence[str]:  # noqa: ARG002 - one server holds all keys
+        """A hash tag for each server that holds data, but for the one that holds `key`."""
+        return ()
+
+
+class SentinelClient(SingleClient):
+    """The primary of a service, as Sentinel names it whenever a connection is made."""
+
+    def __init__(self, pool: SentinelPool, names: Names, sentinel: Sentinels) -> None:
+        super().__init__(pool, names)
+        self._sentinel = sentinel
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close all connections, those to Sentinels too."""
+        await super().aclose(close_connection_pool)
+        await self._sentinel.aclose()
+
+
+class Sentinels(Sentinel):
+    """Those of a service, asked by one call at a time.
+
+    The driver moves the one that answered to the front; calls that do so at once make it forget others.
+    """
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
+        super().__init__(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port of the primary."""
+        async with self._asking:
+            found: tuple[str, int] = await super().discover_master(service_name)
+        return found
+
+
+class SentinelPool(SentinelConnectionPool, Pool):
+    """Connections to the primary; a call beyond their number waits for a free one."""
+
+
+class SentinelConnection(SentinelManagedConnection):
+    """One of them. A server that became a replica is left to `scripting.answered_within`, which names it."""
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """What the server answers."""
+        return await Connection.read_response(self, *args, **kwargs)
+
+
+class SecureSentinelConnection(SentinelConnection, SSLConnection):
+    """The same over TLS."""
+
+
+class ClusterClient(RedisCluster):
+    """A cluster, whose nodes are found out on first use and again after a fault.
+
+    Args:
+        nodes: Host and port of nodes to ask for all the others.
+        names: The names of the keys that all who ask through this client use.
+        max_calls: How many calls may be under way; further ones wait.
+        options: For the driver.
+    """
+
+    def __init__(
+        self, nodes: Sequence[tuple[str, int]], names: Names, *, max_calls: int, **options: Any
+    ) -> None:
+        super().__init__(
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes],
+            require_full_coverage=False,  # keys of the covered slots are served
+            reinitialize_steps=0,  # or every fifth redirection would close all connections
+            max_connections=2 * max_calls,  # pipelines come on top
+            **options,
+        )
+        self.names = names
+        self._first_nodes = nodes
+        self._places = asyncio.Semaphore(max_calls)
+        self._tags: tuple[object, tuple[str, ...]] = (None, ())
+
+    def suspect(self) -> None:
+        """Find the nodes out anew before the next call: the driver does so after some faults only."""
+        self._initialize = True
+
+    async def reconnect(self) -> None:
+        """Find the nodes out anew before the next call."""
+        self.suspect()
+
+    async def servers(self) -> Sequence[dict[str, Any]]:
+        """For each server that holds data, how a command names it."""
+        await self.initialize()
+        return tuple({"target_nodes": node} for node in self.get_primaries())
+
+    async def other_tags(self, key: str) -> Sequence[str]:
+        """A hash tag for each server that holds data, but for the one that holds `key`."""
+        await self.initialize()
+        slots = self.nodes_manager.slots_cache
+        if self._tags[0] is not slots:
+            self._tags = (slots, self._tags_of_primaries(key))
+        return self._tags[1]
+
+    def _tags_of_primaries(self, key: str) -> tuple[str, ...]:
+        primary_of = self.nodes_manager.get_node_from_slot
+        left = {nodes[0].name for nodes in self.nodes_manager.slots_cache.values() if nodes}
+        left.discard(primary_of(key_slot(key.encode())).name)
+        found = []
+        for tag in map(str, range(_MOST_TAGS)):
+            if not left:
+                break
+            with suppress(SlotNotCoveredError):
+                name = primary_of(key_slot(tag.encode())).name
+                if name in left:
+                    left.discard(name)
+                    found.append(tag)
+        return tuple(found)
+
+    async def initialize(
+        self,
+        additional_startup_nodes_info: list[tuple[str, int]] | None = None,
+        last_failed_node_name: str | None = None,
+    ) -> ClusterClient:
+        """Find the nodes out, unless they are known."""
+        try:
+            await super().initialize(additional_startup_nodes_info, last_failed_node_name)
+        except BaseException:
+            # The driver goes on from the nodes it found, all of which may have new addresses by now.
+            first = (ClusterNode(*place, **self.connection_kwargs) for place in self._first_nodes)
+            self.nodes_manager.startup_nodes |= {
+                node.name: node for node in first if node.name not in self.nodes_manager.startup_nodes
+            }
+            raise
+        return self
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._initialize = False  # or what is open would be left open after a fault
+        await super().aclose()
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """A command's answer, once there is a place for it."""
+        async with self._places:
+            return await super().execute_command(*args, **kwargs)
+
+    async def _determine_slot(self, command: str, *args: Any) -> int:
+        # The driver would ask a server where the keys of these are.
+        return await super()._determine_slot(_READING_SCRIPTS.get(command, command), *args)
+
+
+StoreClient = SingleClient | ClusterClient

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from policy_store.address import check_address
-from policy_store.clients import StoreClient
+from policy_store.address import Address, read_address
+from policy_store.clients import (
+    ClusterClient,
+    Pool,
+    SecureSentinelConnection,
+    SentinelClient,
+    SentinelConnection,
+    SentinelPool,
+    Sentinels,
+    SingleClient,
+    StoreClient,
+)
 from policy_store.embedded import EmbeddedValkey
 from policy_store.names import Names
 
 __all__ = ["EmbeddedValkey", "connect"]
 
 _HEALTH_CHECK_SECONDS: Final = 30
+# A cluster's calls spread over nodes, and those to one that hangs must leave places for the others.
+_PLACES_PER_CONNECTION: Final = 4
 
 
 def connect(
     url: str, *, prefix: str = "", timeout_seconds: float = 1.0, max_connections: int = 32
 ) -> StoreClient:
-    """A client for `redis://`, `rediss://` or `unix://`. Connects on first use, and again after a fault.
+    """A client for any address that `address.read_address` takes. Connects on first use, and after a fault.
 
     A call beyond `max_connections` waits for a free connection. The driver never repeats a call on its own: a
     script whose answer was lost may have run, and each repetition would wait again. Callers repeat, since
@@ -43,33 +54,44 @@ def connect(
         StoreAddressError: The URL is not one of these, or not written as it is meant.
         PrefixError: Such a prefix may not be.
     """
-    check_address(url)
-    names = Names(prefix)
-    pool = _Pool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=timeout_seconds,
-        socket_timeout=None,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=_HEALTH_CHECK_SECONDS,
-        decode_responses=True,
-        protocol=2,  # the replies' shapes are the same on every server and version
+    address, names = read_address(url), Names(prefix)
+    options: dict[str, Any] = {
+        "socket_timeout": None,
+        "socket_connect_timeout": timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": _HEALTH_CHECK_SECONDS,
+        "decode_responses": True,
+        "protocol": 2,  # the replies' shapes are the same on every server and version
+    }
+    waiting = {"max_connections": max_connections, "timeout": timeout_seconds}
+    if address.layout == "cluster":
+        places = _PLACES_PER_CONNECTION * max_connections
+        return ClusterClient(
+            address.hosts, names, max_calls=places, ssl=address.is_secure, **address.options, **options
+        )
+    if address.layout == "sentinel":
+        return _by_sentinel(address, names, timeout_seconds, {**options, **waiting})
+    return SingleClient(Pool.from_url(url, **options, **waiting), names)
+
+
+def _by_sentinel(
+    address: Address, names: Names, timeout_seconds: float, options: dict[str, Any]
+) -> SentinelClient:
+    # One that hangs must leave time to ask the others, and the primary.
+    share = timeout_seconds / (len(address.hosts) + 1)
+    secure = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    asked = {
+        **secure,
+        **address.sentinel_options,
+        "ssl": address.is_secure,
+        "socket_timeout": share,
+        "socket_connect_timeout": share,
+        "retry": options["retry"],
+        "protocol": options["protocol"],
+    }
+    sentinel = Sentinels(address.hosts, asked)
+    connection_class = SecureSentinelConnection if address.is_secure else SentinelConnection
+    pool = SentinelPool(
+        address.service, sentinel, connection_class=connection_class, **address.options, **options
     )
-    return StoreClient(pool, names)
-
-
-class _Pool(BlockingConnectionPool):
-    """Connections that others may ask for while idle ones are being closed."""
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close connections; idle ones at once.
-
-        The driver waits until each is closed, and a call that takes one meanwhile fails on it, although the
-        server would have answered.
-        """
-        if inuse_connections:
-            await super().disconnect()
-            return
-        for connection in tuple(self._available_connections):
-            await connection.disconnect(nowait=True)
+    return SentinelClient(pool, names, sentinel)

@@ -44,7 +44,11 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "NOPERM": Refusal("the server does not let this user run a command or touch a key"),
     "CLUSTERDOWN": Refusal("the cluster is not complete", reconnects=True, stops_reads=True),
     "TRYAGAIN": Refusal("the cluster is moving keys", stops_reads=True),
-    "MOVED": Refusal("the key lives on another server of a cluster", reconnects=True, stops_reads=True),
+    "MOVED": Refusal(
+        "the server is one of a cluster: its address begins with redis+cluster",
+        reconnects=True,
+        stops_reads=True,
+    ),
     "ASK": Refusal("the cluster is moving keys to another server", stops_reads=True),
     "CROSSSLOT": Refusal("the cluster keeps the keys on different servers"),
     "NOSCRIPT": Refusal("the server forgot a script"),

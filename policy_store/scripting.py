@@ -8,14 +8,16 @@ read the same ones.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from policy_store.clients import StoreClient
 from policy_store.errors import (
@@ -37,6 +39,8 @@ from policy_store.states import INITIAL, MOVES, STATES
 
 # What only reads is sent as such: a server that holds writes back, or became a replica, still answers it.
 READS: Final = frozenset({"api_keys", "counts", "due_reports", "view"})
+_READING: Final = ("EVALSHA_RO", "EVAL_RO")
+_WRITING: Final = ("EVALSHA", "EVAL")
 _NEEDS: Final = "-- NEEDS: "
 _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
@@ -57,7 +61,8 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
 async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[None]:
     """Raises StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
 
-    Where the server's word says that another connection may help, all that lie idle are closed.
+    Where the server's word says that another connection may help, all that lie idle are closed; after any
+    other fault of a cluster its nodes are found out anew.
 
     One deadline over waiting for a connection, connecting and reading: the driver's own time-outs start
     anew for each of these. Time for which this process itself did nothing is not the server's, whose answer
@@ -73,16 +78,20 @@ async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[N
             finally:
                 timer.cancel()
     except TimeoutError as error:
+        redis.suspect()
         raise StoreUnavailableError(f"The store did not answer within {seconds:g} s.") from error
+    except MasterNotFoundError as error:
+        raise StoreUnavailableError("No Sentinel names a primary of this service.") from error
     except RedisError as error:
         word = word_of(error)
         if word is None:
+            redis.suspect()
             raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
         if REFUSALS[word].reconnects:
-            with suppress(RedisError, OSError):
-                await redis.connection_pool.disconnect(inuse_connections=False)
+            await redis.reconnect()
         raise StoreRefusedError(f"The store refused: {word}, {REFUSALS[word].meaning}.", word=word) from error
-    except OSError as error:
+    except (RedisClusterException, OSError) as error:
+        redis.suspect()
         raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
 
 
@@ -130,6 +139,12 @@ def _texts() -> dict[str, str]:
     return {name: _with_needs(text, library) for name, text in _read(folder).items()}
 
 
+@cache
+def _digest(name: str) -> str:
+    """What a server that knows the transition calls it."""
+    return sha1(_texts()[name].encode(), usedforsecurity=False).hexdigest()
+
+
 def _read(folder: Traversable) -> dict[str, str]:
     paths = (path for path in folder.iterdir() if path.name.endswith(".lua"))
     return {path.name.removesuffix(".lua"): path.read_text() for path in paths}
@@ -155,8 +170,8 @@ class Scripts:
 
     def __init__(self, redis: StoreClient, timeout_seconds: float) -> None:
         self._redis = redis
+        self._ask: Callable[..., Awaitable[list[Any]]] = redis.execute_command
         self._timeout_seconds = timeout_seconds
-        self._scripts = {name: redis.register_script(text) for name, text in _texts().items()}
 
     async def run(self, name: str, keys: Sequence[str], *arguments: str | int) -> list[Any]:
         """The script's reply: a status word, then what it returned.
@@ -165,10 +180,7 @@ class Scripts:
             StoreError: The one that fits a status that refuses, StoreUnavailableError for faults.
         """
         async with answered_within(self._redis, self._timeout_seconds):
-            if name in READS:
-                reply: list[Any] = await self._run_to_read(name, keys, arguments)
-            else:
-                reply = await self._scripts[name](keys=keys, args=arguments)
+            reply = await self._run(name, keys, arguments)
         if reply[0] in _REFUSALS:
             error, sentence = _REFUSALS[reply[0]]
             if error is OverCapError:
@@ -178,10 +190,11 @@ class Scripts:
             raise error(" ".join([sentence, *map(str, reply[1:])]))
         return reply
 
-    async def _run_to_read(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        script = self._scripts[name]
+    async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> list[Any]:
+        by_digest, in_full = _READING if name in READS else _WRITING
+        said = (len(keys), *keys, *arguments)
         try:
-            return await self._redis.evalsha_ro(script.sha, len(keys), *keys, *arguments)
+            return await self._ask(by_digest, _digest(name), *said)
         except NoScriptError:
-            await self._redis.script_load(script.script)
-            return await self._redis.evalsha_ro(script.sha, len(keys), *keys, *arguments)
+            # In full to the one server that has the keys: on a cluster each server knows its own scripts.
+            return await self._ask(in_full, _texts()[name], *said)

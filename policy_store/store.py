@@ -131,12 +131,11 @@ class PolicyStore:
 
     async def add_usage(self, name: str, used: Mapping[str, Usage]) -> None:
         """Add to what answers took, by a policy's fingerprint, all of it or nothing."""
-        key = self._names.experiment(name).usage
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            for fingerprint, usage in used.items():
-                for field in fields(usage):
-                    pipeline.hincrby(key, f"{fingerprint}:{field.name}", getattr(usage, field.name))
-            await self._answer(pipeline.execute())
+        words: list[str | int] = []
+        for fingerprint, usage in used.items():
+            for field in fields(usage):
+                words += (f"{fingerprint}:{field.name}", getattr(usage, field.name))
+        await self._scripts.run("add_usage", (self._names.experiment(name).usage,), *words)
 
     async def usage(self, name: str) -> dict[str, Usage]:
         """What answers took, by a policy's fingerprint; the policies of earlier generations too."""

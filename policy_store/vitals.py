@@ -6,7 +6,9 @@ accepts that the store lost something.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,12 +67,15 @@ class StoreVitals:
         self._scripts = Scripts(redis, timeout_seconds)
 
     async def pulse(self, *, may_begin: bool) -> Pulse:
-        """Write to the store whatever feedback and plans need to write, and read which store it is.
+        """Write to each server whatever feedback and plans need to write, and read which store it is.
 
         Args:
             may_begin: Whether a store without an id is a new one.
         """
         fresh = secrets.token_hex(_ID_BYTES) if may_begin else ""
+        async with answered_within(self._redis, self._timeout_seconds):
+            tags = await self._redis.other_tags(self._names.identity)
+        await asyncio.gather(*(self._scripts.run("try_to_write", self._names.trial(tag)) for tag in tags))
         _, store_id, epoch, written_at, held = await self._scripts.run(
             "pulse", (self._names.identity, *self._names.trial()), fresh
         )
@@ -106,21 +111,26 @@ class StoreVitals:
         return int(await self._answer(self._redis.hget(counts, "comparisons")) or 0)
 
     async def server_settings(self) -> ServerSettings:
-        """What the server does when memory is short or it ends, as far as this user may know."""
+        """What its servers do when memory is short or they end, as far as this user may know."""
+        async with answered_within(self._redis, self._timeout_seconds):
+            servers = await self._redis.servers()
+        return _worst([await self._settings_of(server) for server in servers])
+
+    async def _settings_of(self, server: Mapping[str, Any]) -> ServerSettings:
         try:
             config: dict[str, str] = {}
             for name in ("maxmemory-policy", "appendonly", "save"):
-                config |= await self._answer(self._redis.config_get(name))
+                config |= await self._answer(self._redis.config_get(name, **server))
             policy, append_only, save = config["maxmemory-policy"], config["appendonly"], config["save"]
         except (StoreUnavailableError, KeyError) as error:
             _check_refused(error)
-            return await self._from_info()
+            return await self._from_info(server)
         return ServerSettings(policy != _NEVER_EVICTS, append_only == "yes" or bool(save))
 
-    async def _from_info(self) -> ServerSettings:
+    async def _from_info(self, server: Mapping[str, Any]) -> ServerSettings:
         try:
-            info: dict[str, Any] = await self._answer(self._redis.info("memory"))
-            info |= await self._answer(self._redis.info("persistence"))
+            info: dict[str, Any] = await self._answer(self._redis.info("memory", **server))
+            info |= await self._answer(self._redis.info("persistence", **server))
         except StoreUnavailableError as error:
             _check_refused(error)
             return ServerSettings(None, None)
@@ -138,3 +148,12 @@ def _check_refused(error: Exception) -> None:
     """Raise an error that is not a server's refusal of one command."""
     if isinstance(error, StoreUnavailableError) and not isinstance(error.__cause__, ResponseError):
         raise error
+
+
+def _worst(each: Sequence[ServerSettings]) -> ServerSettings:
+    """What is so of all servers together: one that loses data is enough."""
+    evict, persist = {one.evicts for one in each}, {one.persists for one in each}
+    return ServerSettings(
+        True if True in evict else None if None in evict else False,
+        False if False in persist else None if None in persist else True,
+    )

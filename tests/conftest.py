@@ -8,7 +8,17 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
-from tests.servers import SERVERS, StoreServer, free_port
+from tests.servers import GROUPS, SERVERS, ServerGroup, free_port
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What all servers do alike takes long on all of them: tables of cases are walked on the embedded one."""
+    for item in items:
+        cases = getattr(getattr(item, "callspec", None), "params", {})
+        kind = cases.get("store_server")
+        if kind == "redis" or (kind in GROUPS and len(cases) > 1):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(name="free_port")
@@ -17,19 +27,19 @@ def free_port_fixture() -> int:
     return free_port()
 
 
-@pytest.fixture(scope="session", params=sorted(SERVERS))
+@pytest.fixture(scope="session", params=sorted({**SERVERS, **GROUPS}))
 def store_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[StoreServer]:
-    """One running server of each kind, shared by all tests: do not stop it."""
-    server = SERVERS[request.param](tmp_path_factory.mktemp(request.param))
+) -> Iterator[ServerGroup]:
+    """One running store of each kind, shared by all tests: do not stop it."""
+    server = {**SERVERS, **GROUPS}[request.param](tmp_path_factory.mktemp(request.param))
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-async def store_url(store_server: StoreServer) -> str:
+async def store_url(store_server: ServerGroup) -> str:
     """URL of an empty store, on each kind of server."""
     redis = connect(store_server.url)
     await redis.flushall()

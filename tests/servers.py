@@ -8,12 +8,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from policy_store.connect import EmbeddedValkey
 from tests.pace import PATIENCE_SECONDS
+
+CONFIGURATIONS: Final = Path(__file__).parents[1] / "deploy" / "redis"
+"""What operators are told to start groups of servers with."""
 
 
 def free_port() -> int:
@@ -31,13 +34,20 @@ def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = PATIE
         time.sleep(0.005)
 
 
-class StoreServer(Protocol):
-    """What the tests do with a server, whichever it is."""
+class ServerGroup(Protocol):
+    """What makes a store, of one server or of several."""
 
     url: str
 
     def start(self) -> None:
         """Start, or start again after `kill`, and return once it accepts connections."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+class StoreServer(ServerGroup, Protocol):
+    """What the tests do with a server, whichever it is."""
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -48,16 +58,11 @@ class StoreServer(Protocol):
     def thaw(self) -> None:
         """Let a frozen one go on."""
 
-    def stop(self) -> None:
-        """End it."""
-
 
 class RedisServer:
     """`redis-server` on a free loopback port, with an append-only file."""
 
     def __init__(self, folder: Path) -> None:
-        if shutil.which("redis-server") is None:
-            raise RuntimeError("redis-server is missing; `make setup` installs it.")
         self._folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
@@ -69,7 +74,7 @@ class RedisServer:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         options += ["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--loglevel", "warning"]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(["redis-server", *options], stdout=log, stderr=log)
+            self._process = subprocess.Popen([server_binary(), *options], stdout=log, stderr=log)
         wait_until(self._accepts, f"redis-server on port {self.port}")
 
     def kill(self) -> None:
@@ -129,4 +134,150 @@ class EmbeddedServer:
         self._valkey.stop()
 
 
+def _words(options: Mapping[str, str | int]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
+class Process:
+    """One `redis-server` of a group, on a port of its own."""
+
+    def __init__(self, folder: Path, **options: str | int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        for file in CONFIGURATIONS.glob("*.conf"):
+            shutil.copy(file, folder)  # servers write to theirs
+        self.port = free_port()
+        self.place = f"127.0.0.1:{self.port}"
+        self.options: dict[str, str | int] = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "dir": str(folder),
+            "loglevel": "warning",
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self, *words: str) -> None:
+        """Start it; `words` come first, one of them may be a copy of a file of `CONFIGURATIONS`."""
+        with (self.folder / "log").open("ab") as log:
+            command = [server_binary(), *words, *_words(self.options)]
+            self._running = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+
+    def accepts(self) -> bool:
+        """Whether it takes connections."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def ask(self, *words: str) -> str:
+        """What it answers."""
+        said = ["redis-cli", "-p", str(self.port), *words]
+        return subprocess.run(said, check=True, capture_output=True, text=True).stdout.strip()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._running.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it, however it was left."""
+        if self._running is not None and self._running.poll() is None:
+            self._running.send_signal(number)
+            self._running.wait()
+
+
+class ClusterServer:
+    """Three primaries and a replica of each, which are a cluster from their first moment.
+
+    Attributes:
+        nodes: The primaries, then their replicas in the same order.
+    """
+
+    def __init__(self, folder: Path, **options: str | int) -> None:
+        self.nodes = [Process(folder / str(index), cluster_port=free_port(), **options) for index in range(6)]
+        self.url = f"redis+cluster://{self.nodes[0].place},{self.nodes[1].place}"
+
+    def start(self) -> None:
+        """Start all of them, and return once the replicas follow."""
+        bounds = [0, 5461, 10923, 16384]
+        for own, node in enumerate(self.nodes):
+            lines = []
+            for index, other in enumerate(self.nodes):
+                of, epoch = index % 3, index + 1
+                flags = ("myself," if index == own else "") + ("master" if index < 3 else "slave")
+                primary = "-" if index < 3 else _node_id(of)
+                slots = f" {bounds[of]}-{bounds[of + 1] - 1}" if index < 3 else ""
+                at = f"{other.place}@{other.options['cluster-port']}"
+                lines.append(f"{_node_id(index)} {at} {flags} {primary} 0 0 {epoch} connected{slots}")
+            lines.append("vars currentEpoch 6 lastVoteEpoch 0\n")
+            (node.folder / "nodes.conf").write_text("\n".join(lines))
+            node.start("cluster.conf")
+        for node in self.nodes:
+            wait_until(node.accepts, f"a node of the cluster on port {node.port}")
+        for node in self.nodes:
+            wait_until(lambda node=node: "cluster_state:ok" in node.ask("cluster", "info"), "the cluster")
+        for node in self.nodes[3:]:
+            wait_until(lambda node=node: "master_link_status:up" in node.ask("info"), "a replica")
+
+    def stop(self) -> None:
+        """End all of them."""
+        for node in self.nodes:
+            node.end()
+
+
+def _node_id(index: int) -> str:
+    return f"{index + 1:040x}"
+
+
+class SentinelServer:
+    """A primary, its replica, and three Sentinels that watch them.
+
+    Attributes:
+        servers: The primary at first, and its replica.
+        sentinels: The three.
+    """
+
+    def __init__(self, folder: Path, **options: str | int) -> None:
+        primary = Process(folder / "primary", **options)
+        follows = f"127.0.0.1 {primary.port}"
+        self.servers = [primary, Process(folder / "replica", replicaof=follows, **options)]
+        self.sentinels = [Process(folder / f"sentinel{index}") for index in range(3)]
+        self.url = f"redis+sentinel://{','.join(each.place for each in self.sentinels)}/main/0"
+
+    def start(self) -> None:
+        """Start all of them, and return once each Sentinel knows the others and the replica."""
+        for server in self.servers:
+            server.start("server.conf")
+            wait_until(server.accepts, f"redis-server on port {server.port}")
+        wait_until(lambda: "master_link_status:up" in self.servers[1].ask("info"), "the replica")
+        for sentinel in self.sentinels:
+            file = sentinel.folder / "sentinel.conf"
+            file.write_text(file.read_text().replace("redis-0 6379", f"127.0.0.1 {self.servers[0].port}"))
+            sentinel.start(str(file), "--sentinel")
+        for sentinel in self.sentinels:
+            wait_until(sentinel.accepts, f"a Sentinel on port {sentinel.port}")
+        for sentinel in self.sentinels:
+            wait_until(lambda sentinel=sentinel: self._is_ready(sentinel), "the Sentinels")
+
+    def stop(self) -> None:
+        """End all of them."""
+        for each in (*self.sentinels, *self.servers):
+            each.end()
+
+    def _is_ready(self, sentinel: Process) -> bool:
+        known = sentinel.ask("sentinel", "master", "main").splitlines()
+        told = dict(zip(known[::2], known[1::2], strict=False))
+        return (told["num-slaves"], told["num-other-sentinels"]) == ("1", "2")
+
+
+def server_binary() -> str:
+    """The `redis-server` to test with: `LLMPO_TEST_REDIS_SERVER`, or the system's."""
+    found = shutil.which(os.environ.get("LLMPO_TEST_REDIS_SERVER", "redis-server"))
+    if found is None:
+        raise RuntimeError("redis-server is missing; `make setup` installs it.")
+    return found
+
+
 SERVERS: dict[str, Callable[[Path], StoreServer]] = {"embedded": EmbeddedServer, "redis": RedisServer}
+"""Each of one server, which tests may mistreat."""
+
+GROUPS: dict[str, Callable[[Path], ServerGroup]] = {"cluster": ClusterServer, "sentinel": SentinelServer}
+"""Each of several servers."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio.connection import parse_url
 
-from policy_store.address import StoreAddressError, check_address
+from policy_store.address import Address, StoreAddressError, read_address
 from policy_store.connect import connect
 
 WORD = "s3cr3t"
@@ -46,6 +46,24 @@ WRONG = {
     f"host:6379/{WORD}": "not the address",
     WORD: "not the address",
     "": "not the address",
+    f"sentinel://:{WORD}@host/main": "not the address",
+    f"redis-cluster://:{WORD}@host": "not the address",
+    f"redis+sentinel://:{WORD}@host": "no service",
+    f"redis+sentinel://:{WORD}@host/": "no service",
+    f"redis+sentinel://:{WORD}@host/main/x": "database",
+    f"redis+sentinel://:{WORD}@host/main/0/1": "database",
+    f"redis+sentinel://:{WORD}@a,,b/main": "no host",
+    f"redis+sentinel://:{WORD}@/main": "no host",
+    f"redis+sentinel://:{WORD}@a:26379,b:x/main": "port",
+    f"redis+sentinel://a:{WORD}/main": "port",
+    f"redis+sentinel://:{WORD}@host/main?ssl_ca_certs=/ca.pem": "for TLS",
+    f"redis+cluster://:{WORD}@host/1": "no database but 0",
+    f"redis+cluster://:{WORD}@host?db=1": "no database but 0",
+    f"redis+cluster://:{WORD}@host/main": "database",
+    f"redis+cluster://:{WORD}@": "no host",
+    f"redis+cluster://:{WORD}@host?sentinel_password={WORD}": "for Sentinel",
+    f"redis://:{WORD}@host?sentinel_username=a": "for Sentinel",
+    f"redis+cluster://:{WORD}@a,b:99999": "port",
     "unix://": "no socket",
     "unix:///": "no socket",
     f"unix://{WORD}/a.sock": "no socket",
@@ -64,6 +82,31 @@ RIGHT = {
     "unix://u:p@/run/a.sock": {"path": "/run/a.sock", "username": "u", "password": "p"},
 }
 
+SEVERAL = {
+    "redis+sentinel://a,b:1,[::1]:2/main": Address(
+        "sentinel", hosts=(("a", 26379), ("b", 1), ("::1", 2)), service="main"
+    ),
+    "redis+sentinel://u:p%2F@a/my%20main/3?sentinel_username=s&sentinel_password=q%2F": Address(
+        "sentinel",
+        hosts=(("a", 26379),),
+        service="my main",
+        options={"username": "u", "password": "p/", "db": 3},
+        sentinel_options={"username": "s", "password": "q/"},
+    ),
+    "rediss+sentinel://a/main?ssl_check_hostname=false": Address(
+        "sentinel",
+        is_secure=True,
+        hosts=(("a", 26379),),
+        service="main",
+        options={"ssl_check_hostname": False},
+    ),
+    "redis+cluster://a:7001,b": Address("cluster", hosts=(("a", 7001), ("b", 6379))),
+    "redis+cluster://u:p@a/0?db=0": Address(
+        "cluster", hosts=(("a", 6379),), options={"username": "u", "password": "p"}
+    ),
+    "rediss+cluster://a": Address("cluster", is_secure=True, hosts=(("a", 6379),)),
+}
+
 
 @pytest.mark.parametrize("url", WRONG)
 def test_a_wrong_address_is_named_and_not_repeated(url: str) -> None:
@@ -77,13 +120,24 @@ def test_a_wrong_address_is_named_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize("url", RIGHT)
 def test_a_right_address_is_read_as_it_is_meant(url: str) -> None:
     """By the driver."""
-    read = {
-        name: value for name, value in parse_url(check_address(url)).items() if name != "connection_class"
-    }
+    assert read_address(url) == Address("single")
+    read = {name: value for name, value in parse_url(url).items() if name != "connection_class"}
     assert read == RIGHT[url]
+
+
+@pytest.mark.parametrize("url", SEVERAL)
+def test_addresses_of_sentinels_and_clusters_are_read(url: str) -> None:
+    """Their hosts, and what connections to the servers and to Sentinels are made with."""
+    assert read_address(url) == SEVERAL[url]
+
+
+def test_secrets_of_an_address_are_not_shown() -> None:
+    """Not even by an accident of formatting."""
+    shown = repr(read_address(f"redis+sentinel://u:{WORD}@a/main?sentinel_password={WORD}"))
+    assert WORD not in shown
 
 
 def test_files_of_tls_are_looked_for(tmp_path: Path) -> None:
     """Before the first connection fails for want of them."""
     (tmp_path / "ca.pem").write_text("")
-    check_address(f"rediss://host?ssl_ca_certs={tmp_path}/ca.pem")
+    read_address(f"rediss://host?ssl_ca_certs={tmp_path}/ca.pem")

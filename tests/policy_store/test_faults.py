@@ -153,12 +153,15 @@ async def test_server_that_never_answers_is_reported_in_time() -> None:
 async def test_server_that_refuses_writes_is_reported(store: PolicyStore) -> None:
     """Out of memory, nothing of an outcome is written, not even that the unit reported."""
     await planned(store)
-    await store._redis.config_set("maxmemory", 1)
+    servers = await store._redis.servers()
+    for server in servers:
+        await store._redis.config_set("maxmemory", 1, **server)
     try:
         with pytest.raises(StoreUnavailableError, match=r"OOM|memory"):
             await prefer(store, "u1")
     finally:
-        await store._redis.config_set("maxmemory", 0)
+        for server in servers:
+            await store._redis.config_set("maxmemory", 0, **server)
 
     assert (await store.counts(NAME, 1)).comparisons == 0
     assert (await prefer(store, "u1")).receipt is Receipt.COUNTED
