@@ -12,9 +12,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.api.errors import error_body
+from gateway.cli.declined_offers import DecliningProtocol
 from gateway.running.logs import get_logger
 
 _log = get_logger(__name__)
@@ -107,7 +107,7 @@ class _RefusedError(Exception):
     """Ends the parsing of what a connection sends; the answer was decided before it was raised."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(DecliningProtocol):
     """Refuses and hangs up when a request is too large around its body, or takes too long to arrive.
 
     The time runs from the first byte of a request, for the first one from the connection's beginning. Most
@@ -199,6 +199,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if not is_small or len(self.headers) > MOST_HEADERS:
             self._refuse_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         super().on_headers_complete()
+        if self.is_declining:
+            self._begun -= 1  # the same request begins once more
+            return
         self._has_headers = True
         if self._unfinished:
             self._forget_head()
@@ -211,6 +214,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
+        if self.is_declining:
+            return
         self._is_arriving = False
         if self._deadline is not None:
             self._stop_waiting()

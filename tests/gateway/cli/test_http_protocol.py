@@ -79,9 +79,11 @@ async def dribbled(port: int, text: bytes, *, first: bytes = b"") -> tuple[bytes
     began = loop.time()
     writer.write(first)
     writing = asyncio.create_task(dribble())
+    answer = b""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        with suppress(ConnectionResetError):
-            answer = await reader.read()
+        with suppress(ConnectionResetError):  # what was dribbled after the end may reset the connection
+            while part := await reader.read(65536):
+                answer += part
     writing.cancel()
     writer.close()
     return answer, loop.time() - began
@@ -199,3 +201,48 @@ async def test_headers_of_all_connections_together_are_bounded(
     assert refused.startswith(b"HTTP/1.1 503")
     assert answer.startswith(b"HTTP/1.1 200")
     assert reader.at_eof() is False
+
+
+OFFERS = {
+    "a Java client": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n",
+    "another order": b"upgrade: h2c\r\nHTTP2-Settings:\r\nconnection: HTTP2-Settings, upgrade\r\n",
+    "a web socket": b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+    "what does not exist": b"Connection: upgrade\r\nUpgrade: smoke-signals/2, h2c\r\n",
+}
+BODIES = {
+    "length": b"content-length: 5\r\n\r\nhello",
+    "chunks": b"transfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+    "length, asking first": b"expect: 100-continue\r\ncontent-length: 5\r\n\r\nhello",
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000], ids="in pieces of {}".format)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_an_offer_of_another_protocol_is_declined(port: int, offer: str, body: str, size: int) -> None:
+    """The request is answered as it stands, body and all, and so are those before and after it."""
+    offering = b"POST /echo?a=b HTTP/1.1\r\nhost: x\r\n" + OFFERS[offer] + BODIES[body]
+    text = WHOLE + offering + offering + WHOLE
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for start in range(0, len(text), size):
+        writer.write(text[start : start + size])
+        if size < len(WHOLE):
+            await asyncio.sleep(0)
+    received = b""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while received.count(b"hello") < 4 and (part := await reader.read(65536)):
+            received += part
+    writer.close()
+    assert received.count(b"200 OK") == received.count(b"hello") == 4, received
+    assert b"101" not in received
+
+
+async def test_an_offer_with_too_many_headers_is_refused_like_any_request(port: int) -> None:
+    """Being given to a parser once more widens no bound."""
+    many = b"".join(b"x-%d: y\r\n" % number for number in range(http_protocol.MOST_HEADERS + 9))
+    request = b"POST /echo HTTP/1.1\r\n" + OFFERS["a Java client"] + many + b"content-length: 0\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert b" 431 " in await reader.read()
+    writer.close()

@@ -1,0 +1,76 @@
+"""Requests that offer to go on in another protocol, answered in the one they came in.
+
+Java's own client offers HTTP/2 with every request to an `http://` address (`Upgrade: h2c`), and with it what
+is built on it (LangChain4j, Spring AI, editors). A server may ignore an offer (RFC 9110, 7.8). The parser
+cannot: it stops after the headers, takes the request for complete, and what follows is lost. So the head is
+given to a new parser, without the offer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httptools
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# What belongs to the offer: fields of their own, and words of `Connection`.
+_OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
+_INVALID: Final = "Invalid HTTP request received."
+
+
+class DecliningProtocol(HttpToolsProtocol):
+    """Goes on with the protocol there is.
+
+    Attributes:
+        is_declining: Whether the parser has just stopped at an offer, so that the head comes once more.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.is_declining = False
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning(_INVALID)
+            self.send_400_response(_INVALID)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self.is_declining = bool(self.parser.should_upgrade())
+        if not self.is_declining:
+            super().on_headers_complete()
+
+    @override
+    def on_message_complete(self) -> None:
+        if not self.is_declining:
+            super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                data = self._head_without_offer() + data[stopped.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        for name, value in self.headers:
+            kept = _without_offer(value) if name == b"connection" else value
+            if name not in _OFFER and (kept or not value):
+                lines.append(b"%b: %b" % (name, kept))
+        return b"\r\n".join([*lines, b"", b""])
+
+
+def _without_offer(value: bytes) -> bytes:
+    words = (word.strip() for word in value.split(b","))
+    return b", ".join(word for word in words if word.lower() not in _OFFER)
