@@ -57,6 +57,9 @@ _UNNAMED: Final[Mapping[str, str]] = {
     "ACL failure in script": "NOPERM",
     "can't run this command": "NOPERM",
     "can't access at least one of the keys": "NOPERM",
+    # Over a unix socket the driver drops the word of these.
+    "invalid username-password pair": "WRONGPASS",
+    "Authentication required": "NOAUTH",
 }
 _WORD: Final = re.compile(r"(?:^|[\s-])({})\b".format("|".join(REFUSALS)))
 

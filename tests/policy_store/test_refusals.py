@@ -21,7 +21,7 @@ from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, planned, prefer
-from tests.servers import SERVERS, StoreServer
+from tests.servers import SERVERS, ClusterServer, StoreServer
 
 Trouble = Callable[[Redis], Awaitable[Any]]
 
@@ -90,6 +90,79 @@ async def test_a_pulse_fails_for_what_feedback_would_fail_for(
     assert raised.value.word == word
     assert REFUSALS[word].meaning in str(raised.value)
     assert "word" not in str(raised.value).replace("password", "")
+
+
+async def test_a_server_that_cannot_save_is_named(admin: Redis, redis: Redis) -> None:
+    """Snapshots that fail make it refuse writes."""
+    vitals = StoreVitals(redis, timeout_seconds=5)
+    await vitals.pulse(may_begin=True)
+    in_the_way = Path((await admin.config_get("dir"))["dir"]) / "dump.rdb"
+    in_the_way.mkdir()
+    await admin.config_set("save", "3600 1")
+    await admin.bgsave()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await admin.info("persistence"))["rdb_last_bgsave_status"] != "err":
+                await asyncio.sleep(0.01)
+        with pytest.raises(StoreRefusedError) as raised:
+            await vitals.pulse(may_begin=False)
+        assert raised.value.word == "MISCONF"
+    finally:
+        in_the_way.rmdir()
+        await admin.config_set("save", "")
+    await vitals.pulse(may_begin=False)
+
+
+@pytest.mark.parametrize(("user", "word"), [("", "NOAUTH"), ("default:wrong@", "WRONGPASS")])
+async def test_a_password_that_is_missing_or_wrong_is_named(
+    own_server: StoreServer, admin: Redis, user: str, word: str
+) -> None:
+    """And not repeated."""
+    await admin.config_set("requirepass", "right")
+    client = connect(own_server.url.replace("://", f"://{user}"), timeout_seconds=5)
+    with pytest.raises(StoreRefusedError) as raised:
+        await StoreVitals(client, timeout_seconds=5).pulse(may_begin=True)
+    assert raised.value.word == word
+    assert "wrong" not in str(raised.value)
+    await client.aclose()
+
+
+async def test_a_cluster_without_some_of_its_slots_is_named_and_used_again(tmp_path: Path) -> None:
+    """Both servers of a third of the slots are gone: the others refuse, until they are back."""
+    group = ClusterServer(tmp_path)
+    group.start()
+    store = PolicyStore(connect(group.url, timeout_seconds=2), timeout_seconds=2)
+    try:
+        await planned(store)
+        slot = store._redis.keyslot(store._redis.names.experiment("support").control)
+        port = store._redis.nodes_manager.get_node_from_slot(slot).port
+        left = next(index for index, node in enumerate(group.nodes[:3]) if node.port != port)
+        lost = [group.nodes[left], group.nodes[left + 3]]
+        for node in lost:
+            node.end()
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await _word(store) != "CLUSTERDOWN":
+                await asyncio.sleep(0.05)
+            for node in lost:
+                node.start("cluster.conf")
+            while await _word(store) is not None:
+                await asyncio.sleep(0.05)
+        assert (await prefer(store, "after")).receipt is Receipt.COUNTED
+    finally:
+        await store.aclose()
+        group.stop()
+
+
+async def _word(store: PolicyStore) -> str | None:
+    """What the store refuses a report with; None for one it takes, empty for another fault."""
+    try:
+        await prefer(store, "again")
+    except StoreRefusedError as error:
+        return error.word
+    except StoreUnavailableError:
+        return ""
+    return None
 
 
 async def test_writes_held_back_are_a_pulse_without_an_answer(admin: Redis, redis: Redis) -> None:
