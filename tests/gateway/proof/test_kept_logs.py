@@ -21,6 +21,7 @@ PROVEN = {
     "inherited": ("winner", "d", "promoted"),
     "structured": ("no_worse", "warm", "promoted"),
     "offline": ("no_worse", "good", "promoted"),
+    "no_worse_than_best": ("no_worse", "d", "promoted"),
 }
 Rows = list[dict[str, Any]]
 
