@@ -333,7 +333,7 @@ class _Reply:
         if self._is_callers_id:
             self._deps.note_answer(caller.key, request_id, response_id, answer.keep_seconds)
         else:
-            request_id = with_response_id(request_id, response_id)
+            request_id = with_response_id(request_id, response_id, self._endpoint.surface.id_prefix)
         return (*self._id_headers(request_id), (RESPONSE_ID_HEADER, response_id.encode()))
 
     def _id_headers(self, request_id: str = "") -> RawHeaders:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Final
 
 from typing_extensions import override
@@ -25,11 +24,17 @@ class Form:
         fields: Fields the policy fixes.
         nested: Fields the policy fixes inside an object, by the object's name.
         displaced: Fields of the caller that contradict them under another name.
+        fixed: Every field the policy fixes, dots between the names of nested ones.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     nested: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     displaced: frozenset[str] = frozenset()
+    fixed: frozenset[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        inside = {f"{name}.{part}" for name, parts in self.nested.items() for part in parts}
+        object.__setattr__(self, "fixed", frozenset(self.fields) | inside)
 
     def put_into(self, body: Body) -> Body:
         """A copy of the body in which the policy's parameters have won over the caller's.
@@ -44,12 +49,6 @@ class Form:
             given = body.get(name)
             filled[name] = {**given, **parts} if isinstance(given, dict) else {**parts}
         return filled
-
-    @property
-    def fixed(self) -> frozenset[str]:
-        """Every field the policy fixes, dots between the names of nested ones."""
-        inside = {f"{name}.{part}" for name, parts in self.nested.items() for part in parts}
-        return frozenset(self.fields) | inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +189,21 @@ class MessagesFormat(Format):
 
 def _split_leading(messages: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
     """The instructions a conversation begins with, and the rest of it."""
-
-    def is_instruction(message: Any) -> bool:
-        return isinstance(message, dict) and message.get("role") in ("system", "developer")
-
-    leading = list(takewhile(is_instruction, messages))
-    return leading, messages[len(leading) :]
+    place = 0
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") not in ("system", "developer"):
+            break
+        place += 1
+    return messages[:place], messages[place:]
 
 
 def _one_content(system: str, leading: list[dict[str, Any]]) -> str | list[Any] | None:
     """The content of one message in the place of several; None where one is neither text nor parts."""
-    contents: list[Any] = [system, *(message.get("content") for message in leading)]
-    if all(isinstance(content, str) for content in contents):
+    contents: list[Any] = [system, *[message.get("content") for message in leading]]
+    kinds = set(map(type, contents))
+    if kinds == {str}:
         return "\n\n".join(contents)
-    if not all(isinstance(content, str | list) for content in contents):
+    if not kinds <= {str, list}:
         return None
     return [
         part

@@ -7,7 +7,7 @@ that a policy needs was read when the configuration was loaded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import extract_tb
 from typing import Any, Final
 
@@ -50,6 +50,10 @@ class CompiledPolicy:
     forms: Mapping[str, Form]
     content: PolicyContent
     merges_system: bool = False
+    # Of prompts that do not depend on the request, by its kind and whether they stand beside the caller's.
+    _parts: dict[tuple[str, bool], PolicyPart] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def render(self, body: Body, kind: str = "chat") -> Body:
         """The body this policy sends for a caller's `body`."""
@@ -80,8 +84,11 @@ class CompiledPolicy:
         if system is not None:
             is_beside = form.add_system(rendered, system, merges_system or self.merges_system)
         form.drop_private(rendered)
-        prompts = () if system is None else (system,)
-        return rendered, PolicyPart(prompts, self.forms[kind].fixed, is_beside)
+        part = self._parts.get((kind, is_beside))
+        if part is None or self.template is not None:
+            prompts = () if system is None else (system,)
+            part = self._parts[kind, is_beside] = PolicyPart(prompts, self.forms[kind].fixed, is_beside)
+        return rendered, part
 
     def _system_from(
         self, template: jinja2.Template, messages: list[Any], metadata: Mapping[str, Any]

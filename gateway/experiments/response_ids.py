@@ -16,11 +16,13 @@ import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -52,10 +54,10 @@ _PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_2.format}{DEFINITION_BYTES}s")
 _PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, b"\x02": _PAYLOAD_2.size, _VERSION: _PAYLOAD.size}
 _OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
 _UNASSIGNED: Final = 0xFF
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """Which comparison an answer belongs to.
 
     Attributes:
@@ -215,7 +217,8 @@ class ResponseIds:
     def _seal(self, payload: bytes) -> str:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ciphers()[0].encrypt(nonce, payload, _ASSOCIATED_DATA)
-        return urlsafe_b64encode(_VERSION + nonce + sealed).rstrip(b"=").decode()
+        text = b2a_base64(_VERSION + nonce + sealed, newline=False)
+        return text.translate(_URL_SAFE).rstrip(b"=").decode()
 
     def _decrypt(self, token: bytes) -> bytes:
         nonce, sealed = token[1 : 1 + _NONCE_BYTES], token[1 + _NONCE_BYTES :]
@@ -248,17 +251,18 @@ class ResponseIds:
         return found
 
 
-def with_response_id(request_id: str, response_id: str) -> str:
+def with_response_id(request_id: str, response_id: str, prefix: str) -> str:
     """A request's id that says which answer it got: feedback may quote it in place of the response's own.
 
     Args:
         request_id: One that this gateway made.
         response_id: The answer's.
+        prefix: What the answer's begins with.
     """
-    prefix = next(prefix for prefix in _PREFIXES if response_id.startswith(prefix))
     return f"{request_id}.{response_id[len(prefix) :]}"
 
 
+@lru_cache(maxsize=1024)
 def key_digest(key: str | None) -> bytes:
     """A digest of an API key's name, for sealed ids; `NOBODY` for none."""
     if key is None:

@@ -59,6 +59,7 @@ class LiveExperiment:
         cumulative: Running totals of the pairs' probabilities, for drawing.
         compared_share: Fraction of all units for which a pair is drawn: `share`, or less where that would
             break a cap, whatever the plan was made for.
+        short_definition: What sealed ids say of the definition.
     """
 
     name: str
@@ -83,6 +84,7 @@ class LiveExperiment:
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
     compared_share: float = field(init=False, repr=False, compare=False)
+    short_definition: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         every = tuple(combinations(range(len(self.policies)), 2))
@@ -93,11 +95,8 @@ class LiveExperiment:
         names = [policy.name for policy in self.policies]
         allowed = self.caps.compared(pairs, names, self.incumbent) if self.caps else 1.0
         object.__setattr__(self, "compared_share", self.share * allowed)
-
-    @property
-    def short_definition(self) -> bytes:
-        """What sealed ids say of the definition."""
-        return bytes.fromhex(self.definition)[:DEFINITION_BYTES].ljust(DEFINITION_BYTES, b"\0")
+        short = bytes.fromhex(self.definition)[:DEFINITION_BYTES].ljust(DEFINITION_BYTES, b"\0")
+        object.__setattr__(self, "short_definition", short)
 
     @property
     def way(self) -> Way:

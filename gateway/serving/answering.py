@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gateway.errors import RenderError, UpstreamError
 from gateway.experiments.collecting import Assigns
@@ -35,8 +35,7 @@ from gateway.upstream.bound_state import state_of, without_state
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back to the caller.
 
     Attributes:
@@ -290,8 +289,7 @@ class Answering:
         """The id of an answer that takes part; it says which key asked, and for which voter."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
-        made_for = replace(
-            assignment,
+        made_for = assignment._replace(
             key=key_digest(question.key),
             voter=voter,
             definition=panel.experiment.short_definition,

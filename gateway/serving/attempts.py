@@ -227,7 +227,8 @@ class _Attempt:
     def began(self) -> None:
         """The answer, or its first event, is there."""
         self._begun = self._timer()
-        self._pay_back()
+        if self._budget is not None:
+            self._pay_back()
 
     def answered(self, tokens: Tokens | None) -> None:
         """The answer is complete."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from gateway.errors import InvalidRequestError
@@ -62,7 +62,7 @@ def asks_for_two(question: Question) -> bool:
 def asked_of_each(question: Question) -> Question:
     """What each of the two policies is asked: the same question, for one choice."""
     payload = {name: value for name, value in question.payload.items() if name != "n"}
-    return replace(question, payload=payload)
+    return question._replace(payload=payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,8 @@ class Ticket:
 
     def answered(self) -> None:
         """Report that the respondent gave a whole answer."""
-        if self._closes():
+        if self._is_open:
+            self._is_open = False
             self._book.answered(self)
 
     def failed(self, at_least_seconds: float = 0.0) -> None:

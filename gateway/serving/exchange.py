@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.instrumentation.records import Role
-from gateway.upstream.base import ModelTarget
+from gateway.upstream.base import NO_HEADERS, ModelTarget
 from gateway.upstream.surfaces import CHAT, Surface
 from gateway.upstream.usage import Tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A checked request.
 
     Attributes:
@@ -31,7 +29,7 @@ class Question:
     is_streamed: bool
     session: str | None = None
     surface: Surface = CHAT
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
     choices: str | None = None
     key: str | None = None
     voter: str | None = None

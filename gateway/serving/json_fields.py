@@ -33,15 +33,6 @@ class Field(NamedTuple):
     end: int
 
 
-def top_level_fields(text: bytes) -> Iterator[Field]:
-    """The top-level fields of a JSON object, in order. `text` must be valid JSON."""
-    place = text.index(b"{") + 1
-    while member := _MEMBER.match(text, place):  # the first few, until one that takes more to find its end
-        yield Field(_key(member[1]), member.start(1), member.start(2), member.end(2))
-        place = member.end()
-    yield from _fields_from(text, place)
-
-
 def _fields_from(text: bytes, place: int) -> Iterator[Field]:
     """The fields from a place between two of them on, whatever their values."""
     depth = 1
@@ -70,9 +61,18 @@ def _key(name: bytes) -> bytes:
 
 
 def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:
-    """The top-level fields with one of these names; of repeated keys the first."""
+    """The top-level fields of a valid JSON object with one of these names; of repeated keys the first."""
     found: dict[bytes, Field] = {}
-    for field in top_level_fields(text):
+    place = text.index(b"{") + 1
+    while member := _MEMBER.match(text, place):  # the first few, until one that takes more to find its end
+        place = member.end()
+        quoted = member[1]
+        name = _key(quoted) if b"\\" in quoted else quoted[1:-1]
+        if name in names and name not in found:
+            found[name] = Field(name, member.start(1), member.start(2), member.end(2))
+            if len(found) == len(names):
+                return found
+    for field in _fields_from(text, place):
         if field.name in names and field.name not in found:
             found[field.name] = field
             if len(found) == len(names):

@@ -98,7 +98,7 @@ class Panel:
     def names(self, *policies: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of policies, and of their models."""
         compiled = [self.experiment.policies[policy] for policy in policies]
-        return tuple(policy.name for policy in compiled), tuple(policy.model for policy in compiled)
+        return tuple([policy.name for policy in compiled]), tuple([policy.model for policy in compiled])
 
     def targets(self) -> list[ModelTarget]:
         """The model of every policy."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from gateway.upstream.surfaces import CHAT, Surface
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 # A caller's headers that mean the same to every provider, whatever its format.
 TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
 
@@ -101,8 +103,7 @@ class PolicyPart:
 NO_POLICY: Final = PolicyPart()
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """One call of one provider.
 
     Attributes:
@@ -118,7 +119,7 @@ class UpstreamRequest:
     target: ModelTarget
     payload: Mapping[str, Any]
     surface: Surface = CHAT
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
     limit_seconds: float = inf
     policy_part: PolicyPart = NO_POLICY
 

@@ -9,7 +9,7 @@ a `finish_reason` for every choice that was begun; responses and messages by a l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
@@ -35,6 +35,7 @@ _FAILED_ENDS: Final = frozenset(
     }
 )
 _NO_END: Final = ("", "null")
+_USUAL_END: Final = "stop"
 # Tuples, because what is looked for may be no text.
 _FAILED_KINDS: Final = ("error", "response.failed", "response.error", "response.cancelled")
 _FAILED_NAMES: Final = frozenset(kind.encode() for kind in _FAILED_KINDS)
@@ -58,7 +59,7 @@ def is_failure(answer: Event) -> bool:
     for choice in choices:
         if choice.__class__ is dict:
             end = choice.get("finish_reason")
-            if choice.get("error") or (end is not None and _is_failed_end(end)):
+            if choice.get("error") or (end is not None and end != _USUAL_END and _is_failed_end(end)):
                 return True
     return False
 
@@ -92,8 +93,11 @@ class Progress(Protocol):
 
     ends_by_done: ClassVar[bool]
 
-    def goes_on(self, event: Event) -> bool:
-        """Whether an event is surely one in the middle: no failure, no end, and nothing to take notice of."""
+    def skim(self, texts: Sequence[bytes]) -> tuple[int, Any]:
+        """How many events are surely in the middle, from the first on, and the next, where it was parsed.
+
+        In the middle there is no failure, no end, and nothing to take notice of.
+        """
         ...
 
     def note(self, name: bytes, event: Event) -> bool:
@@ -117,17 +121,23 @@ class ChoicesProgress(Progress):
         self._finished: set[Any] = set()
 
     @override
-    def goes_on(self, event: Event) -> bool:
+    def skim(self, texts: Sequence[bytes]) -> tuple[int, Any]:
+        begun, count, event = self._begun, 0, None
         try:
-            (choice,) = event["choices"]
-            is_middle = (
-                choice["finish_reason"] is None
-                and choice["index"] in self._begun
-                and event["object"] != "error"
-            )
+            for text in texts:
+                event = None
+                if not text.startswith(b"data: {"):
+                    break
+                event = loads(text[6:])
+                (choice,) = event["choices"]
+                if choice["finish_reason"] is not None or choice["index"] not in begun:
+                    break
+                if event["object"] == "error" or "error" in choice or "error" in event or "type" in event:
+                    break
+                count += 1
         except (KeyError, TypeError, ValueError):
-            return False
-        return is_middle and not ("error" in choice or "error" in event or "type" in event)
+            pass
+        return count, event
 
     @override
     def note(self, _name: bytes, event: Event) -> bool:
@@ -166,8 +176,8 @@ class NamedProgress(Progress):
         self._is_finished = False
 
     @override
-    def goes_on(self, _event: Event) -> bool:
-        return False
+    def skim(self, texts: Sequence[bytes]) -> tuple[int, Any]:
+        return 0, None
 
     @override
     def note(self, name: bytes, event: Event) -> bool:
@@ -240,20 +250,20 @@ class EventReader:
         if not block.endswith(b"\n\n"):
             return False
         is_over = False
+        texts = block[:-2].split(b"\n\n")
+        skimmed, event = self._progress.skim(texts)
         try:
-            for text in block[:-2].split(b"\n\n"):
+            for text in texts[skimmed:]:
                 if is_over:
                     return False
                 name, data = (b"", text[6:]) if text.startswith(b"data: ") else _split_named(text)
                 if data == _DONE_DATA and self._progress.ends_by_done:
                     is_over = True
                 else:
-                    event = loads(data)
-                    if not name and self._progress.goes_on(event):
-                        continue
+                    event = loads(data) if event is None else event
                     if name in _FAILED_NAMES or is_failure(event):
                         return False
-                    is_over = self._progress.note(name, event)
+                    is_over, event = self._progress.note(name, event), None
         except (JSONDecodeError, AttributeError):  # no JSON, or no object
             return False
         self.is_over = is_over

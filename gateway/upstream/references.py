@@ -64,10 +64,12 @@ _PLAIN: Final = 2  # role and content
 
 def references(payload: Mapping[str, Any]) -> list[Reference]:
     """Every name of something kept, in no particular order."""
-    fields = _FIELDS.keys() & payload.keys()
-    if "prompt" in fields and isinstance(payload["prompt"], str) and "input" not in payload:
-        fields -= {"prompt"}
-    found = [one for field in fields for one in _of_field(field, payload[field])]
+    found: list[Reference] = []
+    if not _FIELDS.keys().isdisjoint(payload):
+        fields = _FIELDS.keys() & payload.keys()
+        if "prompt" in fields and isinstance(payload["prompt"], str) and "input" not in payload:
+            fields -= {"prompt"}
+        found += [one for field in fields for one in _of_field(field, payload[field])]
     for field in _LISTS:
         items = payload.get(field)
         if type(items) is list:

@@ -11,7 +11,7 @@ import asyncio
 import importlib
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 from urllib.request import getproxies, proxy_bypass
 
 import orjson
@@ -70,7 +70,8 @@ class Relay(Upstream):
         try:
             destination = self._destination(request.target, request.surface)
             answer = await self._post(destination, request)
-            await _check(answer, request)
+            if answer.status not in _OK:
+                await _refuse(answer, request)
             body = as_utf8(await answer.whole())
             _check_answer(body, request)
         except BaseException as error:
@@ -88,7 +89,8 @@ class Relay(Upstream):
             destination = self._destination(request.target, request.surface)
             async with asyncio.timeout(destination.first_byte_seconds):
                 answer = await self._post(destination, request)
-                await _check(answer, request)
+                if answer.status not in _OK:
+                    await _refuse(answer, request)
                 stream = _RelayedStream(answer, request)
                 await stream.begin()
         except BaseException as error:
@@ -266,17 +268,18 @@ def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts)
 def _rate_limits(answer: HttpAnswer) -> RawHeaders:
     """The provider's rate limits, to be passed on."""
     return tuple(
-        (lowered, value)
-        for name, value in answer.raw_headers
-        if (lowered := name.lower()).startswith(_RATE_LIMITS)
+        [
+            (lowered, value)
+            for name, value in answer.raw_headers
+            if (lowered := name.lower()).startswith(_RATE_LIMITS)
+        ]
     )
 
 
-async def _check(answer: HttpAnswer, asked: UpstreamRequest) -> None:
-    """Raise if the provider refuses. Its content type is ignored, as the official clients ignore it."""
-    if answer.status not in _OK:
-        body = await _read_some(answer)
-        raise refused(answer.status, body, asked, answer.retry_after, _rate_limits(answer))
+async def _refuse(answer: HttpAnswer, asked: UpstreamRequest) -> NoReturn:
+    """Raise for a refusal. Its content type is ignored, as the official clients ignore it."""
+    body = await _read_some(answer)
+    raise refused(answer.status, body, asked, answer.retry_after, _rate_limits(answer))
 
 
 async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamRequest) -> UpstreamError:
@@ -302,7 +305,9 @@ def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
         answer = parsed(body)
     except ValueError as error:
         raise broken("an answer that is not JSON") from error
-    if any(is_failure(one) for one in objects(answer)):
-        raise reported_in_body(body, asked)
+    parts = objects(answer) if answer.__class__ is not dict else (answer,)
+    for part in parts:
+        if is_failure(part):
+            raise reported_in_body(body, asked)
     if not (isinstance(answer, dict) and isinstance(answer.get(asked.surface.items), asked.surface.holds)):
         raise broken(f"an answer without {asked.surface.items}")

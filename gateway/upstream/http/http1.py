@@ -88,13 +88,17 @@ class Http1Client(HttpClient):
 class Http1Answer(HttpAnswer):
     """An answer as aiohttp reads it."""
 
-    __slots__ = ("_content", "_response", "content_type", "status")
+    __slots__ = ("_content", "_response", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._content = response.content
         self.status: int = response.status
-        self.content_type: str = response.content_type
+
+    @property
+    @override
+    def content_type(self) -> str:
+        return self._response.content_type
 
     @property
     @override
