@@ -230,8 +230,7 @@ class _RelayedStream(AnswerStream):
                 return last
             if isinstance(error, UpstreamError):
                 raise
-            failure = http_failure(error)
-            raise (cut_short() if failure.reason == "connect" else failure) from error
+            raise _broken_off(error) from error
         return reader.end(self._cutter.rest())
 
     async def _finish(self) -> None:
@@ -297,6 +296,15 @@ async def _read_some(answer: HttpAnswer) -> bytes:
     while len(body) < _MAX_ERROR_BYTES and (chunk := await answer.some()):
         body += chunk
     return body
+
+
+def _broken_off(error: Exception) -> UpstreamError:
+    """What an exception means after an answer had begun.
+
+    Kept out of the frame that raises it: the frame would hold the error, and the error's traceback the frame.
+    """
+    failure = http_failure(error)
+    return cut_short() if failure.reason == "connect" else failure
 
 
 def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
