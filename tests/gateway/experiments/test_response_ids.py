@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import string
 from base64 import urlsafe_b64encode
-from dataclasses import replace
 from hashlib import blake2b
 
 import pytest
@@ -77,7 +76,7 @@ def test_ids_tell_nothing_to_those_without_the_key() -> None:
     ours = sealer()
     ids = [
         ours.seal(ASSIGNMENT),
-        ours.seal(replace(ASSIGNMENT, side=1, experiment="n" * 64)),
+        ours.seal(ASSIGNMENT._replace(side=1, experiment="n" * 64)),
         ours.seal_unassigned("support"),
     ]
     assert len({len(response_id) for response_id in ids}) == 1
@@ -144,7 +143,7 @@ def test_an_experiment_taken_out_of_the_configuration_is_unknown() -> None:
 
 def test_an_id_of_a_way_only_later_versions_know_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica not yet upgraded refuses it like any other it cannot count."""
-    response_id = sealer().seal(replace(ASSIGNMENT, collect="side_by_side"))
+    response_id = sealer().seal(ASSIGNMENT._replace(collect="side_by_side"))
     monkeypatch.setattr(response_ids, "WAY_OF_NUMBER", {0: WAYS["matched"]})
     assert reason(sealer(), response_id) == "unknown_experiment"
 
@@ -187,7 +186,7 @@ def test_ids_of_the_second_version_are_opened() -> None:
     sealed = AESGCMSIV(OLD).encrypt(nonce, payload, b"llmpo assignment \x01")
     second = "chatcmpl-" + urlsafe_b64encode(b"\x02" + nonce + sealed).rstrip(b"=").decode()
 
-    assert sealer().open(second) == replace(ASSIGNMENT, assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8)
+    assert sealer().open(second) == ASSIGNMENT._replace(assigned_at=NOW, key=b"k" * 8, voter=b"v" * 8)
 
 
 @pytest.mark.parametrize("why", Apart)
