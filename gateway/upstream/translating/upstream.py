@@ -14,7 +14,6 @@ import os
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -142,7 +141,7 @@ class LitellmUpstream(Upstream):
         kind = (request.surface.name, orjson.dumps(own, option=orjson.OPT_SORT_KEYS))
         translatable = self._known_of(request.target)
         if kind not in translatable:
-            obstacle = await self._rehearsed(replace(request, payload=own))
+            obstacle = await self._rehearsed(request._replace(payload=own))
             if obstacle is not None:
                 is_kind = is_unsupported_kind(obstacle)
                 return unsupported_kind() if is_kind else misconfigured(str(translated(obstacle, request)))
@@ -162,7 +161,7 @@ class LitellmUpstream(Upstream):
         smallest = {**deepcopy(dict(call.smallest)), **request.payload}  # litellm changes what it is given
 
         async def start() -> None:
-            await call.start(library, self._fields(library, replace(request, payload=smallest)), arguments)
+            await call.start(library, self._fields(library, request._replace(payload=smallest)), arguments)
 
         return await rehearse(start, arguments["timeout"])
 
