@@ -8,6 +8,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import GROUPS, SERVERS, ServerGroup, free_port
 
 
@@ -50,6 +51,8 @@ async def store_url(store_server: ServerGroup) -> str:
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[PolicyStore]:
     """An empty store, on each kind of server."""
-    store = PolicyStore(connect(store_url, timeout_seconds=5), timeout_seconds=5)
+    store = PolicyStore(
+        connect(store_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS
+    )
     yield store
     await store.aclose()

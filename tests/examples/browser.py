@@ -85,7 +85,7 @@ async def browser_page(folder: Path, session: aiohttp.ClientSession) -> AsyncIte
         return port_file.exists() and "\n" in port_file.read_text()
 
     try:
-        await eventually(listens, "the browser listening", seconds=60)
+        await eventually(listens, "the browser listening")
         port = port_file.read_text().splitlines()[0]
         async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
             address = next(

@@ -92,7 +92,7 @@ async def _page_server(gateway: Whole, folder: str) -> AsyncIterator[str]:
         return True
 
     try:
-        await eventually(listens, "the page server listening", seconds=60)
+        await eventually(listens, "the page server listening")
         yield f"http://127.0.0.1:{port}/"
     finally:
         if process.returncode is None:

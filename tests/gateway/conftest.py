@@ -10,6 +10,7 @@ from policy_store.connect import connect
 from policy_store.store import PolicyStore
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.protocols import PROVIDERS
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import EmbeddedServer
 
 
@@ -47,6 +48,8 @@ async def embedded_url(embedded_server: EmbeddedServer) -> str:
 @pytest.fixture
 async def embedded_store(embedded_url: str) -> AsyncIterator[PolicyStore]:
     """An empty embedded store."""
-    store = PolicyStore(connect(embedded_url, timeout_seconds=5), timeout_seconds=5)
+    store = PolicyStore(
+        connect(embedded_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS
+    )
     yield store
     await store.aclose()

@@ -1,4 +1,7 @@
-"""`llmpo serve` as a real process: started, killed and started again like an operator's."""
+"""`llmpo serve` as a real process: started, killed and started again like an operator's.
+
+Once it listens a test talks to it through `whole.Whole`, as to a gateway in its own process.
+"""
 
 from __future__ import annotations
 

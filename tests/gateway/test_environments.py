@@ -14,6 +14,7 @@ from policy_store.connect import connect
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.pace import PATIENCE_SECONDS
 
 ENVIRONMENTS = ("staging", "production")
 
@@ -21,7 +22,7 @@ ENVIRONMENTS = ("staging", "production")
 @pytest.fixture
 async def admin(embedded_url: str) -> AsyncIterator[StoreClient]:
     """An operator's connection to the server, which has a user for each environment."""
-    admin = connect(embedded_url, timeout_seconds=5)
+    admin = connect(embedded_url, timeout_seconds=PATIENCE_SECONDS)
     for name in ENVIRONMENTS:
         await admin.acl_setuser(
             name,

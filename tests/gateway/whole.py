@@ -1,4 +1,15 @@
-"""The whole gateway in process: the real app on a real port, and what a caller can do with it."""
+"""The tests' one gateway: the real app on a real port, and `Whole`, what a caller can do with it.
+
+There are three ways to it, and all give a `Whole`, so that a test reads the same whichever it takes:
+
+- `whole_gateway`, here: in the test's process, from a configuration, with a store;
+- `live.live_gateway`: the same gateway whose experiments stand as a test says, without a store;
+- `process.Served`: `llmpo serve` as a process of its own, for what only a process shows: signals, crashes,
+  logs.
+
+`building` makes configurations for them, `recorder` hears what a gateway in the test's process tells, and
+`fake_upstream` is the provider behind all of them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +36,7 @@ from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.settings import Settings
 from tests.gateway.building import NAME
 from tests.gateway.recorder import Recorder
-from tests.pace import PATIENCE_SECONDS
+from tests.pace import PATIENCE_SECONDS, impatient
 
 JSON: Final = {"content-type": "application/json"}
 CHAT: Final = "/v1/chat/completions"
@@ -220,7 +231,7 @@ def quick_settings(store_url: str | None = None, **changes: Any) -> Settings:
             "redis_url": store_url,
             "refresh_seconds": 0.02,
             "plan_interval_seconds": 0.02,
-            "store_timeout_seconds": 1.0,
+            "store_timeout_seconds": impatient(1.0),
             "data_dir": Path("/nonexistent"),
             "kept_keys_seconds": 0,
             **changes,

@@ -11,6 +11,7 @@ import pytest
 from policy_store.api_keys import ApiKeyStore, KeyRecord
 from policy_store.connect import connect
 from policy_store.errors import KeyNameTakenError
+from tests.pace import PATIENCE_SECONDS
 
 RECORD = KeyRecord("ab" * 32, "app", "client", {"requests_per_minute": 5}, 1_800_000_000.0)
 
@@ -18,8 +19,8 @@ RECORD = KeyRecord("ab" * 32, "app", "client", {"requests_per_minute": 5}, 1_800
 @pytest.fixture
 async def keys(store_url: str) -> AsyncIterator[ApiKeyStore]:
     """The keys in an empty store, on each kind of server."""
-    redis = connect(store_url, timeout_seconds=5)
-    yield ApiKeyStore(redis, timeout_seconds=5)
+    redis = connect(store_url, timeout_seconds=PATIENCE_SECONDS)
+    yield ApiKeyStore(redis, timeout_seconds=PATIENCE_SECONDS)
     await redis.aclose()
 
 

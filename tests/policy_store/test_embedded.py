@@ -18,6 +18,7 @@ from policy_store.connect import EmbeddedValkey, connect
 from policy_store.data_directory import running_url
 from policy_store.errors import DataDirectoryInUseError, EmbeddedStoreError
 from policy_store.store import PolicyStore
+from tests.pace import impatient
 from tests.policy_store.building import NAME, started
 from tests.servers import wait_until
 
@@ -197,7 +198,7 @@ class _Store:
     """A store for one block."""
 
     def __init__(self, url: str) -> None:
-        self._store = PolicyStore(connect(url, timeout_seconds=5), timeout_seconds=5)
+        self._store = PolicyStore(connect(url, timeout_seconds=impatient(5)), timeout_seconds=impatient(5))
 
     async def __aenter__(self) -> PolicyStore:
         return self._store

@@ -127,7 +127,7 @@ async def test_server_that_came_back_is_used_at_the_first_call(
 async def test_absent_server_is_reported_at_once(free_port: int, tmp_path: Path) -> None:
     """Nobody listens: every kind of call says so, well before the time-out."""
     for url in (f"redis://127.0.0.1:{free_port}", f"unix://{tmp_path}/nobody.sock"):
-        store = PolicyStore(connect(url, timeout_seconds=5), timeout_seconds=5)
+        store = PolicyStore(connect(url, timeout_seconds=impatient(5)), timeout_seconds=impatient(5))
         began = time.monotonic()
         for call in (store.token_key(), store.view(NAME), prefer(store, "u1")):
             with pytest.raises(StoreUnavailableError):
@@ -190,7 +190,7 @@ async def test_time_for_which_this_process_did_nothing_is_not_the_stores(
 ) -> None:
     """A busy machine may hold a process up for longer than an answer may take, which is there by then."""
     await started(store)
-    hurried = PolicyStore(connect(store_url, timeout_seconds=5), timeout_seconds=0.2)
+    hurried = PolicyStore(connect(store_url, timeout_seconds=impatient(5)), timeout_seconds=0.2)
     asyncio.get_running_loop().call_soon(time.sleep, 0.6)
 
     assert await hurried.revision(NAME) == 1

@@ -20,6 +20,7 @@ from policy_store.models import Receipt, Recorded, Report, Result
 from policy_store.names import Names
 from policy_store.states import Move
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import (
     KEEP_SECONDS,
     NAME,
@@ -44,7 +45,7 @@ async def test_held_report_counts_when_its_unit_is_old_enough(store: PolicyStore
     at_once = await store.count_due(NAME, 1, _EVERYTHING)
     held = (await store.counts(NAME, 1)).reports_held
     became: Counter[str] = Counter()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not became:
             became = await store.count_due(NAME, 1, _EVERYTHING)
 

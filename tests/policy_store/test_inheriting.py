@@ -28,6 +28,7 @@ from policy_store.models import (
 )
 from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import (
     KEEP_SECONDS,
     NAME,
@@ -319,7 +320,10 @@ async def test_replicas_starting_at_once_inherit_once(store: PolicyStore, store_
     """Registered by many, while comparisons are counted: one generation, whole, at one moment."""
     first = await store.register(of("p0", "p1", "p2"), LINE)
     await count(store, first, 10)
-    clients = [PolicyStore(connect(store_url, timeout_seconds=5), timeout_seconds=5) for _ in range(4)]
+    clients = [
+        PolicyStore(connect(store_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS)
+        for _ in range(4)
+    ]
 
     async def keep_counting() -> None:
         for number in range(60):

@@ -12,12 +12,13 @@ from redis.asyncio import Redis
 from policy_store.connect import connect
 from policy_store.limits import Account, Lease, LimitStore, Returned, Wanted
 from policy_store.names import Names
+from tests.pace import PATIENCE_SECONDS
 
 
 @pytest.fixture
 async def redis(store_url: str) -> AsyncIterator[Redis]:
     """An empty store, on each kind of server."""
-    redis = connect(store_url, timeout_seconds=5)
+    redis = connect(store_url, timeout_seconds=PATIENCE_SECONDS)
     yield redis
     await redis.aclose()
 
@@ -25,7 +26,7 @@ async def redis(store_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def limits(redis: Redis) -> LimitStore:
     """The limits in it."""
-    return LimitStore(redis, timeout_seconds=5)
+    return LimitStore(redis, timeout_seconds=PATIENCE_SECONDS)
 
 
 async def requests(

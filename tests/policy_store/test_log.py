@@ -12,6 +12,7 @@ from policy_store.events import LoggedEvent
 from policy_store.models import Comparison, Forecast, LoggedPlan, Receipt, Result
 from policy_store.states import Move
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import (
     NAME,
     THRESHOLD,
@@ -130,7 +131,10 @@ async def test_counts_are_what_a_replay_of_the_log_gives(store: PolicyStore, ste
 async def test_many_writers_leave_exact_counts(store: PolicyStore, store_url: str) -> None:
     """Clients writing at once, everything sent twice, plans changing: every unit counts exactly once."""
     fence = await planned(store)
-    clients = [PolicyStore(connect(store_url, timeout_seconds=5), timeout_seconds=5) for _ in range(3)]
+    clients = [
+        PolicyStore(connect(store_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS)
+        for _ in range(3)
+    ]
     increments = {1: forecasts()}
 
     async def write(writer: int) -> list[Receipt]:

@@ -19,7 +19,7 @@ from policy_store.refusals import REFUSALS, word_of
 from policy_store.scripting import READS, _texts
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
-from tests.pace import PATIENCE_SECONDS
+from tests.pace import PATIENCE_SECONDS, impatient
 from tests.policy_store.building import NAME, planned, prefer
 from tests.servers import SERVERS, ClusterServer, StoreServer
 
@@ -38,7 +38,7 @@ def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store
 @pytest.fixture
 async def admin(own_server: StoreServer) -> AsyncIterator[Redis]:
     """An operator's own connection."""
-    redis = connect(own_server.url, timeout_seconds=5)
+    redis = connect(own_server.url, timeout_seconds=impatient(5))
     yield redis
     await redis.aclose()
 
@@ -80,7 +80,7 @@ async def test_a_pulse_fails_for_what_feedback_would_fail_for(
 ) -> None:
     """Whatever keeps the gateway's user from writing is found without any feedback, and named."""
     make, word = TROUBLES[trouble]
-    vitals = StoreVitals(redis, timeout_seconds=5)
+    vitals = StoreVitals(redis, timeout_seconds=impatient(5))
     assert (await vitals.pulse(may_begin=True)).id
 
     await make(admin)
@@ -196,7 +196,7 @@ def _written() -> dict[str, set[str]]:
 
 async def test_reads_go_on_while_refused_writes_close_connections(admin: Redis, redis: Redis) -> None:
     """A demoted server answers reads; that writes look for another one fails none of them."""
-    store = PolicyStore(redis, timeout_seconds=5)
+    store = PolicyStore(redis, timeout_seconds=impatient(5))
     await planned(store)
     await demoted(admin)
 
@@ -232,7 +232,9 @@ async def test_a_demoted_server_is_left_and_its_successor_used(
 
     proxy = await asyncio.start_server(forward, "127.0.0.1", 0)
     port = proxy.sockets[0].getsockname()[1]
-    store = PolicyStore(connect(f"redis://127.0.0.1:{port}", timeout_seconds=5), timeout_seconds=5)
+    store = PolicyStore(
+        connect(f"redis://127.0.0.1:{port}", timeout_seconds=impatient(5)), timeout_seconds=impatient(5)
+    )
     await planned(store)
     await asyncio.gather(*(prefer(store, f"u{index}") for index in range(8)))
 

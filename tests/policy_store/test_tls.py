@@ -19,6 +19,7 @@ from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
+from tests.pace import impatient
 from tests.policy_store.building import NAME, started
 from tests.servers import free_port, wait_until
 
@@ -114,11 +115,11 @@ def url(port: int, authority: Authority, client: str | None = "client") -> str:
 
 async def test_a_private_authority_and_a_client_certificate_are_used(port: int, authority: Authority) -> None:
     """As the address names them; scripts and all."""
-    redis = connect(url(port, authority), timeout_seconds=5)
-    store = PolicyStore(redis, timeout_seconds=5)
+    redis = connect(url(port, authority), timeout_seconds=impatient(5))
+    store = PolicyStore(redis, timeout_seconds=impatient(5))
     assert (await started(store)).generation == 1
     assert (await store.view(NAME)).revision == 1
-    assert (await StoreVitals(redis, timeout_seconds=5).pulse(may_begin=True)).epoch == 1
+    assert (await StoreVitals(redis, timeout_seconds=impatient(5)).pulse(may_begin=True)).epoch == 1
     await store.aclose()
 
 
@@ -133,7 +134,7 @@ async def test_a_certificate_that_is_missing_or_anothers_is_refused(
         "client": url(port, authority, None),
         "both": f"rediss://127.0.0.1:{port}",
     }[lacking]
-    store = PolicyStore(connect(address, timeout_seconds=5), timeout_seconds=5)
+    store = PolicyStore(connect(address, timeout_seconds=impatient(5)), timeout_seconds=impatient(5))
     with pytest.raises(StoreUnavailableError):
         await store.token_key()
     await store.aclose()

@@ -7,12 +7,16 @@ import asyncio
 from policy_store.connect import connect
 from policy_store.models import Usage
 from policy_store.store import PolicyStore
+from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, started
 
 
 async def test_replicas_add_up_exactly(store: PolicyStore, store_url: str) -> None:
     """Each brings what it measured; a policy's fingerprint says whose it is."""
-    others = [PolicyStore(connect(store_url, timeout_seconds=5), timeout_seconds=5) for _ in range(4)]
+    others = [
+        PolicyStore(connect(store_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS)
+        for _ in range(4)
+    ]
     try:
         used = {"a": Usage(1, 10, 3), "b": Usage(2, 7, 5)}
         await asyncio.gather(*(each.add_usage(NAME, used) for each in others for _ in range(5)))

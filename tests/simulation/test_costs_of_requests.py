@@ -14,15 +14,16 @@ from tests.simulation.calibration import bt, most_by_chance
 DEAR_CHAMPION = Trial(bt(1.0, 0.0, *[-1.2] * 6), costs=(20.0, *[1.0] * 7))
 
 
-def test_the_same_is_learnt_for_less_money() -> None:
+@pytest.mark.parametrize("runs", [25, pytest.param(100, marks=pytest.mark.long)])
+def test_the_same_is_learnt_for_less_money(runs: int) -> None:
     """Losers meet a cheap opponent: more comparisons, less money, and no more often wrong."""
-    by_count = simulate(DEAR_CHAMPION, 100, seed=5)
-    by_cost = simulate(replace(DEAR_CHAMPION, objective="cost"), 100, seed=5)
+    by_count = simulate(DEAR_CHAMPION, runs, seed=5)
+    by_cost = simulate(replace(DEAR_CHAMPION, objective="cost"), runs, seed=5)
 
     spent = [float(np.mean([ending.cost for ending in one.endings])) for one in (by_count, by_cost)]
     assert spent[1] < 0.9 * spent[0]
     assert by_cost.mean > by_count.mean
-    assert by_cost.wrong <= most_by_chance(100)
+    assert by_cost.wrong <= most_by_chance(runs)
 
 
 def test_cost_is_that_of_both_requests() -> None:

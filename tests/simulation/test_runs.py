@@ -11,7 +11,8 @@ from gateway.llm_po.errors import DesignError, WorldError
 from gateway.llm_po.evidence import Ledgers
 from gateway.llm_po.lab.simulate import Trial, batches, run_batch, simulate
 from gateway.llm_po.lab.traces import checkpoints, decision_progress
-from gateway.llm_po.lab.worlds import Drift, World, bradley_terry, drifting, from_json, named, success_rates
+from gateway.llm_po.lab.world_files import world_from_json
+from gateway.llm_po.lab.worlds import Drift, World, bradley_terry, drifting, named, success_rates
 from gateway.llm_po.stopping import Design
 
 WORLD = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
@@ -49,16 +50,15 @@ def test_budget_below_the_minimum_still_ends_a_run() -> None:
 
 def test_no_run_decides_before_the_minimum() -> None:
     """min_comparisons holds every verdict back."""
-    assert (
-        min(ending.comparisons for ending in simulate(Trial(WORLD, min_comparisons=700), 20).endings) >= 700
-    )
+    assert min(ending.comparisons for ending in simulate(Trial(WORLD, min_comparisons=700), 4).endings) >= 700
 
 
-def test_ties_stretch_a_run_and_change_nothing_else() -> None:
+@pytest.mark.parametrize("runs", [40, pytest.param(100, marks=pytest.mark.long)])
+def test_ties_stretch_a_run_and_change_nothing_else(runs: int) -> None:
     """With half of the comparisons tied a decision takes twice as many."""
     tied = World("t", WORLD.labels, WORLD.preferences, np.full((4, 4), 0.5))
 
-    plain, stretched = simulate(Trial(WORLD), 100, seed=5), simulate(Trial(tied), 100, seed=5)
+    plain, stretched = simulate(Trial(WORLD), runs, seed=5), simulate(Trial(tied), runs, seed=5)
 
     assert stretched.mean == pytest.approx(2 * plain.mean, rel=0.15)
 
@@ -67,18 +67,18 @@ def test_cheapest_of_equals_is_promoted_whatever_a_run_calls_it() -> None:
     """Costs belong to the world's policies, not to the places they have in a run."""
     cheap = Trial(EQUALS, "round-robin", epsilon=0.2, costs=(3.0, 1.0, 2.0), min_comparisons=600)
 
-    promoted = [ending.promoted for ending in simulate(cheap, 30).endings]
+    promoted = [ending.promoted for ending in simulate(cheap, 10).endings]
 
-    assert promoted.count(1) >= 24
+    assert promoted.count(1) >= 8
 
 
 def test_incumbent_of_equals_stays() -> None:
     """With equal costs the incumbent is preferred among the policies certified."""
     stays = Trial(EQUALS, "round-robin", epsilon=0.2, incumbent=2, min_comparisons=600)
 
-    promoted = [ending.promoted for ending in simulate(stays, 30).endings]
+    promoted = [ending.promoted for ending in simulate(stays, 10).endings]
 
-    assert promoted.count(2) >= 24
+    assert promoted.count(2) >= 8
 
 
 def test_costs_of_other_policies_are_refused() -> None:
@@ -183,7 +183,7 @@ def test_success_rates_make_the_comparisons_two_units_make() -> None:
 
 def test_file_of_success_rates_is_a_world() -> None:
     """With labels of its own, ties included."""
-    world = from_json({"rates": [0.4, 0.6], "labels": ["a", "b"]}, "file")
+    world = world_from_json({"rates": [0.4, 0.6], "labels": ["a", "b"]}, "file")
 
     assert (world.name, world.labels) == ("file", ("a", "b"))
     assert world.ties is not None

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from tests.e2e.real_models.layers import drop_blocks
 from tests.e2e.real_models.processes import running
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import free_port
 
 CONFIG = Path(__file__).with_name("gateway.yaml")
 MODEL = "smollm2-135m"
 CUT_MODEL = "smollm2-cut"
 DROPPED_BLOCKS = (20, 22, 25)
-MODEL_READY_SECONDS = 30.0
-GATEWAY_READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def model_server(name: str, file: Path, directory: Path) -> Iterator[str]:
     with running(
         arguments,
         ready_url=f"{url}/health",
-        ready_seconds=MODEL_READY_SECONDS,
+        ready_seconds=PATIENCE_SECONDS,
         log=directory / f"{name}.log",
     ):
         yield url
@@ -90,7 +89,7 @@ def gateway(models: Models, directory: Path) -> Iterator[Gateway]:
     with running(
         ["-m", "gateway.cli", "serve", "--config", str(CONFIG), "--port", str(port)],
         ready_url=f"{url}/readyz",
-        ready_seconds=GATEWAY_READY_SECONDS,
+        ready_seconds=PATIENCE_SECONDS,
         log=directory / "gateway.log",
         environment={**_without_settings(), **models.environment(), "LLMPO_DATA_DIR": str(data_directory)},
     ):

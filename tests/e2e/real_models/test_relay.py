@@ -11,10 +11,11 @@ import pytest
 
 from tests.e2e.real_models.stage import MODEL, Gateway, Models
 from tests.e2e.real_models.users import ask, connect
+from tests.pace import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.real_models, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.real_models
 
-SECONDS = 60.0
+SECONDS = PATIENCE_SECONDS
 REQUEST = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "Name three colours."}],

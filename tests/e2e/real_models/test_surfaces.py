@@ -14,10 +14,11 @@ import openai
 import pytest
 
 from tests.e2e.real_models.stage import MODEL, Gateway, Models
+from tests.pace import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.real_models, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.real_models
 
-SECONDS = 60.0
+SECONDS = PATIENCE_SECONDS
 ANTHROPIC_MODEL = "smollm2-by-anthropic-format"
 ASKED = "Name three colours."
 SAYS = [{"role": "user", "content": "Name three colours."}]

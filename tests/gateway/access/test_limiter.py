@@ -66,11 +66,11 @@ class Process:
 @pytest.fixture
 async def processes(embedded_url: str) -> AsyncIterator[Callable[[], Process]]:
     """Makes processes that share an empty store."""
-    redis = connect(embedded_url, timeout_seconds=5)
+    redis = connect(embedded_url, timeout_seconds=PATIENCE_SECONDS)
     made: list[Process] = []
 
     def make() -> Process:
-        made.append(Process(LimitStore(redis, timeout_seconds=5), f"process-{len(made)}"))
+        made.append(Process(LimitStore(redis, timeout_seconds=PATIENCE_SECONDS), f"process-{len(made)}"))
         return made[-1]
 
     yield make
@@ -281,7 +281,7 @@ async def test_without_the_store_requests_pass_and_it_is_said_once(processes: Ca
 
 async def test_a_frozen_store_costs_one_wait(embedded_url: str, embedded_server: EmbeddedServer) -> None:
     """A request waits for it as long as limits may take, those after it not at all."""
-    redis = connect(embedded_url, timeout_seconds=5)
+    redis = connect(embedded_url, timeout_seconds=PATIENCE_SECONDS)
     process, limits = Process(LimitStore(redis, timeout_seconds=0.1), "one"), KeyLimits(requests_per_minute=5)
     await process.ask(limits)
     await process.limiter.aclose()

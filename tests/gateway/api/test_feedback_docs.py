@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 from gateway.api.feedback_models import FeedbackBody
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
-from gateway.learning.feedback import DISCARD_REASONS, NotCounted
+from gateway.learning.acknowledging import DISCARD_REASONS, NotCounted
 from policy_store.models import Receipt
 from tests.examples.browser import browser_page
 from tests.gateway.building import config_fields

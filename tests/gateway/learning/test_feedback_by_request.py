@@ -22,6 +22,7 @@ from tests.gateway.api.surfaces.answers import good
 from tests.gateway.building import gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Reply, Whole, quick_settings, whole_gateway
+from tests.pace import PATIENCE_SECONDS
 
 MINE = "order-17:5f2c.a_b"
 KINDS: dict[str, dict[str, Any]] = {
@@ -229,7 +230,7 @@ async def test_a_note_is_found_after_the_sealing_key_changed() -> None:
 async def test_a_batch_tells_clashing_names_apart(embedded_url: str) -> None:
     """The same answer noted twice is no clash; another one under its name is."""
     redis = connect(embedded_url)
-    names = AnswerNameStore(redis, timeout_seconds=5)
+    names = AnswerNameStore(redis, timeout_seconds=PATIENCE_SECONDS)
     try:
         await names.keep([AnswerName("a", "one", 60), AnswerName("b", "two", 60), AnswerName("a", "one", 60)])
         assert [await names.find(digest) for digest in "abc"] == ["one", "two", None]

@@ -29,6 +29,7 @@ from policy_store.vitals import StoreVitals
 from tests.gateway.building import NAME, catalogue, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Reply, Whole, eventually, quick_settings, whole_gateway
+from tests.pace import impatient
 from tests.servers import EmbeddedServer, RedisServer
 
 SIDE_BY_SIDE = {"share": 1.0, "collect": "side_by_side"}
@@ -49,7 +50,7 @@ def _loggers_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def redis(embedded_url: str) -> AsyncIterator[Redis]:
     """An operator's own connection."""
-    client = connect(embedded_url, timeout_seconds=5)
+    client = connect(embedded_url, timeout_seconds=impatient(5))
     yield client
     await client.aclose()
 
@@ -81,7 +82,7 @@ async def becomes(gateway: Whole, word: str) -> None:
     async def is_so() -> bool:
         return await state(gateway) == word
 
-    await eventually(is_so, f"the store {word}", seconds=8)
+    await eventually(is_so, f"the store {word}")
 
 
 def events(lines: list[Any], *names: str) -> list[str]:
@@ -232,16 +233,16 @@ async def test_a_look_while_a_loss_is_accepted_finds_no_new_loss(
     embedded_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Accepting asks the store several things, and experiments are looked at in between."""
-    client = connect(embedded_url, timeout_seconds=5)
+    client = connect(embedded_url, timeout_seconds=impatient(5))
     history, health = StoreHistory(), StoreHealth()
     replica = Refresher(
-        PolicyStore(client, timeout_seconds=5),
+        PolicyStore(client, timeout_seconds=impatient(5)),
         CatalogueHolder(catalogue()),
         health,
         history,
         interval_seconds=60,
     )
-    vitals = StoreVitals(client, timeout_seconds=5)
+    vitals = StoreVitals(client, timeout_seconds=impatient(5))
     watch = StoreWatch(vitals, history, health, StoreBreaker(lambda: 0.0))
     sealed = SealingKeyHolder(SealingKeys(key_from_secret("s" * 32)))
     watch.look_after(replica, replica.holder, sealed)
@@ -308,7 +309,7 @@ async def test_a_server_that_may_lose_things_is_told_at_the_start(
     own_server: RedisServer,
 ) -> None:
     """Before it does."""
-    client = connect(own_server.url, timeout_seconds=5)
+    client = connect(own_server.url, timeout_seconds=impatient(5))
     for name, value in settings.items():
         await client.config_set(name, value)
     await client.aclose()
