@@ -157,6 +157,7 @@ def test_the_tables_hold_every_answer() -> None:
     refused = set().union(*(codes(status) for status in range(400, 600)))
     expected = {TOLD_AS.get(code, code) for code in DISCARD_REASONS} - outcomes
     others = {"invalid_api_key", "host_not_allowed", "origin_not_allowed", "rate_limit_exceeded"}
+    others |= {"too_many_large_requests"}
     assert refused == expected | others | {"shutting_down", "unsupported_content_encoding"}
     assert fields <= codes()
 
