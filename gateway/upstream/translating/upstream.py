@@ -60,6 +60,7 @@ _NO_KEY: Final = "none"
 _OF_REASONING: Final = frozenset({"reasoning_effort", "thinking"})
 # What servers of OpenAI's format are to litellm where its own name for them answers chat alone.
 _ASKED_AS: Final = {"openai_like": "openai"}
+_LONGEST_SEARCHED: Final = 4096
 # A kind of request, and the JSON of what a policy fixes in it.
 _Kind = tuple[SurfaceName, bytes]
 
@@ -313,6 +314,7 @@ def _import_quietly() -> Any:
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
     leave_out_tool_servers()
+    _bound_searches()
     _silence()
     library.telemetry = False
     library.set_verbose = False  # it prints whole requests otherwise
@@ -324,6 +326,21 @@ def _import_quietly() -> Any:
     library.drop_params = False
     library.user_url_validation = True
     return library
+
+
+def _bound_searches() -> None:
+    """Let litellm search the texts of errors only where they are short: a megabyte takes it seconds.
+
+    An error may quote all that a caller sent. litellm looks for secrets in it several times, and for words by
+    which its own log sorts it. Nothing of that is logged, and what is passed on is blanked and shortened here
+    (`private_text.py`).
+    """
+    within = "litellm.litellm_core_utils"
+    redaction: Any = importlib.import_module(f"{within}.secret_redaction")
+    sorting: Any = importlib.import_module(f"{within}.litellm_logging")
+    redact, sorted_as = redaction.python_redact_string, sorting.normalize_error
+    redaction.python_redact_string = lambda text: redact(text) if len(text) <= _LONGEST_SEARCHED else text
+    sorting.normalize_error = lambda error, status, text: sorted_as(error, status, text[:_LONGEST_SEARCHED])
 
 
 def _silence() -> None:
