@@ -63,7 +63,7 @@ class AtOnce:
 
     async def stream(self, _request: UpstreamRequest) -> AnswerStream:
         """Not measured."""
-        raise AssertionError("nobody asks for a stream here")
+        raise AssertionError("no stream is asked for here")
 
     async def aclose(self) -> None:
         """Nothing to close."""

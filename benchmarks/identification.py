@@ -79,12 +79,12 @@ def misfits() -> list[World]:
 
 
 def equals() -> list[World]:
-    """A/A: nobody is better."""
+    """A/A: no policy is better."""
     return [worlds.named(f"a-a-{k}", np.full((k, k), 0.5)) for k in (2, 3, 5)]
 
 
 def cycles() -> list[World]:
-    """Nobody beats everybody."""
+    """No policy beats all others."""
     return [worlds.cycle("cycle-3", 3, 0.7), worlds.cycle("cycle-5", 5, 0.7)]
 
 

@@ -1,4 +1,4 @@
-"""How long one body of 10 MB keeps a gateway from everybody else, by what is in it.
+"""How long one body of 10 MB keeps a gateway from all other requests, by what is in it.
 
     .venv/bin/python -m benchmarks.loop_holds [--rounds N]
 

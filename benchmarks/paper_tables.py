@@ -11,9 +11,10 @@ stops by luck, so the proven one is the default; ours also runs with its own exa
 logits of scores: `normal`: 0.7 times standard normal, the best at least 0.3 ahead; `linear`: evenly from 0.5
 to -2.5; `one close rival`: 0.3 behind, all others 1.5; `many close rivals`: all others 0.4 behind.
 
-32 policies, a grid of 4 models x 4 prompts x 2 temperatures whose effects add up: `lr-mixture` for everybody.
-Families, by the effects of levels beyond the best: `mixed`: between -0.2 and -0.8; `linear`: evenly down to
--1.5; `one close rival`: -0.3 for the temperature, -1.2 for all else; `many close rivals`: all -0.4.
+32 policies, a grid of 4 models x 4 prompts x 2 temperatures whose effects add up: all methods stop by
+`lr-mixture`. Families, by the effects of levels beyond the best: `mixed`: between -0.2 and -0.8; `linear`:
+evenly down to -1.5; `one close rival`: -0.3 for the temperature, -1.2 for all else; `many close rivals`:
+all -0.4.
 
 With --state an interrupted run is resumed; --plan says how long it will take, from a few runs of each kind,
 and stops.

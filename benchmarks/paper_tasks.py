@@ -118,7 +118,7 @@ class Remembering(Upstream):
 
     async def stream(self, _request: UpstreamRequest) -> AnswerStream:
         """Offline runs do not stream."""
-        raise AssertionError("nobody asks for a stream here")
+        raise AssertionError("no stream is asked for here")
 
     async def aclose(self) -> None:
         """Close what was opened."""
@@ -258,7 +258,7 @@ async def measure(name: str, kept: dict[str, Any], seeds: int, folder: Path, url
 
 
 def uniform_chooses_best(marks: Mapping[str, list[int]], share: float) -> float:
-    """How often asking everybody the same random share of the items gives the most marks to a best one."""
+    """How often asking every policy the same random share of the items gives the most marks to a best one."""
     table = np.array(list(marks.values()))
     best = table.sum(axis=1) == table.sum(axis=1).max()
     items, rng = table.shape[1], np.random.default_rng(0)

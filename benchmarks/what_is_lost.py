@@ -37,7 +37,7 @@ CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"
 
 
 def _true_forecasts(batch: Any, situation: Situation) -> IntArray:
-    """Forecasts nobody can make: what is true of the policies each run numbers in its own order."""
+    """Forecasts that no method can make: what is true of the policies each run numbers in its own order."""
     batch._fit = situation.fit
     orders = batch._orders
     truth = batch._trial.world.preferences[orders[:, :, None], orders[:, None, :]]

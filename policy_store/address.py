@@ -1,7 +1,7 @@
 """The address of a store, checked before anything is done with it.
 
-What is wrong is named and never repeated: an address holds a password, and one that is misread holds it where
-nobody looks for it.
+Errors say what is wrong and never repeat it, because an address holds a password, and a malformed one may
+hold it in an unexpected place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which answer a request's own id stands for, where the caller chose that id.
 
-Kept for as long as feedback on the answer counts, by keyed hashes: the store holds nobody's request ids.
+Kept for as long as feedback on the answer counts, by keyed hashes: the store holds no caller's request id.
 """
 
 from __future__ import annotations

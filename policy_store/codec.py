@@ -21,6 +21,9 @@ from policy_store.models import (
     PlannedPair,
     ProposedPlan,
     PublishedPlan,
+    Receipt,
+    Recorded,
+    Report,
     Result,
     Waiting,
 )
@@ -172,6 +175,19 @@ def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
         "debts_nano_nats": tuple(counted.get(f"debt:{index}", 0) for index in indices),
         "eliminated_at": tuple(counted.get(f"eliminated:{index}") for index in indices),
     }
+
+
+def recorded_from(reply: Sequence[Any], report: Report) -> Recorded:
+    """From what a script that counts or holds a report returns.
+
+    Raises:
+        ValueError: The experiment has no such policy.
+    """
+    if reply[0] == "no_such_policy":
+        raise ValueError(f"The experiment has no policy of index {report.second}.")
+    receipt = Receipt(reply[0])
+    is_counted = receipt is Receipt.COUNTED
+    return Recorded(receipt, comparison_from(reply, report.first, report.second) if is_counted else None)
 
 
 def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:

@@ -164,7 +164,7 @@ def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]
         "save": "",
     }
     options = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    directory.socket.unlink(missing_ok=True)  # of a server that was killed; the lock says nobody uses it
+    directory.socket.unlink(missing_ok=True)  # of a killed server; the lock says that it is unused
     with directory.server_log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - our own binary and settings
             [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), binary, *options],

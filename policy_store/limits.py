@@ -80,7 +80,7 @@ class Lease:
 
     Attributes:
         amount: Leased, for `LEASE_SECONDS`.
-        left: What nobody has leased yet.
+        left: What no process has leased yet.
         wait_seconds: Until what was wanted at least fits; 0 if it does.
         reset_seconds: Until all that is used or leased counts no longer.
     """

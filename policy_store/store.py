@@ -26,7 +26,6 @@ from policy_store.models import (
     Forecast,
     LogRecord,
     ProposedPlan,
-    Receipt,
     Recorded,
     Report,
     Result,
@@ -194,7 +193,7 @@ class PolicyStore:
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
         keys = _counting_keys(self._names.experiment(report.experiment), report)
-        return _recorded(await self._scripts.run("record_preference", keys, *said), report)
+        return codec.recorded_from(await self._scripts.run("record_preference", keys, *said), report)
 
     async def record_outcome(
         self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float, wait_seconds: float
@@ -220,7 +219,7 @@ class PolicyStore:
         keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation)
         touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
-        return _recorded(await self._scripts.run("record_outcome", touched, *said), report)
+        return codec.recorded_from(await self._scripts.run("record_outcome", touched, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
         keys = self._names.experiment(report.experiment)
@@ -230,7 +229,7 @@ class PolicyStore:
             (keys.control, own.unit(report.unit), own.votes, own.held),
             *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS, *said),
         )
-        return _recorded(reply, report)
+        return codec.recorded_from(reply, report)
 
     async def count_due(self, name: str, generation: int, at_most: int) -> Counter[str]:
         """Count the first of the held reports that are due, as if they came now, in order of their times.
@@ -446,12 +445,3 @@ def _counting_arguments(report: Report) -> tuple[str | int, ...]:
         repr(float(report.key_share)),
         report.definition,
     )
-
-
-def _recorded(reply: list[Any], report: Report) -> Recorded:
-    if reply[0] == "no_such_policy":
-        raise ValueError(f"The experiment has no policy of index {report.second}.")
-    receipt = Receipt(reply[0])
-    is_counted = receipt is Receipt.COUNTED
-    comparison = codec.comparison_from(reply, report.first, report.second) if is_counted else None
-    return Recorded(receipt, comparison)

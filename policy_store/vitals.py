@@ -86,7 +86,7 @@ class StoreVitals:
 
         Args:
             reason: What was lost.
-            seen_epoch: The highest epoch the caller saw: whoever accepts begins one above it.
+            seen_epoch: The highest epoch the caller saw: accepting begins one above it.
         """
         await self._scripts.run("hold_store", (self._names.identity,), reason, seen_epoch)
 

@@ -20,7 +20,7 @@ CONFIGURATIONS: Final = Path(__file__).parents[1] / "deploy" / "redis"
 
 
 def free_port() -> int:
-    """A loopback TCP port nobody listened on a moment ago."""
+    """A loopback TCP port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

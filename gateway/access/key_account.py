@@ -2,7 +2,7 @@
 
     request -> enough leased? -> goes ahead
                else it waits for a step: one call for all that wait, what is left over is given back with it
-    answer  -> tokens set aside in vain come back, tokens used beyond that are owed; the next step says both
+    answer  -> unused tokens set aside come back, tokens used beyond that are owed; the next step says both
 
 At most one step of a key is under way at a time.
 """

@@ -1,8 +1,8 @@
-"""How much structure a request may have: what it costs to look at must not grow with what a caller thinks up.
+"""How much structure a request may have: reading it must cost little, whatever a caller sends.
 
-Building ten megabytes of empty lists takes over a second and half a gigabyte, during which nobody else is
-answered; ten megabytes of text take a hundredth of that. So structure is bounded, and counted before anything
-is built wherever there could be too much of it.
+Parsing ten megabytes of empty lists takes over a second and half a gigabyte, and no other request is answered
+meanwhile. Ten megabytes of text take a hundredth of that. So structure is bounded. Where there could be too
+much of it, it is counted before anything is parsed.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ _INTERNAL: Final = 500
 _NOT_ALLOWED: Final = 405
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _TOO_MANY: Final = 429
-# Statuses after which clients try again on their own, and reasons why that would be in vain.
+# Statuses after which clients try again on their own, and reasons why that cannot help.
 _RETRIED: Final = range(500, 600)
 _POINTLESS: Final = frozenset({"status_4xx", "retry_budget"})
 _NO_RETRY: Final = (b"x-should-retry", b"false")

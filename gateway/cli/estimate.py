@@ -13,21 +13,23 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from gateway.cli.runs_progress import runs_progress
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
 from gateway.config.values import Duration
+from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import inference_of
+from gateway.experiments.exposure import exposure_caps, exposure_issues
 from gateway.experiments.promises import promised
 from gateway.experiments.structure import structure_of
+from gateway.llm_po.exposure import Caps
 from gateway.simulation.advice import advice
-from gateway.simulation.estimate import EffectEstimate, estimate
+from gateway.simulation.estimate import EffectEstimate, estimate, estimate_jobs
 from gateway.simulation.prospect import EFFECTS, EstimateError, Prospect
-from gateway.simulation.runner import Job
 from gateway.upstream.prices import model_prices
 
 _SUCCESS_RATE: Final = 0.8  # of ordinary policies, unless the operator says otherwise
@@ -83,7 +85,8 @@ def estimate_experiment(
             prospect = traffic.prospect(loaded, name)
         except EstimateError as error:
             raise typer.BadParameter(str(error)) from error
-        report = EstimateReport(prospect, _with_progress(prospect, runs, seed))
+        with runs_progress(estimate_jobs(prospect, runs, seed)) as on_batch:
+            report = EstimateReport(prospect, estimate(prospect, runs, seed, on_batch=on_batch))
         reports.append(report.to_json())
         if not json:
             Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH)).print(report)
@@ -146,10 +149,13 @@ class ExpectedTraffic:
         names, levels = sorted(spec.policies), spec.levels()
         structure = structure_of(inference_of(spec, names), names)
         way, ties_follow = WAYS[spec.traffic.collect], self.tie_rate is None
+        if issues := list(exposure_issues(name, spec)):
+            raise ConfigError(issues)
+        declared, incumbent = exposure_caps(spec), names.index(spec.incumbent)
         return Prospect(
             experiment=name,
             policies=len(names),
-            incumbent=names.index(spec.incumbent),
+            incumbent=incumbent,
             costs=tuple(spec.policies[policy].cost for policy in names),
             delta=spec.delta,
             epsilon=spec.epsilon,
@@ -169,21 +175,10 @@ class ExpectedTraffic:
             levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
             objective=structure.objective,
             promise=spec.promise,
+            caps=Caps(incumbent, declared.most(names), declared.least, declared.answers_per_unit)
+            if declared.are_set
+            else None,
         )
-
-
-def _with_progress(prospect: Prospect, runs: int | None, seed: int) -> list[EffectEstimate]:
-    columns = (TextColumn("{task.description}"), BarColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"simulating {prospect.experiment}", total=None)
-        done = 0
-
-        def on_batch(job: Job, finished: int) -> None:
-            nonlocal done
-            done += finished
-            progress.update(task, completed=done, total=job.seeds * (len(EFFECTS) - (prospect.epsilon == 0)))
-
-        return estimate(prospect, runs, seed, on_batch=on_batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +225,18 @@ class EstimateReport:
         prospect = self.prospect
         table = Table("effect", "best preferred", box=None, pad_edge=False)
         headings = ["comparisons", "days"]
+        headings += [] if prospect.caps is None else ["without caps"]
         headings += [] if prospect.prices is None else ["cost", "extra"]
         for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
         for forecast in self.forecasts:
             cells = [
                 _range(forecast.comparisons, forecast.horizon, 0),
-                _range(forecast.days, forecast.horizon / prospect.comparisons_per_day, 1),
+                _range(forecast.days, forecast.horizon_days, 1),
             ]
+            if forecast.without_caps is not None:
+                days = forecast.without_caps.days["median"]
+                cells.append(f">{forecast.horizon_days:,.0f}" if days is None else f"{days:,.1f}")
             money = (amounts for amounts in (forecast.money, forecast.extra_money) if amounts is not None)
             medians = (amounts["median"] for amounts in money)
             cells += ["-" if median is None else f"{median:,.2f}" for median in medians]

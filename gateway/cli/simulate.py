@@ -12,11 +12,12 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gateway.cli.runs_progress import runs_progress
 from gateway.cli.simulation_tables import methods_table, runs_table
-from gateway.cli.world_options import AsJson, Costs, Delta, parsed_costs
+from gateway.cli.world_options import AsJson, Costs, Delta, MaxShares, parsed_costs, parsed_shares
 from gateway.llm_po.errors import LlmPoError
+from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lab.simulate import METHODS, STOPPING_RULES, Summary, Trial
 from gateway.llm_po.lab.traces import checkpoints
 from gateway.llm_po.lab.trial import SPACES
@@ -68,6 +69,24 @@ def simulate_worlds(
     objective: Annotated[
         str, typer.Option(help="What to spend as little of as possible: comparisons or cost.")
     ] = "comparisons",
+    incumbent: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Index of the policy that serves now. It wins ties in cost, and answers what caps leave.",
+        ),
+    ] = 0,
+    max_shares: MaxShares = None,
+    min_share: Annotated[
+        float,
+        typer.Option(help="Exposure cap: the smallest share of the units that the incumbent answers."),
+    ] = 0.0,
+    answers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="Policies of a pair that answer a unit, for caps: 1 matched, 2 side by side."
+        ),
+    ] = 1,
     in_flight: Annotated[int, typer.Option(min=0, help="Outcomes on their way at any time.")] = 0,
     refresh_every: Annotated[
         int | None,
@@ -99,9 +118,19 @@ def simulate_worlds(
             "costs": parsed_costs(costs),
             "objective": objective,
             "promise": promise,
+            "incumbent": incumbent,
         }
+        has_caps = max_shares is not None or min_share > 0
         trials = [
-            Trial(one, named, rule, **stated)
+            Trial(
+                one,
+                named,
+                rule,
+                **stated,
+                caps=Caps(incumbent, parsed_shares(max_shares, one.policies), min_share, answers)
+                if has_caps
+                else None,
+            )
             for one, named, rule in itertools.product(loaded, _listed(method), _listed(stopping))
         ]
         jobs = _jobs(trials, seeds, seed, with_curves=plots is not None)
@@ -117,10 +146,15 @@ def simulate_worlds(
             "--costs": costs,
             "--objective": None if objective == "comparisons" else objective,  # as before there was a choice
             "--promise": None if promise == "no_worse_than_any" else promise,
+            "--incumbent": incumbent or None,
+            "--max-shares": max_shares,
+            "--min-share": min_share or None,
+            "--answers": answers if has_caps else None,
             "--plots": plots is not None,
         }
         kept = None if state is None else StateFile(state, settings)
-        summaries = _with_progress(jobs, processes, kept)
+        with runs_progress(jobs) as on_batch:
+            summaries = list(run_jobs(jobs, processes, kept, on_batch).values())
     except LlmPoError as error:
         raise typer.BadParameter(str(error)) from error
     _print(summaries, json)
@@ -181,18 +215,6 @@ def _check_that_it_ends(trial: Trial) -> None:
             f"{max(outcomes.delays)} some outcomes are not known: all that count are equal. Give a longer "
             '"hold", or --max-comparisons.'
         )
-
-
-def _with_progress(jobs: Sequence[Job], processes: int | None, state: StateFile | None) -> list[Summary]:
-    # Progress goes to standard error, results to standard output.
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        everything = progress.add_task("runs", total=sum(job.seeds for job in jobs))
-
-        def on_batch(job: Job, runs: int) -> None:
-            progress.update(everything, advance=runs, description=job.name)
-
-        return list(run_jobs(jobs, processes, state, on_batch).values())
 
 
 def _print(summaries: Sequence[Summary], json: bool) -> None:

@@ -18,6 +18,9 @@ def runs_table(summary: Summary) -> Table:
     table.add_row("runs", str(values["seeds"]))
     mean, stderr = values["mean_comparisons"], values["stderr"]
     table.add_row("comparisons", f"{mean:.1f} ± {stderr:.1f} (standard error)")
+    if "answered" in values:
+        table.add_row("units taking part", f"{values['mean_units']:.1f}")
+        table.add_row("answered by each policy", ", ".join(f"{share:.1%}" for share in values["answered"]))
     unit = "comparisons"
     if "mean_cost" in values:
         unit = "of cost"

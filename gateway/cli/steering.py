@@ -22,7 +22,7 @@ from policy_store.states import ExperimentState
 
 EVENTS_SHOWN: Final = 50
 
-NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
+ExperimentArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the audit log and every page.")]
 SeenOption = Annotated[
     str | None,
@@ -31,7 +31,7 @@ SeenOption = Annotated[
 
 
 def pause(
-    name: NameArgument,
+    name: ExperimentArgument,
     reason: ReasonOption,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
@@ -42,7 +42,7 @@ def pause(
 
 
 def resume(
-    name: NameArgument,
+    name: ExperimentArgument,
     reason: ReasonOption,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
@@ -53,7 +53,7 @@ def resume(
 
 
 def stop(
-    name: NameArgument,
+    name: ExperimentArgument,
     reason: ReasonOption,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
@@ -64,7 +64,7 @@ def stop(
 
 
 def approve(
-    name: NameArgument,
+    name: ExperimentArgument,
     reason: ReasonOption,
     policy: SeenOption = None,
     url: UrlOption = DEFAULT_URL,
@@ -76,7 +76,7 @@ def approve(
 
 
 def reject(
-    name: NameArgument,
+    name: ExperimentArgument,
     reason: ReasonOption,
     policy: SeenOption = None,
     url: UrlOption = DEFAULT_URL,
@@ -88,7 +88,7 @@ def reject(
 
 
 def promote(
-    name: NameArgument,
+    name: ExperimentArgument,
     policy: Annotated[str, typer.Option("--policy", help="The policy to promote.")],
     reason: ReasonOption,
     url: UrlOption = DEFAULT_URL,
@@ -100,7 +100,7 @@ def promote(
 
 
 def rollback(
-    name: NameArgument,
+    name: ExperimentArgument,
     reason: ReasonOption,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
@@ -111,7 +111,7 @@ def rollback(
 
 
 def events(
-    name: NameArgument,
+    name: ExperimentArgument,
     limit: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = EVENTS_SHOWN,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,

@@ -25,17 +25,37 @@ Costs = Annotated[
 ]
 
 
+MaxShares = Annotated[
+    str | None,
+    typer.Option(
+        help="Exposure caps: the largest share of the units that each policy may answer, separated by "
+        "commas: 1,0.1,1; 1 is no cap. The incumbent has none."
+    ),
+]
+
+
+def parsed_shares(shares: str | None, policies: int) -> tuple[float, ...]:
+    """The largest share of each policy; 1 for all where none were given.
+
+    Raises:
+        BadParameter: If they are not numbers separated by commas.
+    """
+    return (1.0,) * policies if shares is None else _numbers(shares, "--max-shares", "1,0.1,1")
+
+
 def parsed_costs(costs: str | None) -> tuple[float, ...] | None:
     """Costs per request, or None where none were given.
 
     Raises:
         BadParameter: If they are not numbers separated by commas.
     """
-    if costs is None:
-        return None
+    return None if costs is None else _numbers(costs, "--costs", "1,20,3")
+
+
+def _numbers(text: str, option: str, example: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in costs.split(","))
+        return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise typer.BadParameter(
-            f"--costs is {costs!r}; give one number per policy, separated by commas, such as 1,20,3."
+            f"{option} is {text!r}; give one number per policy, separated by commas, such as {example}."
         ) from error

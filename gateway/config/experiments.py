@@ -6,8 +6,7 @@ docs/configuration.md carry it.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -16,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.config.grid import GridProblem, combinations, expand, policy_name
+from gateway.config.feedback import FeedbackSpec
+from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
 from gateway.config.references import MAX_POLICIES, MIN_COMPARISONS, MIN_POLICIES
 from gateway.config.section import Section
 from gateway.config.values import (
@@ -27,18 +27,8 @@ from gateway.config.values import (
     fault,
 )
 
-MAX_SIGNALS: Final = 32
 # experiments/collecting.py holds what each way does.
 Collect = Literal["matched", "side_by_side"]
-SIGNALS: Final = {
-    "thumb": 1,
-    "score": 1,
-    "copied": 0.5,
-    "edited": -0.25,
-    "regenerated": -0.5,
-}
-# Known late because of what they say: an answer is abandoned once nothing was said of it for long enough.
-LATE_SIGNALS: Final = frozenset({"abandoned"})
 
 
 class PolicyParams(Section):
@@ -160,113 +150,6 @@ class TrafficSpec(Section):
     )
 
 
-class SignalSpec(Section):
-    """What one feedback signal is worth. A plain number is short for its weight."""
-
-    weight: Annotated[float, Field(ge=-1, le=1)] = Field(
-        description="The outcome is the weight times the value reported (true: 1, false: -1)."
-    )
-    late: bool = Field(
-        default=False,
-        description="Whether what it says makes it late, as silence is known late; it needs a `hold` then.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _weight_alone(cls, value: Any) -> Any:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return {"weight": value} if is_number else value
-
-    @field_validator("weight")
-    @classmethod
-    def _check_weight(cls, weight: float) -> float:
-        if weight == 0:
-            raise fault("A weight of 0 says nothing.", "Use a number from -1 to 1, or leave the signal out.")
-        return weight
-
-
-_WEIGHT_SCHEMA: Final = {"type": "number", "minimum": -1, "maximum": 1, "not": {"const": 0}}
-_SIGNAL_SCHEMA: Final = {
-    "anyOf": [
-        _WEIGHT_SCHEMA,
-        {
-            "type": "object",
-            "properties": {"weight": _WEIGHT_SCHEMA, "late": {"type": "boolean"}},
-            "required": ["weight"],
-            "additionalProperties": False,
-        },
-    ]
-}
-Signal = Annotated[SignalSpec, WithJsonSchema(_SIGNAL_SCHEMA)]
-
-
-class FeedbackSpec(Section):
-    """Which feedback counts, and for how long after the answer."""
-
-    window: Duration = Field(
-        default="24h", validate_default=True, description="How long after an answer feedback on it counts."
-    )
-    hold: Duration | None = Field(
-        default=None,
-        description="How old an answer is when feedback on it counts, however soon it came and whatever it "
-        "says; later feedback does not count. In a session the first answer's age. Signals that come late "
-        "because of what they say need it, such as `abandoned`. At most `window`.",
-    )
-    signals: Annotated[dict[Name, Signal], Field(min_length=1, max_length=MAX_SIGNALS)] = Field(
-        default=SIGNALS,
-        validate_default=True,
-        description="Weight of each signal; a list given here replaces the default one.",
-    )
-    voter_cap: int = Field(
-        default=1,
-        ge=1,
-        description="How many votes a user may give on a pair of policies. The guarantee is exact at 1: one "
-        "person's votes are not independent.",
-    )
-    key_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="Largest share of the votes on a pair that one API key may give, whichever users it "
-        "names, from its eleventh vote on. Has no effect where the gateway knows a single client key.",
-    )
-    shared_ids: bool = Field(
-        default=False,
-        description="Whether any client key may report on an answer; else only the key that got it, and "
-        "admin keys.",
-    )
-    tie_margin: float = Field(
-        default=0.0, ge=0, le=2, description="Two outcomes no further apart than this are a tie (`matched`)."
-    )
-
-    @field_validator("window")
-    @classmethod
-    def _check_window(cls, window: Any) -> Any:
-        if not window:
-            raise fault("Feedback needs some time to arrive.", "Use a duration greater than 0, such as 24h.")
-        return window
-
-    @field_validator("hold")
-    @classmethod
-    def _check_hold(cls, hold: timedelta | None) -> timedelta | None:
-        if hold is not None and hold < timedelta(seconds=1):
-            raise fault("The age of answers is known to the second.", "Use at least 1s, such as 6h.")
-        return hold
-
-    @model_validator(mode="after")
-    def _check_what_is_late(self) -> Self:
-        if self.hold is not None and self.hold > self.window:
-            raise fault("`hold` is longer than `window`.", "Raise `window`, in which feedback may come, too.")
-        late = [name for name, signal in self.signals.items() if signal.late or name in LATE_SIGNALS]
-        if late and self.hold is None:
-            raise fault(
-                f"The signal {late[0]!r} comes late because of what it says, and there is no `hold`.",
-                "Give one, as long as it takes until the signal is known, such as `hold: 6h`, or leave the "
-                "signal out.",
-            )
-        return self
-
-
 class PromotionSpec(Section):
     """What happens once a policy is certified, and what must have happened before."""
 
@@ -321,6 +204,11 @@ class ExperimentSpec(Section):
         json_schema_extra={"minProperties": 1},
         description="Instead of `policies`: all combinations of some `model`s, `system` prompts or "
         "`template`s by name, and sampling fields. Policies are called by their levels: `small-short-0.7`.",
+    )
+    max_share: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={},
+        description="Exposure caps of a `grid`'s policies, as `policies.<name>.max_share`: by a policy's "
+        "name, or by a level for each policy that has it but the incumbent. The smallest counts.",
     )
     interactions: list[list[str]] = Field(
         default=[],
@@ -384,13 +272,17 @@ class ExperimentSpec(Section):
         stopping = "lr-mixture" if guarantee == "asymptotic" else "e-process"
         filled = {"space": space, "guarantee": guarantee, "stopping": stopping, **data}
         if data.get("grid") is None:
+            if data.get("max_share"):
+                raise fault("`max_share` is for the policies of a `grid`.", "Give each policy its own.")
             return filled
         if data.get("policies"):
             raise fault("There are `policies` and a `grid`.", "Keep one of them.")
         try:
-            return {**filled, "policies": expand(data["grid"])}
+            policies = expand(data["grid"])
+            capped = with_caps(policies, data["grid"], data.get("max_share"), data.get("incumbent"))
         except GridProblem as problem:
             raise fault(problem.problem, problem.remedy) from problem
+        return {**filled, "policies": capped}
 
     @model_validator(mode="after")
     def _check_inference(self) -> Self:

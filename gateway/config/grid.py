@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from itertools import product
 from math import prod
 from typing import Any, Final
@@ -46,6 +47,34 @@ def expand(grid: Any) -> dict[str, Any]:
         params = {axis: value for axis, value in values.items() if axis not in POLICY_AXES}
         policies[name] = {**policy, "params": params} if params else policy
     return policies
+
+
+def with_caps(policies: Mapping[str, Any], grid: Any, shares: Any, incumbent: Any) -> dict[str, Any]:
+    """The policies of a grid with their exposure caps; a cap that is no number is left to its own field.
+
+    Args:
+        policies: What `expand` gave.
+        grid: The grid.
+        shares: The largest share, by a policy's name, or by a level for each policy that has it.
+        incumbent: The policy that serves, which a level's cap does not concern.
+
+    Raises:
+        GridProblem: If a cap names neither a policy nor a level.
+    """
+    caps = dict(shares) if isinstance(shares, dict) else {}
+    levels = {policy_name(chosen): set(chosen.values()) for chosen in combinations(grid)}
+    known = {*levels, *(level for chosen in levels.values() for level in chosen)}
+    for name in map(str, caps):
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(sorted(known))}."
+            raise GridProblem(f"`max_share` names {name!r}, which is no policy or level of the grid.", hint)
+    capped = {}
+    for name, policy in policies.items():
+        meant = {name} if name == incumbent else {name, *levels[name]}
+        own = [share for key, share in caps.items() if str(key) in meant and isinstance(share, int | float)]
+        capped[name] = {**policy, "max_share": min(own)} if own else policy
+    return capped
 
 
 def expanded(grid: Any) -> dict[str, Any] | None:

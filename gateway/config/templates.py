@@ -52,10 +52,6 @@ def check_template(text: str) -> None:
         raise TemplateProblem(
             f"refers to another template on line {included.lineno}.", "Put the whole prompt into one file."
         )
-    _check_names(tree)
-
-
-def _check_names(tree: nodes.Template) -> None:
     unknown = sorted(meta.find_undeclared_variables(tree) - set(VARIABLES) - set(_ENVIRONMENT.globals))
     if not unknown:
         return

@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-DONE: Final = b"data: [DONE]\n\n"
+STREAM_DONE: Final = b"data: [STREAM_DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ChatOrigin:
     """What an answer and each chunk of it say of where they come from."""
 
     id: str

@@ -19,7 +19,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.demo import world
-from gateway.demo.chat_format import DONE, Origin, event, usage
+from gateway.demo.chat_format import STREAM_DONE, ChatOrigin, event, usage
 
 FIRST_TOKEN_SECONDS: Final = 0.03
 TOKEN_SECONDS: Final = 0.002
@@ -41,7 +41,7 @@ class _RefusedError(Exception):
 class _Completion:
     """One answer, to be sent whole or streamed."""
 
-    origin: Origin
+    origin: ChatOrigin
     tokens: tuple[str, ...]
     prompt_tokens: int
 
@@ -106,7 +106,7 @@ class _Prompt:
     def completed(self, seed: int) -> _Completion:
         """What the model writes; equal prompts get equal texts."""
         text = world.write_answer(self.model, self.system, self.question, seed)
-        origin = Origin(f"chatcmpl-{secrets.token_hex(12)}", int(time.time()), self.model, "simulated")
+        origin = ChatOrigin(f"chatcmpl-{secrets.token_hex(12)}", int(time.time()), self.model, "simulated")
         return _Completion(origin, tuple(re.findall(r"\s*\S+", text)), prompt_tokens=self.words)
 
 
@@ -166,6 +166,6 @@ async def _stream(request: web.Request, completion: _Completion, *, wants_usage:
     for chunk in completion.chunks(wants_usage=wants_usage):
         await response.write(event(chunk))
         await asyncio.sleep(TOKEN_SECONDS)
-    await response.write(DONE)
+    await response.write(STREAM_DONE)
     await response.write_eof()
     return response

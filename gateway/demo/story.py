@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +14,13 @@ from typing import Final
 
 import aiohttp
 from rich.console import Console
-from rich.live import Live
 
-from gateway.demo import world
+from gateway.demo.checking import check_promotion
 from gateway.demo.processes import LOOPBACK, Child, child, clean_environment, free_port
 from gateway.demo.scene import SUPPORT, TONE, SimulatedExperiment, gateway_yaml
+from gateway.demo.stage import Show, stage
 from gateway.demo.users import Crowd, CrowdTally, run_crowd, wait_until_ready
-from gateway.demo.view import DemoEnding, Frame, Pleased, closing_lines, picture, progress_line
+from gateway.demo.view import DemoEnding, Frame, Pleased
 from gateway.demo.watch import Reading, Watcher
 from gateway.errors import GatewayError
 
@@ -30,8 +28,6 @@ SUPPORT_VISITS_PER_SECOND: Final = 17.0
 TONE_VISITS_PER_SECOND: Final = 6.0
 START_SECONDS: Final = 60.0
 FRAME_SECONDS: Final = 0.25
-LINE_SECONDS: Final = 2.0
-VERIFY_SECONDS: Final = 60.0
 AFTERMATH_SECONDS: Final = 3.0  # of traffic on the promoted policy, before `--exit` ends
 
 
@@ -56,9 +52,6 @@ class Options:
     seed: int
 
 
-Show = Callable[[Frame], None]
-
-
 async def run_demo(options: Options, console: Console) -> DemoEnding | None:
     """Play the demo.
 
@@ -70,7 +63,7 @@ async def run_demo(options: Options, console: Console) -> DemoEnding | None:
         DemoError: There was no promotion in time.
     """
     play = _Play(options)
-    with _stop_signals() as stopped, _stage(console) as show:
+    with _stop_signals() as stopped, stage(console) as show:
         async with _parts(options) as children:
             try:
                 await _first_of(play.perform(show), stopped.wait(), *(part.watch() for part in children))
@@ -120,7 +113,7 @@ class _Play:
                 if reading is not None and reading.is_decided:
                     if checking is None:
                         self._decided_at_seconds = self._frame.elapsed_seconds
-                        checking = asyncio.create_task(_check(reading, self._frame.gateway))
+                        checking = asyncio.create_task(check_promotion(reading, self._frame.gateway))
                     if checking.done():
                         self._frame = replace(self._frame, ending=checking.result())
                 show(self._frame)
@@ -185,59 +178,6 @@ async def _parts(options: Options) -> AsyncIterator[tuple[Child, ...]]:
         )
 
 
-async def _check(reading: Reading, gateway: str) -> DemoEnding:
-    """Have the certificate recomputed, and compare the outcome with what the simulation knows."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway, "--json"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(VERIFY_SECONDS):
-            output, complaint = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    is_true, truth = judge(SUPPORT, reading.champion)
-    return DemoEnding(
-        verification=_verdict(output) if output else complaint.decode(errors="replace").strip(),
-        is_verified=process.returncode == 0,
-        truth=truth,
-        is_true=is_true,
-    )
-
-
-def _verdict(output: bytes) -> str:
-    """What `llmpo verify --json` found, as a sentence."""
-    found = json.loads(output)
-    if not found["confirmed"]:
-        return f"not confirmed: {found['differences'][0]}"
-    return (
-        f"confirmed from the log of {found['comparisons']} comparisons: "
-        f"evidence {found['statistic_nats']:.3f} nats, line {found['threshold_nats']:.3f}."
-    )
-
-
-def judge(experiment: SimulatedExperiment, champion: str | None) -> tuple[bool, str]:
-    """Whether `champion` is the best by the simulation's own preferences, and a sentence that says so."""
-    matrix = world.preference_matrix([(policy.model, policy.system) for policy in experiment.policies])
-    names = [policy.name for policy in experiment.policies]
-    best = world.true_best(matrix)
-    if best is None or champion != names[best]:
-        return (
-            False,
-            f"The simulation knows better: {names[best] if best is not None else 'none'} is the best.",
-        )
-    closest = min(
-        (share, rival) for rival, share in zip(names, matrix[best], strict=True) if rival != champion
-    )
-    return True, (
-        f"The simulation agrees: {champion} truly is the best; "
-        f"users prefer it to the runner-up, {closest[1]}, {closest[0]:.0%} of the time."
-    )
-
-
 async def _first_of(*awaitables: Awaitable[object]) -> None:
     """Wait for the first to end, raise if it failed, and cancel the others."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
@@ -264,37 +204,3 @@ def _stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _stage(console: Console) -> Iterator[Show]:
-    """Shows frames: redrawn in a terminal, as a line now and then elsewhere."""
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            yield lambda frame: live.update(picture(frame, console.width), refresh=True)
-    else:
-        yield _LinePrinter(console)
-
-
-class _LinePrinter:
-    """Shows frames as plain lines: progress every few seconds, the closing sentences once."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._due_seconds = 0.0
-        self._is_closed = False
-
-    def __call__(self, frame: Frame) -> None:
-        reading = frame.reading
-        if reading is None or not reading.is_decided:
-            if frame.elapsed_seconds >= self._due_seconds:
-                self._due_seconds = frame.elapsed_seconds + LINE_SECONDS
-                self._print(progress_line(frame))
-        elif frame.ending is not None and not self._is_closed:
-            self._is_closed = True
-            for is_good, sentence in closing_lines(frame, reading):
-                self._print(f"{'ok ' if is_good else 'NOT OK '} {sentence}")
-            self._print(f"console: {frame.gateway}/console")
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False, highlight=False)

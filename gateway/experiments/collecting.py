@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
-from gateway.config.experiments import Collect, FeedbackSpec
+from gateway.config.experiments import Collect
+from gateway.config.feedback import FeedbackSpec
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, SurfaceName
 
 

@@ -108,7 +108,7 @@ def exposure_issues(name: str, spec: ExperimentSpec) -> Iterator[ConfigIssue]:
     caps, path = exposure_caps(spec), f"experiments.{name}"
     if spec.incumbent in caps.max_shares:
         yield ConfigIssue(
-            f"{path}.policies.{spec.incumbent}.max_share",
+            f"{path}.max_share" if spec.grid else f"{path}.policies.{spec.incumbent}.max_share",
             "The incumbent answers whatever is not compared, so it has no cap.",
             "Cap the candidates, or set `traffic.min_share`.",
         )

@@ -9,10 +9,10 @@ from gateway.instrumentation.records import GatewayEvent
 from gateway.running.logs import get_logger
 
 Hook = Callable[[GatewayEvent], None]
-Kind = type[GatewayEvent]
-Handlers = Mapping[Kind, Callable[[Any], None]]
+EventClass = type[GatewayEvent]
+Handlers = Mapping[EventClass, Callable[[Any], None]]
 
-_KINDS: Final[tuple[Kind, ...]] = get_args(GatewayEvent)
+_KINDS: Final[tuple[EventClass, ...]] = get_args(GatewayEvent)
 
 _log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ class Hooks:
     def __init__(self, *hooks: Hook) -> None:
         self._handlers = {kind: tuple(_handlers(hooks, kind)) for kind in _KINDS}
 
-    def hear(self, kind: Kind) -> bool:
+    def hear(self, kind: EventClass) -> bool:
         """Whether any hook takes events of a kind; where none does, an event need not be made."""
         return bool(self._handlers[kind])
 
@@ -61,7 +61,7 @@ class Hooks:
                 )
 
 
-def _handlers(hooks: tuple[Hook, ...], kind: Kind) -> Iterator[Callable[[Any], None]]:
+def _handlers(hooks: tuple[Hook, ...], kind: EventClass) -> Iterator[Callable[[Any], None]]:
     for hook in hooks:
         if not isinstance(hook, Listener):
             yield hook

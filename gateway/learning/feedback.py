@@ -27,7 +27,7 @@ from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
 from gateway.learning.acknowledging import Acknowledgement, NotCounted
 from gateway.learning.given_feedback import PREFERENCE_SIGNAL, Feedback
 from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
-from gateway.learning.recording import Recorder
+from gateway.learning.recording import ReportRecorder
 from policy_store.store import PolicyStore
 
 _APART: Final[Mapping[Apart, NotCounted]] = {
@@ -64,7 +64,7 @@ class FeedbackService:
     ) -> None:
         self._snapshots = snapshots
         self._hooks = hooks
-        self._recorder = Recorder(store, history, clock, has_several_keys)
+        self._recorder = ReportRecorder(store, history, clock, has_several_keys)
         self._answers = NamedAnswers(response_ids, find_answer)
 
     async def receive(

@@ -17,12 +17,16 @@ from gateway.llm_po.evidence import increments
 from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lines import Promise, checked_promise, keeps_half
 from gateway.llm_po.plan import Design, Plan, Tally, Verdict
-from gateway.llm_po.wins import IntArray
 from policy_store.models import Counts, Forecast
 
 
 def tally(counts: Counts, promise: Promise) -> Tally:
     """What was counted, with the evidence that the promise needs."""
+    at_half = None
+    if keeps_half(promise):
+        kept = counts.evidence_at_half_nano_nats
+        shape = (len(counts.wins),) * 2
+        at_half = np.array(kept, dtype=np.int64) if kept else np.zeros(shape, dtype=np.int64)
     return Tally(
         wins=np.array(counts.wins, dtype=np.int64),
         ties=np.array(counts.ties, dtype=np.int64),
@@ -30,13 +34,8 @@ def tally(counts: Counts, promise: Promise) -> Tally:
         eliminated=np.array([at is not None for at in counts.eliminated_at], dtype=np.bool_),
         comparisons=counts.comparisons,
         debts=np.array(counts.debts_nano_nats, dtype=np.int64),
-        at_half=_at_half(counts) if keeps_half(promise) else None,
+        at_half=at_half,
     )
-
-
-def _at_half(counts: Counts) -> IntArray:
-    kept = counts.evidence_at_half_nano_nats
-    return np.array(kept, dtype=np.int64) if kept else np.zeros((len(counts.wins),) * 2, dtype=np.int64)
 
 
 def design(job: PlanJob) -> Design:
@@ -71,15 +70,17 @@ def caps(job: PlanJob) -> Caps | None:
 def pair_forecasts(plan: Plan, design: Design) -> tuple[Forecast, ...]:
     """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
     matrix = plan.forecasts_millionths.tolist()
+    has_half = keeps_half(design.promise)
     return tuple(
-        _forecast(first, second, matrix[first][second], design)
+        Forecast(
+            first,
+            second,
+            matrix[first][second],
+            increments(matrix[first][second], design.epsilon),
+            increments(matrix[first][second], 0.0) if has_half else None,
+        )
         for first, second in combinations(range(len(matrix)), 2)
     )
-
-
-def _forecast(first: int, second: int, millionths: int, design: Design) -> Forecast:
-    at_half = increments(millionths, 0.0) if keeps_half(design.promise) else None
-    return Forecast(first, second, millionths, increments(millionths, design.epsilon), at_half)
 
 
 def decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:

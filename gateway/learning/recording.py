@@ -33,7 +33,7 @@ from policy_store.store import PolicyStore
 _MEMORY_SLACK_SECONDS: Final = 3600
 
 
-class Recorder:
+class ReportRecorder:
     """Records reports, one by one.
 
     Args:

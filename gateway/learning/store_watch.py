@@ -41,6 +41,71 @@ class Follower(Protocol):
         ...
 
 
+class WatchedKey:
+    """The sealing key of this replica, compared with the store's.
+
+    Args:
+        vitals: What the store says of itself.
+        keys: The sealing keys of this replica.
+    """
+
+    def __init__(self, vitals: StoreVitals, keys: SealingKeyHolder) -> None:
+        self._vitals = vitals
+        self._keys = keys
+
+    async def put(self) -> None:
+        """Give the store this replica's key, unless it is only a stand-in."""
+        if not self._keys.is_stand_in:
+            await self._vitals.put_sealing_key(self._keys.current.newest)
+
+    async def adopt(self) -> None:
+        """Seal with the store's key from now on; ids sealed before still open."""
+        if self._keys.is_stand_in:
+            return
+        stored, current = await self._vitals.sealing_key(), self._keys.current
+        if stored is not None and stored != current.newest:
+            older = tuple(key for key in current.all if key != stored)
+            self._keys.current = SealingKeys(stored, older)
+
+    async def loss(self) -> Loss | None:
+        """What the store's key says about its data: whether it is gone, or another store's."""
+        if self._keys.is_stand_in:
+            return None
+        stored = await self._vitals.sealing_key()
+        if stored is None:
+            return Loss.KEYS_GONE
+        return None if stored == self._keys.current.newest else Loss.ANOTHER_SEALING_KEY
+
+
+class KeptPulse:
+    """Which store this replica saw last and how far it was, on disk.
+
+    Args:
+        file: Where it is kept.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(self, file: KeptFile, timer: Callable[[], float]) -> None:
+        self._file = file
+        self._timer = timer
+        self._state: tuple[str, int] | None = None
+        self._at = 0.0
+
+    def take_up(self, history: StoreHistory) -> None:
+        """Tell the history what was kept."""
+        kept = self._file.read()
+        if isinstance(kept, dict):
+            history.take_up(str(kept["id"]), int(kept["epoch"]), float(kept["written_at"]))
+
+    def keep(self, pulse: Pulse) -> None:
+        """Keep another store or epoch at once, and the time of the same one every few seconds."""
+        state, now = (pulse.id, pulse.epoch), self._timer()
+        if state == self._state and now - self._at < KEEP_PULSE_SECONDS:
+            return
+        self._state, self._at = state, now
+        self._file.write({"id": pulse.id, "epoch": pulse.epoch, "written_at": pulse.written_at})
+
+
 class StoreWatch:
     """Compares the store with what was seen of it before, once a second.
 
@@ -70,14 +135,12 @@ class StoreWatch:
         self._vitals = vitals
         self._health = health
         self._breaker = breaker
-        self._kept = kept
-        self._kept_state: tuple[str, int] | None = None
-        self._kept_at = 0.0
+        self._kept = None if kept is None else KeptPulse(kept, timer)
         self._timer = timer
         self._looking = asyncio.Lock()
         self._looked_at = -SETTINGS_SECONDS
         self._said: ServerSettings | None = None
-        self._keys: SealingKeyHolder | None = None
+        self._key: WatchedKey | None = None
         self._snapshots: SnapshotHolder | None = None
         self._follower: Follower | None = None
 
@@ -91,13 +154,13 @@ class StoreWatch:
             snapshots: Holds the experiments there are.
             keys: The sealing keys; None where an operator's secret is the key.
         """
-        self._follower, self._snapshots, self._keys = follower, snapshots, keys
+        self._follower, self._snapshots = follower, snapshots
+        self._key = None if keys is None else WatchedKey(self._vitals, keys)
 
     def start(self) -> None:
         """Take up what this replica saw of the store before it was started."""
-        kept = None if self._kept is None else self._kept.read()
-        if isinstance(kept, dict):
-            self.history.take_up(str(kept["id"]), int(kept["epoch"]), float(kept["written_at"]))
+        if self._kept is not None:
+            self._kept.take_up(self.history)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -134,8 +197,8 @@ class StoreWatch:
             StoreUnavailableError: Whether it was accepted is not known; accepting again is safe.
         """
         async with self._looking:
-            if self._keys is not None and not self._keys.is_stand_in:
-                await self._vitals.put_sealing_key(self._keys.current.newest)
+            if self._key is not None:
+                await self._key.put()
             epoch = await self._vitals.accept(self.history.epoch, by)
             await self._look()
         return epoch
@@ -145,7 +208,8 @@ class StoreWatch:
         loss = history.is_ahead_of(pulse)
         if loss is None:
             await self._follow(pulse)
-            loss = await self._loss_of_key() or await self._loss_of_comparisons()
+            loss = None if self._key is None else await self._key.loss()
+            loss = loss or await self._loss_of_comparisons()
         if loss is not None:
             history.hold(loss, epoch=history.epoch)
         elif pulse.held:
@@ -158,37 +222,14 @@ class StoreWatch:
         self.history.saw(pulse)
         if is_accepted and self._follower is not None:
             self._follower.forget()
-        self._keep(pulse)
+        if self._kept is not None:
+            self._kept.keep(pulse)
         if is_accepted:
             _log.warning("store_accepted", epoch=pulse.epoch)
-            await self._adopt_key()
+            if self._key is not None:
+                await self._key.adopt()
             if self._follower is not None:
                 await self._follower.refresh()
-
-    def _keep(self, pulse: Pulse) -> None:
-        """Keep which store this is, and how far it was."""
-        state, now = (pulse.id, pulse.epoch), self._timer()
-        if self._kept is None or (state == self._kept_state and now - self._kept_at < KEEP_PULSE_SECONDS):
-            return
-        self._kept_state, self._kept_at = state, now
-        self._kept.write({"id": pulse.id, "epoch": pulse.epoch, "written_at": pulse.written_at})
-
-    async def _adopt_key(self) -> None:
-        """Seal with the store's key from now on; ids sealed before still open."""
-        if self._keys is None or self._keys.is_stand_in:
-            return
-        stored, current = await self._vitals.sealing_key(), self._keys.current
-        if stored is not None and stored != current.newest:
-            older = tuple(key for key in current.all if key != stored)
-            self._keys.current = SealingKeys(stored, older)
-
-    async def _loss_of_key(self) -> Loss | None:
-        if self._keys is None or self._keys.is_stand_in:
-            return None
-        stored = await self._vitals.sealing_key()
-        if stored is None:
-            return Loss.KEYS_GONE
-        return None if stored == self._keys.current.newest else Loss.ANOTHER_SEALING_KEY
 
     async def _loss_of_comparisons(self) -> Loss | None:
         experiments = self._snapshots.current.experiments.values() if self._snapshots else ()

@@ -66,7 +66,7 @@ def against_best(evidence: IntArray, at_half: IntArray | None, debts: IntArray |
 
 
 def _lower(evidence: IntArray, at_half: IntArray | None) -> IntArray:
-    """e_low: nobody knows whether the best is even with a rival or leads by epsilon, so the lower counts."""
+    """e_low: the best may be even with a rival or lead by epsilon, so the lower value counts."""
     if at_half is None:
         raise TallyError("at_half is None; no_worse_than_best needs the evidence at one half.")
     return np.asarray(np.minimum(evidence, at_half))

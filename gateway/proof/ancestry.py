@@ -17,7 +17,6 @@ from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.lines import checked_promise
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.succession import GenerationStanding, succeed
-from gateway.llm_po.wins import IntArray
 from policy_store.models import Comparison, Experiment, Inherited, LogRecord
 
 
@@ -108,7 +107,10 @@ def _step(
         "ties": tally.ties.tolist(),
         "evidence_nano_nats": tally.evidence.tolist(),
         "debts_nano_nats": tally.debts.tolist(),
-        "evidence_at_half_nano_nats": _unless_zero(tally.at_half),
+        # As logs have it: empty where it is zero for all.
+        "evidence_at_half_nano_nats": []
+        if tally.at_half is None or not tally.at_half.any()
+        else tally.at_half.tolist(),
         "eliminated_at": list(found.eliminated_at),
         "sources": sources,
     }
@@ -118,11 +120,6 @@ def _step(
         for name, value in given.items()
         if _plain(getattr(said, name)) != _plain(value)
     ]
-
-
-def _unless_zero(matrix: IntArray | None) -> list[list[int]]:
-    """As logs have it: empty where it is zero for all."""
-    return [] if matrix is None or not matrix.any() else matrix.tolist()
 
 
 def _plain(value: Any) -> Any:

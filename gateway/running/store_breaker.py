@@ -1,8 +1,8 @@
-"""Keeps a store that does not answer from holding up answers: one breaker for all that asks it on the way.
+"""Keeps a store that does not answer from delaying answers: one breaker for everything that asks it.
 
-The first request that finds the store silent has waited for it in vain. Those after it go on without it:
-sessions are drawn, limits are not enforced, what earlier turns left in the store is not looked for. The store
-is asked again beside the requests, once a second, and the first answer ends it for all of them.
+The first request that finds the store silent has waited for it. Later requests go on without the store:
+sessions are drawn, limits are not enforced, and nothing is looked up that earlier turns left in the store. A
+background task asks the store again once a second; its first answer closes the breaker for all of them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class AnswerNotes:
     Args:
         store: Keeps them.
         digests: What may stand for an API key and a request's id, the first being what does from now on.
-            Nobody without the gateway's secret can make them.
+            They cannot be made without the gateway's secret.
     """
 
     def __init__(self, store: NameStore, digests: Callable[[str, str], Sequence[str]]) -> None:

@@ -15,7 +15,8 @@ _MANY: Final = 0.1  # share of undecided runs that is mentioned
 def advice(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
     """What is worth changing before the experiment starts, in sentences."""
     given = Advice(prospect, forecasts)
-    return [*given.too_slow(), *given.cut_off(), *given.held_back(), *given.below_the_margin()]
+    kinds = (given.too_slow, given.capped, given.cut_off, given.held_back, given.below_the_margin)
+    return [sentence for kind in kinds for sentence in kind()]
 
 
 class Advice:
@@ -46,11 +47,7 @@ class Advice:
         days = medium.days["median"]
         if days is not None and days <= _LONG_DAYS:
             return []
-        length = (
-            f"{days:.0f} days"
-            if days is not None
-            else f"more than {medium.horizon / prospect.comparisons_per_day:.0f} days"
-        )
+        length = f"{days:.0f} days" if days is not None else f"more than {medium.horizon_days:.0f} days"
         ways = [f"collect more feedback than {prospect.feedback_rate:.0%}"]
         if prospect.share < 1:
             faster = "" if days is None else f" (1.0: {days * prospect.share:.0f} days)"
@@ -59,6 +56,19 @@ class Advice:
         if prospect.policies > FEWEST_POLICIES:
             ways.append(f"drop some of the {prospect.policies} policies")
         return [f"A medium effect would take {length} at this traffic: {', or '.join(ways)}."]
+
+    def capped(self) -> list[str]:
+        """What the exposure caps cost."""
+        medium = next(forecast for forecast in self._forecasts if forecast.effect == "medium")
+        if medium.without_caps is None:
+            return []
+        within, without = medium.days["median"], medium.without_caps.days["median"]
+        if within is None or without is None:
+            longer = f"more than {medium.horizon_days:.0f} days"
+        else:
+            longer = f"{within / without:.1f} times as long as without them"
+        case = "if the policy with the tightest cap is the best"
+        return [f"Within the exposure caps a medium effect takes {longer}, {case}."]
 
     def held_back(self) -> list[str]:
         """Which minimum delays the decision, where the evidence would be there earlier."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from gateway.llm_po.lab.simulate import Summary
 from gateway.llm_po.wins import FloatArray
-from gateway.simulation.prospect import EFFECTS, HORIZON, Prospect
+from gateway.simulation.prospect import EFFECTS, HORIZON, WITHIN_CAPS, Prospect
 from gateway.simulation.runner import Job, run_jobs
 
 _TIES_SEED: Final = 7
@@ -34,11 +34,13 @@ class EffectEstimate:
         effect: A key of `EFFECTS`.
         summary: The simulated runs, without the experiment's budget.
         prospect: What was asked.
+        without_caps: What it would take without exposure caps; None where there are none.
     """
 
     effect: str
     summary: Summary
     prospect: Prospect
+    without_caps: EffectEstimate | None = None
 
     @property
     def taken(self) -> FloatArray:
@@ -51,43 +53,73 @@ class EffectEstimate:
         return taken
 
     @property
+    def opportunities(self) -> FloatArray:
+        """For each run, the comparisons that its units would have made had all been compared."""
+        return np.asarray(self.taken * self._units_each)
+
+    @property
+    def _units_each(self) -> FloatArray:
+        """For each run, how many times the units of a comparison came for each one made; 1 without caps."""
+        endings = self.summary.endings
+        return np.array(
+            [
+                1.0 if ending.opportunities is None else ending.opportunities / ending.comparisons
+                for ending in endings
+            ]
+        )
+
+    @property
     def horizon(self) -> float:
         """Comparisons a run is followed for."""
         return HORIZON / self.prospect.decisive_share(self.effect)
 
     @property
+    def horizon_days(self) -> float:
+        """The days that so many comparisons take, if every unit that takes part is compared."""
+        return self.horizon / self.prospect.comparisons_per_day
+
+    @property
     def comparisons(self) -> dict[str, float | None]:
         """Comparisons by which 10 %, half and 90 % of the runs are decided; None is beyond the horizon."""
-        found = {name: float(np.quantile(self.taken, q, method="higher")) for name, q in _QUANTILES.items()}
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return _at_quantiles(self.taken, np.ones_like(self.taken))
 
     @property
     def days(self) -> dict[str, float | None]:
-        """The comparisons in days at this traffic."""
-        return self._scaled(1 / self.prospect.comparisons_per_day)
+        """How long the units take to come at this traffic."""
+        rate = self.prospect.comparisons_per_day
+        return _at_quantiles(self.opportunities, np.full_like(self.taken, 1 / rate))
 
     @property
     def money(self) -> dict[str, float | None] | None:
         """What the experiment's answers cost until then, or None where prices are not known.
 
-        This assumes that policies answer equally often.
+        With caps policies answer as often as in the simulation, without them all equally often.
         """
-        prospect = self.prospect
-        if prospect.prices is None:
+        prices = self.prospect.prices
+        if prices is None:
             return None
-        answers = prospect.units_per_comparison * prospect.answers_per_unit
-        return self._scaled(answers * float(np.mean(prospect.prices)))
+        alone = (self._units_each - 1) * self._alone_cost(prices)
+        return _at_quantiles(self.opportunities, (self._compared_costs(prices) + alone) / self._units_each)
 
     @property
     def extra_money(self) -> dict[str, float | None] | None:
         """The cost beyond what it would be if the incumbent alone had answered these units."""
-        prospect = self.prospect
-        if prospect.prices is None:
+        prices = self.prospect.prices
+        if prices is None:
             return None
-        each = (
-            prospect.answers_per_unit * float(np.mean(prospect.prices)) - prospect.prices[prospect.incumbent]
-        )
-        return self._scaled(prospect.units_per_comparison * each)
+        extra = self._compared_costs(prices) - self._alone_cost(prices)
+        return _at_quantiles(self.opportunities, extra / self._units_each)
+
+    def _compared_costs(self, prices: tuple[float, ...]) -> FloatArray:
+        """What the answers to the units of one comparison cost on average, in each run."""
+        alike = (1,) * len(prices)
+        shares = np.array([ending.requests or alike for ending in self.summary.endings], dtype=np.float64)
+        means = shares @ prices / shares.sum(axis=1)
+        return np.asarray(self.prospect.units_per_comparison * self.prospect.answers_per_unit * means)
+
+    def _alone_cost(self, prices: tuple[float, ...]) -> float:
+        """What the incumbent's answers to the units of one comparison cost."""
+        return self.prospect.units_per_comparison * prices[self.prospect.incumbent]
 
     @property
     def undecided(self) -> float:
@@ -103,12 +135,16 @@ class EffectEstimate:
             return None
         return float(np.mean([promoted == champion for promoted in decided]))
 
-    def _scaled(self, factor: float) -> dict[str, float | None]:
-        return {name: None if count is None else count * factor for name, count in self.comparisons.items()}
-
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values; with caps also the days without them, and the share of units each policy answers."""
+        exposure = {}
+        if self.without_caps is not None:
+            exposure = {
+                "days_without_caps": self.without_caps.days,
+                "answered": list(self.summary.answered),
+            }
         return {
+            **exposure,
             "effect": self.effect,
             "preferred": EFFECTS[self.effect],
             "comparisons": self.comparisons,
@@ -138,7 +174,28 @@ def estimate(
         processes: How many run at once, or None for one per core.
         on_batch: Is told of every finished batch: its job, and how many runs it had.
     """
-    effects = [effect for effect in EFFECTS if effect != "none" or prospect.epsilon > 0]
-    jobs = [prospect.job(effect, runs, seed) for effect in effects]
-    summaries = run_jobs(jobs, processes, on_batch=on_batch)
-    return [EffectEstimate(effect, summaries[effect], prospect) for effect in effects]
+    effects = prospect.effects
+    summaries = run_jobs(estimate_jobs(prospect, runs, seed), processes, on_batch=on_batch)
+    free = [EffectEstimate(effect, summaries[effect], prospect) for effect in effects]
+    if prospect.caps is None:
+        return free
+    return [
+        EffectEstimate(each.effect, summaries[f"{each.effect} {WITHIN_CAPS}"], prospect, without_caps=each)
+        for each in free
+    ]
+
+
+def estimate_jobs(prospect: Prospect, runs: int | None, seed: int) -> list[Job]:
+    """What `estimate` simulates: every effect without caps and, where there are caps, within them."""
+    kept = [None] if prospect.caps is None else [None, prospect.caps]
+    return [prospect.job(effect, runs, seed, caps=caps) for caps in kept for effect in prospect.effects]
+
+
+def _at_quantiles(amounts: FloatArray, each: FloatArray) -> dict[str, float | None]:
+    """What the runs at the quantiles of some amounts come to, at so much for each unit; None if infinite."""
+    order = np.argsort(amounts, kind="stable")
+    runs = {name: int(order[math.ceil(q * (amounts.size - 1))]) for name, q in _QUANTILES.items()}
+    return {
+        name: float(amounts[run] * each[run]) if math.isfinite(amounts[run]) else None
+        for name, run in runs.items()
+    }

@@ -11,6 +11,7 @@ import numpy as np
 
 from gateway.errors import GatewayError
 from gateway.experiments.collecting import Way
+from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.worlds import World
@@ -21,6 +22,9 @@ from gateway.simulation.runner import Job
 
 EFFECTS: Final = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}
 """How often the best policy is preferred to its nearest rivals, of the comparisons that are no tie."""
+
+WITHIN_CAPS: Final = "within caps"
+"""Ends the names of jobs that keep exposure caps."""
 
 HORIZON: Final = 20_000
 """Decisive comparisons after which a simulated run is given up; longer ones are reported as more."""
@@ -62,6 +66,7 @@ class Prospect:
         levels: The grid's level of every axis, for each policy; None where they are no grid.
         objective: What plans spend as little of as possible.
         promise: What a margin promises.
+        caps: How much each policy may answer, as shares of the units taking part; None for no caps.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -89,6 +94,7 @@ class Prospect:
     levels: tuple[tuple[str, ...], ...] | None = None
     objective: Objective = "comparisons"
     promise: Promise = UNSTATED_PROMISE
+    caps: Caps | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
@@ -139,21 +145,45 @@ class Prospect:
         better, worse = base * preferred, (1 - base) * (1 - preferred)
         return better / (better + worse)
 
+    @property
+    def effects(self) -> list[str]:
+        """The effects to simulate: between equals an experiment ends only if there is a margin."""
+        return [effect for effect in EFFECTS if effect != "none" or self.epsilon > 0]
+
+    @property
+    def best(self) -> int:
+        """The policy that is better in the worlds it may meet: the candidate with the tightest cap.
+
+        Comparisons with that one are the rarest, so this is the case in which caps cost most.
+        """
+        candidates = (policy for policy in range(self.policies) if policy != self.incumbent)
+        return min(candidates, key=lambda policy: 1.0 if self.caps is None else self.caps.most[policy])
+
     def world(self, effect: str) -> World:
         """A world in which one policy is preferred to its nearest rivals as often as the effect says.
 
         Without a grid the nearest are all the others, equal among themselves. In a grid the best level of
         each axis is that far ahead of the axis's other levels: the nearest differ in one axis.
         """
-        best, preferred = (1 if self.incumbent == 0 else 0), EFFECTS[effect]
+        best, preferred = self.best, EFFECTS[effect]
         levels = self.levels or tuple((str(policy),) for policy in range(self.policies))
         behind = [sum(map(ne, levels[best], own)) for own in levels]
         world = worlds.bradley_terry(effect, -math.log(preferred / (1 - preferred)) * np.array(behind))
         return world if self.features is None else replace(world, features=self.features)
 
-    def job(self, effect: str, runs: int | None, seed: int) -> Job:
-        """What to simulate for an effect. The budget is left out, to see what it would cut off."""
+    def job(self, effect: str, runs: int | None, seed: int, *, caps: Caps | None) -> Job:
+        """What to simulate for an effect. The budget is left out, to see what it would cut off.
+
+        Args:
+            effect: A key of `EFFECTS`.
+            runs: How many runs, or None for as many as take seconds.
+            seed: Fixes every run.
+            caps: The experiment's, or None to see what it would take without them.
+        """
         decisive = self.decisive_share(effect)
+        # With caps a day brings as many units, and fewer comparisons.
+        fewest = self.fewest_comparisons if caps is None else self.min_comparisons
+        opportunities = 0.0 if caps is None else self.min_days * self.comparisons_per_day * decisive
         trial = Trial(
             self.world(effect),
             stopping=self.stopping,
@@ -166,13 +196,15 @@ class Prospect:
             objective=self.objective,
             promise=self.promise,
             space="unstructured" if self.features is None else "linear",
-            min_comparisons=min(round(self.fewest_comparisons * decisive), HORIZON),
+            min_comparisons=min(round(fewest * decisive), HORIZON),
+            caps=caps,
+            min_opportunities=opportunities,
         )
         usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))
-        few = (
-            _FEWEST_RUNS if effect == "none" else usual
-        )  # equal policies take longest, and always about as long
-        return Job(effect, trial, runs or few, seed)
+        # Equal policies take longest, and always about as long; a plan within caps takes its time.
+        few = _FEWEST_RUNS if effect == "none" or caps is not None else usual
+        name = effect if caps is None else f"{effect} {WITHIN_CAPS}"
+        return Job(name, trial, runs or few, seed)
 
     @property
     def fewest_comparisons(self) -> int:

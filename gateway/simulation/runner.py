@@ -54,6 +54,10 @@ class Job:
             del trial["promise"]  # as in state files written before there was a choice
         if self.trial.world.outcomes is None:
             del trial["world"]["outcomes"]  # as in state files written before outcomes could be matched
+        if self.trial.caps is None:
+            del trial["caps"]  # as in state files written before there were any
+        if not self.trial.min_opportunities:
+            del trial["min_opportunities"]  # likewise
         content = {
             "trial": trial,
             "seeds": self.seeds,

@@ -86,8 +86,11 @@ class StateFile:
             for line in lines:
                 _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
                 kept[line["first"]] = [
-                    RunEnding(kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost)
-                    for kind, is_wrong, comparisons, promoted, leads, progress, cost in line["endings"]
+                    # Files written before there were caps have nothing after the cost.
+                    RunEnding(
+                        kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost, *caps
+                    )
+                    for kind, is_wrong, comparisons, promoted, leads, progress, cost, *caps in line["endings"]
                 ]
             return dict(header["settings"])
         except (ValueError, KeyError, TypeError) as error:

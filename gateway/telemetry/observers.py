@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from prometheus_client import Counter
 
-from gateway.instrumentation.hooks import Kind, Listener
+from gateway.instrumentation.hooks import EventClass, Listener
 from gateway.instrumentation.records import (
     AttemptEnded,
     AuthenticationFailed,
@@ -47,7 +47,7 @@ FLUSH_SECONDS: Final = 1.0
 KEYS_SHOWN: Final = 500
 OTHER_KEYS: Final = "(other)"
 """The label of all keys beyond them; no key can have that name."""
-NOT_COUNTED: Final[frozenset[Kind]] = frozenset(
+NOT_COUNTED: Final[frozenset[EventClass]] = frozenset(
     {Routed, LeftAlone, PlanPublished, DecisionTaken, MovedByHand}
 )
 """What the first two lead to is counted; the others are shown as the store has them (`collectors.py`)."""
@@ -105,7 +105,7 @@ class MetricsHook(Listener):
 
     def __init__(self, metrics: Metrics, prices: Callable[[], Mapping[str, Price]] = dict) -> None:
         # These are counted one by one, labelled with the event's fields by their names.
-        counters: Mapping[Kind, Counter] = {
+        counters: Mapping[EventClass, Counter] = {
             RetryRefused: metrics.retries_refused,
             ModelFellBack: metrics.model_fallbacks,
             PolicyFailed: metrics.policy_failures,

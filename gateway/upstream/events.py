@@ -272,8 +272,12 @@ class EventReader:
     def _taken_apart(self, block: bytes) -> bytes:
         passed: list[bytes] = []
         for event in events(block):
+            if event.is_done and self._progress.ends_by_done:
+                passed.append(DONE)
+                self.is_over = True
+                break
             if event.is_done:
-                self._finish_by_done(passed)
+                self.failure = cut_short
                 break
             if event.data is not None and not self._is_passed(event):
                 break
@@ -281,13 +285,6 @@ class EventReader:
             if self.is_over:
                 break
         return b"".join(passed)
-
-    def _finish_by_done(self, passed: list[bytes]) -> None:
-        if self._progress.ends_by_done:
-            passed.append(DONE)
-            self.is_over = True
-        else:
-            self.failure = cut_short
 
     def _is_passed(self, event: RawEvent) -> bool:
         data = event.data or b""

@@ -1,4 +1,4 @@
-"""How long one caller keeps the event loop from everybody else."""
+"""How long one caller keeps the event loop from all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests without end around their body: refused early, at no cost of memory, and to nobody else's harm."""
+"""Requests without end around their body: refused early, at no cost of memory, and without harm to others."""
 
 from __future__ import annotations
 

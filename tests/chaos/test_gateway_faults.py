@@ -65,7 +65,7 @@ async def test_promotion_survives_a_killed_gateway(serve: Callable[..., Served])
 
 
 async def test_workers_share_the_port_the_store_and_the_metrics(serve: Callable[..., Served]) -> None:
-    """Two workers answer like one: every answer is counted once, whoever is asked for the numbers.
+    """Two workers answer like one: every answer is counted once, whichever worker is asked for the numbers.
 
     Asked to stop, they end with status 0 and leave nothing behind.
     """
@@ -125,7 +125,7 @@ async def _family(served: Served) -> list[int]:
 async def test_answer_under_way_is_finished_before_the_end(
     serve: Callable[..., Served], upstream: FakeUpstream
 ) -> None:
-    """Rolling out a new version cuts nobody off: SIGTERM is how every supervisor says goodbye."""
+    """Rolling out a new version cuts no answer off: SIGTERM is how every supervisor stops a process."""
     upstream.on("plain", answer("one two three four five", pause_seconds=0.1))
     served = serve()
     gateway = await served.start()

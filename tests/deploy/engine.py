@@ -47,7 +47,7 @@ class Engine:
         return subprocess.run(command, env=self.environment, check=False, capture_output=True).returncode == 0
 
     def check_health(self) -> None:
-        """Run every container's health check again and again: without systemd nobody else does."""
+        """Run every container's health check again and again: without systemd nothing else does."""
         while not self._stopping.wait(HEALTH_CHECK_SECONDS):
             for container in self.podman("ps", "--format", "{{.Names}}").split():
                 self.is_healthy(container)

@@ -76,7 +76,7 @@ def _server_answering(status: int) -> Iterator[str]:
 
 
 def _health_status(url: str, script: Path = ROOT / "deploy/healthcheck.py") -> int:
-    proxied = {"http_proxy": "http://127.0.0.1:9"}  # nobody listens there
+    proxied = {"http_proxy": "http://127.0.0.1:9"}  # nothing listens there
     return subprocess.run(
         [sys.executable, str(script), url], env=proxied, check=False, capture_output=True
     ).returncode

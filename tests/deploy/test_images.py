@@ -170,7 +170,7 @@ def test_every_service_becomes_healthy_and_is_scraped(stack: tuple[Engine, str, 
 
 
 def test_metrics_stay_inside(stack: tuple[Engine, str, str]) -> None:
-    """The load balancer hands out nobody's metrics."""
+    """The load balancer does not expose metrics."""
     assert httpx.get(f"{stack[1]}/metrics", headers=ADMIN).status_code == 404
 
 

@@ -6,7 +6,7 @@
         ...  # call upstream.api_base
         assert upstream.seen[0].body["model"] == "good"
 
-A behaviour is picked by the `model` of the request; a model nobody scripted answers `I am MODEL.`. It is
+A behaviour is picked by the `model` of the request; a model without a script answers `I am MODEL.`. It is
 the provider of the tests because it can break off, stall and send any bytes, below what an HTTP framework
 allows; the demo's (`gateway.demo.provider`) always answers well. All say answers in one form,
 `gateway.demo.chat_format`.
@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from gateway.demo.chat_format import DONE, Origin, event, usage
+from gateway.demo.chat_format import STREAM_DONE, ChatOrigin, event, usage
 
 CREATED: Final = 1_700_000_000
 USAGE: Final = usage(prompt_tokens=5, completion_tokens=7)
@@ -123,8 +123,8 @@ def body(exchange: Exchange, text: str, **extra: Any) -> bytes:
     return json.dumps({**_origin(exchange).whole(text, USAGE), **extra}).encode()
 
 
-def _origin(exchange: Exchange) -> Origin:
-    return Origin(f"chatcmpl-{exchange.model}-{exchange.number}", CREATED, exchange.model, "fp_fake")
+def _origin(exchange: Exchange) -> ChatOrigin:
+    return ChatOrigin(f"chatcmpl-{exchange.model}-{exchange.number}", CREATED, exchange.model, "fp_fake")
 
 
 def answer(
@@ -159,7 +159,7 @@ async def _events(
         yield chunk(exchange, {"content": f"{word} "}, **extra)
     if shows_usage:
         yield chunk(exchange, None, usage=USAGE, **extra)
-    yield DONE
+    yield STREAM_DONE
 
 
 def status(code: int, message: str = "No.", **headers: str) -> Behaviour:
@@ -254,7 +254,7 @@ def malformed(after: int = 0) -> Behaviour:
             await exchange.send(chunk(exchange, {"content": "word "}))
         await asyncio.sleep(0.02 if after else 0)  # so that the good events are read on their own
         await exchange.send(b'data: {"id": "x", "choices": [\n\n')
-        await exchange.send(DONE)
+        await exchange.send(STREAM_DONE)
         await exchange.end()
 
     return behave
@@ -269,7 +269,7 @@ def stream_error(after: int = 0, code: int = 500) -> Behaviour:
             await exchange.send(chunk(exchange, {"content": "word "}))
         error = {"error": {"message": "engine on fire", "type": "fake", "code": code}}
         await exchange.send(b"data: " + json.dumps(error).encode() + b"\n\n")
-        await exchange.send(DONE)
+        await exchange.send(STREAM_DONE)
         await exchange.end()
 
     return behave

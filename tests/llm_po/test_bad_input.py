@@ -30,6 +30,7 @@ TRUSTING = {
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
     "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
     "lines": {"keeps_half"},  # of a checked promise
+    "lab.matching": {"matched_runs"},  # of outcomes and orders that a trial holds
     "lab.traces": {"decision_progress"},  # takes ledgers
     "lab.worlds": {"drifted"},  # arithmetic on a world's matrices
     "no_worse": {"against_rivals", "against_best", "line_nats", "line_nano_nats"},  # of a tally and a design

@@ -67,7 +67,7 @@ def test_no_worse_hardness_pays_for_every_rival() -> None:
 
 
 def test_no_worse_hardness_takes_the_cheapest_to_certify() -> None:
-    """Among equals it is the one whose comparisons cost least, whoever is dear."""
+    """Among equals it is the one whose comparisons cost least, whichever policy is expensive."""
     equal = np.full((3, 3), 0.5)
     costs = _pair_costs(np.array([1.0, 2.0, 50.0]))
 
@@ -85,7 +85,7 @@ def test_hardness_of_a_trial_is_of_what_it_saves() -> None:
 
 
 def test_hardness_of_a_trial_with_a_margin_is_of_cost_too() -> None:
-    """As `no_worse_hardness` has it, also where nobody is best."""
+    """As `no_worse_hardness` has it, also where no policy is best."""
     saving = Trial(WORLD, costs=REQUESTS, objective="cost", epsilon=0.05)
     cyclic = Trial(cycle("c", 3, 0.8), costs=(1.0, 2.0, 3.0), objective="cost", epsilon=0.02)
 

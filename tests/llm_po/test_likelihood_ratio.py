@@ -79,7 +79,7 @@ def test_rival_ahead_has_nothing_against_it() -> None:
 
 
 def test_unidentified_rival_has_nothing_against_it() -> None:
-    """A policy nobody was compared with cannot be ruled out, however much is known of the others."""
+    """A policy that was never compared cannot be ruled out, however much is known of the others."""
     wins = np.zeros((1, 3, 3), dtype=np.int64)
     wins[0, 0, 1], wins[0, 1, 0] = 400, 100
 

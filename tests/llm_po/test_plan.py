@@ -148,7 +148,7 @@ def test_decided_plan_says_so_and_needs_nothing_more() -> None:
 
 
 def test_budget_bounds_what_is_expected_to_remain() -> None:
-    """Nobody waits for more than the budget."""
+    """No forecast exceeds the budget."""
     made = _plan(Ledger(3, 0.05, 0.02).tally(), _design(3, 0.02, max_comparisons=25))
 
     assert made.expected_remaining == 25

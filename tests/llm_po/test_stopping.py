@@ -48,7 +48,7 @@ CYCLE = [[0, 80, 20], [20, 0, 80], [80, 20, 0]]
 
 
 def test_last_one_standing_is_the_winner() -> None:
-    """All but one eliminated, and the survivor ahead of everybody."""
+    """All but one eliminated, and the survivor ahead of all others."""
     tally = _tally(CLEAR, eliminated=(False, True, True))
 
     reached = conclusion(tally, _design(), fit(tally.wins[None]))
@@ -138,7 +138,7 @@ def test_rules_that_do_not_exist_are_refused(name: str) -> None:
 
 
 def test_shown_cycle_ends_without_a_winner_at_a_margin() -> None:
-    """Everybody is beaten by more than epsilon, from the counts alone."""
+    """Every policy is beaten by more than epsilon, from the counts alone."""
     reached = verdict(_tally(CYCLE), _design(0.02))
 
     assert reached is not None
@@ -149,7 +149,7 @@ def test_shown_cycle_ends_without_a_winner_at_a_margin() -> None:
 
 @pytest.mark.parametrize("above", [0.0, 0.05, 0.3])
 def test_evidence_of_being_beaten_is_a_supermartingale(above: float) -> None:
-    """Over all outcomes of six comparisons, its mean is at most one for who is beaten by nobody."""
+    """Over all outcomes of six comparisons, its mean is at most one for a policy that none beats."""
     design = _design(0.02)
     chance = 0.5 - design.epsilon + above
     pairs = [(0, 1), (0, 2), (0, 1), (0, 1), (0, 2), (0, 2)]

@@ -160,7 +160,7 @@ def test_no_worse_hardness_counts_every_rival_of_the_cheapest_policy() -> None:
 
 
 def test_cycle_has_no_hardness() -> None:
-    """Where nobody beats everybody there is no winner to identify, and that is said."""
+    """If no policy beats all others there is no winner to identify, and the error says so."""
     with pytest.raises(NoChampionError, match="margin epsilon"):
         optimal_allocation(worlds.cycle("rock-paper-scissors", 3, 0.8).preferences)
 
@@ -183,7 +183,7 @@ def test_what_is_no_preference_matrix_is_refused(matrix: list[list[float]], mess
 
 
 def _world_with_champion(policies: int, seed: int) -> FloatArray:
-    """A random matrix, far from Bradley-Terry, in which somebody beats everybody."""
+    """A random matrix, far from Bradley-Terry, in which one policy beats all others."""
     rng = np.random.default_rng(seed)
     upper = np.triu(rng.uniform(0.05, 0.95, (policies, policies)), 1)
     matrix = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(policies)

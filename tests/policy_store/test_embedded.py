@@ -131,7 +131,7 @@ def test_only_the_owner_can_reach_data_and_socket(valkey: EmbeddedValkey, tmp_pa
 
 
 def test_foreign_socket_directory_is_not_trusted(valkey: EmbeddedValkey, temporary: Path) -> None:
-    """Where the socket must live below the shared temporary directory, nobody may have prepared its place."""
+    """In the shared temporary directory, no other user may have made the directory of the socket."""
     folder = temporary / ("long" * 30)
     valkey.start(folder)
     (place,) = _outside(temporary)

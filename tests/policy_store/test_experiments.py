@@ -133,7 +133,7 @@ async def test_unknown_experiment_is_said_to_be_unknown(store: PolicyStore) -> N
 
 
 async def test_replicas_share_one_token_key(store: PolicyStore, store_url: str) -> None:
-    """Whoever asks first makes the key; everybody gets the same 32 bytes, also later."""
+    """The first to ask makes the key; all get the same 32 bytes, also later."""
     others = [PolicyStore(connect(store_url)) for _ in range(3)]
 
     keys = await asyncio.gather(*(each.token_key() for each in [store, *others]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +22,10 @@ from tests.policy_store.building import (
     prefer,
     started,
 )
-from tests.servers import SERVERS, StoreServer
+from tests.servers import StoreServer
 
 TIMEOUT_SECONDS = 0.3
 SLACK_SECONDS = impatient(1.0)  # other tests may have the processor
-
-
-@pytest.fixture(params=sorted(SERVERS))
-def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreServer]:
-    """A server of this test's own, to be mistreated."""
-    server = SERVERS[request.param](tmp_path / "data")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -125,7 +116,7 @@ async def test_server_that_came_back_is_used_at_the_first_call(
 
 
 async def test_absent_server_is_reported_at_once(free_port: int, tmp_path: Path) -> None:
-    """Nobody listens: every kind of call says so, well before the time-out."""
+    """Nothing listens: every kind of call says so, well before the time-out."""
     for url in (f"redis://127.0.0.1:{free_port}", f"unix://{tmp_path}/nobody.sock"):
         store = PolicyStore(connect(url, timeout_seconds=impatient(5)), timeout_seconds=impatient(5))
         began = time.monotonic()

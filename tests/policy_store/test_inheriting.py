@@ -265,7 +265,7 @@ def test_rules_that_decide_by_counts_alone_start_anew(rules: tuple[str, str]) ->
 
 
 async def test_nothing_counted_is_nothing_inherited(store: PolicyStore) -> None:
-    """An edit before the first comparison is a fresh start: nobody saw any evidence."""
+    """An edit before the first comparison is a fresh start: there was no evidence to see."""
     await store.register(of("p0", "p1", "p2"), LINE)
     await store.register(of("p0", "p1"), LINE)
 
@@ -345,7 +345,7 @@ async def test_replicas_starting_at_once_inherit_once(store: PolicyStore, store_
 
 
 async def test_different_changes_at_once_form_a_chain(store: PolicyStore) -> None:
-    """Whoever comes second goes on from the first, never from a generation that is current no more."""
+    """The second registration continues from the first, never from a generation that is no longer current."""
     await count(store, await store.register(of("p0", "p1", "p2"), LINE), 10)
     changes = [of("p0", "p1", "p2", f"new{index}") for index in range(5)]
 

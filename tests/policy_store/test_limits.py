@@ -1,4 +1,4 @@
-"""Limits in the store: never more than allowed in a minute, whoever asks and whatever is given back."""
+"""Limits in the store: never more than allowed in a minute, for all processes together."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ async def test_replaced_planner_can_neither_publish_nor_decide(store: PolicyStor
 
 
 async def test_decision_changes_state_incumbent_and_certificate_together(store: PolicyStore) -> None:
-    """One step: whoever reads the new incumbent reads the certificate that made it."""
+    """One step: a reader of the new incumbent also reads the certificate that made it."""
     fence = await planned(store)
     revision = await store.revision(NAME)
     certificate = {"evidence": [[0, 12345678901234], [5, 0]], "statistic_nats": 3.0123456789}
@@ -198,7 +198,7 @@ async def test_finished_or_left_generation_takes_no_plan_and_no_decision(store: 
 async def test_move_names_a_champion_exactly_if_it_installs_one(
     store: PolicyStore, move: Move, champion: int | None
 ) -> None:
-    """A promotion of nobody and a spent budget with a winner are both nonsense."""
+    """A promotion without a champion and a spent budget with one are both nonsense."""
     fence = await planned(store)
     with pytest.raises(ValueError, match="champion"):
         await store.decide(NAME, 1, fence, move=move, champion=champion, certificate={})

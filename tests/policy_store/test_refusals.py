@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,9 @@ from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
 from tests.pace import PATIENCE_SECONDS, impatient
 from tests.policy_store.building import NAME, planned, prefer
-from tests.servers import SERVERS, ClusterServer, StoreServer
+from tests.servers import ClusterServer, StoreServer
 
 Trouble = Callable[[Redis], Awaitable[Any]]
-
-
-@pytest.fixture(params=sorted(SERVERS))
-def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreServer]:
-    """A server of this test's own, to be mistreated."""
-    server = SERVERS[request.param](tmp_path / "data")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

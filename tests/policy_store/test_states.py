@@ -285,7 +285,7 @@ def test_documentation_prints_the_tables() -> None:
 
 
 def test_rules_and_dashboards_name_states_there_are() -> None:
-    """An alert on a state nobody reaches would never fire."""
+    """An alert on a state that is never reached would never fire."""
     files = [*(ROOT / "deploy/prometheus").rglob("*.yml"), *(ROOT / "deploy/grafana").rglob("*.json")]
     named = {
         state

@@ -82,7 +82,7 @@ def test_own_design_approaches_the_optimal_pairs() -> None:
 
 
 def test_greedy_and_optimistic_rules_find_the_leader() -> None:
-    """With much data both compare the best with somebody."""
+    """With much data both compare the best with another policy."""
     rng = np.random.default_rng(1)
 
     greedy = EpsilonGreedy().pairs(_situation(500, runs=1), 400, rng)[0]
@@ -164,7 +164,7 @@ def test_both_rules_know_their_verdicts(stopping: str) -> None:
 
 
 def test_likelihood_ratio_rule_sees_that_nobody_is_left() -> None:
-    """Counts that rule everybody out at once are no winner, with the cycle."""
+    """Counts that rule out all policies at once mean no winner, with the cycle."""
     wins = np.array([[0, 90, 10], [10, 0, 90], [90, 10, 0]])
 
     reached = glr.glr_verdict(wins, Design(0.05, 0.0, 0, (0.0,) * 3))
@@ -238,7 +238,7 @@ def test_labels_must_name_every_policy() -> None:
 
 
 def test_what_is_wrong_depends_on_the_margin() -> None:
-    """Without one only the best is right; with one, whoever is beaten by no more than that."""
+    """Without one only the best is right; with one, every policy that is beaten by no more than that."""
     near = bradley_terry("n", [0.05, 0.0])
 
     assert near.is_wrong(1, 0.0)

@@ -204,7 +204,7 @@ def test_ties_that_are_none_are_refused(ties: np.ndarray) -> None:
 
 
 def test_drifting_champion_is_found() -> None:
-    """Preferences change all the time; who beats everybody is promoted all the same."""
+    """Preferences change all the time; the policy that beats all others is still promoted."""
     world = drifting("d", [0.6, 0.0, -0.4], [1.5, 0.3, 0.6], period=200)
 
     assert simulate(Trial(world), 60).outcomes["winner"] == 60
@@ -219,7 +219,7 @@ def test_drift_swings_there_and_back() -> None:
 
 
 def test_drift_to_another_champion_is_refused() -> None:
-    """Nobody could say which promotion would be right."""
+    """No promotion could be called right."""
     with pytest.raises(WorldError, match="another champion"):
         drifting("d", [0.5, 0.0], [0.0, 0.5], period=100)
 

@@ -23,7 +23,7 @@ PLAIN = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
 
 
 def test_features_save_comparisons_and_keep_the_promise() -> None:
-    """In a grid of 18 they save some 15 %, more than chance could, and hardly anybody is promoted wrongly."""
+    """In a grid of 18 they save some 15 %, more than chance could, and wrong promotions are rare."""
     ignoring = simulate(Trial(GRID, refresh_every=50), 122, seed=1)
 
     informed = simulate(Trial(GRID, space="linear", refresh_every=50), 122, seed=1)

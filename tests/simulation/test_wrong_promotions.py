@@ -37,7 +37,7 @@ def test_the_better_policy_is_nearly_always_the_one_promoted() -> None:
 
 
 def test_circle_ends_without_a_promotion() -> None:
-    """Where nobody beats everybody, nearly every run says so."""
+    """If no policy beats all others, nearly every run says so."""
     summary = simulate(Trial(worlds.cycle("circle", 3, 0.8)), seeds=100, seed=14)
 
     assert summary.outcomes["no_winner"] >= 90

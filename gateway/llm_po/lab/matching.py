@@ -19,6 +19,7 @@ import numpy as np
 from gateway.llm_po.checks import checked_type, reals
 from gateway.llm_po.errors import WorldError
 from gateway.llm_po.scalars import is_real, is_whole, shown
+from gateway.llm_po.wins import IntArray
 
 Order = Literal["newest", "oldest"]
 
@@ -217,3 +218,17 @@ class MatchedRun:
         if outcomes.hold is None or delay <= outcomes.hold:
             due = self._unit + (delay if outcomes.hold is None else outcomes.hold)
             self._due.setdefault(due, []).append((pair, side, is_good))
+
+
+def matched_runs(outcomes: Outcomes | None, orders: IntArray, rng: np.random.Generator) -> list[MatchedRun]:
+    """The units of each run; none where the world does not match outcomes.
+
+    Args:
+        outcomes: How units end and are matched, or None.
+        orders: Shape (R, K): each run's order of the policies.
+        rng: Source of every run's own generator.
+    """
+    if outcomes is None:
+        return []
+    generators = rng.spawn(len(orders))
+    return [MatchedRun(outcomes, order, own) for order, own in zip(orders.tolist(), generators, strict=True)]

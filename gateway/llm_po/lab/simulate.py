@@ -16,9 +16,12 @@ import numpy as np
 
 from gateway.llm_po import glr
 from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.distribution import pair_distribution
+from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import ComparisonResult, Ledgers
+from gateway.llm_po.exposure import Mix, capped_mix
 from gateway.llm_po.forecast import forecasts
-from gateway.llm_po.lab.matching import MatchedRun
+from gateway.llm_po.lab.matching import matched_runs
 from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, RunEnding, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
@@ -48,6 +51,8 @@ __all__ = [
 _RESULTS: Final[tuple[ComparisonResult, ...]] = ("loss", "win", "tie")
 _TIE: Final = 2
 _REFRESH_SHARE: Final = 50  # a refresh every 1/50 of the comparisons so far
+_CAPPED_REFRESH_SHARE: Final = 10  # with caps, where a plan takes longer than many without
+_FEWEST_COMPARED: Final = 1e-6  # of the units; below, caps leave an experiment without comparisons
 _SIDE_BY_SIDE_CELLS: Final = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
 _MOST_SIDE_BY_SIDE: Final = 100  # side by side, more save little; more batches keep every core busy
 
@@ -73,6 +78,8 @@ def batches(trial: Trial, seeds: int) -> list[BatchOfRuns]:
         DesignError: If `seeds` is out of range.
     """
     whole_number(seeds, "seeds", 1)
+    if trial.caps is not None:  # each run has shares of its own to move within the caps
+        return [BatchOfRuns(first, 1) for first in range(seeds)]
     together = max(1, min(_MOST_SIDE_BY_SIDE, _SIDE_BY_SIDE_CELLS // trial.world.policies**2))
     return [BatchOfRuns(first, min(together, seeds - first)) for first in range(0, seeds, together)]
 
@@ -112,9 +119,12 @@ class _Batch:
         self._ledgers = Ledgers(runs, policies, trial.delta, trial.epsilon, trial.promise)
         self._flying = np.empty((runs, 0, 3), dtype=np.int64)  # first, second, index in _RESULTS
         self._fit: Fit | None = None
-        self._matched = _matched_runs(trial, self._orders, rng)
+        self._matched = matched_runs(trial.world.outcomes, self._orders, rng)
         costs = np.array(trial.design.costs)[self._orders]
         self._request_costs, self._spent = costs, np.zeros(runs)
+        self._caps = trial.relabelled_caps(self._orders[0])  # with caps there is one run
+        self._compared, self._opportunities = 1.0, 0.0
+        self._requests = np.zeros(policies, dtype=np.int64)
 
     def run(self) -> list[RunEnding]:
         """Advance until every run has ended."""
@@ -132,16 +142,33 @@ class _Batch:
         Once the budget is spent nothing more is assigned, and what is in flight lands.
         """
         counted, flying = self._ledgers.comparisons, self._flying.shape[1]
-        block = self._trial.refresh_every or max(1, (counted + flying) // _REFRESH_SHARE)
+        share = _REFRESH_SHARE if self._caps is None else _CAPPED_REFRESH_SHARE
+        block = self._trial.refresh_every or max(1, (counted + flying) // share)
         budget = self._design.max_comparisons
         assigned = block if budget is None else min(block, budget - counted - flying)
         situation = self._situation()
         if assigned > 0:
-            self._assign(self._sampler.pairs(situation, assigned, self._rng))
-        due = self._flying.shape[1] - self._trial.in_flight if assigned > 0 else min(block, flying)
+            self._assign(self._proposed(situation, assigned))
+        in_flight = round(self._trial.in_flight * self._compared)  # fewer where caps leave units uncompared
+        due = self._flying.shape[1] - in_flight if assigned > 0 else min(block, flying)
         if due > 0:
             landed, self._flying = self._flying[:, :due], self._flying[:, due:]
             self._count(landed, situation)
+
+    def _proposed(self, situation: Situation, assigned: int) -> IntArray:
+        """The next pairs of each run, within the caps."""
+        if self._caps is None:
+            return self._sampler.pairs(situation, assigned, self._rng)
+        mix = capped_mix(
+            lambda each: Mix(*pair_distribution(self._sampler, each, self._rng)), situation, self._caps
+        )
+        if mix.compared < _FEWEST_COMPARED:
+            raise DesignError("The caps leave nothing to compare; raise them.")
+        self._compared = mix.compared
+        self._opportunities += assigned / mix.compared
+        pairs = mix.pairs[self._rng.choice(len(mix.pairs), size=assigned, p=mix.probabilities)]
+        self._requests += np.bincount(pairs.ravel(), minlength=self._requests.size)
+        return np.asarray(pairs[None])
 
     def _assign(self, proposed: IntArray) -> None:
         """Draw the outcomes of proposed pairs, to be counted when they land."""
@@ -212,7 +239,8 @@ class _Batch:
         ledgers = self._ledgers
         if self._is_spent():
             return np.ones(self._orders.shape[0], dtype=np.bool_)
-        if ledgers.comparisons == 0:
+        is_early = self._opportunities - self._trial.in_flight < self._trial.min_opportunities
+        if ledgers.comparisons == 0 or (self._caps is not None and is_early):
             return np.zeros(self._orders.shape[0], dtype=np.bool_)
         if self._features is not None and self._trial.decides_by_features:
             self._linear = linear.fit_structure(ledgers.wins, self._features, start=self._linear)
@@ -248,6 +276,9 @@ class _Batch:
         comparisons = self._ledgers.comparisons + self._flying.shape[1]
         is_wrong = promoted is not None and world.is_wrong(promoted, *promised)
         ending = RunEnding(reached.kind, is_wrong, comparisons, promoted, cost=float(self._spent[run]))
+        if self._caps is not None:
+            requests = self._requests[np.argsort(order)].tolist()
+            ending = replace(ending, opportunities=self._opportunities, requests=tuple(requests))
         if not self._budgets:
             return ending
         # At checkpoints after the end, the policy that the verdict leaves in place leads.
@@ -268,17 +299,6 @@ class _Batch:
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)
         self._linear = None if self._linear is None else self._linear.of(runs)
-
-
-def _matched_runs(trial: Trial, orders: IntArray, rng: np.random.Generator) -> list[MatchedRun]:
-    """The units of each run, where the world matches outcomes."""
-    outcomes = trial.world.outcomes
-    if outcomes is None:
-        return []
-    return [
-        MatchedRun(outcomes, order, own)
-        for order, own in zip(orders.tolist(), rng.spawn(len(orders)), strict=True)
-    ]
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:

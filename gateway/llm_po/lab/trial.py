@@ -12,11 +12,12 @@ import numpy as np
 from gateway.llm_po import glr
 from gateway.llm_po.checks import checked_type
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
+from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lab.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.lines import Promise, elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
-from gateway.llm_po.scalars import is_whole, shown
+from gateway.llm_po.scalars import is_real, is_whole, shown
 from gateway.llm_po.stopping import KINDS, Design, Objective, check_promise
 from gateway.llm_po.structured.features import Features, one_hot
 from gateway.llm_po.structured.likelihood_ratio import margin_logits
@@ -61,6 +62,10 @@ class Trial:
             them. None: the structure that the stopping rule needs. That is none, except for `lr-mixture`: the
             world's features or, if it has none, a score per policy.
         promise: With a margin, who may not be preferred to the promoted policy by more than it.
+        caps: How much each policy may answer, or None for no caps. Then every run plans as a gateway does: it
+            moves the method's pairs within the caps, and leaves units to the incumbent where it must.
+        min_opportunities: No decision is taken before the units of so many comparisons have come, whether
+            they were compared or the caps left them to the incumbent.
 
     Raises:
         UnsupportedError: If the method, the stopping rule or the space does not exist.
@@ -82,6 +87,8 @@ class Trial:
     objective: Objective = "comparisons"
     space: Space | None = None
     promise: Promise = "no_worse_than_any"
+    caps: Caps | None = None
+    min_opportunities: float = 0.0
 
     def __post_init__(self) -> None:
         checked_type(self.world, World, "world")
@@ -108,12 +115,28 @@ class Trial:
                 raise DesignError(
                     f"costs has {len(self.costs)} entries for K = {self.world.policies}; give one each."
                 )
+        self._check_caps()
         self.design  # noqa: B018 - checks the error level, margin, budget and incumbent
         refresh = 1 if self.refresh_every is None else self.refresh_every
         if not is_whole(self.in_flight, 0) or not is_whole(refresh, 1):
             raise DesignError(
                 f"in_flight is {shown(self.in_flight)}, refresh_every {shown(self.refresh_every)}; whole "
                 "numbers of at least 0 and 1."
+            )
+
+    def _check_caps(self) -> None:
+        if not is_real(self.min_opportunities) or self.min_opportunities < 0:
+            raise DesignError(f"min_opportunities is {shown(self.min_opportunities)}; give at least 0.")
+        if self.caps is None:
+            return
+        checked_type(self.caps, Caps, "caps")
+        if len(self.caps.most) != self.world.policies:
+            raise DesignError(
+                f"There are caps for {len(self.caps.most)} policies, and the world has {self.world.policies}."
+            )
+        if self.caps.incumbent != self.incumbent:
+            raise DesignError(
+                f"caps are for incumbent {self.caps.incumbent}, and incumbent is {shown(self.incumbent)}."
             )
 
     @property
@@ -136,6 +159,13 @@ class Trial:
         design = self.design
         costs = tuple(design.costs[int(index)] for index in order)
         return replace(design, incumbent=int(np.flatnonzero(order == design.incumbent)[0]), costs=costs)
+
+    def relabelled_caps(self, order: IntArray) -> Caps | None:
+        """The caps with their policies in another order, as in `relabelled_design`."""
+        if self.caps is None:
+            return None
+        most = tuple(self.caps.most[int(index)] for index in order)
+        return replace(self.caps, most=most, incumbent=int(np.flatnonzero(order == self.incumbent)[0]))
 
     @property
     def features(self) -> Features | None:
@@ -213,6 +243,9 @@ class RunEnding:
         progress: At each checkpoint, the evidence as a share of what a decision needs; empty if the stopping
             rule does not go by evidence.
         cost: The cost of both requests of every comparison, by the trial's costs.
+        opportunities: How many comparisons its units would have made if all had been compared; None where
+            they were.
+        requests: With caps, how often each policy was compared, as numbered in the world.
     """
 
     kind: str
@@ -222,6 +255,8 @@ class RunEnding:
     leads: tuple[bool, ...] = ()
     progress: tuple[float, ...] = ()
     cost: float = 0.0
+    opportunities: float | None = None
+    requests: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +283,27 @@ class Summary:
         return float(np.mean([ending.cost for ending in self.endings]))
 
     @property
+    def mean_units(self) -> float:
+        """Mean units that took part: those compared, and those that caps left to the incumbent alone."""
+        return float(np.mean([self._units(ending) for ending in self.endings]))
+
+    @property
+    def answered(self) -> tuple[float, ...]:
+        """With caps, the share of the units taking part that each policy answered, in all runs together."""
+        caps = self.trial.caps
+        if caps is None:
+            return ()
+        answers = np.sum([ending.requests for ending in self.endings], axis=0).astype(np.float64)
+        compared = sum(ending.comparisons for ending in self.endings) * 2 / caps.answers
+        units = sum(self._units(ending) for ending in self.endings)
+        answers[caps.incumbent] += units - compared
+        return tuple((answers / units).tolist())
+
+    def _units(self, ending: RunEnding) -> float:
+        answers = 1 if self.trial.caps is None else self.trial.caps.answers
+        return (ending.comparisons if ending.opportunities is None else ending.opportunities) * 2 / answers
+
+    @property
     def wrong(self) -> int:
         """Wrong promotions."""
         return sum(ending.is_wrong for ending in self.endings)
@@ -262,7 +318,7 @@ class Summary:
         """Plain values; `hardness` and `ratio` are None if there is nothing to identify.
 
         If the objective is cost, both are in cost, and `mean_cost` is given. `space` is given if named,
-        and `promise` if there is a margin.
+        `promise` if there is a margin, `mean_units` and `answered` if there are caps.
         """
         trial, hardness = self.trial, self.trial.hardness
         saves_cost = trial.objective == "cost"
@@ -286,4 +342,6 @@ class Summary:
             report |= {"objective": trial.objective, "mean_cost": self.mean_cost}
         if trial.epsilon > 0:
             report |= {"promise": trial.promise}
+        if trial.caps is not None:
+            report |= {"mean_units": self.mean_units, "answered": list(self.answered)}
         return report if trial.space is None else report | {"space": trial.space}

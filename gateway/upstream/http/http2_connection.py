@@ -297,7 +297,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             self._idle = asyncio.get_running_loop().call_later(KEEP_SECONDS, self._close)
 
     def _look_whether_it_lives(self) -> None:
-        """Hang up if a ping stays unanswered: one request gave up, and others would wait in vain."""
+        """Hang up if a ping stays unanswered: one request gave up, and others would wait for nothing."""
         if self._transport is None or self._is_leaving or self._probe is not None:
             return
         self._h2.ping(bytes(8))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -43,9 +42,14 @@ def as_json(answer: Any, asked: UpstreamRequest) -> bytes:
 def as_events(asked: UpstreamRequest) -> Callable[[Any], bytes]:
     """What turns the chunks of the stream that answers a request into events."""
     surface = asked.surface
-    if surface is not RESPONSES:
-        return partial(_event, surface=surface)
     numbers = count()
+
+    def event(chunk: Any) -> bytes:
+        if isinstance(chunk, bytes):
+            return chunk
+        _rename(chunk, surface)
+        text: str = chunk.model_dump_json(exclude_none=True)
+        return b"data: " + text.encode() + b"\n\n"
 
     def response_event(chunk: Any) -> bytes:
         fields = {**chunk.model_dump(mode="json", exclude_none=True), "sequence_number": next(numbers)}
@@ -53,15 +57,7 @@ def as_events(asked: UpstreamRequest) -> Callable[[Any], bytes]:
             fields["response"] = completed(fields["response"], asked.payload)
         return f"event: {fields['type']}\ndata: ".encode() + written(fields) + b"\n\n"
 
-    return response_event
-
-
-def _event(chunk: Any, surface: Surface) -> bytes:
-    if isinstance(chunk, bytes):
-        return chunk
-    _rename(chunk, surface)
-    text: str = chunk.model_dump_json(exclude_none=True)
-    return b"data: " + text.encode() + b"\n\n"
+    return response_event if surface is RESPONSES else event
 
 
 def _rename(answer: Any, surface: Surface) -> None:

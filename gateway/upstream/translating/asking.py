@@ -1,10 +1,10 @@
 """Whether litellm got as far as asking the provider: who is to blame when it fails.
 
-It translates a request before it sends it, and trips over values it did not expect. Nobody was asked then; if
-that counted against the provider, one caller's malformed requests would take a healthy provider out of use.
-It also trips where the operator left something out, an address or a key, or let a policy set what the
-provider has no equivalent of; if that counted as the caller's mistake, no fallback would be asked. A request
-that holds nothing of the caller's tells the two apart.
+It translates a request before it sends it, and fails on values that it does not expect. No provider was asked
+then. If that counted against the provider, one caller's malformed requests would take a healthy provider out
+of use. It also fails if the operator left out an address or a key, or let a policy set a value for which the
+provider has no equivalent. If that counted as the caller's mistake, no fallback would be asked. A rehearsal
+with a request that holds nothing of the caller's tells the two apart.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def note_taker(base: type[Any]) -> Any:
     Args:
         base: litellm's `CustomLogger`. A plain function would do, but then litellm prints each request first.
     """
-    return type("NoteTaker", (base,), {"log_pre_api_call": _note_sent})()
 
+    def note_sent(_self: Any, **_request: Any) -> None:
+        current = _CURRENT.get()
+        if current is not None:
+            current.is_sent = True
+            if current.is_rehearsed:
+                raise NotSentError
 
-def _note_sent(_self: Any, **_request: Any) -> None:
-    current = _CURRENT.get()
-    if current is not None:
-        current.is_sent = True
-        if current.is_rehearsed:
-            raise NotSentError
+    return type("NoteTaker", (base,), {"log_pre_api_call": note_sent})()
 
 
 async def rehearse(start: Callable[[], Awaitable[object]], seconds: float) -> Exception | None:

@@ -89,7 +89,7 @@ def _start_completion(library: Library, fields: dict[str, Any], arguments: dict[
 
 
 def _is_readable(prompt: Any, *, is_native: bool) -> bool:
-    """Whether it comes to one text, or to whatever a provider with completions of its own understands.
+    """Whether it comes to one text, or to what a provider with completions of its own understands.
 
     Tokens are of a vocabulary that others do not have, and litellm would answer several texts with one.
     """

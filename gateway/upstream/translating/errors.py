@@ -64,7 +64,7 @@ def untranslatable() -> UpstreamError:
 
 
 def misconfigured(detail: str) -> UpstreamError:
-    """The error for a model whose provider litellm cannot ask whatever the caller sends.
+    """The error for a model whose provider litellm cannot ask, for any request.
 
     Something is missing, or a policy sets what the provider has no equivalent of.
     """

@@ -104,6 +104,7 @@ _HINTS: Final = _words(
 # The hints that responses keep inside other fields, and what chat completions call them.
 _NESTED_HINTS: Final = (("reasoning", "effort", "reasoning_effort"), ("text", "verbosity", "verbosity"))
 _LONGEST_USER: Final = 64
+# OpenAI's words for budgets of thinking, by litellm's own thresholds; above them it is "high".
 _EFFORTS: Final = ((2048, "low"), (4096, "medium"))
 # Anthropic's words for effort in OpenAI's.
 _EFFORT_OF: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
@@ -188,14 +189,10 @@ def _effort(thinking: Any, effort: Any, takes: TakesParameter, *, is_openai: boo
     kind = thinking.get("type") if isinstance(thinking, dict) else None
     if kind == "enabled" and (is_openai or takes("reasoning_effort")):
         # litellm would ask OpenAI for a response instead, which few servers of its format answer.
-        return _effort_of_budget(thinking.get("budget_tokens"))
+        budget = thinking.get("budget_tokens")
+        if not isinstance(budget, int) or isinstance(budget, bool):
+            raise untranslatable()
+        return next((word for most, word in _EFFORTS if budget < most), "high")
     if kind == "disabled" or not isinstance(effort, str) or not takes("reasoning_effort"):
         return None
     return _EFFORT_OF.get(effort)
-
-
-def _effort_of_budget(budget_tokens: Any) -> str:
-    """OpenAI's word for a budget of thinking, by litellm's own thresholds."""
-    if not isinstance(budget_tokens, int) or isinstance(budget_tokens, bool):
-        raise untranslatable()
-    return next((word for most, word in _EFFORTS if budget_tokens < most), "high")

@@ -23,7 +23,7 @@ class _NoToolServers:
 
 
 def leave_out_tool_servers() -> None:
-    """Let litellm find a handler that asks nobody. Before its first call."""
+    """Let litellm find a handler that asks no server. Call it before litellm's first call."""
     handler: Any = ModuleType(f"{_FOLDER}.litellm_proxy_mcp_handler")
     handler.LiteLLM_Proxy_MCP_Handler = _NoToolServers
     chat: Any = ModuleType(f"{_FOLDER}.chat_completions_handler")

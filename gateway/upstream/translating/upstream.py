@@ -310,7 +310,7 @@ def _trace(request: UpstreamRequest) -> dict[str, str]:
 def _import_quietly() -> Any:
     # Read when the module is imported: without it litellm fetches a price list from the network.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Its models make pydantic warn, each time in the middle of somebody's request.
+    # Its models make pydantic warn, each time in the middle of a request.
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
     leave_out_tool_servers()

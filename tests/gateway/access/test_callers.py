@@ -28,7 +28,7 @@ def test_keys_have_roles() -> None:
 
 
 def test_a_callers_name_is_no_key() -> None:
-    """Logs may hold it: where nobody gave the key a name, it is the start of its hash."""
+    """Logs may hold it: for a key without a name, it is the start of its hash."""
     caller = KEYS.authenticate(bearer("client"))
     assert hash_key("client").startswith(f"sha256:{caller.name}")
     assert len(caller.name) == 12
@@ -49,7 +49,7 @@ def test_a_callers_name_is_no_key() -> None:
     ],
 )
 def test_anything_else_is_refused(header: bytes | None) -> None:
-    """No key, a malformed header, a key nobody issued."""
+    """No key, a malformed header, an unknown key."""
     with pytest.raises(AuthenticationError):
         KEYS.authenticate(header)
 

@@ -91,7 +91,7 @@ def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
 def test_a_file_that_is_old_damaged_or_anothers_counts_for_nothing(
     tmp_path: Path, secret: str | None
 ) -> None:
-    """Nothing is better than a key that somebody wrote there, or that may have been revoked long since."""
+    """No key is better than one that was forged there, or that may have been revoked long ago."""
     kept = file_of(tmp_path, secret=secret)
     kept.keep(BOOK)
     assert file_of(tmp_path, NOW + 61, secret).read() is None

@@ -100,7 +100,7 @@ async def test_the_refused_are_told_in_anthropics_words_where_they_ask_so(
 
 
 async def test_openais_client_takes_the_refusal_for_what_it_is(replicas: tuple[Whole, Whole]) -> None:
-    """A RateLimitError at once, instead of retries that would be in vain."""
+    """A RateLimitError at once, instead of retries that cannot help."""
     one, _ = replicas
     async with openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key="few") as client:
 

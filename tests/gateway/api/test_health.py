@@ -1,4 +1,4 @@
-"""What whoever operates the gateway asks it."""
+"""What operators ask the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand on the wheel, over HTTP: approve, pause, promote and roll back, on every replica."""
+"""Moves by hand, over HTTP: approve, pause, promote and roll back, on every replica."""
 
 from __future__ import annotations
 

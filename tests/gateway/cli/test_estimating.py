@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.cli import main
 
@@ -50,7 +51,7 @@ TRAFFIC = ["--requests-per-day", "4800", "--feedback-rate", "0.1", "--runs", "3"
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    """Two experiments; nobody knows the price of one model of the first, nor the key of the other."""
+    """Two experiments; the first has a model whose price is unknown, and one whose key is not set."""
     path = tmp_path / "gateway.yaml"
     path.write_text(CONFIG.format(own="my-own-model"), encoding="utf-8")
     return str(path)
@@ -167,3 +168,37 @@ def test_grid_is_estimated_with_the_structure_it_runs_with(
         medians.append(report["effects"][-1]["comparisons"]["median"])
 
     assert medians[0] < 0.8 * medians[1]
+
+
+def test_caps_are_part_of_the_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An operator sees the days with and without them, and what share of the units each policy answers."""
+    content = yaml.safe_load(CONFIG.format(own="my-own-model"))
+    search = content["experiments"]["search"]
+    search["policies"]["risky"] = {"model": "small", "system": "Guess.", "max_share": 0.02}
+    search |= {"delta": 0.8, "traffic": {"share": 0.4}}
+    path = tmp_path / "gateway.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    asked = ["estimate", "--config", str(path), "--experiment", "search", *TRAFFIC, "--runs", "1"]
+    assert main([*asked, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+
+    for effect in report["effects"]:
+        base, risky, warm = effect["answered"]
+        assert base + risky + warm == pytest.approx(1.0)
+        assert risky < 0.1  # 0.02 of all units, of which 0.4 take part, is a twentieth; the rest is chance
+        assert effect["days"].keys() == effect["days_without_caps"].keys()
+    assert any("exposure caps" in sentence for sentence in report["advice"])
+
+
+def test_caps_that_nothing_can_keep_are_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gateway would not start with them either."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        CONFIG.format(own="m").replace("warm: {model: small", "warm: {max_share: 0.01, model: small")
+    )
+
+    assert main(["estimate", "--config", str(path), "--experiment", "search", *TRAFFIC]) == 2
+    assert "Lower `share` to 0.02" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from tests.gateway.building import config_fields
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example.com"])  # noqa: S104 - refused here
 def test_strangers_are_kept_out_of_a_gateway_without_keys(host: str) -> None:
-    """Whoever reaches it could spend the operator's money; the refusal says how to make keys."""
+    """Anyone who reaches it could spend the operator's money; the refusal says how to make keys."""
     with pytest.raises(ConfigError, match="llmpo keys new"):
         check_exposure(host, has_keys=False)
     check_exposure(host, has_keys=True)

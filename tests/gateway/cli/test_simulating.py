@@ -337,3 +337,21 @@ def test_grid_that_is_none_is_refused(
 
     assert main(["simulate", "--world", str(path), "--seeds", "2"]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_simulation_keeps_exposure_caps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last policy may answer a tenth of the units; the report says what each answered."""
+    world = tmp_path / "world.json"
+    world.write_text('{"scores": [0, 0.3, 0.9]}', encoding="utf-8")
+    asked = ["simulate", "--world", str(world), "--seeds", "2", "--max-comparisons", "60", "--json"]
+    capped = ["--max-shares", "1,1,0.1", "--refresh-every", "20"]
+
+    assert main([*asked, *capped]) == 0
+    report = json.loads(capsys.readouterr().out)
+
+    assert report["answered"][2] < 0.2
+    assert report["mean_units"] >= 2 * report["mean_comparisons"]
+    assert main([*asked, "--max-shares", "1,much,0.1"]) == 2
+    assert "one number per policy" in capsys.readouterr().err
+    assert main([*asked, "--max-shares", "1,0.1"]) == 2
+    assert "caps for 2 policies" in capsys.readouterr().err

@@ -224,7 +224,7 @@ def test_an_unknown_model_comes_with_the_models_there_are(issues: Issues) -> Non
 
 
 def test_the_incumbent_must_be_one_of_the_policies(issues: Issues) -> None:
-    """Otherwise nobody could serve."""
+    """Otherwise no policy could serve."""
     issue = only(issues(GOOD.replace("incumbent: base", "incumbent: bass")), f"{EXPERIMENT}.incumbent")
 
     assert issue.problem == "'bass' is not a policy."
@@ -293,7 +293,7 @@ def test_a_missing_environment_variable_is_named(write: Write, environ: dict[str
 
 
 def test_environment_references_elsewhere_are_refused(issues: Issues) -> None:
-    """They would be taken as they stand, which nobody means."""
+    """They would be taken literally, which is never meant."""
     issue = only(issues(GOOD.replace("You help.", "os.environ/PROMPT")), f"{EXPERIMENT}.policies.base.system")
 
     assert issue.remedy == "Environment references work in litellm_params and auth."
@@ -343,7 +343,7 @@ def test_values_from_the_environment_are_never_repeated(write: Write, key: str) 
 
 
 def test_a_plain_key_in_the_file_is_refused(issues: Issues) -> None:
-    """The file holds hashes, so that whoever reads it cannot use the gateway."""
+    """The file holds hashes, so that a reader of the file cannot use the gateway."""
     found = issues(GOOD + "auth: {client_keys: [llmpo-plain-key]}\n")
 
     assert "llmpo keys new" in only(found, "auth.client_keys[0]").remedy

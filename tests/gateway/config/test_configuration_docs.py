@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments
+from gateway.config import access, experiments, feedback
 from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
@@ -33,8 +33,8 @@ SECTIONS = [
     experiments.PolicySpec,
     experiments.PolicyParams,
     experiments.TrafficSpec,
-    experiments.FeedbackSpec,
-    experiments.SignalSpec,
+    feedback.FeedbackSpec,
+    feedback.SignalSpec,
     experiments.PromotionSpec,
     access.AuthSpec,
     access.KeySpec,

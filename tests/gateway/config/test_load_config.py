@@ -143,7 +143,7 @@ def test_keys_have_names_and_limits(load: Load) -> None:
 
 
 def test_a_key_has_one_name(load: Load) -> None:
-    """Listed twice, nobody could say whose limits it has."""
+    """If it is listed twice, it is not clear which limits it has."""
     hashed = hash_key("app")
     for text in (
         f"keys: {{a: {{hash: {hashed}}}, b: {{hash: {hashed}}}}}",
@@ -223,7 +223,7 @@ def test_a_gateway_without_experiments_is_a_plain_gateway(load: Load) -> None:
 
 
 def test_a_configuration_cannot_be_changed(load: Load) -> None:
-    """Whoever holds a configuration may rely on it."""
+    """Code that holds a configuration may rely on it."""
     with pytest.raises(ValueError, match="frozen"):
         load(GOOD).experiments["support"].delta = 0.5
 

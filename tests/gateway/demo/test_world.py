@@ -7,8 +7,8 @@ import random
 import pytest
 
 from gateway.demo import world
+from gateway.demo.checking import judge
 from gateway.demo.scene import SUPPORT, TONE, SimulatedExperiment
-from gateway.demo.story import judge
 
 
 def _answers(system: str, count: int, model: str = "sim-small") -> list[str]:

@@ -9,7 +9,8 @@ from typing import get_args
 
 import pytest
 
-from gateway.config.experiments import Collect, FeedbackSpec
+from gateway.config.experiments import Collect
+from gateway.config.feedback import FeedbackSpec
 from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS, Way
 
 ROOT = Path(__file__).parents[3]

@@ -105,7 +105,7 @@ def test_incumbent_cannot_keep_more_than_what_is_not_compared_leaves() -> None:
 
 
 def test_incumbent_has_no_cap() -> None:
-    """It answers what nobody else does, so a cap on it would be a promise nothing can keep."""
+    """It answers what no other policy does, so nothing could keep a cap on it."""
     (issue,) = exposure_issues("x", _spec({"a": 0.5}, 0.0, 0.3))
 
     assert issue.path == "experiments.x.policies.a.max_share"
@@ -155,3 +155,31 @@ def test_changed_cap_goes_on_with_the_same_evidence() -> None:
 
     assert bound.is_same_as(definition().experiment)
     assert capped.is_same_as(definition().experiment)
+
+
+def _grid(max_share: dict[str, float], incumbent: str = "small-0") -> ExperimentSpec:
+    grid = {"model": ["small", "big"], "temperature": [0, 1]}
+    return ExperimentSpec.model_validate({"incumbent": incumbent, "grid": grid, "max_share": max_share})
+
+
+def test_grid_declares_caps_by_policy_or_by_level() -> None:
+    """A level's cap is for each policy that has it, the incumbent apart; the smaller of two counts."""
+    caps = exposure_caps(_grid({"big": 0.05, "1": 0.2, "big-1": 0.3, "0": 0.4}))
+
+    assert caps.max_shares == {"small-1": 0.2, "big-0": 0.05, "big-1": 0.05}
+
+
+def test_cap_of_what_the_grid_does_not_have_is_refused() -> None:
+    """It would be no cap at all; so would one beside policies that declare their own."""
+    with pytest.raises(ValueError, match=r"names 'bigg'.*Did you mean 'big'"):
+        _grid({"bigg": 0.05})
+    with pytest.raises(ValueError, match="policies of a `grid`"):
+        ExperimentSpec.model_validate(
+            {
+                "incumbent": "a",
+                "policies": {"a": {"model": "m"}, "b": {"model": "m"}},
+                "max_share": {"b": 0.1},
+            }
+        )
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        _grid({"big": 2})

@@ -164,7 +164,7 @@ def test_errors_hold_nothing_the_caller_sent(compiled: Compile) -> None:
 
 
 def test_policies_keep_the_order_of_the_file() -> None:
-    """Whoever indexes policies gets them as the configuration lists them, each with its own model."""
+    """Indexing policies gives them as the configuration lists them, each with its own model."""
     config = GatewayConfig.model_validate(
         {
             "model_list": [

@@ -250,7 +250,7 @@ async def test_one_answer_cannot_be_preferred(matched: Whole) -> None:
 
 
 async def test_two_answers_cannot_share_a_signal(side_by_side: Whole) -> None:
-    """Nobody could tell which of the two a thumb is for; the refusal says what to send instead."""
+    """A thumb could be for either of the two; the refusal says what to send instead."""
     answer = (await side_by_side.compare()).json
     reply = await side_by_side.feed(id=answer["id"], signal="thumb", value=True)
 
@@ -274,7 +274,7 @@ async def test_another_signal_of_a_settled_answer_is_no_contradiction(matched: W
 async def test_another_answer_of_a_settled_session_is_no_contradiction(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """A session has one outcome; liking its first answer and not its second is nobody's fault."""
+    """A session has one outcome; liking its first answer and not its second is no fault of the caller's."""
     config = gateway_config(
         api_base=upstream.api_base,
         traffic={"share": 1.0, "unit": "session"},

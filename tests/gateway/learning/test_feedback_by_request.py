@@ -141,7 +141,7 @@ async def test_an_id_of_several_answers_stands_for_none(gateway: Whole) -> None:
 
 
 async def test_what_stands_for_no_answer_is_refused(gateway: Whole) -> None:
-    """An id nobody sent, one that was changed, and a plain model's, which has no feedback."""
+    """An id that no request had, one that was changed, and a plain model's, which has no feedback."""
     request_id = (await ask(gateway)).headers["x-request-id"]
     plain = await gateway.ask("plain")
     assert "x-llmpo-response-id" not in plain.headers

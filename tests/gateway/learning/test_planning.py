@@ -127,7 +127,7 @@ async def test_only_the_replica_with_the_lease_plans(bench: Bench) -> None:
 
 
 async def test_another_replica_takes_over_when_the_first_stops(bench: Bench) -> None:
-    """A planner that is closed gives its lease back, so that nobody waits for it to run out."""
+    """A planner that is closed gives its lease back, so that no replica waits for it to run out."""
     first = asyncio.create_task(bench.planner("a").run())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not bench.jobs:

@@ -52,7 +52,7 @@ def _share_of_dear(definition: Definition) -> float:
 
 
 def test_losers_meet_the_cheap_opponent() -> None:
-    """The dear champion is asked where nobody else will do."""
+    """The expensive champion is asked where no other policy will do."""
     costs = {"a-dear": 20.0, "b": 1.0, "c": 1.0, "d": 1.0}
 
     by_count = _share_of_dear(_definition(costs))

@@ -171,7 +171,7 @@ async def test_liking_for_a_position_is_a_tie(upstream: FakeUpstream, tmp_path: 
 
 
 async def test_unreadable_verdicts_are_ties_and_counted(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """Whoever reads the report sees that the judge does not follow its instructions."""
+    """The report shows that the judge does not follow its instructions."""
     upstream.on("weak", solver(0))
     upstream.on("good", solver(100))
     upstream.on("judge", answer("They differ."))

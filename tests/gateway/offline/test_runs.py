@@ -33,7 +33,7 @@ async def test_best_policy_is_certified(solvers: FakeUpstream, tmp_path: Path) -
 
 
 async def test_winner_is_looked_for_with_epsilon_0(solvers: FakeUpstream, tmp_path: Path) -> None:
-    """Everybody else is eliminated."""
+    """All other policies are eliminated."""
     config = write_config(tmp_path, solvers.api_base, epsilon=0.0)
     outcome, _ = await optimized(config, tmp_path / "out")
 
@@ -178,7 +178,7 @@ async def test_passing_failure_is_tried_again(upstream: FakeUpstream, tmp_path: 
 async def test_provider_that_stays_away_ends_the_run_and_keeps_it(
     upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    """A refused key is nobody's loss: the run stops, and goes on once it is mended."""
+    """A refused key counts against no policy: the run stops, and continues once the key is corrected."""
     upstream.on("weak", solver(10), solver(10), solver(10), status(401))
     upstream.on("good", solver(90))
     policies = {name: {"model": name, "params": {"temperature": 0}} for name in ("weak", "good")}

@@ -1,4 +1,4 @@
-"""Whoever holds the log can tell a true certificate from a false one."""
+"""With the log, a true certificate can be told from a false one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of_type(rows: Rows, kind: str) -> Rows:
 
 
 async def test_true_winner_certificate_is_confirmed(decide: Callable[..., Any]) -> None:
-    """Epsilon = 0: everybody else eliminated."""
+    """Epsilon = 0: all others are eliminated."""
     found = checked(await decide(epsilon=0.0, policies=("a", "b", "c")))
 
     assert found.differences == ()
@@ -35,7 +35,7 @@ async def test_true_winner_certificate_is_confirmed(decide: Callable[..., Any]) 
 
 
 async def test_true_no_worse_certificate_is_confirmed(decide: Callable[..., Any]) -> None:
-    """Epsilon > 0: nobody beats the champion by more than that."""
+    """Epsilon > 0: no policy beats the champion by more than that."""
     found = checked(await decide())
     assert found.differences == ()
     assert (found.outcome, found.champion) == ("no_worse", "warm")

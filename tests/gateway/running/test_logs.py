@@ -1,4 +1,4 @@
-"""Log lines: one shape, and nothing in them that is nobody's business."""
+"""Log lines: one shape, and nothing private in them."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_what_looks_like_a_secret_is_blanked(text: str, shown: str) -> None:
 
 
 def test_private_fields_are_blanked_at_any_depth() -> None:
-    """Whoever logs a whole request by mistake logs no prompt."""
+    """Code that logs a whole request by mistake logs no prompt."""
     event = {"messages": [{"content": "hi"}], "request": {"Authorization": "x", "model": "m"}, "n": 1}
     assert redact(None, "info", event) == {
         "messages": "[redacted]",

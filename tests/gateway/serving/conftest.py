@@ -8,6 +8,13 @@ import pytest
 
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.live import Live, entry, experiment, live_gateway
+from tests.gateway.serving.clock import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """At some moment."""
+    return Clock()
 
 
 @pytest.fixture

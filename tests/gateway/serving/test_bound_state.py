@@ -214,7 +214,7 @@ async def test_answers_only_lenient_readers_understand_are_remembered_as_well(
 
 @pytest.mark.parametrize("odd", [None, True, 5, 1.5, "x", [], [{}], [[]], {}, {"type": []}])
 def test_callers_values_may_have_any_type(odd: Any) -> None:
-    """A role, a kind or a signature that is no text is nobody's: it is passed on, and no lookup fails."""
+    """A role, kind or signature that is no text is no provider's: it is passed on, and no lookup fails."""
     turns = [
         {"role": odd, "content": "Hello?"},
         {"role": "assistant", "content": [{"type": odd, "signature": odd, "data": odd, "id": odd}]},

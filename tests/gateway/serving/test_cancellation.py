@@ -71,7 +71,7 @@ async def test_leaving_a_duel_frees_both_providers(
 
 
 async def test_a_caller_who_stops_reading_stops_the_provider(gateway: Live, upstream: FakeUpstream) -> None:
-    """Backpressure: the gateway does not buffer what nobody takes."""
+    """Backpressure: the gateway does not buffer what the caller does not take."""
     sent = 0
 
     async def pour(exchange: Exchange) -> None:

@@ -9,26 +9,11 @@ from gateway.instrumentation.records import Ejected, GatewayEvent, Readmitted
 from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook, Ticket
 from gateway.serving.exchange import Respondent
 from gateway.upstream.base import ModelTarget
+from tests.gateway.serving.clock import Clock
 
 WARM = Respondent(ModelTarget("large", "litellm", "openai", "large"), "support", "warm")
 OTHER = Respondent(ModelTarget("small", "litellm", "openai", "small"))
 GONE, BACK = Ejected("large", "support", "warm"), Readmitted("large", "support", "warm")
-
-
-class Clock:
-    """Seconds a test turns forward."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """At some moment."""
-    return Clock()
 
 
 @pytest.fixture
@@ -39,7 +24,7 @@ def changes() -> list[GatewayEvent]:
 
 @pytest.fixture
 def book(clock: Clock, changes: list[GatewayEvent]) -> EjectionBook:
-    """Nobody failed yet."""
+    """Nothing has failed yet."""
     return EjectionBook(Hooks(changes.append), clock, longest_seconds=10.0)
 
 
@@ -75,7 +60,7 @@ def ejected(book: EjectionBook) -> EjectionBook:
 
 
 def test_five_failures_in_a_row_eject(book: EjectionBook, changes: list[GatewayEvent]) -> None:
-    """Not four; and nobody else is touched."""
+    """Not four; and no other target is touched."""
     fail(book, 4)
     assert not is_ejected(book)
     fail(book, 1)

@@ -1,4 +1,4 @@
-"""Truth under failure: before the first byte somebody else answers, after it the stream says it broke."""
+"""Truth under failure: before the first byte another model answers; after it the stream says it broke."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HASTY = Timeouts(
 )
 
 BEFORE_THE_FIRST_BYTE: dict[str, tuple[Behaviour, int, str]] = {
-    # what the provider does, the status a caller sees if nobody else can answer, the reason counted
+    # what the provider does, the status a caller sees if there is no fallback, the reason counted
     "hangs up": (hang_up(), 502, "connect"),
     "401": (status(401), 502, "status_4xx"),
     "403": (status(403), 502, "status_4xx"),

@@ -50,7 +50,7 @@ CONTROLS = [
 
 
 async def test_what_is_not_json_is_refused(gateway: Live, upstream: FakeUpstream) -> None:
-    """400 in OpenAI's shape, and nobody is asked."""
+    """400 in OpenAI's shape, and no provider is asked."""
     for body in MALFORMED:
         reply = await gateway.post(body)
         assert (reply.status, reply.error["code"]) == (400, "invalid_json"), body

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gateway.experiments.collecting import WAYS
-from gateway.llm_po.lab.simulate import Trial, simulate
+from gateway.llm_po.exposure import Caps
+from gateway.llm_po.lab.simulate import RunEnding, Summary, Trial, simulate
 from gateway.llm_po.lab.worlds import success_rates
 from gateway.llm_po.structured.features import Grid
 from gateway.simulation.advice import advice
@@ -37,7 +38,7 @@ PROSPECT = Prospect(
 
 
 def _of(prospect: Prospect, effect: str = "large", runs: int = 40) -> EffectEstimate:
-    job = prospect.job(effect, runs, seed=0)
+    job = prospect.job(effect, runs, seed=0, caps=None)
     return EffectEstimate(effect, simulate(job.trial, job.seeds), prospect)
 
 
@@ -266,3 +267,40 @@ def test_traffic_that_compares_nothing_is_refused(change: dict[str, float], mess
     """Each message names the value."""
     with pytest.raises(EstimateError, match=message):
         replace(PROSPECT, **change)
+
+
+def test_capped_experiment_takes_the_days_of_its_units_and_pays_for_all_their_answers() -> None:
+    """Three times as many units come as are compared: three times the days, and the incumbent's answers."""
+    prospect = replace(PROSPECT, caps=Caps(0, (1.0, 0.1, 1.0)))
+    ending = RunEnding(
+        "winner", is_wrong=False, comparisons=200, opportunities=600.0, requests=(200, 40, 160)
+    )
+    trial = prospect.job("large", 1, seed=0, caps=prospect.caps).trial
+    found = EffectEstimate("large", Summary(trial, (ending,)), prospect)
+
+    assert found.comparisons["median"] == 200
+    assert found.days["median"] == pytest.approx(3.0)
+    assert found.money is not None
+    assert found.extra_money is not None
+    # Ten units answered per comparison; of the two thousand compared the policies answer as in the run.
+    compared = 2_000 * (200 * 0.01 + 40 * 0.02 + 160 * 0.03) / 400
+    assert found.money["median"] == pytest.approx(compared + 4_000 * 0.01)
+    assert found.extra_money["median"] == pytest.approx(compared - 2_000 * 0.01)
+
+
+def test_better_policy_is_the_one_with_the_tightest_cap() -> None:
+    """An operator has to know what the caps cost at worst."""
+    capped = replace(PROSPECT, caps=Caps(0, (1.0, 0.5, 0.1)))
+
+    assert capped.best == 2
+    assert capped.world("large").champion == 2
+    assert PROSPECT.best == 1
+
+
+def test_minimum_duration_is_of_units_where_there_are_caps() -> None:
+    """Two days bring 400 comparisons' units; how many of them are compared is up to the caps."""
+    prospect = replace(PROSPECT, min_days=2.0, min_comparisons=10, caps=Caps(0, (1.0, 0.1, 1.0)))
+    within, free = (prospect.job("large", 1, 0, caps=caps).trial for caps in (prospect.caps, None))
+
+    assert (within.min_comparisons, within.min_opportunities) == (10, 400)
+    assert (free.min_comparisons, free.min_opportunities) == (400, 0)

@@ -138,7 +138,7 @@ def _simulate_for_long(told: str) -> None:
 
 
 def test_workers_of_a_killed_simulation_end_with_it(tmp_path: Path) -> None:
-    """Whoever is killed cannot stop its workers: they notice by themselves and hold no memory for ever."""
+    """A killed process cannot stop its workers: they notice by themselves and free their memory."""
     told = tmp_path / "workers"
     process = multiprocessing.get_context("spawn").Process(target=_simulate_for_long, args=(str(told),))
     process.start()

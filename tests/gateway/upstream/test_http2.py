@@ -1,4 +1,4 @@
-"""Providers asked over HTTP/2: one connection for many, which nobody's leaving, failing or dawdling breaks.
+"""Providers asked over HTTP/2: one connection for many, which no slow or leaving caller can break.
 
 What holds for both versions of HTTP is shown where it is tested for HTTP/1.1 (`both_protocols`).
 """
@@ -56,12 +56,12 @@ async def test_many_requests_at_once_share_one_connection(relay: Relay, provider
 
 
 async def test_more_than_a_connection_takes_get_another(relay: Relay) -> None:
-    """Nobody waits for a place, and no request is refused."""
+    """No request waits for a place, and none is refused."""
     async with FakeHttp2Upstream(max_streams=8) as provider:
         release = asyncio.Event()
         provider.on("small", on_release(release))
         asking = [asyncio.create_task(ask(relay, provider)) for _ in range(20)]
-        await eventually(lambda: len(provider.seen) == 20, "everybody asked")
+        await eventually(lambda: len(provider.seen) == 20, "all requests to arrive")
         assert provider.connections == 3
         release.set()
         assert len(await asyncio.gather(*asking)) == 20
@@ -201,7 +201,7 @@ async def test_a_stream_the_provider_gives_up_fails_alone(
 async def test_a_provider_that_hangs_up_fails_all_it_was_asked(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """Nobody can tell what it had begun, so nothing is asked again; the next request is answered."""
+    """It may have begun to answer, so nothing is asked again; the next request is answered."""
     await ask(relay, provider)
     provider.on("small", stall())
     asking = [asyncio.create_task(ask(relay, provider)) for _ in range(3)]
@@ -338,7 +338,7 @@ async def test_an_encoding_nobody_asked_for_is_refused(relay: Relay, provider: F
 async def test_a_connection_nobody_answers_on_is_given_up(
     relay: Relay, provider: FakeHttp2Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When somebody gave up waiting, and not even a ping is answered: the others need not wait as long."""
+    """When one request gave up and not even a ping is answered, the others need not wait as long."""
     monkeypatch.setattr(http2_connection, "_PROBE_SECONDS", 0.1)
     provider.on("small", stall())
     leaving, staying = (asyncio.create_task(ask(relay, provider)) for _ in range(2))
@@ -378,7 +378,7 @@ async def test_heads_and_encodings_that_clients_take_are_taken(
     compressed: Callable[[bytes], bytes],
     is_streamed: bool,
 ) -> None:
-    """Headers of 60 KiB, and a body compressed though nobody asked for it."""
+    """Headers of 60 KiB, and a body that is compressed without being asked for it."""
 
     async def behave(exchange: Exchange) -> None:
         said = chunk(exchange, {"content": "Hi"}) + DONE if is_streamed else body(exchange, "Hi")

@@ -39,7 +39,7 @@ COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 CONVERSATIONS = (CHAT, RESPONSES, MESSAGES)
 KINDS = {path: surface.name for path, surface, _ in ENDPOINTS}
 EVERY_KIND = (*CONVERSATIONS, COMPLETIONS, EMBEDDINGS)
-# Models of both formats, one whose provider fails; experiments of each kind; and a name nobody has.
+# Models of both formats, one whose provider fails; experiments of each kind; and a name that nothing has.
 MODELS = (
     "plain",
     "claude-plain",

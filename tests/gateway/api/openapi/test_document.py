@@ -86,7 +86,7 @@ async def test_every_route_is_described(gateway: Whole) -> None:
 
 
 async def test_every_status_is_described_by_itself(gateway: Whole) -> None:
-    """So that a status nobody thought of is found; errors in the shape of the path, readiness in its own."""
+    """This finds statuses that were not thought of; errors in the shape of the path, readiness in its own."""
     described = await document(gateway)
     for path, operations in described["paths"].items():
         for operation in operations.values():

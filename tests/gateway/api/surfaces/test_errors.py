@@ -57,7 +57,7 @@ async def test_an_unknown_model_is_not_found(gateway: Live, kind: str) -> None:
 async def test_wrong_types_are_named(
     gateway: Live, upstream: FakeUpstream, kind: str, field: str, value: Any
 ) -> None:
-    """The message says which field and what it must be, and nobody is asked."""
+    """The message says which field and what it must be, and no provider is asked."""
     reply = await ask(gateway, kind, PLAIN[kind], **{field: value})
     assert (reply.status, upstream.seen) == (400, [])
     assert reply.error["message"].startswith(f"{field!r} must be")

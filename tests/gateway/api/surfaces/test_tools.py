@@ -91,7 +91,7 @@ async def test_tools_are_translated(
 async def test_a_caller_cannot_have_tool_servers_asked(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """LiteLLM's proxy would look for them: nothing is asked but the provider, if anybody."""
+    """LiteLLM's proxy would look for them: nothing but the provider is asked, if anything."""
     tool = {"type": "mcp", "server_label": "x", "server_url": "litellm_proxy", "require_approval": "never"}
     reply = await ask(gateway, kind, model, tools=[tool])
     assert reply.status in {200, 400}

@@ -1,4 +1,4 @@
-"""Requests that cannot be put into the other format: the caller's mistake, and nobody else's trouble."""
+"""Requests that cannot be put into the other format: the caller's mistake, which affects no one else."""
 
 from __future__ import annotations
 

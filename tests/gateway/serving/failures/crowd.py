@@ -1,4 +1,4 @@
-"""Callers of whom many hang up, each with a marker that nobody else's answer may carry."""
+"""Callers, of whom many hang up; each has a marker that no other answer may carry."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Crowd:
 
 
 def check(received: bytes, marker: bytes) -> None:
-    """Fail if a byte of somebody else's answer is there."""
+    """Fail if a byte of another caller's answer is there."""
     assert set(MARKER.findall(received)) <= {marker}, (marker, received)
 
 

@@ -32,7 +32,7 @@ class Fault:
         whole: What the provider does when asked for a whole answer; None where it cannot fail so.
         before: The same for a stream, before its first event.
         after: And after two events.
-        status: What the caller is told if nobody else answers before the first byte.
+        status: What the caller is told if there is no fallback, before the first byte.
         code: The word for it in the error's body.
     """
 

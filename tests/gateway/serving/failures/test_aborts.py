@@ -1,4 +1,4 @@
-"""Callers who hang up, by the hundred: nothing is left of them, and nobody gets a byte of somebody else's."""
+"""Callers who hang up, by the hundred: nothing is left of them, and no caller gets another's bytes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ WHO: dict[str, tuple[str, str, str | None]] = {
 }
 # The rule. A whole answer has shown the caller nothing until it is complete, whatever the provider sent.
 RULE: dict[tuple[Moment, bool], str] = {
-    # when it fails, and whether somebody stands behind
+    # when it fails, and whether there is a fallback
     ("whole", True): "somebody else answers",
     ("whole", False): "an error",
     ("before", True): "somebody else answers",
@@ -53,7 +53,7 @@ BY_PROTOCOL: dict[str, tuple[str, ...]] = {"HTTP/1.1": tuple(WHO), "HTTP/2": ("a
 
 
 def cases() -> Iterator[Any]:
-    """Every fault at every moment for everybody."""
+    """Every fault at every moment for every kind of target."""
     for protocol, failing in BY_PROTOCOL.items():
         for fault_name, fault in FAULTS.items():
             for moment in ("whole", "before", "after"):
@@ -77,7 +77,7 @@ class Stage:
         return self.impatient[moment] if fault.code == "upstream_timeout" else self.patient
 
     async def ask(self, gateway: Whole, who: str, *, is_streamed: bool) -> Reply:
-        """Ask until whoever is to fail was asked: a candidate is drawn for about half the requests."""
+        """Ask until what is to fail was asked: a candidate is drawn for about half the requests."""
         name, model, _ = WHO[who]
         while True:
             self.failing.seen.clear()
@@ -171,7 +171,7 @@ async def _has_plan(gateway: Whole) -> bool:
     ("stage", "who", "fault_name", "moment"), list(cases()), indirect=["stage"], scope="module"
 )
 async def test_what_the_caller_gets(stage: Stage, who: str, fault_name: str, moment: Moment) -> None:
-    """As the rule says; nothing is duplicated, and nobody is asked more often than once."""
+    """As the rule says; nothing is duplicated, and no target is asked more than once."""
     fault = FAULTS[fault_name]
     _, model, stand_in = WHO[who]
     stage.failing.on(model, getattr(fault, moment))

@@ -17,27 +17,12 @@ from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
 from tests.gateway.live import Live, entry, experiment, live_gateway
 from tests.gateway.protocols import both_protocols
+from tests.gateway.serving.clock import Clock
 from tests.gateway.whole import QUESTION, eventually
 from tests.pace import impatient
 
 BETA = ("large", NAME, "beta")
 REQUESTS = 1000
-
-
-class Clock:
-    """Seconds a test turns forward."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """What ejections are timed by."""
-    return Clock()
 
 
 @pytest.fixture
@@ -74,7 +59,7 @@ async def ask_many(gateway: Live, model: str, times: int, at_once: int = 50) -> 
 async def test_when_everything_fails_providers_get_few_more_attempts_than_requests(
     upstream: FakeUpstream, model: str, fault: Behaviour
 ) -> None:
-    """At most 1.2 a request, also where nobody is ever ejected."""
+    """At most 1.2 a request, also where nothing is ever ejected."""
     base = upstream.api_base
     models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
     for name in ("small", "large"):
@@ -146,7 +131,7 @@ async def test_only_admins_learn_who_answered(upstream: FakeUpstream, model: str
 
 @both_protocols
 async def test_a_request_at_fault_itself_goes_no_further(gateway: Live, upstream: FakeUpstream) -> None:
-    """Nobody else would accept it; the provider's own words come back, and nobody is to blame."""
+    """No other model would accept it; the provider's own words come back, and no policy is to blame."""
     upstream.on("large", status(400, "messages: too short"))
     reply = await gateway.ask("large")
     assert (reply.status, reply.error["message"]) == (400, "messages: too short")
@@ -260,7 +245,7 @@ async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
 async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
     upstream: FakeUpstream, clock: Clock
 ) -> None:
-    """One choice, no comparison, and nobody waits for the ejected one."""
+    """One choice, no comparison, and no wait for the ejected one."""
     base = upstream.api_base
     upstream.on("large", status(500))
     async with live_gateway(
