@@ -16,10 +16,10 @@ from typing import cast
 
 import uvloop
 
-from gateway.demo.chat_format import DONE, Origin, event, usage
+from gateway.demo.chat_format import STREAM_DONE, ChatOrigin, event, usage
 
 CHUNKS = 32
-_ORIGIN = Origin(
+_ORIGIN = ChatOrigin(
     "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", 1741569952, "gpt-4o-mini-2024-07-18", "fp_44709d6fcb"
 )
 _TEXT = "The quick brown fox jumps over the lazy dog and runs away. " * 4
@@ -34,7 +34,7 @@ def _whole() -> bytes:
 def _events() -> list[bytes]:
     first = event(_ORIGIN.chunk({"role": "assistant", "content": ""}))
     words = [event(_ORIGIN.chunk({"content": " token"})) for _ in range(CHUNKS - 2)]
-    events = [first, *words, event(_ORIGIN.chunk({}, "stop")) + DONE]
+    events = [first, *words, event(_ORIGIN.chunk({}, "stop")) + STREAM_DONE]
     return [b"%x\r\n%b\r\n" % (len(data), data) for data in events]
 
 
