@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import pytest
@@ -52,6 +52,15 @@ RULE: dict[tuple[Moment, bool], str] = {
 BY_PROTOCOL: dict[str, tuple[str, ...]] = {"HTTP/1.1": tuple(WHO), "HTTP/2": ("a candidate", "a model")}
 
 
+class Case(NamedTuple):
+    """Who fails, how and when."""
+
+    protocol: str
+    who: str
+    fault_name: str
+    moment: Moment
+
+
 def cases() -> Iterator[Any]:
     """Every fault at every moment for every kind of target."""
     for protocol, failing in BY_PROTOCOL.items():
@@ -60,7 +69,7 @@ def cases() -> Iterator[Any]:
                 if getattr(fault, moment) is not None:
                     for who in failing:
                         name = f"{who} {fault_name}, {moment}, {protocol}"
-                        yield pytest.param(protocol, who, fault_name, moment, id=name)
+                        yield pytest.param(protocol, Case(protocol, who, fault_name, moment), id=name)
 
 
 @dataclass
@@ -166,12 +175,12 @@ async def _has_plan(gateway: Whole) -> bool:
 
 
 # The scope is named because pytest would build a stage for every case: parameters that are not all those of
-# fixtures count as the test's own.
-@pytest.mark.parametrize(
-    ("stage", "who", "fault_name", "moment"), list(cases()), indirect=["stage"], scope="module"
-)
-async def test_what_the_caller_gets(stage: Stage, who: str, fault_name: str, moment: Moment) -> None:
+# fixtures count as the test's own. Each case is one value, and no two are equal, because pytest brings equal
+# values together.
+@pytest.mark.parametrize(("stage", "case"), list(cases()), indirect=["stage"], scope="module")
+async def test_what_the_caller_gets(stage: Stage, case: Case) -> None:
     """As the rule says; nothing is duplicated, and no target is asked more than once."""
+    _, who, fault_name, moment = case
     fault = FAULTS[fault_name]
     _, model, stand_in = WHO[who]
     stage.failing.on(model, getattr(fault, moment))
