@@ -250,7 +250,18 @@ class _Gateway:
             log,
             resources,
         )
-        planner = self._planner(store, pool, history, hooks)
+        planner = Planner(
+            store,
+            self.catalogue,
+            pool.compute,
+            Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
+            history=history,
+            holder=_process_name(),
+            interval_seconds=self.settings.plan_interval_seconds,
+            lease_seconds=self.settings.lease_seconds,
+            hooks=hooks,
+            rng=self.rng,
+        )
         await resources.enter_async_context(background("planner", planner.run))
         await resources.enter_async_context(background("usage", usage.run))
         if metrics.are_shared:
@@ -335,20 +346,6 @@ class _Gateway:
 
         await resources.enter_async_context(background("sealing key", wait_for_key))
         return holder
-
-    def _planner(self, store: PolicyStore, pool: PlanPool, history: StoreHistory, hooks: Hooks) -> Planner:
-        return Planner(
-            store,
-            self.catalogue,
-            pool.compute,
-            Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
-            history=history,
-            holder=_process_name(),
-            interval_seconds=self.settings.plan_interval_seconds,
-            lease_seconds=self.settings.lease_seconds,
-            hooks=hooks,
-            rng=self.rng,
-        )
 
     def _join_routes(
         self,

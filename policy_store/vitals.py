@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,10 +111,18 @@ class StoreVitals:
         return int(await self._answer(self._redis.hget(counts, "comparisons")) or 0)
 
     async def server_settings(self) -> ServerSettings:
-        """What its servers do when memory is short or they end, as far as this user may know."""
+        """What its servers do when memory is short or they end, as far as this user may know.
+
+        Of several servers, one that loses data is enough.
+        """
         async with answered_within(self._redis, self._timeout_seconds):
             servers = await self._redis.servers()
-        return _worst([await self._settings_of(server) for server in servers])
+        each = [await self._settings_of(server) for server in servers]
+        evict, persist = {one.evicts for one in each}, {one.persists for one in each}
+        return ServerSettings(
+            True if True in evict else None if None in evict else False,
+            False if False in persist else None if None in persist else True,
+        )
 
     async def _settings_of(self, server: Mapping[str, Any]) -> ServerSettings:
         try:
@@ -148,12 +156,3 @@ def _check_refused(error: Exception) -> None:
     """Raise an error that is not a server's refusal of one command."""
     if isinstance(error, StoreUnavailableError) and not isinstance(error.__cause__, ResponseError):
         raise error
-
-
-def _worst(each: Sequence[ServerSettings]) -> ServerSettings:
-    """What is so of all servers together: one that loses data is enough."""
-    evict, persist = {one.evicts for one in each}, {one.persists for one in each}
-    return ServerSettings(
-        True if True in evict else None if None in evict else False,
-        False if False in persist else None if None in persist else True,
-    )

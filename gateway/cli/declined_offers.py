@@ -65,12 +65,8 @@ class DecliningProtocol(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
         for name, value in self.headers:
-            kept = _without_offer(value) if name == b"connection" else value
+            words = value.split(b",") if name == b"connection" else [value]
+            kept = b", ".join(word.strip() for word in words if word.strip().lower() not in _OFFER)
             if name not in _OFFER and (kept or not value):
                 lines.append(b"%b: %b" % (name, kept))
         return b"\r\n".join([*lines, b"", b""])
-
-
-def _without_offer(value: bytes) -> bytes:
-    words = (word.strip() for word in value.split(b","))
-    return b", ".join(word for word in words if word.lower() not in _OFFER)

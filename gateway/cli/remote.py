@@ -69,7 +69,11 @@ def ask(
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310 - the operator named the address
     except urllib.error.HTTPError as error:
-        raise GatewayError(f"The gateway refused: {_refusal(error)}") from error
+        try:
+            said = str(json.load(error)["error"]["message"])
+        except (ValueError, KeyError, TypeError):
+            said = f"{error.code} {error.reason}"
+        raise GatewayError(f"The gateway refused: {said}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise GatewayError(f"No gateway answers at {url}: {reason}.") from error
@@ -80,10 +84,3 @@ def ask(
 def experiment_path(name: str, suffix: str = "") -> str:
     """Path of one experiment in the API."""
     return f"/v1/experiments/{quote(name, safe='')}{suffix}"
-
-
-def _refusal(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{error.code} {error.reason}"

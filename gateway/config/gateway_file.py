@@ -23,7 +23,7 @@ from gateway.config.references import reference_faults
 from gateway.config.section import Section
 from gateway.config.sendable import key_problem
 from gateway.config.values import (
-    Address,
+    ApiBase,
     Credentials,
     HeadersToSend,
     ModelName,
@@ -50,7 +50,7 @@ class LitellmParams(Section):
 
     model: ProviderModel = Field(description="Provider and model, as `provider/model`.")
     api_key: Secret | None = Field(default=None, description="The provider's API key.")
-    api_base: Address | None = Field(
+    api_base: ApiBase | None = Field(
         default=None,
         description="Address of the API, such as `http://host:8000/v1`, where it is not the provider's own.",
     )
@@ -81,7 +81,7 @@ class LitellmParams(Section):
     aws_web_identity_token: Secret | None = Field(
         default=None, description="Web identity token for the role."
     )
-    aws_bedrock_runtime_endpoint: Address | None = Field(default=None, description="Bedrock endpoint.")
+    aws_bedrock_runtime_endpoint: ApiBase | None = Field(default=None, description="Bedrock endpoint.")
     vertex_project: TextOrReference | None = Field(
         default=None, description="Google Cloud project (Vertex AI)."
     )

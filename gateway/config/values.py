@@ -280,7 +280,7 @@ Origin = Annotated[
         "https://app.example.com or http://localhost:3000.",
     ),
 ]
-Address = Annotated[str, BeforeValidator(_resolve), refuse_if(address_problem)]
+ApiBase = Annotated[str, BeforeValidator(_resolve), refuse_if(address_problem)]
 Secret = Annotated[
     SecretStr,
     BeforeValidator(_as_secret),

@@ -39,11 +39,14 @@ def outlook(
     elapsed = max(0.0, counts.now - counts.started_at)
     seconds_left = max(0.0, experiment.min_duration_seconds - elapsed)
     rate = counted / elapsed if elapsed else 0.0
+    expected = math.inf if proposal.expected_remaining is None else proposal.expected_remaining
+    voters_missing = max(0, min_voters - counts.voters)
+    comparisons_per_voter = counted / counts.voters if counts.voters else math.inf  # so far
     needs = (
-        _missing_evidence(proposal, counts),
+        expected - (counts.comparisons - proposal.comparisons),
         float(experiment.min_comparisons - counts.comparisons),
         seconds_left * rate,
-        _missing_voters(counts, counted, min_voters),
+        voters_missing * comparisons_per_voter if voters_missing else 0.0,
         1.0,
     )
     budget = math.inf
@@ -53,18 +56,3 @@ def outlook(
     if math.isinf(missing):
         return None
     return Outlook(math.ceil(missing), max(missing / rate, seconds_left) if rate else None)
-
-
-def _missing_evidence(proposal: ProposedPlan, counts: Counts) -> float:
-    """What the plan expected, less what was counted since."""
-    if proposal.expected_remaining is None:
-        return math.inf
-    return proposal.expected_remaining - (counts.comparisons - proposal.comparisons)
-
-
-def _missing_voters(counts: Counts, counted: int, min_voters: int) -> float:
-    """In comparisons, if as many voters turn up with each as so far."""
-    missing = min_voters - counts.voters
-    if missing <= 0:
-        return 0.0
-    return missing * counted / counts.voters if counts.voters else math.inf

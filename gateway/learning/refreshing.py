@@ -125,7 +125,9 @@ class Refresher:
                 return
             view = await self._store.view(name)
         else:
-            view = await self._register(definition)
+            contents = definition.contents if self._catalogue.policies_shown == "full" else {}
+            await self._store.keep_contents(name, contents)
+            view = await self._store.register(definition.experiment, definition.elimination_nano_nats)
         if history.is_past(name, view.revision) or epoch != history.epoch:
             return  # the next look decides what that means
         history.saw_revision(name, view.revision)
@@ -142,11 +144,6 @@ class Refresher:
         if history.is_past(name, revision):
             history.hold(Loss.OLDER, epoch=epoch, experiment=name)
         return revision
-
-    async def _register(self, definition: Definition) -> ExperimentView:
-        contents = definition.contents if self._catalogue.policies_shown == "full" else {}
-        await self._store.keep_contents(definition.name, contents)
-        return await self._store.register(definition.experiment, definition.elimination_nano_nats)
 
     def _report(self, before: ExperimentView | None, now: ExperimentView) -> None:
         name = now.experiment.name

@@ -116,8 +116,11 @@ class Steering:
             return await self._chosen(view, wish, is_due=is_due)
         if wish.move not in (Move.APPROVE, Move.REJECT):
             return {}
-        if is_due:
-            _check_policy(view, wish)
+        awaiting = (view.certificate or {}).get("champion_name")
+        if is_due and wish.policy not in (None, awaiting):
+            raise ConflictError(
+                f"{awaiting} awaits approval, not {wish.policy}. Look again before you decide."
+            )
         if wish.move is Move.REJECT:
             return {"seen": view.certificate} if is_due else {}
         if is_due:
@@ -171,13 +174,6 @@ class Steering:
             policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
         return {"champion": champion, "certificate": certificate}
-
-
-def _check_policy(view: ExperimentView, wish: Wish) -> None:
-    """Whether the policy that the person saw is the one that awaits approval. Raises ConflictError."""
-    awaiting = (view.certificate or {}).get("champion_name")
-    if wish.policy not in (None, awaiting):
-        raise ConflictError(f"{awaiting} awaits approval, not {wish.policy}. Look again before you decide.")
 
 
 def _refusal(view: ExperimentView, wish: Wish) -> ConflictError:

@@ -43,7 +43,10 @@ def repeated(request: Mapping[str, Any]) -> dict[str, Any]:
     """Every field of a response that repeats its request."""
     said = {name: _over(default, request.get(name)) for name, default in _DEFAULTS.items()}
     if isinstance(said["tools"], list):
-        said["tools"] = [_tool(each) for each in said["tools"]]
+        said["tools"] = [
+            _over(_OF_FUNCTIONS, each) if isinstance(each, dict) and each.get("type") == "function" else each
+            for each in said["tools"]
+        ]
     return said
 
 
@@ -61,8 +64,3 @@ def _over(default: Any, said: Any) -> Any:
     if not isinstance(default, Mapping) or not isinstance(said, Mapping):
         return said
     return {**said, **{name: _over(each, said.get(name)) for name, each in default.items()}}
-
-
-def _tool(tool: Any) -> Any:
-    is_function = isinstance(tool, dict) and tool.get("type") == "function"
-    return {**tool, **_over(_OF_FUNCTIONS, tool)} if is_function else tool
