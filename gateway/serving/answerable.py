@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from gateway.errors import InvalidRequestError
 from gateway.experiments.collecting import Assigns, Way
@@ -14,6 +14,11 @@ from gateway.serving.exchange import Question
 from gateway.serving.kept import check_kept_by_all
 from gateway.upstream.base import ModelTarget
 from gateway.upstream.surfaces import CHAT
+
+# Fields with which servers show the prompt they were sent: of vLLM, and `debug` of OpenRouter.
+_SHOW_THE_PROMPT: Final = frozenset(
+    {"debug", "echo", "enable_response_messages", "prompt_logprobs", "return_token_ids"}
+)
 
 
 def check_answerable(
@@ -39,6 +44,13 @@ def check_answerable(
             "name a model of the gateway.",
             "model",
         )
+    for name in question.payload.keys() & _SHOW_THE_PROMPT:
+        asked = question.payload[name]
+        if asked is not None and asked is not False:  # 0 of `prompt_logprobs` shows the prompt, too
+            raise _refusal(
+                f"Leave out {name!r}: it would show the prompt that a policy adds, and an experiment is blind.",
+                name,
+            )
     takes_part = _may_take_part(experiment.way, question)
     check_kept_by_all(
         question.payload, surface, lambda: [models[policy.model] for policy in experiment.policies]

@@ -167,3 +167,24 @@ async def test_a_template_that_fails_is_replaced_by_the_incumbent(upstream: Fake
         assert texts == {"I am small."}
         assert (NAME, "template") in gateway.observer.fallbacks
         assert (NAME, "beta", "template") in gateway.observer.failed
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt_logprobs": 0},
+        {"return_token_ids": True},
+        {"enable_response_messages": True},
+        {"echo": True},
+        {"debug": {"echo_upstream_body": True}},
+    ],
+    ids=lambda asked: next(iter(asked)),
+)
+async def test_a_policys_prompt_cannot_be_asked_for(
+    gateway: Live, upstream: FakeUpstream, asked: dict[str, object]
+) -> None:
+    """Fields with which servers show what they were sent are refused by name; turned off, they pass."""
+    reply = await gateway.ask(**asked)
+    assert (reply.status, reply.json["error"]["param"]) == (400, next(iter(asked)))
+    assert upstream.seen == []
+    assert (await gateway.ask(**dict.fromkeys(asked, False))).status == 200
