@@ -82,10 +82,7 @@ def read_address(url: str) -> Address:
     """
     if any(character.isspace() or not character.isprintable() for character in url):
         raise StoreAddressError("The address holds a space or a line break.", "Percent-encode or remove it.")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise StoreAddressError("The address holds a [ or ] that is no part of a host.", _ENCODED) from None
+    parts = _split(url)
     if parts.scheme not in _LAYOUTS or "://" not in url:
         raise StoreAddressError(
             "This is not the address of a Redis server.",
@@ -97,6 +94,19 @@ def read_address(url: str) -> Address:
         raise StoreAddressError("The address has a part after a #.", "Remove it, or write # as %23.")
     _check_parameters(parts)
     return _READERS[_LAYOUTS[parts.scheme]](parts)
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of an address, which may name several hosts: `urlsplit` takes one with brackets only."""
+    scheme, _, rest = url.partition("://")
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, hosts = place.rpartition("@")
+    try:
+        for host in hosts.split(","):
+            urlsplit(f"redis://{user}{at}{host}")
+        return urlsplit(f"{scheme}://host{rest.removeprefix(place)}")._replace(netloc=place)
+    except ValueError:
+        raise StoreAddressError("The address holds a [ or ] that is no part of a host.", _ENCODED) from None
 
 
 def _read_single(parts: SplitResult) -> Address:

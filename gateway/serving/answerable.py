@@ -48,7 +48,7 @@ def check_answerable(
         asked = question.payload[name]
         if asked is not None and asked is not False:  # 0 of `prompt_logprobs` shows the prompt, too
             raise _refusal(
-                f"Leave out {name!r}: it would show the prompt that a policy adds, and an experiment is blind.",
+                f"Leave out {name!r}: it would show the prompt of a policy, and an experiment is blind.",
                 name,
             )
     takes_part = _may_take_part(experiment.way, question)

@@ -87,10 +87,8 @@ class StateFile:
                 _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
                 kept[line["first"]] = [
                     # Files written before there were caps have nothing after the cost.
-                    RunEnding(
-                        kind, is_wrong, comparisons, promoted, tuple(leads), tuple(progress), cost, *caps
-                    )
-                    for kind, is_wrong, comparisons, promoted, leads, progress, cost, *caps in line["endings"]
+                    RunEnding(*map(_as_kept, fields))
+                    for fields in line["endings"]
                 ]
             return dict(header["settings"])
         except (ValueError, KeyError, TypeError) as error:
@@ -109,3 +107,8 @@ class StateFile:
                 f"State file {self._path} belongs to another simulation: {'; '.join(differing)}. "
                 "Use the same options, or another file."
             )
+
+
+def _as_kept(value: Any) -> Any:
+    """What a value was before it was JSON, which has lists for tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -86,11 +86,11 @@ local function hold(key, holder, keep_ms, limit, wanted)
   local others = 0
   local fields = redis.call('HGETALL', key)
   for index = 1, #fields, 2 do
-    local count, until_ms = string.match(fields[index + 1], '(%d+) (%d+)')
+    local requests, until_ms = string.match(fields[index + 1], '(%d+) (%d+)')
     if tonumber(until_ms) <= now_ms then
       redis.call('HDEL', key, fields[index])
     elseif fields[index] ~= holder then
-      others = others + tonumber(count)
+      others = others + tonumber(requests)
     end
   end
   local held = math.max(0, math.min(wanted, limit - others))

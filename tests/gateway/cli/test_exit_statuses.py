@@ -240,11 +240,13 @@ async def gateway(
     Its log goes nowhere: outside of tests it is another process.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable()
     monkeypatch.setenv("LLMPO_API_KEY", "ops")
     config = gateway_config(api_base=upstream.api_base, auth={"admin_keys": [hash_key("ops")]})
     async with whole_gateway(config, quick_settings(embedded_url), key="ops") as gateway:
         await gateway.planned()
         yield gateway
+    logging.disable(logging.NOTSET)
     structlog.reset_defaults()
 
 

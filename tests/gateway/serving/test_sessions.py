@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ async def test_with_a_hold_all_answers_of_a_session_say_when_it_began(
     later = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
 
     assert (first.assigned_at, later.assigned_at) == (NOW, NOW - 50)
-    assert replace(later, assigned_at=first.assigned_at) == first
+    assert later._replace(assigned_at=first.assigned_at) == first
 
 
 async def test_sessions_kept_without_their_beginning_go_on(by_session: Live, embedded_url: str) -> None:
