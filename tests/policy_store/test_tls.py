@@ -49,6 +49,19 @@ class Authority:
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        # Python 3.13 and later ask for all that RFC 5280 does.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        usage = dict.fromkeys(
+            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+        )
+        may = x509.KeyUsage(
+            digital_signature=not is_authority,
+            key_cert_sign=is_authority,
+            crl_sign=is_authority,
+            encipher_only=False,
+            decipher_only=False,
+            **usage,
+        )
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -58,6 +71,9 @@ class Authority:
             .not_valid_before(now - DAY)
             .not_valid_after(now + DAY)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(may, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(issuer, critical=False)
             .add_extension(names, critical=False)
             .sign(self._key, hashes.SHA256())
         )
