@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from policy_store.clients import StoreClient
-from policy_store.scripting import answered_within
+from policy_store.scripting import StorePart
 
 SEVERAL: Final = "several"
 """What is found for an id that more than one answer was given under."""
@@ -31,18 +30,8 @@ class AnswerName:
     keep_seconds: int
 
 
-class AnswerNameStore:
-    """Names in Redis or Valkey. Every method raises StoreUnavailableError, and every write may be repeated.
-
-    Args:
-        redis: A client from `policy_store.connect.connect`; its owner closes it.
-        timeout_seconds: The longest any single call to the server may take.
-    """
-
-    def __init__(self, redis: StoreClient, *, timeout_seconds: float) -> None:
-        self._redis = redis
-        self._names = redis.names
-        self._timeout_seconds = timeout_seconds
+class AnswerNameStore(StorePart):
+    """Names in Redis or Valkey. Every write may be repeated."""
 
     async def keep(self, names: Sequence[AnswerName]) -> None:
         """Keep all of these. An id that stands for another answer already stands for none from then on."""
@@ -55,8 +44,7 @@ class AnswerNameStore:
 
     async def find(self, digest: str) -> str | None:
         """The response id of the answer, `SEVERAL`, or None where nothing is kept."""
-        async with answered_within(self._redis, self._timeout_seconds):
-            kept = await self._redis.get(self._names.answer(digest))
+        kept = await self._answer(self._redis.get(self._names.answer(digest)))
         return None if kept is None else str(kept)
 
     async def _all(self, names: Sequence[AnswerName], *, response_id: str | None) -> list[Any]:
@@ -66,6 +54,5 @@ class AnswerNameStore:
             key, kept = self._names.answer(name.digest), response_id or name.response_id
             is_first = response_id is None
             pipeline.set(key, kept, ex=name.keep_seconds, nx=is_first, get=is_first)
-        async with answered_within(self._redis, self._timeout_seconds):
-            found: list[Any] = await pipeline.execute()
+        found: list[Any] = await self._answer(pipeline.execute())
         return found

@@ -9,8 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from policy_store.clients import StoreClient
-from policy_store.scripting import Scripts, answered_within
+from policy_store.scripting import StorePart
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +51,16 @@ class KeyBook:
         return replace(self, records=(*others, record))
 
 
-class ApiKeyStore:
-    """Keys in Redis or Valkey. Every method raises StoreUnavailableError, and every write may be repeated.
-
-    Args:
-        redis: A client from `policy_store.connect.connect`; its owner closes it.
-        timeout_seconds: The longest any single call to the server may take.
-    """
-
-    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
-        self._redis = redis
-        self._keys = redis.names.api_keys
-        self._timeout_seconds = timeout_seconds
-        self._scripts = Scripts(redis, timeout_seconds)
+class ApiKeyStore(StorePart):
+    """Keys in Redis or Valkey. Every write may be repeated."""
 
     async def revision(self) -> int:
         """A number that changes whenever a key is made or revoked: one cheap read to poll."""
-        async with answered_within(self._redis, self._timeout_seconds):
-            return int(await self._redis.get(self._keys[-1]) or 0)
+        return int(await self._answer(self._redis.get(self._names.api_keys[-1])) or 0)
 
     async def book(self) -> KeyBook:
         """All of it."""
-        _, revision, records, revoked = await self._scripts.run("api_keys", self._keys)
+        _, revision, records, revoked = await self._scripts.run("api_keys", self._names.api_keys)
         written = [{"hash": digits, **json.loads(text)} for digits, text in _pairs(records)]
         for fields in written:
             del fields["schema"]
@@ -92,11 +79,11 @@ class ApiKeyStore:
         fields = asdict(record)
         del fields["hash"]
         text = json.dumps({"schema": 1, **fields}, separators=(",", ":"))
-        await self._scripts.run("add_key", self._keys, record.hash, record.name, text)
+        await self._scripts.run("add_key", self._names.api_keys, record.hash, record.name, text)
 
     async def revoke(self, digits: str, name: str) -> float:
         """End the key of this hash for good; when that happened first, in Unix seconds."""
-        _, micros = await self._scripts.run("revoke_key", self._keys, digits, name)
+        _, micros = await self._scripts.run("revoke_key", self._names.api_keys, digits, name)
         return int(micros) / 1e6
 
 

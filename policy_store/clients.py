@@ -112,7 +112,7 @@ class SentinelConnection(SentinelManagedConnection):
 
 
 class SecureSentinelConnection(SentinelConnection, SSLConnection):
-    """The same over TLS."""
+    """A connection to the primary over TLS."""
 
 
 class ClusterClient(RedisCluster):

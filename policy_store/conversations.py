@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from policy_store.clients import StoreClient
-from policy_store.scripting import Scripts, answered_within
+from policy_store.scripting import StorePart
 
 
-class ConversationStore:
-    """Conversations in Redis or Valkey. Every method raises StoreUnavailableError, and may be repeated.
-
-    Args:
-        redis: A client from `policy_store.connect.connect`; its owner closes it.
-        timeout_seconds: The longest any single call to the server may take.
-    """
-
-    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
-        self._redis = redis
-        self._names = redis.names
-        self._timeout_seconds = timeout_seconds
-        self._scripts = Scripts(redis, timeout_seconds)
+class ConversationStore(StorePart):
+    """Conversations in Redis or Valkey. Every call may be repeated."""
 
     async def assign_unit(
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
@@ -73,7 +60,3 @@ class ConversationStore:
         key = self._names.experiment(name).generation(generation).sticky(unit)
         assigned: str | None = await self._answer(self._redis.get(key))
         return assigned
-
-    async def _answer(self, call: Awaitable[Any]) -> Any:
-        async with answered_within(self._redis, self._timeout_seconds):
-            return await call

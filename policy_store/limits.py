@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from policy_store.clients import StoreClient
-from policy_store.scripting import Scripts
+from policy_store.scripting import StorePart
 
 LEASE_SECONDS: Final = 1.0
 HOLD_SECONDS: Final = 6.0
@@ -108,17 +107,8 @@ class Granted:
     concurrent: int
 
 
-class LimitStore:
-    """The accounts in Redis or Valkey.
-
-    Args:
-        redis: A client from `policy_store.connect.connect`; its owner closes it.
-        timeout_seconds: The longest a step may take: requests wait for it.
-    """
-
-    def __init__(self, redis: StoreClient, *, timeout_seconds: float) -> None:
-        self._names = redis.names
-        self._scripts = Scripts(redis, timeout_seconds)
+class LimitStore(StorePart):
+    """The accounts in Redis or Valkey. Requests wait for each call."""
 
     async def lease(self, account: Account) -> Granted:
         """Take one step, atomically. Not to be repeated: what is returned twice would be free.

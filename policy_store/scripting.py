@@ -165,6 +165,25 @@ def _with_needs(text: str, library: Mapping[str, str]) -> str:
     return "\n".join([*parts.values(), text])
 
 
+class StorePart:
+    """Part of what is kept in Redis or Valkey. Every method raises StoreUnavailableError.
+
+    Args:
+        redis: A client from `policy_store.connect.connect`; its owner closes it.
+        timeout_seconds: The longest any single call to the server may take, connecting included.
+    """
+
+    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
+        self._redis = redis
+        self._names = redis.names
+        self._timeout_seconds = timeout_seconds
+        self._scripts = Scripts(redis, timeout_seconds)
+
+    async def _answer(self, call: Awaitable[Any]) -> Any:
+        async with answered_within(self._redis, self._timeout_seconds):
+            return await call
+
+
 class Scripts:
     """The transitions, each sent by its hash and in full only to a server that does not know it yet."""
 

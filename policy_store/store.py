@@ -10,13 +10,12 @@ import json
 import math
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import chain
 from typing import Any, Final, Literal
 
 from policy_store import codec
-from policy_store.clients import StoreClient
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import Decided, LoggedEvent, encoded
 from policy_store.models import (
@@ -32,7 +31,7 @@ from policy_store.models import (
     Usage,
 )
 from policy_store.names import ExperimentKeys
-from policy_store.scripting import Scripts, answered_within
+from policy_store.scripting import StorePart
 from policy_store.states import MOVES, Move
 
 _LOG_START: Final = "-"
@@ -40,7 +39,7 @@ _LOG_START: Final = "-"
 _KEEP_HELD_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 
 
-class PolicyStore:
+class PolicyStore(StorePart):
     """Policies, experiments and their evidence in Redis or Valkey.
 
     Every method raises StoreUnavailableError when the server fails or does not answer within
@@ -50,12 +49,6 @@ class PolicyStore:
         redis: A client from `policy_store.connect.connect`, which the store closes.
         timeout_seconds: The longest any single call to the server may take, connecting included.
     """
-
-    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
-        self._redis = redis
-        self._names = redis.names
-        self._timeout_seconds = timeout_seconds
-        self._scripts = Scripts(redis, timeout_seconds)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -414,10 +407,6 @@ class PolicyStore:
         """The latest events over all generations, newest first."""
         entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))
         return [codec.event_from(fields) for _, fields in entries]
-
-    async def _answer(self, call: Awaitable[Any]) -> Any:
-        async with answered_within(self._redis, self._timeout_seconds):
-            return await call
 
 
 def _check_champion(move: Move, champion: int | None) -> None:

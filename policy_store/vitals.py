@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
-from policy_store.clients import StoreClient
 from policy_store.errors import StoreUnavailableError
-from policy_store.scripting import Scripts, answered_within
+from policy_store.scripting import StorePart
 
 _ID_BYTES: Final = 16
 _NEVER_EVICTS: Final = "noeviction"
@@ -52,19 +51,8 @@ class ServerSettings:
     persists: bool | None
 
 
-class StoreVitals:
-    """Looks at the store as a whole. Every method raises StoreUnavailableError and may be repeated.
-
-    Args:
-        redis: A client from `policy_store.connect.connect`; its owner closes it.
-        timeout_seconds: The longest any single call to the server may take.
-    """
-
-    def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
-        self._redis = redis
-        self._names = redis.names
-        self._timeout_seconds = timeout_seconds
-        self._scripts = Scripts(redis, timeout_seconds)
+class StoreVitals(StorePart):
+    """Looks at the store as a whole. Every call may be repeated."""
 
     async def pulse(self, *, may_begin: bool) -> Pulse:
         """Write to each server whatever feedback and plans need to write, and read which store it is.
@@ -73,8 +61,7 @@ class StoreVitals:
             may_begin: Whether a store without an id is a new one.
         """
         fresh = secrets.token_hex(_ID_BYTES) if may_begin else ""
-        async with answered_within(self._redis, self._timeout_seconds):
-            tags = await self._redis.other_tags(self._names.identity)
+        tags = await self._answer(self._redis.other_tags(self._names.identity))
         await asyncio.gather(*(self._scripts.run("try_to_write", self._names.trial(tag)) for tag in tags))
         _, store_id, epoch, written_at, held = await self._scripts.run(
             "pulse", (self._names.identity, *self._names.trial()), fresh
@@ -115,8 +102,7 @@ class StoreVitals:
 
         Of several servers, one that loses data is enough.
         """
-        async with answered_within(self._redis, self._timeout_seconds):
-            servers = await self._redis.servers()
+        servers = await self._answer(self._redis.servers())
         each = [await self._settings_of(server) for server in servers]
         evict, persist = {one.evicts for one in each}, {one.persists for one in each}
         return ServerSettings(
@@ -146,10 +132,6 @@ class StoreVitals:
         evicts = None if policy is None else policy != _NEVER_EVICTS
         # It does not say whether snapshots are made on a schedule.
         return ServerSettings(evicts, True if info.get("aof_enabled") else None)
-
-    async def _answer(self, call: Any) -> Any:
-        async with answered_within(self._redis, self._timeout_seconds):
-            return await call
 
 
 def _check_refused(error: Exception) -> None:

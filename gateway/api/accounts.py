@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import RequestBegun, RequestFinished
-from gateway.running.request_id import HEADER, AboutRequest, request_id_of
+from gateway.running.request_id import ABOUT, HEADER, request_id_of
 
 UNMATCHED: Final = "unmatched"
 """The endpoint of every path that does not exist: callers make up as many as they like."""
@@ -83,27 +83,28 @@ class Accounts:
             await send(message)
 
         self._hooks.tell(RequestBegun(account.request_id, account.endpoint))
-        with AboutRequest(account.request_id):
-            try:
-                await app({**scope, _STATE: account}, receive, send_named)
-            except Exception:
-                status, account.code = _INTERNAL, account.code or "internal_error"
-                raise
-            finally:
-                code = account.code or ("" if status < CALLER_LEFT else "caller_left")
-                self._hooks.tell(
-                    RequestFinished(
-                        account.request_id,
-                        account.endpoint,
-                        status,
-                        started,
-                        self._timer(),
-                        None,
-                        code,
-                        "",
-                        account.key,
-                    )
+        token = ABOUT.set(account.request_id)
+        try:
+            await app({**scope, _STATE: account}, receive, send_named)
+        except Exception:
+            status, account.code = _INTERNAL, account.code or "internal_error"
+            raise
+        finally:
+            code = account.code or ("" if status < CALLER_LEFT else "caller_left")
+            self._hooks.tell(
+                RequestFinished(
+                    account.request_id,
+                    account.endpoint,
+                    status,
+                    started,
+                    self._timer(),
+                    None,
+                    code,
+                    "",
+                    account.key,
                 )
+            )
+            ABOUT.reset(token)
 
 
 def _declared(routes: Iterable[BaseRoute]) -> Iterator[Route]:

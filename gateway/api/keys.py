@@ -6,21 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from gateway.access.api_keys import KeyRegistry
 from gateway.access.callers import Caller
+from gateway.api.control_body import ControlBody
 from gateway.config.access import LimitsSpec
 from gateway.config.api_keys import KeyRole
 from gateway.config.configured_keys import ApiKey, KeySource
 from gateway.config.values import Name
-from gateway.errors import InvalidRequestError
 
 
-class KeyToMake(BaseModel):
+class KeyToMake(ControlBody):
     """The key that a request wants made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[Name, Field(description="Its name: 1 to 64 letters, digits, dots, dashes, underscores.")]
     role: Annotated[KeyRole, Field(description="What it may do.")] = "client"
@@ -35,20 +33,6 @@ class KeyToMake(BaseModel):
         limits = schema.pop("$defs")["LimitsSpec"]
         schema["properties"]["limits"] = limits
         return schema
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> KeyToMake:
-        """The key in the body of a request.
-
-        Raises:
-            InvalidRequestError: Naming the field at fault.
-        """
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            param = ".".join(map(str, first["loc"])) or None
-            raise InvalidRequestError(f"{first['msg']}.", param=param, code="invalid_value") from None
 
 
 class KeyShown(BaseModel):

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints
 
 from gateway.access.callers import Caller
-from gateway.errors import InvalidRequestError
+from gateway.api.control_body import ControlBody
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.experiments.verbs import SUMMARIES, Verb
 from gateway.learning.steering import Steering, Wish
@@ -18,10 +18,8 @@ from policy_store.models import ExperimentView
 LONGEST_REASON: Final = 1_000
 
 
-class HandMove(BaseModel):
+class HandMove(ControlBody):
     """What a person says to it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     reason: Annotated[
         str,
@@ -33,21 +31,6 @@ class HandMove(BaseModel):
         description="To `promote`, which policy. To `approve` or `reject`, the one that was seen awaiting "
         "approval: another one is refused.",
     )
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> HandMove:
-        """The move in the body of a request.
-
-        Raises:
-            InvalidRequestError: Naming the field at fault.
-        """
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            param = ".".join(map(str, first["loc"])) or None
-            fault = f"{param}: {first['msg']}." if param else f"{first['msg']}."
-            raise InvalidRequestError(fault, param=param, code="invalid_value") from None
 
 
 class Moved(BaseModel):

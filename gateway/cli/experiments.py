@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gateway.cli.event_lines import event_lines
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
-from gateway.cli.steering import HAND_COMMANDS
+from gateway.cli.steering import add_commands
 from gateway.experiments.conclusions import BY_HAND
 from gateway.rough import rough_count
 from policy_store.states import STATES
@@ -25,8 +25,7 @@ LATEST_EVENTS: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
 app = typer.Typer(no_args_is_help=True)
-for hand_command in HAND_COMMANDS:
-    app.command()(hand_command)
+add_commands(app)
 
 
 @app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,7 +18,7 @@ from gateway.cli.remote import (
     get_json,
     send_json,
 )
-from gateway.experiments.verbs import Verb
+from gateway.experiments.verbs import SUMMARIES, Verb
 from policy_store.states import ExperimentState
 
 EVENTS_SHOWN: Final = 50
@@ -30,84 +31,53 @@ SeenOption = Annotated[
 ]
 
 
-def pause(
-    name: ExperimentArgument,
-    reason: ReasonOption,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Let the incumbent answer everything until `resume`; answers given before still count."""
-    _move("pause", name, {"reason": reason}, url, api_key, as_json=json)
+def add_commands(app: typer.Typer) -> None:
+    """Add a command for each of the verbs, in their order, and `events`."""
+    shapes = {"approve": _move_of_policy_seen, "reject": _move_of_policy_seen, "promote": _move_of_policy}
+    for verb, summary in SUMMARIES.items():
+        app.command(verb, help=summary)(shapes.get(verb, _plain_move)(verb))
+    app.command()(events)
 
 
-def resume(
-    name: ExperimentArgument,
-    reason: ReasonOption,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Let an experiment that was paused, stopped or rejected go on."""
-    _move("resume", name, {"reason": reason}, url, api_key, as_json=json)
+def _plain_move(verb: Verb) -> Callable[..., None]:
+    def command(
+        name: ExperimentArgument,
+        reason: ReasonOption,
+        url: UrlOption = DEFAULT_URL,
+        api_key: KeyOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        _move(verb, name, {"reason": reason}, url, api_key, as_json=json)
+
+    return command
 
 
-def stop(
-    name: ExperimentArgument,
-    reason: ReasonOption,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """End it without a verdict; the incumbent answers everything."""
-    _move("stop", name, {"reason": reason}, url, api_key, as_json=json)
+def _move_of_policy_seen(verb: Verb) -> Callable[..., None]:
+    def command(
+        name: ExperimentArgument,
+        reason: ReasonOption,
+        policy: SeenOption = None,
+        url: UrlOption = DEFAULT_URL,
+        api_key: KeyOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        _move(verb, name, {"reason": reason, "policy": policy}, url, api_key, as_json=json)
+
+    return command
 
 
-def approve(
-    name: ExperimentArgument,
-    reason: ReasonOption,
-    policy: SeenOption = None,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Promote the certified policy that awaits approval, if its certificate still holds."""
-    _move("approve", name, {"reason": reason, "policy": policy}, url, api_key, as_json=json)
+def _move_of_policy(verb: Verb) -> Callable[..., None]:
+    def command(
+        name: ExperimentArgument,
+        policy: Annotated[str, typer.Option("--policy", help="The policy to promote.")],
+        reason: ReasonOption,
+        url: UrlOption = DEFAULT_URL,
+        api_key: KeyOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        _move(verb, name, {"reason": reason, "policy": policy}, url, api_key, as_json=json)
 
-
-def reject(
-    name: ExperimentArgument,
-    reason: ReasonOption,
-    policy: SeenOption = None,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Turn the certified policy down that awaits approval; the incumbent stays."""
-    _move("reject", name, {"reason": reason, "policy": policy}, url, api_key, as_json=json)
-
-
-def promote(
-    name: ExperimentArgument,
-    policy: Annotated[str, typer.Option("--policy", help="The policy to promote.")],
-    reason: ReasonOption,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Promote a policy by your own decision; nothing is claimed of the evidence."""
-    _move("promote", name, {"reason": reason, "policy": policy}, url, api_key, as_json=json)
-
-
-def rollback(
-    name: ExperimentArgument,
-    reason: ReasonOption,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Take a promotion back: the incumbent before it serves again, on every replica."""
-    _move("rollback", name, {"reason": reason}, url, api_key, as_json=json)
+    return command
 
 
 def events(
@@ -137,6 +107,3 @@ def _move(
     typer.echo(
         f"{answer['name']} is {label} (generation {answer['generation']}); {answer['incumbent']} serves."
     )
-
-
-HAND_COMMANDS: Final = (pause, resume, stop, approve, reject, promote, rollback, events)

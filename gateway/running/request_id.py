@@ -13,7 +13,7 @@ HEADER: Final = b"x-request-id"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 ABOUT: Final[ContextVar[str]] = ContextVar("llmpo_request_id", default="")
-"""The id of the request that log lines are about now; empty for none."""
+"""The id of the request that log lines are about, here and in tasks begun from here; empty for none."""
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -32,21 +32,6 @@ def sent_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 def new_request_id() -> str:
     """An id no other request has."""
     return "req_" + os.urandom(16).hex()
-
-
-class AboutRequest:
-    """Within this, and in tasks begun within it, log lines are about a request."""
-
-    __slots__ = ("_request_id", "_token")
-
-    def __init__(self, request_id: str) -> None:
-        self._request_id = request_id
-
-    def __enter__(self) -> None:
-        self._token = ABOUT.set(self._request_id)
-
-    def __exit__(self, *_: object) -> None:
-        ABOUT.reset(self._token)
 
 
 def add_request_id(

@@ -137,9 +137,10 @@ function figures(experiment) {
 
 function evidence(experiment) {
   const eliminates = !experiment.epsilon;
+  const next = experiment.promotion_mode === "approval" ? "awaits approval" : "is promoted";
   const note = eliminates
-    ? `A full bar means eliminated: some rival is preferred to this policy. When all but one are full, the one left is promoted; it is the best with ${confidence(experiment)} confidence.`
-    : `A full bar means certified: with ${confidence(experiment)} confidence, ${experiment.claim.replace("{policy}", "this one")}. The first to reach the line is promoted.`;
+    ? `A full bar means eliminated: some rival is preferred to this policy. When all but one are full, the one left ${next}; it is the best with ${confidence(experiment)} confidence.`
+    : `A full bar means certified: with ${confidence(experiment)} confidence, ${experiment.claim.replace("{policy}", "this one")}. The first to reach the line ${next}.`;
   const { needed } = experiment.evidence[0];
   return h("section", null,
     h("h2", null, eliminates ? "Evidence against each policy" : "Evidence for each policy"),
