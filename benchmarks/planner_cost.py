@@ -1,9 +1,12 @@
 """What a planner refresh and the structured solver cost, by number of policies.
 
     python benchmarks/planner_cost.py [--repeats 7] [--policies 2 8 16 32 64 128]
+    python benchmarks/planner_cost.py --against PATH [--rounds 5] [--repeats 7] [--policies 32 128]
 
-Writes benchmarks/results/planner_cost.md. One thread for linear algebra, as in the planner's process. Times
-are medians in milliseconds of processor time; memory is the peak one call allocates (tracemalloc), in MB.
+The first writes benchmarks/results/planner_cost.md. One thread for linear algebra, as in the planner's
+process. Times are medians in milliseconds of processor time; memory is the peak one call allocates
+(tracemalloc), in MB. The second prints how many times as long a refresh takes as in another checkout, which
+takes turns with this one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy: what the planner's pro
 import argparse
 import datetime as dt
 import statistics
+import subprocess
 import sys
 import time
 import tracemalloc
@@ -103,12 +107,46 @@ def row(policies: int, repeats: int) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+_REFRESH = """
+import sys
+from benchmarks.planner_cost import counted, design, later, measured, np, plan
+policies, repeats = map(int, sys.argv[1:])
+tally, about, rng = counted(policies), design(policies, is_structured=False), np.random.default_rng(1)
+start, grown = plan(tally, about, rng).next_start, later(tally)
+print(measured(lambda: plan(grown, about, rng, start), repeats)[0])
+"""
+
+
+def refresh_in(tree: Path, policies: int, repeats: int) -> float:
+    """Median milliseconds of a refresh that goes on from the last plan, by the code of a checkout."""
+    command = [sys.executable, "-c", _REFRESH, str(policies), str(repeats)]
+    said = subprocess.run(
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, stdout=subprocess.PIPE
+    )
+    return float(said.stdout)
+
+
+def compare(other: Path, policies: list[int], repeats: int, rounds: int) -> None:
+    """Print this checkout's refreshes as multiples of another's, by rounds in which both take turns."""
+    for number in policies:
+        ratios = [
+            refresh_in(RESULTS.parents[2], number, repeats) / refresh_in(other, number, repeats)
+            for _ in range(rounds)
+        ]
+        print(f"K = {number}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--policies", type=int, nargs="+", default=[2, 8, 16, 32, 64, 128])
+    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout of this project")
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.against is not None:
+        compare(arguments.against.resolve(), arguments.policies, arguments.repeats, arguments.rounds)
+        return
     command = f"python benchmarks/planner_cost.py {' '.join(sys.argv[1:])}".strip()
     lines = [
         "# What planning costs",
