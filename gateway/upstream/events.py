@@ -130,10 +130,12 @@ class ChoicesProgress(Progress):
                     break
                 event = loads(text[6:])
                 (choice,) = event["choices"]
-                if choice["finish_reason"] is not None or choice["index"] not in begun:
+                index = choice["index"]
+                if choice["finish_reason"] is not None or index.__class__ is not int:
                     break
                 if event["object"] == "error" or "error" in choice or "error" in event or "type" in event:
                     break
+                begun.add(index)
                 count += 1
         except (KeyError, TypeError, ValueError):
             pass
