@@ -1,12 +1,12 @@
-"""What the gateway refuses or fails at; `api/errors.py` maps each to HTTP, the CLI to an exit status.
+"""The gateway's errors; `api/errors.py` maps each to an HTTP status, the CLI to an exit status.
 
 GatewayError
 +-- ConfigError                  the configuration file or environment is wrong; `issues` lists every fault
 +-- InvalidRequestError          the caller's request is wrong; do not retry unchanged       -> 400
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
-|   +-- ThreadNotFoundError      a conversation that is kept elsewhere, or nowhere            -> 404
+|   +-- ThreadNotFoundError      a conversation that is kept elsewhere or not at all          -> 404
 |   +-- UnknownKeyError          no API key of that name is in force                        -> 404
-|   +-- ConflictError            it cannot be done from where things stand; look again       -> 409
+|   +-- ConflictError            the present state does not allow it; read the state again   -> 409
 |   +-- BodyTooLargeError                                                                    -> 413
 |   +-- ForeignHostError         meant for another host, or from a web page of another one     -> 403
 |   +-- UnsupportedMediaTypeError  the body is not JSON                                        -> 415
@@ -15,11 +15,11 @@ GatewayError
 +-- PermissionDeniedError        the key may not do this                                     -> 403
 +-- RateLimitedError             the key used up a limit the operator set; wait and retry     -> 429
 +-- UpstreamError                a provider failed; carries the status to pass on            -> 4xx/502/504
-+-- RenderError                  a policy cannot be put to this request; the incumbent answers
++-- RenderError                  a policy cannot be applied to this request; the incumbent answers
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
 |   +-- StoreHeldError           shared state lost something, and an operator has to accept it -> 503
 +-- CrowdedError                 no memory is left for another large body; retry later       -> 503
-+-- ShuttingDownError            this process ends before the answer does; ask another one   -> 503
++-- ShuttingDownError            this process stops before the answer is complete; ask again -> 503
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConfigIssue:
-    """One fault in the configuration: where, what was found, what would be right."""
+    """One fault in the configuration: where it is, what was found, and what would be right."""
 
     path: str
     problem: str
@@ -90,7 +90,7 @@ class UnknownKeyError(InvalidRequestError):
 
 
 class ConflictError(InvalidRequestError):
-    """It cannot be done from where things stand now; nothing was changed."""
+    """The present state does not allow what was asked; nothing was changed."""
 
     status = 409
 
@@ -111,7 +111,7 @@ class ForeignHostError(InvalidRequestError):
 
 
 class UnsupportedMediaTypeError(InvalidRequestError):
-    """The request body is announced as something other than JSON."""
+    """The request body is declared as something other than JSON."""
 
     status = 415
 
@@ -137,8 +137,8 @@ class RateLimitedError(GatewayError):
     """The API key used up one of its limits; nothing was done.
 
     Attributes:
-        kind: What there was too much of, `requests` or `tokens`; the error's type on the wire.
-        retry_after_seconds: When the same request fits again, as far as that can be known.
+        kind: The limit that was reached, `requests` or `tokens`; the error's type on the wire.
+        retry_after_seconds: Seconds until the same request fits again, as far as that can be known.
     """
 
     def __init__(self, message: str, *, kind: str, retry_after_seconds: float) -> None:
@@ -153,12 +153,14 @@ class UpstreamError(GatewayError):
     Attributes:
         status: HTTP status to answer with.
         reason: A word for metrics, from a closed set: `connect`, `timeout`, `status_4xx`, `status_5xx`,
-            `rate_limited`, `protocol` or `cut`; `ejected` or `retry_budget` if it was not even asked.
+            `rate_limited`, `protocol` or `cut`; `ejected` or `retry_budget` if the provider was not asked at
+            all.
         body: The provider's own error body when it is OpenAI-shaped and safe to pass on, else None.
         is_callers_fault: Whether the request itself is invalid, so that another policy would be refused too.
         retry_after: The provider's `retry-after`, worth passing on, or None.
         headers: What the provider says of its rate limits; for callers of plain models only.
-        detail: What happened, in more words, for the log and for admins; holds no secret or caller's text.
+        detail: What happened, in more detail, for the log and for admins; holds no secret and no text of
+            the caller.
     """
 
     def __init__(
@@ -184,11 +186,11 @@ class UpstreamError(GatewayError):
 
 
 class RenderError(GatewayError):
-    """A policy's template failed on this request. The text holds nothing the caller sent."""
+    """A policy's template failed on this request. The message holds nothing that the caller sent."""
 
 
 class UnavailableError(GatewayError):
-    """Shared state cannot be reached; the text says what is known of the change. Retry later."""
+    """Shared state cannot be reached; the message says whether the change was made. Retry later."""
 
 
 class StoreHeldError(UnavailableError):
@@ -196,8 +198,8 @@ class StoreHeldError(UnavailableError):
 
 
 class CrowdedError(GatewayError):
-    """The bodies of requests under way take all the memory they may. Retry later, or ask another process."""
+    """Bodies of requests in progress take all the memory allowed. Retry later, or ask another process."""
 
 
 class ShuttingDownError(GatewayError):
-    """This process was told to stop and the answer took too long. Ask again: another process answers."""
+    """This process was told to stop and the answer took too long. Ask again; another process answers."""

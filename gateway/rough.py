@@ -1,4 +1,4 @@
-"""Numbers that are estimates, with no more digits than they deserve, as every command shows them."""
+"""Formats estimates with as few digits as their precision justifies; every command uses it."""
 
 from __future__ import annotations
 

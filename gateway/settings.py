@@ -1,6 +1,6 @@
-"""Every setting of a running gateway that is not about policies: where state lives, time limits, logging.
+"""Every setting of a running gateway that is not in its file: where state is kept, time limits, logging.
 
-Read once at start from environment variables named `LLMPO_...`; a bad value stops the boot.
+Read once at start from environment variables named `LLMPO_...`; with a bad value the gateway does not start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MISSPELT: Final = 0.8  # an unknown variable this similar to a known one is tak
 
 
 def default_data_dir() -> Path:
-    """Where this platform keeps a program's data."""
+    """The directory in which this platform keeps a program's data."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "llmpo"
     base = os.environ.get("XDG_DATA_HOME")
@@ -56,7 +56,7 @@ def _key_hash(key: str) -> str:
 
 
 TextList = Annotated[tuple[str, ...], NoDecode]
-"""Texts that the environment gives separated by commas."""
+"""Texts, separated by commas in the environment."""
 
 
 class Settings(BaseSettings):
@@ -73,11 +73,13 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        description="Redis or Valkey (server, Sentinel, cluster) for all replicas; else the embedded store.",
+        description="Address of a Redis or Valkey (server, Sentinel, cluster) for all replicas; without it, "
+        "the embedded store.",
     )
     redis_prefix: str = Field(
         default="",
-        description="Begins every key's name in the store; environments with different ones share nothing.",
+        description="Prefix of every key's name in the store; environments with different prefixes share "
+        "nothing.",
     )
     store_timeout_seconds: float = Field(
         default=1.0, gt=0, le=60, description="Longest wait for one answer of the store."
@@ -89,8 +91,8 @@ class Settings(BaseSettings):
     )
     previous_token_secret: SecretStr | None = Field(
         default=None,
-        description="The previous secret: ids it sealed still open, and its sessions stay with their "
-        "policies.",
+        description="The previous secret: ids that it sealed can still be opened, and sessions that began "
+        "under it stay with their policies.",
     )
     client_keys: TextList = Field(
         default=(), repr=False, description="Keys or key hashes that may call models, separated by commas."
@@ -100,7 +102,8 @@ class Settings(BaseSettings):
     )
     allowed_hosts: TextList = Field(
         default=(),
-        description="Hosts a gateway without keys answers to besides this machine's, separated by commas.",
+        description="Host names that a gateway without keys accepts besides those of this machine, "
+        "separated by commas.",
     )
     max_body_bytes: int = Field(
         default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body accepted."
@@ -109,7 +112,7 @@ class Settings(BaseSettings):
         default=512 * 1024 * 1024,
         ge=1024 * 1024,
         le=1024**4,
-        description="Memory that the bodies of requests under way may take together, in each process.",
+        description="Memory that the bodies of all requests in progress may take together, in each process.",
     )
     max_connections: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Connections a process keeps open at once."
@@ -121,14 +124,15 @@ class Settings(BaseSettings):
         default=86_400.0,
         ge=0,
         le=31_536_000,
-        description="How old the last known API keys on disk may be when a replica starts without its store; "
-        "0 keeps none.",
+        description="Largest age of the last known API keys on disk that a replica uses when it starts "
+        "without its store; 0 keeps none on disk.",
     )
     limits_timeout_seconds: float = Field(
         default=0.1,
         gt=0,
         le=60,
-        description="Longest wait for the store to account for a key's limits; then the request passes.",
+        description="Longest wait for the store to account for a key's limits; after that the request "
+        "passes.",
     )
     upstream_timeout_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Longest time one request to a provider may take."
@@ -137,7 +141,7 @@ class Settings(BaseSettings):
         default=1200.0,
         gt=0,
         le=86_400,
-        description="Longest time an answer may take, all fallbacks included.",
+        description="Longest time an answer may take, including all fallbacks.",
     )
     connect_timeout_seconds: float = Field(
         default=10.0, gt=0, le=600, description="Longest wait for a connection to a provider."
@@ -152,25 +156,34 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=1, description="Failed second attempts allowed per request, in the long run."
     )
     retry_burst: int = Field(
-        default=100, ge=0, le=1_000_000, description="Second attempts a process may have under way at once."
+        default=100, ge=0, le=1_000_000, description="Second attempts a process may have in progress at once."
     )
     eject_after_failures: int = Field(
         default=5, ge=1, le=1000, description="Failures in a row after which a model or policy is ejected."
     )
     eject_max_seconds: float = Field(
-        default=60.0, ge=1, le=3600, description="Longest time between two probes of an ejected one."
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="Longest time between two probes of an ejected model or policy.",
     )
     drain_notice_seconds: float = Field(
         default=0.0,
         ge=0,
         le=600,
-        description="How long after SIGTERM requests are still taken while /readyz says 503.",
+        description="How long after SIGTERM the gateway still takes requests while /readyz says 503.",
     )
     drain_seconds: float = Field(
-        default=25.0, ge=0, le=86_400, description="How long answers under way may take to end after that."
+        default=25.0,
+        ge=0,
+        le=86_400,
+        description="How long answers in progress may take to finish after that.",
     )
     refresh_seconds: float = Field(
-        default=0.25, gt=0, le=10, description="Time between looks at the store for a new plan or incumbent."
+        default=0.25,
+        gt=0,
+        le=10,
+        description="Time between two checks of the store for a new plan or incumbent.",
     )
     plan_interval_seconds: float = Field(
         default=1.0, gt=0, le=3600, description="Shortest time between two plans of an experiment."
@@ -179,20 +192,20 @@ class Settings(BaseSettings):
         default=10.0,
         ge=1,
         le=600,
-        description="How long a silent planner keeps its lease before another takes over.",
+        description="How long a planner that stopped answering keeps its lease before another takes over.",
     )
     metrics_public: bool = Field(
         default=False, description="Let anyone who can connect read /metrics, not only admin keys."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe messages logged."
+        default="info", description="The least severe level that is logged."
     )
     log_json: bool = Field(default=False, description="Log one JSON object per line instead of text.")
     revision: str = Field(
         default="",
         max_length=64,
         pattern=r"^[\w.+-]*$",
-        description="The source revision this was built from, shown in `llmpo_build_info`.",
+        description="The source revision that the gateway was built from, shown in `llmpo_build_info`.",
     )
 
     @field_validator("redis_url")
@@ -223,7 +236,7 @@ class Settings(BaseSettings):
     @field_validator("client_keys", "admin_keys", mode="before")
     @classmethod
     def _hash_keys(cls, value: Any) -> Any:
-        # Keys in the clear go no further than here.
+        # From here on there are only hashes, no keys in the clear.
         return tuple(map(_key_hash, _listed(value))) if isinstance(value, str) else value
 
     @field_validator("allowed_hosts", mode="before")

@@ -1,1 +1,1 @@
-"""The configuration file: its models, its reader, and what to say when it is wrong."""
+"""The configuration file: its models, its reader, and the messages for its faults."""

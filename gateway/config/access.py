@@ -1,4 +1,4 @@
-"""What a configuration file says about callers, as frozen models: keys, and how much each may use."""
+"""The part of a configuration file about callers, as frozen models: API keys and the limits of each."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _Limit = Annotated[int, Field(ge=1, le=10**12)] | None
 
 
 class LimitsSpec(Section):
-    """How much an API key may use, over all replicas. A limit that is absent does not apply."""
+    """Limits of an API key, over all replicas. A limit that is absent does not apply."""
 
-    concurrent_requests: _Limit = Field(default=None, description="Requests under way at once.")
+    concurrent_requests: _Limit = Field(default=None, description="Requests in progress at once.")
     requests_per_minute: _Limit = Field(default=None, description="Requests within any minute.")
     tokens_per_minute: _Limit = Field(
         default=None, description="Tokens of prompts and answers within any minute."
@@ -35,15 +35,18 @@ class KeySpec(Section):
 
     hash: KeyHash = Field(description="Hash of the key.")
     role: KeyRole = Field(
-        default="client", description="What it may do: as a key of `client_keys` or of `admin_keys`."
+        default="client",
+        description="What the key may do: the same as a key of `client_keys` or of `admin_keys`.",
     )
     limits: LimitsSpec = Field(
-        default_factory=LimitsSpec, description="Its own limits; a client key's others are the default ones."
+        default_factory=LimitsSpec,
+        description="The key's own limits; for limits not given here, a client key has those of "
+        "`auth.limits`.",
     )
 
 
 class AuthSpec(Section):
-    """Who may call. Keys are listed by hash; with none anywhere, the gateway listens on loopback only."""
+    """Who may call. Keys are listed by hash; without any key, the gateway listens on loopback only."""
 
     client_keys: list[KeyHash] = Field(
         default_factory=list, description="Keys that may call models and report feedback."

@@ -1,4 +1,4 @@
-"""API keys as values: what the configuration says about each, with its limits worked out."""
+"""API keys as values: what the configuration says about each, and the limits that result for it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KeySource = Literal["configuration", "store"]
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """What a key may use; None is no limit.
+    """The limits of a key; None is no limit.
 
     Attributes:
-        concurrent_requests: Requests under way at once.
+        concurrent_requests: Requests in progress at once.
         requests_per_minute: Requests within any minute.
         tokens_per_minute: Tokens of prompts and answers within any minute.
     """
@@ -29,12 +29,12 @@ class KeyLimits:
     tokens_per_minute: int | None = None
 
     def with_own(self, own: Mapping[str, int | None]) -> KeyLimits:
-        """The limits of a key: its own, and these where it has none."""
+        """The limits of a key: its own, and these for those that it does not have."""
         given = {name: value for name, value in own.items() if value is not None}
         return KeyLimits(**{**self.given(), **given})
 
     def given(self) -> dict[str, int]:
-        """The limits there are, by name."""
+        """The limits that are set, by name."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -48,9 +48,9 @@ class ApiKey:
 
     Attributes:
         hash: SHA-256 of the key, 64 hexadecimal digits.
-        name: Its name in logs and metrics; the start of its hash where the operator gave none.
+        name: Its name in logs and metrics; the start of its hash if the operator gave it no name.
         role: Admins may also see experiments, keys and which policy answered.
-        limits: What it may use.
+        limits: Its limits.
         source: Where it was made; the configuration includes the environment.
     """
 
@@ -78,7 +78,7 @@ def configured_keys(
         for name, key in auth.keys.items()
     ]
     keys += [unnamed_key(each, "admin") for each in (*auth.admin_keys, *admin_hashes)]
-    # A name says more than no name, and the later role more than the earlier one.
+    # An entry with a name wins over one without, and the later role over the earlier one.
     by_hash: dict[str, ApiKey] = {}
     for key in keys:
         known = by_hash.get(key.hash)
@@ -92,5 +92,5 @@ def default_limits(auth: AuthSpec) -> KeyLimits:
 
 
 def limits_of(role: KeyRole, own: LimitsSpec, defaults: KeyLimits) -> KeyLimits:
-    """What a key may use: its own limits, a client's others from the defaults."""
+    """The limits of a key: its own, and for a client key the defaults where it has none."""
     return (defaults if role == "client" else KeyLimits()).with_own(own.model_dump())

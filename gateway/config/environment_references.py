@@ -1,4 +1,4 @@
-"""References to environment variables in the plain data of a file: those that will not be looked up."""
+"""Finds references to environment variables, in the plain data of a file, that will not be looked up."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def misplaced_references(data: Any) -> Iterator[Fault]:
 
 
 def foreign_references(data: Any) -> Iterator[Fault]:
-    """References to the environment in other programs' notation, which would be sent as they stand."""
+    """References in other programs' notation (`$NAME`), which would be sent literally."""
     for path, value in _texts(data, ()):
         if path[0] != "auth" and "litellm_params" not in path:
             continue
         in_braces = _IN_BRACES.search(value)
         if in_braces:
-            problem = f"${{{in_braces[1]}}} is not looked up; it would be taken as it stands."
-            yield Fault(path, problem, f"Let the whole value be os.environ/{in_braces[1]}.")
+            problem = f"${{{in_braces[1]}}} is not looked up; it would be taken literally."
+            yield Fault(path, problem, f"Write os.environ/{in_braces[1]} as the whole value.")
         elif _AFTER_DOLLAR.fullmatch(value):  # not repeated: it may be a secret after all
-            problem = "A dollar sign and a name are not looked up; they would be taken as they stand."
+            problem = "A dollar sign and a name are not looked up; they would be taken literally."
             yield Fault(path, problem, "Write os.environ/ and the name of the variable.")
 
 

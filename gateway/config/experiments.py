@@ -1,4 +1,4 @@
-"""What a configuration file says about experiments: policies, traffic, feedback, promotion.
+"""The part of a configuration file about experiments: policies, traffic, promotion.
 
 The models are frozen. The description of each field is its documentation: `llmpo config schema` and
 docs/configuration.md carry it.
@@ -32,7 +32,7 @@ Collect = Literal["matched", "side_by_side"]
 
 
 class PolicyParams(Section):
-    """Sampling fields a policy fixes, within OpenAI's bounds; they win over what the caller sends."""
+    """Sampling fields that a policy fixes, within OpenAI's bounds; they override the caller's."""
 
     temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness of sampling.")
     top_p: float | None = Field(default=None, ge=0, le=1, description="Probability mass sampled from.")
@@ -76,7 +76,10 @@ class PolicyParams(Section):
         default=None, description="How long the answer is."
     )
     top_k: int | None = Field(
-        default=None, ge=-1, description="Tokens sampled from (servers that extend OpenAI's format)."
+        default=None,
+        ge=-1,
+        description="How many of the most likely tokens are sampled from (servers that extend OpenAI's "
+        "format).",
     )
     min_p: float | None = Field(
         default=None, ge=0, le=1, description="Smallest relative probability sampled (same servers)."
@@ -96,7 +99,7 @@ class PolicyParams(Section):
 
 
 class PolicySpec(Section):
-    """One way to answer: model, system prompt and sampling. Change any of them and it is a new policy."""
+    """One way to answer: model, system prompt and sampling. Changing any of them makes a new policy."""
 
     model: ModelName = Field(description="A `model_name` of `model_list`.")
     system: Annotated[str, Field(min_length=1)] | None = Field(
@@ -112,8 +115,8 @@ class PolicySpec(Section):
     cost: float = Field(
         default=0.0,
         ge=0,
-        description="Cost of a request in any one unit, instead of measured tokens times prices; the cheaper "
-        "of two equals is preferred.",
+        description="Cost of a request in any unit (the same for all policies), instead of measured tokens "
+        "times prices; the cheaper of two equals is preferred.",
     )
     max_share: float | None = Field(
         default=None,
@@ -124,7 +127,7 @@ class PolicySpec(Section):
 
 
 class TrafficSpec(Section):
-    """Which requests take part, and how two policies meet."""
+    """Which requests take part, and how two policies are compared."""
 
     share: float = Field(
         default=0.3,
@@ -151,7 +154,7 @@ class TrafficSpec(Section):
 
 
 class PromotionSpec(Section):
-    """What happens once a policy is certified, and what must have happened before."""
+    """What happens once a policy is certified, and what a decision has to wait for."""
 
     mode: Literal["automatic", "approval"] = Field(
         default="automatic",
@@ -169,13 +172,13 @@ class PromotionSpec(Section):
     min_voters: int = Field(
         default=10,
         ge=0,
-        description="No decision while fewer voters gave the votes; votes that nothing tells apart count as "
-        "one voter each where there is a single client key, else as one for each key.",
+        description="No decision while fewer voters than this gave the votes. Votes without a user or "
+        "session count as one voter each if there is a single client key, otherwise as one voter per key.",
     )
     on_misfit: Literal["hold", "warn"] = Field(
         default="hold",
-        description="While the structure assumed does not fit the counts: `hold` decides nothing, `warn` "
-        "only says so. Exact guarantees do not rest on the fit and never wait.",
+        description="What happens while the assumed structure does not fit the counts: `hold` decides "
+        "nothing, `warn` only reports it. Exact guarantees do not depend on the fit and never wait.",
     )
 
     @property
@@ -188,7 +191,7 @@ GridValue = str | int | float
 
 
 class ExperimentSpec(Section):
-    """Policies that compete for one name clients send as `model`."""
+    """Policies that compete under one name, which clients send as `model`."""
 
     incumbent: Name = Field(description="The policy that serves until another one is promoted.")
     policies: dict[Name, PolicySpec] = Field(
@@ -207,12 +210,13 @@ class ExperimentSpec(Section):
     )
     max_share: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
         default={},
-        description="Exposure caps of a `grid`'s policies, as `policies.<name>.max_share`: by a policy's "
-        "name, or by a level for each policy that has it but the incumbent. The smallest counts.",
+        description="Exposure caps of a `grid`'s policies, as `policies.<name>.max_share`: by the name of a "
+        "policy, or by a level, for all policies with that level except the incumbent. The smallest "
+        "counts.",
     )
     interactions: list[list[str]] = Field(
         default=[],
-        description="Groups of the grid's axes that may work together better or worse than each does alone.",
+        description="Groups of the grid's axes whose effects may not simply add up.",
     )
     space: Literal["unstructured", "bradley_terry", "linear"] = Field(
         default="unstructured",
@@ -223,8 +227,8 @@ class ExperimentSpec(Section):
     guarantee: Literal["exact", "asymptotic"] = Field(
         default="exact",
         description="`exact`: the error level holds at every sample size, whatever preferences are. "
-        "`asymptotic`: for many comparisons and if the `space` is right, with fewer comparisons; the "
-        "default of structured spaces.",
+        "`asymptotic`: it holds for many comparisons if the `space` is right, and takes fewer "
+        "comparisons; the default of structured spaces.",
     )
     stopping: Literal["e-process", "glr", "lr-mixture"] = Field(
         default="e-process",
@@ -241,17 +245,18 @@ class ExperimentSpec(Section):
     )
     promise: Literal["no_worse_than_any", "no_worse_than_best"] = Field(
         default="no_worse_than_any",
-        description="What a margin promises. `no_worse_than_any`: no policy at all is preferred to the "
-        "promoted one by more. `no_worse_than_best`: the one preferred to every other, if there is one, is "
-        "not; that takes fewer comparisons, and promises nothing where preferences run in a circle.",
+        description="What is promised if `epsilon` is above 0. `no_worse_than_any`: no policy at all is "
+        "preferred to the promoted one by more than `epsilon`. `no_worse_than_best`: this holds only "
+        "for the policy preferred to every other, if there is one; it takes fewer comparisons, and "
+        "promises nothing if preferences run in a circle.",
     )
     max_comparisons: int | None = Field(
-        default=None, ge=1, description="Stop undecided after so many comparisons."
+        default=None, ge=1, description="Stop undecided after this many comparisons."
     )
     objective: Literal["comparisons", "cost"] = Field(
         default="comparisons",
-        description="What to spend as little of as possible until the decision: `comparisons`, or what their "
-        "requests `cost`, which every policy then declares. The guarantee is the same.",
+        description="What the experiment keeps small until the decision: the number of `comparisons`, or the "
+        "`cost` of their requests, which every policy must then declare. The guarantee is the same.",
     )
     traffic: TrafficSpec = Field(default_factory=TrafficSpec, description="Which requests take part.")
     feedback: FeedbackSpec = Field(default_factory=FeedbackSpec, description="Which feedback counts.")
@@ -273,7 +278,9 @@ class ExperimentSpec(Section):
         filled = {"space": space, "guarantee": guarantee, "stopping": stopping, **data}
         if data.get("grid") is None:
             if data.get("max_share"):
-                raise fault("`max_share` is for the policies of a `grid`.", "Give each policy its own.")
+                raise fault(
+                    "`max_share` is for the policies of a `grid`.", "Give each policy its own `max_share`."
+                )
             return filled
         if data.get("policies"):
             raise fault("There are `policies` and a `grid`.", "Keep one of them.")
@@ -287,7 +294,7 @@ class ExperimentSpec(Section):
     @model_validator(mode="after")
     def _check_inference(self) -> Self:
         if self.space == "linear" and self.grid is None:
-            raise fault("`space: linear` needs a `grid`.", "Give one, or use bradley_terry.")
+            raise fault("`space: linear` needs a `grid`.", "Give a `grid`, or use bradley_terry.")
         if self.guarantee == "asymptotic" and self.space == "unstructured":
             raise fault("`guarantee: asymptotic` needs a structured space.", "Use exact, or name a space.")
         if (self.stopping == "lr-mixture") != (self.guarantee == "asymptotic"):
@@ -306,7 +313,7 @@ class ExperimentSpec(Section):
                 "Use `guarantee: exact` with `stopping: e-process`, or no_worse_than_any.",
             )
         if self.objective == "cost" and not all(policy.cost > 0 for policy in self.policies.values()):
-            raise fault("`objective: cost` needs to know what policies cost.", "Declare a `cost` for each.")
+            raise fault("`objective: cost` needs the cost of every policy.", "Declare a `cost` for each.")
         for group in self.interactions:
             if len(set(group)) < 2 or not set(group) <= set(self.grid or {}):  # noqa: PLR2004 - of a pair
                 raise fault(f"{group} is no interaction.", "Name two or more axes of the grid.")

@@ -1,7 +1,7 @@
-"""Turns what validation found into sentences an operator can act on.
+"""Turns validation errors into sentences an operator can act on.
 
-Every issue names the place in the file, what stands there (never a secret) and what would be right. The
-bounds and the known keys come from the JSON Schema of the models, so they cannot disagree with it.
+Every issue names the place in the file, the value found there (never a secret) and what would be right.
+The bounds and the known keys come from the models' JSON Schema, so messages and schema cannot disagree.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXPECTED: Final = {
     "model_attributes_type": "a mapping of `key: value` lines",
     "list_type": "a list",
 }
-# Top-level keys under which no secret can stand.
+# No secret can stand under these top-level keys.
 _WITHOUT_SECRETS: Final = {"experiments", "policies", "judge", "tasks", "incumbent"}
 _BOUNDED: Final = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
@@ -65,11 +65,11 @@ def issues_from_validation(
 
 
 class FileFaults:
-    """What validation found in one file, as faults.
+    """Turns the validation errors of one file into faults.
 
     Args:
         source: The file.
-        schema: JSON Schema of the model it was validated against.
+        schema: JSON Schema of the model that the file was validated against.
     """
 
     def __init__(self, source: Source, schema: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class FileFaults:
         return suggest(key, node_at(self._schema, path[:-1]).get("properties", {}), "Known keys")
 
     def echo(self, path: Path) -> str:
-        """What the file holds at `path`, shortened; only its kind where it could hold a secret."""
+        """The value at `path` in the file, shortened; only its kind if it could be a secret."""
         value = self._source.data
         for part in path:
             try:

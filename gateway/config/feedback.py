@@ -1,4 +1,4 @@
-"""What a configuration file says about feedback: its signals, and when it counts."""
+"""The part of a configuration file about feedback: its signals, and when it counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS: Final = {
     "edited": -0.25,
     "regenerated": -0.5,
 }
-# Known late because of what they say: an answer is abandoned once nothing was said of it for long enough.
+# These come late because of what they say: an answer counts as abandoned only after a long silence.
 LATE_SIGNALS: Final = frozenset({"abandoned"})
 
 
@@ -30,7 +30,8 @@ class SignalSpec(Section):
     )
     late: bool = Field(
         default=False,
-        description="Whether what it says makes it late, as silence is known late; it needs a `hold` then.",
+        description="Whether the signal comes late because of what it says, like `abandoned`; it then needs "
+        "a `hold`.",
     )
 
     @model_validator(mode="before")
@@ -66,18 +67,18 @@ class FeedbackSpec(Section):
     """Which feedback counts, and for how long after the answer."""
 
     window: Duration = Field(
-        default="24h", validate_default=True, description="How long after an answer feedback on it counts."
+        default="24h", validate_default=True, description="How long feedback on an answer counts."
     )
     hold: Duration | None = Field(
         default=None,
-        description="How old an answer is when feedback on it counts, however soon it came and whatever it "
-        "says; later feedback does not count. In a session the first answer's age. Signals that come late "
-        "because of what they say need it, such as `abandoned`. At most `window`.",
+        description="Age of an answer at which its feedback counts, no matter when the feedback came or what "
+        "it says; later feedback does not count. In a session the age of its first answer. Needed by "
+        "signals that come late because of what they say, such as `abandoned`. At most `window`.",
     )
     signals: Annotated[dict[Name, Signal], Field(min_length=1, max_length=MAX_SIGNALS)] = Field(
         default=SIGNALS,
         validate_default=True,
-        description="Weight of each signal; a list given here replaces the default one.",
+        description="Weight of each signal; signals given here replace the default ones.",
     )
     voter_cap: int = Field(
         default=1,
@@ -89,16 +90,19 @@ class FeedbackSpec(Section):
         default=0.5,
         gt=0,
         le=1,
-        description="Largest share of the votes on a pair that one API key may give, whichever users it "
-        "names, from its eleventh vote on. Has no effect where the gateway knows a single client key.",
+        description="Largest share of the votes on a pair that one API key may give, whatever users it "
+        "names; its first ten votes are always allowed. No effect if the gateway knows a single client key.",
     )
     shared_ids: bool = Field(
         default=False,
-        description="Whether any client key may report on an answer; else only the key that got it, and "
-        "admin keys.",
+        description="Whether any client key may report on an answer; if not, only the key that got the "
+        "answer and admin keys may.",
     )
     tie_margin: float = Field(
-        default=0.0, ge=0, le=2, description="Two outcomes no further apart than this are a tie (`matched`)."
+        default=0.0,
+        ge=0,
+        le=2,
+        description="Two outcomes that differ by no more than this are a tie (`matched`).",
     )
 
     @field_validator("window")
@@ -118,12 +122,15 @@ class FeedbackSpec(Section):
     @model_validator(mode="after")
     def _check_what_is_late(self) -> Self:
         if self.hold is not None and self.hold > self.window:
-            raise fault("`hold` is longer than `window`.", "Raise `window`, in which feedback may come, too.")
+            raise fault(
+                "`hold` is longer than `window`.",
+                "Raise `window` too: it is the time in which feedback may come.",
+            )
         late = [name for name, signal in self.signals.items() if signal.late or name in LATE_SIGNALS]
         if late and self.hold is None:
             raise fault(
                 f"The signal {late[0]!r} comes late because of what it says, and there is no `hold`.",
-                "Give one, as long as it takes until the signal is known, such as `hold: 6h`, or leave the "
-                "signal out.",
+                "Give a `hold` as long as it takes until the signal is known, such as `hold: 6h`, or leave "
+                "the signal out.",
             )
         return self

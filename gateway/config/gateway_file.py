@@ -38,7 +38,7 @@ from gateway.config.values import (
     is_secret_header,
 )
 
-# What may change without changing how a model answers.
+# These may change without changing how a model answers.
 _BESIDE_THE_POINT: Final = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
 
 # Providers that take several system messages, or one text into which LiteLLM joins them all.
@@ -46,17 +46,17 @@ _TAKE_SEVERAL: Final = frozenset({"anthropic", "azure", "bedrock", "gemini", "ve
 
 
 class LitellmParams(Section):
-    """How to reach one model, in the words LiteLLM uses. Any value may be `os.environ/NAME`."""
+    """How to reach one model, in LiteLLM's terms. Any value may be `os.environ/NAME`."""
 
     model: ProviderModel = Field(description="Provider and model, as `provider/model`.")
     api_key: Secret | None = Field(default=None, description="The provider's API key.")
     api_base: ApiBase | None = Field(
         default=None,
-        description="Address of the API, such as `http://host:8000/v1`, where it is not the provider's own.",
+        description="Address of the API, such as `http://host:8000/v1`, if it is not the provider's own.",
     )
     timeout: SecondsOrReference | None = Field(
         default=None,
-        description="Seconds one request may take; `LLMPO_UPSTREAM_TIMEOUT_SECONDS` where absent.",
+        description="Seconds one request may take; without it, `LLMPO_UPSTREAM_TIMEOUT_SECONDS`.",
     )
     api_version: TextOrReference | None = Field(default=None, description="API version (Azure).")
     organization: TextOrReference | None = Field(default=None, description="Organization billed (OpenAI).")
@@ -91,10 +91,11 @@ class LitellmParams(Section):
     )
 
     input_cost_per_token: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="USD a prompt token costs, for metrics, where LiteLLM's list does not know."
+        default=None,
+        description="USD per prompt token, for metrics, if LiteLLM's list does not have the price.",
     )
     output_cost_per_token: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="USD a token of the answer costs; goes with `input_cost_per_token`."
+        default=None, description="USD per token of the answer; needs `input_cost_per_token` too."
     )
 
     @model_validator(mode="after")
@@ -107,7 +108,7 @@ class LitellmParams(Section):
 
     @model_validator(mode="after")
     def _check_implied_key(self, info: ValidationInfo) -> Self:
-        """Check the key that the environment gives where the file names none, for every provider."""
+        """If the file names no key, check the one that the environment gives, for every provider."""
         name = f"{self.provider.upper()}_API_KEY"
         problem = None if self.api_key else key_problem(environment(info).get(name) or "-")
         if problem is not None:
@@ -119,16 +120,16 @@ class LitellmParams(Section):
 
     @property
     def provider(self) -> str:
-        """What stands before the first slash of `model`."""
+        """The part of `model` before the first slash."""
         return self.model.partition("/")[0]
 
     @property
     def provider_model(self) -> str:
-        """What the provider calls the model: everything after the first slash."""
+        """The provider's name for the model: everything after the first slash."""
         return self.model.partition("/")[2]
 
     def revealed(self) -> dict[str, Any]:
-        """Everything that was set, secrets in the clear: arguments for a call, never for a log."""
+        """Everything that was set, secrets in the clear: for the arguments of a call, never for a log."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -137,12 +138,12 @@ class LitellmParams(Section):
         }
 
     def secrets(self) -> list[str]:
-        """Every secret that was set, in the clear: what must not be shown."""
+        """Every secret that was set, in the clear; none of them may be shown."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return [value.get_secret_value() for value in values if isinstance(value, SecretStr) and value]
 
     def identity(self) -> dict[str, Any]:
-        """What decides how the model answers: all that was set but secrets, prices and the timeout."""
+        """What decides how the model answers: all that was set except secrets, prices and the timeout."""
         values = {
             name: value
             for name in type(self).model_fields
@@ -155,37 +156,40 @@ class LitellmParams(Section):
 
 
 class ModelEntry(Section):
-    """One model clients and policies can name."""
+    """One model that clients and policies can name."""
 
     model_name: ModelName = Field(description="The name clients send as `model` and policies refer to.")
     litellm_params: LitellmParams = Field(description="How to reach it.")
     fallbacks: list[ModelName] = Field(
         default_factory=list,
-        description="Other `model_name`s asked in turn when this one fails before the first byte.",
+        description="Other `model_name`s, asked one after the other if this model fails before the first "
+        "byte.",
     )
     first_byte_timeout: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         default=None,
-        description="Seconds until a stream's first event; `LLMPO_FIRST_BYTE_TIMEOUT_SECONDS` where absent.",
+        description="Seconds until a stream's first event; without it, `LLMPO_FIRST_BYTE_TIMEOUT_SECONDS`.",
     )
     stall_timeout: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         default=None,
-        description="Seconds a stream may be silent; `LLMPO_STALL_TIMEOUT_SECONDS` where absent.",
+        description="Seconds a stream may be silent; without it, `LLMPO_STALL_TIMEOUT_SECONDS`.",
     )
     merge_system: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="Whether a policy's prompt goes into one message with the caller's system messages: many "
-        "models' templates take one only. `auto`: everywhere but at OpenAI, Azure, Anthropic, Bedrock, "
-        "Gemini and Vertex AI, which take several.",
+        description="Whether a policy's prompt is merged with the caller's system messages into one message, "
+        "because many models' templates take only one. `auto`: everywhere except at OpenAI, Azure, "
+        "Anthropic, Bedrock, Gemini and Vertex AI, which take several.",
     )
     messages: Literal["auto", "native"] = Field(
         default="auto",
-        description="How the model's server is asked for Anthropic's messages. `native`: as they are, at "
-        "`/v1/messages` beside its `api_base` (llama.cpp, vLLM, Ollama and others have it). `auto`: so for "
-        "`anthropic/`, translated for all others. `llmpo config check --probe` finds out.",
+        description="How requests in Anthropic's messages format are sent to the model's server. `native`: "
+        "unchanged, to `/v1/messages` beside its `api_base` (llama.cpp, vLLM, Ollama and others have it). "
+        "`auto`: unchanged for `anthropic/`, translated for all others. `llmpo config check --probe` says "
+        "which servers can do it.",
     )
     http2: bool = Field(
         default=False,
-        description="Ask over HTTP/2 where the provider speaks it; has no effect where LiteLLM translates.",
+        description="Ask over HTTP/2 if the provider speaks it; no effect on requests that LiteLLM "
+        "translates.",
     )
 
     @model_validator(mode="after")
@@ -227,8 +231,8 @@ class GatewayConfig(Section):
 
     policies_shown: Literal["full", "names"] = Field(
         default="full",
-        description="What the API, the console and certificates tell admins of policies: `full` models, "
-        "prompts and parameters, or their `names` only. Secrets are never told.",
+        description="What the API, the console and certificates show admins of policies: `full` (models, "
+        "prompts and parameters) or `names` only. Secrets are never shown.",
     )
 
     @model_validator(mode="after")
@@ -240,5 +244,5 @@ class GatewayConfig(Section):
         return self
 
     def entry(self, model_name: str) -> ModelEntry:
-        """The model of that name; policies name only models that exist."""
+        """The model of that name; validation made sure that policies name only existing models."""
         return next(entry for entry in self.model_list if entry.model_name == model_name)

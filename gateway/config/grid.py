@@ -2,8 +2,8 @@
 
     grid: {model: [small, large], system: {short: "Be brief.", long: "Explain."}, temperature: [0, 0.7]}
 
-gives the policies `small-short-0`, `small-short-0.7`, `small-long-0`, ... The grid is taken from the plain
-data of a file, before validation, so that whatever follows sees the list of policies it stands for.
+gives the policies `small-short-0`, `small-short-0.7`, `small-long-0`, ... The grid is expanded in the plain
+data of a file, before validation, so that all later code sees a list of policies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Levels = dict[str, Any]
 
 
 class GridProblem(Exception):  # noqa: N818 - becomes a fault where its place in the file is known
-    """A grid that names no policies: what is wrong with it, and what would be right."""
+    """A grid that cannot be expanded: what is wrong with it, and what would be right."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} {remedy}")
@@ -50,13 +50,13 @@ def expand(grid: Any) -> dict[str, Any]:
 
 
 def with_caps(policies: Mapping[str, Any], grid: Any, shares: Any, incumbent: Any) -> dict[str, Any]:
-    """The policies of a grid with their exposure caps; a cap that is no number is left to its own field.
+    """The policies of a grid with their exposure caps; validation reports a cap that is not a number.
 
     Args:
-        policies: What `expand` gave.
+        policies: The result of `expand`.
         grid: The grid.
         shares: The largest share, by a policy's name, or by a level for each policy that has it.
-        incumbent: The policy that serves, which a level's cap does not concern.
+        incumbent: The incumbent, to which a level's cap does not apply.
 
     Raises:
         GridProblem: If a cap names neither a policy nor a level.
@@ -67,7 +67,7 @@ def with_caps(policies: Mapping[str, Any], grid: Any, shares: Any, incumbent: An
     for name in map(str, caps):
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(sorted(known))}."
+            hint = f"Did you mean {near[0]!r}?" if near else f"The grid has: {', '.join(sorted(known))}."
             raise GridProblem(f"`max_share` names {name!r}, which is no policy or level of the grid.", hint)
     capped = {}
     for name, policy in policies.items():
@@ -78,7 +78,7 @@ def with_caps(policies: Mapping[str, Any], grid: Any, shares: Any, incumbent: An
 
 
 def expanded(grid: Any) -> dict[str, Any] | None:
-    """The policies of what may be a grid; None where it is none, which its model reports."""
+    """The policies of a grid; None if the value is not a grid, which validation reports."""
     try:
         return expand(grid)
     except GridProblem:
@@ -101,7 +101,7 @@ def combinations(grid: Any) -> Iterator[dict[str, str]]:
 
 
 def policy_name(levels: Mapping[str, str]) -> str:
-    """Level names joined by dashes; what a name cannot hold becomes an underscore."""
+    """Level names joined by dashes; characters that a name cannot have become underscores."""
     return "-".join(re.sub(r"[^A-Za-z0-9._]", "_", level) for level in levels.values())
 
 

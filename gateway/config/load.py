@@ -1,4 +1,4 @@
-"""Read a configuration file: every fault at once, or a configuration that later code may trust."""
+"""Reads a configuration file. It reports every fault at once, or gives a configuration that is valid."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def load_config(
         path: The file; prompt templates are found relative to it.
         environ: Where `os.environ/NAME` is looked up.
         more_rules: Further rules for the file's plain data.
-        may_be_unset: Read the file outside the environment it will be served in: keys, addresses and
-            everything else that refers to a variable that is not set is left out, except names of models.
+        may_be_unset: Read the file outside the environment it will be served in. Every key, address or
+            other value that refers to a variable that is not set is left out, except names of models.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
@@ -58,7 +58,7 @@ def load_model(
     model: type[SectionT],
     rules: Callable[[Any], Iterable[references.Fault]],
 ) -> SectionT:
-    """The `model` in a YAML file; `rules` find in its plain data what must agree between distant parts.
+    """The `model` in a YAML file; `rules` check its plain data for parts that contradict each other.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
@@ -118,7 +118,7 @@ def _read(path: Path) -> Source:
         raise _whole_file(
             path,
             f"It is not YAML: {what}.",
-            "Mend the syntax at or just above that line.",
+            "Correct the syntax at or just above that line.",
             None if mark is None else mark.line + 1,
         ) from error
     if source.data is None:
@@ -133,7 +133,7 @@ def _whole_file(path: Path, problem: str, remedy: str, line: int | None = None) 
 
 
 def _close_named_mappings(node: Any) -> None:
-    """Let the schema refuse ill-named experiments, policies and signals, as the models do."""
+    """Make the schema refuse invalid names of experiments, policies and signals, as the models do."""
     if isinstance(node, dict):
         if "patternProperties" in node:
             node["additionalProperties"] = False

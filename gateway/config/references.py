@@ -1,7 +1,7 @@
-"""What must agree between distant parts of a configuration: references to names, keys that exclude keys.
+"""Rules between distant parts of a configuration: references to names, and keys that exclude each other.
 
-These rules read the plain data of the file and skip whatever has the wrong shape, so that they work even
-when another part of the file is wrong; the models (`gateway_file.py`) report wrong shapes.
+These rules read the plain data of the file and skip everything of the wrong shape, so they work even if
+another part of the file is wrong. The models (`gateway_file.py`) report wrong shapes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LISTED: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule broken: where, what is wrong, and what would be right."""
+    """A broken rule: where, what is wrong, and what would be right."""
 
     path: Path
     problem: str
@@ -31,7 +31,7 @@ class Fault:
 
 
 def suggest(word: str, known: Iterable[str], kind: str) -> str:
-    """A remedy for an unknown word: the nearest known one, and the list to choose from."""
+    """A remedy for an unknown word: the most similar known one, and the list to choose from."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     hint = f"Did you mean {near[0]}? " if near else ""
@@ -40,7 +40,7 @@ def suggest(word: str, known: Iterable[str], kind: str) -> str:
 
 
 def reference_faults(data: Any) -> list[Fault]:
-    """Every rule between parts that the plain data of a configuration breaks."""
+    """Faults of a configuration's plain data against the rules between parts."""
     experiments = _mapping(_mapping(data).get("experiments"))
     names = _model_names(data)
     models = {model for _, model in names}
@@ -73,7 +73,7 @@ def _model_names(data: Any) -> list[tuple[int, str]]:
 
 
 def providers_named(data: Any) -> list[tuple[Path, str]]:
-    """The provider of every model, where it is written out, and where that is."""
+    """The provider of every model that writes it out, and where in the file it stands."""
     entries = _mapping(data).get("model_list") or []
     written = (
         (("model_list", index, "litellm_params", "model"), _mapping(entries[index]).get("litellm_params"))
@@ -88,7 +88,7 @@ def providers_named(data: Any) -> list[tuple[Path, str]]:
 
 
 def provider_faults(named: Iterable[tuple[Path, str]], known: Iterable[str]) -> Iterator[Fault]:
-    """A fault for every provider that is not known."""
+    """A fault for every unknown provider."""
     providers = set(known)
     for path, provider in named:
         if provider not in providers:
@@ -98,7 +98,7 @@ def provider_faults(named: Iterable[tuple[Path, str]], known: Iterable[str]) -> 
 
 
 class Fallbacks:
-    """Which models stand in for which, in the plain data of a configuration."""
+    """The models' fallbacks, in the plain data of a configuration."""
 
     def __init__(self, data: Any) -> None:
         entries = _mapping(data).get("model_list") or []
@@ -109,7 +109,7 @@ class Fallbacks:
             self._of[name] = (index, [one for one in listed if isinstance(one, str)])
 
     def faults(self) -> Iterator[Fault]:
-        """Fallbacks to models that do not exist, or that lead back to where they began."""
+        """Fallbacks to models that do not exist, and fallbacks that lead back to their own model."""
         for name, (index, others) in self._of.items():
             for place, other in enumerate(others):
                 path: Path = ("model_list", index, "fallbacks", place)
@@ -124,7 +124,7 @@ class Fallbacks:
                     yield Fault(path, f"Fallbacks go in a circle: {shown}.", "Leave one of them out.")
 
     def way(self, start: str, goal: str) -> tuple[str, ...] | None:
-        """The shortest way from a model to another by fallbacks, both included; None if there is none."""
+        """The shortest chain of fallbacks from one model to another, both included; None if there is none."""
         ways: list[tuple[str, ...]] = [(start,)]
         seen = {start}
         for way in ways:
@@ -138,12 +138,12 @@ class Fallbacks:
 
 @dataclass(frozen=True, slots=True)
 class PlainExperiment:
-    """An experiment's section as the plain data it is before validation.
+    """An experiment's section as plain data, before validation.
 
     Attributes:
-        path: Where it is.
-        section: What it holds.
-        models: Names of the models there are.
+        path: Where the section is in the file.
+        section: The plain data.
+        models: Names of the configured models.
     """
 
     path: Path
@@ -151,7 +151,7 @@ class PlainExperiment:
     models: set[str]
 
     def faults(self) -> Iterator[Fault]:
-        """Every rule between parts that it breaks."""
+        """The rules between parts that the section breaks."""
         listed = self.section.get("policies")
         if self.section.get("grid") is None:
             yield from _count_fault((*self.path, "policies"), {} if listed is None else listed)
@@ -168,7 +168,7 @@ class PlainExperiment:
         yield from self.budget_faults()
 
     def policy_faults(self, path: Path, policy: dict[str, Any]) -> Iterator[Fault]:
-        """The rules that one of its policies breaks."""
+        """The rules that one policy of the experiment breaks."""
         model = policy.get("model")
         if isinstance(model, str) and model not in self.models:
             remedy = suggest(model, self.models, "Models in model_list")
@@ -182,7 +182,7 @@ class PlainExperiment:
             yield Fault((*path, "params", "max_tokens"), problem, "Keep one of them.")
 
     def budget_faults(self) -> Iterator[Fault]:
-        """A budget within which nothing could be decided."""
+        """A fault if the budget is too small for any decision."""
         most = self.section.get("max_comparisons")
         least = _mapping(self.section.get("promotion")).get("min_comparisons", MIN_COMPARISONS)
         if isinstance(most, int) and isinstance(least, int) and 0 < most < least:

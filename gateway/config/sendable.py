@@ -1,4 +1,4 @@
-"""What can be sent to a provider: header lines HTTP can carry, and addresses a client can connect to.
+"""Checks what is to be sent to a provider: headers that HTTP allows, and addresses a client can use.
 
 Without these checks, the first request would fail with an error of the HTTP client. No message repeats a
 value, because it may be or hold a secret.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-# Visible ASCII. A key is one word; anything around it comes from a file's last line or from a shell.
+# Visible ASCII. A key is one word; spaces and line breaks around it come from files or the shell.
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 # A header's value may hold spaces and tabs, but not begin or end with one (RFC 9110, 5.5).
 _VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
@@ -29,21 +29,21 @@ _NOT_FOR_OPERATORS: Final = frozenset(
 
 
 def key_problem(key: str) -> str | None:
-    """What keeps a key from being sent in a header; None if nothing does."""
+    """Why a key cannot be sent in a header; None if it can."""
     return None if _KEY.fullmatch(key) else _unprintable(key) or "holds a space"
 
 
 def text_problem(text: str) -> str | None:
-    """What keeps a text from being part of an address or a header; None if nothing does."""
+    """Why a text cannot be part of an address or a header; None if it can."""
     return None if _VALUE.fullmatch(text) else _unprintable(text) or "begins or ends with a space"
 
 
 def header_problem(name: str, value: str) -> str | None:
-    """What is wrong with a header the operator adds, as the end of a sentence; None if nothing is."""
+    """What is wrong with a header that the operator adds, as the end of a sentence; None if nothing is."""
     if not _NAME.fullmatch(name):
         return "has a name HTTP does not allow"
     if name.lower() in _NOT_FOR_OPERATORS:
-        return "is the gateway's own to send"
+        return "is set by the gateway itself"
     problem = text_problem(value)
     return None if problem is None else f"has a value that {problem}"
 
@@ -72,18 +72,18 @@ def unsendable_headers(headers: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def address_problem(address: str) -> tuple[str, str] | None:
-    """What keeps a client from connecting to an address, and what would be right; None if nothing does."""
+    """Why a client cannot connect to an address, and what would be right; None if it can."""
     if not re.match(r"https?://[^\s/]", address):
         return (
             "This is not an HTTP address.",
-            "Write http:// or https://, a host, and the path up to /v1 where there is one.",
+            "Write http:// or https://, a host, and the path up to /v1 if there is one.",
         )
     if problem := key_problem(address):
-        return f"This address {problem}.", "Write it without, percent-encoded where it has to be there."
+        return f"This address {problem}.", "Leave that out, or percent-encode it."
     try:
         return _place_problem(urlsplit(address))
     except ValueError:
-        return "This address has a host or port that cannot be.", "Write http://host:8000/v1."
+        return "This address has an impossible host or port.", "Write it as http://host:8000/v1."
 
 
 def _place_problem(parts: SplitResult) -> tuple[str, str] | None:
@@ -101,8 +101,8 @@ def _place_problem(parts: SplitResult) -> tuple[str, str] | None:
     is_name = ":" not in host  # else an IPv6 address, which has been checked
     if is_name and not (all(labels) and max(map(len, labels)) <= _MOST_LABEL and len(host) <= _MOST_HOST):
         return (
-            "This address has a host no name server knows.",
-            f"Between two dots stand 1 to {_MOST_LABEL} characters, {_MOST_HOST} in all.",
+            "This address has a host name that cannot exist.",
+            f"Between two dots there must be 1 to {_MOST_LABEL} characters, and at most {_MOST_HOST} in all.",
         )
     return None
 

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         data: The content, as mappings, lists and scalars.
         lines: The line on which each path begins, counted from 1.
-        faults: Faults found while reading, such as keys written twice.
+        faults: Faults found while reading, such as duplicate keys.
     """
 
     data: Any = None
@@ -91,7 +91,7 @@ class _Reader:
             return [self.read(value, (*path, index), inside) for index, value in enumerate(node.value)]
         try:
             return self._loader.construct_object(node)
-        except ValueError as error:  # a value that looks like a date or a number and is none
+        except ValueError as error:  # a value that looks like a date or a number but is not one
             raise _refusal("a value that cannot be read; put it in quotes", node) from error
 
     def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
@@ -105,7 +105,7 @@ class _Reader:
         self._loader.flatten_mapping(node)
         for key, value in node.value:
             text = _key_text(key)
-            # A key merged in from an anchor has the anchor's line, which is where it can be mended.
+            # A key merged in from an anchor has the anchor's line, because it is corrected there.
             self._source.lines[(*path, text)] = key.start_mark.line + 1
             yield text, value
 

@@ -1,7 +1,7 @@
-"""Prompt templates: one sandboxed Jinja environment, and what is checked before a template may serve.
+"""Prompt templates: one sandboxed Jinja environment, and the checks that a template has to pass at start.
 
 A template sees `messages`, `metadata` and `user_message` and gives the text of a system message. It runs
-in a sandbox that cannot change what it is given, and any name it reads must exist.
+in a sandbox and cannot change its variables, and every name that it reads must exist.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VARIABLES: Final = ("messages", "metadata", "user_message")
 
 
 class TemplateProblem(Exception):  # noqa: N818 - becomes a ConfigError where its place in the file is known
-    """A template that cannot serve: what is wrong with it, and what would be right."""
+    """A template that cannot be used: what is wrong with it, and what would be right."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} {remedy}")
@@ -25,7 +25,7 @@ class TemplateProblem(Exception):  # noqa: N818 - becomes a ConfigError where it
         self.remedy = remedy
 
 
-# The text goes to a model, not to a browser: escaping HTML would corrupt it.
+# The text goes to a model, not to a browser; escaping HTML would corrupt it.
 _ENVIRONMENT: Final = ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
 )
@@ -44,7 +44,7 @@ def check_template(text: str) -> None:
     except jinja2.TemplateSyntaxError as error:
         raise TemplateProblem(
             f"has a syntax error on line {error.lineno}: {str(error.message).rstrip('.')}.",
-            "Mend the Jinja syntax.",
+            "Correct the Jinja syntax.",
         ) from error
     # Compiling folds constants into the tree, so names are read from a fresh one.
     tree = _ENVIRONMENT.parse(text)

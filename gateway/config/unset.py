@@ -1,4 +1,4 @@
-"""Reads a configuration in a place without its secrets: on a laptop, or where changes are checked."""
+"""Reads a configuration on a machine without its secrets, such as a laptop or a CI runner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.config.values import ENVIRONMENT_PREFIX
 
 
 def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
-    """Plain data of a configuration without the values that refer to environment variables not set.
+    """Plain data of a configuration without the values that refer to unset environment variables.
 
     Names of models stay, since policies and prices follow from them. A key without its hash is left out.
     """

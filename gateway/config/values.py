@@ -1,8 +1,8 @@
-"""The kinds of value a configuration holds beyond plain text and numbers.
+"""The kinds of value in a configuration beyond plain text and numbers.
 
-Each is an annotated type whose validator says what is wrong and what would be right. A validator gets what it
-needs from outside (environment variables, the directory of the file) through `Outside`, the validation
-context, so that validating is a function of its arguments.
+Each is an annotated type whose validator says what is wrong and what would be right. `Outside`, the
+validation context, gives a validator the environment variables and the directory of the file, so that
+validating depends on its arguments only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ENVIRONMENT_PATTERN: Final = r"^os\.environ/[A-Za-z_][A-Za-z0-9_]*$"
 MAX_TEMPLATE_BYTES: Final = 1_000_000
 LONGEST_DURATION: Final = timedelta(days=365)
 
-_MANY: Final = 1e8  # too long in any unit, and within what a timedelta holds
+_MANY: Final = 1e8  # too long in any unit, but still within the range of a timedelta
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -50,8 +50,8 @@ class Outside:
     """What validation may look at besides the file itself.
 
     Attributes:
-        environ: Where `os.environ/NAME` is looked up.
-        directory: What template paths are relative to.
+        environ: The variables in which `os.environ/NAME` is looked up.
+        directory: The directory to which template paths are relative.
     """
 
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class PromptTemplate:
 
         Args:
             as_written: The path in the configuration.
-            directory: Where it starts.
+            directory: The directory to which the path is relative.
 
         Raises:
             PydanticCustomError: If the file cannot be read, or is too large or not UTF-8.
@@ -96,11 +96,11 @@ class PromptTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """An annotation of texts: how they must be written.
+    """An annotation that says how a text must be written.
 
     Attributes:
         pattern: Regular expression for the whole text.
-        problem: What to say of another text, after the text itself.
+        problem: The end of the message about any other text, after the text itself.
         remedy: What would be right.
     """
 
@@ -109,10 +109,10 @@ class Spelling:
     remedy: str
 
     def check(self, text: str) -> str:
-        """The text, if it is written as it must be.
+        """The text, if it matches the pattern.
 
         Raises:
-            PydanticCustomError: If it is not.
+            PydanticCustomError: If it does not.
         """
         if not re.fullmatch(self.pattern, text):
             raise fault(f"{text!r} {self.problem}.", self.remedy)
@@ -133,7 +133,7 @@ def fault(problem: str, remedy: str) -> PydanticCustomError:
 
 
 def is_secret_header(name: str) -> bool:
-    """Whether a header carries a credential, going by its name."""
+    """Whether a header carries a credential, judged by its name."""
     return bool(re.search(r"auth|key|token|secret|cookie|credential|password", name, re.IGNORECASE))
 
 
@@ -142,12 +142,12 @@ def _outside(info: ValidationInfo) -> Outside:
 
 
 def environment(info: ValidationInfo) -> Mapping[str, str]:
-    """Where variables are looked up while a configuration is read; empty where it is made by hand."""
+    """The variables to look up while a configuration is read; none if it is not read from a file."""
     return _outside(info).environ
 
 
 def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
-    """The variable's value where `value` is `os.environ/NAME`, else `value` itself."""
+    """The variable's value if `value` is `os.environ/NAME`, otherwise `value` itself."""
     if not isinstance(value, str) or not value.startswith(ENVIRONMENT_PREFIX):
         return value
     name = value.removeprefix(ENVIRONMENT_PREFIX)
@@ -276,7 +276,7 @@ Origin = Annotated[
     Spelling(
         ORIGIN_PATTERN,
         "is not an origin",
-        "Write scheme, host and port as browsers do, in small letters and without a path: "
+        "Write scheme, host and port as browsers do, in lower case and without a path: "
         "https://app.example.com or http://localhost:3000.",
     ),
 ]

@@ -64,7 +64,7 @@ def test_losers_meet_the_cheap_opponent() -> None:
 
 def test_every_policy_has_to_declare_what_it_costs() -> None:
     """The message says what is missing."""
-    with pytest.raises(ValidationError, match="what policies cost"):
+    with pytest.raises(ValidationError, match="needs the cost of every policy"):
         _definition({"a": 1.0, "b": 0.0}, objective="cost")
 
 
