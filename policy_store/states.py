@@ -24,7 +24,7 @@ from policy_store.events import EventKind
 
 
 class ExperimentState(StrEnum):
-    """Where a generation of an experiment stands."""
+    """The state of a generation of an experiment."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -39,7 +39,7 @@ class ExperimentState(StrEnum):
 
     @property
     def facts(self) -> StateFacts:
-        """What is true of an experiment that stands here."""
+        """What is true of an experiment in this state."""
         return STATES[self]
 
 
@@ -60,16 +60,16 @@ class StateFacts:
         draws_pairs: Requests take part: the router draws pairs from the plan.
         counts_outcomes: Outcomes of units that have not reported before are counted.
         is_planned: A planner may publish plans.
-        may_be_continued: A new generation may go on from the evidence.
-        is_kept: A generation that becomes the current one after it stands here too, not where it would begin.
-        has_certificate: A certificate says how the state was reached, or what awaits a person.
-        keeps_sessions: Conversations go on with the policy that began them; else the incumbent answers these
-            too.
+        may_be_continued: A new generation may continue from the evidence.
+        is_kept: The next generation begins in this state too, instead of the usual one.
+        has_certificate: A certificate says how the state was reached, or what a person has to approve.
+        keeps_sessions: Conversations go on with the policy that began them; otherwise the incumbent answers
+            them too.
         serves: The policy that answers ordinary traffic: the incumbent so far, or the champion.
         label: The state's name for people, in a word or two.
         tone: What kind of news it is.
-        sentence: What people are told once the state is reached. `{incumbent}` is the policy that serves,
-            `{counted}` how many comparisons were counted. Empty where a page tells what comes next instead.
+        sentence: What pages say once the state is reached. `{incumbent}` is the policy that serves,
+            `{counted}` the number of comparisons counted. Empty if pages show what comes next instead.
     """
 
     meaning: str
@@ -100,7 +100,8 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         sentence="",
     ),
     ExperimentState.PAUSED: StateFacts(
-        meaning="a person paused it: the incumbent answers everything, answers given before still count",
+        meaning="a person paused it: the incumbent answers everything, and outcomes of earlier answers "
+        "still count",
         draws_pairs=False,
         counts_outcomes=True,
         is_planned=False,
@@ -145,7 +146,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
-        may_be_continued=False,  # else the old evidence would promote the policy again
+        may_be_continued=False,  # otherwise the old evidence would promote the policy again
         has_certificate=True,
         keeps_sessions=False,
         serves="incumbent",
@@ -158,7 +159,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
-        may_be_continued=False,  # a person said no to what the evidence says
+        may_be_continued=False,  # a person decided against the evidence
         has_certificate=True,
         serves="incumbent",
         label="rejected",
@@ -175,7 +176,8 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         serves="champion",
         label="settled",
         tone=Tone.PROVEN,
-        sentence="{incumbent} stays: {counted} showed that nothing here is better. It answers all traffic.",
+        sentence="{incumbent} stays: {counted} showed that no other policy is better. It answers all "
+        "traffic.",
     ),
     ExperimentState.NO_WINNER: StateFacts(
         meaning="every policy is beaten by another one: preferences run in a circle",
@@ -196,7 +198,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
-        may_be_continued=True,  # no verdict was given on the evidence, so a larger budget goes on
+        may_be_continued=True,  # there was no verdict on the evidence, so a larger budget continues from it
         has_certificate=True,
         serves="incumbent",
         label="inconclusive",
@@ -208,7 +210,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
-        may_be_continued=True,  # no verdict was given on the evidence
+        may_be_continued=True,  # there was no verdict on the evidence
         has_certificate=False,
         keeps_sessions=False,
         serves="incumbent",
@@ -219,11 +221,11 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
 }
 
 INITIAL: Final = ExperimentState.RUNNING
-"""Where every new generation starts."""
+"""The state in which a new generation starts."""
 
 
 class Actor(StrEnum):
-    """What may make a move."""
+    """The kind of actor that may make a move."""
 
     PLANNER = "planner"  # the replica that holds the planning lease, shown by its fencing number
     PERSON = "person"  # with an admin key and a reason
@@ -248,26 +250,26 @@ class Move(StrEnum):
 
 
 class Installs(StrEnum):
-    """Which policy a move lets answer ordinary traffic from then on."""
+    """Which policy answers ordinary traffic after a move."""
 
-    NOTHING = "nothing"  # the one that did so far
+    NOTHING = "nothing"  # the same one as before
     CHAMPION = "champion"  # the one that the certificate names
-    PREVIOUS = "previous"  # the one that did before the champion
+    PREVIOUS = "previous"  # the one that served before the champion
 
 
 @dataclass(frozen=True, slots=True)
 class MoveRule:
-    """What a move does.
+    """The rule for one move.
 
     Attributes:
         sources: The states it may start from.
         target: The state it leads to.
-        actor: What may make it.
-        event: How the log records it. Each move has its own, so the log says which moves were made.
-        certifies: It comes with a certificate, which is stored. Other moves keep the certificate there is
-            where their target has one, and drop it elsewhere.
+        actor: The kind of actor that may make it.
+        event: The event that records it. Each move has an event of its own, so the log shows every move.
+        certifies: It comes with a certificate, which is stored. Other moves keep the stored certificate if
+            their target state has one, and otherwise drop it.
         names_champion: It comes with the policy that the certificate is about.
-        installs: Which policy answers ordinary traffic from then on.
+        installs: Which policy answers ordinary traffic after the move.
     """
 
     sources: frozenset[ExperimentState]
@@ -292,7 +294,7 @@ _SET_ASIDE: Final = _PAUSED | {ExperimentState.STOPPED, ExperimentState.REJECTED
 
 MOVES: Final[Mapping[Move, MoveRule]] = {
     Move.PROMOTE: MoveRule(
-        _RUNNING | _AWAITING,  # the latter where the file no longer asks for approval
+        _RUNNING | _AWAITING,  # the latter if the file no longer asks for approval
         ExperimentState.PROMOTED,
         Actor.PLANNER,
         EventKind.PROMOTED,
@@ -362,5 +364,5 @@ _BY_EVENT: Final = {rule.event.value: move for move, rule in MOVES.items()}
 
 
 def recorded_move(kind: str) -> Move | None:
-    """The move an event of that kind records; None for events that are no moves, and for unknown kinds."""
+    """The move that an event of this kind records; None for other events and for unknown kinds."""
     return _BY_EVENT.get(kind)

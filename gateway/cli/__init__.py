@@ -1,9 +1,9 @@
-"""The `llmpo` command: which commands there are, and how each ends.
+"""The `llmpo` command: its subcommands and their exit statuses.
 
 Commands are listed here by module path and imported only when they run, so that `llmpo --help` answers at
-once and no command pays for what another one needs.
+once and a command loads only the modules it needs.
 
-Exit statuses: 0 done; 1 what was asked for failed or was found false; 2 wrong usage or configuration;
+Exit statuses: 0 done; 1 the command failed, or a check found something false; 2 wrong usage or configuration;
 130 interrupted.
 """
 
@@ -29,14 +29,14 @@ INTERRUPTED: Final = 130
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
-    """A command and where it lives: `target` is `module:attribute`, a typer app or a function."""
+    """A command and where it is defined: `target` is `module:attribute`, a typer app or a function."""
 
     name: str
     target: str
     summary: str
 
     def stub(self) -> TyperCommand:
-        """What a list of commands shows; nothing is imported for it."""
+        """A stand-in that shows the command in lists without importing it."""
         return TyperCommand(self.name, help=self.summary)
 
     def load(self) -> Any:
@@ -66,8 +66,10 @@ COMMANDS: Final = {
             "optimize", "gateway.cli.optimize:optimize", "Find the best policy on a list of tasks, offline."
         ),
         LazyCommand("keys", "gateway.cli.keys:app", "Make, list and revoke API keys."),
-        LazyCommand("experiments", "gateway.cli.experiments:app", "Look at experiments, and steer them."),
-        LazyCommand("store", "gateway.cli.store:app", "Look at the store; go on after it lost something."),
+        LazyCommand("experiments", "gateway.cli.experiments:app", "Show experiments, and control them."),
+        LazyCommand(
+            "store", "gateway.cli.store:app", "Show the state of the store; accept it after it lost data."
+        ),
         LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),
         LazyCommand(
             "simulate",
@@ -82,14 +84,14 @@ COMMANDS: Final = {
         LazyCommand(
             "hardness",
             "gateway.cli.hardness:hardness",
-            "How many comparisons a world needs, and of which pairs.",
+            "Compute how many comparisons a world needs, and of which pairs.",
         ),
     )
 }
 
 
 class LazyGroup(TyperGroup):
-    """Lists stand-ins for `COMMANDS`; imports the one that runs."""
+    """Lists stand-ins for `COMMANDS` and imports only the command that runs."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "commands": {name: found.stub() for name, found in COMMANDS.items()}})
@@ -100,7 +102,8 @@ class LazyGroup(TyperGroup):
         return name, name and COMMANDS[name].load(), rest
 
 
-# Plain text everywhere: importing what draws frames around help takes longer than everything else.
+# Plain text everywhere: importing the library that draws frames around help takes longer than everything
+# else.
 app = typer.Typer(
     cls=LazyGroup,
     add_completion=False,

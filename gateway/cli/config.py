@@ -1,4 +1,4 @@
-"""`llmpo config`: say what is wrong with a configuration file, or what it sets up."""
+"""`llmpo config`: shows what is wrong with a configuration file, or what the file sets up."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ def check(
     ] = None,
     may_be_unset: Annotated[
         bool,
-        typer.Option("--without-environment", help="Leave out what refers to variables that are not set."),
+        typer.Option(
+            "--without-environment", help="Leave out values that refer to variables that are not set."
+        ),
     ] = False,
     is_probed: Annotated[
-        bool, typer.Option("--probe", help="Ask each model once, which costs a few tokens of each.")
+        bool, typer.Option("--probe", help="Ask each model once; this costs a few tokens per model.")
     ] = False,
 ) -> None:
     """Read a configuration as `llmpo serve` would: a summary, or every fault and exit status 2.
 
     Unknown providers are faults here. A warning names each model whose key or address is missing, or which
-    LiteLLM could not ask for another reason; while serving, that would come out only at the first request.
-    No provider is asked, except with --probe, where exit status 1 says that a model did not answer.
+    LiteLLM cannot ask for another reason; without this check, that would show only at the first request. No
+    provider is asked, except with --probe, where exit status 1 says that a model did not answer.
     """
     path = file or option
     if path is None or (file and option):

@@ -14,7 +14,7 @@ from gateway.experiments.promises import promised
 
 
 class ConfigSummary:
-    """Models, experiments with their terms, and keys of a configuration.
+    """Models, keys, and experiments with their main settings, of a configuration.
 
     Args:
         config: The whole file.
@@ -24,7 +24,7 @@ class ConfigSummary:
         self._config = config
 
     def show(self, console: Console) -> None:
-        """Print all of it; sentences are left to the terminal to wrap."""
+        """Print the whole summary; the terminal wraps long sentences."""
         console.print(self.models())
         for name, experiment in self._config.experiments.items():
             console.print(self.policies(name))
@@ -32,7 +32,7 @@ class ConfigSummary:
         typer.echo(self.keys())
 
     def models(self) -> Table:
-        """Each model with where it is; addresses are shown without credentials."""
+        """Each model with its address, without credentials."""
         table = Table("model", "is", "at", title="Models", title_justify="left")
         for entry in self._config.model_list:
             address = entry.litellm_params.api_base or "the provider's own address"
@@ -57,7 +57,7 @@ class ConfigSummary:
         return table
 
     def keys(self) -> str:
-        """How many keys of each role the file has."""
+        """The number of keys of each role in the file."""
         auth = self._config.auth
         named = [key.role for key in auth.keys.values()]
         clients = len(auth.client_keys) + named.count("client")
@@ -66,7 +66,7 @@ class ConfigSummary:
 
 
 def terms(experiment: ExperimentSpec) -> str:
-    """Who takes part in an experiment, and what decides it."""
+    """Which traffic takes part in an experiment, and how it is decided."""
     traffic, budget, caps = experiment.traffic, experiment.max_comparisons, exposure_caps(experiment)
     bounds = [f"{name} answers at most {share:.4g} of all" for name, share in caps.max_shares.items()]
     if caps.min_share:

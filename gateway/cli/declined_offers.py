@@ -1,9 +1,10 @@
-"""Requests that offer to go on in another protocol, answered in the one they came in.
+"""Declines offers to switch to another protocol, and answers the request in HTTP/1.1.
 
-Java's own client offers HTTP/2 with every request to an `http://` address (`Upgrade: h2c`), and with it what
-is built on it (LangChain4j, Spring AI, editors). A server may ignore an offer (RFC 9110, 7.8). The parser
-cannot: it stops after the headers, takes the request for complete, and what follows is lost. So the head is
-given to a new parser, without the offer.
+Java's own client offers HTTP/2 with every request to an `http://` address (`Upgrade: h2c`), and so do
+programs built on it (LangChain4j, Spring AI, editors). A server may ignore an offer (RFC 9110, 7.8). The
+parser
+cannot: it stops after the headers, takes the request for complete, and loses the body. So a new parser gets
+    the headers again, without the offer.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import httptools
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# What belongs to the offer: fields of their own, and words of `Connection`.
+# The offer consists of header fields of its own and of words in `Connection`.
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})
 _INVALID: Final = "Invalid HTTP request received."
 
 
 class DecliningProtocol(HttpToolsProtocol):
-    """Goes on with the protocol there is.
+    """Ignores offers to switch, and continues in HTTP/1.1.
 
     Attributes:
-        is_declining: Whether the parser has just stopped at an offer, so that the head comes once more.
+        is_declining: Whether the parser has just stopped at an offer, so that it gets the headers once more.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

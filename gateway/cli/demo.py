@@ -1,4 +1,4 @@
-"""`llmpo demo`: the gateway at work between simulated providers and users, or either of them alone."""
+"""`llmpo demo`: a gateway between simulated providers and simulated users; or only one of these."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def demo(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Where the gateway listens [default: 8420 if free].")
     ] = None,
-    limit: Annotated[float, typer.Option(min=1, help="With --exit: give up after so many seconds.")] = 120.0,
+    limit: Annotated[
+        float, typer.Option(min=1, help="With --exit: give up after this many seconds.")
+    ] = 120.0,
     seed: Seed = 2026,
 ) -> None:
     """Watch a promotion happen: a real gateway between simulated providers and simulated users."""
@@ -69,17 +71,17 @@ def provider(
 def users(
     *,
     gateway: Annotated[str, typer.Option(help="The gateway's address, e.g. http://127.0.0.1:8080.")],
-    experiment: Annotated[str, typer.Option(help="What they send as `model`.")] = "support-assistant",
+    experiment: Annotated[str, typer.Option(help="The `model` that the users send.")] = "support-assistant",
     rate: Annotated[float, typer.Option(min=0.01, help="Questions a second.")] = 10.0,
     api_key: Annotated[
         str | None, typer.Option(envvar="LLMPO_DEMO_API_KEY", help="Key for the gateway, if it needs one.")
     ] = None,
     thumbs: Annotated[
-        bool, typer.Option("--thumbs", help="Ask for one answer and rate it, rather than for two to compare.")
+        bool, typer.Option("--thumbs", help="Ask for one answer and rate it, instead of comparing two.")
     ] = False,
     seed: Seed = 2026,
 ) -> None:
-    """Only the simulated users: they ask, compare what they get and report it, until stopped."""
+    """Only the simulated users: they ask, compare the answers and send feedback, until stopped."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     crowd = Crowd(gateway.rstrip("/"), experiment, rate, api_key, thumbs, seed)
     asyncio.run(_run_users(crowd))

@@ -44,25 +44,28 @@ def estimate_experiment(
         float, typer.Option(help="Requests to the experiment a day; sessions where the unit is a session.")
     ],
     feedback_rate: Annotated[float, typer.Option(help="Share of the answers that get feedback, in (0, 1].")],
-    experiment: Annotated[str | None, typer.Option(help="One of the file's; all of them by default.")] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="One experiment of the file; all of them by default.")
+    ] = None,
     feedback_delay: Annotated[
         str, typer.Option(help="How long feedback takes, such as 30s, 10m, 2h.")
     ] = "10m",
     success_rate: Annotated[
         float,
-        typer.Option(
-            help="Where answers are rated: share of good ones; equal outcomes of two units are a tie."
-        ),
+        typer.Option(help="If answers are rated: share of good ones; two units with equal outcomes tie."),
     ] = _SUCCESS_RATE,
     tie_rate: Annotated[
         float | None,
-        typer.Option(help="Share of comparisons that are ties, instead of what follows otherwise."),
+        typer.Option(
+            help="Share of comparisons that are ties; by default it follows from the other options."
+        ),
     ] = None,
     cost_per_request: Annotated[
-        float | None, typer.Option(min=0, help="Cost of one answer; by default the model's.")
+        float | None,
+        typer.Option(min=0, help="Cost of one answer; by default computed from the model's prices."),
     ] = None,
-    prompt_tokens: Annotated[int, typer.Option(min=0, help="Tokens of a request, for that list.")] = 500,
-    answer_tokens: Annotated[int, typer.Option(min=0, help="Tokens of an answer, for that list.")] = 300,
+    prompt_tokens: Annotated[int, typer.Option(min=0, help="Tokens of a request, for the prices.")] = 500,
+    answer_tokens: Annotated[int, typer.Option(min=0, help="Tokens of an answer, for the prices.")] = 300,
     runs: Annotated[int | None, typer.Option(min=1, help="Simulated runs per effect.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every run.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -120,7 +123,7 @@ class ExpectedTraffic:
 
     @property
     def shortest_delay(self) -> timedelta:
-        """How long feedback takes, unless it is held longer.
+        """How long feedback takes; a longer `feedback.hold` takes its place.
 
         Raises:
             BadParameter: If the text is no duration.
@@ -183,7 +186,7 @@ class ExpectedTraffic:
 
 @dataclass(frozen=True, slots=True)
 class EstimateReport:
-    """What an experiment would take, for a program or a console."""
+    """The estimate for an experiment, for a program or a console."""
 
     prospect: Prospect
     forecasts: list[EffectEstimate]
@@ -212,7 +215,7 @@ class EstimateReport:
             f"{prospect.experiment}: {prospect.policies} policies, {prospect.way.name}, epsilon "
             f"{prospect.epsilon:g} ({promised(prospect.epsilon, prospect.promise).replace('_', ' ')}); "
             f"{prospect.comparisons_per_day:.1f} comparisons a day, about {ties:.0%} "
-            f"of them ties; {prospect.in_flight} on their way at any time."
+            f"of them ties; {prospect.in_flight} wait for feedback at any time."
         )
         yield self.table()
         if prospect.prices is None:
@@ -246,7 +249,7 @@ class EstimateReport:
         return table
 
     def preferred(self, effect: str) -> str:
-        """How often the best policy is preferred, and the success rates where outcomes are good or bad."""
+        """How often the best policy is preferred; if outcomes are good or bad, also the success rates."""
         if effect == "none":
             return "equal"
         preferred = f"{EFFECTS[effect]:.0%}"

@@ -1,4 +1,4 @@
-"""Events of an experiment as lines for a terminal, each at the time of this machine's zone."""
+"""Events of an experiment as lines for a terminal, with times in this machine's zone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def event_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """A line for each event that the gateway tells of."""
+    """One line for each event in the gateway's answer."""
     for event in events:
         at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         told = {

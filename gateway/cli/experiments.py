@@ -1,4 +1,4 @@
-"""`llmpo experiments`: how the experiments of a running gateway are doing, and what people do to them."""
+"""`llmpo experiments`: shows the experiments of a running gateway, and moves them by hand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def show_experiment(
     api_key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one experiment: evidence, who beats whom, what happened."""
+    """Show one experiment: evidence, wins between policies, and events."""
     answer = get_json(url, experiment_path(name), api_key)
     if json:
         typer.echo(json_text.dumps(answer))
@@ -64,7 +64,7 @@ def show_experiment(
     console.print(Text(f"{answer['name']} is {state} (generation {answer['generation']})", "bold"))
     shown = ShownExperiment(answer)
     console.print(Text(shown.standing()))
-    # Gateways of earlier versions tell no claim, and none is made of what a person chose.
+    # Gateways of earlier versions send no claim, and there is none for a policy that a person chose.
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     for line in shown.gains():
@@ -77,7 +77,7 @@ def show_experiment(
 
 
 def gain_sentence(gain: dict[str, Any]) -> str:
-    """How much a policy is preferred to the incumbent, in a sentence."""
+    """A sentence that says how often a policy is preferred to the incumbent."""
     between = f"between {gain['low']:.0%} and {gain['high']:.0%} with {gain['confidence']:.0%} confidence"
     if gain["preference"] is None:
         return f"{gain['policy']} and {gain['incumbent']} were not compared with each other."
@@ -85,7 +85,7 @@ def gain_sentence(gain: dict[str, Any]) -> str:
 
 
 class ShownExperiment:
-    """One experiment, as the gateway answers, for a console."""
+    """Shows the gateway's answer about one experiment on a console."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self._answer = answer
@@ -109,12 +109,12 @@ class ShownExperiment:
         return f"{text}."
 
     def promise(self) -> str:
-        """What is promised of the policy that is promoted."""
+        """The promise about the policy that is promoted."""
         claim = self._answer["claim"].replace("{policy}", "the promoted policy")
         return f"Promised with {1 - self._answer['delta']:.0%} confidence: {claim}."
 
     def gains(self) -> Iterator[str]:
-        """What is gained over the incumbent, and what that costs."""
+        """The gain over the incumbent, and what answers cost."""
         gain, costs = self._answer["gain"], self._answer["answer_costs"]
         if gain is not None:
             yield gain_sentence(gain)
@@ -145,7 +145,7 @@ class ShownExperiment:
         return table
 
     def policies(self) -> Table:
-        """What each policy is, in a row; `--json` shows all of it."""
+        """The content of each policy, one row each; `--json` shows all of it."""
         table = Table("policy", "model and parameters", "prompt", box=None, pad_edge=False)
         for policy in self._answer["policy_details"]:
             content = policy["content"]

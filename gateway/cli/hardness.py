@@ -1,4 +1,4 @@
-"""`llmpo hardness`: how many comparisons a world takes at best, and of which pairs."""
+"""`llmpo hardness`: how many comparisons a world needs at least, and of which pairs."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ def hardness(
     costs: Costs = None,
     solver: Annotated[
         SolverName,
-        typer.Option(help="`fast`: what plans are made with. `reference`: the convex program, by cvxpy."),
+        typer.Option(
+            help="`fast`: the solver that plans are made with. `reference`: the convex program, by cvxpy."
+        ),
     ] = "fast",
     json: AsJson = False,
 ) -> None:
-    """How many comparisons a world takes at best, and of which pairs.
+    """Compute how many comparisons a world needs at least, and of which pairs.
 
-    `proportions` are by `loser-rival`, those of equals by `higher-lower`. `gap` bounds how far above the
-    optimum the hardness may be, as a share of it. The reference gives no such bound, takes minutes for 32
-    policies, and agrees within a thousandth. With --costs the answer is the cheapest way instead of the one
-    with the fewest comparisons: hardness and lower bound are then costs, in the unit of --costs, while
-    proportions remain shares of the comparisons.
+    `proportions` are named `loser-rival`, and `higher-lower` for two equal policies. `gap` says by which
+    share of the optimum the hardness may be above it at most. The reference solver gives no such bound,
+    takes minutes for 32 policies, and agrees within a thousandth. With --costs the answer is the cheapest
+    plan instead of the one with the fewest comparisons: hardness and lower bound are then costs, in the unit
+    of --costs; proportions are still shares of the comparisons.
     """
     try:
         loaded = load_world(world)
@@ -58,12 +60,12 @@ def hardness(
 
 
 class AllocationProblem:
-    """Which pairs of a world to compare how often, so that the champion comes out soonest.
+    """How often to compare each pair of a world, so that the champion is found soonest.
 
     Args:
         world: The policies and how often each is preferred to each other.
         space: What is assumed of preferences, one of `SPACES`.
-        costs: Cost per request of each policy, or None where only comparisons count.
+        costs: Cost per request of each policy, or None if only the number of comparisons counts.
 
     Raises:
         LlmPoError: If the world does not fit the space or the costs.
@@ -101,7 +103,7 @@ class AllocationProblem:
 
     @property
     def features(self) -> Features:
-        """What the policies have in common.
+        """The features of the policies.
 
         Raises:
             WorldError: If the world has no features.
@@ -116,13 +118,13 @@ class AllocationProblem:
 
     @property
     def loses(self) -> BoolArray:
-        """Where the row is behind the column, and once for each pair of equals, which is still compared."""
+        """The pairs in which the row loses to the column, and each pair of equals once."""
         scores = self._world.scores
         is_equal = scores[:, None] == scores[None, :]
         return np.asarray((scores[:, None] < scores[None, :]) | np.tril(is_equal, -1))
 
     def fast(self) -> tuple[float, FloatArray, float]:
-        """Hardness, proportions by loser and rival, and how far from the optimum they may be."""
+        """Hardness, proportions by loser and rival, and their largest distance from the optimum."""
         if self._space == "unstructured":
             closed = optimal_allocation(self._world.preferences, self._pair_costs)
             return closed.hardness, closed.proportions, 0.0

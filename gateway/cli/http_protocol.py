@@ -1,7 +1,8 @@
-"""HTTP as uvicorn speaks it, with bounds on what a connection may send and how long it may take.
+"""uvicorn's HTTP protocol, with bounds on the size of a request and the time that it takes to arrive.
 
-uvicorn bounds the silence between requests, and neither how long one may take to arrive nor how many header
-lines it may have. No application can do that either, since it is called only once the headers are complete.
+uvicorn limits the silence between requests, but neither the time that a request may take to arrive nor the
+number of its header lines. An application cannot do that either, because it is called only once the headers
+are complete.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ MOST_HEADERS: Final = 200
 URL_BYTES: Final = 16 * 1024
 """Longest path and query of a request."""
 FRAMING_BYTES: Final = 64 * 1024
-"""Most bytes around a chunked body (sizes, extensions, trailers), besides 8 for each byte of it."""
+"""Most bytes around a chunked body (sizes, extensions, trailers), besides 8 for each byte of the body."""
 PIPELINED: Final = 32
-"""Most requests that wait on a connection for the answer to the one before."""
+"""Most requests on a connection that wait for the answer to an earlier one."""
 UNFINISHED_HEAD_BYTES: Final = 64 * 1024 * 1024
-"""Most bytes of headers that are not complete yet, on all connections of a process together."""
+"""Most bytes of unfinished headers, on all connections of a process together."""
 
-_FRAMING_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes five around it
-_FAIR_HEAD_BYTES: Final = 4 * 1024  # every connection may take this much of it, however many there are
-_SMALL_BYTES: Final = URL_BYTES  # what is no longer than this has neither a head nor a URL that is too long
+_FRAMING_PER_BODY_BYTE: Final = 8  # a chunk of one byte has five more around it
+_FAIR_HEAD_BYTES: Final = 4 * 1024  # every connection may have this much, however many there are
+_SMALL_BYTES: Final = URL_BYTES  # anything shorter has neither a head nor a URL that is too long
 _LOG_AGAIN_SECONDS: Final = 10.0
 
 
 def _answer(status: HTTPStatus, message: str, code: str, *headers: bytes) -> bytes:
-    """A whole answer in OpenAI's shape, the last one of its connection."""
+    """A whole answer in OpenAI's shape that also ends the connection."""
     is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     body = error_body(message, kind="server_error" if is_ours else "invalid_request_error", code=code)
     lines = (
@@ -71,7 +72,7 @@ _HEAD_TOO_LARGE: Final = _answer(
 )
 _TOO_MANY_CONNECTIONS: Final = _answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "The gateway has as many connections as it takes. Try again shortly.",
+    "The gateway has reached its limit on open connections. Try again shortly.",
     "too_many_connections",
     b"retry-after: 1",
 )
@@ -79,11 +80,11 @@ _TOO_MANY_CONNECTIONS: Final = _answer(
 
 @dataclass(frozen=True, slots=True)
 class ArrivalLimits:
-    """What an operator decides about requests that arrive.
+    """The operator's limits on arriving requests.
 
     Attributes:
-        seconds: How long one may take, headers and body.
-        connections: How many may be open at once.
+        seconds: How long a request may take to arrive, headers and body.
+        connections: How many connections may be open at once.
     """
 
     seconds: float
@@ -92,11 +93,11 @@ class ArrivalLimits:
 
 @dataclass(slots=True)
 class _Process:
-    """What the connections of a process share.
+    """State that all connections of a process share.
 
     Attributes:
         unfinished: Bytes of headers that are not complete yet.
-        last_log: When it was last said that there are too many connections.
+        last_log: When a log line last said that there are too many connections.
     """
 
     unfinished: int = 0
@@ -104,21 +105,21 @@ class _Process:
 
 
 class _RefusedError(Exception):
-    """Ends the parsing of what a connection sends; the answer was decided before it was raised."""
+    """Ends the parsing of a connection's bytes; the answer was decided before this was raised."""
 
 
 class BoundedProtocol(DecliningProtocol):
-    """Refuses and hangs up when a request is too large around its body, or takes too long to arrive.
+    """Refuses requests whose headers are too large or that arrive too slowly, and closes the connection.
 
-    The time runs from the first byte of a request, for the first one from the connection's beginning. Most
-    requests arrive in one piece and never start a timer. The parser announces a header only once the next one
-    begins, so the bytes it was fed are counted instead.
+    The time runs from the first byte of a request; for a connection's first request, from the start of the
+    connection. Most requests arrive in one piece and never start a timer. The parser reports a header only
+    once the next one begins, so the bytes fed to the parser are counted instead.
 
     A refusal never cuts into the answer to an earlier request: that one ends first, and then the connection.
 
     Attributes:
-        limits: What the operator decides.
-        process: What all connections share.
+        limits: The operator's limits.
+        process: State that all connections share.
     """
 
     limits: ArrivalLimits
@@ -167,7 +168,8 @@ class BoundedProtocol(DecliningProtocol):
         super().data_received(data)
         if self._is_deaf or self.transport.is_closing():
             return
-        # Where a piece ends one request and begins another is not known, so such a piece is not counted.
+        # If a piece ends one request and begins another, the boundary is not known, so the piece is not
+        # counted.
         is_of_one_request = self._begun == begun or (self._begun == begun + 1 and not was_arriving)
         if self._is_arriving:
             if is_of_one_request:
@@ -194,18 +196,18 @@ class BoundedProtocol(DecliningProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        # Nearly all heads arrive as a part of one small piece; only of others the size is added up.
+        # Nearly all headers arrive within one small piece; only the size of others is added up.
         is_small = self._begins_in_piece and self._piece <= _SMALL_BYTES
         if not is_small or len(self.headers) > MOST_HEADERS:
             self._refuse_head(len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers))
         super().on_headers_complete()
         if self.is_declining:
-            self._begun -= 1  # the same request begins once more
+            self._begun -= 1  # the same request begins a second time
             return
         self._has_headers = True
         if self._unfinished:
             self._forget_head()
-        self.headers = []  # trailers come the same way, and are no headers of this request
+        self.headers = []  # trailers arrive in the same callback but are no headers of this request
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -223,7 +225,7 @@ class BoundedProtocol(DecliningProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        """Answer where the parser stopped, by itself or because a callback above refused."""
+        """Answer after the parser stopped, either by itself or because a callback above refused."""
         self._end(self._refusal)
 
     def _check_size(self, received: int) -> None:
@@ -242,7 +244,7 @@ class BoundedProtocol(DecliningProtocol):
             self._end(fault)
 
     def _refuse_head(self, size: int) -> None:
-        """Stop the parser where a complete head is too large."""
+        """Stop the parser if the complete headers are too large."""
         fault = self._head_fault(size)
         if fault is not None:
             self._refusal = fault
@@ -271,7 +273,7 @@ class BoundedProtocol(DecliningProtocol):
             self._end(_TOO_LATE)
 
     def _end(self, answer: bytes | None) -> None:
-        """Hang up, with an answer if that is the next one due; None for a request that gets none."""
+        """Close the connection, after sending the answer if it is the next one due; None sends no answer."""
         self._stop_waiting()
         is_next = self.cycle is None or self.cycle.response_complete
         if self._has_headers and self._is_arriving:

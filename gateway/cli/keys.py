@@ -42,14 +42,16 @@ def new() -> None:
 @app.command()
 def create(
     name: NameArgument,
-    admin: Annotated[bool, typer.Option("--admin", help="Let it do everything.")] = False,
-    concurrent_requests: Annotated[int | None, typer.Option(help="Requests under way at once.")] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="Make an admin key, which may do everything.")
+    ] = False,
+    concurrent_requests: Annotated[int | None, typer.Option(help="Requests in progress at once.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Requests within any minute.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens within any minute.")] = None,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
 ) -> None:
-    """Make a key on a running gateway. It works at once, on all replicas; it is shown only now."""
+    """Make a key on a running gateway. It works at once on all replicas, and is shown only now."""
     limits = {
         "concurrent_requests": concurrent_requests,
         "requests_per_minute": requests_per_minute,
@@ -58,12 +60,12 @@ def create(
     given = {limit: size for limit, size in limits.items() if size is not None}
     wanted = {"name": name, "role": "admin" if admin else "client", "limits": given}
     typer.echo(send_json("POST", url, KEYS_PATH, api_key, wanted)["key"])
-    typer.echo("Give it to the callers; the gateway stores only its hash.", err=True)
+    typer.echo("Give this key to the callers; the gateway stores only its hash.", err=True)
 
 
 @app.command("list")
 def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
-    """List the keys of a running gateway, the configuration's and those made since."""
+    """List the keys of a running gateway: those of the configuration and those made at run time."""
     answer = get_json(url, KEYS_PATH, api_key)
     if json:
         typer.echo(json_text.dumps(answer))
@@ -84,4 +86,6 @@ def revoke(name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption 
     key = send_json("DELETE", url, f"{KEYS_PATH}/{quote(name, safe='')}", api_key)
     typer.echo(f"{key['name']} is revoked.")
     if key["source"] == "configuration":
-        typer.echo("Take it out of the configuration as well: the store alone remembers this.", err=True)
+        typer.echo(
+            "Remove it from the configuration as well: only the store remembers that it is revoked.", err=True
+        )

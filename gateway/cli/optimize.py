@@ -36,15 +36,15 @@ NO_CHAMPION: Final = 3
 def optimize(
     config: Annotated[Path, typer.Option("--config", help="The YAML file; docs/optimize.md describes it.")],
     tasks: Annotated[
-        Path | None, typer.Option(help="Tasks, as JSON lines; instead of those the file names.")
+        Path | None, typer.Option(help="Tasks as JSON lines, instead of those that the file names.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Directory of the run [default: NAME-run beside the file].")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     plots: Annotated[
         bool | None,
-        typer.Option("--plots/--no-plots", help="Draw pictures [default: if matplotlib is there]."),
+        typer.Option("--plots/--no-plots", help="Draw pictures [default: if matplotlib is installed]."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -54,7 +54,7 @@ def optimize(
     if plots:
         check_installed()
     try:
-        # A retry is counted and shown; its log line would only tear the progress bars apart.
+        # Retries are counted and shown; their log lines would only break up the progress bars.
         stamina.instrumentation.set_on_retry_hooks([])
         outcome = asyncio.run(_finish(assembly, files, resumes=resume))
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""Whether the models of a configuration can be asked: by a look at it, or by asking each one once.
+"""Finds out whether the models of a configuration can be asked: from the file alone, or by asking each once.
 
-A wrong key, name or address then shows before traffic comes.
+A wrong key, name or address thus shows before there is traffic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.upstream.surfaces import CHAT, EMBEDDINGS, MESSAGES, Surface
 from gateway.upstream.targets import OPENAI_BASE, model_targets
 from gateway.upstream.translating.upstream import LitellmUpstream
 
-_PATIENCE_SECONDS: Final = 10.0  # for LiteLLM to look at a model
+_PATIENCE_SECONDS: Final = 10.0  # for LiteLLM to check one model
 _LIMITS: Final = Timeouts(connect=5.0, first_byte=30.0, total=30.0)
 _HELLO: Final = [{"role": "user", "content": "Say hello."}]
 _MESSAGE: Final[dict[str, Any]] = {"messages": _HELLO, "max_tokens": 16}
@@ -35,7 +35,8 @@ class Probed:
         model: Its name.
         seconds: How long that took.
         failure: Why it did not answer, or None.
-        may_be_native: Whether its server answers messages as they are, though the file has them translated.
+        may_be_native: Whether its server answers Anthropic's messages itself, while the file has them
+            translated.
     """
 
     model: str
@@ -45,9 +46,9 @@ class Probed:
 
 
 async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
-    """Ask each model once, one after the other, and servers of OpenAI's format for a message besides.
+    """Ask each model once, one after the other; servers of OpenAI's format are also asked for a message.
 
-    This costs a few tokens of each.
+    This costs a few tokens per model.
     """
     upstream = Upstreams(Relay(_LIMITS), LitellmUpstream(_LIMITS))
     found = []
@@ -67,7 +68,7 @@ async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
 
 
 async def _may_be_native(upstream: Upstreams, target: ModelTarget) -> bool:
-    """Whether a server of OpenAI's format, at an address of its own, answers a message as it is."""
+    """Whether a server of OpenAI's format (not OpenAI itself) answers Anthropic's messages."""
     is_server = target.wire == "openai" and target.api_base != OPENAI_BASE
     if not is_server or target.speaks_messages or _only_embeds(target):
         return False
@@ -83,7 +84,7 @@ def _only_embeds(target: ModelTarget) -> bool:
 
 
 def _question(target: ModelTarget) -> UpstreamRequest:
-    """The smallest request in the format the model speaks. A model whose name says so only embeds."""
+    """The smallest request in the model's format; an embedding if the model's name says that it embeds."""
     surface: Surface = CHAT
     payload: dict[str, Any] = {"messages": _HELLO}
     if _only_embeds(target):
@@ -94,7 +95,7 @@ def _question(target: ModelTarget) -> UpstreamRequest:
 
 
 def obstacles(config: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The models whose provider could not be asked, and why, without asking any."""
+    """The models whose provider could not be asked, and why; no provider is asked to find out."""
     found: dict[str, str] = {}
     for entry in config.model_list:
         params = entry.litellm_params
@@ -110,7 +111,7 @@ def obstacles(config: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[s
 
 
 async def _rehearsed(targets: list[ModelTarget]) -> dict[str, str]:
-    """What keeps LiteLLM from asking these models."""
+    """Why LiteLLM cannot ask these models."""
     limits = Timeouts(connect=_PATIENCE_SECONDS, first_byte=_PATIENCE_SECONDS, total=_PATIENCE_SECONDS)
     upstream = LitellmUpstream(limits)
     try:

@@ -1,4 +1,4 @@
-"""How commands ask a running gateway, and how they say why it did not answer."""
+"""Lets commands ask a running gateway, and turns its refusals and failures into errors."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ TIMEOUT_SECONDS: Final = 30
 UrlOption = Annotated[str, typer.Option("--url", help="Address of the gateway.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
 KeyOption = Annotated[
-    str | None, typer.Option("--api-key", envvar="LLMPO_API_KEY", help="An admin key, where keys are used.")
+    str | None,
+    typer.Option("--api-key", envvar="LLMPO_API_KEY", help="An admin key, if the gateway has keys."),
 ]
 
 
 def get_json(url: str, path: str, api_key: str | None) -> Any:
-    """What the gateway answers to a GET.
+    """The gateway's answer to a GET request.
 
     Raises:
-        GatewayError: Saying what it refused, or that it cannot be reached.
+        GatewayError: If the gateway refuses, with its reason, or cannot be reached.
     """
     with ask(url, path, api_key) as answer:
         try:
@@ -39,13 +40,13 @@ def get_json(url: str, path: str, api_key: str | None) -> Any:
 
 
 def send_json(method: str, url: str, path: str, api_key: str | None, body: Any = None) -> Any:
-    """What the gateway answers to a change; errors as in `get_json`."""
+    """The gateway's answer to a request that changes something; errors as in `get_json`."""
     with ask(url, path, api_key, method, None if body is None else json.dumps(body).encode()) as answer:
         return json.load(answer)
 
 
 def get_lines(url: str, path: str, api_key: str | None) -> Iterator[bytes]:
-    """The lines of what the gateway answers to a GET; errors as in `get_json`."""
+    """The lines of the gateway's answer to a GET request; errors as in `get_json`."""
     with ask(url, path, api_key) as answer:
         try:
             yield from answer
@@ -57,7 +58,7 @@ def get_lines(url: str, path: str, api_key: str | None) -> Iterator[bytes]:
 def ask(
     url: str, path: str, api_key: str | None, method: str = "GET", body: bytes | None = None
 ) -> Iterator[http.client.HTTPResponse]:
-    """The open answer to a request; a body is JSON."""
+    """The open answer to a request, with the body sent as JSON."""
     if not url.startswith(("http://", "https://")):
         raise GatewayError(f"{url!r} is not the address of a gateway; write http://HOST:PORT.")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -1,4 +1,4 @@
-"""How far simulated runs are, as a bar on standard error: results go to standard output."""
+"""The progress of simulated runs, as a bar on standard error; results go to standard output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.simulation.runner import Job
 
 @contextmanager
 def runs_progress(jobs: Sequence[Job]) -> Iterator[Callable[[Job, int], None]]:
-    """Shows a bar, and gives what to call with every finished batch: its job, and how many runs it had."""
+    """Shows a bar; gives the function to call with the job and the number of runs of every finished batch."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         everything = progress.add_task("runs", total=sum(job.seeds for job in jobs))

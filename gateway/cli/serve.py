@@ -1,4 +1,4 @@
-"""`llmpo serve`: one process, or a few sharing a port and a store."""
+"""`llmpo serve`: one process, or several that share a port and a store."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def has_keys(config: GatewayConfig, settings: Settings) -> bool:
 
 
 def check_exposure(host: str, *, has_keys: bool) -> None:
-    """Refuse to let others spend the operator's money.
+    """Refuse to listen on an address that others can reach without a key.
 
     Raises:
-        ConfigError: If others than this machine could reach a gateway that asks for no key.
+        ConfigError: If another machine could reach a gateway that asks for no key.
     """
     if has_keys:
         return
@@ -91,7 +91,7 @@ def check_exposure(host: str, *, has_keys: bool) -> None:
 
 
 def check_origins(config: GatewayConfig, *, has_keys: bool) -> None:
-    """Refuse to let any page that is open in a browser of this machine use the gateway.
+    """Refuse to let any web page open in a browser of this machine use the gateway.
 
     Raises:
         ConfigError: If every origin is allowed and no key is asked for.
@@ -101,7 +101,8 @@ def check_origins(config: GatewayConfig, *, has_keys: bool) -> None:
             [
                 ConfigIssue(
                     "cors_origins",
-                    "Without API keys any page that a browser here has open could use your providers.",
+                    "Without API keys any web page open in a browser on this machine could use your "
+                    "providers.",
                     "List the origins of your own pages instead of `*`, or make keys with `llmpo keys new`.",
                 )
             ]

@@ -1,4 +1,4 @@
-"""`llmpo simulate`: the algorithm in worlds whose truth is known."""
+"""`llmpo simulate`: runs methods in worlds whose true preferences are known."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from gateway.llm_po.lines import elimination_threshold
 from gateway.simulation.runner import Job, run_jobs
 from gateway.simulation.state import StateFile
 
-_FARTHEST: Final = 20  # curves go to so many times hardness x log(1/delta) where there is no budget
-_FARTHEST_UNKNOWN: Final = 10_000  # and so far where nothing can be identified
+_FARTHEST: Final = 20  # without a budget, curves end at this many times hardness x log(1/delta)
+_FARTHEST_UNKNOWN: Final = 10_000  # and here if nothing can be identified
 
 
 def simulate_worlds(
@@ -36,14 +36,14 @@ def simulate_worlds(
         typer.Option(
             help='JSON file with "P", "scores", "features" and "theta", "grid", or "rates"; may be repeated. '
             'Beside "rates", "reported", "delays", "hold", "wait", and "later" with "drift_units" say how '
-            "outcomes come, which are then matched as the gateway does."
+            "outcomes arrive; they are then matched as in the gateway."
         ),
     ],
     method: Annotated[
         list[str],
         typer.Option(help=f"One of: {', '.join(METHODS)}; may be repeated, or separated by commas."),
     ] = ["llm-po"],  # noqa: B006 - typer reads the default
-    seeds: Annotated[int, typer.Option(min=1, help="Independent runs of each.")] = 200,
+    seeds: Annotated[int, typer.Option(min=1, help="Independent runs of each combination.")] = 200,
     delta: Delta = 0.05,
     epsilon: Annotated[float, typer.Option(help="Margin, in [0, 0.5); 0 looks for the winner.")] = 0.0,
     max_comparisons: Annotated[int | None, typer.Option(min=1, help="Budget of a run.")] = None,
@@ -54,26 +54,25 @@ def simulate_worlds(
     space: Annotated[
         str | None,
         typer.Option(
-            help=f"What is assumed of preferences: {', '.join(SPACES)}; by default what the stopping rule "
-            "needs. With e-process the structure informs forecasts and the promise stays exact."
+            help=f"What is assumed of preferences: {', '.join(SPACES)}; by default whatever the stopping "
+            "rule needs. With e-process the structure only informs forecasts, and the promise stays exact."
         ),
     ] = None,
     promise: Annotated[
         str,
         typer.Option(
-            help="With a margin, what a promoted policy is promised to be: no_worse_than_any other, or "
-            "no_worse_than_best, the policy preferred to every other; that takes fewer comparisons."
+            help="With a margin, the promise about a promoted policy: no_worse_than_any other, or "
+            "no_worse_than_best (the policy preferred to every other), which takes fewer comparisons."
         ),
     ] = "no_worse_than_any",
     costs: Costs = None,
-    objective: Annotated[
-        str, typer.Option(help="What to spend as little of as possible: comparisons or cost.")
-    ] = "comparisons",
+    objective: Annotated[str, typer.Option(help="What to keep small: comparisons or cost.")] = "comparisons",
     incumbent: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Index of the policy that serves now. It wins ties in cost, and answers what caps leave.",
+            help="Index of the policy that serves now. It wins ties in cost, and answers what the caps "
+            "leave over.",
         ),
     ] = 0,
     max_shares: MaxShares = None,
@@ -87,25 +86,27 @@ def simulate_worlds(
             min=1, max=2, help="Policies of a pair that answer a unit, for caps: 1 matched, 2 side by side."
         ),
     ] = 1,
-    in_flight: Annotated[int, typer.Option(min=0, help="Outcomes on their way at any time.")] = 0,
+    in_flight: Annotated[int, typer.Option(min=0, help="Outcomes that are delayed at any time.")] = 0,
     refresh_every: Annotated[
         int | None,
         typer.Option(min=1, help="Comparisons between plans; every 2 % of those so far by default."),
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="How many at once; one per core by default. Results do not differ."),
+        typer.Option(min=1, help="Processes at once; one per core by default. Results do not depend on it."),
     ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
-            "--state", "--resume", help="Keep finished runs in this file, and go on from what is there."
+            "--state",
+            "--resume",
+            help="Keep finished runs in this file, and continue from the runs already in it.",
         ),
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Draw PNG and SVG pictures into this directory.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Run methods in worlds again and again: how long they take, how often they are wrong."""
+    """Run methods in worlds many times: how long they take, and how often they are wrong."""
     try:
         loaded = [load_world(path) for path in world]
         stated: dict[str, Any] = {
@@ -169,7 +170,7 @@ def _jobs(trials: Sequence[Trial], seeds: int, seed: int, *, with_curves: bool) 
     """The trials as jobs.
 
     Raises:
-        BadParameter: If a trial would never end, or two of them could not be told apart.
+        BadParameter: If a trial would never end, or two trials have the same name.
     """
     jobs = []
     for trial in trials:
@@ -184,10 +185,10 @@ def _jobs(trials: Sequence[Trial], seeds: int, seed: int, *, with_curves: bool) 
 
 
 def _farthest(trial: Trial) -> int:
-    """How many comparisons the curves of a trial go to."""
+    """The number of comparisons at which the curves of a trial end."""
     if trial.max_comparisons is not None:
         return trial.max_comparisons
-    hardness = replace(trial, objective="comparisons").hardness  # curves are of comparisons always
+    hardness = replace(trial, objective="comparisons").hardness  # curves always count comparisons
     if math.isfinite(hardness):
         return math.ceil(_FARTHEST * hardness * elimination_threshold(trial.delta))
     return _FARTHEST_UNKNOWN
@@ -200,7 +201,7 @@ def _listed(values: Sequence[str]) -> list[str]:
 
 
 def _check_that_it_ends(trial: Trial) -> None:
-    """Without a margin, equals at the top can never be told apart: such a run needs a budget."""
+    """Refuse a run without a margin and a budget if equals at the top could never be told apart."""
     world = trial.world
     best = (world.preferences >= world.preferences.T).all(axis=1)
     if trial.max_comparisons is None and trial.epsilon == 0 and world.champion is None and best.any():

@@ -1,4 +1,4 @@
-"""What simulated runs came to, as tables for a console."""
+"""The results of simulated runs, as tables for a console."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def runs_table(summary: Summary) -> Table:
 
 
 def methods_table(summaries: Sequence[Summary]) -> Table:
-    """Several methods or worlds, a line for each."""
+    """Several methods or worlds, one line each."""
     table = Table(
         box=None, pad_edge=False, caption="x T: times hardness x log(1/delta)", caption_justify="left"
     )

@@ -1,4 +1,4 @@
-"""Sockets to listen on, bound early: an address that cannot be had is reported before anything starts."""
+"""Sockets to listen on, bound early so that an address in use is reported before anything starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.running.logs import get_logger
 
 _log = get_logger(__name__)
 
-_FILES_PER_CONNECTION: Final = 2  # its own, and the one to the provider that answers it
+_FILES_PER_CONNECTION: Final = 2  # its own, and that of the connection to the provider
 _OTHER_FILES: Final = 256
 
 
@@ -24,7 +24,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         shared: Let further sockets of this user bind to the same address, one for each worker.
 
     Raises:
-        GatewayError: Saying why the address cannot be had.
+        GatewayError: If the address cannot be used, with the reason.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -33,7 +33,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         alone = _bound(family, address, socket.SO_REUSEADDR)
         if not shared:
             return alone
-        # Bound alone first: sharing would silently join another program's port.
+        # First bound without sharing: a shared socket would silently join another program's port.
         with alone:
             address = alone.getsockname()
         return share(family, address)
@@ -42,7 +42,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def share(family: int, address: Any) -> socket.socket:
-    """One more socket bound to an address whose sockets all share it; the kernel spreads connections."""
+    """One more socket on a shared address; the kernel spreads connections over its sockets."""
     return _bound(family, address, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
 
 
@@ -60,13 +60,13 @@ def can_connect(bound: socket.socket) -> bool:
 
 
 def allow_connections(wanted: int) -> int:
-    """Let this process have the files that so many connections need, as far as the system lets it.
+    """Raise this process's limit on open files for this many connections, as far as the system allows.
 
     Args:
         wanted: Connections that may be open at once.
 
     Returns:
-        How many may be open, which is fewer where the system's limit on open files is too low.
+        How many may be open: fewer than wanted if the system's limit on open files is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_PER_CONNECTION * wanted + _OTHER_FILES

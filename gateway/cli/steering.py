@@ -1,4 +1,4 @@
-"""`llmpo experiments pause|resume|stop|approve|reject|promote|rollback|events`: the hand on an experiment."""
+"""`llmpo experiments pause|resume|stop|approve|reject|promote|rollback|events`: moves made by hand."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ from policy_store.states import ExperimentState
 EVENTS_SHOWN: Final = 50
 
 ExperimentArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the audit log and every page.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="The reason, which the audit log and every page show.")
+]
 SeenOption = Annotated[
     str | None,
-    typer.Option("--policy", help="The policy seen awaiting approval; another one is refused."),
+    typer.Option(
+        "--policy",
+        help="The policy that you saw waiting for approval; if another one waits now, "
+        "the command is refused.",
+    ),
 ]
 
 
@@ -82,12 +88,12 @@ def _move_of_policy(verb: Verb) -> Callable[..., None]:
 
 def events(
     name: ExperimentArgument,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = EVENTS_SHOWN,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the latest events.")] = EVENTS_SHOWN,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what happened to it, who did it and why; newest last."""
+    """Show what happened to an experiment, who did it and why; newest last."""
     answer = get_json(url, experiment_path(name, f"/events?limit={limit}"), api_key)
     if json:
         typer.echo(json_text.dumps(answer))

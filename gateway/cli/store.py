@@ -1,4 +1,4 @@
-"""`llmpo store`: shows the state of a gateway's store, and accepts one that lost something."""
+"""`llmpo store`: shows the state of a gateway's store, and accepts a store that lost data."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def store() -> None:
-    """Look at the store of a running gateway."""
+    """Show or accept the store of a running gateway."""
 
 
 @app.command("show")
 def show_store(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
-    """Say how the store is, as the gateway sees it."""
+    """Show the state of the store as the gateway sees it."""
     _print(get_json(url, STORE_PATH, api_key), as_json=json)
 
 
 @app.command()
 def accept(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
-    """Go on with a store that lost something: decisions and feedback are taken again."""
+    """Accept a store that lost data: from then on there are decisions and feedback counts again."""
     _print(send_json("POST", url, f"{STORE_PATH}/accept", api_key), as_json=json)
 
 

@@ -1,8 +1,8 @@
 """Several worker processes on one port: the supervisor owns only the address and the store.
 
 Each worker gets a socket of its own on the shared port, so the kernel spreads connections evenly. A worker
-that dies is replaced. When the supervisor ends, in whatever way, the pipe that the workers inherited closes,
-and they end too.
+that dies is replaced. When the supervisor ends, for any reason, the pipe that the workers inherited closes,
+and the workers end too.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _log = get_logger(__name__)
 POLL_SECONDS: Final = 0.2
 FIRST_RESTART_SECONDS: Final = 0.5
 SLOWEST_RESTART_SECONDS: Final = 10.0
-STEADY_SECONDS: Final = 30.0  # a worker that lived so long starts the next wait from the beginning
-STOP_MARGIN_SECONDS: Final = 10.0  # beyond what draining may take
+# After a worker has lived this long, the next restart waits only the shortest time again.
+STEADY_SECONDS: Final = 30.0
+STOP_MARGIN_SECONDS: Final = 10.0  # in addition to the time for draining
 
 
 @dataclass
@@ -53,9 +54,9 @@ class Supervisor:
 
     Attributes:
         start_worker: Starts one worker process.
-        workers: How many.
+        workers: The number of workers.
         accepts: Whether a worker accepts connections on the port.
-        announce: Called once, as soon as one does.
+        announce: Called once, as soon as a worker accepts connections.
         bury: Called with the process id of a worker that died.
         stop_seconds: How long workers may take to end before they are killed.
         clock: Monotonic seconds.
@@ -87,7 +88,7 @@ class Supervisor:
             self._end_all()
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        """End soon; a signal handler."""
+        """Ask the supervisor to end; a signal handler."""
         self.is_stopping = True
 
     def _look_after(self, slot: _Slot) -> None:
@@ -147,7 +148,7 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
                         *(str(config), str(listener.fileno()), str(alive)),
                     ],
                     env=environment,
-                    start_new_session=True,  # Ctrl-C is the supervisor's to pass on
+                    start_new_session=True,  # the supervisor passes Ctrl-C on
                     pass_fds=(listener.fileno(), alive),
                 )
 
@@ -157,7 +158,7 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
             workers,
             accepts=lambda: can_connect(reserved),
             announce=lambda: _log.info("listening", address=address, workers=workers),
-            # What the worker counted still counts; gauges of a living process do not.
+            # Keep the dead worker's counters, but drop gauges that describe a living process.
             bury=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
             stop_seconds=settings.drain_notice_seconds + settings.drain_seconds + STOP_MARGIN_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""`llmpo verify`: recompute a decision from the experiment's log, and from nothing else."""
+"""`llmpo verify`: recomputes a decision from the experiment's log alone."""
 
 from __future__ import annotations
 
@@ -34,10 +34,14 @@ def verify_decision(
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="Read the log from this Redis or Valkey.")] = None,
     redis_prefix: Annotated[
-        str, typer.Option(envvar="LLMPO_REDIS_PREFIX", help="What the gateway's keys there begin with.")
+        str,
+        typer.Option(envvar="LLMPO_REDIS_PREFIX", help="Prefix of the gateway's key names in that store."),
     ] = "",
     data_dir: Annotated[
-        Path | None, typer.Option(help="Read it from the embedded store here; no gateway may be using it.")
+        Path | None,
+        typer.Option(
+            help="Read the log from the embedded store in this directory; no gateway may be using it."
+        ),
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Read an exported log (JSON lines).")] = None,
     api_key: KeyOption = None,
@@ -45,7 +49,7 @@ def verify_decision(
 ) -> None:
     """Recompute the certificate of a decided experiment from its log: 0 confirmed, 1 differs, 2 no verdict.
 
-    There is no verdict where the log cannot be read, or the experiment is not decided yet.
+    There is no verdict if the log cannot be read or the experiment is not decided yet.
     """
     source = LogSource(url, redis_url, redis_prefix, data_dir, log, api_key)
     try:
@@ -64,7 +68,7 @@ def verify_decision(
 def _verified(source: LogSource, experiment: str) -> Verification:
     recorded = read_log(source.lines(experiment))
     if recorded.name != experiment:
-        raise GatewayError(f"That is the log of {recorded.name!r}, not of {experiment!r}.")
+        raise GatewayError(f"This is the log of {recorded.name!r}, not of {experiment!r}.")
     return verify(recorded)
 
 
@@ -146,14 +150,14 @@ def _print(found: Verification) -> None:
 
 
 def _confirmed(found: Verification) -> Iterator[str]:
-    """What was confirmed, and what it rests on."""
+    """What was confirmed, and on what grounds."""
     inherited = f", {found.inherited} of them inherited" if found.inherited else ""
     counted = f"recomputed from {found.comparisons} comparisons{inherited}"
     if found.statistic_nats is not None and found.threshold_nats is not None:
         counted += f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
     yield counted
     if found.is_by_hand:
-        yield "a person decided: nothing is claimed of the evidence"
+        yield "a person decided: the record claims nothing about the evidence"
     if found.claim is not None:
         yield f"promised: {found.claim}"
     if found.gain is not None:

@@ -1,7 +1,7 @@
 """One process that answers requests: uvicorn on uvloop around the app, without its own lifespan handling.
 
-Resources are opened before the first connection is taken and closed after the last answer, and a fault in
-opening them ends the program with that fault's own message, not with a stack trace of the server.
+Resources are opened before the first connection is accepted and closed after the last answer. If one cannot
+be opened, the program ends with that error's own message, not with a stack trace of the server.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from gateway.settings import Settings, read_settings
 _log = get_logger(__name__)
 
 BACKLOG: Final = 2048
-FAREWELL_SECONDS: Final = 5.0  # in which answers that were cut off tell their callers
+FAREWELL_SECONDS: Final = 5.0  # time for answers that were cut off to send their callers an error
 
 
 class Server(uvicorn.Server):
-    """Stops in steps, without sending the signal to itself again, so that what follows serving still runs.
+    """Stops in steps. It does not send the signal to itself again, so the code after serving still runs.
 
-    After SIGTERM everything is still answered for `notice_seconds`, while readiness says no, so that load
-    balancers turn elsewhere. Then nothing new is taken, and answers under way have `drain_seconds` to end;
-    those that have not ended by then say so to their callers. SIGINT, or a second signal, skips the notice;
-    one more SIGINT ends the process at once.
+    After SIGTERM the server still answers everything for `notice_seconds` while readiness says no, so that
+    load balancers use other replicas. Then it takes nothing new, and answers in progress have
+    `drain_seconds` to finish; those that have not finished by then end with an error. SIGINT, or a second
+    signal, skips the notice; one more SIGINT ends the process at once.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop in steps, one for each signal."""
+        """Begin the next step of stopping, one for each signal."""
         if sig == signal.SIGTERM and not self._lifecycle.is_draining:
             self._lifecycle.drain()
             asyncio.get_running_loop().call_soon_threadsafe(self._give_notice)
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nothing new, and return when the answers under way have ended or were ended."""
+        """Take nothing new, and return when the answers in progress have finished or were cut off."""
         self._lifecycle.drain()
         limit = asyncio.get_running_loop().call_later(self._drain_seconds, self._end_answers)
         try:
@@ -122,7 +122,7 @@ def run_worker(
             access_log=False,
             log_config=None,
             server_header=False,
-            # Nothing here asks who called or by which scheme; uvicorn's variable names the proxies it trusts.
+            # Proxies' headers are believed only if uvicorn's own variable names trusted proxies.
             proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
             backlog=BACKLOG,
         ),
@@ -145,7 +145,7 @@ async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_f
         loop.add_reader(parent_fd, stop)
     async with app.router.lifespan_context(app):
         settle_memory()
-        with server.capture_signals():  # before anything says that requests are taken
+        with server.capture_signals():  # before anything announces that requests are accepted
             listener.listen(BACKLOG)
             if parent_fd is None:
                 _log.info("listening", address=shown_address(listener))

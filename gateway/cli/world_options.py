@@ -20,7 +20,7 @@ Costs = Annotated[
     str | None,
     typer.Option(
         help="Cost per request of each policy, any one unit, separated by commas: 1,20,3. "
-        "A comparison costs what both its requests do."
+        "A comparison costs as much as its two requests."
     ),
 ]
 
@@ -35,7 +35,7 @@ MaxShares = Annotated[
 
 
 def parsed_shares(shares: str | None, policies: int) -> tuple[float, ...]:
-    """The largest share of each policy; 1 for all where none were given.
+    """The largest share of each policy; 1 for each if none were given.
 
     Raises:
         BadParameter: If they are not numbers separated by commas.
@@ -44,7 +44,7 @@ def parsed_shares(shares: str | None, policies: int) -> tuple[float, ...]:
 
 
 def parsed_costs(costs: str | None) -> tuple[float, ...] | None:
-    """Costs per request, or None where none were given.
+    """Costs per request, or None if none were given.
 
     Raises:
         BadParameter: If they are not numbers separated by commas.

@@ -1,8 +1,8 @@
-"""The console: one page that shows how experiments are going and steers them, served by the gateway itself.
+"""The console: one page, served by the gateway itself, that shows experiments and moves them.
 
-The page is static except for the tables of experiments' states and of what people may do, which are written
-into it. Its script reads `GET /v1/experiments` and moves experiments like any other client, with the user's
-API key. It loads nothing from elsewhere, and the headers below hold the browser to that.
+The page is static except for two tables that are written into it: the states of experiments, and the verbs.
+Its script reads `GET /v1/experiments` and moves experiments like any other client, with the user's API key.
+It loads nothing from other places, and the headers below make the browser enforce that.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _content(name: str) -> bytes:
 
 
 def _states() -> str:
-    """What the script has to know of each state, as the value of an HTML attribute."""
+    """What the script needs to know about each state, as the value of an HTML attribute."""
     known = {
         state.value: {
             "label": facts.label,

@@ -1,4 +1,4 @@
-"""What people call the moves they make: in the API's paths, on the command line, on the console's buttons."""
+"""The verbs for moves by hand: in the API's paths, on the command line, on the console's buttons."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ VERBS: Final[Mapping[Verb, Move]] = {
 
 
 SUMMARIES: Final[Mapping[Verb, str]] = {
-    "pause": "Let the incumbent answer everything until it is resumed; answers given before still count.",
-    "resume": "Let an experiment that was paused, stopped or rejected go on.",
+    "pause": "Let the incumbent answer everything until you resume; outcomes of earlier answers still count.",
+    "resume": "Continue an experiment that was paused, stopped or rejected.",
     "stop": "End the experiment without a verdict; the incumbent answers everything.",
     "approve": "Promote the certified policy that awaits approval, if its certificate still holds.",
-    "reject": "Turn the certified policy down that awaits approval; the incumbent stays.",
-    "promote": "Promote a policy by a person's decision; nothing is claimed of the evidence.",
-    "rollback": "Take a promotion back: the incumbent before it serves again.",
+    "reject": "Reject the certified policy that awaits approval; the incumbent stays.",
+    "promote": "Promote a policy by a person's decision; the record claims nothing about the evidence.",
+    "rollback": "Take a promotion back; the incumbent before it serves again.",
 }
 
 
 def verbs_from(state: ExperimentState) -> list[Verb]:
-    """What a person may do to an experiment that stands there."""
+    """The verbs that a person may use in this state."""
     return [verb for verb in get_args(Verb) if state in MOVES[VERBS[verb]].sources]
