@@ -35,6 +35,7 @@ from gateway.api.catalogue import model_routes
 from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
+from gateway.api.events import event_routes
 from gateway.api.experiments import experiment_routes
 from gateway.api.feedback import feedback_routes
 from gateway.api.front_page import front_page_routes
@@ -49,6 +50,7 @@ from gateway.api.store import store_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
+from gateway.experiments.happenings import Generations
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
 from gateway.experiments.store_history import StoreHistory
@@ -62,6 +64,8 @@ from gateway.learning.refreshing import Refresher
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
 from gateway.learning.usage import UsageKeeper
+from gateway.notifying.feed import EventFeed
+from gateway.notifying.reading import EventReader
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.running.background import background
 from gateway.running.kept_file import KeptFile, kept_path
@@ -244,6 +248,7 @@ class _Gateway:
             registry,
             progress,
             steering,
+            await self._open_feed(store, resources),
             health,
             watch,
             metrics,
@@ -277,6 +282,12 @@ class _Gateway:
         redis = connect(url, prefix=settings.redis_prefix, timeout_seconds=settings.store_timeout_seconds)
         resources.push_async_callback(redis.aclose)
         return redis
+
+    async def _open_feed(self, store: PolicyStore, resources: AsyncExitStack) -> EventFeed:
+        reader = EventReader(store, Generations(store))
+        feed = EventFeed(reader, self.lifecycle, interval_seconds=self.settings.refresh_seconds)
+        await resources.enter_async_context(background("event feed", feed.run))
+        return feed
 
     def _open_upstream(self, budget: RetryBudget, resources: AsyncExitStack) -> Upstreams:
         settings = self.settings
@@ -356,6 +367,7 @@ class _Gateway:
         registry: KeyRegistry,
         progress: ProgressReader,
         steering: Steering,
+        feed: EventFeed,
         health: StoreHealth,
         watch: StoreWatch,
         metrics: Metrics,
@@ -385,6 +397,7 @@ class _Gateway:
         app.include_router(feedback_routes(feedback, guards.admitted, guards.control_body))
         app.include_router(model_routes(snapshots, guards.require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, guards.require_admin))
+        app.include_router(event_routes(feed, snapshots, guards.require_admin))
         app.include_router(steering_routes(steering, snapshots, guards.admin, guards.control_body))
         app.include_router(key_routes(registry, guards.admin, guards.control_body))
         app.include_router(store_routes(watch, health, guards.admin))

@@ -19,6 +19,7 @@ GatewayError
 +-- UnavailableError             shared state cannot be reached; retry later                 -> 503
 |   +-- StoreHeldError           shared state lost something, and an operator has to accept it -> 503
 +-- CrowdedError                 no memory is left for another large body; retry later       -> 503
++-- TooManyStreamsError          as many look at events as may; ask again, or another process -> 503
 +-- ShuttingDownError            this process stops before the answer is complete; ask again -> 503
 """
 
@@ -199,6 +200,10 @@ class StoreHeldError(UnavailableError):
 
 class CrowdedError(GatewayError):
     """Bodies of requests in progress take all the memory allowed. Retry later, or ask another process."""
+
+
+class TooManyStreamsError(GatewayError):
+    """As many streams of events are open as may be. Retry later, or ask another process."""
 
 
 class ShuttingDownError(GatewayError):

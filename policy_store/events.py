@@ -175,6 +175,21 @@ class LoggedEvent:
         return decoded(self.kind, self.detail)
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedEvent:
+    """An event with its place among all of its experiment.
+
+    Attributes:
+        id: No other event has it; with later events it grows, as `entry` does.
+        entry: Where it stands in the stream, as the server names it.
+        event: What happened.
+    """
+
+    id: str
+    entry: str
+    event: LoggedEvent
+
+
 def encoded(detail: Detail) -> dict[str, Any]:
     """The JSON object of a detail. Optional fields without a value are left out."""
     values = ((field, getattr(detail, field.name)) for field in fields(detail))

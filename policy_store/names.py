@@ -38,9 +38,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
+# Both numbers of an entry fit into 64 bits, and there are entries before and after it.
+_EVENT_ID: Final = re.compile(r"evt_([0-9a-f]{12})_([1-9][0-9]{0,18}-[0-9]{1,19})", re.ASCII)
 _KINDS: Final = ("text", "hash", "list", "stream", "set", "ranked")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:/-]{0,64}")
 
@@ -137,6 +140,22 @@ class ExperimentKeys:
     def events(self) -> str:
         """Stream of events over all generations."""
         return f"{self.prefix}:events"
+
+    def event_id(self, entry: str) -> str:
+        """The id of an event: that of its entry in the stream, with the stream's own digest.
+
+        No other experiment, and no other environment, has events of that id.
+        """
+        return f"evt_{self._events_digest}_{entry}"
+
+    def entry_of(self, event_id: str) -> str | None:
+        """Inverse of `event_id`; None for what is no id of this experiment's events."""
+        found = _EVENT_ID.fullmatch(event_id)
+        return found[2] if found and found[1] == self._events_digest else None
+
+    @property
+    def _events_digest(self) -> str:
+        return sha256(self.events.encode()).hexdigest()[:12]
 
     @property
     def usage(self) -> str:

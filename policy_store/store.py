@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from policy_store import codec
 from policy_store.errors import UnknownExperimentError
-from policy_store.events import Decided, LoggedEvent, encoded
+from policy_store.events import Decided, LoggedEvent, PlacedEvent, encoded
 from policy_store.models import (
     Counts,
     Experiment,
@@ -407,6 +407,36 @@ class PolicyStore(StorePart):
         """The latest events over all generations, newest first."""
         entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))
         return [codec.event_from(fields) for _, fields in entries]
+
+    async def events_page(
+        self, name: str, *, after: str | None = None, count: int = 50, newest_first: bool = False
+    ) -> list[PlacedEvent]:
+        """Events in their order, or the other way round.
+
+        Args:
+            name: Experiment.
+            after: The entry that the page before ended with; None for the first page.
+            count: How many at most.
+            newest_first: Go on to earlier events instead of later ones.
+        """
+        keys = self._names.experiment(name)
+        if newest_first:
+            upto = "+" if after is None else f"({after}"
+            entries = await self._answer(self._redis.xrevrange(keys.events, upto, "-", count))
+        else:
+            start = _LOG_START if after is None else f"({after}"
+            entries = await self._answer(self._redis.xrange(keys.events, start, "+", count))
+        return [
+            PlacedEvent(keys.event_id(entry), entry, codec.event_from(fields)) for entry, fields in entries
+        ]
+
+    def event_id(self, name: str, entry: str) -> str:
+        """The id of the event that stands there."""
+        return self._names.experiment(name).event_id(entry)
+
+    def entry_of(self, name: str, event_id: str) -> str | None:
+        """Where an event stands among those of an experiment; None for what is no id of one."""
+        return self._names.experiment(name).entry_of(event_id)
 
 
 def _check_champion(move: Move, champion: int | None) -> None:

@@ -17,7 +17,8 @@ OURS = ("gateway", "policy_store")
 # What the modules of a room may import of ours. The longest matching prefix counts; a room may always
 # import itself. `app` and `cli` compose everything, so they are free.
 #
-#   cli -> app -> api -> {serving, learning, proof, access} -> experiments -> {llm_po, policy_store, upstream}
+#   cli -> app -> api -> {serving, learning, proof, notifying, access} -> experiments
+#       -> {llm_po, policy_store, upstream}
 #
 # telemetry stands above what it measures, which tells the hooks of instrumentation; those, running and errors
 # are below everything.
@@ -48,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.serving": _VALUES,
     "gateway.learning": _VALUES | {"gateway.llm_po"},
     "gateway.proof": _VALUES | {"gateway.llm_po"},
+    "gateway.notifying": _VALUES,
     "gateway.telemetry": _VALUES | {"gateway.learning"},
     "gateway.api": _VALUES
     | {
@@ -55,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.serving",
         "gateway.learning",
         "gateway.proof",
+        "gateway.notifying",
         "gateway.access",
         "gateway.telemetry",
     },

@@ -29,6 +29,7 @@ from gateway.errors import (
     RenderError,
     ShuttingDownError,
     StoreHeldError,
+    TooManyStreamsError,
     UnavailableError,
     UpstreamError,
 )
@@ -274,6 +275,13 @@ def _crowded_reply(_error: CrowdedError) -> ErrorReply:
     message = "Requests as large as this one take all the memory they may. Try again shortly."
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
     return _told(503, message, headers, kind=_SERVER, code="too_many_large_requests")
+
+
+@_reply.register
+def _streams_reply(_error: TooManyStreamsError) -> ErrorReply:
+    message = "As many streams of events are open as this process allows. Close one, or try again later."
+    headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
+    return _told(503, message, headers, kind=_SERVER, code="too_many_streams")
 
 
 @_reply.register

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
 from gateway.api.experiments_shown import (
-    EventList,
-    EventShown,
     ExperimentDetail,
     ExperimentList,
     ExperimentSummary,
@@ -19,7 +16,7 @@ from gateway.api.guards import Guard
 from gateway.errors import UnavailableError
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
-from gateway.learning.progress import EVENTS_READ, ExperimentProgress, ProgressReader
+from gateway.learning.progress import ExperimentProgress, ProgressReader
 from gateway.proof.experiment_log import ExperimentLog
 
 
@@ -56,14 +53,6 @@ def experiment_routes(
     async def show_experiment(name: str) -> ExperimentDetail:
         """Everything known about one experiment."""
         return ExperimentDetail.shown(*await reading(name))
-
-    @router.get("/{name}/events")
-    async def experiment_events(
-        name: str, limit: Annotated[int, Query(ge=1, le=EVENTS_READ)] = 50
-    ) -> EventList:
-        """What happened to one experiment, over all its generations: who did what, and why."""
-        _, found = await reading(name)
-        return EventList(data=EventShown.latest(found, limit))
 
     @router.get(
         "/{name}/log",

@@ -129,12 +129,6 @@ class EventShown(BaseModel):
         return next((cls(at=move.at, kind=move.kind, detail=move.detail) for move in moves), None)
 
 
-class EventList(BaseModel):
-    """`GET /v1/experiments/{name}/events`."""
-
-    data: list[EventShown] = Field(description="Newest last.")
-
-
 class InheritedComparisons(BaseModel):
     """What a generation went on from."""
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.event_lines import event_lines
+from gateway.cli.events import events
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
 from gateway.cli.steering import add_commands
 from gateway.experiments.conclusions import BY_HAND
@@ -26,6 +27,7 @@ PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if fac
 
 app = typer.Typer(no_args_is_help=True)
 add_commands(app)
+app.command()(events)
 
 
 @app.command("list")

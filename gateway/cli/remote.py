@@ -17,6 +17,7 @@ from gateway.errors import GatewayError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TIMEOUT_SECONDS: Final = 30
+_SERVER_ERRORS: Final = 500
 
 UrlOption = Annotated[str, typer.Option("--url", help="Address of the gateway.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the gateway's own answer.")]
@@ -24,6 +25,10 @@ KeyOption = Annotated[
     str | None,
     typer.Option("--api-key", envvar="LLMPO_API_KEY", help="An admin key, if the gateway has keys."),
 ]
+
+
+class UnansweredError(GatewayError):
+    """The gateway did not answer, or not to the end, or not for now. Asking again may help."""
 
 
 def get_json(url: str, path: str, api_key: str | None) -> Any:
@@ -45,23 +50,29 @@ def send_json(method: str, url: str, path: str, api_key: str | None, body: Any =
         return json.load(answer)
 
 
-def get_lines(url: str, path: str, api_key: str | None) -> Iterator[bytes]:
+def get_lines(url: str, path: str, api_key: str | None, *, accept: str = "*/*") -> Iterator[bytes]:
     """The lines of the gateway's answer to a GET request; errors as in `get_json`."""
-    with ask(url, path, api_key) as answer:
+    with ask(url, path, api_key, accept=accept) as answer:
         try:
             yield from answer
         except (OSError, http.client.HTTPException) as error:
-            raise GatewayError(f"The connection to {url} broke off; try again.") from error
+            raise UnansweredError(f"The connection to {url} broke off; try again.") from error
 
 
 @contextmanager
 def ask(
-    url: str, path: str, api_key: str | None, method: str = "GET", body: bytes | None = None
+    url: str,
+    path: str,
+    api_key: str | None,
+    method: str = "GET",
+    body: bytes | None = None,
+    *,
+    accept: str = "*/*",
 ) -> Iterator[http.client.HTTPResponse]:
     """The open answer to a request, with the body sent as JSON."""
     if not url.startswith(("http://", "https://")):
         raise GatewayError(f"{url!r} is not the address of a gateway; write http://HOST:PORT.")
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = {"Accept": accept, **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
     if body is not None:
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(  # noqa: S310 - checked above
@@ -74,10 +85,11 @@ def ask(
             said = str(json.load(error)["error"]["message"])
         except (ValueError, KeyError, TypeError):
             said = f"{error.code} {error.reason}"
-        raise GatewayError(f"The gateway refused: {said}") from error
+        kind = UnansweredError if error.code >= _SERVER_ERRORS else GatewayError
+        raise kind(f"The gateway refused: {said}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise GatewayError(f"No gateway answers at {url}: {reason}.") from error
+        raise UnansweredError(f"No gateway answers at {url}: {reason}.") from error
     with answer:
         yield answer
 

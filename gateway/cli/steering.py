@@ -1,27 +1,23 @@
-"""`llmpo experiments pause|resume|stop|approve|reject|promote|rollback|events`: moves made by hand."""
+"""`llmpo experiments pause|resume|stop|approve|reject|promote|rollback`: moves made by hand."""
 
 from __future__ import annotations
 
 import json as json_text
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.event_lines import event_lines
 from gateway.cli.remote import (
     DEFAULT_URL,
     JsonOption,
     KeyOption,
     UrlOption,
     experiment_path,
-    get_json,
     send_json,
 )
 from gateway.experiments.verbs import SUMMARIES, Verb
 from policy_store.states import ExperimentState
-
-EVENTS_SHOWN: Final = 50
 
 ExperimentArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
 ReasonOption = Annotated[
@@ -38,11 +34,10 @@ SeenOption = Annotated[
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add a command for each of the verbs, in their order, and `events`."""
+    """Add a command for each of the verbs, in their order."""
     shapes = {"approve": _move_of_policy_seen, "reject": _move_of_policy_seen, "promote": _move_of_policy}
     for verb, summary in SUMMARIES.items():
         app.command(verb, help=summary)(shapes.get(verb, _plain_move)(verb))
-    app.command()(events)
 
 
 def _plain_move(verb: Verb) -> Callable[..., None]:
@@ -84,22 +79,6 @@ def _move_of_policy(verb: Verb) -> Callable[..., None]:
         _move(verb, name, {"reason": reason, "policy": policy}, url, api_key, as_json=json)
 
     return command
-
-
-def events(
-    name: ExperimentArgument,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the latest events.")] = EVENTS_SHOWN,
-    url: UrlOption = DEFAULT_URL,
-    api_key: KeyOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show what happened to an experiment, who did it and why; newest last."""
-    answer = get_json(url, experiment_path(name, f"/events?limit={limit}"), api_key)
-    if json:
-        typer.echo(json_text.dumps(answer))
-        return
-    for line in event_lines(answer["data"]):
-        typer.echo(line)
 
 
 def _move(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from policy_store.errors import UnknownExperimentError
 from policy_store.events import EventKind, LoggedEvent
-from policy_store.models import Experiment
+from policy_store.models import Experiment, ExperimentView
+from policy_store.store import PolicyStore
 
 _POLICIES: Final = (
     "policy",
@@ -33,12 +36,43 @@ def told(events: Iterable[LoggedEvent], generations: Mapping[int, Experiment]) -
         events: As they are stored.
         generations: The experiment in each generation. A position in one that is not known stays a number.
     """
-    found = ((event, generations.get(generation_of(event) or 0)) for event in events)
-    return [
-        replace(event, detail=_named(event, experiment))
-        for event, experiment in found
-        if event.kind != EventKind.ELIMINATED or experiment is None or experiment.epsilon == 0
-    ]
+    return [each for event in events if (each := told_one(event, generations)) is not None]
+
+
+def told_one(event: LoggedEvent, generations: Mapping[int, Experiment]) -> LoggedEvent | None:
+    """One of them; None for one that is not told."""
+    experiment = generations.get(generation_of(event) or 0)
+    if event.kind == EventKind.ELIMINATED and experiment is not None and experiment.epsilon != 0:
+        return None
+    return replace(event, detail=_named(event, experiment))
+
+
+class Generations:
+    """The experiment in each generation that events tell of: it never changes, so each is read once.
+
+    Args:
+        store: The shared state.
+    """
+
+    def __init__(self, store: PolicyStore) -> None:
+        self._store = store
+        self._known: dict[str, dict[int, Experiment]] = {}
+
+    def saw(self, view: ExperimentView) -> None:
+        """Keep the experiment of the current generation."""
+        self._known.setdefault(view.experiment.name, {})[view.generation] = view.experiment
+
+    async def of(self, name: str, events: Iterable[LoggedEvent]) -> Mapping[int, Experiment]:
+        """The experiment in all generations that are known, those of the events included.
+
+        A generation that the store does not hold any more is missing. Raises StoreUnavailableError.
+        """
+        known = self._known.setdefault(name, {})
+        for generation in {number for event in events if (number := generation_of(event)) is not None}:
+            if generation not in known:
+                with suppress(UnknownExperimentError):
+                    known[generation] = await self._store.experiment(name, generation)
+        return dict(known)
 
 
 def _named(event: LoggedEvent, experiment: Experiment | None) -> dict[str, object]:

@@ -7,7 +7,7 @@ last reading is shown. Nothing here is on the request path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.gain import Gain, gain
-from gateway.experiments.happenings import generation_of
+from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds
 from gateway.experiments.outlook import Outlook, outlook
 from policy_store.errors import StoreError, UnknownExperimentError
@@ -147,7 +147,7 @@ class ProgressReader:
         self._clock = clock
         self._last: dict[str, ExperimentProgress] = {}
         self._contents_known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
-        self._generations_known: dict[str, dict[int, Experiment]] = {}
+        self._generations = Generations(store)
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
@@ -178,7 +178,8 @@ class ProgressReader:
             view = await self._store.view(name)
             counts = await self._store.counts(name, view.generation)
             events = await self._store.events(name, EVENTS_READ)
-            generations = await self._generations(view, events)
+            self._generations.saw(view)
+            generations = await self._generations.of(name, events)
             contents = await self._contents(view)
             usage = await self._store.usage(name)
         except UnknownExperimentError:
@@ -196,18 +197,6 @@ class ProgressReader:
             answer_costs(view.experiment, definition, self._catalogue.current.prices, usage),
         )
         return True
-
-    async def _generations(
-        self, view: ExperimentView, events: Iterable[LoggedEvent]
-    ) -> Mapping[int, Experiment]:
-        """The experiment in each generation that the events tell of; a generation never changes."""
-        name = view.experiment.name
-        known = self._generations_known.setdefault(name, {})
-        known[view.generation] = view.experiment
-        for generation in {number for event in events if (number := generation_of(event)) is not None}:
-            if generation not in known:
-                known[generation] = await self._store.experiment(name, generation)
-        return dict(known)
 
     async def _contents(self, view: ExperimentView) -> Mapping[str, Mapping[str, Any]]:
         """What the policies are. What a fingerprint names never changes, so it is read once."""

@@ -1,0 +1,88 @@
+"""Pages of an experiment's events, each with an id that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.errors import InvalidRequestError
+from gateway.experiments.happenings import Generations, told_one
+from policy_store.events import PlacedEvent
+from policy_store.store import PolicyStore
+
+START: Final = "0-0"
+"""The place before all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some of an experiment's events.
+
+    Attributes:
+        events: As they are told, which is not every event that is stored.
+        last_id: Of the last one that was read; the next page begins after it. None where there was none.
+        has_more: Whether there is a next page.
+    """
+
+    events: Sequence[PlacedEvent]
+    last_id: str | None
+    has_more: bool
+
+
+class EventReader:
+    """Reads events and names the policies in them. Every method raises StoreUnavailableError.
+
+    Args:
+        store: The shared state.
+        generations: Says what policies are called.
+    """
+
+    def __init__(self, store: PolicyStore, generations: Generations) -> None:
+        self._store = store
+        self._generations = generations
+
+    def place_after(self, name: str, event_id: str) -> str:
+        """Where an event of that id stands.
+
+        Raises:
+            InvalidRequestError: It is no id of an event of this experiment.
+        """
+        entry = self._store.entry_of(name, event_id)
+        if entry is None:
+            raise InvalidRequestError(
+                f"{event_id[:80]!r} is no id of an event of {name!r}. Use the `id` of one.",
+                param="after",
+                code="invalid_value",
+            )
+        return entry
+
+    async def page(self, name: str, after: str | None, limit: int, *, newest_first: bool) -> EventPage:
+        """The events after the one of that id, in either order.
+
+        Raises:
+            InvalidRequestError: As `place_after`.
+        """
+        entry = None if after is None else self.place_after(name, after)
+        read = await self._store.events_page(name, after=entry, count=limit + 1, newest_first=newest_first)
+        page = read[:limit]
+        return EventPage(await self.told(name, page), page[-1].id if page else None, len(read) > limit)
+
+    async def later(self, name: str, entry: str, count: int) -> list[PlacedEvent]:
+        """The first events after a place, as they are stored."""
+        return await self._store.events_page(name, after=entry, count=count)
+
+    async def latest_place(self, name: str) -> str:
+        """Where the latest event stands."""
+        latest = await self._store.events_page(name, count=1, newest_first=True)
+        return latest[0].entry if latest else START
+
+    def id_at(self, name: str, entry: str) -> str:
+        """The id of the event that stands there."""
+        return self._store.event_id(name, entry)
+
+    async def told(self, name: str, events: Sequence[PlacedEvent]) -> list[PlacedEvent]:
+        """Events as users and scripts should read them; those that are not told are left out."""
+        generations = await self._generations.of(name, (each.event for each in events))
+        told = ((each, told_one(each.event, generations)) for each in events)
+        return [replace(each, event=event) for each, event in told if event is not None]
