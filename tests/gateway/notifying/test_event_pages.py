@@ -78,7 +78,20 @@ async def test_only_admins_read_events(gateway: Whole) -> None:
 async def test_no_parameters_are_a_server_error(gateway: Whole) -> None:
     """What is asked for is there, or named as wrong; ids at the edges of what servers take as well."""
     draws, digest = random.Random(5), Names().experiment(NAME).event_id("1-1")[:-3]
-    numbers = ["0", "1", "-1", "9" * 19, "9" * 20, "18446744073709551615", "00", "\u0661", "1e3", "", " ", "\n"]
+    numbers = [
+        "0",
+        "1",
+        "-1",
+        "9" * 19,
+        "9" * 20,
+        "18446744073709551615",
+        "00",
+        "\u0661",
+        "1e3",
+        "",
+        " ",
+        "\n",
+    ]
 
     def odd() -> str:
         some = draws.choice([numbers, ["evt_", "$", "+", "-", "(1-1", "\x00", "é", "a" * 5_000]])
