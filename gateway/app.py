@@ -37,7 +37,8 @@ from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
 from gateway.api.events import event_routes
 from gateway.api.experiments import experiment_routes
-from gateway.api.feedback import feedback_routes
+from gateway.api.feedback import FeedbackDesk, feedback_routes
+from gateway.api.feedback_links import feedback_link_routes
 from gateway.api.front_page import front_page_routes
 from gateway.api.guards import Guards
 from gateway.api.health import health_routes
@@ -50,6 +51,7 @@ from gateway.api.store import store_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
+from gateway.experiments.feedback_links import FeedbackLinks
 from gateway.experiments.happenings import Generations
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
@@ -227,14 +229,9 @@ class _Gateway:
             note_answer=notes.note,
         )
         feedback = FeedbackService(
-            store,
-            response_ids,
-            refresher.holder,
-            hooks,
-            history,
-            self.clock,
-            lambda: authenticator.client_keys > 1,
-            notes.find,
+            *(store, response_ids, refresher.holder, hooks, history, self.clock),
+            has_several_keys=lambda: authenticator.client_keys > 1,
+            find_answer=notes.find,
         )
         log, counts = ExperimentLog(store), TokenCounts(upstream)
         pool = PlanPool()
@@ -245,6 +242,7 @@ class _Gateway:
             inference,
             counts,
             feedback,
+            FeedbackLinks(keys),
             registry,
             progress,
             steering,
@@ -364,6 +362,7 @@ class _Gateway:
         inference: InferenceDeps,
         counts: TokenCounts,
         feedback: FeedbackService,
+        links: FeedbackLinks,
         registry: KeyRegistry,
         progress: ProgressReader,
         steering: Steering,
@@ -394,7 +393,9 @@ class _Gateway:
         )
         app.router.routes.extend(inference_routes(endpoints))
         app.include_router(count_tokens_routes(counts, snapshots, guards.admitted, inference.bodies))
-        app.include_router(feedback_routes(feedback, guards.admitted, guards.control_body))
+        desk = FeedbackDesk(feedback, guards.reporter, guards.control_body)
+        app.include_router(feedback_routes(desk))
+        app.include_router(feedback_link_routes(desk, links, self.clock))
         app.include_router(model_routes(snapshots, guards.require_client, self.clock()))
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, guards.require_admin))
         app.include_router(event_routes(feed, snapshots, guards.require_admin))

@@ -1,14 +1,33 @@
-"""`POST /v1/feedback`: what a user said or did about an answer."""
+"""`POST /v1/feedback`, and the paths of other products' clients: what a user said or did about an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
+import orjson
 from fastapi import APIRouter, Request
+from starlette.responses import Response
 
 from gateway.access.callers import Caller
-from gateway.api.feedback_models import FeedbackAnswer, FeedbackBody, answer_of, parse_feedback
+from gateway.api.errors import error_reply
+from gateway.api.feedback_models import (
+    FeedbackAnswer,
+    FeedbackBatch,
+    FeedbackBody,
+    answer_of,
+    invalid,
+    parse_feedback,
+)
+from gateway.api.feedback_peers import (
+    HeliconeRating,
+    LangfuseScore,
+    Peer,
+    PortkeyFeedback,
+    TensorZeroReport,
+    peer_of,
+)
 from gateway.errors import (
     BodyTooLargeError,
     InvalidFeedbackError,
@@ -16,53 +35,198 @@ from gateway.errors import (
     UnsupportedMediaTypeError,
 )
 from gateway.learning.feedback import FeedbackService
+from gateway.learning.given_feedback import Feedback
+
+MOST_REPORTS: Final = 100
+"""How many reports one request may hold."""
+
+_SHAPES: Final = (
+    FeedbackBody,
+    FeedbackBatch,
+    TensorZeroReport,
+    LangfuseScore,
+    HeliconeRating,
+    PortkeyFeedback,
+)
+_SEVERAL: Final = 207
+_CREATED: Final = 201
+
+Admit = Callable[[Request], Awaitable[Caller]]
+ReadBody = Callable[[Request], Awaitable[dict[str, Any]]]
 
 
-def feedback_routes(
-    service: FeedbackService,
-    admit: Callable[[Request], Awaitable[Caller]],
-    read_body: Callable[[Request], Awaitable[dict[str, Any]]],
-) -> APIRouter:
-    """The feedback route.
+def feedback_routes(desk: FeedbackDesk) -> APIRouter:
+    """The routes that take reports, which `desk` has counted."""
+    router = APIRouter(tags=["feedback"])
+
+    @router.post("/v1/feedback", **_described(*_SHAPES, answer=FeedbackAnswer))
+    async def give_feedback(request: Request) -> Response:
+        """Say what a user thought of a response. Counted once, however often it is sent.
+
+        Feedback on any answer may be sent: an application cannot know which of them take part.
+        """
+        caller, fields = await desk.open(request)
+        if fields.keys() == {"reports"}:
+            return _json({"results": await desk.take_all(request, caller, desk.several(fields, "reports"))})
+        return _json(await desk.take(caller, fields, peer_of(fields)))
+
+    @router.post("/v1/request/{request_id}/feedback", **_described(HeliconeRating))
+    async def rate_request(request: Request, request_id: str) -> Response:
+        """Say what a user thought of a response, as clients of Helicone do."""
+        caller, fields = await desk.open(request)
+        return _json(await desk.take(caller, {**fields, "request_id": request_id}, HeliconeRating))
+
+    @router.post("/api/public/scores", **_described(LangfuseScore))
+    async def score(request: Request) -> Response:
+        """Say what a user thought of a response, as clients of Langfuse do."""
+        caller, fields = await desk.open(request)
+        return _json(await desk.take(caller, fields, LangfuseScore))
+
+    @router.post("/api/public/ingestion", **_described(status=_SEVERAL))
+    async def ingest(request: Request) -> Response:
+        """Take the scores of a batch of Langfuse's events, as its libraries send them."""
+        caller, fields = await desk.open(request)
+        return _json(await _ingested(desk, request, caller, fields), _SEVERAL)
+
+    return router
+
+
+class FeedbackDesk:
+    """Takes reports from requests.
 
     Args:
         service: Counts reports.
         admit: Gives the caller, within the limits of the key.
         read_body: Reads the body, or raises InvalidRequestError.
     """
-    router = APIRouter(tags=["feedback"])
 
-    @router.post(
-        "/v1/feedback",
-        response_model_exclude_none=True,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}},
-            }
-        },
-    )
-    async def give_feedback(request: Request) -> FeedbackAnswer:
-        """Say what a user thought of a response. Counted once, however often it is sent.
+    def __init__(self, service: FeedbackService, admit: Admit, read_body: ReadBody) -> None:
+        self._service = service
+        self._admit = admit
+        self._read_body = read_body
 
-        Feedback on any answer may be sent: an application cannot know which of them take part.
+    async def open(self, request: Request) -> tuple[Caller, dict[str, Any]]:
+        """The caller, and what the body holds. Raises the error that refuses the request."""
+        caller = await self._admit(request)
+        with self.refusals_told():
+            return caller, await self._read_body(request)
+
+    async def take(self, caller: Caller, fields: Any, shape: type[Peer] | None) -> dict[str, Any]:
+        """Have one report counted, and say what became of it as its sender expects.
+
+        Args:
+            caller: The sender.
+            fields: The report.
+            shape: The product whose clients send it so; None for our own.
         """
-        caller = await admit(request)
+        with self.refusals_told():
+            if not isinstance(fields, dict):
+                raise invalid("A report must be an object; of events, only scores can be taken.")
+            peer = None if shape is None else shape.of(fields)
+            feedback = parse_feedback(fields) if peer is None else peer.feedback()
+        answer = answer_of(await self._service.receive(feedback, caller.key, is_admin=caller.is_admin))
+        return answer.model_dump(exclude_none=True) if peer is None else peer.reply(answer)
+
+    def several(self, fields: Mapping[str, Any], name: str) -> list[Any]:
+        """The reports of a batch, in the field of this name. Raises InvalidFeedbackError."""
+        with self.refusals_told():
+            reports = fields.get(name)
+            if not isinstance(reports, list) or not 1 <= len(reports) <= MOST_REPORTS:
+                raise invalid(f'"{name}" must be a list of 1 to {MOST_REPORTS} reports.', param=name)
+        return reports
+
+    async def take_all(
+        self, request: Request, caller: Caller, reports: list[Any], shape: type[Peer] | None = None
+    ) -> list[dict[str, Any]]:
+        """Have several reports counted, one after the other; each counts as a request under the key's limits.
+
+        What concerns all that follow is raised: the store is away, or the key's requests are used up. The
+        whole batch may be sent again then, because what was counted is not counted again.
+        """
+        results = []
+        for number, report in enumerate(reports):
+            if number:
+                await self._admit(request)
+            results.append(await self._taken(caller, report, shape))
+        return results
+
+    async def _taken(self, caller: Caller, report: Any, shape: type[Peer] | None) -> dict[str, Any]:
         try:
-            feedback = parse_feedback(await read_body(request))
+            return await self.take(caller, report, shape or peer_of(report))
         except InvalidFeedbackError as error:
-            service.discarded(error.reason)
+            told: dict[str, Any] = orjson.loads(error_reply(error).body)
+            return told
+
+    async def linkable(self, caller: Caller, fields: Mapping[str, Any]) -> tuple[Feedback, float]:
+        """A report that a link is to make, checked, and how long feedback on its answer counts."""
+        with self.refusals_told():
+            feedback = parse_feedback(fields)
+        feedback, experiment = await self._service.linkable(feedback, caller.key, is_admin=caller.is_admin)
+        return feedback, experiment.window_seconds
+
+    async def follow(self, feedback: Feedback) -> FeedbackAnswer:
+        """Have counted what a link says."""
+        return answer_of(await self._service.receive(feedback))
+
+    def discarded(self, reason: str) -> None:
+        """Announce a report that changed nothing."""
+        self._service.discarded(reason)
+
+    @contextmanager
+    def refusals_told(self) -> Iterator[None]:
+        """Announce why what was sent is no report."""
+        try:
+            yield
+        except InvalidFeedbackError as error:
+            self.discarded(error.reason)
             raise
         except BodyTooLargeError:
-            service.discarded("body_too_large")
+            self.discarded("body_too_large")
             raise
         except UnsupportedMediaTypeError:
-            service.discarded("unsupported_media_type")
+            self.discarded("unsupported_media_type")
             raise
         except InvalidRequestError as error:
-            service.discarded("invalid_body")
+            self.discarded("invalid_body")
             raise InvalidFeedbackError(str(error), reason="invalid_body", status=error.status) from error
-        outcome = await service.receive(feedback, caller.key, is_admin=caller.is_admin)
-        return answer_of(outcome)
 
-    return router
+
+async def _ingested(
+    desk: FeedbackDesk, request: Request, caller: Caller, fields: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """What became of Langfuse's events; only scores can be taken."""
+    events = [event if isinstance(event, dict) else {} for event in desk.several(fields, "batch")]
+    bodies = [event.get("body") if event.get("type") == "score-create" else None for event in events]
+    results = await desk.take_all(request, caller, bodies, LangfuseScore)
+    told: dict[str, list[dict[str, Any]]] = {"successes": [], "errors": []}
+    for event, result in zip(events, results, strict=True):
+        named = str(event.get("id", ""))
+        if "error" in result:
+            told["errors"].append({"id": named, "status": 400, "message": result["error"]["message"]})
+        else:
+            told["successes"].append({"id": named, "status": _CREATED})
+    return told
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _described(
+    *shapes: type[FeedbackBody | FeedbackBatch | Peer],
+    answer: type[FeedbackAnswer] | None = None,
+    status: int = 200,
+) -> dict[str, Any]:
+    """What the OpenAPI document says of a route that reads and answers by itself."""
+    schemas = [shape.model_json_schema() for shape in shapes] or [{"type": "object"}]
+    return {
+        "status_code": status,
+        "response_model": answer,
+        "response_model_exclude_none": True,
+        "openapi_extra": {
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"anyOf": schemas} if shapes[1:] else schemas[0]}},
+            }
+        },
+    }

@@ -26,6 +26,8 @@ from policy_store.models import Receipt
 # What each field must be, in the words of the refusal.
 _MUST_BE: Final = {
     "id": "the `id` of a response, as a string",
+    "request_id": "the `x-request-id` of a request, as a string",
+    "trace_id": "the id of a trace, as a string",
     "signal": "the name of a signal, as a string",
     "value": "true, false or a finite number",
     "preferred": '0, 1, "tie" or "both_bad"',
@@ -33,6 +35,9 @@ _MUST_BE: Final = {
     "idempotency_key": "a string of at most 255 characters",
 }
 _LONGEST_SHOWN: Final = 64
+_NAMING: Final = ("id", "request_id", "trace_id")
+AnswerName = Annotated[StrictStr, Field(min_length=1, max_length=512)]
+SignalName = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 
 
 class FeedbackBody(BaseModel):
@@ -40,10 +45,15 @@ class FeedbackBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    id: Annotated[StrictStr, Field(min_length=1, max_length=512, description="The `id` of the response.")]
-    signal: Annotated[
-        StrictStr | None, Field(min_length=1, max_length=128, description="A signal the experiment declares.")
+    id: Annotated[AnswerName | None, Field(description="The `id` of the response.")] = None
+    request_id: Annotated[
+        AnswerName | None, Field(description="Instead of `id`: the `x-request-id` of the answer.")
     ] = None
+    trace_id: Annotated[
+        AnswerName | None,
+        Field(description="Instead of `id`: the `metadata.trace_id` or the trace of the request."),
+    ] = None
+    signal: Annotated[SignalName | None, Field(description="A signal the experiment declares.")] = None
     value: Annotated[
         StrictBool | StrictInt | StrictFloat | None,
         Field(description="What the signal says. May be left out for actions, such as `copied`."),
@@ -63,11 +73,18 @@ class FeedbackBody(BaseModel):
 
     @validator(mode="after")
     def _says_one_thing(self) -> Self:
+        if sum(getattr(self, name) is not None for name in _NAMING) > 1:
+            raise ValueError('Name the answer once, by "id", "request_id" or "trace_id".')
         if (self.signal is None) == (self.preferred is None):
             raise ValueError('Send either "signal" (with its "value") or "preferred".')
         if self.preferred is not None and self.value is not None:
             raise ValueError('"value" belongs to a "signal"; "preferred" has none.')
         return self
+
+    @property
+    def named(self) -> str | None:
+        """What names the answer."""
+        return self.id or self.request_id or self.trace_id
 
 
 def parse_feedback(fields: Mapping[str, Any]) -> Feedback:
@@ -79,26 +96,35 @@ def parse_feedback(fields: Mapping[str, Any]) -> Feedback:
     try:
         parsed = FeedbackBody.model_validate(fields)
     except ValidationError as error:
-        raise _explained(error) from error
+        raise explained(error, _MUST_BE) from error
+    if parsed.named is None:
+        raise invalid(f'"id" is missing: it must be {_MUST_BE["id"]}.', param="id")
     preferred: Preferred | None = parsed.preferred  # type: ignore[assignment]  # bounded to 0 and 1 above
-    return Feedback(parsed.id, parsed.signal, parsed.value, preferred)
+    return Feedback(parsed.named, parsed.signal, parsed.value, preferred)
 
 
-def _explained(error: ValidationError) -> InvalidFeedbackError:
+def explained(error: ValidationError, must_be: Mapping[str, str]) -> InvalidFeedbackError:
+    """What is wrong with a body.
+
+    Args:
+        error: What was found.
+        must_be: What each field must be, by its name.
+    """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if not first["loc"]:
-        return _invalid(first["msg"].removeprefix("Value error, "))
+        return invalid(first["msg"].removeprefix("Value error, "))
     field = str(first["loc"][0])[:_LONGEST_SHOWN]
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(field, _MUST_BE, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(_MUST_BE)}."
-        return _invalid(f"Unknown field {field!r}.{hint}", param=field)
+        near = get_close_matches(field, must_be, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(must_be)}."
+        return invalid(f"Unknown field {field!r}.{hint}", param=field)
     if first["type"] == "missing":
-        return _invalid(f'"{field}" is missing: it must be {_MUST_BE[field]}.', param=field)
-    return _invalid(f'"{field}" must be {_MUST_BE[field]}.', param=field)
+        return invalid(f'"{field}" is missing: it must be {must_be[field]}.', param=field)
+    return invalid(f'"{field}" must be {must_be[field]}.', param=field)
 
 
-def _invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
+def invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
+    """The refusal of a body."""
     return InvalidFeedbackError(message, reason="invalid_body", param=param)
 
 
@@ -119,3 +145,9 @@ def answer_of(outcome: Acknowledgement) -> FeedbackAnswer:
     if isinstance(became, NotCounted):
         return FeedbackAnswer(status="not_counted", reason=became, experiment=experiment, detail=detail)
     return FeedbackAnswer(status=became, experiment=experiment, detail=detail)
+
+
+class FeedbackBatch(BaseModel):
+    """`POST /v1/feedback` with several reports, each in any shape that one alone may have."""
+
+    reports: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from gateway.access.limiting import Limiter
 from gateway.api.accounts import account_of
 from gateway.api.body import read_control
 from gateway.api.body_room import BodyRoom
-from gateway.api.caller_headers import caller_address, shown_key
+from gateway.api.caller_headers import caller_address, reporters_key, shown_key
 
 Guard = Callable[[Request], Awaitable[None]]
 """Raises an error for a caller who may not use the route."""
@@ -35,10 +35,14 @@ class Guards:
     metrics_public: bool
     bodies: BodyRoom
 
-    def client(self, request: Request) -> Caller:
-        """The caller, who has a key wherever one is needed."""
+    def client(
+        self,
+        request: Request,
+        key_in: Callable[[Mapping[bytes, bytes]], bytes | None] = shown_key,
+    ) -> Caller:
+        """The caller, who has a key wherever one is needed; `key_in` finds it in the headers."""
         caller = self.authenticator.authenticate(
-            shown_key(dict(request.headers.raw)), caller_address(request.scope)
+            key_in(dict(request.headers.raw)), caller_address(request.scope)
         )
         account_of(request.scope).key = caller.name
         return caller
@@ -49,7 +53,13 @@ class Guards:
 
     async def admitted(self, request: Request) -> Caller:
         """The caller, whose request has been counted against the limits of its key."""
-        caller = self.client(request)
+        return await self._within_limits(request, self.client(request))
+
+    async def reporter(self, request: Request) -> Caller:
+        """The sender of a report, which has been counted against the limits of its key."""
+        return await self._within_limits(request, self.client(request, reporters_key))
+
+    async def _within_limits(self, request: Request, caller: Caller) -> Caller:
         if caller.is_limited:
             request_id = account_of(request.scope).request_id
             metered = await self.limiter.admit(request_id, caller.name, caller.limits, {})

@@ -25,7 +25,7 @@ from gateway.api.error_formats import ERROR_FORMATS
 from gateway.api.errors import error_reply, send_reply
 from gateway.api.fields import check_fields
 from gateway.api.limit_headers import joined, limit_headers
-from gateway.api.session import session_and_voter
+from gateway.api.session import session_and_voter, trace_name
 from gateway.errors import GatewayError, ShuttingDownError
 from gateway.experiments.response_ids import with_response_id
 from gateway.experiments.snapshot import SnapshotHolder
@@ -77,8 +77,8 @@ class InferenceDeps:
         bodies: The room for bodies.
         lifecycle: Says whether an answer is cut off because the process ends.
         limiter: Asked before a limited key's request goes ahead.
-        note_answer: Told which answer a request's id stands for, where the caller chose that id: the key,
-            the request's id, the answer's, and for how many seconds that is worth knowing.
+        note_answer: Told which answer a name stands for that the caller gave its request or trace: the key,
+            the name, the answer's id, and for how many seconds that is worth knowing.
         timer: Seconds that only ever grow.
     """
 
@@ -224,7 +224,7 @@ class _Reply:
                 if caller.is_limited:
                     await self._admit(payload, caller)
                 answer = await self._answer(payload, caller, headers)
-                await self._pass_on(answer, caller)
+                await self._pass_on(answer, caller, headers)
             except asyncio.CancelledError:
                 is_over = self._deps.lifecycle.is_over
                 if not watch.caller_left and not is_over:
@@ -266,8 +266,8 @@ class _Reply:
             self._model = payload["model"]
         return await deps.answering.answer(self._request_id, question, snapshot)
 
-    async def _pass_on(self, answer: Answer, caller: Caller) -> None:
-        headers: RawHeaders = (*self._named(answer, caller), *joined(self._limits, answer.headers))
+    async def _pass_on(self, answer: Answer, caller: Caller, sent: CallerHeaders) -> None:
+        headers: RawHeaders = (*self._named(answer, caller, sent), *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
         body = answer.content
@@ -325,15 +325,20 @@ class _Reply:
             reply = replace(reply, headers=joined(self._limits, reply.headers))
             await send_reply(self._send, reply, self._id_headers())
 
-    def _named(self, answer: Answer, caller: Caller) -> RawHeaders:
+    def _named(self, answer: Answer, caller: Caller, sent: CallerHeaders) -> RawHeaders:
         """The headers with ids that feedback may quote: the request's own stands for the answer as well."""
         request_id, response_id = self._request_id, answer.response_id
         if not response_id:
             return self._id_headers()
+        names = sent.named
+        if in_body := trace_name(answer.exchange.question.payload):
+            names = (*names, in_body)
         if self._is_callers_id:
-            self._deps.note_answer(caller.key, request_id, response_id, answer.keep_seconds)
+            names = (*names, request_id)
         else:
             request_id = with_response_id(request_id, response_id, self._endpoint.surface.id_prefix)
+        for name in names:
+            self._deps.note_answer(caller.key, name, response_id, answer.keep_seconds)
         return (*self._id_headers(request_id), (RESPONSE_ID_HEADER, response_id.encode()))
 
     def _id_headers(self, request_id: str = "") -> RawHeaders:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _NAMING: Final = frozenset({"metadata", "safety_identifier", "user"})
+_LONGEST_TRACE: Final = 200
 _USER: Final = "user\0"  # tells a user from a session of that name
 
 
@@ -45,3 +46,11 @@ def voter_name(request: Mapping[str, Any], header: str | None) -> str | None:
     metadata = request.get("metadata") or {}
     user = request.get("safety_identifier") or request.get("user") or metadata.get("user_id")
     return f"{_USER}{user}" if user else session_name(request, header)
+
+
+def trace_name(request: Mapping[str, Any]) -> str | None:
+    """The `metadata.trace_id` of a checked request, if it is one by which feedback may name the answer."""
+    if "metadata" not in request:
+        return None
+    named = (request["metadata"] or {}).get("trace_id")
+    return named if isinstance(named, str) and 0 < len(named) <= _LONGEST_TRACE else None

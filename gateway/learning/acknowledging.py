@@ -20,6 +20,7 @@ class NotCounted(StrEnum):
     FINISHED = "finished"  # the experiment is decided
     VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
     AFTER_HOLD = "after_hold"  # the answer is older than the experiment's `feedback.hold`
+    NOTHING_SAID = "nothing_said"  # a comment alone, a trial run or a weight of 0
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
 
@@ -30,8 +31,10 @@ DISCARD_REASONS: Final = frozenset(
         "ambiguous_id",
         "body_too_large",
         "contradicting",
+        "expired_link",
         "foreign_id",
         "forged_id",
+        "forged_link",
         "invalid_body",
         "invalid_value",
         "malformed_id",
@@ -63,6 +66,7 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
     NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
     NotCounted.VOTER_CAP: "This user's votes on the two policies compared have been counted already.",
+    NotCounted.NOTHING_SAID: "Comments, trial runs and weights of 0 are accepted; nothing is kept of them.",
     NotCounted.KEY_SHARE: "This API key has given its share of the votes on the two policies compared.",
 }
 

@@ -15,7 +15,9 @@ With `feedback.hold` the store keeps both until the answer is that old; planning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
@@ -28,6 +30,7 @@ from gateway.learning.acknowledging import Acknowledgement, NotCounted
 from gateway.learning.given_feedback import PREFERENCE_SIGNAL, Feedback
 from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
 from gateway.learning.recording import ReportRecorder
+from gateway.learning.signals import check_signal
 from policy_store.store import PolicyStore
 
 _APART: Final[Mapping[Apart, NotCounted]] = {
@@ -48,7 +51,7 @@ class FeedbackService:
         history: Knows when the store is not what it was: then nothing is counted.
         clock: Unix seconds.
         has_several_keys: Whether there are client keys to tell apart.
-        find_answer: Tells which answer of an API key, or of any, a request's id stands for.
+        find_answer: Tells which answer of an API key, or of any, a request's or trace's id stands for.
     """
 
     def __init__(
@@ -83,21 +86,13 @@ class FeedbackService:
                 a repetition is never counted twice.
             StoreHeldError: The store lost something and no operator accepted that yet; nothing was counted.
         """
-        try:
-            assigned = await self._answers.open(feedback.response_id, key)
-            experiment = self._experiment(assigned, key, is_admin=is_admin)
-            if isinstance(assigned, Assignment):
+        with self._refusals_told():
+            feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
+            if isinstance(assigned, Assignment) and feedback.is_to_count:
                 recorded = await self._recorder.record(feedback, assigned, experiment)
             else:
-                recorded = _APART[assigned.why]
-                if experiment.way.rates_answers:
-                    feedback.rating(experiment.signals)  # reports a mistake at the first answer already
-        except InvalidFeedbackError as error:
-            self.discarded(error.reason)
-            raise
-        except UnavailableError as error:
-            self.discarded("store_held" if isinstance(error, StoreHeldError) else "store_unavailable")
-            raise
+                _check_said(feedback, assigned, experiment)  # reports a mistake at the first answer already
+                recorded = _uncounted(feedback, assigned)
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
         else:
@@ -105,9 +100,55 @@ class FeedbackService:
             self._hooks.tell(FeedbackReceived(experiment.name, signal, recorded.receipt.value))
         return Acknowledgement.of(recorded, experiment.name)
 
+    async def linkable(
+        self, feedback: Feedback, key: str | None, *, is_admin: bool
+    ) -> tuple[Feedback, LiveExperiment]:
+        """A report that may be made later, by its link alone: checked as far as it goes, and counted nowhere.
+
+        Args:
+            feedback: What will be reported; without a value where that is said later.
+            key: Name of the API key that asks for the link.
+            is_admin: Whether it may report on answers of other keys.
+
+        Returns:
+            The report, about an id that needs no looking up, and the answer's experiment.
+
+        Raises:
+            InvalidFeedbackError: The application did something wrong.
+            UnavailableError: The store did not answer.
+        """
+        with self._refusals_told():
+            feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
+            if feedback.signal is not None and feedback.value is None and experiment.way.rates_answers:
+                check_signal(feedback.signal, experiment.signals)
+            else:
+                _check_said(feedback, assigned, experiment)
+        return feedback, experiment
+
     def discarded(self, reason: str) -> None:
         """Announce a report that changed nothing, even one refused before it could be read."""
         self._hooks.tell(FeedbackDiscarded(reason))
+
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
+        """Announce why a report is refused."""
+        try:
+            yield
+        except InvalidFeedbackError as error:
+            self.discarded(error.reason)
+            raise
+        except UnavailableError as error:
+            self.discarded("store_held" if isinstance(error, StoreHeldError) else "store_unavailable")
+            raise
+
+    async def _opened(
+        self, feedback: Feedback, key: str | None, *, is_admin: bool
+    ) -> tuple[Feedback, Assignment | Unassigned, LiveExperiment]:
+        """A report about the id that seals what its answer was assigned; what that was; the experiment."""
+        found, assigned = await self._answers.open(feedback.response_id, key)
+        if found != feedback.response_id:
+            feedback = replace(feedback, response_id=found)
+        return feedback, assigned, self._experiment(assigned, key, is_admin=is_admin)
 
     def _experiment(
         self, assigned: Assignment | Unassigned, key: str | None, *, is_admin: bool
@@ -131,3 +172,20 @@ class FeedbackService:
                 param="id",
             )
         return experiment
+
+
+def _check_said(feedback: Feedback, assigned: Assignment | Unassigned, experiment: LiveExperiment) -> None:
+    """Refuse what cannot be said of such an answer. Raises InvalidFeedbackError."""
+    if feedback.signal is None and feedback.preferred is None:
+        return  # a comment
+    if experiment.way.rates_answers:
+        feedback.rating(experiment.signals)
+    elif isinstance(assigned, Assignment):
+        feedback.preference()
+
+
+def _uncounted(feedback: Feedback, assigned: Assignment | Unassigned) -> NotCounted:
+    """Why a report in order is not counted; one that says nothing does not tell if its answer takes part."""
+    if isinstance(assigned, Unassigned) and feedback.is_to_count:
+        return _APART[assigned.why]
+    return NotCounted.NOTHING_SAID

@@ -18,12 +18,21 @@ PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One report: either `signal` (with its value) or `preferred`, never both, which the parser checks."""
+    """One report: either `signal` (with its value) or `preferred`, never both, which the parser checks.
+
+    Attributes:
+        response_id: The answer it is about, by any id that names it.
+        signal: What it rates the answer by.
+        value: What the signal says.
+        preferred: Which choice of two was better.
+        is_to_count: Whether it says anything; a comment alone, a trial run and a weight of 0 do not.
+    """
 
     response_id: str
     signal: str | None = None
     value: bool | float | None = None
     preferred: Preferred | None = None
+    is_to_count: bool = True
 
     def subject(self, unit: Unit) -> str:
         """In a session, where many responses are one unit: which response this is about. Else empty."""

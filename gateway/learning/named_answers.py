@@ -1,12 +1,15 @@
-"""The answer that a report is about: named by its own id, or by the id of the request it was given to.
+"""The answer that a report is about: named by its own id, by that of its request, or by that of its trace.
 
-Some clients keep the request's id and drop the response's. An id the gateway made holds the answer's; what an
-id of the caller's own stands for was noted when the answer was given (`serving/answer_notes.py`).
+Some clients keep the request's id or their trace's and drop the response's. An id the gateway made holds the
+answer's; what an id of the caller's own stands for was noted when the answer was given
+(`serving/answer_notes.py`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.response_ids import Assignment, ResponseIds, Unassigned
@@ -14,6 +17,7 @@ from policy_store.answer_names import SEVERAL
 from policy_store.errors import StoreUnavailableError
 
 FindAnswer = Callable[[str | None, str], Awaitable[str | None]]
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 async def nothing_noted(_key: str | None, _request_id: str) -> str | None:
@@ -26,18 +30,19 @@ class NamedAnswers:
 
     Args:
         response_ids: Opens ids.
-        find_answer: Tells which answer of an API key, or of any key for None, a request's id stands for.
+        find_answer: Tells which answer of an API key, or of any key for None, a request's or trace's id
+            stands for.
     """
 
     def __init__(self, response_ids: ResponseIds, find_answer: FindAnswer) -> None:
         self._response_ids = response_ids
         self._find_answer = find_answer
 
-    async def open(self, named: str, key: str | None) -> Assignment | Unassigned:
-        """What the answer was sealed for.
+    async def open(self, named: str, key: str | None) -> tuple[str, Assignment | Unassigned]:
+        """An id that seals what the answer was assigned, and what that was.
 
         Args:
-            named: The id in the report.
+            named: The id in the report, or the `traceparent` that the request had.
             key: Name of the API key that reports; its own answers come before those of others.
 
         Raises:
@@ -45,24 +50,26 @@ class NamedAnswers:
             UnavailableError: If the store does not answer.
         """
         try:
-            return self._response_ids.open(named)
+            return named, self._response_ids.open(named)
         except InvalidFeedbackError as error:
             found = await self._noted(named, key) if error.reason == "malformed_id" else None
             if found is None:
                 raise
         if found == SEVERAL:
             raise InvalidFeedbackError(
-                "Several answers were given to requests of that id: quote the response's own id.",
+                "Several answers were given to requests or in traces of that id: quote the response's own.",
                 reason="ambiguous_id",
                 status=422,
                 param="id",
             )
-        return self._response_ids.open(found)
+        return found, self._response_ids.open(found)
 
-    async def _noted(self, request_id: str, key: str | None) -> str | None:
+    async def _noted(self, named: str, key: str | None) -> str | None:
+        in_trace = _TRACEPARENT.fullmatch(named)
+        noted_as = in_trace[1] if in_trace else named
         try:
-            found = None if key is None else await self._find_answer(key, request_id)
-            return found or await self._find_answer(None, request_id)
+            found = None if key is None else await self._find_answer(key, noted_as)
+            return found or await self._find_answer(None, noted_as)
         except StoreUnavailableError as error:
             raise UnavailableError(
                 "What that request was answered with cannot be looked up now. Send it again later."

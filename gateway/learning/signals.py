@@ -22,6 +22,28 @@ _SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
 _ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
 
 
+def check_signal(signal: str, weights: Mapping[str, float]) -> None:
+    """Refuse a signal that is not among those declared. Raises InvalidFeedbackError."""
+    if signal not in weights:
+        declared = ", ".join(sorted(weights))
+        raise InvalidFeedbackError(
+            f"The experiment has no signal of that name. Declared: {declared}.",
+            reason="unknown_signal",
+            status=422,
+            param="signal",
+        )
+
+
+def takes_truth(signal: str) -> bool:
+    """Whether a signal's values are true and false only."""
+    return _SIGNAL_TYPES.get(signal) is bool
+
+
+def needs_value(signal: str) -> bool:
+    """Whether naming a signal does not say it all."""
+    return signal not in _ACTIONS
+
+
 def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, float]) -> float:
     """What a signal says about an answer, as a number: more is better.
 
@@ -35,14 +57,7 @@ def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, 
         InvalidFeedbackError: The signal is not declared, or its value is missing, of another type or not
             finite.
     """
-    if signal not in weights:
-        declared = ", ".join(sorted(weights))
-        raise InvalidFeedbackError(
-            f"The experiment has no signal of that name. Declared: {declared}.",
-            reason="unknown_signal",
-            status=422,
-            param="signal",
-        )
+    check_signal(signal, weights)
     if value is None and signal in _ACTIONS:
         value = True
     wanted = _SIGNAL_TYPES.get(signal)
