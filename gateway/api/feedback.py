@@ -16,6 +16,7 @@ from gateway.api.feedback_models import (
     FeedbackAnswer,
     FeedbackBatch,
     FeedbackBody,
+    FeedbackResults,
     answer_of,
     invalid,
     parse_feedback,
@@ -59,7 +60,11 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
     """The routes that take reports, which `desk` has counted."""
     router = APIRouter(tags=["feedback"])
 
-    @router.post("/v1/feedback", **_described(*_SHAPES, answer=FeedbackAnswer))
+    @router.post(
+        "/v1/feedback",
+        response_model=FeedbackAnswer | FeedbackResults | dict[str, Any],
+        openapi_extra=_described(*_SHAPES),
+    )
     async def give_feedback(request: Request) -> Response:
         """Say what a user thought of a response. Counted once, however often it is sent.
 
@@ -70,19 +75,23 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
             return _json({"results": await desk.take_all(request, caller, desk.several(fields, "reports"))})
         return _json(await desk.take(caller, fields, peer_of(fields)))
 
-    @router.post("/v1/request/{request_id}/feedback", **_described(HeliconeRating))
+    @router.post("/v1/request/{request_id}/feedback", openapi_extra=_described(HeliconeRating))
     async def rate_request(request: Request, request_id: str) -> Response:
         """Say what a user thought of a response, as clients of Helicone do."""
         caller, fields = await desk.open(request)
         return _json(await desk.take(caller, {**fields, "request_id": request_id}, HeliconeRating))
 
-    @router.post("/api/public/scores", **_described(LangfuseScore))
+    @router.post("/api/public/scores", openapi_extra=_described(LangfuseScore))
     async def score(request: Request) -> Response:
         """Say what a user thought of a response, as clients of Langfuse do."""
         caller, fields = await desk.open(request)
         return _json(await desk.take(caller, fields, LangfuseScore))
 
-    @router.post("/api/public/ingestion", **_described(status=_SEVERAL))
+    @router.post(
+        "/api/public/ingestion",
+        responses={_SEVERAL: {"description": "What became of each."}},
+        openapi_extra=_described(),
+    )
     async def ingest(request: Request) -> Response:
         """Take the scores of a batch of Langfuse's events, as its libraries send them."""
         caller, fields = await desk.open(request)
@@ -212,21 +221,8 @@ def _json(content: object, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _described(
-    *shapes: type[FeedbackBody | FeedbackBatch | Peer],
-    answer: type[FeedbackAnswer] | None = None,
-    status: int = 200,
-) -> dict[str, Any]:
-    """What the OpenAPI document says of a route that reads and answers by itself."""
+def _described(*shapes: type[FeedbackBody | FeedbackBatch | Peer]) -> dict[str, Any]:
+    """What the OpenAPI document says of a body that the route reads by itself."""
     schemas = [shape.model_json_schema() for shape in shapes] or [{"type": "object"}]
-    return {
-        "status_code": status,
-        "response_model": answer,
-        "response_model_exclude_none": True,
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": {"anyOf": schemas} if shapes[1:] else schemas[0]}},
-            }
-        },
-    }
+    schema = {"anyOf": schemas} if shapes[1:] else schemas[0]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

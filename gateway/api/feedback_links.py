@@ -104,20 +104,17 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
             with desk.refusals_told():
                 link = links.open(request.query_params, clock())
         except InvalidFeedbackError as error:
-            return _page(str(error), status=error.status)
+            return _refused(request, error)
         return _page("Your feedback", _form(link))
 
     @router.post(PATH, response_model=FeedbackAnswer, response_model_exclude_none=True)
     async def follow_link(request: Request) -> Response:
         """Report what the link says, once."""
-        is_page = "text/html" in request.headers.get("accept", "")
         try:
             answer = await desk.follow(await _followed(request))
         except GatewayError as error:
-            if not is_page:
-                raise
-            return _page(str(error), status=error_reply(error).status)
-        if is_page:
+            return _refused(request, error)
+        if _wants_page(request):
             return _page("Thank you", f"<p>{escape(answer.detail)}</p>")
         return Response(orjson.dumps(answer.model_dump(exclude_none=True)), media_type="application/json")
 
@@ -130,6 +127,18 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
             return _feedback(link, said)
 
     return router
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a person looks at the answer, and not a program."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _refused(request: Request, error: GatewayError) -> Response:
+    """The refusal as a page; for a program it is raised."""
+    if not _wants_page(request):
+        raise error
+    return _page(str(error), status=error_reply(error).status)
 
 
 def _lifetime(seconds: Any) -> int | None:

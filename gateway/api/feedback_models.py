@@ -151,3 +151,9 @@ class FeedbackBatch(BaseModel):
     """`POST /v1/feedback` with several reports, each in any shape that one alone may have."""
 
     reports: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]
+
+
+class FeedbackResults(BaseModel):
+    """What became of each of several reports: as it would alone, or `error` as its error would be."""
+
+    results: list[dict[str, Any]]

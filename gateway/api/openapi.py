@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from gateway.api.count_tokens import PATH as COUNT_TOKENS_PATH
+from gateway.api.feedback_links import PATH as LINK_PATH
 from gateway.api.inference import ENDPOINTS
 from gateway.api.requests.catalogue import REQUESTS, SHAPES
 from gateway.api.requests.shapes import Schema
@@ -55,6 +56,7 @@ _MEANINGS: Final = {
     404: "There is nothing of that name.",
     408: "The request took too long to arrive.",
     409: "It contradicts what is there.",
+    410: "The link has expired.",
     413: "The request is too large.",
     415: "The request is not JSON.",
     422: "What is asked cannot be done.",
@@ -80,10 +82,13 @@ def openapi_document(app: FastAPI) -> Callable[[], Schema]:
             for method, operation in operations.items():
                 # The gateway answers 400 where FastAPI would answer 422.
                 operation["responses"].pop("422", None)
+                statuses = _READING if method == "get" else _WRITING
+                if path == LINK_PATH:
+                    statuses = (*statuses, 410)
                 if path == COUNT_TOKENS_PATH:
                     errors = _errors(_ASKING, "AnthropicError")
                 else:
-                    errors = _errors(_READING if method == "get" else _WRITING, "Error")
+                    errors = _errors(statuses, "Error")
                 operation["responses"] = {**errors, **operation["responses"]}
         whole["paths"].update(_inference_paths())
         components = whole.setdefault("components", {})

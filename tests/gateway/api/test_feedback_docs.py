@@ -97,11 +97,33 @@ async def test_the_commands_report_with_curl(gateway: Whole) -> None:
         assert f'"{field}"' in programs("json")[0]
 
 
-@pytest.mark.parametrize("program", programs("python"), ids=["openai", "httpx"])
+@pytest.mark.parametrize("program", programs("python")[:2], ids=["openai", "httpx"])
 async def test_the_python_programs_report(gateway: Whole, program: str) -> None:
     """Each prints what became of its report."""
     said = await printed(gateway, program, sys.executable, "-c", answer=await answer_id(gateway))
     assert said.strip() in {"pending", "counted"}
+
+
+async def test_the_programs_make_a_link_and_report_by_it(gateway: Whole) -> None:
+    """The address printed in Python, posted to from JavaScript; a value it was not made for is refused."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    answer = await answer_id(gateway)
+    program = programs("python")[2].replace('"value": True, ', "")
+    link = (await printed(gateway, program, sys.executable, "-c", answer=answer)).strip()
+    calls = f"""
+      const link = "{link}";
+      reportByLink(link, "maybe")
+        .catch((error) => console.log(error.message))
+        .then(() => reportByLink(link, true))
+        .then((status) => console.log(status));
+    """
+    function = programs("javascript")[1]
+    refusal, status = (await printed(gateway, function + calls, node, "-e", answer=answer)).splitlines()
+    assert refusal.startswith("invalid_value: ")
+    assert status in {"pending", "counted"}
+    assert (await gateway.feed(id=answer, signal="thumb", value=True)).json["status"] == "duplicate"
 
 
 async def test_the_function_reports_from_node_and_throws_what_is_refused(gateway: Whole) -> None:
@@ -109,7 +131,7 @@ async def test_the_function_reports_from_node_and_throws_what_is_refused(gateway
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node")
-    (function,) = programs("javascript")
+    function = programs("javascript")[0]
     calls = """
       const id = process.env.ANSWER_ID;
       reportThumb(id, true, "web")
