@@ -28,6 +28,7 @@ from policy_store.models import (
     Waiting,
 )
 from policy_store.states import ExperimentState
+from policy_store.watch_records import Watch, WatchTerms
 
 _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
@@ -110,16 +111,40 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
     Raises:
         NewerVersionError: A newer version moved the experiment to a state of its own.
     """
-    _, generation, revision, stored = reply
-    experiment, state, incumbent, version, fence, at, plan, certificate, waiting = stored
+    _, generation, revision, stored, watched = reply
+    experiment, state, incumbent, certificate, *plan = stored
     return ExperimentView(
         experiment=Experiment.from_json(experiment),
         generation=int(generation),
         revision=int(revision),
         state=_state_from(state),
         incumbent=int(incumbent),
-        plan=plan_from_json(plan, version=version, fence=fence, at=at, waiting=waiting) if plan else None,
+        plan=_plan_from(*plan),
         certificate=json.loads(certificate) if certificate else None,
+        watch=_watch_from(*watched) if watched else None,
+    )
+
+
+def _plan_from(
+    version: str | None, fence: str | None, at: str | None, plan: str | None, waiting: str | None
+) -> PublishedPlan | None:
+    """From what `plan_fields` in shared/view.lua name."""
+    if not (plan and version and fence and at):
+        return None
+    return plan_from_json(plan, version=version, fence=fence, at=at, waiting=waiting)
+
+
+def _watch_from(
+    run: str, champion: str, previous: str, terms: str, started_at: str, verdict: str | None, *plan: Any
+) -> Watch:
+    return Watch(
+        run=int(run),
+        champion=int(champion),
+        previous=int(previous),
+        terms=WatchTerms(**json.loads(terms)),
+        started_at=seconds(started_at),
+        plan=_plan_from(*plan),
+        verdict=json.loads(verdict) if verdict else None,
     )
 
 

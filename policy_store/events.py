@@ -38,6 +38,8 @@ class EventKind(StrEnum):
     REJECTED = "rejected"
     PROMOTED_BY_HAND = "promoted_by_hand"
     ROLLED_BACK = "rolled_back"
+    WATCH_STARTED = "watch_started"  # the promoted policy is compared with the one before it
+    CONFIRMED = "confirmed"  # a watch ended, and the promotion stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,18 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """A person moved the experiment.
+    """A person moved the experiment, or a watch took a promotion back.
 
     Attributes:
         actor: Name of the person's API key; `open` where none is needed. `configuration` where a pause went
-            on in another generation.
+            on in another generation, `gateway` where a watch took a promotion back.
         reason: The person's words.
         before: State of the experiment before.
         after: State after.
         incumbent_before: Index of the policy that answered ordinary traffic before; gateways tell its name.
         incumbent: Index of the policy that does now; gateways tell its name.
         generation: The generation that was moved.
+        fence: Where a watch took a promotion back, the fencing number of the planner that saw it.
     """
 
     actor: str
@@ -123,9 +126,39 @@ class ByHand:
     incumbent_before: int | str
     incumbent: int | str
     generation: int
+    fence: int | None = None
 
 
-Detail = Begun | WentOn | IncumbentChanged | Resumed | Eliminated | Decided | ByHand
+@dataclass(frozen=True, slots=True)
+class WatchStarted:
+    """A promotion is watched from now on.
+
+    Attributes:
+        champion: Index of the policy promoted; gateways tell its name.
+        previous: Index of the policy it replaced; gateways tell its name.
+        run: Number under which comparisons of the two are counted.
+        share: Share of the units for which they are compared.
+        level: Largest probability of taking the promotion back although the champion is no worse.
+        margin: How much less often than one half the champion may be preferred.
+        seconds: How long the watch lasts at most, or None.
+        comparisons: After how many comparisons it ends, or None.
+        fence: The fencing number of the planner that began it.
+        generation: The generation whose promotion is watched.
+    """
+
+    champion: int | str
+    previous: int | str
+    run: int
+    share: float
+    level: float
+    margin: float
+    seconds: float | None
+    comparisons: int | None
+    fence: int
+    generation: int
+
+
+Detail = WatchStarted | Begun | WentOn | IncumbentChanged | Resumed | Eliminated | Decided | ByHand
 
 DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.STARTED: Begun,
@@ -147,6 +180,8 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.REJECTED: ByHand,
     EventKind.PROMOTED_BY_HAND: ByHand,
     EventKind.ROLLED_BACK: ByHand,
+    EventKind.WATCH_STARTED: WatchStarted,
+    EventKind.CONFIRMED: Decided,
 }
 
 

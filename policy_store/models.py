@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from policy_store.events import LoggedEvent
 from policy_store.states import ExperimentState
+from policy_store.watch_records import Watch
 
 EXPERIMENT_SCHEMA: Final = 1
 _UNSTATED_PROMISE: Final = "no_worse_than_any"  # of records from before there was a choice
@@ -355,6 +356,7 @@ class ExperimentView:
     """One consistent read of an experiment: what the router and the pages need.
 
     `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
+    `watch` is that of the promotion in the present generation, if it is or was watched.
     """
 
     experiment: Experiment
@@ -364,3 +366,4 @@ class ExperimentView:
     incumbent: int
     plan: PublishedPlan | None
     certificate: dict[str, Any] | None
+    watch: Watch | None = None

@@ -1,7 +1,8 @@
 """The life of an experiment: a table of its states and a table of the moves between them.
 
     start --> running --promote--------------------------> promoted --roll_back--> rolled_back
-                      --certify--> awaiting_approval --approve--^
+                      --certify--> awaiting_approval --approve--^ --watch--> watching --roll_back--^
+                                                                             watching --confirm--> settled
                       <--withdraw--                  --reject----------------> rejected
                       --settle---------------------------> settled
                       --find_no_winner-------------------> no_winner
@@ -30,6 +31,7 @@ class ExperimentState(StrEnum):
     PAUSED = "paused"
     AWAITING_APPROVAL = "awaiting_approval"
     PROMOTED = "promoted"
+    WATCHING = "watching"
     ROLLED_BACK = "rolled_back"
     REJECTED = "rejected"
     SETTLED = "settled"
@@ -57,12 +59,14 @@ class StateFacts:
 
     Attributes:
         meaning: What the state means, in a clause for the documentation.
-        draws_pairs: Requests take part: the router draws pairs from the plan.
-        counts_outcomes: Outcomes of units that have not reported before are counted.
-        is_planned: A planner may publish plans.
+        draws_pairs: Requests take part: the router draws pairs from the plan, or from that of the watch.
+        counts_outcomes: Outcomes of units that have not reported before are counted in the generation. While
+            a promotion is watched, those of the watch's own run are, and none in the generation.
+        is_planned: A planner may publish plans for the generation.
         may_be_continued: A new generation may continue from the evidence.
         is_kept: The next generation begins in this state too, instead of the usual one.
         has_certificate: A certificate says how the state was reached, or what a person has to approve.
+        is_watched: The champion and the policy before it are compared, in the run of a watch.
         keeps_sessions: Conversations go on with the policy that began them; otherwise the incumbent answers
             them too.
         serves: The policy that answers ordinary traffic: the incumbent so far, or the champion.
@@ -83,6 +87,7 @@ class StateFacts:
     tone: Tone
     sentence: str
     is_kept: bool = False
+    is_watched: bool = False
     keeps_sessions: bool = True
 
 
@@ -141,8 +146,24 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         tone=Tone.PROVEN,
         sentence="{incumbent} was promoted after {counted}. It answers all traffic now.",
     ),
+    ExperimentState.WATCHING: StateFacts(
+        meaning="the promoted policy serves, and a share of the traffic compares it with the one before",
+        draws_pairs=True,
+        counts_outcomes=False,
+        is_planned=False,
+        may_be_continued=False,
+        is_watched=True,
+        has_certificate=True,
+        serves="champion",
+        label="watching",
+        tone=Tone.PROVEN,
+        sentence=(
+            "{incumbent} was promoted after {counted}. It answers ordinary traffic, and a share of the traffic "
+            "compares it with the policy before it."
+        ),
+    ),
     ExperimentState.ROLLED_BACK: StateFacts(
-        meaning="a person took a promotion back: the incumbent before it serves again",
+        meaning="a promotion was taken back, by a person or a watch: the incumbent before it serves again",
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
@@ -167,7 +188,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         sentence="{champion} was certified after {counted} and rejected. {incumbent} stays.",
     ),
     ExperimentState.SETTLED: StateFacts(
-        meaning="the incumbent itself was certified: nothing changes",
+        meaning="the incumbent itself was certified, or a watched promotion stands: nothing changes",
         draws_pairs=False,
         counts_outcomes=False,
         is_planned=False,
@@ -176,7 +197,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         serves="champion",
         label="settled",
         tone=Tone.PROVEN,
-        sentence="{incumbent} stays: {counted} showed that no other policy is better. It answers all "
+        sentence="{incumbent} stays: after {counted} no other policy is known to be better. It answers all "
         "traffic.",
     ),
     ExperimentState.NO_WINNER: StateFacts(
@@ -247,6 +268,8 @@ class Move(StrEnum):
     REJECT = "reject"
     PROMOTE_BY_HAND = "promote_by_hand"
     ROLL_BACK = "roll_back"
+    WATCH = "watch"
+    CONFIRM = "confirm"
 
 
 class Installs(StrEnum):
@@ -269,6 +292,7 @@ class MoveRule:
         certifies: It comes with a certificate, which is stored. Other moves keep the stored certificate if
             their target state has one, and otherwise drop it.
         names_champion: It comes with the policy that the certificate is about.
+        ends_watch: A planner makes it too, if a watch over the promotion came to that.
         installs: Which policy answers ordinary traffic after the move.
     """
 
@@ -278,6 +302,7 @@ class MoveRule:
     event: EventKind
     certifies: bool = False
     names_champion: bool = False
+    ends_watch: bool = False
     installs: Installs = Installs.NOTHING
 
     @property
@@ -290,6 +315,7 @@ _RUNNING: Final = frozenset({ExperimentState.RUNNING})
 _AWAITING: Final = frozenset({ExperimentState.AWAITING_APPROVAL})
 _PAUSED: Final = frozenset({ExperimentState.PAUSED})
 _PROMOTED: Final = frozenset({ExperimentState.PROMOTED})
+_WATCHING: Final = frozenset({ExperimentState.WATCHING})
 _SET_ASIDE: Final = _PAUSED | {ExperimentState.STOPPED, ExperimentState.REJECTED}
 
 MOVES: Final[Mapping[Move, MoveRule]] = {
@@ -343,7 +369,7 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
     ),
     Move.REJECT: MoveRule(_AWAITING, ExperimentState.REJECTED, Actor.PERSON, EventKind.REJECTED),
     Move.PROMOTE_BY_HAND: MoveRule(
-        frozenset(ExperimentState) - _PROMOTED,  # a promotion is rolled back first
+        frozenset(ExperimentState) - _PROMOTED - _WATCHING,  # a promotion is rolled back first
         ExperimentState.PROMOTED,
         Actor.PERSON,
         EventKind.PROMOTED_BY_HAND,
@@ -352,11 +378,21 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
         installs=Installs.CHAMPION,
     ),
     Move.ROLL_BACK: MoveRule(
-        _PROMOTED,
+        _PROMOTED | _WATCHING | {ExperimentState.SETTLED},  # the last where a watch confirmed a promotion
         ExperimentState.ROLLED_BACK,
         Actor.PERSON,
         EventKind.ROLLED_BACK,
+        ends_watch=True,
         installs=Installs.PREVIOUS,
+    ),
+    Move.WATCH: MoveRule(_PROMOTED, ExperimentState.WATCHING, Actor.PLANNER, EventKind.WATCH_STARTED),
+    Move.CONFIRM: MoveRule(
+        _WATCHING,
+        ExperimentState.SETTLED,
+        Actor.PLANNER,
+        EventKind.CONFIRMED,
+        names_champion=True,
+        ends_watch=True,
     ),
 }
 

@@ -31,15 +31,15 @@ from policy_store.models import (
     Usage,
 )
 from policy_store.names import ExperimentKeys
-from policy_store.scripting import StorePart
 from policy_store.states import MOVES, Move
+from policy_store.watches import WatchStore
 
 _LOG_START: Final = "-"
 # After a week in which no gateway ran, held reports are forgotten; so are those of generations left behind.
 _KEEP_HELD_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 
 
-class PolicyStore(StorePart):
+class PolicyStore(WatchStore):
     """Policies, experiments and their evidence in Redis or Valkey.
 
     Every method raises StoreUnavailableError when the server fails or does not answer within
@@ -311,6 +311,7 @@ class PolicyStore(StorePart):
         move: Move,
         champion: int | None,
         certificate: dict[str, Any],
+        verdict: dict[str, Any] | None = None,
     ) -> ExperimentView:
         """Make a planner's move: state, certificate and, if the move installs one, incumbent change at once.
 
@@ -323,6 +324,7 @@ class PolicyStore(StorePart):
             move: What to do.
             champion: Index of the policy it is about, if it is about one.
             certificate: How it was decided; not stored by a move that certifies nothing.
+            verdict: What the watch came to that the move ends.
 
         Raises:
             StaleFenceError: Another planner took over.
@@ -340,6 +342,7 @@ class PolicyStore(StorePart):
             *(generation, fence, move.value, "" if champion is None else champion),
             codec.dump_json(certificate),
             codec.dump_json(encoded(Decided(champion, fence, generation))),
+            "" if verdict is None else codec.dump_json(verdict),
         )
         return codec.view_from(reply)
 
@@ -354,8 +357,10 @@ class PolicyStore(StorePart):
         champion: int | None = None,
         certificate: dict[str, Any] | None = None,
         seen: dict[str, Any] | None = None,
+        fence: int | None = None,
+        verdict: dict[str, Any] | None = None,
     ) -> ExperimentView:
-        """Make a person's move: state, certificate and incumbent change at once; the log says who and why.
+        """Make a move for a reason: state, certificate and incumbent change at once; the log says who and why.
 
         Atomic: of competing moves one is made. The same move by the same actor for the same reason again
         returns what is stored.
@@ -369,10 +374,13 @@ class PolicyStore(StorePart):
             champion: Index of the policy it is about, if it is about one.
             certificate: What to store with it, if the move certifies.
             seen: The certificate in force that the move rests on; None where it rests on none.
+            fence: The number `acquire_lease` gave, where a watch moves and no person.
+            verdict: What that watch came to.
 
         Raises:
+            StaleFenceError: Another planner took over.
             DecisionConflictError: The move does not start from the present state, the generation is no longer
-                the current one, or another certificate is in force.
+                the current one, another certificate is in force, or there is no promotion to take back.
             ValueError: As for `decide`.
         """
         _check_champion(move, champion)
@@ -383,7 +391,16 @@ class PolicyStore(StorePart):
             (keys.control, keys.events, own.log, own.held),
             *(generation, move.value, "" if champion is None else champion),
             *("" if each is None else codec.dump_json(each) for each in (certificate, seen)),
-            codec.dump_json({"actor": actor, "reason": reason, "generation": generation}),
+            codec.dump_json(
+                {
+                    **({} if fence is None else {"fence": fence}),
+                    "actor": actor,
+                    "reason": reason,
+                    "generation": generation,
+                }
+            ),
+            "" if fence is None else fence,
+            "" if verdict is None else codec.dump_json(verdict),
         )
         return codec.view_from(reply)
 

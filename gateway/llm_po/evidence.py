@@ -14,7 +14,6 @@ supermartingale, and every replica, verifier and simulation adds exactly these n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -22,10 +21,10 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gateway.llm_po.betting import MILLION, SMALLEST_FORECAST, increments_at
 from gateway.llm_po.checks import debts_of, flags, numbers
 from gateway.llm_po.errors import ForecastError, TallyError
 from gateway.llm_po.lines import (
-    NANO,
     UNSTATED_PROMISE,
     Promise,
     checked_promise,
@@ -34,15 +33,6 @@ from gateway.llm_po.lines import (
 )
 from gateway.llm_po.scalars import FEWEST_POLICIES, checked_epsilon, shown, whole_number
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, checked_counts, square_integers
-
-MILLION: Final = 1_000_000
-"""Forecasts are published in millionths."""
-
-SMALLEST_FORECAST: Final = 0.02
-"""Forecasts stay this far from 0 and 1, which bounds what one outcome can add or take."""
-
-_LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
-_HIGHEST: Final = MILLION - _LOWEST
 
 ComparisonResult = Literal["win", "loss", "tie"]
 RESULTS: Final[tuple[ComparisonResult, ...]] = ("win", "loss", "tie")
@@ -92,29 +82,7 @@ def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, i
         DesignError: If the margin does.
     """
     q = whole_number(probability_millionths, "A forecast in millionths", 0, ForecastError)
-    return _increments(q, checked_epsilon(epsilon))
-
-
-def _increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
-    """`increments` without a check of the types: it is called for every comparison."""
-    if not _LOWEST <= probability_millionths <= _HIGHEST:
-        raise ForecastError(
-            f"A forecast of {shown(probability_millionths)} millionths is outside [{_LOWEST}, {_HIGHEST}]; "
-            "clip it."
-        )
-    threshold = 0.5 + epsilon
-    first_preferred, second_preferred = _bet(probability_millionths / MILLION, threshold)
-    mirrored_second, mirrored_first = _bet((MILLION - probability_millionths) / MILLION, threshold)
-    return first_preferred, second_preferred, mirrored_first, mirrored_second
-
-
-def _bet(q: float, threshold: float) -> tuple[int, int]:
-    """Evidence against "preferred with probability >= threshold": (if preferred, if not), in nano-nats."""
-    if q >= threshold:
-        return 0, 0
-    preferred = math.log(q / threshold)
-    other = math.log((1 - q) / (1 - threshold))
-    return math.floor(preferred * NANO), math.floor(other * NANO)
+    return increments_at(q, 0.5 + checked_epsilon(epsilon))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,7 +300,7 @@ def _amounts(result: ComparisonResult, q: int | None, epsilon: float) -> tuple[i
     """Nano-nats for (first against second, second against first)."""
     if q is None or result == "tie":
         return 0, 0
-    if_first, if_second, mirrored_first, mirrored_second = _increments(q, epsilon)
+    if_first, if_second, mirrored_first, mirrored_second = increments_at(q, 0.5 + epsilon)
     return (if_first, mirrored_first) if result == "win" else (if_second, mirrored_second)
 
 

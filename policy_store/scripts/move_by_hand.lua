@@ -1,11 +1,12 @@
 -- NEEDS: clock, events, view, moving, MOVES
--- A person's move. It is made from the state, and where it rests on a certificate from the certificate, that the
--- person saw. The same move by the same person for the same reason again finds itself made.
+-- A move that someone gives a reason for. It is made from the state, and where it rests on a certificate from the
+-- certificate, that the person saw. The same move by the same person for the same reason again finds itself made.
 -- KEYS: control, events, log, held
 -- ARGV: generation, move, champion ('' for none), certificate ('' for none), certificate that was seen ('' for
---       any), JSON of who, why and the generation
+--       any), JSON of who, why and the generation, fence of a planner that moves ('' for a person), verdict on the
+--       watch that the move ends ('' for none)
 local control = KEYS[1]
-local generation, name, champion, certificate, seen, said = unpack(ARGV)
+local generation, name, champion, certificate, seen, said, fence, verdict = unpack(ARGV)
 local move, of = MOVES[name], generation .. ':'
 local signature = name .. ' ' .. champion .. ' ' .. said
 local known = redis.call('HMGET', control, of .. 'state', 'generation', of .. 'certificate', of .. 'by_hand')
@@ -15,11 +16,16 @@ end
 if known[1] == move.target and known[2] == generation and known[4] == signature then
   return view(control) -- a repeated call, whose answer was lost
 end
-if not move.sources[known[1]] or known[2] ~= generation or (seen ~= '' and known[3] ~= seen) then
+local refused = fence ~= '' and planner_refused(control, generation, fence, move)
+if refused then
+  return refused
+end
+if not move.sources[known[1]] or known[2] ~= generation or (seen ~= '' and known[3] ~= seen)
+    or lacks_promotion(control, of, move) then
   return {'conflict', known[1], known[2]}
 end
 
-local before, after = make_move(control, KEYS[4], generation, move, champion, certificate)
+local before, after = make_move(control, KEYS[4], generation, move, champion, certificate, verdict)
 redis.call('HSET', control, of .. 'by_hand', signature)
 append_event(KEYS[3], KEYS[2], micros(), move.event, by_hand(cjson.decode(said), known[1], move, before, after))
 return view(control)

@@ -1,5 +1,6 @@
 -- NEEDS: numbers, clock, PLANNED_STATES
--- Replaces plan and forecasts of the current generation, and logs the forecasts before any outcome they count.
+-- Replaces plan and forecasts of the current generation, or of the watch over its promotion, and logs the
+-- forecasts before any outcome they count.
 -- With the plan goes how many outcomes wait, by which routers draw the side of a pair that answers.
 -- KEYS: control, counts, forecasts, log, waiting
 -- ARGV: generation, fence, plan, forecasts for the log, then field and value of each forecast
@@ -17,7 +18,8 @@ end
 if known[3] ~= fence then
   return {'stale', known[3]}
 end
-if not PLANNED_STATES[known[1]] or known[2] ~= generation then
+local is_current = known[2] == generation or redis.call('HGET', control, known[2] .. ':watch') == generation
+if not PLANNED_STATES[known[1]] or not is_current then
   return {'finished'}
 end
 

@@ -154,7 +154,7 @@ local function keep_standing(before, number, at)
   local state = redis.call('HGET', control, number .. ':state')
   for _, move in pairs(MOVES) do
     if move.target == before and KEPT_STATES[before] and move.sources[state] then
-      local serves = make_move(control, nil, number, move, '', '')
+      local serves = make_move(control, nil, number, move, '', '', '')
       append_event(KEYS[3], KEYS[2], at, move.event, by_hand({
         actor = 'configuration', reason = 'The generation before was ' .. before .. '.',
         generation = tonumber(number)}, state, move, serves, serves))

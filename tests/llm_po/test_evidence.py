@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.llm_po.betting import MILLION
 from gateway.llm_po.errors import DesignError, ForecastError, TallyError
-from gateway.llm_po.evidence import MILLION, Ledger, Tally, clip_forecasts, in_millionths, increments
+from gateway.llm_po.evidence import Ledger, Tally, clip_forecasts, in_millionths, increments
 from gateway.llm_po.lines import NANO, elimination_nano_nats, elimination_threshold, no_worse_threshold
 
 forecasts = st.integers(20_000, 980_000)

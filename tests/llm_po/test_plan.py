@@ -10,7 +10,8 @@ import pytest
 
 from gateway.llm_po.distribution import pair_distribution
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.evidence import MILLION, Ledger, Tally
+from gateway.llm_po.betting import MILLION
+from gateway.llm_po.evidence import Ledger, Tally
 from gateway.llm_po.lab.trial import METHODS
 from gateway.llm_po.lab.worlds import bradley_terry
 from gateway.llm_po.lines import no_worse_nano_nats

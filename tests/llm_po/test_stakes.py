@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from gateway.llm_po.evidence import MILLION, increments
+from gateway.llm_po.betting import MILLION
+from gateway.llm_po.evidence import increments
 from gateway.llm_po.lines import NANO
 from gateway.llm_po.samplers import Situation
 from gateway.llm_po.stakes import published_forecasts

@@ -19,10 +19,12 @@ from policy_store.models import (
     Result,
 )
 from policy_store.store import PolicyStore
+from policy_store.watch_records import WatchTerms
 
 NAME = "support"
 KEEP_SECONDS = 3600
 THRESHOLD = 3_000_000_000
+TERMS = WatchTerms(share=0.1, level=0.05, margin=0.02, seconds=3600.0, comparisons=40)
 
 
 def experiment(name: str = NAME, policies: int = 3, **changes: object) -> Experiment:

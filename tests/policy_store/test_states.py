@@ -33,7 +33,7 @@ from policy_store.states import (
     recorded_move,
 )
 from policy_store.store import PolicyStore
-from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started
+from tests.policy_store.building import NAME, TERMS, THRESHOLD, forecasts, plan, planned, prefer, started
 
 ROOT = Path(__file__).parents[2]
 CHAMPION = 1
@@ -62,6 +62,8 @@ async def make(store: PolicyStore, move: Move, fence: int, about: str = "") -> E
     rule = MOVES[move]
     champion = CHAMPION if rule.names_champion else None
     certificate = {"move": move.value, "about": about}
+    if rule.target.facts.is_watched:
+        return await store.begin_watch(NAME, 1, fence, TERMS, THRESHOLD)
     if rule.actor is Actor.PLANNER:
         return await store.decide(NAME, 1, fence, move=move, champion=champion, certificate=certificate)
     return await store.move_by_hand(
@@ -273,7 +275,9 @@ def test_documentation_prints_the_tables() -> None:
                 f"`{move}`",
                 ", ".join(f"`{state}`" for state in sorted(rule.sources)),
                 f"`{rule.target}`",
-                f"the {rule.actor}" if rule.actor is Actor.PLANNER else f"a {rule.actor}",
+                f"the {rule.actor}"
+                if rule.actor is Actor.PLANNER
+                else f"a {rule.actor}{', or a watch' if rule.ends_watch else ''}",
                 f"`{rule.event}`",
             )
             for move, rule in MOVES.items()

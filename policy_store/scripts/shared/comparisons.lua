@@ -2,8 +2,9 @@
 -- How a comparison is counted.
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
--- is an event only where it decides something: with a margin (epsilon) totals alone do not. `at_half` is what
--- the outcome says against "at least one half", nil where the experiment's promise needs no such evidence.
+-- is an event only where it decides something by itself: with a margin (epsilon) totals alone do not, and in the
+-- run of a watch a planner acts on it. `at_half` is what the outcome says against "at least one half", nil where
+-- the experiment's promise needs no such evidence.
 -- The increment stays text all the way: HINCRBY adds 64-bit integers, a Lua number is exact only to 2^53.
 local function add_evidence(keys, generation, threshold, row, rival, increment, at_half, number, at)
   if at_half then
@@ -12,6 +13,7 @@ local function add_evidence(keys, generation, threshold, row, rival, increment, 
   redis.call('HINCRBY', keys.counts, 'evidence:' .. row .. ':' .. rival, increment)
   local total = redis.call('HINCRBY', keys.counts, 'total:' .. row, increment)
   if total >= threshold and redis.call('HSETNX', keys.counts, 'eliminated:' .. row, number) == 1
+      and redis.call('HEXISTS', keys.control, generation .. ':watch_of') == 0
       and cjson.decode(redis.call('HGET', keys.control, generation .. ':experiment')).epsilon == 0 then
     append_event(keys.log, keys.events, at, EVENTS.ELIMINATED, cjson.encode({
       comparison = tonumber(number), generation = tonumber(generation), policy = tonumber(row)}))

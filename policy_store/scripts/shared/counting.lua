@@ -17,8 +17,11 @@ local function refusal(control, unit_key, generation, fingerprint, second, defin
   if not COUNTING_STATES[known[1]] then
     return {'finished'}
   end
-  if definition ~= '' and redis.call('HGET', control, 'fingerprint:' .. definition) ~= generation then
-    return {'unknown'}
+  if definition ~= '' then
+    local of = redis.call('HGET', control, generation .. ':watch_of') or generation
+    if redis.call('HGET', control, 'fingerprint:' .. definition) ~= of then
+      return {'unknown'}
+    end
   end
   if tonumber(second) >= tonumber(known[2]) then
     return {'no_such_policy'}

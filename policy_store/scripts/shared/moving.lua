@@ -1,20 +1,56 @@
--- NEEDS: numbers, COUNTING_STATES, CERTIFIED_STATES
+-- NEEDS: numbers, COUNTING_STATES, CERTIFIED_STATES, INITIAL_STATE
+-- Who answered ordinary traffic before the champion that does now. Versions before kept it in the certificate only.
+local function previous_of(control, of)
+  local found = redis.call('HMGET', control, of .. 'previous', of .. 'certificate')
+  return found[1] or text(cjson.decode(found[2]).incumbent)
+end
+
+-- Whether a move takes a promotion back where there was none: the incumbent itself was certified.
+local function lacks_promotion(control, of, move)
+  return move.installs == 'previous'
+    and previous_of(control, of) == redis.call('HGET', control, of .. 'incumbent')
+end
+
+-- The reply to a planner that was overtaken, or whose move does not start from the present state; or nil.
+local function planner_refused(control, generation, fence, move)
+  local known = redis.call('HMGET', control, generation .. ':state', 'generation', 'fence')
+  if known[3] ~= fence then
+    return {'stale', known[3]}
+  end
+  if not move.sources[known[1]] or known[2] ~= generation then
+    return {'conflict', known[1], known[2]}
+  end
+  return nil
+end
+
+-- Ends the watch over a promotion, if there is one under way: nothing more is counted in its run.
+local function end_watch(control, of, target, verdict)
+  local run = redis.call('HGET', control, of .. 'watch')
+  if run and redis.call('HGET', control, run .. ':state') == INITIAL_STATE then
+    redis.call('HSET', control, run .. ':state', target)
+    if verdict ~= '' then
+      redis.call('HSET', control, run .. ':verdict', verdict)
+    end
+  end
+end
+
 -- Makes a move that is allowed: state, incumbent and certificate change in one step. Reports held until then are
 -- dropped where nothing counts any more. Returns who answered ordinary traffic before, and who does now.
-local function make_move(control, held, generation, move, champion, certificate)
+local function make_move(control, held, generation, move, champion, certificate, verdict)
   local of = generation .. ':'
-  local found = redis.call('HMGET', control, of .. 'incumbent', of .. 'previous', of .. 'certificate')
-  local before, after = found[1], found[1]
+  local before = redis.call('HGET', control, of .. 'incumbent')
+  local after = before
   if move.installs == 'champion' then
     after = champion
   elseif move.installs == 'previous' then
-    -- Versions before this one left it in the certificate only.
-    after = found[2] or text(cjson.decode(found[3]).incumbent)
+    after = previous_of(control, of)
   end
 
+  end_watch(control, of, move.target, verdict)
   redis.call('HSET', control, of .. 'state', move.target, of .. 'incumbent', after)
   if move.installs == 'champion' then
     redis.call('HSET', control, of .. 'previous', before)
+    redis.call('HDEL', control, of .. 'watch')
   end
   if move.certifies then
     redis.call('HSET', control, of .. 'certificate', certificate)
@@ -28,7 +64,7 @@ local function make_move(control, held, generation, move, champion, certificate)
   return before, after
 end
 
--- What the log says of a person's move. `said` has who, why and the generation.
+-- What the log says of a move that someone gives a reason for. `said` has who, why and the generation.
 local function by_hand(said, state, move, before, after)
   said.before, said.after = state, move.target
   said.incumbent_before, said.incumbent = tonumber(before), tonumber(after)

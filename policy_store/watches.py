@@ -1,0 +1,53 @@
+"""Watched promotions: how a watch begins, and what it counted last.
+
+A watch is a run of its own, with a number from the same row as generations. Counts, plans, units and the log
+of that number are written and read as a generation's are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from policy_store import codec
+from policy_store.models import Comparison, ExperimentView
+from policy_store.scripting import StorePart
+from policy_store.states import Move
+from policy_store.watch_records import WatchTerms
+
+
+class WatchStore(StorePart):
+    """The part of the store that knows watches."""
+
+    async def begin_watch(
+        self, name: str, generation: int, fence: int, terms: WatchTerms, line_nano_nats: int
+    ) -> ExperimentView:
+        """Make the planner's move that lets a promotion be watched.
+
+        Args:
+            name: Experiment.
+            generation: Must be the current one.
+            fence: The number `acquire_lease` gave.
+            terms: How the promotion is watched from now on.
+            line_nano_nats: Evidence at which the champion is found worse.
+
+        Raises:
+            StaleFenceError: Another planner took over.
+            DecisionConflictError: The experiment is not promoted, or the generation no longer the current one.
+        """
+        keys = self._names.experiment(name)
+        own = keys.generation(generation)
+        said = asdict(terms)
+        reply = await self._scripts.run(
+            "begin_watch",
+            (keys.control, keys.events, own.log, own.held),
+            *(generation, fence, Move.WATCH.value, codec.dump_json(said), line_nano_nats),
+            codec.dump_json({**said, "fence": fence, "generation": generation}),
+        )
+        return codec.view_from(reply)
+
+    async def latest_comparisons(self, name: str, run: int, count: int) -> list[Comparison]:
+        """The latest entries of a run's log, at most `count`, as far as they are comparisons; newest first."""
+        log = self._names.experiment(name).generation(run).log
+        entries = await self._answer(self._redis.xrevrange(log, count=count))
+        records = (codec.log_record_from(fields) for _, fields in entries)
+        return [record for record in records if isinstance(record, Comparison)]
