@@ -121,7 +121,7 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
         incumbent=int(incumbent),
         plan=_plan_from(*plan),
         certificate=json.loads(certificate) if certificate else None,
-        watch=_watch_from(*watched) if watched else None,
+        watch=watch_from(*watched) if watched else None,
     )
 
 
@@ -134,9 +134,10 @@ def _plan_from(
     return plan_from_json(plan, version=version, fence=fence, at=at, waiting=waiting)
 
 
-def _watch_from(
+def watch_from(
     run: str, champion: str, previous: str, terms: str, started_at: str, verdict: str | None, *plan: Any
 ) -> Watch:
+    """From the fields of a watch's run in control, as shared/view.lua names them."""
     return Watch(
         run=int(run),
         champion=int(champion),

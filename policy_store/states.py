@@ -158,7 +158,7 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         label="watching",
         tone=Tone.PROVEN,
         sentence=(
-            "{incumbent} was promoted after {counted}. It answers ordinary traffic, and a share of the traffic "
+            "{incumbent} was promoted after {counted}. It answers ordinary traffic; a share of the traffic "
             "compares it with the policy before it."
         ),
     ),

@@ -360,7 +360,7 @@ class PolicyStore(WatchStore):
         fence: int | None = None,
         verdict: dict[str, Any] | None = None,
     ) -> ExperimentView:
-        """Make a move for a reason: state, certificate and incumbent change at once; the log says who and why.
+        """Make a move for a reason: state, certificate, incumbent change at once; the log says who and why.
 
         Atomic: of competing moves one is made. The same move by the same actor for the same reason again
         returns what is stored.

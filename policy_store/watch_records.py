@@ -52,3 +52,8 @@ class Watch:
     started_at: float
     plan: PublishedPlan | None = None
     verdict: dict[str, Any] | None = None
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """The two policies compared, the lower index first."""
+        return min(self.champion, self.previous), max(self.champion, self.previous)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from policy_store import codec
+from policy_store.errors import UnknownExperimentError
 from policy_store.models import Comparison, ExperimentView
 from policy_store.scripting import StorePart
 from policy_store.states import Move
-from policy_store.watch_records import WatchTerms
+from policy_store.watch_records import Watch, WatchTerms
 
 
 class WatchStore(StorePart):
@@ -32,7 +33,7 @@ class WatchStore(StorePart):
 
         Raises:
             StaleFenceError: Another planner took over.
-            DecisionConflictError: The experiment is not promoted, or the generation no longer the current one.
+            DecisionConflictError: It is not promoted, or the generation is no longer the current one.
         """
         keys = self._names.experiment(name)
         own = keys.generation(generation)
@@ -45,8 +46,17 @@ class WatchStore(StorePart):
         )
         return codec.view_from(reply)
 
+    async def watch(self, name: str, run: int) -> Watch:
+        """A watch of any generation, by the number of its run; without its plan."""
+        control = self._names.experiment(name).control
+        fields = [f"{run}:{field}" for field in ("champion", "previous", "terms", "started_at", "verdict")]
+        found = await self._answer(self._redis.hmget(control, fields))
+        if found[0] is None:
+            raise UnknownExperimentError(f"The store holds no watch {run} of {name!r}.")
+        return codec.watch_from(str(run), *found, *[None] * 5)
+
     async def latest_comparisons(self, name: str, run: int, count: int) -> list[Comparison]:
-        """The latest entries of a run's log, at most `count`, as far as they are comparisons; newest first."""
+        """The comparisons among the latest `count` entries of a run's log, newest first."""
         log = self._names.experiment(name).generation(run).log
         entries = await self._answer(self._redis.xrevrange(log, count=count))
         records = (codec.log_record_from(fields) for _, fields in entries)

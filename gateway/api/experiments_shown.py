@@ -256,7 +256,7 @@ class ExperimentDetail(ExperimentSummary):
             certificate=view.certificate,
             events=EventShown.latest(reading, _MOST_EVENTS),
             by_hand=EventShown.by_hand(reading),
-            may=verbs_from(view.state),
+            may=verbs_from(view),
             promotion_mode=reading.promotion.mode,
             delta=experiment.delta,
             epsilon=experiment.epsilon,

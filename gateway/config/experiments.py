@@ -17,10 +17,10 @@ from pydantic import (
 
 from gateway.config.feedback import FeedbackSpec
 from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
-from gateway.config.references import MAX_POLICIES, MIN_COMPARISONS, MIN_POLICIES
+from gateway.config.promotion import PromotionSpec
+from gateway.config.references import MAX_POLICIES, MIN_POLICIES
 from gateway.config.section import Section
 from gateway.config.values import (
-    Duration,
     ModelName,
     Name,
     TemplateFile,
@@ -151,40 +151,6 @@ class TrafficSpec(Section):
         default="request",
         description="What is assigned to a policy: each request, or each session as a whole.",
     )
-
-
-class PromotionSpec(Section):
-    """What happens once a policy is certified, and what a decision has to wait for."""
-
-    mode: Literal["automatic", "approval"] = Field(
-        default="automatic",
-        description="`automatic`: the certified policy becomes the incumbent at once. `approval`: it waits "
-        "for a person (`llmpo experiments approve`), while evidence goes on being gathered.",
-    )
-    min_comparisons: int = Field(
-        default=MIN_COMPARISONS, ge=0, description="No decision before this many comparisons."
-    )
-    min_duration: Duration = Field(
-        default="1h",
-        validate_default=True,
-        description="No decision before this long after the start: time to notice false votes.",
-    )
-    min_voters: int = Field(
-        default=10,
-        ge=0,
-        description="No decision while fewer voters than this gave the votes. Votes without a user or "
-        "session count as one voter each if there is a single client key, otherwise as one voter per key.",
-    )
-    on_misfit: Literal["hold", "warn"] = Field(
-        default="hold",
-        description="What happens while the assumed structure does not fit the counts: `hold` decides "
-        "nothing, `warn` only reports it. Exact guarantees do not depend on the fit and never wait.",
-    )
-
-    @property
-    def asks_a_person(self) -> bool:
-        """Whether a certified policy waits for a person."""
-        return self.mode == "approval"
 
 
 GridValue = str | int | float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.config.experiments import PromotionSpec
+from gateway.config.promotion import PromotionSpec
 from policy_store.models import Counts, Experiment
 
 

@@ -37,11 +37,12 @@ class LiveExperiment:
     Attributes:
         name: What clients send as `model`.
         policies: The candidates, in the order of their indices.
-        generation: Which run of the experiment outcomes are counted for.
+        generation: Which run of the experiment outcomes are counted for; while a promotion is watched, the
+            run of the watch.
         state: State of the experiment, which decides whether pairs are drawn at all.
         incumbent: Index of the policy that serves ordinary traffic now.
-        plan: The plan published last; None before the first.
-        share: Fraction of units that take part in the experiment, in [0, 1].
+        plan: The plan published last, while a promotion is watched that of the watch; None before the first.
+        share: Fraction of units that take part in the experiment, or in the watch, in [0, 1].
         caps: How many units each policy may answer; None for no caps.
         collect: How a comparison arises.
         unit: What one assignment covers.
@@ -54,8 +55,10 @@ class LiveExperiment:
         shares_ids: Whether any client key may report on an answer, and not only the one that got it.
         definition: Fingerprint of what the experiment is.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
-        pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike. Forecasts come
-            with plans, so comparisons from before the first plan are counted without being evidence.
+        watched: The two policies that a watch compares, the lower index first; None outside of a watch.
+        pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike, or the one
+            that is watched. Forecasts come with plans, so comparisons from before the first plan are counted
+            without being evidence.
         cumulative: Running totals of the pairs' probabilities, for drawing.
         compared_share: Fraction of all units for which a pair is drawn: `share`, or less where that would
             break a cap, whatever the plan was made for.
@@ -81,13 +84,14 @@ class LiveExperiment:
     definition: str = ""
     matches_store: bool = True
     caps: ExposureCaps | None = None
+    watched: tuple[int, int] | None = None
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
     compared_share: float = field(init=False, repr=False, compare=False)
     short_definition: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        every = tuple(combinations(range(len(self.policies)), 2))
+        every = (self.watched,) if self.watched else tuple(combinations(range(len(self.policies)), 2))
         alike = tuple(PlannedPair(first, second, 1 / len(every)) for first, second in every)
         pairs = self.plan.proposal.pairs if self.plan else alike
         object.__setattr__(self, "pairs", pairs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from policy_store.states import MOVES, ExperimentState, Move
+from policy_store.models import ExperimentView
+from policy_store.states import MOVES, Installs, Move
 
 Verb = Literal["pause", "resume", "stop", "approve", "reject", "promote", "rollback"]
 
@@ -31,6 +32,16 @@ SUMMARIES: Final[Mapping[Verb, str]] = {
 }
 
 
-def verbs_from(state: ExperimentState) -> list[Verb]:
-    """The verbs that a person may use in this state."""
-    return [verb for verb in get_args(Verb) if state in MOVES[VERBS[verb]].sources]
+def verbs_from(view: ExperimentView) -> list[Verb]:
+    """What a person may do to an experiment."""
+    return [verb for verb in get_args(Verb) if may(view, VERBS[verb])]
+
+
+def may(view: ExperimentView, move: Move) -> bool:
+    """Whether a move may start from where an experiment stands.
+
+    A certified incumbent is settled too: then there is no promotion to take back.
+    """
+    rule, certificate = MOVES[move], view.certificate or {}
+    lacks_promotion = certificate.get("champion") == certificate.get("incumbent")
+    return view.state in rule.sources and not (rule.installs is Installs.PREVIOUS and lacks_promotion)

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config.experiments import PromotionSpec
+from gateway.config.promotion import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
@@ -27,9 +27,10 @@ from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, P
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
+from gateway.learning.watching import Watcher
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Receipt
+from policy_store.models import ExperimentView, Receipt
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 
@@ -106,6 +107,7 @@ class Planner:
         self._lease_seconds = lease_seconds
         self._hooks = hooks
         self._rng = rng
+        self._watcher = Watcher(store, hooks)
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
 
@@ -151,6 +153,9 @@ class Planner:
     async def _plan(self, name: str, definition: Definition) -> None:
         view = await self._store.view(name)
         if self._is_held(name, view.revision):
+            return
+        if self._watcher.is_due(view, definition.spec.promotion):
+            await self._watch(view, definition)
             return
         if not view.state.facts.is_planned:
             if view.state.facts.counts_outcomes:
@@ -201,6 +206,16 @@ class Planner:
             view, result.decision, voting, costs, held=held, plan_version=version, fence=fence
         )
         self._done[name] = basis
+
+    async def _watch(self, view: ExperimentView, definition: Definition) -> None:
+        """Look after the promotion, if this replica plans the experiment."""
+        name = view.experiment.name
+        fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
+        if fence is None:
+            return
+        if view.watch is not None and definition.spec.feedback.hold is not None:
+            await self._count_due(name, view.watch.run)
+        await self._watcher.look(view, definition.spec.promotion, fence)
 
     async def _count_due(self, name: str, generation: int) -> None:
         """Count reports whose hold is over, oldest answers first, as many as may come before a plan."""

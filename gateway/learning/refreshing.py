@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from gateway.experiments.catalogue import CatalogueHolder
@@ -191,12 +192,9 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
     return LiveExperiment(
         name=definition.name,
         policies=definition.policies,
-        generation=view.generation if view else 0,
         state=view.state if view else INITIAL,
         incumbent=_incumbent(definition, view, matches=matches),
-        plan=view.plan if view and matches else None,
-        share=spec.traffic.share,
-        caps=definition.caps,
+        **_compared(definition, view, matches=matches),
         collect=spec.traffic.collect,
         unit=spec.traffic.unit,
         window_seconds=spec.feedback.window.total_seconds(),
@@ -209,6 +207,23 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         definition=definition.experiment.fingerprint(),
         matches_store=matches,
     )
+
+
+def _compared(definition: Definition, view: ExperimentView | None, *, matches: bool) -> dict[str, Any]:
+    """What is compared, with which share of the units, and which run it is counted for."""
+    share, caps = definition.spec.traffic.share, definition.caps
+    if view is None or not matches:
+        return {"generation": view.generation if view else 0, "plan": None, "share": share, "caps": caps}
+    watch = view.watch
+    if watch is None or not view.state.facts.is_watched:
+        return {"generation": view.generation, "plan": view.plan, "share": share, "caps": caps}
+    return {
+        "generation": watch.run,
+        "plan": watch.plan,
+        "share": watch.terms.share,
+        "caps": replace(caps, share=watch.terms.share),
+        "watched": watch.pair,
+    }
 
 
 def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:

@@ -147,5 +147,7 @@ def replay_watch(comparisons: Iterable[LoggedComparison], holdback: Holdback) ->
 def _decisive(line: LoggedComparison) -> bool | None:
     """Whether the first policy was preferred; None for a tie."""
     if line.result not in ("win", "loss", "tie"):
-        raise ReplayError(f"Comparison {line.number} has result {line.result!r}; one of win, loss, tie is needed.")
+        raise ReplayError(
+            f"Comparison {line.number} has result {line.result!r}; one of win, loss, tie is needed."
+        )
     return None if line.result == "tie" else line.result == "win"

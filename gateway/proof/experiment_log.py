@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from gateway.proof.log_lines import ancestor_line, header_line, record_line
+from gateway.proof.log_lines import ancestor_line, header_line, record_line, watch_line
+from policy_store.events import LoggedEvent, WatchStarted
 from policy_store.models import Comparison, Inherited, LogRecord
 from policy_store.store import PolicyStore
 
@@ -16,7 +17,9 @@ class ExperimentLog:
         self._store = store
 
     async def lines(self, name: str) -> AsyncIterator[bytes]:
-        """The log of the experiment's current generation and those it went on from, one JSON object a line.
+        """The log of the experiment's current generation, one JSON object a line.
+
+        Behind it those of the watches over its promotions, and of the generations that it went on from.
 
         Raises:
             StoreError: Before or between lines; what was yielded until then is not the whole log.
@@ -30,10 +33,17 @@ class ExperimentLog:
             certificate=view.certificate,
         )
         inherited: Inherited | None = None
+        watches: list[int] = []
         async for record in self._records(name, view.generation):
             yield record_line(record)
             if isinstance(record, Inherited):
                 inherited = record
+            elif isinstance(record, LoggedEvent) and isinstance(record.told, WatchStarted):
+                watches.append(record.told.run)
+        for run in watches:
+            yield watch_line(await self._store.watch(name, run))
+            async for record in self._records(name, run):
+                yield record_line(record)
         while inherited is not None:
             generation, last, inherited = inherited.generation, inherited.after, None
             yield ancestor_line(generation, await self._store.experiment(name, generation))

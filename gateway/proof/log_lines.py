@@ -1,8 +1,9 @@
 """The lines of an experiment's exported log. Field names are part of the outside interface.
 
 The first line says what the experiment is and what was decided; the others are the store's append-only log,
-oldest first. Where the generation went on from another, the other's log follows after a line of its own, up
-to the comparison after which it was left; and so on.
+oldest first. Where a promotion was watched, the log of the watch follows after a line of its own. Where the
+generation went on from another, the other's log follows after a line of its own, up to the comparison after
+which it was left; and so on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 from policy_store.events import LoggedEvent
 from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
 from policy_store.states import ExperimentState
+from policy_store.watch_records import Watch, WatchTerms
 
 LOG_SCHEMA: Final = 1
 
@@ -48,6 +50,31 @@ def ancestor_line(generation: int, experiment: Experiment) -> bytes:
     return _line(
         {"type": "ancestor", "generation": generation, "experiment": json.loads(experiment.to_json())}
     )
+
+
+def watch_line(watch: Watch) -> bytes:
+    """The line before the log of a watch."""
+    return _line(
+        {
+            "type": "watch",
+            "run": watch.run,
+            "champion": watch.champion,
+            "previous": watch.previous,
+            "terms": asdict(watch.terms),
+            "started_at": watch.started_at,
+            "verdict": watch.verdict,
+        }
+    )
+
+
+def watch_from(fields: dict[str, Any]) -> Watch:
+    """Inverse of `watch_line`.
+
+    Raises:
+        KeyError, TypeError: If the line is not one of those.
+    """
+    values = {name: value for name, value in fields.items() if name != "type"}
+    return Watch(**{**values, "terms": WatchTerms(**values["terms"])})
 
 
 def record_line(record: LogRecord) -> bytes:

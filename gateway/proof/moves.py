@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.experiments.conclusions import BY_HAND, move_for
 from gateway.llm_po.stopping import KINDS
-from policy_store.events import ByHand, Decided, IncumbentChanged, LoggedEvent
+from policy_store.events import ByHand, Decided, IncumbentChanged, LoggedEvent, WatchStarted
 from policy_store.models import Experiment, LogRecord
 from policy_store.states import INITIAL, MOVES, ExperimentState, Installs, Move, MoveRule, recorded_move
 
@@ -94,11 +94,21 @@ class Walk:
                 who = f"{step.move} by {told.actor}"
                 yield f"{who}: the log says {_way(said)}, the moves before it {_way(found)}"
             serves = said[3]
+        if isinstance(told, WatchStarted):
+            yield from self._watched(self._index(told.champion), self._index(told.previous))
         if rule.installs is Installs.CHAMPION:
             self._previous = self._index(told.incumbent_before) if isinstance(told, ByHand) else self.serves
         if rule.certifies:
             self._certified = step
         self.state, self.serves = rule.target, serves
+
+    def _watched(self, champion: int | None, previous: int | None) -> Iterator[str]:
+        """A watch is of the policy that serves and the one before it, as far as the log says which."""
+        serves = champion if self.serves is None else self.serves
+        before = previous if self._previous is None else self._previous
+        if (champion, previous) != (serves, before):
+            yield f"watch: the log says {champion} after {previous}, the moves before {serves} after {before}"
+        self._previous = before
 
     def _serving_after(self, step: LoggedMove) -> int | None:
         """Who serves after a step, as far as what came before it says."""

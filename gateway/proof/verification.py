@@ -1,14 +1,16 @@
 """Recomputes a decision from the experiment's log alone, without trust in the gateway or its store.
 
-Four things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
+Five things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
 with the forecast of the plan in force, which was logged before it; what was inherited follows from the logs
-of the generations before (`ancestry`); and what the store did (state, incumbent) is what it records.
+of the generations before (`ancestry`); a watch over the promotion ended as its own comparisons say
+(`watched`); and what the store did (state, incumbent) is what it records.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -23,14 +25,15 @@ from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
 from gateway.proof.ancestry import Ancestry, LoggedGeneration, retrace
-from gateway.proof.log_lines import LOG_SCHEMA, record_from
+from gateway.proof.forecasts import misapplied_forecasts
+from gateway.proof.log_lines import LOG_SCHEMA, record_from, watch_from
 from gateway.proof.moves import Walk, moves_by_hand
-from policy_store.events import LoggedEvent
-from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
+from gateway.proof.watched import RecordedWatch, miswatched, summary
+from policy_store.models import Experiment, LogRecord
 from policy_store.states import STATES
+from policy_store.watch_records import Watch
 
 _ROUNDED: Final = 2e-6  # certificates round to six digits
-_UNPLANNED_FORECAST: Final = 500_000  # what the log shows for an outcome counted before the first plan
 
 
 class UnreadableLogError(GatewayError):
@@ -51,6 +54,7 @@ class RecordedExperiment:
         incumbent: Name of the policy that serves.
         certificate: As stored, or None while undecided.
         generations: The generations that the decided one went on from, oldest first, and itself at the end.
+        watches: The watches over its promotions, in their order.
     """
 
     name: str
@@ -58,6 +62,7 @@ class RecordedExperiment:
     incumbent: str
     certificate: dict[str, Any] | None
     generations: tuple[LoggedGeneration, ...]
+    watches: tuple[RecordedWatch, ...] = ()
 
     @property
     def own(self) -> LoggedGeneration:
@@ -71,6 +76,7 @@ class Verification:
 
     `claim` is what is promised of the champion, in words; None where there is none.
     `by_hand` has what people did, oldest first: move, who, why, from where to where.
+    `watch` has what the latest watch over the promotion counted; None without one, or if it cannot be read.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Verification:
     gain: dict[str, Any] | None = None
     claim: str | None = None
     by_hand: tuple[dict[str, Any], ...] = ()
+    watch: dict[str, Any] | None = None
 
     @property
     def is_confirmed(self) -> bool:
@@ -119,11 +126,13 @@ def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
 
 
 class _Reader:
-    """Takes an exported log apart: the decided generation's records, then those of each it went on from."""
+    """Takes an exported log apart: the decided generation, its watches, and those that it went on from."""
 
     def __init__(self) -> None:
         self.header: dict[str, Any] = {}
         self.sections: list[tuple[int, Experiment, list[LogRecord]]] = []
+        self.watches: list[tuple[Watch, list[LogRecord]]] = []
+        self._records: list[LogRecord] = []
 
     def take(self, line: dict[str, Any]) -> None:
         """Take the next line.
@@ -135,11 +144,15 @@ class _Reader:
             if line.get("type") != "experiment" or line.get("schema") != LOG_SCHEMA:
                 raise ValueError("the first line must describe the experiment")
             self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
-        elif line.get("type") != "ancestor":
-            self.sections[-1][2].append(record_from(line))
+        elif line.get("type") == "watch":
+            self._records = []
+            self.watches.append((watch_from(line), self._records))
             return
-        experiment = Experiment.from_json(orjson.dumps(line["experiment"]))
-        self.sections.append((line["generation"], experiment, []))
+        elif line.get("type") != "ancestor":
+            self._records.append(record_from(line))
+            return
+        experiment, self._records = Experiment.from_json(orjson.dumps(line["experiment"])), []
+        self.sections.append((line["generation"], experiment, self._records))
 
     def read(self) -> RecordedExperiment:
         """Everything taken."""
@@ -147,7 +160,11 @@ class _Reader:
             LoggedGeneration(generation, experiment, tuple(records))
             for generation, experiment, records in reversed(self.sections)
         ]
-        return RecordedExperiment(**self.header, generations=tuple(generations))
+        watches = tuple(
+            RecordedWatch(watch, LoggedGeneration(watch.run, generations[-1].experiment, tuple(records)))
+            for watch, records in self.watches
+        )
+        return RecordedExperiment(**self.header, generations=tuple(generations), watches=watches)
 
 
 def verify(recorded: RecordedExperiment) -> Verification:
@@ -173,7 +190,14 @@ def verify(recorded: RecordedExperiment) -> Verification:
         gain=certificate.get("gain"),
         claim=_claimed(recorded.own.experiment, certificate),
         by_hand=by_hand,
+        watch=_summarised(recorded),
     )
+
+
+def _summarised(recorded: RecordedExperiment) -> dict[str, Any] | None:
+    with suppress(LlmPoError, KeyError, TypeError, ValueError):  # the differences say so
+        return summary(recorded.watches)
+    return None
 
 
 def _claimed(experiment: Experiment, certificate: dict[str, Any]) -> str | None:
@@ -246,6 +270,7 @@ class CertificateCheck:
         yield from self.misdescribed_policies()
         yield from self.misstated_gain()
         yield from self.untaken_steps()
+        yield from miswatched(self._recorded.own.records, self._recorded.watches)
 
     @property
     def champion_name(self) -> str | None:
@@ -362,36 +387,3 @@ def _is_told(told: Any, found: dict[str, Any] | None) -> bool:
         else told[name] == value
         for name, value in found.items()
     )
-
-
-def misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
-    """Comparisons not counted with the forecast of the plan logged last before them."""
-    version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
-    for number, record in enumerate(logged.records):
-        match record:
-            case Inherited():
-                if number > 0:
-                    yield f"Generation {logged.generation} inherited again after it had started."
-                counted = record.comparisons
-            case LoggedPlan():
-                if record.version <= version:
-                    yield f"Plan {record.version} was logged after plan {version}."
-                if record.comparisons != counted:
-                    yield (
-                        f"Plan {record.version} claims {record.comparisons} comparisons before it; "
-                        f"the log has {counted}."
-                    )
-                version = record.version
-                forecasts = {(first, second): q for first, second, q in record.forecasts}
-            case Comparison():
-                counted += 1
-                pair = (record.first, record.second)
-                expected = (version, forecasts[pair]) if pair in forecasts else (0, _UNPLANNED_FORECAST)
-                found = (record.plan_version, record.probability_millionths)
-                if found != expected:
-                    yield (
-                        f"Comparison {record.number} was counted with forecast {found[1]} of plan "
-                        f"{found[0]}; plan {expected[0]} in force said {expected[1]}."
-                    )
-            case LoggedEvent():
-                pass

@@ -22,7 +22,7 @@ redis.call('HSET', control, own .. 'watch_of', generation, own .. 'experiment', 
   own .. 'champion', known[4], own .. 'previous', previous)
 make_move(control, KEYS[4], generation, move, '', '', '')
 redis.call('HSET', control, of .. 'watch', run)
-local said = cjson.decode(detail)
-said.run, said.champion, said.previous = tonumber(run), tonumber(known[4]), tonumber(previous)
-append_event(KEYS[3], KEYS[2], at, move.event, cjson.encode(said))
+-- Put in front as text: cjson would round numbers to 14 digits.
+local found = string.format('{"run":%s,"champion":%s,"previous":%s,', run, known[4], previous)
+append_event(KEYS[3], KEYS[2], at, move.event, found .. string.sub(detail, 2))
 return view(control)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.llm_po.betting import MILLION
 from gateway.llm_po.bradley_terry import fit
 from gateway.llm_po.errors import DesignError, TallyError
-from gateway.llm_po.betting import MILLION
 from gateway.llm_po.evidence import ComparisonResult, Ledger, Tally
 from gateway.llm_po.lab.simulate import Trial, simulate
 from gateway.llm_po.lab.worlds import bradley_terry, cycle, named

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gateway.llm_po.betting import MILLION
 from gateway.llm_po.distribution import pair_distribution
 from gateway.llm_po.errors import TallyError
-from gateway.llm_po.betting import MILLION
 from gateway.llm_po.evidence import Ledger, Tally
 from gateway.llm_po.lab.trial import METHODS
 from gateway.llm_po.lab.worlds import bradley_terry

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments, feedback
+from gateway.config import access, experiments, feedback, promotion
 from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
@@ -35,7 +35,8 @@ SECTIONS = [
     experiments.TrafficSpec,
     feedback.FeedbackSpec,
     feedback.SignalSpec,
-    experiments.PromotionSpec,
+    promotion.PromotionSpec,
+    promotion.WatchSpec,
     access.AuthSpec,
     access.KeySpec,
     access.LimitsSpec,

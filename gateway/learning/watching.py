@@ -1,0 +1,171 @@
+"""Looks after watched promotions: lets them begin, forecasts what is compared, ends them by their evidence.
+
+A watch begins with the first look at an experiment that was promoted, whoever promoted it, if its file asks
+for one. From then on it goes by the terms that the store keeps, whatever the file says later. Each step is
+one of the store, made only by the planner that holds the lease, so another planner goes on from any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gateway.config.promotion import PromotionSpec
+from gateway.experiments.watches import (
+    ACTOR,
+    holdback_of,
+    is_over,
+    is_worse,
+    reason_for_rollback,
+    terms_of,
+    verdict_on,
+    watched_so_far,
+)
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import DecisionTaken, PlanPublished
+from gateway.llm_po.holdback import LATEST, Holdback, Watched
+from gateway.llm_po.lines import NANO, elimination_nano_nats
+from policy_store.errors import DecisionConflictError
+from policy_store.models import (
+    Comparison,
+    Counts,
+    ExperimentView,
+    Forecast,
+    PlannedPair,
+    ProposedPlan,
+    Result,
+)
+from policy_store.states import MOVES, Move
+from policy_store.store import PolicyStore
+from policy_store.watch_records import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a forecast was made from. While it is unchanged, there is nothing to publish."""
+
+    fence: int
+    run: int
+    comparisons: int
+    lagging: bool | None
+
+
+class Watcher:
+    """Watches promotions.
+
+    Args:
+        store: The shared state.
+        hooks: Are told of what is decided.
+    """
+
+    def __init__(self, store: PolicyStore, hooks: Hooks) -> None:
+        self._store = store
+        self._hooks = hooks
+        self._done: dict[str, _Basis] = {}
+
+    def is_due(self, view: ExperimentView, promotion: PromotionSpec) -> bool:
+        """Whether a promotion is watched, or is to be."""
+        is_next = view.state in MOVES[Move.WATCH].sources and promotion.watch is not None
+        return is_next or view.state.facts.is_watched
+
+    async def look(self, view: ExperimentView, promotion: PromotionSpec, fence: int) -> None:
+        """Take the next step of a watch that is due, if there is one to take.
+
+        Args:
+            view: The experiment.
+            promotion: What the file says of promotions.
+            fence: The planner's number.
+
+        Raises:
+            StaleFenceError: Another planner took over; nothing was changed.
+            StoreUnavailableError: It is not known whether the step was taken; looking again is safe.
+        """
+        with suppress(DecisionConflictError):  # a person was faster
+            if not view.state.facts.is_watched and promotion.watch is not None:
+                terms = terms_of(promotion.watch, view.experiment)
+                view = await self._store.begin_watch(
+                    view.experiment.name, view.generation, fence, terms, elimination_nano_nats(terms.level)
+                )
+                self._tell(view)
+            if view.watch is not None:
+                await self._go_on(view, view.watch, fence)
+
+    async def _go_on(self, view: ExperimentView, watch: Watch, fence: int) -> None:
+        counts = await self._store.counts(view.experiment.name, watch.run)
+        watched = watched_so_far(watch, counts)
+        if is_worse(watch, watched) or is_over(watch, watched, counts.now):
+            await self._end(view, watch, watched, fence)
+        else:
+            await self._forecast(view, watch, counts, fence)
+
+    async def _end(self, view: ExperimentView, watch: Watch, watched: Watched, fence: int) -> None:
+        name = view.experiment.name
+        verdict = verdict_on(watch, watched, view.experiment.policies)
+        if is_worse(watch, watched):
+            ended = await self._store.move_by_hand(
+                name,
+                view.generation,
+                Move.ROLL_BACK,
+                actor=ACTOR,
+                reason=reason_for_rollback(verdict),
+                fence=fence,
+                verdict=verdict,
+            )
+        else:
+            ended = await self._store.decide(
+                name,
+                view.generation,
+                fence,
+                move=Move.CONFIRM,
+                champion=watch.champion,
+                certificate={},
+                verdict=verdict,
+            )
+        self._done.pop(name, None)
+        self._tell(ended)
+
+    async def _forecast(self, view: ExperimentView, watch: Watch, counts: Counts, fence: int) -> None:
+        """Publish what is expected of the next comparison."""
+        name = view.experiment.name
+        waiting = counts.waiting.get(watch.pair, (0, 0))
+        lagging = None if waiting[0] == waiting[1] else waiting[0] > waiting[1]
+        basis = _Basis(fence, watch.run, counts.comparisons, lagging)
+        if self._done.get(name) == basis:
+            return
+        holdback = holdback_of(watch)
+        latest = await self._store.latest_comparisons(name, watch.run, 2 * LATEST)  # plans stand between
+        millionths = holdback.forecast(_champion_preferred(latest, holdback))
+        forecast = Forecast(*watch.pair, millionths, holdback.increments(millionths))
+        version = await self._store.publish_plan(
+            name, watch.run, _proposal(view, watch, counts), [forecast], fence
+        )
+        self._hooks.tell(PlanPublished(name, version, counts.comparisons, 0.0))
+        self._done[name] = basis
+
+    def _tell(self, view: ExperimentView) -> None:
+        serves = view.experiment.policies[view.incumbent]
+        self._hooks.tell(DecisionTaken(view.experiment.name, view.generation, view.state.value, serves))
+
+
+def _champion_preferred(latest: Iterable[Comparison], holdback: Holdback) -> list[bool]:
+    """Of decisive comparisons: whether the champion was preferred."""
+    won = Result.WIN if holdback.champion < holdback.previous else Result.LOSS
+    return [comparison.result is won for comparison in latest if comparison.result is not Result.TIE]
+
+
+def _proposal(view: ExperimentView, watch: Watch, counts: Counts) -> ProposedPlan:
+    """The pair that is watched, with the evidence that its champion is worse."""
+    watched, policies = watched_so_far(watch, counts), range(len(view.experiment.policies))
+    line, last = holdback_of(watch).line_nano_nats / NANO, watch.terms.comparisons
+    return ProposedPlan(
+        comparisons=counts.comparisons,
+        pairs=(PlannedPair(*watch.pair, 1.0),),
+        leader=watch.champion if watched.wins >= watched.losses else watch.previous,
+        evidence_nats=tuple(
+            watched.nano_nats / NANO if policy == watch.champion else 0.0 for policy in policies
+        ),
+        needed_nats=(line,) * len(policies),
+        expected_remaining=None if last is None else float(last - counts.comparisons),
+        duration_seconds=0.0,
+    )

@@ -1,0 +1,104 @@
+"""Recomputes a watch over a promotion from its log: what was counted, what it came to, what followed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gateway.experiments.watches import ACTOR, WORSE, holdback_of, is_over, verdict_on
+from gateway.llm_po.errors import LlmPoError
+from gateway.llm_po.holdback import Watched, replay_watch
+from gateway.proof.ancestry import LoggedGeneration
+from gateway.proof.forecasts import misapplied_forecasts
+from gateway.proof.moves import LoggedMove, logged_moves
+from policy_store.events import ByHand, WatchStarted
+from policy_store.models import LogRecord
+from policy_store.states import Move
+from policy_store.watch_records import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedWatch:
+    """A watch as the store has it, and the log of its run."""
+
+    watch: Watch
+    log: LoggedGeneration
+
+    @property
+    def counted(self) -> Watched:
+        """What its log gives, up to its verdict.
+
+        Raises:
+            ReplayError, ForecastError: If the log cannot be replayed.
+        """
+        verdict = self.watch.verdict
+        last = None if verdict is None else int(verdict["comparisons"])
+        return replay_watch(self.log.comparisons[:last], holdback_of(self.watch))
+
+    def differences(self, end: LoggedMove | None) -> Iterator[str]:
+        """Where the verdict does not follow from the log, or another move than follows from it was made.
+
+        Args:
+            end: The next move of the experiment after the watch began.
+        """
+        yield from misapplied_forecasts(self.log)
+        verdict, watched, name = self.watch.verdict, self.counted, f"watch {self.watch.run}"
+        ended_it = end is not None and is_of_watch(end)
+        if (verdict is not None) is not ended_it:
+            yield f"{name}: its verdict is {verdict}, and a watch {'did' if ended_it else 'did not'} end it"
+        if verdict is None or end is None:
+            return
+        found = verdict_on(self.watch, watched, self.log.experiment.policies)
+        if found != verdict:
+            yield f"{name}: its verdict is {verdict}, the log gives {found}"
+        was_worse = found["outcome"] == WORSE
+        if was_worse is not (end.move is Move.ROLL_BACK):
+            yield f"{name}: the log finds {found['outcome']}, and {end.move} followed"
+        if not was_worse and not is_over(self.watch, watched, end.event.at):
+            yield f"{name}: it was ended before its time"
+
+
+def is_of_watch(move: LoggedMove) -> bool:
+    """Whether a watch made a move, and no person."""
+    told = move.event.told
+    if isinstance(told, ByHand):
+        return told.fence is not None and told.actor == ACTOR
+    return move.rule.ends_watch
+
+
+def miswatched(records: Iterable[LogRecord], watches: Sequence[RecordedWatch]) -> Iterator[str]:
+    """Where the watches of a generation are not what its log says, or did not end as their own logs give."""
+    moves = logged_moves(records)
+    begun = [number for number, move in enumerate(moves) if isinstance(move.event.told, WatchStarted)]
+    said = [moves[number].event.detail for number in begun]
+    found = [_as_told(each.watch) for each in watches]
+    if [{name: each.get(name) for name in found[0]} if found else each for each in said] != found:
+        yield f"watches: the log tells of {said}, recorded are {found}"
+        return
+    for number, each in zip(begun, watches, strict=True):
+        try:
+            yield from each.differences(next(iter(moves[number + 1 :]), None))
+        except (LlmPoError, KeyError, TypeError, ValueError) as error:
+            yield f"watch {each.watch.run}: it cannot be recomputed: {error!r}"
+    ended = sum(each.watch.verdict is not None for each in watches)
+    if ended != sum(is_of_watch(move) for move in moves):
+        yield f"watches: {ended} came to a verdict, and the log records another number of moves by watches"
+
+
+def _as_told(watch: Watch) -> dict[str, Any]:
+    """What the log says of a watch when it begins."""
+    return {
+        "run": watch.run,
+        "champion": watch.champion,
+        "previous": watch.previous,
+        **asdict(watch.terms),
+    }
+
+
+def summary(watches: Sequence[RecordedWatch]) -> dict[str, Any] | None:
+    """What the latest watch has counted, in plain values; None without one."""
+    if not watches:
+        return None
+    latest = watches[-1]
+    return verdict_on(latest.watch, latest.counted, latest.log.experiment.policies)
