@@ -195,6 +195,50 @@ class GainShown(BaseModel):
         return cls(**asdict(found), cost_ratio=ratio)
 
 
+class WatchShown(BaseModel):
+    """A promotion that is watched, or was."""
+
+    is_open: bool = Field(description="Whether it goes on.")
+    champion: str = Field(description="The policy promoted.")
+    previous: str = Field(description="The policy it replaced.")
+    share: float = Field(description="Share of the units for which the two are compared.")
+    level: float = Field(description="Largest probability of rolling back although the champion is no worse.")
+    margin: float = Field(description="How much less often than one half the champion may be preferred.")
+    comparisons: int
+    wins: int = Field(description="Comparisons in which the champion was preferred.")
+    losses: int = Field(description="Comparisons in which the policy before it was.")
+    nats: float = Field(description="Evidence that the champion is worse.")
+    needed: float = Field(description="The evidence at which the promotion is rolled back.")
+    started_at: float = Field(description="Unix seconds.")
+    seconds_left: float | None = Field(description="Null where time does not end it, or it is over.")
+    comparisons_left: int | None = Field(description="Null where no number ends it, or it is over.")
+
+    @classmethod
+    def of(cls, reading: ExperimentProgress) -> WatchShown | None:
+        """The watch over the promotion of an experiment, if there is one."""
+        found = reading.watched
+        if found is None:
+            return None
+        terms, figures = found.watch.terms, found.figures
+        last = terms.comparisons if found.is_open else None
+        return cls(
+            is_open=found.is_open,
+            champion=figures["champion_name"],
+            previous=figures["previous_name"],
+            share=terms.share,
+            level=terms.level,
+            margin=terms.margin,
+            comparisons=figures["comparisons"],
+            wins=figures["wins"],
+            losses=figures["losses"],
+            nats=figures["evidence_nats"],
+            needed=figures["needed_nats"],
+            started_at=found.watch.started_at,
+            seconds_left=found.seconds_left,
+            comparisons_left=None if last is None else max(0, last - figures["comparisons"]),
+        )
+
+
 class ExperimentDetail(ExperimentSummary):
     """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
 
@@ -236,6 +280,7 @@ class ExperimentDetail(ExperimentSummary):
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     answer_costs: AnswerCostsShown
     gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and where it won.")
+    watch: WatchShown | None = Field(description="The watch over the promotion; null where there is none.")
     held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
     warnings: list[str] = Field(default=[], description="What an operator should look at.")
 
@@ -279,6 +324,7 @@ class ExperimentDetail(ExperimentSummary):
             reports_held=counts.reports_held,
             answer_costs=AnswerCostsShown.of(reading),
             gain=GainShown.of(reading),
+            watch=WatchShown.of(reading),
             held=held,
             warnings=_warnings(live, reading)
             + (held if counts.comparisons >= experiment.min_comparisons else []),

@@ -17,6 +17,7 @@ _POLICIES: Final = (
     "champion",
     "incumbent",
     "incumbent_before",
+    "previous",
 )  # fields of details that hold a position
 
 

@@ -19,11 +19,13 @@ from gateway.experiments.gain import Gain, gain
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds
 from gateway.experiments.outlook import Outlook, outlook
+from gateway.experiments.watches import seconds_left, verdict_on, watched_so_far
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.models import Counts, Experiment, ExperimentView
 from policy_store.states import MOVES, recorded_move
 from policy_store.store import PolicyStore
+from policy_store.watch_records import Watch
 
 FRESH_SECONDS: Final = 1.0
 EVENTS_READ: Final = 500
@@ -41,6 +43,7 @@ class ExperimentProgress:
         generations: The experiment as it was in each generation that the events tell of.
         contents: What its policies are, by fingerprint, where that may be told.
         costs: What answers cost.
+        watch_counts: Everything counted in the watch over the promotion; None without one.
     """
 
     view: ExperimentView
@@ -50,6 +53,7 @@ class ExperimentProgress:
     generations: Mapping[int, Experiment]
     contents: Mapping[str, Mapping[str, Any]]
     costs: AnswerCosts
+    watch_counts: Counts | None = None
 
     @property
     def leader(self) -> int | None:
@@ -121,6 +125,18 @@ class ExperimentProgress:
         )
 
     @property
+    def watched(self) -> WatchReading | None:
+        """How the watch over the promotion stands; None where it is not watched."""
+        watch, counts = self.view.watch, self.watch_counts
+        if watch is None or counts is None:
+            return None
+        figures = watch.verdict or verdict_on(
+            watch, watched_so_far(watch, counts), self.view.experiment.policies
+        )
+        is_open = self.view.state.facts.is_watched
+        return WatchReading(watch, figures, seconds_left(watch, counts.now) if is_open else None, is_open)
+
+    @property
     def holds(self) -> list[str]:
         """Why nothing is decided yet, however clear it is."""
         is_open = self.view.state.facts.is_planned
@@ -130,6 +146,23 @@ class ExperimentProgress:
         """Share of decisive comparisons that `policy` won against `rival`; None before the first."""
         won, lost = self.counts.wins[policy][rival], self.counts.wins[rival][policy]
         return won / (won + lost) if won + lost else None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchReading:
+    """How a watch stands.
+
+    Attributes:
+        watch: The watch.
+        figures: What it has counted, in the form of a verdict.
+        seconds_left: What is left of its time; None where time does not end it, or it is over.
+        is_open: Whether it goes on.
+    """
+
+    watch: Watch
+    figures: Mapping[str, Any]
+    seconds_left: float | None
+    is_open: bool
 
 
 class ProgressReader:
@@ -182,6 +215,7 @@ class ProgressReader:
             generations = await self._generations.of(name, events)
             contents = await self._contents(view)
             usage = await self._store.usage(name)
+            watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
         except UnknownExperimentError:
             return True
         except StoreError:
@@ -195,6 +229,7 @@ class ProgressReader:
             generations,
             contents,
             answer_costs(view.experiment, definition, self._catalogue.current.prices, usage),
+            watch_counts,
         )
         return True
 

@@ -16,7 +16,7 @@ from gateway.experiments.conclusions import certificate_by_hand, why_it_lapsed
 from gateway.experiments.holds import holds
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.store_history import StoreHistory
-from gateway.experiments.verbs import VERBS, Verb
+from gateway.experiments.verbs import VERBS, Verb, may
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import MovedByHand
 from gateway.learning.plan_jobs import plan_job
@@ -177,6 +177,12 @@ class Steering:
 
 
 def _refusal(view: ExperimentView, wish: Wish) -> ConflictError:
+    if view.state in MOVES[wish.move].sources and not may(view, wish.move):
+        serves = view.experiment.policies[view.incumbent]
+        return ConflictError(
+            f"{serves} served before {view.experiment.name!r} was {view.state.facts.label}, so there is no "
+            "promotion to take back. Nothing was changed."
+        )
     allowed = sorted(state.facts.label for state in MOVES[wish.move].sources)
     starts = ", ".join(allowed[:-1]) + f" or {allowed[-1]}" if len(allowed) > 1 else allowed[0]
     return ConflictError(

@@ -41,6 +41,7 @@ class ExperimentCollector(Collector):
         yield from _evidence(readings)
         yield from _plans(readings)
         yield from _gains(readings)
+        yield from _watches(readings)
 
 
 class StoreCollector(Collector):
@@ -235,3 +236,25 @@ def _gains(readings: list[ExperimentProgress]) -> Families:
                 if value is not None:
                     preference.add_metric([experiment.name, gain.policy, bound], value)
     yield from (costs, preference)
+
+
+def _watches(readings: list[ExperimentProgress]) -> Families:
+    evidence = _gauge("watch_evidence_nats", "Evidence that the promoted policy is worse, while watched.")
+    needed = _gauge("watch_evidence_needed_nats", "The evidence at which the promotion is rolled back.")
+    results = _gauge(
+        "watch_comparisons", "Comparisons of the watch, seen from the promoted policy.", "result"
+    )
+    left = _gauge("watch_remaining_seconds", "What is left of the watch's time.")
+    for reading in readings:
+        found = reading.watched
+        if found is None or not found.is_open:
+            continue
+        name, figures = reading.view.experiment.name, found.figures
+        evidence.add_metric([name], figures["evidence_nats"])
+        needed.add_metric([name], figures["needed_nats"])
+        ties = figures["comparisons"] - figures["wins"] - figures["losses"]
+        for result, number in (("win", figures["wins"]), ("loss", figures["losses"]), ("tie", ties)):
+            results.add_metric([name, result], number)
+        if found.seconds_left is not None:
+            left.add_metric([name], found.seconds_left)
+    yield from (evidence, needed, results, left)
