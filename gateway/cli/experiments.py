@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Iterator
+from datetime import timedelta
 from textwrap import shorten
 from typing import Annotated, Any, Final
 
@@ -69,7 +70,7 @@ def show_experiment(
     # Gateways of earlier versions send no claim, and there is none for a policy that a person chose.
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
-    for line in shown.gains():
+    for line in (*shown.gains(), *shown.watched()):
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
@@ -126,6 +127,25 @@ class ShownExperiment:
         told = [f"{name} {known[name]:.3g}{unit}" for name in named if known[name]]
         if told:
             yield f"An answer costs ({costs['source']}): {', '.join(told)}."
+
+    def watched(self) -> Iterator[str]:
+        """How the watch over the promotion stands; gateways of earlier versions know none."""
+        watch = self._answer.get("watch")
+        if watch is None:
+            return
+        yield (
+            f"Watch, {'going on' if watch['is_open'] else 'over'}: {watch['champion']} was preferred "
+            f"{watch['wins']:,} times and {watch['previous']} {watch['losses']:,} times in "
+            f"{watch['comparisons']:,} comparisons; evidence that {watch['champion']} is worse: "
+            f"{watch['nats']:.2f} of {watch['needed']:.2f} nats."
+        )
+        ends = []
+        if watch["seconds_left"] is not None:
+            ends.append(f"in {timedelta(seconds=round(watch['seconds_left']))}")
+        if watch["comparisons_left"] is not None:
+            ends.append(f"after {watch['comparisons_left']:,} more comparisons")
+        if ends:
+            yield f"It ends {' or '.join(ends)}."
 
     def evidence(self) -> Table:
         """A bar for each policy, up to the line."""

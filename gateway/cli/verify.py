@@ -7,7 +7,7 @@ import json as json_text
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -162,3 +162,14 @@ def _confirmed(found: Verification) -> Iterator[str]:
         yield f"promised: {found.claim}"
     if found.gain is not None:
         yield gain_sentence(found.gain)
+    if found.watch is not None:
+        yield watch_sentence(found.watch)
+
+
+def watch_sentence(watch: dict[str, Any]) -> str:
+    """What the watch over the promotion counted."""
+    return (
+        f"watched for {watch['comparisons']} comparisons: {watch['champion_name']} won {watch['wins']}, "
+        f"{watch['previous_name']} {watch['losses']}; evidence against the promotion "
+        f"{watch['evidence_nats']:.3f} nats, line {watch['needed_nats']:.3f}"
+    )

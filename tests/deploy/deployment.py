@@ -210,6 +210,7 @@ def _configuration(provider: str) -> dict[str, Any]:
                     "min_comparisons": VISITS_PER_SECOND * RUN_SECONDS,
                     "min_duration": "0s",
                     "min_voters": 0,
+                    "watch": "1h",
                 },
             }
         },

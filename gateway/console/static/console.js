@@ -99,6 +99,17 @@ function running(experiment) {
   return [...ahead, `About ${plural(outlook.needed, "more comparison")} to a decision${wait}. Until then `, ...serving, "."];
 }
 
+// How the watch over the promotion stands.
+function watched({ watch }) {
+  if (!watch) return null;
+  const left = watch.seconds_left === null ? null : duration(watch.seconds_left);
+  const more = watch.comparisons_left === null ? null : plural(watch.comparisons_left, "more comparison");
+  const ends = [left && `in ${left}`, more && `after ${more}`].filter(Boolean).join(" or ");
+  return h("p", { class: "note" }, watch.is_open ? "Watched: " : "Was watched: ", name(watch.champion),
+    ` was preferred ${watch.wins.toLocaleString("en")} times and ${watch.previous} ${watch.losses.toLocaleString("en")} times in ${plural(watch.comparisons, "comparison")}. `,
+    `Evidence that it is worse: ${nats(watch.nats)} of ${nats(watch.needed)}.`, ends && ` The watch ends ${ends}.`);
+}
+
 // How many comparisons and seconds are missing, as the gateway says: its minima and the budget are in it.
 function forecast({ plan }) {
   if (!plan || plan.expected_remaining === null) return null;
@@ -118,6 +129,7 @@ function head(experiment) {
     byHand(experiment),
     h("div", { class: "hand" }, experiment.may.map((verb) => h("button", { type: "button", onclick: () => askWhy(experiment, verb) }, label(verb)))),
     gained(experiment),
+    watched(experiment),
   ];
 }
 

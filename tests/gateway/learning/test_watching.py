@@ -104,7 +104,7 @@ class Bench:
         return await self.watch()
 
     async def compare(self, policy: int, times: int, *, every: int = 5) -> None:
-        """Users of the watch prefer a policy until it ends; the planner looks now and then, and at the end."""
+        """Users of the watch prefer a policy until it ends; the planner looks now and then."""
         run = (await self.watch()).run
         for start in range(0, times, every):
             await self.prefer(policy, min(every, times - start), run)
@@ -149,7 +149,7 @@ async def bench(embedded_store: PolicyStore) -> Bench:
 
 
 async def test_a_promotion_is_watched_from_the_next_look_on(bench: Bench) -> None:
-    """The champion serves, a share of the traffic compares it with the policy before, routers draw that pair."""
+    """The champion serves, and a share of the traffic compares it with the policy before."""
     watch = await bench.promote()
 
     view = await bench.view()
