@@ -280,7 +280,9 @@ class ExperimentDetail(ExperimentSummary):
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     answer_costs: AnswerCostsShown
     gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and where it won.")
-    watch: WatchShown | None = Field(description="The watch over the promotion; null where there is none.")
+    watch: WatchShown | None = Field(
+        default=None, description="The watch over the promotion; null where there is none."
+    )
     held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
     warnings: list[str] = Field(default=[], description="What an operator should look at.")
 
