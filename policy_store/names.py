@@ -3,7 +3,8 @@
 All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
 may touch them together. The API keys share a tag of their own, and so do the limits of each API key and what
 tells one store from another. The token key, the list of names and the names of answers stand alone. In front
-of each stands the environment's prefix, which is empty unless `LLMPO_REDIS_PREFIX` says otherwise.
+of each stands the environment's prefix, which is empty unless `LLMPO_REDIS_PREFIX` says otherwise. A watch
+over a promotion has a number from the same row as generations, and keys like theirs.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever

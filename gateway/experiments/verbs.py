@@ -33,7 +33,7 @@ SUMMARIES: Final[Mapping[Verb, str]] = {
 
 
 def verbs_from(view: ExperimentView) -> list[Verb]:
-    """What a person may do to an experiment."""
+    """The verbs that a person may use on an experiment."""
     return [verb for verb in get_args(Verb) if may(view, VERBS[verb])]
 
 
