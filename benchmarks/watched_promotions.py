@@ -30,11 +30,11 @@ WORLDS: Final[dict[str, list[float]]] = {
     "steady, preferred in 60%": [0.6] * COMPARISONS,
     "steady, as good as the one before": [0.5] * COMPARISONS,
     "steady, worse by just the margin": [0.5 - MARGIN] * COMPARISONS,
-    "goes up and down above the line": list(0.55 + 0.07 * np.sin(np.arange(COMPARISONS) / 25)),
+    "goes up and down above the line": (0.55 + 0.07 * np.sin(np.arange(COMPARISONS) / 25)).tolist(),
     "fades at half-time, 60% to 50%": [0.6] * HALF + [0.5] * HALF,
     "fades at half-time, 60% to 35%": [0.6] * HALF + [0.35] * HALF,
     "fades at half-time, 60% to 30%": [0.6] * HALF + [0.3] * HALF,
-    "fades slowly, 65% to 25%": list(np.linspace(0.65, 0.25, COMPARISONS)),
+    "fades slowly, 65% to 25%": np.linspace(0.65, 0.25, COMPARISONS).tolist(),
     "worse from the start, 40%": [0.4] * COMPARISONS,
     "worse from the start, 35%": [0.35] * COMPARISONS,
 }

@@ -105,18 +105,17 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """A person moved the experiment, or a watch took a promotion back.
+    """A person moved the experiment.
 
     Attributes:
         actor: Name of the person's API key; `open` where none is needed. `configuration` where a pause went
-            on in another generation, `gateway` where a watch took a promotion back.
+            on in another generation.
         reason: The person's words.
         before: State of the experiment before.
         after: State after.
         incumbent_before: Index of the policy that answered ordinary traffic before; gateways tell its name.
         incumbent: Index of the policy that does now; gateways tell its name.
         generation: The generation that was moved.
-        fence: Where a watch took a promotion back, the fencing number of the planner that saw it.
     """
 
     actor: str
@@ -126,6 +125,17 @@ class ByHand:
     incumbent_before: int | str
     incumbent: int | str
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack(ByHand):
+    """A person or a watch took a promotion back.
+
+    Attributes:
+        fence: The fencing number of the planner that saw it, if a watch did; then `actor` is `gateway`, and
+            the reason is the watch's.
+    """
+
     fence: int | None = None
 
 
@@ -179,7 +189,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.APPROVED: ByHand,
     EventKind.REJECTED: ByHand,
     EventKind.PROMOTED_BY_HAND: ByHand,
-    EventKind.ROLLED_BACK: ByHand,
+    EventKind.ROLLED_BACK: TakenBack,
     EventKind.WATCH_STARTED: WatchStarted,
     EventKind.CONFIRMED: Decided,
 }

@@ -12,7 +12,7 @@ from gateway.llm_po.holdback import Watched, replay_watch
 from gateway.proof.ancestry import LoggedGeneration
 from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.moves import LoggedMove, logged_moves
-from policy_store.events import ByHand, WatchStarted
+from policy_store.events import TakenBack, WatchStarted
 from policy_store.models import LogRecord
 from policy_store.states import Move
 from policy_store.watch_records import Watch
@@ -62,7 +62,7 @@ class RecordedWatch:
 def is_of_watch(move: LoggedMove) -> bool:
     """Whether a watch made a move, and no person."""
     told = move.event.told
-    if isinstance(told, ByHand):
+    if isinstance(told, TakenBack):
         return told.fence is not None and told.actor == ACTOR
     return move.rule.ends_watch
 

@@ -8,7 +8,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.errors import DecisionConflictError
-from policy_store.events import ByHand
+from policy_store.events import ByHand, TakenBack
 from policy_store.models import ExperimentView, Receipt
 from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
@@ -93,7 +93,7 @@ async def test_rolling_back_puts_the_incumbent_before_back_for_good(store: Polic
 
     assert (view.state, view.incumbent, view.certificate) == (ExperimentState.ROLLED_BACK, 0, PROOF)
     event = (await store.events(NAME, 1))[0]
-    assert event.told == ByHand("ops", "refunds rose", "promoted", "rolled_back", 1, 0, 1)
+    assert event.told == TakenBack("ops", "refunds rose", "promoted", "rolled_back", 1, 0, 1)
     fence = await store.acquire_lease(NAME, "planner", 60)
     with pytest.raises(DecisionConflictError):
         await store.decide(NAME, 1, fence, move=Move.PROMOTE, champion=1, certificate={"again": 1})

@@ -19,7 +19,7 @@ from policy_store.errors import (
     NewerVersionError,
     StoreError,
 )
-from policy_store.events import ByHand
+from policy_store.events import DETAILS
 from policy_store.models import ExperimentView, Receipt
 from policy_store.names import Names
 from policy_store.states import (
@@ -133,7 +133,8 @@ async def test_a_move_is_made_from_its_sources_and_from_nowhere_else(
     event = (await store.events(NAME, 1))[0]
     assert event.kind == rule.event
     if rule.actor is Actor.PERSON:
-        assert event.told == ByHand("ops", "seen", state, after.state, before.incumbent, after.incumbent, 1)
+        told = ("ops", "seen", state, after.state, before.incumbent, after.incumbent, 1)
+        assert event.told == DETAILS[rule.event](*told)
 
 
 @pytest.mark.parametrize("state", ExperimentState, ids=str)

@@ -9,7 +9,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.errors import DecisionConflictError, StaleFenceError, UnknownExperimentError
-from policy_store.events import ByHand, WatchStarted
+from policy_store.events import TakenBack, WatchStarted
 from policy_store.models import ExperimentView, Receipt, Report, Result
 from policy_store.names import Names
 from policy_store.states import ExperimentState, Move
@@ -153,7 +153,7 @@ async def test_the_log_says_that_a_watch_took_the_promotion_back(store: PolicySt
     view = await take_back(store, fence)
     assert (view.state, view.incumbent, view.certificate) == (ExperimentState.ROLLED_BACK, 0, PROOF)
     told = (await store.events(NAME, 1))[0].told
-    assert told == ByHand("gateway", "worse", "watching", "rolled_back", 1, 0, 1, fence)
+    assert told == TakenBack("gateway", "worse", "watching", "rolled_back", 1, 0, 1, fence)
     assert (await store.watch(NAME, watch.run)).verdict == VERDICT
 
 
