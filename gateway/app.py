@@ -48,6 +48,7 @@ from gateway.api.keys import key_routes
 from gateway.api.openapi import openapi_document
 from gateway.api.steering import steering_routes
 from gateway.api.store import store_routes
+from gateway.api.webhooks import webhook_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
@@ -66,8 +67,10 @@ from gateway.learning.refreshing import Refresher
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
 from gateway.learning.usage import UsageKeeper
+from gateway.notifying.delivering import Deliverer
 from gateway.notifying.feed import EventFeed
 from gateway.notifying.reading import EventReader
+from gateway.notifying.sending import Sender
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.running.background import background
 from gateway.running.kept_file import KeptFile, kept_path
@@ -82,7 +85,12 @@ from gateway.serving.makers import Makers
 from gateway.serving.sticky import Sticky
 from gateway.serving.token_counts import TokenCounts
 from gateway.settings import Settings
-from gateway.telemetry.collectors import ExperimentCollector, ReplicaCollector, StoreCollector
+from gateway.telemetry.collectors import (
+    ExperimentCollector,
+    ReplicaCollector,
+    StoreCollector,
+    WebhookCollector,
+)
 from gateway.telemetry.lines import LogHook
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import MetricsHook
@@ -97,6 +105,7 @@ from policy_store.api_keys import ApiKeyStore
 from policy_store.clients import StoreClient
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.conversations import ConversationStore
+from policy_store.deliveries import DeliveryStore
 from policy_store.errors import StoreError
 from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
@@ -246,7 +255,7 @@ class _Gateway:
             registry,
             progress,
             steering,
-            await self._open_feed(store, resources),
+            *await self._open_notifying(store, redis, hooks, metrics, resources),
             health,
             watch,
             metrics,
@@ -281,11 +290,35 @@ class _Gateway:
         resources.push_async_callback(redis.aclose)
         return redis
 
-    async def _open_feed(self, store: PolicyStore, resources: AsyncExitStack) -> EventFeed:
+    async def _open_notifying(
+        self,
+        store: PolicyStore,
+        redis: StoreClient,
+        hooks: Hooks,
+        metrics: Metrics,
+        resources: AsyncExitStack,
+    ) -> tuple[EventFeed, Deliverer]:
+        """What tells others of events: as streams, and as webhooks."""
         reader = EventReader(store, Generations(store))
         feed = EventFeed(reader, self.lifecycle, interval_seconds=self.settings.refresh_seconds)
         await resources.enter_async_context(background("event feed", feed.run))
-        return feed
+        sender = Sender(self.clock)
+        resources.push_async_callback(sender.aclose)
+        deliverer = Deliverer(
+            DeliveryStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
+            reader,
+            sender,
+            self.catalogue,
+            hooks,
+            holder=_process_name(),
+            clock=self.clock,
+            rng=random.Random(),
+            look_seconds=self.settings.plan_interval_seconds,
+            lease_seconds=self.settings.lease_seconds,
+        )
+        metrics.derive(WebhookCollector(lambda: deliverer.standings))
+        await resources.enter_async_context(background("webhooks", deliverer.run))
+        return feed, deliverer
 
     def _open_upstream(self, budget: RetryBudget, resources: AsyncExitStack) -> Upstreams:
         settings = self.settings
@@ -367,6 +400,7 @@ class _Gateway:
         progress: ProgressReader,
         steering: Steering,
         feed: EventFeed,
+        deliverer: Deliverer,
         health: StoreHealth,
         watch: StoreWatch,
         metrics: Metrics,
@@ -400,6 +434,7 @@ class _Gateway:
         app.include_router(experiment_routes(self.catalogue, progress, snapshots, logs, guards.require_admin))
         app.include_router(event_routes(feed, snapshots, guards.require_admin))
         app.include_router(steering_routes(steering, snapshots, guards.admin, guards.control_body))
+        app.include_router(webhook_routes(deliverer, guards.require_admin, guards.control_body))
         app.include_router(key_routes(registry, guards.admin, guards.control_body))
         app.include_router(store_routes(watch, health, guards.admin))
         app.include_router(

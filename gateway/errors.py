@@ -6,6 +6,7 @@ GatewayError
 |   +-- UnknownModelError        no model or experiment of that name                         -> 404
 |   +-- ThreadNotFoundError      a conversation that is kept elsewhere or not at all          -> 404
 |   +-- UnknownKeyError          no API key of that name is in force                        -> 404
+|   +-- UnknownWebhookError      no webhook of that name                                       -> 404
 |   +-- ConflictError            the present state does not allow it; read the state again   -> 409
 |   +-- BodyTooLargeError                                                                    -> 413
 |   +-- ForeignHostError         meant for another host, or from a web page of another one     -> 403
@@ -86,6 +87,12 @@ class ThreadNotFoundError(InvalidRequestError):
 
 class UnknownKeyError(InvalidRequestError):
     """No API key of that name is in force."""
+
+    status = 404
+
+
+class UnknownWebhookError(InvalidRequestError):
+    """No webhook of that name is configured."""
 
     status = 404
 

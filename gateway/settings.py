@@ -192,7 +192,8 @@ class Settings(BaseSettings):
         default=10.0,
         ge=1,
         le=600,
-        description="How long a planner that stopped answering keeps its lease before another takes over.",
+        description="How long a planner, or a process that delivers to a webhook, keeps its lease after it "
+        "stopped answering, before another takes over.",
     )
     metrics_public: bool = Field(
         default=False, description="Let anyone who can connect read /metrics, not only admin keys."

@@ -30,6 +30,12 @@ over a promotion has a number from the same row as generations, and keys like th
     llmpo:{api-keys}:names                hash: names in use                           for ever
     llmpo:{api-keys}:revoked              hash: when a key was revoked                 for ever
     llmpo:{api-keys}:revision             changes with any of these                    for ever
+    llmpo:{webhook:NAME}:control          hash: fence, what was taken up, what came of it; all of it
+                                          a month after no gateway asks for it any more
+    llmpo:{webhook:NAME}:lease            the replica that delivers now                seconds
+    llmpo:{webhook:NAME}:messages         hash: what is to be delivered, by id
+    llmpo:{webhook:NAME}:due              sorted set: ids by when they are sent next
+    llmpo:{webhook:NAME}:dead             sorted set: ids by when they were given up
     llmpo:{limits:KEY}:requests           hash: requests by second                     a minute
     llmpo:{limits:KEY}:tokens             hash: tokens by second                       a minute
     llmpo:{limits:KEY}:holders            hash: requests under way, by process         seconds
@@ -110,9 +116,45 @@ class Names:
         start = f"{self.root}{{limits:{quote(key_name, safe='')}}}"
         return f"{start}:requests", f"{start}:tokens", f"{start}:holders"
 
+    def webhook(self, name: str) -> WebhookKeys:
+        """Those of one webhook."""
+        return WebhookKeys(f"{self.root}{{webhook:{quote(name, safe='')}}}")
+
     def experiment(self, name: str) -> ExperimentKeys:
         """Those of one experiment."""
         return ExperimentKeys(root=self.root, name=name)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookKeys:
+    """Keys of one webhook."""
+
+    prefix: str
+
+    @property
+    def lease(self) -> str:
+        """The replica that delivers now; expires."""
+        return f"{self.prefix}:lease"
+
+    @property
+    def messages(self) -> str:
+        """Hash of what is to be delivered."""
+        return f"{self.prefix}:messages"
+
+    @property
+    def due(self) -> str:
+        """Sorted set of ids by when they are sent next."""
+        return f"{self.prefix}:due"
+
+    @property
+    def dead(self) -> str:
+        """Sorted set of ids by when they were given up."""
+        return f"{self.prefix}:dead"
+
+    @property
+    def deliveries(self) -> tuple[str, str, str, str]:
+        """Control, due, messages and dead, in the order in which scripts take them."""
+        return f"{self.prefix}:control", self.due, self.messages, self.dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,12 @@ from policy_store.refusals import REFUSALS, word_of
 from policy_store.states import INITIAL, MOVES, STATES
 
 # What only reads is sent as such: a server that holds writes back, or became a replica, still answers it.
-READS: Final = frozenset({"api_keys", "counts", "due_reports", "view"})
+READS: Final = frozenset(
+    {
+        *("api_keys", "counts", "due_reports", "view"),
+        *("dead_letters", "due_deliveries", "webhook_standing"),
+    }
+)
 _READING: Final = ("EVALSHA_RO", "EVAL_RO")
 _WRITING: Final = ("EVALSHA", "EVAL")
 _NEEDS: Final = "-- NEEDS: "
@@ -48,7 +53,7 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
     "over_cap": (OverCapError, "The voter or its API key gave as many votes on the pair as it may."),
     "after_hold": (AfterHoldError, "The time of the unit to count was over before it reported."),
-    "stale": (StaleFenceError, "Another planner took over with fencing number"),
+    "stale": (StaleFenceError, "Another process took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),
     "conflict": (
         DecisionConflictError,

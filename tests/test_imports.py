@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.running": {"gateway.errors", "policy_store"},
     "gateway.instrumentation": {"gateway.running"},
     "gateway.llm_po": set(),
-    "gateway.config": {"gateway.errors"},
+    "gateway.config": {"gateway.errors", "policy_store"},
     "gateway.settings": {"gateway.errors", "gateway.config", "policy_store"},
     "gateway.plotting": {"gateway.errors"},
     "gateway.simulation": {

@@ -13,7 +13,7 @@ _VERSION: Final = "/v1"
 _BELOW_VERSION: Final = frozenset(
     {
         *("chat", "completions", "responses", "embeddings", "messages", "models"),
-        *("feedback", "request", "experiments", "keys"),
+        *("feedback", "request", "experiments", "keys", "webhooks"),
     }
 )
 

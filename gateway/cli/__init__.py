@@ -68,6 +68,11 @@ COMMANDS: Final = {
         LazyCommand("keys", "gateway.cli.keys:app", "Make, list and revoke API keys."),
         LazyCommand("experiments", "gateway.cli.experiments:app", "Show experiments, and control them."),
         LazyCommand(
+            "webhooks",
+            "gateway.cli.webhooks:app",
+            "Look at webhooks, test them, replay what was not delivered.",
+        ),
+        LazyCommand(
             "store", "gateway.cli.store:app", "Show the state of the store; accept it after it lost data."
         ),
         LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),

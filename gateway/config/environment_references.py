@@ -16,18 +16,18 @@ _AFTER_DOLLAR: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 def misplaced_references(data: Any) -> Iterator[Fault]:
     """Environment references in places where they are not looked up but taken literally."""
     for path, value in _texts(data, ()):
-        if value.startswith(ENVIRONMENT_PREFIX) and path[0] != "auth" and "litellm_params" not in path:
+        if value.startswith(ENVIRONMENT_PREFIX) and not _is_looked_up(path):
             yield Fault(
                 path,
                 f"{value!r} is not looked up here.",
-                "Environment references work in litellm_params and auth.",
+                "Environment references work in litellm_params, auth and webhooks.",
             )
 
 
 def foreign_references(data: Any) -> Iterator[Fault]:
     """References in other programs' notation (`$NAME`), which would be sent literally."""
     for path, value in _texts(data, ()):
-        if path[0] != "auth" and "litellm_params" not in path:
+        if not _is_looked_up(path):
             continue
         in_braces = _IN_BRACES.search(value)
         if in_braces:
@@ -36,6 +36,10 @@ def foreign_references(data: Any) -> Iterator[Fault]:
         elif _AFTER_DOLLAR.fullmatch(value):  # not repeated: it may be a secret after all
             problem = "A dollar sign and a name are not looked up; they would be taken literally."
             yield Fault(path, problem, "Write os.environ/ and the name of the variable.")
+
+
+def _is_looked_up(path: Path) -> bool:
+    return path[0] in {"auth", "webhooks"} or "litellm_params" in path
 
 
 def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:

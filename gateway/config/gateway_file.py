@@ -37,6 +37,7 @@ from gateway.config.values import (
     fault,
     is_secret_header,
 )
+from gateway.config.webhooks import WebhookSpec
 
 # These may change without changing how a model answers.
 _BESIDE_THE_POINT: Final = frozenset({"timeout", "input_cost_per_token", "output_cost_per_token"})
@@ -224,6 +225,9 @@ class GatewayConfig(Section):
         default_factory=dict, description="The experiments, by the name clients call."
     )
     auth: AuthSpec = Field(default_factory=AuthSpec, description="The keys that may call.")
+    webhooks: list[WebhookSpec] = Field(
+        default_factory=list, description="Receivers that are told what happens to experiments."
+    )
     cors_origins: list[Origin] = Field(
         default_factory=list,
         description="Origins whose pages may call from a browser, as `https://app.example.com`; `*` for any.",

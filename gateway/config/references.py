@@ -55,9 +55,27 @@ def reference_faults(data: Any) -> list[Fault]:
         problem = f"{name!r} is also the name of a model."
         faults.append(Fault(("experiments", name), problem, "Rename one: clients send this name as `model`."))
     faults += Fallbacks(data).faults()
+    faults += _webhook_faults(_mapping(data).get("webhooks"), experiments)
     for name, section in experiments.items():
         faults += PlainExperiment(("experiments", name), _mapping(section), models).faults()
     return faults
+
+
+def _webhook_faults(webhooks: Any, experiments: dict[str, Any]) -> Iterator[Fault]:
+    """Webhooks for experiments that do not exist, and two of one name, or of one address and no name."""
+    seen: list[Any] = []
+    for index, webhook in enumerate(webhooks if isinstance(webhooks, list | tuple) else ()):
+        path: Path = ("webhooks", index)
+        name, listed = _mapping(webhook).get("name"), _mapping(webhook).get("experiments")
+        called = (name, None if name else _mapping(webhook).get("url"))
+        if called in seen:
+            problem = f"{name!r} is listed twice." if name else "This address is listed twice, without names."
+            yield Fault((*path, "name"), problem, "Give every webhook its own name.")
+        seen.append(called)
+        for place, each in enumerate(listed if isinstance(listed, list | tuple) else ()):
+            if isinstance(each, str) and each not in experiments:
+                remedy = suggest(each, experiments, "Experiments")
+                yield Fault((*path, "experiments", place), f"There is no experiment {each!r}.", remedy)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ value, because it may be or hold a secret.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -16,6 +17,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]+")
 # A header's value may hold spaces and tabs, but not begin or end with one (RFC 9110, 5.5).
 _VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOOK_SECRET_BYTES: Final = range(24, 65)
 _LINE_BREAKS: Final = "\r\n"
 _MOST_LABEL: Final = 63
 _MOST_HOST: Final = 253
@@ -84,6 +86,29 @@ def address_problem(address: str) -> tuple[str, str] | None:
         return _place_problem(urlsplit(address))
     except ValueError:
         return "This address has an impossible host or port.", "Write it as http://host:8000/v1."
+
+
+def hook_address_problem(address: str) -> tuple[str, str] | None:
+    """The same of a receiver of webhooks."""
+    problem = address_problem(address)
+    remedy = "Write the receiver's whole address, https://host/path, without user name and password."
+    return None if problem is None else (problem[0], remedy)
+
+
+def hook_secret_problem(secret: str) -> tuple[str, str] | None:
+    """What keeps a secret from signing webhooks, and what would be right; None if nothing does."""
+    kind, _, encoded = secret.partition("_")
+    try:
+        length = len(b64decode(encoded, validate=True))
+    except ValueError:
+        length = 0
+    if kind == "whsec" and length in _HOOK_SECRET_BYTES:
+        return None
+    remedy = (
+        "Write whsec_ and the base64 of 24 to 64 random bytes, as "
+        'echo "whsec_$(openssl rand -base64 32)" makes it.'
+    )
+    return "This secret cannot sign webhooks.", remedy
 
 
 def _place_problem(parts: SplitResult) -> tuple[str, str] | None:

@@ -11,13 +11,16 @@ from gateway.config.values import ENVIRONMENT_PREFIX
 def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
     """Plain data of a configuration without the values that refer to unset environment variables.
 
-    Names of models stay, since policies and prices follow from them. A key without its hash is left out.
+    Names of models stay, since policies and prices follow from them. A key without its hash is left out, and
+    so is a webhook without its address or its secret.
     """
     if not isinstance(data, dict):
         return data
     left = {
         name: _left(part, environ) if name in {"auth", "model_list"} else part for name, part in data.items()
     }
+    if isinstance(data.get("webhooks"), list):
+        left["webhooks"] = [each for each in data["webhooks"] if _left(each, environ) == each]
     auth = left.get("auth")
     if isinstance(auth, dict) and isinstance(auth.get("keys"), dict):
         hashed = {

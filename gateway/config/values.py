@@ -28,7 +28,14 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.config.api_keys import hash_key
-from gateway.config.sendable import address_problem, unsendable_headers, unsendable_key, unsendable_text
+from gateway.config.sendable import (
+    address_problem,
+    hook_address_problem,
+    hook_secret_problem,
+    unsendable_headers,
+    unsendable_key,
+    unsendable_text,
+)
 from gateway.config.templates import TemplateProblem, check_template
 
 ENVIRONMENT_PREFIX: Final = "os.environ/"
@@ -285,6 +292,18 @@ Secret = Annotated[
     SecretStr,
     BeforeValidator(_as_secret),
     refuse_if(lambda secret: unsendable_key(secret.get_secret_value())),
+    WithJsonSchema({"type": "string"}),
+]
+HookAddress = Annotated[
+    SecretStr,  # some receivers' addresses are their only secret
+    BeforeValidator(_as_secret),
+    refuse_if(lambda address: hook_address_problem(address.get_secret_value())),
+    WithJsonSchema({"type": "string"}),
+]
+HookSecret = Annotated[
+    SecretStr,
+    BeforeValidator(_as_secret),
+    refuse_if(lambda secret: hook_secret_problem(secret.get_secret_value())),
     WithJsonSchema({"type": "string"}),
 ]
 Credentials = Annotated[

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from gateway.config.configured_keys import ApiKey, KeyLimits, configured_keys, default_limits
 from gateway.config.gateway_file import GatewayConfig
+from gateway.config.webhooks import WebhookSpec
 from gateway.experiments.definitions import Definition, define
 from gateway.experiments.policies import compile_policies
 from gateway.experiments.policy_content import PoliciesShown
@@ -34,6 +35,7 @@ class Catalogue:
         prices: What tokens cost, by `model_name`, where it is known.
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
+        webhooks: Receivers that are told what happens, by name.
         cors_origins: Origins whose pages may call from a browser; `*` for any.
         policies_shown: What is told of policies besides their names.
         config_hash: Digest of what replicas must agree on: experiments, the models and their fallbacks, keys
@@ -46,6 +48,7 @@ class Catalogue:
     prices: Mapping[str, TokenPrices]
     keys: tuple[ApiKey, ...]
     default_limits: KeyLimits
+    webhooks: Mapping[str, WebhookSpec]
     cors_origins: tuple[str, ...]
     policies_shown: PoliciesShown
     config_hash: str
@@ -80,6 +83,7 @@ def catalogue_of(
         prices=model_prices(config.model_list),
         keys=keys,
         default_limits=default_limits(config.auth),
+        webhooks={webhook.label: webhook for webhook in config.webhooks},
         cors_origins=tuple(config.cors_origins),
         policies_shown=config.policies_shown,
         config_hash=_config_hash(config, definitions, keys),
@@ -99,5 +103,10 @@ def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], k
         "limits": config.auth.limits.model_dump(),
         "origins": sorted(config.cors_origins),
         "policies_shown": config.policies_shown,
+        **({"webhooks": _told(config.webhooks)} if config.webhooks else {}),
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _told(webhooks: Iterable[WebhookSpec]) -> list[tuple[str, str, list[str] | None, list[str] | None]]:
+    return [(each.label, each.url.get_secret_value(), each.events, each.experiments) for each in webhooks]

@@ -243,6 +243,13 @@ class MovedByHand(NamedTuple):
     incumbent: str
 
 
+class WebhookAttempted(NamedTuple):
+    """This replica sent a webhook an event; `outcome` is what came of it, a `DeliveryOutcome`."""
+
+    webhook: str
+    outcome: str
+
+
 GatewayEvent = (
     RequestBegun
     | RequestFinished
@@ -265,4 +272,5 @@ GatewayEvent = (
     | PlanningFailed
     | DecisionTaken
     | MovedByHand
+    | WebhookAttempted
 )

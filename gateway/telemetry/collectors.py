@@ -16,6 +16,7 @@ from gateway.experiments.store_history import Loss
 from gateway.learning.progress import ExperimentProgress
 from gateway.learning.store_watch import StoreWatch
 from gateway.running.store_health import StoreHealth
+from policy_store.deliveries import Standing
 from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
@@ -103,6 +104,31 @@ class ReplicaCollector(Collector):
             if live.generation:
                 matches.add_metric([live.name], float(live.matches_store))
         yield matches
+
+
+class WebhookCollector(Collector):
+    """Shows how deliveries to each webhook were going when this replica looked last.
+
+    Args:
+        standings: That, by webhook.
+    """
+
+    def __init__(self, standings: Callable[[], Mapping[str, Standing]]) -> None:
+        self._standings = standings
+
+    def collect(self) -> Iterable[Metric]:
+        """Every series."""
+        oldest, dead = (
+            GaugeMetricFamily(f"llmpo_webhook_{name}", text, labels=["webhook"])
+            for name, text in (
+                ("oldest_undelivered_seconds", "How long the oldest event not delivered yet has waited."),
+                ("dead_letters", "Events that were given up, and are kept."),
+            )
+        )
+        for name, standing in self._standings().items():
+            oldest.add_metric([name], standing.oldest_seconds or 0.0)
+            dead.add_metric([name], standing.dead_letters)
+        yield from (oldest, dead)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

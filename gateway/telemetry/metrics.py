@@ -67,6 +67,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.webhook_deliveries = Counter(
+            "llmpo_webhook_deliveries_total",
+            "Times an event was sent to a webhook, by what came of it.",
+            ["webhook", "outcome"],
+            registry=self.registry,
+        )
+
     def _create_request_metrics(self) -> None:
         self.requests = Counter(
             "llmpo_requests_total", "HTTP requests answered.", ["endpoint", "status"], registry=self.registry

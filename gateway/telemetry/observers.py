@@ -39,6 +39,7 @@ from gateway.instrumentation.records import (
     RetryRefused,
     Routed,
     StickySkipped,
+    WebhookAttempted,
 )
 from gateway.telemetry.metrics import Metrics
 
@@ -117,6 +118,7 @@ class MetricsHook(Listener):
             FeedbackReceived: metrics.feedback,
             FeedbackDiscarded: metrics.feedback_discarded,
             PlanningFailed: metrics.planner_errors,
+            WebhookAttempted: metrics.webhook_deliveries,
         }
         super().__init__(
             {

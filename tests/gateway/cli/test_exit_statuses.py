@@ -27,7 +27,7 @@ from tests.gateway.whole import Whole, quick_settings, whole_gateway
 from tests.servers import free_port
 
 ROOT: Final = Path(__file__).parents[3]
-ROW: Final = re.compile(r"^\| `([a-z ]+)` \|(.*)\|(.*)\|(.*)\|(.*)\|$", re.MULTILINE)
+ROW: Final = re.compile(r"^\| `([a-z -]+)` \|(.*)\|(.*)\|(.*)\|(.*)\|$", re.MULTILINE)
 Cell = tuple[str, int]
 
 HANDS: Final = ("pause", "resume", "stop", "approve", "reject", "promote", "rollback")
@@ -69,6 +69,14 @@ ALONE: Final[list[tuple[str, int]]] = [
     *((f"experiments {verb} support", 2) for verb in HANDS),
     ("experiments events support --url {nowhere}", 1),
     ("experiments events", 2),
+    ("webhooks list --url {nowhere}", 1),
+    ("webhooks list all", 2),
+    ("webhooks test ops --url {nowhere}", 1),
+    ("webhooks test", 2),
+    ("webhooks dead-letters ops --url {nowhere}", 1),
+    ("webhooks dead-letters", 2),
+    ("webhooks replay ops --url {nowhere}", 1),
+    ("webhooks replay", 2),
     ("store show --url {nowhere}", 1),
     ("store show all", 2),
     ("store accept --url {nowhere}", 1),
@@ -108,6 +116,7 @@ WITH_A_GATEWAY: Final[list[tuple[str, int]]] = [
     (f"experiments pause {NAME} --reason why", 0),
     (f"experiments stop {NAME} --reason why", 0),
     (f"experiments resume {NAME} --reason why", 0),
+    ("webhooks list", 0),
     ("store show", 0),
     ("store accept", 0),
     (f"verify {NAME}", 2),
@@ -137,6 +146,16 @@ ELSEWHERE: Final[dict[Cell, str]] = {
         1,
     ): "gateway/offline/test_command.py::test_failed_run_ends_with_status_1_and_shows_no_secret",
     ("optimize", 3): "gateway/offline/test_command.py::test_inconclusive_run_ends_with_status_3",
+    ("webhooks test", 0): (
+        "gateway/notifying/test_webhooks.py::test_a_test_is_told_at_once_and_its_failure_shown"
+    ),
+    **{
+        (f"webhooks {verb}", 0): (
+            "gateway/notifying/test_webhooks.py::"
+            "test_what_cannot_be_delivered_is_kept_and_sent_again_on_request"
+        )
+        for verb in ("dead-letters", "replay")
+    },
     ("serve", 0): "gateway/cli/test_exit_statuses.py::test_a_gateway_that_is_told_to_stop_ends_with_0",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments, feedback, promotion
+from gateway.config import access, experiments, feedback, promotion, webhooks
 from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
@@ -40,6 +40,7 @@ SECTIONS = [
     access.AuthSpec,
     access.KeySpec,
     access.LimitsSpec,
+    webhooks.WebhookSpec,
 ]
 
 

@@ -31,6 +31,7 @@ from gateway.instrumentation.records import (
     RetryRefused,
     Routed,
     StickySkipped,
+    WebhookAttempted,
 )
 from gateway.running.background import background
 from gateway.telemetry.metrics import Metrics
@@ -76,6 +77,7 @@ EVENTS: tuple[GatewayEvent, ...] = (
     PlanningFailed("support", "worker_died"),
     DecisionTaken("support", 1, "promoted", "warm"),
     MovedByHand("support", 1, "rollback", "ops", "refunds rose", "rolled_back", "plain"),
+    WebhookAttempted("chat", "delivered"),
 )
 WRITE = """
 from gateway.telemetry.metrics import Metrics

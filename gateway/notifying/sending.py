@@ -1,0 +1,144 @@
+"""Sends signed requests by the rules of Standard Webhooks, to addresses that the configuration names.
+
+A receiver is asked at its own address only: redirects are not followed, and its certificate is checked. What
+it says besides the status is dropped unread, unless the caller wants an answer. Nothing here raises for what
+a receiver does, and no reason repeats an address, which may be a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from standardwebhooks import Webhook
+from yarl import URL
+
+from gateway import __version__
+from gateway.config.webhooks import Receiver
+
+TIMEOUT_SECONDS: Final = 10.0
+GONE: Final = 410
+_SUCCESSES: Final = range(200, 300)
+_REDIRECTS: Final = range(300, 400)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a receiver answered.
+
+    Attributes:
+        status: Its status; None where no answer came.
+        reason: What was wrong, in a few words; empty where nothing was.
+        retry_after_seconds: How long it wants to be left alone.
+        body: The beginning of the answer, where the caller wanted it.
+    """
+
+    status: int | None
+    reason: str = ""
+    retry_after_seconds: float | None = None
+    body: bytes = b""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the receiver took the request."""
+        return not self.reason
+
+
+def address_digest(receiver: Receiver) -> str:
+    """Stands for a receiver's address where that must not be shown."""
+    return sha256(receiver.url.get_secret_value().encode()).hexdigest()[:16]
+
+
+def signed_headers(receiver: Receiver, message_id: str, body: str, at: float) -> dict[str, str]:
+    """The headers that Standard Webhooks ask for, with a signature by each of the receiver's secrets."""
+    moment = datetime.fromtimestamp(int(at), UTC)
+    signatures = (
+        Webhook(secret.get_secret_value()).sign(message_id, moment, body) for secret in receiver.secrets
+    )
+    return {
+        "content-type": "application/json",
+        "user-agent": f"llmpo-gateway/{__version__}",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at)),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+class Sender:
+    """Sends requests; one for all receivers, none of which waits for another.
+
+    Args:
+        clock: Unix seconds.
+        timeout_seconds: The longest a request may take.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def send(self, receiver: Receiver, message_id: str, body: str, *, most_read: int = 0) -> Receipt:
+        """Send one request.
+
+        Args:
+            receiver: Where to.
+            message_id: The same for each time the message is sent.
+            body: JSON.
+            most_read: How much of the answer is wanted.
+        """
+        url = URL(receiver.url.get_secret_value())
+        headers = signed_headers(receiver, message_id, body, self._clock())
+        proxy = None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
+        try:
+            async with self._session.post(
+                url, data=body.encode(), headers=headers, proxy=proxy, allow_redirects=False
+            ) as answer:
+                content = await _start_of(answer.content, most_read)
+                answer.close()
+                return self._receipt(answer.status, answer.headers, content)
+        except TimeoutError:
+            return Receipt(None, "no answer in time")
+        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
+            return Receipt(None, "no certificate that is trusted")
+        except (aiohttp.ClientError, OSError, ValueError):
+            return Receipt(None, "cannot be reached")
+
+    def _receipt(self, status: int, headers: Mapping[str, str], content: bytes) -> Receipt:
+        if status in _SUCCESSES:
+            return Receipt(status, body=content)
+        reason = "redirects, which is not followed" if status in _REDIRECTS else f"answered {status}"
+        return Receipt(status, reason, _seconds_of(headers.get("retry-after", ""), self._clock()))
+
+
+async def _start_of(content: aiohttp.StreamReader, most: int) -> bytes:
+    """At most so many bytes of a body, and one more where it is longer."""
+    found = b""
+    while len(found) <= most and most:
+        block = await content.read(most + 1 - len(found))
+        if not block:
+            break
+        found += block
+    return found
+
+
+def _seconds_of(retry_after: str, now: float) -> float | None:
+    """What `Retry-After` says, which is a number of seconds or a date; None where it says nothing."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except ValueError:
+        return None

@@ -1,0 +1,87 @@
+"""`webhooks` in a configuration file."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+import pytest
+
+from gateway.config.load import load_config
+from tests.gateway.config.conftest import ENVIRON, GOOD, Issues, Write
+
+SECRET = "whsec_" + b64encode(bytes(32)).decode()
+HOOK = f"""
+webhooks:
+  - name: ops
+    url: https://example.com/hooks/s3cr3t
+    secret: {SECRET}
+    experiments: [support]
+    events: [promoted]
+"""
+
+
+def test_addresses_and_secrets_may_come_from_the_environment(write: Write) -> None:
+    """They are hidden from anyone who prints the configuration, and left out where they are not set."""
+    text = (
+        GOOD + "webhooks: [{url: os.environ/HOOK, secret: os.environ/NEW, previous_secret: os.environ/OLD}]\n"
+    )
+    environ = {**ENVIRON, "HOOK": "https://example.com/s3cr3t", "NEW": SECRET, "OLD": SECRET}
+    config = load_config(write(text), environ)
+    (webhook,) = config.webhooks
+    assert [secret.get_secret_value() for secret in webhook.secrets] == [SECRET, SECRET]
+    assert webhook.label.startswith("hook-")
+    assert "s3cr3t" not in repr(config)
+    assert SECRET not in repr(config)
+    assert load_config(write(text), ENVIRON, may_be_unset=True).webhooks == []
+
+
+def test_a_webhook_wants_what_it_names(write: Write) -> None:
+    """Without a list, everything."""
+    (webhook,) = load_config(write(GOOD + HOOK), ENVIRON).webhooks
+    assert webhook.wants("support", "promoted")
+    assert not webhook.wants("support", "paused")
+    assert not webhook.wants("sales", "promoted")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "path", "said"),
+    [
+        ("[promoted]", "[promotd]", "webhooks[0].events[0]", "There is no kind of event 'promotd'."),
+        ("[support]", "[suport]", "webhooks[0].experiments[0]", "Did you mean support?"),
+        (
+            "https://example.com/hooks/s3cr3t",
+            "ftp://s3cr3t",
+            "webhooks[0].url",
+            "This is not an HTTP address.",
+        ),
+        (
+            "https://example.com/hooks/s3cr3t",
+            "https://me:s3cr3t@example.com",
+            "webhooks[0].url",
+            "carries a user name or a password",
+        ),
+        (SECRET, "s3cr3t", "webhooks[0].secret", "This secret cannot sign webhooks."),
+        (SECRET, "whsec_s3cr3t!", "webhooks[0].secret", "This secret cannot sign webhooks."),
+        (SECRET, "whsec_czNjcjN0", "webhooks[0].secret", "24 to 64 random bytes"),
+        (SECRET, "${s3cr3t}", "webhooks[0].secret", "is not looked up"),
+        ("name: ops", "secrets: s3cr3t", "webhooks[0].secrets", "Did you mean secret?"),
+        ("webhooks:", HOOK.lstrip("\n").rstrip("\n"), "webhooks[1].name", "'ops' is listed twice."),
+    ],
+)
+def test_faults_are_named_and_secrets_are_not(
+    issues: Issues, right: str, wrong: str, path: str, said: str
+) -> None:
+    """Each with its place and a remedy."""
+    found = issues(GOOD + HOOK.replace(right, wrong))
+    assert path in [issue.path for issue in found]
+    text = " ".join(map(str, found))
+    assert said in text
+    assert "czNjcjN0" not in text
+    assert "s3cr3t" not in text.replace("${s3cr3t}", "").replace("os.environ/s3cr3t", "")
+
+
+def test_two_without_a_name_need_two_addresses(issues: Issues) -> None:
+    """The store tells webhooks apart by what they are called."""
+    unnamed = HOOK.replace("- name: ops", "- previous_secret: null")
+    (issue,) = issues(GOOD + unnamed + unnamed.replace("webhooks:\n", ""))
+    assert (issue.path, issue.remedy) == ("webhooks[1].name", "Give every webhook its own name.")
