@@ -9,7 +9,6 @@ order it is needed, and closed in the opposite one:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import socket
@@ -18,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Final
 
 from fastapi import FastAPI
 
@@ -32,6 +30,7 @@ from gateway.api.accounts import Accounts
 from gateway.api.application import GatewayApp
 from gateway.api.body_room import BodyRoom
 from gateway.api.catalogue import model_routes
+from gateway.api.config import config_routes
 from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.error_formats import reply_for
 from gateway.api.errors import install_error_handlers
@@ -55,7 +54,6 @@ from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.feedback_links import FeedbackLinks
 from gateway.experiments.happenings import Generations
 from gateway.experiments.response_ids import ResponseIds
-from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret, stand_in_key
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hook, Hooks
 from gateway.learning.feedback import FeedbackService
@@ -64,6 +62,7 @@ from gateway.learning.planning import Planner
 from gateway.learning.progress import ProgressReader
 from gateway.learning.promotion import Promoter
 from gateway.learning.refreshing import Refresher
+from gateway.learning.standings import Standings
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
 from gateway.learning.usage import UsageKeeper
@@ -72,8 +71,9 @@ from gateway.notifying.feed import EventFeed
 from gateway.notifying.reading import EventReader
 from gateway.notifying.sending import Sender
 from gateway.proof.experiment_log import ExperimentLog
+from gateway.reloading.source import Origin
+from gateway.reloading.upkeep import Upkeep
 from gateway.running.background import background
-from gateway.running.kept_file import KeptFile, kept_path
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_breaker import StoreBreaker
 from gateway.running.store_health import StoreHealth
@@ -106,13 +106,12 @@ from policy_store.clients import StoreClient
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.conversations import ConversationStore
 from policy_store.deliveries import DeliveryStore
-from policy_store.errors import StoreError
+from policy_store.generations import GenerationBook
 from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
 
 Clock = Callable[[], float]
-KEY_RETRY_SECONDS: Final = 0.5
 
 
 def create_app(
@@ -124,6 +123,7 @@ def create_app(
     rng: random.Random | None = None,
     lifecycle: Lifecycle | None = None,
     hooks: Sequence[Hook] = (),
+    origin: Origin | None = None,
 ) -> GatewayApp:
     """The gateway as an ASGI application. Its routes exist while its lifespan is entered.
 
@@ -135,10 +135,11 @@ def create_app(
         rng: Source of everything drawn: who takes part, which pair, the plans' seeds.
         lifecycle: The process announces here that it is about to stop.
         hooks: Told of every event, after the gateway's own numbers and log lines.
+        origin: How the configuration is read again; None where it is from no file.
     """
     catalogue = CatalogueHolder(catalogue_of(config, settings))
     gateway = _Gateway(
-        catalogue, settings, clock, timer, rng or random.Random(), lifecycle or Lifecycle(), hooks
+        catalogue, settings, clock, timer, rng or random.Random(), lifecycle or Lifecycle(), hooks, origin
     )
 
     @asynccontextmanager
@@ -172,6 +173,7 @@ class _Gateway:
     rng: random.Random
     lifecycle: Lifecycle
     more_hooks: Sequence[Hook]
+    origin: Origin | None
 
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
@@ -183,9 +185,15 @@ class _Gateway:
         counting = MetricsHook(metrics, lambda: catalogue.current.prices)
         hooks = Hooks(counting, lines, usage, *self.more_hooks)
         health, history, breaker = StoreHealth(), StoreHistory(), StoreBreaker()
+        name = _process_name()
+        upkeep = Upkeep(catalogue, self.settings, self.origin, name, redis, store, self.timer)
         vitals = StoreVitals(redis, timeout_seconds=self.settings.store_timeout_seconds)
         watch = StoreWatch(
-            vitals, history, health, breaker, self._kept("store") if self.settings.kept_keys_seconds else None
+            vitals,
+            history,
+            health,
+            breaker,
+            upkeep.kept("store") if self.settings.kept_keys_seconds else None,
         )
         watch.start()
         await watch.look()
@@ -194,26 +202,26 @@ class _Gateway:
         )
         await refresher.refresh()
         await resources.enter_async_context(background("refresher", refresher.run))
-        authenticator, registry = await self._open_keys(redis, history, hooks, resources)
-        progress = ProgressReader(store, catalogue, self.timer)
-        metrics.derive(ProcessCollector(self.settings.revision))
-        metrics.derive(ExperimentCollector(lambda: progress.last))
-        metrics.derive(StoreCollector(health, watch))
-        metrics.derive(ReplicaCollector(catalogue, refresher.holder))
-        keys = await self._open_sealing_keys(store, resources)
+        authenticator, registry = await self._open_keys(redis, history, hooks, upkeep, resources)
+        progress = ProgressReader(store, catalogue, upkeep.agreement, self.timer)
+        await upkeep.sealing.open()
+        await resources.enter_async_context(background("sealing key", upkeep.sealing.run))
+        keys = upkeep.sealing.holder
         watch.look_after(refresher, refresher.holder, keys if self.settings.token_secret is None else None)
         await resources.enter_async_context(background("store watch", watch.run))
         response_ids = ResponseIds(keys, lambda: refresher.holder.current.experiments)
-        limits = LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds)
-        limiter = Limiter(limits, _process_name(), hooks, breaker)
+        limiter = Limiter(
+            LimitStore(redis, timeout_seconds=self.settings.limits_timeout_seconds), name, hooks, breaker
+        )
         resources.push_async_callback(limiter.aclose)
         budget = RetryBudget(self.settings.retry_ratio, self.settings.retry_burst)
         upstream = self._open_upstream(budget, resources)
         conversations = ConversationStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
         makers = Makers(conversations, keys, breaker)
         resources.push_async_callback(makers.aclose)
+        attempts = self._attempts(upstream, budget, hooks)
         answering = Answering(
-            attempts=self._attempts(upstream, budget, hooks),
+            attempts=attempts,
             response_ids=response_ids,
             sticky=Sticky(conversations, keys, hooks, breaker),
             makers=makers,
@@ -242,14 +250,13 @@ class _Gateway:
             has_several_keys=lambda: authenticator.client_keys > 1,
             find_answer=notes.find,
         )
-        log, counts = ExperimentLog(store), TokenCounts(upstream)
         pool = PlanPool()
         resources.callback(pool.close)
-        steering = Steering(store, catalogue, pool.compute, history, hooks, self.clock)
+        steering = Steering(store, catalogue, pool.compute, history, upkeep.agreement, hooks, self.clock)
         self._join_routes(
             app,
             inference,
-            counts,
+            TokenCounts(upstream),
             feedback,
             FeedbackLinks(keys),
             registry,
@@ -259,16 +266,22 @@ class _Gateway:
             health,
             watch,
             metrics,
-            log,
+            ExperimentLog(store),
+            upkeep,
+            Standings(
+                store, GenerationBook(redis, timeout_seconds=self.settings.store_timeout_seconds), catalogue
+            ),
             resources,
         )
+        await upkeep.open(resources, [refresher.refresh, registry.refresh], attempts.keep)
         planner = Planner(
             store,
             self.catalogue,
             pool.compute,
             Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
             history=history,
-            holder=_process_name(),
+            agreement=upkeep.agreement,
+            holder=name,
             interval_seconds=self.settings.plan_interval_seconds,
             lease_seconds=self.settings.lease_seconds,
             hooks=hooks,
@@ -343,7 +356,12 @@ class _Gateway:
         return Attempts(upstream, ejections, budget, hooks, total_seconds=settings.request_timeout_seconds)
 
     async def _open_keys(
-        self, redis: StoreClient, history: StoreHistory, hooks: Hooks, resources: AsyncExitStack
+        self,
+        redis: StoreClient,
+        history: StoreHistory,
+        hooks: Hooks,
+        upkeep: Upkeep,
+        resources: AsyncExitStack,
     ) -> tuple[Authenticator, KeyRegistry]:
         """The keys that may call, kept up to date from now on."""
         authenticator = Authenticator(self.catalogue.current.keys, FailedAttempts(hooks))
@@ -352,7 +370,7 @@ class _Gateway:
             self.catalogue,
             authenticator.use,
             history=history,
-            kept=KeptKeys(self._kept("keys"), self.settings.kept_keys_seconds, self.clock),
+            kept=KeptKeys(upkeep.kept("keys"), self.settings.kept_keys_seconds, self.clock),
             interval_seconds=self.settings.refresh_seconds,
             clock=self.clock,
         )
@@ -360,34 +378,6 @@ class _Gateway:
         await registry.refresh()
         await resources.enter_async_context(background("API keys", registry.run))
         return authenticator, registry
-
-    def _kept(self, what: str) -> KeptFile:
-        """The file that keeps something of the store in the data directory."""
-        settings, secret = self.settings, self.settings.token_secret
-        path = kept_path(settings.data_dir, what, settings.redis_url, settings.redis_prefix)
-        return KeptFile(path, None if secret is None else secret.get_secret_value())
-
-    async def _open_sealing_keys(self, store: PolicyStore, resources: AsyncExitStack) -> SealingKeyHolder:
-        """The keys of response ids: known now, or fetched as soon as the store answers."""
-        secret, previous = self.settings.token_secret, self.settings.previous_token_secret
-        older = () if previous is None else (key_from_secret(previous.get_secret_value()),)
-        if secret is not None:
-            return SealingKeyHolder(SealingKeys(key_from_secret(secret.get_secret_value()), older))
-        try:
-            return SealingKeyHolder(SealingKeys(await store.token_key(), older))
-        except StoreError:
-            holder = SealingKeyHolder(SealingKeys(stand_in_key(), older), is_stand_in=True)
-
-        async def wait_for_key() -> None:
-            while True:
-                await asyncio.sleep(KEY_RETRY_SECONDS)
-                with contextlib.suppress(StoreError):
-                    holder.current = SealingKeys(await store.token_key(), older)
-                    holder.is_stand_in = False
-                    return
-
-        await resources.enter_async_context(background("sealing key", wait_for_key))
-        return holder
 
     def _join_routes(
         self,
@@ -405,10 +395,16 @@ class _Gateway:
         watch: StoreWatch,
         metrics: Metrics,
         logs: ExperimentLog,
+        upkeep: Upkeep,
+        standings: Standings,
         resources: AsyncExitStack,
     ) -> None:
-        """Add the routes, and take them away when the gateway closes."""
+        """Add the routes and the numbers that follow from them, and take the routes away at the end."""
         snapshots = inference.snapshots
+        metrics.derive(ProcessCollector(self.settings.revision))
+        metrics.derive(ExperimentCollector(lambda: progress.last))
+        metrics.derive(StoreCollector(health, watch))
+        metrics.derive(ReplicaCollector(snapshots, upkeep))
         guards = Guards(
             inference.authenticator,
             inference.limiter,
@@ -437,10 +433,13 @@ class _Gateway:
         app.include_router(webhook_routes(deliverer, guards.require_admin, guards.control_body))
         app.include_router(key_routes(registry, guards.admin, guards.control_body))
         app.include_router(store_routes(watch, health, guards.admin))
+        app.include_router(config_routes(self.catalogue, upkeep, standings, guards.admin))
         app.include_router(
-            health_routes(metrics, progress, health, watch, self.lifecycle, guards.may_see_metrics)
+            health_routes(metrics, progress, health, watch, self.lifecycle, upkeep, guards.may_see_metrics)
         )
         app.router.routes.extend([*console_routes(), *front_page_routes(app.openapi)])
+        if upkeep.reloader is not None:
+            app.ask_to_reload = upkeep.reloader.ask
         app.accounts = Accounts(app.router.routes, inference.hooks, inference.timer)
 
 

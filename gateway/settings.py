@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.config.api_keys import hash_key
+from gateway.config.environment import FILE_SUFFIX, Environment
 from gateway.config.values import KEY_HASH_PATTERN, fault
 from gateway.errors import ConfigError, ConfigIssue
 from policy_store.address import StoreAddressError, read_address
@@ -195,6 +196,13 @@ class Settings(BaseSettings):
         description="How long a planner, or a process that delivers to a webhook, keeps its lease after it "
         "stopped answering, before another takes over.",
     )
+    watch_config_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Time between looks at the configuration's files: those that changed are read again. 0: "
+        "only when asked.",
+    )
     metrics_public: bool = Field(
         default=False, description="Let anyone who can connect read /metrics, not only admin keys."
     )
@@ -251,15 +259,17 @@ class Settings(BaseSettings):
         return value.lower() if isinstance(value, str) else value
 
 
-def read_settings() -> Settings:
-    """The settings of this process, from its environment.
+def read_settings(environ: Environment | None = None) -> Settings:
+    """The settings of this process, from its environment and from the files that stand for variables in it.
 
     Raises:
-        ConfigError: With one issue for every bad value and every misspelt name.
+        ConfigError: With one issue for every bad value, every misspelt name and every file without a value.
     """
-    issues = _misspelt(os.environ)
+    environ = environ or Environment(os.environ)
+    in_files, issues = _read_files(environ)
+    issues += _misspelt(environ)
     try:
-        settings = Settings()
+        settings = Settings(**in_files)
     except ValidationError as error:
         for details in error.errors(include_input=False):
             name, stated = PREFIX + str(details["loc"][0]).upper(), details.get("ctx", {})
@@ -271,9 +281,27 @@ def read_settings() -> Settings:
     return settings
 
 
+def _read_files(environ: Environment) -> tuple[dict[str, Any], list[ConfigIssue]]:
+    """The settings whose values are in files, and an issue for each file without one."""
+    values: dict[str, Any] = {}
+    issues: list[ConfigIssue] = []
+    for field in Settings.model_fields:
+        name = PREFIX + field.upper()
+        if (file := environ.file_of(name)) is None:
+            continue
+        if value := environ.get(name):
+            values[field] = value
+        else:
+            problem = f"The file {file} cannot be read or is empty."
+            remedy = "Put the value there, readable by the gateway."
+            issues.append(ConfigIssue(name + FILE_SUFFIX, problem, remedy))
+    return values, issues
+
+
 def _misspelt(environ: Mapping[str, str]) -> list[ConfigIssue]:
     # Other LLMPO_ variables are ignored: Kubernetes sets some for a service of this name.
-    known = {name.upper() for name in Settings.model_fields}
+    names = {name.upper() for name in Settings.model_fields}
+    known = names | {name + FILE_SUFFIX for name in names}
     unknown = sorted(
         name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known
     )

@@ -98,15 +98,31 @@ class Experiment:
             content. None for all: fewer than two are the same, evidence means something else there, or the
             decision does not rest on it.
         """
-        if _meaning(self) != _meaning(before) or not _stopping(self) == _stopping(before) == _EXACT:
-            return None
+        return None if self.breaks_with(before) else self._places_in(before)
+
+    def breaks_with(self, before: Experiment) -> tuple[str, ...]:
+        """What keeps everything counted in an earlier definition from counting here; empty if nothing does.
+
+        Returns:
+            Names of the fields that give evidence another meaning; `stopping` where a rule does not allow it,
+            `policies` where fewer than two are the same.
+        """
+        mine, earlier = _meaning(self), _meaning(before)
+        broken = [name for name, value in mine.items() if value != earlier[name]]
+        if not _stopping(self) == _stopping(before) == _EXACT:
+            broken.append("stopping")
+        places = self._places_in(before)
+        if len(places) - places.count(None) < _FEWEST_KEPT:
+            broken.append("policies")
+        return tuple(broken)
+
+    def _places_in(self, before: Experiment) -> tuple[int | None, ...]:
         there = {
             policy: index
             for index, policy in enumerate(zip(before.policies, before.policy_fingerprints, strict=True))
         }
         here = zip(self.policies, self.policy_fingerprints, strict=True)
-        found = tuple(there.get(policy) for policy in here)
-        return found if len(found) - found.count(None) >= _FEWEST_KEPT else None
+        return tuple(there.get(policy) for policy in here)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Experiment:

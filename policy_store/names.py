@@ -11,6 +11,8 @@ over a promotion has a number from the same row as generations, and keys like th
     llmpo:answer:DIGEST                   the answer a request's id stands for         as long as feedback
     llmpo:{store}:identity                hash: id, epoch, when last written to        for ever
     llmpo:{store}:trial:KIND              what every replica writes to see that it can a minute
+    llmpo:{store}:replicas                hash: what each replica runs, by its name    seconds
+    llmpo:{store}:reloads                 how often all were asked to reload           for ever
     llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever
                                           per generation its state, plan, certificate
     llmpo:{NAME}:lease                    the replica that plans now                   seconds
@@ -100,6 +102,12 @@ class Names:
     def trial(self, tag: str = "store") -> tuple[str, ...]:
         """What is written to see that it can be: a key of each kind, all of them in the slot of `tag`."""
         return tuple(f"{self.root}{{{tag}}}:trial:{kind}" for kind in _KINDS)
+
+    @property
+    def replicas(self) -> tuple[str, str]:
+        """What each replica runs, and how often all were asked to reload."""
+        start = f"{self.root}{{store}}"
+        return f"{start}:replicas", f"{start}:reloads"
 
     @property
     def api_keys(self) -> tuple[str, str, str, str]:

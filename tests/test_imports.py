@@ -50,7 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.learning": _VALUES | {"gateway.llm_po"},
     "gateway.proof": _VALUES | {"gateway.llm_po"},
     "gateway.notifying": _VALUES,
-    "gateway.telemetry": _VALUES | {"gateway.learning"},
+    "gateway.reloading": _VALUES | {"gateway.settings"},
+    "gateway.telemetry": _VALUES | {"gateway.learning", "gateway.reloading"},
     "gateway.api": _VALUES
     | {
         "gateway.settings",
@@ -58,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.learning",
         "gateway.proof",
         "gateway.notifying",
+        "gateway.reloading",
         "gateway.access",
         "gateway.telemetry",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,6 +31,7 @@ class GatewayApp(FastAPI):
         model_endpoints: By path; empty until the lifespan is entered.
         hosts: The names a gateway without keys answers to; None until the lifespan is entered.
         accounts: Reports requests that no such endpoint answers; None until the lifespan is entered.
+        ask_to_reload: Makes the gateway read its configuration anew, soon; for signals.
     """
 
     def __init__(self, catalogue: CatalogueHolder, **options: Any) -> None:
@@ -38,6 +40,7 @@ class GatewayApp(FastAPI):
         self.model_endpoints: dict[str, InferenceEndpoint] = {}
         self.hosts: LoopbackHosts | None = None
         self.accounts: Accounts | None = None
+        self.ask_to_reload: Callable[[], None] = lambda: None
         self._origins = DeclaredOrigins(catalogue, self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

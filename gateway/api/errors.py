@@ -21,6 +21,7 @@ from gateway.api.accounts import CALLER_LEFT, account_of
 from gateway.api.body import ClientLeftError
 from gateway.errors import (
     AuthenticationError,
+    ConfigError,
     CrowdedError,
     GatewayError,
     InvalidRequestError,
@@ -208,6 +209,14 @@ def _upstream_reply(error: UpstreamError) -> ErrorReply:
 @_reply.register
 def _invalid_reply(error: InvalidRequestError) -> ErrorReply:
     return _told(error.status, str(error), kind=_INVALID, code=error.code, param=error.param)
+
+
+@_reply.register
+def _configuration_reply(error: ConfigError) -> ErrorReply:
+    """Every fault of a configuration that an administrator had read."""
+    faults = "1 fault" if len(error.issues) == 1 else f"{len(error.issues)} faults"
+    message = f"The configuration has {faults}, so nothing was changed.\n{error}"
+    return _told(422, message, kind=_INVALID, code="invalid_configuration", param=error.issues[0].path)
 
 
 @_reply.register

@@ -9,6 +9,7 @@ from gateway.api.guards import Guard
 from gateway.api.store import store_state
 from gateway.learning.progress import ProgressReader
 from gateway.learning.store_watch import StoreWatch
+from gateway.reloading.upkeep import Upkeep
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.store_health import StoreHealth
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -20,6 +21,7 @@ def health_routes(
     store: StoreHealth,
     watch: StoreWatch,
     lifecycle: Lifecycle,
+    upkeep: Upkeep,
     may_see_metrics: Guard,
 ) -> APIRouter:
     """`/healthz`, `/readyz` and `/metrics`."""
@@ -39,7 +41,8 @@ def health_routes(
         """Requests can be answered: until this process is asked to stop, then 503.
 
         A store that is away, takes no writes or lost something does not change that, because the incumbents
-        answer without it. `store_detail` says what is wrong with it.
+        answer without it. `store_detail` says what is wrong with it. `config` names the configuration in
+        force, `config_detail` says that replicas run another one, or that the file has faults.
         """
         if lifecycle.is_draining:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -48,6 +51,8 @@ def health_routes(
             "status": "draining" if lifecycle.is_draining else "ready",
             "store": state,
             **({"store_detail": detail} if detail else {}),
+            "config": upkeep.config_hash,
+            **({"config_detail": upkeep.detail} if upkeep.detail else {}),
         }
 
     @router.get(

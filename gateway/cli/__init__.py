@@ -61,7 +61,7 @@ COMMANDS: Final = {
         LazyCommand(
             "demo", "gateway.cli.demo:app", "Watch a promotion happen: simulated providers and users."
         ),
-        LazyCommand("config", "gateway.cli.config:app", "Check a configuration file; print its JSON Schema."),
+        LazyCommand("config", "gateway.cli.config:app", "Check, compare and change configuration files."),
         LazyCommand(
             "optimize", "gateway.cli.optimize:optimize", "Find the best policy on a list of tasks, offline."
         ),

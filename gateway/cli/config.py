@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gateway.cli.config_diff import diff
 from gateway.cli.config_summary import ConfigSummary
 from gateway.cli.probing import obstacles, probe
+from gateway.config.environment import Environment
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import json_schema, load_config
 from gateway.config.references import provider_faults, providers_named
@@ -24,11 +26,12 @@ from gateway.upstream.targets import OUR_PROVIDERS, model_targets
 from gateway.upstream.translating.upstream import provider_names
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(diff)
 
 
 @app.callback()
 def config() -> None:
-    """Check a configuration file; print its JSON Schema."""
+    """Check, compare and change configuration files; print their JSON Schema."""
 
 
 @app.command()
@@ -56,9 +59,10 @@ def check(
     path = file or option
     if path is None or (file and option):
         raise typer.BadParameter("Name one file: llmpo config check FILE")
+    environ = Environment(os.environ)
     loaded = load_config(
         path,
-        os.environ,
+        environ,
         lambda data: provider_faults(
             providers_named(data), (names_in_package() or provider_names()) | OUR_PROVIDERS
         ),
@@ -70,7 +74,7 @@ def check(
     typer.echo(f"{path} is right.")
     ConfigSummary(loaded).show(Console())
     if not may_be_unset:
-        for name, obstacle in obstacles(loaded, os.environ):
+        for name, obstacle in obstacles(loaded, environ):
             for secret in loaded.entry(name).litellm_params.secrets():
                 obstacle = obstacle.replace(secret, BLANK)  # noqa: PLW2901 - without the secret from here on
             typer.echo(f"warning: model {name}: {redact_text(obstacle)}", err=True)
@@ -80,7 +84,7 @@ def check(
 
 def _probe(loaded: GatewayConfig) -> None:
     """Report for each model whether it answers. Raises typer.Exit if one does not."""
-    found = asyncio.run(probe(list(model_targets(loaded.model_list).values())))
+    found = asyncio.run(probe(list(model_targets(loaded.model_list, Environment(os.environ)).values())))
     for one in found:
         outcome = f"answered in {one.seconds:.2f} s" if one.failure is None else f"FAILED: {one.failure}"
         typer.echo(f"probe: model {one.model}: {outcome}")

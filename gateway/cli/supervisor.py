@@ -23,6 +23,7 @@ from typing import Final
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from gateway.cli.hangup import handled_hangups, hangups_wait
 from gateway.cli.sockets import can_connect, share, shown_address
 from gateway.running.logs import get_logger
 from gateway.settings import Settings
@@ -91,6 +92,12 @@ class Supervisor:
         """Ask the supervisor to end; a signal handler."""
         self.is_stopping = True
 
+    def reload(self) -> None:
+        """Let every worker read the configuration anew; one that is starting does so once it is ready."""
+        for slot in self._slots:
+            if slot.process.poll() is None:
+                slot.process.send_signal(signal.SIGHUP)
+
     def _look_after(self, slot: _Slot) -> None:
         now = self.clock()
         if slot.restart_at is not None:
@@ -141,7 +148,8 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
         resources.callback(os.close, held)
 
         def start_worker() -> subprocess.Popen[bytes]:
-            with share(reserved.family, reserved.getsockname()) as listener:
+            # The worker inherits that hangups wait, until it can handle them.
+            with hangups_wait(), share(reserved.family, reserved.getsockname()) as listener:
                 return subprocess.Popen(  # noqa: S603 - this program itself
                     [
                         *(sys.executable, "-m", "gateway.cli.worker"),
@@ -164,4 +172,5 @@ def supervise(config: Path, settings: Settings, reserved: socket.socket, workers
         )
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
-        supervisor.run()
+        with handled_hangups(supervisor.reload):
+            supervisor.run()

@@ -20,17 +20,18 @@ from typing import Final
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI
 
+from gateway.api.application import GatewayApp
 from gateway.app import create_app
+from gateway.cli.hangup import handled_hangups
 from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
+from gateway.cli.reading import source_of
 from gateway.cli.sockets import allow_connections, shown_address
-from gateway.config.gateway_file import GatewayConfig
-from gateway.config.load import load_config
+from gateway.reloading.source import Loaded, Origin
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import configure_logging, get_logger
 from gateway.running.memory import settle_memory
-from gateway.settings import Settings, read_settings
+from gateway.settings import read_settings
 
 _log = get_logger(__name__)
 
@@ -99,20 +100,18 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run_worker(
-    config: GatewayConfig, settings: Settings, listener: socket.socket, parent_fd: int | None = None
-) -> None:
+def run_worker(loaded: Loaded, origin: Origin, listener: socket.socket, parent_fd: int | None = None) -> None:
     """Serve until told to stop.
 
     Args:
-        config: What to serve.
-        settings: How to run.
+        loaded: What to serve, and how to run.
+        origin: How that is read again.
         listener: A bound socket; closed at the end.
         parent_fd: A pipe that closes when the supervising process ends, which ends this one too.
     """
-    lifecycle = Lifecycle()
+    lifecycle, settings = Lifecycle(), loaded.settings
     connections = allow_connections(settings.max_connections)
-    app = create_app(config, settings, lifecycle=lifecycle)
+    app = create_app(loaded.config, settings, lifecycle=lifecycle, origin=origin)
     server = Server(
         uvicorn.Config(
             app,
@@ -134,9 +133,9 @@ def run_worker(
         runner.run(_serve(app, server, listener, parent_fd))
 
 
-async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_fd: int | None) -> None:
+async def _serve(app: GatewayApp, server: Server, listener: socket.socket, parent_fd: int | None) -> None:
+    loop = asyncio.get_running_loop()
     if parent_fd is not None:
-        loop = asyncio.get_running_loop()
 
         def stop() -> None:
             loop.remove_reader(parent_fd)
@@ -145,7 +144,8 @@ async def _serve(app: FastAPI, server: Server, listener: socket.socket, parent_f
         loop.add_reader(parent_fd, stop)
     async with app.router.lifespan_context(app):
         settle_memory()
-        with server.capture_signals():  # before anything announces that requests are accepted
+        # Before anything announces that requests are accepted.
+        with server.capture_signals(), handled_hangups(lambda: loop.call_soon_threadsafe(app.ask_to_reload)):
             listener.listen(BACKLOG)
             if parent_fd is None:
                 _log.info("listening", address=shown_address(listener))
@@ -158,12 +158,14 @@ def main(config: str, listener_fd: str, parent_fd: str) -> None:
     """A worker of a supervisor: `python -m gateway.cli.worker CONFIG LISTENER_FD PARENT_FD`."""
     settings = read_settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
-    run_worker(
-        load_config(Path(config), os.environ),
-        settings,
-        socket.socket(fileno=int(listener_fd)),
-        int(parent_fd),
-    )
+    listener, supervisor = socket.socket(fileno=int(listener_fd)), os.getppid()
+    source = source_of(Path(config), listener.getsockname()[0])
+
+    def rouse() -> None:
+        if os.getppid() == supervisor:
+            os.kill(supervisor, signal.SIGHUP)
+
+    run_worker(source.read(), Origin(source, settings, rouse), listener, int(parent_fd))
 
 
 if __name__ == "__main__":

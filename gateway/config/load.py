@@ -28,15 +28,17 @@ def load_config(
     more_rules: Callable[[Any], Iterable[references.Fault]] = lambda _data: (),
     *,
     may_be_unset: bool = False,
+    files: set[Path] | None = None,
 ) -> GatewayConfig:
     """The configuration in a YAML file.
 
     Args:
         path: The file; prompt templates are found relative to it.
-        environ: Where `os.environ/NAME` is looked up.
+        environ: Where `os.environ/NAME` is looked up; a gateway gives an `Environment`.
         more_rules: Further rules for the file's plain data.
         may_be_unset: Read the file outside the environment it will be served in. Every key, address or
             other value that refers to a variable that is not set is left out, except names of models.
+        files: Gets the templates that were looked for.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
@@ -49,7 +51,8 @@ def load_config(
     source = _read(path)
     if may_be_unset:
         source.data = without_unset(source.data, environ)
-    return _checked(source, Outside(environ, path.parent), GatewayConfig, rules)
+    outside = Outside(environ, path.parent, set() if files is None else files)
+    return _checked(source, outside, GatewayConfig, rules)
 
 
 def load_model(

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.config.api_keys import hash_key
+from gateway.config.environment import FILE_SUFFIX
 from gateway.config.sendable import (
     address_problem,
     hook_address_problem,
@@ -59,10 +60,12 @@ class Outside:
     Attributes:
         environ: The variables in which `os.environ/NAME` is looked up.
         directory: The directory to which template paths are relative.
+        files: The templates that were looked for.
     """
 
     environ: Mapping[str, str] = field(default_factory=dict)
     directory: Path = Path()
+    files: set[Path] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,11 @@ def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
     if not re.fullmatch(ENVIRONMENT_PATTERN, value):
         raise fault(f"{name!r} is not the name of an environment variable.", "Write os.environ/NAME.")
     if not environ.get(name):
+        if file := environ.get(name + FILE_SUFFIX):
+            raise fault(
+                f"The file {file}, which {name}{FILE_SUFFIX} names, cannot be read or is empty.",
+                "Put the value there, readable by the gateway.",
+            )
         state = "empty" if name in environ else "not set"
         raise fault(f"The environment variable {name} is {state}.", f"Set {name} where the gateway starts.")
     return environ[name]
@@ -220,7 +228,9 @@ def _read_template(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, PromptTemplate):
         template = value
     elif isinstance(value, str) and value:
-        template = PromptTemplate.read(value, _outside(info).directory)
+        outside = _outside(info)
+        outside.files.add(outside.directory / value)
+        template = PromptTemplate.read(value, outside.directory)
     else:
         raise fault("This is not a path.", "Name a Jinja file, relative to the configuration file.")
     try:

@@ -14,9 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.config.configured_keys import ApiKey, KeyLimits, configured_keys, default_limits
+from gateway.config.environment import Environment
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.webhooks import WebhookSpec
 from gateway.experiments.definitions import Definition, define
+from gateway.experiments.description import Description, describe
 from gateway.experiments.policies import compile_policies
 from gateway.experiments.policy_content import PoliciesShown
 from gateway.settings import Settings
@@ -41,6 +43,7 @@ class Catalogue:
         config_hash: Digest of what replicas must agree on: experiments, the models and their fallbacks, keys
             and limits. It does not depend on how the file is written. Secrets, and addresses of models that
             take part in no experiment, are not in it and may differ.
+        description: The file, in values that may be shown.
     """
 
     definitions: Mapping[str, Definition]
@@ -52,6 +55,7 @@ class Catalogue:
     cors_origins: tuple[str, ...]
     policies_shown: PoliciesShown
     config_hash: str
+    description: Description
 
 
 class CatalogueHolder:
@@ -64,18 +68,18 @@ class CatalogueHolder:
 
 
 def catalogue_of(
-    config: GatewayConfig, settings: Settings, environ: Mapping[str, str] = os.environ
+    config: GatewayConfig, settings: Settings, environ: Mapping[str, str] | None = None
 ) -> Catalogue:
     """The catalogue of a configuration.
 
     Args:
         config: The file.
         settings: Name further API keys.
-        environ: Where providers' own keys are looked up if an entry has none.
+        environ: Where providers' own keys are looked up if an entry has none; this process's environment if
+            none is given.
     """
-    definitions = {
-        name: define(name, spec, compile_policies(config, spec)) for name, spec in config.experiments.items()
-    }
+    environ = Environment(os.environ) if environ is None else environ
+    definitions = definitions_of(config)
     keys = configured_keys(config.auth, settings.client_keys, settings.admin_keys)
     return Catalogue(
         definitions=definitions,
@@ -87,7 +91,19 @@ def catalogue_of(
         cors_origins=tuple(config.cors_origins),
         policies_shown=config.policies_shown,
         config_hash=_config_hash(config, definitions, keys),
+        description=describe(config, definitions),
     )
+
+
+def definitions_of(config: GatewayConfig) -> dict[str, Definition]:
+    """The experiments of a configuration, by name.
+
+    Raises:
+        ConfigError: If nothing can keep the exposure caps of one.
+    """
+    return {
+        name: define(name, spec, compile_policies(config, spec)) for name, spec in config.experiments.items()
+    }
 
 
 def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], keys: Iterable[ApiKey]) -> str:

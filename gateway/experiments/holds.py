@@ -6,15 +6,18 @@ from gateway.config.promotion import PromotionSpec
 from policy_store.models import Counts, Experiment
 
 
-def holds(experiment: Experiment, promotion: PromotionSpec, counts: Counts) -> list[str]:
+def holds(
+    experiment: Experiment, promotion: PromotionSpec, counts: Counts, disagreement: str | None = None
+) -> list[str]:
     """Each reason in a sentence; none where the evidence decides.
 
     Args:
         experiment: As the store runs it.
         promotion: What the configuration in force asks for.
         counts: What was counted, and the store's clock.
+        disagreement: Why replicas do not agree; None while they do, and where only the evidence is asked.
     """
-    found = []
+    found = [] if disagreement is None else [disagreement]
     left = experiment.min_duration_seconds - (counts.now - counts.started_at)
     if left > 0:
         found.append(f"No decision for another {left:.0f} s: promotion.min_duration is not over.")

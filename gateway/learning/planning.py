@@ -12,10 +12,11 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.config.promotion import PromotionSpec
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
@@ -60,6 +61,7 @@ class _Basis:
     incumbent: int
     comparisons: int
     may_decide: bool
+    is_agreed: bool
     promotion: PromotionSpec
     caps: ExposureCaps
     lagging: frozenset[
@@ -76,6 +78,7 @@ class Planner:
         compute: Turns a job into a plan, away from the event loop.
         promoter: Takes the decisions.
         history: Says when the store is not what it was: then nothing is planned or decided.
+        agreement: Says whether replicas run the same configuration: while they do not, nothing is decided.
         holder: This replica's name in leases.
         interval_seconds: Shortest time between two plans of an experiment.
         lease_seconds: How long a silent replica keeps the right to plan.
@@ -91,6 +94,7 @@ class Planner:
         promoter: Promoter,
         *,
         history: StoreHistory,
+        agreement: Agreement,
         holder: str,
         interval_seconds: float,
         lease_seconds: float,
@@ -102,6 +106,7 @@ class Planner:
         self._compute = compute
         self._promoter = promoter
         self._history = history
+        self._agreement = agreement
         self._holder = holder
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
@@ -179,6 +184,7 @@ class Planner:
             incumbent=view.incumbent,
             comparisons=counts.comparisons,
             may_decide=not held,
+            is_agreed=self._agreement.held is None,
             promotion=promotion,
             caps=definition.caps,
             lagging=lagging,
@@ -201,6 +207,10 @@ class Planner:
             name, view.generation, result.proposal, result.forecasts, fence
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
+        if self._agreement.held is not None:
+            # Nor is a certificate withdrawn that awaits a person: nothing is known against it.
+            self._done[name] = replace(basis, is_agreed=False)
+            return
         voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
         await self._promoter.conclude(
             view, result.decision, voting, costs, held=held, plan_version=version, fence=fence

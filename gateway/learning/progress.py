@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.config.promotion import PromotionSpec
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
@@ -44,6 +45,7 @@ class ExperimentProgress:
         contents: What its policies are, by fingerprint, where that may be told.
         costs: What answers cost.
         watch_counts: Everything counted in the watch over the promotion; None without one.
+        disagreement: Why replicas do not agree; None while they do.
     """
 
     view: ExperimentView
@@ -54,6 +56,7 @@ class ExperimentProgress:
     contents: Mapping[str, Mapping[str, Any]]
     costs: AnswerCosts
     watch_counts: Counts | None = None
+    disagreement: str | None = None
 
     @property
     def leader(self) -> int | None:
@@ -139,8 +142,9 @@ class ExperimentProgress:
     @property
     def holds(self) -> list[str]:
         """Why nothing is decided yet, however clear it is."""
-        is_open = self.view.state.facts.is_planned
-        return holds(self.view.experiment, self.promotion, self.counts) if is_open else []
+        if not self.view.state.facts.is_planned:
+            return []
+        return holds(self.view.experiment, self.promotion, self.counts, self.disagreement)
 
     def win_rate(self, policy: int, rival: int) -> float | None:
         """Share of decisive comparisons that `policy` won against `rival`; None before the first."""
@@ -171,12 +175,20 @@ class ProgressReader:
     Args:
         store: The shared state.
         catalogue: Says which experiments this gateway has.
+        agreement: Says whether replicas run the same configuration.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: PolicyStore,
+        catalogue: CatalogueHolder,
+        agreement: Agreement,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._agreement = agreement
         self._clock = clock
         self._last: dict[str, ExperimentProgress] = {}
         self._contents_known: dict[str, Mapping[str, Mapping[str, Any]]] = {}
@@ -230,6 +242,7 @@ class ProgressReader:
             contents,
             answer_costs(view.experiment, definition, self._catalogue.current.prices, usage),
             watch_counts,
+            self._agreement.held,
         )
         return True
 

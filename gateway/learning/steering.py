@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.errors import ConflictError, InvalidRequestError, StoreHeldError
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import certificate_by_hand, why_it_lapsed
 from gateway.experiments.holds import holds
@@ -28,6 +29,7 @@ from policy_store.store import PolicyStore
 
 # Only plans are drawn at random; what is concluded does not depend on it.
 _SEED: Final = 0
+_PROMOTIONS: Final = (Move.APPROVE, Move.PROMOTE_BY_HAND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Steering:
         catalogue: Holds the configuration in force.
         compute: Turns a job into a plan, away from the event loop.
         history: Says when the store is not what it was: then nothing is moved.
+        agreement: Says whether replicas run the same configuration: while they do not, nothing is promoted.
         hooks: Are told of moves.
         clock: Unix seconds.
     """
@@ -70,6 +73,7 @@ class Steering:
         catalogue: CatalogueHolder,
         compute: Callable[[PlanJob], Awaitable[PlanResult]],
         history: StoreHistory,
+        agreement: Agreement,
         hooks: Hooks,
         clock: Callable[[], float],
     ) -> None:
@@ -77,6 +81,7 @@ class Steering:
         self._catalogue = catalogue
         self._compute = compute
         self._history = history
+        self._agreement = agreement
         self._hooks = hooks
         self._clock = clock
 
@@ -92,6 +97,8 @@ class Steering:
         """
         if self._history.held is not None:
             raise StoreHeldError("The store lost something: nothing is decided until `llmpo store accept`.")
+        if wish.move in _PROMOTIONS and self._agreement.held is not None:
+            raise ConflictError(f"{self._agreement.held} Nothing was changed.")
         view = await self._store.view(name)
         about = await self._about(view, wish)
         try:

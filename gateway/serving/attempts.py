@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.errors import UpstreamError
+from gateway.experiments.catalogue import Catalogue
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import (
     NO_KEY,
@@ -76,6 +77,22 @@ class Attempts:
         """Take a question on: its time runs from now, and it pays into the budget for second attempts."""
         self._budget.pay_in()
         return Exchange(request_id, question, self._timer() + self._total_seconds)
+
+    def keep(self, catalogue: Catalogue) -> None:
+        """Let go of all that is kept for models and policies of another catalogue."""
+        targets = catalogue.models
+        policies = {
+            (name, policy.name, policy.fingerprint)
+            for name, definition in catalogue.definitions.items()
+            for policy in definition.policies
+        }
+        self._upstream.keep(targets)
+        self._ejections.keep(
+            lambda each: (
+                targets.get(each.target.name) is each.target
+                and (not each.experiment or (each.experiment, each.policy, each.fingerprint) in policies)
+            )
+        )
 
     async def make(
         self,

@@ -109,6 +109,11 @@ class EjectionBook:
         if record is not None:
             record.is_probed = False
 
+    def keep(self, is_kept: Callable[[Respondent], bool]) -> None:
+        """Forget the respondents that are no more."""
+        for record in [each for each in self._records.values() if not is_kept(each.of)]:
+            self._forget(record)
+
     def _record_of(self, ticket: Ticket) -> _Record | None:
         record = self._records.get(ticket.respondent.name)
         return record if record is not None and record.of.is_same(ticket.respondent) else None

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import permutations
-from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.promises import promised_by
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.experiments.store_history import Loss
 from gateway.learning.progress import ExperimentProgress
 from gateway.learning.store_watch import StoreWatch
+from gateway.reloading.upkeep import Upkeep
 from gateway.running.store_health import StoreHealth
 from policy_store.deliveries import Standing
 from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
-
-_HASH_DIGITS: Final = 12
 
 
 class ExperimentCollector(Collector):
@@ -84,21 +81,34 @@ class ReplicaCollector(Collector):
     """Shows which configuration this replica runs, and for which experiments the store runs another one.
 
     Args:
-        catalogue: The configuration in force.
         snapshots: What requests read.
+        upkeep: Which configuration is in force, whether the file has faults, and what other replicas run.
     """
 
-    def __init__(self, catalogue: CatalogueHolder, snapshots: SnapshotHolder) -> None:
-        self._catalogue = catalogue
+    def __init__(self, snapshots: SnapshotHolder, upkeep: Upkeep) -> None:
         self._snapshots = snapshots
+        self._upkeep = upkeep
 
     def collect(self) -> Iterable[Metric]:
         """One series for the configuration, and one for each experiment that the store knows."""
         config = GaugeMetricFamily(
             "llmpo_config_info", "Always 1; the hash names the configuration in force.", labels=["hash"]
         )
-        config.add_metric([self._catalogue.current.config_hash[:_HASH_DIGITS]], 1.0)
+        config.add_metric([self._upkeep.config_hash], 1.0)
         yield config
+        replicas = GaugeMetricFamily(
+            "llmpo_config_replicas",
+            "Live replicas on the store, by the configuration they run.",
+            labels=["hash"],
+        )
+        for digits, names in self._upkeep.agreement.by_hash.items():
+            replicas.add_metric([digits], len(names))
+        yield replicas
+        yield GaugeMetricFamily(
+            "llmpo_config_last_reload_successful",
+            "0 while the configuration that was read last has faults and the one before it is in force.",
+            value=float(not self._upkeep.has_faults),
+        )
         matches = _gauge("experiment_matches_store", "1 while the replica's file is what the store runs.")
         for live in self._snapshots.current.experiments.values():
             if live.generation:

@@ -172,6 +172,10 @@ class Upstream(Protocol):
         """The answer as a stream, returned once its first event has arrived. Raises UpstreamError before."""
         ...
 
+    def keep(self, targets: Mapping[str, ModelTarget]) -> None:
+        """Let go of what is kept for other targets than these, by name; requests under way end on theirs."""
+        ...
+
     async def aclose(self) -> None:
         """Close every connection."""
         ...

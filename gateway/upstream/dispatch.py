@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from typing_extensions import override
 
 from gateway.errors import UpstreamError
-from gateway.upstream.base import AnswerStream, Upstream, UpstreamAnswer, UpstreamRequest
+from gateway.upstream.base import AnswerStream, ModelTarget, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.failures import unforeseen
 
 
@@ -37,6 +39,11 @@ class Upstreams(Upstream):
             raise
         except Exception as error:
             raise unforeseen(error) from error
+
+    @override
+    def keep(self, targets: Mapping[str, ModelTarget]) -> None:
+        self._relay.keep(targets)
+        self._translated.keep(targets)
 
     @override
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn
@@ -101,6 +102,15 @@ class Relay(Upstream):
             raise
         stream.limit_silence(destination.stall_seconds)
         return stream
+
+    @override
+    def keep(self, targets: Mapping[str, ModelTarget]) -> None:
+        # Connections nothing is asked on any more close by themselves within `KEEP_SECONDS`.
+        self._destinations = {
+            key: destination
+            for key, destination in self._destinations.items()
+            if targets.get(destination.target.name) is destination.target
+        }
 
     @override
     async def aclose(self) -> None:

@@ -31,9 +31,18 @@ class Served:
         self.folder = folder
         self._session = session
         self._file = folder / "gateway.yaml"
-        self._file.write_text(json.dumps(config))  # JSON is YAML
+        self.write(config)
         self._log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, config: Mapping[str, Any]) -> None:
+        """Put another configuration into its file."""
+        self._file.write_text(json.dumps(config))  # JSON is YAML
+
+    def hang_up(self) -> None:
+        """Send the signal after which it reads its file anew."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
 
     async def start(self, *options: str, port: int = 0, **settings: str) -> Whole:
         """Start it, and return once it listens."""

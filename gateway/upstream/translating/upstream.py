@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any, Final
@@ -75,6 +75,7 @@ class LitellmUpstream(Upstream):
         # What is known to reach a target's provider if nothing is wrong with it. A model that was changed is
         # another target under its name.
         self._translatable: dict[str, tuple[ModelTarget, set[_Kind]]] = {}
+        self._asked: dict[str, ModelTarget] = {}
         self._known_parameters: dict[tuple[str, str], frozenset[str]] = {}
 
     @override
@@ -121,6 +122,19 @@ class LitellmUpstream(Upstream):
             if found is None or not is_unsupported_kind(found):
                 break
         return None if found is None else str(found).strip().partition("\n")[0]
+
+    @override
+    def keep(self, targets: Mapping[str, ModelTarget]) -> None:
+        gone = [name for name, target in self._asked.items() if targets.get(name) is not target]
+        for name in gone:
+            del self._asked[name]
+            self._translatable.pop(name, None)
+        if gone and self._library is not None:
+            # litellm makes clients anew where they are missing, and closes those that it forgot once nothing
+            # is under way on them.
+            clients = self._library.root.in_memory_llm_clients_cache
+            for key in list(clients.cache_dict):
+                clients.delete_cache(key)
 
     @override
     async def aclose(self) -> None:
@@ -189,6 +203,7 @@ class LitellmUpstream(Upstream):
 
     def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
         target = request.target
+        self._asked[target.name] = target
         return {
             **target.options,
             "model": f"{_asked_as(target)}/{target.model}",

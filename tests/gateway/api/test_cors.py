@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.cli.serve import check_origins
+from gateway.cli.reading import check_origins
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
 from gateway.errors import ConfigError

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.api.hosts import is_loopback
 from gateway.cli import main
-from gateway.cli.serve import check_exposure
+from gateway.cli.reading import check_exposure
 from gateway.cli.sockets import bind, can_connect, share, shown_address
 from gateway.errors import ConfigError, GatewayError
 from tests.gateway.building import config_fields

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.definitions import Definition
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
@@ -51,6 +52,7 @@ class Bench:
             self.compute,
             Promoter(self.store, catalogue_holder(), clock=lambda: 1_000.0, hooks=hooks),
             history=StoreHistory(),
+            agreement=Agreement(),
             holder=holder,
             interval_seconds=0.01,
             lease_seconds=30,

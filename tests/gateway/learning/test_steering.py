@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConflictError, InvalidRequestError, StoreHeldError
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.experiments.verbs import VERBS, Verb
@@ -40,6 +41,7 @@ class Bench:
     def __init__(self, store: PolicyStore) -> None:
         self.store = store
         self.history = StoreHistory()
+        self.agreement = Agreement()
         self.events: list[GatewayEvent] = []
         self.holder = CatalogueHolder(catalogue(promotion=APPROVAL))
         hooks = Hooks(self.events.append)
@@ -50,13 +52,16 @@ class Bench:
             compute,
             promoter,
             history=self.history,
+            agreement=self.agreement,
             holder="a",
             interval_seconds=0.01,
             lease_seconds=30,
             hooks=hooks,
             rng=random.Random(7),
         )
-        self.steering = Steering(store, self.holder, compute, self.history, hooks, lambda: 2_000.0)
+        self.steering = Steering(
+            store, self.holder, compute, self.history, self.agreement, hooks, lambda: 2_000.0
+        )
         self._units = 0
 
     async def register(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
@@ -43,6 +44,7 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
             _here,
             Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks()),
             history=StoreHistory(),
+            agreement=Agreement(),
             holder="a",
             interval_seconds=1,
             lease_seconds=60,

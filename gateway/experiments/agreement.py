@@ -1,0 +1,50 @@
+"""Whether all replicas run the same configuration: while they do not, nothing is decided.
+
+Until they agree, replicas count, plan and promote by different words. Each tells the store which file it runs
+(`reloading/replicas.py`); a replica that is silent for a few seconds is not asked any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from policy_store.replicas import ReplicaRecord
+
+SHOWN_DIGITS: Final = 12
+_MOST_NAMED: Final = 4
+
+
+class Agreement:
+    """What is known of the replicas.
+
+    Attributes:
+        replicas: Those that live; none before the store answered.
+    """
+
+    def __init__(self) -> None:
+        self.replicas: Sequence[ReplicaRecord] = ()
+
+    @property
+    def by_hash(self) -> Mapping[str, list[str]]:
+        """The names of the replicas, by the hash of what they run."""
+        found: dict[str, list[str]] = {}
+        for replica in self.replicas:
+            found.setdefault(replica.config_hash[:SHOWN_DIGITS], []).append(replica.shown_name)
+        return found
+
+    @property
+    def held(self) -> str | None:
+        """Why nothing is decided, in a sentence; None while the replicas agree."""
+        if len(self.by_hash) < 2:  # noqa: PLR2004 - two are needed to differ
+            return None
+        files = "; ".join(f"{digits} on {_named(names)}" for digits, names in sorted(self.by_hash.items()))
+        return (
+            f"No decision while replicas run different configurations: {files}. Give all the same file, and "
+            "reload."
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(sorted(names)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

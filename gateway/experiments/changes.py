@@ -1,0 +1,260 @@
+"""What happens when another configuration takes the place of the one in force.
+
+For each experiment: which of its evidence goes on counting and why, and who gets other answers than before.
+`llmpo config diff` says it before anything happens; a reload says it of what it just did. The rules are those
+of `register.lua` ([0001](../../docs/decisions/0001-generations.md)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from gateway.experiments.description import Description, ExperimentDescription, Words
+from gateway.experiments.standing import Standing
+from policy_store.generations import KeptGeneration
+from policy_store.models import Experiment
+from policy_store.states import INITIAL
+
+Evidence = Literal["kept", "inherited", "resumed", "anew", "begins", "unused"]
+Kind = Literal["experiment", "model", "key", "setting"]
+
+# In the words of the file, what a changed field of the record is called.
+_IN_THE_FILE: Final[Mapping[str, str]] = {
+    "collect": "traffic.collect",
+    "outcome_rules": "what feedback counts as",
+    "policies": "fewer than two policies are the same",
+    "stopping": "the stopping rule decides by the counts alone, or is another one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One part of the file that is another.
+
+    Attributes:
+        kind: What it is.
+        name: Its name in the file.
+        what: What is different, a clause each.
+        evidence: For an experiment, what becomes of its evidence.
+        lost: Who gets no answers any more, a sentence each.
+    """
+
+    kind: Kind
+    name: str
+    what: tuple[str, ...]
+    evidence: Evidence | None = None
+    lost: tuple[str, ...] = ()
+
+    @property
+    def loses_evidence(self) -> bool:
+        """Whether evidence that counts now would not count any more."""
+        return self.evidence in ("anew", "unused")
+
+
+def changes_between(
+    old: Description, new: Description, standings: Mapping[str, Standing] | None = None
+) -> tuple[Change, ...]:
+    """Every difference.
+
+    Args:
+        old: The file in force.
+        new: The one that is to take its place.
+        standings: Where experiments stand, as far as that is known.
+    """
+    return (
+        *_of_experiments(old, new, standings or {}),
+        *_of_models(old, new),
+        *_of_keys(old, new),
+        *_of_settings(old, new),
+    )
+
+
+def told(changes: Sequence[Change]) -> dict[str, Any]:
+    """Changes in plain values."""
+    return {
+        "changes": [asdict(change) for change in changes],
+        "loses_evidence": any(change.loses_evidence for change in changes),
+        "loses_traffic": any(change.lost for change in changes),
+    }
+
+
+def _of_experiments(
+    old: Description, new: Description, standings: Mapping[str, Standing]
+) -> Iterator[Change]:
+    for name, before in old.experiments.items():
+        if name not in new.experiments:
+            instead = "the model of that name answers" if name in new.models else "requests get a 404"
+            yield Change("experiment", name, ("removed",), "unused", (f"Callers of {name}: {instead}.",))
+            continue
+        found = _Succession(before, new.experiments[name], standings.get(name)).change(name)
+        if found is not None:
+            yield found
+    for name, added in new.experiments.items():
+        if name not in old.experiments:
+            serves = added.experiment.policies[added.experiment.incumbent]
+            yield Change("experiment", name, (f"added, {serves} serves",), "begins")
+
+
+class _Succession:
+    """One experiment before and after.
+
+    Args:
+        before: In the file in force.
+        after: In the other one.
+        standing: Where it stands; None if that is not known.
+    """
+
+    def __init__(
+        self, before: ExperimentDescription, after: ExperimentDescription, standing: Standing | None
+    ) -> None:
+        self._before, self._after = before, after
+        self._old, self._new = before.experiment, after.experiment
+        self._standing = standing
+
+    def change(self, name: str) -> Change | None:
+        """The change; None where nothing is different."""
+        if self._before == self._after:
+            return None
+        evidence, why = self._evidence()
+        moved = self._traffic_moves()
+        what = (
+            *why,
+            *_policies_changed(self._before, self._after),
+            *moved,
+            *_words_changed(self._before.words, self._after.words),
+        )
+        return Change("experiment", name, what, evidence, tuple(self._lost()))
+
+    def _evidence(self) -> tuple[Evidence, tuple[str, ...]]:
+        known = self._known()
+        if known is not None:
+            if self._new.fingerprint() == self._old.fingerprint():
+                return "kept", ()
+            return "resumed", (f"generation {known.number} goes on with its evidence",)
+        standing = self._standing
+        if self._new.fingerprint() == self._old.fingerprint():
+            return "anew", ("it was decided for another policy than the one that is to serve",)
+        if standing is not None and not standing.state.facts.may_be_continued:
+            label = standing.state.facts.label
+            return "anew", (f"generation {standing.generation} is {label}, so nothing goes on from it",)
+        broken = self._new.breaks_with(self._old)
+        if broken:
+            return "anew", tuple(map(_broken, broken))
+        same = ", ".join(_same_policies(self._old, self._new))
+        return "inherited", (f"a new generation goes on with what was counted between {same}",)
+
+    def _known(self) -> KeptGeneration | None:
+        """The generation that the store would make current, as far as that is known."""
+        fingerprint = self._new.fingerprint()
+        if self._standing is not None:
+            known = self._standing.generations.get(fingerprint)
+            return None if known is None or self._is_decided_otherwise(known) else known
+        if fingerprint == self._old.fingerprint():
+            return KeptGeneration(0, INITIAL, self._serves())
+        return None
+
+    def _is_decided_otherwise(self, known: KeptGeneration) -> bool:
+        return known.state.facts.serves == "champion" and known.serves != self._will_serve()
+
+    def _serves(self) -> str:
+        return self._standing.incumbent if self._standing else self._old.policies[self._old.incumbent]
+
+    def _will_serve(self) -> str:
+        """The file's incumbent where it names another one; else who serves now, if it stays unchanged."""
+        named, serving = self._new.policies[self._new.incumbent], self._serves()
+        if named != self._old.policies[self._old.incumbent]:
+            return named
+        return serving if serving in _same_policies(self._old, self._new) else named
+
+    def _traffic_moves(self) -> tuple[str, ...]:
+        before, after = self._serves(), self._will_serve()
+        return () if before == after else (f"{after} serves instead of {before}",)
+
+    def _lost(self) -> Iterator[str]:
+        gone = [name for name in self._old.policies if name not in self._new.policies]
+        yield from (f"{name} answers no more." for name in gone)
+        if self._serves() not in (self._will_serve(), *gone):
+            yield f"{self._serves()} serves no more."
+
+
+def _same_policies(old: Experiment, new: Experiment) -> list[str]:
+    there = set(zip(old.policies, old.policy_fingerprints, strict=True))
+    here = zip(new.policies, new.policy_fingerprints, strict=True)
+    return [name for name, fingerprint in here if (name, fingerprint) in there]
+
+
+def _broken(field: str) -> str:
+    return f"evidence means something else: {_IN_THE_FILE.get(field, f'another {field}')}"
+
+
+def _policies_changed(before: ExperimentDescription, after: ExperimentDescription) -> Iterator[str]:
+    old, new = before.experiment, after.experiment
+    prints = dict(zip(old.policies, old.policy_fingerprints, strict=True))
+    for name, fingerprint in zip(new.policies, new.policy_fingerprints, strict=True):
+        if name not in prints:
+            yield f"policy {name} joins"
+        elif prints[name] != fingerprint:
+            parts = _parts_changed(before.contents.get(name, {}), after.contents.get(name, {}))
+            yield f"policy {name} is another one" + (f" ({', '.join(parts)})" if parts else "")
+    yield from (f"policy {name} leaves" for name in old.policies if name not in new.policies)
+
+
+def _parts_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [name for name in after if after[name] != before.get(name)] if before else []
+
+
+def _words_changed(before: Words, after: Words) -> Iterator[str]:
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name) and not (name.startswith("policies.") and name not in before):
+            yield f"{name}: {_said(before, name)} -> {_said(after, name)}"
+
+
+def _said(words: Words, name: str) -> str:
+    value = words.get(name)
+    return (
+        "-"
+        if value is None
+        else ", ".join(map(str, value)) or "none"
+        if isinstance(value, list)
+        else str(value)
+    )
+
+
+def _of_models(old: Description, new: Description) -> Iterator[Change]:
+    for name, before in old.models.items():
+        if name not in new.models:
+            lost = () if name in new.experiments else (f"Callers of the model {name} get a 404.",)
+            yield Change("model", name, ("removed",), lost=lost)
+        elif new.models[name] != before:
+            yield Change("model", name, tuple(_words_changed(before, new.models[name])))
+    for name in new.models.keys() - old.models.keys():
+        yield Change("model", name, ("added",))
+
+
+def _of_keys(old: Description, new: Description) -> Iterator[Change]:
+    for name, before in old.keys.items():
+        after = new.keys.get(name)
+        if after is None:
+            yield Change("key", name, ("removed",), lost=(f"Callers with the key {name} are refused.",))
+        elif after != before:
+            is_other = after["hash"] != before["hash"]
+            lost = (f"Callers with the former key {name} are refused.",) if is_other else ()
+            yield Change("key", name, tuple(_words_changed(before, after)), lost=lost)
+    for name in new.keys.keys() - old.keys.keys():
+        yield Change("key", name, ("added",))
+
+
+def _of_settings(old: Description, new: Description) -> Iterator[Change]:
+    for name in sorted(old.words.keys() | new.words.keys()):
+        if old.words.get(name) != new.words.get(name):
+            gone = _origins_gone(old, new) if name == "cors_origins" else ()
+            what = (f"{_said(old.words, name)} -> {_said(new.words, name)}",)
+            yield Change("setting", name, what, lost=gone)
+
+
+def _origins_gone(old: Description, new: Description) -> tuple[str, ...]:
+    after = new.words["cors_origins"]
+    gone = [] if "*" in after else [origin for origin in old.words["cors_origins"] if origin not in after]
+    return tuple(f"Pages of {origin} may not call any more." for origin in gone)

@@ -1,0 +1,158 @@
+"""A configuration file in values that may be shown: what is compared before another file takes its place.
+
+It holds no secret. Keys are named by the first digits of their hashes, addresses have no credentials, and of
+headers only the names are told. Prompts are part of it only where the file says `policies_shown: full`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from gateway.config.configured_keys import ApiKey, configured_keys, default_limits
+from gateway.config.experiments import ExperimentSpec
+from gateway.config.gateway_file import GatewayConfig, ModelEntry
+from gateway.experiments.definitions import Definition
+from gateway.running.logs import redact_text
+from policy_store.models import Experiment
+
+_SHOWN_DIGITS: Final = 12
+_OF_POLICIES: Final = ("cost", "max_share")  # what is told of each besides its content
+_OF_ENTRIES: Final = (
+    *("fallbacks", "first_byte_timeout", "http2", "merge_system", "messages", "stall_timeout"),
+)
+
+Words = Mapping[str, Any]
+"""Plain values by their dotted names, as a file would say them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentDescription:
+    """One experiment of a file.
+
+    Attributes:
+        record: What fixes the meaning of its evidence, as JSON.
+        words: Everything else the file says of it.
+        contents: What its policies are, by name; empty where that is not shown.
+    """
+
+    record: str
+    words: Words
+    contents: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def experiment(self) -> Experiment:
+        """The record."""
+        return Experiment.from_json(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A file.
+
+    Attributes:
+        experiments: By name.
+        models: What is said of each model, by `model_name`.
+        keys: Role, limits and the start of the hash of each key in the file, by its name.
+        words: Default limits, origins and what is shown of policies.
+    """
+
+    experiments: Mapping[str, ExperimentDescription]
+    models: Mapping[str, Words]
+    keys: Mapping[str, Words]
+    words: Words
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Description:
+        """Inverse of `to_json`.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: If it is no description.
+        """
+        experiments = {name: ExperimentDescription(**each) for name, each in said["experiments"].items()}
+        for each in experiments.values():
+            each.experiment  # noqa: B018 - read here, so that later code may trust it
+        return cls(experiments, dict(said["models"]), dict(said["keys"]), dict(said["words"]))
+
+
+def describe(config: GatewayConfig, definitions: Mapping[str, Definition]) -> Description:
+    """The description of a configuration with these experiments."""
+    shows_contents = config.policies_shown == "full"
+    return Description(
+        experiments={
+            name: ExperimentDescription(
+                each.experiment.to_json(),
+                _words_of(each.spec),
+                {policy.name: each.contents[policy.fingerprint] for policy in each.policies}
+                if shows_contents
+                else {},
+            )
+            for name, each in definitions.items()
+        },
+        models={entry.model_name: _model(entry) for entry in config.model_list},
+        keys={key.name: _key(key) for key in configured_keys(config.auth)},
+        words={
+            **{f"auth.limits.{name}": size for name, size in default_limits(config.auth).given().items()},
+            "cors_origins": sorted(config.cors_origins),
+            "policies_shown": config.policies_shown,
+        },
+    )
+
+
+def _words_of(spec: ExperimentSpec) -> Words:
+    said = spec.model_dump(exclude={"grid", "policies"})
+    of_policies = {
+        name: policy.model_dump(include=set(_OF_POLICIES)) for name, policy in spec.policies.items()
+    }
+    plain: dict[str, Any] = json.loads(json.dumps({**said, "policies": of_policies}, default=_plain))
+    return flat(plain)
+
+
+def _plain(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else str(value)
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = value
+    return found
+
+
+def _model(entry: ModelEntry) -> Words:
+    identity = entry.litellm_params.identity()
+    params = entry.litellm_params
+    prices = {"input": params.input_cost_per_token, "output": params.output_cost_per_token}
+    said = {
+        **{name: _shown(value) for name, value in identity.items()},
+        "extra_headers": sorted(params.extra_headers),
+        "timeout": params.timeout,
+        **{f"{name}_cost_per_token": price for name, price in prices.items()},
+        **entry.model_dump(include=set(_OF_ENTRIES)),
+    }
+    return {name: value for name, value in said.items() if value not in (None, [])}
+
+
+def _shown(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if "://" not in value:
+        return redact_text(value)
+    parts = urlsplit(value)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _key(key: ApiKey) -> Words:
+    return {"role": key.role, "hash": key.hash[:_SHOWN_DIGITS], **key.limits.given()}

@@ -1,0 +1,52 @@
+"""Where an experiment stands in the store, as far as another configuration file depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from policy_store.generations import KeptGeneration
+from policy_store.states import ExperimentState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An experiment.
+
+    Attributes:
+        state: State of the current generation.
+        generation: Its number.
+        incumbent: The policy that serves.
+        comparisons: How many it counted.
+        generations: Every generation the store keeps, by the fingerprint of its definition.
+    """
+
+    state: ExperimentState
+    generation: int
+    incumbent: str
+    comparisons: int
+    generations: Mapping[str, KeptGeneration]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Standing:
+        """Inverse of `to_json`.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: If it is none.
+        """
+        known = {
+            fingerprint: KeptGeneration(each["number"], ExperimentState(each["state"]), each["serves"])
+            for fingerprint, each in said["generations"].items()
+        }
+        return cls(
+            ExperimentState(said["state"]),
+            said["generation"],
+            said["incumbent"],
+            said["comparisons"],
+            known,
+        )

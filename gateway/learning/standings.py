@@ -1,0 +1,42 @@
+"""Where the experiments of this gateway stand, for what depends on another configuration file."""
+
+from __future__ import annotations
+
+from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.standing import Standing
+from policy_store.errors import UnknownExperimentError
+from policy_store.generations import GenerationBook
+from policy_store.store import PolicyStore
+
+
+class Standings:
+    """Reads them from the store.
+
+    Args:
+        store: The shared state.
+        book: Knows the generations it keeps.
+        catalogue: Says which experiments this gateway has.
+    """
+
+    def __init__(self, store: PolicyStore, book: GenerationBook, catalogue: CatalogueHolder) -> None:
+        self._store = store
+        self._book = book
+        self._catalogue = catalogue
+
+    async def read(self) -> dict[str, Standing]:
+        """Each experiment that the store knows, by name.
+
+        Raises:
+            StoreUnavailableError: It cannot be read.
+        """
+        found: dict[str, Standing] = {}
+        for name in self._catalogue.current.definitions:
+            try:
+                view = await self._store.view(name)
+                counts = await self._store.counts(name, view.generation)
+                kept = await self._book.read(name)
+            except UnknownExperimentError:
+                continue
+            incumbent = view.experiment.policies[view.incumbent]
+            found[name] = Standing(view.state, view.generation, incumbent, counts.comparisons, kept)
+        return found

@@ -1,0 +1,1 @@
+"""Another configuration without a restart: read, checked, swapped, and seen on every replica."""

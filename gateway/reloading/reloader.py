@@ -1,0 +1,237 @@
+"""Puts another configuration in force while requests run, or says every fault of it and changes nothing.
+
+The catalogue is swapped whole. Requests and streams under way end on what they began with, because they hold
+a snapshot and its targets; everything that follows from the catalogue is told of the new one, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gateway.errors import ConfigError, ConfigIssue
+from gateway.experiments.catalogue import Catalogue, CatalogueHolder, catalogue_of
+from gateway.experiments.changes import Change, changes_between, told
+from gateway.reloading.source import Loaded, Origin
+from gateway.running.logs import get_logger
+from gateway.settings import PREFIX, Settings
+from gateway.upstream.base import ModelTarget
+
+_log = get_logger(__name__)
+
+# Settings that a reload follows; all others need a restart.
+FOLLOWED: Final = frozenset({"admin_keys", "client_keys", "previous_token_secret", "token_secret"})
+
+Follower = Callable[[Settings], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload did.
+
+    Attributes:
+        config_hash: What is in force now.
+        changes: What of the file is another.
+        rotated: Models whose keys, or other parts that are not shown, are others.
+        settings: Variables whose values are followed from now on.
+        needs_restart: Variables whose new values take effect only when the process is started again.
+    """
+
+    config_hash: str
+    changes: tuple[Change, ...]
+    rotated: tuple[str, ...]
+    settings: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything is other than before."""
+        return bool(self.changes or self.rotated or self.settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "config_hash": self.config_hash,
+            "changed": self.has_changed,
+            **told(self.changes),
+            "rotated": list(self.rotated),
+            "settings": list(self.settings),
+            "needs_restart": list(self.needs_restart),
+        }
+
+
+class Reloader:
+    """Reads the configuration again and puts it in force.
+
+    Args:
+        origin: Where it is read, and how this process was started.
+        catalogue: Holds what is in force.
+
+    Attributes:
+        faults: Of the configuration that was read last; empty where it is in force.
+        rouse_siblings: Makes the other processes behind the port reload, without the store's help.
+    """
+
+    def __init__(self, origin: Origin, catalogue: CatalogueHolder) -> None:
+        self.faults: Sequence[ConfigIssue] = ()
+        self.rouse_siblings = origin.rouse
+        self._source = origin.source
+        self._started_with = self._settings = origin.settings
+        self._holder = catalogue
+        self._follow: Follower = _nothing_follows
+        self._reloading = asyncio.Lock()
+        self._asked = asyncio.Event()
+
+    def tell(self, follow: Follower) -> None:
+        """Let this take up each new configuration, which is in its holder by then."""
+        self._follow = follow
+
+    def ask(self) -> None:
+        """Reload soon; for a signal's handler."""
+        self._asked.set()
+
+    async def follow_signals(self) -> None:
+        """Reload whenever that is asked, until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.try_to_reload("signal")
+
+    async def watch(self, interval_seconds: float) -> None:
+        """Reload whenever a file has changed and stays the same for one interval, until cancelled."""
+        was_changing = False
+        while True:
+            await asyncio.sleep(interval_seconds)
+            has_changed = await asyncio.to_thread(self._source.has_changed)
+            if was_changing and has_changed:
+                await self.try_to_reload("file")
+                has_changed = False
+            was_changing = has_changed
+
+    async def catch_up(self) -> None:
+        """Reload if a file has changed since it was read."""
+        if self._source.has_changed():
+            await self.try_to_reload("file")
+
+    async def try_to_reload(self, by: str) -> None:
+        """Reload; what is wrong with the configuration is in the log."""
+        with suppress(ConfigError):
+            await self.reload(by)
+
+    async def reload(self, by: str) -> Reloaded:
+        """Read the configuration and put it in force.
+
+        Args:
+            by: Who or what asked for it, for the log.
+
+        Raises:
+            ConfigError: With every fault; nothing was changed.
+        """
+        async with self._reloading:
+            try:
+                loaded, catalogue = await asyncio.to_thread(self._read)
+            except ConfigError as error:
+                self.faults = tuple(error.issues)
+                _log.error("config_not_reloaded", by=by, faults=[str(issue) for issue in error.issues])
+                raise
+            reloaded = self._compared(loaded, catalogue)
+            self._holder.current, self._settings = catalogue, loaded.settings
+            self.faults = ()
+            await self._follow(loaded.settings)
+            _tell(reloaded, by)
+            return reloaded
+
+    def _read(self) -> tuple[Loaded, Catalogue]:
+        loaded = self._source.read()
+        before = self._holder.current
+        catalogue = catalogue_of(loaded.config, loaded.settings, loaded.environ)
+        if before.keys and not catalogue.keys:
+            remedy = "Keep an admin key, or start the gateway again."
+            raise ConfigError([ConfigIssue("auth", "A running gateway cannot stop asking for keys.", remedy)])
+        return loaded, _with_what_stays(before, catalogue)
+
+    def _compared(self, loaded: Loaded, catalogue: Catalogue) -> Reloaded:
+        before, changed = self._holder.current, set(_different(self._settings, loaded.settings))
+        restart = set(_different(self._started_with, loaded.settings)) - FOLLOWED
+        if (self._started_with.token_secret is None) != (loaded.settings.token_secret is None):
+            restart.add("token_secret")  # the store's key and the operator's do not take turns
+        return Reloaded(
+            config_hash=catalogue.config_hash,
+            changes=changes_between(before.description, catalogue.description),
+            rotated=tuple(_rotated(before, catalogue)),
+            settings=tuple(_variables(changed & FOLLOWED - restart)),
+            needs_restart=tuple(_variables(restart)),
+        )
+
+
+async def _nothing_follows(_settings: Settings) -> None:
+    """What there is to follow before the gateway is open."""
+
+
+def _with_what_stays(before: Catalogue, catalogue: Catalogue) -> Catalogue:
+    """The new catalogue with the very objects of what stays: for these nothing is registered or made anew."""
+    targets = _targets(before.models, catalogue.models)
+    if before.policies_shown != catalogue.policies_shown:
+        return replace(catalogue, models=targets)
+    definitions = dict(catalogue.definitions)
+    for name, definition in catalogue.definitions.items():
+        earlier = before.definitions.get(name)
+        if earlier is not None and (earlier.experiment, earlier.spec) == (
+            definition.experiment,
+            definition.spec,
+        ):
+            definitions[name] = earlier
+    return replace(catalogue, models=targets, definitions=definitions)
+
+
+def _targets(before: Mapping[str, ModelTarget], after: Mapping[str, ModelTarget]) -> dict[str, ModelTarget]:
+    made: dict[str, ModelTarget] = {}
+
+    def target(name: str) -> ModelTarget:
+        if name not in made:
+            found, earlier = after[name], before.get(name)
+            fallbacks = tuple(target(other.name) for other in found.fallbacks)
+            made[name] = earlier if earlier == found else replace(found, fallbacks=fallbacks)
+        return made[name]
+
+    return {name: target(name) for name in after}
+
+
+def _different(one: Settings, other: Settings) -> Iterator[str]:
+    return (name for name in Settings.model_fields if getattr(one, name) != getattr(other, name))
+
+
+def _variables(names: set[str]) -> list[str]:
+    return [PREFIX + name.upper() for name in sorted(names)]
+
+
+def _rotated(before: Catalogue, after: Catalogue) -> Iterator[str]:
+    for name, target in after.models.items():
+        earlier = before.models.get(name)
+        if earlier is None or before.description.models[name] != after.description.models[name]:
+            continue
+        if replace(earlier, fallbacks=()) != replace(target, fallbacks=()):
+            yield name
+
+
+def _tell(reloaded: Reloaded, by: str) -> None:
+    if reloaded.needs_restart:
+        _log.warning("config_needs_restart", settings=reloaded.needs_restart)
+    if not reloaded.has_changed:
+        _log.info("config_unchanged", by=by, hash=reloaded.config_hash)
+        return
+    changed = [
+        f"{change.kind} {change.name}" + (f" ({change.evidence})" if change.evidence else "")
+        for change in reloaded.changes
+    ]
+    _log.info(
+        "config_reloaded",
+        by=by,
+        hash=reloaded.config_hash,
+        changed=changed,
+        rotated=reloaded.rotated,
+        settings=reloaded.settings,
+    )

@@ -1,0 +1,108 @@
+"""Where a gateway's configuration comes from: the file, the templates it names, and files with secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.environment import Environment
+from gateway.config.gateway_file import GatewayConfig
+from gateway.config.load import load_config
+from gateway.errors import ConfigError
+from gateway.settings import Settings, read_settings
+
+Stamp = tuple[int, int, int]
+"""What tells a file from what it was: inode, size and time of change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration as it was read.
+
+    Attributes:
+        config: The file.
+        settings: The settings, of which some may be in files too.
+        environ: What references were looked up in.
+    """
+
+    config: GatewayConfig
+    settings: Settings
+    environ: Environment
+
+
+class ConfigSource:
+    """Reads the configuration, as often as it is asked.
+
+    Args:
+        path: The configuration file.
+        check: Raises ConfigError for what cannot be served in this process, as at the start.
+        environ: The environment of the process.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        check: Callable[[GatewayConfig, Settings], None],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._path = path
+        self._check = check
+        self._environ = environ
+        self._read: dict[Path, Stamp] = {}
+
+    def read(self) -> Loaded:
+        """What is there now.
+
+        Raises:
+            ConfigError: With one issue for every fault.
+        """
+        before = {path: _stamp_of(path) for path in self._read}
+        environ, files = Environment(self._environ), {self._path}
+        try:
+            return self._load(environ, files)
+        finally:  # a file that was refused is not read again until it changes
+            self._read = {path: before.get(path) or _stamp_of(path) for path in files | environ.files}
+
+    def has_changed(self) -> bool:
+        """Whether a file is another one than when it was read last."""
+        return any(_stamp_of(path) != stamp for path, stamp in self._read.items())
+
+    def _load(self, environ: Environment, files: set[Path]) -> Loaded:
+        config, settings, issues = None, None, []
+        try:
+            config = load_config(self._path, environ, files=files)
+        except ConfigError as error:
+            issues += error.issues
+        try:
+            settings = read_settings(environ)
+        except ConfigError as error:
+            issues += error.issues
+        if config is None or settings is None:
+            raise ConfigError(issues)
+        self._check(config, settings)
+        return Loaded(config, settings, environ)
+
+
+def _stamp_of(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a gateway that was started from a file reads it again.
+
+    Attributes:
+        source: Where the configuration is read.
+        settings: The settings as they were read at the start.
+        rouse: Makes the other processes behind the port reload, without the store's help.
+    """
+
+    source: ConfigSource
+    settings: Settings
+    rouse: Callable[[], None] = lambda: None

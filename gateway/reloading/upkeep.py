@@ -1,0 +1,113 @@
+"""All of a replica that has to do with another configuration: reading it, following it, agreeing on it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+from pydantic import SecretStr
+
+from gateway.experiments.agreement import SHOWN_DIGITS, Agreement
+from gateway.experiments.catalogue import Catalogue, CatalogueHolder
+from gateway.reloading.reloader import Reloader
+from gateway.reloading.replicas import Replicas
+from gateway.reloading.sealing import KeyGiver, Sealing
+from gateway.reloading.source import Origin
+from gateway.running.background import background
+from gateway.running.kept_file import KeptFile, kept_path
+from gateway.settings import Settings
+from policy_store.clients import StoreClient
+from policy_store.replicas import ReplicaBook
+
+
+class Upkeep:
+    """Puts these parts together.
+
+    Args:
+        catalogue: Holds what is in force.
+        settings: How to run.
+        origin: How the configuration is read again; None where it is from no file.
+        name: Of this replica.
+        redis: The store, where replicas tell of themselves.
+        keys: Keeps the sealing key where the operator has no secret.
+        timer: Seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        catalogue: CatalogueHolder,
+        settings: Settings,
+        origin: Origin | None,
+        name: str,
+        redis: StoreClient,
+        keys: KeyGiver,
+        timer: Callable[[], float],
+    ) -> None:
+        self.agreement = Agreement()
+        self.reloader = None if origin is None else Reloader(origin, catalogue)
+        book = ReplicaBook(redis, timeout_seconds=settings.store_timeout_seconds)
+        self.replicas = Replicas(book, name, catalogue, self.agreement, self.reloader, timer)
+        self.sealing = Sealing(keys, settings)
+        self._catalogue = catalogue
+        self._settings = settings
+        self._files: list[KeptFile] = []
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether the configuration that was read last is not in force."""
+        return self.reloader is not None and bool(self.reloader.faults)
+
+    @property
+    def config_hash(self) -> str:
+        """The first digits of what is in force, as metrics and logs show them."""
+        return self._catalogue.current.config_hash[:SHOWN_DIGITS]
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with the configuration here or elsewhere, in a sentence; empty if nothing is."""
+        if self.has_faults:
+            return "The file has faults and was not taken up; the log names them."
+        return "Replicas run different configurations: nothing is decided." if self.agreement.held else ""
+
+    def kept(self, what: str) -> KeptFile:
+        """The file that keeps something of the store in the data directory; it follows the secret."""
+        settings = self._settings
+        path = kept_path(settings.data_dir, what, settings.redis_url, settings.redis_prefix)
+        self._files.append(KeptFile(path, _revealed(settings.token_secret)))
+        return self._files[-1]
+
+    async def open(
+        self,
+        resources: AsyncExitStack,
+        refreshed: Sequence[Callable[[], Awaitable[None]]],
+        keep: Callable[[Catalogue], None],
+    ) -> None:
+        """Begin to follow.
+
+        Args:
+            resources: Closes what this opens.
+            refreshed: What takes up another catalogue, in this order.
+            keep: Lets go of all that is not of a catalogue.
+        """
+
+        async def follow(settings: Settings) -> None:
+            self.sealing.follow(settings)
+            for file in self._files:
+                file.secret = _revealed(settings.token_secret)
+            for refresh in refreshed:
+                await refresh()
+            keep(self._catalogue.current)
+
+        if self.reloader is not None:
+            self.reloader.tell(follow)
+            await resources.enter_async_context(background("reloads", self.reloader.follow_signals))
+            if interval := self._settings.watch_config_seconds:
+                watch = partial(self.reloader.watch, interval)
+                await resources.enter_async_context(background("configuration watch", watch))
+        await self.replicas.look()
+        await resources.enter_async_context(background("replicas", self.replicas.run))
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,48 @@
+"""Which generations of an experiment the store keeps: a file that defines one of them goes back to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from policy_store.models import Experiment
+from policy_store.scripting import StorePart
+from policy_store.states import ExperimentState
+
+_FINGERPRINT: Final = "fingerprint:"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGeneration:
+    """A generation.
+
+    Attributes:
+        number: Its number.
+        state: Where it stands.
+        serves: The policy that serves in it.
+    """
+
+    number: int
+    state: ExperimentState
+    serves: str
+
+
+class GenerationBook(StorePart):
+    """Reads what `register.lua` decides by."""
+
+    async def read(self, name: str) -> dict[str, KeptGeneration]:
+        """The generations of an experiment, by the fingerprint of the definition that leads back to them."""
+        control: dict[str, str] = await self._answer(
+            self._redis.hgetall(self._names.experiment(name).control)
+        )
+        return {
+            field.removeprefix(_FINGERPRINT): _kept(control, number)
+            for field, number in control.items()
+            if field.startswith(_FINGERPRINT)
+        }
+
+
+def _kept(control: dict[str, str], number: str) -> KeptGeneration:
+    policies = Experiment.from_json(control[f"{number}:experiment"]).policies
+    serves = policies[int(control[f"{number}:incumbent"])]
+    return KeptGeneration(int(number), ExperimentState(control[f"{number}:state"]), serves)

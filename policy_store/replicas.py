@@ -1,0 +1,75 @@
+"""Which replicas live and which configuration each runs; and how often all of them were asked to reload."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Final
+
+from policy_store.scripting import StorePart
+
+LIFETIME_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """What a replica says of itself.
+
+    Attributes:
+        name: Host, process id and something no other process has, with colons between them.
+        config_hash: What it runs.
+        asked: The number of the last wish to reload that it followed.
+        faults: How many faults the file had that it read last; it runs the one before then.
+    """
+
+    name: str
+    config_hash: str
+    asked: int
+    faults: int
+
+    @property
+    def shown_name(self) -> str:
+        """Host and process id."""
+        return self.name.rpartition(":")[0] or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasSeen:
+    """What the store says of all.
+
+    Attributes:
+        asked: How often all were asked to reload.
+        replicas: Those that told of themselves within the lifetime.
+    """
+
+    asked: int
+    replicas: tuple[ReplicaRecord, ...]
+
+
+class ReplicaBook(StorePart):
+    """The replicas on this store. Every call may be repeated."""
+
+    async def tell(self, record: ReplicaRecord) -> ReplicasSeen:
+        """Tell of a replica, forget those that were silent for too long, and read all others."""
+        lifetime = int(LIFETIME_SECONDS * 1e6)
+        text = json.dumps(asdict(record), separators=(",", ":"))
+        _, asked, *found = await self._scripts.run(
+            "tell_replica", self._names.replicas, record.name, text, lifetime
+        )
+        return ReplicasSeen(int(asked), tuple(sorted(_records(found), key=lambda each: each.name)))
+
+    async def leave(self, name: str) -> None:
+        """Forget a replica that ends."""
+        await self._answer(self._redis.hdel(self._names.replicas[0], name))
+
+    async def ask_to_reload(self) -> int:
+        """Ask all replicas to read their files again; the number of this wish."""
+        return int(await self._answer(self._redis.incr(self._names.replicas[1])))
+
+
+def _records(texts: list[str]) -> Iterator[ReplicaRecord]:
+    names = [field.name for field in fields(ReplicaRecord)]
+    for text in texts:
+        said = json.loads(text)  # replicas of other versions may say more
+        yield ReplicaRecord(**{name: said[name] for name in names})
