@@ -16,8 +16,6 @@ from tests.gateway.process import Served
 from tests.gateway.whole import CHAT, QUESTION, Whole
 from tests.servers import free_port
 
-WORKERS = pytest.mark.parametrize("options", [(), ("--workers", "3")], ids=["one process", "workers"])
-
 
 def configured(upstream: FakeUpstream, **changes: Any) -> dict[str, Any]:
     """A file in which `plain` serves and nothing is compared."""
@@ -27,7 +25,7 @@ def configured(upstream: FakeUpstream, **changes: Any) -> dict[str, Any]:
 
 
 async def said(gateway: Whole, model: str = "support") -> tuple[int, str]:
-    """Status and text of an answer, over a connection of its own: the kernel spreads connections over workers."""
+    """Status and text of an answer, over a connection of its own: the kernel spreads those over workers."""
     question = {"model": model, **QUESTION}
     async with gateway.session.post(
         gateway.url + CHAT, json=question, headers={"connection": "close"}
@@ -57,8 +55,9 @@ class Traffic:
                 await caller
 
 
-@WORKERS
-@pytest.mark.parametrize("way", ["signal", "request"])
+@pytest.mark.parametrize(
+    ("options", "way"), [((), "signal"), (("--workers", "3"), "signal"), (("--workers", "3"), "request")]
+)
 async def test_requests_run_throughout_a_reload_and_all_workers_swap(
     serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...], way: str
 ) -> None:
@@ -67,7 +66,8 @@ async def test_requests_run_throughout_a_reload_and_all_workers_swap(
 
     async def slowly(exchange: Exchange) -> None:
         if not exchange.is_stream:
-            return await answer("old")(exchange)
+            await answer("old")(exchange)
+            return
         await exchange.begin()
         await exchange.send(chunk(exchange, {"content": "old"}))
         await may_end.wait()
@@ -111,20 +111,22 @@ async def test_requests_run_throughout_a_reload_and_all_workers_swap(
     assert rest.endswith(b"data: [DONE]\n\n")
 
 
-@WORKERS
 async def test_a_file_with_faults_changes_nothing(
-    serve: Callable[..., Served], upstream: FakeUpstream, options: tuple[str, ...]
+    serve: Callable[..., Served], upstream: FakeUpstream
 ) -> None:
     """Every fault is in the log and in the answer; what was in force answers on, in every worker."""
     served = serve()
     served.write(configured(upstream))
-    gateway = await served.start(*options, port=free_port())
+    gateway = await served.start("--workers", "2", port=free_port())
+    await served.eventually(lambda: served.has_told("worker_ready", 2), "both workers ready")
     faulty = configured(upstream, delta=1.5, colour="red")
 
     served.write(faulty)
     reply = await gateway.call("POST", "/v1/config/reload")
     served.hang_up()
-    await served.eventually(lambda: served.has_told("config_not_reloaded", 2), "the signal's reload refused")
+    await served.eventually(
+        lambda: served.has_told("config_not_reloaded", 3), "both to refuse the signal's reload"
+    )
 
     assert (reply.status, reply.code) == (422, "invalid_configuration")
     told = [line["faults"] for line in served.events if line["event"] == "config_not_reloaded"]
@@ -169,21 +171,11 @@ async def test_workers_follow_without_the_store(serve: Callable[..., Served], up
 async def test_keys_and_provider_secrets_rotate_in_files(
     serve: Callable[..., Served], upstream: FakeUpstream
 ) -> None:
-    """What is mounted as a file is read anew; a former client key is refused, the new provider key is sent."""
+    """What is mounted as a file is read anew: a former key is refused, the new provider key is sent."""
     served = serve()
-    served.write(
-        configured(
-            upstream,
-            auth={
-                "keys": {"app": {"hash": "os.environ/APP"}, "ops": {"hash": hash_key("ops"), "role": "admin"}}
-            },
-        )
-    )
     (served.folder / "app").write_text(hash_key("former") + "\n")
-    fields = configured(
-        upstream,
-        auth={"keys": {"app": {"hash": "os.environ/APP"}, "ops": {"hash": hash_key("ops"), "role": "admin"}}},
-    )
+    ops = {"hash": hash_key("ops"), "role": "admin"}
+    fields = configured(upstream, auth={"keys": {"app": {"hash": "os.environ/APP"}, "ops": ops}})
     fields["model_list"][0]["litellm_params"]["api_key"] = "os.environ/PROVIDER"
     served.write(fields)
     (served.folder / "provider").write_text("sk-one")
