@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from gateway.cli.config_diff import diff
+from gateway.cli.config_promote import promote
 from gateway.cli.config_summary import ConfigSummary
 from gateway.cli.probing import obstacles, probe
 from gateway.config.environment import Environment
@@ -27,6 +28,7 @@ from gateway.upstream.translating.upstream import provider_names
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(diff)
+app.command()(promote)
 
 
 @app.callback()

@@ -68,6 +68,15 @@ def read_source(text: str) -> Source:
         loader.dispose()
 
 
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of YAML text, which know where they stand.
+
+    Raises:
+        yaml.YAMLError: The text is not YAML.
+    """
+    return yaml.compose(text, _Loader)
+
+
 class _Reader:
     """Turns composed YAML nodes into plain data."""
 

@@ -17,6 +17,8 @@ from policy_store.generations import KeptGeneration
 from policy_store.models import Experiment
 from policy_store.states import INITIAL
 
+_PARTS: Final = ("model", "system", "template", "params")
+
 Evidence = Literal["kept", "inherited", "resumed", "anew", "begins", "unused"]
 Kind = Literal["experiment", "model", "key", "setting"]
 
@@ -202,7 +204,7 @@ def _policies_changed(before: ExperimentDescription, after: ExperimentDescriptio
 
 
 def _parts_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    return [name for name in after if after[name] != before.get(name)] if before else []
+    return [name for name in _PARTS if after[name] != before[name]] if before and after else []
 
 
 def _words_changed(before: Words, after: Words) -> Iterator[str]:

@@ -1,0 +1,65 @@
+"""Changes one value in the text of a configuration file and leaves every other character as it is.
+
+Where the value stands is what PyYAML says of it, so that comments, order, quotes and line ends are kept. The
+result is read again: if anything else became another, the file is not one that can be changed so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+from gateway.config.source import compose, read_source
+from gateway.errors import ConfigError, ConfigIssue
+
+_QUOTES: Final = ("'", '"')
+
+
+def with_incumbent(text: str, experiment: str, policy: str) -> str:
+    """The text of a configuration file in which another policy is an experiment's incumbent.
+
+    Raises:
+        ConfigError: If the value stands elsewhere, as with an alias, or is written in a form not known here.
+    """
+    before = read_source(text).data
+    place = _place(compose(text), ("experiments", experiment, "incumbent"))
+    if place is None:
+        raise _unwritable(experiment)
+    start, end = place.start_mark, place.end_mark
+    changed = text[: start.index] + _written(policy, place.style) + text[end.index :]
+    before["experiments"][experiment]["incumbent"] = policy
+    if _read(changed) != before:
+        raise _unwritable(experiment, start.line + 1)
+    return changed
+
+
+def _place(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.ScalarNode | None:
+    """Where a value is written, if it is written right behind its key."""
+    for name in path:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        found = next(((key, value) for key, value in pairs if key.value == name), None)
+        if found is None or found[1].start_mark.index < found[0].end_mark.index:
+            return None
+        node = found[1]
+    return node if isinstance(node, yaml.ScalarNode) else None
+
+
+def _written(policy: str, style: str | None) -> str:
+    """A policy's name, which needs no escaping, as the name before it was written."""
+    if style in _QUOTES:
+        return f"{style}{policy}{style}"
+    return policy if read_source(policy).data == policy else f'"{policy}"'
+
+
+def _read(text: str) -> Any:
+    try:
+        return read_source(text).data
+    except yaml.YAMLError:
+        return None
+
+
+def _unwritable(experiment: str, line: int | None = None) -> ConfigError:
+    remedy = "Write the policy's name behind `incumbent:`, without anchor or alias."
+    problem = "This is not written so that it can be changed alone."
+    return ConfigError([ConfigIssue(f"experiments.{experiment}.incumbent", problem, remedy, line)])
