@@ -207,15 +207,13 @@ class Planner:
             name, view.generation, result.proposal, result.forecasts, fence
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
-        if self._agreement.held is not None:
-            # Nor is a certificate withdrawn that awaits a person: nothing is known against it.
-            self._done[name] = replace(basis, is_agreed=False)
-            return
-        voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
-        await self._promoter.conclude(
-            view, result.decision, voting, costs, held=held, plan_version=version, fence=fence
-        )
-        self._done[name] = basis
+        is_agreed = self._agreement.held is None
+        if is_agreed:  # else no certificate is withdrawn either: nothing is known against it
+            voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
+            await self._promoter.conclude(
+                view, result.decision, voting, costs, held=held, plan_version=version, fence=fence
+            )
+        self._done[name] = replace(basis, is_agreed=is_agreed)
 
     async def _watch(self, view: ExperimentView, definition: Definition) -> None:
         """Look after the promotion, if this replica plans the experiment."""
