@@ -41,8 +41,8 @@ def health_routes(
         """Requests can be answered: until this process is asked to stop, then 503.
 
         A store that is away, takes no writes or lost something does not change that, because the incumbents
-        answer without it. `store_detail` says what is wrong with it. `config` names the configuration in
-        force, `config_detail` says that replicas run another one, or that the file has faults.
+        answer without it. `store_detail` says what is wrong with it. Where replicas run different
+        configurations, or the file has faults, `config` names the one in force and `config_detail` says so.
         """
         if lifecycle.is_draining:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -51,8 +51,7 @@ def health_routes(
             "status": "draining" if lifecycle.is_draining else "ready",
             "store": state,
             **({"store_detail": detail} if detail else {}),
-            "config": upkeep.config_hash,
-            **({"config_detail": upkeep.detail} if upkeep.detail else {}),
+            **({"config": upkeep.config_hash, "config_detail": upkeep.detail} if upkeep.detail else {}),
         }
 
     @router.get(

@@ -20,7 +20,7 @@ import typer
 
 from gateway.cli import COMMANDS, main
 from gateway.config.api_keys import hash_key
-from tests.gateway.building import NAME, config_fields, gateway_config
+from tests.gateway.building import NAME, config_fields, definition, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.process import Served
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
@@ -45,6 +45,13 @@ ALONE: Final[list[tuple[str, int]]] = [
     ("config check {good}", 0),
     ("config check {unasked} --probe", 1),
     ("config check {wrong}", 2),
+    ("config diff {good} {good}", 0),
+    ("config diff {good} --url {nowhere}", 1),
+    ("config diff {good} {wrong}", 2),
+    ("config diff {good} {unasked}", 3),
+    ("config promote {good} --certificate {certificate}", 0),
+    ("config promote {good} --url {nowhere}", 1),
+    ("config promote {wrong}", 2),
     ("config schema", 0),
     ("config schema --pretty", 2),
     ("optimize --config {none}", 2),
@@ -216,6 +223,7 @@ def files(tmp_path: Path) -> Iterator[dict[str, Any]]:
         "turned": log.replace('"result":"win"', '"result":"loss"', 1),
         "cut": log[: len(log) // 2],
         "world": '{"P": [[0.5, 0.9], [0.1, 0.5]]}',
+        "certificate": f'{{"experiment": {definition().experiment.to_json()}, "champion": 1}}',
     }
     assert contents["turned"] != log
     for name, text in contents.items():
