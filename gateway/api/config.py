@@ -58,7 +58,9 @@ class ConfigReloaded(BaseModel):
     changes: list[dict[str, Any]] = Field(description="As `llmpo config diff --json` prints them.")
     loses_evidence: bool
     loses_traffic: bool
-    rotated: list[str] = Field(description="Models whose secrets, or other parts not shown, are others.")
+    rotated: list[str] = Field(
+        description="Models and webhooks whose secrets, or other parts not shown, are others."
+    )
     settings: list[str] = Field(description="Variables whose new values are followed.")
     needs_restart: list[str] = Field(description="Variables whose new values take a restart.")
     replicas: list[ReplicaShown] | None = Field(

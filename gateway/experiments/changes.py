@@ -20,7 +20,7 @@ from policy_store.states import INITIAL
 _PARTS: Final = ("model", "system", "template", "params")
 
 Evidence = Literal["kept", "inherited", "resumed", "anew", "begins", "unused"]
-Kind = Literal["experiment", "model", "key", "setting"]
+Kind = Literal["experiment", "model", "key", "webhook", "setting"]
 
 # In the words of the file, what a changed field of the record is called.
 _IN_THE_FILE: Final[Mapping[str, str]] = {
@@ -69,6 +69,7 @@ def changes_between(
         *_of_experiments(old, new, standings or {}),
         *_of_models(old, new),
         *_of_keys(old, new),
+        *_of_webhooks(old, new),
         *_of_settings(old, new),
     )
 
@@ -246,6 +247,17 @@ def _of_keys(old: Description, new: Description) -> Iterator[Change]:
             yield Change("key", name, tuple(_words_changed(before, after)), lost=lost)
     for name in new.keys.keys() - old.keys.keys():
         yield Change("key", name, ("added",))
+
+
+def _of_webhooks(old: Description, new: Description) -> Iterator[Change]:
+    for name in sorted(old.webhooks.keys() | new.webhooks.keys()):
+        before, after = old.webhooks.get(name), new.webhooks.get(name)
+        if before is None:
+            yield Change("webhook", name, ("added",))
+        elif after is None:
+            yield Change("webhook", name, ("removed",), lost=(f"The webhook {name} is told no more.",))
+        elif before != after:
+            yield Change("webhook", name, tuple(_words_changed(before, after)))
 
 
 def _of_settings(old: Description, new: Description) -> Iterator[Change]:

@@ -25,6 +25,7 @@ _OF_POLICIES: Final = ("cost", "max_share")  # what is told of each besides its 
 _OF_ENTRIES: Final = (
     *("fallbacks", "first_byte_timeout", "http2", "merge_system", "messages", "stall_timeout"),
 )
+_OF_WEBHOOKS: Final = ("events", "experiments")
 
 Words = Mapping[str, Any]
 """Plain values by their dotted names, as a file would say them."""
@@ -58,12 +59,14 @@ class Description:
         experiments: By name.
         models: What is said of each model, by `model_name`.
         keys: Role, limits and the start of the hash of each key in the file, by its name.
+        webhooks: What each is told, by its name.
         words: Default limits, origins and what is shown of policies.
     """
 
     experiments: Mapping[str, ExperimentDescription]
     models: Mapping[str, Words]
     keys: Mapping[str, Words]
+    webhooks: Mapping[str, Words]
     words: Words
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +83,8 @@ class Description:
         experiments = {name: ExperimentDescription(**each) for name, each in said["experiments"].items()}
         for each in experiments.values():
             each.experiment  # noqa: B018 - read here, so that later code may trust it
-        return cls(experiments, dict(said["models"]), dict(said["keys"]), dict(said["words"]))
+        parts = (dict(said[part]) for part in ("models", "keys", "webhooks", "words"))
+        return cls(experiments, *parts)
 
 
 def describe(config: GatewayConfig, definitions: Mapping[str, Definition]) -> Description:
@@ -99,6 +103,7 @@ def describe(config: GatewayConfig, definitions: Mapping[str, Definition]) -> De
         },
         models={entry.model_name: _model(entry) for entry in config.model_list},
         keys={key.name: _key(key) for key in configured_keys(config.auth)},
+        webhooks={each.label: each.model_dump(include=set(_OF_WEBHOOKS)) for each in config.webhooks},
         words={
             **{f"auth.limits.{name}": size for name, size in default_limits(config.auth).given().items()},
             "cors_origins": sorted(config.cors_origins),

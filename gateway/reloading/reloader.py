@@ -35,7 +35,7 @@ class Reloaded:
     Attributes:
         config_hash: What is in force now.
         changes: What of the file is another.
-        rotated: Models whose keys, or other parts that are not shown, are others.
+        rotated: Models and webhooks whose secrets, or other parts that are not shown, are others.
         settings: Variables whose values are followed from now on.
         needs_restart: Variables whose new values take effect only when the process is started again.
     """
@@ -209,11 +209,14 @@ def _variables(names: set[str]) -> list[str]:
 
 
 def _rotated(before: Catalogue, after: Catalogue) -> Iterator[str]:
+    """Models and webhooks that are described as before and are not as before."""
+    said, told = before.description, after.description
     for name, target in after.models.items():
-        earlier = before.models.get(name)
-        if earlier is None or before.description.models[name] != after.description.models[name]:
-            continue
-        if replace(earlier, fallbacks=()) != replace(target, fallbacks=()):
+        is_said_alike = said.models.get(name) == told.models[name]
+        if is_said_alike and replace(before.models[name], fallbacks=()) != replace(target, fallbacks=()):
+            yield name
+    for name, webhook in after.webhooks.items():
+        if said.webhooks.get(name) == told.webhooks[name] and before.webhooks[name] != webhook:
             yield name
 
 

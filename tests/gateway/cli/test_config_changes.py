@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import subprocess
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.gateway.whole import Whole, quick_settings, whole_gateway
 
 Edit = Callable[[dict[str, Any]], Any]
 KEYS = {"ops": {"hash": hash_key("ops"), "role": "admin"}, "app": {"hash": hash_key("app")}}
+HOOK_SECRET = "whsec_" + b64encode(b"secret-of-the-hook-of-32-bytes!!").decode()
 TEXT = """\
 # Who answers support.
 model_list:
@@ -107,6 +109,14 @@ DIFFERENCES: dict[str, tuple[Edit, int, str, str]] = {
         0,
         "",
         "requests_per_minute: - -> 5",
+    ),
+    "webhook joins": (
+        lambda fields: fields.update(
+            webhooks=[{"name": "pager", "url": "https://example.com/secret-path", "secret": HOOK_SECRET}]
+        ),
+        0,
+        "",
+        "webhook pager",
     ),
     "model joins": (
         lambda fields: fields["model_list"].append({**fields["model_list"][0], "model_name": "more"}),
