@@ -1,6 +1,6 @@
 """API keys in force: those of the configuration and those made since, without those revoked.
 
-Every replica asks the store a few times a second whether a key was made or revoked, so either takes effect
+Every replica asks the store a few times a second whether a key was made or revoked, so a change takes effect
 everywhere within `LLMPO_REFRESH_SECONDS`. Requests use what is known here; none waits for the store.
 """
 
@@ -42,13 +42,13 @@ class KeyRegistry:
     """The keys in force in this process.
 
     Args:
-        store: Where keys are made and revoked.
+        store: The store in which keys are made and revoked.
         catalogue: Keys of the configuration, and limits of client keys that have none of their own. Without
             any key, every caller is admitted and no key can be made.
         use: Called with the keys in force whenever they change.
-        history: Knows when the store is not what it was.
+        history: Knows whether the store lost something.
         kept: The last known keys on disk.
-        interval_seconds: Time between two looks at the store.
+        interval_seconds: Time between two checks of the store.
         clock: Unix seconds.
     """
 
@@ -79,7 +79,7 @@ class KeyRegistry:
 
     @property
     def in_force(self) -> tuple[ApiKey, ...]:
-        """The keys callers may use."""
+        """The keys that callers may use."""
         return tuple(key for key in self._known if key.hash not in self._revoked)
 
     @property
@@ -94,7 +94,7 @@ class KeyRegistry:
         return (*self._catalogue.keys, *map(self._read, self._book.records))
 
     def start(self) -> None:
-        """Take up the keys that were kept on disk, until the store answers."""
+        """Use the keys that were kept on disk until the store answers."""
         kept = self._kept.read() if self._catalogue.keys else None
         if kept is not None:
             self._take(kept)
@@ -106,7 +106,7 @@ class KeyRegistry:
             await asyncio.sleep(self._interval_seconds)
 
     async def refresh(self) -> None:
-        """Look at both once. While the store does not answer, the keys known last stay in force."""
+        """Read both once. While the store does not answer, the last known keys stay in force."""
         if self._catalogue is not self._holder.current:
             self._catalogue = self._holder.current
             self._use(self.in_force)
@@ -122,17 +122,17 @@ class KeyRegistry:
 
         Args:
             name: Its name.
-            role: What it may do.
+            role: The role of the key.
             limits: Its own limits.
             by: Name of the admin's key, for the log.
 
         Returns:
-            The key itself, which is shown only now, and what is kept of it.
+            The key itself, which is shown only now, and the record that is kept.
 
         Raises:
             KeyNameTakenError: If another key in force has the name.
             InvalidRequestError: If the gateway has no keys at all.
-            StoreError: If it could not be kept.
+            StoreError: If it could not be stored.
         """
         self._check_not_open()
         secret, record = self._wanted(name, role, limits.model_dump(exclude_none=True), by)
@@ -141,7 +141,7 @@ class KeyRegistry:
         try:
             await self._store.add(record)
         except StoreUnavailableError:
-            # It may be made; the same wish again gives the same key, instead of a name that is taken.
+            # The key may have been made; asking for it again gives the same key instead of refusing the name.
             self._unanswered[by] = (secret, record)
             raise
         self._unanswered.pop(by, None)
@@ -150,7 +150,7 @@ class KeyRegistry:
         return secret, self._named(name)
 
     def _wanted(self, name: str, role: KeyRole, limits: dict[str, int], by: str) -> tuple[str, KeyRecord]:
-        """A new key; or the one that was asked for just so before, when the store gave no answer."""
+        """A new key, or the same key again if an identical request got no answer from the store."""
         secret, record = self._unanswered.get(by, ("", None))
         if record is not None and (record.name, record.role, record.limits) == (name, role, limits):
             return secret, record
@@ -167,9 +167,9 @@ class KeyRegistry:
 
         Raises:
             UnknownKeyError: If no key in force has the name.
-            InvalidRequestError: If it is the caller's own.
+            InvalidRequestError: If it is the caller's own key.
             StoreRefusedError: If it was not recorded; the key is in force.
-            StoreUnavailableError: If it is not known to be recorded; revoking it again is safe.
+            StoreUnavailableError: If it is not known whether it was recorded; revoking again is safe.
         """
         self._check_not_open()
         earlier = [each.key for each in self.revoked if each.key.name == name]
@@ -188,14 +188,14 @@ class KeyRegistry:
         return key
 
     async def _follow_after(self, make_known: Callable[[], None]) -> None:
-        """Follow a change that was recorded; where the store says no more, make it known here at least."""
+        """Follow a change that was recorded; if the store does not answer, apply it at least here."""
         try:
             await self._follow()
         except StoreError:
             make_known()
 
     async def _follow(self) -> None:
-        """Take up what the store says, unless it says less than before: that is for an operator to accept."""
+        """Use the keys in the store, unless some were lost: an operator has to accept that first."""
         is_accepted = self._epoch != self._history.epoch
         revision = await self._store.revision()
         if revision < self._book.revision and not is_accepted:

@@ -30,7 +30,7 @@ class Caller:
         role: Admins may also see experiments and which policy answered.
         name: Name of the key, for logs, metrics and limits; `open` where no keys are configured.
         limits: What the key may use.
-        is_limited: Whether the key has any limit.
+        is_limited: Whether the key has a limit.
     """
 
     role: KeyRole
@@ -40,17 +40,17 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the caller may see what clients must not."""
+        """Whether the caller has an admin key."""
         return self.role == "admin"
 
     def require_admin(self) -> None:
-        """Refuse everyone else. Raises PermissionDeniedError."""
+        """Raise PermissionDeniedError for any other caller."""
         if not self.is_admin:
             raise PermissionDeniedError("This needs an admin key.")
 
     @property
     def key(self) -> str | None:
-        """Name of the key; None where no keys are configured, so that callers cannot be told apart."""
+        """Name of the key; None if no keys are configured, so that callers cannot be told apart."""
         return None if self is _OPEN else self.name
 
 
@@ -60,18 +60,18 @@ _OPEN: Final = Caller("admin", NO_KEY)
 class Authenticator:
     """Tells callers apart by their bearer token.
 
-    With no keys configured every caller is an admin, and the server listens on loopback only. With only admin
-    keys, only admins may call.
+    If no keys are configured, every caller is an admin, and the server listens on loopback only. If there
+    are only admin keys, only admins may call.
 
     Args:
-        keys: The keys in force at the start. Once there were any, every caller must show one.
-        failures: Where failures are noted; None for nowhere.
+        keys: The keys in force at the start. Once there has been a key, every caller must send one.
+        failures: Notes failures; None for no notes.
     """
 
     def __init__(self, keys: Iterable[ApiKey], failures: FailedAttempts | None = None) -> None:
         self._failures = failures
         # Keys are looked up by their digest under a secret of this process, so the time this takes does not
-        # reveal how much of a guess was right. What is found is compared in constant time.
+        # reveal how much of a guess was right. The key found is compared in constant time.
         self._secret = os.urandom(32)
         self._callers: dict[bytes, tuple[bytes, Caller]] = {}
         self.is_open = True
@@ -98,7 +98,7 @@ class Authenticator:
 
         Raises:
             AuthenticationError: If keys are configured and the header carries none of them.
-            RateLimitedError: If that happened too often at the address. A valid key always passes.
+            RateLimitedError: If that happened too often from this address. A valid key always passes.
         """
         if self.is_open:
             return _OPEN

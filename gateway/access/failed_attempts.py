@@ -1,8 +1,8 @@
-"""Requests without a valid key: counted, logged in moderation, and answered 429 where they come too often.
+"""Counts requests without a valid key, logs some of them, and answers 429 if there are too many.
 
-A valid key is never refused for them. Keys are too long to be guessed at any rate, while refusing an address
-would let one caller behind a shared address, or behind a proxy, shut out all others there. What is limited is
-the work and the noise.
+A valid key is never refused because of them. Keys are too long to be guessed at any rate, and blocking an
+address would let one caller behind a shared address or a proxy shut out all others there. The limit only
+bounds the work and the log lines.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from gateway.running.moderation import WINDOW_SECONDS, Moderation
 _log = get_logger(__name__)
 
 ATTEMPTS: Final = 20
-"""Failures of an address within a window that are told what was wrong; further ones are not."""
+"""The first failures of an address within a window are answered with the reason; further ones with 429."""
 ADDRESSES: Final = 10_000
-"""Addresses remembered; beyond it the one that failed longest ago is forgotten."""
+"""Addresses remembered; beyond this number the one that failed longest ago is forgotten."""
 _LOGGED: Final = 20  # lines within a window
-_SITE_BITS: Final = 64  # of an IPv6 address: a caller has all addresses that share them
+_SITE_BITS: Final = 64  # of an IPv6 address: one caller owns all addresses that share these
 
 
 class FailedAttempts:
     """The failures of each address.
 
     Args:
-        hooks: Are told of each.
+        hooks: Hear of each failure.
         timer: Seconds that only ever grow.
     """
 
@@ -46,12 +46,12 @@ class FailedAttempts:
     def refusal(
         self, address: str, reason: FailureReason, error: AuthenticationError
     ) -> AuthenticationError | RateLimitedError:
-        """Note a failure; what the caller is to be told of it.
+        """Note a failure, and give the error for the caller.
 
         Args:
-            address: Where the request came from; empty where that is not known.
+            address: Where the request came from; empty if that is not known.
             reason: What was wrong.
-            error: The same in words.
+            error: The error that says so.
         """
         site = _site(address)
         now = self._timer()
@@ -84,7 +84,7 @@ class FailedAttempts:
 
 
 def _site(address: str) -> str:
-    """The part of an address that tells callers apart."""
+    """The part of an address by which callers are told apart."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
 """The last known keys of the store on disk, so that a replica started without its store still knows them.
 
-The file holds what the store holds: hashes, names and limits of keys made at run time, and what was revoked.
-One that is too old, damaged or of another secret is left aside.
+The file holds the same as the store: hashes, names and limits of keys made at run time, and revocations. A
+file that is too old, damaged or sealed with another secret is ignored.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CONFIRM_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class KeptKeys:
-    """The keys in their file.
+    """The file with the keys.
 
     Attributes:
-        file: Where they are.
-        longest_seconds: Age from which the file counts for nothing; 0: no file is written or read.
+        file: The file.
+        longest_seconds: Age from which the file is ignored; 0: no file is written or read.
         clock: Unix seconds.
     """
 
@@ -37,7 +37,7 @@ class KeptKeys:
     _kept_at: float = 0.0
 
     def read(self) -> KeyBook | None:
-        """What was kept, if it still counts."""
+        """The kept keys, unless the file has to be ignored."""
         kept = self.file.read() if self.longest_seconds else None
         if not isinstance(kept, dict) or kept.get("schema") != KEPT_KEYS_SCHEMA:
             return None
@@ -53,7 +53,7 @@ class KeptKeys:
         )
 
     def keep(self, book: KeyBook) -> None:
-        """Keep what the store just said, or note that it still says so."""
+        """Write the keys that the store just gave, or only the time if they are unchanged."""
         now = self.clock()
         if not self.longest_seconds or not (book.records or book.revoked):
             return

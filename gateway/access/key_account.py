@@ -1,10 +1,10 @@
-"""What one API key may use in this process: portions leased from the store, spent without asking it again.
+"""What one API key may use in this process: portions leased from the store, spent without asking again.
 
     request -> enough leased? -> goes ahead
-               else it waits for a step: one call for all that wait, what is left over is given back with it
-    answer  -> unused tokens set aside come back, tokens used beyond that are owed; the next step says both
+               else it waits for a step: one call for all waiting requests, which also gives back the rest
+    answer -> unused tokens return, tokens used beyond the estimate are owed; the next step reports both
 
-At most one step of a key is under way at a time.
+Each key has at most one step in progress at a time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from policy_store.limits import HOLD_SECONDS, LEASE_SECONDS, Account, Granted, L
 # Long enough to serve the next request of a busy key, and to report many answers at once.
 TIDY_SECONDS: Final = 0.02
 RENEW_SECONDS: Final = HOLD_SECONDS / 3
-# It cannot be known when a request under way will end.
+# The end of a request in progress cannot be predicted.
 CONCURRENT_RETRY_SECONDS: Final = 1.0
 
 
 class LeaseStore(Protocol):
-    """What an account needs of the store."""
+    """The part of the store that an account needs."""
 
     async def lease(self, account: Account) -> Granted:
         """One step. Raises StoreError."""
@@ -36,11 +36,11 @@ class LeaseStore(Protocol):
 
 
 class Grant:
-    """A request that may go ahead. Must be settled once, however it ends.
+    """A request that may go ahead. It must be settled once, however the request ends.
 
     Attributes:
         is_accounted: False for a request that passed while the store did not answer.
-        standings: How far the key has got, this request included.
+        standings: How much of its limits the key has used, this request included.
     """
 
     __slots__ = ("_account", "_second", "_tokens", "is_accounted", "standings")
@@ -53,7 +53,7 @@ class Grant:
         self.standings = account.standings()
 
     def settle(self, tokens: int) -> None:
-        """The request has ended and took so many tokens. Repeating it changes nothing."""
+        """Report that the request has ended, and how many tokens it took. Repeating it changes nothing."""
         account, self._account = self._account, None
         if account is not None:
             account.settle(self._tokens, self._second, tokens)
@@ -65,7 +65,7 @@ class _Waiting(NamedTuple):
 
 
 class _Portion:
-    """What is leased of one limit per minute, and how the limit stands."""
+    """The leased portion of one limit per minute, and the state of that limit."""
 
     __slots__ = (
         "amount",
@@ -98,7 +98,7 @@ class _Portion:
             self.spent += amount
 
     def give_up(self) -> list[Returned]:
-        """What is left of it, to be returned."""
+        """Give up the rest of the portion; returns how much it was."""
         amount, self.amount = self.amount, 0
         return [Returned(self.kind, self.second, amount)] if amount else []
 
@@ -108,7 +108,7 @@ class _Portion:
         if not amounts:
             return Wanted(self.limit)
         is_busy = now < self.until + LEASE_SECONDS
-        # Twice what has lasted until now, so a key that becomes busy soon needs one step a second.
+        # Twice the amount used until now, so that a key that becomes busy soon needs only one step a second.
         ahead, self.spent = (2 * self.spent if is_busy else 0), 0
         return Wanted(self.limit, min(amounts), min(sum(amounts), self.limit), ahead)
 
@@ -130,10 +130,11 @@ class KeyAccount:
     Args:
         key: Name of the key.
         limits: Its limits, at least one.
-        store: Where they are accounted for.
-        holder: What the store calls this process.
-        breaker: Open while the store does not answer; shared by all that asks it on the way to an answer.
-        timer: Seconds that only ever grow.
+        store: The store that accounts for them.
+        holder: The store's name for this process.
+        breaker: Open while the store does not answer; shared by everything that asks the store during a
+            request.
+        timer: Monotonic seconds.
     """
 
     def __init__(
@@ -161,13 +162,13 @@ class KeyAccount:
         self._waiting: list[_Waiting] = []
         self._stepping: asyncio.Task[None] | None = None
         self._tidying: asyncio.TimerHandle | None = None
-        self._tidy_at = 0.0  # kept here, because uvloop's handle has no `when` where that is soon
+        self._tidy_at = 0.0  # kept here, because uvloop's handle has no `when` if that is soon
 
     async def admit(self, tokens: int) -> Grant:
-        """Let a request go ahead that may take so many tokens, as soon as the limits are known to allow it.
+        """Let a request go ahead, with the tokens it may take, as soon as the limits are known to allow it.
 
         Raises:
-            LimitReachedError: If one of them does not.
+            LimitReachedError: If a limit does not allow it.
         """
         tokens = min(tokens, self._tokens.limit or 0)
         grant = None if self._waiting else self._take(tokens)
@@ -189,7 +190,7 @@ class KeyAccount:
             raise
 
     def settle(self, reserved: int, second: int | None, used: int) -> None:
-        """Take back what a request that has ended did not use, or owe what it used beyond that."""
+        """Take back what a finished request did not use, or owe what it used beyond its estimate."""
         self._under_way -= 1
         if self._tokens.limit is not None and second is not None:
             vain = reserved - used
@@ -203,7 +204,7 @@ class KeyAccount:
             self._plan_ahead()
 
     def standings(self) -> tuple[Standing, ...]:
-        """How far the key has got with its limits per minute, as far as this process knows."""
+        """How much of its limits per minute the key has used, as far as this process knows."""
         if self._breaker.is_open:
             return ()
         now = self._timer()
@@ -211,7 +212,7 @@ class KeyAccount:
         return tuple(portion.standing(now) for portion in portions if portion.limit is not None)
 
     async def aclose(self) -> None:
-        """Give back what is leased."""
+        """Give back everything that is leased."""
         if self._stepping is not None:
             await self._stepping
         self._requests.until = self._tokens.until = 0.0
@@ -235,7 +236,7 @@ class KeyAccount:
         return self._under_way < self._may_hold and now < self._held_until
 
     def _pass(self, tokens: int) -> Grant:
-        """Let a request go ahead that the store cannot account for now, within what this process knows."""
+        """Let a request go ahead without the store, if this process knows of no limit against it."""
         limit = self.limits.concurrent_requests
         if limit is not None and self._under_way >= limit:
             raise self._refusal("concurrent_requests", limit, CONCURRENT_RETRY_SECONDS)
@@ -285,7 +286,7 @@ class KeyAccount:
             if waiting or now >= portion.until:
                 returned += portion.give_up()
         limit, under_way = self.limits.concurrent_requests, self._under_way + len(waiting)
-        # What the store is told is given up must not be used meanwhile.
+        # What is being given back to the store must not be used in the meantime.
         self._may_hold = min(self._may_hold, under_way)
         return Account(
             self.key,
@@ -324,14 +325,14 @@ class KeyAccount:
         raise self._refusal("tokens_per_minute", limits.tokens_per_minute or 0, wait_seconds)
 
     def _refusal(self, limit: LimitName, size: int, retry_after_seconds: float) -> LimitReachedError:
-        # Without a second to wait for, other processes hold what is left, and give it back soon.
+        # If the store names no waiting time, other processes hold the rest and give it back soon.
         wait_seconds = retry_after_seconds if retry_after_seconds > 0 else LEASE_SECONDS
         return LimitReachedError(limit, size, wait_seconds, self.standings())
 
     # Afterwards
 
     def _due(self, soon: float) -> float | None:
-        """Seconds until the store has to be told something; what can wait a little is due in `soon`."""
+        """Seconds until the store needs a report; reports that can wait a little are due in `soon`."""
         now = self._timer()
         due = [portion.until - now for portion in (self._requests, self._tokens) if portion.amount]
         if self._owed or self._returned or self._under_way < self._may_hold:
@@ -341,7 +342,7 @@ class KeyAccount:
         return max(0.0, min(due)) if due else None
 
     def _plan_ahead(self) -> None:
-        """Plan a step for the time when something leased has to be given back or kept."""
+        """Plan a step for the time at which a lease has to be given back or renewed."""
         seconds = self._due(TIDY_SECONDS)
         if seconds is not None:
             self._tidy_in(seconds)

@@ -1,4 +1,4 @@
-"""Limits of all API keys in this process: which requests may go ahead, and what their answers took."""
+"""The limits of all API keys in this process: decides which requests may go ahead."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ class Limiter:
     """Admits requests within the limits of their keys.
 
     Args:
-        store: Where limits are accounted for; its calls are bounded in time, and requests wait for them.
-        holder: What the store calls this process.
-        hooks: Are told of requests refused, and of those that passed unaccounted for.
-        breaker: Open while the store does not answer; shared by all that asks it on the way to an answer.
-        timer: Seconds that only ever grow.
+        store: The store that accounts for limits; requests wait for its calls, which are bounded in time.
+        holder: The store's name for this process.
+        hooks: Hear of refused requests, and of requests that passed without being accounted for.
+        breaker: Open while the store does not answer; shared by everything that asks the store during a
+            request.
+        timer: Monotonic seconds.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class Limiter:
         """Let a request of a key go ahead.
 
         Args:
-            request_id: Names the request in events.
+            request_id: The request's id in events.
             key: Name of the key.
-            limits: At least one.
+            limits: Its limits, at least one.
             payload: The request.
 
         Raises:
@@ -68,7 +69,7 @@ class Limiter:
         return Metered(grant, estimate)
 
     def account(self, key: str, limits: KeyLimits) -> KeyAccount:
-        """The account of a key in this process, opened anew when its limits change."""
+        """The account of a key in this process; a new one when its limits change."""
         account = self._accounts.get(key)
         if account is None or account.limits != limits:
             account = KeyAccount(key, limits, self._store, self._holder, self._breaker, self._timer)
@@ -76,5 +77,5 @@ class Limiter:
         return account
 
     async def aclose(self) -> None:
-        """Give back what is leased."""
+        """Give back everything that is leased."""
         await asyncio.gather(*(account.aclose() for account in self._accounts.values()))

@@ -1,4 +1,4 @@
-"""Limits of an API key as values: how far it has got, and why it is refused."""
+"""Limits of an API key as values: how much of them is used, and the error of a refusal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LimitName = Literal["concurrent_requests", "requests_per_minute", "tokens_per_mi
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a key has got with one limit per minute.
+    """How much of one limit per minute a key has used.
 
     Attributes:
-        unit: What is limited.
+        unit: What the limit counts.
         limit: The limit.
-        remaining: How much it may still use at this moment, as far as this process knows.
-        reset_seconds: Seconds until nothing it has used counts any more.
+        remaining: How much the key may still use now, as far as this process knows.
+        reset_seconds: Seconds until the whole limit is available again.
     """
 
     unit: Literal["requests", "tokens"]
@@ -29,7 +29,7 @@ class Standing:
 
 
 _WORDS: Final[Mapping[LimitName, tuple[str, str]]] = {
-    "concurrent_requests": ("requests", "requests under way at once"),
+    "concurrent_requests": ("requests", "requests in progress at once"),
     "requests_per_minute": ("requests", "requests per minute"),
     "tokens_per_minute": ("tokens", "tokens per minute"),
 }
@@ -40,7 +40,7 @@ class LimitReachedError(RateLimitedError):
 
     Attributes:
         limit: Which limit.
-        standings: How far the key has got with its limits per minute.
+        standings: How much of its limits per minute the key has used.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class LimitReachedError(RateLimitedError):
     ) -> None:
         kind, words = _WORDS[limit]
         super().__init__(
-            f"The limit of this API key is reached: {size} {words}. "
-            f"Try again in {retry_after_seconds:.3g} s.",
+            f"The limit of this API key is reached: {size} {words}. Try again in {retry_after_seconds:.3g} "
+            "s.",
             kind=kind,
             retry_after_seconds=retry_after_seconds,
         )

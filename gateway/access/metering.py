@@ -1,7 +1,7 @@
-"""What the answer to a limited request took.
+"""Counts the tokens that the answer to a limited request took.
 
-The provider's report counts. Without one, the estimate of the prompt counts, and the part of the answer that
-was passed on, where an event of a stream is about a token. A request that was not answered took nothing.
+The provider's report counts. Without one, the estimate of the prompt counts, plus the part of the answer
+that was passed on; each event of a stream counts as one token. A request that was not answered took nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Metered:
 
     Args:
         grant: The grant to settle.
-        estimate: Tokens it may take, or None where tokens are not limited.
+        estimate: Tokens it may take, or None if tokens are not limited.
     """
 
     __slots__ = ("_estimate", "_grant", "_passed")
@@ -34,22 +34,22 @@ class Metered:
 
     @property
     def standings(self) -> tuple[Standing, ...]:
-        """How far the key has got, this request included."""
+        """How much of its limits the key has used, this request included."""
         return self._grant.standings
 
     def pass_whole(self, body: bytes) -> None:
-        """A whole answer goes to the caller."""
+        """Note a whole answer that goes to the caller."""
         self._passed += len(body) // CHARACTERS_PER_TOKEN
 
     def pass_block(self, block: bytes) -> None:
-        """A block of a stream's events goes to the caller."""
+        """Note a block of a stream's events that goes to the caller."""
         self._passed += block.count(_EVENT)
 
     def settle(self, usages: Sequence[Tokens | None]) -> None:
-        """The request has ended. Repeating it changes nothing.
+        """Settle the request after it has ended. Repeating it changes nothing.
 
         Args:
-            usages: What was reported for each answer that began; empty where the request was not answered.
+            usages: The reported usage of each answer that began; empty if the request was not answered.
         """
         taken = 0
         if self._estimate is not None and usages:

@@ -1,4 +1,4 @@
-"""How many tokens a request and its answer may take, before the provider has counted them.
+"""Estimates how many tokens a request and its answer may take, before the provider has counted them.
 
 This matters only for keys with a limit on tokens: the estimate is set aside while the answer is made, and the
 difference to what the provider reports is settled afterwards.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-CHARACTERS_PER_TOKEN: Final = 4  # English text under the common vocabularies
+CHARACTERS_PER_TOKEN: Final = 4  # for English text and common tokenizers
 
 _OUTPUT_FIELDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-# The fields that hold what is asked, in all formats. Everything else in a request is short.
+# The fields that hold the prompt, in all formats. Everything else in a request is short.
 _INPUT_FIELDS: Final = ("messages", "input", "prompt", "system", "instructions", "tools")
 
 
@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 
     Attributes:
         prompt: Tokens of the prompt, estimated from its length.
-        answer: The longest answer, where the request says how long one may be; else 0.
+        answer: The longest answer, if the request sets a limit; otherwise 0.
     """
 
     prompt: int
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
 
 def estimate_tokens(payload: Mapping[str, Any]) -> Estimate:
-    """What a request may take, in the format of any of the endpoints."""
+    """The tokens that a request may take, in the format of any endpoint."""
     characters = sum(_characters(payload[name]) for name in _INPUT_FIELDS if name in payload)
     stated = [payload[name] for name in _OUTPUT_FIELDS if isinstance(payload.get(name), int)]
     n = payload.get("n")
@@ -38,7 +38,7 @@ def estimate_tokens(payload: Mapping[str, Any]) -> Estimate:
 
 
 def _characters(value: Any) -> int:
-    """Characters of all text within; images and files do not cost by their length."""
+    """The number of characters of all text in a value; images and files are not counted."""
     if isinstance(value, str):
         return 0 if value.startswith("data:") else len(value)
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""What every request leaves behind: its id in the answer, and events of its beginning and end.
+"""Puts an id into the answer to every request, and makes events of its beginning and end.
 
-The endpoints that ask models do this themselves (`inference.py`); this is for all other requests, including
-those for paths that do not exist.
+The endpoints that ask models do this themselves (`inference.py`); this module is for all other requests,
+including those for paths that do not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.instrumentation.records import RequestBegun, RequestFinished
 from gateway.running.request_id import ABOUT, HEADER, request_id_of
 
 UNMATCHED: Final = "unmatched"
-"""The endpoint of every path that does not exist: callers make up as many as they like."""
+"""The one endpoint name for all paths that do not exist, because callers can make up any number of them."""
 CALLER_LEFT: Final = 499
 _INTERNAL: Final = 500
 _STATE: Final = "llmpo_account"
@@ -27,12 +27,12 @@ _STATE: Final = "llmpo_account"
 
 @dataclass(slots=True)
 class RequestAccount:
-    """What is known of a request so far.
+    """What is known about a request so far.
 
     Attributes:
         request_id: The caller's own, or a new one.
         endpoint: The route's path as declared.
-        code: What was wrong, once something was.
+        code: What was wrong; empty as long as nothing was.
         key: Name of the caller's API key, once it is known.
     """
 
@@ -43,18 +43,18 @@ class RequestAccount:
 
 
 def account_of(scope: Scope) -> RequestAccount:
-    """The account of a request that an `Accounts` passes on; an empty one of any other."""
+    """The account of a request that an `Accounts` passed on; an empty account for any other request."""
     account = scope.get(_STATE)
     return account if isinstance(account, RequestAccount) else RequestAccount("", UNMATCHED)
 
 
 class Accounts:
-    """Passes requests on, and tells of them.
+    """Passes requests on, and tells the hooks about them.
 
     Args:
         routes: The routes, in the order in which they are tried.
         hooks: Told of every request.
-        timer: Seconds that only ever grow.
+        timer: Monotonic seconds.
     """
 
     def __init__(

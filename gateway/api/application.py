@@ -20,11 +20,11 @@ from gateway.experiments.catalogue import CatalogueHolder
 
 
 class GatewayApp(FastAPI):
-    """Hands requests for models to their endpoints before its middleware and router see them.
+    """Hands requests for models to their endpoints, past its middleware and router.
 
-    Middleware and router would take a tenth of the time that a request costs here, and contribute nothing,
-    because the endpoints bound bodies and turn every fault into an answer themselves. Anything but a POST to
-    exactly such a path goes the usual way, where these endpoints are routes.
+    Middleware and router would take a tenth of a request's time and contribute nothing, because the
+    endpoints limit bodies and turn every fault into an answer themselves. Anything else than a POST to
+    exactly such a path goes through the router, where these endpoints are routes too.
 
     Attributes:
         catalogue: The configuration in force; assigning another to its `current` changes what is served.
@@ -59,7 +59,7 @@ class GatewayApp(FastAPI):
             await self.accounts.passed_to(refusal or self._answer_pages, scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
-        """What answers a request that is meant for another host."""
+        """The application that refuses a request meant for another host."""
         if self.hosts is not None:
             try:
                 self.hosts.check(scope["headers"])

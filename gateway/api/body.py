@@ -1,4 +1,4 @@
-"""A request's body: read within bounds, unpacked and parsed, without making other requests wait."""
+"""Reads a request's body within bounds, unpacks and parses it, without making other requests wait."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LARGE_BYTES: Final = 256 * 1024
 """From this size on, other requests get a turn between the steps of reading a body."""
 _JSON: Final = b"application/json"
 _UNPACKED_AT_A_TIME: Final = 1024 * 1024
-# zlib's numbers for them: 16 more than the window's bits for gzip, the bits alone for deflate.
+# zlib's codes for the two formats: 16 plus the window's bits for gzip, the bits alone for deflate.
 _PACKINGS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
@@ -35,12 +35,12 @@ class ClientLeftError(Exception):
 def read_request(
     receive: Receive, headers: RequestHeaders, place: BodyPlace
 ) -> Coroutine[Any, Any, dict[str, Any]]:
-    """The JSON object that asks a model. It takes its place until that is left.
+    """The JSON object of a request that asks a model. Its memory counts until `place` is left.
 
     Raises:
-        CrowdedError: If there is no room for it beside the other requests' bodies.
-        UnsupportedMediaTypeError: If it is announced as anything else, or packed in an unknown way.
-        BodyTooLargeError: As soon as more than the place may hold is announced, received or unpacked.
+        CrowdedError: If other requests' bodies leave too little memory for it.
+        UnsupportedMediaTypeError: If it is declared as anything else, or compressed in an unknown way.
+        BodyTooLargeError: As soon as more than the place may hold is declared, received or unpacked.
         InvalidRequestError: If it is no JSON object, or has too much structure.
         ClientLeftError: If the caller hangs up first.
     """
@@ -50,7 +50,7 @@ def read_request(
 def read_control(
     receive: Receive, headers: RequestHeaders, place: BodyPlace
 ) -> Coroutine[Any, Any, dict[str, Any]]:
-    """The JSON object of any other request: feedback, or an administrator's. It raises as `read_request`."""
+    """The JSON object of any other request: feedback, or an administrator's. Raises like `read_request`."""
     return _read_object(receive, headers, place, min(place.max_bytes, CONTROL_BYTES), CONTROLLING)
 
 
@@ -85,7 +85,7 @@ async def _read_object(
 
 
 async def _read_body(receive: Receive, message: Message, place: BodyPlace, max_bytes: int) -> bytes:
-    """The body that `message` begins."""
+    """The whole body, of which `message` is the first piece."""
     body: bytes = message.get("body", b"")
     parts = [body]
     size = len(body)
@@ -105,13 +105,13 @@ async def _read_body(receive: Receive, message: Message, place: BodyPlace, max_b
 
 
 def check_media_type(content_type: bytes | None) -> None:
-    """Refuse a body that is announced as anything but JSON.
+    """Refuse a body that is declared as anything but JSON.
 
-    A page in a browser cannot send JSON to another site unasked, so a gateway without keys on loopback stays
-    out of its reach.
+    A web page cannot send JSON to another site without that site's consent, so it cannot use a gateway
+    without keys on loopback.
 
     Raises:
-        UnsupportedMediaTypeError: Naming what arrived.
+        UnsupportedMediaTypeError: Naming the type that was declared.
     """
     if content_type is None:
         return
@@ -123,7 +123,7 @@ def check_media_type(content_type: bytes | None) -> None:
 
 
 def _window_bits(headers: RequestHeaders) -> int | None:
-    """How zlib is to unpack a body; None if there is nothing to unpack."""
+    """The code with which zlib unpacks a body; None if the body is not compressed."""
     name = b",".join(value for name, value in headers if name == b"content-encoding").strip().lower()
     if name in {b"", b"identity"}:
         return None
@@ -158,12 +158,12 @@ async def _unpacked(body: bytes, window_bits: int, place: BodyPlace, max_bytes: 
     except zlib.error:
         raise _not_packed("it is something else") from None
     if unpacker.unused_data:
-        raise _not_packed("more follows after its end")
+        raise _not_packed("there is more after its end")
     return b"".join(parts)
 
 
 async def _parse_large(body: bytes, bounds: Bounds, place: BodyPlace) -> dict[str, Any]:
-    """What a large body holds; others get a turn between the steps."""
+    """The content of a large body, parsed in steps with turns for other requests between them."""
     await check_weight(body, bounds)
     request = _object(body)
     await asyncio.sleep(0)
@@ -173,7 +173,7 @@ async def _parse_large(body: bytes, bounds: Bounds, place: BodyPlace) -> dict[st
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """The JSON object a body holds. Raises InvalidRequestError if it holds none."""
+    """The JSON object in a body. Raises InvalidRequestError if there is none."""
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:

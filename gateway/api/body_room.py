@@ -1,9 +1,9 @@
-"""How much memory the bodies of requests take together, in one process.
+"""Limits the memory that the bodies of all requests in one process take together.
 
-Each body is bounded by itself (`bounds.py`), and that bounds nothing once there are many: two hundred of ten
-megabytes, answered slowly, are gigabytes. So what large ones take is added up from their first piece to the
-end of the answer, and a request for which there is no room left is refused at once. Small ones are neither
-counted nor refused: they are most requests, and connections are bounded.
+Each single body is bounded (`bounds.py`), but many of them are not: two hundred of ten megabytes, answered
+slowly, are gigabytes. So the memory of large bodies is added up from their first piece to the end of the
+answer, and a request for which there is no room left is refused at once. Small bodies are neither counted
+nor refused: most requests are small, and the number of connections is bounded.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final, Self
 from gateway.errors import CrowdedError
 
 SMALL_BYTES: Final = 16 * 1024
-"""A body of this size takes no place, and is let in however little room there is."""
+"""A body up to this size is not counted, and is accepted however little room there is."""
 
-# Of each byte: as it arrives, as a value, and as it is sent on. A text with a character beyond Latin 1 takes
-# two bytes for each of its characters, or four.
+# Copies of each byte: as it arrives, as a value, and as it is sent on. A text with a character beyond Latin
+# 1 takes two or four bytes for each of its characters.
 _PER_BYTE: Final = 3
 _PER_WIDE_BYTE: Final = 6
 
@@ -26,7 +26,7 @@ class BodyRoom:
 
     Args:
         max_bytes: Largest body of one request.
-        together_bytes: Memory for all of them together; at least what one of the largest takes.
+        together_bytes: Memory for all bodies together; at least as much as one of the largest takes.
     """
 
     def __init__(self, max_bytes: int, together_bytes: int) -> None:
@@ -34,12 +34,12 @@ class BodyRoom:
         self.left = max(together_bytes, _PER_WIDE_BYTE * max_bytes)
 
     def place(self) -> BodyPlace:
-        """A place for one request's body, empty so far."""
+        """A new, empty place for one request's body."""
         return BodyPlace(self)
 
 
 class BodyPlace:
-    """What one request's body takes of the room, until the place is left."""
+    """The part of the room that one request's body takes, until the place is left."""
 
     __slots__ = ("_room", "_taken")
 
@@ -49,20 +49,20 @@ class BodyPlace:
 
     @property
     def max_bytes(self) -> int:
-        """Largest body that may be in it."""
+        """The largest body that the place may hold."""
         return self._room.max_bytes
 
     def check(self, size: int) -> None:
-        """Refuse a body that is announced and would find no room now. Raises CrowdedError."""
+        """Refuse a body whose declared size finds no room now. Raises CrowdedError."""
         if _PER_BYTE * size > self._room.left:
             raise CrowdedError
 
     def grow_to(self, size: int) -> None:
-        """Take the room for a body of which so many bytes are there. Raises CrowdedError."""
+        """Take the room for the bytes that have arrived so far. Raises CrowdedError."""
         self._take(_PER_BYTE * size)
 
     def settle(self, body: bytes, structure_bytes: int) -> None:
-        """Take the room for a whole body, given what its objects and arrays take. Raises CrowdedError."""
+        """Take the room for a whole body, including its objects and arrays. Raises CrowdedError."""
         is_wide = not body.isascii() or b"\\u" in body
         self._take(structure_bytes + (_PER_WIDE_BYTE if is_wide else _PER_BYTE) * len(body))
 

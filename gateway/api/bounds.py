@@ -1,8 +1,8 @@
-"""How much structure a request may have: reading it must cost little, whatever a caller sends.
+"""Limits the structure of a request, so that reading it costs little whatever a caller sends.
 
-Parsing ten megabytes of empty lists takes over a second and half a gigabyte, and no other request is answered
-meanwhile. Ten megabytes of text take a hundredth of that. So structure is bounded. Where there could be too
-much of it, it is counted before anything is parsed.
+Parsing ten megabytes of empty lists takes more than a second and half a gigabyte, and no other request is
+answered in the meantime. Ten megabytes of text take a hundredth of that. So structure is bounded; if there
+could be too much of it, it is counted before anything is parsed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from gateway.errors import InvalidRequestError
 
-# Of Python's own: an object with its first fields, or an array; what each further one adds, value included.
+# Memory of Python's objects: an object with its first fields, or an array; and each further field or item
+# with its value.
 _CONTAINER_BYTES: Final = 256
 _FIELD_BYTES: Final = 160
 _ITEM_BYTES: Final = 64
 _STEP_BYTES: Final = 128 * 1024
-"""Text counted at a time; others are answered in between."""
+"""Length of text counted at a time; other requests are answered in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Bounds:
         fields: Fields of all objects.
         items: Items of all arrays.
         name_characters: Length of a field's name.
-        harmless_bytes: A text no longer than this is within all of these but the first and the third, unless
+        harmless_bytes: A text up to this length cannot exceed any bound but the first and the third, unless
             it has more brackets than `nesting` permits.
     """
 
@@ -60,7 +61,7 @@ CONTROLLING: Final = Bounds(
 
 
 async def check_weight(text: bytes, bounds: Bounds) -> None:
-    """Refuse JSON that would be costly to build, without building it. Worth it for a large text only.
+    """Refuse JSON that would be costly to parse, without parsing it. Only worth while for a large text.
 
     Raises:
         InvalidRequestError: Naming the limit.
@@ -82,7 +83,7 @@ async def check_weight(text: bytes, bounds: Bounds) -> None:
 
 
 async def _is_light(text: bytes, bounds: Bounds) -> bool:
-    """Whether there is little structure even if all that looks like it is, inside strings as well."""
+    """Whether there is little structure even if brackets and commas inside strings are counted too."""
     for marks, most in ((b"[{", bounds.containers), (b":", bounds.fields), (b",", bounds.items)):
         count = 0
         for mark in marks:
@@ -94,7 +95,7 @@ async def _is_light(text: bytes, bounds: Bounds) -> bool:
 
 
 def _step_end(text: bytes, at: int) -> int:
-    """Where a step that begins at `at` ends: nowhere between a backslash and what it escapes."""
+    """The end of a step that begins at `at`, never between a backslash and the character it escapes."""
     end = min(at + _STEP_BYTES, len(text))
     step = text[at:end]
     is_escaping = (len(step) - len(step.rstrip(b"\\"))) % 2 == 1
@@ -102,7 +103,7 @@ def _step_end(text: bytes, at: int) -> int:
 
 
 def _without_strings(step: bytes, *, is_inside: bool) -> tuple[bytes, bool]:
-    """What of a step is outside of strings, and whether it ends inside one, as `is_inside` says it begins."""
+    """The part of a step outside strings, and whether it ends inside one; `is_inside`: it begins in one."""
     parts = step.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
     outside = b"".join(parts[1 if is_inside else 0 :: 2])
     return outside, is_inside != (len(parts) % 2 == 0)
@@ -117,7 +118,7 @@ def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> int:
         text: Its JSON.
 
     Returns:
-        Bytes of memory that its structure takes, at most; 0 where it is too little to matter.
+        The most bytes of memory that its structure takes; 0 if that is too little to matter.
 
     Raises:
         InvalidRequestError: Naming the limit.

@@ -25,7 +25,7 @@ class CallerHeaders(NamedTuple):
     """The headers of one request.
 
     Attributes:
-        authorization: `Bearer KEY`, from the header that the key came in.
+        authorization: `Bearer KEY`, from whichever header carried the key.
         session: Name of the session.
         choices: How many choices are asked for, if the client cannot set `n`.
         passed_on: Headers for the provider: the trace, and the version of Anthropic's format.
@@ -40,7 +40,7 @@ class CallerHeaders(NamedTuple):
 
 
 def shown_key(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """`Bearer KEY`, from the header that the key came in: `Authorization`, or else `x-api-key`."""
+    """`Bearer KEY`, from `Authorization` or, without that, from `x-api-key`."""
     authorization = headers.get(b"authorization")
     key = headers.get(b"x-api-key")
     return b"Bearer " + key if authorization is None and key is not None else authorization

@@ -12,7 +12,7 @@ from gateway.experiments.snapshot import SnapshotHolder, unknown_model
 
 
 def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: float) -> APIRouter:
-    """`/v1/models` in OpenAI's shape and Anthropic's, which have no field in common but `id`.
+    """`/v1/models` with the fields of both OpenAI's and Anthropic's shape, which share only `id`.
 
     Experiments look like any model: which policy answers stays hidden.
     """
@@ -33,7 +33,7 @@ def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: f
     @router.head("", include_in_schema=False)
     @router.get("")
     async def list_models() -> dict[str, Any]:
-        """Every experiment and model, experiments first."""
+        """List every experiment and model, experiments first."""
         names = list(snapshots.current.names)
         page = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
         return {"object": "list", "data": [shown(name) for name in names], **page}
@@ -41,7 +41,7 @@ def model_routes(snapshots: SnapshotHolder, require_client: Guard, started_at: f
     @router.head("/{name:path}", include_in_schema=False)
     @router.get("/{name:path}")
     async def show_model(name: str) -> dict[str, Any]:
-        """One experiment or model."""
+        """Show one experiment or model."""
         snapshot = snapshots.current
         if name not in snapshot.experiments and name not in snapshot.models:
             raise unknown_model(name, snapshot)

@@ -1,4 +1,4 @@
-"""What an administrator's request may hold, checked as one."""
+"""Checks the body of an administrator's request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gateway.errors import InvalidRequestError
 
 
 class ControlBody(BaseModel):
-    """The fields of a request that changes something: unknown ones are refused, and none is converted."""
+    """The fields of a request that changes something. Unknown fields are refused; nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
-        """What the body of a request says.
+        """The checked fields of a request's body.
 
         Raises:
             InvalidRequestError: Naming the field at fault.

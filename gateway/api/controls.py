@@ -1,10 +1,10 @@
-"""Fields of a request that would steer the gateway, its libraries or a provider instead of asking a question.
+"""Fields of a request that would control the gateway, its libraries or a provider.
 
-Providers and clients add fields all the time: what is not listed here goes on to providers of the format
-that was asked, and `upstream/translating/fields.py` says what becomes of it elsewhere. What is listed is
-refused, by its exact name and with a reason: it is the operator's to say, or spends what is theirs. All
-arguments of LiteLLM's own that no format has a field for are among them, since a provider may itself be a
-LiteLLM proxy.
+Providers and clients add fields all the time. Fields not listed here are passed on to providers of the
+requested format; `upstream/translating/fields.py` says what happens to them when a request is translated.
+The listed fields are refused, by exact name and with a reason, because the operator decides about them or
+pays for them. They include all of LiteLLM's own arguments that are no field of any format, because a
+provider may itself be a LiteLLM proxy.
 """
 
 from __future__ import annotations

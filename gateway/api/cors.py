@@ -1,7 +1,7 @@
 """Lets pages of the origins that the file declares call this gateway from a browser.
 
-Only answers to declared origins permit it. Cookies play no part: a page sends an API key like any other
-client.
+Only answers to declared origins have the permitting headers. Cookies are not used: a page sends an API key
+like any other client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
 _MAX_AGE_SECONDS: Final = 600
 _STANDINGS: Final = ("limit", "remaining", "reset")
 _UNITS: Final = ("requests", "tokens")
-# The headers that a page may read besides the body; a browser hides every other one.
+# The headers that a page may read besides the body; a browser hides all others.
 _EXPOSED: Final = (
     "request-id",
     "retry-after",
@@ -35,7 +35,7 @@ class DeclaredOrigins:
     """Answers preflight requests, and marks answers to pages of declared origins.
 
     Args:
-        catalogue: Declares the origins; read for each request that names one.
+        catalogue: Declares the origins; it is read for each request that has an origin.
         app: Answers everything but preflight requests.
     """
 
@@ -46,13 +46,13 @@ class DeclaredOrigins:
         self._middleware: ASGIApp = app
 
     def concern(self, scope: Scope) -> bool:
-        """Whether a request comes from a page, and any page may call."""
+        """Whether a request comes from a page and the file declares any origins."""
         if not self._catalogue.current.cors_origins or scope["type"] != "http":
             return False
         return any(name == b"origin" for name, _ in scope["headers"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer such a request."""
+        """Answer a request from a page."""
         origins = self._catalogue.current.cors_origins
         if origins != self._origins:
             self._origins = origins

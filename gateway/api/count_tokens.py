@@ -21,12 +21,12 @@ from gateway.serving.token_counts import TokenCounts
 from gateway.upstream.surfaces import MESSAGES
 
 PATH: Final = "/v1/messages/count_tokens"
-# A message needs a limit, a count of it does not.
+# A message needs `max_tokens`, but counting its tokens does not.
 _NO_LIMIT: Final = {"max_tokens": 1}
 
 
 class TokenCount(BaseModel):
-    """Tokens of the prompt, tools and system prompt included."""
+    """The number of tokens of the prompt, including tools and system prompt."""
 
     input_tokens: int
 
@@ -41,8 +41,8 @@ def count_tokens_routes(
 
     Args:
         counts: Asks providers.
-        snapshots: Where models and experiments are read.
-        admit: Says who calls, within the limits of the key.
+        snapshots: Hold the current models and experiments.
+        admit: Gives the caller, after counting the request against the limits of its key.
         bodies: The room for bodies.
     """
     router = APIRouter(tags=["models"])
@@ -58,7 +58,7 @@ def count_tokens_routes(
     async def count_tokens(request: Request) -> TokenCount:
         """Count the tokens of a message (Anthropic's), or estimate them.
 
-        A provider that speaks the format counts; elsewhere the number is a quarter of the characters.
+        A provider that speaks the format counts them; otherwise the number is a quarter of the characters.
         """
         await admit(request)
         with bodies.place() as place:

@@ -8,12 +8,12 @@ from typing import Final, Self
 
 from starlette.types import Receive
 
-# Most answers are complete before a watch would be worth a task of its own.
+# Most answers are complete before a separate task for watching would be worth while.
 _BEGIN_AFTER_SECONDS: Final = 0.25
 
 
 class DisconnectWatch:
-    """Cancels the current task when the caller hangs up. Use as a context manager, after the body was read.
+    """Cancels the current task when the caller hangs up. Used as a context manager after the body was read.
 
     A server reports a hang-up only to a task that waits for the next message, so the watch waits for it.
     """

@@ -1,4 +1,4 @@
-"""An error in the shape each kind of request has for it, whole and inside a stream."""
+"""Gives an error the shape that belongs to each kind of request, as a whole reply or inside a stream."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _ANTHROPIC_TYPES: Final = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-# What Anthropic's client acts on, beyond status and type.
+# Anthropic's client acts on these, in addition to status and type.
 _DETAILED: Final = frozenset({"thread_not_found"})
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorFormat:
-    """How errors look to the clients of one kind of request.
+    """The shape of errors for the clients of one kind of request.
 
     Attributes:
-        whole: Makes the reply from the one in OpenAI's shape.
-        event: Makes the event that ends a stream which cannot go on; no final event follows it.
+        whole: Makes the whole reply from the reply in OpenAI's shape.
+        event: Makes the event that ends a failed stream; no final event follows it.
     """
 
     whole: Callable[[ErrorReply], ErrorReply]
     event: Callable[[ErrorReply], bytes]
 
     def reply(self, error: Exception, *, tells_detail: bool = False) -> ErrorReply:
-        """What the caller is told of an error, with the provider's words if the caller is an operator."""
+        """The reply to an error, with the provider's words if the caller is an operator."""
         return self.whole(error_reply(error, tells_detail=tells_detail))
 
 
 def reply_for(path: str, error: Exception) -> ErrorReply:
-    """What the caller of a path is told of an error, whether the path exists or not."""
+    """The reply to an error on a path, whether the path exists or not."""
     reply = error_reply(error)
     return as_anthropic(reply) if path.startswith("/v1/messages") else reply
 
@@ -73,7 +73,7 @@ def _responses_event(reply: ErrorReply) -> bytes:
 
 
 def _error(reply: ErrorReply) -> dict[str, Any]:
-    """The error inside a reply; both shapes, one of which a provider's own body has, hold it there."""
+    """The error inside a reply; it has the same place in both shapes and in a provider's own body."""
     error: dict[str, Any] = orjson.loads(reply.body)["error"]
     return error
 

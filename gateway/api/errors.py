@@ -1,4 +1,4 @@
-"""The one map from our errors to HTTP: OpenAI's error shape, and a status that its clients act on rightly."""
+"""The one map from the gateway's errors to HTTP: OpenAI's shape, with statuses its clients handle well."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ _log = get_logger(__name__)
 _INVALID: Final = "invalid_request_error"
 _SERVER: Final = "server_error"
 _UNANSWERED: Final = (
-    "The store did not answer, so it is not known whether anything was recorded. Try again shortly: a "
-    "repetition is safe."
+    "The store did not answer, so it is not known whether anything was recorded. Try again shortly; "
+    "repeating the request is safe."
 )
-_REFUSED: Final = "The store takes no changes now; nothing was recorded. Try again shortly."
+_REFUSED: Final = "The store accepts no changes now; nothing was recorded. Try again shortly."
 _RETRY_AFTER_SECONDS: Final = "1"
 _HELD_RETRY_SECONDS: Final = "60"
 _LONGEST_RETRY_SECONDS: Final = 60
@@ -63,7 +63,7 @@ _INTERNAL: Final = 500
 _NOT_ALLOWED: Final = 405
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _TOO_MANY: Final = 429
-# Statuses after which clients try again on their own, and reasons why that cannot help.
+# Statuses after which clients try again by themselves, and reasons for which that cannot help.
 _RETRIED: Final = range(500, 600)
 _POINTLESS: Final = frozenset({"status_4xx", "retry_budget"})
 _NO_RETRY: Final = (b"x-should-retry", b"false")
@@ -74,7 +74,7 @@ class ErrorReply:
     """An error as it goes over the wire.
 
     Attributes:
-        code: What was wrong, for events: a word of the gateway's own, even if the body is a provider's.
+        code: What was wrong, for events: one of the gateway's own codes, even if the body is a provider's.
     """
 
     status: int
@@ -89,11 +89,11 @@ def error_body(message: str, *, kind: str, code: str | None, param: str | None =
 
 
 def error_reply(error: Exception, *, tells_detail: bool = False) -> ErrorReply:
-    """What the caller is told of an error. Anything unforeseen is a 500 that tells nothing.
+    """The reply to an error. An unforeseen error gets a 500 that reveals nothing.
 
     Args:
         error: What happened.
-        tells_detail: Whether the caller is an operator, who may read what the provider said.
+        tells_detail: Whether the caller is an operator, who may read the provider's words.
     """
     reply = _reply(error)
     detail = error.detail if tells_detail and isinstance(error, UpstreamError) else None
@@ -146,7 +146,7 @@ def refusing(reply: ErrorReply) -> ASGIApp:
 def install_error_handlers(
     app: FastAPI, reply_for: Callable[[str, Exception], ErrorReply] = lambda _path, error: error_reply(error)
 ) -> None:
-    """Make every endpoint of `app` answer errors in the shape `reply_for` gives them for its path."""
+    """Make every endpoint of `app` answer errors in the shape that `reply_for` gives for its path."""
 
     async def answer(request: Request, error: Exception) -> Response:
         reply = reply_for(request.url.path, error)
@@ -172,7 +172,7 @@ def install_error_handlers(
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path. Each is tried: routes that share a path know only their own."""
+    """Every method of the path. Each is tried, because a route knows only its own methods."""
     routes = request.app.router.routes
     return [
         method
@@ -183,7 +183,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 @singledispatch
 def _reply(_error: Exception) -> ErrorReply:
-    """The reply to an error of any kind; those below are the kinds that are foreseen."""
+    """The reply to an error of any kind; the functions below reply to the foreseen kinds."""
     return _told(_INTERNAL, "The gateway failed unexpectedly.", kind=_SERVER, code="internal_error")
 
 
@@ -231,7 +231,7 @@ def _rate_limited_reply(error: RateLimitedError) -> ErrorReply:
     headers = (
         (b"retry-after", b"%d" % math.ceil(seconds)),
         (b"retry-after-ms", b"%d" % math.ceil(seconds * 1000)),
-        # Clients wait at most a minute when told how long, and much less than needed when it is longer.
+        # Clients obey a retry-after of up to a minute; if it is longer, they try again far too early.
         (b"x-should-retry", b"true" if seconds <= _LONGEST_RETRY_SECONDS else b"false"),
     )
     return _told(_TOO_MANY, str(error), headers, kind=error.kind, code="rate_limit_exceeded")
@@ -258,7 +258,7 @@ def _http_reply(error: HTTPException) -> ErrorReply:
 def _store_reply(error: StoreError) -> ErrorReply:
     status, code, message = next(
         (answer for kind, answer in _STORE_ANSWERS if isinstance(error, kind)),
-        (409, "conflict", "Another replica was faster."),
+        (409, "conflict", "Another replica made a change first."),
     )
     return _told(status, message, kind=_INVALID, code=code)
 
@@ -281,7 +281,7 @@ def _held_reply(error: StoreHeldError) -> ErrorReply:
 
 @_reply.register
 def _crowded_reply(_error: CrowdedError) -> ErrorReply:
-    message = "Requests as large as this one take all the memory they may. Try again shortly."
+    message = "Other large requests take all the memory allowed for request bodies. Try again shortly."
     headers = ((b"retry-after", _RETRY_AFTER_SECONDS.encode()),)
     return _told(503, message, headers, kind=_SERVER, code="too_many_large_requests")
 
@@ -312,8 +312,8 @@ _STORE_ANSWERS: Final[tuple[tuple[type[StoreError], tuple[int, str, str]], ...]]
     (KeyNameTakenError, (409, "name_taken", "Another key has that name. Choose another, or revoke it.")),
     (UnknownExperimentError, (404, "unknown_experiment", "There is no such experiment.")),
     (ExperimentFinishedError, (409, "experiment_finished", "The experiment is decided.")),
-    (OverCapError, (409, "over_cap", "The user or the API key gave all the votes it may.")),
-    (AfterHoldError, (409, "after_hold", "The time in which the answer counts was over.")),
+    (OverCapError, (409, "over_cap", "The user or the API key has given all the votes allowed.")),
+    (AfterHoldError, (409, "after_hold", "The time in which feedback on the answer counts is over.")),
     (
         ContradictingOutcomeError,
         (422, "contradicting_feedback", "Something else was reported before; the first report stands."),

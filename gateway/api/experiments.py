@@ -1,4 +1,4 @@
-"""`GET /v1/experiments`: what people and scripts read of experiments. Needs an admin key, if keys are set."""
+"""`GET /v1/experiments`: the state of experiments. Needs an admin key if there are keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def experiment_routes(
     logs: ExperimentLog,
     require_admin: Guard,
 ) -> APIRouter:
-    """`/v1/experiments` and what is below it."""
+    """`/v1/experiments` and the routes below it."""
     router = APIRouter(prefix="/v1/experiments", dependencies=[Depends(require_admin)], tags=["experiments"])
 
     async def reading(name: str) -> tuple[LiveExperiment, ExperimentProgress]:
@@ -39,7 +39,7 @@ def experiment_routes(
 
     @router.get("")
     async def list_experiments() -> ExperimentList:
-        """Every experiment in a line each."""
+        """List every experiment, one line each."""
         readings = await progress.read()
         return ExperimentList(
             data=[
@@ -51,7 +51,7 @@ def experiment_routes(
 
     @router.get("/{name}")
     async def show_experiment(name: str) -> ExperimentDetail:
-        """Everything known about one experiment."""
+        """Show everything known about one experiment."""
         return ExperimentDetail.shown(*await reading(name))
 
     @router.get(
@@ -60,9 +60,9 @@ def experiment_routes(
         responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
     )
     async def experiment_log(name: str) -> StreamingResponse:
-        """What was counted and planned, one JSON object a line: what `llmpo verify` recomputes."""
+        """Export what was counted and planned, one JSON object per line, for `llmpo verify`."""
         lines = logs.lines(snapshots.current.experiment(name).name)
-        # Fetched before the status is sent, so that a dead store is a 503 and not a cut file.
+        # Fetched before the status is sent, so that a dead store gives a 503 and not a truncated file.
         first = await anext(lines)
 
         async def all_lines() -> AsyncIterator[bytes]:

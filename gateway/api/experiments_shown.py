@@ -1,4 +1,4 @@
-"""Wire models of `/v1/experiments`, made of what the store and the snapshot hold."""
+"""Wire models of `/v1/experiments`, made from the store's data and the snapshot."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gateway.learning.progress import ExperimentProgress
 
 _MOST_EVENTS: Final = 50
 
-_DEARER: Final = 1.2  # times the incumbent's cost from which operators are warned
+_DEARER: Final = 1.2  # operators are warned if a policy costs this many times as much as the incumbent
 _OTHER_DEFINITION: Final = (
-    "This replica's file defines the experiment otherwise than the store runs it, so the incumbent answers "
+    "This replica's file defines the experiment differently from the store, so the incumbent answers "
     "everything here. Run one configuration on all replicas, and restart this one."
 )
 
@@ -35,7 +35,7 @@ class ExperimentSummary(BaseModel):
 
     @classmethod
     def of(cls, live: LiveExperiment, reading: ExperimentProgress | None) -> ExperimentSummary:
-        """The line of an experiment; without a reading of the store, what the configuration says."""
+        """The line of an experiment; if the store was not read yet, from the configuration."""
         if reading is not None:
             return ExperimentSummary(**_summary_fields(reading))
         return ExperimentSummary(
@@ -52,7 +52,9 @@ class ExperimentList(BaseModel):
     """`GET /v1/experiments`."""
 
     data: list[ExperimentSummary]
-    config_hash: str = Field(description="Names this replica's configuration; all should show the same.")
+    config_hash: str = Field(
+        description="Identifies this replica's configuration; all replicas should show the same hash."
+    )
 
 
 class EvidenceOfPolicy(BaseModel):
@@ -82,14 +84,14 @@ class EvidenceOfPolicy(BaseModel):
 
 
 class PlanInForce(BaseModel):
-    """What the planner wants compared next."""
+    """The pairs that the planner wants compared next."""
 
     pairs: list[tuple[str, str]]
     probabilities: list[float]
     version: int
     age_seconds: float
     expected_remaining: int | None = Field(
-        description="Comparisons to a decision, its minima and the budget included; null where not known."
+        description="Comparisons missing to a decision, minima and budget included; null if not known."
     )
     expected_seconds: float | None = Field(description="Time to a decision, at the rate so far.")
 
@@ -110,11 +112,11 @@ class PlanInForce(BaseModel):
 
 
 class EventShown(BaseModel):
-    """Something that happened."""
+    """One event of an experiment."""
 
     at: float = Field(description="Unix seconds.")
     kind: str
-    detail: dict[str, Any] = Field(description="Policies are named.")
+    detail: dict[str, Any] = Field(description="Details of the event; policies are given by name.")
 
     @classmethod
     def latest(cls, reading: ExperimentProgress, most: int) -> list[EventShown]:
@@ -124,42 +126,42 @@ class EventShown(BaseModel):
 
     @classmethod
     def by_hand(cls, reading: ExperimentProgress) -> EventShown | None:
-        """The move that led to where the experiment stands, if a person made it."""
+        """The move that led to the present state, if a person made it."""
         moves = told(filter(None, [reading.by_hand]), reading.generations)
         return next((cls(at=move.at, kind=move.kind, detail=move.detail) for move in moves), None)
 
 
 class InheritedComparisons(BaseModel):
-    """What a generation went on from."""
+    """The comparisons that a generation took over from an earlier one."""
 
     generation: int
-    comparisons: int = Field(description="How many of its comparisons were counted there or before.")
+    comparisons: int = Field(description="How many comparisons were counted in that generation or earlier.")
 
 
 class PolicyShown(BaseModel):
-    """What a policy is."""
+    """The content of a policy."""
 
     name: str
     fingerprint: str = Field(description="SHA-256 of the content's canonical JSON.")
     content: dict[str, Any] | None = Field(
-        description="All that decides how it answers: model, prompt, parameters. Null where "
-        "`policies_shown: names` keeps it back. With `redacted`, parts that look like secrets are blanked."
+        description="Everything that decides how the policy answers: model, prompt, parameters. Null if "
+        "`policies_shown: names` hides it. With `redacted`, parts that look like secrets are blanked."
     )
 
 
 class PolicyCost(BaseModel):
-    """What an answer of a policy costs."""
+    """The cost of one answer of a policy."""
 
     policy: str
-    per_answer: float | None = Field(description="Null where it is not known.")
+    per_answer: float | None = Field(description="Null if it is not known.")
     answers: int = Field(description="How many answers were measured.")
 
 
 class AnswerCostsShown(BaseModel):
-    """What answers cost."""
+    """The costs of answers."""
 
     source: Literal["declared", "measured"] = Field(
-        description="`declared` in the file, in any unit; else `measured` tokens times prices, in USD."
+        description="`declared` in the file, in any unit; otherwise `measured` tokens times prices, in USD."
     )
     policies: list[PolicyCost]
 
@@ -179,15 +181,21 @@ class GainShown(BaseModel):
     incumbent: str = Field(description="The incumbent; after the decision, the one before it.")
     wins: int
     losses: int
-    preference: float | None = Field(description="Share of them that the policy won.")
-    low: float = Field(description="Lower end of the interval for its probability to be preferred.")
+    preference: float | None = Field(description="Share of these comparisons that the policy won.")
+    low: float = Field(
+        description="Lower end of the interval for the probability that the policy is preferred."
+    )
     high: float = Field(description="Upper end.")
-    confidence: float = Field(description="With which the intervals of all rivals hold, at any time.")
-    cost_ratio: float | None = Field(description="How many times the incumbent's cost an answer of it costs.")
+    confidence: float = Field(
+        description="Confidence with which the intervals of all rivals hold, at any time."
+    )
+    cost_ratio: float | None = Field(
+        description="Cost of one of its answers, as a multiple of the incumbent's."
+    )
 
     @classmethod
     def of(cls, reading: ExperimentProgress) -> GainShown | None:
-        """The gain of an experiment; None while the incumbent itself is ahead, and where it won."""
+        """The gain of an experiment; None while the incumbent itself is ahead, and if it won."""
         found, policies = reading.gain, reading.view.experiment.policies
         if found is None:
             return None
@@ -243,39 +251,49 @@ class ExperimentDetail(ExperimentSummary):
     """`GET /v1/experiments/{name}`. Lists and matrices follow the order of `policies`."""
 
     policies: list[str]
-    policy_details: list[PolicyShown] = Field(description="What each of them is.")
+    policy_details: list[PolicyShown] = Field(description="The content of each policy.")
     wins: list[list[int]]
     ties: list[list[int]]
     evidence: list[EvidenceOfPolicy]
     plan: PlanInForce | None
     certificate: dict[str, Any] | None
-    events: list[EventShown] = Field(description="The latest, newest last.")
+    events: list[EventShown] = Field(description="The latest events, newest last.")
     by_hand: EventShown | None = Field(
-        description="Who moved it to where it stands, and why; null where no person did."
+        description="Who made the move to the present state, and why; null if no person did."
     )
-    may: list[Verb] = Field(description="What a person may do to it now, with an admin key and a reason.")
+    may: list[Verb] = Field(
+        description="The verbs that a person may use now, with an admin key and a reason."
+    )
     promotion_mode: str = Field(
         description="`automatic`, or `approval`: a certified policy waits for a person."
     )
     delta: float
     epsilon: float
-    promise: Promised = Field(description="What is promised of a promoted policy; `winner` without a margin.")
-    claim: str = Field(description="That in words; `{policy}` stands for the promoted policy.")
+    promise: Promised = Field(description="The promise about a promoted policy; `winner` without a margin.")
+    claim: str = Field(description="The promise in words; `{policy}` stands for the promoted policy.")
     collect: str
     share: float
     min_comparisons: int
     max_comparisons: int | None
     started_at: float = Field(description="Unix seconds.")
-    policies_ever: int = Field(description="How many policies there ever were, those removed included.")
-    inherited: InheritedComparisons | None = Field(description="Null where it started from nothing.")
+    policies_ever: int = Field(description="How many policies there have ever been, including removed ones.")
+    inherited: InheritedComparisons | None = Field(
+        description="Null if the generation started without evidence."
+    )
     matches_store: bool = Field(
-        description="False where this replica's file defines the experiment otherwise than the store runs it."
+        description="False if this replica's file defines the experiment differently from the store."
     )
     fit_p_value: float | None = Field(
-        default=None, description="How well the structure assumed fits the counts; null where none is."
+        default=None, description="How well the assumed structure fits the counts; null if none is assumed."
     )
-    votes: int = Field(default=0, description="In comparisons; one of two answers shown, or two of one each.")
-    voters: int = Field(default=0, description="Who gave them; each vote of an unknown voter counts as one.")
+    votes: int = Field(
+        default=0,
+        description="Votes in comparisons: one if two answers were shown, two if each unit saw one answer.",
+    )
+    voters: int = Field(
+        default=0,
+        description="How many voters gave the votes; each vote of an unknown voter counts as a voter.",
+    )
     largest_voter: int = Field(default=0, description="The most votes of one voter.")
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     answer_costs: AnswerCostsShown
@@ -358,7 +376,7 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
     if plan is None or not plan.proposal.is_misfit:
         return warnings
     misfit = (
-        "The structure assumed does not fit the counts: preferences differ from it by more than chance "
+        "The assumed structure does not fit the counts: preferences differ from it by more than chance "
         f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
     )
     return [*warnings, misfit]

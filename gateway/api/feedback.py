@@ -105,7 +105,7 @@ class FeedbackDesk:
 
     Args:
         service: Counts reports.
-        admit: Gives the caller, within the limits of the key.
+        admit: Gives the caller, after counting the request against the limits of its key.
         read_body: Reads the body, or raises InvalidRequestError.
     """
 

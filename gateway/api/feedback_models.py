@@ -1,4 +1,4 @@
-"""Wire models of feedback: what a report may say, and what its caller is told."""
+"""Wire models of feedback: the report and the answer to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gateway.learning.acknowledging import Acknowledgement, NotCounted
 from gateway.learning.given_feedback import Feedback, Preferred
 from policy_store.models import Receipt
 
-# What each field must be, in the words of the refusal.
+# What each field must be, as refusals say it.
 _MUST_BE: Final = {
     "id": "the `id` of a response, as a string",
     "request_id": "the `x-request-id` of a request, as a string",
@@ -41,7 +41,7 @@ SignalName = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 
 
 class FeedbackBody(BaseModel):
-    """`POST /v1/feedback`: either a signal with its value, or which of two choices was preferred."""
+    """The body of `POST /v1/feedback`: a signal with its value, or which of two choices was preferred."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -56,7 +56,7 @@ class FeedbackBody(BaseModel):
     signal: Annotated[SignalName | None, Field(description="A signal the experiment declares.")] = None
     value: Annotated[
         StrictBool | StrictInt | StrictFloat | None,
-        Field(description="What the signal says. May be left out for actions, such as `copied`."),
+        Field(description="The value of the signal. May be left out for actions, such as `copied`."),
     ] = None
     preferred: Annotated[
         Annotated[StrictInt, Field(ge=0, le=1)] | Literal["tie", "both_bad"] | None,
@@ -68,7 +68,9 @@ class FeedbackBody(BaseModel):
     ] = None
     idempotency_key: Annotated[
         StrictStr | None,
-        Field(max_length=255, description="Accepted; the same report is counted once with or without it."),
+        Field(
+            max_length=255, description="Accepted but not needed: a repeated report is counted once anyway."
+        ),
     ] = None
 
     @validator(mode="after")
@@ -129,18 +131,18 @@ def invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
 
 
 class FeedbackAnswer(BaseModel):
-    """What became of a report."""
+    """The answer to a report."""
 
     status: Receipt | Literal["not_counted"]
     reason: NotCounted | None = Field(
-        default=None, description="Why a report in order is not counted; with that status only."
+        default=None, description="Why a correct report is not counted; only with `not_counted`."
     )
     experiment: str
     detail: str
 
 
 def answer_of(outcome: Acknowledgement) -> FeedbackAnswer:
-    """What the caller is told."""
+    """The answer for the caller."""
     became, experiment, detail = outcome.became, outcome.experiment, outcome.detail
     if isinstance(became, NotCounted):
         return FeedbackAnswer(status="not_counted", reason=became, experiment=experiment, detail=detail)

@@ -1,6 +1,6 @@
-"""The fields of each kind of request: which are known, and the types of those the gateway itself relies on.
+"""The fields of each kind of request: the known ones, and the types of those that the gateway relies on.
 
-What is unknown passes on to providers that may know it, unless it is one of the `CONTROLS`.
+Unknown fields are passed on to providers that may know them, unless they are among the `CONTROLS`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _MOST_NAMED: Final = 8
 Request = dict[str, Any]
 
 
-# What the document describes.
+# The fields that the OpenAPI document describes.
 KNOWN_FIELDS: Final[Mapping[SurfaceName, frozenset[str]]] = {
     name: frozenset(request.fields) for name, request in REQUESTS.items()
 }
 
 
 def check_fields(kind: SurfaceName, request: Request) -> None:
-    """Refuse a request that steers, or whose fields have types the gateway cannot rely on.
+    """Refuse a request that has control fields, or fields of types that the gateway cannot use.
 
     Raises:
         InvalidRequestError: Naming the field at fault and what it must be.
@@ -58,7 +58,11 @@ def _check_responses(request: Request) -> None:
         for index, item in enumerate(given if isinstance(given, list) else []):
             if not isinstance(item.get("role"), str | None):
                 raise _invalid(f"input[{index}].role", "a string")
-    _require(not request.get("background"), "background", "absent: nothing here keeps answers for later")
+    _require(
+        not request.get("background"),
+        "background",
+        "absent, because the gateway does not keep answers for later",
+    )
     _check_common(request)
 
 
@@ -69,7 +73,7 @@ def _check_completions(request: Request) -> None:
 
 def _check_embeddings(request: Request) -> None:
     _require(isinstance(request.get("input"), str | list), "input", "a string or a list")
-    _require(not request.get("stream"), "stream", "absent: embeddings are not streamed")
+    _require(not request.get("stream"), "stream", "absent, because embeddings are not streamed")
 
 
 def _check_anthropic(request: Request) -> None:
@@ -135,7 +139,7 @@ _OF_ALL: Final = {
     "stream": _SWITCH,
     "user": _TEXT,
 }
-# What each of these fields is, where a request has it, and how that is said.
+# The type of each of these fields, if a request has it, and the words for that type.
 _TYPES: Final[Mapping[SurfaceName, Mapping[str, tuple[tuple[type, ...], str]]]] = {
     "chat": {**_OF_ALL, "stream_options": _OBJECT, "response_format": _OBJECT},
     "responses": {

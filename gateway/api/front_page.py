@@ -1,4 +1,4 @@
-"""The page at `/` and `/docs`: it lists every route, and loads nothing from elsewhere."""
+"""The page at `/` and `/docs`. It lists every route, and loads nothing from other places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides whether a caller may use a route that asks no model: FastAPI's dependencies."""
+"""FastAPI dependencies that decide whether a caller may use a route that asks no model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gateway.api.body_room import BodyRoom
 from gateway.api.caller_headers import caller_address, reporters_key, shown_key
 
 Guard = Callable[[Request], Awaitable[None]]
-"""Raises an error for a caller who may not use the route."""
+"""Raises an error if the caller may not use the route."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """The checks before a route. Each raises the error that refuses the request.
+    """The checks before a route. Each raises an error to refuse the request.
 
     Attributes:
         authenticator: Knows the keys in force.
@@ -48,7 +48,7 @@ class Guards:
         return caller
 
     async def require_client(self, request: Request) -> None:
-        """Let callers in."""
+        """Refuse callers without a valid key."""
         self.client(request)
 
     async def admitted(self, request: Request) -> Caller:
@@ -67,17 +67,17 @@ class Guards:
         return caller
 
     def admin(self, request: Request) -> Caller:
-        """The caller, who is an admin."""
+        """The caller, who must be an admin."""
         caller = self.client(request)
         caller.require_admin()
         return caller
 
     async def require_admin(self, request: Request) -> None:
-        """Let admins in."""
+        """Refuse callers who are not admins."""
         self.admin(request)
 
     async def may_see_metrics(self, request: Request) -> None:
-        """Let anyone in where metrics are public, and otherwise admins."""
+        """Refuse callers who are not admins, unless metrics are public."""
         if not self.metrics_public:
             self.admin(request)
 

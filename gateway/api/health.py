@@ -1,4 +1,4 @@
-"""Liveness, readiness and numbers for the gateway's operators."""
+"""Liveness, readiness and metrics for the gateway's operators."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def health_routes(
     @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """The process answers."""
+        """Say that the process answers."""
         return {"status": "ok"}
 
     @router.head("/readyz", include_in_schema=False)
@@ -38,7 +38,7 @@ def health_routes(
         "/readyz", responses={503: {"model": dict[str, str], "description": "The process is about to stop."}}
     )
     async def readyz(response: Response) -> dict[str, str]:
-        """Requests can be answered: until this process is asked to stop, then 503.
+        """Say whether requests can be answered; 503 once this process is asked to stop.
 
         A store that is away, takes no writes or lost something does not change that, because the incumbents
         answer without it. `store_detail` says what is wrong with it. Where replicas run different
@@ -61,7 +61,7 @@ def health_routes(
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def show_metrics() -> Response:
-        """Everything counted, in the Prometheus text format."""
+        """Show all metrics in the Prometheus text format."""
         await progress.read()
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 

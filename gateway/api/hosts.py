@@ -1,9 +1,9 @@
-"""The names that a gateway without keys answers to.
+"""The host names that a gateway without keys accepts.
 
 A caller that can connect to such a gateway may do everything, and only this machine can connect. But a web
 page can make the browser on this machine connect: by having the page's own name resolve to a loopback
 address, so that the browser takes the gateway for the page's own server, or by sending requests whose answers
-the page cannot read. Both show in a header that no page can set.
+the page cannot read. Both are visible in headers that no page can set.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from gateway.errors import ForeignHostError
 
 
 class LoopbackHosts:
-    """Names of this machine for itself, and those the operator added.
+    """The loopback names of this machine, and those that the operator added.
 
     Args:
-        is_open: Whether no caller needs a key; if keys are needed, nothing is refused here.
+        is_open: Whether callers need no key; if they need one, nothing is refused here.
         others: Further names, without ports.
-        origins: Declared origins of pages from elsewhere that may call, such as `https://app.example.com`.
+        origins: Declared origins of other pages that may call, such as `https://app.example.com`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LoopbackHosts:
         self._origins = origins
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Refuse a request for another name, or from a page of another name.
+        """Refuse a request for another host, or from a page of another host.
 
         Raises:
             ForeignHostError: Saying how to allow it.
@@ -44,14 +44,14 @@ class LoopbackHosts:
             named = value.decode("latin-1")
             if name == b"host" and not self._is_ours(named):
                 raise ForeignHostError(
-                    "This gateway asks for no keys, so it answers to names of this machine only. "
+                    "This gateway asks for no keys, so it accepts only host names of this machine. "
                     "Configure keys, or add the name to LLMPO_ALLOWED_HOSTS.",
                     code="host_not_allowed",
                 )
             is_page_known = name != b"origin" or named in self._origins()
             if not is_page_known and not self._is_ours(named.partition("://")[2]):
                 raise ForeignHostError(
-                    "This gateway asks for no keys, so it answers to web pages of this machine only. "
+                    "This gateway asks for no keys, so it accepts only web pages of this machine. "
                     "Configure keys, or declare the page's origin in `cors_origins`.",
                     code="origin_not_allowed",
                 )
@@ -62,7 +62,7 @@ class LoopbackHosts:
 
 
 def _name(host: str) -> str:
-    """A host without its port: `[::1]:8080` is `::1`. A text that is no host becomes empty."""
+    """A host without its port: `::1` for `[::1]:8080`. A text that is no host becomes empty."""
     name, colon, port = host.rpartition(":")
     if colon and not host.endswith("]"):
         host = name if port.isdecimal() and port.isascii() else ""

@@ -1,4 +1,4 @@
-"""The routes that ask models: the hot path, as bare ASGI callables, one for each kind of request."""
+"""The routes that ask models. They are the hot path, so each is a bare ASGI callable."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # proxies of the nginx family would hold the events back
+    (b"x-accel-buffering", b"no"),  # proxies of the nginx family would buffer the events
 )
 
 _log = get_logger(__name__)
@@ -67,13 +67,13 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InferenceDeps:
-    """The parts that the endpoints work with.
+    """The parts that the endpoints need.
 
     Attributes:
         snapshots: Hold the current models and experiments.
         answering: Makes the answers.
         authenticator: Knows the callers.
-        hooks: Told how requests end.
+        hooks: Hear how requests end.
         bodies: The room for bodies.
         lifecycle: Says whether an answer is cut off because the process ends.
         limiter: Asked before a limited key's request goes ahead.
@@ -132,7 +132,7 @@ class InferenceEndpoint:
 
 
 class _Reply:
-    """One request on its way through HTTP, to its answer or error."""
+    """The HTTP side of one request, up to its answer or error."""
 
     __slots__ = (
         "_code",
@@ -182,7 +182,7 @@ class _Reply:
         self._overhead_seconds: float | None = None
 
     def finished(self) -> RequestFinished:
-        """How it ended."""
+        """The event of the request's end."""
         return RequestFinished(
             self._request_id,
             self._endpoint.path,
@@ -238,7 +238,7 @@ class _Reply:
                     self._metered.settle(() if answer is None else answer.exchange.usages)
 
     async def _admit(self, payload: dict[str, Any], caller: Caller) -> None:
-        """Let a limited key's request go ahead, or refuse it. Raises LimitReachedError."""
+        """Admit the request of a key with limits. Raises LimitReachedError if a limit is reached."""
         wire = self._endpoint.surface.wire
         try:
             self._metered = await self._deps.limiter.admit(
@@ -311,7 +311,7 @@ class _Reply:
         await self._send({"type": "http.response.start", "status": _OK, "headers": list(headers)})
 
     async def _break_off(self, error: Exception) -> None:
-        """End a stream that cannot go on."""
+        """End a stream that cannot continue."""
         reply = error_reply(error, tells_detail=self._tells_detail)
         self._code = reply.code
         await self._send({"type": "http.response.body", "body": self._endpoint.errors.event(reply)})

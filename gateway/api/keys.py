@@ -18,17 +18,22 @@ from gateway.config.values import Name
 
 
 class KeyToMake(ControlBody):
-    """The key that a request wants made."""
+    """The body of a request to make a key."""
 
-    name: Annotated[Name, Field(description="Its name: 1 to 64 letters, digits, dots, dashes, underscores.")]
-    role: Annotated[KeyRole, Field(description="What it may do.")] = "client"
+    name: Annotated[
+        Name, Field(description="Name of the key: 1 to 64 letters, digits, dots, dashes, underscores.")
+    ]
+    role: Annotated[KeyRole, Field(description="What the key may do.")] = "client"
     limits: Annotated[
-        LimitsSpec, Field(description="Its own limits; a client key's others are the default ones.")
+        LimitsSpec,
+        Field(
+            description="The key's own limits; for limits not given here, a client key has the default ones."
+        ),
     ] = Field(default_factory=LimitsSpec)
 
     @classmethod
     def whole_schema(cls) -> dict[str, Any]:
-        """The schema without references, which would lead outside the OpenAPI document."""
+        """The schema with references resolved, because they would lead outside the OpenAPI document."""
         schema = cls.model_json_schema()
         limits = schema.pop("$defs")["LimitsSpec"]
         schema["properties"]["limits"] = limits
@@ -36,13 +41,13 @@ class KeyToMake(ControlBody):
 
 
 class KeyShown(BaseModel):
-    """What is known of a key."""
+    """A key as the API shows it."""
 
     name: str
     role: KeyRole
     source: KeySource
     hash: str = Field(description="`sha256:` and the start of its hash.")
-    limits: dict[str, int] = Field(description="What it may use, defaults included.")
+    limits: dict[str, int] = Field(description="Its limits, defaults included.")
     revoked_at: float | None = Field(default=None, description="Unix seconds; null while in force.")
 
 
@@ -53,7 +58,7 @@ class KeyMade(KeyShown):
 
 
 class KeyList(BaseModel):
-    """All keys: those in force, then those revoked."""
+    """All keys: first those in force, then those revoked."""
 
     data: list[KeyShown]
 

@@ -1,4 +1,4 @@
-"""How much of its limits a key has used, in the headers that clients of each wire format read."""
+"""The headers that say how much of its limits a key has used, in each wire format."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.upstream.base import RawHeaders
 def limit_headers(
     standings: Iterable[Standing], wire: Literal["openai", "anthropic"], now: float
 ) -> RawHeaders:
-    """The limit, the rest, and when all of it is back: a duration for OpenAI's, a date for Anthropic's.
+    """The limit, the rest, and when the whole limit is back (OpenAI: a duration; Anthropic: a date).
 
     Args:
-        standings: The key's.
-        wire: The format whose names the headers have.
+        standings: How much of its limits the key has used.
+        wire: The wire format, which decides the headers' names.
         now: Unix seconds.
     """
     if wire == "anthropic":
@@ -26,7 +26,7 @@ def limit_headers(
 
 
 def joined(ours: RawHeaders, others: RawHeaders) -> RawHeaders:
-    """Our headers, and those of a provider's that ours do not replace."""
+    """Our headers, and those of the provider that ours do not replace."""
     if not ours:
         return others
     names = {name for name, _ in ours}

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every route, including the bare ones, and the errors that all of them answer with."""
+"""The OpenAPI document: every route, including the bare ASGI ones, and the errors they may answer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ERRORS: Final[dict[str, Schema]] = {
     },
 }
 _MEANINGS: Final = {
-    400: "The request is at fault; the message says where.",
+    400: "The request is wrong; the message says where.",
     401: "The key is missing or wrong.",
     403: "The key may not do this.",
     404: "There is nothing of that name.",
@@ -59,11 +59,11 @@ _MEANINGS: Final = {
     410: "The link has expired.",
     413: "The request is too large.",
     415: "The request is not JSON.",
-    422: "What is asked cannot be done.",
+    422: "The request is well-formed but cannot be carried out.",
     429: "A limit is reached, the gateway's or the provider's.",
     500: "The gateway failed.",
     502: "The provider failed.",
-    503: "Something that is needed is away for now.",
+    503: "Something that is needed is not available now.",
     504: "The provider did not answer in time.",
 }
 _ASKING: Final = (400, 401, 404, 408, 413, 415, 422, 429, 500, 502, 503, 504)
@@ -72,7 +72,7 @@ _WRITING: Final = (*_READING, 408, 409, 413, 415, 422)
 
 
 def openapi_document(app: FastAPI) -> Callable[[], Schema]:
-    """A replacement for `app.openapi`. It makes the document anew each time: routes change with the app."""
+    """A replacement for `app.openapi` that makes the document anew each time: routes change with the app."""
     described = app.openapi
 
     def document() -> Schema:

@@ -1,8 +1,8 @@
-"""Paths as clients are set up to write them: each way of writing one leads to the same place.
+"""Accepts the different ways in which clients write a path.
 
 A base URL may lack the `/v1`, or have it although the client adds it; a path may end in a slash. A redirect
-would help none of them: clients send a POST again without its body, or to an address that only a proxy in
-front of the gateway knows how to reach.
+would not help: clients repeat a POST without its body, or send it to an address that works only behind the
+proxy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BELOW_VERSION: Final = frozenset(
 
 
 def written_in_full(path: str) -> str:
-    """The path as the routes have it: `/chat/completions/` is `/v1/chat/completions`."""
+    """The path as the routes have it: `/v1/chat/completions` for `/chat/completions/`."""
     path = path.rstrip("/") or "/"
     while path.startswith(f"{_VERSION}{_VERSION}/"):
         path = path.removeprefix(_VERSION)

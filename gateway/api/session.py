@@ -1,7 +1,7 @@
-"""Which requests belong together: those of the session that a caller names, or else of the user.
+"""Which requests belong together: those of the same session or, if the caller names none, of the same user.
 
-With `unit: session` they get one policy and count once. A user who asks without a session is still one voter,
-so that one person's taste does not count many times. Names leave the process as keyed hashes only.
+With `unit: session` they get one policy and count once. Without sessions a user is still one voter, so that
+one person's taste does not count many times. Names leave the process as keyed hashes only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def session_name(request: Mapping[str, Any], header: str | None) -> str | None:
 
 
 def voter_name(request: Mapping[str, Any], header: str | None) -> str | None:
-    """The name of the voter who will judge the answer: the user of a checked request, or else its session."""
+    """The name of the voter who will judge the answer: the request's user, or else its session."""
     metadata = request.get("metadata") or {}
     user = request.get("safety_identifier") or request.get("user") or metadata.get("user_id")
     return f"{_USER}{user}" if user else session_name(request, header)

@@ -1,4 +1,4 @@
-"""`POST /v1/experiments/{name}/pause` and its like: a person's hand on an experiment. Needs an admin key."""
+"""`POST /v1/experiments/{name}/pause` and the other moves by hand. They need an admin key."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ LONGEST_REASON: Final = 1_000
 
 
 class HandMove(ControlBody):
-    """What a person says to it."""
+    """The body of a request for a move by hand."""
 
     reason: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_REASON),
-        Field(description="Why, for the audit log and every page."),
+        Field(description="The reason, for the audit log and every page."),
     ]
     policy: str | None = Field(
         default=None,
-        description="To `promote`, which policy. To `approve` or `reject`, the one that was seen awaiting "
-        "approval: another one is refused.",
+        description="For `promote`: the policy to promote. For `approve` or `reject`: the policy that you "
+        "saw waiting for approval; if another one waits now, the request is refused.",
     )
 
 
 class Moved(BaseModel):
-    """Where the experiment stands now."""
+    """The state of the experiment after the move."""
 
     name: str
     generation: int
     state: str
-    incumbent: str = Field(description="The policy that serves ordinary traffic now.")
+    incumbent: str = Field(description="The policy that answers ordinary traffic now.")
 
     @classmethod
     def of(cls, view: ExperimentView) -> Moved:
-        """What a reading of the store says."""
+        """The state as the store has it."""
         experiment = view.experiment
         incumbent = experiment.policies[view.incumbent]
         return cls(
@@ -57,7 +57,7 @@ def steering_routes(
     the_admin: Callable[[Request], Caller],
     read_body: Callable[[Request], Awaitable[dict[str, Any]]],
 ) -> APIRouter:
-    """A route for each of the verbs. `the_admin` gives the caller, and raises for anyone else."""
+    """A route for each of the verbs. `the_admin` gives the caller, and raises if it is not an admin."""
     router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
     schema = {"content": {"application/json": {"schema": HandMove.model_json_schema()}}, "required": True}
 

@@ -1,4 +1,4 @@
-"""`/v1/store`: how the shared store is, and an operator's word to go on with it. Needs an admin key."""
+"""`/v1/store`: shows the state of the shared store, and lets an operator accept it. Needs an admin key."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _WORDS: Final = {True: "up", False: "down", None: "unknown"}
 
 
 class StoreShown(BaseModel):
-    """How the store is, as this replica sees it."""
+    """Show the state of the store as this replica sees it."""
 
     store: Annotated[str, Field(description="`up`, `down`, `not_writable`, `held` or `unknown`.")]
-    detail: Annotated[str, Field(description="What the server said, or what was lost; may be empty.")]
+    detail: Annotated[str, Field(description="The server's words, or what was lost; may be empty.")]
     epoch: Annotated[int, Field(description="Rises whenever an operator accepts the store.")]
     evicts: Annotated[bool | None, Field(description="Whether the server drops keys; null: it does not say.")]
     persists: Annotated[bool | None, Field(description="Whether it keeps its data; null: it does not say.")]
 
 
 def store_state(health: StoreHealth, watch: StoreWatch) -> tuple[str, str]:
-    """How the store is, in a word and, where something is wrong, in a sentence."""
+    """The state of the store in a word and, if something is wrong, in a sentence."""
     if health.is_up and health.is_writable is False:
         return "not_writable", health.says
     if health.is_up and watch.history.held is not None:
@@ -56,12 +56,12 @@ def store_routes(
 
     @router.get("")
     async def show_store() -> StoreShown:
-        """How the store is, as this replica sees it."""
+        """Show the state of the store as this replica sees it."""
         return shown()
 
     @router.post("/accept")
     async def accept_store(request: Request) -> StoreShown:
-        """Go on with the store as it is, though it lost something. Every replica follows within seconds."""
+        """Accept the store as it is although it lost something. Every replica follows within seconds."""
         await watch.accept(require_admin(request).name)
         return shown()
 

@@ -1,1 +1,1 @@
-"""What the gateway says of itself: a closed set of events, told to a list of hooks."""
+"""The gateway's events: a closed set of records, passed to a list of hooks."""

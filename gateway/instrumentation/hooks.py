@@ -18,7 +18,7 @@ _log = get_logger(__name__)
 
 
 class Listener:
-    """A hook that has a handler for each kind of event it takes; others do not even reach it.
+    """A hook with a handler for each kind of event it takes; it gets no other events.
 
     Args:
         handlers: By the kind of event.
@@ -28,17 +28,17 @@ class Listener:
         self.handlers = handlers
 
     def __call__(self, event: GatewayEvent) -> None:
-        """Take one event, of whatever kind."""
+        """Handle one event."""
         handle = self.handlers.get(type(event))
         if handle is not None:
             handle(event)
 
 
 class Hooks:
-    """All hooks of one gateway, told in order.
+    """All hooks of one gateway; each event is passed to them in order.
 
     Hooks run where the event happens, most of them on the path of a request, so they must be quick. An
-    exception that a hook raises is logged and goes no further: watching a request never breaks it.
+    exception that a hook raises is logged and not passed on, so a hook never breaks a request.
     """
 
     __slots__ = ("_handlers",)
@@ -47,11 +47,11 @@ class Hooks:
         self._handlers = {kind: tuple(_handlers(hooks, kind)) for kind in _KINDS}
 
     def hear(self, kind: EventClass) -> bool:
-        """Whether any hook takes events of a kind; where none does, an event need not be made."""
+        """Whether any hook takes events of a kind; if none does, the event need not be made."""
         return bool(self._handlers[kind])
 
     def tell(self, event: GatewayEvent) -> None:
-        """Tell every hook of an event."""
+        """Pass an event to every hook."""
         for handle in self._handlers[type(event)]:
             try:
                 handle(event)

@@ -1,10 +1,10 @@
-"""Every event the gateway tells its hooks of.
+"""Every event that the gateway passes to its hooks.
 
-Events are named tuples because the request path makes several of them for each request. Times are seconds of
-the gateway's timer, which only ever grows and starts at a moment of its own in each process; a hook that
-wants a date subtracts the difference to now from its own clock.
+Events are named tuples because the request path makes several of them for each request. Times are monotonic
+seconds of the gateway's timer, whose zero differs between processes; a hook that needs a date subtracts the
+event's age from its own clock.
 
-`request_id` is the id in the answer's headers; all events of one request carry it. Where the caller chose it,
+`request_id` is the id in the answer's headers; all events of one request carry it. If the caller chose it,
 it is well-formed (`running/request_id.py`). `experiment`, `policy`, `model` and `key` are names an operator
 declared; `reason` and `code` come from closed sets in the code: an `UpstreamError.reason` or `template`, and
 a code of `api/errors.py`. No event holds anything else that a caller or a provider wrote.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 NO_KEY: Final = "open"
-"""Stands for the name of a key where no keys are configured, so that callers cannot be told apart."""
+"""Stands for the name of a key if no keys are configured, so that callers cannot be told apart."""
 
 Role = Literal["incumbent", "candidate"]
 AttemptEnding = Literal["answered", "failed", "refused", "abandoned"]
@@ -26,7 +26,7 @@ class RequestBegun(NamedTuple):
     """A request arrived; a `RequestFinished` follows.
 
     Attributes:
-        endpoint: The route's path as declared, or `unmatched` where there is no such route.
+        endpoint: The route's path as declared, or `unmatched` if there is no such route.
     """
 
     request_id: str
@@ -37,15 +37,15 @@ class RequestFinished(NamedTuple):
     """A request was answered.
 
     Attributes:
-        endpoint: As when it began.
-        status: What was sent; 499 where the caller left first.
+        endpoint: The same as in `RequestBegun`.
+        status: The status that was sent; 499 if the caller left first.
         started: When the request arrived.
-        ended: When its answer was complete, or was known to stay incomplete.
+        ended: When its answer was complete, or had failed for good.
         overhead_seconds: Time until the answer's first byte that was not spent waiting for a provider; None
-            where the answer is an error, and where no model was asked for.
-        code: What was wrong; empty where nothing was. A stream that broke off has a code and the status 200.
-        model: The model or experiment asked for; empty where there is none of the name, or none was named.
-        key: Name of the caller's API key, or `NO_KEY`; empty where the caller is not known.
+            if the answer is an error or no model was asked for.
+        code: What was wrong; empty if nothing was. A stream that broke off has a code and the status 200.
+        model: The model or experiment asked for; empty if there is no such model or none was named.
+        key: Name of the caller's API key, or `NO_KEY`; empty if the caller is not known.
     """
 
     request_id: str
@@ -60,11 +60,11 @@ class RequestFinished(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """It was decided which policies answer a request for an experiment first.
+    """The policies that answer a request for an experiment first were drawn.
 
     Attributes:
         policies: One, or both of a pair in the order in which they are shown.
-        reason: Why the answer takes no part, one of `routing.IncumbentReason`; empty where it does.
+        reason: Why the answer takes no part, one of `routing.IncumbentReason`; empty if it takes part.
     """
 
     request_id: str
@@ -74,7 +74,7 @@ class Routed(NamedTuple):
 
 
 class AttemptEnded(NamedTuple):
-    """A provider was asked, and there will be no more of its answer.
+    """An attempt at a provider is over: its answer is complete, or has failed or was abandoned.
 
     Attributes:
         model: The model's name in the configuration.
@@ -82,12 +82,12 @@ class AttemptEnded(NamedTuple):
         policy: The policy that was asked; empty for a model.
         role: The policy's role in its experiment; None for a model.
         started: When the provider was asked.
-        begun: When the answer's first byte arrived; None if none did.
+        begun: When the answer's first byte arrived; None if no byte arrived.
         ended: When the answer was complete, or was given up.
         ending: `refused` means that the request itself was at fault, `abandoned` that the caller left or the
-            request's time ran out before this attempt could show anything.
+            request's time ran out before this attempt had a result.
         reason: Why it failed or was refused; empty otherwise.
-        tokens: Those of prompt and completion, if the provider reported them.
+        tokens: Tokens of prompt and completion, if the provider reported them.
         key: Name of the caller's API key, or `NO_KEY`.
         is_streamed: Whether the answer was asked for as a stream.
     """
@@ -108,7 +108,7 @@ class AttemptEnded(NamedTuple):
 
 
 class LeftAlone(NamedTuple):
-    """A model or policy was not asked, because it is ejected. Without policy: the model."""
+    """A policy was not asked, because it is ejected; without a policy, a model."""
 
     request_id: str
     model: str
@@ -132,7 +132,7 @@ class ModelFellBack(NamedTuple):
 
 
 class PolicyFailed(NamedTuple):
-    """A policy broke off, or could not answer a request that is not itself at fault."""
+    """A policy's answer broke off, or the policy could not answer a valid request."""
 
     request_id: str
     experiment: str
@@ -156,7 +156,7 @@ class StickySkipped(NamedTuple):
 
 
 class Ejected(NamedTuple):
-    """A model or policy failed so often in a row that requests go elsewhere; without a policy, the model."""
+    """A policy (without a policy: a model) failed so often in a row that requests go elsewhere."""
 
     model: str
     experiment: str
@@ -172,7 +172,7 @@ class Readmitted(NamedTuple):
 
 
 class AuthenticationFailed(NamedTuple):
-    """A request carried no key or an unknown one, or came from an address that had sent too many such."""
+    """A request had no key or an unknown one, or its address had sent too many such requests."""
 
     reason: FailureReason
 
@@ -193,7 +193,7 @@ class LimitsSkipped(NamedTuple):
 
 
 class FeedbackReceived(NamedTuple):
-    """Feedback was accepted; `status` is what became of it, a `Receipt`."""
+    """Feedback was accepted; `status` is a `Receipt` that says whether it counts."""
 
     experiment: str
     signal: str

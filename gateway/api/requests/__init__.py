@@ -1,1 +1,1 @@
-"""What each kind of request may say, as JSON Schema: for the OpenAPI document, and to know every field."""
+"""The known fields of each kind of request as JSON Schema, for the OpenAPI document and for checks."""

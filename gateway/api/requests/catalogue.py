@@ -1,4 +1,4 @@
-"""Every kind of request: what it is for, what it needs, and what it may say."""
+"""Every kind of request: its purpose, its required fields and all its known fields."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class RequestKind:
 
     Attributes:
         summary: What it is for.
-        required: Fields that must be there.
-        fields: Every known field. Others may be sent where the provider knows them.
+        required: The required fields.
+        fields: Every known field. Other fields may be sent if the provider knows them.
     """
 
     summary: str
@@ -27,7 +27,7 @@ class RequestKind:
 
     @property
     def schema(self) -> Schema:
-        """Its body."""
+        """The schema of its body."""
         return record(self.required, **self.fields)
 
 
@@ -35,7 +35,7 @@ REQUESTS: Final[Mapping[SurfaceName, RequestKind]] = {
     "chat": RequestKind(
         "Answer a conversation (OpenAI's chat completions).", ("model", "messages"), chat.CHAT_FIELDS
     ),
-    # `input` may be missing where there is a stored `prompt`.
+    # `input` may be missing if there is a stored `prompt`.
     "responses": RequestKind("Answer an input (OpenAI's responses).", ("model",), responses.RESPONSE_FIELDS),
     "completions": RequestKind(
         "Continue a text (OpenAI's completions); plain models only.",

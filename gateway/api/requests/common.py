@@ -34,15 +34,15 @@ METADATA: Final[Schema] = described(
         **or_null(
             record(
                 session_id=described(or_null(TEXT), "The session, for `unit: session`."),
-                user_id=described(or_null(TEXT), "The user, where no session is named."),
+                user_id=described(or_null(TEXT), "The user, if no session is named."),
             )
         ),
         "additionalProperties": TEXT,
     },
-    "Words of the caller's own.",
+    "Fields of the caller's own.",
 )
 USERS: Final[Fields] = {
-    name: described(or_null(TEXT), "The user, for `unit: session` where no session is named.")
+    name: described(or_null(TEXT), "The user, for `unit: session` if no session is named.")
     for name in ("user", "safety_identifier")
 }
 STOP: Final[Schema] = or_null(either(TEXT, TEXTS))
@@ -60,7 +60,7 @@ PENALTIES: Final[Fields] = all_or_null(
 )
 
 _MODERATED: Final[Schema] = or_null(record("mode", mode=one_of("score", "block")))
-# What OpenAI's newer routes share.
+# Fields that OpenAI's newer routes share.
 OPENAI: Final[Fields] = {
     "metadata": METADATA,
     **USERS,
@@ -76,7 +76,7 @@ OPENAI: Final[Fields] = {
     "top_logprobs": or_null(whole(0, 20)),
 }
 
-# What well-known servers of OpenAI's format accept besides: sampling, reasoning and guided decoding.
+# Further fields that well-known servers of OpenAI's format accept: sampling, reasoning and guided decoding.
 SERVERS: Final[Fields] = all_or_null(
     {
         "add_generation_prompt": YES_OR_NO,

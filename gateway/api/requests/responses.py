@@ -147,7 +147,7 @@ RESPONSE_FIELDS: Final[Fields] = {
     **OPENAI,
     "input": either(TEXT, listed(ref("ResponseItem"))),
     "background": described(
-        {"enum": [False, None]}, "Nothing here keeps answers for later: `true` is refused."
+        {"enum": [False, None]}, "The gateway does not keep answers for later, so `true` is refused."
     ),
     **all_or_null(
         {

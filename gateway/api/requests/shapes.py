@@ -1,4 +1,4 @@
-"""The JSON Schemas that requests are put together from."""
+"""Building blocks for the JSON Schemas of requests."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def one_of(*values: str | int) -> Schema:
 
 
 def listed(items: Schema, *, least: int | None = None, most: int | None = None) -> Schema:
-    """A list of so many items."""
+    """A list with bounds on the number of items."""
     bounds = {"minItems": least, "maxItems": most}
     given = {name: value for name, value in bounds.items() if value is not None}
     return {"type": "array", "items": items, **given}
 
 
 def record(required: str | Sequence[str] = (), /, **properties: Schema) -> Schema:
-    """An object with these properties, and any others. `required` names those that must be there."""
+    """An object with these properties, and any others. `required` names the required ones."""
     names = required.split() if isinstance(required, str) else list(required)
     return {"type": "object", **({"required": names} if names else {}), "properties": properties}
 
 
 def tagged(kind: str, required: str = "", /, **properties: Schema) -> Schema:
-    """An object whose `type` tells it from others."""
+    """An object that is identified by its `type`."""
     return record(["type", *required.split()], type={"const": kind}, **properties)
 
 
@@ -57,7 +57,7 @@ def either(*schemas: Schema) -> Schema:
 
 
 def or_null(schema: Schema) -> Schema:
-    """The shape, or null, which stands for nothing said."""
+    """The shape, or null, which means that nothing was given."""
     if "enum" in schema:
         return {**schema, "enum": [*schema["enum"], None]}
     if isinstance(schema.get("type"), str):
@@ -71,17 +71,17 @@ def all_or_null(fields: Fields) -> Fields:
 
 
 def described(schema: Schema, text: str) -> Schema:
-    """The shape with a sentence for people."""
+    """The shape with a description."""
     return {**schema, "description": text}
 
 
 def with_example(schema: Schema, value: Any) -> Schema:
-    """The shape with a value that shows it."""
+    """The shape with an example."""
     return {**schema, "examples": [value]}
 
 
 def ref(name: str) -> Schema:
-    """The shape of that name in the document."""
+    """A reference to the shape of that name in the document."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 

@@ -1,11 +1,11 @@
-// Reads GET /v1/experiments once a second and draws what it says. Everything shown is text set on DOM nodes:
+// Reads GET /v1/experiments once a second and draws the answer. Everything shown is text set on DOM nodes:
 // names of policies and experiments never become markup (the page's CSP requires trusted types and allows none).
 
 const POLL_MS = 1000;
 const SHOWN_PAIRS = 8;
 const SHOWN_EVENTS = 12;
-const MANY = 8; // policies from which on rows are tight and columns are numbered
-const KEY = "llmpo-admin-key"; // sessionStorage: gone with the tab
+const MANY = 8; // from this number of policies on, rows are tight and columns are numbered
+const KEY = "llmpo-admin-key"; // in sessionStorage, so it is gone when the tab closes
 
 // ---- Drawing: describe nodes, then patch the page so that transitions, focus and selection survive. ----------
 
@@ -68,18 +68,18 @@ const name = (policy) => h("strong", null, policy);
 const points = (experiment) => `${trim(100 * experiment.epsilon)} points in 100`;
 const confidence = (experiment) => percent(1 - experiment.delta, experiment.delta < 0.01 ? 2 : 0);
 
-// ---- What is happening, in one or two sentences -----------------------------------------------------------
+// ---- The present state, in one or two sentences -----------------------------------------------------------
 
 function banner(experiment) {
   const { sentence } = standing(experiment.state);
   if (!sentence) return running(experiment);
-  const { comparisons } = experiment.certificate || experiment; // a few more may be counted while it is decided
+  const { comparisons } = experiment.certificate || experiment; // a few more may be counted during the decision
   const words = { "{incumbent}": name(experiment.incumbent), "{counted}": plural(comparisons, "comparison") };
   if (experiment.certificate) words["{champion}"] = name(experiment.certificate.champion_name);
   return sentence.split(/({\w+})/).map((part) => words[part] || part);
 }
 
-// Who moved the experiment to where it stands, and why.
+// Who made the move to the present state, and why.
 function byHand({ by_hand: move }) {
   if (!move) return null;
   const { actor, reason } = move.detail;
@@ -151,8 +151,8 @@ function evidence(experiment) {
   const eliminates = !experiment.epsilon;
   const next = experiment.promotion_mode === "approval" ? "awaits approval" : "is promoted";
   const note = eliminates
-    ? `A full bar means eliminated: some rival is preferred to this policy. When all but one are full, the one left ${next}; it is the best with ${confidence(experiment)} confidence.`
-    : `A full bar means certified: with ${confidence(experiment)} confidence, ${experiment.claim.replace("{policy}", "this one")}. The first to reach the line ${next}.`;
+    ? `A full bar means eliminated: some rival is preferred to this policy. When all bars but one are full, the remaining policy ${next}; it is the best with ${confidence(experiment)} confidence.`
+    : `A full bar means certified: with ${confidence(experiment)} confidence, ${experiment.claim.replace("{policy}", "this policy")}. The first policy to reach the line ${next}.`;
   const { needed } = experiment.evidence[0];
   return h("section", null,
     h("h2", null, eliminates ? "Evidence against each policy" : "Evidence for each policy"),
@@ -209,7 +209,7 @@ function allocation(experiment) {
   const shares = isRunning ? planned(experiment) : counted(experiment);
   const shown = shares.slice(0, SHOWN_PAIRS);
   const rest = shares.slice(SHOWN_PAIRS).reduce((sum, [, , share]) => sum + share, 0);
-  const note = isRunning ? "Which pairs the next comparisons go to: where the evidence is worth most." : "Which pairs the comparisons went to.";
+  const note = isRunning ? "The pairs that the next comparisons go to: those that give the most evidence." : "The pairs that the comparisons went to.";
   return h("section", null,
     h("h2", null, isRunning ? "Where comparisons go" : "Where comparisons went"),
     h("p", { class: "note" }, shares.length ? note : "No pair was compared yet."),
@@ -232,7 +232,7 @@ function counted({ policies, wins, ties, comparisons }) {
 const sorted = (shares) => shares.filter(([, , share]) => share >= 0.005).sort((a, b) => b[2] - a[2]);
 const upper = (square) => square.flatMap((line, row) => line.map((value, column) => [row, column, value]).slice(row + 1));
 
-// What was gained over the incumbent, and at what cost; certificates of early versions say neither.
+// The gain over the incumbent and what answers cost; certificates of early versions say neither.
 function gainFacts({ policies: names }, { gain, answer_costs: costs, champion, incumbent }, fact) {
   const cost = (index) => costs && costs.per_answer[index] ? money(costs.per_answer[index], costs.source) : null;
   return [
@@ -257,7 +257,7 @@ function policies(experiment) {
     h("div", { class: "who" }, h("b", { title: policy }, policy), h("span", { title: fingerprint }, fingerprint.slice(0, 12))),
     content ? h("div", { class: "what" }, h("p", null, facts(content)), prompt(content)) : h("div", { class: "what" }, h("p", null, "not shown")));
   return h("section", null, h("h2", null, "What the policies are"),
-    h("p", { class: "note" }, "Model, parameters and prompt decide the fingerprint: change any of them and it is a new policy."),
+    h("p", { class: "note" }, "Model, parameters and prompt decide the fingerprint; changing any of them makes a new policy."),
     h("ol", { class: "policies" }, experiment.policy_details.map(row)));
 }
 
@@ -290,7 +290,7 @@ function certificate(experiment) {
 }
 
 function claim(experiment, proof) {
-  if (proof.outcome === "by_hand") return [name(proof.decided_by), " chose ", name(proof.champion_name), `: ${proof.reason}. Nothing is claimed of the evidence.`];
+  if (proof.outcome === "by_hand") return [name(proof.decided_by), " chose ", name(proof.champion_name), `: ${proof.reason}. The record claims nothing about the evidence.`];
   const sure = `With ${confidence(proof)} confidence`;
   if (isShown(proof.champion_name)) return [`${sure}, `, ...experiment.claim.split(/({policy})/).map((part) => (part === "{policy}" ? name(proof.champion_name) : part)), "."];
   if (proof.outcome === "no_winner") return [`${sure}, every policy is beaten by another one: preferences run in a circle.`];
@@ -304,7 +304,7 @@ async function copy(button, text) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(button.previousElementSibling); // no clipboard outside https and localhost
+    getSelection().selectAllChildren(button.previousElementSibling); // there is no clipboard outside https and localhost
     button.textContent = "Selected";
   }
 }
@@ -320,7 +320,7 @@ function events(experiment) {
     })));
 }
 
-// ---- What a person does: the button says what, the dialog asks why ------------------------------------------
+// ---- Moves by hand: the button names the move, the dialog asks for the reason ------------------------------------------
 
 const VERBS = JSON.parse(document.body.dataset.verbs); // gateway/experiments/verbs.py, written into the page
 const label = (verb) => ({ rollback: "Roll back" })[verb] || verb[0].toUpperCase() + verb.slice(1);
@@ -431,7 +431,7 @@ async function refresh() {
 }
 
 let timer = 0;
-let turn = 0; // only the latest poll plans the next one
+let turn = 0; // only the latest poll schedules the next one
 
 async function poll() {
   const mine = ++turn;

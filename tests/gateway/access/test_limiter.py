@@ -259,7 +259,7 @@ async def test_without_the_store_requests_pass_and_it_is_said_once(processes: Ca
     process.store.is_away = True
     with capture_logs() as lines:
         inside = [await process.ask(limits) for _ in range(3)]
-        with pytest.raises(LimitReachedError, match="under way"):
+        with pytest.raises(LimitReachedError, match="in progress"):
             await process.ask(limits)
         for each in inside:
             each.settle([])
