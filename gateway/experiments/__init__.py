@@ -1,1 +1,1 @@
-"""What experiments are: values that serving, learning and proof share."""
+"""Experiments as values, which serving, learning and proof share."""

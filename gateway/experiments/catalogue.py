@@ -1,8 +1,8 @@
 """Everything that follows from the configuration file: one frozen value, held in one place, swapped whole.
 
-`catalogue_of` builds it from the file and the settings alone. The code that serves, plans, prices,
-authenticates, limits and shows reads `holder.current` each time it works and keeps no part of it, so another
-configuration takes effect by one assignment.
+`catalogue_of` builds it from the file and the settings alone. Code that serves, plans, prices,
+authenticates, limits or shows reads `holder.current` at each use and keeps no part of it, so one assignment
+puts another configuration into effect.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from gateway.upstream.targets import model_targets
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What this gateway is configured to do.
+    """The configuration of this gateway.
 
     Attributes:
         definitions: The experiments, by the name clients send.
         models: How to call each model, by `model_name`.
-        prices: What tokens cost, by `model_name`, where it is known.
+        prices: Prices of tokens, by `model_name`, as far as they are known.
         keys: The API keys of the file and of the environment.
         default_limits: Limits of client keys that have none of their own.
         webhooks: Receivers that are told what happens, by name.

@@ -1,8 +1,9 @@
 """The ways of collecting comparisons: one record each, read by everything that depends on the way.
 
-A way says which policies answer a request and what the application reports about it. The rooms that act on it
-(`serving` assigns, `learning` counts) branch on `Assigns` and `Takes`, which are closed, and never on a name;
-`WAYS` is keyed by the names the configuration knows, so a way without a record is a type error.
+A way says which policies answer a request and what the application reports about it. The packages that act
+on it (`serving` assigns, `learning` counts) branch on `Assigns` and `Takes`, which are closed sets, and
+never on a way's name. `WAYS` is keyed by the names that the configuration knows, so a way without a record
+is a type error.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, SurfaceName
 
 
 class Assigns(Enum):
-    """Which policies of the drawn pair answer a unit; a fair coin decides between them."""
+    """Which policies of the drawn pair answer a unit. A fair coin is tossed for each unit."""
 
-    ONE = "one"  # the coin says which
-    BOTH = "both"  # the coin says which is shown first
+    ONE = "one"  # the coin decides which
+    BOTH = "both"  # the coin decides which is shown first
 
 
 class Takes(Enum):
@@ -53,7 +54,7 @@ class Way:
 
     @property
     def rates_answers(self) -> bool:
-        """Whether each answer has an outcome of its own, which the declared signals give it."""
+        """Whether each answer has an outcome of its own, computed from the declared signals."""
         match self.takes:
             case Takes.SIGNAL:
                 return True
@@ -64,7 +65,7 @@ class Way:
 
     @property
     def units_per_comparison(self) -> int:
-        """How many units that report make one comparison."""
+        """The number of reporting units that make one comparison."""
         return 2 if self.rates_answers else 1
 
     def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
@@ -78,7 +79,7 @@ class Way:
         return {"signals": weights, "tie_margin": feedback.tie_margin, **rules}
 
     def source(self, signal: str | None) -> str:
-        """The origin of a comparison, in the words of the log."""
+        """The source of a comparison, as the log writes it."""
         return self.name if signal is None else f"{self.name}:{signal}"
 
 

@@ -1,4 +1,4 @@
-"""Turns a verdict of the algorithm into a move of the experiment: the one place where the two meet.
+"""Turns a verdict of the algorithm into a move of the experiment; only this module knows both.
 
 Decision (plan_worker)  ->  move_for  ->  one step of the store
 ->  full_certificate, which `proof/verification.py` recomputes
@@ -19,17 +19,17 @@ from policy_store.states import Move
 
 if TYPE_CHECKING:
     from gateway.experiments.costs import AnswerCosts
-    from gateway.llm_po.stopping import Kind  # for the name alone: the server must not load numpy
+    from gateway.llm_po.stopping import Kind  # only for type checking: the server must not load numpy
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the evidence allows to conclude.
+    """The conclusion that the evidence allows.
 
     Attributes:
-        kind: `winner` and `no_worse` name a champion, the others none.
+        kind: `winner` and `no_worse` name a champion; other kinds do not.
         champion: Index of the certified policy.
-        certificate: The conclusion and everything it follows from, in plain values.
+        certificate: The conclusion and all the data from which it follows, in plain values.
     """
 
     kind: Kind
@@ -39,12 +39,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Voting:
-    """How many voters gave the votes that were compared, without those of an earlier generation.
+    """How many voters gave the votes in the comparisons, without those of earlier generations.
 
     Attributes:
-        votes: How many: two for a comparison of two users' outcomes, one for that of a user who saw both.
+        votes: The number of votes: two for a comparison of two users' outcomes, one if one user saw both
+            answers.
         voters: How many voters gave them; each vote of an unknown voter counts as one.
-        largest_share: The most votes of one voter, as a share of all; 0 where there were none.
+        largest_share: The most votes of one voter, as a share of all votes; 0 if there were none.
     """
 
     votes: int
@@ -53,12 +54,12 @@ class Voting:
 
 
 def voting_of(votes: int, voters: int, largest: int) -> Voting:
-    """The voting of so many votes and voters, of which one gave `largest`."""
+    """The `Voting` for these numbers of votes and voters; one voter gave `largest` votes."""
     return Voting(votes, voters, round(largest / votes, 6) if votes else 0.0)
 
 
 def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
-    """The voting in a log."""
+    """The `Voting` computed from a log."""
     given = [voter for comparison in comparisons for voter in comparison.voters]
     known = Counter(voter for voter in given if voter)
     unknown = given.count("")
@@ -66,12 +67,12 @@ def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
 
 
 def move_for(kind: Kind, *, is_incumbent: bool, asks_a_person: bool = False) -> Move:
-    """The move a verdict leads to.
+    """The move that a verdict leads to.
 
     Args:
         kind: Kind of the verdict.
-        is_incumbent: Whether the champion, if there is one, serves already.
-        asks_a_person: Whether another champion waits for a person.
+        is_incumbent: Whether the champion, if there is one, is the incumbent already.
+        asks_a_person: Whether a champion that is not the incumbent waits for approval.
     """
     match kind:
         case "winner" | "no_worse":
@@ -87,15 +88,15 @@ def move_for(kind: Kind, *, is_incumbent: bool, asks_a_person: bool = False) -> 
 
 
 def why_it_lapsed(view: ExperimentView, decision: Decision | None, held: Sequence[str]) -> str | None:
-    """Why the certificate that awaits a person holds no more, in a sentence; None while it holds.
+    """A sentence that says why the certificate waiting for approval no longer holds; None while it holds.
 
-    It holds as long as everything counted since leads to the same champion, and would replace the same
-    incumbent.
+    The certificate holds as long as everything counted by now leads to the same champion and replaces the
+    same incumbent.
 
     Args:
         view: The experiment, with the certificate.
-        decision: What all evidence allows to conclude now, if anything.
-        held: What keeps anything from being decided now.
+        decision: The conclusion that all evidence allows now, if any.
+        held: The reasons that hold any decision back now.
     """
     certificate = view.certificate or {}
     if certificate.get("incumbent") != view.incumbent:
@@ -108,7 +109,7 @@ def why_it_lapsed(view: ExperimentView, decision: Decision | None, held: Sequenc
 
 
 def certified_gain(certificate: Mapping[str, Any], experiment: Experiment) -> Gain | None:
-    """What a certificate's champion gains over the incumbent; None without one, or where it is the same."""
+    """The gain of a certificate's champion over the incumbent; None unless the two differ."""
     champion, incumbent = certificate["champion"], certificate["incumbent"]
     if champion is None:
         return None
@@ -134,7 +135,7 @@ def full_certificate(
     policies: Sequence[Mapping[str, Any]] = (),
     costs: AnswerCosts | None = None,
 ) -> dict[str, Any]:
-    """What was decided and why, with everything needed to check it years later."""
+    """The decision and its reasons, with everything needed to check it years later."""
     return _placed(
         decision.certificate,
         experiment,
@@ -160,7 +161,7 @@ def _placed(
     decided_at: float,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A conclusion with what it is about, what it was drawn with and when, and what it gains."""
+    """A conclusion, with the experiment it is about, the code version, the time and the gain."""
     champion = conclusion["champion"]
     gained = certified_gain(conclusion, experiment)
     return {
@@ -178,7 +179,7 @@ def _placed(
 
 
 BY_HAND: Final = "by_hand"
-"""The outcome on the record of a promotion that a person decided."""
+"""The outcome in the record of a promotion by a person."""
 _RECORD_SCHEMA: Final = 1
 
 
@@ -193,7 +194,7 @@ def certificate_by_hand(
     decided_at: float,
     policies: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The record of a person's choice, in the form of a certificate: what was counted, nothing claimed."""
+    """The record of a person's choice in the form of a certificate: it has the counts and claims nothing."""
     experiment = view.experiment
     record = {
         "schema": _RECORD_SCHEMA,

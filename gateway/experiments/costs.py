@@ -1,4 +1,4 @@
-"""What an answer of each policy costs: as the file declares, else measured tokens times their prices."""
+"""The cost of an answer of each policy: declared in the file, or measured tokens times prices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from policy_store.models import Experiment, Usage
 
 CostSource = Literal["declared", "measured"]
 
-# Measured costs decide between equals to so many digits, so that they do not do so by chance.
+# Measured costs are rounded to this many digits, so that chance does not decide between equals.
 _SIGNIFICANT: Final = 2
 
 
@@ -22,7 +22,7 @@ class AnswerCosts:
 
     Attributes:
         source: `declared` costs are in a unit of the operator's, `measured` ones in USD.
-        per_answer: None where a policy's price is not known, or no answer of it was measured yet.
+        per_answer: None for a policy whose price is not known or of which no answer was measured yet.
         answers: How many answers were measured; 0 for declared costs.
     """
 
@@ -32,7 +32,7 @@ class AnswerCosts:
 
     @property
     def deciding(self) -> tuple[float, ...]:
-        """What breaks ties between equals: nothing unless all costs are known."""
+        """The costs that break ties between equals; none unless the costs of all policies are known."""
         known = [cost for cost in self.per_answer if cost is not None]
         if len(known) < len(self.per_answer):
             return (0.0,) * len(self.per_answer)
@@ -41,7 +41,7 @@ class AnswerCosts:
         return tuple(float(f"{cost:.{_SIGNIFICANT}g}") for cost in known)
 
     def ratio(self, policy: int, incumbent: int) -> float | None:
-        """How many times the incumbent's cost a policy's is; None where that cannot be said."""
+        """A policy's cost as a multiple of the incumbent's; None if that is not known."""
         cost, base = self.per_answer[policy], self.per_answer[incumbent]
         return cost / base if cost is not None and base else None
 
@@ -52,13 +52,13 @@ def answer_costs(
     prices: Mapping[str, TokenPrices],
     usage: Mapping[str, Usage],
 ) -> AnswerCosts:
-    """What answers cost.
+    """The costs of answers.
 
     Args:
         experiment: As the store runs it.
-        definition: As this gateway's file has it, which knows the models of its policies.
-        prices: Of tokens, by model.
-        usage: What was measured, by a policy's fingerprint.
+        definition: The experiment in this gateway's file, which has the policies' models.
+        prices: Prices of tokens, by model.
+        usage: The measured tokens, by a policy's fingerprint.
     """
     if any(experiment.costs) or (definition is not None and definition.declares_costs):
         nothing = (0,) * len(experiment.costs)

@@ -24,9 +24,9 @@ class Definition:
     Attributes:
         experiment: The record that fixes what its evidence means.
         policies: The policies, by their index in the record.
-        spec: The configuration's own words.
-        caps: How many units each policy may answer. They are no part of the record, because they do not
-            change what evidence means.
+        spec: The experiment's section of the configuration.
+        caps: The share of units that each policy may answer. They are not part of the record, because they
+            do not change the meaning of the evidence.
     """
 
     experiment: Experiment
@@ -36,17 +36,17 @@ class Definition:
 
     @property
     def contents(self) -> dict[str, dict[str, Any]]:
-        """What its policies are, by fingerprint, as it may be kept and shown."""
+        """The content of its policies by fingerprint, in the form that may be kept and shown."""
         return {policy.fingerprint: shown_content(policy.content) for policy in self.policies}
 
     @property
     def declares_costs(self) -> bool:
-        """Whether the file says what requests of its policies cost, be it nothing."""
+        """Whether the file declares what requests of its policies cost, even if it declares 0."""
         return any("cost" in policy.model_fields_set for policy in self.spec.policies.values())
 
     @property
     def name(self) -> str:
-        """What clients send as `model`."""
+        """The name that clients send as `model`."""
         return self.experiment.name
 
     @property
@@ -55,17 +55,17 @@ class Definition:
         return elimination_nano_nats(self.experiment.delta)
 
     def is_same_as(self, other: Experiment) -> bool:
-        """Whether `other` means what this one does, whichever policy is the incumbent."""
+        """Whether `other` is the same experiment, apart from its incumbent."""
         return other.fingerprint() == self.experiment.fingerprint()
 
 
 def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) -> Definition:
     """The definition of one experiment.
 
-    Policies are indexed by name in sorted order, so that moving them around in the file changes nothing.
+    Policies are indexed in the order of their names, so their order in the file does not matter.
 
     Raises:
-        ConfigError: If nothing can keep the exposure caps.
+        ConfigError: If no plan can keep the exposure caps.
     """
     if issues := list(exposure_issues(name, spec)):
         raise ConfigError(issues)
@@ -92,7 +92,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
 
 
 def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:
-    """The assumption, the stopping rule and what plans save, as text; empty where all are the default."""
+    """The assumed structure, the stopping rule and the objective as text; empty if all are the defaults."""
     if (spec.space, spec.stopping, spec.objective) == ("unstructured", "e-process", "comparisons"):
         return ""
     levels = spec.levels()

@@ -1,10 +1,10 @@
-"""How many units each policy may answer: the operator's caps, whether they can be kept, what they leave.
+"""Limits on the share of units that each policy answers: the operator's caps, and whether they can be kept.
 
-Shares are of all units that ask for the experiment, requests or sessions, whether they take part or not. A
-policy answers a unit if an answer of its own is shown: one policy does where a fair coin names one of a pair
-(`matched`), two do where both answer (`side_by_side`). The incumbent also answers what takes no part.
+Shares are shares of all units (requests or sessions) that ask for the experiment, whether they take part or
+not. A policy answers a unit if its answer is shown: with `matched` this is one policy of the pair, chosen by
+a fair coin; with `side_by_side` it is both. The incumbent also answers every unit that takes no part.
 
-No numpy here: routers keep the caps themselves, whatever plan they are given.
+This module does not use numpy, because routers import it: they keep the caps whatever plan they get.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _TOLERANCE: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ExposureCaps:
-    """What an operator allows.
+    """The operator's caps.
 
     Attributes:
-        share: Of all units, those that take part.
+        share: The share of all units that take part.
         answers_per_unit: How many policies answer a unit that is compared, 1 or 2.
-        max_shares: The largest share of all units that a policy may answer, of those that have such a cap.
-            The incumbent has none, because it answers whatever is not compared.
+        max_shares: The largest share of all units that a policy may answer, for each policy with such a cap.
+            The incumbent has none, because it answers every unit that is not compared.
         min_share: The smallest share of all units that the incumbent answers.
     """
 
@@ -40,7 +40,7 @@ class ExposureCaps:
 
     @property
     def are_set(self) -> bool:
-        """Whether there is anything to keep."""
+        """Whether there are any caps."""
         return self.share > 0 and bool(self.max_shares or self.min_share)
 
     def most(self, policies: Sequence[str]) -> tuple[float, ...]:
@@ -55,12 +55,12 @@ class ExposureCaps:
     def compared(self, pairs: Sequence[PlannedPair], policies: Sequence[str], incumbent: int) -> float:
         """The largest share of the units taking part that may be compared, in [0, 1].
 
-        The incumbent alone answers the others. For a plan that keeps the caps this is the share it was made
-        for: where a cap binds, drawing its pairs more often would break the cap.
+        The incumbent alone answers the others. For a plan that keeps the caps this is the share that the
+        plan was made for: if a cap binds, drawing its pairs more often would break the cap.
 
         Args:
-            pairs: What is drawn from; their probabilities sum to 1.
-            policies: Names, by index.
+            pairs: The pairs to draw from; their probabilities sum to 1.
+            policies: Names of the policies, by index.
             incumbent: Index of the policy that serves now.
         """
         if not self.are_set:
@@ -90,26 +90,26 @@ def exposure_caps(spec: ExperimentSpec) -> ExposureCaps:
 
 
 def exposure_issues(name: str, spec: ExperimentSpec) -> Iterator[ConfigIssue]:
-    """Caps that nothing can keep while all units that `traffic.share` declares take part.
+    """Faults of caps that no plan can keep while as many units take part as `traffic.share` says.
 
     Let s be `traffic.share` and g the share of a compared unit's answers that each policy of its pair gives:
-    1/2 where one answers, 1 where both do. All those units can be compared if and only if
+    1/2 if one policy answers, 1 if both do. All those units can be compared if and only if
 
-        the candidates' max_share (1 where there is none) sum to at least s g, and
+        the candidates' max_share (1 if there is none) sum to at least s g, and
         min_share <= 1 - s (1 - g).
 
     Necessary: every comparison has a candidate, which answers g of the unit, so candidates together answer at
-    least s g; the incumbent answers at most all that takes no part and g of what does, 1 - s + s g.
+    least s g; the incumbent answers at most all units that take no part and g of those that do, 1 - s + s g.
     Sufficient: always compare the incumbent, with each candidate in proportion to its max_share. A candidate
     then answers s g max_share over their sum, which is at most max_share, and the incumbent 1 - s + s g.
-    Neither condition gets harder when another policy has become the incumbent: a former incumbent is a
-    candidate without a cap.
+    Neither condition becomes harder to meet when another policy becomes the incumbent: a former incumbent is
+    a candidate without a cap.
     """
     caps, path = exposure_caps(spec), f"experiments.{name}"
     if spec.incumbent in caps.max_shares:
         yield ConfigIssue(
             f"{path}.max_share" if spec.grid else f"{path}.policies.{spec.incumbent}.max_share",
-            "The incumbent answers whatever is not compared, so it has no cap.",
+            "The incumbent answers every unit that is not compared, so it has no cap.",
             "Cap the candidates, or set `traffic.min_share`.",
         )
         return

@@ -1,4 +1,4 @@
-"""Where each kind of request keeps what a policy decides: system prompt, conversation and parameters."""
+"""The places of system prompt, conversation and parameters in each kind of request."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing_extensions import override
 Body = dict[str, Any]
 
 _LENGTH_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
-# What some servers call a limit besides; no policy can set it.
+# A further name of the length limit on some servers; no policy can set it.
 _OTHER_LENGTH_LIMITS: Final = frozenset({"n_predict"})
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A policy's parameters in the words of one kind of request.
+    """A policy's parameters, named as in one kind of request.
 
     Attributes:
         fields: Fields the policy fixes.
         nested: Fields the policy fixes inside an object, by the object's name.
-        displaced: Fields of the caller that contradict them under another name.
-        fixed: Every field the policy fixes, dots between the names of nested ones.
+        displaced: Other fields of the caller that would contradict these fields.
+        fixed: Every field that the policy fixes, with dots in the names of nested ones.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -37,9 +37,10 @@ class Form:
         object.__setattr__(self, "fixed", frozenset(self.fields) | inside)
 
     def put_into(self, body: Body) -> Body:
-        """A copy of the body in which the policy's parameters have won over the caller's.
+        """A copy of the body in which the policy's parameters replace the caller's.
 
-        Its lists are new as well, because the sender may change them and two policies may be sent one body.
+        Its lists are copies as well, because the sender may change them and two policies may get the same
+        body.
         """
         filled = {name: [*value] if type(value) is list else value for name, value in body.items()}
         filled.update(self.fields)
@@ -53,11 +54,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Format(ABC):
-    """One kind of request that a policy can be put to.
+    """One kind of request that policies can answer.
 
     Attributes:
-        params: Name of each policy parameter there, `object.field` where it is inside an object. A parameter
-            that is missing cannot be expressed.
+        params: The name of each policy parameter in this kind of request; `object.field` if it is inside an
+            object. A parameter that is missing here cannot be expressed.
         echoed: Fields of an answer that repeat what a policy put into the request.
     """
 
@@ -70,12 +71,12 @@ class Format(ABC):
 
     @abstractmethod
     def add_system(self, body: Body, system: str, merges: bool) -> bool:
-        """Put a policy's system prompt before what the caller sent, in place.
+        """Put a policy's system prompt before the caller's messages, in place.
 
         Args:
             body: A request's body, which is changed.
             system: The prompt.
-            merges: Whether it goes into one message with the caller's instructions.
+            merges: Whether to merge it with the caller's instructions into one message.
 
         Returns:
             Whether the prompt is now beside an instruction of the caller's.
@@ -83,10 +84,10 @@ class Format(ABC):
 
     @abstractmethod
     def drop_private(self, body: Body) -> None:
-        """Take out, in place, what only the gateway reads."""
+        """Remove, in place, the fields that only the gateway reads."""
 
     def form(self, params: Mapping[str, Any]) -> Form | None:
-        """A policy's parameters here; None where one of them cannot be expressed."""
+        """A policy's parameters in this kind of request; None if one of them cannot be expressed."""
         if not params.keys() <= self.params.keys():
             return None
         fields: dict[str, Any] = {}
@@ -134,7 +135,7 @@ class ResponsesFormat(Format):
 
     @override
     def conversation(self, body: Body) -> list[Any]:
-        # An input may also hold calls and their results, which are no messages.
+        # An input may also hold calls and their results, which are not messages.
         given = body.get("input")
         if isinstance(given, str):
             return [{"role": "user", "content": given}]
@@ -180,7 +181,8 @@ class MessagesFormat(Format):
 
     @override
     def drop_private(self, body: Body) -> None:
-        body.pop("thread", None)  # a conversation kept by one policy's model is none of the others
+        # other policies' models do not know a conversation that one policy's model keeps
+        body.pop("thread", None)
         # Anthropic knows one field of metadata and refuses any other.
         metadata = body.pop("metadata", None) or {}
         if "user_id" in metadata:
@@ -188,7 +190,7 @@ class MessagesFormat(Format):
 
 
 def _split_leading(messages: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
-    """The instructions a conversation begins with, and the rest of it."""
+    """The instructions at the beginning of a conversation, and the rest of it."""
     place = 0
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in ("system", "developer"):
@@ -198,7 +200,7 @@ def _split_leading(messages: list[Any]) -> tuple[list[dict[str, Any]], list[Any]
 
 
 def _one_content(system: str, leading: list[dict[str, Any]]) -> str | list[Any] | None:
-    """The content of one message in the place of several; None where one is neither text nor parts."""
+    """The merged content of several messages; None if one is neither text nor a list of parts."""
     contents: list[Any] = [system, *[message.get("content") for message in leading]]
     kinds = set(map(type, contents))
     if kinds == {str}:
@@ -213,7 +215,7 @@ def _one_content(system: str, leading: list[dict[str, Any]]) -> str | list[Any] 
 
 
 def _plain_text(content: Any) -> str | None:
-    """A message's text; None where it holds more than text."""
+    """A message's text; None if it holds anything but text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -252,7 +254,7 @@ MESSAGES_FORMAT: Final = MessagesFormat(
     },
 )
 
-# By the surface's name. Surfaces that are missing here serve plain models only.
+# By the surface's name. Other surfaces serve plain models only.
 FORMATS: Final[Mapping[str, Format]] = {
     "chat": CHAT_FORMAT,
     "responses": RESPONSES_FORMAT,

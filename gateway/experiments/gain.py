@@ -1,4 +1,4 @@
-"""What is gained over the incumbent: how much more often a policy is preferred to it."""
+"""The gain over the incumbent: how often a policy is preferred to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Gain:
         policy: Its name.
         incumbent: The incumbent's name.
         wins: Comparisons in which the policy was preferred.
-        losses: Comparisons in which the incumbent was.
-        preference: Share of them that the policy won; None where there are none.
+        losses: Comparisons in which the incumbent was preferred.
+        preference: The share of these comparisons that the policy won; None if there are none.
         low: Lower end of the interval for the probability that the policy is preferred.
         high: Upper end.
         confidence: Probability with which the intervals of all rivals of the incumbent hold, at any time.
@@ -47,7 +47,7 @@ def gain(
 ) -> Gain | None:
     """The gain of a policy; None for the incumbent itself.
 
-    The error level is shared among all rivals the incumbent ever had, so that the interval also holds for a
+    The error level is divided among all rivals that the incumbent ever had, so the interval also holds for a
     policy that was chosen because it looked best.
 
     Args:
@@ -56,7 +56,7 @@ def gain(
         policy: Index of the policy.
         incumbent: Index of the incumbent.
         delta: Error level of the experiment.
-        policies_ever: How many policies there ever were.
+        policies_ever: How many policies there have ever been.
     """
     if policy == incumbent:
         return None

@@ -1,4 +1,4 @@
-"""Events in words that last: the names of policies instead of their positions in one generation."""
+"""Events with the names of policies instead of their positions, which differ between generations."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _POLICIES: Final = (
 
 
 def generation_of(event: LoggedEvent) -> int | None:
-    """The generation an event belongs to, where it says so."""
+    """The generation that an event belongs to, if the event says so."""
     generation = event.detail.get("generation")
     return generation if isinstance(generation, int) else None
 
 
 def told(events: Iterable[LoggedEvent], generations: Mapping[int, Experiment]) -> list[LoggedEvent]:
-    """Events as users and scripts should read them.
+    """Events in the form for users and scripts.
 
-    With a margin no policy is ever eliminated: its evidence reaches the line, and that decides nothing alone.
-    Versions before this one wrote such events all the same.
+    With a margin no policy is ever eliminated: evidence that reaches the line decides nothing alone. Earlier
+    versions wrote such events nevertheless, so they are left out here.
 
     Args:
-        events: As they are stored.
-        generations: The experiment in each generation. A position in one that is not known stays a number.
+        events: The stored events.
+        generations: The experiment in each generation. A position in an unknown generation stays a number.
     """
     return [each for event in events if (each := told_one(event, generations)) is not None]
 

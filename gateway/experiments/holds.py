@@ -1,4 +1,4 @@
-"""What keeps an experiment from being decided, however clear the evidence is."""
+"""Reasons that hold a decision back even if the evidence suffices."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def holds(
 
     Args:
         experiment: As the store runs it.
-        promotion: What the configuration in force asks for.
+        promotion: The promotion section of the configuration in force.
         counts: What was counted, and the store's clock.
         disagreement: Why replicas do not agree; None while they do, and where only the evidence is asked.
     """
     found = [] if disagreement is None else [disagreement]
     left = experiment.min_duration_seconds - (counts.now - counts.started_at)
     if left > 0:
-        found.append(f"No decision for another {left:.0f} s: promotion.min_duration is not over.")
+        found.append(f"No decision for another {left:.0f} s, until promotion.min_duration is over.")
     if counts.voters < promotion.min_voters:
         found.append(
             f"No decision yet: {counts.voters} voters gave the votes, promotion.min_voters asks for "

@@ -1,4 +1,4 @@
-"""How much is missing to a decision: the one calculation that every page, command and metric shows."""
+"""Computes what is missing to a decision; every page, command and metric shows this result."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from policy_store.models import Counts, Experiment, ProposedPlan
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is missing, if the data are right.
+    """An estimate of what is missing to a decision.
 
     Attributes:
-        comparisons: How many more to the decision, or to the end of the budget.
+        comparisons: How many more comparisons until the decision, or until the budget is spent.
         seconds: How long that takes at the mean rate so far; None before the first comparison.
     """
 
@@ -24,14 +24,14 @@ class Outlook:
 def outlook(
     experiment: Experiment, proposal: ProposedPlan, counts: Counts, min_voters: int = 0
 ) -> Outlook | None:
-    """What is missing until everything a decision needs is there; None where there is no telling.
+    """What is missing until a decision has everything it needs; None if that cannot be estimated.
 
-    That is evidence, `min_comparisons`, `min_duration` and `min_voters`, whichever comes last, or the budget,
-    if it comes first.
+    A decision needs evidence, `min_comparisons`, `min_duration` and `min_voters`; the last of these counts,
+    or the budget if it is spent earlier.
 
     Args:
         experiment: As the store runs it, undecided.
-        proposal: The plan in force, which knows what the evidence lacks.
+        proposal: The plan in force, which says how much evidence is missing.
         counts: What was counted, and the store's clock.
         min_voters: How many voters a decision waits for.
     """

@@ -1,7 +1,7 @@
-"""A policy made ready to answer: it turns the caller's request body into the one its model receives.
+"""Policies ready to answer: each turns the caller's request body into the body that its model receives.
 
-Sits between routing, which picks the policy, and upstream, which sends the body. Pure and without I/O: all
-that a policy needs was read when the configuration was loaded.
+This module stands between routing, which picks the policy, and upstream, which sends the body. It is pure
+and does no I/O: everything a policy needs was read when the configuration was loaded.
 """
 
 from __future__ import annotations
@@ -22,23 +22,25 @@ from gateway.experiments.policy_content import PolicyContent, content_fingerprin
 from gateway.upstream.base import PolicyPart
 
 MAX_SYSTEM_CHARACTERS: Final = 1_000_000
-_TEXT_PARTS: Final = ("text", "input_text")  # no set: a caller's type may be what has no hash
+# not a set, because a caller may send a type that cannot be hashed
+_TEXT_PARTS: Final = ("text", "input_text")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """One way to answer, ready to be put to requests.
+    """One way to answer, ready to be applied to requests.
 
     Attributes:
         name: Its name within the experiment.
         model: The `model_name` that answers.
-        fingerprint: Hash of all that decides its answers; equal for equal content.
+        fingerprint: Hash of everything that decides its answers; equal for equal content.
         cost: Declared cost of a request.
         system: Text of its system message, or None.
-        template: What makes that text from a request, or None.
-        forms: The sampling fields it fixes, by kind of request; kinds that cannot express them are missing.
-        content: What the fingerprint is of.
-        merges_system: Whether its prompt goes into one message with the caller's.
+        template: The template that makes the text from a request, or None.
+        forms: The sampling fields that it fixes, by kind of request; kinds that cannot express them are
+            missing.
+        content: The content that the fingerprint is computed from.
+        merges_system: Whether its prompt is merged with the caller's into one message.
     """
 
     name: str
@@ -50,28 +52,29 @@ class CompiledPolicy:
     forms: Mapping[str, Form]
     content: PolicyContent
     merges_system: bool = False
-    # Of prompts that do not depend on the request, by its kind and whether they stand beside the caller's.
+    # For prompts that do not depend on the request: by kind of request, and by whether the caller has a
+    # prompt too.
     _parts: dict[tuple[str, bool], PolicyPart] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def render(self, body: Body, kind: str = "chat") -> Body:
-        """The body this policy sends for a caller's `body`."""
+        """The body that this policy sends for a caller's `body`."""
         return self.put_to(body, kind)[0]
 
     def put_to(
         self, body: Body, kind: str = "chat", *, merges_system: bool = False
     ) -> tuple[Body, PolicyPart]:
-        """The body this policy sends for a caller's `body`, which stays as it is, and its own part in it.
+        """The body that this policy sends for a caller's `body` (not changed), and the policy's part in it.
 
-        The policy's parameters win over the caller's. Its system prompt goes first and the caller's own
-        messages follow, system messages included. The sender of the body fills in `model`.
+        The policy's parameters replace the caller's. Its system prompt comes first, followed by all of the
+        caller's messages, including system messages. The sender of the body fills in `model`.
 
         Args:
             body: A parsed and checked request.
             kind: The kind of request, a surface's name; one of `forms`.
-            merges_system: Whether the prompt goes into one message with the caller's, also for another model
-                than the policy's own.
+            merges_system: Whether the prompt is merged with the caller's into one message; this may be asked
+                for another model than the policy's own.
 
         Raises:
             RenderError: If the policy's template fails on this request.
@@ -126,7 +129,7 @@ def _joined(chunks: Iterable[str]) -> str:
 
 
 def last_user_text(messages: list[Any]) -> str:
-    """Text of the last user message; its text parts joined by newlines, empty where there is none."""
+    """Text of the last user message, with text parts joined by newlines; empty if there is none."""
     for message in reversed(messages):
         if isinstance(message, dict) and message.get("role") == "user":
             content = message.get("content")
@@ -139,7 +142,7 @@ def last_user_text(messages: list[Any]) -> str:
 
 
 def compile_policy(name: str, spec: PolicySpec, entry: ModelEntry) -> CompiledPolicy:
-    """Make one policy ready, given the model it names."""
+    """Compile one policy, given the model it names."""
     params, content = spec.params.request_fields(), policy_content(spec, entry)
     forms = ((kind, form.form(params)) for kind, form in FORMATS.items())
     return CompiledPolicy(

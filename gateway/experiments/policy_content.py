@@ -1,9 +1,9 @@
-"""What a policy is, in plain values: all that decides how it answers, and the fingerprint that names it.
+"""The content of a policy in plain values (everything that decides how it answers), and its fingerprint.
 
-The fingerprint is the SHA-256 of the content's canonical JSON (keys sorted, no spaces, UTF-8), so a reader of
-a content can check that it is the policy that was compared. Secrets are never part of a content, because they
-do not decide how a model answers. A text that looks like a secret is blanked before it is shown, and then the
-content says that it is `redacted`.
+The fingerprint is the SHA-256 of the content's canonical JSON (keys sorted, no spaces, UTF-8), so a reader
+of the content can check that it belongs to the policy that was compared. Secrets are never part of it,
+because they do not decide how a model answers. A text that looks like a secret is blanked before it is
+shown; the content then says `redacted`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from policy_store.models import Experiment
 PoliciesShown = Literal["full", "names"]
 PolicyContent = Mapping[str, Any]
 
-# Part of every content: raise it when an unchanged policy starts to send something else.
+# Part of every content. Raise it when an unchanged policy starts to send something else.
 _RENDERING_VERSION: Final = 1
-# Headers of a file that ask providers for features. Any other may be a password by another name.
+# Headers that ask providers for features. Any other header may be a password under another name.
 _PUBLIC_HEADERS: Final = frozenset({"anthropic-beta", "anthropic-version", "openai-beta"})
 
 
 def policy_content(spec: PolicySpec, entry: ModelEntry) -> PolicyContent:
-    """All that decides how a policy answers.
+    """Everything that decides how a policy answers.
 
-    Names, costs, prices, keys, timeouts and the path of a template do not: they may change without making it
-    a different policy. The text of the template does.
+    Names, costs, prices, keys, timeouts and the path of a template are not included: they may change without
+    making a different policy. The text of the template is included.
     """
     content = {
         "rendering": _RENDERING_VERSION,
@@ -41,12 +41,12 @@ def policy_content(spec: PolicySpec, entry: ModelEntry) -> PolicyContent:
         "params": spec.params.request_fields(),
     }
     if entry.merges_system and (spec.system or spec.template):
-        content["merge_system"] = True  # only then, because what other policies send has not changed
+        content["merge_system"] = True  # only if it is set, so that other policies keep their fingerprints
     return content
 
 
 def content_fingerprint(content: PolicyContent) -> str:
-    """The name of a content; equal for equal ones."""
+    """The fingerprint of a content; equal for equal contents."""
     canonical = json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -54,7 +54,7 @@ def content_fingerprint(content: PolicyContent) -> str:
 
 
 def shown_content(content: PolicyContent) -> dict[str, Any]:
-    """A content as it may be kept and shown."""
+    """A content in the form that may be kept and shown."""
     shown = {name: _shown(value) for name, value in content.items()}
     headers = content["model"].get("extra_headers", {})
     shown["model"]["extra_headers"] = {
@@ -74,12 +74,12 @@ def _shown(value: Any) -> Any:
 def descriptions(
     experiment: Experiment, contents: Mapping[str, PolicyContent], how: PoliciesShown
 ) -> list[dict[str, Any]]:
-    """What an experiment's policies are, in the order of their indices.
+    """Descriptions of an experiment's policies, in the order of their indices.
 
     Args:
         experiment: Names and fingerprints.
-        contents: Those that are known, by fingerprint, as they may be shown.
-        how: With `names`, no contents are told.
+        contents: The known contents by fingerprint, in the form that may be shown.
+        how: With `names`, contents are left out.
     """
     told = contents if how == "full" else {}
     return [
@@ -89,17 +89,17 @@ def descriptions(
 
 
 def misdescribed(experiment: Experiment, said: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Where descriptions are of other policies than the experiment compared; a sentence for each.
+    """One sentence for each description that does not belong to a policy the experiment compared.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: If they are no descriptions.
+        AttributeError, KeyError, TypeError, ValueError: If the value does not hold descriptions.
     """
     described = [dict(each) for each in said]
     compared = list(zip(experiment.policies, experiment.policy_fingerprints, strict=True))
     if [(each["name"], each["fingerprint"]) for each in described] != compared:
         return ["policies: the certificate describes other policies than the experiment compared"]
     return [
-        f"policies: the content shown for {each['name']} is not what its fingerprint names"
+        f"policies: the content shown for {each['name']} does not match its fingerprint"
         for each in described
         if each["content"] is not None
         and not each["content"].get("redacted")

@@ -1,4 +1,4 @@
-"""What a promotion promises, in words: the one place that the API, the console, commands and reports read."""
+"""The promise of a promotion in words, for the API, the console, commands and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Promised = Literal["winner", "no_worse_than_best", "no_worse_than_any"]
 
 POLICY: Final = "{policy}"
-"""Stands in the words for the policy that is promoted."""
+"""The placeholder for the promoted policy."""
 
 _WORDS: Final[dict[Promised, str]] = {
     "winner": "{policy} is preferred to every other policy",
@@ -24,12 +24,12 @@ _WORDS: Final[dict[Promised, str]] = {
 
 
 def promised(epsilon: float, promise: Promise) -> Promised:
-    """What is promised: without a margin that it is the winner, with one what was chosen."""
+    """The promise: without a margin `winner`, otherwise the configured one."""
     return promise if epsilon else "winner"
 
 
 def promised_by(experiment: Experiment) -> Promised:
-    """What an experiment promises.
+    """The promise of an experiment.
 
     Raises:
         DesignError: If this version does not know the promise.
@@ -38,5 +38,5 @@ def promised_by(experiment: Experiment) -> Promised:
 
 
 def claim(promise: Promised, epsilon: float, policy: str = POLICY) -> str:
-    """What holds of a promoted policy, with the confidence asked for."""
+    """The statement that holds for a promoted policy with the configured confidence."""
     return _WORDS[promise].replace("{margin}", f"{100 * epsilon:g} points in 100").replace(POLICY, policy)

@@ -1,12 +1,12 @@
-"""The assignment inside a response id: what feedback needs to know, without anything stored.
+"""The assignment inside a response id: everything that feedback needs, without storing anything.
 
-An id is `chatcmpl-`, `resp_` or `msg_`, as the kind of request has it, and the base64url form of
+An id is `chatcmpl-`, `resp_` or `msg_`, depending on the kind of request, followed by the base64url form of
 `version | nonce | ciphertext | tag`. The ciphertext hides which policies a caller is comparing, the tag makes
 ids unforgeable (AES-GCM-SIV: random nonces may repeat without harm, however many ids a key seals). Any
-replica with the key opens any id. The experiment travels as a digest of its name, so an id has the same
-length for every name, and the experiment's definition as the start of its fingerprint: a number of a
-generation may be given twice, by a store that lost something. Ids of version 1, which did not name the
-caller, and 2, which did not name the definition, are opened as long as they are valid.
+replica with the key opens any id. An id holds a digest of the experiment's name, so all ids have the same
+length. It also holds the start of the definition's fingerprint, because a store that lost something may use
+a generation's number twice. Ids of version 1, which did not name the caller, and of version 2, which did not
+name the definition, are opened as long as they are valid.
 """
 
 from __future__ import annotations
@@ -58,24 +58,23 @@ _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Assignment(NamedTuple):
-    """Which comparison an answer belongs to.
+    """The comparison that an answer belongs to.
 
     Attributes:
         experiment: Name of the experiment.
-        generation: Its run; below 2**32.
+        generation: The experiment's generation; below 2**32.
         first: Index of one policy of the pair; `first < second`.
         second: Index of the other.
         collect: How the comparison arises.
-        side: Which of (first, second) the coin chose: the one that answers, or choice 0 where both answer.
-        plan_version: The plan the pair was drawn from; 0 before there was one.
+        side: Which of (first, second) the coin chose: the policy that answers, or choice 0 if both answer.
+        plan_version: Version of the plan from which the pair was drawn; 0 before the first plan.
         unit: The unit it was drawn for, 16 bytes; outcomes are counted once per unit.
         expires_at: Unix seconds; feedback is not counted afterwards.
-        assigned_at: Unix seconds, in a session of its first answer; 0 where the id is of a version that did
-            not say.
-        key: Digest of the API key that got the answer; `NOBODY` where that is not known.
-        voter: Digest of the key and the user it named; `NOBODY` where it named none.
-        definition: First bytes of the fingerprint of what the experiment was; `ANY_DEFINITION` where the id
-            is of a version that did not say.
+        assigned_at: Unix seconds; in a session, of its first answer; 0 if the id's version did not say.
+        key: Digest of the API key that got the answer; `NOBODY` if that is not known.
+        voter: Digest of the key and the user that it named; `NOBODY` if it named none.
+        definition: First bytes of the fingerprint of the experiment's definition; `ANY_DEFINITION` if the
+            id's version did not say.
     """
 
     experiment: str
@@ -97,7 +96,7 @@ class Apart(IntEnum):
     """Why an answer of an experiment belongs to no comparison; the numbers are in sealed ids."""
 
     NOT_DRAWN = 0
-    PROVIDER_STATE = 1  # the conversation carries what only one policy's provider can read
+    PROVIDER_STATE = 1  # the conversation carries something that only one policy's provider can read
     EARLIER_SESSION = 2  # the session began before a decision, or under another definition
 
 
@@ -117,8 +116,8 @@ class ResponseIds:
     """Seals assignments into response ids and opens them again.
 
     Args:
-        keys: Read at each use: the newest key seals, every key opens.
-        experiments: Names that an id may refer to, read at each use.
+        keys: The sealing keys, read at each use: the newest seals, each of them opens.
+        experiments: Names of experiments that an id may refer to, read at each use.
     """
 
     def __init__(self, keys: SealingKeyHolder, experiments: Callable[[], Iterable[str]]) -> None:
@@ -161,13 +160,13 @@ class ResponseIds:
         return prefix + self._seal(_PAYLOAD.pack(*fields))
 
     def voter(self, key: str | None, name: str) -> bytes:
-        """A digest for a user that an API key names, in ids and in the store; it does not reveal the user."""
+        """A digest of a user that an API key names, for ids and the store; it does not reveal the user."""
         secret = blake2b(self._holder.current.newest, digest_size=32, person=b"llmpo voter").digest()
         text = f"{key or ''}\0{name}".encode()
         return blake2b(text, digest_size=_DIGEST_BYTES, key=secret).digest()
 
     def request_digests(self, holder: str, request_id: str) -> tuple[str, ...]:
-        """What may stand for a holder's request in the store, by the newest sealing key first."""
+        """The digests that may stand for a key's request in the store, by the newest sealing key first."""
         text = f"{holder}\0{request_id}".encode()
         return tuple(
             blake2b(text, digest_size=16, key=key, person=b"llmpo request").hexdigest()
@@ -175,7 +174,7 @@ class ResponseIds:
         )
 
     def open(self, response_id: str) -> Assignment | Unassigned:
-        """What a response id was sealed for.
+        """The assignment that a response id was sealed with.
 
         Raises:
             InvalidFeedbackError: With reason `malformed_id` (not an id of this gateway, or cut short),
@@ -189,7 +188,7 @@ class ResponseIds:
             why = Apart(generation) if generation in _REASONS else Apart.NOT_DRAWN
             return Unassigned(experiment, key, why)
         way = WAY_OF_NUMBER.get(flags >> 1)
-        if way is None:  # sealed by a replica of a later version
+        if way is None:  # it was sealed by a replica of a later version
             raise _unknown_experiment()
         return Assignment(
             experiment=experiment,
@@ -228,7 +227,7 @@ class ResponseIds:
             except InvalidTag:
                 continue
         raise InvalidFeedbackError(
-            "This gateway did not issue that id, or it was changed on the way.",
+            "This gateway did not issue this id, or the id was changed on the way.",
             reason="forged_id",
             param="id",
         )
@@ -252,12 +251,12 @@ class ResponseIds:
 
 
 def with_response_id(request_id: str, response_id: str, prefix: str) -> str:
-    """A request's id that says which answer it got: feedback may quote it in place of the response's own.
+    """A request's id that also names its answer, so feedback may use it in place of the response's id.
 
     Args:
-        request_id: One that this gateway made.
-        response_id: The answer's.
-        prefix: What the answer's begins with.
+        request_id: The request's id, which this gateway made.
+        response_id: The answer's id.
+        prefix: The prefix of the answer's id.
     """
     return f"{request_id}.{response_id[len(prefix) :]}"
 
@@ -282,7 +281,7 @@ def _unknown_experiment() -> InvalidFeedbackError:
 def _decode(response_id: str) -> bytes:
     """The bytes of a response id, checked for form only."""
     malformed = InvalidFeedbackError(
-        "That is not the id of a response of an experiment of this gateway.",
+        "This is not the id of an answer of an experiment of this gateway.",
         reason="malformed_id",
         param="id",
     )
@@ -296,7 +295,7 @@ def _decode(response_id: str) -> bytes:
         token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (Base64Error, ValueError):
         raise malformed from None
-    # Decoding skips foreign characters and ignores spare bits: only the one true spelling passes.
+    # The decoder skips foreign characters and ignores spare bits, so only the canonical spelling is accepted.
     if len(token) != _PAYLOAD_BYTES.get(token[:1], -1) + _OVERHEAD_BYTES:
         raise malformed
     if urlsafe_b64encode(token).rstrip(b"=").decode() != text:

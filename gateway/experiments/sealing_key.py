@@ -1,9 +1,9 @@
-"""The keys that seal response ids and hide session names: the operator's secrets, or one the store keeps.
+"""The keys that seal response ids and hide session names: the operator's secrets, or the store's key.
 
-Every replica must have the same ones. The objects that seal and open read the holder at each use, so a key
-that becomes known late, or is rotated, is one assignment. While a store that never answered withholds its
-key, a key of this process stands in: no experiment can draw a comparison then, so feedback never quotes an
-id that was sealed with it.
+Every replica must have the same keys. The objects that seal and open read the holder at each use, so one
+assignment puts a key into effect that is rotated or becomes known late. Until the store has answered once
+and given its key, a key of this process stands in. No experiment can draw a comparison in that time, so
+feedback never uses an id that was sealed with it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class SealingKeys:
 
     Attributes:
         newest: The key that seals ids and names sessions.
-        older: Former keys, which still open what they sealed and find the sessions they named. Leave a leaked
-            key out.
+        older: Former keys, which still open the ids they sealed and find the sessions they named. A leaked
+            key must not be among them.
 
     Raises:
         ValueError: If a key has another length.
@@ -48,7 +48,7 @@ class SealingKeyHolder:
 
     Attributes:
         current: The keys in force.
-        is_stand_in: Whether the newest is a key of this process, until the store gives its own.
+        is_stand_in: Whether the newest is a key of this process, because the store has not given its own yet.
     """
 
     __slots__ = ("current", "is_stand_in")
@@ -59,10 +59,10 @@ class SealingKeyHolder:
 
 
 def key_from_secret(secret: str) -> bytes:
-    """The key an operator's secret stands for."""
+    """The key derived from an operator's secret."""
     return blake2b(secret.encode(), digest_size=KEY_BYTES, person=b"llmpo token key").digest()
 
 
 def stand_in_key() -> bytes:
-    """A key that no other process has."""
+    """A new key, which no other process has."""
     return secrets.token_bytes(KEY_BYTES)

@@ -1,7 +1,8 @@
-"""What the request path reads: one immutable picture of models and experiments, swapped whole.
+"""The immutable picture of models and experiments that the request path reads; it is swapped whole.
 
 The refresher (another task) builds a new `Snapshot` whenever the store's revision of an experiment changes
-and assigns it to the holder; a request reads `holder.current` once and sees one consistent state to its end.
+and assigns it to the holder. A request reads `holder.current` once, so it sees one consistent state to its
+end.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LONGEST_NAME: Final = 128
 
 Unit = Literal["request", "session"]
 
-# How often the policy with fewer outcomes waiting is drawn of a pair.
+# Probability with which the policy of a pair that has fewer waiting outcomes is drawn.
 LAGGING_SHARE: Final = 0.9
 
 
@@ -35,7 +36,7 @@ class LiveExperiment:
     """One experiment as the router sees it.
 
     Attributes:
-        name: What clients send as `model`.
+        name: The name that clients send as `model`.
         policies: The candidates, in the order of their indices.
         generation: Which run of the experiment outcomes are counted for; while a promotion is watched, the
             run of the watch.
@@ -47,22 +48,22 @@ class LiveExperiment:
         collect: How a comparison arises.
         unit: What one assignment covers.
         window_seconds: How long feedback on an answer is accepted.
-        hold_seconds: How old a unit is when its outcome counts; None: as old as it is when it reports.
+        hold_seconds: Age of a unit at which its outcome counts; None: it counts when it is reported.
         signals: Weight of each declared signal, in [-1, 1].
         tie_margin: Matched outcomes closer than this are a tie.
         voter_cap: How many votes one voter may give on a pair.
         key_share: How much of the votes on a pair one API key may give.
-        shares_ids: Whether any client key may report on an answer, and not only the one that got it.
-        definition: Fingerprint of what the experiment is.
+        shares_ids: Whether any client key may report on an answer, not only the key that got it.
+        definition: Fingerprint of the experiment's definition.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
         watched: The two policies that a watch compares, the lower index first; None outside of a watch.
         pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike, or the one
             that is watched. Forecasts come with plans, so comparisons from before the first plan are counted
             without being evidence.
         cumulative: Running totals of the pairs' probabilities, for drawing.
-        compared_share: Fraction of all units for which a pair is drawn: `share`, or less where that would
-            break a cap, whatever the plan was made for.
-        short_definition: What sealed ids say of the definition.
+        compared_share: Fraction of all units for which a pair is drawn: `share`, or less if `share` would
+            break a cap.
+        short_definition: The part of the definition's fingerprint that sealed ids hold.
     """
 
     name: str
@@ -104,16 +105,16 @@ class LiveExperiment:
 
     @property
     def way(self) -> Way:
-        """How its comparisons are collected."""
+        """The record of its way of collecting."""
         return WAYS[self.collect]
 
     def chance_of_second(self, pair: PlannedPair) -> float:
         """The probability that the pair's second policy is drawn to answer, or to be shown first.
 
-        The coin is fair, unless outcomes of one policy wait for outcomes of the other: then it nearly always
-        chooses the other, so that few wait for long. Which outcomes wait follows from the order of arrival
-        alone, never from the feedback itself. Caps on what policies may answer need a fair coin, because
-        plans count with one.
+        The coin is fair, unless outcomes of one policy wait for outcomes of the other. Then the other is
+        chosen nearly always, so that few outcomes wait for long. Which outcomes wait follows from the order
+        of arrival alone, never from the feedback itself. Caps on what policies may answer need a fair coin,
+        because plans count with one.
         """
         if self.caps is not None and self.caps.are_set:
             return 0.5
@@ -123,10 +124,10 @@ class LiveExperiment:
         return LAGGING_SHARE if waiting[0] > waiting[1] else 1 - LAGGING_SHARE
 
     def counts_at(self, assigned_at: float, expires_at: float) -> float | None:
-        """When a report on an answer counts, in Unix seconds; None for at once.
+        """The time at which a report on an answer counts, in Unix seconds; None for at once.
 
         Args:
-            assigned_at: When the answer was given; 0 where that is not known.
+            assigned_at: When the answer was given; 0 if that is not known.
             expires_at: When feedback on it stops being accepted.
         """
         if self.hold_seconds is None:
@@ -141,11 +142,11 @@ class LiveExperiment:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a request needs to know, at one moment.
+    """Everything that a request needs to know, as of one moment.
 
     Attributes:
-        experiments: By the name clients send.
-        models: By `model_name`.
+        experiments: The experiments, by the name clients send.
+        models: How to call each model, by `model_name`.
     """
 
     experiments: Mapping[str, LiveExperiment]
@@ -159,7 +160,7 @@ class Snapshot:
         """The experiment of that name.
 
         Raises:
-            UnknownModelError: There is none; it lists those that there are.
+            UnknownModelError: If there is none; the error lists the existing ones.
         """
         experiment = self.experiments.get(name)
         if experiment is None:
@@ -173,7 +174,7 @@ class Snapshot:
 
     @property
     def names(self) -> list[str]:
-        """What clients may send as `model`, experiments first."""
+        """The names that clients may send as `model`, experiments first."""
         return list(dict.fromkeys([*self.experiments, *self.models]))
 
 
@@ -187,7 +188,7 @@ class SnapshotHolder:
 
 
 def unknown_model(name: str, snapshot: Snapshot) -> UnknownModelError:
-    """The error for a caller that asks for a model that does not exist: it lists those that do."""
+    """The error for a caller that asks for an unknown model; it lists the known ones."""
     names = snapshot.names
     known = ", ".join(names[:_MOST_NAMED])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

@@ -1,9 +1,9 @@
-"""What this replica saw of the store, so that a store that went back in time is not taken for the present.
+"""Remembers what this replica saw of the store, to notice a store that went back in time.
 
-A restored copy, a server emptied or made anew, keys dropped for want of memory: each would undo promotions,
-give numbers of generations to other policies and count again what was counted. Whatever could only grow and
-is smaller now holds decisions and feedback until an operator accepts the store as it is. Requests are
-answered as before all the while.
+A restored copy, an emptied or new server, or keys dropped for lack of memory would undo promotions, give
+generations' numbers to other policies and count reports a second time. If a value that only grows is smaller
+than before, decisions and feedback wait until an operator accepts the store as it is. Requests are answered
+as before all the while.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from policy_store.vitals import Pulse
 
 _log = get_logger(__name__)
 
-# A server that takes over from another, or comes back after a power cut, may lack the last moments. What they
-# held is checked by itself.
+# A server that takes over from another, or comes back after a power cut, may lack the last moments. Whether
+# anything was counted in them is checked separately.
 SLACK_SECONDS: Final = 10.0
 
 
 class Loss(StrEnum):
-    """How a store shows that it is not what it was."""
+    """The ways in which a store shows that it lost something."""
 
     KEYS_GONE = "keys_gone"  # something that never expires is missing
     OLDER = "older"  # something that only grows is smaller
-    ANOTHER_STORE = "another_store"  # it began anew, or it is another server's
+    ANOTHER_STORE = "another_store"  # the store began anew, or it is another one
     ANOTHER_SEALING_KEY = "another_sealing_key"
 
 
 class StoreHistory:
-    """The highest that was seen of everything that only grows.
+    """The highest values seen of everything that only grows.
 
     Attributes:
-        held: How the store lost something, until an operator accepts it; None for a store in order.
+        held: What kind of loss was found, until an operator accepts the store; None if nothing was lost.
         id: The store's id; empty before it answered.
         epoch: The store's epoch; 0 before it answered.
     """
@@ -48,11 +48,11 @@ class StoreHistory:
         self._comparisons: dict[str, int] = {}
 
     def take_up(self, store_id: str, epoch: int, written_at: float) -> None:
-        """Begin with what this replica saw before it was started."""
+        """Begin with what this replica saw before its restart."""
         self.id, self.epoch, self._written_at = store_id, epoch, written_at
 
     def is_ahead_of(self, pulse: Pulse) -> Loss | None:
-        """How a store whose pulse this is differs from what was seen of it; None if it does not."""
+        """The loss that a pulse of the store shows; None if it shows none."""
         if not self.id or pulse.epoch > self.epoch:
             return None
         if not pulse.id:
@@ -63,7 +63,7 @@ class StoreHistory:
         return Loss.OLDER if is_older else None
 
     def saw(self, pulse: Pulse) -> None:
-        """Remember a pulse; one of a higher epoch makes everything before it void."""
+        """Remember a pulse; a higher epoch makes everything remembered before void."""
         if pulse.epoch > self.epoch:
             self._revisions.clear()
             self._comparisons.clear()
@@ -72,11 +72,11 @@ class StoreHistory:
         self._written_at = max(self._written_at, pulse.written_at)
 
     def is_past(self, name: str, revision: int) -> bool:
-        """Whether an experiment was at a later revision before."""
+        """Whether an experiment was seen at a later revision before."""
         return revision < self._revisions.get(name, 0)
 
     def knows(self, name: str) -> bool:
-        """Whether the store held this experiment before."""
+        """Whether this experiment was seen in the store before."""
         return name in self._revisions
 
     def saw_revision(self, name: str, revision: int) -> None:
@@ -84,7 +84,7 @@ class StoreHistory:
         self._revisions[name] = max(revision, self._revisions.get(name, 0))
 
     def is_short(self, name: str, generation: int, comparisons: int) -> bool:
-        """Whether a generation of an experiment had more comparisons before."""
+        """Whether a generation of an experiment was seen with more comparisons before."""
         return comparisons < self._comparisons.get(_run(name, generation), 0)
 
     def saw_comparisons(self, name: str, generation: int, comparisons: int) -> None:
@@ -93,12 +93,12 @@ class StoreHistory:
         self._comparisons[run] = max(comparisons, self._comparisons.get(run, 0))
 
     def hold(self, loss: Loss, *, epoch: int, **about: Any) -> None:
-        """Hold decisions and feedback; said once.
+        """Hold decisions and feedback, and log that once.
 
         Args:
             loss: What was found.
-            epoch: In which it was looked for: what was lost before an acceptance is no loss after it.
-            about: More for the log.
+            epoch: The epoch in which the loss was found; a later acceptance makes it no loss.
+            about: Details for the log.
         """
         if self.held is None and epoch == self.epoch:
             self.held = loss

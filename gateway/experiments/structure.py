@@ -1,6 +1,6 @@
-"""What an experiment assumes and saves: the store's words turned into the arrays of `llm_po`.
+"""Translates what the store says about an experiment's structure and objective into arrays of `llm_po`.
 
-Imported where plans are computed and decisions verified, never by the server process: it loads numpy.
+It loads numpy, so only code that computes plans or verifies decisions imports it, never the server process.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gateway.llm_po.structured.features import Features, coded, one_hot
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a design takes from an experiment's words.
+    """The part of a design that follows from an experiment's words.
 
     Attributes:
-        features: Of the policies, or None where nothing is assumed.
-        stopping: Which rule decides.
+        features: The policies' features, or None if nothing is assumed.
+        stopping: The rule that decides.
         holds_on_misfit: Whether decisions wait while the structure does not fit.
-        objective: What plans spend as little of as possible.
+        objective: What plans keep small.
     """
 
     features: Features | None = None
@@ -31,7 +31,7 @@ class Structure:
 
 
 def structure_of(inference: str, policies: Sequence[str]) -> Structure:
-    """What `Experiment.inference` says about the policies of these names."""
+    """The structure that `Experiment.inference` describes for policies with these names."""
     if not inference:
         return Structure()
     said = json.loads(inference)

@@ -1,1 +1,1 @@
-"""A request answered: who answers it, how providers are asked, what the caller is shown."""
+"""Answers requests: decides which policy or model answers, asks providers, and labels the answer."""

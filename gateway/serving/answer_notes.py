@@ -1,8 +1,8 @@
-"""Remembers which answer a caller's own request id stands for, beside the requests and not in them.
+"""Remembers which answer a caller's own request id stands for, without delaying the request.
 
-Feedback may name an answer by its `x-request-id`. An id that the gateway made says itself which answer it is
-of (`response_ids.py`); one that the caller sent is noted in the store, in batches, while the answer goes out.
-What cannot be noted is lost, and only that: the answer has an id of its own.
+Feedback may name an answer by its `x-request-id`. An id that the gateway made contains the answer's id
+(`response_ids.py`). An id that the caller sent is noted in the store, in batches, while the answer is sent.
+If it cannot be noted, only that is lost: feedback can still use the response's id.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _log = get_logger(__name__)
 
 
 class NameStore(Protocol):
-    """Where names are kept."""
+    """The part of the store that keeps request ids."""
 
     async def keep(self, names: Sequence[AnswerName]) -> None:
-        """Keep all of these. Raises StoreError."""
+        """Keep all of these notes. Raises StoreError."""
         ...
 
     async def find(self, digest: str) -> str | None:
-        """What is kept of an id. Raises StoreError."""
+        """The note about an id. Raises StoreError."""
         ...
 
 
@@ -40,9 +40,9 @@ class AnswerNotes:
     """The notes of one process.
 
     Args:
-        store: Keeps them.
-        digests: What may stand for an API key and a request's id, the first being what does from now on.
-            They cannot be made without the gateway's secret.
+        store: Keeps the notes.
+        digests: Gives the digests that may stand for an API key and a request's id; the first one is used
+            for new notes. They cannot be made without the gateway's secret.
     """
 
     def __init__(self, store: NameStore, digests: Callable[[str, str], Sequence[str]]) -> None:
@@ -54,7 +54,7 @@ class AnswerNotes:
         self._is_losing = False
 
     def note(self, key: str | None, request_id: str, response_id: str, keep_seconds: float) -> None:
-        """Remember an answer, soon; for the API key that got it, and for those that may see any."""
+        """Remember an answer soon, for the API key that got it and for keys that may see any answer."""
         if len(self._waiting) >= MOST_WAITING:
             self._lose(1)
             return
@@ -64,26 +64,26 @@ class AnswerNotes:
         self._something.set()
 
     async def find(self, key: str | None, request_id: str) -> str | None:
-        """The response id of a key's answer, or of any key's for None; `SEVERAL` where there is no telling.
+        """The response id of a key's answer (None: of any key's); `SEVERAL` if it is ambiguous.
 
         Raises:
             StoreUnavailableError: If the store does not answer in time.
         """
-        await self.write()  # what waits here may be what is looked for
+        await self.write()  # the note may still be waiting here
         for digest in self._digests(key or _ANY_KEY, request_id):
             if (found := await self._store.find(digest)) is not None:
                 return found
         return None
 
     async def run(self) -> None:
-        """Write what is noted, for ever."""
+        """Write notes until cancelled."""
         while True:
             await self._something.wait()
             self._something.clear()
             await self.write()
 
     async def write(self) -> None:
-        """Write what waits."""
+        """Write the waiting notes."""
         async with self._writing:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
@@ -95,7 +95,7 @@ class AnswerNotes:
                     self._is_losing = False
 
     def _lose(self, count: int) -> None:
-        """Say it once for each time the store is away."""
+        """Drop notes, and log that once for each time the store is away."""
         if not self._is_losing:
             self._is_losing = True
             _log.warning("request_ids_lost", at_least=count)

@@ -1,4 +1,4 @@
-"""Which requests an experiment can answer: decided before a policy is drawn, and alike for all of them."""
+"""Decides, before a policy is drawn, which requests an experiment can answer with all its policies."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SHOW_THE_PROMPT: Final = frozenset(
 def check_answerable(
     experiment: LiveExperiment, question: Question, models: Mapping[str, ModelTarget]
 ) -> bool:
-    """Refuse what the experiment cannot answer with any of its policies.
+    """Refuse a request that not every policy of the experiment could answer.
 
     Args:
-        experiment: Whose policies they are.
-        question: What is asked.
+        experiment: The experiment.
+        question: The request.
         models: How each model is called.
 
     Returns:
@@ -46,9 +46,10 @@ def check_answerable(
         )
     for name in question.payload.keys() & _SHOW_THE_PROMPT:
         asked = question.payload[name]
-        if asked is not None and asked is not False:  # 0 of `prompt_logprobs` shows the prompt, too
+        if asked is not None and asked is not False:  # `prompt_logprobs: 0` shows the prompt, too
             raise _refusal(
-                f"Leave out {name!r}: it would show the prompt of a policy, and an experiment is blind.",
+                f"Leave out {name!r}: it would show the prompt of a policy, which an experiment keeps "
+                f"private.",
                 name,
             )
     takes_part = _may_take_part(experiment.way, question)
@@ -67,7 +68,7 @@ def check_answerable(
 
 
 def _may_take_part(way: Way, question: Question) -> bool:
-    """Whether the caller can take what this way of collecting shows. Raises InvalidRequestError."""
+    """Whether the caller can take the answers of this way of collecting. Raises InvalidRequestError."""
     surface = question.surface
     match way.assigns:
         case Assigns.ONE:
@@ -76,7 +77,8 @@ def _may_take_part(way: Way, question: Question) -> bool:
             is_asked = asks_for_two(question)
             if is_asked and surface.name not in way.surfaces:
                 raise _refusal(
-                    f"{surface.name} requests hold one answer: ask for two on chat completions, or for one.",
+                    f"{surface.name} requests have one answer: ask for two with chat completions, or ask "
+                    f"for one.",
                     "model",
                 )
             return is_asked

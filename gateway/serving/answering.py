@@ -1,4 +1,4 @@
-"""A request, answered: by a model, or routed within an experiment, asked of one policy or two, labelled.
+"""Answers a request: asks a plain model, or routes it to policies of an experiment and labels the answer.
 
 If anything goes wrong before the first byte, the incumbent answers instead and the answer takes no part in
 the experiment; if the incumbent fails as well, the fallbacks of its model answer. If all of them fail, the
@@ -36,16 +36,16 @@ _log = get_logger(__name__)
 
 
 class Answer(NamedTuple):
-    """What goes back to the caller.
+    """The answer for the caller.
 
     Attributes:
-        exchange: The question, and what the answer took so far.
+        exchange: The question, and the effort of answering it so far.
         content: A whole JSON body, or a stream whose first block is ready.
         policies: The names of the policies that answered, in the order shown; for admins only.
         models: The models that answered, in the same order; for admins only.
         fallback: Why the first respondent did not answer, or None if it did; for admins only.
-        headers: A plain model's rate limits. An experiment's would tell which policy answered.
-        response_id: The id that feedback quotes; empty for a plain model's answer.
+        headers: A plain model's rate limits. Those of an experiment would reveal which policy answered.
+        response_id: The id for feedback; empty for a plain model's answer.
         keep_seconds: How long feedback on it counts.
     """
 
@@ -66,9 +66,9 @@ class Answering:
         attempts: Asks providers.
         response_ids: Makes response ids.
         sticky: Routes sessions.
-        makers: Knows which policies made what conversations carry.
-        hooks: Told what happens.
-        draws: Randomness for routing.
+        makers: Knows which policies made the opaque parts of conversations.
+        hooks: Hear what happens.
+        draws: The source of randomness for routing.
         clock: Unix seconds.
     """
 
@@ -153,13 +153,14 @@ class Answering:
                 return _labelled(panel, noted, self._sealed(panel, assignment), *panel.names(policy))
 
     async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
-        """Who answers a conversation that carries what only the policy that made it can have continued.
+        """The part for a conversation with content that only the policy that made it can continue.
 
-        A session stays with its policy, and counts, where that is the one. A maker that is not known is the
-        session's policy, or else the incumbent. Where a person took the traffic back, the incumbent goes on.
+        If the session's own policy made it, the session stays with this policy and counts. If the maker is
+        not known, it is taken to be the session's policy or else the incumbent. If a person took the traffic
+        back, the incumbent continues.
 
         Returns:
-            The part, and the policies before the question without what another model than its made.
+            The part, and the panel for the question without content that another model made.
         """
         experiment, question = panel.experiment, panel.exchange.question
         makers = await self._makers.of(experiment, parts)
@@ -179,7 +180,7 @@ class Answering:
         return Follow(maker, Apart.PROVIDER_STATE), panel
 
     async def _follow(self, panel: Panel, policy: int, why: Apart) -> Answer:
-        """Let a policy go on with its conversation, outside any comparison."""
+        """Let a policy continue its conversation, outside any comparison."""
         try:
             reply = await panel.ask(policy)
         except POLICY_FAILURES as error:
@@ -189,13 +190,13 @@ class Answering:
             if policy != panel.experiment.incumbent:
                 return await self._incumbent(others, {policy: error}, why)
             if others is not panel and _is_callers_fault(error):
-                # What it carries may be of a maker that is not known.
+                # The maker of the content may be unknown.
                 return await self._incumbent(others, {}, why)
             return await self._fallback(panel, {policy: error})
         return self._unassigned(panel, policy, reply, {}, why)
 
     def _noted(self, panel: Panel, policy: int, reply: PolicyAnswer) -> bytes | AnswerStream:
-        """An answer, whose maker is remembered where only it can continue it."""
+        """The answer; its maker is remembered if only the maker can continue it."""
         if isinstance(reply, bytes):
             return noted(self._makers, panel.experiment, policy, reply)
         return NotedStream(reply, self._makers, panel.experiment, policy)
@@ -225,7 +226,7 @@ class Answering:
                     self._noted(panel, policy, reply)
                 content = merge_answers((first, second), label)
             case (AttemptStream() as first, AttemptStream() as second):
-                # Without being asked for, a last event that holds usage and no choices is a surprise.
+                # Clients that did not ask for usage do not expect a last event with usage and no choices.
                 options = panel.exchange.question.payload.get("stream_options") or {}
                 streams = (
                     NotedStream(first, self._makers, panel.experiment, left),
@@ -237,7 +238,7 @@ class Answering:
         return _named(panel, content, response_id, *panel.names(*duel.shown))
 
     async def _half_duel(self, panel: Panel, replies: dict[int, PolicyAnswer | PolicyFailure]) -> Answer:
-        """One policy failed, or both did: the answer that remains takes no part in the experiment."""
+        """Answer after one policy or both failed; the remaining answer takes no part in the experiment."""
         failures = {policy: reply for policy, reply in replies.items() if isinstance(reply, POLICY_FAILURES)}
         for policy, reply in replies.items():
             if not isinstance(reply, POLICY_FAILURES):
@@ -247,7 +248,7 @@ class Answering:
     async def _incumbent(
         self, panel: Panel, failures: Mapping[int, PolicyFailure], why: Apart = Apart.NOT_DRAWN
     ) -> Answer:
-        """Let the incumbent answer, `failures` being the policies that could not."""
+        """Let the incumbent answer after the policies in `failures` could not."""
         policy = panel.experiment.incumbent
         if policy in failures:
             return await self._fallback(panel, failures)
@@ -258,13 +259,13 @@ class Answering:
         return self._unassigned(panel, policy, reply, failures, why)
 
     async def _fallback(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> Answer:
-        """Let a fallback of the incumbent's model answer; its own failure is among `failures`."""
+        """Let a fallback of the incumbent's model answer; the incumbent's failure is among `failures`."""
         policy = panel.experiment.incumbent
         try:
             served, reply = await panel.stand_in(policy, failures[policy])
         except POLICY_FAILURES as error:
-            # The traceback would hold this frame, and `failures` in it the error: the request would wait
-            # to be collected.
+            # The traceback holds this frame, and `failures` in it the error: a cycle that only garbage
+            # collection would free.
             raise self._refused(panel, failures, error) from error.with_traceback(None)
         if served is None:
             others = {other: error for other, error in failures.items() if other != policy}
@@ -280,13 +281,13 @@ class Answering:
         failures: Mapping[int, PolicyFailure],
         why: Apart = Apart.NOT_DRAWN,
     ) -> Answer:
-        """A policy's answer that takes no part in the experiment, `failures` being those that could not."""
+        """A policy's answer that takes no part in the experiment, after the policies in `failures` failed."""
         reason = self._fell_back(panel, failures)
         noted, response_id = self._noted(panel, policy, reply), self._sealed_as_unassigned(panel, why)
         return _labelled(panel, noted, response_id, *panel.names(policy), reason)
 
     def _sealed(self, panel: Panel, assignment: Assignment) -> str:
-        """The id of an answer that takes part; it says which key asked, and for which voter."""
+        """The id of an answer that takes part; it holds the API key and the voter."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
         made_for = assignment._replace(
@@ -301,7 +302,7 @@ class Answering:
         return self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
 
     def _fell_back(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> str | None:
-        """Tell which policies could not answer; why the first of them could not, or None if all could."""
+        """Report the policies that could not answer; returns why the first could not, if any."""
         if not failures:
             return None
         for policy, error in failures.items():
@@ -313,10 +314,10 @@ class Answering:
     def _refused(
         self, panel: Panel, failures: Mapping[int, PolicyFailure], error: PolicyFailure
     ) -> PolicyFailure:
-        """What the caller is told; a request that all policies call invalid is no policy's failure."""
+        """The error for the caller; a request that all policies call invalid is no policy's failure."""
         told = error
         if isinstance(error, UpstreamError) and error.reason == "retry_budget":
-            # The budget kept the others from being asked: what the one that was asked refused says more.
+            # The budget kept the others from being asked, so the refusal of the one that was asked says more.
             told = next(filter(_is_callers_fault, failures.values()), error)
         failed = {**failures, panel.experiment.incumbent: told}
         if not all(map(_is_callers_fault, failed.values())):
@@ -328,7 +329,7 @@ class Answering:
         experiment, name = panel.experiment, panel.experiment.policies[policy].name
         reason = failure_reason(error)
         self._hooks.tell(PolicyFailed(panel.exchange.request_id, experiment.name, name, reason))
-        if reason != "ejected":  # logged once, when it was ejected
+        if reason != "ejected":  # that is logged once, when it is ejected
             _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)
 
 
@@ -374,7 +375,7 @@ def _is_callers_fault(error: PolicyFailure) -> bool:
 
 
 def _under_own_name(error: PolicyFailure, panel: Panel) -> PolicyFailure:
-    """A provider's error as the experiment's: neither its words nor its headers tell who was asked."""
+    """A provider's error under the experiment's name: neither words nor headers reveal who was asked."""
     if not isinstance(error, UpstreamError):
         return RenderError(str(error))
     name, message, body = panel.experiment.name, str(error), error.body

@@ -1,7 +1,7 @@
-"""Attempts at an answer: may one be made, how long may it take, how did it end.
+"""Attempts at an answer: whether one may be made, how long it may take, and how it ended.
 
-The request path asks providers only through here, so that ejection, the retry budget and the total deadline
-hold for all of it: for plain models and their fallbacks, candidates, incumbents and duels.
+The request path asks providers only through this module, so that ejection, the retry budget and the total
+deadline hold everywhere: for plain models and their fallbacks, candidates, incumbents and duels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gateway.upstream.failures import ejected, over_budget, timed_out
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.usage import BLOCKS_AT_THE_END, Tokens, tokens_used
 
-# Reasons for which a respondent was never asked: such an error is not its own.
+# Reasons of errors that say nothing about the respondent, because it was never asked.
 NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
 
 _log = get_logger(__name__)
@@ -49,11 +49,11 @@ class Attempts:
 
     Args:
         upstream: Calls providers.
-        ejections: Knows which respondents are left alone for now.
+        ejections: Knows which respondents are ejected now.
         budget: How many second attempts there may be.
-        hooks: Told how attempts ended.
+        hooks: Hear how attempts ended.
         total_seconds: How long all attempts at one answer may take together.
-        timer: Seconds that only ever grow.
+        timer: Monotonic seconds.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Attempts:
         self._timer = timer
 
     def begin(self, request_id: str, question: Question) -> Exchange:
-        """Take a question on: its time runs from now, and it pays into the budget for second attempts."""
+        """Begin an exchange: its time runs from now, and it pays into the budget for second attempts."""
         self._budget.pay_in()
         return Exchange(request_id, question, self._timer() + self._total_seconds)
 
@@ -106,14 +106,14 @@ class Attempts:
         """Ask one respondent.
 
         Args:
-            respondent: Whom to ask.
-            payload: What to ask, in the format of the question's surface.
-            exchange: What it is for.
-            policy_part: What of the payload a policy put there.
-            even_if_ejected: Ask a respondent that is left alone for now, too.
+            respondent: The respondent to ask.
+            payload: The request to send, in the format of the question's surface.
+            exchange: The exchange that the attempt belongs to.
+            policy_part: The part of the payload that a policy put there.
+            even_if_ejected: Ask the respondent even if it is ejected.
 
         Raises:
-            UpstreamError: As its provider failed; `ejected` or `retry_budget` if it was not asked.
+            UpstreamError: The provider's failure; `ejected` or `retry_budget` if it was not asked.
         """
         started, question = self._timer(), exchange.question
         seconds_left = exchange.deadline - started
@@ -131,7 +131,7 @@ class Attempts:
             else:
                 answer = await self._upstream.complete(request)
         except BaseException as error:
-            # Running out of the time that earlier attempts left proves nothing against this respondent.
+            # If earlier attempts left too little time, that proves nothing against this respondent.
             is_late = exchange.made > exchange.planned and self._timer() >= exchange.deadline
             attempt.broke(None if is_late else error)
             raise
@@ -154,17 +154,17 @@ class Attempts:
         """The answer of the first of several respondents that gives one.
 
         Args:
-            respondents: Whom to ask, in this order. With all of them ejected, the first is asked anyway.
-            payload: What to ask.
-            exchange: What it is for.
-            known: How the first one failed, where that is known already.
-            policy_part: What of the payload a policy put there.
+            respondents: The respondents to ask, in this order. If all are ejected, the first is asked anyway.
+            payload: The request to send.
+            exchange: The exchange that the attempt belongs to.
+            known: The failure of the first one, if that is known already.
+            policy_part: The part of the payload that a policy put there.
 
         Returns:
-            Who answered, the answer, and why the first one did not (None if it did).
+            The respondent that answered, the answer, and why the first one did not answer (None if it did).
 
         Raises:
-            UpstreamError: The first provider's own, or the one that says the request itself is at fault.
+            UpstreamError: The first provider's failure, or the one that says that the request is at fault.
         """
         failures = [] if known is None else [known]
         try:
@@ -185,7 +185,8 @@ class Attempts:
                 return first, answer, None
             raise next((failure for failure in failures if failure.reason not in NOT_ASKED), failures[0])
         finally:
-            # What is raised holds this frame: held by it in turn, the request would wait to be collected.
+            # The raised error holds this frame. If the frame held the error, only garbage collection would
+            # free the request.
             failures.clear()
             del known
 
@@ -207,7 +208,7 @@ class Attempts:
 
 
 class _Attempt:
-    """One attempt: pays back to the retry budget when it begins; tells book, exchange and hooks its end."""
+    """One attempt. Success returns it to the retry budget; book, exchange and hooks hear of its end."""
 
     __slots__ = (
         "_begun",
@@ -242,28 +243,28 @@ class _Attempt:
         self.is_over = False
 
     def began(self) -> None:
-        """The answer, or its first event, is there."""
+        """Note that the answer, or its first event, has arrived."""
         self._begun = self._timer()
         if self._budget is not None:
             self._pay_back()
 
     def answered(self, tokens: Tokens | None) -> None:
-        """The answer is complete."""
+        """Note that the answer is complete."""
         self._ticket.answered()
         self._end("answered", "", tokens)
 
     def broke(self, error: BaseException | None, tokens: Tokens | None = None) -> None:
-        """The answer stops here: because of `error`, or, without one, because the caller wants no more."""
+        """Note that the answer stops here because of `error` or, without one, because the caller left."""
         if not isinstance(error, UpstreamError):
             self._ticket.released()
             self._end("abandoned", "", tokens)
         elif error.is_callers_fault:
-            # A refusal is an answer, too: malformed requests must not use second attempts up.
+            # A refusal counts as an answer, so that malformed requests do not use up second attempts.
             self._pay_back()
             self._ticket.released()
             self._end("refused", error.reason, tokens)
         else:
-            asked = error.retry_after or ""  # seconds to be left alone for, or a date, which is not read
+            asked = error.retry_after or ""  # seconds to wait, or a date, which is not read
             self._ticket.failed(float(asked) if asked.isascii() and asked.isdigit() else 0.0)
             _log_failure(self._respondent, error)
             self._end("failed", error.reason, tokens)
@@ -298,12 +299,13 @@ class _Attempt:
         )
         if self._begun is not None:
             self._exchange.usages.append(tokens)
-            if reason and policy:  # a failure before the first byte may yet turn out to be the request's
+            # the request may still turn out to be at fault for a failure before the first byte
+            if reason and policy:
                 self._hooks.tell(PolicyFailed(request_id, experiment, policy, reason))
 
 
 class AttemptStream:
-    """An answer being streamed; how it ends counts for its respondent."""
+    """A streamed answer whose end counts for its respondent."""
 
     __slots__ = ("_attempt", "_first", "_last", "_stream")
 
@@ -334,7 +336,7 @@ class AttemptStream:
         return block
 
     async def aclose(self) -> None:
-        """Close the provider's; a stream that did not come to its end was not wanted any more."""
+        """Close the provider's stream; if it has not ended, the caller wants no more of it."""
         if not self._attempt.is_over:
             self._attempt.broke(None, self._tokens())
         await self._stream.aclose()

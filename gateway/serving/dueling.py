@@ -1,10 +1,10 @@
-"""Side by side: two policies answer at once, and a caller who asks for two choices sees both.
+"""Side by side: two policies answer at once, and a caller that asks for two choices sees both.
 
-Clients that ask for one choice would run the two together: texts interleave, tool arguments join. So only
-callers that say they can take two are shown two (docs/decisions/0061-two-answers-on-request.md).
+Clients that ask for one choice would mix the two up: texts interleave, tool arguments join. So only callers
+that say they can take two get two (docs/decisions/0061-two-answers-on-request.md).
 
-This module alone takes answers apart and builds them anew. The choices must not betray which policy is which,
-so it keeps only the fields that every OpenAI-format answer has, under one id and one time.
+This is the only module that takes answers apart and builds them anew. The choices must not reveal which
+policy is which, so it keeps only the fields that every OpenAI-format answer has, under one id and one time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from gateway.upstream.surfaces import CHAT
 
 _CHOICE_FIELDS: Final = ("message", "delta", "logprobs", "finish_reason")
 
-# How many choices a caller asks for where its client cannot set `n`: a header, or a field of the metadata.
+# The header and the field of the metadata with which a caller asks for two choices if its client cannot set
+# `n`.
 CHOICES_HEADER: Final = "x-llmpo-choices"
 _CHOICES_FIELD: Final = "llmpo_choices"
 
@@ -51,7 +52,7 @@ def asks_for_two(question: Question) -> bool:
     for name, said, known in asked:
         if said is not None and said not in known:
             raise InvalidRequestError(
-                "This experiment answers with one choice, or with two to be compared: "
+                "This experiment answers with one choice, or with two to compare: "
                 f"{name!r} must be {known[0]!r} or {known[1]!r}.",
                 param=name,
                 code="invalid_value",
@@ -60,14 +61,14 @@ def asks_for_two(question: Question) -> bool:
 
 
 def asked_of_each(question: Question) -> Question:
-    """What each of the two policies is asked: the same question, for one choice."""
+    """The request for each of the two policies: the same question, for one choice."""
     payload = {name: value for name, value in question.payload.items() if name != "n"}
     return question._replace(payload=payload)
 
 
 @dataclass(frozen=True, slots=True)
 class DuelLabel:
-    """What both answers have in common. `created` is unix seconds."""
+    """The fields that both answers have in common. `created` is in Unix seconds."""
 
     response_id: str
     model: str
@@ -77,7 +78,7 @@ class DuelLabel:
 async def both(
     first: Coroutine[Any, Any, _Reply], second: Coroutine[Any, Any, _Reply]
 ) -> tuple[_Reply | PolicyFailure, _Reply | PolicyFailure]:
-    """Two answers asked for at the same time; a policy's failure is a result, not an exception.
+    """Ask for two answers at the same time; a policy's failure is a result, not an exception.
 
     If the wait is cut short, no stream stays open.
     """
@@ -95,8 +96,8 @@ async def both(
 
 
 def _result(task: asyncio.Task[_Reply]) -> _Reply | PolicyFailure:
-    # The failure is asked for, not caught: a caught one would hold this frame, the frame the task and the
-    # task the failure, so that all of the request stays until the next garbage collection.
+    # The failure is read from the task, not caught. A caught failure would hold this frame, the frame the
+    # task, and the task the failure, so the request would stay in memory until the next garbage collection.
     failure = task.exception()
     return failure if isinstance(failure, POLICY_FAILURES) else task.result()
 
@@ -121,14 +122,14 @@ def merge_answers(bodies: Sequence[bytes], label: DuelLabel) -> bytes:
 
 
 class DuelStream:
-    """Two streamed answers as one stream, the chunks of both as they come, each with its choice's index.
+    """Two streamed answers as one stream: the chunks of both as they arrive, each with its choice's index.
 
     Args:
         streams: The two policies' answers, in the order shown.
-        label: What both have in common.
-        shows_usage: Whether the last event tells the usage of both together.
+        label: The fields that both have in common.
+        shows_usage: Whether the last event has the usage of both together.
 
-    A duel's stream has no headers: the providers' would tell which policies answered.
+    A duel's stream has no headers: those of the providers would reveal which policies answered.
     """
 
     headers: RawHeaders = ()
@@ -145,7 +146,7 @@ class DuelStream:
         self._is_done = False
 
     async def read(self) -> bytes:
-        """The next chunks of either side. A failure of one ends both."""
+        """The next chunks of either side. A failure of one side ends both."""
         if not self._is_begun:
             self._is_begun = True
             self._read_on(0)
@@ -178,12 +179,14 @@ class DuelStream:
         self._reading[asyncio.ensure_future(self._streams[side].read())] = side
 
     def _taken(self, task: asyncio.Task[bytes]) -> bytes:
-        """The chunks a finished read brought, and that side read on."""
+        """The chunks of a finished read; begins the next read of that side."""
         side = self._reading.pop(task)
         try:
             block = task.result()
         finally:
-            del task  # a failure holds this frame: holding the failure in turn, it would wait to be collected
+            # a failure holds this frame; if the frame held the failure, only garbage collection would free
+            # them
+            del task
         if not block:
             return b""
         self._read_on(side)
@@ -228,7 +231,7 @@ def _shown(choice: Any, index: int) -> dict[str, Any]:
 
 
 def _added(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Token counts added up, nested ones too; what only one side reports is kept."""
+    """Token counts added up, including nested ones; counts that only one side reports are kept."""
     total = {**second, **first}
     for name in first.keys() & second.keys():
         one, other = first[name], second[name]

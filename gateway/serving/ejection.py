@@ -1,8 +1,8 @@
-"""Respondents that failed several times in a row are left alone for a while: others answer at once.
+"""Ejects respondents that failed several times in a row, so that others answer at once for a while.
 
-A circuit breaker for each respondent, kept by each process for itself: closed, it counts failures in a row;
-at the limit it opens for a back-off that doubles with every probe that fails; then it is half open, and one
-request at a time is let through as the probe. An answer closes it again.
+Each process keeps a circuit breaker for each respondent. While closed, it counts failures in a row. At the
+limit it opens for a back-off that doubles with every failed probe. Then it is half open and lets one request
+at a time through as a probe. An answer closes it again.
 
 Ejection moves requests elsewhere and never refuses them: when no other respondent is left, the ejected one is
 asked anyway, and its answer readmits it as a probe's would.
@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class _Record:
-    """A respondent that failed lately. `until` is None while it is not ejected."""
+    """A respondent that failed recently. `until` is None while it is not ejected."""
 
     of: Respondent
     failures: int = 0
@@ -42,10 +42,10 @@ class EjectionBook:
     """Knows which respondents are ejected.
 
     Args:
-        hooks: Told of every change.
-        timer: Seconds that only ever grow.
+        hooks: Hear of every change.
+        timer: Monotonic seconds.
         failures: How many failures in a row eject a respondent.
-        longest_seconds: Where the back-off stops doubling.
+        longest_seconds: The longest back-off.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class EjectionBook:
         self._records: dict[tuple[str, str, str], _Record] = {}
 
     def admit(self, respondent: Respondent, *, even_if_ejected: bool = False) -> Ticket | None:
-        """Permission to ask, as a probe where one is due; None while the respondent is ejected.
+        """Permission to ask, as a probe if one is due; None while the respondent is ejected.
 
         Args:
-            respondent: The one to be asked.
-            even_if_ejected: Permit it anyway, because there is no other respondent left.
+            respondent: The respondent to ask.
+            even_if_ejected: Permit it even if it is ejected, because there is no other respondent left.
         """
         record = self._records.get(respondent.name)
         if record is not None and not record.of.is_same(respondent):
-            # The operator changed it: what went wrong before says nothing about it.
+            # The operator changed its configuration, so earlier failures say nothing about it.
             self._forget(record)
             record = None
         if record is None or record.until is None:
@@ -82,17 +82,17 @@ class EjectionBook:
         return Ticket(self, respondent, was_ejected=True) if even_if_ejected else None
 
     def answered(self, ticket: Ticket) -> None:
-        """Forget the failures. An answer asked for before the ejection says nothing about now."""
+        """Forget the failures, unless the answer was asked for before the ejection."""
         record = self._record_of(ticket)
         if record is not None and (record.until is None or ticket.was_ejected):
             self._forget(record)
 
     def failed(self, ticket: Ticket, at_least_seconds: float) -> None:
-        """Count a failure; only a probe's makes an ejection longer."""
+        """Count a failure; only a failed probe makes an ejection longer."""
         name = ticket.respondent.name
         record = self._records.setdefault(name, _Record(ticket.respondent))
         if not record.of.is_same(ticket.respondent):
-            return  # it is another one by now
+            return  # the respondent was replaced by another one
         if record.until is None:
             record.failures += 1
             if record.failures >= self._limit:
@@ -104,7 +104,7 @@ class EjectionBook:
             self._eject(record, at_least_seconds)
 
     def probe_ended(self, ticket: Ticket) -> None:
-        """Let the next probe through: this one showed nothing."""
+        """Let the next probe through, because this one had no result."""
         record = self._record_of(ticket)
         if record is not None:
             record.is_probed = False
@@ -133,7 +133,7 @@ class EjectionBook:
 
 
 class Ticket:
-    """Permission to ask a respondent once. Its holder reports how that went; only the first report counts."""
+    """Permission to ask a respondent once. The holder reports the result; only the first report counts."""
 
     __slots__ = ("_book", "_is_open", "is_probe", "respondent", "was_ejected")
 
@@ -158,12 +158,12 @@ class Ticket:
             self._book.answered(self)
 
     def failed(self, at_least_seconds: float = 0.0) -> None:
-        """Report that it did not; `at_least_seconds` is how long it asked to be left alone."""
+        """Report that it failed; `at_least_seconds` is the `retry-after` that it asked for."""
         if self._closes():
             self._book.failed(self, at_least_seconds)
 
     def released(self) -> None:
-        """Report that nothing was learnt: the caller left, or the request itself was at fault."""
+        """Report that there is no result: the caller left, or the request itself was at fault."""
         if self._closes() and self.is_probe:
             self._book.probe_ended(self)
 

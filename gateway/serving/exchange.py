@@ -1,4 +1,4 @@
-"""One request: what is asked, of which respondents, and what the answer may take and has taken so far."""
+"""One request: the question, its possible respondents, and the effort of answering it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Question(NamedTuple):
     """A checked request.
 
     Attributes:
-        payload: As the caller sent it.
+        payload: The body as the caller sent it.
         is_streamed: Whether the answer is to be streamed.
         session: The name of its session, or of its user (`api.session` finds it); None without one.
         surface: The kind of request.
-        headers: Headers of the caller's that go on to the provider.
-        choices: How many choices the header for it asks for, unchecked; None without one.
-        key: Name of the API key it came with; None where none is needed.
-        voter: The name of its user, or else of its session; None without one.
+        headers: Headers of the caller that are passed on to the provider.
+        choices: The value of the header that asks for choices, unchecked; None without one.
+        key: Name of the caller's API key; None if none is needed.
+        voter: The name of its user, or else of its session; None without either.
     """
 
     payload: dict[str, Any]
@@ -39,11 +39,11 @@ class Respondent(NamedTuple):
     """A model, asked by its own name or as a fallback, or a policy of an experiment with its model.
 
     Attributes:
-        target: How the model's provider is called.
+        target: How to call the model's provider.
         experiment: The policy's experiment; empty for a model.
         policy: The policy's name; empty for a model.
         role: The policy's role in its experiment; None for a model.
-        fingerprint: Of the policy's content; empty for a model.
+        fingerprint: Fingerprint of the policy's content; empty for a model.
     """
 
     target: ModelTarget
@@ -54,11 +54,11 @@ class Respondent(NamedTuple):
 
     @property
     def name(self) -> tuple[str, str, str]:
-        """What events call it: model, experiment and policy."""
+        """The names that events use: model, experiment and policy."""
         return self.target.name, self.experiment, self.policy
 
     def is_same(self, other: Respondent) -> bool:
-        """Whether two of one name are asked the same thing in the same way: a file may change both."""
+        """Whether two respondents of one name are asked in the same way; a new file may change that."""
         is_same_target = self.target is other.target or self.target == other.target
         return is_same_target and self.fingerprint == other.fingerprint
 
@@ -67,13 +67,13 @@ class Exchange:
     """A question and the effort of answering it.
 
     Attributes:
-        request_id: Names the request in every event.
-        question: What is asked.
+        request_id: The request's id in every event.
+        question: The question.
         deadline: When the answer has to be complete, in seconds of the gateway's timer.
-        planned: Attempts needed when nothing fails; the retry budget pays for further ones.
+        planned: Attempts needed if nothing fails; the retry budget pays for further ones.
         made: Attempts made.
         waited_seconds: Time spent waiting for at least one provider, up to the first byte.
-        usages: For each answer that began and is over now, the tokens its provider reported, or None.
+        usages: For each answer that began and has ended, the tokens that its provider reported, or None.
     """
 
     __slots__ = (
@@ -100,13 +100,13 @@ class Exchange:
         self._since = 0.0
 
     def begin_wait(self, now: float) -> None:
-        """A provider is asked."""
+        """Note that a provider is asked."""
         if self._waits == 0:
             self._since = now
         self._waits += 1
 
     def end_wait(self, now: float) -> None:
-        """A provider answered or failed."""
+        """Note that a provider answered or failed."""
         self._waits -= 1
         if self._waits == 0:
             self.waited_seconds += now - self._since

@@ -1,4 +1,4 @@
-"""Fields of a JSON object found by their place in its text, and replaced there: every other byte stays.
+"""Finds fields of a JSON object in its text and replaces them there, leaving every other byte unchanged.
 
 Rebuilding the JSON would cost time and lose fields that this gateway does not know.
 """
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from gateway.upstream.json_text import parsed
 
-# Nesting depends on strings (which may hold brackets) and on brackets alone.
+# Nesting depends only on brackets and on strings, which may hold brackets.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"\s*:\s*")
 _SCALAR: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,}\]]+', re.DOTALL)
@@ -25,7 +25,7 @@ _NONE: Final[frozenset[bytes]] = frozenset()
 
 
 class Field(NamedTuple):
-    """Where a top-level field stands: `text[start:end]` is all of it, `text[value:end]` its value."""
+    """The place of a top-level field: `text[start:end]` is the whole field, `text[value:end]` its value."""
 
     name: bytes
     start: int
@@ -34,7 +34,7 @@ class Field(NamedTuple):
 
 
 def _fields_from(text: bytes, place: int) -> Iterator[Field]:
-    """The fields from a place between two of them on, whatever their values."""
+    """The fields after a place between two fields, whatever their values."""
     depth = 1
     opened: tuple[bytes, int, int] | None = None  # a field whose value is an object or array, until it closes
     for token in _TOKEN.finditer(text, place):
@@ -61,10 +61,10 @@ def _key(name: bytes) -> bytes:
 
 
 def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:
-    """The top-level fields of a valid JSON object with one of these names; of repeated keys the first."""
+    """The top-level fields with one of these names in a valid JSON object; the first of repeated keys."""
     found: dict[bytes, Field] = {}
     place = text.index(b"{") + 1
-    while member := _MEMBER.match(text, place):  # the first few, until one that takes more to find its end
+    while member := _MEMBER.match(text, place):  # the first few fields, until one whose end is harder to find
         place = member.end()
         quoted = member[1]
         name = _key(quoted) if b"\\" in quoted else quoted[1:-1]
@@ -81,7 +81,7 @@ def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:
 
 
 def set_fields(text: bytes, values: Mapping[bytes, bytes]) -> bytes:
-    """A JSON object with some top-level values replaced, and added where they were missing.
+    """A JSON object with some top-level values replaced, or added if they were missing.
 
     Args:
         text: A valid JSON object.
@@ -96,7 +96,7 @@ def set_found(
     values: Mapping[bytes, bytes],
     optional: frozenset[bytes] = _NONE,
 ) -> bytes:
-    """The text with the fields `found` replaced; missing ones are added unless they are in `optional`."""
+    """The text with the `found` fields replaced; missing fields are added unless they are in `optional`."""
     for field in sorted(found.values(), key=_by_place, reverse=True):
         text = text[: field.value] + values[field.name] + text[field.end :]
     if len(found) == len(values):

@@ -1,7 +1,7 @@
-"""Whether what a request names of a provider's memory reaches the provider that keeps it.
+"""Checks that a request which names something a provider stores is sent to that provider.
 
-Another provider would answer such a request with an error, or without what was named. So it is refused here,
-by name and with what to do instead, before anyone is asked: a policy is not at fault for it.
+Another provider would answer with an error, or ignore what was named. So the request is refused before any
+provider is asked, with the field's name and what to do instead. It counts as no policy's failure.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from gateway.upstream.surfaces import CHAT, RESPONSES, Surface
 _THREAD: Final = "thread"
 _OF_EXPERIMENT: Final = "unsupported_by_experiment"
 _OF_MODEL: Final = "unsupported_by_model"
-# The kinds of request whose files litellm hands on, by their names, to the provider it translates for.
+# The kinds of request for which litellm passes file ids on to the provider it translates for.
 _NAME_FILES: Final = (CHAT, RESPONSES)
 
 
 def check_kept_by_model(payload: Mapping[str, Any], surface: Surface, target: ModelTarget) -> None:
-    """Refuse what names something to a model that is asked in another format, or keeps no conversations.
+    """Refuse fields that name something stored, if the model is asked in another format or keeps no threads.
 
     Raises:
         InvalidRequestError: Naming the field at fault.
@@ -35,7 +35,7 @@ def check_kept_by_model(payload: Mapping[str, Any], surface: Surface, target: Mo
 def check_kept_by_all(
     payload: Mapping[str, Any], surface: Surface, targets: Callable[[], Sequence[ModelTarget]]
 ) -> None:
-    """Refuse what names something that not every one of these models, any of which may answer, has.
+    """Refuse fields that name something stored, unless each of these models, any of which may answer, has it.
 
     Raises:
         InvalidRequestError: Naming the field at fault.
@@ -48,13 +48,13 @@ def check_kept_by_all(
         if one.scope is Scope.ANSWER and not _is_thread(one):
             raise _refusal(
                 one,
-                "an experiment's policies cannot go on from it: send the whole conversation",
+                "an experiment's policies cannot continue from it: send the whole conversation",
                 _OF_EXPERIMENT,
             )
         if not all(is_same_account(first, other) for other in others):
             raise _refusal(
                 one,
-                "the policies of this experiment are asked of several: send the content itself, or name a "
+                "the policies of this experiment use several: send the content itself, or name a "
                 "model of the gateway",
                 _OF_EXPERIMENT,
             )
@@ -69,7 +69,7 @@ def _check(named: Sequence[Reference], surface: Surface, target: ModelTarget) ->
         if not target.speaks(surface) and not (one.is_file and surface in _NAME_FILES):
             raise _refusal(
                 one,
-                "requests to this model are translated, where it means nothing: send the content itself",
+                "requests to this model are translated, and it has no meaning there: send the content itself",
                 _OF_MODEL,
             )
 
@@ -77,21 +77,21 @@ def _check(named: Sequence[Reference], surface: Surface, target: ModelTarget) ->
 def keepers(
     payload: Mapping[str, Any], target: ModelTarget, fallbacks: Sequence[ModelTarget]
 ) -> Sequence[ModelTarget]:
-    """Those of a model's fallbacks that have what a request names."""
+    """The fallbacks of a model that have what the request names."""
     if not fallbacks or not references(payload):
         return fallbacks
     return [other for other in fallbacks if is_same_account(target, other)]
 
 
 def without_threads(payload: dict[str, Any], surface: Surface, target: ModelTarget) -> dict[str, Any]:
-    """A request that a model without threads answers as one with them would the first turn of a new one."""
+    """The request without its new thread, so that a model without threads can answer it."""
     if _THREAD not in payload or surface.wire != "anthropic" or _keeps_threads(target):
         return payload
     return {name: value for name, value in payload.items() if name != _THREAD}
 
 
 def is_same_account(one: ModelTarget, other: ModelTarget) -> bool:
-    """Whether two models are asked at the same provider with the same account, as far as the file says."""
+    """Whether two models use the same provider and account, as far as the file says."""
     return _account(one) == _account(other)
 
 

@@ -1,8 +1,8 @@
-"""Whose answers a conversation carries: blocks that only the policy that made them can have continued.
+"""Finds out which policy made the opaque blocks of a conversation, which only that policy can continue.
 
 Each block is remembered by a keyed hash of its opaque text (`upstream/bound_state.py`): in this process, and
-in the store for the other replicas, for as long as feedback is accepted. Nothing waits for the store to take
-it; a store that is away costs at most that a turn on another replica goes to the incumbent.
+in the store for the other replicas, for as long as feedback is accepted. No request waits for the store to
+save it; if the store is away, the worst effect is that a turn on another replica goes to the incumbent.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _DIGEST_BYTES: Final = 16
 
 
 class MakerStore(Protocol):
-    """What this needs of the store."""
+    """The part of the store that this module needs."""
 
     async def note_makers(self, name: str, makers: Mapping[str, str], ttl_seconds: int) -> None:
-        """Remember who made what. Raises StoreError."""
+        """Remember which policy made which block. Raises StoreError."""
         ...
 
     async def makers(self, name: str, digests: Sequence[str]) -> list[str | None]:
-        """Who made each of these, as far as that is known. Raises StoreError."""
+        """The maker of each block, as far as it is known. Raises StoreError."""
         ...
 
 
@@ -43,8 +43,8 @@ class Makers:
     """See the module.
 
     Args:
-        store: Shares what is known with other replicas.
-        keys: Secrets that keep the texts out of reach of guessing, read at each use.
+        store: Shares the makers with other replicas.
+        keys: Secrets of the keyed hashes, so that texts cannot be guessed from them; read at each use.
         breaker: Open while the store does not answer: no request waits for it then.
     """
 
@@ -56,7 +56,7 @@ class Makers:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def note(self, experiment: LiveExperiment, policy: int, parts: Iterable[str]) -> None:
-        """Remember which policy made these."""
+        """Remember which policy made these blocks."""
         compiled, newest = experiment.policies[policy], self._keys.current.newest
         maker = f"{compiled.fingerprint} {compiled.model}"
         made = {_digest(newest, part): maker for part in parts}
@@ -69,7 +69,7 @@ class Makers:
             task.add_done_callback(self._under_way.discard)
 
     async def of(self, experiment: LiveExperiment, parts: Sequence[str]) -> dict[str, int]:
-        """Which policies made the newest of these, as far as that is known and they are still there."""
+        """The policies that made the newest of these blocks, if they are known and still exist."""
         wanted = list(dict.fromkeys(reversed(parts)))[:MOST_LOOKED_FOR]
         digests = {_digest(key, part): part for key in self._keys.current.all for part in wanted}
         name, known = experiment.name, self._known
@@ -89,7 +89,7 @@ class Makers:
         return {part: policy for part, policy in policies.items() if policy is not None}
 
     async def aclose(self) -> None:
-        """Let what is under way end."""
+        """Wait until the running writes have ended."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _keep(self, name: str, digest: str, maker: str) -> None:
@@ -106,7 +106,7 @@ class Makers:
 
 
 class NotedStream:
-    """A stream whose opaque parts are remembered once it has ended."""
+    """A stream whose opaque blocks are remembered once it has ended."""
 
     __slots__ = ("_experiment", "_makers", "_parts", "_pieces", "_policy", "_stream", "headers")
 
@@ -120,7 +120,7 @@ class NotedStream:
         self._pieces: dict[int, str] = {}
 
     async def read(self) -> bytes:
-        """The next block, as it is."""
+        """The next block, unchanged."""
         block = await self._stream.read()
         if not block:
             self._note()
@@ -155,7 +155,7 @@ class NotedStream:
 
 
 def noted(makers: Makers, experiment: LiveExperiment, policy: int, body: bytes) -> bytes:
-    """A whole answer, whose opaque parts are remembered."""
+    """A whole answer; its opaque blocks are remembered."""
     if may_hold_state(body):
         makers.note(experiment, policy, opaque_parts(parsed(body)))
     return body
@@ -167,7 +167,7 @@ def _digest(key: bytes, part: str) -> str:
 
 
 def _policy(experiment: LiveExperiment, maker: str) -> int | None:
-    """The policy that made it; where that is no longer there, another one of the same model."""
+    """The policy that made it or, if that no longer exists, another policy of the same model."""
     fingerprint, _, model = maker.partition(" ")
     policies = experiment.policies
     for index, policy in enumerate(policies):

@@ -1,4 +1,4 @@
-"""The policies of one experiment before one question, to be asked for an answer."""
+"""The policies of one experiment, ready to be asked one question."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ PolicyAnswer = bytes | AttemptStream
 
 
 def failure_reason(error: PolicyFailure) -> str:
-    """A bounded word for metrics."""
+    """The failure as a word from a closed set, for metrics."""
     return error.reason if isinstance(error, UpstreamError) else "template"
 
 
 class Panel:
-    """An experiment's policies, each of which can be asked the one question.
+    """An experiment's policies, each of which can be asked the same question.
 
     Args:
         experiment: The policies' experiment.
-        exchange: The question, and the effort of answering it.
+        exchange: The question and the effort of answering it.
         models: How each model is called.
         attempts: Asks providers.
-        hooks: Told what happens.
-        payload: What is asked, where that is not the question as it came.
+        hooks: Hear what happens.
+        payload: The body to send, if it is not the caller's own.
     """
 
     __slots__ = ("_attempts", "_hooks", "_models", "_payload", "exchange", "experiment")
@@ -56,11 +56,11 @@ class Panel:
         self._hooks = hooks
 
     async def ask(self, policy: int) -> PolicyAnswer:
-        """A policy's answer: a JSON object, or a stream once its first event is there.
+        """A policy's answer: a JSON object, or a stream whose first event has arrived.
 
         Raises:
-            UpstreamError: If its provider failed, or is not asked for now.
-            RenderError: If its template did.
+            UpstreamError: If its provider failed, or is not asked at present.
+            RenderError: If its template failed.
         """
         payload, part = self._rendered(policy)
         answer = await self._attempts.make(self._respondent(policy), payload, self.exchange, policy_part=part)
@@ -70,22 +70,23 @@ class Panel:
         """The answer of a fallback of a policy's model, in place of the policy's own.
 
         Args:
-            policy: The one that failed.
-            failure: How it failed. A policy that was only ejected is asked after all if its fallbacks fail.
+            policy: The policy that failed.
+            failure: Its failure. If the policy was only ejected, it is asked after all when its fallbacks
+                fail.
 
         Returns:
-            The fallback's name, or None where the policy answered after all; and the answer.
+            The fallback's name (None if the policy answered after all), and the answer.
 
         Raises:
-            UpstreamError: How the policy failed, if no fallback can stand in or the request is at fault.
-            RenderError: If that is how the policy failed.
+            UpstreamError: The policy's failure, if no fallback can answer or the request is at fault.
+            RenderError: If the policy's template failed and no fallback can answer.
         """
         if not isinstance(failure, UpstreamError) or failure.is_callers_fault:
             raise failure
         own = self._respondent(policy)
         fallbacks = keepers(self.exchange.question.payload, own.target, own.target.fallbacks)
         respondents = [own, *map(Respondent, fallbacks)]
-        # One message is right for all of them.
+        # A single message is right for all of them.
         merges = any(target.merges_system for target in fallbacks)
         payload, part = self._rendered(policy, merges_system=merges)
         served, answer, _ = await self._attempts.first_of(respondents, payload, self.exchange, failure, part)
@@ -105,14 +106,14 @@ class Panel:
         return [self._models[policy.model] for policy in self.experiment.policies]
 
     def without_state(self, maker: int) -> Panel | None:
-        """The policies before the question without what only another model can read.
+        """The panel for the question without content that only another model can read.
 
         Args:
-            maker: The policy that cannot go on.
+            maker: The policy that made the content and cannot continue.
 
         Returns:
-            This panel itself where there is no such thing, or the incumbent is another policy of the same
-            model; None where the incumbent's model does not take the question without it.
+            This panel itself if there is no such content or the incumbent uses the same model; None if the
+            incumbent's model does not accept the question without it.
         """
         incumbent = self.experiment.incumbent
         own, other = (self.targets()[policy] for policy in (maker, incumbent))
@@ -124,7 +125,7 @@ class Panel:
         return self.with_payload(without_state(self._payload, lambda _part: True))
 
     def with_payload(self, payload: dict[str, Any]) -> Panel:
-        """The policies before the question in other words."""
+        """The panel with another body to send."""
         return Panel(self.experiment, self.exchange, self._models, self._attempts, self._hooks, payload)
 
     def _respondent(self, policy: int) -> Respondent:

@@ -1,8 +1,9 @@
-"""An answer's `id` and `model` replaced, every other byte left alone.
+"""Replaces an answer's `id` and `model` and leaves every other byte unchanged.
 
-A provider's answer names the model that gave it; the gateway's must carry the response id feedback quotes and
-the experiment's name instead. A response also repeats the request it answers; there, what the policy put into
-it gives way to what the caller had sent, or to the API's default, and what a server does not repeat is added.
+A provider's answer names the model that gave it; the gateway's answer must have the response id that
+feedback uses and the experiment's name instead. A response (OpenAI's format) also repeats its request.
+There, fields that the policy set are replaced by what the caller had sent or by the API's default, and
+fields that the server does not repeat are added.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from gateway.upstream.sse import is_last, split_first
 
 
 class Label:
-    """What an answer says it is: `id` and `model` as JSON text.
+    """The `id` and `model` of an answer, as JSON text.
 
     Args:
         response_id: The new `id`.
         model: The new `model`.
-        envelope: Field of a stream's events that holds both; None where the events hold them themselves.
-        echoes: Further fields to replace where an answer has them.
-        repeats: Further fields to add where an answer lacks them, or says null. Those among `echoes` are
-            replaced as well.
+        envelope: Field of a stream's events that holds both; None if the events hold them at the top level.
+        echoes: Further fields to replace if an answer has them.
+        repeats: Further fields to add if an answer lacks them or has null. Those among `echoes` are replaced
+            as well.
     """
 
     __slots__ = ("_optional", "_repeats", "envelope", "names", "values")
@@ -99,9 +100,9 @@ class StreamRelabeller:
     """Puts a label on every event of a stream.
 
     A provider begins every event with the same `id` and `model`. The bytes up to the end of both are learnt
-    from one event and exchanged in all later ones. Where later events begin otherwise (a time that passes,
+    from one event and exchanged in all later ones. If later events begin differently (a time that changes,
     fields in another order), each field's bytes are exchanged separately, as long as every event holds each
-    of them exactly once. Where even that fails, events are taken apart one by one and learnt anew.
+    of them exactly once. If even that fails, events are parsed one by one and the bytes are learnt anew.
     """
 
     __slots__ = ("_label", "_new", "_new_start", "_old", "_old_start")
@@ -146,7 +147,7 @@ class StreamRelabeller:
         return b"".join(rewritten_events(block, self._relabel_event))
 
     def _relabel_event(self, payload: bytes) -> bytes:
-        """The event under the label; what it begins with is learnt on the way."""
+        """The event under the label; its first bytes are learnt on the way."""
         found = find_fields(payload, self._label.names)
         labelled = set_found(payload, found, self._label.values)
         self._old = None
@@ -189,7 +190,7 @@ class EnvelopeRelabeller:
 
 
 def rewritten_events(block: bytes, rewrite: Callable[[bytes], bytes]) -> Iterator[bytes]:
-    """The lines of a block of whole events, the data of each event rewritten; `[DONE]` stays.
+    """The lines of a block of whole events, with the data of each event rewritten; `[DONE]` stays.
 
     Raises:
         UpstreamError: If an event is neither a JSON object nor null.
@@ -206,7 +207,7 @@ def rewritten_events(block: bytes, rewrite: Callable[[bytes], bytes]) -> Iterato
 
 
 def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
-    """One event's data; what stood on several lines comes out on one."""
+    """One event's data, rewritten; several lines of data become one."""
     payload = b"".join([part.strip(b"\r\n") for part in data])
     line_end = b"\r\n" if data[-1].endswith(b"\r\n") else b"\n"
     if payload.strip() == b"[DONE]":
@@ -215,13 +216,13 @@ def _rewritten(data: list[bytes], rewrite: Callable[[bytes], bytes]) -> bytes:
         event = parsed(payload)
     except ValueError as error:
         raise broken("a malformed event") from error
-    if not isinstance(event, dict | None):  # it could name the model where no label is put
+    if not isinstance(event, dict | None):  # it could name the model in a place that gets no label
         raise broken("a malformed event")
     return b"data:" + (rewrite(payload) if isinstance(event, dict) else payload) + line_end
 
 
 class RelabelledStream:
-    """A stream under a label. It has no headers: the provider's would tell which policy answered."""
+    """A stream under a label. It has no headers: the provider's would reveal which policy answered."""
 
     __slots__ = ("_relabel", "_stream")
 
@@ -237,5 +238,5 @@ class RelabelledStream:
         return self._relabel(block) if block else block
 
     async def aclose(self) -> None:
-        """Close the stream that is labelled."""
+        """Close the labelled stream."""
         await self._stream.aclose()

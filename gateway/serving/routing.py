@@ -1,6 +1,6 @@
-"""The decision for one request of an experiment: which policies answer it, and for which comparison.
+"""Decides, for one request of an experiment, which policies answer it and for which comparison.
 
-Pure: snapshot and random numbers in, a value out. `answering.py` carries the decision out.
+The decision is pure: snapshot and random numbers in, a value out. `answering.py` carries it out.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Draws(Protocol):
 
 
 class UnitDraws:
-    """Numbers that look random and that a unit's key fixes, so every replica draws them alike.
+    """Pseudorandom numbers that follow from a unit's key, so that every replica draws the same ones.
 
-    Unit keys are keyed hashes, so a caller cannot choose one that draws what it likes.
+    Unit keys are keyed hashes, so a caller cannot choose one with a particular draw.
     """
 
     def __init__(self, unit: UnitKey) -> None:
@@ -79,15 +79,15 @@ class Duel:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """The policy that a conversation began with goes on, and its answer belongs to no comparison."""
+    """The policy that a conversation began with continues it, and the answer belongs to no comparison."""
 
     policy: int
     why: Apart
 
 
-# What is drawn for a request or a session.
+# What can be drawn for a request or a session.
 Drawn = Incumbent | Single | Duel
-# What part a request plays in an experiment.
+# The part that a request can play in an experiment.
 Part = Drawn | Follow
 
 
@@ -97,7 +97,7 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
     Args:
         experiment: As the snapshot has it.
         unit: The session's key, or None for a request that stands alone and is its own unit.
-        draws: Independent of anything the caller sent.
+        draws: Randomness that does not depend on anything the caller sent.
         now: Unix seconds.
     """
     if not experiment.matches_store:
@@ -130,7 +130,7 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
 
 
 def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Duel:
-    """How an assignment is carried out."""
+    """The part that carries out an assignment."""
     pair = (assignment.first, assignment.second)
     match assigns := experiment.way.assigns:
         case Assigns.ONE:

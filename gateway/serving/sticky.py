@@ -1,10 +1,10 @@
 """One assignment for a whole session: the first request's draw, remembered by the store.
 
-Only requests of a session ask the store, and only as long as it answers in time. All replicas draw alike for
-one session and plan, so a session nearly always keeps its policy even without the store.
-One that began before a decision, or under another generation, goes on with its policy for as long as it is
-remembered, and takes no part in any comparison; unless a person took the traffic back.
-A session begun under an older sealing key keeps its unit for as long as that key is still in force.
+Only requests with a session ask the store, and only while it answers in time. All replicas draw the same for
+one session and plan, so a session nearly always keeps its policy even without the store. A session that
+began before a decision, or under another generation, stays with its policy as long as it is remembered, and
+takes no part in any comparison. This ends if a person took the traffic back. A session that began under an
+older sealing key keeps its unit as long as that key is in force.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from gateway.serving.routing import (
 from policy_store.errors import StoreError
 
 _INCUMBENT: Final = "incumbent"
-_LASTING: Final = ("share", "caps")  # reasons that last as long as the session; others pass
-_OVER: Final = ("not_running", "other_definition")  # reasons that must not end a session that has begun
+_LASTING: Final = ("share", "caps")  # reasons that hold for the whole session; others may change
+_OVER: Final = ("not_running", "other_definition")  # reasons that must not end a running session
 _EARLIER: Final = Apart.EARLIER_SESSION
 
 
 class UnitStore(Protocol):
-    """What stickiness needs of the store."""
+    """The part of the store that sticky sessions need."""
 
     async def assign_unit(
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
@@ -50,11 +50,11 @@ class UnitStore(Protocol):
     async def assign_session(
         self, name: str, generation: int, unit: str, proposal: str, policy: str, ttl_seconds: int
     ) -> tuple[str, str]:
-        """What a session is assigned, and the policy it began with. Raises StoreError."""
+        """The assignment of a session, and the policy it began with. Raises StoreError."""
         ...
 
     async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
-        """What this unit was assigned, if anything. Raises StoreError."""
+        """The assignment of this unit, if there is one. Raises StoreError."""
         ...
 
 
@@ -62,9 +62,9 @@ class Sticky:
     """Routes the sessions of experiments.
 
     Args:
-        store: Remembers what was assigned; its calls are bounded in time.
-        keys: Secrets that keep session names out of the store and out of reach of guessing, read at each use.
-        hooks: Told when the store had to be left out.
+        store: Remembers assignments; its calls are bounded in time.
+        keys: Secrets of the keyed hashes that stand for session names in the store; read at each use.
+        hooks: Hear when a session had to be assigned without the store.
         breaker: Open while the store does not answer: no session waits for it then.
     """
 
@@ -75,9 +75,9 @@ class Sticky:
         self._breaker = breaker
 
     async def part_of(self, experiment: LiveExperiment, session: str, now: float, request_id: str) -> Part:
-        """Which policies answer this session, from its first request on.
+        """The part of this session, the same from its first request on.
 
-        `request_id` is of the request at hand.
+        `request_id` is the id of the present request.
         """
         keys = self._keys.current
         unit = unit_key(keys.newest, experiment.name, session)
@@ -115,20 +115,20 @@ class Sticky:
             return drawn if is_over and policy == experiment.incumbent else Follow(policy, _EARLIER)
         if is_over:
             return drawn
-        # The policy it began with is gone: it begins anew.
+        # The policy that the session began with is gone, so it begins anew.
         kept = await self._store.assign_unit(name, generation, unit.hex(), proposal, lasts)
         return _decode(experiment, kept, unit, now)
 
 
 def unit_key(sealing_key: bytes, experiment: str, session: str) -> UnitKey:
-    """The session's key within an experiment; tells nothing about the session's name."""
+    """The session's key within an experiment; it reveals nothing about the session's name."""
     secret = blake2b(sealing_key, digest_size=32, person=b"llmpo session").digest()
     text = f"{experiment}\0{session}".encode()
     return UnitKey(blake2b(text, digest_size=UNIT_BYTES, key=secret).digest())
 
 
 def _encode(experiment: LiveExperiment, drawn: Drawn) -> str:
-    """A part as it is kept, with its time where that matters: earlier versions read four numbers only."""
+    """A part as it is stored, with the time only if it matters: earlier versions read four numbers."""
     if isinstance(drawn, Incumbent):
         return _INCUMBENT
     part = drawn.assignment
@@ -137,7 +137,7 @@ def _encode(experiment: LiveExperiment, drawn: Drawn) -> str:
 
 
 def _fingerprint(experiment: LiveExperiment, drawn: Drawn) -> str:
-    """The policy that a part leads to; empty where it leads to two."""
+    """The fingerprint of the one policy that a part leads to; empty if it leads to two."""
     match drawn:
         case Incumbent():
             return experiment.incumbent_policy.fingerprint
@@ -150,7 +150,7 @@ def _fingerprint(experiment: LiveExperiment, drawn: Drawn) -> str:
 
 
 def _policy_of(experiment: LiveExperiment, fingerprint: str, kept: str) -> int | None:
-    """The policy a session began with, if it is still there; versions before kept the assignment only."""
+    """The policy that a session began with, if it still exists; earlier versions stored no policy."""
     for index, policy in enumerate(experiment.policies):
         if policy.fingerprint == fingerprint:
             return index

@@ -1,7 +1,7 @@
-"""How many tokens a message would take, as its model's provider counts them.
+"""Counts the tokens of a message, as its model's provider counts them.
 
-Nothing is answered, so nothing here fails over, ejects or counts for a policy. An experiment counts with the
-prompt of its incumbent, the one policy that may answer any request.
+Counting is no answer, so it leads to no fallback or ejection and counts for no policy. An experiment counts
+with the prompt of its incumbent, the one policy that may answer any request.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gateway.upstream.surfaces import MESSAGES, TOKEN_COUNT
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What there is to count.
+    """A message and its number of tokens.
 
     Attributes:
-        payload: The message as the model would get it.
-        tokens: The provider's count; None where it has none to give.
+        payload: The message as its model would get it.
+        tokens: The provider's count; None if it gives none.
     """
 
     payload: Mapping[str, Any]
@@ -57,12 +57,12 @@ class TokenCounts:
         except UpstreamError as error:
             if error.is_callers_fault:
                 raise
-            return Counted(sent, None)  # the server has no such route, or fails: an estimate will do
+            return Counted(sent, None)  # the server has no such route or failed, so an estimate is used
         return Counted(sent, parsed(answer.body)[TOKEN_COUNT.items])
 
 
 def _as_sent(payload: dict[str, Any], snapshot: Snapshot) -> tuple[ModelTarget, dict[str, Any], PolicyPart]:
-    """Who would be asked, and the request with the incumbent's prompt where a policy would answer it."""
+    """The target that would be asked, and the request (for an experiment, with the incumbent's prompt)."""
     name = payload["model"]
     experiment = snapshot.experiments.get(name)
     if experiment is None:
