@@ -1,1 +1,1 @@
-"""What users say, counted, planned with and decided on."""
+"""Counts what users say, plans comparisons with it, and decides."""

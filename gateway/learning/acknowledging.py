@@ -1,4 +1,4 @@
-"""What became of a report: what the application is told, and the reasons that are counted in metrics."""
+"""The answer to a report, and the reasons that metrics count."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from policy_store.models import Receipt, Recorded
 
 
 class NotCounted(StrEnum):
-    """Why a correct report changes nothing, for reasons the application that sends it cannot know."""
+    """Why a correct report changes nothing, for reasons that the application cannot know."""
 
     UNASSIGNED = "unassigned_id"  # the answer belonged to no comparison
-    PROVIDER_STATE = "provider_state"  # the conversation carried what only one policy's provider can read
+    # the conversation carried something that only one policy's provider can read
+    PROVIDER_STATE = "provider_state"
     EARLIER_SESSION = "earlier_session"  # the session began before a decision or a change of the experiment
     EXPIRED = "expired_id"  # the experiment's `feedback.window` is over
     FINISHED = "finished"  # the experiment is decided
@@ -47,7 +48,7 @@ DISCARD_REASONS: Final = frozenset(
     }
 )
 # A thumb after a copy says more about the same answer, and a thumb down later in a session is about another
-# one: neither contradicts what was counted, and neither is a fault of the caller's.
+# answer. Neither contradicts what was counted, and neither is the caller's fault.
 SETTLED: Final = Recorded(Receipt.DUPLICATE, None)
 _SETTLED_DETAIL: Final = (
     "An earlier report already settled this outcome; one is counted for each request or session."
@@ -62,7 +63,7 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
     NotCounted.UNASSIGNED: "This response was not part of a comparison.",
     NotCounted.PROVIDER_STATE: "The conversation had to stay with the policy that began it.",
     NotCounted.EARLIER_SESSION: "The session began before the experiment was decided or changed.",
-    NotCounted.EXPIRED: "The time in which feedback on this response is accepted is over.",
+    NotCounted.EXPIRED: "Feedback on this response came too late: feedback.window is over.",
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
     NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
     NotCounted.VOTER_CAP: "This user's votes on the two policies compared have been counted already.",
@@ -73,7 +74,7 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What became of a report, as the caller is told."""
+    """The answer to a report."""
 
     became: Receipt | NotCounted
     experiment: str
@@ -81,7 +82,7 @@ class Acknowledgement:
 
     @classmethod
     def of(cls, recorded: Recorded | NotCounted, experiment: str) -> Self:
-        """Of a report on an answer of this experiment."""
+        """The answer to a report about this experiment."""
         if isinstance(recorded, NotCounted):
             return cls(recorded, experiment, _NOT_COUNTED_DETAILS[recorded])
         detail = _SETTLED_DETAIL if recorded is SETTLED else _DETAILS[recorded.receipt]

@@ -1,14 +1,14 @@
-"""What a user said or did about an answer becomes one outcome or comparison, counted exactly once.
+"""Turns what a user said or did about an answer into one outcome or comparison, counted exactly once.
 
 The response id carries which experiment, pair and side the answer belonged to (response_ids.py); the
-experiment's snapshot says what its signals are worth; one script in the store does the counting. A mistake of
-the application is refused. What it could not know gets an ordinary answer, and `NotCounted` says why
-(docs/decisions/0060-feedback-that-does-not-count.md). Neither changes anything; both are counted under a
-reason from `DISCARD_REASONS`.
+experiment's snapshot has the weights of its signals; one script in the store does the counting. A mistake of
+the application is refused. If a report does not count for a reason that the application could not know, it
+gets an ordinary answer with a `NotCounted` (docs/decisions/0060-feedback-that-does-not-count.md). Neither
+changes anything; both are counted under a reason from `DISCARD_REASONS`.
 
     Takes.PREFERENCE   the user names the better of two choices, a tie, or both bad  -> a comparison at once
     Takes.SIGNAL       a signal gives one answer's outcome, a number  -> a comparison as soon as the pair's
-                       other policy has an outcome that no other comparison took
+                       other policy has an outcome that is not in another comparison
 
 With `feedback.hold` the store keeps both until the answer is that old; planning.py has them counted then.
 """
@@ -41,14 +41,14 @@ _APART: Final[Mapping[Apart, NotCounted]] = {
 
 
 class FeedbackService:
-    """Receives what users report, and has the store count it.
+    """Receives users' reports and has the store count them.
 
     Args:
-        store: Where comparisons are counted.
+        store: Counts comparisons.
         response_ids: Opens the ids of responses.
-        snapshots: Holds the experiments this gateway has.
-        hooks: Are told what became of each report.
-        history: Knows when the store is not what it was: then nothing is counted.
+        snapshots: Hold this gateway's experiments.
+        hooks: Hear what became of each report.
+        history: Knows whether the store lost something; then nothing is counted.
         clock: Unix seconds.
         has_several_keys: Whether there are client keys to tell apart.
         find_answer: Tells which answer of an API key, or of any, a request's or trace's id stands for.
@@ -76,15 +76,16 @@ class FeedbackService:
         """Count `feedback`, once.
 
         Args:
-            feedback: What is reported.
-            key: Name of the API key that reports it; None where none is needed.
-            is_admin: Whether it may report on answers of other keys.
+            feedback: The report.
+            key: Name of the API key that reports; None if none is needed.
+            is_admin: Whether the key may report on answers of other keys.
 
         Raises:
             InvalidFeedbackError: The application did something wrong; nothing was changed.
-            UnavailableError: The store did not answer; it is not known to be counted, so send it again:
-                a repetition is never counted twice.
-            StoreHeldError: The store lost something and no operator accepted that yet; nothing was counted.
+            UnavailableError: The store did not answer, so it is not known whether the report was counted.
+                Send it again: a repetition is never counted twice.
+            StoreHeldError: The store lost something and no operator has accepted that yet; nothing was
+                counted.
         """
         with self._refusals_told():
             feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
@@ -126,7 +127,7 @@ class FeedbackService:
         return feedback, experiment
 
     def discarded(self, reason: str) -> None:
-        """Announce a report that changed nothing, even one refused before it could be read."""
+        """Announce a report that changed nothing, even one that was refused before it could be parsed."""
         self._hooks.tell(FeedbackDiscarded(reason))
 
     @contextmanager
@@ -153,7 +154,7 @@ class FeedbackService:
     def _experiment(
         self, assigned: Assignment | Unassigned, key: str | None, *, is_admin: bool
     ) -> LiveExperiment:
-        """The experiment of a response. Raises InvalidFeedbackError where the key may not report on it."""
+        """The experiment of a response. Raises InvalidFeedbackError if the key may not report on it."""
         experiment = self._snapshots.current.experiments.get(assigned.experiment)
         if experiment is None:
             raise InvalidFeedbackError(
@@ -166,7 +167,7 @@ class FeedbackService:
         may_report = is_admin or experiment.shares_ids or assigned.key in (NOBODY, key_digest(key))
         if not may_report:
             raise InvalidFeedbackError(
-                "No response of that id was given to this API key.",
+                "This API key got no response with this id.",
                 reason="foreign_id",
                 status=404,
                 param="id",

@@ -1,4 +1,4 @@
-"""What an application reports about an answer, before anything is known of the answer."""
+"""A report about an answer, before anything is known about the answer."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ class Feedback:
     is_to_count: bool = True
 
     def subject(self, unit: Unit) -> str:
-        """In a session, where many responses are one unit: which response this is about. Else empty."""
+        """Which response of a session the report is about; empty if the unit is a request."""
         if unit == "request":
             return ""
         return f"@{blake2b(self.response_id.encode(), digest_size=8).hexdigest()}"
 
     def fingerprint(self, value: Preferred | float, unit: Unit) -> str:
-        """What was said, and about which response."""
+        """A text for what was said about which response."""
         return f"{self.signal or PREFERENCE_SIGNAL}={value}{self.subject(unit)}"
 
     def repeats(self, reported: str, unit: Unit) -> bool:
-        """Whether a fingerprint stored before is of the same signal on the same response."""
+        """Whether a stored fingerprint is of the same signal on the same response."""
         said, at, response = reported.partition("@")
         signal = self.signal or PREFERENCE_SIGNAL
         return said.startswith(f"{signal}=") and at + response == self.subject(unit)
 
     def rating(self, weights: Mapping[str, float]) -> float:
-        """The outcome it gives one answer.
+        """The outcome that the report gives to one answer.
 
         Args:
             weights: The experiment's declared signals.
 
         Raises:
-            InvalidFeedbackError: It names a choice of two, or its signal or value does not fit.
+            InvalidFeedbackError: The report names one of two choices, or its signal or value does not fit.
         """
         if self.signal is None:
             raise InvalidFeedbackError(
-                "This response showed one answer, so there is nothing to prefer it to: "
+                "This response showed only one answer, so no choice can be preferred: "
                 'send a "signal" and its "value".',
                 reason="wrong_kind",
                 status=422,
@@ -70,10 +70,10 @@ class Feedback:
         return signal_value(self.signal, self.value, weights)
 
     def preference(self) -> Preferred:
-        """The choice of two that it names.
+        """The one of two choices that the report names.
 
         Raises:
-            InvalidFeedbackError: It rates one answer.
+            InvalidFeedbackError: The report rates one answer.
         """
         if self.preferred is None:
             raise InvalidFeedbackError(
@@ -87,7 +87,7 @@ class Feedback:
 
 
 def preference_result(preferred: Preferred, side: int) -> Result:
-    """How a comparison ended, seen from the pair's first policy.
+    """The result of a comparison, seen from the pair's first policy.
 
     Args:
         preferred: The choice the user named; both bad counts as a tie.

@@ -21,12 +21,12 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a
 
 
 async def nothing_noted(_key: str | None, _request_id: str) -> str | None:
-    """A `FindAnswer` where no requests are remembered."""
+    """A `FindAnswer` for gateways that remember no requests."""
     return None
 
 
 class NamedAnswers:
-    """Opens what reports name.
+    """Opens the ids in reports.
 
     Args:
         response_ids: Opens ids.
@@ -72,5 +72,5 @@ class NamedAnswers:
             return found or await self._find_answer(None, noted_as)
         except StoreUnavailableError as error:
             raise UnavailableError(
-                "What that request was answered with cannot be looked up now. Send it again later."
+                "The answer to this request cannot be looked up now. Send the report again later."
             ) from error

@@ -1,4 +1,4 @@
-"""What a plan, or a verdict on what was counted until now, is computed from."""
+"""Collects the input from which a plan, or a verdict on everything counted so far, is computed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def plan_job(
     may_decide: bool,
     seed: int,
 ) -> tuple[PlanJob, AnswerCosts]:
-    """The job for a reading of an experiment, and what answers cost by then.
+    """The job for a reading of an experiment, and the costs of answers.
 
     Raises:
-        StoreUnavailableError: What answers took cannot be read.
+        StoreUnavailableError: The measured tokens cannot be read.
     """
     usage = await store.usage(view.experiment.name)
     costs = answer_costs(view.experiment, definition, catalogue.prices, usage)

@@ -1,4 +1,4 @@
-"""The one process that computes plans, started when the first is needed and replaced when it dies."""
+"""The one process that computes plans. It starts with the first plan and is replaced when it dies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PlanPool:
             Exception: Whatever the computation raised.
         """
         if self._executor is None:
-            # Spawned, not forked: the server has threads and open sockets a fork would inherit.
+            # Spawned, not forked: a fork would inherit the server's threads and open sockets.
             self._executor = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=multiprocessing.get_context("spawn"),

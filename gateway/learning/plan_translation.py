@@ -1,4 +1,4 @@
-"""Between the store's records and the arrays of `llm_po`, in both directions.
+"""Translates between the store's records and the arrays of `llm_po`, in both directions.
 
 Only the planner's process imports this module, because it loads numpy.
 """
@@ -21,7 +21,7 @@ from policy_store.models import Counts, Forecast
 
 
 def tally(counts: Counts, promise: Promise) -> Tally:
-    """What was counted, with the evidence that the promise needs."""
+    """The counts, with the evidence that the promise needs."""
     at_half = None
     if keeps_half(promise):
         kept = counts.evidence_at_half_nano_nats
@@ -39,7 +39,7 @@ def tally(counts: Counts, promise: Promise) -> Tally:
 
 
 def design(job: PlanJob) -> Design:
-    """What the experiment promises, assumes and allows."""
+    """The experiment's promise, assumptions and limits, as a `Design`."""
     experiment = job.experiment
     said = structure_of(experiment.inference, experiment.policies)
     return Design(
@@ -60,7 +60,7 @@ def design(job: PlanJob) -> Design:
 
 
 def caps(job: PlanJob) -> Caps | None:
-    """The exposure caps by policy; None where there are none."""
+    """The exposure caps by policy; None if there are none."""
     if job.caps is None or not job.caps.are_set:
         return None
     most = job.caps.most(job.experiment.policies)
@@ -68,7 +68,7 @@ def caps(job: PlanJob) -> Caps | None:
 
 
 def pair_forecasts(plan: Plan, design: Design) -> tuple[Forecast, ...]:
-    """One for every pair, not only the planned ones: outcomes of an older plan's pairs still arrive."""
+    """A forecast for every pair, not only the planned ones: outcomes of older plans' pairs still arrive."""
     matrix = plan.forecasts_millionths.tolist()
     has_half = keeps_half(design.promise)
     return tuple(
@@ -84,7 +84,7 @@ def pair_forecasts(plan: Plan, design: Design) -> tuple[Forecast, ...]:
 
 
 def decision(verdict: Verdict | None, tally: Tally, design: Design, counts: Counts) -> Decision | None:
-    """What the evidence allows to conclude, with its certificate; None while it allows nothing."""
+    """The conclusion that the evidence allows, with its certificate; None while it allows none."""
     if verdict is None:
         return None
     return Decision(verdict.kind, verdict.champion, certificate(verdict, tally, design, counts.eliminated_at))

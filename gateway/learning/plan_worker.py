@@ -1,8 +1,8 @@
-"""The planner's arithmetic as one function that runs in a process of its own.
+"""The planner's computation, as one function that runs in a separate process.
 
 `plan_translation` turns the store's records into the arrays `llm_po` works on, and the plan back. The server
-process imports this module only to name the function. numpy and `llm_po` are loaded inside it, in the
-worker, so the server pays neither their memory nor the time they take to load.
+process imports this module only to name the function. The function loads numpy and `llm_po` in the worker,
+so the server process needs no memory and no start-up time for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TIME_LIMIT_SECONDS: Final = 60
 
-_MOST_STARTS: Final = 64  # experiments whose last fits are kept; a few MB each at 128 policies
+_MOST_STARTS: Final = 64  # number of experiments whose last fits are kept; a few MB each with 128 policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class PlanJob:
 
     Attributes:
         experiment: Policies, error level, margin, budget, costs.
-        incumbent: The policy that serves now, according to the store rather than the configuration.
+        incumbent: The policy that serves now, according to the store, not the configuration.
         counts: What has been counted so far.
         may_decide: False while the experiment's minimum duration has not passed.
-        seed: Of the plan's random draws.
-        caps: How many units each policy may answer, by name; None for no caps.
-        costs: Of an answer of each policy, for choosing between equals; None for those declared.
+        seed: Seed of the plan's random draws.
+        caps: The share of units that each policy may answer, by name; None for no caps.
+        costs: Cost of an answer of each policy, for choosing between equals; None for the declared costs.
     """
 
     experiment: Experiment
@@ -51,7 +51,7 @@ class PlanJob:
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """A plan as the store takes it, and what the evidence allows to conclude already, if anything."""
+    """A plan in the store's form, and the conclusion that the evidence allows, if any."""
 
     proposal: ProposedPlan
     forecasts: tuple[Forecast, ...]
@@ -59,11 +59,11 @@ class PlanResult:
 
 
 def prepare_worker() -> None:
-    """Set the worker process up: it leaves Ctrl-C to its parent, and ends with it.
+    """Set up the worker process. It ignores Ctrl-C, which its parent handles, and ends with its parent.
 
-    Linear algebra gets one thread: at these sizes several threads would mostly wait for one another, and on
-    a busy machine that takes many times longer than the work. The setting comes before numpy is loaded,
-    because numpy reads it only then.
+    Linear algebra gets one thread: with arrays of this size several threads would mostly wait for one
+    another, and on a busy machine this waiting takes many times longer than the work. The setting comes
+    before numpy is loaded, because numpy reads it only then.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     follow_parent()
@@ -82,12 +82,12 @@ def compute_in_worker(job: PlanJob) -> PlanResult:
 
 
 def compute_plan(job: PlanJob) -> PlanResult:
-    """The plan for `job`, which depends on nothing else."""
+    """The plan for `job`; it depends only on the job."""
     return _computed(job, None)[0]
 
 
 class WarmStarts:
-    """Where the next plan of each experiment starts from: the fits of its last one.
+    """The starting point of each experiment's next plan: the fits of its last one.
 
     A start is removed while a plan is made from it, and its successor is stored with the plan, so a start
     that led to an error is not used again. An experiment whose definition changed starts anew.
@@ -108,11 +108,11 @@ class WarmStarts:
 
 
 _STARTS: Final = WarmStarts()
-"""Those of this process; only the planner's process has any."""
+"""The starting points in this process; only the planner's process has any."""
 
 
 def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
-    """The plan for `job`, and what the next one may start from."""
+    """The plan for `job`, and the starting point for the next one."""
     import numpy as np  # noqa: PLC0415 - loaded in the planner's process only
 
     from gateway.learning import plan_translation as translated  # noqa: PLC0415 - it loads numpy as well

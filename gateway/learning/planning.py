@@ -1,8 +1,8 @@
 """Turns what was counted into the next plan and, once the evidence suffices, into a decision.
 
 Every replica runs this task, and for each experiment only the replica that holds the store's lease plans.
-The lease comes with a number that only grows, so the store can refuse the plans and decisions of a replica
-that was overtaken. A plan that cannot be computed or published leaves the last good one in force.
+The lease comes with a number that only grows, so the store can refuse plans and decisions of a replica that
+has lost the lease. A plan that cannot be computed or published leaves the last good one in force.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _STORE_REASONS: Final[dict[type[StoreError], str]] = {
     StoreUnavailableError: "store_unavailable",
     UnknownExperimentError: "unknown_experiment",
 }
-# The refresher logs when the store fails and registers experiments; being overtaken is no fault.
+# The refresher logs failures of the store and registers experiments; losing the lease is no fault.
 _QUIET_REASONS: Final = frozenset(_STORE_REASONS.values())
-# Of reports whose hold is over: how many one step of the store counts, during which it answers nothing else,
-# and how many steps there are before the next plan.
+# For reports whose hold is over: how many of them one step of the store counts (it answers nothing else
+# meanwhile), and how many steps there are before the next plan.
 _DUE_PER_STEP: Final = 100
 _MOST_STEPS: Final = 100
 _RECEIPTS: Final = frozenset(receipt.value for receipt in Receipt)
@@ -53,7 +53,7 @@ _RECEIPTS: Final = frozenset(receipt.value for receipt in Receipt)
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What a plan was made from. While it is unchanged, there is nothing to plan."""
+    """The data from which a plan was made. While they are unchanged, there is nothing to plan."""
 
     fence: int
     generation: int
@@ -66,7 +66,7 @@ class _Basis:
     caps: ExposureCaps
     lagging: frozenset[
         tuple[int, int, bool]
-    ]  # pairs with unequal numbers of outcomes waiting, and the side behind
+    ]  # pairs with unequal numbers of waiting outcomes, and the side with fewer
 
 
 class Planner:
@@ -74,15 +74,15 @@ class Planner:
 
     Args:
         store: The shared state.
-        catalogue: Says which experiments to look after.
+        catalogue: Names the experiments to plan.
         compute: Turns a job into a plan, away from the event loop.
         promoter: Takes the decisions.
         history: Says when the store is not what it was: then nothing is planned or decided.
         agreement: Says whether replicas run the same configuration: while they do not, nothing is decided.
         holder: This replica's name in leases.
         interval_seconds: Shortest time between two plans of an experiment.
-        lease_seconds: How long a silent replica keeps the right to plan.
-        hooks: Are told of plans and failures.
+        lease_seconds: How long a replica that stopped answering keeps the right to plan.
+        hooks: Hear of plans and failures.
         rng: Source of the plans' seeds.
     """
 
@@ -123,7 +123,7 @@ class Planner:
                 await self.plan_all()
                 await asyncio.sleep(self._interval_seconds)
         finally:
-            with contextlib.suppress(StoreError):  # a lease that is not given back runs out by itself
+            with contextlib.suppress(StoreError):  # a lease that is not given back expires by itself
                 for name in self._catalogue.current.definitions:
                     await self._store.release_lease(name, self._holder)
 
@@ -226,7 +226,7 @@ class Planner:
         await self._watcher.look(view, definition.spec.promotion, fence)
 
     async def _count_due(self, name: str, generation: int) -> None:
-        """Count reports whose hold is over, oldest answers first, as many as may come before a plan."""
+        """Count reports whose hold is over, oldest answers first, up to the number allowed before a plan."""
         for _ in range(_MOST_STEPS):
             became = await self._store.count_due(name, generation, _DUE_PER_STEP)
             for reason in became.keys() - _RECEIPTS:

@@ -1,7 +1,7 @@
-"""How an experiment is doing: what /metrics and the experiments API show.
+"""The progress of experiments, as /metrics and the experiments API show it.
 
-Read from the store when a page or a scrape asks, at most once a second; while the store does not answer, the
-last reading is shown. Nothing here is on the request path.
+It is read from the store when a page or a scrape asks, at most once a second. While the store does not
+answer, the last reading is shown. Nothing here is on the request path.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ExperimentProgress:
     """One reading of one experiment.
 
     Attributes:
-        view: What the router reads.
+        view: The part that the router reads.
         counts: Everything counted in the generation.
         events: The latest, oldest first.
         promotion: What the configuration in force asks of a decision.
@@ -60,25 +60,25 @@ class ExperimentProgress:
 
     @property
     def leader(self) -> int | None:
-        """The policy ahead, by the latest plan; None before the first."""
+        """The policy ahead according to the latest plan; None before the first plan."""
         return self.view.plan.proposal.leader if self.view.plan else None
 
     @property
     def champion(self) -> int | None:
-        """The certified policy; None before the decision, and where none was certified or a person chose."""
+        """The certified policy; None before the decision, and if none was certified or a person chose."""
         certificate = self.view.certificate or {}
         champion = None if certificate.get("outcome") == BY_HAND else certificate.get("champion")
         return champion if isinstance(champion, int) else None
 
     @property
     def promotions(self) -> int:
-        """How often a candidate became the incumbent, as far as the latest events tell."""
+        """How often a candidate became the incumbent, according to the latest events."""
         moves = (recorded_move(event.kind) for event in self.events)
         return sum(move is not None and MOVES[move].is_promotion for move in moves)
 
     @property
     def by_hand(self) -> LoggedEvent | None:
-        """The move that led to where it stands, if a person made it and the latest events tell."""
+        """The move to the present state, if a person made it and it is among the latest events."""
         moves = (event for event in reversed(self.events) if recorded_move(event.kind) is not None)
         last = next(moves, None)
         if last is None or generation_of(last) != self.view.generation:
@@ -87,13 +87,13 @@ class ExperimentProgress:
 
     @property
     def elapsed_seconds(self) -> float:
-        """From the start to the decision, or to now."""
+        """Seconds from the start to the decision, or to now."""
         decided_at = (self.view.certificate or {}).get("decided_at", self.counts.now)
         return max(0.0, float(decided_at) - self.counts.started_at)
 
     @property
     def plan_age_seconds(self) -> float | None:
-        """How old the plan in force is, by the store's clock."""
+        """Age of the plan in force, by the store's clock."""
         plan = self.view.plan
         return max(0.0, self.counts.now - plan.created_at) if plan else None
 
@@ -147,7 +147,7 @@ class ExperimentProgress:
         return holds(self.view.experiment, self.promotion, self.counts, self.disagreement)
 
     def win_rate(self, policy: int, rival: int) -> float | None:
-        """Share of decisive comparisons that `policy` won against `rival`; None before the first."""
+        """The share of decisive comparisons that `policy` won against `rival`; None before the first."""
         won, lost = self.counts.wins[policy][rival], self.counts.wins[rival][policy]
         return won / (won + lost) if won + lost else None
 
@@ -198,27 +198,27 @@ class ProgressReader:
 
     @property
     def last(self) -> Mapping[str, ExperimentProgress]:
-        """The last reading of each experiment; an experiment never read is missing."""
+        """The last reading of each experiment; experiments that were never read are missing."""
         names = self._catalogue.current.definitions
         return {name: progress for name, progress in self._last.items() if name in names}
 
     async def read(self) -> Mapping[str, ExperimentProgress]:
-        """A reading at most a second old where the store answers, the last one where it does not."""
-        async with self._reading:  # many readers at once cost one reading
+        """A reading at most a second old if the store answers, otherwise the last one."""
+        async with self._reading:  # many readers at once share one reading
             if self._read_at is None or self._clock() - self._read_at >= FRESH_SECONDS:
                 for name in self._catalogue.current.definitions:
                     if not await self._read(name):
-                        break  # a silent store costs one deadline, not one per experiment
+                        break  # a silent store costs one timeout, not one for each experiment
                 self._read_at = self._clock()
         return self.last
 
     async def read_one(self, name: str) -> ExperimentProgress | None:
-        """A reading made now, or the last one; None for an experiment that was never read."""
+        """A new reading, or the last one if the store fails; None if the experiment was never read."""
         await self._read(name)
         return self._last.get(name)
 
     async def _read(self, name: str) -> bool:
-        """Read one experiment; whether the store answered."""
+        """Read one experiment; returns whether the store answered."""
         try:
             view = await self._store.view(name)
             counts = await self._store.counts(name, view.generation)
@@ -232,7 +232,7 @@ class ProgressReader:
             return True
         except StoreError:
             return False
-        definition = self._catalogue.current.definitions.get(name)  # the file may just have lost it
+        definition = self._catalogue.current.definitions.get(name)  # the file may just have dropped it
         self._last[name] = ExperimentProgress(
             view,
             counts,
@@ -247,7 +247,7 @@ class ProgressReader:
         return True
 
     async def _contents(self, view: ExperimentView) -> Mapping[str, Mapping[str, Any]]:
-        """What the policies are. What a fingerprint names never changes, so it is read once."""
+        """The content of the policies. The content of a fingerprint never changes, so it is read once."""
         if self._catalogue.current.policies_shown != "full":
             return {}
         name, prints = view.experiment.name, view.experiment.policy_fingerprints

@@ -1,7 +1,7 @@
-"""Takes a decision: one step of the store, which can happen only once, records certificate and incumbent.
+"""Makes a decision: one step of the store, which can happen only once, records certificate and incumbent.
 
-The store makes a move only from a state the table of moves allows (`policy_store/states.py`), and only for
-the replica that holds the planning lease; every replica then serves the new incumbent as soon as its
+The store makes a move only from a state that the table of moves allows (`policy_store/states.py`), and only
+for the replica that holds the planning lease; every replica then serves the new incumbent as soon as its
 refresher sees the new revision.
 """
 
@@ -32,7 +32,7 @@ class Promoter:
         store: The shared state.
         catalogue: Holds the configuration in force, which the certificate names.
         clock: Unix seconds.
-        hooks: Are told of decisions.
+        hooks: Hear of decisions.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class Promoter:
         plan_version: int,
         fence: int,
     ) -> None:
-        """Act on what the evidence allows to conclude: decide, let a person decide, or take that back.
+        """Act on the conclusion that the evidence allows: decide, ask for approval, or withdraw that request.
 
         Args:
             view: The experiment.
-            decision: What all evidence allows to conclude, if anything.
-            voting: Who voted.
-            costs: What answers cost.
-            held: What keeps anything from being decided now.
-            plan_version: Of the plan with that evidence.
-            fence: The planner's number.
+            decision: The conclusion that all evidence allows, if any.
+            voting: How many voters gave the votes.
+            costs: The costs of answers.
+            held: The reasons that hold any decision back now.
+            plan_version: Version of the plan with this evidence.
+            fence: The planner's fencing number.
 
         Raises:
-            StaleFenceError, StoreUnavailableError: As `decide`.
+            StaleFenceError, StoreUnavailableError: As in `decide`.
         """
         is_awaiting = view.state in MOVES[Move.WITHDRAW].sources
         if is_awaiting and (why := why_it_lapsed(view, decision, held)) is not None:
@@ -76,7 +76,7 @@ class Promoter:
 
     async def _withdraw(self, view: ExperimentView, why: str, fence: int) -> None:
         name, certificate = view.experiment.name, view.certificate or {}
-        with suppress(DecisionConflictError):  # a person was faster
+        with suppress(DecisionConflictError):  # a person made a move first
             await self._store.decide(
                 name,
                 view.generation,
@@ -101,7 +101,7 @@ class Promoter:
         plan_version: int,
         fence: int,
     ) -> None:
-        """Move the experiment as `decision` says. It is no error if another replica did so first.
+        """Make the move that follows from `decision`. It is no error if another replica made it first.
 
         Raises:
             StaleFenceError: Another replica plans this experiment now; nothing was changed.

@@ -1,7 +1,7 @@
-"""Has the store count what users report about answers.
+"""Has the store count users' reports about answers.
 
-A report carries no more than an id. The assignment sealed in that id says which experiment, pair and side the
-answer belonged to, and the experiment's snapshot says what its signals are worth.
+A report identifies an answer only by an id. The assignment sealed in the id says which experiment, pair and
+side the answer belonged to, and the experiment's snapshot has the weights of its signals.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from policy_store.errors import (
 from policy_store.models import Recorded, Report
 from policy_store.store import PolicyStore
 
-# The store remembers what was said about an id for so much longer than the id is valid.
+# The store remembers a report this much longer than its id is valid.
 _MEMORY_SLACK_SECONDS: Final = 3600
 
 
@@ -37,10 +37,10 @@ class ReportRecorder:
     """Records reports, one by one.
 
     Args:
-        store: Where comparisons are counted.
-        history: Knows when the store is not what it was: then nothing is counted.
+        store: Counts comparisons.
+        history: Knows whether the store lost something; then nothing is counted.
         clock: Unix seconds.
-        has_several_keys: Whether there are client keys to tell apart.
+        has_several_keys: Whether there is more than one client key.
     """
 
     def __init__(
@@ -64,11 +64,12 @@ class ReportRecorder:
         Raises:
             InvalidFeedbackError: The application did something wrong; nothing was changed.
             UnavailableError: The store did not answer.
-            StoreHeldError: The store lost something and no operator accepted that yet; nothing was counted.
+            StoreHeldError: The store lost something and no operator has accepted that yet; nothing was
+                counted.
         """
         if self._history.held is not None:
             raise StoreHeldError(
-                "Feedback is not counted for now: the store lost something. Send it again later."
+                "Feedback is not counted at present, because the store lost something. Send it again later."
             )
         recorded = await self._record(feedback, assignment, experiment)
         if isinstance(recorded, Recorded) and recorded.comparison is not None:
@@ -157,10 +158,10 @@ class ReportRecorder:
         return assignment.expires_at < self._clock()
 
     async def _definition(self, assignment: Assignment, experiment: LiveExperiment) -> str:
-        """The whole fingerprint of what the id says the experiment was; empty where it does not say.
+        """The full fingerprint of the definition that the id names; empty if the id names none.
 
         Raises:
-            UnknownExperimentError: If the generation is of another definition.
+            UnknownExperimentError: If the generation has another definition.
             StoreUnavailableError: If the store has to be asked and does not answer.
         """
         if assignment.definition == ANY_DEFINITION:
@@ -175,7 +176,7 @@ class ReportRecorder:
                 self._definitions[place] = found.fingerprint()
             known = self._definitions[place]
         if not known.startswith(assignment.definition.hex()):
-            raise UnknownExperimentError(f"Generation {generation} is of another definition.")
+            raise UnknownExperimentError(f"Generation {generation} has another definition.")
         return known
 
     def _report(
@@ -187,10 +188,10 @@ class ReportRecorder:
         fingerprint: str,
         definition: str,
     ) -> Report:
-        """What the store is to count.
+        """The report for the store to count.
 
-        The voter is the user named; without a name it is the API key, where there are several keys; otherwise
-        the voter is not known.
+        The voter is the user that the request named. Without a name it is the API key if there are several
+        keys; otherwise the voter is not known.
         """
         is_keyed = assignment.key != NOBODY and self._has_several_keys()
         is_named = assignment.voter != NOBODY

@@ -1,10 +1,10 @@
 """Keeps the snapshot that requests read in step with the shared store.
 
-A task asks the store a few times a second whether an experiment changed, which takes one number to compare.
-When one did, the task reads it and swaps a whole new snapshot in. Every replica therefore serves a promotion
-within one interval, whichever replica took it, and a new configuration as soon as its catalogue is in the
-holder. While the store does not answer, the last snapshot remains in force; until the store answers for the
-first time, the configuration's incumbents serve.
+A task asks the store a few times a second whether an experiment changed, by comparing one number. If one
+did, the task reads it and swaps in a whole new snapshot. So every replica serves a promotion within one
+interval, whichever replica made it, and a new configuration as soon as its catalogue is in the holder. While
+the store does not answer, the last snapshot remains in force; until the store answers for the first time,
+the configuration's incumbents serve.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _log = get_logger(__name__)
 
 
 class ExperimentReader(Protocol):
-    """What the refresher needs of the store."""
+    """The part of the store that the refresher needs."""
 
     async def register(self, experiment: Experiment, elimination_nano_nats: int) -> ExperimentView:
-        """Make the experiment known; repeating that changes nothing."""
+        """Register the experiment; repeating that changes nothing."""
         ...
 
     async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what policies are, by fingerprint; without any, forget all."""
+        """Store the contents of policies by fingerprint; an empty argument deletes all of them."""
         ...
 
     async def revision(self, name: str) -> int:
@@ -78,9 +78,10 @@ class Refresher:
             await asyncio.sleep(self._interval_seconds)
 
     def forget(self) -> None:
-        """Forget what was read before: the next look takes the store as it is.
+        """Forget what was read before, so that the next reading takes the store as it is.
 
-        No look may come between the store's new epoch and this, or it misses what was accepted as lost.
+        No reading may happen between the store's new epoch and this call, because it would miss accepted
+        losses.
         """
         self._views.clear()
         self._registered.clear()
@@ -88,7 +89,7 @@ class Refresher:
     async def refresh(self) -> None:
         """Ask the store about every experiment once; swap the snapshot if anything changed.
 
-        Nothing of a store that went back in time is followed until an operator accepts it.
+        A store that went back in time is not followed until an operator accepts it.
         """
         async with self._refreshing:
             await self._refresh()
@@ -111,7 +112,7 @@ class Refresher:
             self._health.failed(error)
         else:
             self._health.answered()
-        if self._is_behind:  # by what was read before the store failed, too
+        if self._is_behind:  # according to earlier readings as well
             self.holder.current = self._snapshot()
             self._is_behind = False
 
@@ -130,17 +131,17 @@ class Refresher:
             await self._store.keep_contents(name, contents)
             view = await self._store.register(definition.experiment, definition.elimination_nano_nats)
         if history.is_past(name, view.revision) or epoch != history.epoch:
-            return  # the next look decides what that means
+            return  # the next reading decides what that means
         history.saw_revision(name, view.revision)
         self._views[name], self._registered[name] = view, definition
         self._is_behind = True
         self._report(known, view)
 
     async def _revision(self, name: str, epoch: int) -> int:
-        """The revision of an experiment that the store held before; less than it was is a loss."""
+        """The revision of an experiment that was seen before; a smaller one than before is a loss."""
         history = self._history
         revision = await self._store.revision(name)
-        if history.is_past(name, revision):  # another task may have read a later one meanwhile
+        if history.is_past(name, revision):  # another task may have read a later one in the meantime
             revision = await self._store.revision(name)
         if history.is_past(name, revision):
             history.hold(Loss.OLDER, epoch=epoch, experiment=name)
@@ -179,13 +180,13 @@ class Refresher:
 
 
 def live_experiment(definition: Definition, view: ExperimentView | None) -> LiveExperiment:
-    """What a router needs of one experiment.
+    """The part of an experiment that the router needs.
 
     Args:
         definition: What this gateway's configuration says.
-        view: What the store says, or None while it never answered: then the configured incumbent serves
-            everything. It also does where the store runs another definition, as while replicas are being
-            upgraded, because indices would mean other policies there.
+        view: What the store says, or None as long as it has never answered: then the configured incumbent
+            serves everything. The same holds if the store runs another definition (during an upgrade, for
+            example), because its indices mean other policies.
     """
     matches = view is not None and definition.is_same_as(view.experiment)
     spec = definition.spec
@@ -227,7 +228,7 @@ def _compared(definition: Definition, view: ExperimentView | None, *, matches: b
 
 
 def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:
-    """The store's incumbent if this gateway has the same policy, else the configured one."""
+    """The store's incumbent if this gateway has the same policy, otherwise the configured one."""
     if view is None:
         return definition.experiment.incumbent
     if matches:

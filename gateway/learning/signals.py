@@ -1,4 +1,4 @@
-"""What a signal says about an answer, as a number: the built-in signals and those an operator names."""
+"""Turns a signal about an answer into a number: built-in signals and those that an operator names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from gateway.errors import InvalidFeedbackError
 
 # Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
-# Signals an operator named take either.
+# Signals that an operator named take either type.
 _SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
     "thumb": bool,
     "score": float,
@@ -18,7 +18,7 @@ _SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
     "regenerated": bool,
     "abandoned": bool,
 }
-# An observed action needs no value: naming it says that it happened.
+# An action needs no value: the signal itself says that it happened.
 _ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
 
 
@@ -49,8 +49,8 @@ def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, 
 
     Args:
         signal: Name of a declared signal.
-        value: What was reported; true counts as +1, false as -1, a number as itself. None means true for
-            actions (copied, edited, regenerated, abandoned), where naming it says that it happened.
+        value: The reported value; true counts as +1, false as -1, a number as itself. None means true for
+            actions (copied, edited, regenerated, abandoned): the signal itself says that they happened.
         weights: The experiment's declared signals.
 
     Raises:

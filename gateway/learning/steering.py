@@ -1,7 +1,8 @@
-"""A person's hand on an experiment: pause, resume, stop, approve, reject, promote, roll back.
+"""Moves by hand: pause, resume, stop, approve, reject, promote, roll back.
 
-Each is one step of the store, made from what the person saw and logged with who and why. What a person
-decides claims nothing of the evidence, except an approval: it is of a certificate, which has to hold still.
+Each is one step of the store. It applies only to the state that the person saw, and the log has the person
+and the reason. A person's decision claims nothing about the evidence, except an approval: the approved
+certificate must still hold.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from policy_store.models import ExperimentView
 from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
 
-# Only plans are drawn at random; what is concluded does not depend on it.
+# Only plans are drawn at random; the conclusion does not depend on the seed.
 _SEED: Final = 0
 _PROMOTIONS: Final = (Move.APPROVE, Move.PROMOTE_BY_HAND)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person wants.
+    """The move that a person asks for.
 
     Attributes:
-        verb: What to do.
+        verb: The verb of the move.
         actor: Name of the person's key.
         reason: Why.
-        policy: Which policy to promote; for an approval or a rejection, which one the person saw awaiting it.
+        policy: The policy to promote; for an approval or a rejection, the policy that the person saw waiting.
     """
 
     verb: Verb
@@ -50,12 +51,12 @@ class Wish:
 
     @property
     def move(self) -> Move:
-        """The move it comes to."""
+        """The move that the verb names."""
         return VERBS[self.verb]
 
 
 class Steering:
-    """Makes people's moves.
+    """Makes moves by hand.
 
     Args:
         store: The shared state.
@@ -86,14 +87,14 @@ class Steering:
         self._clock = clock
 
     async def move(self, name: str, wish: Wish) -> ExperimentView:
-        """Do what a person wants; the same again finds it done.
+        """Make the move that a person asks for; repeating it changes nothing.
 
         Raises:
-            ConflictError: It cannot be done from where the experiment stands, or rests on a certificate that
-                holds no more.
-            InvalidRequestError: The policy is none that can be meant.
-            StoreHeldError: The store lost something and no operator accepted that yet.
-            StoreError: It is not known whether it was done; doing it again is safe.
+            ConflictError: The present state does not allow the move, or it needs a certificate that no
+                longer holds.
+            InvalidRequestError: There is no such policy, or it cannot be meant.
+            StoreHeldError: The store lost something and no operator has accepted that yet.
+            StoreError: It is not known whether the move was made; repeating it is safe.
         """
         if self._history.held is not None:
             raise StoreHeldError("The store lost something: nothing is decided until `llmpo store accept`.")
@@ -117,8 +118,8 @@ class Steering:
         return moved
 
     async def _about(self, view: ExperimentView, wish: Wish) -> dict[str, Any]:
-        """What the move is about: a champion, the certificate that was seen, the one to store."""
-        is_due = view.state in MOVES[wish.move].sources  # else it is refused, or was made before
+        """The subject of the move: a champion, the certificate that was seen, and the one to store."""
+        is_due = view.state in MOVES[wish.move].sources  # otherwise it is refused, or was made before
         if wish.move is Move.PROMOTE_BY_HAND:
             return await self._chosen(view, wish, is_due=is_due)
         if wish.move not in (Move.APPROVE, Move.REJECT):
@@ -126,7 +127,7 @@ class Steering:
         awaiting = (view.certificate or {}).get("champion_name")
         if is_due and wish.policy not in (None, awaiting):
             raise ConflictError(
-                f"{awaiting} awaits approval, not {wish.policy}. Look again before you decide."
+                f"{awaiting} awaits approval, not {wish.policy}. Check again before you decide."
             )
         if wish.move is Move.REJECT:
             return {"seen": view.certificate} if is_due else {}
@@ -138,12 +139,12 @@ class Steering:
         return {"champion": champion, "seen": view.certificate}
 
     async def _check_certificate(self, view: ExperimentView) -> None:
-        """Conclude anew from everything counted until now. Raises ConflictError."""
+        """Decide again from everything counted. Raises ConflictError if the certificate no longer holds."""
         catalogue, name = self._catalogue.current, view.experiment.name
         definition = catalogue.definitions[name]
         if not definition.is_same_as(view.experiment):
             raise ConflictError(
-                f"This replica's file defines {name!r} otherwise than the store runs it, so it cannot check "
+                f"This replica's file defines {name!r} differently from the store, so it cannot check "
                 "the certificate. Run one configuration on all replicas, and ask again."
             )
         counts = await self._store.counts(name, view.generation)
@@ -154,20 +155,23 @@ class Steering:
         why = why_it_lapsed(view, (await self._compute(job)).decision, held)
         if why is not None:
             raise ConflictError(
-                f"The certificate of {name!r} holds no more, so it cannot be approved. {why} "
+                f"The certificate of {name!r} no longer holds, so it cannot be approved. {why} "
                 "Evidence goes on being gathered."
             )
 
     async def _chosen(self, view: ExperimentView, wish: Wish, *, is_due: bool) -> dict[str, Any]:
-        """What a promotion by hand is about, with its record."""
+        """The subject of a promotion by hand, with its record."""
         name, policies = view.experiment.name, view.experiment.policies
         if wish.policy not in policies:
             raise InvalidRequestError(
-                f"{name!r} has no policy {wish.policy!r}. There are: {', '.join(policies)}.", param="policy"
+                f"{name!r} has no policy {wish.policy!r}. Its policies: {', '.join(policies)}.",
+                param="policy",
             )
         champion = policies.index(wish.policy)
         if is_due and champion == view.incumbent:
-            raise ConflictError(f"{wish.policy} serves already. To end the experiment with it, stop it.")
+            raise ConflictError(
+                f"{wish.policy} serves already. To keep it and end the experiment, use `stop`."
+            )
         catalogue = self._catalogue.current
         contents = await self._store.contents(name) if catalogue.policies_shown == "full" else {}
         certificate = certificate_by_hand(

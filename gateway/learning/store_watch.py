@@ -1,8 +1,9 @@
-"""Watches the store as a whole: whether it takes writes, is the one it was, and keeps what it gets.
+"""Watches the store as a whole: whether it accepts writes, lost something, and keeps its data.
 
-Once a second each replica writes what feedback and plans would, and compares what the store says of itself
-with what it saw before (`experiments/store_history.py`). One that finds something missing tells the others
-through the store, where it can. An operator's acceptance begins a new epoch, which every replica follows.
+Once a second each replica makes a test write of the kind that feedback and plans make, and compares the
+store's data about itself with what the replica saw before (`experiments/store_history.py`). A replica that
+finds something missing tells the others through the store, if it can. An operator's acceptance begins a new
+epoch, which every replica follows.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ KEEP_PULSE_SECONDS: Final = 5.0
 
 
 class Follower(Protocol):
-    """What goes on from the store as it is once an operator accepted it."""
+    """A task that continues from the store as it is once an operator has accepted it."""
 
     def forget(self) -> None:
         """Forget what was read before."""
@@ -45,7 +46,7 @@ class WatchedKey:
     """The sealing key of this replica, compared with the store's.
 
     Args:
-        vitals: What the store says of itself.
+        vitals: Reads what the store says about itself.
         keys: The sealing keys of this replica.
     """
 
@@ -59,7 +60,7 @@ class WatchedKey:
             await self._vitals.put_sealing_key(self._keys.current.newest)
 
     async def adopt(self) -> None:
-        """Seal with the store's key from now on; ids sealed before still open."""
+        """Seal with the store's key from now on; ids sealed before can still be opened."""
         if self._keys.is_stand_in:
             return
         stored, current = await self._vitals.sealing_key(), self._keys.current
@@ -68,7 +69,7 @@ class WatchedKey:
             self._keys.current = SealingKeys(stored, older)
 
     async def loss(self) -> Loss | None:
-        """What the store's key says about its data: whether it is gone, or another store's."""
+        """The loss that the store's key shows: the data are gone, or it is another store."""
         if self._keys.is_stand_in:
             return None
         stored = await self._vitals.sealing_key()
@@ -78,11 +79,11 @@ class WatchedKey:
 
 
 class KeptPulse:
-    """Which store this replica saw last and how far it was, on disk.
+    """A file with the store that this replica saw last and its latest epoch and time.
 
     Args:
-        file: Where it is kept.
-        timer: Seconds that only ever grow.
+        file: The file.
+        timer: Monotonic seconds.
     """
 
     def __init__(self, file: KeptFile, timer: Callable[[], float]) -> None:
@@ -92,13 +93,13 @@ class KeptPulse:
         self._at = 0.0
 
     def take_up(self, history: StoreHistory) -> None:
-        """Tell the history what was kept."""
+        """Pass the kept values to the history."""
         kept = self._file.read()
         if isinstance(kept, dict):
             history.take_up(str(kept["id"]), int(kept["epoch"]), float(kept["written_at"]))
 
     def keep(self, pulse: Pulse) -> None:
-        """Keep another store or epoch at once, and the time of the same one every few seconds."""
+        """Write a new store or epoch at once, and the time every few seconds."""
         state, now = (pulse.id, pulse.epoch), self._timer()
         if state == self._state and now - self._at < KEEP_PULSE_SECONDS:
             return
@@ -107,18 +108,18 @@ class KeptPulse:
 
 
 class StoreWatch:
-    """Compares the store with what was seen of it before, once a second.
+    """Compares the store with earlier readings, once a second.
 
     Args:
-        vitals: What the store says of itself.
-        history: What was seen of it.
-        health: Is told whether it takes writes.
-        breaker: Is told when it does.
-        kept: Keeps on disk which store this is; None to keep nothing.
-        timer: Seconds that only ever grow.
+        vitals: Reads what the store says about itself.
+        history: Remembers what was seen of the store.
+        health: Hears whether the store accepts writes.
+        breaker: Hears when it does.
+        kept: Remembers on disk which store this is; None to keep nothing.
+        timer: Monotonic seconds.
 
     Attributes:
-        server: What is known of the server; nothing before it answered.
+        server: What is known about the server; nothing before its first answer.
     """
 
     def __init__(
@@ -147,18 +148,18 @@ class StoreWatch:
     def look_after(
         self, follower: Follower, snapshots: SnapshotHolder, keys: SealingKeyHolder | None
     ) -> None:
-        """Say what else to compare, and what to tell of a new epoch.
+        """Set what else to compare, and what has to follow a new epoch.
 
         Args:
-            follower: Is told of a new epoch.
-            snapshots: Holds the experiments there are.
-            keys: The sealing keys; None where an operator's secret is the key.
+            follower: Hears of a new epoch.
+            snapshots: Hold the present experiments.
+            keys: The sealing keys; None if an operator's secret is the key.
         """
         self._follower, self._snapshots = follower, snapshots
         self._key = None if keys is None else WatchedKey(self._vitals, keys)
 
     def start(self) -> None:
-        """Take up what this replica saw of the store before it was started."""
+        """Read what this replica saw of the store before its restart."""
         if self._kept is not None:
             self._kept.take_up(self.history)
 
@@ -169,8 +170,8 @@ class StoreWatch:
             await self.look()
 
     async def look(self) -> None:
-        """Look once; a fault is reported to the health."""
-        async with self._looking:  # an earlier pulse must not be compared with what a later one showed
+        """Compare once; a fault is reported to the health."""
+        async with self._looking:  # an earlier pulse must not be compared with the values of a later one
             await self._look()
 
     async def _look(self) -> None:
@@ -185,16 +186,16 @@ class StoreWatch:
             await self._compare(pulse)
             await self._look_at_server()
         except StoreError:
-            return  # the next pulse reports it, if it lasts
+            return  # the next pulse reports it if it persists
 
     async def accept(self, by: str) -> int:
-        """Go on with the store as it is, here and on all replicas; the number of the new epoch.
+        """Accept the store as it is, here and on all replicas; returns the number of the new epoch.
 
         Args:
             by: Name of the admin's key.
 
         Raises:
-            StoreUnavailableError: Whether it was accepted is not known; accepting again is safe.
+            StoreUnavailableError: It is not known whether the store was accepted; accepting again is safe.
         """
         async with self._looking:
             if self._key is not None:
@@ -238,7 +239,7 @@ class StoreWatch:
                 continue
             counted = await self._vitals.comparisons(live.name, live.generation)
             if self.history.is_short(live.name, live.generation, counted):
-                # What was acknowledged meanwhile may be known here before this answer was read.
+                # A later acknowledgement may be known here before this answer is read.
                 counted = await self._vitals.comparisons(live.name, live.generation)
             if self.history.is_short(live.name, live.generation, counted):
                 return Loss.OLDER if counted else Loss.KEYS_GONE

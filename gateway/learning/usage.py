@@ -1,8 +1,8 @@
-"""Keeps what policies' answers took where all replicas share it, for their costs.
+"""Adds up the tokens of policies' answers in the store, over all replicas, to compute their costs.
 
-A hook counts, and a task of its own brings what was counted to the store once in a while, off the path of
-requests. What the store did not take is brought again; should it have taken it without saying so, that is
-counted twice. Costs are means of many answers.
+A hook counts, and a separate task adds the counts to the store from time to time, off the request path.
+Counts that the store did not acknowledge are sent again. If it had taken them after all, they are counted
+twice; this matters little, because costs are means of many answers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from policy_store.store import PolicyStore
 
 
 class UsageKeeper(Listener):
-    """Adds up what answers of policies took.
+    """Adds up the tokens of policies' answers.
 
     Args:
-        store: Where it is kept.
-        catalogue: Says which policy a name stands for.
-        interval_seconds: Time between two visits to the store.
+        store: Keeps the sums.
+        catalogue: Maps names to policies.
+        interval_seconds: Time between two writes to the store.
     """
 
     def __init__(self, store: PolicyStore, catalogue: CatalogueHolder, *, interval_seconds: float) -> None:
@@ -35,12 +35,12 @@ class UsageKeeper(Listener):
         self._counted: dict[tuple[str, str], Usage] = {}
 
     def _attempt_ended(self, event: AttemptEnded) -> None:
-        """Count an answer of a policy whose provider reported what it took."""
+        """Count an answer of a policy, if its provider reported tokens."""
         if event.policy and event.ending == "answered" and event.tokens:
             self._count((event.experiment, event.policy), Usage(1, *event.tokens))
 
     async def run(self) -> None:
-        """Bring it to the store until cancelled, and once more then."""
+        """Add the counts to the store until cancelled, and once more at the end."""
         try:
             while True:
                 await asyncio.sleep(self._interval_seconds)
@@ -49,7 +49,7 @@ class UsageKeeper(Listener):
             await self._bring_if_possible()
 
     async def bring(self) -> None:
-        """Add what was counted since to what is kept. Raises StoreError, and keeps it for the next time."""
+        """Add the new counts to the stored sums. Raises StoreError; the counts are then sent next time."""
         counted, self._counted = self._counted, {}
         try:
             for experiment, definition in self._catalogue.current.definitions.items():
@@ -66,7 +66,8 @@ class UsageKeeper(Listener):
             raise
 
     async def _bring_if_possible(self) -> None:
-        with contextlib.suppress(StoreError):  # the refresher says so; the next visit brings it
+        # the refresher reports it; the next write includes these counts
+        with contextlib.suppress(StoreError):
             await self.bring()
 
     def _count(self, name: tuple[str, str], used: Usage) -> None:

@@ -1,1 +1,1 @@
-"""What anyone can recompute: the log of an experiment, and whether it proves the decision."""
+"""Exports the log of an experiment, and recomputes from it whether the decision is proven."""

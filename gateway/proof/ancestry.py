@@ -1,8 +1,9 @@
-"""What a generation inherited, recomputed from the logs of the generations before it.
+"""Recomputes what a generation inherited from the logs of earlier generations.
 
-    oldest log  ->  replay up to the comparison it was left at  ->  succeed()  ->  the next log, and so on
+    oldest log  ->  replay up to the comparison at which it was left  ->  succeed()  ->  the next log, and so
+    on
 
-What a log says it started with is not taken on trust, but compared with what the log before it gives.
+What a log says it started with is not trusted, but compared with the result of the log before it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class LoggedGeneration:
 
     @property
     def inherited(self) -> Inherited | None:
-        """What the log says it started with."""
+        """What the generation started with, according to its log."""
         first = self.records[0] if self.records else None
         return first if isinstance(first, Inherited) else None
 
@@ -40,7 +41,7 @@ class LoggedGeneration:
         return [record for record in self.records if isinstance(record, Comparison)]
 
     def standing(self, *, until: int, start: GenerationStanding | None) -> GenerationStanding:
-        """Where the generation stood after its comparison number `until`, having begun from `start`.
+        """The state of the generation after its comparison number `until`, beginning from `start`.
 
         Raises:
             ReplayError: If its log cannot be replayed.
@@ -59,17 +60,17 @@ class LoggedGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
-    """What the last of some generations started with (None for nothing), and where its log says otherwise."""
+    """What the last generation started with (None for nothing), and the differences to its log."""
 
     start: GenerationStanding | None
     differences: tuple[str, ...]
 
 
 def retrace(generations: Sequence[LoggedGeneration]) -> Ancestry:
-    """What the last generation inherited, and where the logs say otherwise.
+    """What the last generation inherited, and the differences to the logs.
 
     Args:
-        generations: Oldest first; each went on from the one before.
+        generations: Oldest first; each continued from the one before.
 
     Raises:
         ReplayError: If a log is missing or cannot be replayed.
@@ -77,7 +78,7 @@ def retrace(generations: Sequence[LoggedGeneration]) -> Ancestry:
     oldest = generations[0]
     if oldest.inherited is not None:
         raise ReplayError(
-            f"Generation {oldest.generation} went on from generation {oldest.inherited.generation}, "
+            f"Generation {oldest.generation} continued from generation {oldest.inherited.generation}, "
             "whose log is missing; export the whole log."
         )
     start: GenerationStanding | None = None
@@ -95,7 +96,7 @@ def _step(
     sources = after.experiment.sources(before.experiment)
     if said is None or said.generation != before.generation or sources is None:
         raise ReplayError(
-            f"The log of generation {after.generation} does not go on from generation {before.generation}."
+            f"The log of generation {after.generation} does not continue from generation {before.generation}."
         )
     left = before.standing(until=said.after, start=start)
     found = succeed(left, sources, before.experiment.delta)
@@ -107,7 +108,7 @@ def _step(
         "ties": tally.ties.tolist(),
         "evidence_nano_nats": tally.evidence.tolist(),
         "debts_nano_nats": tally.debts.tolist(),
-        # As logs have it: empty where it is zero for all.
+        # As in logs: empty if it is zero for all.
         "evidence_at_half_nano_nats": []
         if tally.at_half is None or not tally.at_half.any()
         else tally.at_half.tolist(),
@@ -123,5 +124,5 @@ def _step(
 
 
 def _plain(value: Any) -> Any:
-    """`value` with every tuple in it as a list, so that what was read compares with what was computed."""
+    """`value` with tuples turned into lists, so that read and computed values can be compared."""
     return [_plain(each) for each in value] if isinstance(value, Iterable) else value

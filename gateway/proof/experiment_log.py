@@ -22,7 +22,7 @@ class ExperimentLog:
         Behind it those of the watches over its promotions, and of the generations that it went on from.
 
         Raises:
-            StoreError: Before or between lines; what was yielded until then is not the whole log.
+            StoreError: Before or between lines; the lines yielded by then are not the whole log.
         """
         view = await self._store.view(name)
         yield header_line(

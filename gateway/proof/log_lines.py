@@ -1,4 +1,4 @@
-"""The lines of an experiment's exported log. Field names are part of the outside interface.
+"""The lines of an experiment's exported log. The names of the fields are a public interface.
 
 The first line says what the experiment is and what was decided; the others are the store's append-only log,
 oldest first. Where a promotion was watched, the log of the watch follows after a line of its own. Where the
@@ -46,7 +46,7 @@ def header_line(
 
 
 def ancestor_line(generation: int, experiment: Experiment) -> bytes:
-    """The line before the log of a generation that another one went on from."""
+    """The line before the log of a generation that a later one continued from."""
     return _line(
         {"type": "ancestor", "generation": generation, "experiment": json.loads(experiment.to_json())}
     )
@@ -97,16 +97,16 @@ def record_fields(record: LogRecord) -> dict[str, Any]:
             return {"type": "event", **asdict(record)}
         case Inherited():
             fields = {"type": "inherited", **asdict(record)}
-            if not record.evidence_at_half_nano_nats:  # as written before there was any
+            if not record.evidence_at_half_nano_nats:  # as in logs from before there was any
                 del fields["evidence_at_half_nano_nats"]
             return fields
 
 
 def record_from(fields: dict[str, Any]) -> LogRecord:
-    """Inverse of `record_fields`.
+    """The record in a line; the inverse of `record_fields`.
 
     Raises:
-        KeyError, TypeError, ValueError: If the line is not one of those.
+        KeyError, TypeError, ValueError: If the line is no record.
     """
     values = dict(fields)
     match values.pop("type"):

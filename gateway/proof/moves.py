@@ -1,4 +1,4 @@
-"""Follows the moves in a log through the table of moves: where they lead, and who serves then."""
+"""Follows the moves in a log through the table of moves, to the final state and the serving policy."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from policy_store.states import INITIAL, MOVES, ExperimentState, Installs, Move,
 
 @dataclass(frozen=True, slots=True)
 class LoggedMove:
-    """A move, and what the log says of it."""
+    """A move and what the log says about it."""
 
     move: Move
     event: LoggedEvent
 
     @property
     def rule(self) -> MoveRule:
-        """What such a move does."""
+        """The rule for the move."""
         return MOVES[self.move]
 
     @property
     def champion(self) -> object:
-        """The policy it names, by index; by name in the logs of offline runs."""
+        """The policy that it names: by index, or by name in logs of offline runs."""
         told = self.event.told
         if isinstance(told, ByHand):
             return told.incumbent
@@ -42,7 +42,7 @@ def logged_moves(records: Iterable[LogRecord]) -> list[LoggedMove]:
 
 
 def moves_by_hand(records: Iterable[LogRecord]) -> list[dict[str, Any]]:
-    """What people did, in plain values."""
+    """The moves by hand, in plain values."""
     told = ((each.move, each.event) for each in logged_moves(records))
     return [
         {"move": move.value, "at": event.at, **asdict(event.told)}
@@ -52,11 +52,11 @@ def moves_by_hand(records: Iterable[LogRecord]) -> list[dict[str, Any]]:
 
 
 class Walk:
-    """A way through the table of moves, step by step as the log has it.
+    """A way through the table of moves, following the log step by step.
 
     Attributes:
-        state: Where it led until now.
-        serves: Index of the policy that serves there; None while the log does not say.
+        state: The state reached so far.
+        serves: Index of the policy that serves in this state; None as long as the log does not say.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -67,7 +67,7 @@ class Walk:
         self._certified: LoggedMove | None = None
 
     def follow(self, records: Iterable[LogRecord]) -> Iterator[str]:
-        """Take every event of a log; says where one does not fit those before."""
+        """Follow every event of a log; yields a sentence for each event that does not fit those before."""
         for record in records:
             if not isinstance(record, LoggedEvent):
                 continue
@@ -80,7 +80,7 @@ class Walk:
     def _take(self, step: LoggedMove) -> Iterator[str]:
         rule, told, before = step.rule, step.event.told, self.state
         if before not in rule.sources:
-            yield f"The log records the step to {rule.target} of an experiment that was {before}."
+            yield f"The log records a step to {rule.target} of an experiment that was {before}."
         serves = self._serving_after(step)
         if isinstance(told, ByHand):
             said = (told.before, told.after, self._index(told.incumbent_before), self._index(told.incumbent))
@@ -111,7 +111,7 @@ class Walk:
         self._previous = before
 
     def _serving_after(self, step: LoggedMove) -> int | None:
-        """Who serves after a step, as far as what came before it says."""
+        """The policy that serves after a step, as far as the earlier steps say."""
         match step.rule.installs:
             case Installs.NOTHING:
                 return self.serves
@@ -127,10 +127,10 @@ class Walk:
         return policy if isinstance(policy, int) else None
 
     def uncertified(self, certificate: Mapping[str, Any]) -> Iterator[str]:
-        """Where the certificate is not that of the last step which came with one."""
+        """Differences between the certificate and the last logged step that came with one."""
         outcome, step = str(certificate.get("outcome")), self._certified
         if step is None or step.move not in _moves_to(outcome):
-            yield f"The log records no step that {outcome} leads to."
+            yield f"The log records no step for the outcome {outcome}."
             return
         champion, name = certificate.get("champion"), certificate.get("champion_name")
         if step.champion not in (champion, name):
@@ -143,7 +143,7 @@ class Walk:
 
 
 def _moves_to(outcome: str) -> set[Move]:
-    """The moves that come with a certificate of that outcome."""
+    """The moves that come with a certificate of this outcome."""
     if outcome == BY_HAND:
         return {Move.PROMOTE_BY_HAND}
     return {

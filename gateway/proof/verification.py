@@ -1,4 +1,4 @@
-"""Recomputes a decision from the experiment's log alone, without trust in the gateway or its store.
+"""Recomputes a decision from the experiment's log alone, without trusting the gateway or its store.
 
 Five things must hold: the certificate's numbers follow from the comparisons; every comparison was counted
 with the forecast of the plan in force, which was logged before it; what was inherited follows from the logs
@@ -37,7 +37,7 @@ _ROUNDED: Final = 2e-6  # certificates round to six digits
 
 
 class UnreadableLogError(GatewayError):
-    """What was given is not the log of an experiment."""
+    """The input is not the log of an experiment."""
 
 
 class UndecidedError(GatewayError):
@@ -49,7 +49,7 @@ class RecordedExperiment:
     """An experiment's log, read back.
 
     Attributes:
-        name: Of the experiment.
+        name: Name of the experiment.
         state: Its state in the store.
         incumbent: Name of the policy that serves.
         certificate: As stored, or None while undecided.
@@ -72,7 +72,7 @@ class RecordedExperiment:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of recomputing a decision. `differences` is empty where everything is confirmed.
+    """The result of recomputing a decision. `differences` is empty if everything is confirmed.
 
     `claim` is what is promised of the champion, in words; None where there is none.
     `by_hand` has what people did, oldest first: move, who, why, from where to where.
@@ -100,7 +100,7 @@ class Verification:
 
     @property
     def is_by_hand(self) -> bool:
-        """Whether a person decided, so that nothing is claimed of the evidence."""
+        """Whether a person decided, so that the record claims nothing about the evidence."""
         return self.outcome == BY_HAND
 
 
@@ -108,7 +108,7 @@ def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
     """The experiment in exported lines.
 
     Raises:
-        UnreadableLogError: Naming the line at fault.
+        UnreadableLogError: Naming the wrong line.
     """
     reader = _Reader()
     for number, line in enumerate(lines, start=1):
@@ -117,7 +117,7 @@ def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
                 reader.take(orjson.loads(line))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableLogError(
-                f"Line {number} is not of an experiment's log ({error!r}). "
+                f"Line {number} does not belong to an experiment's log ({error!r}). "
                 "Export it with GET /v1/experiments/NAME/log."
             ) from error
     if not reader.sections:
@@ -138,7 +138,7 @@ class _Reader:
         """Take the next line.
 
         Raises:
-            AttributeError, KeyError, TypeError, ValueError: If it cannot follow.
+            AttributeError, KeyError, TypeError, ValueError: If the line cannot stand here.
         """
         if not self.sections:
             if line.get("type") != "experiment" or line.get("schema") != LOG_SCHEMA:
@@ -155,7 +155,7 @@ class _Reader:
         self.sections.append((line["generation"], experiment, self._records))
 
     def read(self) -> RecordedExperiment:
-        """Everything taken."""
+        """The experiment in the lines taken so far."""
         generations = [
             LoggedGeneration(generation, experiment, tuple(records))
             for generation, experiment, records in reversed(self.sections)
@@ -171,7 +171,7 @@ def verify(recorded: RecordedExperiment) -> Verification:
     """Recompute the decision and compare.
 
     Raises:
-        UndecidedError: If there is no certificate yet, and the moves in the log lead where it stands.
+        UndecidedError: If there is no certificate yet and the logged moves lead to the recorded state.
     """
     certificate, by_hand = recorded.certificate, tuple(moves_by_hand(recorded.own.records))
     if certificate is None:
@@ -208,7 +208,7 @@ def _claimed(experiment: Experiment, certificate: dict[str, Any]) -> str | None:
 
 
 def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]) -> Verification:
-    """What differs in the log of an experiment without a certificate; UndecidedError if nothing does."""
+    """The differences in the log of an experiment without a certificate; UndecidedError if there are none."""
     differences = [
         *misled(recorded, Walk(recorded.own.experiment)),
         *(each for generation in recorded.generations for each in misapplied_forecasts(generation)),
@@ -232,12 +232,12 @@ def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]
 
 
 def hand_sentence(move: dict[str, Any]) -> str:
-    """What a person did, in a line."""
+    """A move by hand in one line."""
     return f"{move['actor']} moved it from {move['before']} to {move['after']}: {move['reason']}"
 
 
 def misled(recorded: RecordedExperiment, walk: Walk) -> Iterator[str]:
-    """Where the logged steps do not lead through the table of moves to what is recorded."""
+    """Differences between the recorded state and the one that the logged steps lead to."""
     yield from walk.follow(recorded.own.records)
     if walk.state != recorded.state:
         yield f"state: the experiment is {recorded.state}, the steps in its log lead to {walk.state}"
@@ -247,10 +247,10 @@ def misled(recorded: RecordedExperiment, walk: Walk) -> Iterator[str]:
 
 
 class CertificateCheck:
-    """Compares a certificate with the log that it claims to follow from. Each check yields what differs.
+    """Compares a certificate with the log that it should follow from. Each check yields differences.
 
     Args:
-        recorded: The log, with the certificate in it.
+        recorded: The log with its certificate.
         certificate: The certificate.
     """
 
@@ -259,7 +259,7 @@ class CertificateCheck:
         self._certificate = certificate
 
     def differences(self) -> Iterator[str]:
-        """Everything that differs."""
+        """All differences."""
         yield from self.replayed()
         for generation in self._recorded.generations:
             yield from misapplied_forecasts(generation)
@@ -274,17 +274,17 @@ class CertificateCheck:
 
     @property
     def champion_name(self) -> str | None:
-        """The name of the policy whose index the certificate gives; None where it gives none."""
+        """The name of the policy whose index the certificate gives; None if it gives none."""
         champion = self._certificate.get("champion")
         return self._recorded.own.experiment.policies[champion] if isinstance(champion, int) else None
 
     @property
     def _is_by_hand(self) -> bool:
-        """Whether a person decided, so that nothing is claimed of the evidence."""
+        """Whether a person decided, so that the record claims nothing about the evidence."""
         return self._certificate.get("outcome") == BY_HAND
 
     def replayed(self) -> Iterable[str]:
-        """Where the numbers do not follow from the comparisons."""
+        """Numbers that do not follow from the comparisons."""
         recorded, certificate = self._recorded, self._certificate
         try:
             ancestry = retrace(recorded.generations)
@@ -298,7 +298,7 @@ class CertificateCheck:
             return [f"The certificate cannot be read: {error!r}."]
 
     def _miscounted(self, ancestry: Ancestry) -> Iterator[str]:
-        """Where a record by hand does not say what had been counted by then."""
+        """Numbers in a record by hand that differ from what had been counted by then."""
         certificate = self._certificate
         tally = self._recorded.own.standing(until=certificate["comparisons"], start=ancestry.start).tally
         for field, counted in (("wins", tally.wins.tolist()), ("ties", tally.ties.tolist())):
@@ -306,7 +306,7 @@ class CertificateCheck:
                 yield f"{field}: the certificate says {certificate[field]}, the log gives {counted}"
 
     def misreported(self) -> Iterable[str]:
-        """Where the certificate's words or the store's state do not fit its numbers."""
+        """Differences between the certificate's numbers and its words or the store's state."""
         recorded, certificate = self._recorded, self._certificate
         experiment, name = recorded.own.experiment, self.champion_name
         if (said := certificate.get("champion_name")) != name:
@@ -321,18 +321,18 @@ class CertificateCheck:
         for field in ("delta", "epsilon", "max_comparisons", "min_comparisons"):
             if certificate.get(field) != getattr(experiment, field):
                 yield (
-                    f"{field}: the certificate says {certificate.get(field)}, "
-                    f"the experiment {getattr(experiment, field)}"
+                    f"{field}: the certificate says {certificate.get(field)}, the experiment "
+                    f"{getattr(experiment, field)}"
                 )
 
     def untaken_steps(self) -> Iterable[str]:
-        """Where the logged steps do not lead to what is recorded, or come with another certificate."""
+        """Differences between the logged steps and the recorded state or certificate."""
         recorded, walk = self._recorded, Walk(self._recorded.own.experiment)
         yield from misled(recorded, walk)
         yield from walk.uncertified(self._certificate)
 
     def misstated_voting(self) -> Iterable[str]:
-        """Where the certificate reports other voters than the log; early certificates report none."""
+        """Differences in the voters between certificate and log; early certificates report no voters."""
         recorded, certificate = self._recorded, self._certificate
         told = certificate.get("voting")
         if told is None:
@@ -343,7 +343,7 @@ class CertificateCheck:
             yield f"voting: the certificate says {told}, the log {found}"
 
     def misdescribed_policies(self) -> Iterable[str]:
-        """Where the certificate shows other policies than were compared; early certificates show none."""
+        """Differences between the shown and the compared policies; early certificates show none."""
         if "policies" not in self._certificate:
             return
         try:
@@ -352,7 +352,7 @@ class CertificateCheck:
             yield f"policies: what the certificate says of them cannot be read: {error!r}"
 
     def misstated_gain(self) -> Iterable[str]:
-        """Where the gain over the incumbent does not follow from the counts; early certificates tell none."""
+        """Differences between the gain and the counts; early certificates have no gain."""
         told = self._certificate.get("gain")
         if told is None:
             return
@@ -365,7 +365,7 @@ class CertificateCheck:
             yield f"gain: the certificate says {told}, the counts {found}"
 
     def misstated_inference(self) -> Iterable[str]:
-        """Where the certificate rests on another rule or structure than the experiment was started with."""
+        """Differences in rule, structure or promise between the certificate and the experiment."""
         experiment, certificate = self._recorded.own.experiment, self._certificate
         if (promise := certificate.get("promise", UNSTATED_PROMISE)) != experiment.promise:
             yield f"promise: the certificate says {promise}, the experiment {experiment.promise}"
@@ -378,7 +378,7 @@ class CertificateCheck:
 
 
 def _is_told(told: Any, found: dict[str, Any] | None) -> bool:
-    """Whether a gain is the one found, up to the last digits, which differ between machines."""
+    """Whether a gain equals the computed one, up to the last digits, which differ between machines."""
     if found is None or not isinstance(told, dict) or told.keys() != found.keys():
         return False
     return all(

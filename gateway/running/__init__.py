@@ -1,1 +1,1 @@
-"""What any process needs: logs, background tasks, its life, its memory."""
+"""Basics of every process: logs, background tasks, life cycle, memory."""

@@ -1,4 +1,4 @@
-"""Tasks that run beside the requests for as long as the gateway does."""
+"""Background tasks that run as long as the gateway."""
 
 from __future__ import annotations
 

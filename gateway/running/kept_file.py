@@ -1,7 +1,7 @@
-"""A small file in the data directory: what a replica knew of its store, for when it starts again.
+"""A small file in the data directory with what a replica knew about its store, for its next start.
 
-It is read by its owner alone and sealed with a key that follows from `LLMPO_TOKEN_SECRET`, where there is
-one; without one a checksum tells a file that was cut short or edited by mistake.
+Only its owner may read it. It is sealed with a key derived from `LLMPO_TOKEN_SECRET` if that is set;
+otherwise a checksum detects a file that was truncated or edited by mistake.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_SECRET: Final = b"llmpo kept file, no secret"
 
 
 def kept_path(data_dir: Path, what: str, store_url: str | None, prefix: str = "") -> Path:
-    """Where something of a store is kept: two stores never share a file. Nothing of a password is in it."""
+    """The path of a kept file. Two stores never share a file, and the path reveals nothing of a password."""
     parts = urlsplit(store_url or "embedded:")
     place = f"{parts.scheme}|{parts.netloc.rpartition('@')[2]}|{parts.path}|{parts.query}"
     place += f"|{prefix}" if prefix else ""
@@ -36,8 +36,8 @@ class KeptFile:
     """The file.
 
     Attributes:
-        path: Where it is.
-        secret: The operator's secret; None where there is none.
+        path: The path of the file.
+        secret: The operator's secret; None if there is none.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class KeptFile:
     _is_failing: bool = False
 
     def read(self) -> Any:
-        """What was written, or None where there is nothing, or nothing that is whole and ours."""
+        """The content; None if there is no file, or it is damaged or sealed with another secret."""
         try:
             content: dict[str, Any] = json.loads(self.path.read_bytes())
             body = str(content["body"])
@@ -58,7 +58,7 @@ class KeptFile:
             return None
 
     def write(self, content: Any) -> None:
-        """Write it whole or not at all; a failure is told once."""
+        """Write the whole file or nothing; a failure is logged once."""
         body = json.dumps(content)
         try:
             self._replace(json.dumps({"seal": self._seal(body), "body": body}).encode())

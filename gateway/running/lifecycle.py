@@ -1,13 +1,13 @@
-"""Where a process is in its life, from the moment it is asked to stop.
+"""The stages of a process from the moment it is asked to stop.
 
-serving -> draining (still answering, no longer ready) -> over (answers still under way say so and end)
+serving -> draining (still answering, no longer ready) -> over (unfinished answers end with an error)
 """
 
 from __future__ import annotations
 
 
 class Lifecycle:
-    """Moved on by what runs the process, read by readiness and by answers that are cut off."""
+    """The present stage. The server changes it; readiness and unfinished answers read it."""
 
     __slots__ = ("is_draining", "is_over")
 
@@ -16,9 +16,9 @@ class Lifecycle:
         self.is_over = False
 
     def drain(self) -> None:
-        """Ask for no more requests; those under way are answered."""
+        """Begin to drain: readiness says no, and requests are still answered."""
         self.is_draining = True
 
     def end(self) -> None:
-        """Let the answers still under way say so and end."""
+        """Make unfinished answers end with an error."""
         self.is_draining = self.is_over = True

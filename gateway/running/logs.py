@@ -1,9 +1,9 @@
-"""One line per thing worth knowing, as JSON for a collector or coloured for a person.
+"""Log lines: as JSON for a collector, or coloured for a person.
 
 Nothing a user wrote and no key ever reaches a log line, at any level: fields that could hold either are
-blanked by name, and anything that looks like a key is blanked inside every other text. Libraries that speak
-to providers log whole requests when told to, and put them into warnings and exceptions. Therefore their words
-are never written: a library's warning becomes a line that names the library and the kind of exception.
+blanked by name, and anything that looks like a key is blanked inside every other text. Libraries that talk
+to providers may log whole requests, and put them into warnings and exceptions. So their messages are never
+written: a library's warning becomes a line that names the library and the kind of exception.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from gateway.running.request_id import add_request_id
 
 BLANK: Final = "[redacted]"
 
-# Loggers whose lines are written as they are: our own, and the server's about connections and signals.
+# The lines of these loggers are written unchanged: our own, and the server's about connections and signals.
 _OUR_LOGGERS: Final = ("gateway", "policy_store", "uvicorn.error")
-# Packages whose exceptions are shown with their message. Other exceptions may quote a request or an answer.
+# Exceptions of these packages are shown with their message. Others may quote a request or an answer.
 _TOLD_EXCEPTIONS: Final = ("gateway", "policy_store", "redis")
 
 # Names of fields that may carry what a user wrote, what a model answered, or a secret.
@@ -85,11 +85,11 @@ def redact_text(text: str) -> str:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes our own lines, and in place of a library's warning or error a line that there was one."""
+    """Writes our own lines; a library's warning or error becomes a line that only says there was one."""
 
     @override
     def handle(self, record: logging.LogRecord) -> bool:
-        # structlog, which only our own code uses, leaves this mark on what it hands over.
+        # structlog, which only our own code uses, marks its records with this.
         if hasattr(record, "_logger") or _is_one_of(record.name, _OUR_LOGGERS):
             return bool(super().handle(record))
         if record.levelno >= logging.WARNING:
@@ -110,7 +110,7 @@ def _is_one_of(name: str, families: tuple[str, ...]) -> bool:
 def _exception_text(
     exc_info: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
 ) -> str:
-    """A traceback in which only our own exceptions show more than their kind."""
+    """A traceback in which only our own exceptions show their message."""
     error = exc_info[1]
     if error is None:
         return ""
@@ -124,7 +124,7 @@ def _exception_text(
         is_told = is_systems or _is_one_of(kind.__module__, _TOLD_EXCEPTIONS)
         parts.append(f"{frames}{kind.__name__}: {error}" if is_told else f"{frames}{kind.__name__}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\n\nwhich came of:\n\n".join(parts)
+    return "\n\ncaused by:\n\n".join(parts)
 
 
 def configure_logging(level: str = "info", *, as_json: bool) -> None:
@@ -132,7 +132,7 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        as_json: One JSON object a line; else coloured text when standard error is a terminal.
+        as_json: One JSON object per line; otherwise text, coloured if standard error is a terminal.
     """
     shared: list[structlog.types.Processor] = [
         add_request_id,
@@ -150,7 +150,7 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        # `policy_store` knows the standard library's logging only; these are the fields of its events.
+        # `policy_store` uses only the standard library's logging; these are the fields of its events.
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=("pid", "status"))],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending, renderer],
     )
@@ -165,9 +165,9 @@ def configure_logging(level: str = "info", *, as_json: bool) -> None:
         library.handlers = []
         library.propagate = True
         library.setLevel(logging.NOTSET)
-    # Anyone who can connect could fill the log with lines about what one connection sent.
+    # Otherwise anyone who can connect could fill the log with lines about single connections.
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _OF_ONE_CONNECTION)
-    # Requests that fail have a line of our own; the others are counted.
+    # Failed requests have a line of our own; the others are counted.
     logging.getLogger("uvicorn.access").disabled = True
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

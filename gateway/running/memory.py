@@ -1,4 +1,4 @@
-"""What lives as long as the process is kept out of garbage collection."""
+"""Keeps objects that live as long as the process out of garbage collection."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ _THRESHOLDS: Final = (10_000, 10, 10)
 
 
 def settle_memory() -> None:
-    """Take all that was allocated so far out of garbage collection, and collect less often from now on.
+    """Take everything allocated so far out of garbage collection, and collect less often from now on.
 
-    Modules, routes and configuration stay until the end. Left in, each full collection walks them all while
-    requests wait. Call it at the end of the start-up.
+    Modules, routes and configuration stay until the end. Otherwise each full collection would walk all of
+    them while requests wait. Call this at the end of the start-up.
 
-    Requests that end well leave next to no garbage. Connections and failures leave some, which is collected
-    ten thousand objects at a time: rarely, and before it takes megabytes.
+    Successful requests leave almost no garbage. Connections and failures leave some; it is collected after
+    every ten thousand objects, which is rare but early enough that it never takes megabytes.
     """
     gc.collect()
     gc.freeze()
-    # With nothing left to walk: the next full one waits until a quarter more is alive than at the last.
+    # Nothing is left to walk here. The next full collection comes only once a quarter more objects are alive
+    # than at the last.
     gc.collect()
     gc.set_threshold(*_THRESHOLDS)
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Load a library while requests are served, without a collection that walks its objects, now or later."""
+    """Load a library while requests are served, so that no collection walks its objects, now or later."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""How many log lines of one kind are written: anyone who can connect could fill the log otherwise."""
+"""Limits the number of log lines of one kind, so that callers cannot fill the log."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LineVerdict = Literal["write", "write_last", "withhold"]
 
 
 class Moderation:
-    """Counts the lines of a window.
+    """Counts the lines within a window of time.
 
     Args:
         lines: Most lines within a window. The last of them should say that no more follow.
-        timer: Seconds that only ever grow.
+        timer: Monotonic seconds.
     """
 
     def __init__(self, lines: int, timer: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes that leave Ctrl-C to the process that started them, and end with it."""
+"""Makes a worker process ignore Ctrl-C, which its parent handles, and end with its parent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from multiprocessing import parent_process
 
 
 def follow_parent() -> None:
-    """Ignore SIGINT, and end as soon as the parent does, even when the parent was killed.
+    """Ignore SIGINT, and end as soon as the parent ends, even if the parent is killed.
 
-    A thread waits for the parent. A process that `multiprocessing` did not start has none to wait for.
+    A thread waits for the parent. A process that `multiprocessing` did not start has no parent to wait for.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()

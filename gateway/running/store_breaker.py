@@ -1,8 +1,8 @@
-"""Keeps a store that does not answer from delaying answers: one breaker for everything that asks it.
+"""One circuit breaker for everything that asks the store, so that a silent store does not delay answers.
 
-The first request that finds the store silent has waited for it. Later requests go on without the store:
-sessions are drawn, limits are not enforced, and nothing is looked up that earlier turns left in the store. A
-background task asks the store again once a second; its first answer closes the breaker for all of them.
+The first request that finds the store silent waits for it. Later requests go on without the store: sessions
+are drawn, limits are not enforced, and notes of earlier turns are not looked up. A background task asks the
+store again once a second; its first answer closes the breaker for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RETRY_SECONDS: Final = 1.0
 
 
 class StoreBreaker:
-    """What the last call of the store showed. `timer` gives seconds that only ever grow."""
+    """Whether the store answered last. `timer` gives monotonic seconds."""
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
         self._timer = timer
@@ -28,13 +28,13 @@ class StoreBreaker:
         self.is_open = False
 
     def answered(self) -> None:
-        """The store answered."""
+        """Note that the store answered."""
         if self.is_open:
             _log.info("answering_with_store", limits="hold")
         self.is_open = False
 
     def failed(self, error: StoreError) -> None:
-        """The store did not."""
+        """Note that the store did not answer."""
         if not self.is_open:
             _log.warning("answering_without_store", limits="do not hold", error=str(error))
         self.is_open = True

@@ -1,9 +1,8 @@
-"""Whether the shared store answers and takes writes: flags for /metrics and /readyz, one log line per change.
+"""Whether the shared store answers and accepts writes: flags for /metrics and /readyz, a log line per change.
 
-The first attempt of a starting process, often on a machine where everything starts, may fail without meaning
-anything. So it takes two failures in a row to call it an outage. A write that gets no answer says nothing by
-itself either, since the whole server may be silent: reads that are answered meanwhile, and a second write
-that is not, say that only writes are held back.
+One failure means little, for example while everything on a machine is starting. So only two failures in a
+row are an outage. One write without an answer means little too, because the whole server may be silent. But
+if reads are answered in the meantime and a second write is not, then only writes are held back.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ _log = get_logger(__name__)
 
 
 class StoreHealth:
-    """Told by all that asks the store again and again.
+    """The state of the store; everything that asks the store regularly reports to it.
 
     Attributes:
         is_up: Whether the store answers; None until it is known.
-        is_writable: Whether it takes writes; None until it is known, and while it does not answer.
-        says: Why it takes none, in the server's word and ours: no address, nothing secret; else empty.
+        is_writable: Whether it accepts writes; None until that is known, and while it does not answer.
+        says: Why it accepts none, without addresses or secrets; otherwise empty.
     """
 
     def __init__(self) -> None:
@@ -34,14 +33,14 @@ class StoreHealth:
         self._is_said = False
 
     def answered(self) -> None:
-        """The store answered."""
+        """Note that the store answered."""
         if self.is_up is False:
             _log.info("store_back")
         self.is_up = True
         self._was_read_since = True
 
     def failed(self, error: StoreError) -> None:
-        """The store did not answer, or did not do what it was asked."""
+        """Note that the store did not answer, or did not do what it was asked."""
         if isinstance(error, StoreRefusedError) and not REFUSALS[error.word].stops_reads:
             self.answered()
             self._refuses_writes(error)
@@ -55,7 +54,7 @@ class StoreHealth:
         self.is_up, self.is_writable, self.says = False, None, ""
 
     def wrote(self) -> None:
-        """The store took a write."""
+        """Note that the store accepted a write."""
         if self._is_said:
             _log.info("store_writable")
         self._is_said = False
@@ -63,7 +62,7 @@ class StoreHealth:
         self._is_write_unanswered = False
 
     def failed_to_write(self, error: StoreError) -> None:
-        """The store did not take a write."""
+        """Note that the store did not accept a write."""
         if isinstance(error, StoreRefusedError):
             self.failed(error)
         elif self._is_write_unanswered and self._was_read_since:

@@ -1,1 +1,1 @@
-"""What the gateway says about itself: numbers for Prometheus, lines for a log collector."""
+"""Metrics for Prometheus and log lines, made from the gateway's events."""

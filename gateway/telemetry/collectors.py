@@ -43,11 +43,11 @@ class ExperimentCollector(Collector):
 
 
 class StoreCollector(Collector):
-    """Shows how the store is, as far as this replica knows.
+    """Shows the state of the store, as far as this replica knows.
 
     Args:
-        health: Whether it answers and takes writes.
-        watch: Whether it is what it was, and what its server does with what it gets.
+        health: Knows whether the store answers and accepts writes.
+        watch: Knows whether the store lost something, and the server's settings.
     """
 
     def __init__(self, health: StoreHealth, watch: StoreWatch) -> None:
@@ -55,11 +55,11 @@ class StoreCollector(Collector):
         self._watch = watch
 
     def collect(self) -> Iterable[Metric]:
-        """Every series; those of the server's settings only where it tells them."""
+        """Every series; those of the server's settings only if the server tells them."""
         up, writable = bool(self._health.is_up), bool(self._health.is_writable)
         yield GaugeMetricFamily("llmpo_store_up", "1 while the shared store answers.", value=float(up))
         yield GaugeMetricFamily(
-            "llmpo_store_writable", "1 while the shared store takes writes.", value=float(up and writable)
+            "llmpo_store_writable", "1 while the shared store accepts writes.", value=float(up and writable)
         )
         held = GaugeMetricFamily(
             "llmpo_store_held",
@@ -70,8 +70,8 @@ class StoreCollector(Collector):
             held.add_metric([loss.value], float(self._watch.history.held is loss))
         yield held
         for name, text, value in (
-            ("evicts", "1 where the server drops keys when memory is short.", self._watch.server.evicts),
-            ("persists", "1 where the server keeps its data on disk.", self._watch.server.persists),
+            ("evicts", "1 if the server drops keys when memory is short.", self._watch.server.evicts),
+            ("persists", "1 if the server keeps its data on disk.", self._watch.server.persists),
         ):
             if value is not None:
                 yield GaugeMetricFamily(f"llmpo_store_{name}", text, value=float(value))
@@ -92,7 +92,7 @@ class ReplicaCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """One series for the configuration, and one for each experiment that the store knows."""
         config = GaugeMetricFamily(
-            "llmpo_config_info", "Always 1; the hash names the configuration in force.", labels=["hash"]
+            "llmpo_config_info", "Always 1; the hash identifies the configuration in force.", labels=["hash"]
         )
         config.add_metric([self._upkeep.config_hash], 1.0)
         yield config
@@ -147,11 +147,13 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 def _states(readings: list[ExperimentProgress]) -> Families:
     state = _gauge("experiment_state", "1 for the state the experiment is in.", "state")
-    generation = _gauge("experiment_generation", "Which run of the experiment this is.")
+    generation = _gauge("experiment_generation", "The current generation of the experiment.")
     incumbent = _gauge("experiment_incumbent", "1 for the policy serving ordinary traffic.", "policy")
     decided = _gauge("experiment_seconds_to_decision", "Time from the start to the decision.")
     champion = _gauge("experiment_champion", "1 for the policy that was certified.", "policy")
-    promise = _gauge("experiment_promise", "Always 1; what is promised of a promoted policy.", "promise")
+    promise = _gauge(
+        "experiment_promise", "Always 1; the label has the promise about a promoted policy.", "promise"
+    )
     promotions = CounterMetricFamily(
         "llmpo_experiment_promotions", "Times the incumbent was replaced.", labels=["experiment"]
     )
@@ -182,7 +184,7 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
         "second",
         "result",
     )
-    sources = _gauge("experiment_source_comparisons", "Comparisons by where they come from.", "source")
+    sources = _gauge("experiment_source_comparisons", "Comparisons by their source.", "source")
     rates = _gauge("experiment_win_rate", "Share of decisive comparisons won.", "policy", "rival")
     for reading in readings:
         name, policies = reading.view.experiment.name, reading.view.experiment.policies
@@ -228,8 +230,8 @@ def _plans(readings: list[ExperimentProgress]) -> Families:
         "experiment_expected_remaining_comparisons", "Comparisons expected until the decision."
     )
     seconds = _gauge("experiment_expected_remaining_seconds", "Time to the decision at the rate so far.")
-    fit = _gauge("experiment_fit_p_value", "How well the structure assumed fits the counts.")
-    misfit = _gauge("experiment_misfit", "1 while the structure assumed does not fit the counts.")
+    fit = _gauge("experiment_fit_p_value", "How well the assumed structure fits the counts.")
+    misfit = _gauge("experiment_misfit", "1 while the assumed structure does not fit the counts.")
     for reading in readings:
         plan, experiment = reading.view.plan, reading.view.experiment
         if plan is None:
@@ -255,7 +257,7 @@ def _plans(readings: list[ExperimentProgress]) -> Families:
 def _gains(readings: list[ExperimentProgress]) -> Families:
     costs = _gauge(
         "experiment_cost_per_answer",
-        "What an answer of a policy costs: USD where measured.",
+        "Cost of an answer of a policy; in USD if measured.",
         "policy",
         "source",
     )

@@ -1,6 +1,6 @@
-"""The hook that writes: a line for each failed request and move by hand, at level `debug` for each decision.
+"""The hook that writes log lines: for each failed request and move by hand, and at `debug` for each decision.
 
-Requests of callers who showed no valid key are told in moderation, since anyone who can connect makes them.
+Lines about callers without a valid key are limited, because anyone who can connect can cause them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from gateway.running.moderation import WINDOW_SECONDS, Moderation
 _log = get_logger(__name__)
 
 STRANGERS_LINES: Final = 60
-"""Lines within a window about requests of callers who are not known."""
-_CALLERS: Final = 400  # statuses from here on say that the caller did something wrong, or left
-_OURS: Final = 500  # and from here on that the gateway or a provider did
+"""Most lines within a window about requests of unknown callers."""
+_CALLERS: Final = 400  # statuses from here on: the caller did something wrong, or left
+_OURS: Final = 500  # statuses from here on: the gateway or a provider failed
 _DIGITS: Final = 6
 
 
@@ -40,8 +40,8 @@ class LogHook(Listener):
     """A hook that writes to the log.
 
     Args:
-        tells_all: Whether the log level lets everything through; what would not be written is not even made.
-        timer: Seconds that only ever grow.
+        tells_all: Whether the log level includes `debug`; otherwise those lines are not even made.
+        timer: Monotonic seconds.
     """
 
     def __init__(self, *, tells_all: bool, timer: Callable[[], float] = time.monotonic) -> None:
@@ -66,7 +66,7 @@ class LogHook(Listener):
         if verdict == "write_last":
             _log.warning("failures_of_strangers_no_longer_logged", seconds=WINDOW_SECONDS)
         elif verdict == "write":
-            # The status of a stream that broke off was sent when all was well.
+            # A stream that broke off had sent its status while all was well.
             is_callers = _CALLERS <= event.status < _OURS
             _log.log(INFO if is_callers else WARNING, "request_failed", code=event.code, **_request(event))
 
@@ -97,7 +97,7 @@ def _attempt(event: AttemptEnded) -> dict[str, Any]:
 
 
 def _fields(event: Any) -> dict[str, Any]:
-    """The event's own; fields called `key` are blanked in every line, a key's name need not be."""
+    """The event's fields. `key` is renamed, because log lines blank that field, and a key's name may show."""
     return {"key_name" if name == "key" else name: value for name, value in event._asdict().items()}
 
 

@@ -1,10 +1,10 @@
-"""Every number the gateway counts, in one object with its own registry.
+"""Every metric of the gateway, in one object with its own registry.
 
 Counters and histograms live here and may be written from any worker process: with
 `PROMETHEUS_MULTIPROC_DIR` set before this module is imported, prometheus_client keeps them in shared files
 and `render` adds up all workers. Gauges of experiments are not kept at all: `collectors` derives them from
 the experiments' last known state at each scrape, so they cannot go stale or be summed by mistake. The two
-gauges kept here, of what each living worker answers now and has ejected, are added up over them.
+gauges kept here (what a living worker is answering and has ejected now) are added up over the workers.
 
 Labels come only from sets an operator declared (names of experiments, policies, signals and API keys) or from
 closed sets in the code (reasons, roles, statuses); never from what a caller sent.
@@ -33,13 +33,13 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one series per cou
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-# Language models answer in tenths of a second to minutes; the gateway itself in fractions of a millisecond.
+# Language models take tenths of a second to minutes; the gateway itself takes fractions of a millisecond.
 LATENCY_BUCKETS_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 OVERHEAD_BUCKETS_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 
 
 class Durations(Histogram):
-    """A histogram that takes many durations at once, for little more than one costs."""
+    """A histogram that takes many durations at once for little more than the cost of one."""
 
     def observe_all(self, seconds: Sequence[float]) -> None:
         """Add all of these."""
@@ -112,7 +112,7 @@ class Metrics:
         )
         self.policy_cost = Counter(
             "llmpo_policy_cost_usd_total",
-            "USD the tokens reported for a policy cost, where the price is known.",
+            "Cost in USD of the tokens reported for a policy, if the price is known.",
             ["experiment", "policy"],
             registry=self.registry,
         )
@@ -136,7 +136,7 @@ class Metrics:
         )
 
     def _create_usage_metrics(self) -> None:
-        """What models, asked by their names or as a fallback, and API keys had."""
+        """Create the metrics of models (asked by name or as a fallback) and of API keys."""
         self.model_requests = Counter(
             "llmpo_model_requests_total",
             "Answers of a model asked by its name, or as a fallback.",
@@ -158,7 +158,7 @@ class Metrics:
         )
         self.model_cost = Counter(
             "llmpo_model_cost_usd_total",
-            "USD those tokens cost, where the price is known.",
+            "Cost of those tokens in USD, if the price is known.",
             ["model"],
             registry=self.registry,
         )
@@ -183,7 +183,7 @@ class Metrics:
         )
         self.key_cost = Counter(
             "llmpo_key_cost_usd_total",
-            "USD those tokens cost, where the price is known.",
+            "Cost of those tokens in USD, if the price is known.",
             ["key", "model"],
             registry=self.registry,
         )
@@ -233,7 +233,7 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        # There from the start: an alert on a series that begins with its first fault would miss it.
+        # Created at the start: an alert would miss the first fault of a series that begins with it.
         for reason in ("store_unavailable", "store_held"):
             self.feedback_discarded.labels(reason)
 
@@ -262,12 +262,12 @@ class Metrics:
         self._derived.append(collector)
 
     def before_showing(self, bring: Callable[[], None]) -> None:
-        """Call this before numbers are shown: it brings those that wait to be added."""
+        """Register a function to call before metrics are shown; it adds the counts that are still waiting."""
         self._before.append(bring)
 
     @property
     def are_shared(self) -> bool:
-        """Whether other processes of this gateway show these numbers as well."""
+        """Whether other processes of this gateway show these metrics too."""
         return bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
     def render(self) -> bytes:

@@ -1,8 +1,8 @@
-"""The hook that counts: what each event adds to which metric.
+"""The hook that counts: it adds each event to the metrics.
 
 Adding to a series of prometheus_client takes as long as everything else that is done with an event, and a
-request adds to a dozen. What every request brings is therefore added up here in plain numbers. These go into
-the series when they are asked for.
+request adds to a dozen series. So the counts of requests are added up here in plain numbers, which go into
+the series when metrics are asked for.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from gateway.instrumentation.records import (
 from gateway.telemetry.metrics import Metrics
 
 FLUSH_SECONDS: Final = 1.0
-"""Between two moments at which other worker processes see what this one counted."""
+"""Time between two flushes that let other worker processes see this process's counts."""
 KEYS_SHOWN: Final = 500
 OTHER_KEYS: Final = "(other)"
-"""The label of all keys beyond them; no key can have that name."""
+"""The label of all further keys; no key can have this name."""
 NOT_COUNTED: Final[frozenset[EventClass]] = frozenset(
     {Routed, LeftAlone, PlanPublished, DecisionTaken, MovedByHand}
 )
-"""What the first two lead to is counted; the others are shown as the store has them (`collectors.py`)."""
-_MOST_KEPT: Final = 1_000  # requests, so that memory is bounded where nothing asks for the numbers
+"""Only the results of the first two are counted here; `collectors.py` shows the others from the store."""
+_MOST_KEPT: Final = 1_000  # requests; bounds the memory if metrics are never asked for
 
 
 class KeyNames:
-    """Labels for the names of API keys, up to a bound: keys can be made while gateways run."""
+    """Labels for the names of API keys. Their number is bounded, because keys can be made at run time."""
 
     def __init__(self, most: int = KEYS_SHOWN) -> None:
         self._most = most
@@ -72,15 +72,15 @@ class KeyNames:
 
 
 class Price(Protocol):
-    """What tokens cost."""
+    """The price of tokens."""
 
     def of(self, prompt: int, completion: int) -> float:
-        """USD for so many tokens."""
+        """The cost of these tokens in USD."""
         ...
 
 
 class _Answers:
-    """What a respondent answered for one key since the last flush.
+    """The answers of a respondent for one key since the last flush.
 
     Attributes:
         seconds: How long each answer took.
@@ -100,12 +100,12 @@ class MetricsHook(Listener):
     """A hook that writes to Prometheus counters.
 
     Args:
-        metrics: Where it writes.
-        prices: The prices known at this moment, by model.
+        metrics: The metrics to write to.
+        prices: Gives the known prices, by model.
     """
 
     def __init__(self, metrics: Metrics, prices: Callable[[], Mapping[str, Price]] = dict) -> None:
-        # These are counted one by one, labelled with the event's fields by their names.
+        # These events are counted one by one, with the event's fields as labels.
         counters: Mapping[EventClass, Counter] = {
             RetryRefused: metrics.retries_refused,
             ModelFellBack: metrics.model_fallbacks,
@@ -138,13 +138,13 @@ class MetricsHook(Listener):
         # Since the last flush, by endpoint, status, model and key:
         self._finished: defaultdict[tuple[str, int, str, str], int] = defaultdict(int)
         self._overheads: list[float] = []
-        # By model, experiment, policy, role and key; and without the last two, where an answer is streamed:
+        # By model, experiment, policy, role and key; for streamed answers also without the last two:
         self._answers: defaultdict[tuple[str, str, str, str, str], _Answers] = defaultdict(_Answers)
         self._first_tokens: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
         metrics.before_showing(self.flush)
 
     async def run(self) -> None:
-        """Flush now and then until cancelled, for numbers that other processes show."""
+        """Flush from time to time until cancelled, if other processes show these metrics."""
         try:
             while True:
                 await asyncio.sleep(FLUSH_SECONDS)
@@ -153,7 +153,7 @@ class MetricsHook(Listener):
             self.flush()
 
     def flush(self) -> None:
-        """Bring what was added up here into the series."""
+        """Add the collected counts to the series."""
         metrics, self._kept = self._metrics, 0
         for endpoint, count in self._in_flight.items():
             metrics.in_flight.labels(endpoint).set(count)
@@ -209,7 +209,7 @@ class MetricsHook(Listener):
     def _attempt_ended(self, event: AttemptEnded) -> None:
         """Count a policy's or a model's answer, and a model's failure.
 
-        A policy's failures are told apart from the request's own faults elsewhere.
+        Other code distinguishes a policy's failures from faulty requests.
         """
         if event.is_streamed and event.begun is not None:
             asked = event.model, event.experiment, event.policy

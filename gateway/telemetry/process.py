@@ -1,4 +1,4 @@
-"""What a process is, and the tasks it has under way, read at each scrape."""
+"""Build information and the number of tasks of the process, read at each scrape."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gateway import __version__
 
 
 class ProcessCollector(Collector):
-    """Shows what runs, and how many tasks the process that answers the scrape has.
+    """Shows the version that runs, and how many tasks the process that answers the scrape has.
 
     Args:
-        revision: The source revision it was built from; empty where that is not known.
+        revision: The source revision it was built from; empty if that is not known.
     """
 
     def __init__(self, revision: str) -> None:
@@ -27,11 +27,11 @@ class ProcessCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         build = GaugeMetricFamily(
             "llmpo_build_info",
-            "Always 1; the labels say what runs.",
+            "Always 1; the labels have the version, Python and revision.",
             labels=["version", "python", "revision"],
         )
         build.add_metric([__version__, platform.python_version(), self._revision], 1.0)
         yield build
-        # Tasks rise and fall with the process's requests. They can be counted inside the event loop only.
+        # The number of tasks rises and falls with the requests. It can be read only inside the event loop.
         tasks = len(asyncio.all_tasks())
         yield GaugeMetricFamily("llmpo_tasks", "Tasks of the process that answers this scrape.", value=tasks)

@@ -145,7 +145,7 @@ async def test_a_certificate_that_holds_no_more_is_neither_approved_nor_kept(ben
     await bench.certify()
     await bench.prefer(Result.WIN, 80)
 
-    with pytest.raises(ConflictError, match=r"holds no more.*below the line"):
+    with pytest.raises(ConflictError, match=r"no longer holds.*below the line"):
         await bench.do("approve")
     await bench.planner.plan_all()
     assert await bench.state() is ExperimentState.RUNNING
