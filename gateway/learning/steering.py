@@ -164,7 +164,7 @@ class Steering:
         name, policies = view.experiment.name, view.experiment.policies
         if wish.policy not in policies:
             raise InvalidRequestError(
-                f"{name!r} has no policy {wish.policy!r}. Its policies: {', '.join(policies)}.",
+                f"{name!r} has no policy {wish.policy!r}. There are: {', '.join(policies)}.",
                 param="policy",
             )
         champion = policies.index(wish.policy)

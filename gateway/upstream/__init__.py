@@ -1,1 +1,1 @@
-"""Providers: one protocol, a byte relay for the OpenAI wire format, litellm for every other."""
+"""Providers: one protocol, a byte relay for formats that providers speak, and litellm for all others."""

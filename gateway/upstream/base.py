@@ -1,8 +1,8 @@
-"""What the rest of the gateway knows about a provider: the `Upstream` protocol and its values.
+"""The gateway's interface to providers: the `Upstream` protocol and its values.
 
-`relay.py` asks providers whose own format is the one asked for, and passes their bytes on; `translating/`
-asks all others through litellm. Both answer in the format asked for and raise nothing but `UpstreamError`, so
-their callers cannot tell them apart.
+`relay.py` asks providers that speak the requested format and passes their bytes on; `translating/` asks all
+others through litellm. Both answer in the requested format and raise only `UpstreamError`, so callers cannot
+tell them apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.upstream.surfaces import CHAT, Surface
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-# A caller's headers that mean the same to every provider, whatever its format.
+# Headers of the caller that mean the same to every provider, whatever its format.
 TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
 
 
@@ -26,23 +26,23 @@ class ModelTarget:
     """One entry of `model_list`, ready to be called.
 
     Attributes:
-        name: The `model_name` clients and policies use.
-        wire: The format that the provider speaks, if that is known: requests in it are relayed byte for byte,
-            requests in any other format are translated. `litellm`: all requests are translated.
-        provider: What litellm calls the provider.
+        name: The `model_name` that clients and policies use.
+        wire: The format that the provider speaks, if it is known: requests in this format are relayed byte
+            for byte, others are translated. `litellm`: all requests are translated.
+        provider: litellm's name for the provider.
         model: The provider's own name of the model.
-        api_base: Where the provider answers, without a trailing slash; None only for `litellm`.
+        api_base: The provider's address, without a trailing slash; None only for `litellm`.
         api_key: The operator's key; never shown to a caller.
         timeout_seconds: Total time one answer may take, or None for the gateway's default.
-        first_byte_seconds: Time until a stream's first event, or None for the default.
+        first_byte_seconds: Longest time until a stream's first event, or None for the default.
         stall_seconds: Longest silence within a stream, or None for the default.
-        speaks_messages: Whether its server answers Anthropic's messages as well, whatever else it speaks.
-        http2: Whether relayed requests go over HTTP/2 where the provider speaks it.
-        merges_system: Whether a policy's prompt goes into one message with the caller's.
+        speaks_messages: Whether its server also answers Anthropic's messages.
+        http2: Whether relayed requests use HTTP/2 if the provider speaks it.
+        merges_system: Whether a policy's prompt is merged with the caller's into one message.
         headers: Extra request headers the operator configured.
         options: Further arguments for litellm (API version, cloud credentials).
-        secrets: The parts of all this that must not be seen: keys and the values of headers.
-        fallbacks: The targets asked when this one fails, in order, with their own fallbacks among them.
+        secrets: The parts of this target that must not be shown: keys and the values of headers.
+        fallbacks: The targets to ask if this one fails, in order, including their own fallbacks.
     """
 
     name: str
@@ -63,7 +63,7 @@ class ModelTarget:
     fallbacks: tuple[ModelTarget, ...] = field(default=(), repr=False)
 
     def speaks(self, surface: Surface) -> bool:
-        """Whether requests of that kind are relayed to it as they are."""
+        """Whether requests of this kind are relayed to it unchanged."""
         return self.wire == surface.wire or (self.speaks_messages and surface.wire == "anthropic")
 
 
@@ -87,11 +87,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPart:
-    """The part of a request that a policy put there: no fault of the caller's, and not theirs to see.
+    """The part of a request that a policy put there. Callers neither answer for it nor may see it.
 
     Attributes:
-        prompts: Its texts.
-        fields: Names of the fields it fixed, with dots between the names of nested ones.
+        prompts: The policy's texts.
+        fields: Names of the fields that it fixed, with dots between the names of nested ones.
         is_beside_system: Its prompt stands before a system or developer message of the caller's.
     """
 
@@ -110,9 +110,9 @@ class UpstreamRequest(NamedTuple):
         target: The model to call.
         payload: The request in the surface's format; its `model` becomes the target's.
         surface: The kind of request.
-        headers: What a relayed request carries besides the target's own headers, which win; a translated one
-            carries only the trace among them.
-        limit_seconds: How long the whole answer may take, if that is less than the target's own limit.
+        headers: Headers of a relayed request besides the target's own, which take precedence; a translated
+            request has only the trace among them.
+        limit_seconds: Longest time for the whole answer, if that is less than the target's own limit.
         policy_part: The part of the payload that a policy put there.
     """
 
@@ -137,9 +137,9 @@ class UpstreamAnswer(NamedTuple):
 
 
 class AnswerStream(Protocol):
-    """An answer being streamed, in blocks of one or more whole server-sent events.
+    """A streamed answer, in blocks of one or more whole server-sent events.
 
-    Not an iterator on purpose: a generator that is cancelled half-way would hold its connection until it is
+    It is deliberately not an iterator: a cancelled generator would hold its connection until it is
     collected, and costs more per block.
     """
 
@@ -152,12 +152,13 @@ class AnswerStream(Protocol):
         """The next block; empty after the one that holds the stream's last event.
 
         Raises:
-            UpstreamError: With reason `cut` if the stream stops before its end. It cannot be read on.
+            UpstreamError: With reason `cut` if the stream stops before its end. Nothing more can be read
+                then.
         """
         ...
 
     async def aclose(self) -> None:
-        """Free the providers at once. May be called at any time, and again."""
+        """Release the providers at once. May be called at any time and repeatedly."""
         ...
 
 
@@ -169,7 +170,7 @@ class Upstream(Protocol):
         ...
 
     async def stream(self, request: UpstreamRequest) -> AnswerStream:
-        """The answer as a stream, returned once its first event has arrived. Raises UpstreamError before."""
+        """The answer as a stream whose first event has arrived. Raises UpstreamError if none arrives."""
         ...
 
     def keep(self, targets: Mapping[str, ModelTarget]) -> None:

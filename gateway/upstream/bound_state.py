@@ -1,4 +1,4 @@
-"""What a provider puts into an answer and only the model that made it can read on the next turn.
+"""Opaque texts that a provider puts into an answer and that only its model can read on the next turn.
 
 | provider | in an answer, and in the conversation that is sent back |
 |---|---|
@@ -8,7 +8,7 @@
 | LiteLLM | `thinking_blocks`; a signature inside a tool call's id |
 | OpenRouter, Copilot | `reasoning_details` with `signature` or `data`; `reasoning_opaque` |
 
-Each is an opaque text that clients send back unchanged, so the text itself says whose it is.
+Clients send these texts back unchanged, so a text identifies the model that made it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gateway.upstream.base import ModelTarget
 
-# Names whose values are opaque wherever they stand.
+# Fields whose values are opaque wherever they stand.
 _OPAQUE: Final = frozenset(
     {
         "encrypted_content",
@@ -29,27 +29,27 @@ _OPAQUE: Final = frozenset(
         "thought_signatures",
     }
 )
-# Names that are opaque in blocks of these types only.
+# Fields that are opaque only in blocks of these types.
 _OPAQUE_IN: Final[Mapping[str, frozenset[str]]] = {
     "signature": frozenset({"thinking", "reasoning.text", "signature_delta"}),
     "data": frozenset({"redacted_thinking", "reasoning.encrypted"}),
 }
-# Blocks that are nothing without their opaque part.
+# Blocks that are useless without their opaque part.
 _WHOLE_BLOCKS: Final = frozenset(
     {"compaction", "reasoning", "reasoning.encrypted", "reasoning.text", "redacted_thinking", "thinking"}
 )
-# What a model or a caller wrote, in whatever shape.
+# Text that a model or a caller wrote, in any shape.
 _WRITTEN: Final = frozenset({"arguments", "input", "text", "output"})
 _IN_IDS: Final = "__thought__"
 _NOT_THE_MODELS: Final = frozenset({"developer", "system", "user"})
 _DEEPEST: Final = 8
-# Whatever holds any of this holds one of these.
+# Every such part contains one of these.
 MARKERS: Final = (b"signature", b"Signature", b"encrypted", b"redacted_thinking", b"_opaque", b"__thought__")
 _GONE: Final = object()
 
 
 def may_hold_state(block: bytes) -> bool:
-    """Whether part of an answer is worth being looked at; costs next to nothing."""
+    """Whether a part of an answer may hold opaque texts; this check costs almost nothing."""
     for marker in MARKERS:  # noqa: SIM110 - a generator would cost more than all that is looked at
         if marker in block:
             return True
@@ -57,7 +57,7 @@ def may_hold_state(block: bytes) -> bool:
 
 
 def opaque_parts(value: Any, depth: int = 0) -> Iterator[str]:
-    """Every opaque text in an answer, an event of one or a message, in order."""
+    """Every opaque text in an answer, an event or a message, in order."""
     if depth > _DEEPEST:
         return
     if isinstance(value, list):
@@ -72,7 +72,7 @@ def opaque_parts(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def state_of(payload: Mapping[str, Any]) -> list[str]:
-    """The opaque texts of a conversation that is sent back, the oldest first. Most have none, at no cost."""
+    """The opaque texts of a conversation that is sent back, oldest first; most conversations have none."""
     found: list[str] = []
     for name in ("messages", "input"):
         turns = payload.get(name)
@@ -84,7 +84,7 @@ def state_of(payload: Mapping[str, Any]) -> list[str]:
 
 
 def without_state(payload: Mapping[str, Any], is_dropped: Callable[[str], bool]) -> dict[str, Any]:
-    """The request without those of its opaque texts, and the blocks that are nothing without them."""
+    """The request without these opaque texts, and without the blocks that are useless without them."""
     kept = dict(payload)
     for name in ("messages", "input"):
         turns = payload.get(name)
@@ -95,9 +95,9 @@ def without_state(payload: Mapping[str, Any], is_dropped: Callable[[str], bool])
 
 
 def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
-    """Whether a model takes this conversation without what another one's answers held.
+    """Whether a model accepts this conversation without the opaque texts of another model.
 
-    Claude, while it thinks, takes the results of tools only after the thinking that called them.
+    With thinking enabled, Claude accepts results of tools only after the thinking that called them.
     """
     thinking = payload.get("thinking")
     thinks = isinstance(thinking, dict) and thinking.get("type", "disabled") != "disabled"
@@ -105,17 +105,17 @@ def may_go_without(payload: Mapping[str, Any], target: ModelTarget) -> bool:
 
 
 def _is_the_models(turn: Any) -> bool:
-    """Whether a turn may hold what a model wrote."""
+    """Whether a turn may hold a model's text."""
     return isinstance(turn, dict) and not _is_one_of(turn.get("role"), _NOT_THE_MODELS)
 
 
 def _is_one_of(value: Any, words: frozenset[str]) -> bool:
-    """Whether it is one of these. Callers and providers may say anything, and not everything has a hash."""
+    """Whether the value is one of these. Callers and providers may send values that cannot be hashed."""
     return isinstance(value, str) and value in words
 
 
 def _texts(value: str | list[Any]) -> list[str]:
-    """The texts of an opaque value; anything else in a list of them is no provider's."""
+    """The texts of an opaque value; no provider sends anything else in a list of them."""
     return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
@@ -128,7 +128,7 @@ def _is_opaque(block: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def _stripped(value: Any, is_dropped: Callable[[str], bool]) -> Any:
-    """A value without opaque texts, or `_GONE` where nothing is left of it."""
+    """A value without opaque texts, or `_GONE` if nothing is left of it."""
     if isinstance(value, list):
         kept = [each for each in (_stripped(each, is_dropped) for each in value) if each is not _GONE]
         return kept if kept or not value else _GONE

@@ -1,4 +1,4 @@
-"""What a provider says when it refuses or fails, read from JSON of any shape."""
+"""Reads a provider's error from JSON of any shape."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Complaint:
 
     Attributes:
         error: The error object, if it has OpenAI's shape or Anthropic's; empty for any other shape.
-        words: Every code, type, state and reason in it, in small letters.
+        words: Every code, type, state and reason in it, in lower case.
         messages: Every text in it, in order.
-        fields: The fields of the request it is about, with dots between the names of nested ones.
-        status: The status it says it has, if it says one.
+        fields: The fields of the request that it is about, with dots between the names of nested ones.
+        status: The status that it states, if any.
     """
 
     error: dict[str, Any]
@@ -56,12 +56,12 @@ class Complaint:
 
     @property
     def message(self) -> str | None:
-        """The first of its texts."""
+        """The first text in it."""
         return self.messages[0] if self.messages else None
 
 
 def read_complaint(body: bytes) -> Complaint:
-    """What a body says; nothing if it is no JSON, or too large for an error."""
+    """The complaint in a body; empty if the body is no JSON or too large for an error."""
     try:
         found = parsed(body) if len(body) <= _MAX_BYTES else None
     except ValueError:
@@ -81,7 +81,7 @@ def read_complaint(body: bytes) -> Complaint:
 
 
 def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:
-    """Every object in it, including those in JSON that stands in a text, where proxies put it."""
+    """Every object in it, including those in JSON inside a text, where proxies put it."""
     if depth == 0:
         return
     if isinstance(value, dict):
@@ -101,12 +101,12 @@ def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:
 
 
 def _error(found: Any) -> dict[str, Any]:
-    """The error of an answer in one of the two shapes; if there is a list of them, of the first."""
+    """The error of an answer in one of the two shapes; the first if there is a list of them."""
     if isinstance(found, list):
         found = found[0] if found else None
     if not isinstance(found, dict):
         return {}
-    # A failed response holds its error in the response; an `error` event of a response is the error.
+    # A failed response (OpenAI) holds its error inside; an `error` event of a response is the error itself.
     response = found.get("response")
     holder = response if isinstance(response, dict) else found
     error = holder.get("error", found if found.get("type") == "error" else None)

@@ -12,10 +12,10 @@ from gateway.upstream.failures import unforeseen
 
 
 class Upstreams(Upstream):
-    """An `Upstream` that relays a request in the format its target speaks and has any other translated.
+    """An `Upstream` that relays requests in the format of their target and has all others translated.
 
-    It raises nothing but `UpstreamError`, whatever the two raise: an exception of another kind would count as
-    the gateway's failure instead of the target's, and no fallback would stand in.
+    It raises only `UpstreamError`, whatever the two raise: any other exception would count as the gateway's
+    failure instead of the target's, and no fallback would answer.
     """
 
     def __init__(self, relay: Upstream, translated: Upstream) -> None:

@@ -1,10 +1,10 @@
-"""What the events of a stream mean: whether it goes on, is whole, or reports a failure.
+"""Decides from a stream's events whether it goes on, is complete, or reports a failure.
 
-Every event is parsed and what was parsed is thrown away: the only way to know that it is JSON, that no error
-stands in it at whatever place, and that an answer which just stops had come to its end.
+Every event is parsed, and the parsed value is discarded. This is the only way to know that the event is
+JSON, that it holds no error in any place, and that an answer that just stops was complete.
 
-A stream is whole when its format says so, however that is spelled. OpenAI's chat says so by `[DONE]`, and by
-a `finish_reason` for every choice that was begun; responses and messages by a last event of their own.
+A stream is complete when its format says so, in any spelling: OpenAI's chat says it with `[DONE]`, or with a
+`finish_reason` for every choice that began; responses and messages say it with a last event of their own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from gateway.upstream.surfaces import SurfaceName
 Event = Mapping[str, Any]
 
 _DONE_DATA: Final = b"[DONE]"
-# Values of a choice's `finish_reason` (and of `stop_reason`) that mean it was not finished. `error` is what
-# OpenRouter and Mistral say, `insufficient_system_resource` DeepSeek, `abort` vLLM and SGLang, `error_limit`
-# and `timeout` Cohere.
+# Values of a choice's `finish_reason` (and of `stop_reason`) that mean that it was not finished. `error` is
+# what OpenRouter and Mistral say, `insufficient_system_resource` DeepSeek, `abort` vLLM and SGLang,
+# `error_limit` and `timeout` Cohere.
 _FAILED_ENDS: Final = frozenset(
     {
         *("abort", "aborted", "cancelled", "error", "error_limit", "error_toxic", "failed"),
@@ -36,23 +36,23 @@ _FAILED_ENDS: Final = frozenset(
 )
 _NO_END: Final = ("", "null")
 _USUAL_END: Final = "stop"
-# Tuples, because what is looked for may be no text.
+# Tuples, not sets, because the values to look up may be of any type.
 _FAILED_KINDS: Final = ("error", "response.failed", "response.error", "response.cancelled")
 _FAILED_NAMES: Final = frozenset(kind.encode() for kind in _FAILED_KINDS)
 _FAILED_STATES: Final = ("failed", "cancelled")
-# Where a provider of OpenAI's format says what went wrong without an `error`: FastAPI, Cloudflare, Baidu.
+# Fields in which servers of OpenAI's format report a failure without `error`: FastAPI, Cloudflare, Baidu.
 _COMPLAINTS: Final = ("detail", "errors", "message", "error_msg", "error_code", "error_message")
 
 
 def is_failure(answer: Event) -> bool:
-    """Whether an event, or a whole answer, reports that there is no answer, whatever else it holds."""
+    """Whether an event or a whole answer reports a failure, whatever else it holds."""
     read = answer.get
     kind = read("type")
     if read("error") or (kind is not None and kind in _FAILED_KINDS) or read("object") == "error":
         return True
     choices = read("choices")
     if choices.__class__ is not list:
-        # The end of a response or a message stands in itself, or in a part of the event that tells of it.
+        # The end of a response or a message is reported at the top level or inside a part of the event.
         inner = (read(name) for name in ("response", "message", "delta"))
         ends = (answer, *(part for part in inner if isinstance(part, dict)))
         return _is_complaint(answer) or any(map(_has_failed, ends))
@@ -65,7 +65,7 @@ def is_failure(answer: Event) -> bool:
 
 
 def _has_failed(part: Event) -> bool:
-    """Whether a response or a message says that it is none."""
+    """Whether a response or a message says that it failed."""
     is_none = part.get("error") or part.get("status") in _FAILED_STATES
     end = part.get("stop_reason")
     return bool(is_none) or (end is not None and _is_failed_end(end))
@@ -85,33 +85,33 @@ def _is_complaint(answer: Event) -> bool:
 
 
 class Progress(Protocol):
-    """How far one stream has come.
+    """The progress of one stream.
 
     Attributes:
-        ends_by_done: Whether `[DONE]` is the end of a whole stream; in other formats it only cuts one short.
+        ends_by_done: Whether `[DONE]` ends a complete stream; in other formats it only cuts a stream short.
     """
 
     ends_by_done: ClassVar[bool]
 
     def skim(self, texts: Sequence[bytes]) -> tuple[int, Any]:
-        """How many events are surely in the middle, from the first on, and the next, where it was parsed.
+        """How many events from the first on are surely in the middle, and the next one if it was parsed.
 
-        In the middle there is no failure, no end, and nothing to take notice of.
+        Events in the middle report no failure and no end, and need not be noted.
         """
         ...
 
     def note(self, name: bytes, event: Event) -> bool:
-        """Take notice of an event; whether it is the stream's last."""
+        """Note an event; returns whether it is the stream's last."""
         ...
 
     @property
     def closing(self) -> bytes | None:
-        """What a stream that stops now lacks to be whole; None where it lacks more than its last event."""
+        """What a stream that stops now lacks to be complete; None if it lacks more than its last event."""
         ...
 
 
 class ChoicesProgress(Progress):
-    """Of a stream of choices, which says that it is whole by `[DONE]`."""
+    """The progress of a stream of choices, which ends with `[DONE]`."""
 
     ends_by_done = True
     __slots__ = ("_begun", "_finished")
@@ -162,11 +162,11 @@ class ChoicesProgress(Progress):
 
 
 class NamedProgress(Progress):
-    """Of a stream whose last event is one of these kinds.
+    """The progress of a stream whose last event is one of some kinds.
 
     Args:
-        kinds: They stand in the event's name or in its `type`.
-        closing: The last event, where its absence after an end that was given is no loss.
+        kinds: These kinds, which stand in the event's name or in its `type`.
+        closing: The last event to add if a stream that reported its end leaves it out.
     """
 
     ends_by_done = False
@@ -199,12 +199,12 @@ class EventReader:
     """Reads the events of one stream.
 
     Args:
-        progress: Of this stream, in its format's terms.
-        reported: Makes the error for an event that reports one.
+        progress: The progress of this stream in its format.
+        reported: Makes the error for an event that reports a failure.
 
     Attributes:
-        is_over: The stream is whole; nothing that follows belongs to it.
-        failure: Why there will be no more of it, once what `take` gave is passed on.
+        is_over: The stream is complete; nothing that follows belongs to it.
+        failure: Why the stream ends after the events that `take` gave; None if it does not.
     """
 
     __slots__ = ("_progress", "_reported", "failure", "is_over")
@@ -217,23 +217,23 @@ class EventReader:
 
     @property
     def has_ended(self) -> bool:
-        """Whether there will be no more of it, for better or worse."""
+        """Whether the stream has ended, complete or not."""
         return self.is_over or self.failure is not None
 
     @property
     def has_reported(self) -> bool:
-        """Whether the stream itself said that it failed, or how it is malformed."""
+        """Whether the stream itself reported a failure or is malformed."""
         return self.failure is not None and self.failure is not cut_short
 
     def take(self, block: bytes) -> bytes:
-        """Those events of a block of whole events that are passed on: all before its end or a failure."""
+        """The events of a block of whole events to pass on: all before the end or a failure."""
         return block if self._is_plain(block) else self._taken_apart(block)
 
     def end(self, rest: bytes) -> bytes:
-        """The last events of a stream that stops: what `rest` has of them, and the one the stream left out.
+        """The last events of a stream that stops: those in `rest`, and the last event if it was left out.
 
         Args:
-            rest: What came after the last whole event, ended like one.
+            rest: The bytes after the last whole event, ended like one.
         """
         last = self.take(rest)
         if self.is_over or self.failure not in (None, _malformed):
@@ -244,10 +244,10 @@ class EventReader:
         return last + (closing or b"")
 
     def _is_plain(self, block: bytes) -> bool:
-        """Whether a block is passed on as it is: events of one object on one line, no failure among them.
+        """Whether a block can be passed on unchanged: one object on one line per event, no failure.
 
-        Nearly all blocks are. Where one is not, it is taken apart and its first events are noted once more,
-        which changes nothing.
+        This holds for nearly all blocks. Any other block is taken apart, and its first events are noted once
+        more, which changes nothing.
         """
         if not block.endswith(b"\n\n"):
             return False
@@ -266,7 +266,7 @@ class EventReader:
                     if name in _FAILED_NAMES or is_failure(event):
                         return False
                     is_over, event = self._progress.note(name, event), None
-        except (JSONDecodeError, AttributeError):  # no JSON, or no object
+        except (JSONDecodeError, AttributeError):  # not JSON, or not an object
             return False
         self.is_over = is_over
         return True
@@ -296,19 +296,19 @@ class EventReader:
         except ValueError:
             self.failure = partial(self._reported, data) if is_error else _malformed
             return False
-        # A list that holds an error is how Gemini reports one.
+        # Gemini reports an error inside a list.
         if is_error or any(is_failure(one) for one in objects(found)):
             self.failure = partial(self._reported, data)
             return False
         if isinstance(found, dict):
             self.is_over = self._progress.note(event.name, found)
-        elif found is not None:  # which says nothing, and makes no client fail
+        elif found is not None:  # `null` means nothing, and no client fails on it
             self.failure = _malformed
         return self.failure is None
 
 
 def _split_named(text: bytes) -> tuple[bytes, bytes]:
-    """Name and data of an event of two lines; of any other, data that is no JSON."""
+    """Name and data of an event of two lines; for any other, data that is not JSON."""
     first, _, second = text.partition(b"\n")
     if first.startswith(b"event: ") and second.startswith(b"data: "):
         return first[7:].strip(), second[6:]
@@ -316,7 +316,7 @@ def _split_named(text: bytes) -> tuple[bytes, bytes]:
 
 
 def objects(found: Any) -> list[Event]:
-    """What was parsed, if it is an object, or the objects in it, if it is a list."""
+    """The parsed value if it is an object; the objects in it if it is a list."""
     return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
 
 
@@ -335,5 +335,5 @@ _PROGRESS: Final[Mapping[SurfaceName, Callable[[], Progress]]] = {
 
 
 def progress_of(kind: SurfaceName) -> Progress:
-    """At the beginning of a stream that answers this kind of request."""
+    """The initial progress of a stream that answers this kind of request."""
     return _PROGRESS[kind]()

@@ -1,8 +1,8 @@
-"""What a provider's refusal means to the caller of the gateway.
+"""Turns a provider's refusal into the error for the caller.
 
-Callers are told what they can act on: their own mistakes as the provider worded them, and when to come back.
-The operator's business (a wrong key, an account without money, a model that is gone, a parameter of a policy,
-a broken server) is a bad gateway to them, and none of the operator's details are in the message.
+Callers learn what they can act on: their own mistakes in the provider's words, and when to try again. For
+problems of the operator (a wrong key, an account without credit, a model that no longer exists, a parameter
+of a policy, a broken server) they get a bad gateway without details.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NOT_FOUND: Final = 404
 _TOO_MANY: Final = 429
 _MAX_DETAIL: Final = 400
 _MAX_SEARCHED: Final = 256 * 1024
-# Fields of an error that say what is wrong with a request; others may describe the operator's account.
+# Fields of an error about the request; others may describe the operator's account.
 _TOLD_FIELDS: Final = (
     *("code", "content_filter_result", "failed_generation", "innererror", "inner_error"),
     *("message", "param", "type"),
 )
 _SHAPE: Final = {"message": None, "type": "invalid_request_error", "param": None, "code": None}
-# Words for an error inside a stream, where there is no status: codes, types and states.
+# Codes, types and states that classify an error inside a stream, where there is no status.
 _STATUS_OF: Final = {
     "content_filter": 400,
     "context_length_exceeded": 400,
@@ -81,7 +81,7 @@ def _refusal(
         return _callers(status, complaint, asked, headers)
     if status == _TOO_MANY and not is_about_the_account(complaint.words):
         return UpstreamError(
-            "The provider is out of capacity for now.",
+            "The provider has no capacity at present.",
             status=_TOO_MANY,
             reason="rate_limited",
             retry_after=retry_after,
@@ -103,18 +103,18 @@ def _refusal(
 
 
 def _is_about_what_is_kept(status: int, complaint: Complaint, asked: UpstreamRequest) -> bool:
-    """Whether the provider misses something that the caller named, and not the model."""
+    """Whether the provider does not know something that the caller named (other than the model)."""
     if status != _NOT_FOUND or complaint.message is None:
         return False
     return any(one.name and one.name in complaint.message for one in references(asked.payload))
 
 
 def _is_operators(complaint: Complaint, asked: UpstreamRequest) -> bool:
-    """Whether it is about the operator's account or configuration, or about a part that a policy put in."""
+    """Whether it is about the operator's account or configuration, or a policy's part of the request."""
     part = asked.policy_part
     if is_operators(complaint.words, complaint.messages):
         return True
-    # No caller chooses the provider's model, nor what a policy fixes.
+    # Callers choose neither the provider's model nor the fields that a policy fixes.
     fixed = (*part.fields, "model")
     if any(field == own or field.startswith(f"{own}.") for field in complaint.fields for own in fixed):
         return True
@@ -127,7 +127,8 @@ def _operators(
     status: int, complaint: Complaint, asked: UpstreamRequest, headers: RawHeaders
 ) -> UpstreamError:
     return UpstreamError(
-        "The provider does not accept the gateway's request for this model; its operator has to look.",
+        "The provider does not accept the gateway's request for this model; the gateway's operator has to "
+        "check.",
         status=502,
         reason="status_4xx",
         detail=_detail(status, complaint, asked),
@@ -168,7 +169,7 @@ def timed_out(headers: RawHeaders = ()) -> UpstreamError:
 
 
 def unreachable() -> UpstreamError:
-    """The error for a provider that could not be connected to, or hung up without a word."""
+    """The error for a provider that could not be connected to, or closed the connection without an answer."""
     return UpstreamError("The provider could not be reached.", status=502, reason="connect")
 
 
@@ -183,10 +184,10 @@ def broken(what: str) -> UpstreamError:
 
 
 def unforeseen(error: Exception) -> UpstreamError:
-    """The error for an exception that should never occur. Only the exception's kind is safe to tell."""
+    """The error for an exception that should never occur. Only the exception's kind is safe to show."""
     kind = type(error)
     return UpstreamError(
-        "The provider could not be asked; the gateway's operator has to look.",
+        "The provider could not be asked; the gateway's operator has to check.",
         status=502,
         reason="protocol",
         detail=f"{kind.__module__}.{kind.__qualname__}",
@@ -194,9 +195,9 @@ def unforeseen(error: Exception) -> UpstreamError:
 
 
 def ejected() -> UpstreamError:
-    """The error for a target that is left alone for now because it failed several times in a row."""
+    """The error for a target that is ejected because it failed several times in a row."""
     return UpstreamError(
-        "The provider failed repeatedly and is not asked for now.",
+        "The provider failed repeatedly and is not asked at present.",
         status=503,
         reason="ejected",
         retry_after="1",
@@ -206,7 +207,7 @@ def ejected() -> UpstreamError:
 def over_budget() -> UpstreamError:
     """The error for a second attempt that is not made because too many others failed."""
     return UpstreamError(
-        "The provider failed, and so many attempts fail that no other provider is asked for now.",
+        "The provider failed, and too many attempts fail at present to ask another provider.",
         status=503,
         reason="retry_budget",
         retry_after="1",

@@ -1,7 +1,7 @@
-"""JSON as the official clients read it, which is less strict than the parser that reads most of it.
+"""Parses JSON as leniently as the official clients do; the faster parser that reads most of it is stricter.
 
-A provider that writes `NaN`, a number beyond all floats, half of a surrogate pair or a byte order mark is
-understood by its clients, so its answers pass here as well.
+Clients understand a provider that writes `NaN`, a number outside the range of floats, a lone surrogate or a
+byte order mark, so such answers are accepted here as well.
 """
 
 from __future__ import annotations

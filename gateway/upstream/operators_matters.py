@@ -1,8 +1,8 @@
-"""Refusals that are between the operator and the provider, although they look like the caller's mistake.
+"""Recognises refusals that concern the operator although they look like the caller's mistake.
 
-Many providers answer 400 where the account has no money, the key is wrong, the region is not served or the
-model is gone. This is the table of how they say so: by codes, types, states and reasons where they have them,
-else by how their messages begin. A message may quote what a caller wrote, so only its beginning counts.
+Many providers answer 400 if the account has no credit, the key is wrong, the region is not served or the
+model no longer exists. This table holds their wording: codes, types, states and reasons, or else the
+beginnings of their messages. Only the beginning counts, because a message may quote the caller's text.
 
 Sources, as read in November 2026.
 
@@ -28,7 +28,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-# In small letters. What more than one provider says stands with the first.
+# In lower case. Words of several providers are listed with the first.
 _WORDS: Final[dict[str, str]] = {
     "openai": """
         account_deactivated access_terminated billing_hard_limit_reached billing_not_active incorrect_api_key
@@ -80,7 +80,7 @@ _WORDS: Final[dict[str, str]] = {
     "lm studio, vllm": "no_model_loaded notfounderror",
 }
 
-# How messages begin where there is no word, or one that says nothing (`invalid_request_error`).
+# Beginnings of messages, for refusals with no code or an unspecific one (`invalid_request_error`).
 _BEGINNINGS: Final[dict[str, tuple[str, ...]]] = {
     "anthropic": (
         r"your credit balance is too low",
@@ -155,8 +155,9 @@ _BEGINNINGS: Final[dict[str, tuple[str, ...]]] = {
     "any": (r"payment required", r"quota exhausted", r"account (?:overdue|arrears|suspended|disabled)"),
 }
 
-# A policy's prompt is where the model's template has no place for one. Templates' words stand anywhere in a
-# message, with the server's around them (vllm#41114, llama.cpp#20733; the templates of Mistral and Gemma).
+# The model's template has no place for a system prompt where the policy's prompt stands. The template's
+# words stand anywhere in a message, surrounded by the server's (vllm#41114, llama.cpp#20733; the templates
+# of Mistral and Gemma).
 _MISPLACED: Final = re.compile(
     r"system messages? (?:must|should|can only) (?:be |appear )?(?:at the beginning|(?:the )?first)"
     r"|only (?:one|a single|1) system message|multiple system messages"
@@ -172,7 +173,7 @@ _UNWANTED: Final = re.compile(
 )
 
 _ALL_WORDS: Final = frozenset(word for words in _WORDS.values() for word in words.split())
-# Where a limit is on requests in a time, the caller may come again; these are no such limits.
+# After a limit on requests per time the caller may try again; these are no such limits.
 _ACCOUNT_WORDS: Final = frozenset(
     {
         *("1113", "access_terminated", "account_deactivated", "accountoverdueerror"),
@@ -184,15 +185,15 @@ _ACCOUNT_WORDS: Final = frozenset(
 _BEGINNING: Final = re.compile(
     "|".join(f"(?:{one})" for several in _BEGINNINGS.values() for one in several), re.IGNORECASE | re.DOTALL
 )
-# What a proxy or a library puts before the provider's own words.
+# Text that a proxy or a library puts before the provider's own words.
 _LEAD: Final = re.compile(r"(?:\s*(?:litellm\.)?\w*(?:Error|Exception)\s*(?::|-)\s*|\s*Error code: \d+ - )+")
 
 
 def is_operators(words: Iterable[str], messages: Iterable[str]) -> bool:
-    """Whether a refusal is the operator's matter, whatever its status.
+    """Whether a refusal concerns the operator, whatever its status.
 
     Args:
-        words: Its codes, types, states and reasons, in small letters.
+        words: Its codes, types, states and reasons, in lower case.
         messages: Its texts.
     """
     if not _ALL_WORDS.isdisjoint(words):
@@ -202,16 +203,16 @@ def is_operators(words: Iterable[str], messages: Iterable[str]) -> bool:
 
 
 def is_about_the_account(words: Iterable[str]) -> bool:
-    """Whether a limit will not pass within a minute because the account is out of money, or closed."""
+    """Whether the account has no credit or is closed, so that waiting a minute does not help."""
     return not _ACCOUNT_WORDS.isdisjoint(words)
 
 
 def is_about_a_prompt(messages: Iterable[str], *, is_beside_another: bool) -> bool:
-    """Whether a refusal is about the place of a policy's system prompt, or about there being one at all.
+    """Whether a refusal is about the place or the presence of a policy's system prompt.
 
     Args:
         messages: The refusal's texts.
-        is_beside_another: The policy's prompt stands before one of the caller's, in a message of its own.
+        is_beside_another: Whether the policy's prompt is a message of its own before one of the caller's.
     """
     return any(
         _UNWANTED.search(message) or (is_beside_another and _MISPLACED.search(message))

@@ -1,7 +1,7 @@
-"""What a model's tokens cost: the file's price, or else the price in LiteLLM's own list.
+"""Prices of a model's tokens: from the file, or else from LiteLLM's list.
 
 The list comes with LiteLLM's package and is read from there as text. Importing the library takes seconds and
-a hundred megabytes, which a gateway that only relays should not pay to show a metric.
+a hundred megabytes, too much for a metric in a gateway that only relays.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _LIST: Final = "model_prices_and_context_window_backup.json"
 
 
 class TokenPrices(NamedTuple):
-    """USD for one token of a prompt and one of an answer."""
+    """Prices in USD of one token of a prompt and one of an answer."""
 
     prompt: float
     completion: float
 
     def of(self, prompt: int, completion: int) -> float:
-        """USD for so many tokens."""
+        """The cost of these tokens in USD."""
         return prompt * self.prompt + completion * self.completion
 
 
 def model_prices(entries: Iterable[ModelEntry]) -> dict[str, TokenPrices]:
-    """Prices by `model_name`, of the models whose price is known."""
+    """Prices by `model_name`, for the models whose price is known."""
     listed = _PriceList()
     found: dict[str, TokenPrices] = {}
     for entry in entries:
@@ -37,7 +37,7 @@ def model_prices(entries: Iterable[ModelEntry]) -> dict[str, TokenPrices]:
         if params.input_cost_per_token is not None and params.output_cost_per_token is not None:
             found[entry.model_name] = TokenPrices(params.input_cost_per_token, params.output_cost_per_token)
         elif params.api_base is None:
-            # At an address of the operator's own, a well-known name would say nothing about the price.
+            # At an operator's own address, a well-known model name says nothing about the price.
             prices = listed.find(params.provider, params.provider_model)
             if prices is not None:
                 found[entry.model_name] = prices
@@ -45,17 +45,18 @@ def model_prices(entries: Iterable[ModelEntry]) -> dict[str, TokenPrices]:
 
 
 class _PriceList:
-    """LiteLLM's list, read when it is first asked. Of its 3 MB, only the entries asked for are parsed."""
+    """LiteLLM's list, read at its first use. Of its 3 MB, only the requested entries are parsed."""
 
     def __init__(self) -> None:
         self._text: str | None = None
 
     def find(self, provider: str, model: str) -> TokenPrices | None:
-        """What a provider asks for a model; None where the list does not say."""
+        """A provider's prices for a model; None if the list does not have them."""
         if self._text is None:
             self._text = _read_list()
         entry = self._entry(f"{provider}/{model}") or self._entry(model)
-        # The same name may be another provider's; some providers are split up, as in `bedrock_converse`.
+        # Another provider may use the same name; some providers have several names, such as
+        # `bedrock_converse`.
         if not str(entry.get("litellm_provider", "")).startswith(provider):
             return None
         prompt, completion = entry.get("input_cost_per_token"), entry.get("output_cost_per_token", 0.0)
@@ -76,7 +77,7 @@ class _PriceList:
 
 
 def _read_list() -> str:
-    """The list as text; empty where this release of LiteLLM keeps none there."""
+    """The list as text; empty if this release of LiteLLM has none there."""
     package = find_spec("litellm")
     if package is None or package.origin is None:
         return ""

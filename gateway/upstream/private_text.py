@@ -1,7 +1,7 @@
-"""The operator's secrets and prompts, blanked in a provider's message before it is passed on.
+"""Blanks the operator's secrets and prompts in a provider's message before it is passed on.
 
-Providers quote what they refuse: a key, whole, masked or cut off; a header; the prompt of a policy. The
-message of an answer that failed is searched for all of these, in every spelling that it may use.
+Providers quote what they refuse: a key (whole, masked or truncated), a header, or a policy's prompt.
+Messages of failed answers are searched for all of these, in every spelling that they may use.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from urllib.parse import quote, quote_plus
 from gateway.running.logs import BLANK, redact_text
 
 MAX_CHARACTERS: Final = 4096
-_SHORTEST: Final = 4  # anything shorter is no secret, and occurs in every text
+_SHORTEST: Final = 4  # anything shorter is no secret and occurs in every text
 _PREFIX: Final = 8
-# A run of so many of a prompt's characters is no coincidence.
+# A run of this many of a prompt's characters is no coincidence.
 _RUN: Final = 20
 _STEP: Final = _RUN // 2
 _MOST_PLACES: Final = 8
@@ -31,8 +31,8 @@ class Blanker:
     """Blanks the operator's secrets and texts.
 
     Args:
-        secrets: Keys and others of which no part may be seen.
-        texts: Prompts and others of which no longer part may be seen.
+        secrets: Keys and other secrets, of which no part may be shown.
+        texts: Prompts and other texts, of which no longer part may be shown.
     """
 
     def __init__(self, secrets: Iterable[str] = (), texts: Iterable[str] = ()) -> None:
@@ -41,7 +41,7 @@ class Blanker:
         self._texts = [form for one in texts for form in _escapes(one.strip()) if len(form) >= _SHORTEST]
 
     def text(self, text: str) -> str:
-        """A text with the private parts blanked, and shortened if it is longer than any message."""
+        """A text with its private parts blanked, shortened if it is longer than any message should be."""
         text = text[:MAX_CHARACTERS]
         for spelling in self._spellings:
             text = text.replace(spelling, BLANK)
@@ -52,7 +52,7 @@ class Blanker:
         return redact_text(text)
 
     def value(self, value: Any) -> Any:
-        """JSON with all its texts blanked."""
+        """JSON with the private parts of all its texts blanked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
@@ -75,7 +75,7 @@ def all_texts(value: Any) -> Iterator[str]:
 
 
 def _escapes(text: str) -> set[str]:
-    """The text itself, as it stands in JSON, and as it stands in JSON inside JSON."""
+    """The text itself, as escaped in JSON, and as escaped in JSON inside JSON."""
     once = json.dumps(text, ensure_ascii=False)[1:-1]
     return {text, once, json.dumps(text)[1:-1], json.dumps(once, ensure_ascii=False)[1:-1]}
 
@@ -85,7 +85,7 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _without_parts(text: str, secret: str) -> str:
-    """A text without what a provider left of a secret: its ends around a mask, its beginning, its end."""
+    """A text without the rest of a masked secret: its ends around a mask, its beginning or its end."""
 
     def masked(found: re.Match[str]) -> str:
         lead, mask, tail = found.groups()
@@ -104,14 +104,14 @@ def _without_parts(text: str, secret: str) -> str:
 
 
 def _without_runs(text: str, private: str) -> str:
-    """A text without the runs of characters that it has in common with a private text."""
+    """A text without the runs of characters that it shares with a private text."""
     if len(private) < _RUN:
         return text.replace(private, BLANK)
     places: dict[str, list[int]] = {}
     for at in range(len(text) - _STEP + 1):
         places.setdefault(text[at : at + _STEP], []).append(at)
     runs: list[tuple[int, int]] = []
-    is_found = bytearray(len(text))  # so that repetitions are looked at only once
+    is_found = bytearray(len(text))  # so that repetitions are searched only once
     for origin in range(0, len(private) - _STEP + 1, _STEP):
         for at in places.get(private[origin : origin + _STEP], [])[:_MOST_PLACES]:
             if not (is_found[at] and is_found[at + _STEP - 1]) and (run := _run(text, at, private, origin)):
@@ -123,7 +123,7 @@ def _without_runs(text: str, private: str) -> str:
 
 
 def _run(text: str, at: int, private: str, origin: int) -> tuple[int, int] | None:
-    """The run around these places in which two texts agree; None if it is short."""
+    """The run around these places in which two texts agree; None if it is too short."""
     start, end, before, after = at, at, origin, origin
     while start > 0 and before > 0 and text[start - 1] == private[before - 1]:
         start, before = start - 1, before - 1

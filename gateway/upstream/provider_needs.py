@@ -1,8 +1,8 @@
-"""What can be said of a provider without asking it, and without importing LiteLLM, which takes seconds.
+"""Finds out what a provider needs without asking it and without importing LiteLLM, which takes seconds.
 
-The names of providers are read from LiteLLM's package as text, as its prices are. Where LiteLLM, or the
-gateway itself, takes a provider's key from is a table here: many providers are asked without a key where
-none is found, so a rehearsal would not notice. A test holds the table against LiteLLM.
+The names of providers are read from LiteLLM's package as text, as its prices are. A table here says where
+LiteLLM, or the gateway itself, finds a provider's key: many providers are asked without a key if none is
+found, so a rehearsal would not notice. A test compares the table with LiteLLM.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Final
 from gateway.config.gateway_file import LitellmParams
 from gateway.upstream.targets import OUR_PROVIDERS
 
-# Any one of the variables will do. OpenAI and Anthropic are the gateway's own; the others LiteLLM reads.
+# Any one of the variables is enough. The gateway itself reads those of OpenAI and Anthropic, LiteLLM the
+# others.
 KEY_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "ai21_chat": ("AI21_API_KEY",),
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -72,17 +73,17 @@ KEY_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "xai": ("XAI_API_KEY",),
     "zai": ("ZAI_API_KEY",),
 }
-# Where the address of a provider is found that has none of its own.
+# Variables with the address of providers that have no fixed one.
 _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {"azure": ("AZURE_API_BASE",)}
-# Servers on the operator's own machines, which ask for no key and have a usual address.
+# Servers on the operator's own machines, which need no key and have a default address.
 _KEYLESS: Final = frozenset({"ollama", "ollama_chat"})
 _NAMES_BEGIN: Final = "class LlmProviders(str, Enum):\n"
 
 
 def missing_key(params: LitellmParams, environ: Mapping[str, str]) -> str | None:
-    """What to say of an entry whose provider wants a key and gets none; None where none is known to lack.
+    """The warning for an entry whose provider needs a key and gets none; None if no key is missing.
 
-    A server at an address of the operator's own may do without a key.
+    A server at the operator's own address may need no key.
     """
     has_own = params.api_key or params.azure_ad_token or params.client_secret
     variables = KEY_VARIABLES.get(params.provider, ())
@@ -96,7 +97,7 @@ def missing_key(params: LitellmParams, environ: Mapping[str, str]) -> str | None
 
 
 def missing_address(params: LitellmParams, environ: Mapping[str, str]) -> str | None:
-    """What to say of an entry whose provider has no address of its own and got none."""
+    """The warning for an entry whose provider has no fixed address and got none."""
     variables = _ADDRESS_VARIABLES.get(params.provider, ())
     if params.api_base is not None or not variables or _is_set(variables, environ):
         return None
@@ -104,14 +105,14 @@ def missing_address(params: LitellmParams, environ: Mapping[str, str]) -> str | 
 
 
 def is_understood(params: LitellmParams) -> bool:
-    """Whether this module can tell all that an entry needs; else only LiteLLM itself can."""
+    """Whether this module knows everything that an entry needs; otherwise only LiteLLM does."""
     if params.provider in OUR_PROVIDERS and (params.api_base or params.provider in KEY_VARIABLES):
         return True
     return params.provider in KEY_VARIABLES or params.provider in _KEYLESS
 
 
 def names_in_package() -> frozenset[str]:
-    """What the model of an entry may begin with; empty where this release of LiteLLM keeps no list."""
+    """The known prefixes of models; empty if this release of LiteLLM has no list."""
     package = find_spec("litellm")
     if package is None or package.origin is None:
         return frozenset()

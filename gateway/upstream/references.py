@@ -1,8 +1,8 @@
-"""What in a request names something that a provider keeps: files, containers, earlier answers, prompts.
+"""Finds names in a request of things that a provider stores: files, containers, earlier answers, prompts.
 
-Such a name means something to one provider, and there mostly to one account. One rule holds for all of them:
-what names a provider's memory goes to that provider, or is refused by name (`serving/kept.py`); if the
-provider does not know it, that is the caller's mistake (`failures.py`).
+Such a name has a meaning for one provider only, and usually for one account there. One rule holds for all:
+the request goes to that provider or is refused by name (`serving/kept.py`); if the provider does not know
+the name, that is the caller's mistake (`failures.py`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Final, NamedTuple
 
 
 class Scope(Enum):
-    """To whom a name means something."""
+    """Where a name has a meaning."""
 
-    ACCOUNT = auto()  # to all that is asked with one account of one provider
-    ANSWER = auto()  # to one way of answering: the model whose answer is continued, the prompt that is stored
+    ACCOUNT = auto()  # for everything that is asked with one account of one provider
+    ANSWER = auto()  # for one way of answering only: the model whose answer is continued, or a stored prompt
 
 
 class Reference(NamedTuple):
-    """A name of something kept.
+    """A name of something stored.
 
     Attributes:
-        where: The field it stands in.
+        where: The field with the name.
         name: The name.
-        scope: To whom it means something.
+        scope: Where the name has a meaning.
     """
 
     where: str
@@ -34,11 +34,11 @@ class Reference(NamedTuple):
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file, the one kind that a translated request can name as well."""
+        """Whether it is a file, the only kind that a translated request can name too."""
         return self.where.rpartition(".")[2] == "file_id"
 
 
-# Fields of a request that are such a name, or hold it inside under this name.
+# Fields of a request that are such a name, or hold it under this key.
 _FIELDS: Final[Mapping[str, tuple[str, Scope]]] = {
     "cachedContent": ("name", Scope.ACCOUNT),
     "cached_content": ("name", Scope.ACCOUNT),
@@ -50,9 +50,9 @@ _FIELDS: Final[Mapping[str, tuple[str, Scope]]] = {
     "thread": ("previous_message_id", Scope.ANSWER),
     "vector_store_ids": ("", Scope.ACCOUNT),
 }
-# What may be asked. A `prompt` that is a text is the question itself, except beside an input.
+# A `prompt` that is a text is the question itself, unless there is an input too.
 _LISTS: Final = ("messages", "input", "tools")
-# What an item, a part of one or a tool names, and in what it may hold that.
+# The names in an item, a part of an item or a tool, and the places that may hold them.
 _NAMES: Final = ("file_id", "container_id", "skill_id")
 _NAME_LISTS: Final = ("file_ids", "vector_store_ids")
 _HOLDERS: Final = ("file", "source", "output", "environment", "container", "input_image_mask")
@@ -63,7 +63,7 @@ _PLAIN: Final = 2  # role and content
 
 
 def references(payload: Mapping[str, Any]) -> list[Reference]:
-    """Every name of something kept, in no particular order."""
+    """Every name of something stored, in no particular order."""
     found: list[Reference] = []
     if not _FIELDS.keys().isdisjoint(payload):
         fields = _FIELDS.keys() & payload.keys()
@@ -74,7 +74,7 @@ def references(payload: Mapping[str, Any]) -> list[Reference]:
         items = payload.get(field)
         if type(items) is list:
             for index, item in enumerate(items):
-                # Most items are messages of text alone, which name nothing.
+                # Most items are messages with only text, which name nothing.
                 if type(item) is dict and not (len(item) == _PLAIN and type(item.get("content")) is str):
                     found += _of_item(f"{field}[{index}]", item)
     return found
@@ -99,7 +99,7 @@ def _of_item(where: str, item: Mapping[str, Any]) -> Iterator[Reference]:
     audio = item.get("audio")
     if isinstance(audio, dict) and isinstance(name := audio.get("id"), str):
         yield Reference(f"{where}.audio.id", name)
-    container = item.get("container")  # of a tool; a text, or what it is made of
+    container = item.get("container")  # of a tool; a name, or the description of a new one
     if isinstance(container, str):
         yield Reference(f"{where}.container", container)
     yield from _of_part(where, item)

@@ -1,8 +1,8 @@
-"""Providers asked in their own wire format: the request goes out as JSON, the answer comes back as bytes.
+"""Asks providers in their own wire format: the request is sent as JSON, and the answer returned as bytes.
 
-An answer is read only to see that it is one: its status, that a whole answer and every event of a stream are
-JSON and report no failure, where events end, and that the last one is there. Everything that the official
-clients understand is passed on, whatever its content type, line ends or spelling.
+An answer is parsed only to check it: its status, that a whole answer and every event of a stream are JSON
+and report no failure, where events end, and that the last one is there. Everything that the official clients
+understand is passed on, whatever its content type, line ends or spelling.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from gateway.upstream.surfaces import Surface
 
 _OK: Final = range(200, 300)
 _EVENT_STREAM: Final = "text/event-stream"
-_NO_EVENTS: Final = (b"{", b"[", b"<")  # no line of a stream of events begins so
+_NO_EVENTS: Final = (b"{", b"[", b"<")  # no line of an event stream begins like this
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _LINGER_SECONDS: Final = 1.0
 _RATE_LIMITS: Final = (b"x-ratelimit-", b"anthropic-ratelimit-")
@@ -139,7 +139,7 @@ class Relay(Upstream):
         if not destination.target.http2 or destination.proxy is not None:
             return self._http1
         if self._http2 is None:
-            # Imported only when a model wants it: it takes memory and a moment.
+            # Imported only if a model uses it, because it takes memory and time.
             http2 = importlib.import_module("gateway.upstream.http.http2")
             client: HttpClient = http2.Http2Client(self._http1, connect_seconds=self._timeouts.connect)
             self._http2 = client
@@ -174,7 +174,7 @@ class _RelayedStream(AnswerStream):
         self._silence_seconds = 0.0
 
     async def begin(self) -> None:
-        """Wait for the first event, so that a failure before it can still be answered otherwise."""
+        """Wait for the first event, so that another provider can answer after an earlier failure."""
         reader = self._reader
         beginning = await self._answer.some()
         if beginning.lstrip()[:1] in _NO_EVENTS:
@@ -183,12 +183,12 @@ class _RelayedStream(AnswerStream):
         while not has_event(self._first) and not reader.has_ended:
             self._first = await self._next_block()
         if reader.failure is not None and not has_event(self._first):
-            # Without an event, it is a stream that was cut, provided it was a stream at all.
+            # Without any event it is a stream that was cut short, or no stream at all.
             is_one = reader.has_reported or self._answer.content_type == _EVENT_STREAM
             raise reader.failure() if is_one else broken("an answer that is no stream of events")
 
     def limit_silence(self, seconds: float) -> None:
-        """From now on, break off when the provider is silent for longer than this."""
+        """From now on, break off if the provider is silent for longer than this."""
         self._silence_seconds = seconds
         self._silence = asyncio.get_running_loop().call_later(seconds, self._look)
 
@@ -221,7 +221,7 @@ class _RelayedStream(AnswerStream):
         self._answer.close()
 
     async def _next_block(self, chunk: bytes = b"") -> bytes:
-        """The next events, of which `chunk` has arrived; at the end of the stream, those that are left."""
+        """The next events, of which `chunk` is the latest part; at the end, the remaining ones."""
         answer, clock, feed, reader = self._answer, self._clock, self._cutter.feed, self._reader
         try:
             while True:
@@ -236,7 +236,7 @@ class _RelayedStream(AnswerStream):
                     return taken
         except Exception as error:
             last = reader.end(self._cutter.rest())
-            if reader.is_over:  # it was whole before it broke off
+            if reader.is_over:  # the answer was complete before the connection broke off
                 return last
             if isinstance(error, UpstreamError):
                 raise
@@ -275,7 +275,7 @@ def _make_destination(target: ModelTarget, surface: Surface, timeouts: Timeouts)
 
 
 def _rate_limits(answer: HttpAnswer) -> RawHeaders:
-    """The provider's rate limits, to be passed on."""
+    """The provider's rate-limit headers, to pass on."""
     return tuple(
         [
             (lowered, value)
@@ -292,7 +292,7 @@ async def _refuse(answer: HttpAnswer, asked: UpstreamRequest) -> NoReturn:
 
 
 async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamRequest) -> UpstreamError:
-    """The error for an answer that begins like JSON or a page, and not like a stream of events."""
+    """The error for an answer that begins like JSON or a web page instead of an event stream."""
     body = beginning + await _read_some(answer)
     with suppress(ValueError):
         if any(is_failure(one) for one in objects(parsed(body))):
@@ -301,7 +301,7 @@ async def _not_streamed(answer: HttpAnswer, beginning: bytes, asked: UpstreamReq
 
 
 async def _read_some(answer: HttpAnswer) -> bytes:
-    """The body, as far as it is worth reading."""
+    """The beginning of the body, as much as is worth reading."""
     body = b""
     while len(body) < _MAX_ERROR_BYTES and (chunk := await answer.some()):
         body += chunk
@@ -309,16 +309,17 @@ async def _read_some(answer: HttpAnswer) -> bytes:
 
 
 def _broken_off(error: Exception) -> UpstreamError:
-    """What an exception means after an answer had begun.
+    """The error for an exception after an answer has begun.
 
-    Kept out of the frame that raises it: the frame would hold the error, and the error's traceback the frame.
+    This is not done in the frame that raises it, because the frame would hold the error, and the error's
+    traceback the frame.
     """
     failure = http_failure(error)
     return cut_short() if failure.reason == "connect" else failure
 
 
 def _check_answer(body: bytes, asked: UpstreamRequest) -> None:
-    """Raise if a whole answer is not an answer: some providers report errors with status 200."""
+    """Raise if a whole answer is an error: some providers report errors with status 200."""
     try:
         answer = parsed(body)
     except ValueError as error:

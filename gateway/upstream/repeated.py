@@ -1,8 +1,8 @@
-"""What a response repeats of its request: each field as it was sent, and the API's default where it was not.
+"""The fields of its request that a response repeats: the sent value, or else the API's default.
 
-Clients read it back (the official ones declare most of it as never null), servers of OpenAI's format repeat
-as much as they know, and LiteLLM repeats nulls. An experiment repeats what its caller sent, whatever a policy
-made of that; a translated answer repeats what was translated.
+Clients read these fields (the official ones declare most of them as never null), servers of OpenAI's format
+repeat those they know, and LiteLLM repeats nulls. An experiment repeats what its caller sent, even if a
+policy changed it; a translated answer repeats the translated request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Of OpenAI's API reference, as read in November 2026.
+# From OpenAI's API reference, as of November 2026.
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "background": False,
     "instructions": None,
@@ -51,14 +51,14 @@ def repeated(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(response: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
-    """A response made by translation, with what the API always says of its request and of its tokens."""
+    """A translated response, completed with the fields about request and tokens that the API always sends."""
     usage = response.get("usage")
     counted = {"usage": {**usage, **_over(_OF_USAGE, usage)}} if isinstance(usage, dict) else {}
     return {**response, **repeated(request), **counted}
 
 
 def _over(default: Any, said: Any) -> Any:
-    """What was said; in an object, each field that was not said has its default as well."""
+    """The sent value; missing fields of an object have their defaults."""
     if said is None:
         return default
     if not isinstance(default, Mapping) or not isinstance(said, Mapping):

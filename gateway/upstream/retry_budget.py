@@ -1,4 +1,4 @@
-"""How many second attempts a process may make, so that a failing provider is not asked twice as often.
+"""Limits the second attempts of a process, so that a failing provider does not get twice the requests.
 
 Every request pays a fraction of an attempt in. Every attempt after a request's first takes a whole one out,
 and gives it back when it is answered, even by a refusal of the request. So fallbacks that work are free, and
@@ -19,7 +19,7 @@ class RetryBudget:
 
     Args:
         ratio: Attempts paid in by each request, in [0, 1].
-        burst: Most attempts it holds, so also the most that may be under way at once.
+        burst: Most attempts it holds, which is also the most that may be in progress at once.
     """
 
     __slots__ = ("_burst", "_level", "_ratio")

@@ -1,7 +1,7 @@
-"""Server-sent events as bytes: cut where they end, passed on as they came.
+"""Server-sent events as bytes: cut at their ends and passed on unchanged.
 
 Lines may end in LF, CRLF or CR; a stream may begin with a byte order mark (WHATWG HTML, 9.2.6). The mark is
-left out and a CR alone becomes a LF, so that no later step has to know them; every other byte stays.
+removed and a lone CR becomes a LF, so that later steps need not handle them; every other byte stays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.errors import UpstreamError
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 DONE: Final = b"data: [DONE]\n\n"
 _DONE_MARK: Final = b"[DONE]"
-_ENDS: Final = (b"\n\n", b"\n\r\n")  # of an event: of its last line, and of an empty one
+_ENDS: Final = (b"\n\n", b"\n\r\n")  # the end of an event's last line, followed by an empty line
 _END: Final = re.compile(rb"\n\r?\n")
 _LONE_RETURN: Final = re.compile(rb"\r(?!\n)")
 _TAIL: Final = 24  # longer than any spelling of the final event
@@ -35,16 +35,16 @@ class EventCutter:
         self._pending = b""
         self._is_begun = False
         self._held = b""  # a CR that may be half of a line end
-        self._is_between = False  # between two events, that is: none of the above
+        self._is_between = False  # between two events: nothing is held
 
     def feed(self, chunk: bytes) -> bytes:
-        """Whole events completed by `chunk`; empty when it completed none.
+        """The whole events that `chunk` completes; empty if it completes none.
 
         Raises:
             UpstreamError: If one event grows beyond `MAX_EVENT_BYTES`.
         """
         if self._is_between and chunk.endswith(b"\n\n") and b"\r" not in chunk:
-            return chunk  # as nearly always
+            return chunk  # nearly always
         block = self._cut(chunk)
         self._is_between = self._is_begun and not self._pending and not self._held
         return block
@@ -58,7 +58,7 @@ class EventCutter:
         if data.endswith(_ENDS):
             self._pending = b""
             return data
-        # Only the new bytes, and the two before them, can hold an end that was not seen before.
+        # Only the new bytes and the two before them can hold an end that was not found before.
         start = max(0, len(data) - len(chunk) - 2)
         end = max((found + len(one) for one in _ENDS if (found := data.rfind(one, start)) >= 0), default=0)
         self._pending = data[end:]
@@ -67,7 +67,7 @@ class EventCutter:
         return data[:end]
 
     def rest(self) -> bytes:
-        """At the end of a stream: the bytes after the last empty line, with one added; empty if none came."""
+        """At a stream's end, the bytes after the last empty line, with one more empty line; empty if none."""
         rest, self._pending, self._held = self._pending.rstrip(b"\r\n"), b"", b""
         return rest + b"\n\n" if rest else b""
 
@@ -79,7 +79,7 @@ class EventCutter:
 
     def _without_mark(self, data: bytes) -> bytes:
         if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
-            return data  # it may become one
+            return data  # it may become a byte order mark
         self._is_begun = True
         return data.removeprefix(_BYTE_ORDER_MARK)
 
@@ -90,7 +90,7 @@ class RawEvent(NamedTuple):
     Attributes:
         text: All its lines and the empty one that ends it.
         name: Its `event:` field, or nothing.
-        data: Its data; None if it has none, as a comment does.
+        data: Its data; None if it has none, like a comment.
     """
 
     text: bytes
@@ -99,7 +99,7 @@ class RawEvent(NamedTuple):
 
     @classmethod
     def of(cls, text: bytes) -> RawEvent:
-        """The event that some lines are."""
+        """The event in these lines."""
         name, data = b"", None
         for line in text.splitlines():
             field, _, value = line.partition(b":")
@@ -112,7 +112,7 @@ class RawEvent(NamedTuple):
 
     @property
     def is_done(self) -> bool:
-        """Whether it is the one that ends OpenAI's streams, in any spelling its clients take."""
+        """Whether it is the end of OpenAI's streams, in any spelling that its clients accept."""
         return self.data is not None and self.data.strip(b' "').startswith(_DONE_MARK)
 
 
@@ -124,7 +124,7 @@ def events(block: bytes) -> Iterator[RawEvent]:
 
 
 def split_first(block: bytes) -> tuple[bytes, bytes]:
-    """The first event of a block of whole events, and the others."""
+    """The first event of a block of whole events, and the rest of the block."""
     found = _END.search(block)
     return (block, b"") if found is None else (block[: found.end()], block[found.end() :])
 

@@ -1,4 +1,4 @@
-"""The kinds of request clients send, as values: the differences between wire formats, in one place.
+"""The kinds of request that clients send, as values: all differences between wire formats in one place.
 
 Code that passes answers on (relay, labels, token counts, errors) reads these instead of knowing formats.
 """
@@ -17,14 +17,14 @@ class Surface:
     """One kind of request and its answers.
 
     Attributes:
-        name: What the rest of the gateway calls it.
-        wire: Its format; providers that speak it are relayed, requests to others are translated.
-        path: Where a provider that speaks the format answers it, below its `api_base`.
-        items: The field of every whole answer that holds what was asked for.
-        envelope: Field of a stream's events that holds the answer's `id` and `model`; None where the events
-            hold them themselves.
+        name: Its name in the rest of the gateway.
+        wire: Its format; requests to providers that speak it are relayed, others are translated.
+        path: Its path at a provider that speaks the format, below its `api_base`.
+        items: The field of every whole answer that holds the content.
+        envelope: Field of a stream's events that holds the answer's `id` and `model`; None if the events
+            hold them at the top level.
         id_prefix: The beginning of an answer's id.
-        holds: The type of what `items` holds.
+        holds: The type of the value in `items`.
     """
 
     name: SurfaceName
@@ -41,6 +41,6 @@ RESPONSES: Final = Surface("responses", "openai", "/responses", "output", b"resp
 COMPLETIONS: Final = Surface("completions", "openai", "/completions", "choices", None, "cmpl-")
 EMBEDDINGS: Final = Surface("embeddings", "openai", "/embeddings", "data", None, "embd-")
 MESSAGES: Final = Surface("messages", "anthropic", "/v1/messages", "content", b"message", "msg_")
-# What providers of Anthropic's format are asked beside messages: a number, not an answer.
+# Asked of providers of Anthropic's format in addition to messages; the result is a number, not an answer.
 TOKEN_COUNT: Final = replace(MESSAGES, path="/v1/messages/count_tokens", items="input_tokens", holds=int)
 SURFACES: Final = (CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, MESSAGES)

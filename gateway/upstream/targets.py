@@ -16,7 +16,7 @@ from gateway.upstream.surfaces import Wire
 
 OPENAI_BASE: Final = "https://api.openai.com/v1"
 _ANTHROPIC_BASE: Final = "https://api.anthropic.com"
-# Names LiteLLM gives to servers that speak the OpenAI wire format at an address of the operator's.
+# LiteLLM's names for servers that speak the OpenAI wire format at the operator's own address.
 _OPENAI_WIRE: Final = frozenset(
     {"openai", "openai_like", "custom_openai", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference"}
 )
@@ -42,7 +42,7 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
 
     A provider of the OpenAI wire format is relayed when its address is known. `openai/` without an address
     is OpenAI itself and, as in LiteLLM, takes its key from `OPENAI_API_KEY` if the entry has none.
-    `anthropic/` works likewise. The keys from the environment are never sent to any other address.
+    `anthropic/` works in the same way. Keys from the environment are never sent to any other address.
     """
     params = entry.litellm_params
     values = params.revealed()
@@ -60,7 +60,7 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
     elif params.provider == "anthropic":
         wire = "anthropic"
         api_key = api_key or (None if api_base else environ.get("ANTHROPIC_API_KEY"))
-        # Without the path that may be part of it, as in LiteLLM.
+        # Without a path in it, as in LiteLLM.
         api_base = (api_base or _ANTHROPIC_BASE).rstrip("/").removesuffix("/messages").removesuffix("/v1")
     return ModelTarget(
         name=entry.model_name,
@@ -82,7 +82,7 @@ def model_target(entry: ModelEntry, environ: Mapping[str, str] = os.environ) -> 
 
 
 def _secrets(params: LitellmParams, api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What no answer may repeat: every secret, and the texts inside secrets that are written as JSON."""
+    """The texts that no answer may repeat: every secret, and the texts inside secrets written as JSON."""
     found = [*params.secrets(), *headers.values(), *([api_key] if api_key else [])]
     for secret in params.secrets():
         with suppress(ValueError):
@@ -93,7 +93,7 @@ def _secrets(params: LitellmParams, api_key: str | None, headers: Mapping[str, s
 def model_targets(
     entries: list[ModelEntry], environ: Mapping[str, str] = os.environ
 ) -> dict[str, ModelTarget]:
-    """Every model by the name clients and policies use, each with its fallbacks, which form no circle."""
+    """Every model by the name that clients and policies use, each with its fallbacks (without circles)."""
     listed = {entry.model_name: entry for entry in entries}
     made: dict[str, ModelTarget] = {}
 

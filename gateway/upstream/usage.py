@@ -1,15 +1,15 @@
-"""How many tokens an answer used, read from its bytes without parsing it."""
+"""Reads the number of tokens of an answer from its bytes, without parsing it."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# The prompt's and the completion's.
+# Tokens of the prompt and of the completion.
 Tokens = tuple[int, int]
 
-# Providers report a stream's usage with its end; Anthropic reports the prompt's with its beginning as well.
-# Looking for it in every block would cost as much as everything else that is done with a block.
+# Providers report a stream's usage at its end; Anthropic reports the prompt's at its beginning too.
+# Searching every block would cost as much as everything else that is done with a block.
 BLOCKS_AT_THE_END: Final = 4
 
 _KEY: Final = b'"usage"'
@@ -19,9 +19,9 @@ _COMPLETION: Final = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12
 
 
 def tokens_used(text: bytes) -> Tokens | None:
-    """The tokens that the last `usage` in an answer reports; None if it reports none.
+    """The tokens in the last `usage` of an answer; None if it reports none.
 
-    Anthropic's streams may report the prompt's tokens in the first `usage` only.
+    Anthropic's streams may report the prompt's tokens only in the first `usage`.
     """
     start = text.rfind(_KEY)
     if start < 0:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with connections kept open: the way providers are asked unless a model names another."""
+"""HTTP/1.1 with connections kept open; used for every model that does not ask for HTTP/2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.upstream.base import RawHeaders
 from gateway.upstream.http.transport import Destination, Failure, HttpAnswer, HttpClient, NeverSeenError
 
 KEEP_SECONDS: Final = 30
-# The longest head of an answer: no shorter than what the official clients take.
+# The longest headers of an answer: at least as long as the official clients accept.
 MAX_HEAD_BYTES: Final = 128 * 1024
 _MAX_HEADERS: Final = 1024
 _READ_BYTES: Final = 64 * 1024
@@ -25,7 +25,7 @@ _is_new_connection: ContextVar[bool] = ContextVar("_is_new_connection", default=
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes in a request's context that a connection was made for it. Tracing would cost far more."""
+    """Notes in a request's context that a new connection was made for it. Tracing would cost far more."""
 
     async def _create_connection(
         self,
@@ -42,7 +42,7 @@ class Http1Client(HttpClient):
 
     Args:
         connect_seconds: How long a provider may take to accept a connection.
-        max_connections: To all providers together; 0 for any number.
+        max_connections: Most connections to all providers together; 0 for any number.
     """
 
     def __init__(self, *, connect_seconds: float, max_connections: int = 0) -> None:
@@ -76,7 +76,7 @@ class Http1Client(HttpClient):
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError) as error:
             if _is_new_connection.get():
                 raise
-            # The provider had closed a kept connection meanwhile.
+            # The provider had closed the kept connection in the meantime.
             raise NeverSeenError from error
         return Http1Answer(response)
 

@@ -1,7 +1,7 @@
-"""HTTP/2 for the models that ask for it: many requests at once on one connection to a provider.
+"""HTTP/2 for models that ask for it: many requests at once on one connection to a provider.
 
 Over TLS the provider is offered both versions, and is asked over HTTP/1.1 if it declines HTTP/2. At an
-`http://` address it is assumed to speak HTTP/2. This module is imported only when a model wants it.
+`http://` address it is assumed to speak HTTP/2. This module is imported only if a model uses it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from yarl import URL
 from gateway.upstream.http.http2_connection import Http2Connection, RequestHead
 from gateway.upstream.http.transport import Destination, HttpAnswer, HttpClient
 
-_HTTP1_SECONDS: Final = 600.0  # how long a provider that does not speak HTTP/2 is not offered it again
+_HTTP1_SECONDS: Final = 600.0  # time until a provider that declined HTTP/2 is offered it again
 _COMMON: Final[RequestHead] = [(b"accept", b"*/*"), (b"user-agent", b"llmpo-gateway")]
-# Headers that describe a connection of HTTP/1.1, or that HTTP/2 has a field of its own for.
+# Headers that describe a connection of HTTP/1.1, or for which HTTP/2 has its own fields.
 _NOT_SENT: Final = frozenset(
     {
         "connection",
@@ -35,7 +35,7 @@ _NOT_SENT: Final = frozenset(
 
 
 class _Origin(NamedTuple):
-    """A server that connections lead to."""
+    """A server to which connections lead."""
 
     scheme: str
     host: str
@@ -43,7 +43,7 @@ class _Origin(NamedTuple):
 
 
 class Http2Client(HttpClient):
-    """HTTP/2 where a provider agrees to it, and HTTP/1.1 elsewhere.
+    """HTTP/2 if a provider agrees to it, otherwise HTTP/1.1.
 
     Args:
         http1: Asks providers that do not speak HTTP/2.
@@ -81,7 +81,7 @@ class Http2Client(HttpClient):
         await asyncio.gather(*(connection.aclose() for connection in connections))
 
     async def _connection(self, origin: _Origin) -> Http2Connection | None:
-        """A connection that takes a request; None if the provider is to be asked over HTTP/1.1."""
+        """A connection that can take a request; None if the provider has to be asked over HTTP/1.1."""
         loop = asyncio.get_running_loop()
         while True:
             for connection in self._connections.get(origin, ()):
@@ -94,13 +94,14 @@ class Http2Client(HttpClient):
                 connecting = loop.create_task(self._connect(origin))
                 self._connecting[origin] = connecting
                 connecting.add_done_callback(lambda task: self._connected(origin, task))
-            # Other requests wait for it as well, and go on when this one's caller leaves.
+            # Other requests wait for it as well, and continue if this one's caller leaves.
             await asyncio.shield(connecting)
 
     def _connected(self, origin: _Origin, task: asyncio.Task[None]) -> None:
         del self._connecting[origin]
         if not task.cancelled():
-            task.exception()  # taken, so that asyncio does not report it when no request waits any more
+            # retrieved, so that asyncio does not report it if no request is waiting any more
+            task.exception()
 
     async def _connect(self, origin: _Origin) -> None:
         loop = asyncio.get_running_loop()

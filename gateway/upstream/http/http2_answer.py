@@ -1,4 +1,4 @@
-"""An answer that comes over an HTTP/2 stream: the bytes that are not read yet, and how it ended."""
+"""An answer on an HTTP/2 stream: its unread bytes, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.upstream.failures import broken, cut_short
 from gateway.upstream.http.transport import Failure, HttpAnswer, NeverSeenError
 
 _PLAIN: Final = frozenset({b"", b"identity"})
-# These were not asked for, but clients understand them. The number tells zlib what to expect.
+# These encodings were not asked for, but clients understand them. The numbers are zlib's codes.
 _COMPRESSED: Final = {
     b"gzip": zlib.MAX_WBITS | 16,
     b"x-gzip": zlib.MAX_WBITS | 16,
@@ -27,17 +27,17 @@ class StreamOwner(Protocol):
     """The connection a stream is part of."""
 
     def read(self, stream: int, size: int) -> None:
-        """Make room for as many bytes of the stream as were read."""
+        """Let the provider send as many further bytes as were read."""
 
     def leave(self, stream: int) -> None:
-        """Give the stream up: it will not be read any further."""
+        """Give up the stream; it will not be read any further."""
 
 
 class Http2Answer(HttpAnswer):
-    """One stream of a connection, made before its head arrives.
+    """One stream of a connection, created before its headers arrive.
 
     Attributes:
-        is_over: Whether nothing more will arrive, because it is complete or because it failed.
+        is_over: Whether nothing more will arrive, because it is complete or has failed.
         is_sent: Whether the whole request has been sent.
     """
 
@@ -90,7 +90,7 @@ class Http2Answer(HttpAnswer):
         return self.is_over and self._failure is None and not self._arrived
 
     async def begun(self) -> None:
-        """Wait for the head."""
+        """Wait for the headers."""
         while not self.status and not self.is_over:
             await self.change()
         if not self.status:
@@ -107,7 +107,7 @@ class Http2Answer(HttpAnswer):
                 await self.change()
             arrived, self._arrived = self._arrived, []
             self._owner.read(self._stream, sum(size for _, size in arrived))
-            # Compressed bytes may not amount to any text yet, and no bytes would mean the end.
+            # Compressed bytes may not give any text yet, and returning no bytes would mean the end.
             if some := arrived[0][0] if len(arrived) == 1 else b"".join([data for data, _ in arrived]):
                 return some
 
@@ -138,7 +138,7 @@ class Http2Answer(HttpAnswer):
     # Called by the connection.
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take the head."""
+        """Take the headers."""
         self._headers = dict(headers)
         status = self._headers.pop(b":status", b"")
         if not status.isdigit():
@@ -153,7 +153,7 @@ class Http2Answer(HttpAnswer):
         self.wake()
 
     def data(self, data: bytes, size: int) -> None:
-        """Take bytes of the body; `size` is how much room they took."""
+        """Take bytes of the body; `size` is how much of the window they used."""
         if data and not self.is_over:
             if self._inflater is not None:
                 try:
@@ -175,7 +175,7 @@ class Http2Answer(HttpAnswer):
         """Fail because the provider gave up the stream, or the whole connection.
 
         Args:
-            is_unseen: Whether it had not begun to work on the request.
+            is_unseen: Whether the provider had not begun to work on the request.
         """
         if self.status:
             self.fail(cut_short)

@@ -1,7 +1,8 @@
-"""One HTTP/2 connection to a provider and the answers under way on it. The only module that imports h2.
+"""One HTTP/2 connection to a provider and its unfinished answers. The only module that imports h2.
 
 h2 keeps the protocol's state and turns bytes into events and back; this module adds a socket and decisions.
-Every change of that state happens between two awaits, so a caller that leaves at any moment leaves it whole.
+Every change of that state happens between two awaits, so a caller that leaves at any moment leaves the state
+consistent.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from gateway.upstream.http.transport import Failure, NeverSeenError
 
 RequestHead = list[tuple[bytes, bytes]]
 
-# How much of one unread answer may be held in memory. The connection as a whole has room for all answers, so
-# that a slow reader does not hold the others up.
+# How much of one unread answer may be held in memory. The connection's window is large enough for all
+# answers, so that a slow reader does not delay the others.
 _STREAM_WINDOW: Final = 256 * 1024
 _GIVE_BACK: Final = _STREAM_WINDOW // 4
 _CONNECTION_WINDOW: Final = 16 * 1024 * 1024
@@ -54,10 +55,11 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
     """A connection.
 
     Args:
-        on_lost: Called when it is gone.
+        on_lost: Called when the connection is lost.
 
     Attributes:
-        is_http2: Whether the other end agreed to HTTP/2, or could not be asked. If not, nothing is sent.
+        is_http2: Whether the other end agreed to HTTP/2, or could not be asked. If it declined, nothing is
+            sent.
     """
 
     def __init__(self, on_lost: Callable[[Http2Connection], None]) -> None:
@@ -67,13 +69,13 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         del self._h2.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # some servers do not know it
         self._incoming = GoawayFilter()
         self._answers: dict[int, Http2Answer] = {}
-        self._unread: dict[int, int] = {}  # bytes read of each stream whose room was not given back yet
+        self._unread: dict[int, int] = {}  # for each stream, bytes that were read but not yet acknowledged
         self._received = 0  # the same for the connection
         self._transport: asyncio.Transport | None = None
         self._is_writable = True
         self._is_leaving = False
         self._has_answered = False
-        self._is_kept = False  # whether it had answered before the last request was sent
+        self._is_kept = False  # whether the provider had answered before the last request was sent
         self._heard = 0  # how many times something arrived
         self._heard_at_last_request = 0
         self._idle: asyncio.TimerHandle | None = None
@@ -85,28 +87,28 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
 
     @property
     def has_room(self) -> bool:
-        """Whether it takes one more request."""
+        """Whether the connection can take one more request."""
         return not self._is_leaving and len(self._answers) < max(
             1, self._h2.remote_settings.max_concurrent_streams
         )
 
     async def ready(self) -> None:
-        """Wait until the other end has said what it can do.
+        """Wait for the other end's settings.
 
         Raises:
-            UpstreamError: If it speaks something else.
-            ConnectionError: If it hangs up.
+            UpstreamError: If it does not speak HTTP/2.
+            ConnectionError: If it closes the connection.
         """
         error = await self._ready
         if error is not None:
             raise error
 
     async def ask(self, head: RequestHead, body: bytes, deadline: float) -> Http2Answer:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the headers of its answer.
 
         Raises:
-            NeverSeenError: If the provider did not begin to work on it.
-            ConnectionError: If it hung up before the head.
+            NeverSeenError: If the provider did not begin to work on the request.
+            ConnectionError: If it closed the connection before the headers.
         """
         stream, answer = self._open(head)
         try:
@@ -118,7 +120,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
                 raise ConnectionResetError from error
             raise
         if not answer.is_sent:
-            self.leave(stream)  # it was answered without being read to its end
+            self.leave(stream)  # the provider answered without reading the whole request
         answer.limit(deadline)
         return answer
 
@@ -138,14 +140,14 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
     def leave(self, stream: int) -> None:
         answer = self._answers.get(stream)
         if answer is not None:
-            with suppress(H2Error):  # a connection that is being closed, or a stream that just was
+            with suppress(H2Error):  # the connection is being closed, or the stream was just closed
                 self._h2.reset_stream(stream, ErrorCodes.CANCEL)
             self._forget(stream)
             self._flush()
             self._look_whether_it_lives()
 
     async def aclose(self) -> None:
-        """Close the connection, and with it the answers under way."""
+        """Close the connection, and with it the unfinished answers."""
         self._close()
         await asyncio.wait([self._lost], timeout=_CLOSING_SECONDS)
         if self._transport is not None:
@@ -191,7 +193,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
     def connection_lost(self, _error: Exception | None) -> None:
         self._is_leaving = True
         self._transport = None
-        # As with HTTP/1.1: a kept connection that ends without a word had been closed meanwhile.
+        # As with HTTP/1.1: a kept connection that ends without an answer had been closed in the meantime.
         is_unseen = self._is_kept and len(self._answers) == 1 and self._heard == self._heard_at_last_request
         self._break_off_all(is_unseen=is_unseen)
         for timer in (self._idle, self._probe):
@@ -205,7 +207,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         stream: int = getattr(event, "stream_id", None) or 0
         answer = self._answers.get(stream)
         if isinstance(event, DataReceived):
-            # The connection gets its room back at once: each stream has limits of its own.
+            # The connection's window is restored at once, because each stream has a limit of its own.
             self._received += event.flow_controlled_length or 0
             if self._received >= _CONNECTION_WINDOW // 4:
                 self._h2.increment_flow_control_window(self._received)
@@ -236,7 +238,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
                 answer.wake()
 
     def _let_go(self, goaway: Goaway) -> None:
-        """Take no new requests. The provider will finish those it has begun."""
+        """Take no new requests. The provider will finish those that it has begun."""
         self._is_leaving = True
         for stream, answer in list(self._answers.items()):
             if stream > goaway.last_stream:
@@ -245,14 +247,14 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
         if not self._answers:
             self._close()
 
-    # What the connection does.
+    # Actions of the connection.
 
     def _open(self, head: RequestHead) -> tuple[int, Http2Answer]:
         try:
             stream = self._h2.get_next_available_stream_id()
             self._h2.send_headers(stream, head)
         except H2Error as error:
-            # No numbers are left, or the provider takes no streams at all any more.
+            # No stream numbers are left, or the provider accepts no further streams.
             self._is_leaving = True
             raise NeverSeenError from error
         self._heard_at_last_request = self._heard
@@ -297,7 +299,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             self._idle = asyncio.get_running_loop().call_later(KEEP_SECONDS, self._close)
 
     def _look_whether_it_lives(self) -> None:
-        """Hang up if a ping stays unanswered: one request gave up, and others would wait for nothing."""
+        """After a request timed out, close the connection if a ping gets no answer: others would wait too."""
         if self._transport is None or self._is_leaving or self._probe is not None:
             return
         self._h2.ping(bytes(8))
@@ -333,7 +335,7 @@ class Http2Connection(asyncio.Protocol, StreamOwner):
             self._transport.write(data)
 
     def _close(self, failure: Failure | None = None) -> None:
-        """Take no new requests, and end those under way; those not begun fail with `failure`."""
+        """Take no new requests, and end the unfinished ones; those not begun fail with `failure`."""
         self._is_leaving = True
         if self._transport is None or self._transport.is_closing():
             return

@@ -1,7 +1,8 @@
-"""Takes GOAWAY frames out of what arrives on an HTTP/2 connection.
+"""Takes GOAWAY frames out of the bytes that arrive on an HTTP/2 connection.
 
-A provider says GOAWAY long before it closes: it takes no new requests but finishes those it has. h2 regards
-the connection as closed from then on and would fail every answer under way, so it never sees these frames.
+A provider sends GOAWAY long before it closes the connection: it takes no new requests but finishes those
+that it has. h2 regards the connection as closed from then on and would fail every unfinished answer, so it
+never sees these frames.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ class Goaway(NamedTuple):
 
 
 class MalformedFrameError(Exception):
-    """A frame has an impossible length: it is usually text of another protocol, taken for a frame."""
+    """A frame has an impossible length; usually the bytes are text of another protocol."""
 
 
 class GoawayFilter:
-    """Takes GOAWAY frames out, and passes all other bytes on as they came, in any pieces."""
+    """Takes GOAWAY frames out and passes all other bytes on unchanged; bytes may come in any pieces."""
 
     __slots__ = ("_pending", "_rest")
 
     def __init__(self) -> None:
         self._pending = b""
-        self._rest = 0  # bytes to come of a frame that is passed on
+        self._rest = 0  # remaining bytes of a frame that is passed on
 
     def feed(self, data: bytes) -> Iterator[bytes | Goaway]:
-        """The bytes to be passed on, and each GOAWAY in its place.
+        """The bytes to pass on, and each GOAWAY in its place.
 
         Raises:
-            MalformedFrameError: If it cannot be known where frames begin.
+            MalformedFrameError: If the beginnings of frames cannot be found any more.
         """
         if self._rest >= len(data):
             self._rest -= len(data)

@@ -1,6 +1,6 @@
-"""What relaying needs of any version of HTTP: a request is posted, an answer read in pieces.
+"""The interface that relaying needs for any version of HTTP: post a request, read an answer in pieces.
 
-`http1.py` is the usual way, `http2.py` the one a model may ask for; `relay.py` cannot tell them apart.
+`http1.py` is the default, `http2.py` is used by models that ask for it; `relay.py` cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from gateway.errors import UpstreamError
 from gateway.upstream.base import ModelTarget, RawHeaders
 from gateway.upstream.failures import broken, cut_short, timed_out, unforeseen, unreachable
 
-# Makes the error when it is raised. A kept error's traceback would hold the object that keeps the error.
+# The error is made only when it is raised: a stored error's traceback would hold the object that stores the
+# error.
 Failure = Callable[[], Exception]
 
 
@@ -27,7 +28,7 @@ class NeverSeenError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What every request of one kind to one target has in common."""
+    """The data that all requests of one kind to one target share."""
 
     target: ModelTarget
     url: URL
@@ -39,7 +40,7 @@ class Destination:
 
 
 class HttpAnswer(Protocol):
-    """An answer whose head has arrived."""
+    """An answer whose headers have arrived."""
 
     @property
     def status(self) -> int:
@@ -48,7 +49,7 @@ class HttpAnswer(Protocol):
 
     @property
     def content_type(self) -> str:
-        """Media type of the body, in small letters and without parameters."""
+        """Media type of the body, in lower case and without parameters."""
         ...
 
     @property
@@ -75,11 +76,11 @@ class HttpAnswer(Protocol):
         ...
 
     def fail(self, failure: Failure) -> None:
-        """Make every read, under way or later, raise this."""
+        """Make every present and later read raise this error."""
         ...
 
     def close(self) -> None:
-        """Free the provider at once if the body was not read to its end. May be called again."""
+        """Release the provider at once if the body was not read to its end. May be called repeatedly."""
         ...
 
 
@@ -95,7 +96,7 @@ class HttpClient(Protocol):
             destination: Where to send it.
             headers: All of its headers.
             body: Its JSON.
-            seconds: How long the whole answer may take.
+            seconds: Longest time for the whole answer.
 
         Raises:
             NeverSeenError: If the request may be sent again.
@@ -108,13 +109,12 @@ class HttpClient(Protocol):
 
 
 def http_failure(error: Exception) -> UpstreamError:
-    """What an exception raised while a provider was asked or read means to the caller.
+    """The error for an exception raised while a provider was asked or read.
 
-    An HTTP client has more ways to fail than can be listed: a header that cannot be sent, a host that cannot
-    be encoded, an answer that trips a parser. Each is that provider's failure, so that others stand in.
-
-    The error loses its traceback: a body's reader keeps the error, and the traceback would keep the reader
-    and all of the request with it until the next garbage collection.
+    An HTTP client can fail in more ways than can be listed: a header that cannot be sent, a host that cannot
+    be encoded, an answer that breaks a parser. Each counts as the provider's failure, so that another one
+    answers. The error loses its traceback: the body's reader keeps the error, and the traceback would keep
+    the reader and the whole request until the next garbage collection.
     """
     error.__traceback__ = None
     if isinstance(error, TimeoutError):

@@ -1,1 +1,1 @@
-"""Providers with wire formats of their own, asked through LiteLLM."""
+"""Asks providers with other wire formats through LiteLLM."""

@@ -1,4 +1,4 @@
-"""litellm's answers as bytes: its objects as JSON, its chunks as server-sent events."""
+"""Turns litellm's answers into bytes: objects into JSON, chunks into server-sent events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.upstream.json_text import written
 from gateway.upstream.repeated import completed
 from gateway.upstream.surfaces import CHAT, RESPONSES, Surface
 
-# Where litellm's wrappers keep the stream they wrap, and what they read it from.
+# Attributes in which litellm's wrappers keep the stream that they wrap or read from.
 _INSIDE: Final = (
     "completion_stream",
     "litellm_custom_stream_wrapper",
@@ -33,14 +33,14 @@ def as_json(answer: Any, asked: UpstreamRequest) -> bytes:
     if isinstance(answer, dict):
         return orjson.dumps({**answer, "id": _id_for(answer.get("id"), surface)})
     _rename(answer, surface)
-    if surface is RESPONSES:  # it names what is null; OpenAI's chat leaves most of that out
+    if surface is RESPONSES:  # responses include null fields; OpenAI's chat leaves most of them out
         return written(completed(answer.model_dump(mode="json"), asked.payload))
     text: str = answer.model_dump_json(exclude_none=True)
     return text.encode()
 
 
 def as_events(asked: UpstreamRequest) -> Callable[[Any], bytes]:
-    """What turns the chunks of the stream that answers a request into events."""
+    """The function that turns a stream's chunks into events."""
     surface = asked.surface
     numbers = count()
 
@@ -67,7 +67,7 @@ def _rename(answer: Any, surface: Surface) -> None:
 
 
 def _id_for(given: Any, surface: Surface) -> str:
-    """An id as the kind of request has them: litellm leaves that of the chat completion it made."""
+    """An id in the form of the kind of request; litellm uses that of the chat completion it made."""
     text = str(given or os.urandom(12).hex())
     return (
         text if text.startswith(surface.id_prefix) else surface.id_prefix + text.removeprefix(CHAT.id_prefix)
@@ -75,12 +75,12 @@ def _id_for(given: Any, surface: Surface) -> str:
 
 
 def is_made_up(chunk: Any, chunks: Any, *, is_last: bool) -> bool:
-    """Whether a chunk ends an answer the provider had not ended.
+    """Whether a chunk ends an answer that the provider had not ended.
 
     Args:
         chunk: The chunk.
         chunks: The stream it came from.
-        is_last: Whether its format has nothing after it.
+        is_last: Whether it is the last chunk of its format.
     """
     choices = getattr(chunk, "choices", None) or ()
     is_end = is_last or any(getattr(choice, "finish_reason", None) for choice in choices)
@@ -88,16 +88,16 @@ def is_made_up(chunk: Any, chunks: Any, *, is_last: bool) -> bool:
 
 
 def http_responses(chunks: Any) -> Iterator[Any]:
-    """The HTTP responses a stream of litellm's reads from.
+    """The HTTP responses that a stream of litellm reads from.
 
-    For several providers, Anthropic among them, closing the stream leaves its connection open, and the
-    provider writing, until the garbage is collected.
+    For several providers, including Anthropic, closing the stream leaves its connection open and the
+    provider writing until the next garbage collection.
     """
     return (part for part in _parts(chunks) if hasattr(part, "aiter_raw"))
 
 
 def _parts(holder: Any, depth: int = _DEPTH) -> Iterator[Any]:
-    """A stream and what it is made of, from the outside in."""
+    """A stream and the streams inside it, from the outside in."""
     if holder is None or depth == 0:
         return
     yield holder

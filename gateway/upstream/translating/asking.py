@@ -1,10 +1,10 @@
-"""Whether litellm got as far as asking the provider: who is to blame when it fails.
+"""Finds out whether litellm asked the provider before it failed, and so whose fault the failure is.
 
-It translates a request before it sends it, and fails on values that it does not expect. No provider was asked
-then. If that counted against the provider, one caller's malformed requests would take a healthy provider out
-of use. It also fails if the operator left out an address or a key, or let a policy set a value for which the
-provider has no equivalent. If that counted as the caller's mistake, no fallback would be asked. A rehearsal
-with a request that holds nothing of the caller's tells the two apart.
+litellm translates a request before it sends it, and fails on values that it does not expect. In this case no
+provider was asked. If the failure counted against the provider, one caller's malformed requests would eject
+a healthy provider. litellm also fails if the operator left out an address or a key, or if a policy sets a
+value for which the provider has no equivalent. If that counted as the caller's mistake, no fallback would be
+asked. A rehearsal with a request that contains nothing from the caller distinguishes the two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 
 class NotSentError(BaseException):
-    """The request would be sent now. No `Exception`, since litellm makes its own errors of those."""
+    """The request would be sent now. Not an `Exception`, because litellm turns those into its own errors."""
 
 
 @dataclass(slots=True)
@@ -26,8 +26,8 @@ class Asking:
     """One request on its way.
 
     Attributes:
-        is_sent: Becomes true as litellm turns to the provider.
-        is_rehearsed: It is not to be sent.
+        is_sent: Becomes true when litellm is about to ask the provider.
+        is_rehearsed: Whether this is a rehearsal, which must not be sent.
     """
 
     is_sent: bool = False
@@ -35,13 +35,13 @@ class Asking:
 
 
 _CURRENT: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
-# How Python says that a value is not what the code took it for; litellm says so with a bare Exception, too.
+# Errors that Python raises for a value of an unexpected type; litellm also raises a bare Exception.
 _WRONG_VALUES: Final = (TypeError, ValueError, AttributeError, LookupError)
 _NOT_THE_VALUES: Final = (ImportError, OSError)
 
 
 def note_taker(base: type[Any]) -> Any:
-    """For litellm's `input_callback`: told of a translated request before it is sent.
+    """A callback for litellm's `input_callback`, called with a translated request before it is sent.
 
     Args:
         base: litellm's `CustomLogger`. A plain function would do, but then litellm prints each request first.
@@ -58,9 +58,10 @@ def note_taker(base: type[Any]) -> Any:
 
 
 async def rehearse(start: Callable[[], Awaitable[object]], seconds: float) -> Exception | None:
-    """What keeps litellm from sending a request, which is not sent; None if nothing does.
+    """Why litellm could not send a request; None if it could. The request is not sent.
 
-    A few providers are asked without notice; they get the request, and whatever they answer, they were asked.
+    For a few providers litellm calls no callback. They get the request, and any answer of theirs means that
+    it could be sent.
     """
     with asking(is_rehearsed=True):
         try:
@@ -75,7 +76,7 @@ async def rehearse(start: Callable[[], Awaitable[object]], seconds: float) -> Ex
 
 @contextmanager
 def asking(*, is_rehearsed: bool = False) -> Iterator[Asking]:
-    """Watch what is started inside; threads and tasks that litellm starts there count as well."""
+    """Watch the calls made inside, including threads and tasks that litellm starts there."""
     current = Asking(is_rehearsed=is_rehearsed)
     token = _CURRENT.set(current)
     try:
@@ -85,7 +86,7 @@ def asking(*, is_rehearsed: bool = False) -> Iterator[Asking]:
 
 
 def is_untranslatable(error: Exception, current: Asking) -> bool:
-    """Whether `error` says that litellm could not put the request into the provider's format."""
+    """Whether `error` means that litellm could not translate the request into the provider's format."""
     if current.is_sent:
         return False
     causes = list(_causes(error))

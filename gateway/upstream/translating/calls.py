@@ -1,4 +1,4 @@
-"""Which of litellm's functions answers which kind of request. The fields that reach it: `fields.py`."""
+"""The function of litellm for each kind of request. `fields.py` has the fields that reach it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.upstream.surfaces import SurfaceName
 from gateway.upstream.translating.errors import untranslatable
 
-# Providers to which litellm gives the prompt of a completion as it is.
+# Providers to which litellm sends the prompt of a completion unchanged.
 _NATIVE: Final = frozenset(
     {
         "azure",
@@ -20,7 +20,7 @@ _NATIVE: Final = frozenset(
         "text-completion-openai",
     }
 )
-# Fields that a response repeats: litellm finds them wrong only when the provider has begun to answer.
+# Fields that a response repeats: litellm checks them only after the provider has begun to answer.
 _REPEATED: Final[Mapping[str, type | tuple[type, ...]]] = {
     "max_output_tokens": int,
     "parallel_tool_calls": bool,
@@ -48,11 +48,11 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class LibraryCall:
-    """How one kind of request is asked.
+    """How to ask one kind of request.
 
     Attributes:
         start: Calls litellm with the fields and the operator's arguments.
-        smallest: Fields of a request that nothing is wrong with.
+        smallest: Fields of the smallest valid request.
     """
 
     start: Callable[[Library, dict[str, Any], dict[str, Any]], Awaitable[Any]]
@@ -89,9 +89,9 @@ def _start_completion(library: Library, fields: dict[str, Any], arguments: dict[
 
 
 def _is_readable(prompt: Any, *, is_native: bool) -> bool:
-    """Whether it comes to one text, or to what a provider with completions of its own understands.
+    """Whether the prompt is a single text, or the provider has completions of its own.
 
-    Tokens are of a vocabulary that others do not have, and litellm would answer several texts with one.
+    Other providers do not have the vocabulary of tokens, and litellm would answer several texts with one.
     """
     if not isinstance(prompt, list):
         return isinstance(prompt, str)

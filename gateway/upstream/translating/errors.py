@@ -1,4 +1,4 @@
-"""What a caller is told of litellm's exceptions. Their text is for operators only, but for what it quotes."""
+"""Turns litellm's exceptions into errors for callers. Their text is for operators, except what it quotes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARAMETER_LIST: Final = re.compile(r"parameters?: (\[[^\]]*\])")
 
 
 def translated(error: Exception, asked: UpstreamRequest) -> UpstreamError:
-    """The error for an exception before the first byte of what was asked."""
+    """The error for an exception before the first byte of the answer."""
     if isinstance(error, UpstreamError):
         return error
     if isinstance(error, TimeoutError):
@@ -64,12 +64,12 @@ def untranslatable() -> UpstreamError:
 
 
 def misconfigured(detail: str) -> UpstreamError:
-    """The error for a model whose provider litellm cannot ask, for any request.
+    """The error for a model whose provider litellm cannot ask, whatever the request.
 
-    Something is missing, or a policy sets what the provider has no equivalent of.
+    Something is missing, or a policy sets a value for which the provider has no equivalent.
     """
     return UpstreamError(
-        "The model cannot be asked as it is configured; its operator has to look.",
+        "The model cannot be asked as it is configured; the gateway's operator has to check.",
         status=502,
         reason="status_4xx",
         detail=detail,

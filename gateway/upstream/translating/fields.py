@@ -1,9 +1,9 @@
-"""What becomes of each field of a request that is translated.
+"""Decides what happens to each field of a translated request.
 
-Only what `PASSED` names reaches litellm, so no caller can steer it, whatever a field is called. Of the
-others, those in `SHAPING` make the answer another one, and are refused by name where they say anything. What
-is left advises (whose request it is, what to cache, how soon to answer, what a client knows of itself), as do
-all fields that no format here has: it is left out, since the answer is right without it.
+Only the fields in `PASSED` reach litellm, so callers cannot control it through other fields. Fields in
+`SHAPING` would change the answer; they are refused by name if they have an effect. The remaining fields are
+hints (who asks, what to cache, how soon to answer, data of the client itself), and so are all unknown
+fields. They are left out, because the answer is right without them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ SHAPING: Final[Mapping[SurfaceName, frozenset[str]]] = {
     "embeddings": _words("truncate_prompt_tokens"),
     "messages": _words("compaction container inference_geo mcp_servers"),
 }
-# What says nothing: the default of the API, which clients send along, and which few others have a word for.
+# Values without effect: the API's defaults, which clients send along and few other formats can express.
 _DEFAULTS: Final[Mapping[str, tuple[Any, ...]]] = {
     "best_of": (1,),
     "echo": (False,),
@@ -95,18 +95,18 @@ _DEFAULTS: Final[Mapping[str, tuple[Any, ...]]] = {
     "top_logprobs": (0,),
     "typical_p": (1,),
 }
-# Of what would shape the answer: switched off, or nothing listed.
+# Fields in `SHAPING` have no effect if they are switched off or empty.
 _NONE: Final[tuple[Any, ...]] = (False, 0, [])
-# Hints as to how an answer is made: left out where the model's provider does not take them.
+# Hints about how to make an answer; they are left out if the model's provider does not take them.
 _HINTS: Final = _words(
     "prediction prompt_cache_key reasoning_effort safety_identifier service_tier verbosity"
 )
-# The hints that responses keep inside other fields, and what chat completions call them.
+# Hints that responses have inside other fields, and their names in chat completions.
 _NESTED_HINTS: Final = (("reasoning", "effort", "reasoning_effort"), ("text", "verbosity", "verbosity"))
 _LONGEST_USER: Final = 64
-# OpenAI's words for budgets of thinking, by litellm's own thresholds; above them it is "high".
+# OpenAI's words for thinking budgets, with litellm's own thresholds; above them the word is "high".
 _EFFORTS: Final = ((2048, "low"), (4096, "medium"))
-# Anthropic's words for effort in OpenAI's.
+# Anthropic's words for effort, in OpenAI's terms.
 _EFFORT_OF: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 TakesParameter = Callable[[str], bool]
@@ -120,17 +120,18 @@ def translated_fields(
     *,
     is_openai: bool,
 ) -> TranslatedFields:
-    """The fields that litellm is given.
+    """The fields to give to litellm.
 
     Args:
         kind: The kind of request.
         payload: The request.
-        fixed: What a policy set: never left out, since another policy would be compared than was declared.
+        fixed: The fields that a policy set. They are never left out, because otherwise the compared policy
+            would not be the declared one.
         takes: Whether the model's provider takes a parameter of chat completions.
         is_openai: Whether the provider speaks OpenAI's format.
 
     Raises:
-        UpstreamError: Where the request names what shapes the answer and cannot be translated.
+        UpstreamError: If a field that shapes the answer cannot be translated.
     """
     lost = sorted(
         name
@@ -167,9 +168,9 @@ def _without_nested_hints(
 
 
 def _of_messages(fields: TranslatedFields, takes: TakesParameter, *, is_openai: bool) -> TranslatedFields:
-    """The fields of Anthropic's format, `reasoning_effort` among them where a model takes no `thinking`."""
+    """The fields of Anthropic's format, with `reasoning_effort` if a model takes no `thinking`."""
     user = (fields.pop("metadata", None) or {}).get("user_id")
-    if isinstance(user, str) and len(user) <= _LONGEST_USER:  # what OpenAI accepts as `user`
+    if isinstance(user, str) and len(user) <= _LONGEST_USER:  # the longest `user` that OpenAI accepts
         fields["metadata"] = {"user_id": user}
     config = fields.pop("output_config", None)
     given: TranslatedFields = config if isinstance(config, dict) else {}
@@ -185,10 +186,10 @@ def _of_messages(fields: TranslatedFields, takes: TakesParameter, *, is_openai: 
 
 
 def _effort(thinking: Any, effort: Any, takes: TakesParameter, *, is_openai: bool) -> str | None:
-    """How hard the model is to think, in OpenAI's word for it; None where nothing is asked that it takes."""
+    """The reasoning effort in OpenAI's terms; None if the request asks for none that the model takes."""
     kind = thinking.get("type") if isinstance(thinking, dict) else None
     if kind == "enabled" and (is_openai or takes("reasoning_effort")):
-        # litellm would ask OpenAI for a response instead, which few servers of its format answer.
+        # litellm would use OpenAI's responses instead, which few servers of that format answer.
         budget = thinking.get("budget_tokens")
         if not isinstance(budget, int) or isinstance(budget, bool):
             raise untranslatable()

@@ -1,7 +1,7 @@
-"""Keeps litellm from looking for tool servers, which are a matter of its proxy.
+"""Keeps litellm from looking for tool servers, which only its proxy has.
 
-For every request with tools it imports what would ask such servers, which fails: the packages are not here.
-Installed, they would let callers name servers for the gateway to ask.
+For every request with tools litellm imports the code that asks such servers. The import fails, because the
+packages are not installed. If they were, callers could name servers for the gateway to ask.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _FOLDER: Final = "litellm.responses.mcp"
 
 
 class _NoToolServers:
-    """In the place of litellm's `LiteLLM_Proxy_MCP_Handler`."""
+    """Replaces litellm's `LiteLLM_Proxy_MCP_Handler`."""
 
     @staticmethod
     def should_use_litellm_mcp_gateway(tools: Any) -> bool:  # noqa: ARG004 - litellm's signature
@@ -23,10 +23,11 @@ class _NoToolServers:
 
 
 def leave_out_tool_servers() -> None:
-    """Let litellm find a handler that asks no server. Call it before litellm's first call."""
+    """Give litellm a handler that asks no server. To be called before litellm's first call."""
     handler: Any = ModuleType(f"{_FOLDER}.litellm_proxy_mcp_handler")
     handler.LiteLLM_Proxy_MCP_Handler = _NoToolServers
     chat: Any = ModuleType(f"{_FOLDER}.chat_completions_handler")
-    chat.acompletion_with_mcp = None  # imported along with the handler, and called only if that says so
+    # imported together with the handler, and called only if the handler asks for it
+    chat.acompletion_with_mcp = None
     for module in (handler, chat):
         sys.modules[module.__name__] = module

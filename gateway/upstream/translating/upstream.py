@@ -1,8 +1,8 @@
-"""Every provider of another wire format, through litellm as a library. The only module that imports it.
+"""Asks providers of other wire formats through litellm as a library. The only module that imports it.
 
-Only what `fields.py` names reaches litellm, its retries are off (falling back is this gateway's business),
-and it is imported at the first call, in a thread, because that takes seconds. Its objects become bytes of the
-format asked for (`answers.py`) and go no further.
+Only the fields that `fields.py` names reach litellm. Its retries are off, because the gateway itself handles
+fallbacks. It is imported at the first call, in a thread, because that takes seconds. `answers.py` turns its
+objects into bytes of the requested format, so they do not leave this package.
 """
 
 from __future__ import annotations
@@ -58,22 +58,21 @@ from gateway.upstream.translating.tool_servers import leave_out_tool_servers
 
 _NO_KEY: Final = "none"
 _OF_REASONING: Final = frozenset({"reasoning_effort", "thinking"})
-# What servers of OpenAI's format are to litellm where its own name for them answers chat alone.
+# litellm's provider for servers of OpenAI's format, if its own name for them supports only chat.
 _ASKED_AS: Final = {"openai_like": "openai"}
 _LONGEST_SEARCHED: Final = 4096
-# A kind of request, and the JSON of what a policy fixes in it.
+# A kind of request, and the JSON of the fields that a policy fixes in it.
 _Kind = tuple[SurfaceName, bytes]
 
 
 class LitellmUpstream(Upstream):
-    """The way for requests in another format than their target speaks."""
+    """Asks targets with requests in a format that they do not speak."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._library: Library | None = None
         self._importing = asyncio.Lock()
-        # What is known to reach a target's provider if nothing is wrong with it. A model that was changed is
-        # another target under its name.
+        # Requests known to reach a target's provider. A changed model is another target with the same name.
         self._translatable: dict[str, tuple[ModelTarget, set[_Kind]]] = {}
         self._asked: dict[str, ModelTarget] = {}
         self._known_parameters: dict[tuple[str, str], frozenset[str]] = {}
@@ -148,7 +147,7 @@ class LitellmUpstream(Upstream):
         return self._library
 
     async def _explained(self, error: Exception, current: Asking, request: UpstreamRequest) -> UpstreamError:
-        """What failed before the first byte. No caller's request is at fault where none could be sent."""
+        """The error before the first byte. The caller is not at fault if no request at all could be sent."""
         failure = untranslatable() if is_untranslatable(error, current) else translated(error, request)
         if current.is_sent or not failure.is_callers_fault:
             return failure
@@ -170,10 +169,10 @@ class LitellmUpstream(Upstream):
         return known[1]
 
     async def _rehearsed(self, request: UpstreamRequest) -> Exception | None:
-        """What keeps the smallest request that has these fields from being sent."""
+        """Why the smallest request with these fields cannot be sent; None if it can."""
         library, call = await self._import(), LIBRARY_CALLS[request.surface.name]
         arguments = self._arguments(request)
-        smallest = {**deepcopy(dict(call.smallest)), **request.payload}  # litellm changes what it is given
+        smallest = {**deepcopy(dict(call.smallest)), **request.payload}  # litellm changes its arguments
 
         async def start() -> None:
             await call.start(library, self._fields(library, request._replace(payload=smallest)), arguments)
@@ -196,7 +195,8 @@ class LitellmUpstream(Upstream):
         if known is None:
             names = {"model": model, "custom_llm_provider": provider}
             known = frozenset(library.root.get_supported_openai_params(**names) or ())
-            if not library.root.supports_reasoning(**names):  # many are listed with its parameters regardless
+            # many models are listed with these parameters although they do not reason
+            if not library.root.supports_reasoning(**names):
                 known -= _OF_REASONING
             self._known_parameters[provider, model] = known
         return known
@@ -217,7 +217,7 @@ class LitellmUpstream(Upstream):
 
 
 class _TranslatedStream(AnswerStream):
-    """litellm's chunks, as server-sent events."""
+    """litellm's chunks as server-sent events."""
 
     headers: RawHeaders = ()
 
@@ -228,14 +228,14 @@ class _TranslatedStream(AnswerStream):
         self._deadline = deadline
         self._first = b""
         self._is_done = False
-        # Found now: once a read is cancelled, nothing leads to them any more.
+        # Collected now, because they cannot be reached any more after a cancelled read.
         self._responses = list(http_responses(chunks))
         self._events = as_events(request)
         self._reader = EventReader(progress_of(surface.name), partial(reported_in_body, asked=request))
         self._translated = partial(translated, asked=request)
 
     async def begin(self, *, by: float) -> None:
-        """Wait for the first chunk, so that a failure before it can still be answered otherwise."""
+        """Wait for the first chunk, so that another provider can answer after an earlier failure."""
         try:
             self._first = await self._next(self._translated, by)
         except BaseException:
@@ -269,13 +269,13 @@ class _TranslatedStream(AnswerStream):
         if chunk is None:
             self._is_done = True
             if self._surface.envelope is not None:
-                # Such a stream says itself that it is complete; this one did not.
+                # A complete stream of this kind says so itself; this one did not.
                 raise cut_short()
             return DONE
         taken = self._reader.take(block)
         if not taken and self._reader.failure is not None:
             raise self._reader.failure()
-        # litellm makes up an end where the provider's stream just stopped.
+        # litellm adds an end if the provider's stream just stopped.
         if is_made_up(chunk, self._chunks, is_last=self._reader.is_over):
             raise cut_short()
         self._is_done = self._reader.is_over
@@ -283,12 +283,12 @@ class _TranslatedStream(AnswerStream):
 
 
 def provider_names() -> frozenset[str]:
-    """What the model of an entry may begin with. Imports litellm."""
+    """The prefixes that a model may have. Imports litellm."""
     return frozenset(one.value for one in _import_quietly().provider_list)
 
 
 def _policys_own(request: UpstreamRequest) -> dict[str, Any]:
-    """The fields of a request that a policy fixed, without what else is inside the same object."""
+    """The fields of a request that a policy fixed, without other fields of the same objects."""
     own: dict[str, Any] = {}
     for name in request.policy_part.fields:
         holder, _, inside = name.rpartition(".")
@@ -300,22 +300,22 @@ def _policys_own(request: UpstreamRequest) -> dict[str, Any]:
 
 
 def _asked_as(target: ModelTarget) -> str:
-    """What litellm calls the provider of a model."""
+    """The name by which litellm knows the provider of a model."""
     return _ASKED_AS.get(target.provider, target.provider)
 
 
 def _key(target: ModelTarget) -> str | None:
-    """The operator's key; for a server asked without one, a word that is none.
+    """The operator's key; a placeholder for a server that needs no key.
 
-    litellm takes a key that is missing from the environment and sends it, whatever the address, or does not
-    ask at all. A server that speaks one of the formats relayed is asked alike in all of them.
+    If a key is missing, litellm takes one from the environment and sends it to any address, or does not ask
+    at all. Servers that speak a relayed format are asked in the same way in every format.
     """
     is_keyless = target.api_key is None and target.api_base is not None
     return _NO_KEY if is_keyless and target.wire != "litellm" else target.api_key
 
 
 def _trace(request: UpstreamRequest) -> dict[str, str]:
-    """The caller's trace, which goes on in any format, unless the operator's own headers name one."""
+    """The caller's trace headers for any format, unless the operator's own headers have a trace."""
     named = {name.lower() for name in request.target.headers}
     return {
         name: value for name, value in request.headers.items() if name in TRACE_HEADERS and name not in named
@@ -323,9 +323,9 @@ def _trace(request: UpstreamRequest) -> dict[str, str]:
 
 
 def _import_quietly() -> Any:
-    # Read when the module is imported: without it litellm fetches a price list from the network.
+    # Read at import; without it litellm fetches a price list from the network.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Its models make pydantic warn, each time in the middle of a request.
+    # Its models make pydantic warn, each time during a request.
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)
     library: Any = importlib.import_module("litellm")
     leave_out_tool_servers()
