@@ -1,7 +1,7 @@
-"""The address of a store, checked before anything is done with it.
+"""Checks and reads the address of a store.
 
-Errors say what is wrong and never repeat it, because an address holds a password, and a malformed one may
-hold it in an unexpected place.
+Errors say what is wrong but never repeat the address: it may hold a password, in a malformed address even in
+an unexpected place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FORMS: Final = (
 )
 _ENCODED: Final = "Percent-encode it: / as %2F, # as %23, ? as %3F, @ as %40, : as %3A, [ as %5B, ] as %5D."
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-# What the driver reads from a query, and of which schemes.
+# The parameters that the driver reads from a query, and the schemes that allow them.
 _SECURE: Final = tuple(scheme for scheme in _LAYOUTS if scheme.startswith("rediss"))
 _SENTINEL: Final = tuple(scheme for scheme, layout in _LAYOUTS.items() if layout == "sentinel")
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -45,7 +45,7 @@ _TRUTHS: Final = frozenset({"true", "false"})
 
 
 class StoreAddressError(ValueError):
-    """An address that leads nowhere. Neither text holds any part of it but names of ours."""
+    """A wrong address. Neither text repeats any part of it, except names of known parameters."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} {remedy}")
@@ -55,15 +55,15 @@ class StoreAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What an address says.
+    """The parts of an address.
 
     Attributes:
-        layout: What is there.
-        is_secure: Whether it is spoken to over TLS.
-        hosts: Of Sentinels, or of some of a cluster's nodes.
-        service: What Sentinel calls the servers.
-        options: For connections to servers, in the driver's words.
-        sentinel_options: For connections to Sentinels, as far as they differ.
+        layout: The kind of store: one server, Sentinel or a cluster.
+        is_secure: Whether connections use TLS.
+        hosts: The hosts of Sentinels, or of some nodes of a cluster.
+        service: Sentinel's name for the servers.
+        options: The driver's options for connections to servers.
+        sentinel_options: The options for connections to Sentinels that differ from those.
     """
 
     layout: Layout
@@ -75,10 +75,10 @@ class Address:
 
 
 def read_address(url: str) -> Address:
-    """The address, if the driver would read it as it is meant.
+    """The address, if the driver would read it as intended.
 
     Raises:
-        StoreAddressError: Saying what is wrong and what would be right.
+        StoreAddressError: Says what is wrong and what would be right.
     """
     if any(character.isspace() or not character.isprintable() for character in url):
         raise StoreAddressError("The address holds a space or a line break.", "Percent-encode or remove it.")
@@ -89,7 +89,7 @@ def read_address(url: str) -> Address:
             "Write redis://, rediss:// or unix://; for Sentinel redis+sentinel://, for a cluster redis+cluster://.",
         )
     if "@" in parts.path + parts.query + parts.fragment:
-        raise StoreAddressError("The user name or password holds one of / # ? as it is.", _ENCODED)
+        raise StoreAddressError("The user name or password holds / # or ? without encoding.", _ENCODED)
     if parts.fragment or url.endswith("#"):
         raise StoreAddressError("The address has a part after a #.", "Remove it, or write # as %23.")
     _check_parameters(parts)
@@ -97,7 +97,7 @@ def read_address(url: str) -> Address:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of an address, which may name several hosts: `urlsplit` takes one with brackets only."""
+    """The parts of an address, which may name several hosts; `urlsplit` accepts brackets only in one."""
     scheme, _, rest = url.partition("://")
     place = re.split(r"[/?#]", rest, maxsplit=1)[0]
     user, at, hosts = place.rpartition("@")
@@ -106,7 +106,9 @@ def _split(url: str) -> SplitResult:
             urlsplit(f"redis://{user}{at}{host}")
         return urlsplit(f"{scheme}://host{rest.removeprefix(place)}")._replace(netloc=place)
     except ValueError:
-        raise StoreAddressError("The address holds a [ or ] that is no part of a host.", _ENCODED) from None
+        raise StoreAddressError(
+            "The address holds a [ or ] that does not belong to a host.", _ENCODED
+        ) from None
 
 
 def _read_single(parts: SplitResult) -> Address:
@@ -155,7 +157,7 @@ _READERS: Final = {"single": _read_single, "sentinel": _read_sentinel, "cluster"
 
 
 def _options(parts: SplitResult, database: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """What the driver reads from such an address of a single server, which it knows how to read."""
+    """The options that the driver itself reads from the same address for a single server."""
     user, at, _ = parts.netloc.rpartition("@")
     read: dict[str, Any] = dict(parse_url(f"redis://{user}{at}host/{database}?{urlencode(query)}"))
     del read["host"]
@@ -178,7 +180,7 @@ def _host(place: str, usual_port: int) -> tuple[str, int]:
     is_written = re.search(r":[^:\]]*$", place) is not None
     if is_written and not (port and 1 <= port <= _LARGEST_PORT):
         raise StoreAddressError(
-            "The port is no number from 1 to 65535, or a password stands where the port should.",
+            "The port is not a number from 1 to 65535, or a password stands in its place.",
             f"Write {_FORMS}.",
         )
     return host, port or usual_port
@@ -186,12 +188,16 @@ def _host(place: str, usual_port: int) -> tuple[str, int]:
 
 def _check_database(path: str) -> None:
     if path and not (path.isascii() and unquote(path).isdigit()):
-        raise StoreAddressError("What follows the host is no number of a database.", "Write /0 or nothing.")
+        raise StoreAddressError(
+            "The part after the host is not the number of a database.", "Write /0 or nothing."
+        )
 
 
 def _check_parameters(parts: SplitResult) -> None:
     if parts.query and not re.fullmatch(r"[^=&]+=[^=&]+(&[^=&]+=[^=&]+)*", parts.query):
-        raise StoreAddressError("What follows the ? is not NAME=VALUE, joined by &.", f"Write {_FORMS}.")
+        raise StoreAddressError(
+            "The part after the ? is not NAME=VALUE pairs joined by &.", f"Write {_FORMS}."
+        )
     for name, value in parse_qsl(parts.query):
         if name not in _PARAMETERS:
             known = ", ".join(_PARAMETERS)
@@ -202,8 +208,10 @@ def _check_parameters(parts: SplitResult) -> None:
             other = "Sentinel" if name.startswith("sentinel_") else "TLS"
             raise StoreAddressError(f"The parameter {name} is for {other}.", f"Remove it, or write {_FORMS}.")
         if name == "db" and not (value.isascii() and value.isdigit()):
-            raise StoreAddressError("The parameter db is no number.", "Write db=0 or nothing.")
+            raise StoreAddressError("The parameter db is not a number.", "Write db=0 or nothing.")
         if name == "ssl_check_hostname" and value not in _TRUTHS:
             raise StoreAddressError("ssl_check_hostname is neither true nor false.", "Write one of them.")
         if name in _FILES and not Path(value).is_file():
-            raise StoreAddressError(f"The file of {name} is not there.", "Name a file in PEM format.")
+            raise StoreAddressError(
+                f"The file that {name} names does not exist.", "Name a file in PEM format."
+            )

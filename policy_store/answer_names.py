@@ -1,6 +1,7 @@
-"""Which answer a request's own id stands for, where the caller chose that id.
+"""Remembers which answer a request id stands for, if the caller chose that id.
 
-Kept for as long as feedback on the answer counts, by keyed hashes: the store holds no caller's request id.
+Entries are kept as long as feedback on the answer counts. They use keyed hashes, so the store holds no
+request id of a caller.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import Any, Final
 from policy_store.scripting import StorePart
 
 SEVERAL: Final = "several"
-"""What is found for an id that more than one answer was given under."""
+"""The result for an id under which more than one answer was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerName:
-    """What is kept of one answer.
+    """The entry for one answer.
 
     Attributes:
-        digest: Stands for the request's id.
-        response_id: The answer's own.
-        keep_seconds: How long it is kept.
+        digest: The keyed hash of the request's id.
+        response_id: The answer's id.
+        keep_seconds: How long the entry is kept.
     """
 
     digest: str
@@ -31,10 +32,10 @@ class AnswerName:
 
 
 class AnswerNameStore(StorePart):
-    """Names in Redis or Valkey. Every write may be repeated."""
+    """The entries in Redis or Valkey. Every write may be repeated."""
 
     async def keep(self, names: Sequence[AnswerName]) -> None:
-        """Keep all of these. An id that stands for another answer already stands for none from then on."""
+        """Keep all of these. An id that already stands for another answer becomes ambiguous."""
         before = await self._all(names, response_id=None)
         clashing = [
             name for name, kept in zip(names, before, strict=True) if kept not in (None, name.response_id)
@@ -43,12 +44,12 @@ class AnswerNameStore(StorePart):
             await self._all(clashing, response_id=SEVERAL)
 
     async def find(self, digest: str) -> str | None:
-        """The response id of the answer, `SEVERAL`, or None where nothing is kept."""
+        """The response id of the answer; `SEVERAL` if the id is ambiguous, None if nothing is kept."""
         kept = await self._answer(self._redis.get(self._names.answer(digest)))
         return None if kept is None else str(kept)
 
     async def _all(self, names: Sequence[AnswerName], *, response_id: str | None) -> list[Any]:
-        """Set each to its own response id, unless it has one already; or all of them to another text."""
+        """Set each entry to its response id unless it has one already; or set all of them to another text."""
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             key, kept = self._names.answer(name.digest), response_id or name.response_id

@@ -1,6 +1,7 @@
 """API keys made and revoked while gateways run: every replica must agree on which keys may call.
 
-The store holds hashes only. A revocation stands for ever, whether the key was made here or elsewhere.
+The store holds only hashes. A revocation is for ever, whether the key was made at run time or in the
+configuration.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ class KeyRecord:
 
     Attributes:
         hash: 64 hexadecimal digits, the SHA-256 of the key.
-        name: What people, logs and metrics call it.
-        role: What it may do, in the gateway's words.
-        limits: Its own limits by name; those absent are the gateway's default ones.
+        name: Its name for people, logs and metrics.
+        role: Its role, in the gateway's words.
+        limits: Its own limits by name; the gateway's defaults apply to the others.
         created_at: Unix seconds.
     """
 
@@ -33,10 +34,10 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class KeyBook:
-    """Everything the store says of keys, at one moment.
+    """Everything that the store knows about keys, read at one moment.
 
     Attributes:
-        revision: Changes with any of it.
+        revision: Changes whenever anything here changes.
         records: The keys made at run time, revoked ones included.
         revoked: When a key was revoked, in Unix seconds, by its hash.
     """
@@ -46,7 +47,7 @@ class KeyBook:
     revoked: Mapping[str, float]
 
     def with_record(self, record: KeyRecord) -> KeyBook:
-        """The book with this record in it, instead of one of the same key."""
+        """The book with this record, which replaces an earlier record of the same key."""
         others = tuple(each for each in self.records if each.hash != record.hash)
         return replace(self, records=(*others, record))
 
@@ -55,11 +56,11 @@ class ApiKeyStore(StorePart):
     """Keys in Redis or Valkey. Every write may be repeated."""
 
     async def revision(self) -> int:
-        """A number that changes whenever a key is made or revoked: one cheap read to poll."""
+        """A number that changes whenever a key is made or revoked; cheap to poll."""
         return int(await self._answer(self._redis.get(self._names.api_keys[-1])) or 0)
 
     async def book(self) -> KeyBook:
-        """All of it."""
+        """All keys and revocations."""
         _, revision, records, revoked = await self._scripts.run("api_keys", self._names.api_keys)
         written = [{"hash": digits, **json.loads(text)} for digits, text in _pairs(records)]
         for fields in written:
@@ -71,10 +72,10 @@ class ApiKeyStore(StorePart):
         )
 
     async def add(self, record: KeyRecord) -> None:
-        """Make a key known.
+        """Add a key.
 
         Raises:
-            KeyNameTakenError: If a key that was made at run time and is not revoked has the name.
+            KeyNameTakenError: If another key made at run time and not revoked has the name.
         """
         fields = asdict(record)
         del fields["hash"]
@@ -82,7 +83,7 @@ class ApiKeyStore(StorePart):
         await self._scripts.run("add_key", self._names.api_keys, record.hash, record.name, text)
 
     async def revoke(self, digits: str, name: str) -> float:
-        """End the key of this hash for good; when that happened first, in Unix seconds."""
+        """Revoke the key of this hash for good; returns when it was first revoked, in Unix seconds."""
         _, micros = await self._scripts.run("revoke_key", self._names.api_keys, digits, name)
         return int(micros) / 1e6
 

@@ -1,7 +1,7 @@
-"""What the store is asked through: one server, the primary that Sentinel names, or a cluster.
+"""The clients of the store: for one server, for the primary that Sentinel names, or for a cluster.
 
-All of them take the same commands. What differs between them stays here: how a call finds its server, and
-what is done once a server turns out to be the wrong one.
+All of them take the same commands. Only this module knows the differences: how a call finds its server, and
+what happens if a server turns out to be the wrong one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MOST_TAGS: Final = 100_000
 
 
 class Pool(BlockingConnectionPool):
-    """Connections that others may ask for while idle ones are being closed."""
+    """A pool from which calls can take connections while idle ones are being closed."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close connections; idle ones at once.
 
-        The driver waits until each is closed, and a call that takes one meanwhile fails on it, although the
+        The driver waits until each is closed. A call that takes one in the meantime fails although the
         server would have answered.
         """
         if inuse_connections:
@@ -44,7 +44,7 @@ class SingleClient(Redis):
     """One server, or whichever one its pool connects to.
 
     Attributes:
-        names: The names of the keys that all who ask through this client use.
+        names: The names of the store's keys, for everything that uses this client.
     """
 
     def __init__(self, pool: BlockingConnectionPool, names: Names) -> None:
@@ -53,39 +53,40 @@ class SingleClient(Redis):
         self.names = names
 
     def suspect(self) -> None:
-        """Do nothing after a fault: the next call connects by the address, as always."""
+        """Do nothing after a fault, because the next call connects by the address anyway."""
 
     async def reconnect(self) -> None:
-        """Close idle connections, since the address may lead to another server by now."""
+        """Close idle connections, because the address may lead to another server now."""
         with suppress(RedisError, OSError):
             await self.connection_pool.disconnect(inuse_connections=False)
 
     async def servers(self) -> Sequence[dict[str, Any]]:
-        """For each server that holds data, how a command names it."""
+        """The driver's name of each server that holds data."""
         return ({},)
 
     async def other_tags(self, key: str) -> Sequence[str]:  # noqa: ARG002 - one server holds all keys
-        """A hash tag for each server that holds data, but for the one that holds `key`."""
+        """A hash tag on each server that holds data, except the server of `key`."""
         return ()
 
 
 class SentinelClient(SingleClient):
-    """The primary of a service, as Sentinel names it whenever a connection is made."""
+    """The primary of a service; Sentinel is asked for it whenever a connection is made."""
 
     def __init__(self, pool: SentinelPool, names: Names, sentinel: Sentinels) -> None:
         super().__init__(pool, names)
         self._sentinel = sentinel
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close all connections, those to Sentinels too."""
+        """Close all connections, including those to Sentinels."""
         await super().aclose(close_connection_pool)
         await self._sentinel.aclose()
 
 
 class Sentinels(Sentinel):
-    """Those of a service, asked by one call at a time.
+    """The Sentinels of a service, asked by one call at a time.
 
-    The driver moves the one that answered to the front; calls that do so at once make it forget others.
+    The driver moves the Sentinel that answered to the front of its list; simultaneous calls would make it
+    lose others.
     """
 
     def __init__(self, hosts: Sequence[tuple[str, int]], options: dict[str, Any]) -> None:
@@ -100,14 +101,14 @@ class Sentinels(Sentinel):
 
 
 class SentinelPool(SentinelConnectionPool, Pool):
-    """Connections to the primary; a call beyond their number waits for a free one."""
+    """Connections to the primary; if all are in use, a call waits for a free one."""
 
 
 class SentinelConnection(SentinelManagedConnection):
-    """One of them. A server that became a replica is left to `scripting.answered_within`, which names it."""
+    """A connection to the primary. `scripting.answered_within` handles a server that became a replica."""
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """What the server answers."""
+        """The server's answer."""
         return await Connection.read_response(self, *args, **kwargs)
 
 
@@ -116,13 +117,13 @@ class SecureSentinelConnection(SentinelConnection, SSLConnection):
 
 
 class ClusterClient(RedisCluster):
-    """A cluster, whose nodes are found out on first use and again after a fault.
+    """A cluster, whose nodes are discovered on first use and again after a fault.
 
     Args:
-        nodes: Host and port of nodes to ask for all the others.
-        names: The names of the keys that all who ask through this client use.
-        max_calls: How many calls may be under way; further ones wait.
-        options: For the driver.
+        nodes: Hosts and ports of nodes that can be asked for all others.
+        names: The names of the store's keys, for everything that uses this client.
+        max_calls: How many calls may run at once; further ones wait.
+        options: Options for the driver.
     """
 
     def __init__(
@@ -131,8 +132,8 @@ class ClusterClient(RedisCluster):
         super().__init__(
             startup_nodes=[ClusterNode(host, port) for host, port in nodes],
             require_full_coverage=False,  # keys of the covered slots are served
-            reinitialize_steps=0,  # or every fifth redirection would close all connections
-            max_connections=2 * max_calls,  # pipelines come on top
+            reinitialize_steps=0,  # otherwise every fifth redirection would close all connections
+            max_connections=2 * max_calls,  # pipelines need further connections
             **options,
         )
         self.names = names
@@ -141,20 +142,20 @@ class ClusterClient(RedisCluster):
         self._tags: tuple[object, tuple[str, ...]] = (None, ())
 
     def suspect(self) -> None:
-        """Find the nodes out anew before the next call: the driver does so after some faults only."""
+        """Discover the nodes anew before the next call, because the driver does so only after some faults."""
         self._initialize = True
 
     async def reconnect(self) -> None:
-        """Find the nodes out anew before the next call."""
+        """Discover the nodes anew before the next call."""
         self.suspect()
 
     async def servers(self) -> Sequence[dict[str, Any]]:
-        """For each server that holds data, how a command names it."""
+        """The driver's name of each server that holds data."""
         await self.initialize()
         return tuple({"target_nodes": node} for node in self.get_primaries())
 
     async def other_tags(self, key: str) -> Sequence[str]:
-        """A hash tag for each server that holds data, but for the one that holds `key`."""
+        """A hash tag on each server that holds data, except the server of `key`."""
         await self.initialize()
         slots = self.nodes_manager.slots_cache
         if self._tags[0] is not slots:
@@ -181,11 +182,11 @@ class ClusterClient(RedisCluster):
         additional_startup_nodes_info: list[tuple[str, int]] | None = None,
         last_failed_node_name: str | None = None,
     ) -> ClusterClient:
-        """Find the nodes out, unless they are known."""
+        """Discover the nodes, unless they are known."""
         try:
             await super().initialize(additional_startup_nodes_info, last_failed_node_name)
         except BaseException:
-            # The driver goes on from the nodes it found, all of which may have new addresses by now.
+            # The driver would start from the nodes that it knows, all of which may have new addresses now.
             first = (ClusterNode(*place, **self.connection_kwargs) for place in self._first_nodes)
             self.nodes_manager.startup_nodes |= {
                 node.name: node for node in first if node.name not in self.nodes_manager.startup_nodes
@@ -195,16 +196,16 @@ class ClusterClient(RedisCluster):
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self._initialize = False  # or what is open would be left open after a fault
+        self._initialize = False  # otherwise open connections would stay open after a fault
         await super().aclose()
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        """A command's answer, once there is a place for it."""
+        """A command's answer; the call waits until fewer than `max_calls` are running."""
         async with self._places:
             return await super().execute_command(*args, **kwargs)
 
     async def _determine_slot(self, command: str, *args: Any) -> int:
-        # The driver would ask a server where the keys of these are.
+        # The driver would ask a server where the keys of these commands are.
         return await super()._determine_slot(_READING_SCRIPTS.get(command, command), *args)
 
 

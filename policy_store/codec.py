@@ -1,4 +1,4 @@
-"""Between the store's text and the records: what scripts take and return, and what the log holds."""
+"""Translates between records and the store's text: arguments and results of scripts, and log entries."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from policy_store.watch_records import Watch, WatchTerms
 _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
 _AT_HALF: Final = "half"
-_FIRST: Final = 3  # where a report has the index of its pair's first policy, see scripts/shared/reports.lua
+_FIRST: Final = 3  # position of the first policy's index in a report, see scripts/shared/reports.lua
 
 
 def dump_json(value: Any) -> str:
-    """Canonical JSON: a repeated call writes the same text, by which a script recognises it."""
+    """Canonical JSON, so that scripts recognise a repeated call by its equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -47,18 +47,18 @@ def seconds(micros: str) -> float:
 
 
 def pair_of_held(member: str) -> tuple[int, int]:
-    """The pair that a held report is about, from its member in what is held."""
+    """The pair of a held report, from its member of the sorted set."""
     said = json.loads(member.partition(" ")[2])
     return int(said[_FIRST]), int(said[_FIRST + 1])
 
 
 def micros(at: float) -> int:
-    """Microseconds as scripts take a time, from Unix seconds."""
+    """The time in microseconds, as scripts take it, from Unix seconds."""
     return round(at * _MICRO)
 
 
 def plan_to_json(plan: ProposedPlan) -> str:
-    """A proposal as the store keeps it."""
+    """A proposal in the form that the store keeps."""
     written = {field.name: getattr(plan, field.name) for field in fields(plan)}
     written["pairs"] = [[pair.first, pair.second, pair.probability] for pair in plan.pairs]
     return dump_json(written)
@@ -67,7 +67,7 @@ def plan_to_json(plan: ProposedPlan) -> str:
 def plan_from_json(
     text: str, *, version: str, fence: str, at: str, waiting: str | None = None
 ) -> PublishedPlan:
-    """The plan in force, from its proposal and what the store set."""
+    """The plan in force, from its proposal and the fields that the store set."""
     written = json.loads(text)
     written["pairs"] = tuple(PlannedPair(*pair) for pair in written["pairs"])
     for name in ("evidence_nats", "needed_nats"):
@@ -79,7 +79,7 @@ def plan_from_json(
 
 
 def _waiting_from(lengths: Mapping[str, str]) -> dict[tuple[int, int], Waiting]:
-    """By pair, from `first:second:side` to how many wait; pairs of which none does are left out."""
+    """The waiting outcomes by pair, from counts by `first:second:side`; pairs without any are left out."""
     found: dict[tuple[int, int], Waiting] = {}
     for name, length in lengths.items():
         first, second, side = map(int, name.split(":"))
@@ -106,10 +106,10 @@ def logged_forecasts(forecasts: Iterable[Forecast]) -> str:
 
 
 def view_from(reply: Sequence[Any]) -> ExperimentView:
-    """From what `view` in shared/view.lua returns.
+    """The view, from the result of `view` in shared/view.lua.
 
     Raises:
-        NewerVersionError: A newer version moved the experiment to a state of its own.
+        NewerVersionError: A newer version moved the experiment to a state that this version does not know.
     """
     _, generation, revision, stored, watched = reply
     experiment, state, incumbent, certificate, *plan = stored
@@ -159,7 +159,7 @@ def _state_from(text: str) -> ExperimentState:
 
 
 def counts_from(reply: Sequence[Any]) -> Counts:
-    """From what counts.lua returns."""
+    """The counts, from the result of counts.lua."""
     _, policies, started_at, now, flat, policies_ever, inherited, inherited_from, waiting, held = reply
     counted = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
     return Counts(
@@ -181,7 +181,7 @@ def counts_from(reply: Sequence[Any]) -> Counts:
 
 
 def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
-    """The fields of a counts hash as those `Counts` and `Inherited` share."""
+    """The fields that `Counts` and `Inherited` share, from a counts hash."""
     indices = range(policies)
     is_kept_at_half = any(counted[name] for name in counted if name.startswith(f"{_AT_HALF}:"))
 
@@ -204,7 +204,7 @@ def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:
 
 
 def recorded_from(reply: Sequence[Any], report: Report) -> Recorded:
-    """From what a script that counts or holds a report returns.
+    """The `Recorded`, from the result of a script that counts or holds a report.
 
     Raises:
         ValueError: The experiment has no such policy.
@@ -217,7 +217,7 @@ def recorded_from(reply: Sequence[Any], report: Report) -> Recorded:
 
 
 def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison:
-    """From what `count` in shared/counting.lua returns."""
+    """The comparison, from the result of `count` in shared/comparisons.lua."""
     _, number, result, forecast, version, source, at, voters = reply
     return Comparison(
         number=int(number),
@@ -233,12 +233,12 @@ def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison
 
 
 def event_from(entry: Mapping[str, str]) -> LoggedEvent:
-    """From an entry of the log or of the events."""
+    """An event, from an entry of the log or of the events."""
     return LoggedEvent(at=seconds(entry["at"]), kind=entry["kind"], detail=json.loads(entry["detail"]))
 
 
 def log_record_from(entry: Mapping[str, str]) -> LogRecord:
-    """From an entry of the log."""
+    """A record, from an entry of the log."""
     if entry["type"] == "event":
         return event_from(entry)
     if entry["type"] == "inherited":
@@ -266,7 +266,7 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
 
 
 def source_words(sources: Iterable[int | None]) -> list[str]:
-    """Sources as a script takes them: an index, or nothing for a newcomer."""
+    """Sources in the form for scripts: an index, or nothing for a newcomer."""
     return ["" if source is None else str(source) for source in sources]
 
 

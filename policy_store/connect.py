@@ -1,4 +1,4 @@
-"""The one client all state goes through, whatever server is behind it."""
+"""Makes the client through which all state is read and written, for any kind of server."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from policy_store.names import Names
 __all__ = ["EmbeddedValkey", "connect"]
 
 _HEALTH_CHECK_SECONDS: Final = 30
-# A cluster's calls spread over nodes, and those to one that hangs must leave places for the others.
+# Calls to a cluster go to several nodes; those to a node that hangs must leave room for the others.
 _PLACES_PER_CONNECTION: Final = 4
 
 
 def connect(
     url: str, *, prefix: str = "", timeout_seconds: float = 1.0, max_connections: int = 32
 ) -> StoreClient:
-    """A client for any address that `address.read_address` takes. Connects on first use, and after a fault.
+    """A client for any address that `address.read_address` accepts; connects on first use and after faults.
 
-    A call beyond `max_connections` waits for a free connection. The driver never repeats a call on its own: a
-    script whose answer was lost may have run, and each repetition would wait again. Callers repeat, since
-    every write of the store may be repeated. A connection the server closed meanwhile is noticed and replaced
-    before it is used.
+    A call beyond `max_connections` waits for a free connection. The driver never repeats a call by itself: a
+    script whose answer was lost may have run, and each repetition would wait again. Callers may repeat
+    calls, because every write of the store may be repeated. A connection that the server has closed is
+    noticed and replaced before it is used.
 
-    Waiting for a connection and connecting are bounded here. The whole of a call, waiting for its answer
-    included, is bounded by `PolicyStore`, and not here as well: the driver's own limit on sending runs every
-    command in a task of its own, which costs time and before Python 3.12 may swallow the cancellation that
-    is to end the call.
+    This function bounds the time for waiting for a connection and for connecting. `PolicyStore` bounds each
+    whole call, including the wait for its answer. The driver's own limit is not used: it runs every command
+    in a separate task, which costs time and before Python 3.12 may swallow the cancellation that should end
+    the call.
 
     Args:
         url: The store's address.
-        prefix: Stands in front of every key's name; environments with different prefixes share nothing.
+        prefix: Put before every key's name; environments with different prefixes share nothing.
         timeout_seconds: The longest wait for a free connection, and for making one.
-        max_connections: How many there are at most.
+        max_connections: The most connections.
 
     Raises:
-        StoreAddressError: The URL is not one of these, or not written as it is meant.
-        PrefixError: Such a prefix may not be.
+        StoreAddressError: The URL is of another kind, or malformed.
+        PrefixError: The prefix is not allowed.
     """
     address, names = read_address(url), Names(prefix)
     options: dict[str, Any] = {
@@ -77,7 +77,7 @@ def connect(
 def _by_sentinel(
     address: Address, names: Names, timeout_seconds: float, options: dict[str, Any]
 ) -> SentinelClient:
-    # One that hangs must leave time to ask the others, and the primary.
+    # A Sentinel that hangs must leave time to ask the others and the primary.
     share = timeout_seconds / (len(address.hosts) + 1)
     secure = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
     asked = {

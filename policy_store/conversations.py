@@ -1,4 +1,4 @@
-"""What is remembered of conversations: what a session is assigned, and who made the parts of its answers."""
+"""Data about conversations: the assignments of sessions, and the makers of opaque parts of answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ConversationStore(StorePart):
     async def assign_unit(
         self, name: str, generation: int, unit: str, proposal: str, ttl_seconds: int
     ) -> str:
-        """What the unit is assigned: `proposal` if nothing was yet, else what came first, not prolonged."""
+        """The unit's assignment: an existing one (its time is not extended), otherwise `proposal`."""
         key = self._names.experiment(name).generation(generation).sticky(unit)
         assigned = await self._answer(self._redis.set(key, proposal, nx=True, get=True, ex=ttl_seconds))
         return proposal if assigned is None else str(assigned)
@@ -21,19 +21,19 @@ class ConversationStore(StorePart):
     async def assign_session(
         self, name: str, generation: int, unit: str, proposal: str, policy: str, ttl_seconds: int
     ) -> tuple[str, str]:
-        """What a session is assigned, like `assign_unit`, and the policy it began with.
+        """A session's assignment, like `assign_unit`, and the policy that it began with.
 
         Args:
             name: Experiment.
             generation: The current one.
             unit: The session.
-            proposal: What it is assigned if it is new; empty to assign nothing.
-            policy: Fingerprint of the policy that the proposal leads to; empty where it leads to two.
+            proposal: The assignment of a new session; empty to assign nothing.
+            policy: Fingerprint of the policy that the proposal leads to; empty if it leads to two.
             ttl_seconds: How long a new session is remembered.
 
         Returns:
-            What it was assigned; empty where it began under another generation, or is new and there is no
-            proposal. Then the fingerprint of the policy it began with, as far as that is known.
+            The assignment; empty if the session began under another generation, or is new and there is no
+            proposal. And the fingerprint of the policy that it began with, if that is known.
         """
         keys = self._names.experiment(name)
         _, assigned, began_with = await self._scripts.run(
@@ -44,19 +44,19 @@ class ConversationStore(StorePart):
         return assigned, began_with
 
     async def note_makers(self, name: str, makers: Mapping[str, str], ttl_seconds: int) -> None:
-        """Remember which policies made the parts of answers that have these digests."""
+        """Remember the policies that made the parts of answers with these digests."""
         keys = self._names.experiment(name)
         for digest, maker in makers.items():
             await self._answer(self._redis.set(keys.maker(digest), maker, ex=ttl_seconds))
 
     async def makers(self, name: str, digests: Sequence[str]) -> list[str | None]:
-        """Which policy made the part of an answer that has each of these digests, as far as that is known."""
+        """The policies that made the parts of answers with these digests, as far as they are known."""
         keys = self._names.experiment(name)
         found: list[str | None] = await self._answer(self._redis.mget([keys.maker(each) for each in digests]))
         return found
 
     async def assigned_unit(self, name: str, generation: int, unit: str) -> str | None:
-        """What the unit is assigned, if anything."""
+        """The unit's assignment, if there is one."""
         key = self._names.experiment(name).generation(generation).sticky(unit)
         assigned: str | None = await self._answer(self._redis.get(key))
         return assigned

@@ -1,7 +1,7 @@
-"""Where the embedded server keeps its data and its socket, and the lock that lets one gateway use them.
+"""The directory of the embedded server's data and socket, with a lock so that only one gateway uses it.
 
-The server inherits the locked file, so the lock lasts until gateway and server are both gone, however they
-end: two servers never write the same append-only file.
+The server inherits the locked file, so the lock lasts until both gateway and server have ended, for whatever
+reason. So two servers never write the same append-only file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from policy_store.errors import DataDirectoryInUseError, EmbeddedStoreError
 
 _SOCKET_NAME: Final = "valkey.sock"
 _LOCK_NAME: Final = "gateway.lock"
-_LONGEST_SOCKET_PATH: Final = 103  # bytes every supported system can bind, without the closing zero
-_LINGER_SECONDS: Final = 2.0  # the server of a gateway that was killed ends within moments
+_LONGEST_SOCKET_PATH: Final = 103  # bytes; works on every supported system, without the final zero
+_LINGER_SECONDS: Final = 2.0  # the server of a killed gateway ends within this time
 _POLL_SECONDS: Final = 0.02
 
 
@@ -37,16 +37,16 @@ class DataDirectory:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"unix://{quote(str(self.socket))}"
 
     @property
     def server_log(self) -> Path:
-        """What the server says about itself."""
+        """The path of the server's own log."""
         return self.path / "valkey.log"
 
     def remove_socket(self) -> None:
-        """Leave nothing outside the directory. The caller holds its lock, and no server is running."""
+        """Remove the socket if it is outside the directory. The caller holds the lock; no server runs."""
         self.socket.unlink(missing_ok=True)
         if self.socket.parent != self.path:
             with contextlib.suppress(OSError):
@@ -54,19 +54,19 @@ class DataDirectory:
 
 
 def prepare(path: Path) -> DataDirectory:
-    """Make the directory, and find a socket path short enough to be bound.
+    """Create the directory, and find a socket path that is short enough to be bound.
 
     Raises:
-        EmbeddedStoreError: It cannot be made or written, or the socket has no safe place.
+        EmbeddedStoreError: The directory cannot be created or written, or the socket has no safe place.
     """
     path = path.expanduser().absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise EmbeddedStoreError(f"The data directory {path} cannot be made: {error.strerror}.") from error
+        raise EmbeddedStoreError(f"The data directory {path} cannot be created: {error.strerror}.") from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise EmbeddedStoreError(
-            f"The data directory {path} cannot be written; choose another or mend its owner."
+            f"The data directory {path} cannot be written; choose another one or correct its owner."
         )
     return DataDirectory(path, _socket_path(path))
 
@@ -116,13 +116,13 @@ def _holder(lock: BinaryIO) -> dict[str, Any]:
     lock.seek(0)
     try:
         holder: dict[str, Any] = json.loads(lock.read())
-    except ValueError:  # locked a moment ago, not written yet
+    except ValueError:  # just locked, not written yet
         return {}
     return holder
 
 
 def _socket_path(path: Path) -> Path:
-    """In the directory, or where that is too long, in a directory of ours below the temporary one."""
+    """The socket's path: in the directory or, if that is too long, in our own temporary directory."""
     own = path / _SOCKET_NAME
     if len(os.fsencode(own)) <= _LONGEST_SOCKET_PATH:
         return own
@@ -130,10 +130,10 @@ def _socket_path(path: Path) -> Path:
     folder = Path(tempfile.gettempdir()) / f"llmpo-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    # The name can be guessed: another user who made the folder first could otherwise read everything.
+    # The name can be guessed, so another user who created the folder first could read everything.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise EmbeddedStoreError(
-            f"{folder} belongs to someone else; use a data directory with a shorter path."
+            f"{folder} belongs to another user; use a data directory with a shorter path."
         )
     short = folder / _SOCKET_NAME
     if len(os.fsencode(short)) > _LONGEST_SOCKET_PATH:

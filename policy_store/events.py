@@ -1,11 +1,11 @@
-"""What happens to an experiment besides comparisons: the closed set of event kinds, each with its detail.
+"""The closed set of events of an experiment (other than comparisons), each with its detail.
 
-An event is stored as its kind and a JSON object, in the log of its generation and in the experiment's list of
-events, and leaves the gateway in that form. `LoggedEvent.told` is the object as a typed record.
+An event is stored as its kind and a JSON object, in the log of its generation and in the experiment's list
+of events, and it is exported in that form. `LoggedEvent.told` is the object as a typed record.
 
 A newer version may write kinds that are not in `EventKind`, and more fields than a record here has. An event
-of an unknown kind is kept, shown and exported as it is stored; it has no typed detail, and no state follows
-from it. Fields that a record does not have are kept as well, outside the typed detail.
+of an unknown kind is kept, shown and exported unchanged; it has no typed detail, and no state follows from
+it. Fields that a record does not have are kept too, outside the typed detail.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any, Final
 
 
 class EventKind(StrEnum):
-    """What happened."""
+    """The kind of an event."""
 
     STARTED = "started"  # a new generation became the current one
     REACTIVATED = "reactivated"  # an earlier generation became the current one again
-    INHERITED = "inherited"  # the new generation went on from the one before
-    INCUMBENT_CHANGED = "incumbent_changed"  # another policy serves, as the file now says
-    RESUMED = "resumed"  # an offline run went on after an interruption
+    INHERITED = "inherited"  # the new generation continued from the one before
+    INCUMBENT_CHANGED = "incumbent_changed"  # another policy serves, because the file names it
+    RESUMED = "resumed"  # an offline run continued after an interruption
     ELIMINATED = "eliminated"  # a policy's evidence reached the line
     PROMOTED = "promoted"
     SETTLED = "settled"
     NO_WINNER = "no_winner"
     INCONCLUSIVE = "inconclusive"
-    CERTIFIED = "certified"  # a candidate awaits a person's approval
-    WITHDRAWN = "withdrawn"  # what awaited approval does not hold any more
+    CERTIFIED = "certified"  # a candidate waits for approval
+    WITHDRAWN = "withdrawn"  # the certificate that waited for approval no longer holds
     PAUSED = "paused"
-    UNPAUSED = "unpaused"  # "resumed" is of offline runs
+    UNPAUSED = "unpaused"  # "resumed" is used for offline runs
     STOPPED = "stopped"
     APPROVED = "approved"
     REJECTED = "rejected"
@@ -44,14 +44,14 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A generation became the current one. An offline run, which has one generation only, leaves it out."""
+    """A generation became the current one. An offline run has only one generation and leaves it out."""
 
     generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WentOn:
-    """A generation went on from another one with so many of its comparisons."""
+    """A generation continued from another one and inherited this many comparisons."""
 
     comparisons: int
     from_generation: int
@@ -60,9 +60,9 @@ class WentOn:
 
 @dataclass(frozen=True, slots=True)
 class IncumbentChanged:
-    """The policy with that index serves in the generation from now on, without a decision.
+    """The policy with this index serves in the generation from now on, without a decision.
 
-    Gateways tell its name instead.
+    Gateways show its name instead.
     """
 
     policy: int | str
@@ -71,16 +71,16 @@ class IncumbentChanged:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """An offline run went on after an interruption, with so many comparisons counted."""
+    """An offline run continued after an interruption, with this many comparisons counted."""
 
     comparisons: int
 
 
 @dataclass(frozen=True, slots=True)
 class Eliminated:
-    """The comparison with that number brought the evidence against a policy to the line.
+    """The comparison with this number brought the evidence against a policy to the line.
 
-    `policy` is its index; gateways tell its name instead.
+    `policy` is its index; gateways show its name instead.
     """
 
     comparison: int
@@ -93,9 +93,9 @@ class Decided:
     """The planner decided on a generation.
 
     Attributes:
-        champion: Index of the certified policy, or None; an offline run writes its name, gateways tell it.
-        fence: The deciding planner's fencing number. An offline run has none, and one generation only.
-        generation: The generation decided on.
+        champion: Index of the certified policy, or None; offline runs write its name, and gateways show it.
+        fence: The deciding planner's fencing number; offline runs have none.
+        generation: The generation decided on; offline runs have only one.
     """
 
     champion: int | str | None
@@ -108,13 +108,13 @@ class ByHand:
     """A person moved the experiment.
 
     Attributes:
-        actor: Name of the person's API key; `open` where none is needed. `configuration` where a pause went
-            on in another generation.
+        actor: Name of the person's API key; `open` if none is needed. `configuration` if a pause was carried
+            over to another generation.
         reason: The person's words.
         before: State of the experiment before.
         after: State after.
-        incumbent_before: Index of the policy that answered ordinary traffic before; gateways tell its name.
-        incumbent: Index of the policy that does now; gateways tell its name.
+        incumbent_before: Index of the policy that answered ordinary traffic before; gateways show its name.
+        incumbent: Index of the policy that answers it now; gateways show its name.
         generation: The generation that was moved.
     """
 
@@ -197,7 +197,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event as it is stored; `at` is Unix seconds."""
+    """A stored event; `at` is in Unix seconds."""
 
     at: float
     kind: str
@@ -216,18 +216,18 @@ class LoggedEvent:
 
     @property
     def told(self) -> Detail | None:
-        """The typed detail; None where a newer version wrote a kind or a form this one does not know."""
+        """The typed detail; None if a newer version wrote a kind or form that this one does not know."""
         return decoded(self.kind, self.detail)
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedEvent:
-    """An event with its place among all of its experiment.
+    """An event with its place among all events of its experiment.
 
     Attributes:
-        id: No other event has it; with later events it grows, as `entry` does.
-        entry: Where it stands in the stream, as the server names it.
-        event: What happened.
+        id: A unique id, which grows with later events like `entry`.
+        entry: The server's id of the entry in the stream.
+        event: The event.
     """
 
     id: str
@@ -242,7 +242,7 @@ def encoded(detail: Detail) -> dict[str, Any]:
 
 
 def decoded(kind: str, detail: Mapping[str, Any]) -> Detail | None:
-    """Inverse of `encoded`; None for what this version does not know."""
+    """The detail in a JSON object, the inverse of `encoded`; None if this version does not know it."""
     form = DETAILS.get(kind)
     if form is None:
         return None

@@ -1,8 +1,8 @@
-"""What API keys used within the last minute, shared by all replicas and leased to them in portions.
+"""The usage of API keys within the last minute, shared by all replicas, which lease portions of the limits.
 
-A process leases some requests and tokens at once and spends them without asking again; what it does not use
-within a second it gives back. So never more than a limit is used within any minute, and what one process
-holds idle is little and comes back soon (docs/decisions/0054-limits.md).
+A process leases some requests and tokens at a time and spends them without asking again; it gives back what
+it does not use within a second. So the use within any minute never exceeds a limit, and a process holds
+little unused for a short time only (docs/decisions/0054-limits.md).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _KINDS: Final = {"requests": 1, "tokens": 2}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a process wants of one limit per minute.
+    """A process's wish for a portion of one limit per minute.
 
     Attributes:
         limit: The limit.
-        least: What makes sense to be leased at all.
-        now: What is needed at this moment.
-        ahead: What will be needed soon, going by the last second; given while plenty is left.
+        least: The smallest useful amount.
+        now: The amount needed now.
+        ahead: The amount expected to be needed soon, judged by the last second; leased if enough is left.
     """
 
     limit: int
@@ -37,12 +37,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What was leased and not used.
+    """A leased amount that was not used.
 
     Attributes:
-        kind: Of which limit.
-        second: When it was leased, as the store said.
-        amount: How much.
+        kind: The limit it belongs to.
+        second: When it was leased, by the store's clock.
+        amount: The amount.
     """
 
     kind: Literal["requests", "tokens"]
@@ -52,16 +52,16 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One step: what a process has to say, and what it wants.
+    """One step: a process's report and its wishes.
 
     Attributes:
         key: Name of the API key.
         holder: The process.
-        requests: Wanted of the limit on requests per minute, or None where there is none.
-        tokens: The same of tokens.
-        concurrent: Limit of requests under way, or None, and how many this process wants to have under way.
+        requests: The wish for requests per minute, or None if there is no such limit.
+        tokens: The wish for tokens per minute, or None.
+        concurrent: Limit on requests in progress, and how many this process wants; or None.
         owed: Tokens used beyond what was leased.
-        returned: What was not used.
+        returned: The unused amounts.
     """
 
     key: str
@@ -75,13 +75,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What was leased of one limit, and how it stands.
+    """The leased portion of one limit, and the state of the limit.
 
     Attributes:
-        amount: Leased, for `LEASE_SECONDS`.
-        left: What no process has leased yet.
-        wait_seconds: Until what was wanted at least fits; 0 if it does.
-        reset_seconds: Until all that is used or leased counts no longer.
+        amount: The leased amount, for `LEASE_SECONDS`.
+        left: The amount that no process has leased.
+        wait_seconds: Seconds until the smallest useful amount fits; 0 if it fits now.
+        reset_seconds: Seconds until nothing that is used or leased counts any more.
     """
 
     amount: int
@@ -95,10 +95,10 @@ class Granted:
     """The store's answer.
 
     Attributes:
-        second: By the store's clock; what is returned later quotes it.
-        requests: Of the limit on requests.
-        tokens: Of the limit on tokens.
-        concurrent: How many requests the process may have under way for the next `HOLD_SECONDS`.
+        second: The store's time, which later returns quote.
+        requests: The lease of requests.
+        tokens: The lease of tokens.
+        concurrent: How many requests the process may have in progress for the next `HOLD_SECONDS`.
     """
 
     second: int
@@ -111,7 +111,7 @@ class LimitStore(StorePart):
     """The accounts in Redis or Valkey. Requests wait for each call."""
 
     async def lease(self, account: Account) -> Granted:
-        """Take one step, atomically. Not to be repeated: what is returned twice would be free.
+        """Take one step, atomically. It must not be repeated, because an amount returned twice would be free.
 
         Raises:
             StoreUnavailableError: If the store does not answer in time; the step may have been taken.

@@ -1,8 +1,8 @@
 """The frozen records the store keeps, and their JSON.
 
-Indices: a candidate is known here by its position in `Experiment.policies`; that order is fixed for a
-generation. Evidence is in integer nano-nats, forecasts in integer millionths, so that every replica adds
-and every verifier recomputes exactly the same numbers.
+A candidate is known here by its index in `Experiment.policies`; the order is fixed for a generation.
+Evidence is in integer nano-nats, forecasts in integer millionths, so that every replica adds and every
+verifier recomputes exactly the same numbers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch
 
 EXPERIMENT_SCHEMA: Final = 1
-_UNSTATED_PROMISE: Final = "no_worse_than_any"  # of records from before there was a choice
+_UNSTATED_PROMISE: Final = "no_worse_than_any"  # the promise of records from before there was a choice
 
 
 class Result(StrEnum):
-    """How one comparison ended, seen from its first policy."""
+    """The result of a comparison, seen from its first policy."""
 
     WIN = "win"
     LOSS = "loss"
@@ -31,35 +31,36 @@ class Result(StrEnum):
 
 
 class Receipt(StrEnum):
-    """What happened to a reported outcome."""
+    """What the store did with a reported outcome."""
 
     COUNTED = "counted"
     PENDING = "pending"  # waits for the outcome of the other policy of its pair
-    HELD = "held"  # counts once its unit is as old as every unit is when it counts
+    HELD = "held"  # counts once its unit has reached the age of `feedback.hold`
     DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What fixes the meaning of an experiment's evidence; any change to it is a new generation.
+    """Everything that fixes the meaning of an experiment's evidence; any change makes a new generation.
 
     Attributes:
         name: The name clients send as `model`.
-        policies: Names, in the order their indices refer to.
-        policy_fingerprints: Content hash of each policy, same order: a changed policy is a new policy.
-        costs: Declared cost per request of each policy (any one unit); breaks ties between equals.
+        policies: Names, in the order of their indices.
+        policy_fingerprints: Content hash of each policy, in the same order; a changed policy is a new one.
+        costs: Declared cost per request of each policy, all in the same unit; breaks ties between equals.
         incumbent: Index of the policy that serves until a promotion.
         delta: Error level in (0, 1).
         epsilon: Smallest preference margin that matters, in [0, 1/2).
         max_comparisons: Budget, or None.
-        min_comparisons: No decision before so many comparisons.
-        min_duration_seconds: No decision before so long after the start.
+        min_comparisons: No decision before this many comparisons.
+        min_duration_seconds: No decision before this time after the start.
         collect: `matched` or `side_by_side`.
-        outcome_rules: Canonical JSON of what turns feedback into outcomes (signals and their weights, what
-            counts as a tie, what a unit is): evidence collected under other rules means something else.
-        inference: Canonical JSON of what is assumed, which rule decides, what plans save; empty where
+        outcome_rules: Canonical JSON of the rules that turn feedback into outcomes (signals and their
+            weights, ties, units). Evidence collected under other rules has another meaning.
+        inference: Canonical JSON of the assumed structure, the stopping rule and the objective; empty if
             nothing is assumed and the exact evidence decides.
-        promise: With a margin, who may not be preferred to the promoted policy by more than it.
+        promise: With a margin: which policies may not be preferred to the promoted one by more than the
+            margin.
     """
 
     name: str
@@ -81,22 +82,23 @@ class Experiment:
         """Canonical JSON: equal experiments give equal text."""
         content = {"schema": EXPERIMENT_SCHEMA, **asdict(self)}
         for name, unstated in (("inference", ""), ("promise", _UNSTATED_PROMISE)):
-            if content[name] == unstated:  # as written before there was a choice: running experiments go on
+            # as in records from before there was a choice, so that running experiments continue
+            if content[name] == unstated:
                 del content[name]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     def fingerprint(self) -> str:
-        """Names a generation: equal for experiments that differ only in name and incumbent."""
+        """The name of a generation; equal for experiments that differ only in name and incumbent."""
         text = replace(self, name="", incumbent=0).to_json()
         return hashlib.sha256(text.encode()).hexdigest()
 
     def sources(self, before: Experiment) -> tuple[int | None, ...] | None:
-        """Where to find what was counted between these policies in an earlier definition.
+        """Where an earlier definition has the counts between these policies.
 
         Returns:
-            For each policy its index in `before`, or None for a newcomer; a policy is the same by name and
-            content. None for all: fewer than two are the same, evidence means something else there, or the
-            decision does not rest on it.
+            For each policy its index in `before`, or None for a newcomer; a policy is the same if name and
+            content are. None for all if fewer than two are the same, if evidence has another meaning there,
+            or if the decision does not depend on it.
         """
         return None if self.breaks_with(before) else self._places_in(before)
 
@@ -126,7 +128,7 @@ class Experiment:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Experiment:
-        """Inverse of `to_json`."""
+        """The experiment in a text from `to_json`."""
         fields: dict[str, Any] = json.loads(text)
         fields.pop("schema")
         for name in ("policies", "policy_fingerprints", "costs"):
@@ -135,7 +137,7 @@ class Experiment:
 
 
 _FEWEST_KEPT: Final = 2
-# What may change while the evidence between two policies keeps its meaning. A field not named here may not.
+# Only these fields may change while the evidence between two policies keeps its meaning.
 _FREE_FIELDS: Final = (
     *("name", "policies", "policy_fingerprints", "costs", "incumbent"),
     *("max_comparisons", "min_comparisons", "min_duration_seconds"),
@@ -143,7 +145,7 @@ _FREE_FIELDS: Final = (
 )
 
 
-_EXACT: Final = "e-process"  # rules that decide by the counts alone are not proven for changing policies
+_EXACT: Final = "e-process"  # rules that decide by the counts alone are not proven if policies change
 
 
 def _meaning(experiment: Experiment) -> dict[str, Any]:
@@ -157,11 +159,12 @@ def _stopping(experiment: Experiment) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What one comparison of a pair will add to the ledger, published before any outcome it is applied to.
+    """What one comparison of a pair adds to the ledger, published before any outcome it is applied to.
 
-    `first < second`. `increments` are nano-nats: to evidence[first, second] if first is preferred and if
-    second is, then to evidence[second, first] if first is preferred and if second is. `at_half` are those of
-    the evidence at one half, in the same order; None where the experiment's promise needs no such evidence.
+    `first < second`. `increments` are in nano-nats: to evidence[first, second] if first is preferred and if
+    second is, then to evidence[second, first] if first is preferred and if second is. `at_half` are the
+    increments of the evidence at one half, in the same order; None if the experiment's promise needs no such
+    evidence.
     """
 
     first: int
@@ -182,7 +185,7 @@ class PlannedPair:
 
 @dataclass(frozen=True, slots=True)
 class ProposedPlan:
-    """What a planner wants every replica to draw from, and what it knows of the evidence."""
+    """The pairs that a planner wants every replica to draw from, and the state of the evidence."""
 
     comparisons: int  # how many had been counted when it was computed
     pairs: tuple[PlannedPair, ...]
@@ -191,23 +194,24 @@ class ProposedPlan:
     needed_nats: tuple[float, ...]
     expected_remaining: float | None  # comparisons to a decision, if known
     duration_seconds: float  # how long planning took
-    fit_p_value: float | None = None  # of the structure assumed, if any; small: it does not fit
+    fit_p_value: float | None = None  # of the assumed structure, if any; small if it does not fit
     is_misfit: bool = False
 
 
-# How many outcomes of a pair's first and of its second policy wait for one of the other to be compared with.
+# How many outcomes of a pair's first and of its second policy wait for one of the other.
 Waiting = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedPlan:
-    """A plan in force. The store adds to the proposal what only it can say."""
+    """A plan in force: the proposal, and the fields that only the store can set."""
 
     proposal: ProposedPlan
     version: int  # counts up from 1 within a generation
-    fence: int  # of the planner that proposed it
+    fence: int  # fencing number of the planner that proposed it
     created_at: float  # unix seconds, by the store's clock
-    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)  # then; pairs of which some did
+    # at that time; only pairs with waiting outcomes
+    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +219,11 @@ class Counts:
     """Everything counted so far in one generation. Matrices are K x K nested tuples.
 
     wins[i][j]: times i was preferred to j. ties: symmetric. evidence_nano_nats[j][k]: evidence against "j is
-    preferred to k with probability at least 1/2 + epsilon". `eliminated_at[j]`: the comparison number at
-    which row j's total first reached the elimination threshold, or None. debts_nano_nats[j]: part of row j's
-    total left by rivals removed since, none above 0; empty: none. evidence_at_half_nano_nats: that against
-    "with probability at least 1/2", kept where a promise needs it; empty where it is 0 for all. A generation
-    that inherited counts what it inherited too.
+    preferred to k with probability at least 1/2 + epsilon". `eliminated_at[j]`: the number of the comparison
+    at which row j's total first reached the elimination threshold, or None. debts_nano_nats[j]: the part of
+    row j's total that removed rivals left, never above 0; empty if there is none.
+    evidence_at_half_nano_nats: evidence against "with probability at least 1/2", kept if the promise needs
+    it; empty if it is 0 for all. Inherited comparisons are included.
     """
 
     comparisons: int
@@ -231,14 +235,15 @@ class Counts:
     now: float  # the store's clock when read
     debts_nano_nats: tuple[int, ...] = ()
     evidence_at_half_nano_nats: tuple[tuple[int, ...], ...] = ()
-    policies_ever: int | None = None  # how many policies there ever were, those removed included; None: these
-    inherited: int = 0  # how many of the comparisons
-    inherited_from: int | None = None  # the generation, if any
-    by_source: Mapping[str, int] = field(default_factory=dict)  # of the comparisons not inherited
-    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)  # of pairs of which some do
-    reports_held: int = 0  # how many do not count yet, since their units are too young
-    votes: int = 0  # in comparisons: two of users who saw one answer each, one of a user who saw both
-    voters: int = 0  # how many gave them, each vote of an unknown voter being one
+    policies_ever: int | None = None  # number of policies ever, including removed ones; None: only these
+    inherited: int = 0  # how many of the comparisons are inherited
+    inherited_from: int | None = None  # from this generation, if any
+    by_source: Mapping[str, int] = field(default_factory=dict)  # without inherited comparisons
+    # only pairs with waiting outcomes
+    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)
+    reports_held: int = 0  # reports that do not count yet, because their units are too young
+    votes: int = 0  # two per comparison of users who saw one answer each, one of a user who saw both
+    voters: int = 0  # how many gave these votes; each vote of an unknown voter counts as a voter
     largest_voter: int = 0  # most votes of one voter
 
 
@@ -259,14 +264,14 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many answers of a policy were measured, and the tokens that their providers reported together."""
+    """How many answers of a policy were measured, and the total tokens that providers reported for them."""
 
     answers: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
     def plus(self, other: Usage) -> Usage:
-        """Both together."""
+        """The sum of both."""
         return Usage(
             self.answers + other.answers,
             self.prompt_tokens + other.prompt_tokens,
@@ -276,26 +281,27 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a unit says about a pair of policies, apart from what it says.
+    """A unit's report about a pair of policies, without the outcome itself.
 
     Attributes:
         experiment: Name of the experiment.
-        generation: The one the pair was drawn in.
-        unit: What is counted once: a request or a session.
+        generation: The generation in which the pair was drawn.
+        unit: The unit that is counted once: a request or a session.
         first: Index of the pair's first policy, below `second`.
         second: Index of the other one.
-        source: Where the report comes from, for the log.
+        source: The source of the report, for the log.
         fingerprint: Equal for equal feedback, different for contradicting feedback.
         keep_seconds: How long the unit is remembered: at least as long as feedback is accepted.
-        voter: Digest of the voter; empty where nothing tells voters apart.
-        key: Digest of the API key; empty where nothing tells keys apart.
+        voter: Digest of the voter; empty if voters cannot be told apart.
+        key: Digest of the API key; empty if there is only one.
         voter_cap: How many votes one voter may give on a pair; 0 for any number.
-        key_share: How much of the votes on a pair one key may give, from its eleventh vote on; 1 for all.
-        due_at: When it counts, in Unix seconds by the store's clock; None for at once.
-        definition: Fingerprint of the experiment the pair was drawn in; empty where that is not known.
+        key_share: Largest share of the votes on a pair that one key may give, from its eleventh vote on; 1
+            for no limit.
+        due_at: When the report counts, in Unix seconds by the store's clock; None for at once.
+        definition: Fingerprint of the definition under which the pair was drawn; empty if that is not known.
 
     Raises:
-        ValueError: The policies are not a pair, the lower index first.
+        ValueError: The policies are not a pair with the lower index first.
     """
 
     experiment: str
@@ -316,13 +322,14 @@ class Report:
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:
             raise ValueError(
-                f"A pair is two different policies, the lower index first, not {self.first}, {self.second}."
+                f"A pair is two different policies with the lower index first, not {self.first}, "
+                f"{self.second}."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a reported outcome, and the comparison it completed, if any."""
+    """What the store did with a reported outcome, and the comparison that it completed, if any."""
 
     receipt: Receipt
     comparison: Comparison | None
@@ -330,7 +337,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class LoggedPlan:
-    """A plan in the log: every comparison after it, up to the next plan, was counted with these forecasts.
+    """A plan in the log; every comparison after it, up to the next plan, was counted with its forecasts.
 
     `forecasts` holds (first, second, probability in millionths); `comparisons` were counted before it.
     """
@@ -344,14 +351,14 @@ class LoggedPlan:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What a generation started with; the first line of its log, if it went on from another.
+    """What a generation started with: the first line of its log, if it continued from an earlier one.
 
-    Matrices and lists as in `Counts`. `sources[j]` is policy j's index in the generation before, or None for
-    a newcomer. `eliminated_at` of a policy whose elimination had to be derived anew is `comparisons`.
+    Matrices and lists are as in `Counts`. `sources[j]` is policy j's index in the generation before, or None
+    for a newcomer. `eliminated_at` is `comparisons` for a policy whose elimination had to be derived anew.
     """
 
-    generation: int  # the one before
-    after: int  # how many comparisons that one had counted
+    generation: int  # the earlier generation
+    after: int  # how many comparisons the earlier generation had counted
     sources: tuple[int | None, ...]
     policies_ever: int
     comparisons: int
@@ -369,7 +376,7 @@ LogRecord = Comparison | LoggedPlan | LoggedEvent | Inherited
 
 @dataclass(frozen=True, slots=True)
 class ExperimentView:
-    """One consistent read of an experiment: what the router and the pages need.
+    """One consistent reading of an experiment, for the router and the pages.
 
     `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
     `watch` is that of the promotion in the present generation, if it is or was watched.

@@ -16,7 +16,7 @@ over a promotion has a number from the same row as generations, and keys like th
     llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever
                                           per generation its state, plan, certificate
     llmpo:{NAME}:lease                    the replica that plans now                   seconds
-    llmpo:{NAME}:events                   stream of what operators want to know        for ever
+    llmpo:{NAME}:events                   stream of events for operators               for ever
     llmpo:{NAME}:GENERATION:counts        hash: wins, ties, evidence                   for ever
     llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
     llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
@@ -40,7 +40,7 @@ over a promotion has a number from the same row as generations, and keys like th
     llmpo:{webhook:NAME}:dead             sorted set: ids by when they were given up
     llmpo:{limits:KEY}:requests           hash: requests by second                     a minute
     llmpo:{limits:KEY}:tokens             hash: tokens by second                       a minute
-    llmpo:{limits:KEY}:holders            hash: requests under way, by process         seconds
+    llmpo:{limits:KEY}:holders            hash: requests in progress, by process       seconds
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
-# Both numbers of an entry fit into 64 bits, and there are entries before and after it.
+# Both numbers of an entry's id fit into 64 bits, and ids before and after it exist.
 _EVENT_ID: Final = re.compile(r"evt_([0-9a-f]{12})_([1-9][0-9]{0,18}-[0-9]{1,19})", re.ASCII)
 _KINDS: Final = ("text", "hash", "list", "stream", "set", "ranked")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:/-]{0,64}")
 
 
 class PrefixError(ValueError):
-    """A prefix that no name may have."""
+    """A prefix that is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +66,22 @@ class Names:
     """The names of one environment's keys.
 
     Attributes:
-        prefix: Stands in front of each of them, so that environments on one server share nothing.
+        prefix: Put before each name, so that environments on one server share nothing.
 
     Raises:
-        PrefixError: The prefix is too long, or holds more than letters, digits and . _ : / -
+        PrefixError: The prefix is too long, or holds other characters than letters, digits and . _ : / -
     """
 
     prefix: str = ""
 
     def __post_init__(self) -> None:
-        # A brace would make all keys of all experiments share a slot of a cluster.
+        # A brace would put all keys of all experiments into one slot of a cluster.
         if _PREFIX.fullmatch(self.prefix) is None:
             raise PrefixError("A prefix has at most 64 characters: letters, digits, and . _ : / -")
 
     @property
     def root(self) -> str:
-        """How every name begins."""
+        """The beginning of every name."""
         return f"{self.prefix}llmpo:"
 
     @property
@@ -96,11 +96,11 @@ class Names:
 
     @property
     def identity(self) -> str:
-        """Hash of what tells this store from another."""
+        """Hash with the identity of this store."""
         return f"{self.root}{{store}}:identity"
 
     def trial(self, tag: str = "store") -> tuple[str, ...]:
-        """What is written to see that it can be: a key of each kind, all of them in the slot of `tag`."""
+        """Keys for test writes: one of each data type, all in the slot of `tag`."""
         return tuple(f"{self.root}{{{tag}}}:trial:{kind}" for kind in _KINDS)
 
     @property
@@ -111,16 +111,16 @@ class Names:
 
     @property
     def api_keys(self) -> tuple[str, str, str, str]:
-        """API keys made at run time, their names, the revoked ones, and the revision of all this."""
+        """Keys for the API keys made at run time, their names, revocations, and the revision of these."""
         start = f"{self.root}{{api-keys}}"
         return f"{start}:records", f"{start}:names", f"{start}:revoked", f"{start}:revision"
 
     def answer(self, digest: str) -> str:
-        """Where the answer is kept that a request's id stands for."""
+        """The key for the answer that a request's id stands for."""
         return f"{self.root}answer:{digest}"
 
     def limits(self, key_name: str) -> tuple[str, str, str]:
-        """Where the limits of an API key are accounted: requests, tokens, requests under way."""
+        """Keys for the usage of an API key: requests, tokens, requests in progress."""
         start = f"{self.root}{{limits:{quote(key_name, safe='')}}}"
         return f"{start}:requests", f"{start}:tokens", f"{start}:holders"
 
@@ -129,7 +129,7 @@ class Names:
         return WebhookKeys(f"{self.root}{{webhook:{quote(name, safe='')}}}")
 
     def experiment(self, name: str) -> ExperimentKeys:
-        """Those of one experiment."""
+        """The keys of one experiment."""
         return ExperimentKeys(root=self.root, name=name)
 
 
@@ -179,7 +179,7 @@ class ExperimentKeys:
 
     @property
     def control(self) -> str:
-        """Hash of what is current: generation, revision, fence, and each generation's state."""
+        """Hash with the current generation, revision and fence, and each generation's state."""
         return f"{self.prefix}:control"
 
     @property
@@ -193,14 +193,14 @@ class ExperimentKeys:
         return f"{self.prefix}:events"
 
     def event_id(self, entry: str) -> str:
-        """The id of an event: that of its entry in the stream, with the stream's own digest.
+        """The id of an event: the id of its entry in the stream, with the stream's own digest.
 
-        No other experiment, and no other environment, has events of that id.
+        So ids differ between experiments and between environments.
         """
         return f"evt_{self._events_digest}_{entry}"
 
     def entry_of(self, event_id: str) -> str | None:
-        """Inverse of `event_id`; None for what is no id of this experiment's events."""
+        """The entry of an event id; None if it is no id of this experiment's events."""
         found = _EVENT_ID.fullmatch(event_id)
         return found[2] if found and found[1] == self._events_digest else None
 
@@ -210,20 +210,20 @@ class ExperimentKeys:
 
     @property
     def usage(self) -> str:
-        """Hash of what answers took, by a policy's fingerprint."""
+        """Hash of measured answers and tokens, by a policy's fingerprint."""
         return f"{self.prefix}:usage"
 
     @property
     def contents(self) -> str:
-        """Hash of what policies are, by fingerprint."""
+        """Hash of the contents of policies, by fingerprint."""
         return f"{self.prefix}:contents"
 
     def session(self, unit: str) -> str:
-        """With which generation and policy a session began."""
+        """The generation and policy with which a session began."""
         return f"{self.prefix}:session:{unit}"
 
     def maker(self, digest: str) -> str:
-        """Which policy made a part of an answer that only its provider can read."""
+        """The policy that made a part of an answer that only its provider can read."""
         return f"{self.prefix}:maker:{digest}"
 
     def generation(self, number: int) -> GenerationKeys:
@@ -254,17 +254,17 @@ class GenerationKeys:
 
     @property
     def votes(self) -> str:
-        """Hash of how many votes each voter and API key gave on each pair."""
+        """Hash of the number of votes that each voter and API key gave on each pair."""
         return f"{self.prefix}:votes"
 
     @property
     def waiting(self) -> str:
-        """Hash of how many outcomes wait, by pair and side."""
+        """Hash of the number of waiting outcomes, by pair and side."""
         return f"{self.prefix}:waiting"
 
     @property
     def held(self) -> str:
-        """Sorted set of reports that do not count yet, by when they do."""
+        """Sorted set of reports that do not count yet, by the time at which they count."""
         return f"{self.prefix}:held"
 
     def queue(self, first: int, second: int, side: int) -> str:
@@ -272,7 +272,7 @@ class GenerationKeys:
         return f"{self.prefix}:queue:{first}:{second}:{side}"
 
     def queues(self, first: int, second: int) -> tuple[str, str]:
-        """Those of both sides of a pair."""
+        """The queues of both sides of a pair."""
         return self.queue(first, second, 0), self.queue(first, second, 1)
 
     def unit(self, unit: str) -> str:
@@ -280,5 +280,5 @@ class GenerationKeys:
         return f"{self.prefix}:unit:{unit}"
 
     def sticky(self, unit: str) -> str:
-        """What a unit was assigned."""
+        """The assignment of a unit."""
         return f"{self.prefix}:sticky:{unit}"

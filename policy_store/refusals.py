@@ -1,7 +1,7 @@
-"""What a server means by an error reply, and whether another connection may help: one table of all of them.
+"""One table of a server's error replies: their meaning, and whether another connection may help.
 
-A server begins an error with a word. A script that runs into one hands it on, in versions before 7 and for
-missing permissions inside a sentence of its own.
+A server's error begins with a word. A script passes such an error on; in versions before 7, and for missing
+permissions, inside a sentence of its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from redis.exceptions import RedisError
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a server that answers does not do what it is asked.
+    """Why a server that answers refuses a command.
 
     Attributes:
-        meaning: In words for an operator.
-        reconnects: Whether the address may lead to another server by now, or this one ask for a new greeting:
-            connections are dropped and made anew.
-        stops_reads: Whether nothing can be read either.
+        meaning: The meaning in words for an operator.
+        reconnects: Whether connections are closed and made anew, because the address may lead to another
+            server now, or this one needs a new login.
+        stops_reads: Whether reads fail as well.
     """
 
     meaning: str
@@ -40,12 +40,12 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "BUSY": Refusal("the server is busy with another script", stops_reads=True),
     "OOM": Refusal("the server has used up its memory limit"),
     "MISCONF": Refusal("the server cannot save its data to disk"),
-    "NOREPLICAS": Refusal("the server has fewer replicas than it is told to have"),
-    "NOPERM": Refusal("the server does not let this user run a command or touch a key"),
+    "NOREPLICAS": Refusal("the server has fewer replicas than its settings require"),
+    "NOPERM": Refusal("the server does not allow this user a command or a key"),
     "CLUSTERDOWN": Refusal("the cluster is not complete", reconnects=True, stops_reads=True),
     "TRYAGAIN": Refusal("the cluster is moving keys", stops_reads=True),
     "MOVED": Refusal(
-        "the server is one of a cluster: its address begins with redis+cluster",
+        "the server is a node of a cluster; write the address with redis+cluster",
         reconnects=True,
         stops_reads=True,
     ),
@@ -57,7 +57,7 @@ _UNNAMED: Final[Mapping[str, str]] = {
     "ACL failure in script": "NOPERM",
     "can't run this command": "NOPERM",
     "can't access at least one of the keys": "NOPERM",
-    # Over a unix socket the driver drops the word of these.
+    # Over a unix socket the driver drops the word of these errors.
     "invalid username-password pair": "WRONGPASS",
     "Authentication required": "NOAUTH",
 }
@@ -65,7 +65,7 @@ _WORD: Final = re.compile(r"(?:^|[\s-])({})\b".format("|".join(REFUSALS)))
 
 
 def word_of(error: RedisError) -> str | None:
-    """The word of the table that a server's error is about; None for any other fault."""
+    """The word in the table that matches a server's error; None for any other fault."""
     status = getattr(error, "status_code", None)
     if status in REFUSALS:
         return str(status)

@@ -1,8 +1,7 @@
 """Runs the Lua transitions in `scripts/` and turns every fault of the server into a `StoreError`.
 
-A script says in its first line what it needs in front of it: functions of `scripts/shared/` by the file's
-name, and tables by a name in capitals. The tables are those of `states` and `events`, so that Lua and Python
-read the same ones.
+The first line of a script names what has to be put before it: files of `scripts/shared/` by name, and tables
+by names in capitals. The tables come from `states` and `events`, so Lua and Python use the same ones.
 """
 
 from __future__ import annotations
@@ -57,17 +56,17 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "name_taken": (KeyNameTakenError, "Another key has the name."),
     "conflict": (
         DecisionConflictError,
-        "The move does not start from there; state and current generation are",
+        "The move does not start from the present state; state and current generation are",
     ),
 }
 
 
 @asynccontextmanager
 async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[None]:
-    """Raises StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
+    """Raise StoreUnavailableError for any fault of the server and for an answer later than `seconds`.
 
-    Where the server's word says that another connection may help, all that lie idle are closed; after any
-    other fault of a cluster its nodes are found out anew.
+    If the server's error word says that another connection may help, all idle ones are closed. After any
+    other fault of a cluster its nodes are discovered anew.
 
     One deadline over waiting for a connection, connecting and reading: the driver's own time-outs start
     anew for each of these. Time for which this process itself did nothing is not the server's, whose answer
@@ -127,7 +126,7 @@ _TABLES: Final[dict[str, Any]] = {
 
 
 def _as_lua(value: Any) -> str:
-    """Words, booleans and tables of them. Words are names of ours, which need no escaping."""
+    """Words, booleans and tables as Lua. Words are our own names, which need no escaping."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -146,7 +145,7 @@ def _texts() -> dict[str, str]:
 
 @cache
 def _digest(name: str) -> str:
-    """What a server that knows the transition calls it."""
+    """The server's name for the transition."""
     return sha1(_texts()[name].encode(), usedforsecurity=False).hexdigest()
 
 
@@ -156,7 +155,7 @@ def _read(folder: Traversable) -> dict[str, str]:
 
 
 def _with_needs(text: str, library: Mapping[str, str]) -> str:
-    """The script with all it needs in front of it, each part once and after what that part needs."""
+    """The script with everything it needs before it, each part once and after the parts that it needs."""
     parts: dict[str, str] = {}
 
     def add(needing: str) -> None:
@@ -171,11 +170,11 @@ def _with_needs(text: str, library: Mapping[str, str]) -> str:
 
 
 class StorePart:
-    """Part of what is kept in Redis or Valkey. Every method raises StoreUnavailableError.
+    """A part of the store in Redis or Valkey. Every method may raise StoreUnavailableError.
 
     Args:
         redis: A client from `policy_store.connect.connect`; its owner closes it.
-        timeout_seconds: The longest any single call to the server may take, connecting included.
+        timeout_seconds: Longest time for one call to the server, including connecting.
     """
 
     def __init__(self, redis: StoreClient, *, timeout_seconds: float = 1.0) -> None:
@@ -190,7 +189,7 @@ class StorePart:
 
 
 class Scripts:
-    """The transitions, each sent by its hash and in full only to a server that does not know it yet."""
+    """The transitions. Each is sent by its hash, and in full only to a server that does not know it yet."""
 
     def __init__(self, redis: StoreClient, timeout_seconds: float) -> None:
         self._redis = redis
@@ -201,7 +200,7 @@ class Scripts:
         """The script's reply: a status word, then what it returned.
 
         Raises:
-            StoreError: The one that fits a status that refuses, StoreUnavailableError for faults.
+            StoreError: The error for a refusing status; StoreUnavailableError for faults.
         """
         async with answered_within(self._redis, self._timeout_seconds):
             reply = await self._run(name, keys, arguments)
@@ -220,5 +219,6 @@ class Scripts:
         try:
             return await self._ask(by_digest, _digest(name), *said)
         except NoScriptError:
-            # In full to the one server that has the keys: on a cluster each server knows its own scripts.
+            # Sent in full only to the server with the keys, because on a cluster each server knows its own
+            # scripts.
             return await self._ask(in_full, _texts()[name], *said)

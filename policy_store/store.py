@@ -1,4 +1,4 @@
-"""Experiments' shared state: what every replica reads and writes, one atomic step per method.
+"""Experiments' shared state, which every replica reads and writes in atomic steps, one per method.
 
 Every write may be repeated: a caller that got StoreUnavailableError cannot know whether its change was made,
 and calls again. The driver itself never repeats a call (`connect.py`).
@@ -35,7 +35,7 @@ from policy_store.states import MOVES, Move
 from policy_store.watches import WatchStore
 
 _LOG_START: Final = "-"
-# After a week in which no gateway ran, held reports are forgotten; so are those of generations left behind.
+# Held reports are deleted after a week without a gateway; so are those of former generations.
 _KEEP_HELD_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 
 
@@ -47,7 +47,7 @@ class PolicyStore(WatchStore):
 
     Args:
         redis: A client from `policy_store.connect.connect`, which the store closes.
-        timeout_seconds: The longest any single call to the server may take, connecting included.
+        timeout_seconds: Longest time for one call to the server, including connecting.
     """
 
     async def aclose(self) -> None:
@@ -55,7 +55,7 @@ class PolicyStore(WatchStore):
         await self._redis.aclose()
 
     async def token_key(self) -> bytes:
-        """The 32 bytes that seal assignments, shared by all replicas; the first to ask creates them."""
+        """The 32 bytes that seal assignments, shared by all replicas; the first caller creates them."""
         fresh = secrets.token_hex(32)
         stored: str | None = await self._answer(
             self._redis.set(self._names.token_key, fresh, nx=True, get=True)
@@ -68,14 +68,15 @@ class PolicyStore(WatchStore):
         """Make the experiment's generation the current one, starting it if its fingerprint is new.
 
         Atomic: concurrent registrations of one fingerprint start one generation. Repeating changes nothing.
-        A generation that exists keeps its state and evidence. A new one goes on from the current
-        one, if that has decided nothing and differs in policies, costs, budget or minima only: it inherits,
-        once, what was counted between the policies both have (docs/decisions/0016-policies-come-and-go.md).
+        An existing generation keeps its state and evidence. A new one continues from the current one if that
+        is undecided and differs only in policies, costs, budget or minima: it inherits, once, the counts
+        between the policies that both have (docs/decisions/0016-policies-come-and-go.md).
 
         Args:
-            experiment: What to run. Its incumbent serves if the last registration named another one; if not,
-                the policy that serves now goes on, provided it is still a candidate. If the generation was
-                decided for a policy other than the one to serve, it is left as it is, and a new one starts.
+            experiment: The experiment to run. Its incumbent serves if the last registration named another
+                one; if not, the policy that serves now continues, provided it is still a candidate. If the
+                generation was decided for another policy than the one to serve, it stays unchanged and a new
+                one starts.
             elimination_nano_nats: Row total of evidence at which a policy is eliminated.
         """
         keys = self._names.experiment(experiment.name)
@@ -97,16 +98,17 @@ class PolicyStore(WatchStore):
             )
             if reply[0] != "raced":
                 break
-            # A script names its keys beforehand, and only the server knows the generations in them. What a
-            # generation is never changes, so what it can inherit may be found out here.
+            # A script has to name its keys beforehand, and they contain generations that only the server
+            # knows. A generation's definition never changes, so what can be inherited is determined here.
             expected, before = int(reply[1]), str(reply[2])
             sources = (experiment.sources(Experiment.from_json(reply[3])) if before else None) or ()
-        # On a cluster the list lives elsewhere and cannot be part of the step; every registration mends it.
+        # On a cluster the list is on another node and cannot be part of the step; every registration
+        # corrects it.
         await self._answer(self._redis.sadd(self._names.experiments, experiment.name))
         return codec.view_from(reply)
 
     async def keep_contents(self, name: str, contents: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what policies are, by fingerprint, with what is kept; without any, forget all."""
+        """Add contents of policies, by fingerprint; an empty argument deletes all of them."""
         key = self._names.experiment(name).contents
         if contents:
             texts = (
@@ -117,12 +119,12 @@ class PolicyStore(WatchStore):
             await self._answer(self._redis.delete(key))
 
     async def contents(self, name: str) -> dict[str, dict[str, Any]]:
-        """What policies are, those of earlier generations included, by fingerprint."""
+        """The contents of policies by fingerprint, including those of earlier generations."""
         kept = await self._answer(self._redis.hgetall(self._names.experiment(name).contents))
         return {fingerprint: json.loads(text) for fingerprint, text in kept.items()}
 
     async def add_usage(self, name: str, used: Mapping[str, Usage]) -> None:
-        """Add to what answers took, by a policy's fingerprint, all of it or nothing."""
+        """Add measured answers and tokens, by a policy's fingerprint; all of them or none."""
         words: list[str | int] = []
         for fingerprint, usage in used.items():
             for field in fields(usage):
@@ -130,14 +132,14 @@ class PolicyStore(WatchStore):
         await self._scripts.run("add_usage", (self._names.experiment(name).usage,), *words)
 
     async def usage(self, name: str) -> dict[str, Usage]:
-        """What answers took, by a policy's fingerprint; the policies of earlier generations too."""
+        """Measured answers and tokens by a policy's fingerprint, including earlier generations."""
         kept = await self._answer(self._redis.hgetall(self._names.experiment(name).usage))
         prints = {field.partition(":")[0] for field in kept}
         names = [field.name for field in fields(Usage)]
         return {each: Usage(*(int(kept.get(f"{each}:{name}", 0)) for name in names)) for each in prints}
 
     async def revision(self, name: str) -> int:
-        """A number that changes whenever the view does: one cheap read to poll."""
+        """A number that changes whenever the view changes; cheap to poll."""
         revision = await self._answer(self._redis.hget(self._names.experiment(name).control, "revision"))
         if revision is None:
             raise UnknownExperimentError(f"The store holds no experiment {name!r}.")
@@ -166,20 +168,20 @@ class PolicyStore(WatchStore):
     # Outcomes
 
     async def record_preference(self, report: Report, result: Result) -> Recorded:
-        """Count what a user who saw both answers prefers, with the forecast of the current plan.
+        """Count the preference of a user who saw both answers, with the forecast of the current plan.
 
         Atomic and counted once: a unit's feedback sent again is a DUPLICATE, even after the end. A report
         that is due later is HELD, until `count_due` counts it.
 
         Args:
             report: The unit and the pair it is about.
-            result: How the comparison ended, seen from the pair's first policy.
+            result: The result of the comparison, seen from the pair's first policy.
 
         Raises:
             ContradictingOutcomeError: The unit reported something else before.
-            ExperimentFinishedError: The generation is decided and the unit is new.
-            OverCapError: The voter or the key gave as much as it may; nothing was changed.
-            AfterHoldError: It was due before; nothing was changed.
+            ExperimentFinishedError: The generation is decided, and the unit is new.
+            OverCapError: The voter or the key has given all votes allowed; nothing was changed.
+            AfterHoldError: The unit's hold is over; nothing was changed.
             ValueError: The policies are not a pair of the experiment.
         """
         said = (*_counting_arguments(report), result.value)
@@ -191,16 +193,16 @@ class PolicyStore(WatchStore):
     async def record_outcome(
         self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float, wait_seconds: float
     ) -> Recorded:
-        """Take the outcome of one policy of a pair, and compare it with the newest waiting one of the other.
+        """Record the outcome of one policy of a pair, and compare it with the other's newest waiting one.
 
-        Atomic and counted once, like `record_preference`, whose errors it shares. An outcome is never matched
-        with one of the same unit; with none to match it is PENDING.
+        Atomic and counted once, like `record_preference`, whose errors it shares. An outcome is never
+        matched with one of the same unit; if there is none to match, it is PENDING.
 
         Args:
             report: The unit and the pair it is about.
-            side: 0 where the pair's first policy served the unit, 1 where the second did.
+            side: 0 if the pair's first policy served the unit, 1 if the second did.
             value: The outcome, higher is better.
-            tie_margin: Two outcomes at most so far apart are a tie.
+            tie_margin: Two outcomes that differ by at most this much are a tie.
             wait_seconds: How long an outcome waits, by the server's clock, before it is dropped.
         """
         if not math.isfinite(value):
@@ -225,14 +227,14 @@ class PolicyStore(WatchStore):
         return codec.recorded_from(reply, report)
 
     async def count_due(self, name: str, generation: int, at_most: int) -> Counter[str]:
-        """Count the first of the held reports that are due, as if they came now, in order of their times.
+        """Count the first held reports that are due, in order of their times, as if they came now.
 
-        Each is counted once, in that order, however many callers there are. Whether its voter may give it
-        is decided now, so it may come to nothing.
+        Each is counted once, in this order, however many callers there are. Only now is it decided whether
+        its voter may give it, so it may not count.
 
         Returns:
-            How many came to what: a `Receipt`, or the cap of an OverCapError. Fewer than `at_most` in all:
-            no more are due, or another caller counts them.
+            How many reports had each result: a `Receipt`, or the cap of an OverCapError. If there are fewer
+            than `at_most` in all, no more are due, or another caller counts them.
         """
         keys = self._names.experiment(name)
         own = keys.generation(generation)
@@ -266,7 +268,7 @@ class PolicyStore(WatchStore):
         return int(reply[1]) if reply[0] == "ok" else None
 
     async def release_lease(self, name: str, holder: str) -> None:
-        """Give the right to plan back at once; nothing happens if it is not the caller's."""
+        """Give back the right to plan at once; nothing happens if another holder has it."""
         await self._scripts.run("release_lease", (self._names.experiment(name).lease,), holder)
 
     async def publish_plan(
@@ -279,9 +281,9 @@ class PolicyStore(WatchStore):
         Args:
             name: Experiment.
             generation: Must be the current one.
-            plan: What to publish; the store gives it version and time.
-            forecasts: One per pair. A pair without one adds no evidence.
-            fence: The number `acquire_lease` gave.
+            plan: The plan to publish; the store adds version and time.
+            forecasts: One per pair. Comparisons of a pair without one add no evidence.
+            fence: The number from `acquire_lease`.
 
         Returns:
             The plan's version.
@@ -313,9 +315,10 @@ class PolicyStore(WatchStore):
         certificate: dict[str, Any],
         verdict: dict[str, Any] | None = None,
     ) -> ExperimentView:
-        """Make a planner's move: state, certificate and, if the move installs one, incumbent change at once.
+        """Make a planner's move: state, certificate and, if the move installs one, incumbent change together.
 
-        Atomic: of competing decisions one is taken. The same decision again returns what is stored.
+        Atomic: one of several competing decisions is made. Repeating the same decision returns the stored
+            one.
 
         Args:
             name: Experiment.
@@ -329,8 +332,8 @@ class PolicyStore(WatchStore):
         Raises:
             StaleFenceError: Another planner took over.
             DecisionConflictError: The move does not start from the present state, or the generation is no
-                longer the current one.
-            ValueError: The move needs a champion and has none, or has one and needs none; or a number in the
+                longer current.
+            ValueError: The move lacks a champion or has one that it does not need; or a number in the
                 certificate is not finite.
         """
         _check_champion(move, champion)
@@ -362,13 +365,13 @@ class PolicyStore(WatchStore):
     ) -> ExperimentView:
         """Make a move for a reason: state, certificate, incumbent change at once; the log says who and why.
 
-        Atomic: of competing moves one is made. The same move by the same actor for the same reason again
-        returns what is stored.
+        Atomic: one of several competing moves is made. Repeating a move by the same actor for the same
+            reason returns the stored one.
 
         Args:
             name: Experiment.
             generation: Must be the current one.
-            move: What to do.
+            move: The move.
             actor: Name of the person's key.
             reason: The person's words.
             champion: Index of the policy it is about, if it is about one.
@@ -428,13 +431,13 @@ class PolicyStore(WatchStore):
     async def events_page(
         self, name: str, *, after: str | None = None, count: int = 50, newest_first: bool = False
     ) -> list[PlacedEvent]:
-        """Events in their order, or the other way round.
+        """A page of events in their order, or in reverse order.
 
         Args:
             name: Experiment.
-            after: The entry that the page before ended with; None for the first page.
-            count: How many at most.
-            newest_first: Go on to earlier events instead of later ones.
+            after: The last entry of the page before; None for the first page.
+            count: The most events.
+            newest_first: Whether to go from newer to earlier events.
         """
         keys = self._names.experiment(name)
         if newest_first:
@@ -448,11 +451,11 @@ class PolicyStore(WatchStore):
         ]
 
     def event_id(self, name: str, entry: str) -> str:
-        """The id of the event that stands there."""
+        """The id of the event with this entry."""
         return self._names.experiment(name).event_id(entry)
 
     def entry_of(self, name: str, event_id: str) -> str | None:
-        """Where an event stands among those of an experiment; None for what is no id of one."""
+        """The entry of an event of an experiment; None if the id is not of one."""
         return self._names.experiment(name).entry_of(event_id)
 
 

@@ -1,7 +1,7 @@
-"""Whether the store takes writes, which store it is, and whether its server keeps what it is given.
+"""Whether the store accepts writes, which store it is, and whether its server keeps its data.
 
-A store has an id for ever and an epoch that only grows: it begins with 1, and again whenever an operator
-accepts that the store lost something.
+A store has a permanent id and an epoch that only grows: the first epoch is 1, and a new one begins whenever
+an operator accepts that the store lost something.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _NEVER_EVICTS: Final = "noeviction"
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the store says of itself.
+    """What the store says about itself.
 
     Attributes:
-        id: Which store it is; empty for one that lost it.
-        epoch: How often an operator accepted it, and one more; 0 for a store that lost it.
-        written_at: When a replica wrote to it last before this one, by its own clock; Unix seconds.
-        held: Why a replica holds it; empty if none does.
+        id: The store's id; empty if it was lost.
+        epoch: The store's epoch; 0 if it was lost.
+        written_at: When a replica last wrote before this reading, by the store's clock; Unix seconds.
+        held: The loss that a replica reported; empty if there is none.
     """
 
     id: str
@@ -40,11 +40,11 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What is known of the server; None where it does not say.
+    """What is known about the server; None if it does not say.
 
     Attributes:
         evicts: Whether it drops keys when memory is short.
-        persists: Whether it keeps anything beyond its own end.
+        persists: Whether it keeps its data on disk.
     """
 
     evicts: bool | None
@@ -52,13 +52,13 @@ class ServerSettings:
 
 
 class StoreVitals(StorePart):
-    """Looks at the store as a whole. Every call may be repeated."""
+    """Reads and writes the store's data about itself. Every call may be repeated."""
 
     async def pulse(self, *, may_begin: bool) -> Pulse:
-        """Write to each server whatever feedback and plans need to write, and read which store it is.
+        """Make test writes of the kinds that feedback and plans need on each server, and read the identity.
 
         Args:
-            may_begin: Whether a store without an id is a new one.
+            may_begin: Whether a store without an id may be taken for a new one.
         """
         fresh = secrets.token_hex(_ID_BYTES) if may_begin else ""
         tags = await self._answer(self._redis.other_tags(self._names.identity))
@@ -69,16 +69,16 @@ class StoreVitals(StorePart):
         return Pulse(store_id, int(epoch), int(written_at) / 1e6, held)
 
     async def hold(self, reason: str, seen_epoch: int) -> None:
-        """Tell all replicas that the store lost something; the first reason stands.
+        """Tell all replicas that the store lost something; the first reason is kept.
 
         Args:
             reason: What was lost.
-            seen_epoch: The highest epoch the caller saw: accepting begins one above it.
+            seen_epoch: The highest epoch that the caller saw; accepting begins a higher one.
         """
         await self._scripts.run("hold_store", (self._names.identity,), reason, seen_epoch)
 
     async def accept(self, seen_epoch: int, by: str) -> int:
-        """Begin a new epoch; its number, higher than any before it and than `seen_epoch`."""
+        """Begin a new epoch; returns its number, higher than any before it and than `seen_epoch`."""
         fresh = secrets.token_hex(_ID_BYTES)
         reply = await self._scripts.run("accept_store", (self._names.identity,), fresh, seen_epoch, by)
         return int(reply[1])
@@ -89,18 +89,18 @@ class StoreVitals(StorePart):
         return None if found is None else bytes.fromhex(found)
 
     async def put_sealing_key(self, key: bytes) -> None:
-        """Give a store that has no key this one."""
+        """Set the sealing key of a store that has none."""
         await self._answer(self._redis.set(self._names.token_key, key.hex(), nx=True))
 
     async def comparisons(self, name: str, generation: int) -> int:
-        """How many comparisons a generation has counted, those inherited included."""
+        """How many comparisons a generation has counted, including inherited ones."""
         counts = self._names.experiment(name).generation(generation).counts
         return int(await self._answer(self._redis.hget(counts, "comparisons")) or 0)
 
     async def server_settings(self) -> ServerSettings:
-        """What its servers do when memory is short or they end, as far as this user may know.
+        """Whether its servers drop keys and keep data on disk, as far as this user may know.
 
-        Of several servers, one that loses data is enough.
+        If there are several servers, the worst one counts.
         """
         servers = await self._answer(self._redis.servers())
         each = [await self._settings_of(server) for server in servers]
@@ -130,7 +130,7 @@ class StoreVitals(StorePart):
             return ServerSettings(None, None)
         policy = info.get("maxmemory_policy")
         evicts = None if policy is None else policy != _NEVER_EVICTS
-        # It does not say whether snapshots are made on a schedule.
+        # The server does not say whether snapshots are made on a schedule.
         return ServerSettings(evicts, True if info.get("aof_enabled") else None)
 
 

@@ -1,6 +1,6 @@
-"""A small world to watch the gateway in (`llmpo demo`): a simulated provider, simulated users, a live view.
+"""A small world in which to watch the gateway (`llmpo demo`): simulated provider and users, and a live view.
 
 Everything between them is real: HTTP, the gateway process, its embedded store, feedback, the promotion and
-its verification. Only the answers and the tastes are made up (`world.py`), so the truth is known and the
-demo can say whether the promoted policy really is the best one.
+its verification. Only the answers and the users' tastes are simulated (`world.py`), so the true preferences
+are known and the demo can say whether the promoted policy really is the best one.
 """

@@ -1,7 +1,7 @@
-"""What a provider's chat completions look like on the wire, whole and as the events of a stream.
+"""The form of a provider's chat completions on the wire, whole and as events of a stream.
 
-Every provider of this repository says its answers in these forms: the simulated one of the demo, the
-scripted one of the tests and the canned one of the benchmarks. They differ in what they are for, not here.
+All providers in this repository use it: the simulated one of the demo, the scripted one of the tests and the
+canned one of the benchmarks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ STREAM_DONE: Final = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class ChatOrigin:
-    """What an answer and each chunk of it say of where they come from."""
+    """The fields of an answer and its chunks that say where they come from."""
 
     id: str
     created: int
@@ -47,7 +47,7 @@ class ChatOrigin:
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """What an answer cost."""
+    """The usage of an answer."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

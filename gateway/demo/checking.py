@@ -1,4 +1,4 @@
-"""What the demo makes of a promotion: its certificate recomputed, its champion compared with the truth."""
+"""Checks a promotion: recomputes its certificate and compares its champion with the truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERIFY_SECONDS: Final = 60.0
 
 
 async def check_promotion(reading: Reading, gateway: str) -> DemoEnding:
-    """Have the certificate recomputed, and compare the outcome with what the simulation knows."""
+    """Recompute the certificate, and compare the outcome with the simulation's truth."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway.cli", "verify", reading.name, "--url", gateway, "--json"),
         stdin=asyncio.subprocess.DEVNULL,
@@ -52,17 +52,17 @@ def judge(experiment: SimulatedExperiment, champion: str | None) -> tuple[bool, 
         (share, rival) for rival, share in zip(names, matrix[best], strict=True) if rival != champion
     )
     return True, (
-        f"The simulation agrees: {champion} truly is the best; "
-        f"users prefer it to the runner-up, {closest[1]}, {closest[0]:.0%} of the time."
+        f"The simulation agrees: {champion} truly is the best; users prefer it to the runner-up, "
+        f"{closest[1]}, {closest[0]:.0%} of the time."
     )
 
 
 def verified_sentence(output: bytes) -> str:
-    """What `llmpo verify --json` found, as a sentence."""
+    """The result of `llmpo verify --json` as a sentence."""
     found = json.loads(output)
     if not found["confirmed"]:
         return f"not confirmed: {found['differences'][0]}"
     return (
-        f"confirmed from the log of {found['comparisons']} comparisons: "
-        f"evidence {found['statistic_nats']:.3f} nats, line {found['threshold_nats']:.3f}."
+        f"confirmed from the log of {found['comparisons']} comparisons: evidence "
+        f"{found['statistic_nats']:.3f} nats, line {found['threshold_nats']:.3f}."
     )

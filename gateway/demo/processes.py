@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive the demo, and whose last log lines are shown when they die early."""
+"""Child processes that cannot outlive the demo; if one dies early, its last log lines are shown."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Child:
         """
         status = await self.process.wait()
         raise ChildDiedError(
-            f"The {self.name} ended with status {status}. Its last words:\n{self.last_words()}"
+            f"The {self.name} ended with status {status}. Its last log lines:\n{self.last_words()}"
         )
 
     def last_words(self) -> str:
@@ -68,7 +68,7 @@ async def child(
             stdout=output,
             stderr=output,
             env=dict(environment),
-            start_new_session=True,  # Ctrl-C is ours: we stop the children, in order
+            start_new_session=True,  # the demo itself handles Ctrl-C and stops the children in order
             preexec_fn=_die_with_parent,
         )
     try:
@@ -84,7 +84,7 @@ def clean_environment(data_directory: Path) -> dict[str, str]:
 
 
 def free_port(wanted: int | None = None) -> int:
-    """`wanted` if nothing listens there, else a port the system picks."""
+    """`wanted` if nothing listens there, otherwise a port that the system picks."""
     for port in (wanted, 0):
         if port is None:
             continue
@@ -104,11 +104,11 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         pass
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, with whatever it has started
+        os.killpg(process.pid, signal.SIGKILL)  # it leads a session with all its own children
     await process.wait()
 
 
 def _die_with_parent() -> None:
-    """Linux ends the child with its parent, however the parent ends. Elsewhere only a clean exit does."""
+    """Make Linux end the child with its parent, however that ends. Elsewhere only a clean exit does so."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

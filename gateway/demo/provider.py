@@ -1,8 +1,8 @@
 """The simulated provider: an HTTP server that speaks OpenAI's chat completions, streaming included.
 
 Try it: `llmpo demo provider --port 9100`, then point any OpenAI client at http://127.0.0.1:9100/v1. It ships
-with the gateway and answers by the prompt, at a provider's pace. It never misbehaves: that is what
-`tests.gateway.fake_upstream` is for, and `benchmarks.canned_provider` costs the least processor time.
+with the gateway; its answers follow the prompt, at a real provider's pace. It never misbehaves. For that
+there is `tests.gateway.fake_upstream`, and for the least processor time `benchmarks.canned_provider`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Completion:
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """The parts of a request that the simulated models look at."""
+    """The parts of a request that the simulated models use."""
 
     model: str
     system: str
@@ -87,7 +87,7 @@ class _Prompt:
             raise _RefusedError(400, "The body is not a JSON object.", param="body")
         model, messages = fields.get("model"), fields.get("messages")
         if model not in world.MODELS:
-            message = f"The model {model!r} does not exist here; there are {', '.join(world.MODELS)}."
+            message = f"The model {model!r} does not exist here; the models are {', '.join(world.MODELS)}."
             raise _RefusedError(404, message, param="model", code="model_not_found")
         if not isinstance(messages, list) or not messages:
             raise _RefusedError(400, "'messages' must be a non-empty list.", param="messages")

@@ -80,8 +80,8 @@ SUPPORT: Final = SimulatedExperiment(
     min_comparisons=100,
     epsilon=0.0,
 )
-# A second one beside it, in the console: thumbs for single answers instead of side-by-side choices (slower by
-# nature), and a margin, so that it would end even between equals.
+# A second experiment beside it in the console: thumbs for single answers instead of side-by-side choices
+# (which is slower), and a margin, so that it would end even between equals.
 TONE: Final = SimulatedExperiment(
     name="tone-of-voice",
     collect="matched",

@@ -1,4 +1,4 @@
-"""Where the demo is shown: a terminal that is redrawn, or plain lines."""
+"""The output of the demo: a terminal that is redrawn, or plain lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Show = Callable[[Frame], None]
 
 @contextmanager
 def stage(console: Console) -> Iterator[Show]:
-    """Shows frames: redrawn in a terminal, as a line now and then elsewhere."""
+    """Shows frames: redrawn in a terminal, otherwise as a line from time to time."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda frame: live.update(picture(frame, console.width), refresh=True)
@@ -35,7 +35,7 @@ class LinePrinter:
         self._is_closed = False
 
     def __call__(self, frame: Frame) -> None:
-        """Show a frame, if its time has come."""
+        """Show a frame if it is time for the next one."""
         reading = frame.reading
         if reading is None or not reading.is_decided:
             if frame.elapsed_seconds >= self._due_seconds:

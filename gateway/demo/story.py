@@ -1,4 +1,4 @@
-"""The demo from start to end: parts started, users let in, the experiment followed, the promotion checked."""
+"""The demo from start to end: starts the parts, follows the experiment, checks the promotion."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DemoError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator chooses.
+    """The operator's options.
 
     Attributes:
         exits: End by itself once the promotion is verified, instead of running until interrupted.
@@ -53,10 +53,10 @@ class Options:
 
 
 async def run_demo(options: Options, console: Console) -> DemoEnding | None:
-    """Play the demo.
+    """Run the demo.
 
     Returns:
-        How it ended, or None if it was interrupted before.
+        The ending, or None if it was interrupted before.
 
     Raises:
         ChildDiedError: A part of it ended by itself; the message has its last log lines.
@@ -67,10 +67,10 @@ async def run_demo(options: Options, console: Console) -> DemoEnding | None:
         async with _parts(options) as children:
             try:
                 await _first_of(play.perform(show), stopped.wait(), *(part.watch() for part in children))
-            except DemoError as error:  # which does not explain itself
+            except DemoError as error:  # its message alone does not explain the cause
                 gateway = children[-1]
                 raise DemoError(
-                    f"{error}\nThe {gateway.name}'s last words:\n{gateway.last_words()}"
+                    f"{error}\nThe last log lines of the {gateway.name}:\n{gateway.last_words()}"
                 ) from error
     return play.ending
 
@@ -87,11 +87,11 @@ class _Play:
 
     @property
     def ending(self) -> DemoEnding | None:
-        """How it ended, once it did."""
+        """The ending, once there is one."""
         return self._frame.ending
 
     async def perform(self, show: Show) -> None:
-        """Play from the first question to the end, which only comes by itself if the demo `exits`."""
+        """Run from the first question to the end; without `exits` it runs until interrupted."""
         show(self._frame)
         try:
             await wait_until_ready(self._frame.gateway, timeout_seconds=START_SECONDS)

@@ -32,10 +32,10 @@ class Crowd:
 
     Attributes:
         gateway: Base address of the gateway, without `/v1`.
-        experiment: What the users send as `model`.
+        experiment: The `model` that the users send.
         visits_per_second: Questions asked by all of them together.
-        api_key: Key for the gateway, or None where it needs none.
-        gives_thumbs: Whether they ask for one answer and rate it, rather than for two to compare.
+        api_key: Key for the gateway, or None if it needs none.
+        gives_thumbs: Whether they ask for one answer and rate it, instead of comparing two.
         seed: Equal seeds ask equal questions in equal order and have equal tastes.
     """
 
@@ -49,22 +49,22 @@ class Crowd:
 
 @dataclass(slots=True)
 class CrowdTally:
-    """What has happened so far; the only thing about a crowd that changes."""
+    """The counts so far; the only mutable state of a crowd."""
 
     answered: int = 0
     compared: int = 0
-    pleased: int = 0  # by an answer that came alone, whether they reported it or not
+    pleased: int = 0  # users who liked a single answer, whether they reported it or not
     feedback: dict[str, int] = field(default_factory=dict)  # by the gateway's status word or HTTP status
     feedback_retries: int = 0
     failures: int = 0
 
     @property
     def alone(self) -> int:
-        """How many answers came alone."""
+        """How many answers were single ones."""
         return self.answered - self.compared
 
     def count_feedback(self, status: str) -> None:
-        """One more report answered with `status`."""
+        """Count a report that was answered with `status`."""
         self.feedback[status] = self.feedback.get(status, 0) + 1
 
 
@@ -114,7 +114,7 @@ class _Visitors:
     session: aiohttp.ClientSession
 
     async def visit(self, rng: random.Random) -> None:
-        """One question and, where there is something to say about the answer, one report."""
+        """Ask one question and, if there is something to say about the answer, report it."""
         try:
             reply = await self.ask(world.ask_question(rng))
             texts = [choice["message"]["content"] for choice in reply["choices"]]
@@ -140,7 +140,7 @@ class _Visitors:
             return reply
 
     def opinion_of(self, texts: list[str], rng: random.Random) -> dict[str, Any] | None:
-        """What the user reports about these texts, or None for nothing."""
+        """The user's report about these texts, or None."""
         self.tally.answered += 1
         if len(texts) > 1:
             self.tally.compared += 1
@@ -150,7 +150,7 @@ class _Visitors:
         return {"signal": "thumb", "value": is_pleased} if self.crowd.gives_thumbs else None
 
     async def report(self, body: dict[str, Any]) -> None:
-        """Send feedback, again later where the gateway cannot record it now."""
+        """Send feedback; again later if the gateway cannot record it now."""
         for pause_seconds in (*FEEDBACK_PAUSES_SECONDS, None):
             status = await self.received(body)
             if status is not None:
@@ -162,7 +162,7 @@ class _Visitors:
         self.tally.failures += 1
 
     async def received(self, body: dict[str, Any]) -> str | None:
-        """What became of a report in one word, or None where it should be sent again."""
+        """The result of a report in one word, or None if it should be sent again."""
         try:
             async with self.session.post(f"{self.crowd.gateway}/v1/feedback", json=body) as response:
                 if response.status in RETRIED_STATUSES:

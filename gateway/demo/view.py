@@ -1,4 +1,4 @@
-"""Draws the demo in a terminal: values in, renderables out. Nothing here waits or reads."""
+"""Draws the demo in a terminal: values in, renderables out, without waiting or reading."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LINE: Final = "┃"
 
 @dataclass(frozen=True, slots=True)
 class DemoEnding:
-    """How the demo ended, and whether that holds up.
+    """How the demo ended, and whether that is right.
 
     Attributes:
         verification: What `llmpo verify` found, in one sentence.
         is_verified: Whether it confirmed the certificate.
-        truth: What the simulation itself knows, in one sentence.
+        truth: The simulation's truth in one sentence.
         is_true: Whether the promoted policy is the simulation's best.
     """
 
@@ -42,13 +42,13 @@ class DemoEnding:
 
     @property
     def is_good(self) -> bool:
-        """Whether the right policy was promoted, provably."""
+        """Whether the right policy was promoted, with a confirmed proof."""
         return self.is_verified and self.is_true
 
 
 @dataclass(frozen=True, slots=True)
 class Pleased:
-    """How many users liked an answer that came alone (ordinary traffic)."""
+    """How many users liked a single answer (ordinary traffic)."""
 
     liked: int = 0
     answers: int = 0
@@ -77,13 +77,13 @@ class Frame:
 
 
 def promise(delta: float, claim: str) -> str:
-    """What the gateway guarantees, in a sentence; `{policy}` in the claim stands for what is promoted."""
+    """The gateway's guarantee in a sentence; `{policy}` in the claim stands for the promoted policy."""
     held = claim.replace("{policy}", "it")
     return f"A policy is promoted only when, with {1 - delta:.0%} confidence, {held}."
 
 
 def picture(frame: Frame, columns: int) -> RenderableType:
-    """The whole view, for a terminal that many columns wide."""
+    """The whole view, for a terminal of this width."""
     return Picture(frame, columns).whole()
 
 
@@ -195,7 +195,7 @@ class Picture:
 
 
 def progress_line(frame: Frame) -> str:
-    """What the picture shows as one line, for a log file."""
+    """The picture's content as one line, for a log file."""
     reading = frame.reading
     if reading is None:
         return f"{frame.elapsed_seconds:4.0f} s  starting"
@@ -210,7 +210,7 @@ def progress_line(frame: Frame) -> str:
 
 
 def closing_lines(frame: Frame, reading: Reading) -> list[tuple[bool | None, str]]:
-    """What to say once it is decided: each sentence with whether it is good news (None: not known yet)."""
+    """Sentences once it is decided, each with whether it is good news (None: not known yet)."""
     counted = f"{reading.comparisons} comparisons, {reading.decided_after_seconds or 0.0:.0f} s"
     facts = reading.state.facts
     sentence = facts.sentence.format(incumbent=reading.incumbent, counted=counted)

@@ -1,4 +1,4 @@
-"""Follows an experiment by the public interface: it reads `GET /v1/experiments/{name}`."""
+"""Follows an experiment through the public API: reads `GET /v1/experiments/{name}`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RATE_WINDOW_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at an experiment. Tuples and matrices follow the order of `policies`.
+    """One reading of an experiment. Tuples and matrices follow the order of `policies`.
 
     Attributes:
         comparisons: How many were counted so far, or until the decision (late ones may still be counted after
             it).
         shown: Share of the coming comparisons each policy takes part in, per side; sums to 1.
-        claim: What is promised of a promoted policy, in words; `{policy}` stands for it.
+        claim: The promise about a promoted policy in words; `{policy}` stands for the policy.
         progress: Evidence gathered over evidence needed, in [0, 1].
         champion: The certified policy, once there is one.
         decided_after_seconds: Time from the experiment's start to its decision.
@@ -55,7 +55,7 @@ class Reading:
         return not self.epsilon and self.progress[policy] >= 1
 
     def role(self, policy: int) -> str:
-        """The part that `policy` plays at the moment, in a few words."""
+        """The present role of `policy` in a few words."""
         name = self.policies[policy]
         if name == self.champion:
             return "champion"
@@ -133,7 +133,7 @@ class Watcher:
         self.last: Reading | None = None
 
     async def look(self, now_seconds: float) -> Reading | None:
-        """The experiment now, or as last seen while the gateway does not answer."""
+        """The experiment now, or the last reading while the gateway does not answer."""
         try:
             async with self._session.get(self._url) as response:
                 response.raise_for_status()

@@ -1,9 +1,9 @@
-"""The made-up part of the demo: how simulated models answer, and what simulated users like.
+"""The simulated part of the demo: the answers of models and the tastes of users.
 
-A model's answer either shows a trait (numbered steps, exact amounts, ...) or not; how often depends on the
-model and on what its system prompt asks for. A user sees the text only, finds traits by reading it, and
-prefers the answer with the better rubric score, with human noise. Both sides are known exactly, so
-`preference_matrix` gives the true preferences that the gateway has to discover.
+A model's answer shows a trait (numbered steps, exact amounts, ...) with a probability that depends on the
+model and its system prompt. A user sees only the text, finds traits in it, and prefers the answer with the
+better rubric score, with human noise. Both sides are known exactly, so `preference_matrix` gives the true
+preferences that the gateway has to discover.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Trait:
     """Something a reader can see in an answer.
 
     Attributes:
-        name: What the demo calls it.
+        name: Its name in the demo.
         asked_by: Pattern that asks for it in a system prompt.
         seen_in: Pattern that shows it in an answer.
-        worth: What it adds to an answer's rubric score, in logits of being preferred.
+        worth: Its contribution to an answer's rubric score, in logits of being preferred.
     """
 
     name: str
@@ -43,7 +43,7 @@ CHECK: Final = Trait("check", re.compile("whether it worked", re.IGNORECASE), re
 EVASIVE: Final = Trait("evasive", re.compile("brief", re.IGNORECASE), re.compile(r"consult the manual"), -0.9)
 TRAITS: Final = (KIND, STEPS, EXACT, CHECK, EVASIVE)
 
-# How often each simulated model shows a trait unasked, and how often it does what it is asked.
+# How often each simulated model shows a trait without being asked, and how often it follows its prompt.
 UNASKED: Final[Mapping[str, Mapping[str, float]]] = {
     "sim-small": {"kind": 0.25, "steps": 0.15, "exact": 0.20, "check": 0.10, "evasive": 0.35},
     "sim-large": {"kind": 0.35, "steps": 0.35, "exact": 0.50, "check": 0.20, "evasive": 0.10},
@@ -54,13 +54,13 @@ MODELS: Final = tuple(UNASKED)
 # Users call half of the pairs they find equally good a tie, and toss a coin for the others.
 TIE_WHEN_EQUAL: Final = 0.5
 EQUAL_WITHIN: Final = 0.05
-# A lone answer this good gets a thumb up half of the time.
+# A single answer this good gets a thumb up half of the time.
 THUMB_MIDPOINT: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A kind of question, with the actions that answer it, told vaguely and exactly at equal length."""
+    """A kind of question, with the actions that answer it in vague and in exact words of equal length."""
 
     question: str
     vague: tuple[str, ...]
@@ -147,7 +147,7 @@ def write_answer(model: str, system: str, question: str, seed: int) -> str:
     """The simulated model's answer: the same text whenever it gets the same prompt and seed."""
     rng = random.Random(f"{seed}\0{model}\0{system}\0{question}")
     shown = {name for name, rate in answer_rates(model, system).items() if rng.random() < rate}
-    # A question of the reader's own, typed into curl, gets any topic.
+    # A question that the reader types into curl gets any topic.
     topic = next((topic for topic in TOPICS if topic.is_of(question)), None) or rng.choice(TOPICS)
     actions = topic.exact if "exact" in shown else topic.vague
     parts = [rng.choice(GREETINGS)] if "kind" in shown else []
@@ -174,7 +174,7 @@ def score_law(rates: Mapping[str, float]) -> Iterator[tuple[float, float]]:
 
 
 def rubric_score(text: str) -> float:
-    """How good a user finds an answer, in logits, from nothing but its text."""
+    """A user's rating of an answer, in logits, from its text alone."""
     return sum(trait.worth for trait in TRAITS if trait.seen_in.search(text))
 
 
@@ -185,7 +185,7 @@ def ask_question(rng: random.Random) -> str:
 
 
 def prefer(first: str, second: str, rng: random.Random) -> int | str:
-    """What a user answers when shown two texts: 0, 1, "tie" or "both_bad"."""
+    """A user's preference between two texts: 0, 1, "tie" or "both_bad"."""
     scores = rubric_score(first), rubric_score(second)
     if abs(scores[0] - scores[1]) < EQUAL_WITHIN and rng.random() < TIE_WHEN_EQUAL:
         return "both_bad" if max(scores) < 0 else "tie"
@@ -204,7 +204,7 @@ def preference_matrix(policies: Sequence[tuple[str, str]]) -> list[list[float]]:
 
 
 def true_best(matrix: Sequence[Sequence[float]]) -> int | None:
-    """The policy preferred to every other one, or None where preferences are cyclic."""
+    """The policy preferred to every other one, or None if preferences are cyclic."""
     for row, shares in enumerate(matrix):
         if all(share > 1 / 2 for column, share in enumerate(shares) if column != row):
             return row

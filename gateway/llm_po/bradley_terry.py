@@ -1,11 +1,11 @@
-"""Bradley-Terry with pair effects: what the counts tell about every pair, compared or not.
+"""Bradley-Terry with pair effects: estimates every pair's preference from the counts, compared or not.
 
 The logit of P(i preferred to j) is `score[i] - score[j] + effect[i, j]`, scores ~ N(0, score_sd^2) and
 effects ~ N(0, effect_sd^2), one per pair. A zero `effect_sd` is plain Bradley-Terry; with a large one every
-pair speaks for itself. How large they are is unknown, so the model is fitted over a small grid, each cell
-weighted by its Laplace marginal likelihood: where Bradley-Terry holds, all pairs pool; where it does not, the
-data move the weight to cells that shrink less. The evidence stays valid even if all this is wrong; a good fit
-only makes the experiment shorter (docs/decisions/0012-forecasts.md).
+pair is estimated from its own counts. The scales are unknown, so the model is fitted over a small grid, and
+each cell is weighted by its Laplace marginal likelihood. If Bradley-Terry holds, all pairs share
+information; if not, the data move the weight to cells that shrink less. The evidence stays valid even if all
+this is wrong; a good fit only makes the experiment shorter (docs/decisions/0012-forecasts.md).
 
 The effects are eliminated pair by pair (a Schur complement), so a Newton step solves a K x K system per cell.
 Arrays carry a leading axis of R independent runs, 1 in a planner and many in a simulation.
@@ -24,7 +24,8 @@ from gateway.llm_po.errors import DesignError
 from gateway.llm_po.scalars import shown
 from gateway.llm_po.wins import FloatArray, IntArray
 
-_STEP_TOLERANCE: Final = 1e-2  # logits; Newton converges quadratically, so what is left is its square
+# logits; Newton converges quadratically, so the remaining error is about its square
+_STEP_TOLERANCE: Final = 1e-2
 _MOST_STEPS: Final = 40
 _LEAST_SCALE: Final = 1e-4  # logits
 _LONGEST_STEP: Final = 2.0  # logits; keeps Newton inside the region where the likelihood is well approximated

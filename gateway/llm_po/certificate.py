@@ -1,4 +1,4 @@
-"""What was decided and why, in plain values, and its recomputation from the comparison log alone.
+"""The certificate of a decision in plain values, and its recomputation from the comparison log alone.
 
     certificate(verdict, tally, design, eliminated_at)  ->  dict that is stored with the decision
     recompute(comparisons, stored, start)               ->  whether the log gives these numbers, or others
@@ -99,7 +99,7 @@ class LoggedComparison(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recomputation:
-    """What the log supports.
+    """The result of replaying the log.
 
     Attributes:
         verdict: The verdict the replayed ledger supports, or None.
@@ -120,7 +120,7 @@ class Recomputation:
 def certificate(
     reached: Verdict, tally: Tally, design: Design, eliminated_at: Sequence[int | None]
 ) -> dict[str, Any]:
-    """The decision and everything it follows from, as JSON-able values.
+    """The decision and everything it follows from, as values for JSON.
 
     Args:
         reached: The verdict `plan` returned.
@@ -161,10 +161,10 @@ def recompute(
     Args:
         comparisons: The experiment's comparisons in the order they were counted; later ones are ignored.
         stored: What `certificate` returned (further keys are ignored).
-        start: What the generation inherited, or None if it started from nothing.
+        start: What the generation inherited, or None if it started without evidence.
 
     Raises:
-        ReplayError: If the certificate lacks a field or the log is not one.
+        ReplayError: If the certificate lacks a field or the log is malformed.
     """
     design = _design(stored, start)
     end = replay(comparisons, design, until=stored["comparisons"], start=start)
@@ -177,7 +177,8 @@ def recompute(
         **_structure(end.tally, design),
         **_concluded(stored, reached),
     }
-    # Certificates of the first versions leave these out: policies could not come and go, one promise was all.
+    # Certificates of the first versions lack these: policies could not change, and there was only one
+    # promise.
     unsaid = {
         "policies_ever": design.policies,
         "debts_nano_nats": [0] * design.policies,
@@ -198,7 +199,7 @@ def replay(
     until: int,
     start: GenerationStanding | None = None,
 ) -> GenerationStanding:
-    """Where a generation stood after comparison `until`.
+    """The state of a generation after comparison `until`.
 
     Args:
         comparisons: Its comparisons in the order they were counted; later ones are ignored.
@@ -220,8 +221,8 @@ def replay(
 def _supported(stored: Mapping[str, Any], tally: Tally, design: Design) -> Verdict | None:
     """The verdict that the ledger supports.
 
-    Of several policies certified as no worse than the best, the cheapest that was cleared is promoted. Who
-    was cleared is not recomputed (docs/decisions/0013-survivor-check.md), so any of them is supported.
+    Of several policies certified as no worse than the best, the cheapest that was cleared is promoted. Which
+    ones were cleared is not recomputed (docs/decisions/0013-survivor-check.md), so any of them is accepted.
     """
     reached = rule_verdict(tally, design)
     if reached is None or reached.kind != "no_worse" or not design.assumes_winner:
@@ -230,7 +231,7 @@ def _supported(stored: Mapping[str, Any], tally: Tally, design: Design) -> Verdi
 
 
 def _promised(tally: Tally, design: Design) -> dict[str, Any]:
-    """With a margin: who may not be preferred to the champion by more, and the evidence only that needs."""
+    """With a margin: the promise, and the evidence that only this promise needs."""
     if design.epsilon == 0:
         return {}
     if tally.at_half is None:
@@ -239,7 +240,7 @@ def _promised(tally: Tally, design: Design) -> dict[str, Any]:
 
 
 def _structure(tally: Tally, design: Design) -> dict[str, Any]:
-    """The structure assumed of preferences, and how well it fits the counts; empty if none was assumed."""
+    """The assumed structure of preferences and how well it fits the counts; empty if none was assumed."""
     if design.features is None:
         return {}
     fit = goodness_of_fit(tally.wins, design.features)
@@ -281,7 +282,7 @@ def _is_same(said: object, found: object) -> bool:
 
 
 def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, Any]:
-    """What the certificate should say about the outcome.
+    """The certificate's expected statements about the outcome.
 
     At the end of its budget an experiment may withhold a survivor that was not cleared, and so claims less
     than the ledger supports.

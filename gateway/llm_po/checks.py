@@ -1,7 +1,7 @@
 """Checks of arrays, counts and costs, made before anything is computed from them; `scalars` has the numbers.
 
-Every check takes the error to raise, since a wrong array is a bad world in one place and a bad design in
-another. The message names the value and the remedy; later code can trust what a check returns.
+Every check takes the error to raise, because a wrong array is a bad world in one place and a bad design in
+another. The message names the value and the remedy. Later code can rely on the returned value.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ LARGEST_SPREAD: Final = 700.0
 
 SMALLEST_COST: Final = 1e-9
 LARGEST_COST: Final = 1e9
-"""The cost of a comparison lies between these; any unit will do, so one that fits can be chosen."""
+"""The cost of a comparison lies between these; as any unit is allowed, a suitable one can be chosen."""
 
 LARGEST_COUNT: Final = 2**40
-"""More than can have been counted; sums over all pairs stay exact."""
+"""An upper bound on counts, chosen so that sums over all pairs stay exact."""
 
 LARGEST_AMOUNT: Final = 2**56
-"""The most evidence in nano-nats, either way: sums over policies stay within 64 bits."""
+"""The most evidence in nano-nats, of either sign, chosen so that sums over policies stay within 64 bits."""
 
 
 def reals(
@@ -68,7 +68,7 @@ def numbers(values: npt.ArrayLike, name: str, error: type[LlmPoError]) -> npt.ND
 
 
 def spread_scores(scores: npt.NDArray[np.float64], error: type[LlmPoError]) -> npt.NDArray[np.float64]:
-    """Finite scores, shape (..., K), if no two policies are further apart than preferences can tell.
+    """Finite scores, shape (..., K), if no two policies are further apart than preferences can express.
 
     Raises:
         LlmPoError: As `error`, if they are.
@@ -80,7 +80,7 @@ def spread_scores(scores: npt.NDArray[np.float64], error: type[LlmPoError]) -> n
         worst = np.unravel_index(int(spread.argmax()), spread.shape)
         raise error(
             f"scores go from {lowest[worst]:g} to {highest[worst]:g}; they are logits, and beyond "
-            f"{LARGEST_SPREAD:g} apart they say no more."
+            f"{LARGEST_SPREAD:g} apart preferences round to 0 or 1."
         )
     return scores
 
@@ -133,7 +133,7 @@ def whole_array(
 
 
 def flags(values: npt.ArrayLike, name: str) -> npt.NDArray[np.bool_]:
-    """`values` as truth values; 0 and 1 will do.
+    """`values` as truth values; 0 and 1 are accepted.
 
     Raises:
         TallyError: If they are anything else.
@@ -161,7 +161,7 @@ def debts_of(debts: npt.ArrayLike, policies: int) -> npt.NDArray[np.int64]:
 def pair_costs(
     costs: npt.ArrayLike | None, policies: int, error: type[LlmPoError]
 ) -> npt.NDArray[np.float64]:
-    """What a comparison of each pair costs, shape (K, K), 1 on the diagonal; None: 1 everywhere.
+    """The cost of a comparison of each pair, shape (K, K), 1 on the diagonal; None: 1 everywhere.
 
     Raises:
         LlmPoError: As `error`, if the costs are of another shape, not symmetric, or out of range.
@@ -174,12 +174,12 @@ def pair_costs(
             f"costs has shape {paid.shape}; one for each pair of K = {policies}, symmetric, is needed."
         )
     np.fill_diagonal(paid, 1.0)
-    in_range = (paid >= SMALLEST_COST) & (paid <= LARGEST_COST)  # NaN is not
+    in_range = (paid >= SMALLEST_COST) & (paid <= LARGEST_COST)  # False for NaN
     if not in_range.all():
         first, second = map(int, np.argwhere(~in_range)[0])
         raise error(
             f"costs[{first}][{second}] is {paid[first, second]}; give positive costs between "
-            f"{SMALLEST_COST:g} and {LARGEST_COST:g}, in a unit that suits them."
+            f"{SMALLEST_COST:g} and {LARGEST_COST:g}, in a suitable unit."
         )
     if not np.allclose(paid, paid.T, rtol=1e-9, atol=0):
         first, second = map(int, np.argwhere(~np.isclose(paid, paid.T, rtol=1e-9, atol=0))[0])
@@ -201,10 +201,10 @@ def same_policies(tally: int, design: int) -> None:
 
 
 def checked_type(value: object, kind: type, name: str, error: type[LlmPoError] = DesignError) -> None:
-    """Refuse what is not an instance of `kind`.
+    """Refuse a value that is not an instance of `kind`.
 
     Raises:
-        LlmPoError: As `error`, with what it is.
+        LlmPoError: As `error`, naming the value.
     """
     if not isinstance(value, kind):
         raise error(f"{name} is {shown(value)}; a {kind.__name__} is needed.")

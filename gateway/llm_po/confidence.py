@@ -5,10 +5,10 @@ losses
 
     M(w, l; p) = B(w + 1/2, l + 1/2) / (B(1/2, 1/2) p^w (1 - p)^l)
 
-is a martingale of mean 1 when each decisive outcome is a win with probability `p` given all before it: it is
+is a martingale of mean 1 if each decisive outcome, given all before it, is a win with probability `p`: it is
 the likelihood ratio of the predictions (w + 1/2) / (w + l + 1) against `p`. By Ville's inequality it ever
-reaches 1/delta with probability at most alpha. So the set of `p` at which it is below 1/delta contains the
-true one at all times together with probability at least 1 - delta, however pairs are chosen and whenever one
+reaches 1/delta with probability at most delta. So with probability at least 1 - delta the set of `p` at
+which it is below 1/delta contains the true `p` at all times, however pairs are chosen and however often one
 looks. The logarithm is convex in `p`, so the set is an interval.
 """
 
@@ -39,12 +39,12 @@ def mixture_evidence(wins: int, losses: int, probability: float) -> float:
 
 
 def preference_interval(wins: int, losses: int, delta: float) -> tuple[float, float]:
-    """The probabilities that the mixture evidence does not speak against, from the least to the most.
+    """The interval of probabilities that the mixture evidence does not exclude.
 
     Args:
         wins: Decisive comparisons that the first policy won.
-        losses: Those that the second one won.
-        delta: Probability with which the true one may ever be outside.
+        losses: Decisive comparisons that the second policy won.
+        delta: Largest probability that the true one is ever outside.
 
     Raises:
         TallyError: If a count is negative or no whole number.
@@ -60,7 +60,7 @@ def preference_interval(wins: int, losses: int, delta: float) -> tuple[float, fl
 
 
 def _crossing(wins: int, losses: int, line: float, outside: float, inside: float) -> float:
-    """Where the evidence reaches the line between a probability at which it is above and one below."""
+    """The probability at which the evidence crosses the line; it is above at one end, below at the other."""
     for _ in range(_HALVINGS):
         middle = (outside + inside) / 2
         if mixture_evidence(wins, losses, middle) < line:

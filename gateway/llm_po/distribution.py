@@ -1,7 +1,7 @@
 """Turns a sampler's draws into the distribution over pairs that a plan publishes.
 
-A sampler proposes pairs, many runs side by side. A simulation takes them one after another; a gateway draws
-its own from their shares, so that requests in flight need not agree. Both ask the same sampler.
+A sampler proposes pairs, many runs side by side. A simulation uses them one after another; a gateway draws
+from their shares, so that concurrent requests need no coordination. Both use the same sampler.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def pair_distribution(
 
     Args:
         sampler: Any way to choose pairs.
-        situation: What it may look at.
+        situation: The data that it may use.
         rng: Source of its randomness.
         draws: Pairs drawn; their shares are the answer.
 
@@ -46,10 +46,10 @@ def pair_distribution(
 
 
 def from_shares(shares: FloatArray) -> tuple[IntArray, FloatArray]:
-    """A distribution from exact shares, shape (K, K), symmetric; pairs hardly ever drawn are left out.
+    """A distribution from exact shares, shape (K, K), symmetric; pairs with negligible shares are left out.
 
     Raises:
-        DesignError: If the shares are no such matrix, or all 0.
+        DesignError: If the shares are not such a matrix, or all 0.
     """
     shares = reals(shares, "shares", (None, None), DesignError)
     if shares.shape[0] != shares.shape[1] or shares.min() < 0 or not np.triu(shares, 1).any():

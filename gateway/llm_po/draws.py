@@ -1,6 +1,6 @@
-"""Draws from the posterior of every pair's logit, and what a comparison of a pair tells in such a draw.
+"""Draws from the posterior of every pair's logit, and the information of a comparison in such a draw.
 
-A planner draws 128 times at every refresh, and this is most of what a refresh costs. So a pair is drawn once,
+A planner draws 128 times at every refresh, which is most of a refresh's time. So each pair is drawn once,
 for i < j, and the information in nats is computed from logits: for a probability mu = logistic(l) below h,
 
     kl(mu, h) = negentropy(mu) - log(1 - h) - mu logit(h)
@@ -33,7 +33,7 @@ class PairDraws:
     upper: FloatArray
 
     def logits(self, of_itself: float = 0.0) -> FloatArray:
-        """Shape (R, draws, K, K), antisymmetric but for `of_itself`, the value on the diagonal."""
+        """Shape (R, draws, K, K), antisymmetric except for the diagonal, which is `of_itself`."""
         return self._square(self.upper, -self.upper, of_itself)
 
     def information(self, threshold: float) -> FloatArray:

@@ -1,12 +1,12 @@
-"""What the algorithm core refuses; every message names the value and the remedy.
+"""The errors of the algorithm core; every message names the value and the remedy.
 
 LlmPoError
 +-- TallyError         counts that cannot have come from comparisons (shape, sign, symmetry)
 +-- DesignError        error level, margin, budget or incumbent out of range
 +-- ForecastError      a forecast that may not be published
 +-- ReplayError        a comparison log that cannot be replayed
-+-- FeatureError       features that are no numbers, or that cannot tell two policies apart
-+-- WorldError         a preference world that is not one
++-- FeatureError       features that are not numbers, or that cannot tell two policies apart
++-- WorldError         a malformed preference world
 |   +-- NoChampionError  a world in which no policy beats every other: its hardness is undefined
 +-- UnsupportedError   a method, stopping rule or space that does not exist; lists those that do
 +-- SolverError        a solver did not reach an optimum
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 
 class LlmPoError(Exception):
-    """Base of every error the algorithm core raises on purpose."""
+    """Base of every error that the algorithm core raises on purpose."""
 
 
 class TallyError(LlmPoError):

@@ -2,7 +2,7 @@
 
 Per ordered pair (j, k) the ledger holds the logarithm of a nonnegative supermartingale under the hypothesis
 "j is preferred to k with probability at least h = 1/2 + epsilon". A decisive comparison is counted with a
-forecast q of P(j preferred to k) that was published before its outcome was counted; where q < h the outcome
+forecast q of P(j preferred to k) that was published before the outcome was counted; if q < h, the outcome
 adds log(q / h) if j was preferred and log((1 - q) / (1 - h)) if k was, and nothing otherwise. For any true
 probability mu >= h the expected factor mu q/h + (1 - mu)(1 - q)/(1 - h) is at most one, so by Ville's
 inequality the evidence ever reaches log(1/delta) with probability at most delta, whatever is compared when.
@@ -95,10 +95,10 @@ class Tally:
         evidence: Shape (K, K), int64 nano-nats, against "row preferred to column with P >= 1/2 + epsilon".
         eliminated: Shape (K,), bool: whether a policy's row total ever reached the elimination threshold.
         comparisons: How many were counted, including ties.
-        debts: Shape (K,), int64 nano-nats, none above 0: evidence that policies removed since had given for a
-            policy being the winner (`succession` explains it). Empty for none.
+        debts: Shape (K,), int64 nano-nats, none above 0: evidence from removed policies that a policy is the
+            winner (`succession` explains it). Empty for none.
         at_half: Shape (K, K), int64 nano-nats, from the same forecasts against "row preferred to column with
-            P >= 1/2"; None where it is not kept. Only `no_worse_than_best` needs it, beside `evidence`.
+            P >= 1/2"; None if it is not kept. Only `no_worse_than_best` needs it, beside `evidence`.
 
     Raises:
         TallyError: If the parts disagree or cannot be counts.
@@ -173,14 +173,14 @@ class Ledgers:
         runs: R.
         policies: K.
         delta: Error level; fixes when a row total eliminates.
-        epsilon: Margin; fixes what an outcome adds.
+        epsilon: Margin; fixes how much an outcome adds.
         promise: With `no_worse_than_best` evidence at one half is kept as well.
 
     Attributes:
         wins: Shape (R, K, K).
         ties: Shape (R, K, K), symmetric.
         evidence: Shape (R, K, K), nano-nats.
-        at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None where it is not kept.
+        at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None if it is not kept.
         debts: Shape (R, K), nano-nats, as in `Tally`.
         eliminated_at: Shape (R, K): the comparison that eliminated a policy, 0 while it survives.
         comparisons: How many each run has counted.
@@ -213,26 +213,28 @@ class Ledgers:
         return np.asarray(self.eliminated_at > 0)
 
     def keep(self, runs: BoolArray) -> None:
-        """Forget the other runs."""
+        """Keep only these runs."""
         self.wins, self.ties, self.evidence = self.wins[runs], self.ties[runs], self.evidence[runs]
         self.at_half = None if self.at_half is None else self.at_half[runs]
         self.debts, self._totals = self.debts[runs], self._totals[runs]
         self.eliminated_at = self.eliminated_at[runs]
 
     def inherit(self, tally: Tally, eliminated_at: Sequence[int | None]) -> None:
-        """Go on from `tally` in every run, with the comparisons at which its policies were eliminated.
+        """Start every run from `tally`, with the comparisons at which its policies were eliminated.
 
         Raises:
-            TallyError: If they are of another number of policies, no comparisons, or without the evidence at
-                one half that is kept here.
+            TallyError: If the number of policies differs, there are no comparisons, or the evidence at one
+                half that is kept here is missing.
         """
         policies = self.wins.shape[1]
         if tally.policies != policies or len(eliminated_at) != policies:
-            raise TallyError(f"K = {tally.policies} and {len(eliminated_at)} is inherited by K = {policies}.")
+            raise TallyError(
+                f"K = {tally.policies} and {len(eliminated_at)} cannot be inherited by K = {policies}."
+            )
         if self.at_half is not None:
             if tally.at_half is None:
                 raise TallyError(
-                    "at_half is None; no_worse_than_best goes on only from evidence at one half."
+                    "at_half is None; no_worse_than_best can continue only from evidence at one half."
                 )
             self.at_half[:] = tally.at_half
         eliminated = [
@@ -313,7 +315,7 @@ class Ledger:
         self._one = Ledgers(1, policies, delta, epsilon, promise)
 
     def inherit(self, tally: Tally, eliminated_at: Sequence[int | None]) -> None:
-        """Go on from what an earlier generation counted."""
+        """Start from the counts of an earlier generation."""
         self._one.inherit(tally, eliminated_at)
 
     @property

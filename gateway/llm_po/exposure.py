@@ -1,24 +1,23 @@
-"""Exposure caps: a plan's pairs, changed so that each policy answers no more than its operator allows.
+"""Exposure caps: changes a plan's pairs so that each policy answers no more than the operator allows.
 
 A unit that takes part is served in one of several ways w: a pair is compared, or the incumbent answers alone.
-Of the units served by a pair, each of its policies answers a share g: 1/2 where a fair coin names one of the
-two, 1 where both answer. If the plan's shares are p, the shares x that keep the caps and differ least from
-them are
+Of the units served by a pair, each of its policies answers a share g: 1/2 if a fair coin chooses one of the
+two, 1 if both answer. If the plan's shares are p, the shares x that keep the caps and differ least from them
+are
 
     minimise  sum_w  x_w log(x_w / p_w)   over x >= 0, sum x = 1,
               g sum_{w with i} x_w <= most_i  for each capped i,
               g sum_{w with the incumbent} x_w + x_alone >= least,
 
 the I-projection of Csiszar (1975): x_w is p_w times one factor for each policy of the pair, below 1 only for
-policies whose cap binds. There is no closed form, since the factors depend on one another; the program is
-compiled once for each size and solved again with new numbers. The caps can always be kept: the incumbent
-alone keeps them all. Units that it answers alone are not compared, so the plan's own pairs come first: the
-plan is taken to leave one unit in a thousand to the incumbent alone, and to give one in twenty to the pairs
-that the sampler would propose if the policies above their caps were dear
-(docs/decisions/0018-exposure-caps.md).
+policies whose cap binds. There is no closed form, because the factors depend on one another; the program is
+compiled once for each size and solved again with new numbers. The caps can always be kept, because the
+incumbent alone keeps them all. But units that it answers alone are not compared. So in p the incumbent alone
+gets only one unit in a thousand, and one in twenty goes to the pairs that the sampler would propose if the
+policies above their caps were expensive (docs/decisions/0018-exposure-caps.md).
 
-The evidence is valid however pairs are chosen, so no cap changes the guarantee. cvxpy is imported only when a
-plan breaks a cap: loading it takes seconds.
+The evidence is valid however pairs are chosen, so no cap changes the guarantee. cvxpy is imported only when
+a plan breaks a cap, because loading it takes seconds.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ from gateway.llm_po.wins import FloatArray, IntArray
 
 _ALONE: Final = 1e-3
 _SPARE: Final = 0.05
-_DEAR: Final = 100.0  # times the price: a sampler then proposes a capped policy only as a last resort
+_DEAR: Final = 100.0  # factor on the price, so that a sampler proposes a capped policy only as a last resort
 _TOLERANCE: Final = 1e-9
-_SMALLEST_SHARE: Final = 1e-4  # of the units; a solver leaves a little everywhere
+_SMALLEST_SHARE: Final = 1e-4  # of the units; a solver leaves a small share everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Caps:
 
     Attributes:
         incumbent: Index of the policy that answers units that are not compared; it has no cap.
-        most: The largest share of each policy, length K; 1 is no cap. The incumbent's entry is ignored.
+        most: The largest share of each policy, length K; 1 means no cap. The incumbent's entry is ignored.
         least: The smallest share of the incumbent; 0 for no such bound.
         answers: How many policies of a pair answer a unit.
 
@@ -98,7 +97,7 @@ class Mix:
 
 
 def answered(mix: Mix, caps: Caps) -> FloatArray:
-    """Share of the units that each policy answers, shape (K,); they sum to 1, or to more where two answer."""
+    """Share of the units that each policy answers, shape (K,); they sum to 1, or to more if two answer."""
     shares = _meetings(mix.pairs, len(caps.most)) @ mix.probabilities * (mix.compared * caps.answers / 2)
     shares[caps.incumbent] += 1 - mix.compared
     return np.asarray(shares)
@@ -133,7 +132,7 @@ def capped_mix(choose: Callable[[Situation], Mix], situation: Situation, caps: C
 
 
 def within_caps(planned: Mix, spare: Mix, caps: Caps) -> Mix:
-    """The mix that keeps the caps and is nearest to the one planned.
+    """The mix that keeps the caps and is nearest to the planned one.
 
     Args:
         planned: The mix without caps.
@@ -154,7 +153,7 @@ def within_caps(planned: Mix, spare: Mix, caps: Caps) -> Mix:
 def _projected(pairs: IntArray, wanted: FloatArray, caps: Caps) -> FloatArray:
     """Shares of the units for these pairs, shape (M,); the incumbent alone has the rest.
 
-    The program has room for a power of two of ways. Those left over all stand for the incumbent alone:
+    The program's number of ways is a power of two. The surplus ways all stand for the incumbent alone;
     splitting a way into equal parts does not change the optimum.
     """
     count, capped = wanted.size, caps.capped
@@ -189,7 +188,7 @@ class _Program:
 
 @lru_cache(maxsize=16)
 def _compiled(capped: int, ways: int) -> _Program:
-    """The program for so many caps and ways; not for several threads at once."""
+    """The program for these numbers of caps and ways; not safe for several threads at once."""
     import cvxpy  # noqa: PLC0415 - seconds of import, needed only where a plan breaks a cap
 
     shares: Any = cvxpy.Variable(ways)
@@ -210,7 +209,7 @@ def solve_program(problem: Any, remedy: str, *, may_be_inaccurate: bool = False)
     Args:
         problem: The problem, with every parameter set.
         remedy: The advice that the error gives.
-        may_be_inaccurate: Whether an optimum to four digits will do if eight are not reached.
+        may_be_inaccurate: Whether an optimum to four digits is enough if eight are not reached.
 
     Raises:
         SolverError: If the solver fails or stops without an optimum.
@@ -218,7 +217,7 @@ def solve_program(problem: Any, remedy: str, *, may_be_inaccurate: bool = False)
     import cvxpy  # noqa: PLC0415 - as above
 
     try:
-        with warnings.catch_warnings():  # of a solution that may be inaccurate; its status says so as well
+        with warnings.catch_warnings():  # about an inaccurate solution, which its status shows too
             warnings.simplefilter("ignore")
             problem.solve(solver=cvxpy.CLARABEL)
     except (cvxpy.SolverError, ValueError, ArithmeticError) as error:
@@ -229,10 +228,10 @@ def solve_program(problem: Any, remedy: str, *, may_be_inaccurate: bool = False)
 
 
 def _rounded(pairs: IntArray, shares: FloatArray, caps: Caps) -> Mix:
-    """A solver's shares without its inaccuracy: pairs hardly ever drawn are left out, caps are kept exactly.
+    """A solver's shares without its inaccuracy: negligible pairs are left out, and caps are kept exactly.
 
-    Lowering the shares of all pairs alike, in favour of the incumbent alone, lowers the share of every capped
-    policy and never the incumbent's.
+    Lowering the shares of all pairs by the same factor, in favour of the incumbent alone, lowers the share
+    of every capped policy and never the incumbent's.
     """
     kept = shares >= min(_SMALLEST_SHARE, float(shares.max()))
     pairs, shares = pairs[kept], np.maximum(shares[kept], 0.0)

@@ -1,4 +1,4 @@
-"""The forecast of every pair, published with the plan, and how much a comparison is expected to tell.
+"""The forecast of every pair, published with the plan, and the expected information of a comparison.
 
 A forecast is the posterior mean of P(i preferred to j): the bet that grows evidence fastest on average under
 the posterior (docs/decisions/0012-forecasts.md).

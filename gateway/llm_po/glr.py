@@ -44,7 +44,7 @@ def customary_threshold(comparisons: int, delta: float) -> float:
 
 
 def glr_may_conclude(wins: IntArray, design: Design, threshold: Threshold = "proven") -> BoolArray:
-    """Which of R runs `glr_verdict` would end, budgets aside; wins (R, K, K), every run counted the same.
+    """Which of R runs `glr_verdict` would end, budgets aside; wins (R, K, K), with equal totals in all runs.
 
     Raises:
         TallyError: If `wins` cannot be counts.
@@ -130,7 +130,7 @@ def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:
     if threshold == "customary":
         return np.asarray(ratios)
     rivals = wins.shape[1] - 1
-    # A share 1/(K-1) of the stake is on each rival being ahead, the rest on nothing.
+    # A share 1/(K-1) of the stake is bet on each rival being ahead; the rest is not bet.
     if_ahead = math.log(2 * rivals) + 0.5 * np.log(np.maximum(pair_totals(wins), 1))
     if_not = math.log(rivals / (rivals - 1)) if rivals > 1 else math.inf
     paid = np.minimum(pair_ratios + if_not, if_ahead)
@@ -142,7 +142,7 @@ def loser_nats(wins: IntArray, threshold: Threshold) -> FloatArray:
 def _no_worse_nats(wins: IntArray, epsilon: float, threshold: Threshold) -> FloatArray:
     """Nats against "some other policy is preferred to it by more than epsilon", shape (R, K).
 
-    The least, over its rivals, of n kl(rate, 1/2 + epsilon) and what the proof takes from it.
+    The least over its rivals of n kl(rate, 1/2 + epsilon) minus the proof's correction.
     """
     rates, totals, highest = pair_rates(wins), pair_totals(wins), 0.5 + epsilon
     nats = totals.astype(np.float64) * np.where(rates < highest, bernoulli_kl(rates, highest), 0.0)

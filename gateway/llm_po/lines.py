@@ -1,7 +1,7 @@
-"""The lines that evidence has to reach: the numbers the guarantees rest on, in one place.
+"""The lines that evidence has to reach: all numbers on which the guarantees rest.
 
 The server gives the elimination line to the store's counting script; the planner, the verifier and the
-simulations compare with it too. So this module loads no numpy, which the server must do without.
+simulations compare with it too. So this module loads no numpy, because the server must not load it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ NANO: Final = 1_000_000_000
 
 Promise = Literal["no_worse_than_best", "no_worse_than_any"]
 PROMISES: Final[tuple[Promise, ...]] = get_args(Promise)
-"""With a margin, who may not be preferred to the promoted policy by more than it: the policy preferred to
-every other, if there is one, or any policy at all (docs/proofs/no-worse-than-best.md)."""
+"""The promises with a margin: the promoted policy is no worse than any policy, or than the one preferred to
+every other, if there is one (docs/proofs/no-worse-than-best.md)."""
 
 UNSTATED_PROMISE: Final[Promise] = "no_worse_than_any"
-"""What is promised where nothing is said, as in every experiment and certificate from before the choice."""
+"""The default promise, also of experiments and certificates from before there was a choice."""
 
 
 def checked_promise(promise: object) -> Promise:
@@ -44,13 +44,13 @@ def keeps_half(promise: Promise) -> bool:
 def elimination_threshold(delta: float) -> float:
     """Nats at which a policy's row total eliminates it: log(1/delta).
 
-    No union bound over policies: only the elimination of the one true winner is an error.
+    There is no union bound over policies, because only the elimination of the one true winner is an error.
     """
     return math.log(1 / checked_delta(delta))
 
 
 def elimination_nano_nats(delta: float) -> int:
-    """The elimination threshold in whole nano-nats, rounded up: what the counting script compares with."""
+    """The elimination threshold in whole nano-nats, rounded up; the counting script compares with it."""
     return math.ceil(elimination_threshold(delta) * NANO)
 
 
@@ -58,9 +58,9 @@ def no_worse_threshold(delta: float, policies_ever: int, removed: int = 0) -> fl
     """Nats every `evidence[j, s]` must reach to certify that no policy beats `s` by more than epsilon.
 
     log(K/delta) for K >= 3: in a cycle every one of the K policies is beaten by another, so K wrong
-    choices must share the error. For K = 2 both cannot be beaten: log(1/delta). After r removals
-    log(K (1 + r)/delta): of r + 1 rivals that beat `s`, the removals may have left the one with the luckiest
-    evidence (docs/proofs/policies-come-and-go.md).
+    choices must share the error. For K = 2 not both can be beaten, so it is log(1/delta). After r removals
+    log(K (1 + r)/delta): of r + 1 rivals that beat `s`, the removals may have left the one with the most
+    misleading evidence (docs/proofs/policies-come-and-go.md).
 
     Args:
         delta: Error level in (0, 1).
@@ -83,11 +83,12 @@ def no_worse_nano_nats(delta: float, policies_ever: int, removed: int = 0) -> in
 
 
 def best_threshold(delta: float, removed: int = 0) -> float:
-    """Nats that must speak against every rival of `s` to certify that the best does not beat it by epsilon.
+    """Nats needed against every rival of `s` to certify that the best policy does not beat it by epsilon.
 
-    log(1/delta): only the best policy can be in the way, and one supermartingale covers all wrong choices.
-    After r removals log((1 + 2r)/delta): they may have chosen, by what the evidence showed, which of up to
-    1 + 2r policies is the best of those there are (docs/proofs/no-worse-than-best.md).
+    log(1/delta), because only the best policy matters and one supermartingale covers all wrong choices.
+    After r removals log((1 + 2r)/delta), because the removals may have determined, with a view to the
+    evidence, which of up to 1 + 2r policies is the best of the remaining ones
+    (docs/proofs/no-worse-than-best.md).
 
     Args:
         delta: Error level in (0, 1).
@@ -100,5 +101,5 @@ def best_threshold(delta: float, removed: int = 0) -> float:
 
 
 def best_nano_nats(delta: float, removed: int = 0) -> int:
-    """That threshold in whole nano-nats, rounded up."""
+    """The `best_threshold` in whole nano-nats, rounded up."""
     return math.ceil(best_threshold(delta, removed) * NANO)

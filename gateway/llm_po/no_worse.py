@@ -1,16 +1,15 @@
 """The evidence that a policy s may be promoted as no worse within a margin, under either promise.
 
-For every rival j of s a number of nats has to reach a line; both depend on what is promised.
+For every rival j of s a number of nats has to reach a line; number and line depend on the promise.
 
     no_worse_than_any     e[j, s]                                            >= log(K/delta)
     no_worse_than_best    sum over k != s of e_low[j, k] + e[j, s] + debt[j] >= log((1 + 2r)/delta)
 
 e[j, k] is the evidence against "j is preferred to k with probability at least 1/2 + epsilon", and e_low[j, k]
 the lower of it and of the evidence against "at least 1/2", both counted with the same published forecasts.
-The second line has no K: s is a wrong choice only if the best policy beats it by more than epsilon, and all
-the sums of the best policy lie below the logarithm of one supermartingale, whatever s is. r is the number of
-policies removed since the experiment began.
-docs/proofs/no-worse-than-best.md has the proof.
+The second line does not contain K: s is a wrong choice only if the best policy beats it by more than
+epsilon, and for every s the best policy's sum lies below the logarithm of the same supermartingale. r is the
+number of policies removed since the experiment began. docs/proofs/no-worse-than-best.md has the proof.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ from gateway.llm_po.wins import IntArray
 def against_rivals(
     evidence: IntArray, at_half: IntArray | None, debts: IntArray | None, promise: Promise
 ) -> IntArray:
-    """What speaks against each rival j of each policy s, in nano-nats: `[..., j, s]`.
+    """The evidence against each rival j of each policy s, in nano-nats: `[..., j, s]`.
 
     Args:
         evidence: Shape (..., K, K), as in `Tally`.
-        at_half: As in `Tally`; `no_worse_than_any` makes no use of it.
+        at_half: As in `Tally`; `no_worse_than_any` does not use it.
         debts: Shape (..., K), as in `Tally`, or None for none.
-        promise: Who may not beat s.
+        promise: The promise about s.
 
     Returns:
-        Shape (..., K, K); of no meaning on the diagonal.
+        Shape (..., K, K); the diagonal has no meaning.
 
     Raises:
         TallyError: If the evidence at one half is needed and missing.
@@ -66,7 +65,7 @@ def against_best(evidence: IntArray, at_half: IntArray | None, debts: IntArray |
 
 
 def _lower(evidence: IntArray, at_half: IntArray | None) -> IntArray:
-    """e_low: the best may be even with a rival or lead by epsilon, so the lower value counts."""
+    """The matrix e_low: the best may be even with a rival or lead by epsilon, so the lower value counts."""
     if at_half is None:
         raise TallyError("at_half is None; no_worse_than_best needs the evidence at one half.")
     return np.asarray(np.minimum(evidence, at_half))

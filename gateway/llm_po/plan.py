@@ -1,9 +1,9 @@
 """What a planner does at every refresh, in one call: fit, forecasts, pair distribution, progress, verdict.
 
-    counts and evidence (Tally) + what was promised (Design) -> plan() -> Plan, published to every replica
+    counts and evidence (Tally) + promise and limits (Design) -> plan() -> Plan, published to every replica
 
 To read the core, begin with `plan`, then read the module behind each of its lines. A plan follows from the
-counts, not from the log, and gives its fits and solutions to the next refresh to start from (`Start`).
+counts, not from the log. Its fits and solutions are the starting point of the next refresh (`Start`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Design", "Plan", "Start", "Tally", "Verdict", "plan"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """What one refresh leaves for the next refresh of the experiment, so that work is not repeated.
+    """Results of one refresh from which the experiment's next refresh starts, so that work is not repeated.
 
     Every fit and every solver starts here and reaches its optimum, within its tolerance, in fewer steps.
 
@@ -56,16 +56,16 @@ class Start:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What every replica needs until the next refresh.
+    """Everything that replicas need until the next refresh.
 
     Attributes:
         pairs: Shape (M, 2), first < second.
         probabilities: Shape (M,), sums to 1: how often to draw each pair.
         forecasts_millionths: Shape (K, K): forecasts of P(row preferred to column), as bets (`stakes`).
         leader: The policy ahead in the data.
-        evidence_nats: Shape (K,), the progress that people are shown (`stopping.progress`).
-        needed_nats: Shape (K,), what each has to reach.
-        expected_remaining: Comparisons to a verdict if the data are right, or None if that is unknown.
+        evidence_nats: Shape (K,), the progress shown to people (`stopping.progress`).
+        needed_nats: Shape (K,), the nats that each has to reach.
+        expected_remaining: Estimated comparisons to a verdict, or None if there is no estimate.
         verdict: How the experiment ends, or None while it goes on.
         next_start: What the next refresh starts from.
         fit: Whether the structure fits the counts; None if no structure is assumed.
@@ -96,7 +96,7 @@ def plan(
 
     Args:
         tally: What has been counted.
-        design: What the experiment set out to show.
+        design: The experiment's promise, assumptions and limits.
         rng: Source of the posterior draws.
         start: `next_start` of an earlier plan for these policies and features. It saves time; the verdict
             does not depend on it.
@@ -153,7 +153,7 @@ def _structured_plan(
     fitted = _likeliest(tally, features, start)
     evidence_nats, needed_nats = likelihood_ratio.leader_progress(tally.wins, design, features, fitted)
     budget = math.inf if design.max_comparisons is None else design.max_comparisons
-    # The verdict follows from counts and design alone; the fit at hand only says whether there may be one.
+    # The verdict follows from counts and design alone; this fit only says whether there may be one.
     may_end = likelihood_ratio.lr_may_conclude(tally.wins[None], design, features, fitted)[0]
     concluded = reached(tally, design) if tally.comparisons >= budget or may_end else None
     aimed = aim(situation, features, rng, None if start is None else start.aimed)
@@ -190,7 +190,7 @@ def _leader(model: Fit, tally: Tally, design: Design) -> int:
 
 
 def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | None:
-    """Comparisons to a verdict at the pace the posterior expects; None if that cannot be known."""
+    """Comparisons to a verdict at the pace that the posterior expects; None if there is no estimate."""
     pace = expected_information(model, 0.5 + design.epsilon)[0]
     if design.epsilon > 0:
         against = against_rivals(tally.evidence, tally.at_half, tally.debts, design.promise)

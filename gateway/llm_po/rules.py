@@ -1,4 +1,4 @@
-"""Every stopping rule by name, its guarantee, and the verdict it reaches on a tally.
+"""Every stopping rule by name, with its guarantee and its verdict on a tally.
 
 A verdict follows from the tally and the design alone; `certificate.recompute` calls the same functions.
 """
@@ -48,7 +48,7 @@ def reached(tally: Tally, design: Design) -> Verdict | None:
 
 
 def _by_likelihood(tally: Tally, design: Design) -> Verdict | None:
-    """The verdict of a rule on likelihoods. Minimum and budget count ties, so the caller judges those."""
+    """The verdict of a rule on likelihoods. Minimum and budget include ties, so the caller checks those."""
     if design.stopping == "glr" or design.features is None:
         return glr_verdict(tally.wins, design)
     certified = lr_verdict(tally.wins, design, design.features)

@@ -27,31 +27,31 @@ from gateway.llm_po.stopping import CLEARED, Design, beaten_nats
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 SMALLEST_PACE: Final = 0.001
-"""Nats per comparison: how hard a challenger may look before it stops drawing ever more comparisons."""
+"""Nats per comparison: the least information assumed of a challenger; it limits the comparisons it gets."""
 
 _SMALLEST_NO_WORSE_PACE: Final = 1e-4
 _TINY: Final = 1e-12
 
 _CURIOSITY: Final = 3
-"""Power of the information a rival promises: above 1, not knowing how clear it is speaks for trying it."""
+"""Power of a rival's expected information; above 1, uncertainty about it is a reason to try the rival."""
 
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """What a sampler may look at: R runs of one design.
+    """The data that a sampler may use: R runs of one design.
 
     Attributes:
         wins: Shape (R, K, K).
         evidence: Shape (R, K, K), nano-nats.
         eliminated: Shape (R, K).
-        design: What the experiment set out to show.
+        design: The experiment's promise, assumptions and limits.
         start: An earlier fit of these runs, to start from, or None.
         pair_costs: Shape (R, K, K), if the runs number the policies differently; None for the design's.
         debts: Shape (R, K), nano-nats, as in `Tally`, or None for none.
-        at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None where it is not kept.
+        at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None if it is not kept.
 
     Raises:
-        TallyError: If the counts are no counts, or their shapes disagree.
+        TallyError: If the counts are invalid, or shapes disagree.
     """
 
     wins: IntArray
@@ -80,7 +80,7 @@ class Situation:
 
     @cached_property
     def fit(self) -> Fit:
-        """The posterior; computed at its first use, since most baselines never use it."""
+        """The posterior; computed at its first use, because most baselines never use it."""
         return fit(self.wins, start=self.start)
 
     @cached_property
@@ -99,7 +99,7 @@ class Situation:
 
     @cached_property
     def prices(self) -> FloatArray:
-        """What saving a comparison of each pair is worth, shape (R, K, K) or (1, K, K)."""
+        """The price of a comparison of each pair, shape (R, K, K) or (1, K, K)."""
         return self.design.pair_costs[None] if self.pair_costs is None else self.pair_costs
 
     @property
@@ -117,10 +117,10 @@ class Sampler(Protocol):
 
 
 class LlmPo:
-    """Top-two Thompson sampling: challengers by the work left on them, opponents by expected information."""
+    """Top-two Thompson sampling: challengers drawn by remaining work, opponents by expected information."""
 
     def pairs(self, situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-        """Pairs drawn for the certificate the design asks for."""
+        """Pairs drawn for the certificate that the design needs."""
         design = situation.design
         if design.epsilon == 0:
             return _winner_pairs(situation, draws, rng)
@@ -132,7 +132,7 @@ class LlmPo:
 
 
 def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """Surviving challengers, each against the rival that promises most evidence against it.
+    """Surviving challengers, each with the rival that promises most evidence against it.
 
     In a posterior draw the leader is the survivor hardest to rule out; every other survivor is a challenger
     with probability proportional to the comparisons it still needs.
@@ -146,7 +146,7 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
     pace = np.maximum(information_below(worst, 0.5), SMALLEST_PACE)
     work = np.where(surviving, needed, 0.0) / pace
     np.put_along_axis(work, leaders[..., None], 0.0, axis=2)
-    work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # no challenger is left: any pair will do
+    work += _TINY * (work.sum(axis=2, keepdims=True) == 0)  # if no challenger is left, any pair is as good
     challengers = _categorical(work, rng)
     best_rivals = _promise(fitted, 0.5, situation.prices).argmax(axis=2)  # of each policy, for its price
     rivals = np.take_along_axis(best_rivals, challengers, axis=1)
@@ -158,11 +158,11 @@ def _winner_pairs(situation: Situation, draws: int, rng: np.random.Generator) ->
 
 
 def _promise(fitted: Fit, threshold: float, prices: FloatArray) -> FloatArray:
-    """How much each rival promises against each policy for its price, shape (R, K, K); below 0 for itself.
+    """Expected information of each rival against each policy per price, shape (R, K, K); below 0 for itself.
 
     That is the posterior mean of (D / price) cubed, D = kl(mu, threshold) where mu is below it. The power
-    favours rivals that might be very clear over those known to be fairly clear: it explores, but less than a
-    posterior draw, which was measured to spend most of the excess comparisons on it.
+    favours rivals that might win very clearly over those known to win fairly clearly. So it explores, but
+    less than a posterior draw, which in measurements caused most of the excess comparisons.
     """
     promise = expected_information(fitted, threshold, power=_CURIOSITY) / prices**_CURIOSITY
     everyone = np.arange(promise.shape[1])
@@ -173,7 +173,7 @@ def _promise(fitted: Fit, threshold: float, prices: FloatArray) -> FloatArray:
 def _doubtful_pairs(
     situation: Situation, run: int, policy: int, draws: int, rng: np.random.Generator
 ) -> IntArray:
-    """A policy that only waits to be cleared, against the rivals it is not cleared of, shape (draws, 2)."""
+    """A policy that only has to be cleared, with the rivals of which it is not cleared, shape (draws, 2)."""
     chance = chance_preferred(situation.fit.of(np.array([run])), policy, situation.design.epsilon)[0]
     doubt = np.where(chance < CLEARED, 1 - chance, _TINY)
     doubt[policy] = 0.0
@@ -182,11 +182,11 @@ def _doubtful_pairs(
 
 
 def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """A rival of the policy cheapest to certify in a draw, and the opponent that promises most against it.
+    """A rival of the policy that is cheapest to certify in a draw, and the best opponent against this rival.
 
-    A rival j of s is done by what speaks against j being the best: comparisons with s, which tell by
-    kl(mu, 1/2 + epsilon), or with the policy that beats j most clearly, which tell by kl(mu, 1/2). In a draw
-    in which every policy is beaten by more than epsilon, the comparison goes to showing that.
+    A rival j of s is settled by evidence against j being the best. It comes from comparisons with s, which
+    give kl(mu, 1/2 + epsilon), or with the policy that beats j most clearly, which give kl(mu, 1/2). In a
+    draw in which every policy is beaten by more than epsilon, the comparison serves to show that.
     """
     fitted, threshold = situation.fit, 0.5 + situation.design.epsilon
     drawn = draw_pairs(fitted, draws, rng)
@@ -210,7 +210,7 @@ def _no_worse_than_best_pairs(situation: Situation, draws: int, rng: np.random.G
 
 
 def _waiting(situation: Situation) -> Iterator[tuple[int, int]]:
-    """Runs in which a policy only waits to be cleared, with the one of them closest to it."""
+    """Runs in which a policy only has to be cleared, with the policy closest to that."""
     certified = (situation.needed_against_rivals == 0).all(axis=1)
     for run in np.flatnonzero(certified.any(axis=1)).tolist():
         fitted = situation.fit.of(np.array([run]))
@@ -224,10 +224,10 @@ def _waiting(situation: Situation) -> Iterator[tuple[int, int]]:
 
 
 def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Generator) -> IntArray:
-    """The policy cheapest to certify in a draw, and a rival in proportion to the work left on it.
+    """The policy that is cheapest to certify in a draw, and a rival drawn by its remaining work.
 
-    In a draw in which every policy is beaten by more than epsilon nothing can be certified. Such a draw goes
-    to showing that, so that cyclic preferences end as no winner instead of using up the budget.
+    In a draw in which every policy is beaten by more than epsilon nothing can be certified. Such a draw
+    serves to show that, so that cyclic preferences end as no winner instead of using up the budget.
     """
     design = situation.design
     drawn = draw_pairs(situation.fit, draws, rng)
@@ -241,7 +241,7 @@ def _no_worse_than_any_pairs(situation: Situation, draws: int, rng: np.random.Ge
 
 
 def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.random.Generator) -> IntArray:
-    """The pairs, but in draws in which every policy is beaten by more than epsilon those that show it."""
+    """The pairs; in draws in which every policy is beaten by more than epsilon, those that show it."""
     logits = drawn.logits()
     threshold = 0.5 + situation.design.epsilon
     is_cyclic = logits.max(axis=2).min(axis=2, keepdims=True) >= math.log(threshold / (1 - threshold))
@@ -249,7 +249,7 @@ def _or_beaten(pairs: IntArray, situation: Situation, drawn: PairDraws, rng: np.
 
 
 def _beaten_pairs(situation: Situation, logits: FloatArray, rng: np.random.Generator) -> IntArray:
-    """Policies not yet shown to be beaten, each against the rival that beats it most in a draw."""
+    """Policies not yet shown to be beaten, each with the rival that beats it most in a draw."""
     design = situation.design
     shown, bound = beaten_nats(situation.wins, design), 0.5 - design.epsilon
     if design.assumes_winner:

@@ -1,7 +1,7 @@
 """Checks of single numbers, made before anything is computed from them. Loads no numpy: the server must not.
 
-Every check takes the error to raise, since a wrong number is a bad world in one place and a bad design in
-another. The message names the value and the remedy; later code can trust what a check returns.
+Every check takes the error to raise, because a wrong number is a bad world in one place and a bad design in
+another. The message names the value and the remedy. Later code can rely on the returned value.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Final, TypeGuard
 from gateway.llm_po.errors import DesignError, LlmPoError
 
 FEWEST_POLICIES: Final = 2
-_SMALLEST_DELTA: Final = 1e-300  # of which the inverse is finite
+_SMALLEST_DELTA: Final = 1e-300  # its inverse is still finite
 
 
 def shown(value: object) -> str:
-    """A value as a message names it: always short."""
+    """A value as it is shown in messages, always short."""
     as_list = getattr(value, "tolist", None)  # numpy's values have it; this module must not load numpy
     return reprlib.repr(value if as_list is None else as_list())
 
 
 def real(value: object, name: str, remedy: str, error: type[LlmPoError] = DesignError) -> float:
-    """`value` as it is, if it is a finite number.
+    """`value` unchanged, if it is a finite number.
 
     Raises:
-        LlmPoError: As `error`, if it is text, NaN, infinite or nothing at all.
+        LlmPoError: As `error`, if it is text, NaN, infinite or None.
     """
     if not is_real(value):
         raise error(f"{name} is {shown(value)}; {remedy}.")

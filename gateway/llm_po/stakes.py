@@ -1,9 +1,9 @@
-"""Forecasts as they are published: the posterior mean, but no bolder than the missing evidence calls for.
+"""Forecasts as published: the posterior mean, but no bolder than the missing evidence requires.
 
-A forecast is a bet. The posterior mean is the bet that grows evidence fastest, but the outcome that carries
-a row total past the line usually carries it well past, and the surplus was risked for nothing. So where one
-more outcome against a policy is enough, the forecast moves towards one half until it is just enough. Any
-forecast fixed before its outcome keeps the evidence valid; this one only saves comparisons.
+A forecast is a bet. The posterior mean is the bet that makes evidence grow fastest. But the outcome that
+takes a row total past the line usually takes it far past, and the surplus was risked for nothing. So if one
+more outcome against a policy is enough, the forecast moves towards one half until that outcome is just
+enough. Any forecast fixed before its outcome keeps the evidence valid; this one only saves comparisons.
 docs/decisions/0012-forecasts.md has the measurements.
 """
 
@@ -19,7 +19,7 @@ from gateway.llm_po.samplers import Situation
 from gateway.llm_po.wins import FloatArray, IntArray
 
 _LEAST_SHARE: Final = 0.4
-"""Share of the full gain a bet keeps: outcomes counted before the next refresh still have to tell."""
+"""Smallest share of its full gain that a bet keeps, for the outcomes counted before the next refresh."""
 
 _ROUNDING_NATS: Final = 1e-5
 """By how much a forecast in millionths and increments in nano-nats may fall short."""
@@ -28,8 +28,8 @@ _ROUNDING_NATS: Final = 1e-5
 def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
     """Forecasts in millionths, as the ledger and the log take them.
 
-    With a margin, every rival of a policy has a line of its own and the trim was measured to save nothing:
-    the forecasts stay as they are.
+    With a margin, every rival of a policy has a line of its own, and measurements showed that trimming saves
+    nothing, so the forecasts are not changed.
 
     Args:
         q: Posterior mean of P(row preferred to column), shape (R, K, K).
@@ -39,7 +39,7 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
         Shape (R, K, K), `q[i, j] + q[j, i] = 1,000,000`.
     """
     if situation.design.epsilon == 0:
-        # A bet against a survivor is limited to what its row total still needs.
+        # A bet against a survivor is limited to the nats that its row total still needs.
         needed = elimination_threshold(situation.design.delta) - situation.row_nats + _ROUNDING_NATS
         needed = np.where(situation.eliminated, np.inf, needed)[:, :, None]
         gain = np.log(2 * (1 - np.minimum(q, 0.5)))

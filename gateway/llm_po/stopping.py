@@ -1,4 +1,4 @@
-"""When evidence suffices: the design of an experiment and the verdict its ledger supports.
+"""The design of an experiment, and the verdict that its ledger supports.
 
 A verdict is a function of the tally and the design alone, so anyone with the comparison log can repeat it.
 The proofs are in docs/decisions/0011-thresholds.md.
@@ -30,7 +30,7 @@ Objective = Literal["comparisons", "cost"]
 StoppingRule = Literal["e-process", "glr", "lr-mixture"]
 
 _ALTERNATIVES: Final = np.linspace(0.05, 0.95, 10)
-"""Where a policy may stand against a rival that beats it, as shares of 1/2 - epsilon."""
+"""Alternatives for the preference against a rival that beats a policy, as shares of 1/2 - epsilon."""
 
 CLEARED: Final = 0.8
 """Posterior probability of being ahead of a rival at which a sole survivor counts as cleared of it."""
@@ -38,23 +38,23 @@ CLEARED: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What an experiment set out to show.
+    """The promise, assumptions and limits of an experiment.
 
     Attributes:
         delta: Error level in (0, 1).
         epsilon: Smallest margin that matters, in [0, 1/2); 0 asks for the winner, more for a policy no worse.
         incumbent: Index of the policy serving now.
-        costs: Declared cost per request of each policy, in any one unit; length K.
+        costs: Declared cost per request of each policy, all in the same unit; length K.
         max_comparisons: Budget, or None.
-        min_comparisons: No decision is taken before so many.
-        may_decide: False holds every decision back (the caller judges durations).
-        objective: What to spend as little of as possible: comparisons, or what they cost. It guides which
-            pairs are compared, never what the evidence has to reach.
+        min_comparisons: No decision is made before this many.
+        may_decide: False holds every decision back (the caller checks durations).
+        objective: What to keep small: the number of comparisons, or their cost. It guides the choice of
+            pairs, never the line that the evidence has to reach.
         policies_ever: How many policies the experiment ever had, including those removed; None: these only.
-        features: What the policies have in common, or None if nothing is assumed of preferences.
+        features: The features of the policies, or None if nothing is assumed of preferences.
         stopping: The rule that decides; `rules` names the guarantee of each. `lr-mixture` needs features.
         holds_on_misfit: Whether `lr-mixture` waits while the features do not fit the counts.
-        promise: With a margin, who may not be preferred to the promoted policy by more than it.
+        promise: With a margin: which policies may not be preferred to the promoted one by more than it.
 
     Raises:
         DesignError: If any of these is out of range.
@@ -119,24 +119,24 @@ class Design:
 
     @property
     def no_worse_nats(self) -> float:
-        """The nats that evidence for a policy no worse has to reach."""
+        """The nats that evidence for "no worse" has to reach."""
         return line_nats(self.promise, self.delta, self.ever, self.ever - self.policies)
 
     @property
     def no_winner_nats(self) -> float:
-        """The nats that evidence for there being no winner has to reach, for every policy."""
+        """The nats that evidence for "no winner" has to reach for every policy."""
         if self.epsilon > 0 and self.assumes_winner:
             return self.no_worse_nats
         return elimination_threshold(self.delta)
 
     @property
     def assumes_winner(self) -> bool:
-        """Whether a promotion is certified only where some policy is preferred to every other."""
+        """Whether the certificate of a promotion assumes that some policy is preferred to every other."""
         return self.epsilon == 0 or self.promise == "no_worse_than_best"
 
     @property
     def pair_costs(self) -> FloatArray:
-        """What the objective counts for a comparison of each pair, (K, K): 1, or what both requests cost."""
+        """The objective's cost of a comparison of each pair, (K, K): 1, or the cost of both requests."""
         if self.objective == "comparisons":
             return np.ones((self.policies, self.policies))
         costs = np.array(self.costs)
@@ -166,8 +166,8 @@ class Verdict:
         kind: `winner`, `no_worse`, `no_winner` or `inconclusive`.
         champion: The certified policy, or None.
         statistic_nats: The smallest evidence the verdict rests on, or None.
-        threshold_nats: What it had to reach, or None.
-        cycle: For `no_winner`: policies of which each is ahead of the next, and the last of the first.
+        threshold_nats: The line that it had to reach, or None.
+        cycle: For `no_winner`: policies each of which is ahead of the next, and the last of the first.
     """
 
     kind: Kind
@@ -204,14 +204,14 @@ def may_conclude(
     design: Design,
     at_half: IntArray | None = None,
 ) -> BoolArray:
-    """Which of R runs are worth asking for a verdict on evidence, shape (R,); budgets are the caller's."""
+    """Which of R runs may have a verdict on evidence, shape (R,); the caller checks budgets."""
     if design.epsilon == 0:
         return np.asarray(eliminated.sum(axis=1) >= design.policies - 1)
     line = _no_worse_line(design)
     against = against_rivals(evidence, at_half, None, design.promise)
     least = np.where(np.eye(design.policies, dtype=np.bool_), line, against).min(axis=1)
     certified = np.asarray(least.max(axis=1) >= line)
-    if design.assumes_winner:  # where every policy is shown not to be the best, every one is certified too
+    if design.assumes_winner:  # if every policy is shown not to be the best, every one is certified too
         return certified
     all_beaten = beaten_nats(wins, design).min(axis=1) >= design.no_winner_nats
     return np.asarray(certified | all_beaten)
@@ -222,8 +222,8 @@ def beaten_nats(wins: IntArray, design: Design) -> FloatArray:
 
     From the counts alone: for each pair a mixture, over a fixed grid of alternatives below g = 1/2 - epsilon,
     of the likelihood ratios against "preferred with probability >= g", averaged over the rivals. Each is a
-    nonnegative supermartingale that starts at one, whatever was compared when, and so is the average. Rivals
-    removed since count as zero.
+    nonnegative supermartingale that starts at one, whatever was compared when, and so is the average.
+    Removed rivals count as zero.
 
     Args:
         wins: Shape (..., K, K).
@@ -268,11 +268,11 @@ def _against_rivals(tally: Tally, design: Design) -> IntArray:
 
 
 def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
-    """Evidence per policy and what it needs, in nats, for people to look at; shapes (K,).
+    """Evidence per policy and the nats that it needs, for people to look at; shapes (K,).
 
-    epsilon = 0: evidence that the policy is not the winner (full: eliminated). epsilon > 0: the least
-    evidence against some rival, that it beats the policy by more than epsilon or, if only the best rival may
-    not, that it is the best and does (full: certified).
+    epsilon = 0: evidence that the policy is not the winner (full: eliminated). epsilon > 0: the smallest
+    evidence over the rivals that the rival does not beat the policy by more than epsilon or, if the promise
+    is about the best only, that it is not a best policy which does (full: certified).
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -290,9 +290,9 @@ def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
 
 
 def majority_cycle(matrix: WinMatrix) -> tuple[int, ...]:
-    """Policies of which each was preferred to the next more often than not, and the last to the first.
+    """Policies each of which was preferred to the next more often than not, and the last to the first.
 
-    Follows from every policy the rival that beat it most clearly; empty if that never returns.
+    From each policy it goes on to the rival that beat it most clearly; empty if this never leads back.
     """
     rates = matrix.rates.copy()
     np.fill_diagonal(rates, -1.0)
@@ -328,12 +328,13 @@ def cheapest(certified: BoolArray, design: Design) -> int | None:
 
 
 def _no_worse(tally: Tally, design: Design) -> Verdict | None:
-    """A policy no worse than it may be, by either promise; or no winner.
+    """The verdict for a policy that is no worse, by either promise; or no winner.
 
-    No worse than any: there is no winner where every policy is beaten by more than epsilon, from the counts.
-    No worse than the best: there is none where no policy can be at least even with every other. That goes
-    first, since it certifies every policy as no worse than a best one that there is not. Both are wrong with
-    probability at most delta, without a union bound: the evidence of one particular policy must have crossed.
+    No worse than any: there is no winner if the counts show that every policy is beaten by more than
+    epsilon. No worse than the best: there is none if no policy can be at least even with every other. This
+    is checked first, because then every policy is certified as no worse than a best one that does not exist.
+    Both verdicts are wrong with probability at most delta, without a union bound: one particular policy's
+    evidence must have crossed the line.
     """
     if design.assumes_winner:
         least = float(against_best(tally.evidence, tally.at_half, tally.debts).min()) / NANO
@@ -368,12 +369,12 @@ def _certified(among: BoolArray, tally: Tally, design: Design) -> Verdict | None
 
 
 def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
-    """The verdict, held back while what it promotes has not been cleared of every rival.
+    """The verdict, held back while the policy it promotes has not been cleared of every rival.
 
-    Where a certificate rests on one policy being preferred to every other, preferences in a cycle would
-    promote the last survivor, or any policy, for no better reason than the order of the comparisons. So a
-    policy waits until it is cleared of every rival, or until the evidence leaves no policy that could be the
-    best. The check only delays (docs/decisions/0013-survivor-check.md).
+    If a certificate assumes that one policy is preferred to every other, preferences in a cycle would
+    promote the last survivor, or any policy, only because of the order of the comparisons. So a policy waits
+    until it is cleared of every rival, or until the evidence leaves no policy that could be the best. The
+    check only delays (docs/decisions/0013-survivor-check.md).
     """
     reached = verdict(tally, design)
     if reached is None or reached.champion is None or not design.assumes_winner:
@@ -387,7 +388,7 @@ def conclusion(tally: Tally, design: Design, fit: Fit) -> Verdict | None:
 
 
 def doubts(fit: Fit, policy: int, epsilon: float = 0.0) -> IntArray:
-    """Rivals not shown, at odds of 4 to 1, to be behind a policy or ahead by less than epsilon, as indices.
+    """Indices of rivals not shown, at odds of 4 to 1, to be behind a policy or ahead by less than epsilon.
 
     `fit` is of a single run.
     """

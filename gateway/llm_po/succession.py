@@ -1,12 +1,12 @@
-"""Policies come and go: what a new generation keeps of the counts between the policies it still has.
+"""Policies come and go: the counts that a new generation keeps between the remaining policies.
 
     the last generation's counts, and the policies kept  ->  succeed()  ->  the new generation's start
 
-The evidence of a pair is about that pair alone and goes on unchanged; rows and columns of newcomers start at
-zero. What a removed rival k had added to the row total of j is dropped if it spoke against j, since losing to
-k says nothing about j among the others; if it spoke for j, it stays as a *debt* of j. An operator who removes
-policies has usually looked at the evidence first, and a row total that could rise by a removal would no
-longer be a supermartingale. The proofs are in docs/proofs/policies-come-and-go.md.
+The evidence of a pair is about that pair alone and is kept unchanged; rows and columns of newcomers start at
+zero. A removed rival k's contribution to the row total of j is dropped if it was evidence against j, because
+losing to k says nothing about j among the others. If it was in favour of j, it stays as a *debt* of j. An
+operator who removes policies has usually looked at the evidence first; if a removal could raise a row total,
+the total would no longer be a supermartingale. The proofs are in docs/proofs/policies-come-and-go.md.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Sources = Sequence[int | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GenerationStanding:
-    """Where a generation stands, or starts.
+    """The counts with which a generation starts or stands.
 
     Attributes:
-        tally: What was counted between its policies.
+        tally: The counts between its policies.
         eliminated_at: Per policy the comparison at which it was eliminated, or None. For a policy whose
             elimination was derived anew, the last comparison inherited.
         policies_ever: How many policies the experiment ever had, including those removed.
@@ -46,7 +46,7 @@ def succeed(before: GenerationStanding, sources: Sources, delta: float) -> Gener
     """The standing that the next generation starts with.
 
     Args:
-        before: Where the last generation stood.
+        before: The standing of the last generation.
         sources: For each policy of the next generation its index in the last, or None.
         delta: Error level of both.
 

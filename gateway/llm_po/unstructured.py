@@ -31,7 +31,7 @@ class Allocation:
     Attributes:
         champion: The policy preferred to every other.
         proportions: Shape (K, K): `[j, k]` is the share of comparisons of loser j with rival k; sums to 1.
-        hardness: Comparisons per nat of evidence, T*; with costs, what a nat costs.
+        hardness: Comparisons per nat of evidence, T*; with costs, the cost of a nat.
         gap: The champion's smallest margin over 1/2.
     """
 

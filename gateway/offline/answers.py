@@ -1,8 +1,8 @@
-"""One answer per policy, task and repetition: asked for once, and kept for this run and the next ones.
+"""One answer per policy, task and repetition; each is asked for once and kept for this and later runs.
 
-Repeating a question makes sense only where sampling is random. A policy at temperature 0, or with a fixed
-seed, would repeat itself, so its answer to a task is asked for once, however often the task comes up.
-Any other policy answers anew each time: reusing a lucky answer would count one draw of luck many times.
+Repeating a question makes sense only if sampling is random. A policy at temperature 0, or with a fixed seed,
+would repeat itself, so it is asked once for each task, however often the task comes up. Any other policy
+answers anew each time, because reusing a lucky answer would count the same luck many times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.upstream.base import ModelTarget
 
 Key = tuple[Any, ...]
 ALWAYS_REFUSED: Final = 5
-"""A policy is taken to be misconfigured once this many of its requests, all so far, were refused."""
+"""A policy counts as misconfigured if at least this many of its requests, and all so far, were refused."""
 
 
 def is_deterministic(params: PolicyParams) -> bool:
@@ -34,8 +34,8 @@ class Answers:
     """Replies by key, each asked for at most once.
 
     Args:
-        client: Asks models.
-        journal: Where replies are kept; those in it are not asked for again.
+        client: Calls models.
+        journal: Keeps replies; those in it are not asked for again.
     """
 
     def __init__(self, client: ModelClient, journal: Journal) -> None:
@@ -59,18 +59,18 @@ class Answers:
         return self._kept
 
     async def get(self, key: Key, target: ModelTarget, payload: Callable[[], dict[str, Any]]) -> ModelReply:
-        """The reply kept under `key`; `payload` makes the request where there is none yet."""
+        """The reply kept under `key`; `payload` makes the request if there is none yet."""
         if key in self._kept:
             return self._kept[key]
         if key not in self._replies:
             asking = asyncio.ensure_future(self._ask(key, target, payload()))
-            # Looks at the failure, which is not to be logged as unseen where no caller waits for it any more.
+            # Retrieves the failure, so that it is not logged as unhandled if no caller waits for it any more.
             asking.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._replies[key] = asking
         return await asyncio.shield(self._replies[key])
 
     async def aclose(self) -> None:
-        """Abandon the calls under way."""
+        """Abandon the running calls."""
         under_way = list(self._replies.values())
         for future in under_way:
             future.cancel()
@@ -121,8 +121,8 @@ class PolicyAnswers:
             replies = [known for key, known in kept if key[:2] == ("answer", compiled.name)]
             if len(replies) >= ALWAYS_REFUSED and all(known.is_refused for known in replies):
                 raise OfflineError(
-                    f"The provider refused all {len(replies)} requests of policy {compiled.name} as invalid. "
-                    "Send one by hand to see why, mend the policy or leave it out, and start anew in another "
-                    "--out."
+                    f"The provider refused all {len(replies)} requests of policy {compiled.name} as "
+                    "invalid. Send one by hand to see why, correct the policy or leave it out, and start "
+                    "anew in another --out."
                 )
         return reply

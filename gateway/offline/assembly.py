@@ -1,4 +1,4 @@
-"""Turns a configuration into a run that can begin: policies compiled, tasks read, judge and prices known."""
+"""Turns a configuration into a run that is ready: compiled policies, tasks, judge and prices."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from gateway.upstream.targets import model_targets
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """Everything that a run consists of, except its files and its calls.
+    """All parts of a run except its files and calls.
 
     Attributes:
         config: The file.
-        name: What the run is called.
+        name: Name of the run.
         definition: The policies in the order of their indices, and the experiment's record.
-        tasks: What is asked.
+        tasks: The tasks.
         targets: How to reach each model.
-        prices: What tokens cost, as far as known.
+        prices: The known prices of tokens.
         rule: Scores one answer; None for a judge that compares two.
-        identity: Everything that tells it from another run, by part.
+        identity: Everything that distinguishes it from another run, by part.
     """
 
     config: OptimizeConfig
@@ -51,12 +51,12 @@ class Assembly:
 
     @property
     def source(self) -> str:
-        """The origin of verdicts, in the words of the log."""
+        """The source of verdicts, as the log writes it."""
         return f"offline:{self.config.judge.kind}"
 
     @property
     def is_repeatable(self) -> tuple[bool, ...]:
-        """For each policy, whether it would repeat its answer to a task."""
+        """For each policy, whether it always gives the same answer to a task."""
         specs = self.definition.spec.policies
         return tuple(is_deterministic(specs[policy.name].params) for policy in self.definition.policies)
 
@@ -83,16 +83,16 @@ class Assembly:
 
 
 def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = None) -> Assembly:
-    """Make a run ready.
+    """Assemble a run.
 
     Args:
         config: The file.
-        directory: Where the file is; paths in it are relative to that.
+        directory: The file's directory, to which paths in the file are relative.
         tasks_file: Tasks to use instead of those the file names.
 
     Raises:
         OfflineError: If the tasks or the judge cannot be used.
-        ConfigError: If a budget in USD cannot be kept, or two policies cannot differ.
+        ConfigError: If a budget in USD cannot be kept, or two policies always give the same answers.
     """
     if tasks_file is None:
         if config.tasks is None:
@@ -123,7 +123,7 @@ def assemble(config: OptimizeConfig, directory: Path, tasks_file: Path | None = 
 
 
 def _check_that_policies_differ(definition: Definition) -> None:
-    """Refuse two policies that always answer alike: they would tie on every task, without an end."""
+    """Refuse two policies that always give the same answers: they would tie on every task for ever."""
     seen: dict[str, str] = {}
     for policy in definition.policies:
         twin = seen.setdefault(policy.fingerprint, policy.name)
@@ -135,7 +135,7 @@ def _check_that_policies_differ(definition: Definition) -> None:
 def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task, ...]) -> dict[str, str]:
     experiment, judge = definition.experiment, config.judge.llm
     code = ""
-    if config.judge.python is not None:  # SHA-256 of the module that scores, which the judge has loaded
+    if config.judge.python is not None:  # SHA-256 of the scoring module, which the judge has loaded
         module = importlib.import_module(config.judge.python.callable.partition(":")[0])
         file = getattr(module, "__file__", None)
         code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
@@ -152,7 +152,7 @@ def _identity(config: OptimizeConfig, definition: Definition, tasks: tuple[Task,
         "seed": str(config.seed),
         "space, guarantee or stopping": experiment.inference,
     }
-    if experiment.promise != UNSTATED_PROMISE:  # as in runs begun before there was a choice
+    if experiment.promise != UNSTATED_PROMISE:  # as in runs from before there was a choice
         parts["promise"] = experiment.promise
     for policy, cost in zip(definition.policies, experiment.costs, strict=True):
         parts[f"policy {policy.name}"] = policy.fingerprint

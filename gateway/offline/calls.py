@@ -1,9 +1,8 @@
-"""Calls of providers: a few at once, tried again when they fail for the moment, counted and priced.
+"""Calls providers: a few at once, with retries after passing failures, counted and priced.
 
-A call that fails for good is the fault of the policy or of the provider. A request that the provider
-refuses as invalid (too long, filtered) is the policy's own failure: an answer that is worse than any other.
-A provider that does not answer, or refuses the key, ends the run, because that says nothing about the
-policy.
+If a call fails for good, the policy or the provider is at fault. If the provider refuses a request as
+invalid (too long, filtered), that is the policy's failure, and counts as an answer worse than any other. If
+a provider does not answer or refuses the key, that says nothing about the policy, so the run ends.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ Prices = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """What a model answered.
+    """A model's answer.
 
     Attributes:
-        text: The answer; empty where there is none.
-        is_refused: The provider refused the request as invalid, so there is no answer.
+        text: The answer; empty if there is none.
+        is_refused: Whether the provider refused the request as invalid, so that there is no answer.
         prompt_tokens: Tokens of the request, as the provider reports them, or None.
         completion_tokens: Tokens of the answer, as the provider reports them, or None.
-        usd: What it cost, or None where the price or the tokens are not known.
+        usd: Its cost, or None if the price or the tokens are not known.
     """
 
     text: str
@@ -49,7 +48,7 @@ class ModelReply:
 
 @dataclass(slots=True)
 class Spending:
-    """What a run has used up, and how much it may use.
+    """The calls and money that a run has used, and its limits.
 
     Attributes:
         max_calls: Most calls, or None.
@@ -57,7 +56,7 @@ class Spending:
         calls: Calls begun, retries included.
         usd: Money spent on answers received, as far as prices are known.
         under_way: Calls that have not ended.
-        dearest_usd: The most one call has cost.
+        dearest_usd: Cost of the most expensive call.
     """
 
     max_calls: int | None = None
@@ -70,8 +69,8 @@ class Spending:
     def begin(self) -> None:
         """Count a call that is about to be made.
 
-        Money is known only once a call has ended, so each call under way is taken to cost as much as the
-        dearest so far.
+        The cost of a call is known only when it has ended, so each running call is assumed to cost as much
+        as the most expensive one so far.
 
         Raises:
             BudgetSpentError: If it would exceed the budget.
@@ -89,12 +88,12 @@ class Spending:
         self.under_way += 1
 
     def end(self, usd: float | None) -> None:
-        """Count what a call cost."""
+        """Count the cost of a finished call."""
         self.under_way -= 1
         self.add(usd)
 
     def add(self, usd: float | None) -> None:
-        """Count money without a call under way."""
+        """Count money without a running call."""
         if usd is not None:
             self.usd += usd
             self.dearest_usd = max(self.dearest_usd, usd)
@@ -106,11 +105,11 @@ class ModelClient:
 
     Attributes:
         upstream: The gateway's own way to providers.
-        prices: What tokens cost.
-        spending: Where calls and money are counted.
-        concurrency: Calls under way at once.
-        attempts: Tries for a call that fails for the moment.
-        first_wait_seconds: The wait before the second try; it doubles from there, up to a minute.
+        prices: The prices of tokens.
+        spending: Counts calls and money.
+        concurrency: Calls at once.
+        attempts: Attempts at a call that fails for a passing reason.
+        first_wait_seconds: The wait before the second attempt; it doubles each time, up to a minute.
     """
 
     upstream: Upstream
@@ -139,8 +138,8 @@ class ModelClient:
                 if error.is_callers_fault:
                     return ModelReply("", is_refused=True)
                 raise CallFailedError(
-                    f"Model {target.name} failed: {error} Mend it and go on with --resume; "
-                    "what was counted is kept."
+                    f"Model {target.name} failed: {error} Correct this and continue with --resume; "
+                    "everything counted is kept."
                 ) from error
         return self._reply(target, body)
 
@@ -191,7 +190,7 @@ class ModelClient:
 
 
 def _backoff(error: Exception) -> bool | float:
-    """Whether to try again, or after how many seconds where the provider says so."""
+    """Whether to try again; or the seconds to wait, if the provider names them."""
     if not isinstance(error, UpstreamError) or error.reason not in TRANSIENT:
         return False
     try:
@@ -211,5 +210,5 @@ def _usage(answer: Any) -> tuple[int | None, int | None]:
 
 
 def per_token(prompt_per_million: float, completion_per_million: float) -> tuple[float, float]:
-    """Prices for a token from those for a million."""
+    """Prices per token, from prices per million tokens."""
     return prompt_per_million / _MILLION, completion_per_million / _MILLION

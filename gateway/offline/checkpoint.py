@@ -1,12 +1,12 @@
-"""What a run keeps on disk, and how it is resumed.
+"""The files of a run, and how it is resumed.
 
-    DIR/run.jsonl      what the run is, then every plan and every counted comparison as it happened
+    DIR/run.jsonl      the identity of the run, then every plan and every counted comparison in order
     DIR/answers.jsonl  every answer and verdict that was paid for
-    DIR/lock           held while a run is at work
+    DIR/lock           held while the run is active
 
-A comparison is written before anything that follows from it is done, so the files always hold a consistent
-run that stopped there. A run may go on under other limits (budget, comparisons, concurrency, prices). With
-another question it would be another run, which is refused.
+A comparison is written before anything that follows from it, so the files always hold a consistent state of
+the run. A run may continue with other limits (budget, comparisons, concurrency, prices). Any other change
+would make it another run, which is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COURSE: Final = ("task", "first_repetition", "second_repetition", "note")
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """Where the files of a run are."""
+    """The paths of a run's files."""
 
     directory: Path
 
@@ -52,8 +52,8 @@ class RunFiles:
         """Hold the directory for one process.
 
         Raises:
-            RunDirectoryError: If another holds it, if there is a run and none is to be resumed, or the
-                other way round.
+            RunDirectoryError: If another process holds it, if there is a run but it should not be resumed,
+                or there is none to resume.
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -73,12 +73,12 @@ class RunFiles:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunDirectoryError(
-                f"Another process is at work in {self.directory}. Wait for it, or name another --out."
+                f"Another process uses {self.directory}. Wait for it, or name another --out."
             ) from error
         exists = self.run.exists() and self.run.stat().st_size > 0
         if exists and not resumes:
             raise RunDirectoryError(
-                f"{self.directory} holds a run already. Go on with --resume, or name another --out."
+                f"{self.directory} holds a run already. Continue it with --resume, or name another --out."
             )
         if resumes and not exists:
             raise RunDirectoryError(f"{self.directory} holds no run to resume. Leave --resume out.")
@@ -91,9 +91,9 @@ class Checkpoint:
         journal: `run.jsonl`, opened.
 
     Attributes:
-        notes: How verdicts came about, counted.
+        notes: Counts of notes on how verdicts came about.
         records: The log, oldest first.
-        evidence: After so many comparisons, the evidence per policy in nats, as each plan reported it.
+        evidence: By number of comparisons, the evidence per policy in nats, from each plan.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -104,21 +104,21 @@ class Checkpoint:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was kept yet, not even what the run is."""
+        """Whether nothing was kept yet, not even the identity of the run."""
         return not self._journal.rows
 
     def begin(self, name: str, identity: Mapping[str, str], at: float) -> None:
-        """Write what the run is."""
+        """Write the identity of the run."""
         self._journal.append(
             {"type": "run", "schema": CHECKPOINT_SCHEMA, "name": name, "identity": dict(identity)}
         )
         self.event(LoggedEvent.of(at, EventKind.STARTED, Begun()))
 
     def restore(self, name: str, identity: Mapping[str, str], course: Course) -> None:
-        """Bring `course` to where the run stopped.
+        """Bring `course` to the point where the run stopped.
 
         Raises:
-            RunDirectoryError: If the run was of another configuration, or its journal does not fit together.
+            RunDirectoryError: If the run had another configuration, or its journal is inconsistent.
         """
         rows = self._journal.rows
         self._check_identity(rows[0], name, identity)
@@ -134,7 +134,7 @@ class Checkpoint:
                 self._replay(course, row, is_last_plan=bool(plans) and number == plans[-1])
             except (KeyError, TypeError, ValueError) as error:
                 raise RunDirectoryError(
-                    f"Line {number + 1} of the run's journal does not follow from the others ({error}). "
+                    f"Line {number + 1} of the run's journal does not fit the others ({error}). "
                     "Start anew in another --out."
                 ) from error
 
@@ -184,12 +184,12 @@ class Checkpoint:
 
     def _check_identity(self, first: dict[str, Any], name: str, identity: Mapping[str, str]) -> None:
         if first.get("type") != "run" or first.get("schema") != CHECKPOINT_SCHEMA:
-            raise RunDirectoryError("The run was kept by another version. Start anew in another --out.")
+            raise RunDirectoryError("The run was written by another version. Start anew in another --out.")
         before = {"name": first["name"], **first["identity"]}
         now = {"name": name, **identity}
         changed = sorted(part for part in before.keys() | now.keys() if before.get(part) != now.get(part))
         if changed:
             raise RunDirectoryError(
-                f"This is not the run that was begun; changed: {', '.join(changed)}. Put it back, "
-                "or start anew in another --out."
+                f"This is another run than the one in --out; changed: {', '.join(changed)}. Undo the "
+                "change, or start anew in another --out."
             )

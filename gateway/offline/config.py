@@ -1,4 +1,4 @@
-"""The file of `llmpo optimize`: models and policies in the gateway's own shapes, tasks, a judge, limits."""
+"""The file of `llmpo optimize`: models and policies as in the gateway's file, tasks, a judge, limits."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class ExactMatchSpec(Section):
     target: TargetField = Field(
         default="target", description="Field of a task: the right answer, or a list of right answers."
     )
-    ignore_case: bool = Field(default=True, description="Whether capitals do not matter.")
+    ignore_case: bool = Field(default=True, description="Whether upper and lower case count as equal.")
 
 
 class RegexSpec(Section):
     """An answer is right if the pattern finds the target in it."""
 
     pattern: str = Field(
-        description="Python regular expression; its group, or else the whole match, is the answer itself."
+        description="Python regular expression; its group, or else the whole match, is compared."
     )
     target: TargetField | None = Field(
         default="target",
         description="Field of a task: the right answer, or a list. null: any match is right.",
     )
     take: Literal["first", "last"] = Field(default="last", description="Which match counts.")
-    ignore_case: bool = Field(default=True, description="Whether capitals do not matter.")
+    ignore_case: bool = Field(default=True, description="Whether upper and lower case count as equal.")
 
     @field_validator("pattern")
     @classmethod
@@ -57,7 +57,7 @@ class RegexSpec(Section):
         except re.error as error:
             raise fault(
                 f"{pattern!r} is not a regular expression: {error}.",
-                "Mend it; write it in single quotes, so that YAML leaves backslashes alone.",
+                "Correct it; write it in single quotes, so that YAML leaves backslashes unchanged.",
             ) from error
         if compiled.groups > 1:
             raise fault(f"{pattern!r} has {compiled.groups} groups.", "Keep one; make the others `(?:...)`.")
@@ -65,11 +65,11 @@ class RegexSpec(Section):
 
 
 class PythonSpec(Section):
-    """A function of the operator's own scores each answer."""
+    """An operator's function scores each answer."""
 
     callable: str = Field(
         description="`module:function`, called with the task (a dict) and the answer (text); it returns a "
-        "number, more is better, or a bool. The configuration's directory is on the import path."
+        "number (higher is better) or a bool. The configuration's directory is on the import path."
     )
 
     @field_validator("callable")
@@ -83,20 +83,20 @@ class PythonSpec(Section):
 
 
 class LlmJudgeSpec(Section):
-    """A model compares the two answers, in both orders; where the orders disagree it is a tie."""
+    """A model compares the two answers in both orders; if the results disagree it is a tie."""
 
     model: ModelName = Field(description="A `model_name` of `model_list`.")
     question: Annotated[str, Field(min_length=1)] = Field(
-        default="Which answer is more helpful and correct?", description="What the judge is asked."
+        default="Which answer is more helpful and correct?", description="The question for the judge."
     )
     target: TargetField | None = Field(
-        default=None, description="Field of a task shown to the judge as the reference, if any."
+        default=None, description="Field of a task that the judge sees as the reference answer, if any."
     )
     params: PolicyParams = Field(
         default_factory=lambda: PolicyParams(temperature=0.0), description="Sampling fields of the judge."
     )
     may_be_candidate: bool = Field(
-        default=False, description="Accept a judge that is also a candidate's model; the report says so."
+        default=False, description="Accept a judge that is also a candidate's model; the report mentions it."
     )
 
 
@@ -104,7 +104,7 @@ class JudgeSpec(Section):
     """The judge of which of two answers is better: exactly one of these."""
 
     exact_match: ExactMatchSpec | None = Field(default=None, description="Compare with the target.")
-    regex: RegexSpec | None = Field(default=None, description="Find the answer proper by a pattern.")
+    regex: RegexSpec | None = Field(default=None, description="Find the target with a pattern.")
     python: PythonSpec | None = Field(default=None, description="Score by a function.")
     llm: LlmJudgeSpec | None = Field(default=None, description="Ask a model.")
 
@@ -123,25 +123,25 @@ class JudgeSpec(Section):
 
     @property
     def kind(self) -> str:
-        """Which of `JUDGES` it is."""
+        """The kind of judge, one of `JUDGES`."""
         return next(name for name in JUDGES if getattr(self, name) is not None)
 
     @property
     def target(self) -> str | None:
-        """The field of a task that holds the right answer; None where the judge needs none."""
+        """The field of a task with the right answer; None if the judge needs none."""
         spec = self.exact_match or self.regex or self.llm
         return None if spec is None else spec.target
 
 
 class BudgetSpec(Section):
-    """What a run may use up; reaching either ends it as inconclusive."""
+    """The limits of a run; reaching either ends it as inconclusive."""
 
     usd: float | None = Field(default=None, gt=0, description="Most money, in US dollars.")
     calls: int | None = Field(default=None, ge=1, description="Most calls of providers, retries included.")
 
 
 class PriceSpec(Section):
-    """What a model costs, for models that LiteLLM's own list lacks."""
+    """Prices of a model, for models that LiteLLM's list does not have."""
 
     prompt_usd_per_million: float = Field(ge=0, description="US dollars for a million prompt tokens.")
     completion_usd_per_million: float = Field(ge=0, description="US dollars for a million completion tokens.")
@@ -150,7 +150,7 @@ class PriceSpec(Section):
 class OptimizeConfig(Section):
     """A whole file of `llmpo optimize`."""
 
-    name: Name | None = Field(default=None, description="Name of the run; that of the file where absent.")
+    name: Name | None = Field(default=None, description="Name of the run; by default the file's.")
     model_list: Annotated[list[ModelEntry], Field(min_length=1)] = Field(
         description="The models, in LiteLLM's shape."
     )
@@ -161,19 +161,20 @@ class OptimizeConfig(Section):
         default=None, description="Instead of `policies`: all combinations, as in the gateway."
     )
     interactions: list[list[str]] = Field(
-        default=[], description="Axes of the grid that may work together, as in the gateway."
+        default=[],
+        description="Groups of the grid's axes whose effects may not simply add up, as in the gateway.",
     )
     space: Literal["unstructured", "bradley_terry", "linear"] | None = Field(
         default=None, description="What is assumed of preferences, as in the gateway."
     )
     guarantee: Literal["exact", "asymptotic"] | None = Field(
-        default=None, description="How far the error level holds, as in the gateway."
+        default=None, description="Whether the error level is exact or asymptotic, as in the gateway."
     )
     stopping: Literal["e-process", "glr", "lr-mixture"] | None = Field(
-        default=None, description="What decides, as in the gateway."
+        default=None, description="The rule that decides, as in the gateway."
     )
     incumbent: Name | None = Field(
-        default=None, description="The policy in use now, preferred among equals; the first where absent."
+        default=None, description="The policy in use now, preferred among equals; by default the first."
     )
     tasks: str | None = Field(
         default=None, description="JSON-lines file of tasks, relative to this file; or `--tasks`."
@@ -189,22 +190,25 @@ class OptimizeConfig(Section):
         description="Smallest preference margin that matters; 0 looks for the one winner.",
     )
     promise: Literal["no_worse_than_any", "no_worse_than_best"] | None = Field(
-        default=None, description="What a margin promises, as in the gateway."
+        default=None, description="What is promised with a margin, as in the gateway."
     )
     max_comparisons: int = Field(
-        default=10_000, ge=1, description="Stop undecided after so many comparisons."
+        default=10_000, ge=1, description="Stop undecided after this many comparisons."
     )
     draw: Literal["list", "population"] = Field(
         default="list",
-        description="What is promised. `list`: about a task drawn from this list, tasks come up again. "
-        "`population`: about whatever the list is a random sample of, each task comes up once.",
+        description="What the promise is about. `list`: a task drawn from this list; tasks come up again. "
+        "`population`: the population of which the list is a random sample; each task comes up once.",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Fixes which tasks and pairs come up.")
-    concurrency: int = Field(default=8, ge=1, le=512, description="Calls under way at once.")
-    attempts: int = Field(default=5, ge=1, le=20, description="Tries for a call that fails in passing.")
-    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="What the run may use up.")
+    concurrency: int = Field(default=8, ge=1, le=512, description="Calls at once.")
+    attempts: int = Field(
+        default=5, ge=1, le=20, description="Attempts at a call that fails for a passing reason."
+    )
+    budget: BudgetSpec = Field(default_factory=BudgetSpec, description="Limits on calls and money.")
     prices: dict[ModelName, PriceSpec] = Field(
-        default_factory=dict, description="Prices by `model_name`, where LiteLLM's own list lacks them."
+        default_factory=dict,
+        description="Prices by `model_name`, for models that LiteLLM's list does not have.",
     )
 
     @model_validator(mode="after")
@@ -217,7 +221,7 @@ class OptimizeConfig(Section):
 
     @property
     def experiment(self) -> ExperimentSpec:
-        """An experiment of the gateway with what both have in common."""
+        """An experiment of the gateway with the keys that both files share."""
         common = {name: getattr(self, name) for name in ExperimentSpec.model_fields if hasattr(self, name)}
         if self.grid is not None:
             del common["policies"]
@@ -229,12 +233,12 @@ class OptimizeConfig(Section):
 
     @property
     def gateway(self) -> GatewayConfig:
-        """The models alone, as the gateway knows them."""
+        """A gateway configuration with only the models."""
         return GatewayConfig(model_list=self.model_list)
 
 
 def load_optimize(path: Path, environ: Mapping[str, str]) -> OptimizeConfig:
-    """The configuration in a YAML file; its name is the file's where it has none.
+    """The configuration in a YAML file; without a name it gets that of the file.
 
     Raises:
         ConfigError: With one issue for every fault of the file.
@@ -252,19 +256,19 @@ def optimize_faults(data: Any) -> list[Fault]:
 
 
 def _named_in(problem: str, stated: Mapping[str, Any]) -> str:
-    """The key that a problem names first; where it names none, the first that is stated."""
+    """The key that a problem names first or, if it names none, the first key that is set."""
     named = [key for key in stated if f"`{key}" in problem]
     return min(named, key=lambda key: problem.index(f"`{key}"), default=next(iter(stated), "policies"))
 
 
 class PlainOptimize:
-    """A file of `llmpo optimize` as the plain data it is before validation."""
+    """A file of `llmpo optimize` as plain data, before validation."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self._content = content
 
     def policy_faults(self) -> list[Fault]:
-        """What the gateway's rules find in the policies."""
+        """Faults that the gateway's rules find in the policies."""
         content = self._content
         keys = ("policies", "grid", "incumbent")
         experiment = {key: content[key] for key in keys if content.get(key) is not None}
@@ -276,7 +280,7 @@ class PlainOptimize:
         ]
 
     def inference_faults(self) -> list[Fault]:
-        """What the gateway's own model says about what is assumed, decides and is promised together."""
+        """Faults that the gateway's own model finds in the combination of assumption, rule and promise."""
         content = self._content
         stated = {key: content[key] for key in _INFERENCE if content.get(key) is not None}
         policies = {} if "grid" in stated else {"policies": {"stand-in": {"model": "stand-in"}}}
@@ -294,7 +298,7 @@ class PlainOptimize:
         return []
 
     def judge_faults(self) -> list[Fault]:
-        """A model that judges and does not exist, or competes as well."""
+        """Faults of a judging model that does not exist or is also a candidate."""
         content = self._content
         judge = content.get("judge")
         spec = judge.get("llm") if isinstance(judge, dict) else None
@@ -318,13 +322,13 @@ class PlainOptimize:
                 Fault(
                     path,
                     f"{model!r} is also the model of policy {rivals[0]!r}: judges favour their own answers.",
-                    "Name another model, or set may_be_candidate: true to have it all the same.",
+                    "Name another model, or set may_be_candidate: true to allow it.",
                 )
             ]
         return []
 
     def reached_models(self) -> dict[str, tuple[str, str]]:
-        """What each `model_name` reaches: provider and model, and at which address."""
+        """The provider, model and address behind each `model_name`."""
         entries = self._content.get("model_list")
         reached: dict[str, tuple[str, str]] = {}
         for entry in entries if isinstance(entries, list) else []:

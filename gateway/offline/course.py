@@ -1,12 +1,12 @@
-"""The course of a run: which comparison comes next, what has been counted, and the current plan.
+"""The course of a run: the next comparison, the counts, and the current plan.
 
 This is bookkeeping alone: no calls, no files, no clock. Everything follows from the experiment, the seed and
 the verdicts counted so far, so a run that was killed continues exactly as it would have.
 
-Comparisons are counted in the order in which they were assigned, whichever verdict arrives first, so the time
-that a verdict takes does not matter. Up to `window` of them are under way: comparison n is drawn from the
-plan that was in force once n - window had been counted, and counted with the forecast in force when it is
-counted.
+Comparisons are counted in the order in which they were assigned, whichever verdict arrives first, so the
+time that a verdict takes does not matter. Up to `window` of them are in progress: comparison n is drawn from
+the plan that was in force when n - window comparisons had been counted, and is counted with the forecast in
+force at that time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from gateway.llm_po.lines import checked_promise
 from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan, Result
 
 REFRESH_SHARE: Final = 50  # a plan every 1/50 of the comparisons so far, as in simulations
-_PLANS, _DRAWS, _ORDER = range(3)  # streams of random numbers, apart from each other
+_PLANS, _DRAWS, _ORDER = range(3)  # independent streams of random numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two policies and a task to compare them on. `first < second`; repetitions tell random answers apart."""
+    """Two policies and a task to compare them on. `first < second`; repetitions number random answers."""
 
     number: int
     first: int
@@ -43,13 +43,13 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True)
 class DrawnPairs:
-    """The pairs of a plan, to draw from. It was in force once `comparisons` had been counted."""
+    """The pairs of a plan that was in force when `comparisons` comparisons had been counted."""
 
     comparisons: int
     pairs: tuple[PlannedPair, ...]
 
     def pair_at(self, point: float) -> PlannedPair:
-        """The pair on whose share of [0, 1) a point falls."""
+        """The pair whose share of [0, 1) contains a point."""
         cumulative = 0.0
         for pair in self.pairs:
             cumulative += pair.probability
@@ -62,12 +62,12 @@ class Course:
     """Assigns comparisons, counts their verdicts, and plans.
 
     Args:
-        experiment: What is to be shown, with which policies.
-        tasks: How many there are.
-        is_repeatable: For each policy, whether it would repeat its answer to a task.
+        experiment: The experiment with its policies.
+        tasks: The number of tasks.
+        is_repeatable: For each policy, whether it always gives the same answer to a task.
         draw: `list`: any task may come up again. `population`: each comes up once.
         seed: Fixes every draw.
-        window: Comparisons under way at once.
+        window: Comparisons in progress at once.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Course:
 
     @property
     def under_way(self) -> int:
-        """Comparisons assigned and not counted."""
+        """The comparisons that are assigned but not yet counted."""
         return self.assigned - self.counted
 
     @property
@@ -123,12 +123,12 @@ class Course:
 
     @property
     def is_out_of_tasks(self) -> bool:
-        """Whether each task may come up once, and all have."""
+        """Whether each task may come up only once and all have come up."""
         return self._order is not None and self.assigned >= self._tasks
 
     @property
     def is_plan_due(self) -> bool:
-        """Whether a plan is to be made before anything else is counted."""
+        """Whether a plan has to be made before anything else is counted."""
         if not self._drawn:
             return True
         last = self._drawn[-1].comparisons
@@ -138,7 +138,7 @@ class Course:
         )
 
     def make_plan(self, at: float) -> tuple[LoggedPlan, ProposedPlan]:
-        """Plan from what was counted: forecasts for what is counted next, pairs for what is assigned next."""
+        """Make a plan from the counts: forecasts for the next counts, pairs for the next assignments."""
         self.plan = self._computed()
         logged = LoggedPlan(
             version=len(self._drawn) + 1,
@@ -193,10 +193,10 @@ class Course:
         )
 
     def replay_plan(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...], *, is_last: bool) -> None:
-        """Restore a plan made before; the conclusion of the last one is computed again.
+        """Restore an earlier plan; the conclusion of the last plan is computed again.
 
         Raises:
-            ValueError: If it claims another number of comparisons than were replayed.
+            ValueError: If its number of comparisons differs from that replayed.
         """
         if logged.comparisons != self.counted or logged.version != len(self._drawn) + 1:
             raise ValueError(f"plan {logged.version} does not follow {self.counted} comparisons")
@@ -205,10 +205,10 @@ class Course:
         self._take(logged, pairs)
 
     def replay(self, assigned: Pairing, comparison: Comparison) -> None:
-        """Restore a comparison counted before.
+        """Restore a counted comparison.
 
         Raises:
-            ValueError: If it does not follow from what was replayed.
+            ValueError: If it does not follow the replayed comparisons.
         """
         self._note_use(assigned)
         again = self.count(assigned, as_result(comparison.result), comparison.source, comparison.at)
@@ -216,10 +216,10 @@ class Course:
             raise ValueError(f"comparison {comparison.number} was not counted under plan {self.plans}")
 
     def ended_early(self) -> Decision:
-        """What can be concluded where the run cannot go on.
+        """The conclusion if the run cannot continue.
 
-        If the comparisons counted do not suffice, the experiment becomes one that allowed no more of them (at
-        least one), so its inconclusive end can be recomputed like any other.
+        If the counted comparisons do not suffice, they become the experiment's budget (at least one), so the
+        inconclusive end can be recomputed like any other.
         """
         self.plan = self._computed()
         if self.plan.decision is None:
@@ -230,7 +230,7 @@ class Course:
         return self.plan.decision
 
     def counts(self) -> Counts:
-        """Everything counted, as the store would have it."""
+        """Everything counted, in the store's form."""
         tally = self._ledger.tally()
         return Counts(
             comparisons=tally.comparisons,
@@ -264,7 +264,7 @@ class Course:
 
 
 def as_result(word: str) -> ComparisonResult:
-    """A result in the store's words, as the core knows it.
+    """The core's name for a result of the store.
 
     Raises:
         ValueError: If there is no such result.

@@ -4,8 +4,8 @@ GatewayError
 +-- OfflineError
     +-- TasksError         the file of tasks cannot be used
     +-- JudgeError         a judge that cannot be loaded, raises, or returns no score
-    +-- CallFailedError    a provider kept failing; what was counted is kept, `--resume` goes on
-    +-- RunDirectoryError  the directory of a run is taken, damaged, or of another configuration
+    +-- CallFailedError    a provider kept failing; all counts are kept, `--resume` continues
+    +-- RunDirectoryError  the directory of a run is in use, damaged, or from another configuration
     +-- BudgetSpentError   the next call would exceed the budget; the run ends as inconclusive
 """
 
@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 
 
 class OfflineError(GatewayError):
-    """Base of what an offline run raises on purpose."""
+    """Base of the errors that an offline run raises on purpose."""
 
 
 class TasksError(OfflineError):

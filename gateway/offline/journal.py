@@ -1,6 +1,6 @@
 """An append-only file of JSON lines that survives the death of its writer.
 
-Each line is written in one call and stays readable, whatever becomes of this process. A line cut short by a
+Each line is written in one call and stays readable even if this process is killed. A line cut short by a
 crash is dropped when the file is opened again. A power cut may take the last lines.
 """
 
@@ -18,7 +18,7 @@ from gateway.offline.errors import RunDirectoryError
 
 
 class Journal:
-    """Opens the file for appending; `rows` holds what was in it.
+    """Opens the file for appending; `rows` holds its earlier content.
 
     Raises:
         RunDirectoryError: If a line before the last is not JSON.
@@ -62,7 +62,9 @@ class Journal:
         self.close()
 
     def _unwritable(self, why: str | None) -> RunDirectoryError:
-        return RunDirectoryError(f"{self._path} cannot be written: {why}. Mend it and go on with --resume.")
+        return RunDirectoryError(
+            f"{self._path} cannot be written: {why}. Correct this and continue with --resume."
+        )
 
     def _read(self) -> list[dict[str, Any]]:
         content = self._path.read_bytes()

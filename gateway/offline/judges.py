@@ -1,6 +1,6 @@
-"""Which of two answers to a task is better: decided by a rule that scores each, or by a judge that sees both.
+"""Decides which of two answers to a task is better: by a rule that scores each, or a judge that sees both.
 
-A tie is a verdict too. It is counted, and carries no evidence.
+A tie is a verdict too. It is counted but gives no evidence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Score = Callable[[Task, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict: `win` where the first answer is better, and a note on how it came about, if any."""
+    """A verdict: `win` if the first answer is better, and a note on how it came about, if any."""
 
     result: ComparisonResult
     note: str | None = None
@@ -43,23 +43,23 @@ class Judge(Protocol):
         """The verdict on two answers.
 
         Args:
-            number: Number of the comparison, which tells repeated comparisons of the same answers apart.
-            task: What was to be done.
-            first: The name under which the answer is kept, and the answer.
-            second: The name and the answer of the other one.
+            number: Number of the comparison, which distinguishes repeated comparisons of the same answers.
+            task: The task.
+            first: The name under which the first answer is kept, and the answer.
+            second: The same for the second answer.
         """
         ...
 
     def score(self, task: Task, reply: ModelReply) -> float | None:
-        """How good one answer is by itself, or None for a judge that only compares."""
+        """The score of one answer, or None for a judge that only compares."""
         ...
 
 
 class RuleJudge(Judge):
     """Scores each answer by a rule; the higher score wins. A refused request scores below everything.
 
-    Rules run one at a time, in a thread: an operator's function may take seconds and need not be safe to run
-    in several threads, and the calls under way have to go on meanwhile.
+    Rules run one at a time, in a thread: an operator's function may take seconds and need not be
+    thread-safe, and running calls must continue in the meantime.
     """
 
     def __init__(self, rule: Score) -> None:
@@ -101,7 +101,7 @@ def rule_of(spec: JudgeSpec, directory: Path) -> Score | None:
 
     Args:
         spec: The judge's section.
-        directory: Where an operator's own module is looked for.
+        directory: The directory in which an operator's module is searched.
 
     Raises:
         JudgeError: If the operator's function cannot be loaded.
@@ -114,7 +114,7 @@ def rule_of(spec: JudgeSpec, directory: Path) -> Score | None:
 
 
 def exact_match(spec: ExactMatchSpec) -> Score:
-    """1 for an answer that equals an accepted one, else 0."""
+    """1 for an answer that equals an accepted one, otherwise 0."""
 
     def score(task: Task, answer: str) -> float:
         accepted = {_normal(text, spec.ignore_case) for text in task.accepted(spec.target)}
@@ -124,7 +124,7 @@ def exact_match(spec: ExactMatchSpec) -> Score:
 
 
 def regex(spec: RegexSpec) -> Score:
-    """1 for an answer in which the pattern finds an accepted text, else 0."""
+    """1 for an answer in which the pattern finds an accepted text, otherwise 0."""
     pattern = re.compile(spec.pattern, re.IGNORECASE if spec.ignore_case else 0)
 
     def score(task: Task, answer: str) -> float:
@@ -140,10 +140,10 @@ def regex(spec: RegexSpec) -> Score:
 
 
 def python(spec: PythonSpec, directory: Path) -> Score:
-    """What the operator's function returns.
+    """The result of the operator's function.
 
     Raises:
-        JudgeError: If there is no such function; from the score, if it raises or returns no number.
+        JudgeError: If there is no such function; when scoring, if it raises or returns no number.
     """
     function = _function(spec.callable, directory)
 
@@ -153,7 +153,7 @@ def python(spec: PythonSpec, directory: Path) -> Score:
         except Exception as error:
             raise JudgeError(
                 f"The judge {spec.callable} raised {type(error).__name__} on task {task.index + 1}. "
-                "Mend it and go on with --resume."
+                "Correct it and continue with --resume."
             ) from error
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise JudgeError(
@@ -175,7 +175,7 @@ def _function(name: str, directory: Path) -> Callable[[dict[str, Any], str], Any
     except Exception as error:
         raise JudgeError(
             f"The judge {name} cannot be loaded ({type(error).__name__}: {error}). "
-            f"Modules are looked for in {directory} and where Python finds its own."
+            f"Modules are searched in {directory} and on Python's import path."
         ) from error
     if not callable(found):
         raise JudgeError(f"The judge {name} is a {type(found).__name__}; a function is needed.")

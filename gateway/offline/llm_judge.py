@@ -1,7 +1,7 @@
-"""A model that compares two answers. It sees them in both orders, which cancels a preference for a position.
+"""A model that compares two answers, in both orders, which cancels any preference for a position.
 
-Only a preference that survives the exchange of places counts. Everything else is a tie: disagreement, a
-declared tie, and a verdict that cannot be read. The report says how often each happened.
+A preference counts only if it is the same in both orders. Everything else is a tie: disagreement, a declared
+tie, or a verdict that cannot be parsed. The report says how often each happened.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LlmJudge(Judge):
     Args:
         spec: The model and the question.
         target: How to reach the model.
-        answers: Where its verdicts are kept.
+        answers: Keeps its verdicts.
     """
 
     def __init__(self, spec: LlmJudgeSpec, target: ModelTarget, answers: Answers) -> None:
@@ -64,7 +64,7 @@ class LlmJudge(Judge):
     async def _ask(
         self, draw: int, task: Task, one: tuple[str, ModelReply], other: tuple[str, ModelReply]
     ) -> str | None:
-        # A judge that samples is asked anew for each comparison, as policies that sample are.
+        # A judge that samples is asked anew for each comparison, like policies that sample.
         key = ("judge", task.index, one[0], other[0], draw)
         reply = await self._answers.get(
             key, self._target, lambda: self._payload(task, one[1].text, other[1].text)
@@ -94,11 +94,11 @@ def verdict_in(text: str) -> str | None:
 
 
 def agreed(as_given: str | None, exchanged: str | None) -> Judged:
-    """What two verdicts in opposite orders come to.
+    """The result of two verdicts in opposite orders.
 
     Args:
-        as_given: The word for the answers in their order; None for a verdict that cannot be read.
-        exchanged: The word for the answers in each other's place.
+        as_given: The word for the answers in their order; None for a verdict that cannot be parsed.
+        exchanged: The word for the answers in reverse order.
     """
     if as_given is None or exchanged is None:
         return Judged("tie", "unreadable")

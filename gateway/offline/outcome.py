@@ -1,4 +1,4 @@
-"""The end of a run: its certificate, the log that `llmpo verify` recomputes it from, and its figures."""
+"""The end of a run: its certificate, the log from which `llmpo verify` recomputes it, and its figures."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Outcome:
 
     Attributes:
         summary: Its figures, in plain values.
-        certificate: What was decided and why.
-        log: The lines `llmpo verify` reads.
-        evidence: After so many comparisons, the evidence per policy in nats.
+        certificate: The decision and its reasons.
+        log: The lines that `llmpo verify` reads.
+        evidence: By number of comparisons, the evidence per policy in nats.
     """
 
     summary: dict[str, Any]
@@ -48,18 +48,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run leaves behind.
+    """The results of a run, from which its outcome is made.
 
     Attributes:
-        assembly: What it consisted of.
-        course: What was counted.
+        assembly: The parts of the run.
+        course: The course with all counts.
         ended: How the run ended.
         judge: The judge of the answers.
         kept: Every answer and verdict that was paid for.
         spending: Calls and money.
         records: The log, oldest first.
-        notes: How verdicts came about, counted.
-        evidence: After so many comparisons, the evidence per policy in nats.
+        notes: Counts of notes on how verdicts came about.
+        evidence: By number of comparisons, the evidence per policy in nats.
     """
 
     assembly: Assembly
@@ -80,7 +80,7 @@ class Material:
         return self.course.plan.proposal
 
     def certificate(self, at: float) -> dict[str, Any]:
-        """What was decided and why."""
+        """The decision and its reasons."""
         identity = json.dumps(self.assembly.identity, sort_keys=True)
         shown = self.assembly.config.gateway.policies_shown
         certificate = full_certificate(
@@ -179,7 +179,7 @@ class Material:
         return rows
 
     def mean_score(self, replies: Sequence[tuple[int, ModelReply]]) -> float | None:
-        """Mean score of the answers there are; None where the judge only compares."""
+        """Mean score of the existing answers; None if the judge only compares."""
         tasks = self.assembly.tasks
         judged = [self.judge.score(tasks[task], reply) for task, reply in replies if not reply.is_refused]
         scores = [score for score in judged if score is not None]
@@ -219,5 +219,5 @@ def _replace(path: Path, content: bytes) -> None:
         fresh.replace(path)
     except OSError as error:
         raise RunDirectoryError(
-            f"{path} cannot be written: {error.strerror}. Mend it and conclude the run with --resume."
+            f"{path} cannot be written: {error.strerror}. Correct this and finish the run with --resume."
         ) from error

@@ -1,4 +1,4 @@
-"""Pictures of a run: how evidence grew, and which policy was preferred to which. Needs matplotlib."""
+"""Pictures of a run: the growth of evidence, and the preferences between policies. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RunPictures:
         self._names: list[str] = [row["name"] for row in outcome.summary["policies"]]
 
     def evidence(self, plt: Any) -> Any:
-        """How the evidence for or against each policy grew to the line."""
+        """The growth of the evidence for or against each policy up to the line."""
         figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
         names = self._names
         comparisons = [counted for counted, _ in self._outcome.evidence]

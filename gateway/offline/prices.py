@@ -1,4 +1,4 @@
-"""What tokens cost: by the run's own `prices`, else by the list that the gateway uses."""
+"""Prices of tokens: from the run's own `prices`, or else from the list that the gateway uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.upstream.prices import model_prices
 
 
 def used_models(config: OptimizeConfig) -> list[str]:
-    """Every `model_name` the run calls, in the order of `model_list`."""
+    """Every `model_name` that the run calls, in the order of `model_list`."""
     used = {policy.model for policy in config.experiment.policies.values()}
     if config.judge.llm is not None:
         used.add(config.judge.llm.model)
@@ -17,7 +17,7 @@ def used_models(config: OptimizeConfig) -> list[str]:
 
 
 def prices_of(config: OptimizeConfig) -> Prices:
-    """Prices of the models the run calls, as far as they are known.
+    """Prices of the models that the run calls, as far as they are known.
 
     Raises:
         ConfigError: If there is a budget in USD, and the price of a model is not known.
@@ -33,7 +33,7 @@ def prices_of(config: OptimizeConfig) -> Prices:
             [
                 ConfigIssue(
                     "budget.usd",
-                    f"What the model {name} costs is not known, so a budget in USD cannot be kept.",
+                    f"The price of the model {name} is not known, so a budget in USD cannot be kept.",
                     f"Give prices.{name}, or use budget.calls.",
                 )
                 for name in unknown

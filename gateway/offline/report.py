@@ -1,4 +1,4 @@
-"""`report.md`: what a run found, what that promises, and what it cost, for readers who were not there."""
+"""`report.md`: what a run found, what is promised, and what it cost, for readers who did not see the run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _LIMITS: Final = {
     None: "`max_comparisons` was reached",
 }
 _DRAWS: Final = {
-    "list": "The promise is about a task drawn at random from the list: tasks come up again and again, each "
+    "list": "The promise is about a task drawn at random from the list. Tasks may come up repeatedly, each "
     "time independently.",
-    "population": "The promise is about the source the list is a random sample of: each task came up at "
-    "most once.",
+    "population": "The promise is about the population of which the list is a random sample. Each task "
+    "came up at most once.",
 }
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """What a run came to, in a few words."""
+    """The result of a run in a few words."""
     match summary["outcome"]:
         case "winner" | "no_worse":
             return claim(summary["promise"], summary["epsilon"], summary["champion"])
@@ -71,15 +71,15 @@ class RunReport:
         yield f"Recompute the decision from the log alone: `llmpo verify {summary['name']} --log log.jsonl`."
 
     def promise(self) -> Iterator[str]:
-        """What is claimed, and what it rests on."""
+        """The claim and its grounds."""
         summary = self._summary
         if summary["outcome"] == "inconclusive":
             yield "Nothing is claimed: the evidence did not suffice before the run ended."
             if summary["ties"] > MANY_TIES * summary["comparisons"]:
                 share = summary["ties"] / summary["comparisons"]
                 yield (
-                    f"{share:.0%} of the comparisons were ties, which tell nothing: the policies do equally "
-                    "well on most tasks, or the judge does not tell them apart."
+                    f"{share:.0%} of the comparisons were ties, which give no information: the policies do "
+                    "equally well on most tasks, or the judge cannot tell them apart."
                 )
             return
         if summary["cycle"]:
@@ -108,22 +108,21 @@ class RunReport:
             yield f"| {' | '.join(cells)} |"
         if any(row["mean_score"] is not None for row in summary["policies"]):
             yield ""
-            yield "A mean score is over the tasks its policy happened to be asked: it proves nothing."
+            yield "A mean score covers only the tasks that its policy happened to get, so it proves nothing."
 
     def effort(self) -> Iterator[str]:
-        """What the run took, and what it cost."""
+        """The effort and cost of the run."""
         summary = self._summary
         full = summary["answers_of_full_evaluation"]
         yield (
-            f"{summary['comparisons']} comparisons, {summary['ties']} of them ties, "
-            f"on {summary['tasks']} tasks; {summary['calls']} calls for {summary['answers']} answers. "
-            f"Every policy asked every task would be {full} answers: "
-            f"this is {summary['answers'] / full:.0%} of that."
+            f"{summary['comparisons']} comparisons, {summary['ties']} of them ties, on {summary['tasks']} "
+            f"tasks; {summary['calls']} calls for {summary['answers']} answers. Asking every policy every "
+            f"task would take {full} answers; this is {summary['answers'] / full:.0%} of that."
         )
         if summary["usd"] is not None:
             yield f"Cost: {summary['usd']:.4f} USD."
         if summary["models_without_price"]:
-            yield f"Not in the cost, for want of a price: {', '.join(summary['models_without_price'])}."
+            yield f"Models without a known price, not included: {', '.join(summary['models_without_price'])}."
 
     def judging(self) -> Iterator[str]:
         """How a model judged; nothing for judges that are rules."""
@@ -133,11 +132,12 @@ class RunReport:
             return
         verdicts = ", ".join(f"{count} {note}" for note, count in sorted(judge["verdicts"].items()))
         yield (
-            "A model judged, in both orders; disagreement counts as a tie. What is promised is promised "
-            f"of its preferences. Verdicts: {verdicts or 'none'}."
+            "A model judged, in both orders; disagreement counts as a tie. The promise is about the "
+            f"model's preferences. Verdicts: {verdicts or 'none'}."
         )
         if judge["is_candidate"]:
-            yield "The file lets the judge be a candidate's model, too: judges favour their own answers."
+            yield "The judge is also a candidate's model, as the file allows; judges favour their own "
+            "answers."
 
     def matrix(self) -> Iterator[str]:
         """A table of wins, row over column."""

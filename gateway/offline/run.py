@@ -1,4 +1,4 @@
-"""A run at work: comparisons under way, verdicts counted in order, everything kept as it happens."""
+"""Carries out a run: makes several comparisons at once, counts verdicts in order, and keeps everything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUT_OF_TASKS: Final = "tasks"
 
 
 class RunWatcher(Protocol):
-    """Shows how far the run is."""
+    """Shows the progress of a run."""
 
     def planned(self, course: Course) -> None:
         """A plan was made."""
@@ -38,7 +38,8 @@ class Ended:
 
     Attributes:
         decision: The conclusion.
-        stopped_by: What ended it before the evidence did: `calls`, `usd` or `tasks`; None otherwise.
+        stopped_by: The limit that ended it before the evidence sufficed: `calls`, `usd` or `tasks`; None
+            otherwise.
     """
 
     decision: Decision
@@ -51,12 +52,12 @@ class Run:
     Args:
         course: Gives the next comparison.
         answers: The answers of the policies.
-        judge: Says which answer is better.
-        tasks: What the policies are asked.
+        judge: Decides which answer is better.
+        tasks: The tasks for the policies.
         checkpoint: Keeps everything counted.
-        watcher: Shows how far the run is.
+        watcher: Shows the progress.
         clock: Unix seconds.
-        source: What the log calls the origin of a verdict.
+        source: The log's name for the source of verdicts.
     """
 
     def __init__(
@@ -81,10 +82,10 @@ class Run:
         self._under_way: deque[tuple[Pairing, asyncio.Task[Judged]]] = deque()
 
     async def finish(self) -> Ended:
-        """Go on until the run has ended.
+        """Continue until the run has ended.
 
         Raises:
-            OfflineError: If a provider, a judge or a template fails; what was counted is kept.
+            OfflineError: If a provider, a judge or a template fails; all counts are kept.
             BudgetSpentError: If the budget does not allow a single comparison.
         """
         try:

@@ -1,4 +1,4 @@
-"""One run in its directory: begun or resumed, carried on, concluded."""
+"""One run in its directory: begins or resumes it, carries it out, and writes the outcome."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Session:
     """A run in a directory.
 
     Args:
-        assembly: What it consists of.
-        files: Where it is kept.
-        upstream: How providers are called.
+        assembly: The parts of the run.
+        files: The paths of its files.
+        upstream: Calls providers.
         clock: Unix seconds.
     """
 
@@ -40,7 +40,7 @@ class Session:
         """Carry the run on until it has ended, and write its outcome.
 
         Raises:
-            OfflineError: If it cannot go on; what was counted is kept.
+            OfflineError: If it cannot continue; all counts are kept.
         """
         files, assembly, config = self.files, self.assembly, self.assembly.config
         with (

@@ -1,8 +1,8 @@
-"""The tasks policies are compared on: one JSON object a line.
+"""The tasks on which policies are compared: one JSON object per line.
 
 A task needs `input`, the user's message, or `messages`, a conversation that ends with one. All other fields
-are the operator's: templates of policies see them as `metadata`, judges see everything. Templates do not see
-the target, because a policy that is shown the right answer would win for no reason.
+are free: templates of policies see them as `metadata`, judges see everything. Templates do not see the
+target, because a policy that is shown the right answer would win unfairly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROLES: Final = {"system", "developer", "user", "assistant"}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One thing to do.
+    """One task.
 
     Attributes:
         index: Its position in the list, from 0.
@@ -51,7 +51,7 @@ class Task:
         return "\n".join(f"{message['role']}: {message.get('content')}" for message in self.messages)
 
     def request_of(self, policy: CompiledPolicy) -> dict[str, Any]:
-        """The request that a policy makes of it.
+        """The request of a policy for this task.
 
         Raises:
             OfflineError: If the policy's template fails on it.
@@ -68,7 +68,7 @@ class Task:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What templates see of it."""
+        """The fields that templates see."""
         return {name: value for name, value in self.fields.items() if name not in self.hidden}
 
     def accepted(self, field: str) -> list[str]:
@@ -82,10 +82,10 @@ def load_tasks(path: Path, target: str | None) -> tuple[Task, ...]:
 
     Args:
         path: JSON lines; empty lines are skipped.
-        target: A field every task needs for the judge, or None.
+        target: A field that the judge needs in every task, or None.
 
     Raises:
-        TasksError: Naming the line at fault.
+        TasksError: Naming the wrong line.
     """
     try:
         lines = path.read_bytes().splitlines()

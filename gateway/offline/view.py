@@ -1,4 +1,4 @@
-"""How far a run is, in the terminal: a bar per policy, calls, money, time left."""
+"""The progress of a run in the terminal: a bar per policy, calls, money, time left."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MOST_BARS: Final = 16
 
 
 class ProgressView(RunWatcher):
-    """Draws on a console; without a terminal it writes a line now and then.
+    """Draws on a console; without a terminal it writes a line from time to time.
 
     Args:
-        console: Where to draw.
+        console: The console to draw on.
         spending: Calls and money so far.
         timer: Seconds.
     """
@@ -98,10 +98,10 @@ class ProgressView(RunWatcher):
         return ", ".join(parts)
 
     def _left(self, course: Course) -> str:
-        """What the posterior expects, at the pace so far."""
+        """The remaining effort that the posterior expects, at the pace so far."""
         ahead = course.plan and outlook(course.experiment, course.plan.proposal, course.counts())
         if not ahead or self._started is None:
-            return "time left not known yet"
+            return "time left unknown so far"
         started, counted = self._started
         done = course.counted - counted
         if done == 0:

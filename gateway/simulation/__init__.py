@@ -1,1 +1,1 @@
-"""Simulations on all cores: many trials at once, kept as they finish, drawn when they are done."""
+"""Simulations on all cores: many trials at once, kept as they finish and plotted at the end."""

@@ -1,4 +1,4 @@
-"""What is worth changing before an experiment starts, in sentences."""
+"""Suggests, in sentences, what to change before an experiment starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.simulation.estimate import EffectEstimate
 from gateway.simulation.prospect import EFFECTS, Prospect
 
 _LONG_DAYS: Final = 60.0
-_MANY: Final = 0.1  # share of undecided runs that is mentioned
+_MANY: Final = 0.1  # share of undecided runs from which on they are mentioned
 
 
 def advice(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
@@ -20,11 +20,11 @@ def advice(prospect: Prospect, forecasts: list[EffectEstimate]) -> list[str]:
 
 
 class Advice:
-    """What an estimate says about a configuration, by kind; each kind may have nothing to say.
+    """Advice from an estimate, by kind; each kind may be empty.
 
     Args:
         prospect: The experiment and its traffic.
-        forecasts: What each effect would take.
+        forecasts: The estimate for each effect.
     """
 
     def __init__(self, prospect: Prospect, forecasts: list[EffectEstimate]) -> None:
@@ -41,7 +41,7 @@ class Advice:
         ]
 
     def too_slow(self) -> list[str]:
-        """What would shorten an experiment that takes long."""
+        """Ways to shorten an experiment that takes long."""
         prospect, forecasts = self._prospect, self._forecasts
         medium = next(forecast for forecast in forecasts if forecast.effect == "medium")
         days = medium.days["median"]
@@ -58,7 +58,7 @@ class Advice:
         return [f"A medium effect would take {length} at this traffic: {', or '.join(ways)}."]
 
     def capped(self) -> list[str]:
-        """What the exposure caps cost."""
+        """The cost of the exposure caps."""
         medium = next(forecast for forecast in self._forecasts if forecast.effect == "medium")
         if medium.without_caps is None:
             return []
@@ -68,10 +68,10 @@ class Advice:
         else:
             longer = f"{within / without:.1f} times as long as without them"
         case = "if the policy with the tightest cap is the best"
-        return [f"Within the exposure caps a medium effect takes {longer}, {case}."]
+        return [f"With the exposure caps a medium effect takes {longer}, {case}."]
 
     def held_back(self) -> list[str]:
-        """Which minimum delays the decision, where the evidence would be there earlier."""
+        """The minimum that delays the decision although the evidence would suffice earlier."""
         prospect, forecasts = self._prospect, self._forecasts
         fewest = prospect.fewest_comparisons
         held = [

@@ -1,11 +1,11 @@
-"""What an experiment will take, before anything runs: comparisons, days and money to a decision.
+"""Estimates, before anything runs, the comparisons, days and money to a decision.
 
-The experiment itself is simulated, with its number of policies, its error level and margin, ties, and the
-outcomes that are on their way at its traffic, in worlds in which one policy is better than all the others by
-a known margin. Which of these worlds is the real one is not known beforehand, so there are several effects.
+The experiment itself is simulated, with its number of policies, error level, margin, ties, and the delayed
+outcomes at its traffic, in worlds in which one policy is better than all others by a known amount. Because
+the real one is not known beforehand, several such effects are simulated.
 
-A tie moves no evidence, so only decisive comparisons are simulated, and the ties that fall between them are
-drawn afterwards: the same distribution in a fraction of the time.
+A tie changes no evidence, so only decisive comparisons are simulated, and the ties between them are drawn
+afterwards. This gives the same distribution in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _QUANTILES: Final = {"p10": 0.1, "median": 0.5, "p90": 0.9}
 
 @dataclass(frozen=True, slots=True)
 class EffectEstimate:
-    """What one effect would take.
+    """The estimate for one effect.
 
     Attributes:
         effect: A key of `EFFECTS`.
         summary: The simulated runs, without the experiment's budget.
-        prospect: What was asked.
-        without_caps: What it would take without exposure caps; None where there are none.
+        prospect: The experiment and its traffic.
+        without_caps: The estimate without exposure caps; None if there are none.
     """
 
     effect: str
@@ -59,7 +59,7 @@ class EffectEstimate:
 
     @property
     def _units_each(self) -> FloatArray:
-        """For each run, how many times the units of a comparison came for each one made; 1 without caps."""
+        """For each run, the ratio of possible comparisons to those made; 1 without caps."""
         endings = self.summary.endings
         return np.array(
             [
@@ -70,28 +70,28 @@ class EffectEstimate:
 
     @property
     def horizon(self) -> float:
-        """Comparisons a run is followed for."""
+        """The number of comparisons after which a run is given up."""
         return HORIZON / self.prospect.decisive_share(self.effect)
 
     @property
     def horizon_days(self) -> float:
-        """The days that so many comparisons take, if every unit that takes part is compared."""
+        """The days of that many comparisons, if every unit that takes part is compared."""
         return self.horizon / self.prospect.comparisons_per_day
 
     @property
     def comparisons(self) -> dict[str, float | None]:
-        """Comparisons by which 10 %, half and 90 % of the runs are decided; None is beyond the horizon."""
+        """Comparisons by which 10 %, half and 90 % of the runs are decided; None: beyond the horizon."""
         return _at_quantiles(self.taken, np.ones_like(self.taken))
 
     @property
     def days(self) -> dict[str, float | None]:
-        """How long the units take to come at this traffic."""
+        """How many days it takes until the units have come at this traffic."""
         rate = self.prospect.comparisons_per_day
         return _at_quantiles(self.opportunities, np.full_like(self.taken, 1 / rate))
 
     @property
     def money(self) -> dict[str, float | None] | None:
-        """What the experiment's answers cost until then, or None where prices are not known.
+        """The cost of the experiment's answers until then, or None if prices are not known.
 
         With caps policies answer as often as in the simulation, without them all equally often.
         """
@@ -111,14 +111,14 @@ class EffectEstimate:
         return _at_quantiles(self.opportunities, extra / self._units_each)
 
     def _compared_costs(self, prices: tuple[float, ...]) -> FloatArray:
-        """What the answers to the units of one comparison cost on average, in each run."""
+        """The average cost of the answers to the units of one comparison, in each run."""
         alike = (1,) * len(prices)
         shares = np.array([ending.requests or alike for ending in self.summary.endings], dtype=np.float64)
         means = shares @ prices / shares.sum(axis=1)
         return np.asarray(self.prospect.units_per_comparison * self.prospect.answers_per_unit * means)
 
     def _alone_cost(self, prices: tuple[float, ...]) -> float:
-        """What the incumbent's answers to the units of one comparison cost."""
+        """The cost of the incumbent's answers to the units of one comparison."""
         return self.prospect.units_per_comparison * prices[self.prospect.incumbent]
 
     @property
@@ -128,7 +128,7 @@ class EffectEstimate:
 
     @property
     def best_promoted(self) -> float | None:
-        """Share of the decided runs that promote the better policy; None where all are equal."""
+        """Share of the decided runs that promote the better policy; None if all are equal."""
         champion = self.summary.trial.world.champion
         decided = [ending.promoted for ending in self.summary.endings if ending.kind != "inconclusive"]
         if champion is None or not decided:
@@ -165,14 +165,14 @@ def estimate(
     processes: int | None = None,
     on_batch: Callable[[Job, int], None] = lambda _job, _runs: None,
 ) -> list[EffectEstimate]:
-    """What each effect would take; `none` (equal policies) only where a margin lets such a run end.
+    """The estimate for each effect; `none` (equal policies) only if a margin lets such a run end.
 
     Args:
         prospect: The experiment and its traffic.
         runs: Simulated runs per effect, or None for as many as take seconds.
         seed: Fixes every run.
         processes: How many run at once, or None for one per core.
-        on_batch: Is told of every finished batch: its job, and how many runs it had.
+        on_batch: Called for every finished batch with its job and its number of runs.
     """
     effects = prospect.effects
     summaries = run_jobs(estimate_jobs(prospect, runs, seed), processes, on_batch=on_batch)
@@ -186,13 +186,13 @@ def estimate(
 
 
 def estimate_jobs(prospect: Prospect, runs: int | None, seed: int) -> list[Job]:
-    """What `estimate` simulates: every effect without caps and, where there are caps, within them."""
+    """The jobs that `estimate` simulates: every effect without caps and, if there are caps, with them."""
     kept = [None] if prospect.caps is None else [None, prospect.caps]
     return [prospect.job(effect, runs, seed, caps=caps) for caps in kept for effect in prospect.effects]
 
 
 def _at_quantiles(amounts: FloatArray, each: FloatArray) -> dict[str, float | None]:
-    """What the runs at the quantiles of some amounts come to, at so much for each unit; None if infinite."""
+    """The quantiles of some amounts, times a rate per unit of each run; None if infinite."""
     order = np.argsort(amounts, kind="stable")
     runs = {name: int(order[math.ceil(q * (amounts.size - 1))]) for name, q in _QUANTILES.items()}
     return {

@@ -1,4 +1,4 @@
-"""Pictures of a simulation, as PNG and SVG: how long decisions take, who leads when, how evidence grows."""
+"""Pictures of a simulation as PNG and SVG: time to a decision, leaders over time, growth of evidence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:
     """Draw every world's pictures and return the files written.
 
     Args:
-        directory: Where the files go; it is made if it does not exist.
+        directory: The directory for the files; created if it does not exist.
         results: Jobs, each with the summary of its runs.
 
     Raises:
@@ -45,7 +45,7 @@ def draw(directory: Path, results: Sequence[tuple[Job, Summary]]) -> list[Path]:
 
 
 def _by_world(results: Sequence[tuple[Job, Summary]]) -> dict[str, dict[str, tuple[Job, Summary]]]:
-    """World -> label -> result; the stopping rule is part of a label only where there are several."""
+    """World -> label -> result; labels include the stopping rule only if there are several."""
     rules = {job.trial.stopping for job, _ in results}
     worlds: dict[str, dict[str, tuple[Job, Summary]]] = {}
     for job, summary in results:
@@ -59,14 +59,14 @@ class WorldPictures:
     """The pictures of one world.
 
     Args:
-        chosen: By label: a job in that world, and what its runs came to.
+        chosen: By label: a job in this world, and the summary of its runs.
     """
 
     def __init__(self, chosen: Mapping[str, tuple[Job, Summary]]) -> None:
         self._chosen = chosen
         methods = list(dict.fromkeys(job.trial.method for job, _ in chosen.values()))
         rules = list(dict.fromkeys(job.trial.stopping for job, _ in chosen.values()))
-        # A colour per method and a stroke per stopping rule, alike in every picture of the world.
+        # A colour per method and a stroke per stopping rule, the same in every picture of the world.
         self._styles = {
             label: {
                 "color": COLOURS[methods.index(job.trial.method) % len(COLOURS)],
@@ -76,7 +76,7 @@ class WorldPictures:
         }
 
     def kinds(self) -> dict[str, Callable[[Any], bool]]:
-        """By the name of its file: what draws each picture, and says whether there was anything to draw."""
+        """By file name: the function that draws each picture and says whether there was anything to draw."""
         return {"comparisons": self.comparisons, "selection": self.selection, "evidence": self.evidence}
 
     def comparisons(self, axes: Any) -> bool:
@@ -111,7 +111,7 @@ class WorldPictures:
         return True
 
     def evidence(self, axes: Any) -> bool:
-        """Evidence as a share of what a decision needs, median and 10 to 90 %; False where no rule has it."""
+        """Evidence as a share of what a decision needs, median and 10 to 90 %; False if no rule has it."""
         paths = {
             label: (job.budgets, np.array([ending.progress for ending in summary.endings], dtype=np.float64))
             for label, (job, summary) in self._chosen.items()

@@ -1,4 +1,4 @@
-"""What is to be estimated: an experiment, the traffic it will see, and the worlds it may meet."""
+"""The subject of an estimate: an experiment, its expected traffic, and possible worlds."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from gateway.llm_po.structured.features import Features
 from gateway.simulation.runner import Job
 
 EFFECTS: Final = {"none": 0.5, "small": 0.55, "medium": 0.6, "large": 0.7}
-"""How often the best policy is preferred to its nearest rivals, of the comparisons that are no tie."""
+"""How often the best policy is preferred to its nearest rivals, among decisive comparisons."""
 
 WITHIN_CAPS: Final = "within caps"
-"""Ends the names of jobs that keep exposure caps."""
+"""The suffix in the names of jobs with exposure caps."""
 
 HORIZON: Final = 20_000
-"""Decisive comparisons after which a simulated run is given up; longer ones are reported as more."""
+"""Decisive comparisons after which a simulated run is given up and reported as taking more."""
 
-_CELLS: Final = 5_000  # policies squared times runs, by default: keeps an estimate within seconds
+_CELLS: Final = 5_000  # default for policies squared times runs, so that an estimate takes seconds
 _FEWEST_RUNS: Final = 20
 _MOST_RUNS: Final = 60
 
@@ -40,13 +40,13 @@ class EstimateError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """An experiment and the traffic it will see.
+    """An experiment and its expected traffic.
 
     Attributes:
         experiment: Its name.
         policies: K.
         incumbent: Index of the policy serving now.
-        costs: Declared cost per request of each policy; any one unit.
+        costs: Declared cost per request of each policy, all in the same unit.
         delta: Error level.
         epsilon: Margin.
         way: How comparisons are collected.
@@ -54,18 +54,18 @@ class Prospect:
         min_comparisons: Comparisons before which nothing is decided.
         min_days: Days before which nothing is decided.
         max_comparisons: Budget, or None.
-        units_per_day: Requests, or sessions where a session is the unit.
+        units_per_day: Requests, or sessions if a session is the unit.
         feedback_rate: Share of the units that report.
         feedback_delay_days: How long a report takes.
         tie_rate: Share of comparisons that are ties; with `success_rate` it follows from the effect.
-        success_rate: Chance that an outcome of an ordinary policy is good, where outcomes are good or bad;
-            None where they are graded.
-        prices: Money per request of each policy, or None where not known.
+        success_rate: Probability of a good outcome of an ordinary policy, if outcomes are good or bad; None
+            if they are graded.
+        prices: Money per request of each policy, or None if not known.
         stopping: The rule that decides.
-        features: What the policies have in common, or None where nothing is assumed of preferences.
-        levels: The grid's level of every axis, for each policy; None where they are no grid.
-        objective: What plans spend as little of as possible.
-        promise: What a margin promises.
+        features: The features of the policies, or None if nothing is assumed of preferences.
+        levels: The grid's level of every axis, for each policy; None if there is no grid.
+        objective: What plans keep small.
+        promise: The promise with a margin.
         caps: How much each policy may answer, as shares of the units taking part; None for no caps.
 
     Raises:
@@ -109,12 +109,12 @@ class Prospect:
         if self.units_per_day <= 0 or self.feedback_delay_days < 0:
             raise EstimateError(
                 f"{self.units_per_day:g} requests a day and a feedback delay of {self.feedback_delay_days:g} "
-                "days cannot be; give more than 0 and at least 0."
+                "days are impossible; give more than 0, and at least 0."
             )
 
     @property
     def units_per_comparison(self) -> float:
-        """Units answered for each comparison, those that never report included."""
+        """Units answered for each comparison, including those that never report."""
         return self.way.units_per_comparison / self.feedback_rate
 
     @property
@@ -129,32 +129,32 @@ class Prospect:
 
     @property
     def in_flight(self) -> int:
-        """Comparisons assigned and not yet counted at any time."""
+        """Comparisons that are assigned but not yet counted at any time."""
         return round(self.comparisons_per_day * self.feedback_delay_days)
 
     def decisive_share(self, effect: str) -> float:
-        """Share of the comparisons of the best policy with another that are no tie."""
+        """Share of decisive comparisons among those of the best policy with another."""
         if self.success_rate is None:
             return 1 - self.tie_rate
         best, base = self.best_success_rate(effect), self.success_rate
         return best * (1 - base) + base * (1 - best)
 
     def best_success_rate(self, effect: str) -> float:
-        """Chance of a good outcome of the best policy; `success_rate` is that of the others."""
+        """Probability of a good outcome of the best policy; `success_rate` is that of the others."""
         base, preferred = self.success_rate or 0.5, EFFECTS[effect]
         better, worse = base * preferred, (1 - base) * (1 - preferred)
         return better / (better + worse)
 
     @property
     def effects(self) -> list[str]:
-        """The effects to simulate: between equals an experiment ends only if there is a margin."""
+        """The effects to simulate; `none` only with a margin, because otherwise equals never end."""
         return [effect for effect in EFFECTS if effect != "none" or self.epsilon > 0]
 
     @property
     def best(self) -> int:
-        """The policy that is better in the worlds it may meet: the candidate with the tightest cap.
+        """The policy that is better in the simulated worlds: the candidate with the tightest cap.
 
-        Comparisons with that one are the rarest, so this is the case in which caps cost most.
+        Comparisons with it are the rarest, so this is the case in which caps cost most.
         """
         candidates = (policy for policy in range(self.policies) if policy != self.incumbent)
         return min(candidates, key=lambda policy: 1.0 if self.caps is None else self.caps.most[policy])
@@ -172,16 +172,16 @@ class Prospect:
         return world if self.features is None else replace(world, features=self.features)
 
     def job(self, effect: str, runs: int | None, seed: int, *, caps: Caps | None) -> Job:
-        """What to simulate for an effect. The budget is left out, to see what it would cut off.
+        """The job for an effect. The budget is left out, to see how many runs it would cut off.
 
         Args:
             effect: A key of `EFFECTS`.
             runs: How many runs, or None for as many as take seconds.
             seed: Fixes every run.
-            caps: The experiment's, or None to see what it would take without them.
+            caps: The experiment's caps, or None to simulate without them.
         """
         decisive = self.decisive_share(effect)
-        # With caps a day brings as many units, and fewer comparisons.
+        # With caps a day has the same number of units but fewer comparisons.
         fewest = self.fewest_comparisons if caps is None else self.min_comparisons
         opportunities = 0.0 if caps is None else self.min_days * self.comparisons_per_day * decisive
         trial = Trial(
@@ -201,12 +201,12 @@ class Prospect:
             min_opportunities=opportunities,
         )
         usual = min(_MOST_RUNS, max(_FEWEST_RUNS, _CELLS // self.policies**2))
-        # Equal policies take longest, and always about as long; a plan within caps takes its time.
+        # Equal policies take longest and vary little; plans with caps take more time. So fewer runs suffice.
         few = _FEWEST_RUNS if effect == "none" or caps is not None else usual
         name = effect if caps is None else f"{effect} {WITHIN_CAPS}"
         return Job(name, trial, runs or few, seed)
 
     @property
     def fewest_comparisons(self) -> int:
-        """Comparisons before which nothing is decided, by the later of the two minimums."""
+        """Comparisons before which nothing is decided, by the later of the two minima."""
         return max(self.min_comparisons, math.ceil(self.min_days * self.comparisons_per_day))

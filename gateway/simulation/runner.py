@@ -1,7 +1,7 @@
-"""Run many trials on all cores.
+"""Runs many trials on all cores.
 
-A trial's runs come in batches that depend on the trial, the seed and the index of their first run alone.
-So neither the number of processes nor an interruption in between changes the results.
+A trial's runs are divided into batches that depend only on the trial, the seed and the index of their first
+run. So neither the number of processes nor an interruption changes the results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.llm_po.lab.simulate import BatchOfRuns, RunEnding, Summary, Trial, 
 from gateway.running.parent import follow_parent
 from gateway.simulation.state import StateFile
 
-_AHEAD: Final = 4  # batches handed to the pool per process: enough to keep it busy, quickly stopped
+_AHEAD: Final = 4  # batches queued per process: enough to keep it busy, few enough to stop quickly
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Job:
     """A trial to run many times.
 
     Attributes:
-        name: Its name; no two jobs share one.
+        name: Its unique name.
         trial: What to simulate.
         seeds: How many runs.
         seed: Fixes every run.
-        budgets: Comparisons at which to note leader and evidence.
+        budgets: Numbers of comparisons at which to note leader and evidence.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Job:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that is equal for jobs with equal results."""
+        """A hash; equal for jobs with equal results."""
         trial = dataclasses.asdict(self.trial)
         if self.trial.space is None:
             del trial["space"]  # as in state files written before a space could be named
@@ -80,7 +80,7 @@ def run_jobs(
     Args:
         jobs: What to run.
         processes: How many run at once; None for one per core this process may use.
-        state: Where finished batches are kept and found again.
+        state: Keeps finished batches for later.
         on_batch: Is told of every finished batch: its job, and how many runs it had.
 
     Returns:
@@ -113,7 +113,7 @@ def run_jobs(
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,7 @@
-"""Finished batches of a simulation, kept line by line, so that an interrupted run goes on where it stopped.
+"""Keeps finished batches of a simulation line by line, so that an interrupted run can continue.
 
-The first line says what was asked for, each later one holds a batch. A line is written whole and flushed. A
-line that a killed process left unfinished is dropped when the file is opened again.
+The first line has the settings, each later one a batch. Each line is written whole and flushed. An
+unfinished line of a killed process is dropped when the file is opened again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class StateFile:
     """An append-only file of finished batches.
 
     Args:
-        path: The file; it is made if there is none.
-        settings: What was asked for, by the names of options; plain JSON values.
+        path: The file; created if it does not exist.
+        settings: The settings by the names of options; plain JSON values.
 
     Raises:
-        StateError: If the file is no state file, or was made with other settings, which the message names.
+        StateError: If the file is not a state file, or was made with other settings, which the message names.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -55,8 +55,8 @@ class StateFile:
         kept, endings = self._batches.get(name, (fingerprint, {}))
         if kept != fingerprint:
             raise StateError(
-                f"State file {self._path} holds results for {name} in another world or with other settings; "
-                "name another file, or remove it to start again."
+                f"State file {self._path} has results for {name} in another world or with other settings; "
+                "name another file, or delete it to start again."
             )
         return endings
 
@@ -81,7 +81,7 @@ class StateFile:
             header, *lines = [json.loads(line) for line in whole.splitlines()]
             if header["version"] != _VERSION:
                 raise StateError(
-                    f"State file {self._path} has version {header['version']}; {_VERSION} is read."
+                    f"State file {self._path} has version {header['version']}; only {_VERSION} can be read."
                 )
             for line in lines:
                 _, kept = self._batches.setdefault(line["job"], (line["fingerprint"], {}))
@@ -110,5 +110,5 @@ class StateFile:
 
 
 def _as_kept(value: Any) -> Any:
-    """What a value was before it was JSON, which has lists for tuples."""
+    """The value in Python's form: JSON has lists for tuples."""
     return tuple(value) if isinstance(value, list) else value

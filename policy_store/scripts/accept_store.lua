@@ -1,5 +1,5 @@
 -- NEEDS: numbers, clock
--- An operator goes on with the store as it is: a new epoch begins, by which every replica knows.
+-- An operator accepts the store as it is: a new epoch begins, from which every replica learns of this.
 -- KEYS: identity
 -- ARGV: id, if the store has none; highest epoch the caller saw; who accepts
 local identity, fresh, seen, by = KEYS[1], unpack(ARGV)

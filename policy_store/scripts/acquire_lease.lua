@@ -1,5 +1,5 @@
 -- NEEDS: numbers
--- Takes or renews the right to plan. Every change of holder gets a higher fencing number, for ever.
+-- Takes or renews the right to plan. Every change of holder gets a higher fencing number than any before.
 -- KEYS: control, lease
 -- ARGV: holder, milliseconds
 local holder, milliseconds = unpack(ARGV)

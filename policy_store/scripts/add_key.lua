@@ -1,4 +1,4 @@
--- Makes an API key known. A key that is known already changes nothing.
+-- Adds an API key. A key that exists already changes nothing.
 -- KEYS: records, names, revoked, revision
 -- ARGV: hash, name, record
 local hash, name, record = unpack(ARGV)

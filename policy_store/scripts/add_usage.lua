@@ -1,4 +1,4 @@
--- Adds to what answers took.
+-- Adds to the measured answers and tokens.
 -- KEYS: usage
 -- ARGV: field and amount of each
 for position = 1, #ARGV, 2 do

@@ -1,6 +1,6 @@
--- What a session is assigned: the first proposal ever made for it in its generation, never prolonged. A session
--- that began under another generation is given nothing, and the policy it began with is named.
--- KEYS: what it was assigned, how it began
+-- A session's assignment: the first proposal ever made for it in its generation; its time is never extended. A
+-- session that began under another generation gets none; the reply names the policy that it began with.
+-- KEYS: the assignment, the beginning of the session
 -- ARGV: generation, proposal ('' for none), fingerprint of the policy it leads to, seconds to remember it
 local generation, proposal, policy, seconds = unpack(ARGV)
 local assigned, began = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])

@@ -1,10 +1,9 @@
 -- NEEDS: reports, COUNTING_STATES
--- Counts reports whose hold is over, each as if it had come at this moment, and says what became of each. A report
--- that is no longer the first of those held was counted by another replica: nothing is done from there on. So
--- however many replicas count, the order is that of what is held, and each report is taken out in the step that
--- counts it.
+-- Counts reports whose hold is over, each as if it had come now, and returns the result of each. If a report is no
+-- longer the first held one, another replica counted it, and the script stops there. So the order is that of the
+-- held reports however many replicas count, and each report is removed in the step that counts it.
 -- KEYS: control, held, counts, forecasts, log, events, votes, waiting; then queues of side 0 and 1 by pair
--- ARGV: generation; then for each report where its pair's first queue is in KEYS, and its member in what is held
+-- ARGV: generation; then for each report the position of its pair's first queue in KEYS, and its member of `held`
 local control, held = KEYS[1], KEYS[2]
 local keys = {control = control, counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6],
   votes = KEYS[7], waiting = KEYS[8]}

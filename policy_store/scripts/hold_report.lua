@@ -1,8 +1,8 @@
 -- NEEDS: numbers, clock, counting, voting
--- Keeps a report until its unit is as old as every unit is when it counts. The order of what is held is that of
--- the units' assignment: a member begins with the unit, so that not even equal times are put in order by what
--- is said. Whether the voter may give the vote is found out when it is counted, in that order too; only
--- a voter whose votes are used up is refused here, since that stays so.
+-- Keeps a report until its unit has reached the age at which units count. Held reports have the order in which
+-- their units were assigned: a member begins with the unit, so that even for equal times the order does not depend
+-- on the outcome. Whether the voter may give the vote is decided when it is counted, in this order too. Only a
+-- voter whose votes are used up is refused here, because that cannot change.
 -- KEYS: control, unit, votes, held
 -- ARGV: unit, when it is due in microseconds, milliseconds to keep it from then on; then the report, see
 --       shared/reports.lua

@@ -1,5 +1,5 @@
 -- NEEDS: numbers
--- Tells all replicas that the store lost something: they hold what depends on it until an operator accepts.
+-- Tells all replicas that the store lost something: they hold decisions and feedback until an operator accepts it.
 -- KEYS: identity
 -- ARGV: why, highest epoch the caller saw
 redis.call('HSETNX', KEYS[1], 'held', ARGV[1])

@@ -1,15 +1,14 @@
 -- NEEDS: numbers
--- One accounting step of one process for one API key: takes back what it did not use, writes down what it used
--- beyond its leases, and leases it more, all at the server's clock.
---
--- Usage is kept by second. A second counts until 62 seconds after it began: what is leased in it may be used until
--- a second after its end (leases last one second) and has to count for a minute from then on.
+-- One accounting step of one process for one API key: takes back what it did not use, records what it used
+-- beyond its leases, and leases it more, all by the server's clock.
+-- Usage is kept by second. A second counts until 62 seconds after its beginning: an amount leased in it may be used
+-- until a second after its end (leases last one second) and has to count for a minute from then on.
 --
 -- KEYS: requests, tokens, holders
--- ARGV: holder, milliseconds it may keep requests under way without asking again,
---       limit, least, wanted and needed now of requests; the same of tokens; limit and wanted of requests under way;
+-- ARGV: holder, milliseconds it may keep requests in progress without asking again,
+--       limit, least, wanted and needed now of requests; the same of tokens; limit and wanted of requests in progress;
 --       tokens used beyond leases; then kind (1 requests, 2 tokens), second and amount of each thing returned
--- A limit of 0 is none.
+-- A limit of 0 means no limit.
 local COUNTED_SECONDS = 62
 
 local time = redis.call('TIME')
@@ -29,7 +28,7 @@ local function spend(key, amount)
   end
 end
 
--- Seconds that still count, oldest first, and their sum.
+-- The seconds that still count, oldest first, and the sum of their usage.
 local function usage(key)
   local seconds, total = {}, 0
   local fields = redis.call('HGETALL', key)
@@ -50,8 +49,8 @@ local function milliseconds_until_gone(second)
   return math.max(0, (second + COUNTED_SECONDS) * 1000 - now_ms)
 end
 
--- Leases up to `wanted`, at least `least` or nothing. What is wanted beyond the need of this moment may be an
--- eighth of what is left, so that little lies idle in one process while another is refused.
+-- Leases up to `wanted`, at least `least` or nothing. The amount beyond the present need may be at most an eighth
+-- of the rest, so that little is unused in one process while another is refused.
 -- Returns what was leased, what is left, milliseconds until `least` fits, milliseconds until nothing counts.
 local function lease(key, limit, least, wanted, needed)
   if limit == 0 then
@@ -78,7 +77,7 @@ local function lease(key, limit, least, wanted, needed)
   return {text(leased), text(left), text(wait), text(last and milliseconds_until_gone(last) or 0)}
 end
 
--- Lets the holder have so many requests under way, or as many as the others leave. Returns how many.
+-- Lets the holder have this many requests in progress, or as many as the others leave. Returns how many.
 local function hold(key, holder, keep_ms, limit, wanted)
   if limit == 0 then
     return '0'

@@ -14,7 +14,7 @@ if not known[1] then
   return {'unknown'}
 end
 if known[1] == move.target and known[2] == generation and known[4] == signature then
-  return view(control) -- a repeated call, whose answer was lost
+  return view(control) -- a repeated call whose answer was lost
 end
 local refused = fence ~= '' and planner_refused(control, generation, fence, move)
 if refused then

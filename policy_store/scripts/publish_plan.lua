@@ -13,7 +13,7 @@ if not known[1] then
   return {'unknown'}
 end
 if known[4] == plan and known[5] == fence then
-  return {'ok', known[6]} -- a repeated call, whose answer was lost
+  return {'ok', known[6]} -- a repeated call whose answer was lost
 end
 if known[3] ~= fence then
   return {'stale', known[3]}

@@ -1,7 +1,7 @@
 -- NEEDS: clock, trial
--- Whether the store takes writes, and which store it is, and notes when it did.
--- KEYS: identity; then text, hash, list, stream, set and ranked set to try on
--- ARGV: id of a new store, if one may begin here; else ''
+-- Tests whether the store accepts writes, notes the time, and returns the identity of the store.
+-- KEYS: identity; then a text, hash, list, stream, set and ranked set for the test
+-- ARGV: id for a new store, if one may begin here; otherwise ''
 local identity, fresh = KEYS[1], ARGV[1]
 try_to_write({unpack(KEYS, 2)})
 

@@ -1,6 +1,6 @@
 -- NEEDS: counting, reports
--- One policy of a pair got an outcome: it is compared with the newest waiting outcome of the other policy of
--- that pair, or waits for one.
+-- Compares the outcome of one policy of a pair with the newest waiting outcome of the other policy, or lets it
+-- wait for one.
 -- KEYS: control, counts, forecasts, log, events, unit, votes, waiting, queue of side 0, queue of side 1
 -- ARGV: the report, see shared/reports.lua
 local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],

@@ -1,5 +1,5 @@
 -- NEEDS: counting, reports
--- A user compared both answers: the preference is a comparison at once.
+-- Counts the preference of a user who saw both answers as a comparison at once.
 -- KEYS: control, counts, forecasts, log, events, unit, votes
 -- ARGV: the report, see shared/reports.lua
 local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],

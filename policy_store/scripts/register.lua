@@ -1,7 +1,7 @@
 -- NEEDS: numbers, clock, events, view, moving, MOVES, EVENTS, INITIAL_STATE, CONTINUED_STATES, CHAMPION_STATES, KEPT_STATES
--- Makes the generation of a fingerprint the current one, starting it if it is new, or decided for another policy
--- than the one that is to serve. A new one goes on from the current one where that has decided nothing, with
--- what was counted between the policies both have, and stands where that one stood if it stays so.
+-- Makes the generation of a fingerprint the current one. Starts a new one if there is none yet, or if it was decided
+-- for another policy than the one that is to serve. A new one continues from the current one if that is undecided,
+-- with the counts between the policies that both have, and keeps its state if that state is kept.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
 --       before it
 -- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
@@ -11,10 +11,10 @@ local control, counts = KEYS[1], KEYS[4]
 local fingerprint, expected, experiment, policies, incumbent, threshold, expected_before = unpack(ARGV, 1, 7)
 local sources = {unpack(ARGV, 8)}
 
--- Who is to serve, and the policy that the file names: the latter serves where the last registration named
--- another one; else who serves now goes on, if it is still in the file, unchanged. So an edit of the file
--- neither promotes anything but what it names, nor undoes a promotion. Stores that did not keep what was named
--- were written by versions that only looked at it when a generation began.
+-- The policy that is to serve, and the policy that the file names. The latter serves if the last registration named
+-- another one. Otherwise the policy that serves now continues, if it is still in the file and unchanged. So an edit
+-- of the file promotes only the policy that it names, and never undoes a promotion. Earlier versions did not store
+-- the named policy; they used it only when a generation began.
 local function to_serve()
   local of = (redis.call('HGET', control, 'generation') or '') .. ':'
   local before = redis.call('HMGET', control, of .. 'experiment', of .. 'incumbent')
@@ -36,14 +36,14 @@ local function to_serve()
   return incumbent, named
 end
 
--- Whether a generation was decided for another policy than the one that is to serve. It cannot become current:
--- what its certificate names would not be what users get.
+-- Whether a generation was decided for another policy than the one that is to serve. It cannot become current,
+-- because users would not get the policy that its certificate names.
 local function is_decided_otherwise(number, serving)
   local found = redis.call('HMGET', control, number .. ':state', number .. ':incumbent')
   return CHAMPION_STATES[found[1]] and found[2] ~= serving
 end
 
--- The current generation, if a new one may go on from it: it decided nothing. Its definition never changes.
+-- The current generation, if a new one may continue from it: it is undecided. Its definition never changes.
 local function goes_on_from()
   local current = redis.call('HGET', control, 'generation')
   if not current then
@@ -74,9 +74,9 @@ local function lower(one, other)
   return is_smaller ~= is_negative and one or other
 end
 
--- Copies what was counted between kept policies. Of a removed rival's evidence only what lowers a row total
--- stays, as a debt: llm_po/succession.py computes this too, and says why. Where a promise keeps evidence at one
--- half too, the debt is the lower of both.
+-- Copies the counts between kept policies. Of a removed rival's evidence only the part that lowers a row total stays,
+-- as a debt; llm_po/succession.py computes the same and explains it. If the promise needs evidence at one half too,
+-- the debt is the lower of both.
 local function copy(counted, place, old_policies)
   redis.call('HSET', counts, 'comparisons', '0')
   for old, new in pairs(place) do
@@ -103,7 +103,7 @@ local function copy(counted, place, old_policies)
   end
 end
 
--- Eliminated stays eliminated where policies were only added; after a removal what is left must reach the line.
+-- An eliminated policy stays eliminated if policies were only added; after a removal the rest must reach the line.
 local function eliminate(counted, place, is_removal)
   for old, new in pairs(place) do
     local number = counted['eliminated:' .. old]
@@ -117,8 +117,8 @@ local function eliminate(counted, place, is_removal)
   end
 end
 
--- Starts the new generation with what the one before counted; how many policies there ever were, and how many
--- comparisons were inherited, if any.
+-- Starts the new generation with the counts of the one before. Returns how many policies there have ever been, and
+-- how many comparisons were inherited, if any.
 local function inherit(before, at)
   local counted, place, kept = {}, {}, 0
   local flat = redis.call('HGETALL', KEYS[5])
@@ -149,7 +149,7 @@ local function inherit(before, at)
   return ever, redis.call('HGET', counts, 'comparisons')
 end
 
--- An experiment that a person paused stays so, whichever generation becomes the current one.
+-- An experiment that a person paused stays paused, whichever generation becomes current.
 local function keep_standing(before, number, at)
   local state = redis.call('HGET', control, number .. ':state')
   for _, move in pairs(MOVES) do

@@ -1,4 +1,4 @@
--- Gives the right to plan back, if it is still the caller's.
+-- Gives back the right to plan, if the caller still has it.
 -- KEYS: lease
 -- ARGV: holder
 if redis.call('GET', KEYS[1]) == ARGV[1] then

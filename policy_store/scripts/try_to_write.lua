@@ -1,5 +1,5 @@
 -- NEEDS: trial
--- Whether one more server of a cluster takes writes.
--- KEYS: text, hash, list, stream, set and ranked set to try on
+-- Tests whether a further server of a cluster accepts writes.
+-- KEYS: a text, hash, list, stream, set and ranked set for the test
 try_to_write(KEYS)
 return {'ok'}

@@ -77,5 +77,5 @@ def test_caps_of_another_world_or_incumbent_are_refused() -> None:
         _capped(Caps(0, (1.0, 0.1)))
     with pytest.raises(DesignError, match="incumbent"):
         _capped(Caps(1, (1.0, 1.0, 0.1)))
-    with pytest.raises(DesignError, match="nothing to compare"):
+    with pytest.raises(DesignError, match="allow no comparisons"):
         simulate(_capped(Caps(0, (1.0, 1.0, 1.0), least=1.0)), seeds=1)

@@ -13,10 +13,10 @@ from policy_store.connect import connect
 
 WORD = "s3cr3t"
 WRONG = {
-    f"redis://:{WORD}/x@host:6379": "one of / # ?",
-    f"redis://:{WORD}#x@host:6379": "one of / # ?",
-    f"redis://:{WORD}?x@host:6379": "one of / # ?",
-    f"redis://u:a/{WORD}?b#c@host": "one of / # ?",
+    f"redis://:{WORD}/x@host:6379": "without encoding",
+    f"redis://:{WORD}#x@host:6379": "without encoding",
+    f"redis://:{WORD}?x@host:6379": "without encoding",
+    f"redis://u:a/{WORD}?b#c@host": "without encoding",
     f"redis://:{WORD}[x@host": r"\[ or \]",
     f"redis://:{WORD} x@host": "space",
     f"redis://:{WORD}\n@host": "line break",

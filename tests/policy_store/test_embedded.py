@@ -139,7 +139,7 @@ def test_foreign_socket_directory_is_not_trusted(valkey: EmbeddedValkey, tempora
     place.mkdir(mode=0o777)
     place.chmod(0o777)
 
-    with pytest.raises(EmbeddedStoreError, match="someone else"):
+    with pytest.raises(EmbeddedStoreError, match="another user"):
         valkey.start(folder)
 
 
@@ -176,7 +176,7 @@ def test_directory_that_cannot_be_made_is_explained(valkey: EmbeddedValkey, tmp_
     """A file where the directory should be."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(EmbeddedStoreError, match="cannot be made"):
+    with pytest.raises(EmbeddedStoreError, match="cannot be created"):
         valkey.start(tmp_path / "file" / "data")
 
 

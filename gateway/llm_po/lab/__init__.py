@@ -1,1 +1,1 @@
-"""For trying the algorithm out: preference worlds, simulated runs, other methods, the reference solver."""
+"""Tools to try out the algorithm: preference worlds, simulated runs, other methods, a reference solver."""

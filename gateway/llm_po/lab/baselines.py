@@ -1,7 +1,7 @@
 """Other ways to choose pairs, to compare ours with: the paper's tracking rule and the usual baselines.
 
-They look at win counts only. A rule made to minimise regret may propose to compare a policy with itself; that
-tells nothing here, so the next best rival is taken instead.
+They use win counts only. A rule made to minimise regret may propose to compare a policy with itself; that
+gives no information here, so the next best rival is taken instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EXPLORATION: Final = 0.1
 """Share of random pairs in epsilon-greedy."""
 
 _RUCB_WIDTH: Final = 0.51
-"""RUCB's confidence parameter; its analysis asks for more than one half."""
+"""RUCB's confidence parameter; its analysis requires more than one half."""
 
 _SMALLEST_PACE: Final = 1e-4
 

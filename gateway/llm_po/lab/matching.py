@@ -1,4 +1,4 @@
-"""Units that report late, or not at all, and how their reports are matched: a model of production's queues.
+"""A model of the gateway's queues: units that report late or not at all, and the matching of their reports.
 
 A unit gets one policy of a pair and succeeds or fails, and some units report that after a while. An outcome
 is compared with a waiting one of the pair's other policy, or waits itself. `record_outcome.lua` does this
@@ -30,16 +30,16 @@ _Queue = list[tuple[float, float]]  # the time and the value of each outcome, th
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """How units of each policy end, which of them report it, and how the reports are counted.
+    """The outcomes of each policy's units, which of them are reported, and how reports are counted.
 
     Attributes:
         rates: Success rate of each policy at the first unit, each strictly between 0 and 1.
-        later: Success rates from unit `drift_units` on, reached in a straight line; None: as at first.
+        later: Success rates from unit `drift_units` on, reached in a straight line; None: no change.
         drift_units: The unit at which rates stop changing.
         reported: Share of each policy's units that report, in (0, 1].
         delays: How many units are served until a failure, and until a success, is reported.
-        hold: How many are served until an outcome counts; one reported later is refused. None: at once.
-        wait: How many are served until a waiting outcome is dropped, or None.
+        hold: How many units are served until an outcome counts; a later report is refused. None: at once.
+        wait: How many units are served until a waiting outcome is dropped, or None.
         order: Which waiting outcome is compared first.
         lagging_share: How often the policy with fewer outcomes waiting answers; 1/2 is a fair coin.
 
@@ -72,8 +72,8 @@ class Outcomes:
                 raise WorldError(f"{name} is {shown(units)}; give at least one unit.")
         if self.hold is not None and not is_whole(self.hold, min(self.delays)):
             raise WorldError(
-                f"hold is {shown(self.hold)}; give at least {min(self.delays)} units, before which nothing "
-                "is known."
+                f"hold is {shown(self.hold)}; give at least {min(self.delays)} units, because before that "
+                "nothing is known."
             )
         if self.order not in ("newest", "oldest"):
             raise WorldError(f"order is {shown(self.order)}; newest or oldest.")
@@ -89,7 +89,7 @@ class Outcomes:
 
     @property
     def hides_outcomes(self) -> bool:
-        """Whether units count before a failure is known, or before a success: all that count are equal."""
+        """Whether units count before failures (or successes) are known: all counted ones are then equal."""
         return self.hold is not None and self.hold < max(self.delays)
 
     def share_reported(self, policy: int) -> float:
@@ -98,22 +98,24 @@ class Outcomes:
 
 
 def outcomes_from_json(content: Mapping[str, Any]) -> Outcomes | None:
-    """What units come to, where the content of a world's file says how they report; None where it does not.
+    """The outcomes of units, if a world's file says how they report; None if it does not.
 
-    Besides `rates` it may have `reported`, `delays`, `hold`, `wait`, and `later` with `drift_units`, each as
-    `Outcomes` has it.
+    Besides `rates` the file may have `reported`, `delays`, `hold`, `wait`, and `later` with `drift_units`,
+    as in `Outcomes`.
 
     Raises:
-        WorldError: If one of these is out of range, or stands alone and cannot.
+        WorldError: If one of these is out of range, or another one that it needs is missing.
     """
     checked_type(content, Mapping, "content", WorldError)
     given = {name: content[name] for name in _IN_FILES if name in content}
     if not given:
         return None
     if "rates" not in content:
-        raise WorldError(f'"{next(iter(given))}" says how outcomes come, and there are none: give "rates".')
+        raise WorldError(f'"{next(iter(given))}" says how outcomes arrive, but there are none: give "rates".')
     if ("later" in given) is not ("drift_units" in given):
-        raise WorldError('"later" and "drift_units" go together: other rates, and in how many units.')
+        raise WorldError(
+            '"later" and "drift_units" need each other: the later rates, and the units until then.'
+        )
     values: dict[str, Any] = {"rates": content["rates"], **given}
     for name, value in values.items():
         values[name] = tuple(value) if isinstance(value, list) else value
@@ -133,7 +135,7 @@ class Queues:
         self._waiting: defaultdict[tuple[int, int], tuple[_Queue, _Queue]] = defaultdict(lambda: ([], []))
 
     def lengths(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """How many outcomes of each policy of a pair wait, for every pair of which some do."""
+        """How many outcomes of each policy of a pair wait, for every pair with waiting outcomes."""
         lengths = {pair: (len(own), len(other)) for pair, (own, other) in self._waiting.items()}
         return {pair: waiting for pair, waiting in lengths.items() if any(waiting)}
 
@@ -181,15 +183,15 @@ class MatchedRun:
 
     @property
     def waiting(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """How many outcomes of each policy of a pair wait, for every pair of which some do."""
+        """How many outcomes of each policy of a pair wait, for every pair with waiting outcomes."""
         return self._queues.lengths()
 
     def comparisons(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
         """Serve units until there are as many comparisons as pairs.
 
         Args:
-            pairs: The pairs that units are drawn from, all equally likely. Which policy of a pair lags behind
-                is judged at this moment, as routers judge it by the plan.
+            pairs: The pairs that units are drawn from, all equally likely. The policy of a pair that lags
+                behind is determined now, as routers determine it from the plan.
 
         Returns:
             For each comparison the pair's first policy, its second, and the result as `Queues.take` gives it.
@@ -205,7 +207,7 @@ class MatchedRun:
         return [self._made.popleft() for _ in pairs]
 
     def _serve(self, pair: tuple[int, int], lengths: Mapping[tuple[int, int], tuple[int, int]]) -> None:
-        """Let one policy of the pair answer a unit; its outcome is due later, or never."""
+        """Let one policy of the pair answer a unit; its outcome arrives later or never."""
         outcomes = self._outcomes
         first, second = lengths.get(pair, (0, 0))
         chance_of_second = outcomes.lagging_share if first > second else 1 - outcomes.lagging_share
@@ -221,7 +223,7 @@ class MatchedRun:
 
 
 def matched_runs(outcomes: Outcomes | None, orders: IntArray, rng: np.random.Generator) -> list[MatchedRun]:
-    """The units of each run; none where the world does not match outcomes.
+    """The units of each run; none if the world does not match outcomes.
 
     Args:
         outcomes: How units end and are matched, or None.

@@ -3,12 +3,12 @@
 Unstructured:   maximise   min over losers j of  sum_k w[j, k] D[j, k]     over w in the simplex
 Structured:     minimise   max over rivals i of  c_i' I(w)^-1 c_i / gap_i^2 + ridge/2 ||w||^2   over w in it
 
-With costs, the simplex is that of spending in both: sum c w = 1.
+With costs, the simplex in both is sum c w = 1.
 
 In the first, the minimum is the evidence per comparison against the policy that is hardest to eliminate; its
 inverse is the hardness, of which `unstructured.optimal_allocation` has the closed form. `structured.solver`
-explains the second and solves it in milliseconds. The tests hold the results against each other. cvxpy is
-imported only when it is used: loading it takes seconds.
+explains the second and solves it in milliseconds. The tests compare the results. cvxpy is imported only when
+it is used, because loading it takes seconds.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from gateway.llm_po.unstructured import (
 )
 from gateway.llm_po.wins import FloatArray
 
-_CLAIM_TOLERANCE: Final = 2e-3  # between the objective the solver reports and that of its weights
+_CLAIM_TOLERANCE: Final = 2e-3  # between the solver's reported objective and that of its weights
 
-_LARGEST_RATIO: Final = 1e7  # beyond it the solver was seen to report optima that are none
+_LARGEST_RATIO: Final = 1e7  # beyond this ratio the solver was seen to report wrong optima
 
 _LESS_EXTREME: Final = (
     "give less extreme preferences and costs, or use the fast solver, which bounds its own gap"
@@ -52,11 +52,11 @@ def solve_allocation(preferences: npt.ArrayLike, costs: npt.ArrayLike | None = N
 
     Args:
         preferences: Shape (K, K), with one policy preferred to every other.
-        costs: Cost of a comparison of each pair, shape (K, K), or None where all cost 1. The simplex is then
-            that of spending: sum c w = 1.
+        costs: Cost of a comparison of each pair, shape (K, K), or None if all cost 1. With costs, the
+            simplex is sum c w = 1.
 
     Raises:
-        WorldError: If the preferences are no preferences, or the costs not positive or not symmetric.
+        WorldError: If the preferences are invalid, or the costs not positive or not symmetric.
         NoChampionError: If there is no such policy.
         SolverError: If the solver stops without an optimum.
     """
@@ -88,10 +88,10 @@ def solve_structured(
 
     Args:
         scores: Shape (K,), one of them the largest.
-        features: Of the K policies.
+        features: The features of the K policies.
         ridge: lambda >= 0.
         margin: Logits added to every gap.
-        costs: Cost of a comparison of each pair, shape (K, K), or None where all cost 1.
+        costs: Cost of a comparison of each pair, shape (K, K), or None if all cost 1.
 
     Returns:
         Weights, shape (K, K), on pairs first < second, of which the sum of cost x weight is 1 (without costs
@@ -109,14 +109,14 @@ def solve_structured(
     check_numbers(margin, ridge)
     values = checked_scores(np.asarray(scores, dtype=object)[None], features)[0]
     program = _Program.of(values, features, margin, ridge, pair_costs(costs, features.policies, DesignError))
-    # In shares of what is spent and relative to spending evenly: no unit makes numbers small or large.
+    # In shares of the cost and relative to equal shares, so that no unit makes numbers too small or large.
     spent: Any = cvxpy.Variable(program.costs.size, nonneg=True)
     even = program.objective(np.full(program.costs.size, 1 / program.costs.size) / program.costs)
     per_cost, most = program.curvature / program.costs, float((program.curvature / program.costs).max())
     if most > _LARGEST_RATIO * per_cost.min():
         raise SolverError(
-            f"Some pairs tell {most / per_cost.min():.2g} times as much for their cost as others, more than "
-            f"the {_LARGEST_RATIO:g} a general solver bears; {_LESS_EXTREME}."
+            f"Some pairs give {most / per_cost.min():.2g} times as much information for their cost as "
+            f"others, more than the {_LARGEST_RATIO:g} that a general solver can handle; {_LESS_EXTREME}."
         )
     weighted: Any = cvxpy.multiply(spent, per_cost / most)
     information: Any = program.contrasts.T @ cvxpy.diag(weighted) @ program.contrasts
@@ -175,7 +175,7 @@ class _Program:
         )
 
     def objective(self, weights: FloatArray) -> float:
-        """The objective at weights (P,), worked out directly; infinite where they leave a rival unknown."""
+        """The objective at weights (P,), computed directly; infinite if they leave a rival undetermined."""
         information = (self.contrasts.T * (weights * self.curvature)) @ self.contrasts
         try:
             variances = (self.leads.T * np.linalg.solve(information, self.leads.T)).sum(axis=0)

@@ -1,6 +1,6 @@
-"""Runs a method in a world, many runs side by side, with the ledger and the verdicts that production uses.
+"""Runs a method in a world, many runs at once, with the gateway's own ledger and verdicts.
 
-Each run sees the policies in an order of its own. As in production, a method plans at refreshes: pairs
+Each run has the policies in another order. As in the gateway, a method plans at refreshes: pairs
 and forecasts are fixed there, outcomes are counted one by one against them, and a verdict is read at the
 next refresh, every 2 % of the comparisons so far. `in_flight` holds outcomes back as slow feedback does.
 """
@@ -51,10 +51,10 @@ __all__ = [
 _RESULTS: Final[tuple[ComparisonResult, ...]] = ("loss", "win", "tie")
 _TIE: Final = 2
 _REFRESH_SHARE: Final = 50  # a refresh every 1/50 of the comparisons so far
-_CAPPED_REFRESH_SHARE: Final = 10  # with caps, where a plan takes longer than many without
-_FEWEST_COMPARED: Final = 1e-6  # of the units; below, caps leave an experiment without comparisons
-_SIDE_BY_SIDE_CELLS: Final = 20_000  # pairs per batch of runs: keeps its arrays inside the processor's cache
-_MOST_SIDE_BY_SIDE: Final = 100  # side by side, more save little; more batches keep every core busy
+_CAPPED_REFRESH_SHARE: Final = 10  # with caps, because such a plan takes much longer
+_FEWEST_COMPARED: Final = 1e-6  # share of the units; below it, caps leave an experiment without comparisons
+_SIDE_BY_SIDE_CELLS: Final = 20_000  # pairs per batch of runs; keeps its arrays inside the processor's cache
+_MOST_SIDE_BY_SIDE: Final = 100  # more runs at once save little, and more batches keep every core busy
 
 
 def simulate(trial: Trial, seeds: int, seed: int = 0, budgets: Sequence[int] = ()) -> Summary:
@@ -91,7 +91,8 @@ def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int
         trial: What to simulate.
         batch: One of `batches`.
         seed: Fixes every run; another seed gives independent ones.
-        budgets: Comparisons, rising, at which to note the leader and the evidence; they do not change a run.
+        budgets: Increasing numbers of comparisons at which to note leader and evidence; they do not change a
+            run.
 
     Raises:
         DesignError: If `seed` is out of range.
@@ -103,7 +104,7 @@ def run_batch(trial: Trial, batch: BatchOfRuns, seed: int, budgets: Sequence[int
 
 
 class _Batch:
-    """Runs advancing in lockstep; a run that ends leaves."""
+    """Runs that advance in lockstep; a run leaves when it ends."""
 
     def __init__(self, trial: Trial, runs: int, rng: np.random.Generator, budgets: Sequence[int]) -> None:
         self._trial, self._design, self._rng = trial, trial.design, rng
@@ -139,7 +140,7 @@ class _Batch:
     def _advance(self) -> None:
         """Plan, assign a block of pairs, count as many outcomes as are due.
 
-        Once the budget is spent nothing more is assigned, and what is in flight lands.
+        Once the budget is spent nothing more is assigned, and outcomes in flight are still counted.
         """
         counted, flying = self._ledgers.comparisons, self._flying.shape[1]
         share = _REFRESH_SHARE if self._caps is None else _CAPPED_REFRESH_SHARE
@@ -149,7 +150,7 @@ class _Batch:
         situation = self._situation()
         if assigned > 0:
             self._assign(self._proposed(situation, assigned))
-        in_flight = round(self._trial.in_flight * self._compared)  # fewer where caps leave units uncompared
+        in_flight = round(self._trial.in_flight * self._compared)  # fewer if caps leave units uncompared
         due = self._flying.shape[1] - in_flight if assigned > 0 else min(block, flying)
         if due > 0:
             landed, self._flying = self._flying[:, :due], self._flying[:, due:]
@@ -163,7 +164,7 @@ class _Batch:
             lambda each: Mix(*pair_distribution(self._sampler, each, self._rng)), situation, self._caps
         )
         if mix.compared < _FEWEST_COMPARED:
-            raise DesignError("The caps leave nothing to compare; raise them.")
+            raise DesignError("The caps allow no comparisons; raise them.")
         self._compared = mix.compared
         self._opportunities += assigned / mix.compared
         pairs = mix.pairs[self._rng.choice(len(mix.pairs), size=assigned, p=mix.probabilities)]
@@ -171,7 +172,7 @@ class _Batch:
         return np.asarray(pairs[None])
 
     def _assign(self, proposed: IntArray) -> None:
-        """Draw the outcomes of proposed pairs, to be counted when they land."""
+        """Draw the outcomes of proposed pairs, to be counted when they arrive."""
         pairs = np.sort(proposed, axis=2)
         if self._matched:
             served = zip(self._matched, pairs.tolist(), strict=True)
@@ -197,7 +198,7 @@ class _Batch:
         return np.concatenate([pairs, outcomes[..., None]], axis=2)
 
     def _original(self, policies: IntArray) -> IntArray:
-        """The world's indices of policies that each run numbers in an order of its own; shape (R, ...)."""
+        """The world's indices of policies, from each run's own indices; shape (R, ...)."""
         return np.take_along_axis(self._orders, policies, axis=1)
 
     def _count(self, landed: IntArray, situation: Situation) -> None:
@@ -223,7 +224,7 @@ class _Batch:
         return with_features(plain, self._features)
 
     def _leave(self) -> list[RunEnding]:
-        """Endings of the runs that reached a verdict, which are dropped."""
+        """Endings of the runs that reached a verdict; these runs are dropped."""
         leaving = np.zeros(self._orders.shape[0], dtype=np.bool_)
         endings = []
         for run in np.flatnonzero(self._candidates()):
@@ -281,7 +282,7 @@ class _Batch:
             ending = replace(ending, opportunities=self._opportunities, requests=tuple(requests))
         if not self._budgets:
             return ending
-        # At checkpoints after the end, the policy that the verdict leaves in place leads.
+        # At checkpoints after the end, the policy that serves after the verdict counts as the leader.
         last = self._recorder.leader(self._ledgers, run) if reached.champion is None else reached.champion
         leaders = self._recorder.leaders(run, last)
         leads = tuple(not world.is_wrong(int(order[leader]), *promised) for leader in leaders)

@@ -1,6 +1,6 @@
-"""A simulated run at a few checkpoints on its way: its leader, and how far its evidence had come.
+"""The leader and the evidence of a simulated run at a few checkpoints.
 
-The leader is the policy with the best mean score of the fit, for every method, so that curves compare where
+For every method the leader is the policy with the best mean score of the fit, so that curves compare how
 methods sample and not how they read their counts. One fit per checkpoint is cheap, and no run depends on it.
 """
 
@@ -39,7 +39,7 @@ class Recorder:
         self._progress = np.empty((runs, 0))
 
     def note(self, ledgers: Ledgers, design: Design) -> None:
-        """Look at the runs, if a checkpoint has been reached."""
+        """Note the runs' state if a checkpoint has been reached."""
         due = sum(budget <= ledgers.comparisons for budget in self._budgets) - self._leaders.shape[1]
         if due == 0:
             return
@@ -49,16 +49,16 @@ class Recorder:
         self._progress = np.concatenate([self._progress, reached], axis=1)
 
     def keep(self, runs: BoolArray) -> None:
-        """Forget the other runs."""
+        """Keep only these runs."""
         self._leaders, self._progress = self._leaders[runs], self._progress[runs]
 
     def leaders(self, run: int, last: int) -> list[int]:
-        """The leader at every checkpoint; at those after the run's end, `last`."""
+        """The leader at every checkpoint; `last` at checkpoints after the run's end."""
         seen = self._leaders[run].tolist()
         return [*seen, *[last] * (len(self._budgets) - len(seen))]
 
     def progress(self, run: int, last: float) -> tuple[float, ...]:
-        """Evidence as a share of the need at every checkpoint; at those after the run's end, `last`."""
+        """Evidence as a share of the needed nats at every checkpoint; `last` after the run's end."""
         seen = self._progress[run].tolist()
         return (*seen, *[last] * (len(self._budgets) - len(seen)))
 
@@ -70,7 +70,7 @@ class Recorder:
 def decision_progress(ledgers: Ledgers, design: Design) -> FloatArray:
     """Evidence as a share of what a decision needs, shape (R,), in [0, 1].
 
-    epsilon = 0: the evidence of the policy second hardest to eliminate, since all but one have to be.
+    epsilon = 0: the evidence of the policy second hardest to eliminate, because all but one have to be.
     epsilon > 0: that of the policy closest to being certified as no worse.
     """
     if design.epsilon == 0:

@@ -41,31 +41,31 @@ SPACES: Final[tuple[Space, ...]] = get_args(Space)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to simulate.
+    """A trial to simulate.
 
     Attributes:
-        world: The truth.
+        world: The world with the true preferences.
         method: A key of `METHODS`.
         stopping: One of `STOPPING_RULES`.
         delta: Error level.
         epsilon: Margin.
         max_comparisons: Budget, or None.
-        in_flight: How many outcomes are on their way at any time: assigned, not yet counted.
+        in_flight: How many comparisons are assigned but not yet counted at any time.
         refresh_every: Comparisons between refreshes, or None for every 2 % of those so far.
         incumbent: The policy serving now: it wins ties in cost between policies certified as no worse.
         costs: Declared cost per request of each policy, or None if all cost the same.
-        min_comparisons: No decision is taken before so many.
-        objective: What to spend as little of as possible: comparisons, or what they cost.
+        min_comparisons: No decision is made before this many.
+        objective: What to keep small: the number of comparisons, or their cost.
         space: The structure assumed of preferences, as in a configuration: none, a score per policy, or
             scores that follow the world's features. A structured space with `e-process` is a configuration's
             `guarantee: exact`: the features inform forecasts and pairs, and the guarantee does not depend on
             them. None: the structure that the stopping rule needs. That is none, except for `lr-mixture`: the
             world's features or, if it has none, a score per policy.
-        promise: With a margin, who may not be preferred to the promoted policy by more than it.
-        caps: How much each policy may answer, or None for no caps. Then every run plans as a gateway does: it
-            moves the method's pairs within the caps, and leaves units to the incumbent where it must.
-        min_opportunities: No decision is taken before the units of so many comparisons have come, whether
-            they were compared or the caps left them to the incumbent.
+        promise: With a margin: which policies may not be preferred to the promoted one by more than it.
+        caps: How much each policy may answer, or None for no caps. With caps every run plans like a gateway:
+            it changes the method's pairs to keep the caps, and leaves units to the incumbent if necessary.
+        min_opportunities: No decision is made before the units of this many comparisons have come, whether
+            they were compared or left to the incumbent by the caps.
 
     Raises:
         UnsupportedError: If the method, the stopping rule or the space does not exist.
@@ -99,7 +99,7 @@ class Trial:
         check_promise(self.promise, self.stopping)
         if self.world.outcomes is not None and self.in_flight:
             raise DesignError(
-                f"in_flight is {self.in_flight} in a world that says when outcomes come; leave it out."
+                f"in_flight is {self.in_flight}, but the world says when outcomes arrive; leave it out."
             )
         if self.space == "unstructured" and self.stopping == "lr-mixture":
             raise DesignError(
@@ -177,7 +177,7 @@ class Trial:
 
     @property
     def decides_by_features(self) -> bool:
-        """Whether the decision itself rests on the features, and not only the forecasts."""
+        """Whether the decision itself depends on the features, not only the forecasts."""
         return self.stopping == "lr-mixture"
 
     @property
@@ -185,8 +185,8 @@ class Trial:
         """T* of the world, or T_eps when epsilon > 0; infinite if there is nothing to identify.
 
         The unit is comparisons per nat. If the objective is cost, it is the least cost of a nat, in the unit
-        of `costs`, with a comparison costing as much as both its requests. The space is the one that the
-        stopping rule's guarantee rests on: structured for `lr-mixture` (infinite in other worlds),
+        of `costs`, with a comparison costing as much as its two requests. The space is the one on which the
+        stopping rule's guarantee depends: structured for `lr-mixture` (infinite in other worlds),
         unstructured for all others, even if features inform their forecasts.
         """
         if self.decides_by_features and self.features is not None:
@@ -201,10 +201,10 @@ class Trial:
 
     @property
     def yardstick(self) -> float:
-        """Hardness x log(1/delta): what every figure of comparisons, or of cost, is a multiple of.
+        """Hardness x log(1/delta): the unit for all figures of comparisons or cost.
 
-        It is what the promise takes at best, so no line that a rule sets itself is in it. For `lr-mixture`
-        with a margin it is that of "no worse than any" in the structured space.
+        It is the least that the promise can take, so it does not depend on any rule's own line. For
+        `lr-mixture` with a margin it belongs to "no worse than any" in the structured space.
         """
         return self.hardness * elimination_threshold(self.delta)
 
@@ -235,16 +235,16 @@ class RunEnding:
     """How one run ended.
 
     Attributes:
-        kind: The verdict's.
-        is_wrong: Whether it promoted wrongly.
+        kind: The kind of the verdict.
+        is_wrong: Whether it promoted a wrong policy.
         comparisons: How many were assigned by then, including those never counted.
         promoted: The policy promoted, as numbered in the world, or None.
         leads: For each checkpoint, whether promoting the leader would have been right.
         progress: At each checkpoint, the evidence as a share of what a decision needs; empty if the stopping
-            rule does not go by evidence.
+            rule does not use evidence.
         cost: The cost of both requests of every comparison, by the trial's costs.
-        opportunities: How many comparisons its units would have made if all had been compared; None where
-            they were.
+        opportunities: How many comparisons its units would have made if all had been compared; None if they
+            were.
         requests: With caps, how often each policy was compared, as numbered in the world.
     """
 

@@ -1,11 +1,11 @@
-"""What policies have in common: the features by which a structured space explains preferences.
+"""The features of policies, by which a structured space explains preferences.
 
 Linear Bradley-Terry says `logit mu[i, j] = (z_i - z_j)' theta`. One-hot rows `z` are plain Bradley-Terry; a
 grid such as 4 models x 4 prompts x 2 temperatures has one column per level beyond the first of each axis, so
 that what is learned about a model in one combination counts in all the others.
 
-Only differences of rows matter, and only the space their columns span. Everything downstream therefore works
-in `Features.basis`, an orthonormal basis of the centred columns: rescaling, shifting, mixing or repeating
+Only differences of rows matter, and only the space that their columns span. So all later code works in
+`Features.basis`, an orthonormal basis of the centred columns: rescaling, shifting, mixing or repeating
 columns changes no fit and no allocation.
 """
 
@@ -24,7 +24,7 @@ from gateway.llm_po.errors import FeatureError
 from gateway.llm_po.scalars import FEWEST_POLICIES, shown, whole_number
 from gateway.llm_po.wins import FloatArray, IntArray
 
-_RANK_TOLERANCE: Final = 1e-9  # of the largest singular value: smaller ones are rounding
+_RANK_TOLERANCE: Final = 1e-9  # relative to the largest singular value; smaller ones are rounding errors
 _LARGEST: Final = 1e100
 _SAME: Final = 1e-6  # distance in the basis, with rows of the order of 1, below which policies are one
 
@@ -39,7 +39,7 @@ class Features:
         basis: Shape (K, r): orthonormal columns that span the centred columns of `rows`; r <= d.
 
     Raises:
-        FeatureError: If the rows are no finite matrix, or two policies have equal rows.
+        FeatureError: If the rows are not a finite matrix, or two policies have equal rows.
     """
 
     rows: FloatArray
@@ -96,8 +96,8 @@ class Grid:
 
     Attributes:
         axes: Axis name to its level names, at least one axis, each with at least one level.
-        interactions: Groups of axes whose levels may work together better or worse than each does alone; each
-            group adds a column for every combination of their levels beyond the first.
+        interactions: Groups of axes whose effects may not simply add up; each group adds a column for every
+            combination of their levels beyond the first.
 
     Raises:
         FeatureError: If an axis is empty or repeats a level, or an interaction names no two known axes.
@@ -116,11 +116,11 @@ class Grid:
                 raise FeatureError(f"Axis {name!r} has levels {shown(levels)}; give each a name of its own.")
         for group in self.interactions:
             if not are_names(group):
-                raise FeatureError(f"Interaction {shown(group)} is no group of axes; give their names.")
+                raise FeatureError(f"Interaction {shown(group)} is not a group of axes; give their names.")
             unknown = [name for name in group if name not in self.axes]
             if unknown or len(set(group)) < 2 or len(set(group)) != len(group):
                 raise FeatureError(
-                    f"Interaction {list(group)} is not of two or more different axes; "
+                    f"Interaction {list(group)} does not name two or more different axes; "
                     f"axes: {', '.join(self.axes) or 'none'}."
                 )
 

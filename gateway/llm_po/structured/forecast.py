@@ -1,9 +1,10 @@
-"""Forecasts that use features and do not depend on them: exact evidence in the structured space.
+"""Forecasts that use the features, while the evidence stays exact if the features are wrong.
 
-The prior of the scores says that they mostly follow the features: a part in their span, with the usual
-standard deviation, and a residual of each policy's own. How large the residual and the pair effects are is
-unknown; the fit weighs a small grid, "the features explain it all" being as likely beforehand as all the rest
-together. Any forecast keeps the evidence exact, so a wrong structure costs comparisons and never the promise.
+By the prior, the scores mostly follow the features: each score is a part in the span of the features, with
+the usual standard deviation, plus the policy's own residual. The sizes of residuals and pair effects are
+unknown, so the fit weighs a small grid in which "the features explain everything" has the same prior
+probability as all other cells together. Any forecast keeps the evidence exact, so a wrong structure costs
+comparisons but never breaks the promise.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import prior_precision
 
 _CELLS: Final = ((0.03, 0.0), (0.2, 0.0), (0.5, 0.0), (0.5, 0.5))
-"""Standard deviations of residuals and pair effects, in logits; the first stands for no residual."""
+"""Standard deviations of residuals and pair effects, in logits; the first means no residual."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,7 +29,7 @@ class StructuredSituation(Situation):
     """A situation whose fit knows the features.
 
     Attributes:
-        features: Those of the policies.
+        features: The features of the policies.
     """
 
     features: Features

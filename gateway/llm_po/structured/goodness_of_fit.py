@@ -1,15 +1,15 @@
-"""Does linear Bradley-Terry fit the counts? A likelihood-ratio test against a rate of its own for every pair.
+"""Tests whether linear Bradley-Terry fits the counts, against a model with a separate rate for every pair.
 
 The deviance, twice the sum of n kl(rate, fitted) over pairs, is a chi-squared number only if every pair was
 compared often. Here most pairs are compared a few times or never, and a pair's part of the deviance then
-has neither mean 1 nor variance 2: for a single comparison at a fitted 1/2 it is 2 log 2 whatever comes out.
-So its mean and variance are taken exactly, by summing over the outcomes of each pair, at chances fitted
-with a prior (those fitted without are too extreme while comparisons are few, and promise too small a
-deviance). The total is referred to the scaled chi-squared distribution of this mean and variance (the cube
-root of a chi-squared number is very nearly normal, after Wilson and Hilferty). Fitting r parameters takes a
-chi-squared number of r degrees off: r off the mean, and 2 r off the variance where pairs were compared
-often; where they were compared once it adds 2 r instead. docs/decisions/0023-goodness-of-fit.md says how
-often the test is wrong.
+has neither mean 1 nor variance 2: for a single comparison at a fitted 1/2 it is 2 log 2 whatever the result.
+So mean and variance are computed exactly, by summing over the outcomes of each pair, at probabilities fitted
+with a prior (without a prior they are too extreme while comparisons are few, and the expected deviance is
+too small). The total is referred to the scaled chi-squared distribution of this mean and variance (the cube
+root of a chi-squared number is very nearly normal, after Wilson and Hilferty). Fitting r parameters removes
+a chi-squared number with r degrees of freedom: r from the mean, and 2 r from the variance if pairs were
+compared often; if they were compared once it adds 2 r instead. docs/decisions/0023-goodness-of-fit.md says
+how often the test is wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import FloatArray, IntArray, pair_totals
 
 MISFIT_LEVEL: Final = 0.01
-"""p-value below which a structured fit counts as a misfit; small, since it is looked at again and again."""
+"""p-value below which a structured fit counts as a misfit; small, because it is computed again and again."""
 
 _MOST_ENUMERATED: Final = 60  # comparisons of a pair from which mean 1 and variance 2 are nearly right
 _LARGE_SAMPLE: Final = (1.0, 2.0)
@@ -53,7 +53,7 @@ class GoodnessOfFit:
 
     @property
     def is_misfit(self) -> bool:
-        """Whether the data speak against the structure."""
+        """Whether the data contradict the structure."""
         return self.p_value < MISFIT_LEVEL
 
 
@@ -64,9 +64,9 @@ def goodness_of_fit(
 
     Args:
         wins: Shape (K, K).
-        features: Those of the K policies.
-        likeliest: Their maximum likelihood fit, if it is at hand already.
-        posterior: Their fit with `prior_precision`, if it is at hand already.
+        features: The features of the K policies.
+        likeliest: The maximum likelihood fit, if it was computed already.
+        posterior: The fit with `prior_precision`, if it was computed already.
 
     Raises:
         TallyError: If `wins` cannot be counts.

@@ -8,12 +8,12 @@ gives, after Robbins, a statistic that exceeds `log(1/alpha)` at any time with p
 
     LR_i r/(1+r) - log(1+r)/2 + log 2 Phi(z),   r = tau^2 / (c_i' I^-1 c_i),   z^2 = 2 LR_i r/(1+r)
 
-I is the information without any prior, at the constrained fit: under the hypothesis tested that is where the
-truth is, and it stays finite where a policy has won every comparison.
+I is the information without any prior, at the constrained fit. Under the tested hypothesis the truth is
+there, and the information stays finite even if a policy has won every comparison.
 
-s is promoted once the statistic of every rival reaches its line. That is *asymptotic*: it holds in the
-limit of many comparisons and if the model is right. docs/decisions/0021-likelihood-ratio-stopping.md has the
-line, and the simulations.
+s is promoted once the statistic of every rival reaches its line. The guarantee is *asymptotic*: it holds in
+the limit of many comparisons and if the model is right. docs/decisions/0021-likelihood-ratio-stopping.md has
+the line, and the simulations.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def margin_logits(epsilon: float) -> float:
     """The margin in logits: logit(1/2 + epsilon).
 
     Raises:
-        DesignError: If epsilon is no margin.
+        DesignError: If epsilon is not a margin.
     """
     checked_epsilon(epsilon)
     return math.log((0.5 + epsilon) / (0.5 - epsilon))
@@ -54,7 +54,7 @@ def margin_logits(epsilon: float) -> float:
 def lr_line_nats(delta: float, epsilon: float, policies: int) -> float:
     """The line that every rival's statistic has to reach.
 
-    log(1/delta) for the winner; log((K-1)/delta) with a margin, where as many as K - 1 policies may be wrong.
+    log(1/delta) for the winner; log((K-1)/delta) with a margin, because up to K - 1 policies may be wrong.
 
     Raises:
         DesignError: If a number is out of range.
@@ -67,11 +67,11 @@ def lr_line_nats(delta: float, epsilon: float, policies: int) -> float:
 def rival_nats(
     wins: IntArray, features: Features, policy: IntArray, epsilon: float, fitted: LinearFit
 ) -> FloatArray:
-    """The statistic of each rival of `policy`, shape (R, K); 0 where the fit meets the constraint.
+    """The statistic of each rival of `policy`, shape (R, K); 0 if the fit satisfies the constraint.
 
     Args:
         wins: Shape (R, K, K).
-        features: Those of the K policies.
+        features: The features of the K policies.
         policy: Shape (R,): the policy to certify.
         epsilon: Margin in [0, 1/2).
         fitted: Maximum likelihood fit of these runs.
@@ -128,12 +128,12 @@ def mixture_nats(ratios: FloatArray, variance: FloatArray) -> FloatArray:
 
 
 def lr_may_conclude(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> BoolArray:
-    """Runs in which the leader, the best score, reached the line; shape (R,). The caller judges budgets."""
+    """Runs in which the leader (the best score) reached the line; shape (R,). The caller checks budgets."""
     line = lr_line_nats(design.delta, design.epsilon, features.policies)
     bounds = _most_nats(wins, design, features, fitted)
     leaders, hardest = fitted.scores.argmax(axis=1), bounds.argmin(axis=1)[:, None]
     reached = bounds.min(axis=1) >= line
-    # The rival with the lowest bound mostly decides: the others are looked at only once it is cleared.
+    # Usually the rival with the lowest bound decides, so the others are computed only once it is cleared.
     for rivals in (hardest, _others(leaders, features.policies)):
         if reached.any():
             some = wins[reached], features, leaders[reached], rivals[reached]
@@ -143,7 +143,7 @@ def lr_may_conclude(wins: IntArray, design: Design, features: Features, fitted: 
 
 
 def _most_nats(wins: IntArray, design: Design, features: Features, fitted: LinearFit) -> FloatArray:
-    """Upper bounds of the statistic of each rival of the leader, shape (R, K); they save constrained fits.
+    """Upper bounds on the statistic of each rival of the leader, shape (R, K), to save constrained fits.
 
     No comparison's curvature exceeds 1/4, so a ratio is at most gap^2 / (2 c' J^-1 c), J being the
     information at 1/4 throughout; the mixture adds at most log 2. +inf at the leader.
@@ -197,10 +197,10 @@ def lr_verdict(wins: IntArray, design: Design, features: Features) -> Verdict | 
 def leader_progress(
     wins: IntArray, design: Design, features: Features, fitted: LinearFit
 ) -> tuple[FloatArray, FloatArray]:
-    """Evidence per policy and what it needs, in nats, for people to look at; shapes (K,). One run.
+    """Evidence per policy and the nats that it needs, for people to look at; shapes (K,). One run.
 
-    epsilon = 0: the evidence that the leader beats each other policy. epsilon > 0: the least evidence that no
-    policy beats the leader by more, and nothing for the others.
+    epsilon = 0: the evidence that the leader beats each other policy. epsilon > 0: for the leader, the
+    smallest evidence over the rivals that the rival does not beat it by more; nothing for the others.
     """
     leader = int(fitted.scores[0].argmax())
     nats = np.maximum(rival_nats(wins[None], features, np.array([leader]), design.epsilon, fitted)[0], 0.0)

@@ -3,10 +3,10 @@
     logit P(i preferred to j) = (u_i - u_j)' theta,   u = rows of `Features.basis`
 
 Maximum likelihood does not always exist: a policy that won every comparison would get an infinite score. With
-a prior precision of 1e-6 on theta the maximum always exists and is unique. The prior moves a logit that the
-data determine by less than the data can tell; in a separated design it stops the fit at logits of 10 to 20,
-and `is_separated` says so. Directions in which nothing was compared yet stay at zero; `identified` tells
-which pairs they concern.
+a prior precision of 1e-6 on theta the maximum always exists and is unique. The prior's effect on a logit
+that the data determine is smaller than the data can resolve. In a separated design it stops the fit at
+logits of 10 to 20, and `is_separated` says so. Directions in which nothing was compared yet stay at zero;
+`identified` says which pairs they concern.
 
 Newton's step is damped to `log(1 + s) / s` of its length, s being its largest change of a logit: along any
 direction the curvature grows at most by the factor exp(s t), so this is the step that raises the resulting
@@ -35,7 +35,8 @@ SEPARATED_LOGIT: Final = 8.0
 """A fitted logit of a compared pair beyond this was bounded by the prior, not by the data."""
 
 _PRIOR_SD: Final = 0.5  # logits, of a policy's score, as for unstructured forecasts
-_STEP_TOLERANCE: Final = 1e-6  # logits; Newton converges quadratically, so what is left is its square
+# logits; Newton converges quadratically, so the remaining error is about its square
+_STEP_TOLERANCE: Final = 1e-6
 _MOST_STEPS: Final = 100
 _RANK_TOLERANCE: Final = 1e-9
 _LEAST_PRECISION: Final = 1e-12
@@ -44,7 +45,7 @@ _MOST_PRECISION: Final = 1e12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearFit:
-    """Where the likelihood is largest.
+    """The maximum of the likelihood.
 
     Attributes:
         theta: Shape (..., r): coefficients in the basis of the features.
@@ -92,8 +93,8 @@ def fit_structure(
 
     Args:
         wins: Decisive comparisons of each run, shape (R, K, K).
-        features: Those of the K policies.
-        precision: The prior's, greater than 0.
+        features: The features of the K policies.
+        precision: The prior's precision, greater than 0.
         start: An earlier fit of these runs, to start from.
 
     Raises:
@@ -104,7 +105,7 @@ def fit_structure(
     wins = _checked_wins(wins, features)
     if not _LEAST_PRECISION <= real(precision, "precision", "greater than 0") <= _MOST_PRECISION:
         raise DesignError(
-            f"precision is {precision}; the prior's is greater than 0, from {_LEAST_PRECISION:g} to "
+            f"precision is {precision}; it must be greater than 0, from {_LEAST_PRECISION:g} to "
             f"{_MOST_PRECISION:g}."
         )
     theta = np.zeros((wins.shape[0], features.rank)) if start is None else start.theta
@@ -120,7 +121,7 @@ def constrained_fit(
 
     Args:
         wins: Shape (R, K, K).
-        features: Those of the K policies.
+        features: The features of the K policies.
         contrasts: Shape (R, C, r), in the basis of the features.
         bound: In logits.
         start: The unconstrained fit of these runs, whose prior is used.

@@ -1,14 +1,14 @@
-"""Which pair to compare next in the structured space: fit, draw, solve, and deal comparisons to pairs.
+"""Chooses the next pairs in the structured space: fit, draw, solve, and deal comparisons to pairs.
 
 The proportions the solver finds for the fitted scores are optimal only if the scores are right. So they are
 solved for a few draws from the posterior and averaged; with few comparisons the draws differ, and the average
-explores. Until every pair's logit is determined by the comparisons made, half of them go to the pairs that
+explores. Until the comparisons made determine every pair's logit, half of them go to the pairs that
 determine most.
 
-Comparisons are then dealt to the pairs furthest behind their share, as at the end of a horizon that covers
-what is about to be assigned and a tenth of what was counted. Dealing by what is missing keeps the counts
-close to their shares without the noise of drawing, and the horizon keeps comparisons in flight from piling up
-on one pair (docs/decisions/0022-structured-sampling.md).
+Comparisons are then dealt to the pairs that are furthest behind their share at the end of a horizon. The
+horizon covers the comparisons about to be assigned and a tenth of those counted. Dealing by deficit keeps
+the counts close to their shares without the noise of drawing, and the horizon prevents concurrent
+comparisons from piling up on one pair (docs/decisions/0022-structured-sampling.md).
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ POSTERIOR_DRAWS: Final = 3
 """Score vectors solved for at every refresh, besides the mode."""
 
 _TOLERANCE: Final = 0.1
-_TYPICAL_EXCESS: Final = 1.5  # of comparisons over hardness x line, in simulation
+_TYPICAL_EXCESS: Final = 1.5  # factor of comparisons over hardness x line, in simulations
 _MOST_ITERATIONS: Final = 200
-_SMALLEST_GAP: Final = 0.02  # logits: nearer rivals count as this far, or they would get everything
+# logits: nearer rivals count as this far away, otherwise they would get everything
+_SMALLEST_GAP: Final = 0.02
 _HORIZON_SHARE: Final = 0.1
 _EXPLORED_SHARE: Final = 0.5  # while some pair is not identified
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aim:
-    """The shares that R runs approach, and what the next refresh starts from.
+    """The shares that R runs approach, and the starting point of the next refresh.
 
     Attributes:
         posterior: The fit with a prior that draws are taken around.
         solution: Optima of the mode and of each draw, one run's after another's: R (1 + draws) problems.
         shares: Shape (R, K, K), symmetric, summing to 1 over pairs: mean of the optimal proportions, half of
-            them moved where a pair's logit is not determined yet.
+            them moved if a pair's logit is not determined yet.
     """
 
     posterior: LinearFit
@@ -64,8 +65,8 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
     """Posterior mean of the optimal proportions.
 
     Args:
-        situation: Counts and design; runs side by side number the policies alike, and so their costs.
-        features: Those of the policies, in the order of the counts.
+        situation: Counts and design; concurrent runs number the policies, and so the costs, in the same way.
+        features: The features of the policies, in the order of the counts.
         rng: Source of the posterior draws.
         start: The aim of an earlier refresh of this single run, from which fit and solver start.
     """
@@ -94,8 +95,8 @@ def aim(situation: Situation, features: Features, rng: np.random.Generator, star
 def _pooled(solution: Solution, problems: int) -> Solution:
     """One start for every problem: the mean of the solutions of the last refresh.
 
-    A draw is as near to each of the last draws as to any other. Starting each from the one with its number
-    was measured to take up to 2.4 times the steps (docs/decisions/0022-structured-sampling.md).
+    A draw is equally near to each of the last draws. In measurements, starting each from the last draw of
+    the same number took up to 2.4 times the steps (docs/decisions/0022-structured-sampling.md).
     """
     weights, rivals = (each.mean(axis=0, keepdims=True) for each in (solution.weights, solution.rivals))
     return replace(
@@ -107,7 +108,7 @@ def shares_due(aimed: Aim, wins: IntArray, draws: int) -> FloatArray:
     """Shares of the next comparisons, shape (R, K, K), symmetric; sum to 1 over pairs.
 
     Args:
-        aimed: Where the counts should be heading.
+        aimed: The shares that the counts should approach.
         wins: Shape (R, K, K).
         draws: Comparisons about to be assigned.
     """
@@ -121,7 +122,7 @@ def shares_due(aimed: Aim, wins: IntArray, draws: int) -> FloatArray:
 def expected_remaining(aimed: Aim, situation: Situation) -> float:
     """Comparisons expected to a verdict at the optimal pace for the posterior's mode; of the first run.
 
-    If the plan saves cost, these are the comparisons of the cheapest way to a verdict.
+    If the objective is cost, these are the comparisons of the cheapest plan to a verdict.
     """
     design = situation.design
     per_nat = 2 * float(aimed.solution.worst[0]) * float(aimed.solution.weights[0].sum()) / 2
@@ -144,7 +145,7 @@ class StructuredSampler:
         due = shares_due(aim(situation, self._features, rng), situation.wins, draws)
         first, second = np.triu_indices(situation.policies, 1)
         cumulative = due[:, first, second].cumsum(axis=1)
-        # Systematic draws: each pair gets its expected number, up or down to the next whole one.
+        # Systematic draws: each pair gets its expected number, rounded up or down.
         points = (np.arange(draws) + rng.random((due.shape[0], 1))) / draws * cumulative[:, -1:]
         chosen = (cumulative[:, None, :] <= points[..., None]).sum(axis=2).clip(max=first.size - 1)
         chosen = rng.permuted(chosen, axis=1)
@@ -152,7 +153,7 @@ class StructuredSampler:
 
 
 def _explored(shares: FloatArray, wins: IntArray, features: Features) -> FloatArray:
-    """Half of the shares moved to the pairs that determine most, in runs that have undetermined pairs."""
+    """The shares with half moved to the pairs that determine most, in runs with undetermined pairs."""
     lacking = ~identified(wins, features).all(axis=(1, 2))
     if not lacking.any():
         return shares

@@ -1,4 +1,4 @@
-"""The structured optimum: how often to compare which pair when preferences are linear Bradley-Terry.
+"""The structured optimum: how often to compare each pair if preferences are linear Bradley-Terry.
 
     minimise over w with sum c w = 1     max over rivals i of  f_i(w)  +  ridge/2 ||w||^2
     f_i(w) = c_i' I(w)^-1 c_i / gap_i^2,   I(w) = sum over pairs of w v x x',   v = mu (1 - mu)
@@ -9,13 +9,13 @@ hardness, in comparisons per nat. After Hu, Gao, Hu and Zhou (2026), arXiv:2604.
 
 Two multiplicative steps alternate. *Proportions*: for fixed weights rho of the rivals phi = rho' f is
 convex in w with gradient -G, and `sum of w_old^2 G / w + ridge/2 w^2` lies above it and touches it at
-w_old. Its minimiser is found in closed form without a ridge (`w sqrt(G / c)`, normalised) and by two nested
-Newton iterations with one. The step is stretched by `_STRETCH`: several times fewer of them are needed.
-*Rivals*: rho grows where f is large.
+w_old. Its minimiser has a closed form without a ridge (`w sqrt(G / c)`, normalised); with one, two nested
+Newton iterations find it. The step is stretched by `_STRETCH`, which makes several times fewer steps
+necessary. *Rivals*: rho grows where f is large.
 
 Neither has to converge for the answer to be sound, because every iterate bounds the optimum from below: phi
 is convex and homogeneous of degree -1, so `phi(u) >= 2 phi(w)/t - G'u/t^2` for every u and every t > 0, and
-what is left to minimise over u is a projection. Without a ridge the best t gives `phi^2 / max(G / c)`.
+the remaining minimisation over u is a projection. Without a ridge the best t gives `phi^2 / max(G / c)`.
 `gap` is the least upper over the greatest lower bound seen, less one
 (docs/decisions/0020-structured-proportions.md).
 
@@ -39,7 +39,7 @@ from gateway.llm_po.structured.features import Features
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray
 
 SMALLEST_CURVATURE: Final = 1e-9
-"""A pair beyond 20 logits counts as one of 20, so that information stays invertible."""
+"""A pair further than 20 logits apart counts as 20 apart, so that the information stays invertible."""
 
 SMALLEST_GAP: Final = 1e-9
 """Logits; a champion ahead by less does not count as ahead."""
@@ -57,12 +57,12 @@ _MULTIPLIER_STEPS: Final = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """Near-optimal proportions of R problems, with the proof of how near.
+    """Near-optimal proportions of R problems, with a proven bound on the gap.
 
     Attributes:
         champion: Shape (R,): the policy with the largest score.
         weights: Shape (R, K, K), symmetric; the sum over pairs of cost x weight is 1.
-        rivals: Shape (R, K): how much each rival's term binds; sums to 1, 0 at the champion.
+        rivals: Shape (R, K): the weight of each rival's term; sums to 1, 0 at the champion.
         worst: Shape (R,): max_i f_i at `weights`.
         gap: Shape (R,): objective over its proven lower bound, less one.
         iterations: Steps taken by the slowest problem.
@@ -77,12 +77,12 @@ class Solution:
 
     @property
     def hardness(self) -> FloatArray:
-        """Comparisons (units of cost, where costs differ) per nat of evidence, shape (R,)."""
+        """Comparisons (units of cost, if costs differ) per nat of evidence, shape (R,)."""
         return np.asarray(2 * self.worst)
 
     @property
     def proportions(self) -> FloatArray:
-        """Share of the comparisons each pair gets, shape (R, K, K), symmetric; sums to 1 over pairs."""
+        """Share of the comparisons of each pair, shape (R, K, K), symmetric; sums to 1 over pairs."""
         return np.asarray(self.weights / (self.weights.sum(axis=(1, 2), keepdims=True) / 2))
 
 
@@ -101,19 +101,19 @@ def solve(
 
     Args:
         scores: Shape (R, K), in logits.
-        features: Those of the K policies; the scores need not lie in their span.
-        margin: Logits by which a rival may be ahead of the champion and still be no better.
+        features: The features of the K policies; the scores need not lie in their span.
+        margin: Logits by which a rival may be ahead of the champion and still count as no better.
         costs: Cost of one comparison, shape (K, K), symmetric, positive off the diagonal; None: all cost 1.
         ridge: lambda >= 0; any positive one makes the optimum unique.
         tolerance: Gap at which a problem counts as solved; the result says which gap was reached.
         start: Solution of similar problems over these policies.
-        most_iterations: After so many, the best point so far is returned.
+        most_iterations: After this many, the best point so far is returned.
 
     Raises:
         NoChampionError: If two policies share the largest score, or nearly, and there is no margin.
         FeatureError: If scores and features disagree about K, or the scores are no logits.
         DesignError: If a number is out of range.
-        SolverError: If the numbers are so far apart that no proportions come out.
+        SolverError: If the numbers are too far apart to compute proportions.
     """
     checked_type(features, Features, "features", FeatureError)
     check_numbers(margin, ridge)
@@ -257,7 +257,7 @@ class _State:
 def _iterate(
     problems: _Problems, state: _State, ridge: float, tolerance: float, most_iterations: int
 ) -> Solution:
-    """Step every problem until its gap is small; once half of them are, go on with the other half."""
+    """Step every problem until its gap is small; solved problems are dropped once they are half of them."""
     active = np.ones(state.upper.size, dtype=np.bool_)
     working, part, iterations = problems, state, 0
     for iterations in range(1, most_iterations + 1):
@@ -329,7 +329,7 @@ def _projected_minimum(pull: FloatArray, cost: FloatArray, ridge: float) -> Floa
 
 
 def check_numbers(margin: float, ridge: float) -> None:
-    """Refuse a margin or ridge that no program can have.
+    """Refuse a margin or ridge that is out of range.
 
     Raises:
         DesignError: If one is out of range.

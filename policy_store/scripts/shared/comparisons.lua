@@ -1,5 +1,5 @@
 -- NEEDS: numbers, clock, events, EVENTS
--- How a comparison is counted.
+-- Counts a comparison.
 
 -- Adds evidence against `row`; the first time its total reaches the threshold it is eliminated, for good. That
 -- is an event only where it decides something by itself: with a margin (epsilon) totals alone do not, and in the

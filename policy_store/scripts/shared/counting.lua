@@ -1,9 +1,9 @@
 -- NEEDS: COUNTING_STATES
--- Whether a report counts at all.
+-- Decides whether a report counts at all.
 
--- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated.
--- A unit that reported before is told so even after the end. A store that lost something may have given the
--- generation's number to another definition: that one's policies are not those the outcome is about.
+-- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated. A unit that
+-- reported before gets the reply for that even after the end. A store that lost something may have given the
+-- generation's number to another definition, whose policies are not those of the outcome.
 local function refusal(control, unit_key, generation, fingerprint, second, definition)
   local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies',
     generation .. ':threshold')

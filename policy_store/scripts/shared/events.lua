@@ -1,4 +1,4 @@
--- Events are in the log, for their order among comparisons, and in a short list of their own, for reading.
+-- Events are stored in the log, for their order among comparisons, and in a short separate list, for reading.
 -- `detail` is JSON.
 local function append_event(log, events, at, kind, detail)
   for _, stream in ipairs({log, events}) do

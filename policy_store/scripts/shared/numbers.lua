@@ -1,4 +1,4 @@
--- Numbers leave as integer text: Lua would print large ones as 1.0e+15.
+-- Returns numbers as integer text, because Lua would print large ones as 1.0e+15.
 local function text(number)
   return string.format('%.0f', number)
 end

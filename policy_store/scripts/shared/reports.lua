@@ -1,10 +1,10 @@
 -- NEEDS: numbers, clock, comparisons, waiting, voting
--- What a report comes to when its turn is there: at once, or at the end of its hold. `said` is a report as scripts
--- take it: generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
+-- Counts a report, at once or at the end of its hold. `said` is a report in the form for scripts:
+-- generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
 -- API key, voter cap, largest share of a key, definition; then the result of a preference, or of an outcome unit, side
 -- (0: it is first's, 1: second's), value, tie margin and seconds to wait.
 
-local COMMON = 11 -- how many of these every report has
+local COMMON = 11 -- the number of fields that every report has
 
 local function pair_of(said)
   return said[4] .. ':' .. said[5]
@@ -20,7 +20,7 @@ local function count_preference(keys, threshold, said)
   return count(keys, generation, threshold, first, second, said[COMMON + 1], source, voter)
 end
 
--- Compares an outcome with the newest waiting one of the pair's other policy, or lets it wait for one.
+-- Compares an outcome with the newest waiting one of the pair's other policy, or lets it wait.
 local function match_outcome(keys, threshold, said)
   local generation, _, _, first, second, source, voter = unpack(said, 1, 7)
   local unit, side, value, margin = unpack(said, COMMON + 1, COMMON + 4)

@@ -1,4 +1,4 @@
--- Whether a server takes writes: does once, on keys of its own, whatever the scripts do to theirs.
+-- Tests whether a server accepts writes: makes each kind of write that the scripts make, on separate keys.
 local function try_to_write(keys)
   local word, hash, list, stream, set, ranked = unpack(keys)
   redis.call('SET', word, '0', 'EX', 60)

@@ -1,19 +1,19 @@
 -- NEEDS: numbers
--- How much of a pair's evidence one voter and one API key may give. Voters and keys are digests, '' if unknown.
+-- Limits the votes that one voter and one API key may give on a pair. Voters and keys are digests, '' if unknown.
 
-local FREE_VOTES = 10 -- of a key, before it is held against what other keys gave
+local FREE_VOTES = 10 -- votes of a key that are allowed whatever other keys gave
 
 local function amount(votes, field)
   return tonumber(redis.call('HGET', votes, field) or '0')
 end
 
--- Whether the voter gave all votes on the pair that it may.
+-- Whether the voter has given all votes allowed on the pair.
 local function has_voted(votes, pair, vote)
   return vote.voter ~= '' and vote.voter_cap > 0
     and amount(votes, pair .. ':voter:' .. vote.voter) >= vote.voter_cap
 end
 
--- The reply to a vote that its voter or its key may not give any more, or nil: it is given.
+-- The reply to a vote that its voter or its key may not give any more; or nil, and the vote is recorded.
 local function over_cap(votes, pair, vote)
   if has_voted(votes, pair, vote) then
     return {'over_cap', 'voter_cap'}
@@ -22,7 +22,7 @@ local function over_cap(votes, pair, vote)
   if vote.key ~= '' and vote.key_share < 1 and own >= FREE_VOTES and own + 1 > vote.key_share * (all + 1) then
     return {'over_cap', 'key_share'}
   end
-  -- First of all writes: a server out of memory refuses the first one, and with it all the others.
+  -- This is the first write, because a server out of memory refuses the first one and so the whole script.
   redis.call('HINCRBY', votes, pair .. ':votes', 1)
   if vote.key ~= '' then
     redis.call('HINCRBY', votes, pair .. ':key:' .. vote.key, 1)
@@ -33,7 +33,7 @@ local function over_cap(votes, pair, vote)
   return nil
 end
 
--- Notes who decided a comparison: how many different voters there were, and what the largest of them gave.
+-- Notes the voters of a comparison: how many different voters there are, and the most votes of one of them.
 local function note_voters(votes, counts, voters)
   for _, voter in ipairs(voters) do
     local given = voter == '' and 1 or redis.call('HINCRBY', votes, 'compared:' .. voter, 1)

@@ -1,9 +1,9 @@
 -- NEEDS: numbers
--- Outcomes that wait for one of the other policy of their pair, in a list: the oldest first. Each says when it
--- came; it waits for so long and no longer, and the newest is compared first. Both depend on the order of
--- arrival alone, never on what an outcome is (docs/decisions/0019-newest-first.md).
+-- Outcomes that wait for one of the pair's other policy, in a list, oldest first. Each has the time at which it came.
+-- It waits for a limited time, and the newest is compared first. Both depend only on the order of arrival, never on
+-- the outcomes themselves (docs/decisions/0019-newest-first.md).
 
--- Versions before this one wrote no times. Such outcomes count as having come when this one first meets them.
+-- Earlier versions wrote no times. Such outcomes count as having come when this version first finds them.
 local function add_times(queue, at)
   local ends = {redis.call('LINDEX', queue, 0), redis.call('LINDEX', queue, -1)}
   local is_timed = true
@@ -22,7 +22,7 @@ local function add_times(queue, at)
   end
 end
 
--- Drops outcomes that came before `since`. Each is dropped once, so a call does little on average.
+-- Drops outcomes that came before `since`. Each is dropped once, so a call takes little time on average.
 local function drop_expired(queue, since)
   local oldest = redis.call('LINDEX', queue, 0)
   while oldest and tonumber(cjson.decode(oldest).at) < since do
@@ -31,8 +31,8 @@ local function drop_expired(queue, since)
   end
 end
 
--- Takes the newest waiting outcome that is not the unit's own. (A unit whose first report was forgotten may
--- have been drawn again, for the other side.)
+-- Takes the newest waiting outcome of another unit. (A unit whose first report was forgotten may have been drawn
+-- again for the other side.)
 local function take_newest(queue, unit)
   local position = -1
   while true do

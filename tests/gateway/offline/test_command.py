@@ -74,7 +74,7 @@ def test_report_says_what_was_found_and_what_it_means(provider: FakeUpstream, tm
     assert "Here delta is 0.05, epsilon 0.02." in report
     assert "| good | good |" in report
     assert "![evidence](evidence.png)" in report
-    assert "Not in the cost, for want of a price: fair, good, weak." in report
+    assert "Models without a known price, not included: fair, good, weak." in report
     assert "llmpo verify sums --log log.jsonl" in report
 
 
@@ -101,7 +101,7 @@ def test_failed_run_ends_with_status_1_and_shows_no_secret(
     assert main(["optimize", "--config", str(config)]) == 1
 
     error = capfd.readouterr().err
-    assert "The provider could not be reached. Mend it and go on with --resume" in error
+    assert "The provider could not be reached. Correct this and continue with --resume" in error
     assert "none" not in error.splitlines()[-1]
 
 

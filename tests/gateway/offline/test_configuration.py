@@ -220,7 +220,11 @@ def test_unwritable_journal_says_how_to_go_on(tmp_path: Path) -> None:
         journal.append({"type": "event"})
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "run.jsonl").stat().st_size, hard))
         try:
-            with pytest.raises(RunDirectoryError, match=r"File too large\. Mend it and go on with --resume"):
+            with pytest.raises(
+                RunDirectoryError,
+                match=r"File too large\. Correct this and continue with "
+                "--resume",
+            ):
                 journal.append({"type": "event"})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

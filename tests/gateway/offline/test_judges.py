@@ -78,7 +78,7 @@ def test_function_scores(grading: Callable[[str], Any]) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("raise KeyError('secret')", r"raised KeyError on task 1\. Mend it and go on with --resume"),
+        ("raise KeyError('secret')", r"raised KeyError on task 1\. Correct it and continue with --resume"),
         ("return 'good'", "returned str 'good' on task 1. Return a finite number"),
         ("return float('nan')", "returned float nan on task 1"),
         ("return None", "returned NoneType None"),

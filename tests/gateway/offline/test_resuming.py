@@ -229,7 +229,7 @@ async def test_one_process_at_a_time(stopped: Path, tmp_path: Path) -> None:
 
     watcher = Intruder()
     await optimized(stopped, tmp_path / "out", resumes=True, watcher=watcher)
-    assert "Another process is at work" in watcher.refusals[0]
+    assert "Another process uses" in watcher.refusals[0]
 
 
 async def test_finished_run_is_only_concluded_again(
