@@ -83,4 +83,4 @@ async def test_a_limit_that_is_too_short_is_a_failure() -> None:
         output = (await process.communicate())[0].decode()
     assert process.returncode == 1
     assert "error: No verified promotion after 1 s." in output.splitlines()
-    assert "The gateway's last words:" in output.splitlines()
+    assert "The last log lines of the gateway:" in output.splitlines()

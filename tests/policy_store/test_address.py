@@ -27,7 +27,7 @@ WRONG = {
     f"redis://:{WORD}@host?{WORD}": "NAME=VALUE",
     f"redis://:{WORD}@host?db=x": "db",
     f"redis://:{WORD}@host?ssl_ca_certs=/ca.pem": "TLS",
-    f"rediss://:{WORD}@host?ssl_ca_certs=/nowhere/{WORD}.pem": "file of ssl_ca_certs",
+    f"rediss://:{WORD}@host?ssl_ca_certs=/nowhere/{WORD}.pem": "file that ssl_ca_certs",
     f"rediss://:{WORD}@host?ssl_check_hostname=maybe": "true nor false",
     f"redis://:{WORD}@a:1,b:2": "several hosts",
     f"redis://:{WORD}@a,b/0": "several hosts",

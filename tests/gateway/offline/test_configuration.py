@@ -163,7 +163,7 @@ def test_budget_in_money_needs_every_price(tmp_path: Path) -> None:
     """A model at an address of one's own has no known price, whatever it is called."""
     price = {"prompt_usd_per_million": 1, "completion_usd_per_million": 1}
     file = write_config(tmp_path, NOWHERE, budget={"usd": 1}, prices={"weak": price, "good": price})
-    with pytest.raises(ConfigError, match=r"What the model fair costs is not known.*prices\.fair"):
+    with pytest.raises(ConfigError, match=r"The price of the model fair is not known.*prices\.fair"):
         assembled(file)
 
 

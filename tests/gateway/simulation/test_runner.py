@@ -107,7 +107,7 @@ def test_file_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.jsonl"
     path.write_text(json.dumps({"version": 99, "settings": {}}) + "\n")
 
-    with pytest.raises(StateError, match="has version 99; 1 is read"):
+    with pytest.raises(StateError, match="has version 99; only 1 can be read"):
         StateFile(path, SETTINGS)
 
 
