@@ -1,16 +1,16 @@
 """Every key the store uses, and how long it lives.
 
-All keys of an experiment carry its name as hash tag, so that on a cluster they share one slot and a script
-may touch them together. The API keys share a tag of their own, and so do the limits of each API key and what
-tells one store from another. The token key, the list of names and the names of answers stand alone. In front
-of each stands the environment's prefix, which is empty unless `LLMPO_REDIS_PREFIX` says otherwise. A watch
-over a promotion has a number from the same row as generations, and keys like theirs.
+All keys of an experiment have its name as hash tag, so on a cluster they share one slot and a script may use
+them together. API keys share another tag; so do the limits of each API key, and the keys that identify the
+store. The token key, the list of names and the names of answers stand alone. The environment's prefix comes
+first; it is empty unless `LLMPO_REDIS_PREFIX` is set. A watch over a promotion has a number from the same
+row as generations, and keys like theirs.
 
     llmpo:token_key                       32 bytes in hex                              for ever
     llmpo:experiments                     set of names                                 for ever
     llmpo:answer:DIGEST                   the answer a request's id stands for         as long as feedback
     llmpo:{store}:identity                hash: id, epoch, when last written to        for ever
-    llmpo:{store}:trial:KIND              what every replica writes to see that it can a minute
+    llmpo:{store}:trial:KIND              test writes of every replica                 a minute
     llmpo:{store}:replicas                hash: what each replica runs, by its name    seconds
     llmpo:{store}:reloads                 how often all were asked to reload           for ever
     llmpo:{NAME}:control                  hash: current generation, revision, fence;   for ever

@@ -36,7 +36,7 @@ from policy_store.events import EventKind
 from policy_store.refusals import REFUSALS, word_of
 from policy_store.states import INITIAL, MOVES, STATES
 
-# What only reads is sent as such: a server that holds writes back, or became a replica, still answers it.
+# Scripts that only read are sent as read-only, so a server that refuses writes still answers them.
 READS: Final = frozenset(
     {
         *("api_keys", "counts", "due_reports", "view"),
@@ -50,8 +50,8 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
     "contradicting": (ContradictingOutcomeError, "A different outcome was reported before; it stands."),
-    "over_cap": (OverCapError, "The voter or its API key gave as many votes on the pair as it may."),
-    "after_hold": (AfterHoldError, "The time of the unit to count was over before it reported."),
+    "over_cap": (OverCapError, "The voter or its API key has given all votes allowed on the pair."),
+    "after_hold": (AfterHoldError, "The unit reported after the end of its hold."),
     "stale": (StaleFenceError, "Another process took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),
     "conflict": (

@@ -323,10 +323,10 @@ class PolicyStore(WatchStore):
         Args:
             name: Experiment.
             generation: Must be the current one.
-            fence: The number `acquire_lease` gave.
-            move: What to do.
-            champion: Index of the policy it is about, if it is about one.
-            certificate: How it was decided; not stored by a move that certifies nothing.
+            fence: The number from `acquire_lease`.
+            move: The move.
+            champion: Index of the policy that the move is about, if any.
+            certificate: The certificate; a move that certifies nothing does not store it.
             verdict: What the watch came to that the move ends.
 
         Raises:
@@ -374,9 +374,9 @@ class PolicyStore(WatchStore):
             move: The move.
             actor: Name of the person's key.
             reason: The person's words.
-            champion: Index of the policy it is about, if it is about one.
-            certificate: What to store with it, if the move certifies.
-            seen: The certificate in force that the move rests on; None where it rests on none.
+            champion: Index of the policy that the move is about, if any.
+            certificate: The certificate to store, if the move certifies.
+            seen: The certificate in force that the move depends on; None if it depends on none.
             fence: The number `acquire_lease` gave, where a watch moves and no person.
             verdict: What that watch came to.
 
@@ -384,7 +384,7 @@ class PolicyStore(WatchStore):
             StaleFenceError: Another planner took over.
             DecisionConflictError: The move does not start from the present state, the generation is no longer
                 the current one, another certificate is in force, or there is no promotion to take back.
-            ValueError: As for `decide`.
+            ValueError: As in `decide`.
         """
         _check_champion(move, champion)
         keys = self._names.experiment(name)

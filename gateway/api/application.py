@@ -27,10 +27,10 @@ class GatewayApp(FastAPI):
     exactly such a path goes through the router, where these endpoints are routes too.
 
     Attributes:
-        catalogue: The configuration in force; assigning another to its `current` changes what is served.
-        model_endpoints: By path; empty until the lifespan is entered.
-        hosts: The names a gateway without keys answers to; None until the lifespan is entered.
-        accounts: Reports requests that no such endpoint answers; None until the lifespan is entered.
+        catalogue: The configuration in force; assigning another one to its `current` changes what is served.
+        model_endpoints: The endpoints by path; empty until the lifespan begins.
+        hosts: The host names that a gateway without keys accepts; None until the lifespan begins.
+        accounts: Reports requests that no such endpoint answers; None until the lifespan begins.
         ask_to_reload: Makes the gateway read its configuration anew, soon; for signals.
     """
 

@@ -297,12 +297,12 @@ class ExperimentDetail(ExperimentSummary):
     largest_voter: int = Field(default=0, description="The most votes of one voter.")
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     answer_costs: AnswerCostsShown
-    gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and where it won.")
+    gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and if it won.")
     watch: WatchShown | None = Field(
         default=None, description="The watch over the promotion; null where there is none."
     )
-    held: list[str] = Field(default=[], description="Why nothing is decided yet, however clear it is.")
-    warnings: list[str] = Field(default=[], description="What an operator should look at.")
+    held: list[str] = Field(default=[], description="What holds a decision back, although evidence suffices.")
+    warnings: list[str] = Field(default=[], description="What an operator should check.")
 
     @classmethod
     def shown(cls, live: LiveExperiment, reading: ExperimentProgress) -> ExperimentDetail:

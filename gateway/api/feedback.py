@@ -66,9 +66,9 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
         openapi_extra=_described(*_SHAPES),
     )
     async def give_feedback(request: Request) -> Response:
-        """Say what a user thought of a response. Counted once, however often it is sent.
+        """Report what a user thought of a response. It is counted once, however often it is sent.
 
-        Feedback on any answer may be sent: an application cannot know which of them take part.
+        You may send feedback on any answer, because an application cannot know which answers take part.
         """
         caller, fields = await desk.open(request)
         if fields.keys() == {"reports"}:

@@ -53,7 +53,7 @@ class FeedbackBody(BaseModel):
         AnswerName | None,
         Field(description="Instead of `id`: the `metadata.trace_id` or the trace of the request."),
     ] = None
-    signal: Annotated[SignalName | None, Field(description="A signal the experiment declares.")] = None
+    signal: Annotated[SignalName | None, Field(description="A signal that the experiment declares.")] = None
     value: Annotated[
         StrictBool | StrictInt | StrictFloat | None,
         Field(description="The value of the signal. May be left out for actions, such as `copied`."),

@@ -40,7 +40,7 @@ def health_routes(
     async def readyz(response: Response) -> dict[str, str]:
         """Say whether requests can be answered; 503 once this process is asked to stop.
 
-        A store that is away, takes no writes or lost something does not change that, because the incumbents
+        A store that is away, refuses writes or lost something does not change that, because the incumbents
         answer without it. `store_detail` says what is wrong with it. Where replicas run different
         configurations, or the file has faults, `config` names the one in force and `config_detail` says so.
         """

@@ -76,10 +76,10 @@ class InferenceDeps:
         hooks: Hear how requests end.
         bodies: The room for bodies.
         lifecycle: Says whether an answer is cut off because the process ends.
-        limiter: Asked before a limited key's request goes ahead.
+        limiter: Asked before the request of a key with limits goes ahead.
         note_answer: Told which answer a name stands for that the caller gave its request or trace: the key,
             the name, the answer's id, and for how many seconds that is worth knowing.
-        timer: Seconds that only ever grow.
+        timer: Monotonic seconds.
     """
 
     snapshots: SnapshotHolder
@@ -326,7 +326,7 @@ class _Reply:
             await send_reply(self._send, reply, self._id_headers())
 
     def _named(self, answer: Answer, caller: Caller, sent: CallerHeaders) -> RawHeaders:
-        """The headers with ids that feedback may quote: the request's own stands for the answer as well."""
+        """The headers with the ids that feedback may use: the answer's and the request's."""
         request_id, response_id = self._request_id, answer.response_id
         if not response_id:
             return self._id_headers()

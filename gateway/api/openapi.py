@@ -55,7 +55,7 @@ _MEANINGS: Final = {
     403: "The key may not do this.",
     404: "There is nothing of that name.",
     408: "The request took too long to arrive.",
-    409: "It contradicts what is there.",
+    409: "The present state does not allow it.",
     410: "The link has expired.",
     413: "The request is too large.",
     415: "The request is not JSON.",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 _NAMING: Final = frozenset({"metadata", "safety_identifier", "user"})
 _LONGEST_TRACE: Final = 200
-_USER: Final = "user\0"  # tells a user from a session of that name
+_USER: Final = "user\0"  # distinguishes a user from a session of the same name
 
 
 def session_and_voter(request: Mapping[str, Any], header: str | None) -> tuple[str | None, str | None]:

@@ -39,10 +39,10 @@ class Catalogue:
         default_limits: Limits of client keys that have none of their own.
         webhooks: Receivers that are told what happens, by name.
         cors_origins: Origins whose pages may call from a browser; `*` for any.
-        policies_shown: What is told of policies besides their names.
-        config_hash: Digest of what replicas must agree on: experiments, the models and their fallbacks, keys
-            and limits. It does not depend on how the file is written. Secrets, and addresses of models that
-            take part in no experiment, are not in it and may differ.
+        policies_shown: What is shown of policies besides their names.
+        config_hash: Digest of everything that replicas must agree on: experiments, models and their
+        fallbacks, keys and limits. It does not depend on how the file is written. Secrets, and addresses of
+        models that take part in no experiment, are not included and may differ.
         description: The file, in values that may be shown.
     """
 

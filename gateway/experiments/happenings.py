@@ -18,7 +18,7 @@ _POLICIES: Final = (
     "incumbent",
     "incumbent_before",
     "previous",
-)  # fields of details that hold a position
+)  # fields of details that hold a policy's position
 
 
 def generation_of(event: LoggedEvent) -> int | None:

@@ -9,7 +9,7 @@ from policy_store.models import Counts, Experiment
 def holds(
     experiment: Experiment, promotion: PromotionSpec, counts: Counts, disagreement: str | None = None
 ) -> list[str]:
-    """Each reason in a sentence; none where the evidence decides.
+    """Each reason in a sentence; none if only the evidence decides.
 
     Args:
         experiment: As the store runs it.

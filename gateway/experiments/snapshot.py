@@ -40,13 +40,13 @@ class LiveExperiment:
         policies: The candidates, in the order of their indices.
         generation: Which run of the experiment outcomes are counted for; while a promotion is watched, the
             run of the watch.
-        state: State of the experiment, which decides whether pairs are drawn at all.
+        state: State of the experiment, which decides whether pairs are drawn.
         incumbent: Index of the policy that serves ordinary traffic now.
         plan: The plan published last, while a promotion is watched that of the watch; None before the first.
         share: Fraction of units that take part in the experiment, or in the watch, in [0, 1].
-        caps: How many units each policy may answer; None for no caps.
-        collect: How a comparison arises.
-        unit: What one assignment covers.
+        caps: The share of units that each policy may answer; None for no caps.
+        collect: The way of collecting comparisons.
+        unit: What one assignment covers, a request or a session.
         window_seconds: How long feedback on an answer is accepted.
         hold_seconds: Age of a unit at which its outcome counts; None: it counts when it is reported.
         signals: Weight of each declared signal, in [-1, 1].

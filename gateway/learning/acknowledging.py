@@ -66,9 +66,9 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
     NotCounted.EXPIRED: "Feedback on this response came too late: feedback.window is over.",
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
     NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
-    NotCounted.VOTER_CAP: "This user's votes on the two policies compared have been counted already.",
+    NotCounted.VOTER_CAP: "This user has given all the votes allowed on the two policies compared.",
     NotCounted.NOTHING_SAID: "Comments, trial runs and weights of 0 are accepted; nothing is kept of them.",
-    NotCounted.KEY_SHARE: "This API key has given its share of the votes on the two policies compared.",
+    NotCounted.KEY_SHARE: "This API key has given all the votes allowed on the two policies compared.",
 }
 
 

@@ -50,7 +50,7 @@ class FeedbackService:
         hooks: Hear what became of each report.
         history: Knows whether the store lost something; then nothing is counted.
         clock: Unix seconds.
-        has_several_keys: Whether there are client keys to tell apart.
+        has_several_keys: Whether there is more than one client key.
         find_answer: Tells which answer of an API key, or of any, a request's or trace's id stands for.
     """
 
@@ -92,7 +92,7 @@ class FeedbackService:
             if isinstance(assigned, Assignment) and feedback.is_to_count:
                 recorded = await self._recorder.record(feedback, assigned, experiment)
             else:
-                _check_said(feedback, assigned, experiment)  # reports a mistake at the first answer already
+                _check_said(feedback, assigned, experiment)  # even if the answer takes no part
                 recorded = _uncounted(feedback, assigned)
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
@@ -109,7 +109,7 @@ class FeedbackService:
         Args:
             feedback: What will be reported; without a value where that is said later.
             key: Name of the API key that asks for the link.
-            is_admin: Whether it may report on answers of other keys.
+            is_admin: Whether the key may report on answers of other keys.
 
         Returns:
             The report, about an id that needs no looking up, and the answer's experiment.

@@ -1,7 +1,7 @@
 """The answer that a report is about: named by its own id, by that of its request, or by that of its trace.
 
-Some clients keep the request's id or their trace's and drop the response's. An id the gateway made holds the
-answer's; what an id of the caller's own stands for was noted when the answer was given
+Some clients keep the request's id or their trace's and drop the response's. A request id that the gateway
+made contains the answer's id; an id that the caller chose was noted when the answer was given
 (`serving/answer_notes.py`).
 """
 
@@ -43,7 +43,7 @@ class NamedAnswers:
 
         Args:
             named: The id in the report, or the `traceparent` that the request had.
-            key: Name of the API key that reports; its own answers come before those of others.
+            key: Name of the API key that reports; its own answers take precedence.
 
         Raises:
             InvalidFeedbackError: If there is no such answer, or more than one.

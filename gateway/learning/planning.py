@@ -76,8 +76,8 @@ class Planner:
         store: The shared state.
         catalogue: Names the experiments to plan.
         compute: Turns a job into a plan, away from the event loop.
-        promoter: Takes the decisions.
-        history: Says when the store is not what it was: then nothing is planned or decided.
+        promoter: Makes the decisions.
+        history: Knows whether the store lost something; then nothing is planned or decided.
         agreement: Says whether replicas run the same configuration: while they do not, nothing is decided.
         holder: This replica's name in leases.
         interval_seconds: Shortest time between two plans of an experiment.

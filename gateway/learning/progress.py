@@ -39,11 +39,11 @@ class ExperimentProgress:
     Attributes:
         view: The part that the router reads.
         counts: Everything counted in the generation.
-        events: The latest, oldest first.
-        promotion: What the configuration in force asks of a decision.
-        generations: The experiment as it was in each generation that the events tell of.
-        contents: What its policies are, by fingerprint, where that may be told.
-        costs: What answers cost.
+        events: The latest events, oldest first.
+        promotion: The promotion section of the configuration in force.
+        generations: The experiment in each generation that the events mention.
+        contents: The content of its policies by fingerprint, if it may be shown.
+        costs: The costs of answers.
         watch_counts: Everything counted in the watch over the promotion; None without one.
         disagreement: Why replicas do not agree; None while they do.
     """
@@ -141,7 +141,7 @@ class ExperimentProgress:
 
     @property
     def holds(self) -> list[str]:
-        """Why nothing is decided yet, however clear it is."""
+        """The reasons that hold a decision back even if the evidence suffices."""
         if not self.view.state.facts.is_planned:
             return []
         return holds(self.view.experiment, self.promotion, self.counts, self.disagreement)
@@ -174,7 +174,7 @@ class ProgressReader:
 
     Args:
         store: The shared state.
-        catalogue: Says which experiments this gateway has.
+        catalogue: Names this gateway's experiments.
         agreement: Says whether replicas run the same configuration.
         clock: Monotonic seconds.
     """

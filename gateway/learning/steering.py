@@ -62,9 +62,9 @@ class Steering:
         store: The shared state.
         catalogue: Holds the configuration in force.
         compute: Turns a job into a plan, away from the event loop.
-        history: Says when the store is not what it was: then nothing is moved.
+        history: Knows whether the store lost something; then nothing is moved.
         agreement: Says whether replicas run the same configuration: while they do not, nothing is promoted.
-        hooks: Are told of moves.
+        hooks: Hear of moves.
         clock: Unix seconds.
     """
 
@@ -97,7 +97,9 @@ class Steering:
             StoreError: It is not known whether the move was made; repeating it is safe.
         """
         if self._history.held is not None:
-            raise StoreHeldError("The store lost something: nothing is decided until `llmpo store accept`.")
+            raise StoreHeldError(
+                "The store lost something, so nothing is decided until `llmpo store accept`."
+            )
         if wish.move in _PROMOTIONS and self._agreement.held is not None:
             raise ConflictError(f"{self._agreement.held} Nothing was changed.")
         view = await self._store.view(name)

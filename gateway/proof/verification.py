@@ -52,8 +52,9 @@ class RecordedExperiment:
         name: Name of the experiment.
         state: Its state in the store.
         incumbent: Name of the policy that serves.
-        certificate: As stored, or None while undecided.
-        generations: The generations that the decided one went on from, oldest first, and itself at the end.
+        certificate: The stored certificate, or None while undecided.
+        generations: The generations that the decided one continued from, oldest first, and the decided one
+        last.
         watches: The watches over its promotions, in their order.
     """
 
@@ -74,9 +75,9 @@ class RecordedExperiment:
 class Verification:
     """The result of recomputing a decision. `differences` is empty if everything is confirmed.
 
-    `claim` is what is promised of the champion, in words; None where there is none.
-    `by_hand` has what people did, oldest first: move, who, why, from where to where.
-    `watch` has what the latest watch over the promotion counted; None without one, or if it cannot be read.
+    `claim` is the promise about the champion in words; None if there is no champion. `by_hand` has the moves
+    by hand, oldest first: move, person, reason, and the states before and after. `watch` has what the latest
+    watch over the promotion counted; None without one, or if it cannot be read.
     """
 
     name: str

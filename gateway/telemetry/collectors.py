@@ -109,7 +109,7 @@ class ReplicaCollector(Collector):
             "0 while the configuration that was read last has faults and the one before it is in force.",
             value=float(not self._upkeep.has_faults),
         )
-        matches = _gauge("experiment_matches_store", "1 while the replica's file is what the store runs.")
+        matches = _gauge("experiment_matches_store", "1 while the replica's file agrees with the store.")
         for live in self._snapshots.current.experiments.values():
             if live.generation:
                 matches.add_metric([live.name], float(live.matches_store))

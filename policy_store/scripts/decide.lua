@@ -11,7 +11,7 @@ if not known[1] then
   return {'unknown'}
 end
 if move.certifies and known[1] == move.target and known[2] == certificate then
-  return view(control) -- a repeated call, whose answer was lost
+  return view(control) -- a repeated call whose answer was lost
 end
 local refused = planner_refused(control, generation, fence, move)
 if refused then

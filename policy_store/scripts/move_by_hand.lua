@@ -3,7 +3,7 @@
 -- certificate, that the person saw. The same move by the same person for the same reason again finds itself made.
 -- KEYS: control, events, log, held
 -- ARGV: generation, move, champion ('' for none), certificate ('' for none), certificate that was seen ('' for
---       any), JSON of who, why and the generation, fence of a planner that moves ('' for a person), verdict on the
+--       any), JSON of the person, the reason and the generation, fence of a planner that moves ('' for a person), verdict on the
 --       watch that the move ends ('' for none)
 local control = KEYS[1]
 local generation, name, champion, certificate, seen, said, fence, verdict = unpack(ARGV)

@@ -110,7 +110,7 @@ function watched({ watch }) {
     `Evidence that it is worse: ${nats(watch.nats)} of ${nats(watch.needed)}.`, ends && ` The watch ends ${ends}.`);
 }
 
-// How many comparisons and seconds are missing, as the gateway says: its minima and the budget are in it.
+// The missing comparisons and seconds from the gateway, which takes minima and the budget into account.
 function forecast({ plan }) {
   if (!plan || plan.expected_remaining === null) return null;
   return { needed: round(plan.expected_remaining), seconds: plan.expected_seconds };

@@ -34,8 +34,8 @@ local function end_watch(control, of, target, verdict)
   end
 end
 
--- Makes a move that is allowed: state, incumbent and certificate change in one step. Reports held until then are
--- dropped where nothing counts any more. Returns who answered ordinary traffic before, and who does now.
+-- Makes an allowed move: state, incumbent and certificate change in one step. If nothing counts any more, held
+-- reports are dropped. Returns the policy that answered ordinary traffic before, and the one that does now.
 local function make_move(control, held, generation, move, champion, certificate, verdict)
   local of = generation .. ':'
   local before = redis.call('HGET', control, of .. 'incumbent')

@@ -212,7 +212,7 @@ def test_hostile_names_stay_text_in_a_real_browser(hostile_gateway: str, tmp_pat
         check=True,
     ).stdout
     assert "was promoted after 30 comparisons" in page
-    assert "the one left awaits approval" in page
+    assert "the remaining policy awaits approval" in page
     assert "&lt;script&gt;document.title='owned'&lt;/script&gt;" in page
     assert "<title>x&lt;img" in page
     assert len(re.findall(r"<script\b", page)) == 1
