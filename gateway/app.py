@@ -57,10 +57,12 @@ from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hook, Hooks
 from gateway.learning.feedback import FeedbackService
+from gateway.learning.kept_answers import KeptAnswers
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.planning import Planner
 from gateway.learning.progress import ProgressReader
 from gateway.learning.promotion import Promoter
+from gateway.learning.recording import ReportRecorder
 from gateway.learning.refreshing import Refresher
 from gateway.learning.standings import Standings
 from gateway.learning.steering import Steering
@@ -82,6 +84,7 @@ from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.makers import Makers
+from gateway.serving.regenerating import Regenerating
 from gateway.serving.sticky import Sticky
 from gateway.serving.token_counts import TokenCounts
 from gateway.settings import Settings
@@ -109,6 +112,7 @@ from policy_store.deliveries import DeliveryStore
 from policy_store.generations import GenerationBook
 from policy_store.limits import LimitStore
 from policy_store.store import PolicyStore
+from policy_store.turns import TurnStore
 from policy_store.vitals import StoreVitals
 
 Clock = Callable[[], float]
@@ -224,6 +228,20 @@ class _Gateway:
             attempts=attempts,
             response_ids=response_ids,
             sticky=Sticky(conversations, keys, hooks, breaker),
+            regenerating=Regenerating(
+                store=TurnStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
+                keys=keys,
+                response_ids=response_ids,
+                report=KeptAnswers(
+                    ReportRecorder(store, history, self.clock, lambda: authenticator.client_keys > 1),
+                    response_ids,
+                    refresher.holder,
+                    hooks,
+                ).count,
+                hooks=hooks,
+                breaker=breaker,
+                draws=self.rng,
+            ),
             makers=makers,
             hooks=hooks,
             draws=self.rng,

@@ -28,6 +28,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
     llmpo:{NAME}:session:UNIT             generation and policy a session began with   as long as asked for
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
+    llmpo:{NAME}:turn:DIGEST              hash: a question that may be asked again     as long as asked for
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
     llmpo:{api-keys}:names                hash: names in use                           for ever
     llmpo:{api-keys}:revoked              hash: when a key was revoked                 for ever
@@ -225,6 +226,10 @@ class ExperimentKeys:
     def maker(self, digest: str) -> str:
         """The policy that made a part of an answer that only its provider can read."""
         return f"{self.prefix}:maker:{digest}"
+
+    def turn(self, digest: str) -> str:
+        """What a question was answered with, and how often."""
+        return f"{self.prefix}:turn:{digest}"
 
     def generation(self, number: int) -> GenerationKeys:
         """Keys of one generation."""

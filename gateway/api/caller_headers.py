@@ -19,6 +19,8 @@ _TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2
 # Names that clients of other gateways give a request, by which they report on its answer.
 _NAMING: Final = (b"x-portkey-trace-id", b"helicone-request-id")
 _NAME: Final = re.compile(rb"[\x21-\x7e]{1,200}")
+_RETRIES: Final = b"x-stainless-retry-count"  # of the OpenAI and Anthropic libraries
+_NONE: Final = b"0"
 
 
 class CallerHeaders(NamedTuple):
@@ -28,6 +30,8 @@ class CallerHeaders(NamedTuple):
         authorization: `Bearer KEY`, from whichever header carried the key.
         session: Name of the session.
         choices: How many choices are asked for, if the client cannot set `n`.
+        attempt: The caller's own name of the request, which its retries share; None without one.
+        is_retry: Whether the caller's library says that it sends the request again.
         passed_on: Headers for the provider: the trace, and the version of Anthropic's format.
         named: Further names that the caller gave the request, that of its trace among them.
     """
@@ -35,6 +39,8 @@ class CallerHeaders(NamedTuple):
     authorization: bytes | None
     session: str | None
     choices: str | None
+    attempt: str | None
+    is_retry: bool
     passed_on: Mapping[str, str]
     named: tuple[str, ...]
 
@@ -72,6 +78,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> Ca
     named = dict(headers)
     session = named.get(b"x-session-id")
     choices = named.get(_CHOICES)
+    attempt = named.get(b"idempotency-key")
     passed_on: dict[str, str] = {}
     if surface is MESSAGES:
         passed_on["anthropic-version"] = named.get(b"anthropic-version", ANTHROPIC_VERSION.encode()).decode(
@@ -90,6 +97,8 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], surface: Surface) -> Ca
         shown_key(named),
         session.decode("latin-1") if session else None,
         choices.decode("latin-1") if choices else None,
+        attempt.decode("latin-1") if attempt else None,
+        named.get(_RETRIES, _NONE) != _NONE,
         passed_on,
         tuple(names),
     )

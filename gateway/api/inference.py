@@ -260,6 +260,8 @@ class _Reply:
             headers.choices,
             caller.key,
             voter,
+            headers.attempt,
+            headers.is_retry,
         )
         deps, snapshot = self._deps, self._deps.snapshots.current
         if snapshot.knows(payload["model"]):

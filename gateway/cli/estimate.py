@@ -43,7 +43,9 @@ def estimate_experiment(
     requests_per_day: Annotated[
         float, typer.Option(help="Requests to the experiment a day; sessions where the unit is a session.")
     ],
-    feedback_rate: Annotated[float, typer.Option(help="Share of the answers that get feedback, in (0, 1].")],
+    feedback_rate: Annotated[
+        float, typer.Option(help="Share of the answers that get feedback, or are asked again, in (0, 1].")
+    ],
     experiment: Annotated[
         str | None, typer.Option(help="One experiment of the file; all of them by default.")
     ] = None,

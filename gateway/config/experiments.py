@@ -28,7 +28,7 @@ from gateway.config.values import (
 )
 
 # experiments/collecting.py holds what each way does.
-Collect = Literal["matched", "side_by_side"]
+Collect = Literal["matched", "side_by_side", "regenerate"]
 
 
 class PolicyParams(Section):
@@ -145,12 +145,22 @@ class TrafficSpec(Section):
         default="matched",
         description="`matched`: one answer per unit, outcomes of two units make a comparison. "
         "`side_by_side`: two answers in one response to callers that ask for two (`n: 2`), the user names "
-        "the better; all other callers get the incumbent's one answer.",
+        "the better; all other callers get the incumbent's one answer. `regenerate`: who asks the same again "
+        "gets the other policy's answer, and the conversation sent back shows which one was kept.",
     )
     unit: Literal["request", "session"] = Field(
         default="request",
         description="What is assigned to a policy: each request, or each session as a whole.",
     )
+
+    @model_validator(mode="after")
+    def _check_unit(self) -> Self:
+        if self.collect == "regenerate" and self.unit == "session":
+            raise fault(
+                "With `collect: regenerate` each turn of a conversation is compared, and `unit` is session.",
+                "Leave `unit` out.",
+            )
+        return self
 
 
 GridValue = str | int | float

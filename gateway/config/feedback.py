@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
@@ -63,6 +63,32 @@ _SIGNAL_SCHEMA: Final = {
 Signal = Annotated[SignalSpec, WithJsonSchema(_SIGNAL_SCHEMA)]
 
 
+class RegenerateSpec(Section):
+    """With `collect: regenerate`: what asking again is, and what which answer was kept comes to."""
+
+    within: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="How long after a question the same question again is asking for another answer. At most "
+        "`window`, in which the conversation must go on.",
+    )
+    similarity: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="How much an edited answer must still share with one of the two to count as that one: "
+        "the share of their runs of three words that are in both.",
+    )
+    neither: Literal["tie", "ignore"] = Field(
+        default="tie",
+        description="What it is if the conversation goes on from neither of the two, or it cannot be told "
+        "from which.",
+    )
+    identical: Literal["tie", "ignore"] = Field(
+        default="tie", description="What it is if both answers have the same text."
+    )
+
+
 class FeedbackSpec(Section):
     """Which feedback counts, and for how long after the answer."""
 
@@ -104,6 +130,10 @@ class FeedbackSpec(Section):
         le=2,
         description="Two outcomes that differ by no more than this are a tie (`matched`).",
     )
+    regenerate: RegenerateSpec = Field(
+        default_factory=RegenerateSpec,
+        description="What asking again is, and which answer counts as kept (`regenerate`).",
+    )
 
     @field_validator("window")
     @classmethod
@@ -125,6 +155,11 @@ class FeedbackSpec(Section):
             raise fault(
                 "`hold` is longer than `window`.",
                 "Raise `window` too: it is the time in which feedback may come.",
+            )
+        is_declared = "within" in self.regenerate.model_fields_set
+        if is_declared and self.regenerate.within > self.window:
+            raise fault(
+                "`regenerate.within` is longer than `window`.", "Shorten it, or raise `window` as well."
             )
         late = [name for name, signal in self.signals.items() if signal.late or name in LATE_SIGNALS]
         if late and self.hold is None:

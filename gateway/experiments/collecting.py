@@ -23,6 +23,7 @@ class Assigns(Enum):
 
     ONE = "one"  # the coin decides which
     BOTH = "both"  # the coin decides which is shown first
+    IN_TURN = "in_turn"  # the coin decides which answers first; the other does if the same is asked again
 
 
 class Takes(Enum):
@@ -30,6 +31,9 @@ class Takes(Enum):
 
     SIGNAL = "signal"  # the outcome of one answer, to compare with an outcome of the pair's other policy
     PREFERENCE = "preference"  # which of the two answers shown is better: a comparison at once
+    NOTHING = (
+        "nothing"  # the conversation that is sent back shows which answer was kept: a comparison at once
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Way:
         assigns: Which policies answer.
         takes: What is reported and how it is recorded.
         surfaces: The kinds of request whose answers can take part.
-        answers_per_unit: How many answers one unit costs.
+        answers_per_unit: How many answers one unit costs; those that a user asks for anyway cost nothing.
     """
 
     name: Collect
@@ -58,14 +62,14 @@ class Way:
         match self.takes:
             case Takes.SIGNAL:
                 return True
-            case Takes.PREFERENCE:
+            case Takes.PREFERENCE | Takes.NOTHING:
                 return False
             case _:
                 assert_never(self.takes)
 
     @property
     def units_per_comparison(self) -> int:
-        """The number of reporting units that make one comparison."""
+        """The number of units that report, or are asked again and continued, that make one comparison."""
         return 2 if self.rates_answers else 1
 
     def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
@@ -73,6 +77,9 @@ class Way:
         rules: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
         if feedback.hold is not None:
             rules["hold_seconds"] = feedback.hold.total_seconds()
+        if self.takes is Takes.NOTHING:
+            kept = feedback.regenerate.model_dump(include={"similarity", "neither", "identical"})
+            return {**rules, "kept": kept}
         if not self.rates_answers:
             return rules
         weights = {name: signal.weight for name, signal in feedback.signals.items()}
@@ -99,6 +106,14 @@ WAYS: Final[Mapping[Collect, Way]] = {
         takes=Takes.PREFERENCE,
         surfaces=frozenset({CHAT.name}),
         answers_per_unit=2,
+    ),
+    "regenerate": Way(
+        name="regenerate",
+        number=2,
+        assigns=Assigns.IN_TURN,
+        takes=Takes.NOTHING,
+        surfaces=frozenset({CHAT.name, RESPONSES.name, MESSAGES.name}),
+        answers_per_unit=1,
     ),
 }
 WAY_OF_NUMBER: Final[Mapping[int, Way]] = {way.number: way for way in WAYS.values()}

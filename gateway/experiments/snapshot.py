@@ -13,6 +13,7 @@ from itertools import accumulate, combinations
 from typing import Final, Literal
 
 from gateway.config.experiments import Collect
+from gateway.config.feedback import RegenerateSpec
 from gateway.errors import UnknownModelError
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
@@ -53,6 +54,7 @@ class LiveExperiment:
         tie_margin: Matched outcomes closer than this are a tie.
         voter_cap: How many votes one voter may give on a pair.
         key_share: How much of the votes on a pair one API key may give.
+        regenerate: What asking again is, and which answer counts as kept.
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
         definition: Fingerprint of the experiment's definition.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
@@ -81,6 +83,7 @@ class LiveExperiment:
     hold_seconds: float | None = None
     voter_cap: int = 1
     key_share: float = 0.5
+    regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)
     shares_ids: bool = False
     definition: str = ""
     matches_store: bool = True

@@ -149,9 +149,15 @@ class FellBack(NamedTuple):
 
 
 class StickySkipped(NamedTuple):
-    """The store was too slow or away, so a session was assigned without it."""
+    """The store was too slow or away, so a session, or a question, was assigned without it."""
 
     request_id: str
+    experiment: str
+
+
+class AskedAgain(NamedTuple):
+    """A question was asked again, and the pair's other policy has answered it."""
+
     experiment: str
 
 
@@ -261,6 +267,7 @@ GatewayEvent = (
     | PolicyFailed
     | FellBack
     | StickySkipped
+    | AskedAgain
     | Ejected
     | Readmitted
     | AuthenticationFailed

@@ -9,6 +9,7 @@ changes anything; both are counted under a reason from `DISCARD_REASONS`.
     Takes.PREFERENCE   the user names the better of two choices, a tie, or both bad  -> a comparison at once
     Takes.SIGNAL       a signal gives one answer's outcome, a number  -> a comparison as soon as the pair's
                        other policy has an outcome that is not in another comparison
+    Takes.NOTHING      nothing is reported: `kept_answers.py` counts what conversations show
 
 With `feedback.hold` the store keeps both until the answer is that old; planning.py has them counted then.
 """
@@ -21,6 +22,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
+from gateway.experiments.collecting import Takes
 from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, Unassigned, key_digest
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.experiments.store_history import StoreHistory
@@ -154,7 +156,11 @@ class FeedbackService:
     def _experiment(
         self, assigned: Assignment | Unassigned, key: str | None, *, is_admin: bool
     ) -> LiveExperiment:
-        """The experiment of a response. Raises InvalidFeedbackError if the key may not report on it."""
+        """The experiment of a response.
+
+        Raises:
+            InvalidFeedbackError: If the key may not report on it, or the experiment takes no reports.
+        """
         experiment = self._snapshots.current.experiments.get(assigned.experiment)
         if experiment is None:
             raise InvalidFeedbackError(
@@ -170,6 +176,13 @@ class FeedbackService:
                 "This API key got no response with this id.",
                 reason="foreign_id",
                 status=404,
+                param="id",
+            )
+        if experiment.way.takes is Takes.NOTHING:
+            raise InvalidFeedbackError(
+                "This experiment takes no reports: it counts which answer a conversation goes on from.",
+                reason="wrong_kind",
+                status=422,
                 param="id",
             )
         return experiment

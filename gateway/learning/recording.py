@@ -83,7 +83,7 @@ class ReportRecorder:
         match takes := WAYS[assignment.collect].takes:
             case Takes.SIGNAL:
                 record = self._outcome
-            case Takes.PREFERENCE:
+            case Takes.PREFERENCE | Takes.NOTHING:
                 record = self._preference
             case _:
                 assert_never(takes)

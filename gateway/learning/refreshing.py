@@ -204,6 +204,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         hold_seconds=spec.feedback.hold.total_seconds() if spec.feedback.hold else None,
         voter_cap=spec.feedback.voter_cap,
         key_share=spec.feedback.key_share,
+        regenerate=spec.feedback.regenerate,
         shares_ids=spec.feedback.shared_ids,
         definition=definition.experiment.fingerprint(),
         matches_store=matches,

@@ -73,6 +73,8 @@ def _may_take_part(way: Way, question: Question) -> bool:
     match way.assigns:
         case Assigns.ONE:
             return surface.name in way.surfaces
+        case Assigns.IN_TURN:  # of several choices there is no telling which one was gone on from
+            return surface.name in way.surfaces and question.payload.get("n") in (None, 1)
         case Assigns.BOTH:
             is_asked = asks_for_two(question)
             if is_asked and surface.name not in way.surfaces:

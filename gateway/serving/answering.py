@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from gateway.errors import RenderError, UpstreamError
+from gateway.errors import UpstreamError
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, key_digest
 from gateway.experiments.snapshot import Snapshot, unknown_model
@@ -25,7 +26,15 @@ from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, 
 from gateway.serving.exchange import Exchange, Question, Respondent
 from gateway.serving.kept import check_kept_by_model, keepers, without_threads
 from gateway.serving.makers import Makers, NotedStream, noted
-from gateway.serving.panel import POLICY_FAILURES, Panel, PolicyAnswer, PolicyFailure, failure_reason
+from gateway.serving.panel import (
+    POLICY_FAILURES,
+    Panel,
+    PolicyAnswer,
+    PolicyFailure,
+    failure_reason,
+    is_callers_fault,
+)
+from gateway.serving.regenerating import Regenerating, Turned
 from gateway.serving.relabelling import label_for
 from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, draw_part
 from gateway.serving.sticky import Sticky
@@ -66,6 +75,7 @@ class Answering:
         attempts: Asks providers.
         response_ids: Makes response ids.
         sticky: Routes sessions.
+        regenerating: Routes questions that may be asked again.
         makers: Knows which policies made the opaque parts of conversations.
         hooks: Hear what happens.
         draws: The source of randomness for routing.
@@ -78,6 +88,7 @@ class Answering:
         attempts: Attempts,
         response_ids: ResponseIds,
         sticky: Sticky,
+        regenerating: Regenerating,
         makers: Makers,
         hooks: Hooks,
         draws: Draws,
@@ -87,6 +98,7 @@ class Answering:
         self._response_ids = response_ids
         self._hooks = hooks
         self._sticky = sticky
+        self._regenerating = regenerating
         self._makers = makers
         self._draws = draws
         self._clock = clock
@@ -143,14 +155,23 @@ class Answering:
             case Duel() as duel:
                 self._routed(panel, *duel.shown)
                 return await self._duel(panel, duel)
-            case Single(assignment, policy):
-                self._routed(panel, policy)
-                try:
-                    reply = await panel.ask(policy)
-                except POLICY_FAILURES as error:
-                    return await self._incumbent(panel, {policy: error})
-                noted = self._noted(panel, policy, reply)
-                return _labelled(panel, noted, self._sealed(panel, assignment), *panel.names(policy))
+            case Single() as single:
+                self._routed(panel, single.policy)
+                return await self._single(panel, single)
+
+    async def _single(self, panel: Panel, single: Single) -> Answer:
+        turn = single.turn if isinstance(single, Turned) else None
+        try:
+            reply = await panel.ask(single.policy)
+        except POLICY_FAILURES as error:
+            answer = await self._incumbent(panel, {single.policy: error})
+            if turn is not None:
+                await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
+            return answer
+        noted = self._noted(panel, single.policy, reply)
+        if turn is not None:
+            noted = await self._regenerating.noted(turn, noted)
+        return _labelled(panel, noted, self._sealed(panel, single.assignment), *panel.names(single.policy))
 
     async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
         """The part for a conversation with content that only the policy that made it can continue.
@@ -189,7 +210,7 @@ class Answering:
                 raise self._refused(panel, {policy: error}, error) from error.with_traceback(None)
             if policy != panel.experiment.incumbent:
                 return await self._incumbent(others, {policy: error}, why)
-            if others is not panel and _is_callers_fault(error):
+            if others is not panel and is_callers_fault(error):
                 # The maker of the content may be unknown.
                 return await self._incumbent(others, {}, why)
             return await self._fallback(panel, {policy: error})
@@ -209,6 +230,10 @@ class Answering:
     async def _part(self, panel: Panel) -> Part:
         experiment, exchange, now = panel.experiment, panel.exchange, self._clock()
         session = exchange.question.session
+        if experiment.way.assigns is Assigns.IN_TURN:
+            return await self._regenerating.part_of(
+                experiment, exchange.question, now, exchange.request_id, partial(self._sealed, panel)
+            )
         if experiment.unit == "session" and session is not None:
             return await self._sticky.part_of(experiment, session, now, exchange.request_id)
         return draw_part(experiment, None, self._draws, now)
@@ -318,12 +343,12 @@ class Answering:
         told = error
         if isinstance(error, UpstreamError) and error.reason == "retry_budget":
             # The budget kept the others from being asked, so the refusal of the one that was asked says more.
-            told = next(filter(_is_callers_fault, failures.values()), error)
+            told = next(filter(is_callers_fault, failures.values()), error)
         failed = {**failures, panel.experiment.incumbent: told}
-        if not all(map(_is_callers_fault, failed.values())):
+        if not all(map(is_callers_fault, failed.values())):
             for policy, failure in failed.items():
                 self._failed(panel, policy, failure)
-        return _under_own_name(told, panel)
+        return panel.under_own_name(told)
 
     def _failed(self, panel: Panel, policy: int, error: PolicyFailure) -> None:
         experiment, name = panel.experiment, panel.experiment.policies[policy].name
@@ -368,28 +393,3 @@ def _named(
 
 def _prefix(panel: Panel) -> str:
     return panel.exchange.question.surface.id_prefix
-
-
-def _is_callers_fault(error: PolicyFailure) -> bool:
-    return isinstance(error, UpstreamError) and error.is_callers_fault
-
-
-def _under_own_name(error: PolicyFailure, panel: Panel) -> PolicyFailure:
-    """A provider's error under the experiment's name: neither words nor headers reveal who was asked."""
-    if not isinstance(error, UpstreamError):
-        return RenderError(str(error))
-    name, message, body = panel.experiment.name, str(error), error.body
-    if error.is_callers_fault:
-        for target in panel.targets():
-            for hidden in (target.model, target.name):
-                message = message.replace(hidden, name)
-                body = body and body.replace(hidden.encode(), name.encode())
-    return UpstreamError(
-        message,
-        status=error.status,
-        reason=error.reason,
-        body=body,
-        is_callers_fault=error.is_callers_fault,
-        retry_after=error.retry_after,
-        detail=error.detail,
-    )

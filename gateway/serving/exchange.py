@@ -23,6 +23,8 @@ class Question(NamedTuple):
         choices: The value of the header that asks for choices, unchecked; None without one.
         key: Name of the caller's API key; None if none is needed.
         voter: The name of its user, or else of its session; None without either.
+        attempt: The caller's own name of the request, which its retries share; None without one.
+        is_retry: Whether the caller's library says that it sends the request again.
     """
 
     payload: dict[str, Any]
@@ -33,6 +35,8 @@ class Question(NamedTuple):
     choices: str | None = None
     key: str | None = None
     voter: str | None = None
+    attempt: str | None = None
+    is_retry: bool = False
 
 
 class Respondent(NamedTuple):

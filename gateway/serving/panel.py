@@ -25,6 +25,11 @@ def failure_reason(error: PolicyFailure) -> str:
     return error.reason if isinstance(error, UpstreamError) else "template"
 
 
+def is_callers_fault(error: PolicyFailure) -> bool:
+    """Whether the request is at fault, and not the policy."""
+    return isinstance(error, UpstreamError) and error.is_callers_fault
+
+
 class Panel:
     """An experiment's policies, each of which can be asked the same question.
 
@@ -127,6 +132,26 @@ class Panel:
     def with_payload(self, payload: dict[str, Any]) -> Panel:
         """The panel with another body to send."""
         return Panel(self.experiment, self.exchange, self._models, self._attempts, self._hooks, payload)
+
+    def under_own_name(self, error: PolicyFailure) -> PolicyFailure:
+        """A provider's error as the experiment's: neither its words nor its headers tell who was asked."""
+        if not isinstance(error, UpstreamError):
+            return RenderError(str(error))
+        name, message, body = self.experiment.name, str(error), error.body
+        if error.is_callers_fault:
+            for target in self.targets():
+                for hidden in (target.model, target.name):
+                    message = message.replace(hidden, name)
+                    body = body and body.replace(hidden.encode(), name.encode())
+        return UpstreamError(
+            message,
+            status=error.status,
+            reason=error.reason,
+            body=body,
+            is_callers_fault=error.is_callers_fault,
+            retry_after=error.retry_after,
+            detail=error.detail,
+        )
 
     def _respondent(self, policy: int) -> Respondent:
         experiment = self.experiment

@@ -16,7 +16,7 @@ from gateway.experiments.snapshot import LiveExperiment
 
 UnitKey = NewType("UnitKey", bytes)
 IncumbentReason = Literal[
-    "not_running", "taken_back", "other_definition", "no_plan", "share", "caps", "one_choice"
+    "not_running", "taken_back", "other_definition", "no_plan", "share", "caps", "one_choice", "no_question"
 ]
 
 _FLOAT_BITS: Final = 53
@@ -91,7 +91,13 @@ Drawn = Incumbent | Single | Duel
 Part = Drawn | Follow
 
 
-def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Drawn:
+def draw_part(
+    experiment: LiveExperiment,
+    unit: UnitKey | None,
+    draws: Draws,
+    now: float,
+    point: float | None = None,
+) -> Drawn:
     """The part that a request plays.
 
     Args:
@@ -99,6 +105,7 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
         unit: The session's key, or None for a request that stands alone and is its own unit.
         draws: Randomness that does not depend on anything the caller sent.
         now: Unix seconds.
+        point: What decides whether it takes part, uniform in [0, 1); None to draw that, too.
     """
     if not experiment.matches_store:
         return Incumbent("other_definition")
@@ -107,7 +114,7 @@ def draw_part(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, no
         return Incumbent("not_running" if facts.keeps_sessions else "taken_back")
     if not experiment.pairs:
         return Incumbent("no_plan")
-    point = draws.random()
+    point = draws.random() if point is None else point
     if point >= experiment.compared_share:
         return Incumbent("share" if point >= experiment.share else "caps")
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
@@ -133,7 +140,7 @@ def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Due
     """The part that carries out an assignment."""
     pair = (assignment.first, assignment.second)
     match assigns := experiment.way.assigns:
-        case Assigns.ONE:
+        case Assigns.ONE | Assigns.IN_TURN:
             return Single(assignment, pair[assignment.side])
         case Assigns.BOTH:
             return Duel(assignment, pair if assignment.side == 0 else pair[::-1])

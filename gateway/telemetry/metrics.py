@@ -130,7 +130,13 @@ class Metrics:
         )
         self.sticky_skipped = Counter(
             "llmpo_sticky_skipped_total",
-            "Sessions assigned without the shared store because it did not answer in time.",
+            "Sessions and questions assigned without the shared store because it did not answer in time.",
+            ["experiment"],
+            registry=self.registry,
+        )
+        self.asked_again = Counter(
+            "llmpo_asked_again_total",
+            "Questions asked again that the pair's other policy answered.",
             ["experiment"],
             registry=self.registry,
         )

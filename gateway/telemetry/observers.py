@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from gateway.instrumentation.hooks import EventClass, Listener
 from gateway.instrumentation.records import (
+    AskedAgain,
     AttemptEnded,
     AuthenticationFailed,
     DecisionTaken,
@@ -112,6 +113,7 @@ class MetricsHook(Listener):
             PolicyFailed: metrics.policy_failures,
             FellBack: metrics.fallbacks,
             StickySkipped: metrics.sticky_skipped,
+            AskedAgain: metrics.asked_again,
             AuthenticationFailed: metrics.authentication_failures,
             KeyLimited: metrics.limited,
             LimitsSkipped: metrics.limits_skipped,

@@ -37,6 +37,8 @@ SECTIONS = [
     feedback.SignalSpec,
     promotion.PromotionSpec,
     promotion.WatchSpec,
+    feedback.RegenerateSpec,
+    experiments.PromotionSpec,
     access.AuthSpec,
     access.KeySpec,
     access.LimitsSpec,

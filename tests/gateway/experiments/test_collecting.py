@@ -31,7 +31,7 @@ def test_every_way_the_configuration_knows_has_a_record() -> None:
 
 def test_numbers_in_sealed_ids_are_never_given_again() -> None:
     """Ids sealed by an earlier version still open as what they were; a side and the unassigned fit beside."""
-    assert (WAYS["matched"].number, WAYS["side_by_side"].number) == (0, 1)
+    assert [WAYS[name].number for name in ("matched", "side_by_side", "regenerate")] == [0, 1, 2]
     assert len(WAY_OF_NUMBER) == len(WAYS)
     assert all(0 <= number <= 126 for number in WAY_OF_NUMBER)
 
@@ -45,6 +45,11 @@ def test_numbers_in_sealed_ids_are_never_given_again() -> None:
             ("matched:thumb", "matched:copied"),
         ),
         ("side_by_side", {}, ("side_by_side",)),
+        (
+            "regenerate",
+            {"kept": {"similarity": 0.5, "neither": "tie", "identical": "tie"}},
+            ("regenerate",),
+        ),
     ],
 )
 def test_rules_and_sources_are_those_of_evidence_already_stored(
@@ -64,10 +69,12 @@ def test_evidence_under_another_hold_means_something_else(way: Way) -> None:
     assert way.outcome_rules(held) == {**way.outcome_rules(FEEDBACK), "hold_seconds": 5400.0}
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=lambda way: way.name)
-def test_a_way_costs_at_least_an_answer_a_comparison(way: Way) -> None:
-    """What estimates count with: a comparison needs two answers, of one unit or of two."""
-    assert way.answers_per_unit * way.units_per_comparison == 2
+@pytest.mark.parametrize(("name", "paid_for"), [("matched", 2), ("side_by_side", 2), ("regenerate", 1)])
+def test_a_comparison_takes_two_answers_of_which_users_ask_for_one_anyway_where_they_ask_again(
+    name: Collect, paid_for: int
+) -> None:
+    """What estimates count with: answers of one unit or of two, those aside that no experiment causes."""
+    assert WAYS[name].answers_per_unit * WAYS[name].units_per_comparison == paid_for
 
 
 def _names_of_ways(path: Path) -> Iterator[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from gateway.instrumentation.records import (
+    AskedAgain,
     AttemptEnded,
     AuthenticationFailed,
     DecisionTaken,
@@ -63,6 +64,7 @@ EVENTS: tuple[GatewayEvent, ...] = (
     PolicyFailed("req_1", "support", "warm", "timeout"),
     FellBack("req_1", "support", "timeout"),
     StickySkipped("req_1", "support"),
+    AskedAgain("support"),
     ModelFellBack("req_1", "small", "spare", "timeout"),
     RetryRefused("req_1"),
     AuthenticationFailed("unknown"),

@@ -1,0 +1,324 @@
+"""Who asks again gets the other policy's answer, and the conversation that is sent back shows which was kept.
+
+Nothing is asked of clients: they resend the conversation anyway. A question is known again by a keyed hash
+of all that was said, within what one API key, user and session sent to one experiment; each of its answers by
+a sketch (`sketches.py`). The coin says which policy of the pair answers first. The question again, once that
+answer was complete, goes to the other one, and further ones in turn. If the conversation goes on from one of
+the first two, that is a comparison. It is counted before the conversation is answered, so that a process that
+ends leaves it to the caller's next attempt.
+
+A question asked again because its answer got lost is none of this: while the answer before is not complete,
+under the same idempotency key, or where the caller's library says that it tries again, the same policy
+answers.
+
+A store that is away costs the comparison: the question is drawn as if it were new, and forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, NamedTuple, Protocol
+
+from gateway.errors import InvalidFeedbackError
+from gateway.experiments.response_ids import Apart, Assignment, ResponseIds
+from gateway.experiments.sealing_key import SealingKeyHolder
+from gateway.experiments.snapshot import LiveExperiment
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import AskedAgain, StickySkipped
+from gateway.running.store_breaker import StoreBreaker
+from gateway.serving.exchange import Question
+from gateway.serving.routing import (
+    Drawn,
+    Draws,
+    Follow,
+    Incumbent,
+    Part,
+    Single,
+    UnitDraws,
+    UnitKey,
+    draw_part,
+)
+from gateway.serving.sketches import Kept, Sketch, which_was_kept
+from gateway.serving.streamed_text import StreamedText
+from gateway.serving.turns import answer_text, turns_of
+from gateway.upstream.base import AnswerStream, RawHeaders
+from gateway.upstream.json_text import parsed
+from gateway.upstream.surfaces import Surface
+from policy_store.errors import StoreError
+from policy_store.turns import Asking, KnownTurn
+
+_NAME_BYTES: Final = 16
+_SECRET_BYTES: Final = 32
+_SECOND: Final = 2
+
+Report = Callable[[str, Kept], Awaitable[None]]
+"""Has a comparison counted: its id, and which answer was kept."""
+
+
+class TurnStore(Protocol):
+    """What this needs of the store."""
+
+    async def ask(self, name: str, asking: Asking) -> tuple[KnownTurn | None, KnownTurn | None]:
+        """Take a question up: what is known of it and of the one before. Raises StoreError."""
+        ...
+
+    async def keep_answer(self, name: str, turn: str, comparison: str, ask: int, sketch: str) -> None:
+        """Remember that an answer is complete. Raises StoreError."""
+        ...
+
+
+class _Name(NamedTuple):
+    """What stands for a question under one sealing key.
+
+    Attributes:
+        digest: Its name in the store.
+        secret: What the sketches of its answers are made with.
+    """
+
+    digest: bytes
+    secret: bytes
+
+    @property
+    def point(self) -> float:
+        """What decides whether it takes part, the same however often it is asked."""
+        return UnitDraws(UnitKey(self.digest)).random()
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTurn:
+    """A question under way.
+
+    Attributes:
+        experiment: Name of the experiment.
+        name: What stands for the question.
+        comparison: Id of its comparison.
+        ask: How often it was asked, this time included.
+        surface: The kind of request.
+    """
+
+    experiment: str
+    name: _Name
+    comparison: str
+    ask: int
+    surface: Surface
+
+
+@dataclass(frozen=True, slots=True)
+class Turned(Single):
+    """One policy of a pair answers a question that may be asked again."""
+
+    turn: AskedTurn
+
+
+class Regenerating:
+    """Routes questions that may be asked again, and sees which answers are kept.
+
+    Args:
+        store: Remembers questions; its calls are bounded in time.
+        keys: Secrets that keep what people write out of the store and out of reach of guessing.
+        response_ids: Opens the ids of comparisons.
+        report: Told which answer of a comparison was kept.
+        hooks: Told when a question is asked again, and when the store had to be left out.
+        breaker: Open while the store does not answer: no request waits for it then.
+        draws: Randomness for routing.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: TurnStore,
+        keys: SealingKeyHolder,
+        response_ids: ResponseIds,
+        report: Report,
+        hooks: Hooks,
+        breaker: StoreBreaker,
+        draws: Draws,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._response_ids = response_ids
+        self._report = report
+        self._hooks = hooks
+        self._breaker = breaker
+        self._draws = draws
+
+    async def part_of(
+        self,
+        experiment: LiveExperiment,
+        question: Question,
+        now: float,
+        request_id: str,
+        seal: Callable[[Assignment], str],
+    ) -> Part:
+        """The part that a request plays; a comparison that it completes is counted.
+
+        Args:
+            experiment: As the snapshot has it.
+            question: What is asked.
+            now: Unix seconds.
+            request_id: Of the request at hand.
+            seal: Makes an id of a comparison.
+        """
+        facts = experiment.state.facts
+        if not (experiment.matches_store and facts.counts_outcomes):
+            return draw_part(experiment, None, self._draws, now)
+        turns = turns_of(question.payload, question.surface)
+        names = self._names(turns.asked, experiment, question)
+        point = names[0].point if names else None
+        drawn = draw_part(experiment, None, self._draws, now, point) if names else Incumbent("no_question")
+        asked = names if facts.draws_pairs and _may_take_part(names, experiment) else ()
+        answered = self._names(turns.answered, experiment, question)
+        answered = answered if _may_take_part(answered, experiment) else ()
+        if not (asked or answered):
+            return drawn
+        if self._breaker.is_open:
+            self._hooks.tell(StickySkipped(request_id, experiment.name))
+            return drawn
+        try:
+            known, before = await self._store.ask(
+                experiment.name, self._asking(experiment, question, asked, answered, drawn, seal)
+            )
+        except StoreError as error:
+            self._breaker.failed(error)
+            self._hooks.tell(StickySkipped(request_id, experiment.name))
+            return drawn
+        if before is not None:
+            if turns.kept is not None:
+                await self._compare(experiment, before, answered[before.place], turns.kept)
+            if turns.asked is None and facts.draws_pairs:
+                return self._going_on(before) or drawn
+        return drawn if known is None else self._turned(experiment, question, asked, known) or drawn
+
+    async def noted(self, turn: AskedTurn, reply: bytes | AnswerStream) -> bytes | AnswerStream:
+        """An answer, of which a sketch is kept once it is complete."""
+        if isinstance(reply, bytes):
+            await self.complete(turn, answer_text(parsed(reply), turn.surface))
+            return reply
+        return _ReadAlong(reply, self, turn)
+
+    async def complete(self, turn: AskedTurn, text: str) -> None:
+        """Remember that a question got an answer; without a text, one that can belong to no comparison."""
+        if self._breaker.is_open:
+            return
+        sketch = Sketch.of(text, turn.name.secret).written() if text and turn.ask <= _SECOND else ""
+        name = turn.name.digest.hex()
+        try:
+            await self._store.keep_answer(turn.experiment, name, turn.comparison, turn.ask, sketch)
+        except StoreError as error:
+            self._breaker.failed(error)
+        else:
+            if turn.ask == _SECOND:
+                self._hooks.tell(AskedAgain(turn.experiment))
+
+    def _names(
+        self, digest: bytes | None, experiment: LiveExperiment, question: Question
+    ) -> tuple[_Name, ...]:
+        """What may stand for a question, by the newest sealing key first."""
+        if digest is None:
+            return ()
+        scope = (experiment.name, question.key, question.session, question.voter, question.surface.name)
+        said = repr(scope).encode() + digest
+        return tuple(_name(said, key) for key in self._keys.current.all)
+
+    def _asking(
+        self,
+        experiment: LiveExperiment,
+        question: Question,
+        asked: Sequence[_Name],
+        answered: Sequence[_Name],
+        drawn: Drawn,
+        seal: Callable[[Assignment], str],
+    ) -> Asking:
+        attempt = question.attempt
+        return Asking(
+            asked=[name.digest.hex() for name in asked],
+            answered=[name.digest.hex() for name in answered],
+            generation=experiment.generation,
+            proposal=seal(drawn.assignment) if isinstance(drawn, Single) else "",
+            attempt="" if attempt is None or not asked else _attempt(attempt, asked[0]),
+            is_retry=question.is_retry,
+            within_seconds=min(experiment.regenerate.within.total_seconds(), experiment.window_seconds),
+            window_seconds=experiment.window_seconds,
+        )
+
+    async def _compare(self, experiment: LiveExperiment, before: KnownTurn, name: _Name, kept: str) -> None:
+        """Have the comparison counted that a conversation's going on completes, if it does."""
+        if not all(before.sketches):
+            return
+        first, second = map(Sketch.read, before.sketches)
+        which = which_was_kept(Sketch.of(kept, name.secret), first, second, experiment.regenerate)
+        if which is not None:
+            await self._report(before.comparison, which)
+
+    def _going_on(self, before: KnownTurn) -> Follow | None:
+        """The policy whose answer called the tools that a conversation goes on with, or that is continued."""
+        assignment = self._opened(before.comparison)
+        return assignment and Follow(_answering(assignment, before.asks), Apart.NOT_DRAWN)
+
+    def _turned(
+        self, experiment: LiveExperiment, question: Question, asked: Sequence[_Name], known: KnownTurn
+    ) -> Turned | None:
+        assignment = self._opened(known.comparison)
+        if assignment is None:
+            return None
+        turn = AskedTurn(experiment.name, asked[known.place], known.comparison, known.asks, question.surface)
+        return Turned(assignment, _answering(assignment, known.asks), turn)
+
+    def _opened(self, comparison: str) -> Assignment | None:
+        try:
+            assignment = self._response_ids.open(comparison)
+        except InvalidFeedbackError:  # sealed with a key that is no longer in force
+            return None
+        return assignment if isinstance(assignment, Assignment) else None
+
+
+class _ReadAlong:
+    """A streamed answer, whose text is read along. The store has its sketch before the last block passes."""
+
+    __slots__ = ("_is_complete", "_regenerating", "_stream", "_text", "_turn", "headers")
+
+    def __init__(self, stream: AnswerStream, regenerating: Regenerating, turn: AskedTurn) -> None:
+        self.headers: RawHeaders = stream.headers
+        self._stream = stream
+        self._regenerating = regenerating
+        self._turn = turn
+        self._text = StreamedText(turn.surface)
+        self._is_complete = False
+
+    async def read(self) -> bytes:
+        """The next block, as it is."""
+        block = await self._stream.read()
+        if self._is_complete:
+            return block
+        self._text.read(block)
+        if self._text.is_over or not block:
+            self._is_complete = True
+            await self._regenerating.complete(self._turn, self._text.text)
+        return block
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
+
+
+def _may_take_part(names: Sequence[_Name], experiment: LiveExperiment) -> bool:
+    return any(name.point < experiment.share for name in names)
+
+
+def _name(said: bytes, key: bytes) -> _Name:
+    secret = blake2b(key, digest_size=_SECRET_BYTES, person=b"llmpo turn").digest()
+    made = blake2b(said, digest_size=_NAME_BYTES + _SECRET_BYTES, key=secret).digest()
+    return _Name(made[:_NAME_BYTES], made[_NAME_BYTES:])
+
+
+def _attempt(attempt: str, name: _Name) -> str:
+    text = attempt.encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=_NAME_BYTES, key=name.secret, person=b"llmpo attempt").hexdigest()
+
+
+def _answering(assignment: Assignment, ask: int) -> int:
+    """The policy that answers a question asked for the so many-th time."""
+    pair = (assignment.first, assignment.second)
+    return pair[(assignment.side + ask - 1) % len(pair)]

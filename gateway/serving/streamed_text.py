@@ -1,0 +1,86 @@
+"""The text of a streamed answer, read along while its events pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.serving.turns import answer_text, normalised
+from gateway.upstream.json_text import parsed
+from gateway.upstream.sse import is_last, payloads
+from gateway.upstream.surfaces import CHAT, MESSAGES, Surface
+
+_LONGEST: Final = 200_000
+_PLAIN_BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking"})
+_ENDINGS: Final = frozenset({"message_stop", "response.completed", "response.incomplete"})
+
+
+class StreamedText:
+    """Collects the text of one answer.
+
+    Attributes:
+        is_over: Whether the answer is complete, whatever may still come.
+    """
+
+    __slots__ = ("_is_plain", "_length", "_pieces", "_surface", "is_over")
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+        self._pieces: list[str] = []
+        self._length = 0
+        self._is_plain = True
+        self.is_over = False
+
+    @property
+    def text(self) -> str:
+        """What was said so far, normalised; empty where that is more than a text, or very long."""
+        return normalised("".join(self._pieces)) if self._is_plain else ""
+
+    def read(self, block: bytes) -> None:
+        """Take in a block of whole events."""
+        for payload in payloads(block):
+            try:
+                event = parsed(payload)
+            except ValueError:
+                event = None
+            if isinstance(event, dict):
+                self._take(event)
+            else:
+                self._is_plain = False
+        self.is_over = self.is_over or is_last(block)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if self._surface is CHAT:
+            self._take_chunk(event)
+            return
+        kind = event.get("type")
+        if self._surface is MESSAGES:
+            self._take_message_event(kind, event)
+        elif kind in _ENDINGS and isinstance(whole := event.get("response"), dict):
+            self._add(answer_text(whole, self._surface))
+        self.is_over = self.is_over or kind in _ENDINGS
+
+    def _take_chunk(self, event: Mapping[str, Any]) -> None:
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            if isinstance(delta, dict):
+                self._add(delta.get("content"))
+                called = delta.get("tool_calls") or delta.get("function_call")
+                self._is_plain = self._is_plain and not called and not choice.get("index")
+
+    def _take_message_event(self, kind: Any, event: Mapping[str, Any]) -> None:
+        inner = event.get("content_block" if kind == "content_block_start" else "delta")
+        if not isinstance(inner, dict):
+            return
+        if kind == "content_block_start":
+            self._is_plain = self._is_plain and inner.get("type") in _PLAIN_BLOCKS
+        if inner.get("type") in ("text", "text_delta"):
+            self._add(inner.get("text"))
+
+    def _add(self, piece: Any) -> None:
+        if isinstance(piece, str):
+            self._length += len(piece)
+            self._is_plain = self._is_plain and self._length <= _LONGEST
+            if self._is_plain:
+                self._pieces.append(piece)

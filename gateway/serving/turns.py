@@ -1,0 +1,229 @@
+"""A conversation as turns: what is asked now, what was asked last, and which answer the caller went on from.
+
+Clients send the whole conversation each time. The same messages again are the same question; what follows
+them in a longer conversation is the answer that was kept. Both are compared after normalisation: spaces, the
+form of Unicode, and whether a text is one string or several parts mean nothing, and neither do marks of
+caches, ids and what a model thought. Only digests leave the process (`sketches.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+from unicodedata import normalize
+
+import orjson
+
+from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
+
+_THOUGHT: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_TEXTS: Final = frozenset({"text", "input_text", "output_text", "refusal"})
+_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning"})
+_PASSING: Final = frozenset({"annotations", "cache_control", "id", "logprobs", "status"})
+
+
+class Role(Enum):
+    """Who says something in a conversation."""
+
+    USER = b"u"
+    ASSISTANT = b"a"
+    TOOL = b"t"  # what a tool returned
+    OTHER = b"o"  # instructions
+
+
+class Item(NamedTuple):
+    """One message, or what stands for one.
+
+    Attributes:
+        role: Who says it.
+        text: What it says, normalised.
+        more: What it holds besides text, in one spelling.
+    """
+
+    role: Role
+    text: str
+    more: bytes = b""
+
+
+class Turns(NamedTuple):
+    """What a conversation shows. Digests are of everything up to a question, and secret.
+
+    Attributes:
+        asked: The question it ends with; None where it ends in anything else.
+        answered: The last question that was answered before; None at the beginning.
+        kept: The answer to that one, which the caller went on from; None where that is more than a text.
+    """
+
+    asked: bytes | None
+    answered: bytes | None
+    kept: str | None
+
+
+def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
+    """The turns of a checked request."""
+    items = list(_READERS[surface.name](payload))
+    is_asked = bool(items) and items[-1].role is Role.USER
+    start, end = _last_answer(items)
+    digest = blake2b(digest_size=32)
+    answered = None
+    for place, item in enumerate(items):
+        if place == start:
+            answered = digest.digest()
+        digest.update(b"%b%d:%d:" % (item.role.value, len(item.text), len(item.more)))
+        digest.update(item.text.encode("utf-8", "surrogatepass"))
+        digest.update(item.more)
+    answer = items[start:end]
+    return Turns(
+        digest.digest() if is_asked else None,
+        answered,
+        _only_text(answer) if is_asked and answer else None,
+    )
+
+
+def answer_text(answer: Mapping[str, Any], surface: Surface) -> str:
+    """The text of a whole answer, normalised; empty where it is more than a text, or none."""
+    return _only_text(list(_ANSWERS[surface.name](answer))) or ""
+
+
+def _last_answer(items: list[Item]) -> tuple[int, int]:
+    """Where the answer to the last answered question begins and ends, calls of tools included; or nowhere."""
+    end = len(items)
+    while end and items[end - 1].role is not Role.ASSISTANT:
+        end -= 1
+    start = end
+    while start and items[start - 1].role in (Role.ASSISTANT, Role.TOOL):
+        start -= 1
+    is_one = start < end and start > 0 and items[start - 1].role is Role.USER
+    return (start, end) if is_one else (-1, -1)
+
+
+def _only_text(items: list[Item]) -> str | None:
+    if not items or any(item.role is not Role.ASSISTANT or item.more for item in items):
+        return None
+    return " ".join(item.text for item in items) or None
+
+
+def normalised(text: str) -> str:
+    """A text without what may change on its way through a client and back."""
+    return " ".join(normalize("NFC", _THOUGHT.sub("", text)).split())
+
+
+def _item(role: Role, content: Any, more: Iterable[Any] = ()) -> Item:
+    parts = content if isinstance(content, list) else [content]
+    texts = [text for part in parts if (text := _text_of(part)) is not None]
+    others = [_lasting(part) for part in parts if part is not None and _text_of(part) is None]
+    kept = [part for part in (*others, *more) if part]
+    written = orjson.dumps(kept, option=orjson.OPT_SORT_KEYS, default=str) if kept else b""
+    return Item(role, normalised("".join(texts)), written)
+
+
+def _text_of(part: Any) -> str | None:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict) and part.get("type", "text") in _TEXTS:
+        text = part.get("text", part.get("refusal"))
+        return text if isinstance(text, str) else None
+    return None
+
+
+def _lasting(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") in _THOUGHTS:
+        return None
+    return {name: value for name, value in part.items() if name not in _PASSING}
+
+
+_CHAT_ROLES: Final = {
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+}
+
+
+def _role(message: Mapping[str, Any]) -> Role:
+    role = message.get("role")
+    return _CHAT_ROLES.get(role, Role.OTHER) if isinstance(role, str) else Role.OTHER
+
+
+def _chat_item(message: Mapping[str, Any]) -> Item:
+    calls = message.get("tool_calls") or []
+    called = [call.get("function") or call for call in calls if isinstance(call, dict)]
+    return _item(_role(message), message.get("content"), [*called, message.get("function_call")])
+
+
+def _chat(payload: Mapping[str, Any]) -> Iterator[Item]:
+    return (_chat_item(message) for message in payload["messages"] if isinstance(message, dict))
+
+
+def _chat_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
+    choices = answer.get("choices")
+    for choice in choices if isinstance(choices, list) else []:
+        message = choice.get("message") if isinstance(choice, dict) else None
+        yield _chat_item({**message, "role": "assistant"}) if isinstance(message, dict) else _NO_TEXT
+
+
+def _message_item(message: Mapping[str, Any]) -> Item:
+    content = message.get("content")
+    blocks = content if isinstance(content, list) else []
+    is_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
+    return _item(Role.TOOL if is_result else _role(message), content)
+
+
+def _messages(payload: Mapping[str, Any]) -> Iterator[Item]:
+    if payload.get("system"):
+        yield _item(Role.OTHER, payload["system"])
+    for message in payload["messages"]:
+        if isinstance(message, dict):
+            yield _message_item(message)
+
+
+def _messages_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
+    yield _item(Role.ASSISTANT, answer.get("content"))
+
+
+def _response_item(item: Mapping[str, Any]) -> Item | None:
+    kind = item.get("type")
+    if "role" in item:
+        return _item(_role(item), item.get("content"))
+    if kind in _THOUGHTS:
+        return None
+    is_result = isinstance(kind, str) and kind.endswith("_output")
+    return _item(Role.TOOL if is_result else Role.ASSISTANT, None, [_lasting(item)])
+
+
+def _response_items(items: Any) -> Iterator[Item]:
+    for each in items if isinstance(items, list) else []:
+        if isinstance(each, dict) and (item := _response_item(each)) is not None:
+            yield item
+
+
+def _responses(payload: Mapping[str, Any]) -> Iterator[Item]:
+    if payload.get("instructions"):
+        yield _item(Role.OTHER, payload["instructions"])
+    given = payload.get("input")
+    if isinstance(given, str):
+        yield _item(Role.USER, given)
+    yield from _response_items(given)
+
+
+def _responses_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
+    return _response_items(answer.get("output"))
+
+
+_NO_TEXT: Final = Item(Role.OTHER, "")
+_Reader = Callable[[Mapping[str, Any]], Iterator[Item]]
+_READERS: Final[Mapping[str, _Reader]] = {
+    CHAT.name: _chat,
+    MESSAGES.name: _messages,
+    RESPONSES.name: _responses,
+}
+_ANSWERS: Final[Mapping[str, _Reader]] = {
+    CHAT.name: _chat_answer,
+    MESSAGES.name: _messages_answer,
+    RESPONSES.name: _responses_answer,
+}

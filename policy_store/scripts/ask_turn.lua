@@ -1,0 +1,43 @@
+-- A question is asked: for the first time, again for another answer, or again because the answer got lost. It is
+-- asked for another answer if the one before was complete, unless the caller says that it repeats a request.
+-- KEYS: the question by each of its names, then the question answered before it by each of its names
+-- ARGV: how many names the question has, generation, comparison to begin ('' for none), name of the attempt,
+--       1 for a retry, milliseconds to remember it, and to remember it from its second time on
+local names, generation, proposal, attempt, retry, within, window = unpack(ARGV)
+
+local function found(from, to)
+  for place = from, to do
+    if redis.call('HGET', KEYS[place], 'generation') == generation then
+      return place
+    end
+  end
+end
+
+local function known(place, from)
+  if not place then
+    return -1, '', 0, '', ''
+  end
+  local said = redis.call('HMGET', KEYS[place], 'comparison', 'asks', 'answer1', 'answer2')
+  return place - from, said[1], tonumber(said[2]), said[3] or '', said[4] or ''
+end
+
+local asked = found(1, tonumber(names))
+if asked then
+  local key = KEYS[asked]
+  local asks, done, before = unpack(redis.call('HMGET', key, 'asks', 'done', 'attempt'))
+  local repeats = retry == '1' or (attempt ~= '' and attempt == before)
+  if done == asks and not repeats then
+    redis.call('HSET', key, 'asks', asks + 1, 'attempt', attempt)
+    if asks == '1' then
+      redis.call('PEXPIRE', key, window)
+    end
+  end
+elseif proposal ~= '' then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'generation', generation, 'comparison', proposal, 'asks', 1, 'attempt', attempt)
+  redis.call('PEXPIRE', KEYS[1], within)
+  asked = 1
+end
+local answered = found(names + 1, #KEYS)
+local place, comparison, asks, first, second = known(asked, 1)
+return {'ok', place, comparison, asks, first, second, known(answered, names + 1)}

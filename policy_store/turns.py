@@ -1,0 +1,97 @@
+"""What is remembered of questions that may be asked again: who answers first, and sketches of both answers.
+
+Every name and every sketch is a keyed hash: the store holds nothing that a person wrote, and forgets a
+question after the time its experiment declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policy_store.scripting import StorePart
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question, and what is to be remembered of it.
+
+    Attributes:
+        asked: What may stand for the question, the first being what does from now on; empty for none.
+        answered: What may stand for the question answered before it; empty for none.
+        generation: The current one.
+        proposal: Id of the comparison to begin where the question is new; empty to begin none.
+        attempt: Stands for the caller's own name of its request; empty without one.
+        is_retry: Whether the caller's library says that it sends the request again.
+        within_seconds: How long it may be asked again.
+        window_seconds: How long a question asked again is remembered, so that the conversation can go on.
+    """
+
+    asked: Sequence[str]
+    answered: Sequence[str]
+    generation: int
+    proposal: str
+    attempt: str
+    is_retry: bool
+    within_seconds: float
+    window_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTurn:
+    """What is remembered of a question.
+
+    Attributes:
+        place: Under which of its names.
+        comparison: Id of its comparison.
+        asks: How often it was asked, retries aside.
+        sketches: Of the first answer and of the second; empty where there is none.
+    """
+
+    place: int
+    comparison: str
+    asks: int
+    sketches: tuple[str, str]
+
+
+class TurnStore(StorePart):
+    """Turns in Redis or Valkey."""
+
+    async def ask(self, name: str, asking: Asking) -> tuple[KnownTurn | None, KnownTurn | None]:
+        """Take a question up: what is known of it, this time included, and of the one answered before it.
+
+        A question counts as asked again if the answer given last was complete, unless it is a retry.
+        """
+        keys = self._names.experiment(name)
+        reply = await self._scripts.run(
+            "ask_turn",
+            [keys.turn(digest) for digest in (*asking.asked, *asking.answered)],
+            len(asking.asked),
+            asking.generation,
+            asking.proposal,
+            asking.attempt,
+            int(asking.is_retry),
+            round(asking.within_seconds * 1000),
+            round(asking.window_seconds * 1000),
+        )
+        return _known(reply[1:6]), _known(reply[6:11])
+
+    async def keep_answer(self, name: str, turn: str, comparison: str, ask: int, sketch: str) -> None:
+        """Remember that an answer is complete; nothing happens where the question is forgotten.
+
+        Args:
+            name: Experiment.
+            turn: What stands for the question.
+            comparison: Id of the comparison it was asked for.
+            ask: Which asking was answered, from 1.
+            sketch: Of the answer; empty where it can belong to no comparison.
+        """
+        key = self._names.experiment(name).turn(turn)
+        await self._scripts.run("keep_answer", (key,), comparison, ask, sketch)
+
+
+def _known(said: Sequence[str | int]) -> KnownTurn | None:
+    place, comparison, asks, first, second = said
+    return (
+        KnownTurn(int(place), str(comparison), int(asks), (str(first), str(second))) if place != -1 else None
+    )
