@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from typing_extensions import override
+
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.response_ids import Assignment, ResponseIds
-from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.snapshot import SnapshotHolder, Unit
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
 from gateway.learning.acknowledging import NotCounted
@@ -18,6 +20,14 @@ from gateway.learning.given_feedback import Feedback, Preferred
 from gateway.learning.recording import ReportRecorder
 
 KEPT_SIGNAL: Final = "kept"  # how a kept answer is labelled in metrics
+
+
+class _KeptAnswer(Feedback):
+    """A user may go back and go on from another answer: that contradicts nothing, it comes later."""
+
+    @override
+    def repeats(self, reported: str, unit: Unit) -> bool:
+        return False
 
 
 class KeptAnswers:
@@ -50,8 +60,9 @@ class KeptAnswers:
             experiment = self._snapshots.current.experiments.get(assignment.experiment)
             if not isinstance(assignment, Assignment) or experiment is None:
                 return
-            report = Feedback(comparison, preferred=kept)
-            became = await self._recorder.record(report, assignment, experiment)
+            became = await self._recorder.record(
+                _KeptAnswer(comparison, preferred=kept), assignment, experiment
+            )
         except InvalidFeedbackError as error:
             self._hooks.tell(FeedbackDiscarded(error.reason))
         except UnavailableError as error:

@@ -55,6 +55,7 @@ async def test_a_turn_is_counted_once(gateway: Whole) -> None:
     await Talk(gateway, talk.messages[:1]).keep(first, "Or the other one?")
     found = await gateway.experiment()
     assert found["comparisons"] == 1
+    assert await gateway.metric("llmpo_feedback_total", signal="kept", status="duplicate") == 2
     assert counted(found)[0 if second == "I am plain." else 1] == 1
 
 
