@@ -105,6 +105,8 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         "taking what is new, or of staying with the first answer, takes that gain away, and where users",
         "ask again by chance it costs comparisons: the habit decides where the answers should. Users who",
         "leave once they are content cost more: the answers that satisfied them are not seen as kept.",
+        "Where less than the margin is seen (.505, .511), promoting either policy keeps the promise about",
+        "what is seen, hence the wrong promotions there: a habit can hide a difference, not make one.",
         "",
     ]
     body = [
