@@ -346,8 +346,7 @@ class ExperimentDetail(ExperimentSummary):
             gain=GainShown.of(reading),
             watch=WatchShown.of(reading),
             held=held,
-            warnings=_warnings(live, reading)
-            + (held if counts.comparisons >= experiment.min_comparisons else []),
+            warnings=[*_warnings(live, reading), *_holds_to_look_at(reading)],
         )
 
 
@@ -362,6 +361,12 @@ def _summary_fields(reading: ExperimentProgress) -> dict[str, Any]:
         "leader": None if reading.leader is None else policies[reading.leader],
         "comparisons": reading.counts.comparisons,
     }
+
+
+def _holds_to_look_at(reading: ExperimentProgress) -> list[str]:
+    """What holds a decision although there are enough comparisons, and that replicas differ at any time."""
+    has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
+    return [reason for reason in reading.holds if has_enough or reason == reading.disagreement]
 
 
 def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:

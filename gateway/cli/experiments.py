@@ -70,7 +70,8 @@ def show_experiment(
     # Gateways of earlier versions send no claim, and there is none for a policy that a person chose.
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
-    for line in (*shown.gains(), *shown.watched()):
+    warnings = (f"Warning: {warning}" for warning in answer.get("warnings", []))  # earlier versions: none
+    for line in (*warnings, *shown.gains(), *shown.watched()):
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())

@@ -130,6 +130,7 @@ function head(experiment) {
     h("div", { class: "hand" }, experiment.may.map((verb) => h("button", { type: "button", onclick: () => askWhy(experiment, verb) }, label(verb)))),
     gained(experiment),
     watched(experiment),
+    ...experiment.warnings.map((warning) => h("p", { class: "note" }, warning)),
   ];
 }
 

@@ -124,3 +124,31 @@ def test_a_wrong_address_of_the_store_is_named_and_not_repeated(
     assert issue.path == "LLMPO_REDIS_URL"
     assert issue.remedy
     assert "s3cr3t" not in str(raised.value)
+
+
+def test_a_setting_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As secrets are mounted; the variable itself counts where both are set, and an empty one does not."""
+    (tmp_path / "secret").write_text("a secret of more than thirty-two characters\n")
+    monkeypatch.setenv("LLMPO_TOKEN_SECRET_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("LLMPO_TOKEN_SECRET", "")
+    assert read_settings().token_secret.get_secret_value() == "a secret of more than thirty-two characters"
+
+    monkeypatch.setenv("LLMPO_TOKEN_SECRET", "another secret, that is in the environment")
+    assert read_settings().token_secret.get_secret_value() == "another secret, that is in the environment"
+
+
+def test_a_file_without_a_value_and_a_misspelt_one_are_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that was not mounted is not taken for none."""
+    monkeypatch.setenv("LLMPO_ADMIN_KEYS_FILE", str(tmp_path / "no-such"))
+    monkeypatch.setenv("LLMPO_TOKEN_SECRETS_FILE", str(tmp_path))
+
+    with pytest.raises(ConfigError) as refused:
+        read_settings()
+
+    assert [issue.path for issue in refused.value.issues] == [
+        "LLMPO_ADMIN_KEYS_FILE",
+        "LLMPO_TOKEN_SECRETS_FILE",
+    ]
+    assert "LLMPO_TOKEN_SECRET_FILE" in str(refused.value)

@@ -22,6 +22,7 @@ from gateway.learning.steering import Steering, Wish
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.verification import UndecidedError, read_log, verify
 from policy_store.models import Report, Result
+from policy_store.replicas import ReplicaRecord
 from policy_store.states import MOVES, Actor, ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, catalogue
@@ -333,3 +334,19 @@ async def test_a_changed_move_in_the_log_is_found(
     else:
         row["detail"] |= change
     assert not verify(read_log(map(json.dumps, rows))).is_confirmed
+
+
+async def test_a_certificate_is_left_alone_while_replicas_differ(bench: Bench) -> None:
+    """It is neither approved nor withdrawn, whatever is counted, until they agree."""
+    await bench.certify()
+    bench.agreement.replicas = [ReplicaRecord(f"host:{word}:x", word, 0, 0) for word in ("c0ffee", "decaf")]
+    await bench.prefer(Result.WIN, 80)
+    await bench.planner.plan_all()
+
+    with pytest.raises(ConflictError, match=r"different configurations: c0ffee on host:c0ffee; decaf"):
+        await bench.do("approve")
+    assert await bench.state() is ExperimentState.AWAITING_APPROVAL
+
+    bench.agreement.replicas = []
+    await bench.planner.plan_all()
+    assert await bench.state() is ExperimentState.RUNNING

@@ -38,6 +38,7 @@ async def test_decisions_wait_until_replicas_agree(opened: Opener, configured: C
         assert (shown["state"], shown["certificate"]) == ("running", None)
         hashes = {each.gateway.app.catalogue.current.config_hash[:12] for each in (one, two)}
         assert all(digits in shown["held"][0] for digits in hashes)
+        assert shown["held"][0] in shown["warnings"]
         assert "different configurations" in (await gateway.get("/readyz")).json["config_detail"]
         assert await gateway.metric("llmpo_config_replicas") == 2
         refused = await gateway.call(

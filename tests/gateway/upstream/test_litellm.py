@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,3 +363,30 @@ def test_litellm_is_not_imported_before_it_is_needed() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+async def test_clients_of_former_targets_are_let_go_and_streams_end_on_them(provider: FakeUpstream) -> None:
+    """A rotated key leaves no client behind for each key there was; nothing under way is broken off."""
+    upstream, may_end = LitellmUpstream(Timeouts()), asyncio.Event()
+
+    async def slowly(exchange: Exchange) -> None:
+        await exchange.begin()
+        for one in (*START, text("Hello "), None, text("there."), *END):
+            await (may_end.wait() if one is None else exchange.send(one))
+        await exchange.end()
+
+    provider.on("slow", slowly)
+    stream = await upstream.stream(request(provider, "slow", stream=True))
+    kept = upstream._library.root.in_memory_llm_clients_cache.cache_dict
+    sizes = []
+    for number in range(5):
+        asked = request(provider)
+        await upstream.complete(asked._replace(target=replace(asked.target, api_key=f"sk-{number}")))
+        sizes.append(len(kept))
+        upstream.keep({})
+        assert not kept
+    may_end.set()
+
+    assert b"there." in b"".join(await read_all(stream))
+    assert len(set(sizes[1:])) == 1
+    await upstream.aclose()
