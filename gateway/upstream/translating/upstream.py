@@ -54,6 +54,7 @@ from gateway.upstream.translating.errors import (
     untranslatable,
 )
 from gateway.upstream.translating.fields import translated_fields
+from gateway.upstream.translating.former_clients import FormerClients
 from gateway.upstream.translating.tool_servers import leave_out_tool_servers
 
 _NO_KEY: Final = "none"
@@ -75,6 +76,7 @@ class LitellmUpstream(Upstream):
         # Requests known to reach a target's provider. A changed model is another target with the same name.
         self._translatable: dict[str, tuple[ModelTarget, set[_Kind]]] = {}
         self._asked: dict[str, ModelTarget] = {}
+        self._former = FormerClients()
         self._known_parameters: dict[tuple[str, str], frozenset[str]] = {}
 
     @override
@@ -125,18 +127,21 @@ class LitellmUpstream(Upstream):
     @override
     def keep(self, targets: Mapping[str, ModelTarget]) -> None:
         gone = [name for name, target in self._asked.items() if targets.get(name) is not target]
+        longest = max(
+            (target.timeout_seconds or self._timeouts.total for target in self._asked.values()), default=0.0
+        )
         for name in gone:
             del self._asked[name]
             self._translatable.pop(name, None)
         if gone and self._library is not None:
-            # litellm makes clients anew where they are missing, and closes those that it forgot once nothing
-            # is under way on them.
-            clients = self._library.root.in_memory_llm_clients_cache
-            for key in list(clients.cache_dict):
-                clients.delete_cache(key)
+            cache = self._library.root.in_memory_llm_clients_cache  # what is missing is made anew
+            self._former.retire(list(cache.cache_dict.values()), longest)
+            for key in list(cache.cache_dict):
+                cache.delete_cache(key)
 
     @override
     async def aclose(self) -> None:
+        await self._former.aclose()
         if self._library is not None:
             await self._library.root.close_litellm_async_clients()
 

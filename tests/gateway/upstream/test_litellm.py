@@ -16,6 +16,7 @@ import pytest
 
 from gateway.errors import UpstreamError
 from gateway.upstream.base import AnswerStream, ModelTarget, Timeouts, UpstreamRequest
+from gateway.upstream.translating.former_clients import FormerClients
 from gateway.upstream.translating.upstream import LitellmUpstream
 from tests.gateway.fake_upstream import (
     Behaviour,
@@ -390,3 +391,24 @@ async def test_clients_of_former_targets_are_let_go_and_streams_end_on_them(prov
     assert b"there." in b"".join(await read_all(stream))
     assert len(set(sizes[1:])) == 1
     await upstream.aclose()
+
+
+async def test_former_clients_are_closed_when_no_request_can_be_under_way() -> None:
+    """Each after its own time, and all at the end; one that cannot be closed keeps no other open."""
+    closed: list[str] = []
+
+    class Client:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        async def aclose(self) -> None:
+            closed.append(self._name)
+            if self._name == "broken":
+                raise RuntimeError
+
+    former = FormerClients()
+    former.retire([Client("later")], 1_000)
+    former.retire([Client("broken"), Client("soon")], 0.01)
+    await eventually(lambda: closed == ["broken", "soon"], "the time of two to be over")
+    await former.aclose()
+    assert closed == ["broken", "soon", "later"]
