@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from policy_store.errors import NewerVersionError
@@ -27,6 +27,7 @@ from policy_store.models import (
     Result,
     Waiting,
 )
+from policy_store.stage_records import Stage, StageStep
 from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch, WatchTerms
 
@@ -112,16 +113,32 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
         NewerVersionError: A newer version moved the experiment to a state that this version does not know.
     """
     _, generation, revision, stored, watched = reply
-    experiment, state, incumbent, certificate, *plan = stored
+    experiment, state, incumbent, certificate, steps, step, step_at, step_comparisons, *plan = stored
+    standing = _state_from(state)
     return ExperimentView(
         experiment=Experiment.from_json(experiment),
         generation=int(generation),
         revision=int(revision),
-        state=_state_from(state),
+        state=standing,
         incumbent=int(incumbent),
         plan=_plan_from(*plan),
         certificate=json.loads(certificate) if certificate else None,
         watch=watch_from(*watched) if watched else None,
+        stage=_stage_from(steps, step, step_at, step_comparisons) if standing.facts.is_staged else None,
+    )
+
+
+def steps_to_json(steps: Iterable[StageStep]) -> str:
+    """The steps of a staged promotion as the store keeps them."""
+    return dump_json([asdict(step) for step in steps])
+
+
+def _stage_from(steps: str, step: str, step_at: str, comparisons: str) -> Stage:
+    return Stage(
+        steps=tuple(StageStep(**each) for each in json.loads(steps)),
+        step=int(step),
+        started_at=seconds(step_at),
+        comparisons=int(comparisons),
     )
 
 

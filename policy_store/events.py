@@ -30,6 +30,9 @@ class EventKind(StrEnum):
     NO_WINNER = "no_winner"
     INCONCLUSIVE = "inconclusive"
     CERTIFIED = "certified"  # a candidate waits for approval
+    STAGED = "staged"  # a certified candidate begins to answer a share of ordinary traffic
+    ADVANCED = "advanced"  # it answers a larger share
+    STEP_APPROVED = "step_approved"  # it answers a larger share, because a person approved
     WITHDRAWN = "withdrawn"  # the certificate that waited for approval no longer holds
     PAUSED = "paused"
     UNPAUSED = "unpaused"  # "resumed" is used for offline runs
@@ -128,6 +131,32 @@ class ByHand:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped(Decided):
+    """The planner let a certified policy answer a share of ordinary traffic.
+
+    Attributes:
+        step: Which step of the staged promotion that is, from 1.
+        share: The share.
+    """
+
+    step: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepApproved(ByHand):
+    """A person let a certified policy answer a larger share of ordinary traffic.
+
+    Attributes:
+        step: Which step of the staged promotion that is, from 1.
+        share: The share.
+    """
+
+    step: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TakenBack(ByHand):
     """A person or a watch took a promotion back.
 
@@ -182,6 +211,9 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.NO_WINNER: Decided,
     EventKind.INCONCLUSIVE: Decided,
     EventKind.CERTIFIED: Decided,
+    EventKind.STAGED: Stepped,
+    EventKind.ADVANCED: Stepped,
+    EventKind.STEP_APPROVED: StepApproved,
     EventKind.WITHDRAWN: Decided,
     EventKind.PAUSED: ByHand,
     EventKind.UNPAUSED: ByHand,

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from policy_store.events import LoggedEvent
+from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch
 
@@ -379,7 +380,8 @@ class ExperimentView:
     """One consistent reading of an experiment, for the router and the pages.
 
     `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
-    `watch` is that of the promotion in the present generation, if it is or was watched.
+    `watch` is that of the promotion in the present generation, if it is or was watched; `stage` says where a
+    staged promotion stands.
     """
 
     experiment: Experiment
@@ -390,3 +392,4 @@ class ExperimentView:
     plan: PublishedPlan | None
     certificate: dict[str, Any] | None
     watch: Watch | None = None
+    stage: Stage | None = None

@@ -2,7 +2,7 @@
 
     start --> running --promote--------------------------> promoted --roll_back--> rolled_back
                       --certify--> awaiting_approval --approve--^ --watch--> watching --roll_back--^
-                                                                             watching --confirm--> settled
+                      --stage----> staged --promote-------------^            watching --confirm--> settled
                       <--withdraw--                  --reject----------------> rejected
                       --settle---------------------------> settled
                       --find_no_winner-------------------> no_winner
@@ -30,6 +30,7 @@ class ExperimentState(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     AWAITING_APPROVAL = "awaiting_approval"
+    STAGED = "staged"
     PROMOTED = "promoted"
     WATCHING = "watching"
     ROLLED_BACK = "rolled_back"
@@ -66,6 +67,7 @@ class StateFacts:
         may_be_continued: A new generation may continue from the evidence.
         is_kept: The next generation begins in this state too, instead of the usual one.
         has_certificate: A certificate says how the state was reached, or what a person has to approve.
+        is_staged: The certified policy answers the share of ordinary traffic that a step says.
         is_watched: The champion and the policy before it are compared, in the run of a watch.
         keeps_sessions: Conversations go on with the policy that began them; otherwise the incumbent answers
             them too.
@@ -87,8 +89,14 @@ class StateFacts:
     tone: Tone
     sentence: str
     is_kept: bool = False
+    is_staged: bool = False
     is_watched: bool = False
     keeps_sessions: bool = True
+
+    @property
+    def counts_reports(self) -> bool:
+        """Whether outcomes of units drawn now are counted, in the generation or in the run of a watch."""
+        return self.counts_outcomes or self.is_watched
 
 
 STATES: Final[Mapping[ExperimentState, StateFacts]] = {
@@ -132,6 +140,22 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         sentence=(
             "{champion} was certified after {counted} and awaits approval. Until then {incumbent} answers "
             "ordinary traffic."
+        ),
+    ),
+    ExperimentState.STAGED: StateFacts(
+        meaning="a certified candidate answers a growing share of ordinary traffic, step by step",
+        draws_pairs=True,
+        counts_outcomes=True,
+        is_planned=True,
+        may_be_continued=True,
+        is_staged=True,
+        has_certificate=True,
+        serves="incumbent",
+        label="staged",
+        tone=Tone.PROVEN,
+        sentence=(
+            "{champion} was certified after {counted} and is promoted step by step. {incumbent} answers the "
+            "rest of ordinary traffic."
         ),
     ),
     ExperimentState.PROMOTED: StateFacts(
@@ -257,6 +281,9 @@ class Move(StrEnum):
 
     PROMOTE = "promote"
     CERTIFY = "certify"
+    STAGE = "stage"
+    ADVANCE = "advance"
+    APPROVE_STEP = "approve_step"
     WITHDRAW = "withdraw"
     SETTLE = "settle"
     FIND_NO_WINNER = "find_no_winner"
@@ -313,6 +340,8 @@ class MoveRule:
 
 _RUNNING: Final = frozenset({ExperimentState.RUNNING})
 _AWAITING: Final = frozenset({ExperimentState.AWAITING_APPROVAL})
+_STAGED: Final = frozenset({ExperimentState.STAGED})
+_OPEN: Final = _RUNNING | _AWAITING | _STAGED
 _PAUSED: Final = frozenset({ExperimentState.PAUSED})
 _PROMOTED: Final = frozenset({ExperimentState.PROMOTED})
 _WATCHING: Final = frozenset({ExperimentState.WATCHING})
@@ -320,7 +349,7 @@ _SET_ASIDE: Final = _PAUSED | {ExperimentState.STOPPED, ExperimentState.REJECTED
 
 MOVES: Final[Mapping[Move, MoveRule]] = {
     Move.PROMOTE: MoveRule(
-        _RUNNING | _AWAITING,  # the latter if the file no longer asks for approval
+        _OPEN,  # awaiting approval: if the file no longer asks for it
         ExperimentState.PROMOTED,
         Actor.PLANNER,
         EventKind.PROMOTED,
@@ -336,8 +365,26 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
         certifies=True,
         names_champion=True,
     ),
+    Move.STAGE: MoveRule(
+        _RUNNING | _AWAITING,
+        ExperimentState.STAGED,
+        Actor.PLANNER,
+        EventKind.STAGED,
+        certifies=True,
+        names_champion=True,
+    ),
+    Move.ADVANCE: MoveRule(
+        _STAGED, ExperimentState.STAGED, Actor.PLANNER, EventKind.ADVANCED, names_champion=True
+    ),
+    Move.APPROVE_STEP: MoveRule(
+        _STAGED, ExperimentState.STAGED, Actor.PERSON, EventKind.STEP_APPROVED, names_champion=True
+    ),
     Move.WITHDRAW: MoveRule(
-        _AWAITING, ExperimentState.RUNNING, Actor.PLANNER, EventKind.WITHDRAWN, names_champion=True
+        _AWAITING | _STAGED,
+        ExperimentState.RUNNING,
+        Actor.PLANNER,
+        EventKind.WITHDRAWN,
+        names_champion=True,
     ),
     Move.SETTLE: MoveRule(
         _RUNNING,
@@ -354,20 +401,18 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
     Move.RUN_OUT: MoveRule(
         _RUNNING, ExperimentState.INCONCLUSIVE, Actor.PLANNER, EventKind.INCONCLUSIVE, certifies=True
     ),
-    Move.PAUSE: MoveRule(_RUNNING | _AWAITING, ExperimentState.PAUSED, Actor.PERSON, EventKind.PAUSED),
+    Move.PAUSE: MoveRule(_OPEN, ExperimentState.PAUSED, Actor.PERSON, EventKind.PAUSED),
     Move.RESUME: MoveRule(_SET_ASIDE, ExperimentState.RUNNING, Actor.PERSON, EventKind.UNPAUSED),
-    Move.STOP: MoveRule(
-        _RUNNING | _AWAITING | _PAUSED, ExperimentState.STOPPED, Actor.PERSON, EventKind.STOPPED
-    ),
+    Move.STOP: MoveRule(_OPEN | _PAUSED, ExperimentState.STOPPED, Actor.PERSON, EventKind.STOPPED),
     Move.APPROVE: MoveRule(
-        _AWAITING,
+        _AWAITING | _STAGED,  # staged: at the last step before the promotion
         ExperimentState.PROMOTED,
         Actor.PERSON,
         EventKind.APPROVED,
         names_champion=True,
         installs=Installs.CHAMPION,
     ),
-    Move.REJECT: MoveRule(_AWAITING, ExperimentState.REJECTED, Actor.PERSON, EventKind.REJECTED),
+    Move.REJECT: MoveRule(_AWAITING | _STAGED, ExperimentState.REJECTED, Actor.PERSON, EventKind.REJECTED),
     Move.PROMOTE_BY_HAND: MoveRule(
         frozenset(ExperimentState) - _PROMOTED - _WATCHING,  # a promotion is rolled back first
         ExperimentState.PROMOTED,
@@ -378,7 +423,7 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
         installs=Installs.CHAMPION,
     ),
     Move.ROLL_BACK: MoveRule(
-        _PROMOTED | _WATCHING | {ExperimentState.SETTLED},  # the last where a watch confirmed a promotion
+        _PROMOTED | _WATCHING | _STAGED | {ExperimentState.SETTLED},  # settled: if a watch confirmed it
         ExperimentState.ROLLED_BACK,
         Actor.PERSON,
         EventKind.ROLLED_BACK,

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from policy_store import codec
 from policy_store.errors import UnknownExperimentError
-from policy_store.events import Decided, LoggedEvent, PlacedEvent, encoded
+from policy_store.events import Decided, LoggedEvent, PlacedEvent, Stepped, encoded
 from policy_store.models import (
     Counts,
     Experiment,
@@ -31,6 +31,8 @@ from policy_store.models import (
     Usage,
 )
 from policy_store.names import ExperimentKeys
+from policy_store.stage_records import StageStep
+from policy_store.stages import StageStore
 from policy_store.states import MOVES, Move
 from policy_store.watches import WatchStore
 
@@ -39,7 +41,7 @@ _LOG_START: Final = "-"
 _KEEP_HELD_MILLISECONDS: Final = 7 * 24 * 3600 * 1000
 
 
-class PolicyStore(WatchStore):
+class PolicyStore(WatchStore, StageStore):
     """Policies, experiments and their evidence in Redis or Valkey.
 
     Every method raises StoreUnavailableError when the server fails or does not answer within
@@ -314,6 +316,8 @@ class PolicyStore(WatchStore):
         champion: int | None,
         certificate: dict[str, Any],
         verdict: dict[str, Any] | None = None,
+        steps: Sequence[StageStep] = (),
+        comparisons: int = 0,
     ) -> ExperimentView:
         """Make a planner's move: state, certificate and, if the move installs one, incumbent change together.
 
@@ -328,6 +332,8 @@ class PolicyStore(WatchStore):
             champion: Index of the policy that the move is about, if any.
             certificate: The certificate; a move that certifies nothing does not store it.
             verdict: What the watch came to that the move ends.
+            steps: Those of the staged promotion that the move begins.
+            comparisons: How many were counted until then.
 
         Raises:
             StaleFenceError: Another planner took over.
@@ -344,8 +350,10 @@ class PolicyStore(WatchStore):
             (keys.control, keys.events, own.log, own.held),
             *(generation, fence, move.value, "" if champion is None else champion),
             codec.dump_json(certificate),
-            codec.dump_json(encoded(Decided(champion, fence, generation))),
+            codec.dump_json(encoded(_decided(champion, fence, generation, steps))),
             "" if verdict is None else codec.dump_json(verdict),
+            codec.steps_to_json(steps) if steps else "",
+            comparisons,
         )
         return codec.view_from(reply)
 
@@ -457,6 +465,12 @@ class PolicyStore(WatchStore):
     def entry_of(self, name: str, event_id: str) -> str | None:
         """The entry of an event of an experiment; None if the id is not of one."""
         return self._names.experiment(name).entry_of(event_id)
+
+
+def _decided(champion: int | None, fence: int, generation: int, steps: Sequence[StageStep]) -> Decided:
+    if not steps:
+        return Decided(champion, fence, generation)
+    return Stepped(champion, fence, generation, step=1, share=steps[0].share)
 
 
 def _check_champion(move: Move, champion: int | None) -> None:

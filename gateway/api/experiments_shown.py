@@ -11,6 +11,7 @@ from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.promises import Promised, claim, promised_by
 from gateway.experiments.snapshot import LiveExperiment
+from gateway.experiments.stages import End, comparisons_left, end_of, seconds_left
 from gateway.experiments.verbs import Verb, verbs_from
 from gateway.learning.progress import ExperimentProgress
 
@@ -203,6 +204,32 @@ class GainShown(BaseModel):
         return cls(**asdict(found), cost_ratio=ratio)
 
 
+class StageShown(BaseModel):
+    """Where a staged promotion stands."""
+
+    policy: str = Field(description="The certified policy.")
+    step: int = Field(description="Which step it is, from 1.")
+    shares: list[float] = Field(description="What the policy answers of ordinary traffic, step by step.")
+    waits_for: End = Field(description="What ends the present step.")
+    seconds_left: float | None = Field(description="Null where time does not end it.")
+    comparisons_left: int | None = Field(description="Null where no number ends it.")
+
+    @classmethod
+    def of(cls, reading: ExperimentProgress) -> StageShown | None:
+        """The stage of an experiment whose champion is promoted step by step."""
+        stage, certificate = reading.view.stage, reading.view.certificate or {}
+        if stage is None:
+            return None
+        return cls(
+            policy=certificate["champion_name"],
+            step=stage.step + 1,
+            shares=[step.share for step in stage.steps],
+            waits_for=end_of(stage.present),
+            seconds_left=seconds_left(stage, reading.counts.now),
+            comparisons_left=comparisons_left(stage, reading.counts.comparisons),
+        )
+
+
 class WatchShown(BaseModel):
     """A promotion that is watched, or was."""
 
@@ -265,7 +292,8 @@ class ExperimentDetail(ExperimentSummary):
         description="The verbs that a person may use now, with an admin key and a reason."
     )
     promotion_mode: str = Field(
-        description="`automatic`, or `approval`: a certified policy waits for a person."
+        description="`automatic`; `approval`: a certified policy waits for a person; `staged`: it is "
+        "promoted step by step."
     )
     delta: float
     epsilon: float
@@ -298,6 +326,9 @@ class ExperimentDetail(ExperimentSummary):
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     answer_costs: AnswerCostsShown
     gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and if it won.")
+    stage: StageShown | None = Field(
+        default=None, description="The state of a promotion step by step; null if there is none."
+    )
     watch: WatchShown | None = Field(
         default=None, description="The watch over the promotion; null where there is none."
     )
@@ -344,6 +375,7 @@ class ExperimentDetail(ExperimentSummary):
             reports_held=counts.reports_held,
             answer_costs=AnswerCostsShown.of(reading),
             gain=GainShown.of(reading),
+            stage=StageShown.of(reading),
             watch=WatchShown.of(reading),
             held=held,
             warnings=[*_warnings(live, reading), *_holds_to_look_at(reading)],

@@ -71,7 +71,7 @@ def show_experiment(
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     warnings = (f"Warning: {warning}" for warning in answer.get("warnings", []))  # earlier versions: none
-    for line in (*warnings, *shown.gains(), *shown.watched()):
+    for line in (*warnings, *shown.gains(), *shown.staged(), *shown.watched()):
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
@@ -128,6 +128,21 @@ class ShownExperiment:
         told = [f"{name} {known[name]:.3g}{unit}" for name in named if known[name]]
         if told:
             yield f"An answer costs ({costs['source']}): {', '.join(told)}."
+
+    def staged(self) -> Iterator[str]:
+        """Where a promotion step by step stands; gateways of earlier versions know none."""
+        stage = self._answer.get("stage")
+        if stage is None:
+            return
+        ends = {
+            "approval": "a person's approval",
+            "time": str(timedelta(seconds=round(stage["seconds_left"] or 0))),
+            "comparisons": f"{stage['comparisons_left']} more comparisons",
+        }
+        yield (
+            f"Step {stage['step']} of {len(stage['shares'])}: {stage['policy']} answers "
+            f"{stage['shares'][stage['step'] - 1]:.3g} of ordinary traffic, until {ends[stage['waits_for']]}."
+        )
 
     def watched(self) -> Iterator[str]:
         """How the watch over the promotion stands; gateways of earlier versions know none."""

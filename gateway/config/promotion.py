@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from gateway.config.references import MIN_COMPARISONS
 from gateway.config.section import Section
 from gateway.config.values import DURATION_PATTERN, Duration, fault
 
 _USUAL: Final = timedelta(days=7)
+_USUAL_STEP: Final = timedelta(hours=1)
+_PERCENT: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)%")
+
+
+def _as_share(value: Any) -> Any:
+    found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and found is None:
+        raise fault(f"{value!r} is no share.", "Write a percentage such as 5%, or a number such as 0.05.")
+    return float(found[1]) / 100 if found else value
+
+
+_SHARE_SCHEMA: Final = [
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    {"type": "string", "pattern": f"^{_PERCENT.pattern}$"},
+]
+Share = Annotated[
+    float, BeforeValidator(_as_share), Field(gt=0, le=1), WithJsonSchema({"anyOf": _SHARE_SCHEMA})
+]
 
 
 class WatchSpec(Section):
@@ -64,17 +83,73 @@ class WatchSpec(Section):
         return self.lasts.total_seconds()
 
 
+def _or_shares(schema: dict[str, Any]) -> None:
+    steps = schema["anyOf"][0]
+    steps["items"] = {"anyOf": [steps["items"], *_SHARE_SCHEMA]}
+
+
 def _or_duration(schema: dict[str, Any]) -> None:
     schema["anyOf"].insert(1, {"type": "string", "pattern": DURATION_PATTERN})
+
+
+Mode = Literal["automatic", "approval", "staged"]
+
+
+class StepSpec(Section):
+    """One step of a staged promotion. A share alone is short for `share`."""
+
+    share: Share = Field(description="Share of ordinary traffic, as `5%` or 0.05.")
+    lasts: Duration | None = Field(
+        default=None,
+        alias="for",
+        description="How long the step lasts; `1h` where nothing else ends it.",
+    )
+    comparisons: int | None = Field(
+        default=None, ge=1, description="It lasts until so many comparisons more are counted."
+    )
+    approval: bool = Field(
+        default=False, description="It lasts until a person approves (`llmpo experiments approve`)."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_alone(cls, value: Any) -> Any:
+        is_share = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return {"share": value} if is_share else value
+
+    @model_validator(mode="after")
+    def _check_end(self) -> Self:
+        if (self.lasts is not None) + (self.comparisons is not None) + self.approval > 1:
+            raise fault("Several things would end this step.", "Keep one of for, comparisons and approval.")
+        return self
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the file says what ends it."""
+        return self.lasts is not None or self.comparisons is not None or self.approval
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasts; None where something else ends it, and at the promotion."""
+        lasts = self.lasts if self.has_end or self.share == 1 else _USUAL_STEP
+        return None if lasts is None else lasts.total_seconds()
 
 
 class PromotionSpec(Section):
     """What happens once a policy is certified, and what a decision has to wait for."""
 
-    mode: Literal["automatic", "approval"] = Field(
+    mode: Mode = Field(
         default="automatic",
         description="`automatic`: the certified policy becomes the incumbent at once. `approval`: it waits "
-        "for a person (`llmpo experiments approve`), while evidence goes on being gathered.",
+        "for a person (`llmpo experiments approve`), while evidence goes on being gathered. `staged`: it "
+        "answers a growing share of ordinary traffic meanwhile, as `steps` say.",
+    )
+    steps: list[StepSpec] | None = Field(
+        default=None,
+        min_length=2,
+        json_schema_extra=_or_shares,
+        description="The shares of ordinary traffic that a certified policy answers one after the other with "
+        "`mode: staged`, the last being `100%`; `[5%, 25%, 100%]` if left out.",
     )
     min_comparisons: int = Field(
         default=MIN_COMPARISONS, ge=0, description="No decision before this many comparisons."
@@ -104,7 +179,32 @@ class PromotionSpec(Section):
         "at all.",
     )
 
+    @model_validator(mode="after")
+    def _check_steps(self) -> Self:
+        if self.steps is None:
+            return self
+        if self.mode != "staged":
+            raise fault(
+                f"`steps` are for `mode: staged`, and `mode` is {self.mode}.", "Set it, or leave `steps` out."
+            )
+        shares = [step.share for step in self.steps]
+        if shares[-1] != 1 or sorted(set(shares)) != shares:
+            raise fault(
+                "The shares of `steps` grow up to 100%, which is the promotion.", "Write [5%, 25%, 100%]."
+            )
+        if self.steps[-1].has_end:
+            raise fault("The last step is the promotion, which nothing ends.", "Write it as 100% alone.")
+        return self
+
+    @property
+    def in_steps(self) -> list[StepSpec]:
+        """The steps of a staged promotion; none where promotions have no steps."""
+        return (self.steps or _USUAL_STEPS) if self.mode == "staged" else []
+
     @property
     def asks_a_person(self) -> bool:
         """Whether a certified policy waits for a person."""
         return self.mode == "approval"
+
+
+_USUAL_STEPS: Final = [StepSpec(share=share) for share in (0.05, 0.25, 1.0)]

@@ -66,19 +66,22 @@ def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
     return voting_of(len(given), len(known) + unknown, max(*known.values(), min(unknown, 1), 0))
 
 
-def move_for(kind: Kind, *, is_incumbent: bool, asks_a_person: bool = False) -> Move:
+def move_for(kind: Kind, *, is_incumbent: bool, asks_a_person: bool = False, in_steps: bool = False) -> Move:
     """The move that a verdict leads to.
 
     Args:
         kind: Kind of the verdict.
         is_incumbent: Whether the champion, if there is one, is the incumbent already.
         asks_a_person: Whether a champion that is not the incumbent waits for approval.
+        in_steps: Whether it is promoted step by step.
     """
     match kind:
         case "winner" | "no_worse":
             if is_incumbent:
                 return Move.SETTLE
-            return Move.CERTIFY if asks_a_person else Move.PROMOTE
+            if asks_a_person:
+                return Move.CERTIFY
+            return Move.STAGE if in_steps else Move.PROMOTE
         case "no_winner":
             return Move.FIND_NO_WINNER
         case "inconclusive":

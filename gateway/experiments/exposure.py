@@ -52,6 +52,17 @@ class ExposureCaps:
         """The smallest share of the units taking part that the incumbent answers."""
         return max(1 - (1 - self.min_share) / self.share, 0.0)
 
+    def elsewhere(self, policy: str) -> float:
+        """The largest share of the units taking no part that a policy other than the incumbent may answer.
+
+        However often it answers those that take part, and whichever of these the incumbent does not.
+        """
+        apart = 1 - self.share
+        if apart <= 0:
+            return 1.0
+        own = (self.max_shares.get(policy, 1.0) - self.share) / apart if policy in self.max_shares else 1.0
+        return max(0.0, min(1.0, own, 1 - self.min_share / apart))
+
     def compared(self, pairs: Sequence[PlannedPair], policies: Sequence[str], incumbent: int) -> float:
         """The largest share of the units taking part that may be compared, in [0, 1].
 

@@ -33,6 +33,14 @@ LAGGING_SHARE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
+class StagedPolicy:
+    """A policy that is promoted step by step, and the share of ordinary traffic that it answers now."""
+
+    policy: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class LiveExperiment:
     """One experiment as the router sees it.
 
@@ -58,6 +66,7 @@ class LiveExperiment:
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
         definition: Fingerprint of the experiment's definition.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
+        staged: The policy that is promoted step by step; None where none is.
         watched: The two policies that a watch compares, the lower index first; None outside of a watch.
         pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike, or the one
             that is watched. Forecasts come with plans, so comparisons from before the first plan are counted
@@ -88,6 +97,7 @@ class LiveExperiment:
     definition: str = ""
     matches_store: bool = True
     caps: ExposureCaps | None = None
+    staged: StagedPolicy | None = None
     watched: tuple[int, int] | None = None
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)

@@ -25,7 +25,8 @@ SUMMARIES: Final[Mapping[Verb, str]] = {
     "pause": "Let the incumbent answer everything until you resume; outcomes of earlier answers still count.",
     "resume": "Continue an experiment that was paused, stopped or rejected.",
     "stop": "End the experiment without a verdict; the incumbent answers everything.",
-    "approve": "Promote the certified policy that awaits approval, if its certificate still holds.",
+    "approve": "Promote the certified policy that awaits approval, or let it take its next step, if its "
+    "certificate still holds.",
     "reject": "Reject the certified policy that awaits approval; the incumbent stays.",
     "promote": "Promote a policy by a person's decision; the record claims nothing about the evidence.",
     "rollback": "Take a promotion back; the incumbent before it serves again.",
@@ -34,14 +35,24 @@ SUMMARIES: Final[Mapping[Verb, str]] = {
 
 def verbs_from(view: ExperimentView) -> list[Verb]:
     """The verbs that a person may use on an experiment."""
-    return [verb for verb in get_args(Verb) if may(view, VERBS[verb])]
+    return [verb for verb in get_args(Verb) if may(view, move_of(verb, view))]
+
+
+def move_of(verb: Verb, view: ExperimentView) -> Move:
+    """The move that a verb comes to: in the middle of a staged promotion, one approves of a step."""
+    in_the_middle = view.stage is not None and not view.stage.is_last
+    return Move.APPROVE_STEP if verb == "approve" and in_the_middle else VERBS[verb]
 
 
 def may(view: ExperimentView, move: Move) -> bool:
-    """Whether a move may start from where an experiment stands.
+    """Whether a person may make a move from where an experiment stands.
 
-    A certified incumbent is settled too: then there is no promotion to take back.
+    A certified incumbent is settled too: then there is no promotion to take back. Of the steps of a staged
+    promotion, those that wait for a person are approved.
     """
+    if view.stage is not None and move in (Move.APPROVE, Move.APPROVE_STEP):
+        return view.stage.present.approval
     rule, certificate = MOVES[move], view.certificate or {}
-    lacks_promotion = certificate.get("champion") == certificate.get("incumbent")
-    return view.state in rule.sources and not (rule.installs is Installs.PREVIOUS and lacks_promotion)
+    is_promoted = certificate.get("champion") != certificate.get("incumbent")
+    takes_back = rule.installs is Installs.PREVIOUS and view.state.facts.serves == "champion"
+    return view.state in rule.sources and (is_promoted or not takes_back)

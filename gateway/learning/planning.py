@@ -22,6 +22,7 @@ from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.holds import holds
+from gateway.experiments.stages import is_step_over
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
@@ -32,6 +33,7 @@ from gateway.learning.watching import Watcher
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
 from policy_store.models import ExperimentView, Receipt
+from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 
@@ -62,6 +64,8 @@ class _Basis:
     comparisons: int
     may_decide: bool
     is_agreed: bool
+    stage: Stage | None
+    is_step_over: bool
     promotion: PromotionSpec
     caps: ExposureCaps
     lagging: frozenset[
@@ -185,6 +189,8 @@ class Planner:
             comparisons=counts.comparisons,
             may_decide=not held,
             is_agreed=self._agreement.held is None,
+            stage=view.stage,
+            is_step_over=is_step_over(view, counts),
             promotion=promotion,
             caps=definition.caps,
             lagging=lagging,
@@ -211,7 +217,14 @@ class Planner:
         if is_agreed:  # else no certificate is withdrawn either: nothing is known against it
             voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
             await self._promoter.conclude(
-                view, result.decision, voting, costs, held=held, plan_version=version, fence=fence
+                view,
+                result.decision,
+                voting,
+                costs,
+                held=held,
+                counts=counts,
+                plan_version=version,
+                fence=fence,
             )
         self._done[name] = replace(basis, is_agreed=is_agreed)
 
@@ -223,7 +236,8 @@ class Planner:
             return
         if view.watch is not None and definition.spec.feedback.hold is not None:
             await self._count_due(name, view.watch.run)
-        await self._watcher.look(view, definition.spec.promotion, fence)
+        is_agreed = self._agreement.held is None
+        await self._watcher.look(view, definition.spec.promotion, fence, is_agreed=is_agreed)
 
     async def _count_due(self, name: str, generation: int) -> None:
         """Count reports whose hold is over, oldest answers first, up to the number allowed before a plan."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from gateway.config.promotion import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import Decision, Voting, full_certificate, move_for, why_it_lapsed
 from gateway.experiments.costs import AnswerCosts
 from gateway.experiments.policy_content import descriptions
+from gateway.experiments.stages import is_step_over, steps_of
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError
-from policy_store.models import ExperimentView
+from policy_store.models import Counts, ExperimentView
+from policy_store.stage_records import Stage
 from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
 
@@ -51,6 +54,7 @@ class Promoter:
         costs: AnswerCosts,
         *,
         held: Sequence[str],
+        counts: Counts,
         plan_version: int,
         fence: int,
     ) -> None:
@@ -62,17 +66,50 @@ class Promoter:
             voting: How many voters gave the votes.
             costs: The costs of answers.
             held: The reasons that hold any decision back now.
+            counts: The counts that all this follows from.
             plan_version: Version of the plan with this evidence.
             fence: The planner's fencing number.
 
         Raises:
             StaleFenceError, StoreUnavailableError: As in `decide`.
         """
-        is_awaiting = view.state in MOVES[Move.WITHDRAW].sources
-        if is_awaiting and (why := why_it_lapsed(view, decision, held)) is not None:
+        is_certified = view.state in MOVES[Move.WITHDRAW].sources
+        if is_certified and (why := why_it_lapsed(view, decision, held)) is not None:
             await self._withdraw(view, why, fence)
-        elif decision is not None and not (is_awaiting and self._asks_a_person(view)):
-            await self.decide(view, decision, voting, costs, plan_version=plan_version, fence=fence)
+        elif view.stage is not None and not view.stage.is_last:
+            if is_step_over(view, counts):
+                await self._advance(view, view.stage, counts, fence)
+        elif decision is not None and not self._waits(view, counts):
+            await self.decide(
+                view,
+                decision,
+                voting,
+                costs,
+                plan_version=plan_version,
+                fence=fence,
+                comparisons=counts.comparisons,
+            )
+
+    def _waits(self, view: ExperimentView, counts: Counts) -> bool:
+        """Whether what is certified has to wait still: for a person, or for the end of the last step."""
+        if view.stage is not None:
+            return not is_step_over(view, counts)
+        return view.state in MOVES[Move.WITHDRAW].sources and self._promotion(view).asks_a_person
+
+    async def _advance(self, view: ExperimentView, stage: Stage, counts: Counts, fence: int) -> None:
+        name, champion = view.experiment.name, (view.certificate or {})["champion"]
+        with suppress(DecisionConflictError):  # a person was faster
+            await self._store.advance(
+                name,
+                view.generation,
+                fence,
+                stage=stage,
+                champion=champion,
+                comparisons=counts.comparisons,
+            )
+            self._hooks.tell(
+                DecisionTaken(name, view.generation, view.state.value, view.experiment.policies[champion])
+            )
 
     async def _withdraw(self, view: ExperimentView, why: str, fence: int) -> None:
         name, certificate = view.experiment.name, view.certificate or {}
@@ -87,9 +124,9 @@ class Promoter:
             )
             _log.info("certificate_withdrawn", experiment=name, generation=view.generation, why=why)
 
-    def _asks_a_person(self, view: ExperimentView) -> bool:
+    def _promotion(self, view: ExperimentView) -> PromotionSpec:
         definition = self._catalogue.current.definitions.get(view.experiment.name)
-        return definition is not None and definition.spec.promotion.asks_a_person
+        return PromotionSpec() if definition is None else definition.spec.promotion
 
     async def decide(
         self,
@@ -100,6 +137,7 @@ class Promoter:
         *,
         plan_version: int,
         fence: int,
+        comparisons: int = 0,
     ) -> None:
         """Make the move that follows from `decision`. It is no error if another replica made it first.
 
@@ -120,18 +158,24 @@ class Promoter:
             costs=costs,
             policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
+        promotion = self._promotion(view)
+        steps = steps_of(promotion) if view.stage is None else ()
+        move = move_for(
+            decision.kind,
+            is_incumbent=decision.champion == view.incumbent,
+            asks_a_person=promotion.asks_a_person and view.stage is None,
+            in_steps=bool(steps),
+        )
         try:
             decided = await self._store.decide(
                 name,
                 view.generation,
                 fence,
-                move=move_for(
-                    decision.kind,
-                    is_incumbent=decision.champion == view.incumbent,
-                    asks_a_person=self._asks_a_person(view),
-                ),
+                move=move,
                 champion=decision.champion,
                 certificate=certificate,
+                steps=steps if MOVES[move].target.facts.is_staged else (),
+                comparisons=comparisons,
             )
         except DecisionConflictError:
             _log.info("decided_by_another_replica", experiment=name)

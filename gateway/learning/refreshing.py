@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
-from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder
+from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
@@ -196,6 +196,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         state=view.state if view else INITIAL,
         incumbent=_incumbent(definition, view, matches=matches),
         **_compared(definition, view, matches=matches),
+        staged=_staged(definition, view) if view and matches else None,
         collect=spec.traffic.collect,
         unit=spec.traffic.unit,
         window_seconds=spec.feedback.window.total_seconds(),
@@ -226,6 +227,15 @@ def _compared(definition: Definition, view: ExperimentView | None, *, matches: b
         "caps": replace(caps, share=watch.terms.share),
         "watched": watch.pair,
     }
+
+
+def _staged(definition: Definition, view: ExperimentView) -> StagedPolicy | None:
+    """The policy that is promoted step by step, and as much of the ordinary traffic as its caps leave it."""
+    champion = (view.certificate or {}).get("champion")
+    if view.stage is None or not isinstance(champion, int):
+        return None
+    name = view.experiment.policies[champion]
+    return StagedPolicy(champion, min(view.stage.present.share, definition.caps.elsewhere(name)))
 
 
 def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:

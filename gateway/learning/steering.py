@@ -18,13 +18,15 @@ from gateway.experiments.conclusions import certificate_by_hand, why_it_lapsed
 from gateway.experiments.holds import holds
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.store_history import StoreHistory
-from gateway.experiments.verbs import VERBS, Verb, may
+from gateway.experiments.verbs import VERBS, Verb, may, move_of
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import MovedByHand
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from policy_store.errors import DecisionConflictError
+from policy_store.events import StepApproved
 from policy_store.models import ExperimentView
+from policy_store.stage_records import Stage
 from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
 
@@ -103,11 +105,8 @@ class Steering:
         if wish.move in _PROMOTIONS and self._agreement.held is not None:
             raise ConflictError(f"{self._agreement.held} Nothing was changed.")
         view = await self._store.view(name)
-        about = await self._about(view, wish)
         try:
-            moved = await self._store.move_by_hand(
-                name, view.generation, wish.move, actor=wish.actor, reason=wish.reason, **about
-            )
+            moved = await self._moved(view, wish)
         except DecisionConflictError:
             raise _refusal(await self._store.view(name), wish) from None
         if moved.revision != view.revision:
@@ -118,6 +117,40 @@ class Steering:
                 )
             )
         return moved
+
+    async def _moved(self, view: ExperimentView, wish: Wish) -> ExperimentView:
+        if view.stage is not None and wish.move is Move.APPROVE:
+            if await self._was_approved(view, wish):
+                return view
+            if move_of(wish.verb, view) is Move.APPROVE_STEP:
+                return await self._step_approved(view, view.stage, wish)
+        about = await self._about(view, wish)
+        return await self._store.move_by_hand(
+            view.experiment.name, view.generation, wish.move, actor=wish.actor, reason=wish.reason, **about
+        )
+
+    async def _was_approved(self, view: ExperimentView, wish: Wish) -> bool:
+        """Whether the last thing that happened is that person's approval for that reason."""
+        told = [event.told for event in await self._store.events(view.experiment.name, 1)]
+        return any(
+            isinstance(each, StepApproved) and (each.actor, each.reason) == (wish.actor, wish.reason)
+            for each in told
+        )
+
+    async def _step_approved(self, view: ExperimentView, stage: Stage, wish: Wish) -> ExperimentView:
+        """The next step of a staged promotion, if the present one waits for a person."""
+        name = view.experiment.name
+        about = await self._about(view, wish)
+        counts = await self._store.counts(name, view.generation)
+        return await self._store.approve_step(
+            name,
+            view.generation,
+            stage=stage,
+            comparisons=counts.comparisons,
+            actor=wish.actor,
+            reason=wish.reason,
+            seen=about["seen"],
+        )
 
     async def _about(self, view: ExperimentView, wish: Wish) -> dict[str, Any]:
         """The subject of the move: a champion, the certificate that was seen, and the one to store."""
@@ -134,6 +167,11 @@ class Steering:
         if wish.move is Move.REJECT:
             return {"seen": view.certificate} if is_due else {}
         if is_due:
+            if view.stage is not None and not view.stage.present.approval:
+                raise ConflictError(
+                    f"The present step of {view.experiment.name!r} waits for no person: it ends by itself. "
+                    "Nothing was changed."
+                )
             await self._check_certificate(view)
         champion = (view.certificate or {}).get("champion")
         if not isinstance(champion, int):
@@ -190,7 +228,8 @@ class Steering:
 
 
 def _refusal(view: ExperimentView, wish: Wish) -> ConflictError:
-    if view.state in MOVES[wish.move].sources and not may(view, wish.move):
+    is_settled = view.state in MOVES[wish.move].sources and view.stage is None
+    if is_settled and not may(view, wish.move):
         serves = view.experiment.policies[view.incumbent]
         return ConflictError(
             f"{serves} served before {view.experiment.name!r} was {view.state.facts.label}, so there is no "

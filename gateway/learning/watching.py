@@ -69,32 +69,36 @@ class Watcher:
         is_next = view.state in MOVES[Move.WATCH].sources and promotion.watch is not None
         return is_next or view.state.facts.is_watched
 
-    async def look(self, view: ExperimentView, promotion: PromotionSpec, fence: int) -> None:
+    async def look(
+        self, view: ExperimentView, promotion: PromotionSpec, fence: int, *, is_agreed: bool
+    ) -> None:
         """Take the next step of a watch that is due, if there is one to take.
 
         Args:
             view: The experiment.
             promotion: What the file says of promotions.
             fence: The planner's number.
+            is_agreed: Whether replicas run the same configuration. While they do not, no watch begins and no
+                promotion is confirmed; one that turned out worse is taken back all the same.
 
         Raises:
             StaleFenceError: Another planner took over; nothing was changed.
             StoreUnavailableError: It is not known whether the step was taken; looking again is safe.
         """
         with suppress(DecisionConflictError):  # a person was faster
-            if not view.state.facts.is_watched and promotion.watch is not None:
+            if not view.state.facts.is_watched and promotion.watch is not None and is_agreed:
                 terms = terms_of(promotion.watch, view.experiment)
                 view = await self._store.begin_watch(
                     view.experiment.name, view.generation, fence, terms, elimination_nano_nats(terms.level)
                 )
                 self._tell(view)
-            if view.watch is not None:
-                await self._go_on(view, view.watch, fence)
+            if view.state.facts.is_watched and view.watch is not None:
+                await self._go_on(view, view.watch, fence, is_agreed=is_agreed)
 
-    async def _go_on(self, view: ExperimentView, watch: Watch, fence: int) -> None:
+    async def _go_on(self, view: ExperimentView, watch: Watch, fence: int, *, is_agreed: bool) -> None:
         counts = await self._store.counts(view.experiment.name, watch.run)
         watched = watched_so_far(watch, counts)
-        if is_worse(watch, watched) or is_over(watch, watched, counts.now):
+        if is_worse(watch, watched) or (is_agreed and is_over(watch, watched, counts.now)):
             await self._end(view, watch, watched, fence)
         else:
             await self._forecast(view, watch, counts, fence)

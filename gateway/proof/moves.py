@@ -9,7 +9,15 @@ from typing import Any
 
 from gateway.experiments.conclusions import BY_HAND, move_for
 from gateway.llm_po.stopping import KINDS
-from policy_store.events import ByHand, Decided, IncumbentChanged, LoggedEvent, WatchStarted
+from policy_store.events import (
+    ByHand,
+    Decided,
+    IncumbentChanged,
+    LoggedEvent,
+    StepApproved,
+    Stepped,
+    WatchStarted,
+)
 from policy_store.models import Experiment, LogRecord
 from policy_store.states import INITIAL, MOVES, ExperimentState, Installs, Move, MoveRule, recorded_move
 
@@ -65,6 +73,7 @@ class Walk:
         self._policies = experiment.policies
         self._previous: int | None = None
         self._certified: LoggedMove | None = None
+        self._stage = 0, 0.0
 
     def follow(self, records: Iterable[LogRecord]) -> Iterator[str]:
         """Follow every event of a log; yields a sentence for each event that does not fit those before."""
@@ -94,6 +103,8 @@ class Walk:
                 who = f"{step.move} by {told.actor}"
                 yield f"{who}: the log says {_way(said)}, the moves before it {_way(found)}"
             serves = said[3]
+        if isinstance(told, Stepped | StepApproved):
+            yield from self._stepped(step.move, told.step, told.share)
         if isinstance(told, WatchStarted):
             yield from self._watched(self._index(told.champion), self._index(told.previous))
         if rule.installs is Installs.CHAMPION:
@@ -101,6 +112,15 @@ class Walk:
         if rule.certifies:
             self._certified = step
         self.state, self.serves = rule.target, serves
+
+    def _stepped(self, move: Move, step: int | None, share: float | None) -> Iterator[str]:
+        """A staged promotion begins with step 1, and each step is the next one, with a larger share."""
+        before = (0, 0.0) if MOVES[move].certifies else self._stage
+        if step != before[0] + 1 or not before[1] < (share or 0.0) < 1:
+            yield f"{move}: the log says step {step} with share {share} after {before[0]} with {before[1]}"
+        self._stage = step or 0, share or 0.0
+        if MOVES[move].certifies:
+            self._previous = self.serves
 
     def _watched(self, champion: int | None, previous: int | None) -> Iterator[str]:
         """A watch is of the policy that serves and the one before it, as far as the log says which."""
@@ -147,8 +167,8 @@ def _moves_to(outcome: str) -> set[Move]:
     if outcome == BY_HAND:
         return {Move.PROMOTE_BY_HAND}
     return {
-        move_for(kind, is_incumbent=is_incumbent, asks_a_person=asks)
-        for kind, is_incumbent, asks in product(KINDS, (True, False), (True, False))
+        move_for(kind, is_incumbent=is_incumbent, asks_a_person=asks, in_steps=steps)
+        for kind, is_incumbent, asks, steps in product(KINDS, (True, False), (True, False), (True, False))
         if kind == outcome
     }
 

@@ -36,7 +36,7 @@ from gateway.serving.panel import (
 )
 from gateway.serving.regenerating import Regenerating, Turned
 from gateway.serving.relabelling import label_for
-from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, draw_part
+from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, Staged, draw_part
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import AnswerStream, ModelTarget, RawHeaders
 from gateway.upstream.bound_state import state_of, without_state
@@ -141,7 +141,7 @@ class Answering:
         return Answer(exchange, content, models=(model,), fallback=reason, headers=answer.headers)
 
     async def _from_experiment(self, panel: Panel, *, takes_part: bool) -> Answer:
-        part = await self._part(panel) if takes_part else Incumbent("one_choice")
+        part = await self._part(panel, takes_part=takes_part)
         parts = state_of(panel.exchange.question.payload)
         if parts:
             part, panel = await self._continued(panel, part, parts)
@@ -152,6 +152,9 @@ class Answering:
             case Incumbent(reason):
                 self._routed(panel, panel.experiment.incumbent, reason=reason)
                 return await self._incumbent(panel, {})
+            case Staged(policy):
+                self._routed(panel, policy, reason="staged")
+                return await self._follow(panel, policy, Apart.NOT_DRAWN)
             case Duel() as duel:
                 self._routed(panel, *duel.shown)
                 return await self._duel(panel, duel)
@@ -227,16 +230,18 @@ class Answering:
             names, _ = panel.names(*policies)
             self._hooks.tell(Routed(panel.exchange.request_id, panel.experiment.name, names, reason))
 
-    async def _part(self, panel: Panel) -> Part:
+    async def _part(self, panel: Panel, *, takes_part: bool) -> Part:
         experiment, exchange, now = panel.experiment, panel.exchange, self._clock()
-        session = exchange.question.session
-        if experiment.way.assigns is Assigns.IN_TURN:
+        if not takes_part and experiment.staged is None:
+            return Incumbent("one_choice")
+        session, request_id = exchange.question.session, exchange.request_id
+        if takes_part and experiment.way.assigns is Assigns.IN_TURN:
             return await self._regenerating.part_of(
-                experiment, exchange.question, now, exchange.request_id, partial(self._sealed, panel)
+                experiment, exchange.question, now, request_id, partial(self._sealed, panel)
             )
         if experiment.unit == "session" and session is not None:
-            return await self._sticky.part_of(experiment, session, now, exchange.request_id)
-        return draw_part(experiment, None, self._draws, now)
+            return await self._sticky.part_of(experiment, session, now, request_id, takes_part=takes_part)
+        return draw_part(experiment, None, self._draws, now, takes_part=takes_part)
 
     async def _duel(self, panel: Panel, duel: Duel) -> Answer:
         panel.exchange.planned = 2

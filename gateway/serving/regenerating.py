@@ -162,7 +162,7 @@ class Regenerating:
             seal: Makes an id of a comparison.
         """
         facts = experiment.state.facts
-        if not (experiment.matches_store and facts.counts_outcomes):
+        if not (experiment.matches_store and facts.counts_reports):
             return draw_part(experiment, None, self._draws, now)
         turns = turns_of(question.payload, question.surface)
         names = self._names(turns.asked, experiment, question)

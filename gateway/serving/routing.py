@@ -85,8 +85,15 @@ class Follow:
     why: Apart
 
 
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A policy that is promoted step by step answers, and the answer belongs to no comparison."""
+
+    policy: int
+
+
 # What can be drawn for a request or a session.
-Drawn = Incumbent | Single | Duel
+Drawn = Incumbent | Staged | Single | Duel
 # The part that a request can play in an experiment.
 Part = Drawn | Follow
 
@@ -97,6 +104,8 @@ def draw_part(
     draws: Draws,
     now: float,
     point: float | None = None,
+    *,
+    takes_part: bool = True,
 ) -> Drawn:
     """The part that a request plays.
 
@@ -106,7 +115,10 @@ def draw_part(
         draws: Randomness that does not depend on anything the caller sent.
         now: Unix seconds.
         point: What decides whether it takes part, uniform in [0, 1); None to draw that, too.
+        takes_part: Whether the request can be compared; if not, one policy answers it.
     """
+    if not takes_part:
+        return _ordinary_part(experiment, draws, "one_choice")
     if not experiment.matches_store:
         return Incumbent("other_definition")
     facts = experiment.state.facts
@@ -116,7 +128,7 @@ def draw_part(
         return Incumbent("no_plan")
     point = draws.random() if point is None else point
     if point >= experiment.compared_share:
-        return Incumbent("share" if point >= experiment.share else "caps")
+        return _ordinary_part(experiment, draws, "share" if point >= experiment.share else "caps")
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
     pair = experiment.pairs[min(drawn, len(experiment.pairs) - 1)]
     return assigned(
@@ -134,6 +146,14 @@ def draw_part(
             assigned_at=int(now),
         ),
     )
+
+
+def _ordinary_part(experiment: LiveExperiment, draws: Draws, reason: IncumbentReason) -> Incumbent | Staged:
+    """The part of a request that no pair is drawn for, for that reason."""
+    staged = experiment.staged
+    if staged is not None and draws.random() < staged.share:
+        return Staged(staged.policy)
+    return Incumbent(reason)
 
 
 def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Duel:

@@ -25,6 +25,7 @@ from gateway.serving.routing import (
     Incumbent,
     Part,
     Single,
+    Staged,
     UnitDraws,
     UnitKey,
     assigned,
@@ -74,13 +75,28 @@ class Sticky:
         self._hooks = hooks
         self._breaker = breaker
 
-    async def part_of(self, experiment: LiveExperiment, session: str, now: float, request_id: str) -> Part:
+    async def part_of(
+        self,
+        experiment: LiveExperiment,
+        session: str,
+        now: float,
+        request_id: str,
+        *,
+        takes_part: bool = True,
+    ) -> Part:
         """The part of this session, the same from its first request on.
 
-        `request_id` is the id of the present request.
+        Args:
+            experiment: As the snapshot has it.
+            session: The session's name.
+            now: Unix seconds.
+            request_id: The id of the present request.
+            takes_part: Whether the request can be compared; if not, one policy answers it.
         """
         keys = self._keys.current
         unit = unit_key(keys.newest, experiment.name, session)
+        if not takes_part:
+            return await self._ordinary(experiment, unit, now, request_id)
         drawn = draw_part(experiment, unit, UnitDraws(unit), now)
         is_over = isinstance(drawn, Incumbent) and drawn.reason in _OVER
         if isinstance(drawn, Incumbent) and drawn.reason not in _LASTING and not is_over:
@@ -99,6 +115,20 @@ class Sticky:
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
 
+    async def _ordinary(self, experiment: LiveExperiment, unit: UnitKey, now: float, request_id: str) -> Part:
+        """The part of a session's request that cannot be compared, during a promotion step by step."""
+        drawn = draw_part(experiment, unit, UnitDraws(unit), now, takes_part=False)
+        if self._breaker.is_open:
+            self._hooks.tell(StickySkipped(request_id, experiment.name))
+            return drawn
+        try:
+            part = await self._kept(experiment, unit, drawn, now, is_over=False)
+        except StoreError as error:
+            self._breaker.failed(error)
+            self._hooks.tell(StickySkipped(request_id, experiment.name))
+            return drawn
+        return Incumbent("one_choice") if isinstance(part, Single | Duel) else part
+
     async def _kept(
         self, experiment: LiveExperiment, unit: UnitKey, drawn: Drawn, now: float, *, is_over: bool
     ) -> Part:
@@ -109,7 +139,7 @@ class Sticky:
             name, generation, unit.hex(), proposal, _fingerprint(experiment, drawn), lasts
         )
         if kept and not is_over:
-            return _decode(experiment, kept, unit, now)
+            return _staged(experiment, kept, began_with) or _decode(experiment, kept, unit, now)
         policy = _policy_of(experiment, began_with, kept)
         if policy is not None:
             return drawn if is_over and policy == experiment.incumbent else Follow(policy, _EARLIER)
@@ -128,8 +158,11 @@ def unit_key(sealing_key: bytes, experiment: str, session: str) -> UnitKey:
 
 
 def _encode(experiment: LiveExperiment, drawn: Drawn) -> str:
-    """A part as it is stored, with the time only if it matters: earlier versions read four numbers."""
-    if isinstance(drawn, Incumbent):
+    """A part as it is stored, with the time only if it matters: earlier versions read four numbers.
+
+    A staged policy is stored as the incumbent, which earlier versions know; the fingerprint tells both apart.
+    """
+    if isinstance(drawn, Incumbent | Staged):
         return _INCUMBENT
     part = drawn.assignment
     kept = f"{part.first} {part.second} {part.side} {part.plan_version}"
@@ -141,12 +174,20 @@ def _fingerprint(experiment: LiveExperiment, drawn: Drawn) -> str:
     match drawn:
         case Incumbent():
             return experiment.incumbent_policy.fingerprint
-        case Single(_, policy):
+        case Single(_, policy) | Staged(policy):
             return experiment.policies[policy].fingerprint
         case Duel():
             return ""
         case _:
             assert_never(drawn)
+
+
+def _staged(experiment: LiveExperiment, kept: str, began_with: str) -> Staged | None:
+    """A session that takes no part goes on with the policy promoted step by step, if it began so."""
+    staged = experiment.staged
+    if staged is None or kept != _INCUMBENT:
+        return None
+    return Staged(staged.policy) if experiment.policies[staged.policy].fingerprint == began_with else None
 
 
 def _policy_of(experiment: LiveExperiment, fingerprint: str, kept: str) -> int | None:

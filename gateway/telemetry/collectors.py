@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from gateway.experiments.promises import promised_by
 from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.stages import end_of
 from gateway.experiments.store_history import Loss
 from gateway.learning.progress import ExperimentProgress
 from gateway.learning.store_watch import StoreWatch
@@ -39,6 +40,7 @@ class ExperimentCollector(Collector):
         yield from _evidence(readings)
         yield from _plans(readings)
         yield from _gains(readings)
+        yield from _stages(readings)
         yield from _watches(readings)
 
 
@@ -274,6 +276,21 @@ def _gains(readings: list[ExperimentProgress]) -> Families:
                 if value is not None:
                     preference.add_metric([experiment.name, gain.policy, bound], value)
     yield from (costs, preference)
+
+
+def _stages(readings: list[ExperimentProgress]) -> Families:
+    share = _gauge(
+        "experiment_staged_share",
+        "Share of ordinary traffic that a policy answers which is promoted step by step.",
+        "policy",
+        "waits_for",
+    )
+    for reading in readings:
+        stage, certificate = reading.view.stage, reading.view.certificate or {}
+        if stage is not None:
+            labels = [reading.view.experiment.name, certificate["champion_name"], end_of(stage.present)]
+            share.add_metric(labels, stage.present.share)
+    yield share
 
 
 def _watches(readings: list[ExperimentProgress]) -> Families:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations_with_replacement, product
 from pathlib import Path
 from string import Formatter
@@ -19,9 +19,10 @@ from policy_store.errors import (
     NewerVersionError,
     StoreError,
 )
-from policy_store.events import DETAILS
+from policy_store.events import ByHand
 from policy_store.models import ExperimentView, Receipt
 from policy_store.names import Names
+from policy_store.stage_records import Stage, StageStep
 from policy_store.states import (
     INITIAL,
     MOVES,
@@ -37,6 +38,8 @@ from tests.policy_store.building import NAME, TERMS, THRESHOLD, forecasts, plan,
 
 ROOT = Path(__file__).parents[2]
 CHAMPION = 1
+STEPS = tuple(StageStep(share) for share in (0.1, 0.2, 0.3, 1.0))
+STAGE = Stage(STEPS, 0, 0.0, 0)
 
 
 async def restarted(store: PolicyStore) -> None:
@@ -62,10 +65,20 @@ async def make(store: PolicyStore, move: Move, fence: int, about: str = "") -> E
     rule = MOVES[move]
     champion = CHAMPION if rule.names_champion else None
     certificate = {"move": move.value, "about": about}
+    if move in (Move.ADVANCE, Move.APPROVE_STEP):
+        stage, seen = (await store.view(NAME)).stage or STAGE, (await store.view(NAME)).certificate or {}
+        if move is Move.ADVANCE:
+            return await store.advance(NAME, 1, fence, stage=stage, champion=CHAMPION, comparisons=1)
+        return await store.approve_step(
+            NAME, 1, stage=stage, comparisons=1, actor="ops", reason=about or "seen", seen=seen
+        )
     if rule.target.facts.is_watched:
         return await store.begin_watch(NAME, 1, fence, TERMS, THRESHOLD)
     if rule.actor is Actor.PLANNER:
-        return await store.decide(NAME, 1, fence, move=move, champion=champion, certificate=certificate)
+        steps = STEPS if rule.target.facts.is_staged else ()
+        return await store.decide(
+            NAME, 1, fence, move=move, champion=champion, certificate=certificate, steps=steps
+        )
     return await store.move_by_hand(
         NAME, 1, move, actor="ops", reason=about or "seen", champion=champion, certificate=certificate
     )
@@ -133,8 +146,9 @@ async def test_a_move_is_made_from_its_sources_and_from_nowhere_else(
     event = (await store.events(NAME, 1))[0]
     assert event.kind == rule.event
     if rule.actor is Actor.PERSON:
-        told = ("ops", "seen", state, after.state, before.incumbent, after.incumbent, 1)
-        assert event.told == DETAILS[rule.event](*told)
+        told = ByHand("ops", "seen", state, after.state, before.incumbent, after.incumbent, 1)
+        assert asdict(told).items() <= event.detail.items()
+        assert isinstance(event.told, ByHand)
 
 
 @pytest.mark.parametrize("state", ExperimentState, ids=str)

@@ -99,6 +99,13 @@ function running(experiment) {
   return [...ahead, `About ${plural(outlook.needed, "more comparison")} to a decision${wait}. Until then `, ...serving, "."];
 }
 
+// Where a promotion step by step stands.
+function staged({ stage }) {
+  if (!stage) return null;
+  const ends = { approval: "a person approves", time: `${duration(stage.seconds_left || 0)} more`, comparisons: plural(stage.comparisons_left || 0, "more comparison") };
+  return h("p", { class: "note" }, `Step ${stage.step} of ${stage.shares.length}: `, name(stage.policy), ` answers ${percent(stage.shares[stage.step - 1], 1)} of ordinary traffic, until ${ends[stage.waits_for]}.`);
+}
+
 // How the watch over the promotion stands.
 function watched({ watch }) {
   if (!watch) return null;
@@ -129,6 +136,7 @@ function head(experiment) {
     byHand(experiment),
     h("div", { class: "hand" }, experiment.may.map((verb) => h("button", { type: "button", onclick: () => askWhy(experiment, verb) }, label(verb)))),
     gained(experiment),
+    staged(experiment),
     watched(experiment),
     ...experiment.warnings.map((warning) => h("p", { class: "note" }, warning)),
   ];

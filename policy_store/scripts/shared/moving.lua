@@ -1,4 +1,4 @@
--- NEEDS: numbers, COUNTING_STATES, CERTIFIED_STATES, INITIAL_STATE
+-- NEEDS: numbers, COUNTING_STATES, CERTIFIED_STATES, CHAMPION_STATES, INITIAL_STATE
 -- Who answered ordinary traffic before the champion that does now. Versions before kept it in the certificate only.
 local function previous_of(control, of)
   local found = redis.call('HMGET', control, of .. 'previous', of .. 'certificate')
@@ -7,7 +7,7 @@ end
 
 -- Whether a move takes a promotion back where there was none: the incumbent itself was certified.
 local function lacks_promotion(control, of, move)
-  return move.installs == 'previous'
+  return move.installs == 'previous' and CHAMPION_STATES[redis.call('HGET', control, of .. 'state')]
     and previous_of(control, of) == redis.call('HGET', control, of .. 'incumbent')
 end
 

@@ -37,6 +37,7 @@ SECTIONS = [
     feedback.SignalSpec,
     feedback.RegenerateSpec,
     promotion.PromotionSpec,
+    promotion.StepSpec,
     promotion.WatchSpec,
     access.AuthSpec,
     access.KeySpec,

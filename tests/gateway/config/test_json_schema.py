@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from gateway.config.load import json_schema
+from gateway.config.promotion import PromotionSpec
 
 from .conftest import GOOD
 
@@ -49,6 +50,26 @@ def test_wrong_values_do_not_fit_the_schema(validator: Draft202012Validator, val
     data["experiments"]["support"].update(value)
 
     assert list(validator.iter_errors(data))
+
+
+@pytest.mark.parametrize(
+    "promotion",
+    [
+        {"watch": "7d"},
+        {"watch": {"for": "7d", "comparisons": 500, "share": 0.05, "level": 0.05, "margin": 0.02}},
+        {"mode": "staged", "steps": ["5%", 0.25, {"share": "50%", "approval": True}, "100%"]},
+    ],
+    ids=str,
+)
+def test_each_way_to_write_a_promotion_fits_the_schema_and_the_gateway(
+    validator: Draft202012Validator, promotion: dict[str, Any]
+) -> None:
+    """Short and long forms of watches and steps."""
+    data = yaml.safe_load(GOOD)
+    data["experiments"]["support"]["promotion"] = promotion
+
+    assert list(validator.iter_errors(data)) == []
+    assert PromotionSpec.model_validate(promotion)
 
 
 @pytest.mark.parametrize("signals", [{"thumb": 1}, {"thumb": {"weight": -0.5}}], ids=["number", "mapping"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConflictError
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
@@ -28,6 +29,7 @@ from gateway.serving.routing import Incumbent, Single, draw_part
 from policy_store.errors import ExperimentFinishedError
 from policy_store.events import ByHand
 from policy_store.models import ExperimentView, Receipt, Report, Result
+from policy_store.replicas import ReplicaRecord
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from policy_store.watch_records import Watch
@@ -54,8 +56,11 @@ class Bench:
         self.events: list[GatewayEvent] = []
         self.holder = CatalogueHolder(catalogue(promotion=WATCHED))
         self.hooks = Hooks(self.events.append)
+        self.agreement = Agreement()
         self.planner = self.replica("a")
-        self.steering = Steering(store, self.holder, compute, StoreHistory(), self.hooks, lambda: 2_000.0)
+        self.steering = Steering(
+            store, self.holder, compute, StoreHistory(), self.agreement, self.hooks, lambda: 2_000.0
+        )
         self._units = 0
 
     def replica(self, name: str) -> Planner:
@@ -66,6 +71,7 @@ class Bench:
             compute,
             Promoter(self.store, self.holder, clock=lambda: 1_000.0, hooks=self.hooks),
             history=StoreHistory(),
+            agreement=self.agreement,
             holder=name,
             interval_seconds=0.01,
             lease_seconds=30,
@@ -247,6 +253,34 @@ async def test_a_watch_goes_on_with_another_planner_and_under_another_file(bench
     assert view.state is ExperimentState.ROLLED_BACK
     assert (await bench.watch()).terms == watch.terms
     assert (await bench.verified()).differences == ()
+
+
+DIFFER = (ReplicaRecord("host:1:ab", "c0ffee", 0, 0), ReplicaRecord("host:2:cd", "decaf", 0, 0))
+
+
+async def test_while_replicas_differ_no_watch_begins_and_none_is_confirmed(bench: Bench) -> None:
+    """Both wait until the replicas run one configuration."""
+    await bench.decide_for(WARM)
+    bench.agreement.replicas = DIFFER
+    await bench.planner.plan_all()
+    assert (await bench.view()).state is ExperimentState.PROMOTED
+
+    bench.agreement.replicas = ()
+    await bench.planner.plan_all()
+    bench.agreement.replicas = DIFFER
+    await bench.compare(WARM, 65)
+    assert (await bench.view()).state is ExperimentState.WATCHING
+    bench.agreement.replicas = ()
+    await bench.planner.plan_all()
+    assert (await bench.view()).state is ExperimentState.SETTLED
+
+
+async def test_what_is_worse_is_taken_back_while_replicas_differ(bench: Bench) -> None:
+    """A rollback waits for no agreement on files."""
+    await bench.promote()
+    bench.agreement.replicas = DIFFER
+    await bench.compare(PLAIN, 40)
+    assert (await bench.view()).state is ExperimentState.ROLLED_BACK
 
 
 async def test_a_person_takes_a_watched_promotion_back(bench: Bench) -> None:

@@ -26,7 +26,7 @@ async def open_gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterat
             config = gateway_config(
                 api_base=upstream.api_base,
                 traffic=traffic,
-                promotion={"min_comparisons": 10_000},
+                promotion={"min_comparisons": 10_000, **experiment.pop("promotion", {})},
                 auth=auth,
                 **experiment,
             )

@@ -215,3 +215,22 @@ async def test_a_user_has_one_vote_on_a_pair(gateway: Whole) -> None:
         await talk.keep((await talk.two(f"Question {number}?"))[0])
     assert (await gateway.experiment())["comparisons"] == 1
     assert await gateway.metric("llmpo_feedback_discarded_total", reason="voter_cap") == 2
+
+
+async def test_a_watch_compares_as_its_experiment_does(open_gateway: Open) -> None:
+    """After a promotion, who asks again gets the other one of the two policies that are watched."""
+    gateway = await open_gateway(promotion={"watch": {"share": 1.0}})
+    path = "/v1/experiments/support/promote"
+    assert (await gateway.call("POST", path, {"reason": "launch day", "policy": "warm"})).status == 200
+
+    async def is_watched() -> bool:
+        talk = Talk(gateway)
+        answers = await talk.two()
+        await talk.keep(answers[0])
+        watch = (await gateway.experiment())["watch"]
+        return bool(set(answers) == BOTH and watch and watch["comparisons"])
+
+    await gateway.eventually(is_watched, "a comparison in the watch")
+    assert (await gateway.experiment())["certificate"]["comparisons"] == (await gateway.experiment())[
+        "comparisons"
+    ]
