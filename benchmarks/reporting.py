@@ -43,7 +43,7 @@ def plus_minus(row: dict[str, Any]) -> str:
 
 
 def options_of(about: str | None, seeds: int) -> argparse.ArgumentParser:
-    """What every such benchmark is told on its command line."""
+    """The command-line options of every such benchmark."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--processes", type=int, default=available_cores())

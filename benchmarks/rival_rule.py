@@ -44,7 +44,7 @@ def their_rule(counts: np.ndarray, successes: np.ndarray, epsilon: float) -> np.
 
 
 def their_leader(counts: np.ndarray, successes: np.ndarray) -> np.ndarray:
-    """Whom it promotes: the higher mean, of equals the smaller variance per outcome, then the first."""
+    """The policy it promotes: the higher mean; of equals the smaller variance per outcome, then the first."""
     means, variances = _moments(counts, successes)
     doubt = variances / counts
     is_equal = np.abs(means[:, 0] - means[:, 1]) < 1e-10

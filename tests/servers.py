@@ -16,7 +16,7 @@ from policy_store.connect import EmbeddedValkey
 from tests.pace import PATIENCE_SECONDS
 
 CONFIGURATIONS: Final = Path(__file__).parents[1] / "deploy" / "redis"
-"""What operators are told to start groups of servers with."""
+"""The documented configuration files for groups of servers."""
 
 
 def free_port() -> int:

@@ -77,7 +77,7 @@ async def served(tmp_path: Path, upstream: FakeUpstream) -> AsyncIterator[tuple[
 async def test_memory_stays_within_the_room_for_bodies(
     served: tuple[Served, Whole], upstream: FakeUpstream, sent: object, text: str
 ) -> None:
-    """Those beyond it are told to come again, small requests are answered, and room that is left is used."""
+    """Requests beyond it get a retry-after, small requests are answered, and remaining room is used."""
     process, gateway = served[0].process, served[1]
     assert process is not None
     assert callable(sent)

@@ -148,7 +148,7 @@ async def test_wrong_keys_are_counted_and_limited_but_never_valid_ones(guarded: 
 
 
 class Noted:
-    """Failures with a clock that is set by hand, and what was told of them."""
+    """Failures with a clock that is set by hand, and the events about them."""
 
     def __init__(self) -> None:
         self.now = 1000.0

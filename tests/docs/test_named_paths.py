@@ -114,7 +114,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_wrong_names_are_noticed(tmp_path: Path) -> None:
-    """Names of each kind that are not there are told from those that are."""
+    """Missing names of each kind are distinguished from existing ones."""
     page = tmp_path / "page.md"
     page.write_text(
         "`gateway/errors.py` `gateway/absent.py` `serving/routing.py` `serving/absent.py` `routing.py` "

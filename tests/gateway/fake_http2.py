@@ -87,7 +87,7 @@ class Http2Service(asyncio.Protocol):
         self._move()
 
     def hang_up(self) -> None:
-        """Close the connection without a word, once what was said has left."""
+        """Close the connection without an answer, after everything sent so far has left."""
         if self.transport is not None:
             self.transport.close()
 

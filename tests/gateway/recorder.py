@@ -95,7 +95,7 @@ class Recorder:
 
     @property
     def ejected(self) -> list[Ejected]:
-        """Whom requests were led away from."""
+        """The respondents that were ejected."""
         return self.of(Ejected)
 
     @property

@@ -13,7 +13,7 @@ WINS = np.array([[[0, 9, 4], [3, 0, 7], [2, 1, 0]]])
 
 
 def test_both_orders_of_a_pair_come_from_one_draw() -> None:
-    """Logits are antisymmetric, and the diagonal holds what was asked for."""
+    """Logits are antisymmetric, and the diagonal holds the value asked for."""
     drawn = draw_pairs(fit(WINS), 5, np.random.default_rng(0))
 
     logits = drawn.logits(of_itself=np.inf)

@@ -336,7 +336,7 @@ def test_hardness_without_a_margin_is_that_of_the_winner() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_hardness_is_what_a_general_solver_finds(seed: int) -> None:
-    """A linear program for each policy to promote, which knows nothing of the closed form."""
+    """A linear program for each policy to promote, independent of the closed form."""
     preferences = bradley_terry("b", np.random.default_rng(seed).normal(0, 0.6, 4)).preferences
 
     assert no_worse_hardness(preferences, 0.03, promise=BEST) == pytest.approx(
@@ -390,7 +390,7 @@ def test_fewer_comparisons_for_the_weaker_promise() -> None:
 
 
 def test_cycles_hardly_ever_promote() -> None:
-    """The check keeps what the certificate does not cover; without a winner, that is what is said."""
+    """The check covers cycles, which the certificate does not; without a winner the verdict says so."""
     summary = simulate(Trial(cycle("c", 3, 0.8), epsilon=0.02, promise=BEST), 60, seed=2)
 
     assert summary.outcomes["no_winner"] >= 55

@@ -99,7 +99,7 @@ def test_eliminated_policies_are_no_challengers_but_may_be_opponents() -> None:
 
 
 def test_doubtful_survivor_is_compared_with_whom_it_has_not_beaten() -> None:
-    """What is left after the last elimination is spent on clearing the survivor."""
+    """After the last elimination, comparisons serve to clear the survivor."""
     wins = np.array([[0, 80, 20], [20, 0, 80], [80, 20, 0]])
     zeros = np.zeros((3, 3), dtype=np.int64)
     tally = Tally(wins, zeros, zeros, np.array([False, True, True]), int(wins.sum()))

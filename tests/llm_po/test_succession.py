@@ -90,7 +90,7 @@ def test_eliminated_policy_stays_out_when_policies_are_only_added() -> None:
 
 @pytest.mark.parametrize(("left", "eliminated_at"), [(LINE, 11), (LINE - 1, None)])
 def test_elimination_that_rested_on_a_removed_rival_is_undone(left: int, eliminated_at: int | None) -> None:
-    """After a removal a policy is out only if what is left still reaches the line."""
+    """After a removal a policy is eliminated only if the remaining evidence reaches the line."""
     before = standing([[0, 0, 0], [left, 0, LINE], [0, 0, 0]], (None, 5, None), comparisons=10)
 
     assert succeed(before, (0, 1), DELTA).eliminated_at == (None, eliminated_at)
@@ -162,7 +162,7 @@ def test_fewer_policies_ever_than_now_are_refused(policies_ever: int) -> None:
 
 
 def test_removing_a_rival_never_adds_to_being_beaten() -> None:
-    """Its share of the average stays with it, so what is left cannot rise by dropping it."""
+    """The average keeps the removed rival's share as zero, so it cannot rise when the rival is dropped."""
     rng = np.random.default_rng(5)
     for _ in range(50):
         wins = rng.integers(0, 12, (4, 4))

@@ -55,7 +55,7 @@ def test_golden_hardness_of_real_matrices(name: str, hardness: float) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_closed_form_is_what_a_general_solver_finds(seed: int) -> None:
-    """A convex solver that knows nothing of the closed form reaches the same optimum."""
+    """An independent convex solver reaches the same optimum."""
     preferences = _world_with_champion(4 + seed % 3, seed)
 
     closed, solved = optimal_allocation(preferences), solve_allocation(preferences)

@@ -1,4 +1,4 @@
-"""Addresses of stores: what is wrong is named, and nothing of the address is repeated."""
+"""Addresses of stores: errors name the fault and repeat no part of the address."""
 
 from __future__ import annotations
 

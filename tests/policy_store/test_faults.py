@@ -142,7 +142,7 @@ async def test_server_that_never_answers_is_reported_in_time() -> None:
 
 
 async def test_server_that_refuses_writes_is_reported(store: PolicyStore) -> None:
-    """Out of memory, nothing of an outcome is written, not even that the unit reported."""
+    """Out of memory, no part of an outcome is written, not even the mark that the unit reported."""
     await planned(store)
     servers = await store._redis.servers()
     for server in servers:
@@ -159,7 +159,7 @@ async def test_server_that_refuses_writes_is_reported(store: PolicyStore) -> Non
 
 
 def test_url_of_another_kind_is_refused() -> None:
-    """A misspelt URL is told before anything is sent."""
+    """A misspelt URL is reported before anything is sent."""
     with pytest.raises(ValueError, match="redis://"):
         connect("http://127.0.0.1:6379")
 

@@ -1,4 +1,4 @@
-"""Stores that former versions wrote are gone on with: names and forms of what is kept have not changed."""
+"""Stores written by earlier versions can be used: names and forms of stored data have not changed."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ async def test_reports_count_in_order_of_assignment(store: PolicyStore) -> None:
 
 
 async def test_units_assigned_at_one_moment_are_in_an_order_that_says_nothing(store: PolicyStore) -> None:
-    """Equal times are ordered by unit, which is random, and not by what is said."""
+    """Equal times are ordered by the unit's random name, not by the outcome."""
     await planned(store)
     due_at = await _now(store) + _HOLD
     results = [random.Random(2).choice(list(Result)) for _ in range(20)]

@@ -25,7 +25,7 @@ def test_all_keys_of_an_experiment_share_a_slot(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["app", "a}b{c", "{x}", "}"])
 def test_all_limits_of_an_api_key_share_a_slot(name: str) -> None:
-    """One script accounts for all of them, and none of them is another key's or an experiment's."""
+    """One script accounts for all of them, and they share their slot with no other key or experiment."""
     keys = Names().limits(name)
 
     assert len(set(keys)) == 3

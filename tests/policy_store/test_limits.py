@@ -46,7 +46,7 @@ async def move_back(redis: Redis, seconds: int, which: int = 0) -> None:
 
 
 async def test_no_more_than_the_limit_is_leased(limits: LimitStore) -> None:
-    """What is left is given, and nothing after that."""
+    """The rest is leased, and after that nothing."""
     assert (await requests(limits, 10, 7)).amount == 7
     rest = await requests(limits, 10, 7)
     assert (rest.amount, rest.left) == (3, 0)
@@ -90,7 +90,7 @@ async def test_who_gets_a_part_hears_when_the_rest_fits(limits: LimitStore) -> N
 
 
 async def test_ahead_is_given_only_while_plenty_is_left(limits: LimitStore) -> None:
-    """An eighth of what is left, so that no process holds what another is refused."""
+    """At most an eighth of the rest, so that a process holds little while another is refused."""
     assert (await requests(limits, 100, 4, ahead=50)).amount == 4 + 12
     await requests(limits, 100, 80)
     assert (await requests(limits, 100, 2, ahead=50)).amount == 2

@@ -87,7 +87,7 @@ async def test_what_awaits_approval_goes_on_gathering_evidence(store: PolicyStor
 
 
 async def test_rolling_back_puts_the_incumbent_before_back_for_good(store: PolicyStore) -> None:
-    """No evidence promotes the policy again, nor does a restart, nor a changed budget."""
+    """Neither evidence nor a restart nor a changed budget promotes the policy again."""
     await promoted(store)
     view = await by_hand(store, Move.ROLL_BACK, "refunds rose")
 

@@ -193,7 +193,7 @@ async def test_outcomes_within_the_margin_are_a_tie(
 
 
 async def test_a_unit_is_never_matched_with_itself(store: PolicyStore) -> None:
-    """A unit forgotten and drawn again for the other side waits for another unit, in its place in line."""
+    """A forgotten unit that is drawn again for the other side waits for another unit and keeps its place."""
     await planned(store)
     await report(store, "u1", 0, 1.0, keep_seconds=1)
     await _forget(store, "u1")

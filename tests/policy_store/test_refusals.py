@@ -186,7 +186,7 @@ def _written() -> dict[str, set[str]]:
 
 
 async def test_reads_go_on_while_refused_writes_close_connections(admin: Redis, redis: Redis) -> None:
-    """A demoted server answers reads; that writes look for another one fails none of them."""
+    """A demoted server answers reads, and none fails while writes look for another server."""
     store = PolicyStore(redis, timeout_seconds=impatient(5))
     await planned(store)
     await demoted(admin)
@@ -206,7 +206,7 @@ async def test_reads_go_on_while_refused_writes_close_connections(admin: Redis, 
 async def test_a_demoted_server_is_left_and_its_successor_used(
     tmp_path: Path, own_server: StoreServer, admin: Redis
 ) -> None:
-    """The address leads to the new primary; living connections to the old one are dropped all the same."""
+    """The address leads to the new primary, and open connections to the old one are dropped."""
     successor = type(own_server)(tmp_path / "successor")
     successor.start()
     leads_to = [own_server.url]

@@ -27,7 +27,7 @@ DAY: Final = timedelta(days=1)
 
 
 class Authority:
-    """A certificate authority of one's own; its files and those of whom it vouches for lie in `folder`."""
+    """A private certificate authority; its files and the certificates it signs are in `folder`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir()
@@ -90,7 +90,7 @@ class Authority:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Whom server and clients trust."""
+    """The authority that server and clients trust."""
     return Authority(tmp_path_factory.mktemp("tls") / "ours", "ours")
 
 

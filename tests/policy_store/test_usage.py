@@ -12,7 +12,7 @@ from tests.policy_store.building import NAME, started
 
 
 async def test_replicas_add_up_exactly(store: PolicyStore, store_url: str) -> None:
-    """Each brings what it measured; a policy's fingerprint says whose it is."""
+    """Each adds what it measured, under the policy's fingerprint."""
     others = [
         PolicyStore(connect(store_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS)
         for _ in range(4)

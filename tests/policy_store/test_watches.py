@@ -158,7 +158,7 @@ async def test_the_log_says_that_a_watch_took_the_promotion_back(store: PolicySt
 
 
 async def test_a_certified_incumbent_is_not_rolled_back(store: PolicyStore) -> None:
-    """It is settled, but there was no promotion, whoever asks."""
+    """It is settled without a promotion, so there is nothing to roll back."""
     fence = await planned(store)
     await store.decide(NAME, 1, fence, move=Move.SETTLE, champion=0, certificate={**PROOF, "champion": 0})
     with pytest.raises(DecisionConflictError, match="settled"):

@@ -40,7 +40,7 @@ def test_long_delays_cost_little_more_than_what_is_in_flight() -> None:
 
 
 def test_cycle_at_a_margin_ends_long_before_the_budget() -> None:
-    """Shown from the counts alone: nobody waits for max_comparisons."""
+    """The counts alone show the cycle, long before max_comparisons."""
     summary = simulate(Trial(CIRCLE, epsilon=0.02, max_comparisons=20_000), 50, seed=4)
 
     assert summary.outcomes["no_winner"] == 50

@@ -33,7 +33,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def show_visit(visit: Visit) -> None:
-    """One line: what was asked, what came back with its mark, what became of the feedback."""
+    """One line: the question, the answer with its mark, and the result of the feedback."""
     replies = "   ".join(
         f"[{'green' if right else 'red'}]{'right' if right else 'wrong'}[/] {escape(_shortened(reply))}"
         for reply, right in zip(visit.replies, visit.right, strict=True)

@@ -31,7 +31,7 @@ def test_the_policy_that_is_right_most_often_is_promoted(decided: Decided) -> No
 
 
 def test_every_answer_was_marked_and_every_mark_taken_once(decided: Decided) -> None:
-    """The comparisons the gateway counted are those its users were told of, and end with the decision."""
+    """The counted comparisons are those that users got acknowledged, and they end with the decision."""
     statuses = [visit.status for visit in decided.visits]
     assert statuses.count("counted") == decided.account["comparisons"]
     assert set(statuses) <= {"counted", "pending", "not_counted"}

@@ -196,7 +196,7 @@ BODIES = {
 async def test_a_caller_who_leaves_during_feedback_costs_no_traceback(
     body: bytes, upstream: FakeUpstream, own_server: RedisServer
 ) -> None:
-    """The report is finished or not, and nothing of it is a fault of the gateway's."""
+    """The report is finished or not, and no fault of the gateway is logged."""
     settings = quick_settings(own_server.url, store_timeout_seconds=0.3)
     async with whole_gateway(gateway_config(api_base=upstream.api_base), settings) as gateway:
         own_server.freeze()

@@ -1,4 +1,4 @@
-"""Limited keys over HTTP: who passes, what the refused are told, and what becomes of it without the store."""
+"""Limited keys over HTTP: which requests pass, the refusals, and the behaviour without the store."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ async def test_without_declared_origins_no_page_may_call(upstream: FakeUpstream,
 
 
 async def test_any_origin_may_be_declared(upstream: FakeUpstream, embedded_url: str) -> None:
-    """Keys are asked for all the same."""
+    """Keys are still needed."""
     async with whole_gateway(configured(upstream, "*"), quick_settings(embedded_url)) as gateway:
         asked = await preflight(gateway, "/v1/chat/completions", "https://anywhere.example")
         got = await send(gateway, "GET", "/v1/models", "https://anywhere.example")

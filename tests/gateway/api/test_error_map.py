@@ -129,7 +129,7 @@ def test_the_unforeseen_tells_nothing() -> None:
 
 
 def test_what_can_be_retried_says_when() -> None:
-    """Clients wait as long as they are told; a header that cannot be sent is dropped."""
+    """Clients wait as long as `retry-after` says; a header that cannot be sent is dropped."""
     limited = UpstreamError("x", status=429, reason="rate_limited", retry_after="7")
     assert error_reply(limited).headers == ((b"retry-after", b"7"),)
     assert error_reply(StoreUnavailableError("x")).headers == ((b"retry-after", b"1"),)

@@ -144,7 +144,7 @@ def test_differences_say_what_is_kept_and_who_loses(
 
 
 def test_faults_and_wrong_usage_end_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every fault of either file is told."""
+    """Every fault of either file is reported."""
     assert main(["config", "diff", written(tmp_path, "old"), written(tmp_path, "bad", delta=2.0)]) == 2
     assert "experiments.support.delta" in capsys.readouterr().err
     assert main(["config", "diff", written(tmp_path, "old")]) == 2

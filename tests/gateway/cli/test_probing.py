@@ -86,7 +86,7 @@ async def test_a_model_that_is_said_to_answer_messages_is_asked_for_one(
 async def test_a_model_that_does_not_answer_is_named_with_the_providers_words(
     upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    """The others are asked all the same; no key is shown."""
+    """The other models are still asked, and no key is shown."""
     code, output = await check(
         tmp_path, *(listed(upstream, "openai", one) for one in ("gone", "broke", "small"))
     )

@@ -45,7 +45,7 @@ def test_exposed_gateway_without_keys_ends_with_status_2(
 
 
 def test_wrong_configuration_ends_with_status_2(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Every fault is told before anything starts."""
+    """Every fault is reported before anything starts."""
     fields = config_fields(delta=1.5)
     fields["experiments"]["support"]["policies"]["warm"]["model"] = "large"
     file = tmp_path / "gateway.yaml"
@@ -68,7 +68,7 @@ def test_address_in_use_is_named() -> None:
 
 
 def test_workers_sockets_share_one_address() -> None:
-    """One socket each on the same port, and none of them accepts before it listens."""
+    """Each worker has a socket on the same port, and no socket accepts before it listens."""
     with bind("127.0.0.1", 0, shared=True) as reserved:
         address = reserved.getsockname()
         with share(socket.AF_INET, address) as one, share(socket.AF_INET, address) as other:

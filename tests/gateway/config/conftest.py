@@ -49,7 +49,7 @@ def load(write: Write) -> Load:
 
 @pytest.fixture
 def issues(write: Write) -> Issues:
-    """Load a wrong configuration given as text and give what is said about it."""
+    """Load a wrong configuration given as text, and return the issues."""
 
     def find(text: str) -> list[ConfigIssue]:
         with pytest.raises(ConfigError) as caught:

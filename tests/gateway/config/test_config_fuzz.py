@@ -60,7 +60,7 @@ def good_with(path: tuple[Any, ...], value: Any) -> Any:
 
 
 def read(directory: Path, text: str) -> str:
-    """What is said about a file; empty when it is right."""
+    """The issues of a file; empty if it is right."""
     path = directory / "gateway.yaml"
     path.write_text(text, encoding="utf-8")
     said = ""

@@ -90,7 +90,7 @@ auth:
 
 
 def test_but_not_where_the_name_of_a_model_is_unset(write: Write) -> None:
-    """Nor does it hide other faults."""
+    """Other faults are still reported."""
     text = GOOD.replace("openai/gpt-4o-mini", "os.environ/MODEL") + "\nauth: {keys: {ours: {role: admin}}}\n"
     with pytest.raises(ConfigError) as caught:
         load_config(write(text), {}, may_be_unset=True)

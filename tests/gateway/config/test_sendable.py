@@ -15,7 +15,7 @@ SECRET = "sk-Vw9secretsecret"
 
 
 def faults(tmp_path: Path, environ: dict[str, str] | None = None, **params: object) -> list[ConfigIssue]:
-    """What is said about a model with these parameters."""
+    """The issues of a model with these parameters."""
     file = tmp_path / "gateway.yaml"
     model = {"model_name": "m", "litellm_params": {"model": "openai/gpt", **params}}
     file.write_text(json.dumps({"model_list": [model]}))
@@ -49,7 +49,7 @@ def test_a_secret_that_no_header_can_carry_is_refused(
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "mistral"])
 def test_a_key_the_file_does_not_even_name_is_checked(tmp_path: Path, provider: str) -> None:
-    """It is taken from the environment all the same."""
+    """The key that the environment gives is checked too."""
     name = f"{provider.upper()}_API_KEY"
     (issue,) = faults(tmp_path, {name: f"{SECRET}\n"}, model=f"{provider}/x")
     assert f"{name} ends in a line break" in issue.problem

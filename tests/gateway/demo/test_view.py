@@ -106,7 +106,7 @@ def test_a_running_experiment_shows_who_is_ahead_and_what_is_missing() -> None:
 
 
 def test_a_narrow_terminal_keeps_every_row_on_one_line() -> None:
-    """At 80 columns nothing of the table is cut or wrapped."""
+    """At 80 columns no part of the table is cut or wrapped."""
     rows = [line for line in _drawn(RUNNING, columns=80).splitlines() if "┃" in line]
     assert len(rows) == 3
     assert all(line.rstrip().endswith("%") for line in rows)

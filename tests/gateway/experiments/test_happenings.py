@@ -31,7 +31,7 @@ def test_positions_become_the_names_they_had_in_their_generation() -> None:
 
 
 def test_with_a_margin_nothing_is_eliminated() -> None:
-    """Logs of earlier versions say so all the same."""
+    """Events of elimination in logs of earlier versions are left out."""
     events = [
         LoggedEvent(1.0, "eliminated", {"policy": 0, "comparison": 9, "generation": 1}),
         LoggedEvent(2.0, "eliminated", {"policy": 0, "comparison": 9, "generation": 2}),

@@ -75,7 +75,7 @@ def test_multimodal_content_survives(compiled: Compile) -> None:
     ids=["system", "template", "bare"],
 )
 def test_the_caller_s_body_is_never_changed(compiled: Compile, spec: dict[str, Any]) -> None:
-    """Nor does changing the rendered list change the caller's or the policy."""
+    """Changing the rendered list changes neither the caller's body nor the policy."""
     policy = compiled(**spec)
     caller = body(metadata={"tier": "gold"}, max_completion_tokens=9, stop=["b"])
     before = copy.deepcopy(caller)

@@ -65,7 +65,7 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 async def rated(gateway: Whole) -> Reply:
-    """One comparison, told that the first choice is better."""
+    """One comparison, with feedback that the first choice is better."""
     return await gateway.feed(id=(await gateway.compare()).json["id"], preferred=0)
 
 
@@ -332,7 +332,7 @@ async def test_a_server_that_tells_nothing_is_unknown(
     redis: Redis,
     embedded_server: EmbeddedServer,
 ) -> None:
-    """INFO is asked where CONFIG is not allowed; where neither is, that is what is said."""
+    """INFO is asked if CONFIG is not allowed; if neither is, the settings are unknown."""
     await redis.acl_setuser("default", enabled=True, reset=False, commands=denied)
     try:
         with capture_logs() as lines:

@@ -122,7 +122,7 @@ async def test_last_snapshot_is_kept_while_the_store_is_away(embedded_store: Pol
 
 
 async def test_what_was_read_before_the_store_failed_is_shown(embedded_store: PolicyStore) -> None:
-    """The store fails between two experiments: the first one's promotion is served all the same."""
+    """The store fails between two experiments, and the first one's promotion is still served."""
     one = catalogue()
     both = replace(one, definitions={**one.definitions, **catalogue(name="later").definitions})
     store = Flaky(embedded_store)

@@ -213,7 +213,7 @@ async def test_what_was_rejected_stays_so_until_a_person_resumes(bench: Bench) -
 
 
 async def test_nothing_is_decided_while_an_experiment_is_paused(bench: Bench) -> None:
-    """However clear it is; what is held counts all the same."""
+    """Even if the evidence suffices; held reports still count."""
     await bench.planner.plan_all()
     await bench.prefer(Result.LOSS, 10)
     await bench.planner.plan_all()

@@ -204,7 +204,7 @@ async def test_an_effect_that_fades_is_rolled_back_by_the_gateway(bench: Bench) 
 
 
 async def test_a_promotion_that_stays_good_is_settled_at_the_end_of_its_watch(bench: Bench) -> None:
-    """The certificate is that of the promotion, and counts nothing of the watch."""
+    """The certificate is that of the promotion, without the watch's comparisons."""
     await bench.promote()
     before = await bench.view()
     for _ in range(15):

@@ -49,7 +49,7 @@ async def never(_told: Told) -> web.StreamResponse:
 
 @dataclass
 class Receiver:
-    """What was told, and what is answered: the answers in their order, the last one for ever.
+    """The requests received, and the answers in their order; the last answer is repeated for ever.
 
     Attributes:
         port: Where it listens.

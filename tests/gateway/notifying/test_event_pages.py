@@ -76,7 +76,7 @@ async def test_only_admins_read_events(gateway: Whole) -> None:
 
 
 async def test_no_parameters_are_a_server_error(gateway: Whole) -> None:
-    """What is asked for is there, or named as wrong; ids at the edges of what servers take as well."""
+    """The event exists or is refused by name, also with ids at the limits of what servers accept."""
     draws, digest = random.Random(5), Names().experiment(NAME).event_id("1-1")[:-3]
     numbers = [
         "0",

@@ -71,7 +71,7 @@ async def happenings(blocks: AsyncIterator[dict[str, str]], count: int) -> list[
 
 
 async def test_what_happens_is_told_as_it_happens(gateway: Whole) -> None:
-    """A stream begins now, and is told each event as the pages have it."""
+    """A stream begins now, and gets each event in the same form as the pages."""
     await move(gateway, "pause", "before")
     async with stream(gateway) as blocks:
         await anext(blocks)
@@ -84,7 +84,7 @@ async def test_what_happens_is_told_as_it_happens(gateway: Whole) -> None:
 
 
 async def test_a_stream_goes_on_where_it_was_cut(gateway: Whole) -> None:
-    """Also one that was cut before its first event: it is told at once where it stands."""
+    """Also a stream that was cut before its first event, because it gets its position at once."""
     async with stream(gateway) as blocks:
         first = await anext(blocks)
     assert "data" not in first
@@ -118,7 +118,7 @@ async def test_silence_is_told(gateway: Whole) -> None:
 
 
 async def test_streams_are_bounded_and_their_places_come_back(gateway: Whole) -> None:
-    """The one beyond is told to come back; a stream that was closed is none."""
+    """One stream too many gets a retry-after; closed streams do not count."""
     with (
         patch("gateway.notifying.feed.MOST_FOLLOWERS", 2),
         patch("gateway.notifying.feed.HEARTBEAT_SECONDS", 0.01),

@@ -30,7 +30,7 @@ def fields_with(*webhooks: dict[str, Any]) -> dict[str, Any]:
 
 
 def hook(receiver: Receiver, **changes: Any) -> dict[str, Any]:
-    """The webhook `ops`, told of what people do."""
+    """The webhook `ops`, which gets the moves by hand."""
     kinds = ["paused", "unpaused", "stopped"]
     return {"name": "ops", "url": receiver.url, "secret": SECRET, "events": kinds, **changes}
 
@@ -228,7 +228,7 @@ async def test_a_slow_receiver_holds_up_no_other(start: Callable[..., Any], rece
 async def test_a_test_is_told_at_once_and_its_failure_shown(
     start: Callable[..., Any], receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of it is kept; the answer's body is not told."""
+    """It is not kept, and the body of the answer is not shown."""
     async with start(hook(receiver)) as gateway:
         where = ("--url", gateway.url)
         assert await asyncio.to_thread(main, ["webhooks", "test", "ops", *where]) == 0
@@ -249,7 +249,7 @@ async def test_a_test_is_told_at_once_and_its_failure_shown(
 async def test_another_configuration_swaps_the_webhooks(
     start: Callable[..., Any], settings: Settings, receiver: Receiver
 ) -> None:
-    """Another address is told from the next event on, and one that is left out is told nothing."""
+    """A changed address gets events from the next one on, and a removed webhook gets none."""
     async with receiving() as other, start(hook(receiver)) as gateway:
         await move(gateway, "pause")
         await standing(gateway, delivered=1)

@@ -56,7 +56,7 @@ async def test_misfit_holds_the_decision_unless_told_to_warn(decide: Callable[..
 
 
 async def test_warned_misfit_is_on_the_certificate(decide: Callable[..., Any]) -> None:
-    """`on_misfit: warn` decides all the same and keeps the p-value."""
+    """`on_misfit: warn` decides nevertheless, and keeps the p-value."""
     rows = await decide(
         space="bradley_terry",
         policies=tuple("abcde"),

@@ -23,7 +23,7 @@ SECRETS = ("former secret of these tests 1234", "latter secret of these tests 56
 
 
 def of(said: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
-    """What is said to have changed of one part of the file."""
+    """The reported changes of one part of the file."""
     found: dict[str, Any] = next(
         change for change in said["changes"] if (change["kind"], change["name"]) == (kind, name)
     )

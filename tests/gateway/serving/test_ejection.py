@@ -185,7 +185,7 @@ CHANGED = [
 def test_what_the_operator_changed_begins_anew(
     book: EjectionBook, changes: list[GatewayEvent], changed: Respondent
 ) -> None:
-    """The name stays, and failures before say nothing about it; nor do those that come late."""
+    """The name stays, but neither earlier failures nor late ones of the former target count against it."""
     late = admitted(book)
     ejected(book)
     fail(book, FAILURES_IN_A_ROW - 1, changed)

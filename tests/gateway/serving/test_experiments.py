@@ -115,7 +115,7 @@ async def test_the_policys_prompt_and_params_are_used(upstream: FakeUpstream) ->
     ids=["outside the share", "no pairs to draw", "decided", "another definition in the store"],
 )
 async def test_otherwise_the_incumbent_answers_unassigned(gateway: Live, changes: dict[str, object]) -> None:
-    """Feedback on such an answer is told that it belongs to no comparison."""
+    """Feedback on such an answer gets the reply that it belongs to no comparison."""
     gateway.change(**changes)
     reply = await gateway.ask()
     assert reply.text == "I am small."

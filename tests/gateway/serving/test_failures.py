@@ -141,7 +141,7 @@ async def test_a_provider_nobody_listens_at_is_bad_gateway(upstream: FakeUpstrea
 
 
 async def test_rate_limits_keep_their_retry_after(gateway: Live, upstream: FakeUpstream) -> None:
-    """OpenAI clients wait as long as they are told."""
+    """OpenAI's clients wait as long as `retry-after` says."""
     upstream.on("small", status(429, retry_after="3"))
     reply = await gateway.ask("small")
     assert (reply.status, reply.headers["retry-after"]) == (429, "3")

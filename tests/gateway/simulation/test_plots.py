@@ -1,4 +1,4 @@
-"""Pictures: which files are written, and what is said where they cannot be."""
+"""Pictures: the files that are written, and the error if they cannot be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many trials on all cores: the same results however they are run, and none of them lost."""
+"""Many trials on all cores: results do not depend on the way they are run, and none is lost."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ async def test_a_failure_of_any_route_is_a_line(
 async def test_decisions_are_told_only_to_who_wants_all_lines(
     upstream: FakeUpstream, embedded_url: str, lines: Lines
 ) -> None:
-    """Who was drawn and how each attempt ended, at level debug; at any other, nothing of a good request."""
+    """The draw and the end of each attempt at level debug; at other levels nothing about a good request."""
     for level in ("debug", "info"):
         async with _gateway(upstream, embedded_url, level) as gateway:
             lines()

@@ -22,7 +22,7 @@ from tests.gateway.upstream.asking import QUESTION
 
 @pytest.fixture
 async def provider() -> AsyncIterator[FakeUpstream]:
-    """Sends exactly what it is told to."""
+    """Sends exactly the scripted bytes."""
     async with FakeUpstream() as provider:
         yield provider
 

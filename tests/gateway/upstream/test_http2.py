@@ -248,7 +248,7 @@ async def test_who_does_not_read_holds_nobody_up(relay: Relay, provider: FakeHtt
 
 
 async def test_answers_nobody_waits_for_use_up_no_room(relay: Relay, provider: FakeHttp2Upstream) -> None:
-    """What arrives after the reset counts for the connection all the same."""
+    """Bytes that arrive after the reset still count for the connection's window."""
 
     async def pour(exchange: Exchange) -> None:
         await exchange.begin()

@@ -22,13 +22,13 @@ CANCEL = 8
 
 @dataclass
 class NodeProvider:
-    """The server, and what it has said so far."""
+    """The server, and its output so far."""
 
     port: int = 0
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def count(self, what: str) -> int:
-        """How often it said something of a kind."""
+        """How often a kind of line is in its output."""
         return sum(what in line for line in self.lines)
 
     def request(self, model: str, **fields: Any) -> UpstreamRequest:

@@ -133,7 +133,7 @@ ACCOUNT = ("credit", "balance", "quota", "billing", "organization", "key", "acco
 
 
 def check_operators(error: UpstreamError) -> None:
-    """It is the operator's, and says nothing of them to a caller."""
+    """The refusal concerns the operator, and the caller learns no details."""
     assert (error.status, error.reason, error.is_callers_fault) == (502, "status_4xx", False)
     assert error.body is None
     assert not any(word in str(error).lower() for word in ACCOUNT)

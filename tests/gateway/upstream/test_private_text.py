@@ -1,4 +1,4 @@
-"""Nothing of the operator's is in what a provider says once it is passed on, nothing private in a log."""
+"""A provider's message that is passed on holds nothing of the operator's, and logs hold nothing private."""
 
 from __future__ import annotations
 

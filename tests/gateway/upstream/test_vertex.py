@@ -33,7 +33,7 @@ class Google:
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     async def token(self, _request: web.Request) -> web.Response:
-        """For whoever asks."""
+        """Give a token to any caller."""
         self.asked.append(("token", None))
         return web.json_response({"access_token": "ya29.t", "expires_in": 3600, "token_type": "Bearer"})
 

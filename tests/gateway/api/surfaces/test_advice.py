@@ -114,7 +114,7 @@ async def test_what_shapes_the_answer_is_refused_by_name(
 
 @pytest.mark.parametrize("kind", ["chat/completions", "completions"])
 async def test_defaults_say_nothing(gateway: Live, upstream: FakeUpstream, kind: str) -> None:
-    """Clients send them along; a provider without a word for them is asked all the same."""
+    """Clients send them along; a provider whose format lacks them is asked nevertheless."""
     said = {"n": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "stop": [], "min_p": 0}
     reply = await ask(gateway, kind, "claude-small", **said, guided_json=None, ignore_eos=False)
     assert reply.status == 200, reply.body

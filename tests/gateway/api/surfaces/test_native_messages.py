@@ -104,8 +104,8 @@ def test_a_model_without_a_server_of_its_own_cannot_be_native(tmp_path: Path) ->
     """OpenAI itself has no such route; the fault says what to do."""
     file = tmp_path / "gateway.yaml"
     file.write_text(
-        "model_list:\n"
-        "- model_name: small\n  messages: native\n  litellm_params: {model: openai/o3, api_key: sk-abcd}\n"
+        "model_list:\n- model_name: small\n  messages: native\n  litellm_params: "
+        "{model: openai/o3, api_key: sk-abcd}\n"
     )
     with pytest.raises(ConfigError, match=r"no api_base.* Give litellm_params\.api_base"):
         load_config(file, {})
@@ -140,7 +140,7 @@ async def whole(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Whol
 
 
 async def counted(whole: Whole, model: str, **fields: Any) -> int:
-    """What Anthropic's client is told."""
+    """The answer to Anthropic's client."""
     async with anthropic.AsyncAnthropic(base_url=whole.url, api_key="any", max_retries=0) as client:
         answer = await client.messages.count_tokens(model=model, messages=MESSAGES, **fields)  # type: ignore[arg-type]
     return answer.input_tokens

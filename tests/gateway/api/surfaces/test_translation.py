@@ -151,7 +151,7 @@ async def test_the_providers_refusal_keeps_its_words(
 async def test_a_dead_provider_is_a_bad_gateway(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str
 ) -> None:
-    """And nothing of litellm's own words reaches the caller."""
+    """The caller gets a 502 and none of litellm's own words."""
     upstream.on(model, hang_up())
     reply = await ask(gateway, kind, model)
     assert reply.status in {500, 502}

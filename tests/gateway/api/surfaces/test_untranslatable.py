@@ -61,7 +61,7 @@ async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Liv
 async def test_what_a_policy_sets_and_cannot_be_translated_is_the_policys_failure(
     upstream: FakeUpstream, params: dict[str, Any], stream: bool
 ) -> None:
-    """The incumbent answers, the failures count, and the log says what it is; no caller is told."""
+    """The incumbent answers, the failures count, and the log names the parameter; callers see nothing."""
     policies = {"alpha": {"model": "claude-small"}, "beta": {"model": "claude-large", "params": params}}
     async with live_gateway([experiment(upstream.api_base, policies)], entries(upstream)) as gateway:
         with capture_logs() as lines:

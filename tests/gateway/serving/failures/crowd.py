@@ -1,4 +1,4 @@
-"""Callers, of whom many hang up; each has a marker that no other answer may carry."""
+"""Callers, many of which hang up; each has a marker that no other answer may contain."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def configuration(failing: FakeUpstream, sound: FakeUpstream) -> GatewayConfig:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(embedded_server: EmbeddedServer, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    """Three gateways for all cases of a protocol, of different patience; nobody is ever ejected."""
+    """Three gateways with different timeouts for all cases of a protocol, without ejection."""
     provider = PROVIDERS[request.param]
     redis = connect(embedded_server.url)
     await redis.flushall()

@@ -97,7 +97,7 @@ async def test_fallbacks_that_work_are_never_refused(gateway: Live, upstream: Fa
 
 @both_protocols
 async def test_fallbacks_are_asked_in_order_until_one_answers(gateway: Live, upstream: FakeUpstream) -> None:
-    """The last one answers; each failure is counted, and who answered for whom."""
+    """The last one answers; each failure is counted, and so is the fallback that answered."""
     upstream.on("large", status(500))
     upstream.on("small", status(429))
     reply = await gateway.ask("large")
@@ -271,7 +271,7 @@ async def test_streams_that_break_count_as_failures(gateway: Live, upstream: Fak
 
 @both_protocols
 async def test_streams_callers_leave_count_as_nothing(gateway: Live, upstream: FakeUpstream) -> None:
-    """Neither does an impatient caller eject a model, nor stand in the way of the next failure's count."""
+    """An impatient caller does not eject a model, and later failures still count."""
     upstream.on("tiny", stall(after=2))
     body = orjson.dumps({"model": "tiny", **QUESTION, "stream": True})
     for _ in range(8):
@@ -285,7 +285,7 @@ async def test_streams_callers_leave_count_as_nothing(gateway: Live, upstream: F
 
 @both_protocols
 async def test_all_attempts_together_keep_the_total_limit(upstream: FakeUpstream) -> None:
-    """A model that hangs leaves its fallback what is left of the time, not as much again."""
+    """The fallback of a hanging model gets only the remaining time."""
     base = upstream.api_base
     models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
     upstream.on("large", stall())
