@@ -44,7 +44,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("kind", ENDLESS)
 async def test_what_has_no_end_is_refused_early(target: Target, kind: str) -> None:
-    """With the status that says what was too long, the connection closed, and memory where it was."""
+    """The status says what was too long, the connection is closed, and memory does not grow."""
     start, block, status = ENDLESS[kind]
     await said_to(target.port, [GET + b"connection: close\r\n\r\n"])
     before = resident_bytes(target.pid)
@@ -66,7 +66,7 @@ async def test_what_has_no_end_is_refused_early(target: Target, kind: str) -> No
     ids=["headers", "bytes", "url", "framing", "syntax"],
 )
 async def test_a_refusal_says_what_the_limit_is(target: Target, request_text: bytes, status: int) -> None:
-    """In OpenAI's shape, also where the request arrived in one piece."""
+    """The error has OpenAI's shape, even if the request arrived in one piece."""
     answer, _ = await said_to(target.port, [request_text])
     assert statuses(answer) == [status]
     assert b'{"error":{"message":"' in answer
@@ -88,7 +88,7 @@ async def test_as_much_as_the_limits_allow_is_answered(target: Target) -> None:
 
 
 async def test_trailers_are_no_headers(target: Target) -> None:
-    """What follows a body cannot change what its headers said."""
+    """Fields after a body cannot change the meaning of its headers."""
     head = CHUNKED.replace(b"feedback", b"embeddings").replace(
         b"transfer", b"content-type: text/plain\r\nconnection: close\r\ntransfer"
     )
@@ -97,7 +97,7 @@ async def test_trailers_are_no_headers(target: Target) -> None:
 
 
 async def test_headers_nearly_too_long_on_many_connections_stay_bounded(target: Target) -> None:
-    """Each below the limit of one, all of them together above what a process holds."""
+    """Each is below the limit of a connection; together they exceed the limit of the process."""
     start = GET + b"x-a: " + b"a" * (HEAD_BYTES - 4096)
     before = resident_bytes(target.pid)
     waiting = [await asyncio.open_connection("127.0.0.1", target.port) for _ in range(500)]
@@ -122,7 +122,7 @@ async def test_requests_piled_up_on_a_connection_are_bounded(target: Target) -> 
 
 
 async def test_nonsense_after_a_request_does_not_cut_its_answer_off(target: Target) -> None:
-    """The answer comes whole; the connection ends after it."""
+    """The answer is complete; the connection is closed after it."""
     answer, _ = await said_to(target.port, [GET + b"\r\n" + b"\x00nonsense\r\n\r\n"])
     assert statuses(answer)[0] == 200
     assert b'{"status":"ok"}' in answer

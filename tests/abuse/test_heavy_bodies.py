@@ -79,7 +79,7 @@ async def test_too_much_structure_is_refused_by_the_name_of_the_limit(app: Gatew
 
 @pytest.mark.parametrize("kind", [*BOMBS, *BROKEN, *TEXTS])
 async def test_ten_megabytes_keep_nobody_waiting(app: GatewayApp, kind: str) -> None:
-    """Refused or answered, in turns with everyone else's requests."""
+    """They are refused or answered in steps, with turns for other requests."""
     body = (BOMBS | BROKEN | TEXTS)[kind]
     reply = await fair(lambda: posted(app, "/v1/chat/completions", body))
     assert reply.status == (200 if kind in TEXTS else 400), reply.body[:300]
@@ -89,7 +89,7 @@ GZIP = (b"content-encoding", b"gzip")
 
 
 async def test_packed_bodies_are_unpacked(app: GatewayApp) -> None:
-    """Gzip and deflate, as servers of models take them."""
+    """Gzip and deflate are accepted, as by servers of models."""
     for name, pack in ((b"gzip", gzip.compress), (b"X-GZIP", gzip.compress), (b"deflate", zlib.compress)):
         body = pack(TEXTS["many messages"])
         reply = await posted(app, "/v1/chat/completions", body, (b"content-encoding", name))
@@ -114,7 +114,7 @@ async def test_packed_bodies_are_unpacked(app: GatewayApp) -> None:
 async def test_what_cannot_be_unpacked_is_refused(
     app: GatewayApp, body: bytes, packing: bytes, status: int, code: str
 ) -> None:
-    """As soon as it is known to be too large, and never as a server's error."""
+    """The refusal comes as soon as the body is known to be too large, and is never a server error."""
     reply = await fair(lambda: posted(app, "/v1/chat/completions", body, (b"content-encoding", packing)))
     assert (reply.status, orjson.loads(reply.body)["error"]["code"]) == (status, code)
 
@@ -123,7 +123,7 @@ async def test_what_cannot_be_unpacked_is_refused(
     "kind", ["numbers", "many long names", "quotes", "no end", "many messages", "escaped characters"]
 )
 async def test_the_room_for_bodies_is_given_back(app: GatewayApp, kind: str) -> None:
-    """However a request ends, on every route that takes a body, packed or not."""
+    """The room is free again however a request ends, on every route that takes a body."""
     room = app.model_endpoints["/v1/chat/completions"]._deps.bodies
     before, body = room.left, (BOMBS | BROKEN | TEXTS)[kind][: 10 * 1024 * 1024]
     for path in ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/feedback", "/v1/keys"):
@@ -144,7 +144,7 @@ async def test_the_room_for_bodies_is_given_back(app: GatewayApp, kind: str) -> 
     ids=["small", "narrow", "wide", "escaped"],
 )
 async def test_bodies_take_room_by_what_they_take_of_memory(text: bytes, taken: int) -> None:
-    """Nothing where they are small; else their text three times or six, and what their structure takes."""
+    """Small bodies take no room; others take three or six times their text, and their structure."""
     room = BodyRoom(1_000_000, 0)
     before, body = room.left, b'{"content":"' + text + b'","items":[]}'
     messages = iter([{"type": "http.request", "body": body}])

@@ -185,7 +185,7 @@ def test_all_addresses_of_a_site_count_together() -> None:
 
 
 def test_addresses_remembered_are_bounded() -> None:
-    """However many there are."""
+    """The memory stays bounded for any number of addresses."""
     noted = Noted()
     for number in range(ADDRESSES + 100):
         noted.fail(f"2001:db8:{number >> 8:x}:{number & 255:x}::1")

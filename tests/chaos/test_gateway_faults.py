@@ -103,7 +103,7 @@ async def _has_answered(gateway: Whole, times: float) -> bool:
 
 
 async def test_workers_and_store_end_with_their_supervisor(serve: Callable[..., Served]) -> None:
-    """Nothing is left behind where it is killed."""
+    """No process is left behind when the supervisor is killed."""
     served = serve()
     await served.start("--workers", "2", port=free_port())
     family = await _family(served)

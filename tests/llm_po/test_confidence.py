@@ -54,7 +54,7 @@ def test_the_interval_ever_misses_the_truth_as_seldom_as_promised(probability: f
 
 
 def test_the_ends_of_an_interval_are_where_the_evidence_reaches_the_line() -> None:
-    """And swapping the policies mirrors it."""
+    """Swapping the policies mirrors the interval."""
     low, high = preference_interval(60, 40, 0.05)
     assert 0.0 < low < 0.6 < high < 1.0
     for end in (low, high):

@@ -45,7 +45,7 @@ def lines(results: str) -> list[Line]:
 def test_a_champion_no_worse_loses_nothing_on_average(
     seen: list[bool], margin: float, above: float, comes_first: bool
 ) -> None:
-    """Whatever was seen before, the expected factor of the next outcome is at most one."""
+    """The expected factor of the next outcome is at most one, whatever was seen before."""
     champion, previous = (0, 1) if comes_first else (1, 0)
     watch = Holdback(champion, previous, 0.05, margin)
     chance = 0.5 - margin + above * (0.5 + margin)
@@ -96,7 +96,7 @@ def test_what_is_no_log_of_the_watch_is_refused(changed: dict[str, Any]) -> None
 
 
 def test_an_error_names_the_line() -> None:
-    """So that it can be looked up."""
+    """The message has the number of the line."""
     with pytest.raises(ReplayError, match="Comparison 2 of 1 and 2 is no line 1"):
         replay_watch([Line(2, "win")], WATCH)
 

@@ -72,7 +72,7 @@ def test_nothing_is_trimmed_for_the_eliminated_or_with_a_margin() -> None:
 
 
 def test_forecasts_of_a_pair_add_up() -> None:
-    """Whatever is trimmed, `q[i, j] + q[j, i]` is a million."""
+    """`q[i, j] + q[j, i]` is a million after any trimming."""
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 1, (1, 6, 6))
     q = 1 / (1 + np.exp(logits.swapaxes(1, 2) - logits))

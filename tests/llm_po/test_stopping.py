@@ -176,7 +176,7 @@ def test_batch_shortcut_misses_no_verdict() -> None:
 
 
 def test_decision_waits_for_the_caller_and_for_the_fewest_comparisons() -> None:
-    """Neither certificate nor budget decides before it may."""
+    """Neither certificate nor budget decides before that."""
     tally = _tally(CLEAR, eliminated=(False, True, True))
 
     assert verdict(tally, _design(may_decide=False)) is None

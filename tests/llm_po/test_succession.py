@@ -98,7 +98,7 @@ def test_elimination_that_rested_on_a_removed_rival_is_undone(left: int, elimina
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_row_total_rises_by_a_change(seed: int) -> None:
-    """Whichever policy is removed, and however often: otherwise the row would be no supermartingale."""
+    """This holds for any removals, because otherwise the row would not be a supermartingale."""
     rng = np.random.default_rng(seed)
     before = random_standing(rng, 6)
     kept = sorted(rng.choice(6, size=4, replace=False).tolist())

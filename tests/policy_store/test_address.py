@@ -110,7 +110,7 @@ SEVERAL = {
 
 @pytest.mark.parametrize("url", WRONG)
 def test_a_wrong_address_is_named_and_not_repeated(url: str) -> None:
-    """Neither in the message nor in the traceback, whatever part of it was taken for what."""
+    """No part of it is in the message or the traceback."""
     with pytest.raises(StoreAddressError, match=WRONG[url]) as raised:
         connect(url)
     assert WORD not in str(raised.value)

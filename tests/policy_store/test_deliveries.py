@@ -85,7 +85,7 @@ async def test_a_new_webhook_begins_shortly_before_now(deliveries: DeliveryStore
 
 
 async def test_what_failed_is_due_again_after_its_wait(deliveries: DeliveryStore) -> None:
-    """And counts how often it was sent."""
+    """The number of attempts is counted."""
     fence = await taken(deliveries, ONE, TWO)
     await record(deliveries, fence, ONE, DeliveryOutcome.FAILED, wait=3600)
     await record(deliveries, fence, TWO, DeliveryOutcome.FAILED)

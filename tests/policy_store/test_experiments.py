@@ -116,7 +116,7 @@ async def test_names_may_hold_anything_and_are_listed(store: PolicyStore, store_
 
 
 async def test_unknown_experiment_is_said_to_be_unknown(store: PolicyStore) -> None:
-    """Whatever is asked about a name or generation the store does not hold, the answer says so."""
+    """Every call about a name or generation that the store does not hold says so."""
     await started(store)
     calls = [
         store.view("nobody"),

@@ -116,7 +116,7 @@ async def test_server_that_came_back_is_used_at_the_first_call(
 
 
 async def test_absent_server_is_reported_at_once(free_port: int, tmp_path: Path) -> None:
-    """Nothing listens: every kind of call says so, well before the time-out."""
+    """Every kind of call reports that nothing listens, well before the time-out."""
     for url in (f"redis://127.0.0.1:{free_port}", f"unix://{tmp_path}/nobody.sock"):
         store = PolicyStore(connect(url, timeout_seconds=impatient(5)), timeout_seconds=impatient(5))
         began = time.monotonic()

@@ -57,7 +57,7 @@ async def test_held_report_counts_when_its_unit_is_old_enough(store: PolicyStore
 
 
 async def test_reports_count_in_order_of_assignment(store: PolicyStore) -> None:
-    """Whichever is reported first: the one whose unit was assigned first counts first."""
+    """The report whose unit was assigned first counts first, even if it comes later."""
     await planned(store)
     start = await _now(store) + _HOLD
     for number in random.Random(1).sample(range(40), 40):

@@ -107,7 +107,7 @@ async def test_what_is_returned_can_be_leased_again(limits: LimitStore) -> None:
 
 
 async def test_tokens_used_beyond_a_lease_count(limits: LimitStore) -> None:
-    """Even beyond the limit: then nothing is leased until they are gone."""
+    """They count even beyond the limit; nothing is leased then until they have expired."""
     await limits.lease(Account("app", "one", tokens=Wanted(1000, 100, 100), owed=1500))
     granted = await limits.lease(Account("app", "two", tokens=Wanted(1000, 1, 1)))
     assert (granted.tokens.amount, granted.tokens.left) == (0, 0)

@@ -69,7 +69,7 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
 async def test_a_pulse_fails_for_what_feedback_would_fail_for(
     trouble: str, admin: Redis, redis: Redis
 ) -> None:
-    """Whatever keeps the gateway's user from writing is found without any feedback, and named."""
+    """Anything that keeps the gateway's user from writing is found without feedback, and named."""
     make, word = TROUBLES[trouble]
     vitals = StoreVitals(redis, timeout_seconds=impatient(5))
     assert (await vitals.pulse(may_begin=True)).id
@@ -108,7 +108,7 @@ async def test_a_server_that_cannot_save_is_named(admin: Redis, redis: Redis) ->
 async def test_a_password_that_is_missing_or_wrong_is_named(
     own_server: StoreServer, admin: Redis, user: str, word: str
 ) -> None:
-    """And not repeated."""
+    """The error does not repeat it."""
     await admin.config_set("requirepass", "right")
     client = connect(own_server.url.replace("://", f"://{user}"), timeout_seconds=5)
     with pytest.raises(StoreRefusedError) as raised:

@@ -67,7 +67,7 @@ def test_an_answer_passes_byte_for_byte(models: Models, real_gateway: Gateway, v
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_stream_passes_byte_for_byte(models: Models, real_gateway: Gateway, variant: str) -> None:
-    """So are the events of a stream, usage and end included."""
+    """The events of a stream are the provider's bytes, including usage and end."""
     body = {**REQUEST, **VARIANTS[variant], "stream": True, "stream_options": {"include_usage": True}}
     direct, relayed = _bodies(models, real_gateway, body)
     assert direct.endswith(b"data: [DONE]\n\n")

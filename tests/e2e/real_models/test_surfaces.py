@@ -115,7 +115,7 @@ def test_an_answer_passes_byte_for_byte(models: Models, real_gateway: Gateway, c
 
 @pytest.mark.parametrize("case", REQUESTS)
 def test_a_stream_passes_byte_for_byte(models: Models, real_gateway: Gateway, case: str) -> None:
-    """So are the events of a stream, to the last."""
+    """The events of a stream are the provider's bytes, to the last one."""
     direct, relayed = both(models, real_gateway, case, stream=True)
     assert direct.status_code == relayed.status_code == 200, relayed.text
     assert steady(relayed) == steady(direct)

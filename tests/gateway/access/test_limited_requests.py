@@ -174,7 +174,7 @@ async def test_requests_under_way_are_limited(replicas: tuple[Whole, Whole], ups
 async def test_an_unlimited_key_costs_no_look_at_the_store(
     replicas: tuple[Whole, Whole], embedded_url: str
 ) -> None:
-    """Nothing is accounted for it, and nothing said about it."""
+    """Its requests are not accounted for, and its answers have no limit headers."""
     one, _ = replicas
     reply = await replace(one, key="ops").ask("plain")
     assert not any("ratelimit" in name for name in reply.headers)

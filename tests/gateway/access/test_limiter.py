@@ -118,7 +118,7 @@ async def test_a_busy_key_rarely_asks_the_store(processes: Callable[[], Process]
 async def test_who_is_refused_hears_which_limit_and_when_to_come_back(
     processes: Callable[[], Process],
 ) -> None:
-    """And the refusal is counted under the key's name."""
+    """The error says it, and the refusal is counted under the key's name."""
     process, limits = processes(), KeyLimits(requests_per_minute=1)
     await process.ask(limits)
     with pytest.raises(LimitReachedError, match="1 requests per minute") as refused:
@@ -218,7 +218,7 @@ async def test_a_request_larger_than_the_limit_passes_alone(processes: Callable[
 
 
 async def test_a_caller_who_leaves_while_waiting_takes_nothing(processes: Callable[[], Process]) -> None:
-    """Neither a place under way nor tokens."""
+    """It uses neither a concurrent request nor tokens."""
     process, limits = processes(), KeyLimits(concurrent_requests=1, tokens_per_minute=1000)
     process.store.answers.clear()
     waiting = asyncio.create_task(process.ask(limits, max_tokens=500))

@@ -105,7 +105,7 @@ async def test_clients_that_are_no_pages_see_no_difference(gateway: Whole) -> No
 
 
 async def test_without_declared_origins_no_page_may_call(upstream: FakeUpstream, embedded_url: str) -> None:
-    """As before there was the setting."""
+    """This is the behaviour from before there was the setting."""
     async with whole_gateway(configured(upstream), quick_settings(embedded_url)) as gateway:
         answer = await preflight(gateway, "/v1/chat/completions", PAGE)
 

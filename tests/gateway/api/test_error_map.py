@@ -148,7 +148,7 @@ def test_clients_are_told_not_to_retry_what_no_retry_mends() -> None:
 
 
 def test_a_providers_own_error_body_is_kept() -> None:
-    """Word for word."""
+    """It is passed on word for word."""
     body = (
         b'{"error": {"message": "too long", "type": "t", "param": null, "code": "context_length_exceeded"}}'
     )
@@ -157,7 +157,7 @@ def test_a_providers_own_error_body_is_kept() -> None:
 
 
 def test_an_error_in_a_stream_is_one_event() -> None:
-    """In the shape clients look for."""
+    """The event has the shape that clients look for."""
     event = ERROR_FORMATS["chat"].event(error_reply(UpstreamError("x", status=502, reason="cut")))
     assert event.startswith(b'data: {"error":{')
     assert event.endswith(b"}}\n\n")

@@ -120,7 +120,7 @@ async def test_a_link_without_a_value_takes_it_from_its_user(gateway: Whole, bod
 
 @pytest.mark.parametrize("part", ["id", "signal", "value", "expires", "signature"])
 async def test_a_changed_link_is_refused_in_clear_words(gateway: Whole, part: str) -> None:
-    """Whichever part is another; what a mail system adds does no harm."""
+    """A change in any part is found; parameters that a mail system adds are ignored."""
     _, path = await linked(gateway, value=True)
     said = parse_qs(urlsplit(path).query)[part][0]
     other = {"value": "false", "signal": "copied", "expires": "9999999999"}.get(part, said[:-2] + "xx")
@@ -150,7 +150,7 @@ async def test_an_expired_link_says_so(gateway: Whole, clock: Clock) -> None:
 
 
 async def test_a_link_lives_no_longer_than_feedback_counts(gateway: Whole, clock: Clock) -> None:
-    """However long it is asked for."""
+    """It ends then even if a longer life is asked for."""
     _, path = await linked(gateway, value=True, expires_in=10**9)
     assert int(parse_qs(urlsplit(path).query)["expires"][0]) == clock.now + 24 * 3600
 

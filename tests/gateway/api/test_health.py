@@ -85,7 +85,7 @@ async def test_every_promised_series_is_there_with_its_labels(
 
 
 async def test_time_to_decision_is_shown_once_decided(upstream: FakeUpstream, embedded_url: str) -> None:
-    """And the state says how it ended."""
+    """The state then says how the experiment ended."""
     config = gateway_config(
         api_base=upstream.api_base,
         traffic=SIDE_BY_SIDE,

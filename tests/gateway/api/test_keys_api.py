@@ -76,7 +76,7 @@ async def test_a_new_key_works_on_every_replica(replicas: tuple[Whole, Whole]) -
 
 @pytest.mark.parametrize("made_in", ["store", "configuration"])
 async def test_a_revoked_key_is_refused_by_every_replica(replicas: tuple[Whole, Whole], made_in: str) -> None:
-    """Wherever it was made; and a gateway started afterwards refuses it, too."""
+    """This holds for keys from any source, and for gateways that start later."""
     one, two = replicas
     name, key = ("mobile", await make(one, "mobile")) if made_in == "store" else ("app", "app")
     await answers(two, key, 200)

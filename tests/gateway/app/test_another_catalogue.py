@@ -158,7 +158,7 @@ async def test_limits_change_for_configured_keys_and_for_those_made_since(
 async def test_a_gateway_without_keys_asks_for_them_once_there_are_some(
     upstream: FakeUpstream, settings: Settings
 ) -> None:
-    """And never stops asking: a file without keys must not open what was closed."""
+    """It never stops asking then: a file without keys must not open a closed gateway."""
     without = config_fields(api_base=upstream.api_base)
     async with whole_gateway(GatewayConfig.model_validate(without), settings) as gateway:
         assert (await gateway.ask("plain")).status == 200

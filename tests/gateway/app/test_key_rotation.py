@@ -117,7 +117,7 @@ async def test_sessions_begun_during_a_rotation_stay_when_the_previous_secret_is
 async def test_replicas_that_know_the_next_secret_already_open_its_ids(
     config: GatewayConfig, embedded_url: str
 ) -> None:
-    """So a rolling rotation refuses no feedback: the setting opens ids whichever secret came first."""
+    """A rolling rotation therefore refuses no feedback, in whatever order replicas restart."""
     next_known = {"token_secret": OLD, "previous_token_secret": NEW}
     async with (
         replica(config, embedded_url, **next_known) as not_yet,

@@ -59,7 +59,7 @@ async def status_of(app: GatewayApp, method: str, path: str) -> int:
 async def test_only_requests_for_models_pass_by_the_middleware(
     method: str, path: str, status: int, passes: bool
 ) -> None:
-    """Whatever is not a POST to an endpoint's very path goes the way of every other request."""
+    """Any request that is not a POST to an endpoint's exact path goes through the router."""
     app = GatewayApp(catalogue_holder())
     app.add_middleware(Passage)
     Passage.seen = []

@@ -212,17 +212,15 @@ def test_checking_a_file_warns_of_models_that_could_not_be_asked(
             monkeypatch.delenv(name, raising=False)
     path = tmp_path / "gateway.yaml"
     path.write_text(
-        "model_list:\n"
-        "- {model_name: gemini, litellm_params: {model: gemini/pro}}\n"
-        "- {model_name: openai, litellm_params: {model: openai/gpt}}\n"
-        "- {model_name: anthropic, litellm_params: {model: anthropic/claude}}\n"
-        "- {model_name: mistral, litellm_params: {model: mistral/small}}\n"
-        "- {model_name: azure, litellm_params: {model: azure/gpt}}\n"
-        "- {model_name: rehearsed, litellm_params: {model: cloudflare/llama}}\n"
-        "- {model_name: own, litellm_params: {model: openai/llama, api_base: 'http://127.0.0.1:1/v1'}}\n"
-        "- {model_name: local, litellm_params: {model: ollama/llama}}\n"
-        "- {model_name: embedder, litellm_params: {model: voyage/voyage-3, api_key: sk-secret}}\n"
-        "- {model_name: relayed, litellm_params: {model: openai/gpt, api_key: sk-secret}}\n",
+        "model_list:\n- {model_name: gemini, litellm_params: {model: gemini/pro}}\n- {model_name: openai, "
+        "litellm_params: {model: openai/gpt}}\n- {model_name: anthropic, litellm_params: "
+        "{model: anthropic/claude}}\n- {model_name: mistral, litellm_params: {model: mistral/small}}\n- {"
+        "model_name: azure, litellm_params: {model: azure/gpt}}\n- {model_name: rehearsed, litellm_params: "
+        "{model: cloudflare/llama}}\n- {model_name: own, litellm_params: "
+        "{model: openai/llama, api_base: 'http://127.0.0.1:1/v1'}}\n- {model_name: local, litellm_params: "
+        "{model: ollama/llama}}\n- {model_name: embedder, litellm_params: "
+        "{model: voyage/voyage-3, api_key: sk-secret}}\n- {model_name: relayed, litellm_params: "
+        "{model: openai/gpt, api_key: sk-secret}}\n",
         encoding="utf-8",
     )
 
@@ -268,7 +266,7 @@ def test_checking_a_file_imports_nothing_heavy_for_providers_it_knows(tmp_path: 
 def test_such_a_warning_repeats_no_secret(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the library quotes: what is configured as a secret, and whatever looks like a key."""
+    """Configured secrets and anything that looks like a key are blanked in the library's words."""
 
     async def obstacle(_upstream: LitellmUpstream, _target: ModelTarget) -> str:
         return "Cannot use hush-hush, nor sk-another-secret."

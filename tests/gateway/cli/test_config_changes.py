@@ -197,7 +197,7 @@ async def test_a_running_gateway_says_where_experiments_stand(
 
 
 async def test_the_description_holds_no_secret(gateway: Whole) -> None:
-    """Neither provider keys nor values of headers nor whole hashes of keys; client keys see none of it."""
+    """It has no provider keys, header values or whole hashes of keys, and client keys cannot see it."""
     body = (await gateway.get("/v1/config")).body.decode()
 
     assert "secret-of" not in body
@@ -288,7 +288,7 @@ def test_another_policy_under_the_winners_name_is_refused(
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
 def test_the_value_alone_is_replaced(written: str, expected: str, end: str) -> None:
-    """However it is written, and whatever ends the lines."""
+    """This holds for every style of writing the value and every kind of line end."""
     text = f"# é\nexperiments:\n  support:\n    {written}\n    x: [plain]\n".replace("\n", end)
     assert with_incumbent(text, "support", "warm") == text.replace(
         written.replace("\n", end), expected.replace("\n", end)

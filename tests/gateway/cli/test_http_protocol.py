@@ -107,7 +107,7 @@ async def answered(port: int, text: bytes, pause_at: int) -> bytes:
     ids=["nothing", "headers", "body"],
 )
 async def test_a_request_that_dribbles_in_is_ended(port: int, begin: bytes) -> None:
-    """However busily: 408 in OpenAI's shape once its time is over, and the connection closed."""
+    """After its time is over it gets a 408 in OpenAI's shape, and the connection is closed."""
     answer, seconds = await dribbled(port, b"x-a: " + b"b" * 400 if begin else b"", first=begin)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"request_timeout"' in answer

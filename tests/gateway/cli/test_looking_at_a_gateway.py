@@ -103,7 +103,7 @@ async def test_json_is_one_document(decided: Whole, capsys: pytest.CaptureFixtur
 async def test_running_experiment_has_nothing_to_verify(
     gateway: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither confirmed nor false: a status of its own."""
+    """The result is neither confirmed nor false, and has an exit status of its own."""
     assert await run("verify", NAME, "--url", gateway.url) == 2
     assert "no certificate" in capsys.readouterr().err
 

@@ -66,7 +66,7 @@ async def test_models_that_answer_are_said_to(upstream: FakeUpstream, tmp_path: 
 async def test_a_server_that_answers_messages_itself_is_found(
     upstream: FakeUpstream, tmp_path: Path, has_messages: bool
 ) -> None:
-    """So that requests in that format can be relayed to it; one that does not is no failure."""
+    """Requests in that format can then be relayed to it; a server without the route is no failure."""
     if not has_messages:
         upstream.on("small", good(), status(404))
     code, output = await check(tmp_path, listed(upstream, "openai", "small"))
@@ -77,7 +77,7 @@ async def test_a_server_that_answers_messages_itself_is_found(
 async def test_a_model_that_is_said_to_answer_messages_is_asked_for_one(
     upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    """And fails the check where it does not."""
+    """The check fails if it does not answer one."""
     upstream.on("small", status(404))
     code, output = await check(tmp_path, {**listed(upstream, "openai", "small"), "messages": "native"})
     assert (code, [seen.path for seen in upstream.seen]) == (1, ["/v1/messages"]), output

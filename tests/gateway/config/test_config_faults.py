@@ -448,7 +448,7 @@ def test_files_that_are_no_configuration_say_so(
 
 
 def test_a_path_no_file_can_have_is_refused(issues: Issues) -> None:
-    """Even a path the system itself would not take."""
+    """This includes paths that the system itself does not allow."""
     (issue,) = issues(GOOD.replace('system: "You help, warmly."', 'template: "a\\0b"'))
 
     assert "cannot be read: embedded null byte" in issue.problem

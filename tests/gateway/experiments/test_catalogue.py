@@ -61,6 +61,6 @@ def test_what_is_each_replicas_own_does_not() -> None:
 
 
 def test_keys_of_the_environment_count_like_those_of_the_file() -> None:
-    """Wherever a replica has them from."""
+    """The source of a key makes no difference."""
     in_file = config_fields(auth={"client_keys": [hash_key("k")]})
     assert config_hash(config_fields(), client_keys=(hash_key("k"),)) == config_hash(in_file)

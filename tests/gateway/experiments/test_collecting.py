@@ -24,7 +24,7 @@ FEEDBACK = FeedbackSpec.model_validate({"signals": {"thumb": 1, "copied": 0.5}, 
 
 
 def test_every_way_the_configuration_knows_has_a_record() -> None:
-    """And no record is without its word."""
+    """Every way in the configuration has a record, and every record has a name there."""
     assert set(WAYS) == set(get_args(Collect))
     assert all(way.name == name for name, way in WAYS.items())
 

@@ -119,7 +119,7 @@ def test_gateway_does_not_start_with_caps_nothing_can_keep() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_router_compares_as_much_as_the_caps_allow(seed: int) -> None:
-    """Whatever plan it is given: every cap is kept, and one binds where not everything is compared."""
+    """Every cap is kept for any plan, and one of them binds if not everything is compared."""
     rng = random.Random(seed)
     caps, plan, incumbent = exposure_caps(_random_spec(rng)), _plan(rng), rng.randrange(len(NAMES))
 
@@ -137,7 +137,7 @@ def test_router_compares_as_much_as_the_caps_allow(seed: int) -> None:
 
 
 def test_experiment_without_caps_compares_everything_that_takes_part() -> None:
-    """Nothing is worked out, whatever the plan."""
+    """There is no computation for any plan."""
     caps = exposure_caps(_spec({}, 0.0, 0.3))
 
     assert not caps.are_set

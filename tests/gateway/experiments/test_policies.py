@@ -117,7 +117,7 @@ def test_text_is_not_escaped(compiled: Compile) -> None:
     [None, 3, [], [{"type": "text"}], [{"type": []}], [{"type": {}, "text": "x"}], ["text"], [PICTURE]],
 )
 def test_user_messages_without_text_are_empty_text(compiled: Compile, content: Any) -> None:
-    """Whatever shape a message has, a template can be rendered."""
+    """A template can be rendered for messages of any shape."""
     rendered = compiled(template="<{{ user_message }}>").render(body({"role": "user", "content": content}))
 
     assert rendered["messages"][0]["content"] == "<>"
@@ -147,7 +147,7 @@ def test_metadata_may_be_absent_or_null(compiled: Compile) -> None:
     ids=["undefined", "type", "mutation", "escape", "range", "size"],
 )
 def test_a_template_that_fails_raises_a_typed_error(compiled: Compile, template: str, kind: str) -> None:
-    """So that the incumbent can answer; the error says where and what kind."""
+    """The incumbent can then answer; the error names the place and the kind."""
     with pytest.raises(RenderError, match=kind) as caught:
         compiled(template=template).render(body())
 

@@ -48,7 +48,7 @@ def test_the_fingerprint_follows_from_what_is_shown() -> None:
     ids=["key", "header of a known kind", "header of any other kind", "key within a prompt"],
 )
 def test_secrets_are_never_shown(system: str, params: dict[str, Any]) -> None:
-    """Whatever looks like one is blanked; what is blanked in a content says so, and still verifies."""
+    """Texts that look like secrets are blanked; such a content says `redacted` and still verifies."""
     defined = _defined(system, **params)
     assert SECRET not in json.dumps(defined.contents)
     policy = defined.policies[0]

@@ -85,7 +85,7 @@ def test_ids_tell_nothing_to_those_without_the_key() -> None:
 
 @given(st.data())
 def test_one_changed_character_is_forgery(data: st.DataObject) -> None:
-    """Whichever it is, the id is refused and never opens to another assignment."""
+    """An id with any character changed is refused and never opens to another assignment."""
     response_id = sealer().seal(ASSIGNMENT)
     place = data.draw(st.integers(0, len(response_id) - 1))
     other = data.draw(st.sampled_from(sorted(set(BASE64URL) - {response_id[place]})))
@@ -95,7 +95,7 @@ def test_one_changed_character_is_forgery(data: st.DataObject) -> None:
 
 @given(st.integers(0, 106))
 def test_a_truncated_id_is_malformed(length: int) -> None:
-    """However much is missing."""
+    """This holds for any number of missing characters."""
     assert reason(sealer(), sealer().seal(ASSIGNMENT)[:length]) == "malformed_id"
 
 
@@ -127,7 +127,7 @@ def test_keys_can_be_rotated() -> None:
 
 
 def test_an_unassigned_id_says_so() -> None:
-    """And which experiment it is of, so that feedback on it can be answered in its words."""
+    """The id also names its experiment, so that the reply to feedback can name it."""
     assert sealer().open(sealer().seal_unassigned("support")) == Unassigned("support")
 
 
@@ -150,7 +150,7 @@ def test_an_id_of_a_way_only_later_versions_know_is_unknown(monkeypatch: pytest.
 
 @pytest.mark.parametrize("keys", [[b"short"], [OLD, b""]])
 def test_bad_keys_are_refused_at_once(keys: list[bytes]) -> None:
-    """Rather than at the first request."""
+    """The error comes at construction, not at the first request."""
     with pytest.raises(ValueError, match="32 bytes"):
         sealer(*keys)
 

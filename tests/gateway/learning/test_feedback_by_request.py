@@ -200,7 +200,7 @@ class AwayStore:
 
 
 async def test_notes_that_wait_are_bounded() -> None:
-    """However long the store takes; what fits no more is lost, and later notes are written again."""
+    """They are bounded however long the store takes; surplus notes are lost, later ones are written again."""
     store = AwayStore()
     notes = AnswerNotes(store, lambda holder, request_id: [f"{holder}/{request_id}"])
     for number in range(2 * MOST_WAITING):

@@ -39,7 +39,7 @@ async def end_holds(store: PolicyStore) -> None:
 async def test_feedback_is_held_and_then_counted_by_the_planner(
     upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, collect: str
 ) -> None:
-    """Whatever way of collecting: nothing counts before the answers are old enough, and all of it then."""
+    """With any way of collecting, reports count only once their answers are old enough, and then all do."""
     config = gateway_config(
         api_base=upstream.api_base,
         traffic={"share": 1.0, "collect": collect},
@@ -133,7 +133,7 @@ async def test_report_after_the_hold_is_not_counted_and_said_so(desk: Desk) -> N
 
 
 async def test_age_of_a_session_counts_from_its_first_answer(desk: Desk) -> None:
-    """Else a session that goes on for longer would count later, and how long it goes on may depend on it."""
+    """Otherwise a longer session would count later, and its length may depend on the outcome."""
     answered_just_now = await desk.rate(
         unit=1, assigned_at=desk.now - _HOUR, answered_at=desk.now, value=True
     )
@@ -149,7 +149,7 @@ async def test_ids_that_do_not_say_when_they_were_assigned_count_by_their_end(de
 
 
 async def test_planner_counts_all_that_is_due_in_order_before_it_plans(embedded_store: PolicyStore) -> None:
-    """However much there is, and votes beyond a user's share are discarded by name."""
+    """This holds for any number of reports; votes beyond a user's share are discarded by name."""
     bench = Bench(embedded_store, definition())
     await bench.register()
     seconds, _ = await embedded_store._redis.time()

@@ -82,7 +82,7 @@ async def test_feedback_counts_as_requests_of_a_limited_key(gateway: Whole) -> N
 
 
 async def test_one_user_votes_once_on_a_pair(gateway: Whole) -> None:
-    """However often the user asks, and whatever sessions it makes up; other users vote on."""
+    """More requests or invented sessions give no more votes; other users still vote."""
     statuses = []
     for user, session in (("ann", "s1"), ("ann", "s2"), ("bob", "s1")):
         answer = await gateway.ask(user=user, metadata={"session_id": session})

@@ -40,7 +40,7 @@ async def pages(gateway: Whole, order: str, limit: int) -> list[Reply]:
 
 
 async def test_pages_hold_every_event_once_in_either_order(gateway: Whole) -> None:
-    """Whatever the size of a page; an event has the same id on each."""
+    """This holds for any size of page; an event has the same id on each."""
     whole = [event["id"] for event in (await gateway.get(f"{EVENTS}?order=asc")).json["data"]]
     for limit in (1, 3, 7, 8):
         rising = [event["id"] for page in await pages(gateway, "asc", limit) for event in page.json["data"]]

@@ -186,7 +186,7 @@ async def test_a_stream_outlives_its_store(own_server: EmbeddedServer) -> None:
 
 
 async def test_streams_end_when_the_process_is_about_to_stop(embedded_url: str) -> None:
-    """So that their readers go to another replica, and nothing holds the end up."""
+    """Their readers then go to another replica, and nothing delays the end of the process."""
     lifecycle = Lifecycle()
     settings = quick_settings(embedded_url)
     async with (

@@ -217,7 +217,7 @@ async def test_a_receiver_that_is_gone_is_left_alone(start: Callable[..., Any]) 
 
 
 async def test_a_slow_receiver_holds_up_no_other(start: Callable[..., Any], receiver: Receiver) -> None:
-    """Nor requests, nor moves."""
+    """It delays no other webhook, no request and no move."""
     async with receiving(never) as slow, start(hook(slow, name="slow"), hook(receiver)) as gateway:
         for verb in ("pause", "resume") * 3:
             await move(gateway, verb)

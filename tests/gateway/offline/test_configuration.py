@@ -114,7 +114,7 @@ def test_wrong_file_ends_with_status_2(tmp_path: Path, capfd: pytest.CaptureFixt
     ],
 )
 def test_wrong_tasks_are_refused_with_their_line(tmp_path: Path, content: str, message: str) -> None:
-    """Nothing is asked before every task is fit to be."""
+    """No question is asked before every task is valid."""
     file = write_config(tmp_path, NOWHERE)
     (tmp_path / "tasks.jsonl").write_text(content)
     with pytest.raises(TasksError, match=message):

@@ -76,7 +76,7 @@ def advance(run: Course, until: int | None = None) -> list[Pairing]:
 
 
 def test_equal_seeds_give_equal_courses() -> None:
-    """And another seed gives another one."""
+    """Another seed gives another course."""
     assert advance(course(seed=1)) == advance(course(seed=1))
     assert advance(course(seed=1), until=20) != advance(course(seed=2), until=20)
 

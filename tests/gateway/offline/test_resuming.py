@@ -75,7 +75,7 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(
 
 
 async def test_run_cut_off_anywhere_ends_the_same(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """Whatever byte the journals end at, the resumed run has the course of the whole one."""
+    """The journals may end at any byte; the resumed run has the course of the whole one."""
     for model, percent in SKILLS.items():
         upstream.on(model, solver(percent))
     config, whole = write_config(tmp_path, upstream.api_base), tmp_path / "whole"

@@ -50,7 +50,7 @@ async def test_log_is_confirmed_by_verify(solvers: FakeUpstream, tmp_path: Path)
 
 
 async def test_deterministic_policy_is_asked_once_per_task(solvers: FakeUpstream, tmp_path: Path) -> None:
-    """However often a task comes up, at temperature 0 its answer is paid for once."""
+    """At temperature 0 an answer is paid for once, however often its task comes up."""
     outcome, _ = await optimized(write_config(tmp_path, solvers.api_base), tmp_path / "out")
 
     asked = Counter((seen.body["model"], seen.body["messages"][-1]["content"]) for seen in solvers.seen)

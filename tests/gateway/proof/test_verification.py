@@ -87,7 +87,7 @@ def _ill_shaped_promise(rows: Rows) -> None:
     ids=lambda tamper: tamper.__name__.removeprefix("_"),
 )
 async def test_tampering_with_the_promise_is_found(decide: Callable[..., Any], tamper: Tampering) -> None:
-    """Neither what was promised nor its own evidence can be changed unnoticed."""
+    """A change of the promise or of its evidence is noticed."""
     rows = deepcopy(await decide(policies=("a", "b", "c"), promise="no_worse_than_best"))
     tamper(rows)
     assert not checked(rows).is_confirmed
@@ -279,6 +279,6 @@ async def test_broken_line_is_named(decide: Callable[..., Any]) -> None:
 
 
 def test_empty_log_is_refused() -> None:
-    """Nothing is not an undecided experiment."""
+    """An empty log is not taken for an undecided experiment."""
     with pytest.raises(UnreadableLogError, match="empty"):
         read_log([])

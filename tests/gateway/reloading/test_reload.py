@@ -61,7 +61,7 @@ async def test_the_file_before_brings_its_evidence_back(filed: Filed, configured
 
 
 async def test_a_reload_of_the_same_file_changes_nothing(filed: Filed, configured: Configured) -> None:
-    """Nothing is registered, made or let go of anew."""
+    """No experiment is registered again, and no object is replaced."""
     before = filed.gateway.app.catalogue.current
 
     said = await filed.take_up(configured())
@@ -203,7 +203,7 @@ async def test_the_sealing_secret_rotates_with_its_file(
 async def test_what_takes_a_restart_is_named(
     filed: Filed, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not silently ignored: another store is not followed."""
+    """A change of the store, for example, is reported instead of silently ignored."""
     (tmp_path / "store").write_text("redis://127.0.0.1:9")
     monkeypatch.setenv("LLMPO_REDIS_URL_FILE", str(tmp_path / "store"))
 

@@ -121,7 +121,7 @@ def of(gateway: Live, reply: Reply) -> Assignment | Unassigned:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_turn_goes_to_the_policy_that_made_what_it_carries(gateway: Live, stream: bool) -> None:
-    """However the next request is drawn; ten conversations of several turns lose none."""
+    """The draw for the next request does not matter; ten conversations of several turns lose none."""
     for _ in range(10):
         message = said(await gateway.ask(stream=stream))
         for _ in range(2):

@@ -51,7 +51,7 @@ FAULTS = {
 async def test_no_failure_outlives_its_request(
     gateway: Live, upstream: FakeUpstream, faults: dict[str, Behaviour]
 ) -> None:
-    """However many there were, and whatever came of them."""
+    """No failure stays in memory after its request, in any number and with any result."""
     for model, behaviour in faults.items():
         upstream.on(model, behaviour)
     for is_streamed in [False, True] * 4:

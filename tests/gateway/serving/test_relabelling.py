@@ -92,7 +92,7 @@ def test_keys_written_with_escapes_are_found() -> None:
 
 
 def test_values_that_are_objects_are_replaced_whole() -> None:
-    """Even where an id is not a string."""
+    """This holds even if an id is not a string."""
     assert set_fields(b'{"id":{"a":[1]},"b":[2]}', {b"id": b"7"}) == b'{"id":7,"b":[2]}'
 
 

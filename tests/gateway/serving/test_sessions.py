@@ -46,7 +46,7 @@ async def test_a_session_stays_with_its_policy_and_unit(by_session: Live) -> Non
 
 
 async def test_the_header_and_the_metadata_name_the_same_session(by_session: Live) -> None:
-    """Whichever way an application can send it."""
+    """An application can use either way."""
     first = await by_session.ask(headers={"x-session-id": "ada"})
     second = await by_session.ask(metadata={"session_id": "ada"})
     units = [by_session.sealer.open(reply.json["id"]).unit for reply in (first, second)]
@@ -54,7 +54,7 @@ async def test_the_header_and_the_metadata_name_the_same_session(by_session: Liv
 
 
 async def test_a_user_without_a_session_is_one_unit(by_session: Live) -> None:
-    """Whichever field names the user; a session of the same name is another, and wins."""
+    """Any of the fields may name the user; a session of the same name is different and takes precedence."""
     asked = [
         {"user": "ada"},
         {"safety_identifier": "ada"},
@@ -209,7 +209,7 @@ async def test_a_session_that_began_before_stays_with_its_policy_and_counts_no_m
 
 
 async def test_a_session_whose_policy_is_gone_begins_anew(by_session: Live, upstream: FakeUpstream) -> None:
-    """And stays with what it is given then."""
+    """It then stays with its new policy."""
     before = {
         f"s{number}": (await by_session.ask(headers={"x-session-id": f"s{number}"})).text
         for number in range(12)

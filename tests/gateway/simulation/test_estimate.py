@@ -216,7 +216,7 @@ def test_too_little_traffic_is_said_with_what_would_help(plain: list[EffectEstim
 
 
 def test_enough_traffic_needs_no_advice(plain: list[EffectEstimate]) -> None:
-    """Nothing to change."""
+    """The list of advice is empty."""
     assert advice(PROSPECT, plain) == []
 
 

@@ -160,7 +160,7 @@ def test_many_durations_at_once_are_shown_as_one_by_one() -> None:
 
 
 def test_what_waits_to_be_added_is_bounded() -> None:
-    """Nothing has to ask for the numbers of a gateway that answers requests for months."""
+    """The memory stays bounded even if metrics are not asked for during months of requests."""
     metrics = Metrics()
     hook = MetricsHook(metrics)
     for _ in range(1_500):

@@ -181,7 +181,7 @@ async def test_a_stream_that_just_stops_is_a_failure(
 
 @pytest.mark.parametrize("parts", [[chunk("Hi"), chunk(end="stop")], [chunk("Hi"), b"data: [DONE]"]])
 async def test_a_whole_stream_may_break_off(relay: Relay, provider: FakeUpstream, parts: list[bytes]) -> None:
-    """Nothing is missing, however the connection ends."""
+    """The answer is complete, however the connection ends."""
 
     async def break_off(exchange: Exchange) -> None:
         await exchange.begin()
@@ -304,7 +304,7 @@ async def test_talk_of_errors_is_none(
 async def test_a_whole_answer_that_is_an_error_is_a_failure(
     relay: Relay, provider: FakeUpstream, body: bytes, reason: str, is_streamed: bool
 ) -> None:
-    """Whatever its status is, and whatever was asked for."""
+    """This holds for every status and every kind of request."""
     provider.on("small", raw(body, content_type="text/plain"))
     target = ModelTarget("m", "openai", "openai", "small", provider.api_base)
     ask = relay.stream if is_streamed else relay.complete

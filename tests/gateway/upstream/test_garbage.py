@@ -84,7 +84,7 @@ async def read_until_it_breaks(stream: AnswerStream) -> None:
 async def test_a_stream_is_freed_when_it_is_over(
     relay: Relay, provider: Provider, behaviour: Behaviour, reading: Reading
 ) -> None:
-    """However it ends."""
+    """The provider's connection is released after every kind of end."""
     provider.on("small", behaviour)
     stream = await relay.stream(request_to(provider, stream=True))
     alive = weakref.ref(stream)

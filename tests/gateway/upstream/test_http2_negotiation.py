@@ -105,7 +105,7 @@ async def test_over_tls_http2_is_agreed_on(
 async def test_a_provider_that_does_not_agree_is_asked_over_http1(
     relay: Relay, certificate: Path, monkeypatch: pytest.MonkeyPatch, offered: tuple[str, ...]
 ) -> None:
-    """And is remembered for a while: it is not offered HTTP/2 with every request."""
+    """This is remembered for a while, so that HTTP/2 is not offered with every request."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(certificate)
     context, hellos = tls(certificate, *offered), []

@@ -109,7 +109,7 @@ async def test_leaving_frees_the_server(relay: Relay, provider: NodeProvider) ->
 
 
 async def test_its_goaway_lets_the_answer_end(relay: Relay, provider: NodeProvider) -> None:
-    """And the next request goes to another connection."""
+    """The next request goes to another connection."""
     assert (await streamed(relay, provider, "leaves")).endswith(b"data: [DONE]\n\n")
     assert await whole(relay, provider, "small") == "I am small, 0."
     await eventually(lambda: provider.count("connection") == 2, "another connection")

@@ -174,7 +174,7 @@ CALLERS: dict[str, tuple[int, Any]] = {
 
 @pytest.mark.parametrize(("status", "body"), CALLERS.values(), ids=CALLERS.keys())
 def test_what_a_caller_can_mend_is_told_in_the_providers_words(status: int, body: Any) -> None:
-    """Whatever a message quotes: what a caller wrote cannot make it the operator's matter."""
+    """A caller's text quoted in a message cannot turn the refusal into an operator's problem."""
     error = refused(status, json.dumps(body).encode(), ASKED)
     assert (error.status, error.is_callers_fault) == (status, True)
 

@@ -53,7 +53,7 @@ def test_a_known_name_at_an_address_of_ones_own_has_no_list_price() -> None:
 
 
 def test_unknown_models_have_no_price() -> None:
-    """Nothing is made up; nor is another provider's model of the same name meant."""
+    """No price is invented, and another provider's model of the same name is not used."""
     assert price("openai/no-such-model") is None
     assert price("mistral/gpt-4o-mini") is None
 

@@ -62,7 +62,7 @@ def test_ordinary_words_stay(text: str) -> None:
 
 
 def test_a_long_text_that_repeats_itself_takes_no_time() -> None:
-    """Neither a provider nor a prompt can make it."""
+    """Neither a provider nor a prompt can make the search slow."""
     assert BLANK in Blanker((), ["ab" * 250_000]).text("ab" * 2048)
 
 

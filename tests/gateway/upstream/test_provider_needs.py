@@ -38,7 +38,7 @@ def params(provider: str, **fields: Any) -> LitellmParams:
 async def test_a_provider_is_asked_with_the_key_of_its_variable(
     monkeypatch: pytest.MonkeyPatch, provider: str, name: str
 ) -> None:
-    """Whichever of its variables holds it: what leaves here carries the key."""
+    """The request carries the key from any of the provider's variables."""
     monkeypatch.setenv(name, f"key-in-{name}")
     fields = {"api_base": "http://127.0.0.1:1"} if provider == "azure" else {}
     target = model_target(ModelEntry(model_name="m", litellm_params=params(provider, **fields)))

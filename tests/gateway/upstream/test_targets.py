@@ -51,7 +51,7 @@ def test_every_other_provider_goes_through_litellm() -> None:
 
 
 def test_anthropic_is_relayed_in_its_own_format() -> None:
-    """Wherever it answers, its address written with the path or without."""
+    """It is relayed at any address, written with or without the path."""
     claude = target(model="anthropic/claude-x", api_key="sk-a")
     assert (claude.wire, claude.model, claude.api_key) == ("anthropic", "claude-x", "sk-a")
     assert claude.api_base == "https://api.anthropic.com"

@@ -68,7 +68,7 @@ async def test_embeddings_and_text_completions(client: openai.AsyncOpenAI) -> No
 async def test_errors_raise_what_each_client_has_for_them(
     client: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, upstream: FakeUpstream
 ) -> None:
-    """By status and type."""
+    """Clients raise their own exceptions by status and type."""
     with pytest.raises(openai.NotFoundError):
         await client.responses.create(model="nobody", input="x")
     with pytest.raises(anthropic.NotFoundError):
@@ -83,7 +83,7 @@ async def test_errors_raise_what_each_client_has_for_them(
 async def test_broken_streams_raise(
     client: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, upstream: FakeUpstream
 ) -> None:
-    """Neither client takes half an answer for a whole one."""
+    """No client takes half an answer for a whole one."""
     upstream.on("small", broken_off())
     events = [event async for event in await client.responses.create(model="small", input="x", stream=True)]
     assert events[-1].type == "error"

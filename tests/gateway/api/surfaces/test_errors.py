@@ -41,7 +41,7 @@ WRONG: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_unknown_model_is_not_found(gateway: Live, kind: str) -> None:
-    """404 everywhere."""
+    """Every route answers 404."""
     reply = await ask(gateway, kind, "nobody")
     assert reply.status == 404
     if kind == "messages":
@@ -119,7 +119,7 @@ async def test_what_is_not_json_is_an_unsupported_media_type(gateway: Live, kind
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_other_methods_are_not_allowed(gateway: Live, kind: str, method: str) -> None:
-    """And the reply says which one is."""
+    """The reply names the allowed method."""
     async with gateway.session.request(method, f"{gateway.url}/v1/{kind}") as response:
         assert (response.status, response.headers["allow"]) == (405, "POST")
         body = await response.read()

@@ -43,7 +43,7 @@ def heads(kind: str, reply: Reply) -> list[dict[str, Any]]:
 async def test_answers_carry_the_experiments_name_and_an_id_for_feedback(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
-    """In the format's own form, in every event that has them; the text stays as it is."""
+    """They have the format's own form in every event that has them; the text is not changed."""
     reply = await ask(gateway, kind, model, stream=stream)
     assert spoken(reply) == TEXT
     labels = {(head["id"], head["model"]) for head in heads(kind, reply)}
@@ -58,7 +58,7 @@ async def test_answers_carry_the_experiments_name_and_an_id_for_feedback(
 async def test_nothing_tells_which_policy_answered(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
-    """Neither a model's name nor what a policy put into the request, over many answers of both."""
+    """Many answers of both policies show neither a model's name nor anything that a policy put in."""
     seen = []
     for _ in range(12):
         reply = await ask(gateway, kind, model, stream=stream, temperature=0.5)
@@ -125,7 +125,7 @@ async def test_parameters_inside_an_object_join_the_callers(upstream: FakeUpstre
 
 @pytest.mark.parametrize("kind", ["responses", "messages"])
 async def test_a_policys_parameter_without_a_place_is_refused(upstream: FakeUpstream, kind: str) -> None:
-    """Rather than comparing policies that were not what they are declared to be."""
+    """Otherwise the experiment would compare other policies than the declared ones."""
     policies = {
         "alpha": {"model": "small"},
         "beta": {"model": "small", "params": {"seed": 7}},
@@ -196,7 +196,7 @@ async def test_the_incumbent_answers_for_a_failing_candidate(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("kind", "model"), CASES)
 async def test_tokens_are_counted(gateway: Live, kind: str, model: str, stream: bool) -> None:
-    """Whatever the format calls them, and wherever a stream reports them."""
+    """Tokens are found under each format's names, wherever a stream reports them."""
     await ask(gateway, kind, model, stream=stream)
     ((_, _, prompt, completion),) = gateway.observer.tokens
     assert (prompt, completion) == (5, 7)

@@ -68,7 +68,7 @@ async def test_messages_are_relayed_to_a_server_that_answers_them(
 
 
 async def test_every_field_reaches_such_a_server(gateway: Live, upstream: FakeUpstream) -> None:
-    """As the client sent it."""
+    """It arrives as the client sent it."""
     reply = await ask(gateway, "messages", "small", **CLAUDE_CODE)
     assert reply.status == 200, reply.body
     assert upstream.seen[-1].body.items() >= CLAUDE_CODE.items()
@@ -92,7 +92,7 @@ async def test_a_policy_is_put_into_what_is_relayed(gateway: Live, upstream: Fak
 async def test_the_address_is_found_beside_that_of_chat(
     upstream: FakeUpstream, provider: str, address: str
 ) -> None:
-    """Whatever LiteLLM calls the server, and whether its address names the version."""
+    """It is found for every provider name of LiteLLM, with and without the version in the address."""
     base = f"http://127.0.0.1:{upstream.port}{address}"
     async with live_gateway([], [native("small", base, provider=provider)]) as gateway:
         reply = await ask(gateway, "messages", "small")

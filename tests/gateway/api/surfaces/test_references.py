@@ -135,7 +135,7 @@ def test_what_continues_an_answer_is_no_matter_of_the_account(field: str) -> Non
 async def test_what_one_account_keeps_is_refused_where_several_may_be_asked(
     gateway: Live, upstream: FakeUpstream, kind: str, fields: dict[str, Any], where: str
 ) -> None:
-    """By name and before anyone is asked: no policy fails for it."""
+    """It is refused by name before any provider is asked, so no policy fails for it."""
     reply = await ask(gateway, kind, "mixed", **fields)
     assert (reply.status, upstream.seen) == (400, [])
     assert repr(where) in reply.error["message"]
@@ -146,7 +146,7 @@ async def test_what_one_account_keeps_is_refused_where_several_may_be_asked(
 async def test_what_one_account_keeps_reaches_it(
     gateway: Live, upstream: FakeUpstream, kind: str, fields: dict[str, Any], _where: str
 ) -> None:
-    """Of a plain model, and of an experiment whose policies are all asked with that account."""
+    """This holds for a plain model, and for an experiment whose policies all use that account."""
     wire = "claude" if kind == "messages" else "openai"
     for model in (wire, "claude-small" if kind == "messages" else "small"):
         reply = await ask(gateway, kind, model, **fields)
@@ -160,7 +160,7 @@ async def test_what_one_account_keeps_reaches_it(
 async def test_what_a_translation_loses_is_refused(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """Rather than answered as if nothing had been named."""
+    """Otherwise it would be answered as if nothing had been named."""
     is_handed_on = "file_id" if kind == "responses" else None
     cases = [fields for of, fields, where in KEPT if of == kind and where.rpartition(".")[2] != is_handed_on]
     for fields in (*cases, *([{"previous_response_id": "resp_1"}] if kind == "responses" else [])):

@@ -144,7 +144,7 @@ async def responses(gateway: Live, model: str, *, is_streamed: bool, **fields: A
 async def test_what_was_not_sent_has_the_apis_defaults(
     gateway: Live, upstream: FakeUpstream, model: str, is_streamed: bool
 ) -> None:
-    """Whatever the policy set and its server repeats; alike for both policies, in every event that has it."""
+    """Both policies show the same defaults in every event, whatever they set and their servers repeat."""
     asked = set()
     while len(asked) < 2:
         found = await responses(gateway, model, is_streamed=is_streamed)
@@ -207,5 +207,5 @@ async def test_a_plain_models_translated_response_repeats_its_request(gateway: L
 
 @pytest.mark.parametrize("odd", [None, 5, "x", [], {}, [None], [{"type": []}]])
 def test_any_value_can_be_repeated(odd: Any) -> None:
-    """It is a caller's; what is wrong with it is the provider's to say."""
+    """The value comes from a caller, and the provider decides whether it is valid."""
     assert set(repeated(dict.fromkeys(repeated({}), odd))) == set(repeated({}))

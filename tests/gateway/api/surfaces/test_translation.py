@@ -173,7 +173,7 @@ async def test_half_an_answer_of_a_chat_is_not_made_whole(
 
 
 async def test_half_an_answer_of_anthropics_is_not_made_whole(gateway: Live, upstream: FakeUpstream) -> None:
-    """Nor a response."""
+    """A response that stops early ends with an error too."""
     upstream.on("claude-small", broken_off(5))
     reply = await ask(gateway, "responses", "claude-small", stream=True)
     assert reply.events[-1]["type"] == "error"
@@ -184,7 +184,7 @@ async def test_half_an_answer_of_anthropics_is_not_made_whole(gateway: Live, ups
 async def test_a_caller_who_leaves_frees_the_provider(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, path: str
 ) -> None:
-    """Through all of litellm's wrappers."""
+    """This works through all of litellm's wrappers."""
     upstream.on(model, stall(after=2))
     body = {"model": model, **ASKED[kind], "stream": True}
     async with gateway.session.post(f"{gateway.url}/v1/{kind}", json=body) as response:
@@ -195,7 +195,7 @@ async def test_a_caller_who_leaves_frees_the_provider(
 
 
 async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Live) -> None:
-    """Fields without an equivalent, and kinds of request."""
+    """This holds for fields without an equivalent and for kinds of request."""
     reply = await ask(gateway, "responses", "claude-small", previous_response_id="resp_1")
     assert (reply.status, "previous_response_id" in reply.error["message"]) == (400, True)
     reply = await ask(gateway, "embeddings", "claude-small")

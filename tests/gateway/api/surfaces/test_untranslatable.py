@@ -50,7 +50,7 @@ async def test_what_cannot_be_translated_is_the_callers_mistake(
 
 
 async def test_malformed_requests_do_not_take_a_provider_out_of_use(gateway: Live) -> None:
-    """However many in a row: they say nothing about the provider."""
+    """Any number of them in a row says nothing about the provider."""
     for _ in range(8):
         await ask(gateway, "messages", "small", tools=[7])
     assert (await ask(gateway, "messages", "small")).status == 200

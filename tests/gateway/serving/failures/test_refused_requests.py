@@ -47,7 +47,7 @@ async def test_refused_requests_do_not_use_second_attempts_up(gateway: Live, ups
 async def test_a_refusal_is_told_where_second_attempts_are_used_up(
     gateway: Live, upstream: FakeUpstream
 ) -> None:
-    """Nothing failed: a candidate said what is wrong with the request, and no other policy was asked."""
+    """A candidate said what is wrong with the request; that is no failure, and no other policy is asked."""
     upstream.on("large", status(400, "No such field."))
     upstream.on("small", answer())
     replies = [await gateway.ask(NAME) for _ in range(REQUESTS)]
