@@ -58,6 +58,7 @@ from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hook, Hooks
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.kept_answers import KeptAnswers
+from gateway.learning.missing_outcomes import MissingOutcomes
 from gateway.learning.plan_pool import PlanPool
 from gateway.learning.planning import Planner
 from gateway.learning.progress import ProgressReader
@@ -224,6 +225,8 @@ class _Gateway:
         makers = Makers(conversations, keys, breaker)
         resources.push_async_callback(makers.aclose)
         attempts = self._attempts(upstream, budget, hooks)
+        recorder = ReportRecorder(store, history, self.clock, authenticator.has_several_clients)
+        missing = await self._open_missing(recorder, resources)
         answering = Answering(
             attempts=attempts,
             response_ids=response_ids,
@@ -232,12 +235,7 @@ class _Gateway:
                 store=TurnStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
                 keys=keys,
                 response_ids=response_ids,
-                report=KeptAnswers(
-                    ReportRecorder(store, history, self.clock, lambda: authenticator.client_keys > 1),
-                    response_ids,
-                    refresher.holder,
-                    hooks,
-                ).count,
+                report=KeptAnswers(recorder, response_ids, refresher.holder, hooks).count,
                 hooks=hooks,
                 breaker=breaker,
                 draws=self.rng,
@@ -245,14 +243,10 @@ class _Gateway:
             makers=makers,
             hooks=hooks,
             draws=self.rng,
+            note_missing=missing.note,
             clock=self.clock,
         )
-        notes = AnswerNotes(
-            AnswerNameStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
-            response_ids.request_digests,
-        )
-        resources.push_async_callback(notes.write)
-        await resources.enter_async_context(background("answer notes", notes.run))
+        notes = await self._open_notes(redis, response_ids, resources)
         inference = InferenceDeps(
             snapshots=refresher.holder,
             answering=answering,
@@ -265,7 +259,7 @@ class _Gateway:
         )
         feedback = FeedbackService(
             *(store, response_ids, refresher.holder, hooks, history, self.clock),
-            has_several_keys=lambda: authenticator.client_keys > 1,
+            has_several_keys=authenticator.has_several_clients,
             find_answer=notes.find,
         )
         pool = PlanPool()
@@ -362,6 +356,21 @@ class _Gateway:
         upstream = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
         resources.push_async_callback(upstream.aclose)
         return upstream
+
+    async def _open_notes(
+        self, redis: StoreClient, response_ids: ResponseIds, resources: AsyncExitStack
+    ) -> AnswerNotes:
+        store = AnswerNameStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
+        notes = AnswerNotes(store, response_ids.request_digests)
+        resources.push_async_callback(notes.write)
+        await resources.enter_async_context(background("answer notes", notes.run))
+        return notes
+
+    async def _open_missing(self, recorder: ReportRecorder, resources: AsyncExitStack) -> MissingOutcomes:
+        missing = MissingOutcomes(recorder)
+        resources.push_async_callback(missing.write)
+        await resources.enter_async_context(background("missing outcomes", missing.run))
+        return missing
 
     def _attempts(self, upstream: Upstreams, budget: RetryBudget, hooks: Hooks) -> Attempts:
         settings = self.settings

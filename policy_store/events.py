@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     INCUMBENT_CHANGED = "incumbent_changed"  # another policy serves, because the file names it
     RESUMED = "resumed"  # an offline run continued after an interruption
     ELIMINATED = "eliminated"  # a policy's evidence reached the line
+    CORRECTED = "corrected"  # a later word took the place of an earlier one; in the log only
     PROMOTED = "promoted"
     SETTLED = "settled"
     NO_WINNER = "no_winner"
@@ -50,6 +51,16 @@ class Begun:
     """A generation became the current one. An offline run has only one generation and leaves it out."""
 
     generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A unit said something else, before anything was made of what it said first."""
+
+    generation: int
+    unit: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +208,9 @@ class WatchStarted:
     generation: int
 
 
-Detail = WatchStarted | Begun | WentOn | IncumbentChanged | Resumed | Eliminated | Decided | ByHand
+Detail = (
+    WatchStarted | Begun | Corrected | WentOn | IncumbentChanged | Resumed | Eliminated | Decided | ByHand
+)
 
 DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.STARTED: Begun,
@@ -206,6 +219,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.INCUMBENT_CHANGED: IncumbentChanged,
     EventKind.RESUMED: Resumed,
     EventKind.ELIMINATED: Eliminated,
+    EventKind.CORRECTED: Corrected,
     EventKind.PROMOTED: Decided,
     EventKind.SETTLED: Decided,
     EventKind.NO_WINNER: Decided,

@@ -37,7 +37,23 @@ class Receipt(StrEnum):
     COUNTED = "counted"
     PENDING = "pending"  # waits for the outcome of the other policy of its pair
     HELD = "held"  # counts once its unit has reached the age of `feedback.hold`
+    REPLACED = "replaced"  # took the place of what its unit reported before, of which nothing was made yet
     DUPLICATE = "duplicate"
+
+
+class Standing(StrEnum):
+    """How a report stands to another one of its unit."""
+
+    FIRST = "first"  # the first one stands
+    REPLACE = "replace"  # a later one takes the place of an earlier one, of which nothing was made yet
+    MISSING = "missing"  # it counts only if the unit reports nothing
+
+
+class Verdict(StrEnum):
+    """What a unit comes to that reported nothing, or whose policy gave no answer."""
+
+    LOSS = "loss"  # worse than anything reported, and as bad as another loss
+    TIE = "tie"  # as good as anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +316,8 @@ class Report:
             for no limit.
         due_at: When the report counts, in Unix seconds by the store's clock; None for at once.
         definition: Fingerprint of the definition under which the pair was drawn; empty if that is not known.
+        standing: How it stands to another report of the unit.
+        idempotency: Digest of what the sender calls this report; empty if it calls it nothing.
 
     Raises:
         ValueError: The policies are not a pair with the lower index first.
@@ -319,6 +337,8 @@ class Report:
     key_share: float = 1.0
     due_at: float | None = None
     definition: str = ""
+    standing: Standing = Standing.FIRST
+    idempotency: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:

@@ -24,6 +24,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:GENERATION:votes         hash: votes by pair, voter and API key       for ever
     llmpo:{NAME}:GENERATION:waiting       hash: how many wait, by pair and side        for ever
     llmpo:{NAME}:GENERATION:held          sorted set: reports by when they count       a week after that
+    llmpo:{NAME}:GENERATION:replaceable   hash: members of held that may be replaced   as long as held
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
     llmpo:{NAME}:session:UNIT             generation and policy a session began with   as long as asked for
@@ -271,6 +272,11 @@ class GenerationKeys:
     def held(self) -> str:
         """Sorted set of reports that do not count yet, by the time at which they count."""
         return f"{self.prefix}:held"
+
+    @property
+    def replaceable(self) -> str:
+        """Hash of the members of `held` that another of their unit may replace, by unit."""
+        return f"{self.prefix}:replaceable"
 
     def queue(self, first: int, second: int, side: int) -> str:
         """Outcomes of one side of a pair that wait for the other side."""

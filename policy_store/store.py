@@ -29,6 +29,7 @@ from policy_store.models import (
     Report,
     Result,
     Usage,
+    Verdict,
 )
 from policy_store.names import ExperimentKeys
 from policy_store.stage_records import StageStep
@@ -193,7 +194,13 @@ class PolicyStore(WatchStore, StageStore):
         return codec.recorded_from(await self._scripts.run("record_preference", keys, *said), report)
 
     async def record_outcome(
-        self, report: Report, *, side: Literal[0, 1], value: float, tie_margin: float, wait_seconds: float
+        self,
+        report: Report,
+        *,
+        side: Literal[0, 1],
+        value: float | Verdict,
+        tie_margin: float,
+        wait_seconds: float,
     ) -> Recorded:
         """Record the outcome of one policy of a pair, and compare it with the other's newest waiting one.
 
@@ -203,19 +210,21 @@ class PolicyStore(WatchStore, StageStore):
         Args:
             report: The unit and the pair it is about.
             side: 0 if the pair's first policy served the unit, 1 if the second did.
-            value: The outcome, higher is better.
+            value: The outcome, higher is better; or what an outcome that is missing comes to.
             tie_margin: Two outcomes that differ by at most this much are a tie.
             wait_seconds: How long an outcome waits, by the server's clock, before it is dropped.
         """
-        if not math.isfinite(value):
+        if not isinstance(value, Verdict) and not math.isfinite(value):
             raise ValueError(f"An outcome must be a finite number, not {value!r}.")
-        outcome = (report.unit, side, repr(float(value)), repr(float(tie_margin)), repr(float(wait_seconds)))
+        word = value.value if isinstance(value, Verdict) else repr(float(value))
+        outcome = (report.unit, side, word, repr(float(tie_margin)), repr(float(wait_seconds)))
         said = (*_counting_arguments(report), *outcome)
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
         keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation)
         touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
+        said = (report.standing.value, report.idempotency, *said)
         return codec.recorded_from(await self._scripts.run("record_outcome", touched, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
@@ -223,8 +232,9 @@ class PolicyStore(WatchStore, StageStore):
         own = keys.generation(report.generation)
         reply = await self._scripts.run(
             "hold_report",
-            (keys.control, own.unit(report.unit), own.votes, own.held),
-            *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS, *said),
+            (keys.control, own.unit(report.unit), own.votes, own.held, own.replaceable, own.log),
+            *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS),
+            *(report.standing.value, report.idempotency, *said),
         )
         return codec.recorded_from(reply, report)
 
@@ -244,7 +254,7 @@ class PolicyStore(WatchStore, StageStore):
         if not members:
             return Counter()
         touched = [keys.control, own.held, own.counts, own.forecasts, own.log, keys.events]
-        touched += [own.votes, own.waiting]
+        touched += [own.votes, own.waiting, own.replaceable]
         pairs = [codec.pair_of_held(member) for member in members]
         places: dict[tuple[int, int], int] = {}
         for pair in dict.fromkeys(pairs):

@@ -78,6 +78,10 @@ class Authenticator:
         self.client_keys = 0
         self.use(keys)
 
+    def has_several_clients(self) -> bool:
+        """Whether there are client keys to tell apart."""
+        return self.client_keys > 1
+
     def use(self, keys: Iterable[ApiKey]) -> None:
         """Let exactly these keys call from now on."""
         callers: dict[bytes, tuple[bytes, Caller]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -73,19 +74,23 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
         caller, fields = await desk.open(request)
         if fields.keys() == {"reports"}:
             return _json({"results": await desk.take_all(request, caller, desk.several(fields, "reports"))})
-        return _json(await desk.take(caller, fields, peer_of(fields)))
+        return _json(await desk.take(caller, fields, peer_of(fields), _idempotency_key(request)))
 
     @router.post("/v1/request/{request_id}/feedback", openapi_extra=_described(HeliconeRating))
     async def rate_request(request: Request, request_id: str) -> Response:
         """Say what a user thought of a response, as clients of Helicone do."""
         caller, fields = await desk.open(request)
-        return _json(await desk.take(caller, {**fields, "request_id": request_id}, HeliconeRating))
+        return _json(
+            await desk.take(
+                caller, {**fields, "request_id": request_id}, HeliconeRating, _idempotency_key(request)
+            )
+        )
 
     @router.post("/api/public/scores", openapi_extra=_described(LangfuseScore))
     async def score(request: Request) -> Response:
         """Say what a user thought of a response, as clients of Langfuse do."""
         caller, fields = await desk.open(request)
-        return _json(await desk.take(caller, fields, LangfuseScore))
+        return _json(await desk.take(caller, fields, LangfuseScore, _idempotency_key(request)))
 
     @router.post(
         "/api/public/ingestion",
@@ -120,19 +125,24 @@ class FeedbackDesk:
         with self.refusals_told():
             return caller, await self._read_body(request)
 
-    async def take(self, caller: Caller, fields: Any, shape: type[Peer] | None) -> dict[str, Any]:
+    async def take(
+        self, caller: Caller, fields: Any, shape: type[Peer] | None, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
         """Have one report counted, and say what became of it as its sender expects.
 
         Args:
             caller: The sender.
             fields: The report.
             shape: The product whose clients send it so; None for our own.
+            idempotency_key: What the sender calls this report, if the report does not say.
         """
         with self.refusals_told():
             if not isinstance(fields, dict):
                 raise invalid("A report must be an object; of events, only scores can be taken.")
             peer = None if shape is None else shape.of(fields)
             feedback = parse_feedback(fields) if peer is None else peer.feedback()
+        if idempotency_key is not None and feedback.idempotency_key is None:
+            feedback = replace(feedback, idempotency_key=idempotency_key)
         answer = answer_of(await self._service.receive(feedback, caller.key, is_admin=caller.is_admin))
         return answer.model_dump(exclude_none=True) if peer is None else peer.reply(answer)
 
@@ -215,6 +225,10 @@ async def _ingested(
         else:
             told["successes"].append({"id": named, "status": _CREATED})
     return told
+
+
+def _idempotency_key(request: Request) -> str | None:
+    return request.headers.get("idempotency-key")
 
 
 def _json(content: object, status: int = 200) -> Response:

@@ -102,7 +102,7 @@ def parse_feedback(fields: Mapping[str, Any]) -> Feedback:
     if parsed.named is None:
         raise invalid(f'"id" is missing: it must be {_MUST_BE["id"]}.', param="id")
     preferred: Preferred | None = parsed.preferred  # type: ignore[assignment]  # bounded to 0 and 1 above
-    return Feedback(parsed.named, parsed.signal, parsed.value, preferred)
+    return Feedback(parsed.named, parsed.signal, parsed.value, preferred, parsed.idempotency_key)
 
 
 def explained(error: ValidationError, must_be: Mapping[str, str]) -> InvalidFeedbackError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
@@ -89,6 +90,49 @@ class RegenerateSpec(Section):
     )
 
 
+Verdict = Literal["loss", "tie", "ignore"]
+
+
+class Missing(StrEnum):
+    """What an answer that has no outcome lacks."""
+
+    NO_FEEDBACK = "no_feedback"
+    FAILURE = "failure"
+    TIMEOUT = "timeout"
+
+
+class MissingSpec(Section):
+    """What an answer comes to without feedback. One word is short for that word everywhere."""
+
+    no_feedback: Verdict = Field(
+        default="ignore",
+        description="No report until the answer counts. `ignore`: most users report nothing whichever policy "
+        "answers, and comparing silence with silence decides nothing.",
+    )
+    failure: Verdict = Field(
+        default="loss",
+        description="The policy was asked and gave no answer. `loss`: its users could not praise it, so a "
+        "policy that fails would be judged by its good moments alone, and one that always fails by nothing.",
+    )
+    timeout: Verdict = Field(default="loss", description="The policy was asked and did not answer in time.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        return dict.fromkeys(Missing, value) if isinstance(value, str) else value
+
+    @property
+    def rules(self) -> dict[Missing, Literal["loss", "tie"]]:
+        """What counts, by what is missing."""
+        said: dict[Missing, Verdict] = {what: getattr(self, what.value) for what in Missing}
+        return {what: verdict for what, verdict in said.items() if verdict != "ignore"}
+
+
+_MISSING_SCHEMA: Final = {
+    "anyOf": [{"enum": ["loss", "tie", "ignore"]}, MissingSpec.model_json_schema()],
+}
+
+
 class FeedbackSpec(Section):
     """Which feedback counts, and for how long after the answer."""
 
@@ -124,6 +168,17 @@ class FeedbackSpec(Section):
         description="Whether any client key may report on an answer; if not, only the key that got the "
         "answer and admin keys may.",
     )
+    missing: Annotated[MissingSpec, WithJsonSchema(_MISSING_SCHEMA)] = Field(
+        default_factory=MissingSpec,
+        description="What an answer without feedback comes to (`matched`): `loss`, `tie` or `ignore`. It "
+        "is known at another moment than feedback, so `loss` and `tie` need a `hold`; without one nothing "
+        "missing counts.",
+    )
+    changed_mind: Literal["first", "replace"] = Field(
+        default="first",
+        description="Whether a later, contradicting report on an answer takes the place of an earlier one. "
+        "`first`: it is refused. `replace`: it does, until the earlier one is compared with another outcome.",
+    )
     tie_margin: float = Field(
         default=0.0,
         ge=0,
@@ -134,6 +189,11 @@ class FeedbackSpec(Section):
         default_factory=RegenerateSpec,
         description="What asking again is, and which answer counts as kept (`regenerate`).",
     )
+
+    @property
+    def missing_rules(self) -> dict[Missing, Literal["loss", "tie"]]:
+        """What counts of that which is missing; nothing without a hold."""
+        return {} if self.hold is None else self.missing.rules
 
     @field_validator("window")
     @classmethod
@@ -151,6 +211,11 @@ class FeedbackSpec(Section):
 
     @model_validator(mode="after")
     def _check_what_is_late(self) -> Self:
+        if self.hold is None and "missing" in self.model_fields_set and self.missing.rules:
+            raise fault(
+                "What is missing counts as an outcome, and there is no `hold`.",
+                "Give one, after which most feedback has come, such as `hold: 6h`, or use `missing: ignore`.",
+            )
         if self.hold is not None and self.hold > self.window:
             raise fault(
                 "`hold` is longer than `window`.",

@@ -80,8 +80,12 @@ class Way:
         if self.takes is Takes.NOTHING:
             kept = feedback.regenerate.model_dump(include={"similarity", "neither", "identical"})
             return {**rules, "kept": kept}
+        if feedback.changed_mind != "first":
+            rules["changed_mind"] = feedback.changed_mind
         if not self.rates_answers:
             return rules
+        if feedback.missing_rules:
+            rules["missing"] = feedback.missing_rules
         weights = {name: signal.weight for name, signal in feedback.signals.items()}
         return {"signals": weights, "tie_margin": feedback.tie_margin, **rules}
 

@@ -13,14 +13,14 @@ from itertools import accumulate, combinations
 from typing import Final, Literal
 
 from gateway.config.experiments import Collect
-from gateway.config.feedback import RegenerateSpec
+from gateway.config.feedback import Missing, RegenerateSpec
 from gateway.errors import UnknownModelError
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
-from policy_store.models import PlannedPair, PublishedPlan
+from policy_store.models import PlannedPair, PublishedPlan, Verdict
 from policy_store.states import ExperimentState
 
 _MOST_NAMED: Final = 20
@@ -63,6 +63,8 @@ class LiveExperiment:
         voter_cap: How many votes one voter may give on a pair.
         key_share: How much of the votes on a pair one API key may give.
         regenerate: What asking again is, and which answer counts as kept.
+        missing: What an answer without feedback comes to, by what is missing; the rest does not count.
+        may_correct: Whether a later word of a voter takes the place of an earlier one.
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
         definition: Fingerprint of the experiment's definition.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
@@ -93,6 +95,8 @@ class LiveExperiment:
     voter_cap: int = 1
     key_share: float = 0.5
     regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)
+    missing: Mapping[Missing, Verdict] = field(default_factory=dict)
+    may_correct: bool = False
     shares_ids: bool = False
     definition: str = ""
     matches_store: bool = True

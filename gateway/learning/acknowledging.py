@@ -21,6 +21,7 @@ class NotCounted(StrEnum):
     FINISHED = "finished"  # the experiment is decided
     VOTER_CAP = "voter_cap"  # the user gave as many votes on the pair as `feedback.voter_cap` allows
     AFTER_HOLD = "after_hold"  # the answer is older than the experiment's `feedback.hold`
+    ALREADY_COMPARED = "already_compared"  # it corrects a report that was compared already
     NOTHING_SAID = "nothing_said"  # a comment alone, a trial run or a weight of 0
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
@@ -57,6 +58,7 @@ _DETAILS: Final[Mapping[Receipt, str]] = {
     Receipt.COUNTED: "A comparison was counted.",
     Receipt.HELD: "Counted once the answer is as old as the experiment's feedback.hold.",
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
+    Receipt.REPLACED: "Took the place of the earlier report on this answer.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",
 }
 _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
@@ -67,6 +69,7 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
     NotCounted.FINISHED: "The experiment has finished; it no longer counts feedback.",
     NotCounted.AFTER_HOLD: "The answer is older than the experiment's feedback.hold.",
     NotCounted.VOTER_CAP: "This user has given all the votes allowed on the two policies compared.",
+    NotCounted.ALREADY_COMPARED: "The earlier report was compared with another outcome already; it stands.",
     NotCounted.NOTHING_SAID: "Comments, trial runs and weights of 0 are accepted; nothing is kept of them.",
     NotCounted.KEY_SHARE: "This API key has given all the votes allowed on the two policies compared.",
 }

@@ -25,6 +25,7 @@ class Feedback:
         signal: What it rates the answer by.
         value: What the signal says.
         preferred: Which choice of two was better.
+        idempotency_key: What its sender calls it, the same when it is sent again.
         is_to_count: Whether it says anything; a comment alone, a trial run and a weight of 0 do not.
     """
 
@@ -32,6 +33,7 @@ class Feedback:
     signal: str | None = None
     value: bool | float | None = None
     preferred: Preferred | None = None
+    idempotency_key: str | None = None
     is_to_count: bool = True
 
     def subject(self, unit: Unit) -> str:

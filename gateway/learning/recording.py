@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final, assert_never
 
+from gateway.config.feedback import Missing
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
 from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.response_ids import ANY_DEFINITION, NOBODY, Assignment
@@ -26,7 +28,7 @@ from policy_store.errors import (
     StoreUnavailableError,
     UnknownExperimentError,
 )
-from policy_store.models import Recorded, Report
+from policy_store.models import Recorded, Report, Standing
 from policy_store.store import PolicyStore
 
 # The store remembers a report this much longer than its id is valid.
@@ -90,14 +92,7 @@ class ReportRecorder:
         try:
             return await record(feedback, assignment, experiment)
         except ContradictingOutcomeError as error:
-            if not feedback.repeats(error.reported, experiment.unit):
-                return SETTLED
-            raise InvalidFeedbackError(
-                "Different feedback was already given for this response; the first one stands.",
-                reason="contradicting",
-                status=422,
-                param="id",
-            ) from error
+            return _contradicted(feedback, experiment, error)
         except ExperimentFinishedError:
             return NotCounted.FINISHED
         except OverCapError as error:
@@ -130,6 +125,8 @@ class ReportRecorder:
                 WAYS[assignment.collect].source(None),
                 fingerprint=feedback.fingerprint(preferred, experiment.unit),
                 definition=await self._definition(assignment, experiment),
+                standing=_standing(experiment),
+                idempotency_key=feedback.idempotency_key,
             ),
             preference_result(preferred, assignment.side),
         )
@@ -147,9 +144,40 @@ class ReportRecorder:
                 WAYS[assignment.collect].source(feedback.signal),
                 fingerprint=feedback.fingerprint(value, experiment.unit),
                 definition=await self._definition(assignment, experiment),
+                standing=_standing(experiment),
+                idempotency_key=feedback.idempotency_key,
             ),
             side=1 if assignment.side else 0,
             value=value,
+            tie_margin=experiment.tie_margin,
+            wait_seconds=experiment.window_seconds,
+        )
+
+    async def note_missing(self, assignment: Assignment, experiment: LiveExperiment, what: Missing) -> None:
+        """Have what is missing count as an outcome, once the answer is old enough and if nothing is reported.
+
+        Args:
+            assignment: What the answer was given for.
+            experiment: Its experiment, which says what that which is missing comes to.
+            what: What is missing.
+
+        Raises:
+            StoreUnavailableError: The store did not answer; a repetition changes nothing.
+            StoreError: It does not count; nothing was changed.
+        """
+        if self._history.held is not None:
+            raise StoreUnavailableError("Nothing counts until an operator accepted what the store lost.")
+        await self._store.record_outcome(
+            self._report(
+                assignment,
+                experiment,
+                WAYS[assignment.collect].source(f"missing.{what}"),
+                fingerprint=f"missing={what}",
+                definition=await self._definition(assignment, experiment),
+                standing=Standing.MISSING,
+            ),
+            side=1 if assignment.side else 0,
+            value=experiment.missing[what],
             tie_margin=experiment.tie_margin,
             wait_seconds=experiment.window_seconds,
         )
@@ -187,6 +215,8 @@ class ReportRecorder:
         *,
         fingerprint: str,
         definition: str,
+        standing: Standing,
+        idempotency_key: str | None = None,
     ) -> Report:
         """The report for the store to count.
 
@@ -212,4 +242,32 @@ class ReportRecorder:
             key_share=experiment.key_share,
             due_at=experiment.counts_at(assignment.assigned_at, assignment.expires_at),
             definition=definition,
+            standing=standing,
+            idempotency=_called(idempotency_key),
         )
+
+
+def _contradicted(
+    feedback: Feedback, experiment: LiveExperiment, error: ContradictingOutcomeError
+) -> Recorded | NotCounted:
+    """What becomes of a report that says something else than an earlier one. Raises InvalidFeedbackError."""
+    if not feedback.repeats(error.reported, experiment.unit):
+        return SETTLED
+    if experiment.may_correct:
+        return NotCounted.ALREADY_COMPARED
+    raise InvalidFeedbackError(
+        "Different feedback was already given for this response; the first one stands.",
+        reason="contradicting",
+        status=422,
+        param="id",
+    ) from error
+
+
+def _standing(experiment: LiveExperiment) -> Standing:
+    return Standing.REPLACE if experiment.may_correct else Standing.FIRST
+
+
+def _called(idempotency_key: str | None) -> str:
+    if not idempotency_key:
+        return ""
+    return blake2b(idempotency_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

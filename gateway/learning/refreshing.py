@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from gateway.config.feedback import FeedbackSpec, Missing
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import Definition
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentView
+from policy_store.models import Experiment, ExperimentView, Verdict
 from policy_store.states import INITIAL
 
 _log = get_logger(__name__)
@@ -206,6 +208,8 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         voter_cap=spec.feedback.voter_cap,
         key_share=spec.feedback.key_share,
         regenerate=spec.feedback.regenerate,
+        missing=_missing(spec.feedback) if WAYS[spec.traffic.collect].rates_answers else {},
+        may_correct=spec.feedback.changed_mind == "replace",
         shares_ids=spec.feedback.shared_ids,
         definition=definition.experiment.fingerprint(),
         matches_store=matches,
@@ -236,6 +240,10 @@ def _staged(definition: Definition, view: ExperimentView) -> StagedPolicy | None
         return None
     name = view.experiment.policies[champion]
     return StagedPolicy(champion, min(view.stage.present.share, definition.caps.elsewhere(name)))
+
+
+def _missing(feedback: FeedbackSpec) -> dict[Missing, Verdict]:
+    return {what: Verdict(verdict) for what, verdict in feedback.missing_rules.items()}
 
 
 def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:

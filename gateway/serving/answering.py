@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from gateway.config.feedback import Missing
 from gateway.errors import UpstreamError
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, key_digest
-from gateway.experiments.snapshot import Snapshot, unknown_model
+from gateway.experiments.snapshot import LiveExperiment, Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed, Routed
 from gateway.running.logs import get_logger
@@ -27,12 +28,14 @@ from gateway.serving.exchange import Exchange, Question, Respondent
 from gateway.serving.kept import check_kept_by_model, keepers, without_threads
 from gateway.serving.makers import Makers, NotedStream, noted
 from gateway.serving.panel import (
+    EJECTED,
     POLICY_FAILURES,
     Panel,
     PolicyAnswer,
     PolicyFailure,
     failure_reason,
     is_callers_fault,
+    missing_of,
 )
 from gateway.serving.regenerating import Regenerating, Turned
 from gateway.serving.relabelling import label_for
@@ -79,6 +82,7 @@ class Answering:
         makers: Knows which policies made the opaque parts of conversations.
         hooks: Hear what happens.
         draws: The source of randomness for routing.
+        note_missing: Told what is missing of an answer, where that counts if nothing is reported of it.
         clock: Unix seconds.
     """
 
@@ -92,6 +96,7 @@ class Answering:
         makers: Makers,
         hooks: Hooks,
         draws: Draws,
+        note_missing: Callable[[Assignment, LiveExperiment, Missing], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._attempts = attempts
@@ -101,6 +106,7 @@ class Answering:
         self._regenerating = regenerating
         self._makers = makers
         self._draws = draws
+        self._note_missing = note_missing
         self._clock = clock
 
     async def answer(self, request_id: str, question: Question, snapshot: Snapshot) -> Answer:
@@ -167,14 +173,30 @@ class Answering:
         try:
             reply = await panel.ask(single.policy)
         except POLICY_FAILURES as error:
-            answer = await self._incumbent(panel, {single.policy: error})
+            answer = await self._without(panel, single, error)
             if turn is not None:
                 await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
             return answer
+        self._missed(panel, single.assignment, Missing.NO_FEEDBACK)
         noted = self._noted(panel, single.policy, reply)
         if turn is not None:
             noted = await self._regenerating.noted(turn, noted)
         return _labelled(panel, noted, self._sealed(panel, single.assignment), *panel.names(single.policy))
+
+    async def _without(self, panel: Panel, part: Single, error: PolicyFailure) -> Answer:
+        """Let the incumbent answer. A refusal is a failure only if the incumbent does not refuse as well."""
+        is_refusal, what = is_callers_fault(error), missing_of(error)
+        if not is_refusal:
+            self._missed(panel, part.assignment, what)
+        answer = await self._incumbent(panel, {part.policy: error})
+        if is_refusal:
+            self._missed(panel, part.assignment, what)
+        return answer
+
+    def _missed(self, panel: Panel, assignment: Assignment, what: Missing | None) -> None:
+        """Note what the answer comes to if nothing is reported of it, where that counts."""
+        if what is not None and what in panel.experiment.missing:
+            self._note_missing(self._made_for(panel, assignment), panel.experiment, what)
 
     async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
         """The part for a conversation with content that only the policy that made it can continue.
@@ -317,15 +339,18 @@ class Answering:
         return _labelled(panel, noted, response_id, *panel.names(policy), reason)
 
     def _sealed(self, panel: Panel, assignment: Assignment) -> str:
-        """The id of an answer that takes part; it holds the API key and the voter."""
+        """The id of an answer that takes part."""
+        return self._response_ids.seal(self._made_for(panel, assignment), _prefix(panel))
+
+    def _made_for(self, panel: Panel, assignment: Assignment) -> Assignment:
+        """An assignment that holds the API key and the voter."""
         question, ids = panel.exchange.question, self._response_ids
         voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
-        made_for = assignment._replace(
+        return assignment._replace(
             key=key_digest(question.key),
             voter=voter,
             definition=panel.experiment.short_definition,
         )
-        return ids.seal(made_for, _prefix(panel))
 
     def _sealed_as_unassigned(self, panel: Panel, why: Apart = Apart.NOT_DRAWN) -> str:
         key = key_digest(panel.exchange.question.key)
@@ -359,7 +384,7 @@ class Answering:
         experiment, name = panel.experiment, panel.experiment.policies[policy].name
         reason = failure_reason(error)
         self._hooks.tell(PolicyFailed(panel.exchange.request_id, experiment.name, name, reason))
-        if reason != "ejected":  # that is logged once, when it is ejected
+        if reason != EJECTED:  # that is logged once, when it is ejected
             _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.config.feedback import Missing
 from gateway.errors import RenderError, UpstreamError
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.instrumentation.hooks import Hooks
@@ -20,6 +21,10 @@ POLICY_FAILURES: Final = (UpstreamError, RenderError)
 PolicyAnswer = bytes | AttemptStream
 
 
+EJECTED: Final = "ejected"
+_TIMEOUT: Final = "timeout"
+
+
 def failure_reason(error: PolicyFailure) -> str:
     """The failure as a word from a closed set, for metrics."""
     return error.reason if isinstance(error, UpstreamError) else "template"
@@ -28,6 +33,14 @@ def failure_reason(error: PolicyFailure) -> str:
 def is_callers_fault(error: PolicyFailure) -> bool:
     """Whether the request is at fault, and not the policy."""
     return isinstance(error, UpstreamError) and error.is_callers_fault
+
+
+def missing_of(error: PolicyFailure) -> Missing | None:
+    """What is missing of a policy that failed; None of one that was not asked."""
+    reason = failure_reason(error)
+    if reason == EJECTED:
+        return None
+    return Missing.TIMEOUT if reason == _TIMEOUT else Missing.FAILURE
 
 
 class Panel:

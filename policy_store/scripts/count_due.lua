@@ -2,7 +2,8 @@
 -- Counts reports whose hold is over, each as if it had come now, and returns the result of each. If a report is no
 -- longer the first held one, another replica counted it, and the script stops there. So the order is that of the
 -- held reports however many replicas count, and each report is removed in the step that counts it.
--- KEYS: control, held, counts, forecasts, log, events, votes, waiting; then queues of side 0 and 1 by pair
+-- KEYS: control, held, counts, forecasts, log, events, votes, waiting, members that another may replace; then
+--       queues of side 0 and 1 by pair
 -- ARGV: generation; then for each report the position of its pair's first queue in KEYS, and its member of `held`
 local control, held = KEYS[1], KEYS[2]
 local keys = {control = control, counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6],
@@ -22,7 +23,9 @@ for position = 2, #ARGV, 2 do
     break
   end
   redis.call('ZREM', held, member)
-  local said = cjson.decode(string.sub(member, string.find(member, ' ', 1, true) + 1))
+  local space = string.find(member, ' ', 1, true)
+  redis.call('HDEL', KEYS[9], string.sub(member, 1, space - 1))
+  local said = cjson.decode(string.sub(member, space + 1))
   keys.queues = {KEYS[queue], KEYS[queue + 1]}
   local refused = over_cap(keys.votes, pair_of(said), vote_of(said, 7))
   if refused then

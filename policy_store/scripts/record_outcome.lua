@@ -1,18 +1,30 @@
--- NEEDS: counting, reports
+-- NEEDS: counting, correcting, reports
 -- Compares the outcome of one policy of a pair with the newest waiting outcome of the other policy, or lets it
--- wait for one.
+-- wait for one. While it waits, a later word may take its place.
 -- KEYS: control, counts, forecasts, log, events, unit, votes, waiting, queue of side 0, queue of side 1
--- ARGV: the report, see shared/reports.lua
+-- ARGV: how it stands to an earlier report of the unit ('first' or 'replace'), idempotency key; then the report, see
+--       shared/reports.lua
 local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],
   votes = KEYS[7], waiting = KEYS[8], queues = {KEYS[9], KEYS[10]}}
+local standing, idempotency = ARGV[1], ARGV[2]
+local said = {unpack(ARGV, 3)}
 
-local refused, threshold = refusal(KEYS[1], KEYS[6], ARGV[1], ARGV[2], ARGV[5], ARGV[11])
+local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], said[11])
+local is_correction = may_correct(refused, standing, KEYS[6], idempotency)
+if is_correction == 'repeated' then
+  return {'duplicate'}
+end
+if is_correction and replace_waiting(keys, said) then
+  note_correction(keys.log, said[1], said[12], refused[2], said[2])
+  remember(KEYS[6], said, standing, idempotency)
+  return {'replaced'}
+end
 if refused then
   return refused
 end
-refused = over_cap(keys.votes, pair_of(ARGV), vote_of(ARGV, 7))
+refused = over_cap(keys.votes, pair_of(said), vote_of(said, 7))
 if refused then
   return refused
 end
-redis.call('SET', KEYS[6], ARGV[2], 'EX', ARGV[3])
-return match_outcome(keys, threshold, ARGV)
+remember(KEYS[6], said, standing, idempotency)
+return match_outcome(keys, threshold, said)

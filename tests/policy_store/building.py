@@ -17,6 +17,7 @@ from policy_store.models import (
     Recorded,
     Report,
     Result,
+    Verdict,
 )
 from policy_store.store import PolicyStore
 from policy_store.watch_records import WatchTerms
@@ -100,7 +101,7 @@ async def report(
     store: PolicyStore,
     unit: str,
     side: int,
-    value: float,
+    value: float | Verdict,
     *,
     pair: tuple[int, int] = (0, 1),
     tie_margin: float = 0.0,

@@ -12,7 +12,9 @@ local function refusal(control, unit_key, generation, fingerprint, second, defin
   end
   local reported = redis.call('GET', unit_key)
   if reported then
-    return reported == fingerprint and {'duplicate'} or {'contradicting', reported}
+    reported = string.match(reported, '^[^\n]*') -- idempotency keys may follow, see correcting.lua
+    local still_counts = COUNTING_STATES[known[1]] and '1' or ''
+    return reported == fingerprint and {'duplicate'} or {'contradicting', reported, still_counts}
   end
   if not COUNTING_STATES[known[1]] then
     return {'finished'}

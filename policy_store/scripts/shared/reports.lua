@@ -2,7 +2,7 @@
 -- Counts a report, at once or at the end of its hold. `said` is a report in the form for scripts:
 -- generation, fingerprint of the feedback, seconds to remember the unit, first, second, source, voter,
 -- API key, voter cap, largest share of a key, definition; then the result of a preference, or of an outcome unit, side
--- (0: it is first's, 1: second's), value, tie margin and seconds to wait.
+-- (0: it is first's, 1: second's), value (a number, 'loss' or 'tie'), tie margin and seconds to wait.
 
 local COMMON = 11 -- the number of fields that every report has
 
@@ -18,6 +18,32 @@ local function count_preference(keys, threshold, said)
   local generation, _, _, first, second, source, voter = unpack(said, 1, 7)
   note_voters(keys.votes, keys.counts, {voter})
   return count(keys, generation, threshold, first, second, said[COMMON + 1], source, voter)
+end
+
+-- How much better an outcome is than another one. 'loss' is worse than every value, and 'tie' as good as any.
+local function difference_of(value, rival)
+  if value == 'tie' or rival == 'tie' or value == rival then
+    return 0
+  end
+  if value == 'loss' or rival == 'loss' then
+    return value == 'loss' and -math.huge or math.huge
+  end
+  return tonumber(value) - tonumber(rival)
+end
+
+-- Puts an outcome in the place of the one that its unit has waiting; whether there is one. Its turn stays what it was.
+local function replace_waiting(keys, said)
+  local unit, side, value = unpack(said, COMMON + 1, COMMON + 3)
+  local queue = keys.queues[side + 1]
+  for position, entry in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+    local outcome = cjson.decode(entry)
+    if outcome.unit == unit then
+      outcome.value, outcome.source = value, said[6]
+      redis.call('LSET', queue, position - 1, cjson.encode(outcome))
+      return true
+    end
+  end
+  return false
 end
 
 -- Compares an outcome with the newest waiting one of the pair's other policy, or lets it wait.
@@ -48,7 +74,7 @@ local function match_outcome(keys, threshold, said)
     return {'pending'}
   end
   local is_first = side == '0'
-  local difference = tonumber(value) - tonumber(rival.value)
+  local difference = difference_of(value, rival.value)
   if not is_first then
     difference = -difference
   end

@@ -34,6 +34,7 @@ SECTIONS = [
     experiments.PolicyParams,
     experiments.TrafficSpec,
     feedback.FeedbackSpec,
+    feedback.MissingSpec,
     feedback.SignalSpec,
     feedback.RegenerateSpec,
     promotion.PromotionSpec,
