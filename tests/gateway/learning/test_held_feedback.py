@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.experiments.agreement import Agreement
 from gateway.experiments.response_ids import Assignment, ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.experiments.snapshot import Snapshot, SnapshotHolder
@@ -90,7 +89,6 @@ class Desk:
             SnapshotHolder(Snapshot({NAME: replace(self.live, generation=1)}, {})),
             Hooks(self.events.append),
             history=StoreHistory(),
-            agreement=Agreement(),
             clock=lambda: self.now,
         )
 
