@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -11,8 +12,10 @@ from pydantic import BaseModel, Field
 from gateway.access.callers import Caller
 from gateway.errors import ConflictError
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.standing import Standing
 from gateway.learning.standings import Standings
 from gateway.reloading.upkeep import Upkeep
+from policy_store.errors import StoreError
 from policy_store.replicas import ReplicaRecord
 
 
@@ -85,7 +88,7 @@ def config_routes(
     @router.get("")
     async def show_config() -> ConfigShown:
         """What is in force, where experiments stand, and which replicas run what."""
-        found: Mapping[str, Any] = await standings.read()
+        found = await standings.read()
         return ConfigShown(
             config_hash=catalogue.current.config_hash,
             description=catalogue.current.description.to_json(),
@@ -106,7 +109,10 @@ def config_routes(
         """Read the file again on all replicas. A file with faults changes nothing and they are all told."""
         if reloader is None:
             raise ConflictError("This gateway was not started from a file, so there is nothing to reload.")
-        reloaded = await reloader.reload(the_admin(request).name)
+        before: Mapping[str, Standing] = {}
+        with suppress(StoreError):
+            before = await standings.read()
+        reloaded = await reloader.reload(the_admin(request).name, before)
         followed = await replicas.ask_all()
         if followed is None:
             reloader.rouse_siblings()

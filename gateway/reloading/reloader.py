@@ -15,6 +15,7 @@ from typing import Any, Final
 from gateway.errors import ConfigError, ConfigIssue
 from gateway.experiments.catalogue import Catalogue, CatalogueHolder, catalogue_of
 from gateway.experiments.changes import Change, changes_between, told
+from gateway.experiments.standing import Standing
 from gateway.reloading.source import Loaded, Origin
 from gateway.running.logs import get_logger
 from gateway.settings import PREFIX, Settings
@@ -102,18 +103,17 @@ class Reloader:
 
     async def watch(self, interval_seconds: float) -> None:
         """Reload whenever a file has changed and stays the same for one interval, until cancelled."""
-        was_changing = False
+        before = None
         while True:
             await asyncio.sleep(interval_seconds)
-            has_changed = await asyncio.to_thread(self._source.has_changed)
-            if was_changing and has_changed:
+            now = await asyncio.to_thread(self._source.change)
+            if now is not None and now == before:
                 await self.try_to_reload("file")
-                has_changed = False
-            was_changing = has_changed
+            before = now
 
     async def catch_up(self) -> None:
         """Reload if a file has changed since it was read."""
-        if self._source.has_changed():
+        if self._source.change() is not None:
             await self.try_to_reload("file")
 
     async def try_to_reload(self, by: str) -> None:
@@ -121,11 +121,12 @@ class Reloader:
         with suppress(ConfigError):
             await self.reload(by)
 
-    async def reload(self, by: str) -> Reloaded:
+    async def reload(self, by: str, standings: Mapping[str, Standing] | None = None) -> Reloaded:
         """Read the configuration and put it in force.
 
         Args:
             by: Who or what asked for it, for the log.
+            standings: Where experiments stand, as far as that is known, to say what becomes of them.
 
         Raises:
             ConfigError: With every fault; nothing was changed.
@@ -137,7 +138,7 @@ class Reloader:
                 self.faults = tuple(error.issues)
                 _log.error("config_not_reloaded", by=by, faults=[str(issue) for issue in error.issues])
                 raise
-            reloaded = self._compared(loaded, catalogue)
+            reloaded = self._compared(loaded, catalogue, standings or {})
             self._holder.current, self._settings = catalogue, loaded.settings
             self.faults = ()
             await self._follow(loaded.settings)
@@ -153,14 +154,14 @@ class Reloader:
             raise ConfigError([ConfigIssue("auth", "A running gateway cannot stop asking for keys.", remedy)])
         return loaded, _with_what_stays(before, catalogue)
 
-    def _compared(self, loaded: Loaded, catalogue: Catalogue) -> Reloaded:
+    def _compared(self, loaded: Loaded, catalogue: Catalogue, standings: Mapping[str, Standing]) -> Reloaded:
         before, changed = self._holder.current, set(_different(self._settings, loaded.settings))
         restart = set(_different(self._started_with, loaded.settings)) - FOLLOWED
         if (self._started_with.token_secret is None) != (loaded.settings.token_secret is None):
             restart.add("token_secret")  # the store's key and the operator's do not take turns
         return Reloaded(
             config_hash=catalogue.config_hash,
-            changes=changes_between(before.description, catalogue.description),
+            changes=changes_between(before.description, catalogue.description, standings),
             rotated=tuple(_rotated(before, catalogue)),
             settings=tuple(_variables(changed & FOLLOWED - restart)),
             needs_restart=tuple(_variables(restart)),

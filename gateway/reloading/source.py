@@ -65,9 +65,10 @@ class ConfigSource:
         finally:  # a file that was refused is not read again until it changes
             self._read = {path: before.get(path) or _stamp_of(path) for path in files | environ.files}
 
-    def has_changed(self) -> bool:
-        """Whether a file is another one than when it was read last."""
-        return any(_stamp_of(path) != stamp for path, stamp in self._read.items())
+    def change(self) -> Mapping[Path, Stamp] | None:
+        """How the files are now, if one is another than when it was read last."""
+        now = {path: _stamp_of(path) for path in self._read}
+        return None if now == self._read else now
 
     def _load(self, environ: Environment, files: set[Path]) -> Loaded:
         config, settings, issues = None, None, []

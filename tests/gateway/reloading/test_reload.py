@@ -55,8 +55,9 @@ async def test_experiments_come_go_and_start_anew_as_at_a_restart(
 async def test_the_file_before_brings_its_evidence_back(filed: Filed, configured: Configured) -> None:
     """A file that was a mistake is put back without loss."""
     await filed.take_up(configured(delta=0.01))
-    await filed.take_up(configured())
+    said = await filed.take_up(configured())
 
+    assert of(said, "experiment", "support")["evidence"] == "resumed"
     assert (await filed.gateway.experiment())["generation"] == 1
 
 
