@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 
 from fastapi import FastAPI
@@ -50,12 +51,14 @@ from gateway.api.store import store_routes
 from gateway.api.webhooks import webhook_routes
 from gateway.config.gateway_file import GatewayConfig
 from gateway.console import console_routes
+from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.feedback_links import FeedbackLinks
 from gateway.experiments.happenings import Generations
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hook, Hooks
+from gateway.learning.confirming import Confirmer
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.kept_answers import KeptAnswers
 from gateway.learning.missing_outcomes import MissingOutcomes
@@ -69,6 +72,7 @@ from gateway.learning.standings import Standings
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
 from gateway.learning.usage import UsageKeeper
+from gateway.notifying.asking import ask_hook
 from gateway.notifying.delivering import Deliverer
 from gateway.notifying.feed import EventFeed
 from gateway.notifying.reading import EventReader
@@ -286,20 +290,7 @@ class _Gateway:
             resources,
         )
         await upkeep.open(resources, [refresher.refresh, registry.refresh], attempts.keep)
-        planner = Planner(
-            store,
-            self.catalogue,
-            pool.compute,
-            Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
-            history=history,
-            agreement=upkeep.agreement,
-            holder=name,
-            interval_seconds=self.settings.plan_interval_seconds,
-            lease_seconds=self.settings.lease_seconds,
-            hooks=hooks,
-            rng=self.rng,
-        )
-        await resources.enter_async_context(background("planner", planner.run))
+        await self._open_planning(store, pool, steering, history, upkeep.agreement, hooks, name, resources)
         await resources.enter_async_context(background("usage", usage.run))
         if metrics.are_shared:
             await resources.enter_async_context(background("metrics", counting.run))
@@ -314,6 +305,50 @@ class _Gateway:
         redis = connect(url, prefix=settings.redis_prefix, timeout_seconds=settings.store_timeout_seconds)
         resources.push_async_callback(redis.aclose)
         return redis
+
+    async def _open_planning(
+        self,
+        store: PolicyStore,
+        pool: PlanPool,
+        steering: Steering,
+        history: StoreHistory,
+        agreement: Agreement,
+        hooks: Hooks,
+        holder: str,
+        resources: AsyncExitStack,
+    ) -> None:
+        """What decides, and asks confirm hooks. Both take an experiment's lease under one name."""
+        interval = self.settings.plan_interval_seconds
+        planner = Planner(
+            store,
+            self.catalogue,
+            pool.compute,
+            Promoter(store, self.catalogue, clock=self.clock, hooks=hooks),
+            history=history,
+            agreement=agreement,
+            holder=holder,
+            interval_seconds=interval,
+            lease_seconds=self.settings.lease_seconds,
+            hooks=hooks,
+            rng=self.rng,
+        )
+        sender = Sender(self.clock)
+        resources.push_async_callback(sender.aclose)
+        confirmer = Confirmer(
+            store,
+            self.catalogue,
+            partial(ask_hook, sender),
+            steering.check_certificate,
+            history=history,
+            agreement=agreement,
+            hooks=hooks,
+            holder=holder,
+            clock=self.clock,
+            interval_seconds=interval,
+            lease_seconds=self.settings.lease_seconds,
+        )
+        await resources.enter_async_context(background("confirm hooks", confirmer.run))
+        await resources.enter_async_context(background("planner", planner.run))
 
     async def _open_notifying(
         self,

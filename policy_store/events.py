@@ -180,6 +180,18 @@ class TakenBack(ByHand):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered(ByHand):
+    """A person or the confirm hook answered for a certified policy.
+
+    Attributes:
+        fence: The fencing number of the planner that asked the hook, if the hook answered; then `actor` is
+            `confirm hook`, and the reason is the hook's.
+    """
+
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WatchStarted:
     """A promotion is watched from now on.
 
@@ -232,8 +244,8 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.PAUSED: ByHand,
     EventKind.UNPAUSED: ByHand,
     EventKind.STOPPED: ByHand,
-    EventKind.APPROVED: ByHand,
-    EventKind.REJECTED: ByHand,
+    EventKind.APPROVED: Answered,
+    EventKind.REJECTED: Answered,
     EventKind.PROMOTED_BY_HAND: ByHand,
     EventKind.ROLLED_BACK: TakenBack,
     EventKind.WATCH_STARTED: WatchStarted,

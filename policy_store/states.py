@@ -319,6 +319,7 @@ class MoveRule:
         certifies: It comes with a certificate, which is stored. Other moves keep the stored certificate if
             their target state has one, and otherwise drop it.
         names_champion: It comes with the policy that the certificate is about.
+        asks_hook: A planner makes it too, if the experiment's confirm hook answers so.
         ends_watch: A planner makes it too, if a watch over the promotion came to that.
         installs: Which policy answers ordinary traffic after the move.
     """
@@ -329,6 +330,7 @@ class MoveRule:
     event: EventKind
     certifies: bool = False
     names_champion: bool = False
+    asks_hook: bool = False
     ends_watch: bool = False
     installs: Installs = Installs.NOTHING
 
@@ -349,7 +351,7 @@ _SET_ASIDE: Final = _PAUSED | {ExperimentState.STOPPED, ExperimentState.REJECTED
 
 MOVES: Final[Mapping[Move, MoveRule]] = {
     Move.PROMOTE: MoveRule(
-        _OPEN,  # awaiting approval: if the file no longer asks for it
+        _OPEN,  # awaiting approval: if the file no longer asks anyone
         ExperimentState.PROMOTED,
         Actor.PLANNER,
         EventKind.PROMOTED,
@@ -410,9 +412,12 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
         Actor.PERSON,
         EventKind.APPROVED,
         names_champion=True,
+        asks_hook=True,
         installs=Installs.CHAMPION,
     ),
-    Move.REJECT: MoveRule(_AWAITING | _STAGED, ExperimentState.REJECTED, Actor.PERSON, EventKind.REJECTED),
+    Move.REJECT: MoveRule(
+        _AWAITING | _STAGED, ExperimentState.REJECTED, Actor.PERSON, EventKind.REJECTED, asks_hook=True
+    ),
     Move.PROMOTE_BY_HAND: MoveRule(
         frozenset(ExperimentState) - _PROMOTED - _WATCHING,  # a promotion is rolled back first
         ExperimentState.PROMOTED,

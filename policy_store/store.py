@@ -395,7 +395,7 @@ class PolicyStore(WatchStore, StageStore):
             champion: Index of the policy that the move is about, if any.
             certificate: The certificate to store, if the move certifies.
             seen: The certificate in force that the move depends on; None if it depends on none.
-            fence: The number `acquire_lease` gave, where a watch moves and no person.
+            fence: The number `acquire_lease` gave, where a watch or a confirm hook moves and no person.
             verdict: What that watch came to.
 
         Raises:

@@ -20,7 +20,7 @@ def misplaced_references(data: Any) -> Iterator[Fault]:
             yield Fault(
                 path,
                 f"{value!r} is not looked up here.",
-                "Environment references work in litellm_params, auth and webhooks.",
+                "Environment references work in litellm_params, auth, webhooks and promotion.confirm.",
             )
 
 
@@ -39,7 +39,8 @@ def foreign_references(data: Any) -> Iterator[Fault]:
 
 
 def _is_looked_up(path: Path) -> bool:
-    return path[0] in {"auth", "webhooks"} or "litellm_params" in path
+    is_confirm_hook = path[0] == "experiments" and path[2:4] == ("promotion", "confirm")
+    return path[0] in {"auth", "webhooks"} or "litellm_params" in path or is_confirm_hook
 
 
 def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:

@@ -135,7 +135,7 @@ class FileFaults:
         if value is None:
             return "An empty value"
         # Operators put keys into wrong places, so any text near where keys belong may be one.
-        is_public = path[0] in _WITHOUT_SECRETS or (
+        is_public = (path[0] in _WITHOUT_SECRETS and "confirm" not in path) or (
             path[0] == "model_list" and path[-1] in {"model_name", "model"}
         )
         if isinstance(value, str) and not is_public and not value.startswith(ENVIRONMENT_PREFIX):

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from gateway.config.references import MIN_COMPARISONS
 from gateway.config.section import Section
 from gateway.config.values import DURATION_PATTERN, Duration, fault
+from gateway.config.webhooks import ConfirmSpec
 
 _USUAL: Final = timedelta(days=7)
 _USUAL_STEP: Final = timedelta(hours=1)
@@ -179,6 +180,11 @@ class PromotionSpec(Section):
         "at all.",
     )
 
+    confirm: ConfirmSpec | None = Field(
+        default=None,
+        description="A receiver that is asked before a certified policy is promoted. Left out: none is.",
+    )
+
     @model_validator(mode="after")
     def _check_steps(self) -> Self:
         if self.steps is None:
@@ -196,6 +202,15 @@ class PromotionSpec(Section):
             raise fault("The last step is the promotion, which nothing ends.", "Write it as 100% alone.")
         return self
 
+    @model_validator(mode="after")
+    def _check_confirm(self) -> Self:
+        if self.confirm is not None and self.mode == "staged":
+            raise fault(
+                "`confirm` is for `mode: automatic` and `mode: approval`, and `mode` is staged.",
+                "Leave it out, or let a person approve a step.",
+            )
+        return self
+
     @property
     def in_steps(self) -> list[StepSpec]:
         """The steps of a staged promotion; none where promotions have no steps."""
@@ -203,8 +218,12 @@ class PromotionSpec(Section):
 
     @property
     def asks_a_person(self) -> bool:
-        """Whether a certified policy waits for a person."""
+        """Whether a person has to approve a certified policy."""
         return self.mode == "approval"
 
+    @property
+    def asks_first(self) -> bool:
+        """Whether a certified policy waits for a person or for the confirm hook."""
+        return self.asks_a_person or self.confirm is not None
 
 _USUAL_STEPS: Final = [StepSpec(share=share) for share in (0.05, 0.25, 1.0)]

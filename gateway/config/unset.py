@@ -12,7 +12,7 @@ def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
     """Plain data of a configuration without the values that refer to unset environment variables.
 
     Names of models stay, since policies and prices follow from them. A key without its hash is left out, and
-    so is a webhook without its address or its secret.
+    so are webhooks and confirm hooks without their address or their secret.
     """
     if not isinstance(data, dict):
         return data
@@ -21,6 +21,10 @@ def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
     }
     if isinstance(data.get("webhooks"), list):
         left["webhooks"] = [each for each in data["webhooks"] if _left(each, environ) == each]
+    if isinstance(data.get("experiments"), dict):
+        left["experiments"] = {
+            name: _without_unset_hook(section, environ) for name, section in data["experiments"].items()
+        }
     auth = left.get("auth")
     if isinstance(auth, dict) and isinstance(auth.get("keys"), dict):
         hashed = {
@@ -30,6 +34,15 @@ def without_unset(data: Any, environ: Mapping[str, str]) -> Any:
         }
         left["auth"] = {**auth, "keys": hashed}
     return left
+
+
+def _without_unset_hook(section: Any, environ: Mapping[str, str]) -> Any:
+    promotion = section.get("promotion") if isinstance(section, dict) else None
+    hook = promotion.get("confirm") if isinstance(promotion, dict) else None
+    if not isinstance(promotion, dict) or hook is None or _left(hook, environ) == hook:
+        return section
+    kept = {name: part for name, part in promotion.items() if name != "confirm"}
+    return {**section, "promotion": kept}
 
 
 def _had_hash(key: Any) -> bool:

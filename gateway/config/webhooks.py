@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, WithJsonSchema
 
 from gateway.config.section import Section
-from gateway.config.values import HookAddress, HookSecret, Name, refuse_if
+from gateway.config.values import Duration, HookAddress, HookSecret, Name, refuse_if
 from policy_store.events import EventKind
 
 _KINDS = tuple(kind.value for kind in EventKind)
@@ -39,6 +39,21 @@ class Receiver(Section):
     def secrets(self) -> tuple[SecretStr, ...]:
         """All that sign, the newest first."""
         return (self.secret, *([] if self.previous_secret is None else [self.previous_secret]))
+
+
+class ConfirmSpec(Receiver):
+    """A receiver that is asked about each certified policy, and may veto its promotion."""
+
+    deadline: Duration = Field(
+        default="5m",
+        validate_default=True,
+        description="How long after the certificate its answer counts; it is asked again until then.",
+    )
+    no_answer: Literal["promote", "wait", "reject"] = Field(
+        default="wait",
+        description="What follows if no answer came by then: as if it had approved, as if it had vetoed, or "
+        "a person decides.",
+    )
 
 
 class WebhookSpec(Receiver):

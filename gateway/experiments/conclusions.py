@@ -66,20 +66,20 @@ def logged_voting(comparisons: Iterable[Comparison]) -> Voting:
     return voting_of(len(given), len(known) + unknown, max(*known.values(), min(unknown, 1), 0))
 
 
-def move_for(kind: Kind, *, is_incumbent: bool, asks_a_person: bool = False, in_steps: bool = False) -> Move:
+def move_for(kind: Kind, *, is_incumbent: bool, asks_first: bool = False, in_steps: bool = False) -> Move:
     """The move that a verdict leads to.
 
     Args:
         kind: Kind of the verdict.
         is_incumbent: Whether the champion, if there is one, is the incumbent already.
-        asks_a_person: Whether a champion that is not the incumbent waits for approval.
+        asks_first: Whether a champion that is not the incumbent waits for approval, a person's or a hook's.
         in_steps: Whether it is promoted step by step.
     """
     match kind:
         case "winner" | "no_worse":
             if is_incumbent:
                 return Move.SETTLE
-            if asks_a_person:
+            if asks_first:
                 return Move.CERTIFY
             return Move.STAGE if in_steps else Move.PROMOTE
         case "no_winner":

@@ -91,10 +91,10 @@ class Promoter:
             )
 
     def _waits(self, view: ExperimentView, counts: Counts) -> bool:
-        """Whether what is certified has to wait still: for a person, or for the end of the last step."""
+        """Whether what is certified has to wait still: for a person or a hook, or for the end of the last step."""
         if view.stage is not None:
             return not is_step_over(view, counts)
-        return view.state in MOVES[Move.WITHDRAW].sources and self._promotion(view).asks_a_person
+        return view.state in MOVES[Move.WITHDRAW].sources and self._promotion(view).asks_first
 
     async def _advance(self, view: ExperimentView, stage: Stage, counts: Counts, fence: int) -> None:
         name, champion = view.experiment.name, (view.certificate or {})["champion"]
@@ -163,7 +163,7 @@ class Promoter:
         move = move_for(
             decision.kind,
             is_incumbent=decision.champion == view.incumbent,
-            asks_a_person=promotion.asks_a_person and view.stage is None,
+            asks_first=promotion.asks_first and view.stage is None,
             in_steps=bool(steps),
         )
         try:

@@ -172,13 +172,13 @@ class Steering:
                     f"The present step of {view.experiment.name!r} waits for no person: it ends by itself. "
                     "Nothing was changed."
                 )
-            await self._check_certificate(view)
+            await self.check_certificate(view)
         champion = (view.certificate or {}).get("champion")
         if not isinstance(champion, int):
             raise _refusal(view, wish)
         return {"champion": champion, "seen": view.certificate}
 
-    async def _check_certificate(self, view: ExperimentView) -> None:
+    async def check_certificate(self, view: ExperimentView) -> None:
         """Decide again from everything counted. Raises ConflictError if the certificate no longer holds."""
         catalogue, name = self._catalogue.current, view.experiment.name
         definition = catalogue.definitions[name]

@@ -167,7 +167,7 @@ def _moves_to(outcome: str) -> set[Move]:
     if outcome == BY_HAND:
         return {Move.PROMOTE_BY_HAND}
     return {
-        move_for(kind, is_incumbent=is_incumbent, asks_a_person=asks, in_steps=steps)
+        move_for(kind, is_incumbent=is_incumbent, asks_first=asks, in_steps=steps)
         for kind, is_incumbent, asks, steps in product(KINDS, (True, False), (True, False), (True, False))
         if kind == outcome
     }

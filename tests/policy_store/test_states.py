@@ -292,7 +292,9 @@ def test_documentation_prints_the_tables() -> None:
                 f"`{rule.target}`",
                 f"the {rule.actor}"
                 if rule.actor is Actor.PLANNER
-                else f"a {rule.actor}{', or a watch' if rule.ends_watch else ''}",
+                else f"a {rule.actor}"
+                + (", or the confirm hook" if rule.asks_hook else "")
+                + (", or a watch" if rule.ends_watch else ""),
                 f"`{rule.event}`",
             )
             for move, rule in MOVES.items()

@@ -328,7 +328,9 @@ def test_environment_references_elsewhere_are_refused(issues: Issues) -> None:
     """They would be taken literally, which is never meant."""
     issue = only(issues(GOOD.replace("You help.", "os.environ/PROMPT")), f"{EXPERIMENT}.policies.base.system")
 
-    assert issue.remedy == "Environment references work in litellm_params, auth and webhooks."
+    assert (
+        issue.remedy == "Environment references work in litellm_params, auth, webhooks and promotion.confirm."
+    )
 
 
 def test_a_model_without_a_provider_is_refused(issues: Issues) -> None:

@@ -44,6 +44,7 @@ SECTIONS = [
     access.KeySpec,
     access.LimitsSpec,
     webhooks.WebhookSpec,
+    webhooks.ConfirmSpec,
 ]
 
 

@@ -85,3 +85,40 @@ def test_two_without_a_name_need_two_addresses(issues: Issues) -> None:
     unnamed = HOOK.replace("- name: ops", "- previous_secret: null")
     (issue,) = issues(GOOD + unnamed + unnamed.replace("webhooks:\n", ""))
     assert (issue.path, issue.remedy) == ("webhooks[1].name", "Give every webhook its own name.")
+
+
+CONFIRM = f"""
+    promotion:
+      confirm: {{url: os.environ/HOOK, secret: {SECRET}, deadline: 1m, no_answer: reject}}
+"""
+
+
+def test_a_confirm_hook_may_come_from_the_environment(write: Write) -> None:
+    """It is hidden as well, and left out where it is not set."""
+    text = GOOD + CONFIRM.lstrip("\n")
+    config = load_config(write(text), {**ENVIRON, "HOOK": "https://example.com/s3cr3t"})
+    promotion = config.experiments["support"].promotion
+    assert promotion.confirm is not None
+    assert promotion.confirm.url.get_secret_value() == "https://example.com/s3cr3t"
+    assert (promotion.asks_first, promotion.asks_a_person) == (True, False)
+    assert "s3cr3t" not in repr(config)
+    unset = load_config(write(text), ENVIRON, may_be_unset=True)
+    assert unset.experiments["support"].promotion.confirm is None
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "key"),
+    [
+        (SECRET, "s3cr3t", "secret"),
+        ("os.environ/HOOK", "s3cr3t", "url"),
+        ("no_answer: reject", "secrets: s3cr3t", "secrets"),
+        ("no_answer: reject", "no_answer: s3cr3t", "no_answer"),
+        ("1m", "s3cr3t", "deadline"),
+    ],
+)
+def test_faults_of_a_confirm_hook_repeat_nothing(issues: Issues, right: str, wrong: str, key: str) -> None:
+    """Operators put secrets into wrong places."""
+    text = GOOD + CONFIRM.lstrip("\n").replace(right, wrong).replace("os.environ/HOOK", "https://example.com")
+    (issue,) = issues(text)
+    assert issue.path == f"experiments.support.promotion.confirm.{key}"
+    assert "s3cr3t" not in str(issue) or key == "deadline"
