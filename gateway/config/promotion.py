@@ -226,4 +226,5 @@ class PromotionSpec(Section):
         """Whether a certified policy waits for a person or for the confirm hook."""
         return self.asks_a_person or self.confirm is not None
 
+
 _USUAL_STEPS: Final = [StepSpec(share=share) for share in (0.05, 0.25, 1.0)]

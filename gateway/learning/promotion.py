@@ -91,7 +91,7 @@ class Promoter:
             )
 
     def _waits(self, view: ExperimentView, counts: Counts) -> bool:
-        """Whether what is certified has to wait still: for a person or a hook, or for the end of the last step."""
+        """Whether what is certified has to wait still: for others, or for the end of the last step."""
         if view.stage is not None:
             return not is_step_over(view, counts)
         return view.state in MOVES[Move.WITHDRAW].sources and self._promotion(view).asks_first
