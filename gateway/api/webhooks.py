@@ -41,10 +41,9 @@ class WebhookShown(BaseModel):
     def of(cls, name: str, spec: WebhookSpec, standing: Standing) -> Self:
         """What is shown of a webhook."""
         address = urlsplit(spec.url.get_secret_value())
-        host = (address.hostname or "") + ("" if address.port is None else f":{address.port}")
         return cls(
             name=name,
-            host=f"{address.scheme}://{host}",
+            host=f"{address.scheme}://{address.netloc}",
             events=spec.events,
             experiments=spec.experiments,
             state="gone" if standing.gone == address_digest(spec) else "active",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, WithJsonSchema
 
@@ -11,7 +11,7 @@ from gateway.config.section import Section
 from gateway.config.values import Duration, HookAddress, HookSecret, Name, refuse_if
 from policy_store.events import EventKind
 
-_KINDS = tuple(kind.value for kind in EventKind)
+_KINDS: Final = tuple(kind.value for kind in EventKind)
 
 
 def _unknown_kind(word: str) -> tuple[str, str] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel
 
-LONGEST_REASON = 1_000
-UNSAID = "The hook gave no reason."
+LONGEST_REASON: Final = 1_000
+UNSAID: Final = "The hook gave no reason."
 
 
 class HookAnswer(BaseModel):

@@ -136,6 +136,7 @@ class Deliverer:
 
     async def _tell(self, name: str) -> None:
         """Deliver to one webhook until cancelled; then let another replica take over at once."""
+        is_broken = False
         try:
             while True:
                 has_more = False
@@ -143,8 +144,12 @@ class Deliverer:
                     has_more = await self.round(name)
                 except StoreError:
                     pass  # the store's health says that it is away; what is due stays due
-                except Exception:  # noqa: BLE001 - one webhook's fault must not stop it or others for good
-                    _log.exception("webhook_round_failed", webhook=name)
+                except Exception as error:  # noqa: BLE001 - one webhook's fault must not stop it for good
+                    if not is_broken:
+                        _log.error("webhook_round_failed", webhook=name, exc_info=error)
+                    is_broken = True
+                else:
+                    is_broken = False
                 if not has_more:
                     await asyncio.sleep(self._look_seconds)
         finally:

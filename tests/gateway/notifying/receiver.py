@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -60,13 +61,14 @@ class Receiver:
 
     port: int
     secret: str = SECRET
+    scheme: str = "http"
     answers: list[Answer] = field(default_factory=lambda: [answers(200)])
     told: list[Told] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         """Its address, part of which is a secret."""
-        return f"http://127.0.0.1:{self.port}/hooks/s3cr3t"
+        return f"{self.scheme}://127.0.0.1:{self.port}/hooks/s3cr3t"
 
     @property
     def kinds(self) -> list[str]:
@@ -85,16 +87,18 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*answered: Answer, secret: str = SECRET) -> AsyncIterator[Receiver]:
+async def receiving(
+    *answered: Answer, secret: str = SECRET, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver on a port of its own."""
-    receiver = Receiver(free_port(), secret)
+    receiver = Receiver(free_port(), secret, "http" if tls is None else "https")
     if answered:
         receiver.answers = list(answered)
     app = web.Application()
     app.router.add_post("/{path:.*}", receiver.take)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", receiver.port).start()
+    await web.TCPSite(runner, "127.0.0.1", receiver.port, ssl_context=tls).start()
     try:
         yield receiver
     finally:

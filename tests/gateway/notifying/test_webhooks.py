@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,17 @@ import pytest
 
 from gateway.cli import main
 from gateway.config.gateway_file import GatewayConfig
+from gateway.config.webhooks import WebhookSpec
 from gateway.experiments.catalogue import catalogue_of
 from gateway.notifying import delivering
+from gateway.notifying.sending import Sender
 from gateway.settings import Settings
 from policy_store.connect import connect
 from tests.gateway.building import NAME, config_fields
 from tests.gateway.notifying.receiver import OTHER, SECRET, Receiver, answers, never, receiving
 from tests.gateway.process import Served
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.policy_store.test_tls import Authority
 from tests.servers import RedisServer
 
 
@@ -187,6 +192,7 @@ async def test_what_cannot_be_delivered_is_kept_and_sent_again_on_request(
         await move(gateway, "pause")
         await standing(gateway, dead_letters=1, waiting=0, delivered=0)
         assert await gateway.metric("llmpo_webhook_deliveries_total", outcome="given_up") == 1
+        await gateway.eventually(lambda: _dead_letters(gateway), "the dead letter on the metrics")
         assert await asyncio.to_thread(main, ["webhooks", "dead-letters", "ops", *where]) == 0
         said = capsys.readouterr().out
         assert receiver.told[0].id in said
@@ -214,6 +220,19 @@ async def test_a_receiver_that_is_gone_is_left_alone(start: Callable[..., Any]) 
         assert reply.json == {"replayed": 2}
         await standing(gateway, state="active", delivered=2)
     assert set(receiver.kinds[1:]) == {"experiment.paused", "experiment.unpaused"}
+
+
+async def test_certificates_are_checked(tmp_path: Path) -> None:
+    """A receiver for which nobody vouches is told nothing."""
+    certificate, key = Authority(tmp_path / "ca", "nobody").vouch("server")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    sender = Sender(time.time)
+    async with receiving(tls=tls) as receiver:
+        receipt = await sender.send(WebhookSpec.model_validate(hook(receiver)), "evt_1", "{}")
+    await sender.aclose()
+    assert (receipt.status, receipt.reason) == (None, "no certificate that is trusted")
+    assert receiver.told == []
 
 
 async def test_a_slow_receiver_holds_up_no_other(start: Callable[..., Any], receiver: Receiver) -> None:
@@ -290,11 +309,17 @@ async def test_a_process_that_is_killed_while_it_delivers_loses_nothing(
             await standing(second, delivered=1, waiting=0)
             assert len(receiver.told) == 2
             assert receiver.told[0] == receiver.told[1]
-            assert "s3cr3t" not in replicas[0].text + replicas[1].text
+            logged = replicas[0].text + replicas[1].text
+            assert "s3cr3t" not in logged
+            assert "a secret of the receiver" not in logged
         finally:
             for replica in replicas:
                 replica.clean_up()
             redis.stop()
+
+
+async def _dead_letters(gateway: Whole) -> bool:
+    return await gateway.metric("llmpo_webhook_dead_letters", webhook="ops") == 1
 
 
 async def _is_held(redis: RedisServer) -> bool:
