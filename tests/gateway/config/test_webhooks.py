@@ -122,3 +122,13 @@ def test_faults_of_a_confirm_hook_repeat_nothing(issues: Issues, right: str, wro
     (issue,) = issues(text)
     assert issue.path == f"experiments.support.promotion.confirm.{key}"
     assert "s3cr3t" not in str(issue) or key == "deadline"
+
+
+def test_a_confirm_hook_is_not_for_steps(issues: Issues) -> None:
+    """It is asked before a promotion, and a staged one has no such moment."""
+    text = (
+        GOOD + CONFIRM.lstrip("\n").replace("os.environ/HOOK", "https://example.com") + "      mode: staged\n"
+    )
+    (issue,) = issues(text)
+    assert issue.path == "experiments.support.promotion"
+    assert "is for `mode: automatic` and `mode: approval`" in issue.problem
