@@ -87,6 +87,7 @@ from gateway.running.store_health import StoreHealth
 from gateway.serving.answer_notes import AnswerNotes
 from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
+from gateway.serving.continuing import Continuing
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.makers import Makers
 from gateway.serving.regenerating import Regenerating
@@ -235,8 +236,9 @@ class _Gateway:
             attempts=attempts,
             response_ids=response_ids,
             sticky=Sticky(conversations, keys, hooks, breaker),
+            continuing=Continuing(self._turns(redis), keys, breaker),
             regenerating=Regenerating(
-                store=TurnStore(redis, timeout_seconds=self.settings.store_timeout_seconds),
+                store=self._turns(redis),
                 keys=keys,
                 response_ids=response_ids,
                 report=KeptAnswers(recorder, response_ids, refresher.holder, hooks).count,
@@ -379,6 +381,9 @@ class _Gateway:
         metrics.derive(WebhookCollector(lambda: deliverer.standings))
         await resources.enter_async_context(background("webhooks", deliverer.run))
         return feed, deliverer
+
+    def _turns(self, redis: StoreClient) -> TurnStore:
+        return TurnStore(redis, timeout_seconds=self.settings.store_timeout_seconds)
 
     def _open_upstream(self, budget: RetryBudget, resources: AsyncExitStack) -> Upstreams:
         settings = self.settings

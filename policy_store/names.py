@@ -30,6 +30,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:session:UNIT             generation and policy a session began with   as long as asked for
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
     llmpo:{NAME}:turn:DIGEST              hash: a question that may be asked again     as long as asked for
+    llmpo:{NAME}:continued:DIGEST         an answer that the next request may name     as long as asked for
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
     llmpo:{api-keys}:names                hash: names in use                           for ever
     llmpo:{api-keys}:revoked              hash: when a key was revoked                 for ever
@@ -231,6 +232,10 @@ class ExperimentKeys:
     def turn(self, digest: str) -> str:
         """What a question was answered with, and how often."""
         return f"{self.prefix}:turn:{digest}"
+
+    def continued(self, digest: str) -> str:
+        """What the provider calls an answer, and which question it answered."""
+        return f"{self.prefix}:continued:{digest}"
 
     def generation(self, number: int) -> GenerationKeys:
         """Keys of one generation."""

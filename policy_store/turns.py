@@ -6,8 +6,9 @@ question after the time its experiment declares.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from policy_store.scripting import StorePart
 
@@ -54,6 +55,21 @@ class KnownTurn:
     sketches: tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class NamedAnswer:
+    """An answer that the next request may name instead of sending the conversation.
+
+    Attributes:
+        provider_id: What its provider calls it.
+        turn: What stands for the question it answered; empty where it belongs to no comparison.
+        ask: Which asking it answered, from 1.
+    """
+
+    provider_id: str
+    turn: str
+    ask: int
+
+
 class TurnStore(StorePart):
     """Turns in Redis or Valkey."""
 
@@ -88,6 +104,17 @@ class TurnStore(StorePart):
         """
         key = self._names.experiment(name).turn(turn)
         await self._scripts.run("keep_answer", (key,), comparison, ask, sketch)
+
+    async def name_answer(self, name: str, digest: str, answer: NamedAnswer, seconds: float) -> None:
+        """Remember an answer under what stands for its own id."""
+        key = self._names.experiment(name).continued(digest)
+        await self._answer(self._redis.set(key, json.dumps(astuple(answer)), ex=max(1, round(seconds))))
+
+    async def named_answer(self, name: str, digests: Sequence[str]) -> NamedAnswer | None:
+        """The answer that one of these stands for, as far as it is known."""
+        keys = self._names.experiment(name)
+        found = await self._answer(self._redis.mget([keys.continued(digest) for digest in digests]))
+        return next((NamedAnswer(*json.loads(text)) for text in found if text is not None), None)
 
 
 def _known(said: Sequence[str | int]) -> KnownTurn | None:

@@ -34,8 +34,8 @@ from gateway.instrumentation.records import RequestBegun, RequestFinished
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import get_logger
 from gateway.running.request_id import ABOUT, HEADER, new_request_id, sent_request_id
-from gateway.serving.answering import Answer, Answering
-from gateway.serving.exchange import Question
+from gateway.serving.answering import Answering
+from gateway.serving.exchange import Answer, Question
 from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.surfaces import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Surface
 from policy_store.errors import StoreError

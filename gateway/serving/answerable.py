@@ -9,6 +9,7 @@ from gateway.errors import InvalidRequestError
 from gateway.experiments.collecting import Assigns, Way
 from gateway.experiments.formats import FORMATS
 from gateway.experiments.snapshot import LiveExperiment
+from gateway.serving.continuing import PREVIOUS
 from gateway.serving.dueling import asks_for_two
 from gateway.serving.exchange import Question
 from gateway.serving.kept import check_kept_by_all
@@ -53,9 +54,10 @@ def check_answerable(
                 name,
             )
     takes_part = _may_take_part(experiment.way, question)
-    check_kept_by_all(
-        question.payload, surface, lambda: [models[policy.model] for policy in experiment.policies]
-    )
+    asked = question.payload
+    if question.continued is not None:  # that it may be named was found out with what the provider calls it
+        asked = {name: value for name, value in asked.items() if name != PREVIOUS}
+    check_kept_by_all(asked, surface, lambda: [models[policy.model] for policy in experiment.policies])
     if surface is CHAT:
         return takes_part
     if not all(surface.name in policy.forms for policy in experiment.policies):

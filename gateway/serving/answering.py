@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from gateway.config.feedback import Missing
 from gateway.errors import UpstreamError
@@ -23,8 +22,9 @@ from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFaile
 from gateway.running.logs import get_logger
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
+from gateway.serving.continuing import Continuing
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
-from gateway.serving.exchange import Exchange, Question, Respondent
+from gateway.serving.exchange import Answer, Exchange, Question, Respondent
 from gateway.serving.kept import check_kept_by_model, keepers, without_threads
 from gateway.serving.makers import Makers, NotedStream, noted
 from gateway.serving.panel import (
@@ -37,38 +37,14 @@ from gateway.serving.panel import (
     is_callers_fault,
     missing_of,
 )
-from gateway.serving.regenerating import Regenerating, Turned
+from gateway.serving.regenerating import AskedTurn, Regenerating, Turned
 from gateway.serving.relabelling import label_for
 from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, Staged, draw_part
 from gateway.serving.sticky import Sticky
-from gateway.upstream.base import AnswerStream, ModelTarget, RawHeaders
+from gateway.upstream.base import AnswerStream, ModelTarget
 from gateway.upstream.bound_state import state_of, without_state
 
 _log = get_logger(__name__)
-
-
-class Answer(NamedTuple):
-    """The answer for the caller.
-
-    Attributes:
-        exchange: The question, and the effort of answering it so far.
-        content: A whole JSON body, or a stream whose first block is ready.
-        policies: The names of the policies that answered, in the order shown; for admins only.
-        models: The models that answered, in the same order; for admins only.
-        fallback: Why the first respondent did not answer, or None if it did; for admins only.
-        headers: A plain model's rate limits. Those of an experiment would reveal which policy answered.
-        response_id: The id for feedback; empty for a plain model's answer.
-        keep_seconds: How long feedback on it counts.
-    """
-
-    exchange: Exchange
-    content: bytes | AnswerStream
-    policies: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    fallback: str | None = None
-    headers: RawHeaders = ()
-    response_id: str = ""
-    keep_seconds: float = 0.0
 
 
 class Answering:
@@ -79,6 +55,7 @@ class Answering:
         response_ids: Makes response ids.
         sticky: Routes sessions.
         regenerating: Routes questions that may be asked again.
+        continuing: Knows the answers that their next requests may name.
         makers: Knows which policies made the opaque parts of conversations.
         hooks: Hear what happens.
         draws: The source of randomness for routing.
@@ -93,6 +70,7 @@ class Answering:
         response_ids: ResponseIds,
         sticky: Sticky,
         regenerating: Regenerating,
+        continuing: Continuing,
         makers: Makers,
         hooks: Hooks,
         draws: Draws,
@@ -104,6 +82,7 @@ class Answering:
         self._hooks = hooks
         self._sticky = sticky
         self._regenerating = regenerating
+        self._continuing = continuing
         self._makers = makers
         self._draws = draws
         self._note_missing = note_missing
@@ -121,6 +100,8 @@ class Answering:
         name = question.payload["model"]
         experiment = snapshot.experiments.get(name)
         if experiment is not None:
+            if experiment.way.assigns is Assigns.IN_TURN:
+                question = await self._continuing.resolved(experiment, question, snapshot.models)
             takes_part = check_answerable(experiment, question, snapshot.models)
             asked = asked_of_each(question) if experiment.way.assigns is Assigns.BOTH else question
             exchange = self._attempts.begin(request_id, asked)
@@ -178,10 +159,20 @@ class Answering:
                 await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
             return answer
         self._missed(panel, single.assignment, Missing.NO_FEEDBACK)
-        noted = self._noted(panel, single.policy, reply)
+        noted, response_id = self._noted(panel, single.policy, reply), self._sealed(panel, single.assignment)
         if turn is not None:
             noted = await self._regenerating.noted(turn, noted)
-        return _labelled(panel, noted, self._sealed(panel, single.assignment), *panel.names(single.policy))
+        noted = await self._resumable(panel, response_id, noted, turn)
+        return _labelled(panel, noted, response_id, *panel.names(single.policy))
+
+    async def _resumable(
+        self, panel: Panel, response_id: str, reply: bytes | AnswerStream, turn: AskedTurn | None = None
+    ) -> bytes | AnswerStream:
+        """An answer, remembered where the next request may name it."""
+        if panel.experiment.way.assigns is not Assigns.IN_TURN:
+            return reply
+        question = panel.exchange.question
+        return await self._continuing.noted(panel.experiment, question, response_id, reply, turn)
 
     async def _without(self, panel: Panel, part: Single, error: PolicyFailure) -> Answer:
         """Let the incumbent answer. A refusal is a failure only if the incumbent does not refuse as well."""
@@ -239,7 +230,7 @@ class Answering:
                 # The maker of the content may be unknown.
                 return await self._incumbent(others, {}, why)
             return await self._fallback(panel, {policy: error})
-        return self._unassigned(panel, policy, reply, {}, why)
+        return await self._unassigned(panel, policy, reply, {}, why)
 
     def _noted(self, panel: Panel, policy: int, reply: PolicyAnswer) -> bytes | AnswerStream:
         """The answer; its maker is remembered if only the maker can continue it."""
@@ -294,7 +285,7 @@ class Answering:
         failures = {policy: reply for policy, reply in replies.items() if isinstance(reply, POLICY_FAILURES)}
         for policy, reply in replies.items():
             if not isinstance(reply, POLICY_FAILURES):
-                return self._unassigned(panel, policy, reply, failures)
+                return await self._unassigned(panel, policy, reply, failures)
         return await self._incumbent(panel, failures)
 
     async def _incumbent(
@@ -308,7 +299,7 @@ class Answering:
             reply = await panel.ask(policy)
         except POLICY_FAILURES as error:
             return await self._fallback(panel, {**failures, policy: error})
-        return self._unassigned(panel, policy, reply, failures, why)
+        return await self._unassigned(panel, policy, reply, failures, why)
 
     async def _fallback(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> Answer:
         """Let a fallback of the incumbent's model answer; the incumbent's failure is among `failures`."""
@@ -321,11 +312,11 @@ class Answering:
             raise self._refused(panel, failures, error) from error.with_traceback(None)
         if served is None:
             others = {other: error for other, error in failures.items() if other != policy}
-            return self._unassigned(panel, policy, reply, others)
+            return await self._unassigned(panel, policy, reply, others)
         reason = self._fell_back(panel, failures)
         return _labelled(panel, reply, self._sealed_as_unassigned(panel), (), (served,), reason)
 
-    def _unassigned(
+    async def _unassigned(
         self,
         panel: Panel,
         policy: int,
@@ -336,6 +327,7 @@ class Answering:
         """A policy's answer that takes no part in the experiment, after the policies in `failures` failed."""
         reason = self._fell_back(panel, failures)
         noted, response_id = self._noted(panel, policy, reply), self._sealed_as_unassigned(panel, why)
+        noted = await self._resumable(panel, response_id, noted)
         return _labelled(panel, noted, response_id, *panel.names(policy), reason)
 
     def _sealed(self, panel: Panel, assignment: Assignment) -> str:

@@ -6,9 +6,23 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gateway.instrumentation.records import Role
-from gateway.upstream.base import NO_HEADERS, ModelTarget
+from gateway.upstream.base import NO_HEADERS, AnswerStream, ModelTarget, RawHeaders
 from gateway.upstream.surfaces import CHAT, Surface
 from gateway.upstream.usage import Tokens
+
+
+class Continued(NamedTuple):
+    """The answer that a request names instead of sending the conversation.
+
+    Attributes:
+        response_id: What the caller calls it.
+        turn: What stands for the question it answered; empty where it belongs to no comparison.
+        ask: Which asking it answered, from 1.
+    """
+
+    response_id: str
+    turn: str
+    ask: int
 
 
 class Question(NamedTuple):
@@ -25,6 +39,8 @@ class Question(NamedTuple):
         voter: The name of its user, or else of its session; None without either.
         attempt: The caller's own name of the request, which its retries share; None without one.
         is_retry: Whether the caller's library says that it sends the request again.
+        continued: The answer it goes on from, where it names one of an experiment's; then `payload` has what
+            the provider calls it.
     """
 
     payload: dict[str, Any]
@@ -37,6 +53,7 @@ class Question(NamedTuple):
     voter: str | None = None
     attempt: str | None = None
     is_retry: bool = False
+    continued: Continued | None = None
 
 
 class Respondent(NamedTuple):
@@ -114,3 +131,27 @@ class Exchange:
         self._waits -= 1
         if self._waits == 0:
             self.waited_seconds += now - self._since
+
+
+class Answer(NamedTuple):
+    """The answer for the caller.
+
+    Attributes:
+        exchange: The question, and the effort of answering it so far.
+        content: A whole JSON body, or a stream whose first block is ready.
+        policies: The names of the policies that answered, in the order shown; for admins only.
+        models: The models that answered, in the same order; for admins only.
+        fallback: Why the first respondent did not answer, or None if it did; for admins only.
+        headers: A plain model's rate limits. Those of an experiment would reveal which policy answered.
+        response_id: The id for feedback; empty for a plain model's answer.
+        keep_seconds: How long feedback on it counts.
+    """
+
+    exchange: Exchange
+    content: bytes | AnswerStream
+    policies: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    fallback: str | None = None
+    headers: RawHeaders = ()
+    response_id: str = ""
+    keep_seconds: float = 0.0

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
+from gateway.config.feedback import RegenerateSpec
 from gateway.errors import InvalidFeedbackError
 from gateway.experiments.response_ids import Apart, Assignment, ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder
@@ -40,7 +42,7 @@ from gateway.serving.routing import (
     UnitKey,
     draw_part,
 )
-from gateway.serving.sketches import Kept, Sketch, which_was_kept
+from gateway.serving.sketches import Kept, Sketch, which_was_kept, which_was_named
 from gateway.serving.streamed_text import StreamedText
 from gateway.serving.turns import answer_text, turns_of
 from gateway.upstream.base import AnswerStream, RawHeaders
@@ -171,22 +173,26 @@ class Regenerating:
         asked = names if facts.draws_pairs and _may_take_part(names, experiment) else ()
         answered = self._names(turns.answered, experiment, question)
         answered = answered if _may_take_part(answered, experiment) else ()
-        if not (asked or answered):
+        if not (asked or answered or _named_turn(question)):
             return drawn
         if self._breaker.is_open:
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
+        before_names = [name.digest.hex() for name in answered] or _named_turn(question)
         try:
             known, before = await self._store.ask(
-                experiment.name, self._asking(experiment, question, asked, answered, drawn, seal)
+                experiment.name, self._asking(experiment, question, asked, before_names, drawn, seal)
             )
         except StoreError as error:
             self._breaker.failed(error)
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
         if before is not None:
-            if turns.kept is not None:
-                await self._compare(experiment, before, answered[before.place], turns.kept)
+            if answered and turns.kept is not None:
+                kept = Sketch.of(turns.kept, answered[before.place].secret)
+                await self._compare(experiment, before, partial(which_was_kept, kept))
+            elif question.continued is not None and turns.asked is not None:
+                await self._compare(experiment, before, partial(which_was_named, question.continued.ask))
             if turns.asked is None and facts.draws_pairs:
                 return self._going_on(before) or drawn
         return drawn if known is None else self._turned(experiment, question, asked, known) or drawn
@@ -227,14 +233,14 @@ class Regenerating:
         experiment: LiveExperiment,
         question: Question,
         asked: Sequence[_Name],
-        answered: Sequence[_Name],
+        answered: Sequence[str],
         drawn: Drawn,
         seal: Callable[[Assignment], str],
     ) -> Asking:
         attempt = question.attempt
         return Asking(
             asked=[name.digest.hex() for name in asked],
-            answered=[name.digest.hex() for name in answered],
+            answered=answered,
             generation=experiment.generation,
             proposal=seal(drawn.assignment) if isinstance(drawn, Single) else "",
             attempt="" if attempt is None or not asked else _attempt(attempt, asked[0]),
@@ -243,14 +249,19 @@ class Regenerating:
             window_seconds=experiment.window_seconds,
         )
 
-    async def _compare(self, experiment: LiveExperiment, before: KnownTurn, name: _Name, kept: str) -> None:
+    async def _compare(
+        self,
+        experiment: LiveExperiment,
+        before: KnownTurn,
+        which: Callable[[Sketch, Sketch, RegenerateSpec], Kept | None],
+    ) -> None:
         """Have the comparison counted that a conversation's going on completes, if it does."""
         if not all(before.sketches):
             return
         first, second = map(Sketch.read, before.sketches)
-        which = which_was_kept(Sketch.of(kept, name.secret), first, second, experiment.regenerate)
-        if which is not None:
-            await self._report(before.comparison, which)
+        kept = which(first, second, experiment.regenerate)
+        if kept is not None:
+            await self._report(before.comparison, kept)
 
     def _going_on(self, before: KnownTurn) -> Follow | None:
         """The policy whose answer called the tools that a conversation goes on with, or that is continued."""
@@ -301,6 +312,12 @@ class _ReadAlong:
     async def aclose(self) -> None:
         """Close the stream."""
         await self._stream.aclose()
+
+
+def _named_turn(question: Question) -> list[str]:
+    """What stands for the question whose answer a request names."""
+    continued = question.continued
+    return [continued.turn] if continued is not None and continued.turn else []
 
 
 def _may_take_part(names: Sequence[_Name], experiment: LiveExperiment) -> bool:

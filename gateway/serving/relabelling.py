@@ -89,6 +89,8 @@ def label_for(question: Question, response_id: str, model: str) -> Label:
         return Label(response_id, model, surface.envelope)
     said = repeated(question.payload)
     echoes = {name: said.get(name, question.payload.get(name)) for name in echoed}
+    if question.continued is not None:
+        echoes["previous_response_id"] = question.continued.response_id
     return Label(response_id, model, surface.envelope, _as_json(echoes), _as_json(said))
 
 

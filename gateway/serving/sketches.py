@@ -20,6 +20,7 @@ from gateway.config.feedback import RegenerateSpec
 Kept = Literal[0, 1, "tie"]
 
 SHINGLES: Final = 64
+_NAMED: Final[dict[int, Kept]] = {1: 0, 2: 1}
 _WORDS_A_SHINGLE: Final = 3
 _MOST_CHARACTERS: Final = 20_000  # looked at for runs of words: some 3 ms
 _EXACT_BYTES: Final = 16
@@ -77,6 +78,13 @@ def which_was_kept(kept: Sketch, first: Sketch, second: Sketch, rules: Regenerat
     if max(close) < rules.similarity or close[0] == close[1]:
         return _said(rules.neither)
     return 0 if close[0] > close[1] else 1
+
+
+def which_was_named(ask: int, first: Sketch, second: Sketch, rules: RegenerateSpec) -> Kept | None:
+    """Which answer is kept by a conversation that names one, by the asking that it answered."""
+    if first.exact == second.exact:
+        return _said(rules.identical)
+    return _NAMED[ask] if ask in _NAMED else _said(rules.neither)
 
 
 def _said(rule: Literal["tie", "ignore"]) -> Kept | None:

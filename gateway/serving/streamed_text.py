@@ -15,6 +15,21 @@ _PLAIN_BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking"})
 _ENDINGS: Final = frozenset({"message_stop", "response.completed", "response.incomplete"})
 
 
+def ended_response(block: bytes) -> Mapping[str, Any] | None:
+    """The whole of a streamed response, in the event that ends it; None where a block holds no such event."""
+    if not any(kind.encode() in block for kind in _ENDINGS):
+        return None
+    for payload in payloads(block):
+        try:
+            event = parsed(payload)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("type") in _ENDINGS:
+            whole = event.get("response")
+            return whole if isinstance(whole, dict) else None
+    return None
+
+
 class StreamedText:
     """Collects the text of one answer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,12 +27,15 @@ class Chat:
     """A chat application: OpenAI's client, a list of messages, and a button to ask again."""
 
     def __init__(self, url: str, *, is_streamed: bool) -> None:
-        self._client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="any")
+        self._client = partial(openai.AsyncOpenAI, base_url=f"{url}/v1", api_key="any")
         self._is_streamed = is_streamed
 
     async def answer(self, messages: list[Any]) -> str:
         """What comes back for a conversation."""
-        asked = self._client.chat.completions
+        async with self._client() as client:
+            return await self._said(client.chat.completions, messages)
+
+    async def _said(self, asked: Any, messages: list[Any]) -> str:
         if not self._is_streamed:
             whole = await asked.create(model=NAME, messages=messages)
             return whole.choices[0].message.content or ""

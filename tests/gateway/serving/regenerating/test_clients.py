@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anthropic
@@ -17,9 +18,11 @@ from tests.gateway.serving.regenerating.talks import counted
 from tests.gateway.whole import Whole
 
 Say = Callable[[list[dict[str, Any]]], Awaitable[str]]
+Client = Callable[..., AbstractAsyncContextManager[Say]]
 
 
-def _chat(gateway: Whole, *, is_streamed: bool) -> Say:
+@asynccontextmanager
+async def _chat(gateway: Whole, *, is_streamed: bool) -> AsyncIterator[Say]:
     client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0)
 
     async def say(messages: Any) -> str:
@@ -29,10 +32,12 @@ def _chat(gateway: Whole, *, is_streamed: bool) -> Say:
         stream = await client.chat.completions.create(model=NAME, messages=messages, stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
-    return say
+    async with client:
+        yield say
 
 
-def _responses(gateway: Whole, *, is_streamed: bool) -> Say:
+@asynccontextmanager
+async def _responses(gateway: Whole, *, is_streamed: bool) -> AsyncIterator[Say]:
     client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0)
 
     async def say(messages: Any) -> str:
@@ -41,10 +46,12 @@ def _responses(gateway: Whole, *, is_streamed: bool) -> Say:
         stream = await client.responses.create(model=NAME, input=messages, stream=True)
         return "".join([event.delta async for event in stream if event.type == "response.output_text.delta"])
 
-    return say
+    async with client:
+        yield say
 
 
-def _messages(gateway: Whole, *, is_streamed: bool) -> Say:
+@asynccontextmanager
+async def _messages(gateway: Whole, *, is_streamed: bool) -> AsyncIterator[Say]:
     client = anthropic.AsyncAnthropic(base_url=gateway.url, api_key="any", max_retries=0)
 
     async def say(messages: Any) -> str:
@@ -54,24 +61,25 @@ def _messages(gateway: Whole, *, is_streamed: bool) -> Say:
         async with client.messages.stream(model=NAME, messages=messages, max_tokens=50) as stream:
             return "".join([text async for text in stream.text_stream])
 
-    return say
+    async with client:
+        yield say
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("client", [_chat, _responses, _messages])
 async def test_a_conversation_sent_again_is_all_it_takes(
-    open_gateway: Open, upstream: FakeUpstream, client: Callable[..., Say], is_streamed: bool
+    open_gateway: Open, upstream: FakeUpstream, client: Client, is_streamed: bool
 ) -> None:
     """On every surface: asked again, the other policy answers, and the answer kept is preferred."""
     said = {"plain": "Go where the moss grows thickest.", "warm": 'Follow "message_stop", my friend.'}
     for model, text in said.items():
         upstream.on(model, good(text))
     gateway = await open_gateway()
-    say = client(gateway, is_streamed=is_streamed)
-    for number in range(3):
-        messages = [{"role": "user", "content": f"Which way is north, for the time {number}?"}]
-        answers = {await say(messages), await say(messages)}
-        assert answers == set(said.values())
-        kept = {"role": "assistant", "content": said["warm"]}
-        await say([*messages, kept, {"role": "user", "content": "Thanks!"}])
+    async with client(gateway, is_streamed=is_streamed) as say:
+        for number in range(3):
+            messages = [{"role": "user", "content": f"Which way is north, for the time {number}?"}]
+            answers = {await say(messages), await say(messages)}
+            assert answers == set(said.values())
+            kept = {"role": "assistant", "content": said["warm"]}
+            await say([*messages, kept, {"role": "user", "content": "Thanks!"}])
     assert counted(await gateway.experiment()) == (0, 3, 0)
