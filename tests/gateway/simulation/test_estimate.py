@@ -54,6 +54,13 @@ def test_matched_takes_two_reporting_units_a_comparison_and_side_by_side_one() -
     assert replace(PROSPECT, way=WAYS["side_by_side"]).comparisons_per_day == pytest.approx(400)
 
 
+def test_where_users_ask_again_comparisons_per_request_are_the_rate_of_asking_again() -> None:
+    """And the second answer costs nothing that the user would not have asked for anyway."""
+    prospect = replace(PROSPECT, way=WAYS["regenerate"], feedback_rate=0.03, prices=(0.02, 0.02, 0.02))
+    assert prospect.comparisons_per_day == pytest.approx(4_000 * 0.5 * 0.03)
+    assert {each.extra_money["median"] for each in estimate(prospect, 4, processes=1)} == {0.0}
+
+
 def test_smaller_effects_take_longer(plain: list[EffectEstimate]) -> None:
     """Without a margin equals are not among the effects: they would never end."""
     medians = [forecast.comparisons["median"] for forecast in plain]
