@@ -102,8 +102,8 @@ def forecast_fields(forecasts: Iterable[Forecast]) -> list[str]:
 
 
 def logged_forecasts(forecasts: Iterable[Forecast]) -> str:
-    """Forecasts as the log holds them: `first:second:probability`, separated by spaces."""
-    return " ".join(f"{each.first}:{each.second}:{each.probability_millionths}" for each in forecasts)
+    """Forecasts as the log holds them: `first:second:probability...`, separated by spaces."""
+    return " ".join(":".join(map(str, each.logged)) for each in forecasts)
 
 
 def view_from(reply: Sequence[Any]) -> ExperimentView:
@@ -261,12 +261,11 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
     if entry["type"] == "inherited":
         return _inherited_from(entry)
     if entry["type"] == "plan":
-        triples = (forecast.split(":") for forecast in entry["forecasts"].split())
         return LoggedPlan(
             version=int(entry["version"]),
             fence=int(entry["fence"]),
             comparisons=int(entry["comparisons"]),
-            forecasts=tuple((int(first), int(second), int(q)) for first, second, q in triples),
+            forecasts=tuple(tuple(map(int, each.split(":"))) for each in entry["forecasts"].split()),
             at=seconds(entry["at"]),
         )
     return Comparison(

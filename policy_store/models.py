@@ -181,7 +181,8 @@ class Forecast:
     `first < second`. `increments` are in nano-nats: to evidence[first, second] if first is preferred and if
     second is, then to evidence[second, first] if first is preferred and if second is. `at_half` are the
     increments of the evidence at one half, in the same order; None if the experiment's promise needs no such
-    evidence.
+    evidence. `second_millionths` is the forecast of the bet against second; None if it is the complement of
+    the other one.
     """
 
     first: int
@@ -189,6 +190,13 @@ class Forecast:
     probability_millionths: int  # forecast of P(first preferred to second | decisive)
     increments: tuple[int, int, int, int]
     at_half: tuple[int, int, int, int] | None = None
+    second_millionths: int | None = None  # forecast of P(second preferred to first | decisive)
+
+    @property
+    def logged(self) -> tuple[int, ...]:
+        """What the log holds of it, as `LoggedPlan.forecasts` has it."""
+        said = self.first, self.second, self.probability_millionths
+        return said if self.second_millionths is None else (*said, self.second_millionths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,13 +368,15 @@ class Recorded:
 class LoggedPlan:
     """A plan in the log; every comparison after it, up to the next plan, was counted with its forecasts.
 
-    `forecasts` holds (first, second, probability in millionths); `comparisons` were counted before it.
+    `forecasts` holds (first, second, probability in millionths that first is preferred), followed by the
+    probability that second is where the bet against it has a forecast of its own; `comparisons` were counted
+    before it.
     """
 
     version: int
     fence: int
     comparisons: int
-    forecasts: tuple[tuple[int, int, int], ...]
+    forecasts: tuple[tuple[int, ...], ...]
     at: float
 
 

@@ -76,8 +76,9 @@ def pair_forecasts(plan: Plan, design: Design) -> tuple[Forecast, ...]:
             first,
             second,
             matrix[first][second],
-            increments(matrix[first][second], design.epsilon),
-            increments(matrix[first][second], 0.0) if has_half else None,
+            increments(matrix[first][second], design.epsilon, matrix[second][first]),
+            increments(matrix[first][second], 0.0, matrix[second][first]) if has_half else None,
+            matrix[second][first],
         )
         for first, second in combinations(range(len(matrix)), 2)
     )

@@ -26,27 +26,32 @@ _LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
 _HIGHEST: Final = MILLION - _LOWEST
 
 
-def increments_at(probability_millionths: int, threshold: float) -> tuple[int, int, int, int]:
+def increments_at(
+    probability_millionths: int, threshold: float, second_millionths: int | None = None
+) -> tuple[int, int, int, int]:
     """What one comparison of a < b adds to evidence at a threshold, in nano-nats, rounded down.
 
     Args:
         probability_millionths: Forecast of P(a preferred to b | decisive), in [20,000, 980,000].
         threshold: h, in (0, 1). Not checked: this is called for every comparison.
+        second_millionths: Forecast of P(b preferred to a | decisive) for the bet against b, or None for the
+            complement of the other one.
 
     Returns:
         Evidence against "a is preferred to b with at least h" if a is preferred, the same if b is, then
         evidence against "b is preferred to a with at least h" likewise.
 
     Raises:
-        ForecastError: If the forecast lies outside the range.
+        ForecastError: If a forecast lies outside the range.
     """
-    if not _LOWEST <= probability_millionths <= _HIGHEST:
-        raise ForecastError(
-            f"A forecast of {shown(probability_millionths)} millionths is outside [{_LOWEST}, {_HIGHEST}]; "
-            "clip it."
-        )
+    mirrored = MILLION - probability_millionths if second_millionths is None else second_millionths
+    for forecast in (probability_millionths, mirrored):
+        if not _LOWEST <= forecast <= _HIGHEST:
+            raise ForecastError(
+                f"A forecast of {shown(forecast)} millionths is outside [{_LOWEST}, {_HIGHEST}]; clip it."
+            )
     first_preferred, second_preferred = _bet(probability_millionths / MILLION, threshold)
-    mirrored_second, mirrored_first = _bet((MILLION - probability_millionths) / MILLION, threshold)
+    mirrored_second, mirrored_first = _bet(mirrored / MILLION, threshold)
     return first_preferred, second_preferred, mirrored_first, mirrored_second
 
 

@@ -13,6 +13,7 @@ Arrays carry a leading axis of R independent runs, 1 in a planner and many in a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,24 +51,28 @@ class Scales:
         return np.asarray(np.eye(policies) / self.score_sd[:, None, None] ** 2)
 
     @classmethod
-    def grid(cls, score_sd: float, effect_sds: tuple[float, ...]) -> Scales:
-        """One scale of scores; beforehand, "no pair effects" is as likely as all other cells together.
+    def grid(cls, cells: Sequence[tuple[float, float, float]]) -> Scales:
+        """From cells of `score_sd`, `effect_sd` (0 for no pair effects) and how likely each is beforehand.
 
         Raises:
-            DesignError: If a scale is not a number above 0.
+            DesignError: If a scale is out of range, or a cell not possible.
         """
-        sds = reals([score_sd, *effect_sds], "score_sd, effect_sds", (None,), DesignError)
-        if sds.size < 2 or not ((sds >= _LEAST_SCALE) & (sds <= 1 / _LEAST_SCALE)).all():
+        score_sds, effect_sds, prior = reals(cells, "cells", (None, 3), DesignError).T
+        scales = np.concatenate([score_sds, effect_sds[effect_sds != 0]])
+        if not prior.size or not ((scales >= _LEAST_SCALE) & (scales <= 1 / _LEAST_SCALE)).all():
             raise DesignError(
-                f"score_sd, effect_sds are {shown(sds)}; give one and at least one, from {_LEAST_SCALE:g} to "
+                f"cells is {shown(cells)}; give at least one, with scales from {_LEAST_SCALE:g} to "
                 f"{1 / _LEAST_SCALE:g} logits."
             )
-        effects = np.array((0.0, *effect_sds))
-        prior = np.where(effects > 0, 0.5 / len(effect_sds), 0.5)
-        return cls(np.full(effects.size, score_sd), effects, np.log(prior))
+        if not (prior > 0).all():
+            raise DesignError(f"cells is {shown(cells)}; each needs a chance above 0.")
+        return cls(score_sds, effect_sds, np.log(prior / prior.sum()))
 
 
-DEFAULT_SCALES: Final = Scales.grid(score_sd=0.5, effect_sds=(0.15, 0.5, 1.5))
+DEFAULT_SCALES: Final = Scales.grid(
+    [(0.5, 0.0, 0.35), (0.12, 0.0, 0.15), (0.5, 0.15, 1 / 6), (0.5, 0.5, 1 / 6), (0.5, 1.5, 1 / 6)]
+)
+"""No pair effects is as likely as any. Policies that hardly differ are expected, too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

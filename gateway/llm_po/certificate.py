@@ -88,12 +88,17 @@ class LoggedComparison(Protocol):
 
     @property
     def probability_millionths(self) -> int:
-        """The forecast it was counted with."""
+        """The forecast of P(first preferred) it was counted with."""
+        ...
+
+    @property
+    def second_millionths(self) -> int | None:
+        """The forecast of P(second preferred) it was counted with; None where the other one leaves it."""
         ...
 
     @property
     def plan_version(self) -> int:
-        """The plan that published the forecast; 0 before the first plan."""
+        """The plan that published the forecasts; 0 before the first plan."""
         ...
 
 
@@ -337,7 +342,9 @@ def _count_all(ledger: Ledger, comparisons: Iterable[LoggedComparison], until: i
             raise ReplayError(f"Comparison {expected} used plan {line.plan_version} after plan {version}.")
         version = line.plan_version
         forecast = line.probability_millionths if version > 0 else None
-        ledger.count(line.first, line.second, _result(line.result, expected), forecast)
+        ledger.count(
+            line.first, line.second, _result(line.result, expected), forecast, line.second_millionths
+        )
     if ledger.comparisons < until:
         raise ReplayError(f"The log ends after {ledger.comparisons} of {until} comparisons; export it whole.")
 

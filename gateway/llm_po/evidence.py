@@ -2,8 +2,9 @@
 
 Per ordered pair (j, k) the ledger holds the logarithm of a nonnegative supermartingale under the hypothesis
 "j is preferred to k with probability at least h = 1/2 + epsilon". A decisive comparison is counted with a
-forecast q of P(j preferred to k) that was published before the outcome was counted; if q < h, the outcome
-adds log(q / h) if j was preferred and log((1 - q) / (1 - h)) if k was, and nothing otherwise. For any true
+forecast q of P(j preferred to k) that was published before the outcome was counted, and with another forecast
+of P(k preferred to j) for (k, j); the two need not add up to 1. If q < h, the outcome adds
+log(q / h) if j was preferred and log((1 - q) / (1 - h)) if k was, and nothing otherwise. For any true
 probability mu >= h the expected factor mu q/h + (1 - mu)(1 - q)/(1 - h) is at most one, so by Ville's
 inequality the evidence ever reaches log(1/delta) with probability at most delta, whatever is compared when.
 
@@ -51,10 +52,10 @@ def clip_forecasts(q: npt.ArrayLike) -> FloatArray:
 
 
 def in_millionths(q: npt.ArrayLike) -> IntArray:
-    """Forecasts as published: clipped, whole millionths, `q[i, j] + q[j, i] = 1,000,000` exactly.
+    """Forecasts as published: clipped, whole millionths, one half on the diagonal.
 
     Args:
-        q: Shape (K, K). The upper triangle decides; the lower is its complement and the diagonal one half.
+        q: Shape (K, K).
 
     Raises:
         ForecastError: If it has another shape, or a forecast is not a number.
@@ -62,27 +63,33 @@ def in_millionths(q: npt.ArrayLike) -> IntArray:
     clipped = clip_forecasts(q)
     if clipped.ndim != 2 or clipped.shape[0] != clipped.shape[1]:
         raise ForecastError(f"The forecasts have shape {clipped.shape}; one per pair, (K, K), is needed.")
-    upper = np.triu(np.rint(clipped * MILLION).astype(np.int64), 1)
-    lower = np.tril(MILLION - upper.T, -1)
-    return np.asarray(upper + lower + np.diag(np.full(upper.shape[0], MILLION // 2)))
+    published = np.rint(clipped * MILLION).astype(np.int64)
+    np.fill_diagonal(published, MILLION // 2)
+    return published
 
 
-def increments(probability_millionths: int, epsilon: float) -> tuple[int, int, int, int]:
+def increments(
+    probability_millionths: int, epsilon: float, second_millionths: int | None = None
+) -> tuple[int, int, int, int]:
     """What one comparison of a < b adds to the ledger, in nano-nats, rounded down.
 
     Args:
         probability_millionths: Forecast of P(a preferred to b | decisive), in [20,000, 980,000].
         epsilon: Margin in [0, 1/2).
+        second_millionths: Forecast of P(b preferred to a | decisive) for the bet against b; None where it is
+            what the other one leaves of a million.
 
     Returns:
         evidence[a, b] if a is preferred, evidence[a, b] if b is, then evidence[b, a] likewise.
 
     Raises:
-        ForecastError: If the forecast lies outside the range.
+        ForecastError: If a forecast lies outside the range.
         DesignError: If the margin does.
     """
     q = whole_number(probability_millionths, "A forecast in millionths", 0, ForecastError)
-    return increments_at(q, 0.5 + checked_epsilon(epsilon))
+    if second_millionths is not None:
+        whole_number(second_millionths, "A forecast in millionths", 0, ForecastError)
+    return increments_at(q, 0.5 + checked_epsilon(epsilon), second_millionths)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,7 +259,11 @@ class Ledgers:
         self.comparisons = tally.comparisons
 
     def count(
-        self, first: IntArray, second: IntArray, results: Sequence[ComparisonResult], q: Sequence[int | None]
+        self,
+        first: IntArray,
+        second: IntArray,
+        results: Sequence[ComparisonResult],
+        q: Sequence[tuple[int, int | None] | None],
     ) -> None:
         """Count one comparison in every run, exactly as the store's counting script does.
 
@@ -260,8 +271,8 @@ class Ledgers:
             first: The lower index of each run's pair, shape (R,).
             second: The higher index.
             results: One per run, seen from `first`.
-            q: Forecast published for the pair, in millionths, or None before the first plan: the outcome is
-                then counted without evidence.
+            q: Forecasts published for the pair, in millionths, of P(first preferred) and P(second preferred),
+                or None before the first plan: the outcome is then counted without evidence.
         """
         self.comparisons += 1
         runs = np.arange(first.size)
@@ -298,11 +309,11 @@ class Ledgers:
         )
 
 
-def _amounts(result: ComparisonResult, q: int | None, epsilon: float) -> tuple[int, int]:
+def _amounts(result: ComparisonResult, q: tuple[int, int | None] | None, epsilon: float) -> tuple[int, int]:
     """Nano-nats for (first against second, second against first)."""
     if q is None or result == "tie":
         return 0, 0
-    if_first, if_second, mirrored_first, mirrored_second = increments_at(q, 0.5 + epsilon)
+    if_first, if_second, mirrored_first, mirrored_second = increments_at(q[0], 0.5 + epsilon, q[1])
     return (if_first, mirrored_first) if result == "win" else (if_second, mirrored_second)
 
 
@@ -334,9 +345,14 @@ class Ledger:
         return [int(at) or None for at in self._one.eliminated_at[0]]
 
     def count(
-        self, first: int, second: int, result: ComparisonResult, probability_millionths: int | None
+        self,
+        first: int,
+        second: int,
+        result: ComparisonResult,
+        probability_millionths: int | None,
+        second_millionths: int | None = None,
     ) -> None:
-        """Count one comparison of `first` < `second`.
+        """Count one comparison of `first` < `second`, with the forecasts that `increments` takes.
 
         Raises:
             TallyError: If there is no such pair or result.
@@ -347,9 +363,11 @@ class Ledger:
             raise TallyError(f"first, second is {pair}; two policies in order, below {self.policies}.")
         if result not in RESULTS:
             raise TallyError(f"result is {shown(result)}; one of {', '.join(RESULTS)} is needed.")
+        q = None
         if probability_millionths is not None:
-            increments(probability_millionths, 0.0)
-        self._one.count(np.array([first]), np.array([second]), [result], [probability_millionths])
+            increments(probability_millionths, 0.0, second_millionths)
+            q = probability_millionths, second_millionths
+        self._one.count(np.array([first]), np.array([second]), [result], [q])
 
     def tally(self) -> Tally:
         """Everything counted so far."""

@@ -61,7 +61,8 @@ class Plan:
     Attributes:
         pairs: Shape (M, 2), first < second.
         probabilities: Shape (M,), sums to 1: how often to draw each pair.
-        forecasts_millionths: Shape (K, K): forecasts of P(row preferred to column), as bets (`stakes`).
+        forecasts_millionths: Shape (K, K): forecasts of P(row preferred to column) for the bets against each
+            row (`stakes`).
         leader: The policy ahead in the data.
         evidence_nats: Shape (K,), the progress shown to people (`stopping.progress`).
         needed_nats: Shape (K,), the nats that each has to reach.
@@ -113,7 +114,8 @@ def plan(
     plain = replace(Situation.of(tally, design), start=None if start is None else start.pooled)
     situation = with_features(plain, design.features)
     model = situation.fit
-    published = published_forecasts(forecasts(model), situation)[0]
+    bets = forecasts(model, design.epsilon, over_rivals=design.assumes_winner)
+    published = published_forecasts(bets, situation)[0]
     if design.features is not None and design.stopping == "lr-mixture":
         return _structured_plan(situation, tally, design.features, published, rng, start, caps)
     mix = capped_mix(lambda each: Mix(*pair_distribution(LlmPo(), each, rng)), situation, caps)

@@ -1,6 +1,6 @@
-"""Forecasts as published: the posterior mean, but no bolder than the missing evidence requires.
+"""Forecasts as published: those of `forecast`, but no bolder than the missing evidence requires.
 
-A forecast is a bet. The posterior mean is the bet that makes evidence grow fastest. But the outcome that
+A forecast is a bet, and those of `forecast` make evidence grow fastest. But the outcome that
 takes a row total past the line usually takes it far past, and the surplus was risked for nothing. So if one
 more outcome against a policy is enough, the forecast moves towards one half until that outcome is just
 enough. Any forecast fixed before its outcome keeps the evidence valid; this one only saves comparisons.
@@ -32,11 +32,11 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
     nothing, so the forecasts are not changed.
 
     Args:
-        q: Posterior mean of P(row preferred to column), shape (R, K, K).
-        situation: The R runs it was fitted to.
+        q: Forecasts of P(row preferred to column) for the bets against the row, shape (R, K, K).
+        situation: The R runs they were fitted to.
 
     Returns:
-        Shape (R, K, K), `q[i, j] + q[j, i] = 1,000,000`.
+        Shape (R, K, K); `q[i, j]` and `q[j, i]` are bets of their own and need not add up.
     """
     if situation.design.epsilon == 0:
         # A bet against a survivor is limited to the nats that its row total still needs.
@@ -44,6 +44,5 @@ def published_forecasts(q: FloatArray, situation: Situation) -> IntArray:
         needed = np.where(situation.eliminated, np.inf, needed)[:, :, None]
         gain = np.log(2 * (1 - np.minimum(q, 0.5)))
         enough = np.minimum(gain, np.maximum(needed, _LEAST_SHARE * gain))
-        trimmed = 1 - 0.5 * np.exp(enough)
-        q = np.where(q < 0.5, trimmed, 1 - trimmed.swapaxes(1, 2))
+        q = np.where(q < 0.5, 1 - 0.5 * np.exp(enough), q)
     return np.stack([in_millionths(each) for each in q])

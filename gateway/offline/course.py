@@ -90,7 +90,7 @@ class Course:
         self._ledger = Ledger(len(experiment.policies), experiment.delta, experiment.epsilon, promise)
         self._uses: Counter[tuple[int, int]] = Counter()
         self._drawn: list[DrawnPairs] = []
-        self._forecasts: dict[tuple[int, int], int] = {}
+        self._forecasts: dict[tuple[int, int], list[int]] = {}
         self.assigned = 0
         self.plan: PlanResult | None = None
 
@@ -144,7 +144,7 @@ class Course:
             version=len(self._drawn) + 1,
             fence=1,
             comparisons=self.counted,
-            forecasts=tuple((f.first, f.second, f.probability_millionths) for f in self.plan.forecasts),
+            forecasts=tuple(forecast.logged for forecast in self.plan.forecasts),
             at=at,
         )
         self._take(logged, self.plan.proposal.pairs)
@@ -179,14 +179,14 @@ class Course:
             raise ValueError(f"comparison {assigned.number} cannot follow {self.counted}")
         if self.is_plan_due:
             raise ValueError(f"a plan is due after {self.counted} comparisons")
-        forecast = self._forecasts[assigned.first, assigned.second]
-        self._ledger.count(assigned.first, assigned.second, result, forecast)
+        forecasts = self._forecasts[assigned.first, assigned.second]
+        self._ledger.count(assigned.first, assigned.second, result, *forecasts)
         return Comparison(
             number=assigned.number,
             first=assigned.first,
             second=assigned.second,
             result=Result(result),
-            probability_millionths=forecast,
+            probability_millionths=forecasts[0],
             plan_version=len(self._drawn),
             source=source,
             at=at,
@@ -249,7 +249,7 @@ class Course:
 
     def _take(self, logged: LoggedPlan, pairs: tuple[PlannedPair, ...]) -> None:
         self._drawn.append(DrawnPairs(logged.comparisons, pairs))
-        self._forecasts = {(first, second): q for first, second, q in logged.forecasts}
+        self._forecasts = {(first, second): q for first, second, *q in logged.forecasts}
 
     def _repetition(self, policy: int, task: int) -> int:
         return 0 if self._is_repeatable[policy] else self._uses[policy, task]

@@ -8,7 +8,7 @@ What a log says it started with is not trusted, but compared with the result of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,20 @@ from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.lines import checked_promise
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.succession import GenerationStanding, succeed
-from policy_store.models import Comparison, Experiment, Inherited, LogRecord
+from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CountedComparison:
+    """A comparison with all that it was counted with: its line has one forecast, its plan's both."""
+
+    number: int
+    first: int
+    second: int
+    result: str
+    probability_millionths: int
+    second_millionths: int | None
+    plan_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,23 @@ class LoggedGeneration:
         """The comparisons, in the order they were counted."""
         return [record for record in self.records if isinstance(record, Comparison)]
 
+    def counted(self) -> Iterator[CountedComparison]:
+        """The comparisons, each with both forecasts of the plan logged last before it."""
+        seconds: dict[tuple[int, int], int | None] = {}
+        for record in self.records:
+            if isinstance(record, LoggedPlan):
+                seconds = {(each[0], each[1]): (*each, None)[3] for each in record.forecasts}
+            elif isinstance(record, Comparison):
+                yield CountedComparison(
+                    record.number,
+                    record.first,
+                    record.second,
+                    record.result,
+                    record.probability_millionths,
+                    seconds.get((record.first, record.second)),
+                    record.plan_version,
+                )
+
     def standing(self, *, until: int, start: GenerationStanding | None) -> GenerationStanding:
         """The state of the generation after its comparison number `until`, beginning from `start`.
 
@@ -55,7 +85,7 @@ class LoggedGeneration:
             policies_ever=None if start is None else start.policies_ever,
             promise=checked_promise(experiment.promise),
         )
-        return replay(self.comparisons, design, until=until, start=start)
+        return replay(self.counted(), design, until=until, start=start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
                         f"the log has {counted}."
                     )
                 version = record.version
-                forecasts = {(first, second): q for first, second, q in record.forecasts}
+                forecasts = {(first, second): q for first, second, q, *_ in record.forecasts}
             case Comparison():
                 counted += 1
                 pair = (record.first, record.second)

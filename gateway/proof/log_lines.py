@@ -114,7 +114,7 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
             values["voters"] = tuple(values.get("voters", ()))
             return Comparison(**values)
         case "plan":
-            values["forecasts"] = tuple((int(a), int(b), int(q)) for a, b, q in values["forecasts"])
+            values["forecasts"] = tuple(_forecast(*each) for each in values["forecasts"])
             return LoggedPlan(**values)
         case "event":
             return LoggedEvent(**values)
@@ -122,3 +122,10 @@ def record_from(fields: dict[str, Any]) -> LogRecord:
             return Inherited(**values)
         case other:
             raise ValueError(f"unknown type {other!r}")
+
+
+def _forecast(first: int, second: int, q: int, *second_q: int) -> tuple[int, ...]:
+    """What a plan says of a pair; one forecast as in logs of earlier versions, or two."""
+    if len(second_q) > 1:
+        raise ValueError(f"the pair {first}, {second} has {1 + len(second_q)} forecasts")
+    return tuple(map(int, (first, second, q, *second_q)))

@@ -291,7 +291,7 @@ class CertificateCheck:
             ancestry = retrace(recorded.generations)
             if self._is_by_hand:
                 return [*ancestry.differences, *self._miscounted(ancestry)]
-            found = recompute(recorded.own.comparisons, certificate, ancestry.start)
+            found = recompute(recorded.own.counted(), certificate, ancestry.start)
             return ancestry.differences + found.differences
         except LlmPoError as error:
             return [str(error)]

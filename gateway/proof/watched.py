@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from gateway.experiments.watches import ACTOR, WORSE, holdback_of, is_over, verdict_on
@@ -34,7 +35,7 @@ class RecordedWatch:
         """
         verdict = self.watch.verdict
         last = None if verdict is None else int(verdict["comparisons"])
-        return replay_watch(self.log.comparisons[:last], holdback_of(self.watch))
+        return replay_watch(islice(self.log.counted(), last), holdback_of(self.watch))
 
     def differences(self, end: LoggedMove | None) -> Iterator[str]:
         """Where the verdict does not follow from the log, or another move than follows from it was made.

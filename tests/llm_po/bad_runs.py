@@ -13,6 +13,7 @@ from gateway.llm_po import (
     evidence,
     forecast,
     glr,
+    holdback,
     lines,
     plan,
     rules,
@@ -56,7 +57,11 @@ RUNS: list[Case] = [
     (
         evidence.increments,
         {"probability_millionths": 400_000, "epsilon": 0.0},
-        {"probability_millionths": [*NO_WHOLE, 0, 10_000, HUGE], "epsilon": NO_MARGIN},
+        {
+            "probability_millionths": [*NO_WHOLE, 0, 10_000, HUGE],
+            "epsilon": NO_MARGIN,
+            "second_millionths": [*NO_WHOLE[1:], 0, 10_000, HUGE],
+        },
     ),
     (
         confidence.mixture_evidence,
@@ -203,8 +208,16 @@ RUNS: list[Case] = [
     *((of, {}, {"wins": NO_COUNTS}) for of in (baselines.borda, glr.rival_evidence, bradley_terry.fit)),
     (
         bradley_terry.Scales.grid,
-        {"score_sd": 0.5, "effect_sds": (0.1,)},
-        {"score_sd": [*NO_NUMBER[:2], NAN, 0.0, -1.0, 1e308], "effect_sds": [(), (NAN,), (0.0,), ("x",)]},
+        {"cells": [(0.5, 0.0, 1.0), (0.5, 0.1, 1.0)]},
+        {
+            "cells": [
+                *([(scale, 0.1, 1.0)] for scale in (*NO_NUMBER[:2], NAN, 0.0, -1.0, 1e308)),
+                *([(0.5, scale, 1.0)] for scale in (NAN, -0.1, "x")),
+                *([(0.5, 0.1, chance)] for chance in (NAN, 0.0, -1.0)),
+                [],
+                [(0.5, 0.1)],
+            ]
+        },
     ),
     (
         linear.fit_structure,
@@ -272,6 +285,21 @@ RUNS: list[Case] = [
         {"wins": NO_COUNTS, "policy": [None, "text", [NAN], [3], [-1], [0, 1], 0], "epsilon": NO_MARGIN},
     ),
     (likelihood_ratio.lr_verdict, {"design": DESIGN, "features": ONE_HOT}, {"wins": NO_COUNTS}),
+    (
+        holdback.Holdback,
+        {"champion": 0, "previous": 1, "level": 0.05, "margin": 0.0},
+        {
+            "champion": [*NO_WHOLE, 1],
+            "previous": [*NO_WHOLE, 0],
+            "level": NO_DELTA,
+            "margin": NO_MARGIN,
+        },
+    ),
+    (
+        forecast.forecasts,
+        {"fit": SITUATION.fit, "epsilon": 0.0, "over_rivals": False},
+        {"epsilon": NO_MARGIN},
+    ),
     (forecast.expected_information, {"fit": SITUATION.fit, "threshold": 0.5}, {"threshold": [0.4, 1.0, NAN]}),
     (forecast.expected_information, {"fit": SITUATION.fit, "threshold": 0.5}, {"power": [*NO_WHOLE, 0]}),
     (draws.draw_pairs, {"fit": SITUATION.fit, "rng": RNG}, {"draws": [*NO_WHOLE, 0]}),

@@ -21,6 +21,7 @@ class Line:
     result: ComparisonResult
     probability_millionths: int
     plan_version: int
+    second_millionths: int | None = None
 
 
 def play(
@@ -34,7 +35,8 @@ def play(
         if made.verdict is not None:
             break
         line = _compare(world, made, version, ties, rng)
-        ledger.count(line.first, line.second, line.result, line.probability_millionths)
+        forecasts = line.probability_millionths, line.second_millionths
+        ledger.count(line.first, line.second, line.result, *forecasts)
         log.append(line)
     return ledger, log
 
@@ -44,4 +46,5 @@ def _compare(world: World, made: Plan, version: int, ties: float, rng: np.random
     result: ComparisonResult = "win" if rng.random() < world.preferences[first, second] else "loss"
     if rng.random() < ties:
         result = "tie"
-    return Line(version, first, second, result, int(made.forecasts_millionths[first, second]), version)
+    q = made.forecasts_millionths
+    return Line(version, first, second, result, int(q[first, second]), version, int(q[second, first]))

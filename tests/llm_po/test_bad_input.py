@@ -23,12 +23,14 @@ from tests.llm_po.nonsense import COUNTS, INF, NAN, ONE_HOT, PREFERENCES, Case
 CASES = [*SPACES, *RUNS]
 
 TRUSTING = {
+    "betting": {"increments_at"},  # of a threshold checked before; its forecasts are checked
     "bradley_terry": {"logistic", "differences", "laplacian"},  # arithmetic on arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
     "draws": {"information_below"},  # arithmetic on logits of the core
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
-    "forecast": {"forecasts", "chance_preferred"},  # take a `Fit` only
+    "forecast": {"chance_preferred"},  # takes a `Fit` only
+    "holdback": {"replay_watch"},  # takes a log read back and a `Holdback`
     "lines": {"keeps_half"},  # of a checked promise
     "lab.matching": {"matched_runs"},  # of outcomes and orders that a trial holds
     "lab.traces": {"decision_progress"},  # takes ledgers

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Fit, Scales, differences, fit, logistic
 from gateway.llm_po.draws import draw_pairs
-from gateway.llm_po.forecast import chance_preferred, forecasts
+from gateway.llm_po.forecast import chance_preferred
 from gateway.llm_po.lab import worlds
 from gateway.llm_po.wins import FloatArray, IntArray
 
@@ -27,7 +27,7 @@ def _log_posterior(wins: IntArray, score: FloatArray, effect: FloatArray, scales
     return float(value)
 
 
-@pytest.mark.parametrize("cell", range(4))
+@pytest.mark.parametrize("cell", range(5))
 def test_fit_is_the_mode_of_every_cell(cell: int) -> None:
     """No small move of scores or effects makes the posterior larger."""
     wins = _counts(worlds.cycle("c", 4, 0.7).preferences, 30)
@@ -50,62 +50,62 @@ def test_start_from_an_earlier_fit_changes_nothing_that_matters() -> None:
 
     cold, warm = fit(now), fit(now, start=fit(earlier))
 
-    assert forecasts(warm) == pytest.approx(forecasts(cold), abs=1e-4)
+    assert _chances(warm) == pytest.approx(_chances(cold), abs=1e-4)
 
 
-def test_relabelling_policies_relabels_the_forecasts() -> None:
+def test_relabelling_policies_relabels_the__chances() -> None:
     """Indices carry no information."""
     wins = _counts(worlds.misfit("m", [0.6, 0.2, 0.0, -0.5], 0.5, 0.2, 3).preferences, 25)
     order = np.array([2, 0, 3, 1])
 
-    moved = forecasts(fit(wins[:, order][:, :, order]))
+    moved = _chances(fit(wins[:, order][:, :, order]))
 
-    assert moved == pytest.approx(forecasts(fit(wins))[:, order][:, :, order], abs=1e-6)
+    assert moved == pytest.approx(_chances(fit(wins))[:, order][:, :, order], abs=1e-6)
 
 
 def test_runs_side_by_side_do_not_touch_each_other() -> None:
     """A batch gives what each run gives alone."""
     runs = [_counts(worlds.cycle("c", 5, 0.6).preferences, each, each) for each in (0, 4, 60)]
 
-    together = forecasts(fit(np.concatenate(runs)))
+    together = _chances(fit(np.concatenate(runs)))
 
     for position, wins in enumerate(runs):
-        assert together[position] == pytest.approx(forecasts(fit(wins))[0], abs=1e-4)
+        assert together[position] == pytest.approx(_chances(fit(wins))[0], abs=1e-4)
 
 
-def test_pooling_forecasts_a_pair_that_was_never_compared() -> None:
+def test_pooling_estimates_a_pair_that_was_never_compared() -> None:
     """Where Bradley-Terry holds, the other pairs tell that the best is well ahead of the worst."""
     preferences = worlds.bradley_terry("b", [0.8, 0.4, 0.0, -0.4, -0.8]).preferences
     wins = _counts(preferences, 200)
     wins[0, 0, 4] = wins[0, 4, 0] = 0
 
-    assert forecasts(fit(wins))[0, 0, 4] == pytest.approx(preferences[0, 4], abs=0.06)
+    assert _chances(fit(wins))[0, 0, 4] == pytest.approx(preferences[0, 4], abs=0.06)
 
 
 def test_pair_that_contradicts_the_scores_is_believed() -> None:
-    """In a clear cycle the forecasts follow the pairs, not the (equal) scores."""
+    """In a clear cycle the estimates follow the pairs, not the (equal) scores."""
     preferences = worlds.cycle("c", 3, 0.8).preferences
 
-    predicted = forecasts(fit(_counts(preferences, 200)))[0]
+    predicted = _chances(fit(_counts(preferences, 200)))[0]
 
     assert predicted == pytest.approx(preferences, abs=0.08)
 
 
-def test_forecasts_complement_each_other_and_know_nothing_at_first() -> None:
+def test_estimates_complement_each_other_and_know_nothing_at_first() -> None:
     """Both orders add up to 1; one half everywhere before the first comparison."""
     wins = _counts(worlds.cycle("c", 6, 0.7).preferences, 9)
-    predicted = forecasts(fit(wins))[0]
+    predicted = _chances(fit(wins))[0]
 
     assert predicted + predicted.T == pytest.approx(np.ones((6, 6)))
-    assert forecasts(fit(np.zeros((1, 3, 3), dtype=np.int64)))[0] == pytest.approx(np.full((3, 3), 0.5))
+    assert _chances(fit(np.zeros((1, 3, 3), dtype=np.int64)))[0] == pytest.approx(np.full((3, 3), 0.5))
 
 
 def test_shut_outs_stay_finite() -> None:
-    """Thousands to nothing: no overflow, a forecast near one."""
+    """Thousands to nothing: no overflow, an estimate near one."""
     wins = np.zeros((1, 3, 3), dtype=np.int64)
     wins[0, 0, 1], wins[0, 1, 2] = 50_000, 50_000
 
-    predicted = forecasts(fit(wins))[0]
+    predicted = _chances(fit(wins))[0]
 
     assert np.isfinite(predicted).all()
     assert predicted[0, 1] > 0.99
@@ -136,6 +136,12 @@ def test_chance_of_being_ahead_is_the_share_of_draws_ahead() -> None:
 def test_logistic_does_not_overflow() -> None:
     """Extreme logits give 0 and 1 without a warning."""
     assert logistic(np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]
+
+
+def _chances(fitted: Fit) -> FloatArray:
+    """Posterior means of P(row preferred to column), within 0.02."""
+    chances = logistic(fitted.logits / np.sqrt(1 + np.pi / 8 * fitted.logit_variance))
+    return np.asarray(np.einsum("rg,rgij->rij", fitted.weights, chances))
 
 
 def _moments(fitted: Fit) -> tuple[FloatArray, FloatArray]:

@@ -172,7 +172,15 @@ def test_any_policy_certified_as_no_worse_than_the_best_is_supported() -> None:
     assert not recompute(log, {**stored, "champion": 2}).is_confirmed
 
 
-@pytest.mark.parametrize("change", [{"result": "tie"}, {"probability_millionths": 123_456}, {"second": 2}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"result": "tie"},
+        {"probability_millionths": 123_456},
+        {"second_millionths": 123_456},
+        {"second": 2},
+    ],
+)
 def test_changed_log_is_found_out(decided: Decided, change: dict[str, Any]) -> None:
     """One line told differently is one line too many."""
     stored, log = decided

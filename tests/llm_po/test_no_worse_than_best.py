@@ -306,7 +306,8 @@ def test_runs_end_as_production_ends_them() -> None:
     while made.verdict is None:
         first, second = made.pairs[rng.choice(len(made.pairs), p=made.probabilities)].tolist()
         result: ComparisonResult = "win" if rng.random() < world.preferences[first, second] else "loss"
-        ledger.count(first, second, result, int(made.forecasts_millionths[first, second]))
+        q = made.forecasts_millionths
+        ledger.count(first, second, result, int(q[first, second]), int(q[second, first]))
         made = plan(ledger.tally(), design, rng)
 
     assert (made.verdict.kind, made.verdict.champion) == ("no_worse", 0)

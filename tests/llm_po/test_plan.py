@@ -36,11 +36,13 @@ def _plan(tally: Tally, design: Design, seed: int = 0) -> Plan:
 @MARGINS
 @pytest.mark.parametrize("policies", [2, 3, 16])
 def test_first_plan_needs_no_data(policies: int, epsilon: float) -> None:
-    """Before the first comparison: even forecasts, a proper distribution, no verdict."""
+    """Before the first comparison: the same forecast for all, a proper distribution, no verdict."""
     made = _plan(Tally.empty(policies), _design(policies, epsilon))
 
     assert made.verdict is None
-    assert (made.forecasts_millionths == MILLION // 2).all()
+    others = made.forecasts_millionths[~np.eye(policies, dtype=bool)]
+    assert np.ptp(others) <= 1
+    assert 0.3 * MILLION < others[0] < 0.5 * MILLION
     assert made.probabilities.sum() == pytest.approx(1)
     assert (made.pairs[:, 0] < made.pairs[:, 1]).all()
     assert made.pairs.min() >= 0
@@ -49,7 +51,7 @@ def test_first_plan_needs_no_data(policies: int, epsilon: float) -> None:
 
 @MARGINS
 def test_plan_in_the_middle_of_a_run_is_publishable(epsilon: float) -> None:
-    """Each pair once, positive shares, forecasts that are whole, in range and complementary."""
+    """Each pair once, positive shares, forecasts that are whole and in range, no two of a pair both high."""
     world, design = bradley_terry("b", [0.6, 0.3, 0.0, -0.3]), _design(4, epsilon)
     ledger, _ = play(world, design, seed=3, most=60)
 
@@ -58,7 +60,7 @@ def test_plan_in_the_middle_of_a_run_is_publishable(epsilon: float) -> None:
     assert len({tuple(pair) for pair in made.pairs.tolist()}) == len(made.pairs)
     assert (made.probabilities > 0).all()
     q = made.forecasts_millionths
-    assert (q + q.T == MILLION).all()
+    assert (q + q.T <= (1 + 2 * epsilon) * MILLION).all()
     assert q.min() >= 20_000
     assert q.max() <= 980_000
     assert made.expected_remaining is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,22 @@ async def test_log_holds_plans_comparisons_and_events_in_order(store: PolicyStor
     assert (third.number, third.plan_version, third.probability_millionths) == (3, 2, 600_000)
     assert (third.result, third.source) == (Result.WIN, "matched:thumb")
     assert [record.at for record in records] == sorted(record.at for record in records)
+
+
+async def test_log_holds_both_forecasts_of_a_pair(store: PolicyStore) -> None:
+    """A plan is logged with the forecast of each side's bet; a comparison's line has that of the first."""
+    made = [replace(each, second_millionths=300_000 + each.second) for each in forecasts()]
+    await started(store)
+    await store.publish_plan(NAME, 1, plan(), made, await store.acquire_lease(NAME, "planner", 60))
+    await prefer(store, "u1", Result.WIN)
+
+    records, _ = await store.log(NAME, 1)
+
+    logged, counted = records[-2:]
+    assert isinstance(logged, LoggedPlan)
+    assert logged.forecasts[0] == (0, 1, 400_000, 300_001)
+    assert isinstance(counted, Comparison)
+    assert (counted.plan_version, counted.probability_millionths) == (1, 400_000)
 
 
 async def test_pages_of_the_log_join_without_gap_or_repetition(store: PolicyStore) -> None:

@@ -206,13 +206,13 @@ class _Batch:
         published = None
         if self._trial.stopping == "e-process":
             self._fit = situation.fit
-            published = published_forecasts(forecasts(situation.fit), situation)
-        runs = np.arange(landed.shape[0])
+            over_rivals = self._design.assumes_winner
+            bets = forecasts(situation.fit, self._design.epsilon, over_rivals=over_rivals)
+            published = published_forecasts(bets, situation)
         for position in range(landed.shape[1]):
             first, second, outcomes = landed[:, position].T
             results = [_RESULTS[outcome] for outcome in outcomes]
-            q = [None] * runs.size if published is None else published[runs, first, second].tolist()
-            self._ledgers.count(first, second, results, q)
+            self._ledgers.count(first, second, results, _of_pairs(published, first, second))
 
     def _situation(self) -> Situation:
         ledgers = self._ledgers
@@ -300,6 +300,15 @@ class _Batch:
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)
         self._linear = None if self._linear is None else self._linear.of(runs)
+
+
+def _of_pairs(published: IntArray | None, first: IntArray, second: IntArray) -> list[tuple[int, int] | None]:
+    """Both forecasts of each run's pair; None where none are published."""
+    if published is None:
+        return [None] * first.size
+    runs = np.arange(first.size)
+    sides = published[runs, first, second].tolist(), published[runs, second, first].tolist()
+    return list(zip(*sides, strict=True))
 
 
 def _sampler(trial: Trial, features: Features | None) -> Sampler:

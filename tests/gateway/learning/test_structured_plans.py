@@ -161,10 +161,10 @@ def test_promise_is_recorded_where_one_is_chosen_and_shapes_the_forecasts() -> N
     assert chosen.experiment.promise == "no_worse_than_best"
     assert "promise" not in json.loads(plain.experiment.to_json())
     assert [each.increments for each in made.forecasts] == [
-        increments(each.probability_millionths, 0.02) for each in made.forecasts
+        increments(each.probability_millionths, 0.02, each.second_millionths) for each in made.forecasts
     ]
     assert [each.at_half for each in made.forecasts] == [
-        increments(each.probability_millionths, 0.0) for each in made.forecasts
+        increments(each.probability_millionths, 0.0, each.second_millionths) for each in made.forecasts
     ]
     assert {each.at_half for each in usual.forecasts} == {None}
     assert made.proposal.needed_nats[0] < usual.proposal.needed_nats[0]

@@ -144,6 +144,17 @@ def _flattering_forecast_in_plan_too(rows: Rows) -> None:
             plan["forecasts"][0][2] -= 50_000
 
 
+def _flattering_forecast_of_the_other_side(rows: Rows) -> None:
+    comparison = of_type(rows, "comparison")[-1]
+    for plan in of_type(rows, "plan"):
+        if plan["version"] == comparison["plan_version"]:
+            plan["forecasts"][0][3] -= 50_000
+
+
+def _third_forecast_of_a_pair(rows: Rows) -> None:
+    of_type(rows, "plan")[0]["forecasts"][0].append(400_000)
+
+
 def _plan_after_its_comparisons(rows: Rows) -> None:
     plan = of_type(rows, "plan")[0]
     rows.remove(plan)
@@ -224,6 +235,7 @@ def _certificate_in_pieces(rows: Rows) -> None:
         _removed_and_renumbered,
         _flattering_forecast,
         _flattering_forecast_in_plan_too,
+        _flattering_forecast_of_the_other_side,
         _plan_after_its_comparisons,
         _another_champion,
         _more_voters,
