@@ -1,8 +1,8 @@
-"""What webhooks were told, were not told yet, and could not be told: one atomic step per method.
+"""Delivered, waiting and undeliverable messages of webhooks: one atomic step per method.
 
 Each webhook has keys of its own, and a lease: one process delivers to it at a time. It takes up new events
-together with the place up to which it read (`take`), sends what is due, and records what came of each. A
-process that dies in between leaves a message due, so the next one sends it again, under the same id.
+together with the place up to which it read (`take`), sends due messages, and records each result. A process
+that dies in between leaves a message due, so the next one sends it again, under the same id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MICRO: Final = 1_000_000
 
 
 class DeliveryOutcome(StrEnum):
-    """What came of sending a message."""
+    """The result of sending a message."""
 
     DELIVERED = "delivered"
     FAILED = "failed"  # it is sent again
@@ -33,13 +33,13 @@ class DeliveryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """The right to deliver to a webhook, and how far it was told.
+    """The right to deliver to a webhook, and the progress of its deliveries.
 
     Attributes:
         fence: Rises with every change of holder.
         waiting: How many messages are due now or later.
-        places: Where the last event stands that was taken up, by experiment.
-        beginning: Where the first event stood when the webhook was new.
+        places: The place of the last event taken up, by experiment.
+        beginning: The place from which events are taken up for an experiment without one.
     """
 
     fence: int
@@ -50,7 +50,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a webhook is to be told; `attempts` is how often it was sent before."""
+    """A message for a webhook; `attempts` is how often it was sent before."""
 
     id: str
     body: str
@@ -68,16 +68,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How deliveries to a webhook are going.
+    """The state of deliveries to a webhook.
 
     Attributes:
         waiting: How many messages are due now or later.
-        oldest_seconds: How long the oldest of them has waited; None where none does.
+        oldest_seconds: How long the oldest of them has waited; None if there is none.
         dead_letters: How many were given up, and are kept.
         forgotten: How many were given up and are not kept any more.
         delivered: How many were delivered.
         delivered_at: When the last one was, in Unix seconds.
-        gone: Digest of the address whose receiver said that it is gone; empty where none did.
+        gone: Digest of the address whose receiver said that it is gone; empty if none did.
     """
 
     waiting: int = 0
@@ -95,9 +95,9 @@ class Batch:
 
     Attributes:
         experiment: Its name.
-        before: The place up to which events were taken up before; None where none were.
-        upto: That of the last of these.
-        messages: What the webhook is to be told of them.
+        before: The place up to which events were taken up before; None if none were.
+        upto: The place of the last of these events.
+        messages: The messages about them for the webhook.
     """
 
     experiment: str
@@ -112,7 +112,7 @@ class DeliveryStore(StorePart):
     async def hold(self, webhook: str, holder: str, ttl_seconds: float) -> Holding | None:
         """Take or renew the right to deliver, by the server's clock; None while another one has it.
 
-        What is kept of a webhook is forgotten once no process asked for it for 30 days.
+        The data of a webhook are deleted once no process has asked for them for 30 days.
         """
         keys = self._names.webhook(webhook)
         reply = await self._scripts.run(
@@ -130,7 +130,7 @@ class DeliveryStore(StorePart):
         return Holding(int(known["fence"]), int(waiting), places, f"{int(known['since']) // 1000}-0")
 
     async def release(self, webhook: str, holder: str) -> None:
-        """Give the right back at once; nothing happens if it is not the caller's."""
+        """Give back the right at once; nothing happens if another process has it."""
         await self._scripts.run("release_lease", (self._names.webhook(webhook).lease,), holder)
 
     async def take(self, webhook: str, fence: int, address: str, batch: Batch) -> None:
@@ -139,7 +139,7 @@ class DeliveryStore(StorePart):
         Args:
             webhook: Its name.
             fence: The number of the `Holding`.
-            address: Digest of the receiver's address: one that said it is gone is told nothing.
+            address: Digest of the receiver's address; a receiver that said it is gone gets nothing.
             batch: The events.
 
         Raises:
@@ -154,7 +154,7 @@ class DeliveryStore(StorePart):
         )
 
     async def due(self, webhook: str, at_most: int) -> list[Message]:
-        """The messages that are to be sent now, those that wait longest first."""
+        """The messages to send now, the longest waiting first."""
         keys = self._names.webhook(webhook)
         _, found = await self._scripts.run("due_deliveries", (keys.due, keys.messages), at_most)
         return [Message(message_id, body, int(attempts)) for message_id, body, attempts in found]
@@ -170,7 +170,7 @@ class DeliveryStore(StorePart):
         wait_seconds: float = 0.0,
         address: str = "",
     ) -> None:
-        """Record what came of sending a message, and with it when it is sent again or that it is not.
+        """Record the result of sending a message, together with the time of the next attempt, if any.
 
         Raises:
             StaleFenceError: Another process delivers now; nothing was changed.
@@ -183,7 +183,7 @@ class DeliveryStore(StorePart):
         )
 
     async def standing(self, webhook: str) -> Standing:
-        """How deliveries to it are going."""
+        """The state of deliveries to a webhook."""
         reply = await self._scripts.run("webhook_standing", self._names.webhook(webhook).deliveries)
         _, now, waiting, oldest, dead, (delivered, delivered_at, gone, forgotten) = reply
         return Standing(
@@ -206,6 +206,6 @@ class DeliveryStore(StorePart):
         ]
 
     async def replay(self, webhook: str, ids: Sequence[str]) -> int:
-        """Send dead letters again, those of these ids or, without any, all; how many that are."""
+        """Send dead letters with these ids (without any: all) again; returns their number."""
         reply = await self._scripts.run("replay_dead", self._names.webhook(webhook).deliveries, *ids)
         return int(reply[1])

@@ -1,4 +1,4 @@
-"""Which generations of an experiment the store keeps: a file that defines one of them goes back to it."""
+"""The generations of an experiment that the store keeps; a file that defines one of them returns to it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FINGERPRINT: Final = "fingerprint:"
 
 @dataclass(frozen=True, slots=True)
 class KeptGeneration:
-    """A generation.
+    """A stored generation.
 
     Attributes:
         number: Its number.
-        state: Where it stands.
+        state: Its state.
         serves: The policy that serves in it.
     """
 
@@ -28,7 +28,7 @@ class KeptGeneration:
 
 
 class GenerationBook(StorePart):
-    """Reads what `register.lua` decides by."""
+    """Reads the data by which `register.lua` decides."""
 
     async def read(self, name: str) -> dict[str, KeptGeneration]:
         """The generations of an experiment, by the fingerprint of the definition that leads back to them."""

@@ -1,4 +1,4 @@
-"""Which replicas live and which configuration each runs; and how often all of them were asked to reload."""
+"""The live replicas with the configuration of each, and how often all were asked to reload."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LIFETIME_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRecord:
-    """What a replica says of itself.
+    """A replica's data about itself.
 
     Attributes:
-        name: Host, process id and something no other process has, with colons between them.
-        config_hash: What it runs.
-        asked: The number of the last wish to reload that it followed.
-        faults: How many faults the file had that it read last; it runs the one before then.
+        name: Host, process id and a unique part, separated by colons.
+        config_hash: Hash of the configuration that it runs.
+        asked: The number of the last request to reload that it followed.
+        faults: Number of faults in the file that it read last; with faults it runs the one before.
     """
 
     name: str
@@ -36,11 +36,11 @@ class ReplicaRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplicasSeen:
-    """What the store says of all.
+    """The store's data about all replicas.
 
     Attributes:
         asked: How often all were asked to reload.
-        replicas: Those that told of themselves within the lifetime.
+        replicas: Those that reported within the lifetime of an entry.
     """
 
     asked: int
@@ -51,7 +51,7 @@ class ReplicaBook(StorePart):
     """The replicas on this store. Every call may be repeated."""
 
     async def tell(self, record: ReplicaRecord) -> ReplicasSeen:
-        """Tell of a replica, forget those that were silent for too long, and read all others."""
+        """Report a replica, delete those that were silent for too long, and read all others."""
         lifetime = int(LIFETIME_SECONDS * 1e6)
         text = json.dumps(asdict(record), separators=(",", ":"))
         _, asked, *found = await self._scripts.run(
@@ -60,16 +60,16 @@ class ReplicaBook(StorePart):
         return ReplicasSeen(int(asked), tuple(sorted(_records(found), key=lambda each: each.name)))
 
     async def leave(self, name: str) -> None:
-        """Forget a replica that ends."""
+        """Delete a replica that ends."""
         await self._answer(self._redis.hdel(self._names.replicas[0], name))
 
     async def ask_to_reload(self) -> int:
-        """Ask all replicas to read their files again; the number of this wish."""
+        """Ask all replicas to read their files again; returns the number of this request."""
         return int(await self._answer(self._redis.incr(self._names.replicas[1])))
 
 
 def _records(texts: list[str]) -> Iterator[ReplicaRecord]:
     names = [field.name for field in fields(ReplicaRecord)]
     for text in texts:
-        said = json.loads(text)  # replicas of other versions may say more
+        said = json.loads(text)  # replicas of other versions may have more fields
         yield ReplicaRecord(**{name: said[name] for name in names})

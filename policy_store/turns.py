@@ -1,7 +1,7 @@
-"""What is remembered of questions that may be asked again: who answers first, and sketches of both answers.
+"""Data about questions that may be asked again: which policy answers first, and sketches of both answers.
 
-Every name and every sketch is a keyed hash: the store holds nothing that a person wrote, and forgets a
-question after the time its experiment declares.
+Every name and every sketch is a keyed hash: the store holds no text that a person wrote, and deletes a
+question after the time that its experiment declares.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from policy_store.scripting import StorePart
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A question, and what is to be remembered of it.
+    """A question, and the data to remember about it.
 
     Attributes:
-        asked: What may stand for the question, the first being what does from now on; empty for none.
-        answered: What may stand for the question answered before it; empty for none.
-        generation: The current one.
-        proposal: Id of the comparison to begin where the question is new; empty to begin none.
-        attempt: Stands for the caller's own name of its request; empty without one.
-        is_retry: Whether the caller's library says that it sends the request again.
+        asked: The names that may stand for the question, the first for new entries; empty for none.
+        answered: The names that may stand for the question answered before it; empty for none.
+        generation: The current generation.
+        proposal: Id of the comparison to begin if the question is new; empty to begin none.
+        attempt: A digest of the caller's idempotency key; empty without one.
+        is_retry: Whether the caller's library says that it retries the request.
         within_seconds: How long it may be asked again.
-        window_seconds: How long a question asked again is remembered, so that the conversation can go on.
+        window_seconds: How long a repeated question is remembered, so that the conversation can continue.
     """
 
     asked: Sequence[str]
@@ -40,13 +40,13 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class KnownTurn:
-    """What is remembered of a question.
+    """The data remembered about a question.
 
     Attributes:
-        place: Under which of its names.
+        place: The index of its name under which it was found.
         comparison: Id of its comparison.
-        asks: How often it was asked, retries aside.
-        sketches: Of the first answer and of the second; empty where there is none.
+        asks: How often it was asked, without retries.
+        sketches: The sketches of the first and the second answer; empty if there is none.
     """
 
     place: int
@@ -74,9 +74,9 @@ class TurnStore(StorePart):
     """Turns in Redis or Valkey."""
 
     async def ask(self, name: str, asking: Asking) -> tuple[KnownTurn | None, KnownTurn | None]:
-        """Take a question up: what is known of it, this time included, and of the one answered before it.
+        """Register a question; returns what is known about it, including this time, and about the one before.
 
-        A question counts as asked again if the answer given last was complete, unless it is a retry.
+        A question counts as asked again if the last answer was complete, unless it is a retry.
         """
         keys = self._names.experiment(name)
         reply = await self._scripts.run(
@@ -93,14 +93,14 @@ class TurnStore(StorePart):
         return _known(reply[1:6]), _known(reply[6:11])
 
     async def keep_answer(self, name: str, turn: str, comparison: str, ask: int, sketch: str) -> None:
-        """Remember that an answer is complete; nothing happens where the question is forgotten.
+        """Remember that an answer is complete; nothing happens if the question was deleted.
 
         Args:
             name: Experiment.
-            turn: What stands for the question.
-            comparison: Id of the comparison it was asked for.
-            ask: Which asking was answered, from 1.
-            sketch: Of the answer; empty where it can belong to no comparison.
+            turn: The name of the question.
+            comparison: Id of the comparison for which it was asked.
+            ask: The number of the asking that was answered, from 1.
+            sketch: The sketch of the answer; empty if it cannot be compared.
         """
         key = self._names.experiment(name).turn(turn)
         await self._scripts.run("keep_answer", (key,), comparison, ask, sketch)

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WatchTerms:
-    """How a promotion is watched, fixed when the watch begins.
+    """The terms of a watch, fixed when it begins.
 
     Attributes:
         share: Share of the units for which the two policies are compared; the champion answers the others.
-        level: Largest probability of taking back a promotion to a policy no worse.
+        level: Largest probability of taking back the promotion of a policy that is no worse.
         margin: How much less often than one half the champion may be preferred.
-        seconds: How long the watch lasts at most, or None.
-        comparisons: After how many comparisons it ends, or None.
+        seconds: Longest duration of the watch, or None.
+        comparisons: Number of comparisons after which it ends, or None.
     """
 
     share: float
@@ -30,19 +30,19 @@ class WatchTerms:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A promotion being watched, or watched until it ended.
+    """A running or finished watch of a promotion.
 
-    What is compared meanwhile is counted in a run of its own, with a number from the same row as generations:
-    the store's counts, plan, log and units of that number are the watch's, and touch no others.
+    Its comparisons are counted in a separate run, whose number comes from the same sequence as generations.
+    Counts, plan, log and units with this number belong to the watch and affect no others.
 
     Attributes:
-        run: That number.
-        champion: Index of the policy promoted.
-        previous: Index of the one it replaced.
-        terms: How it is watched.
+        run: The number of the run.
+        champion: Index of the promoted policy.
+        previous: Index of the policy that it replaced.
+        terms: The terms of the watch.
         started_at: Unix seconds, by the store's clock.
-        plan: What routers draw from; None before the first.
-        verdict: What it came to, once it ended by itself.
+        plan: The plan that routers draw from; None before the first.
+        verdict: The verdict, once it ended by itself.
     """
 
     run: int

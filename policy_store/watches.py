@@ -1,7 +1,7 @@
-"""Watched promotions: how a watch begins, and what it counted last.
+"""Watched promotions: begins a watch and reads its latest comparisons.
 
-A watch is a run of its own, with a number from the same row as generations. Counts, plans, units and the log
-of that number are written and read as a generation's are.
+A watch is a separate run, whose number comes from the same sequence as generations. Counts, plans, units and
+the log with this number are written and read like those of a generation.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from policy_store.watch_records import Watch, WatchTerms
 
 
 class WatchStore(StorePart):
-    """The part of the store that knows watches."""
+    """The part of the store for watches."""
 
     async def begin_watch(
         self, name: str, generation: int, fence: int, terms: WatchTerms, line_nano_nats: int
     ) -> ExperimentView:
-        """Make the planner's move that lets a promotion be watched.
+        """Make the planner's move that begins a watch.
 
         Args:
             name: Experiment.
             generation: Must be the current one.
             fence: The number `acquire_lease` gave.
-            terms: How the promotion is watched from now on.
+            terms: The terms of the watch.
             line_nano_nats: Evidence at which the champion is found worse.
 
         Raises:
             StaleFenceError: Another planner took over.
-            DecisionConflictError: It is not promoted, or the generation is no longer the current one.
+            DecisionConflictError: It is not promoted, or the generation is no longer current.
         """
         keys = self._names.experiment(name)
         own = keys.generation(generation)
@@ -47,7 +47,7 @@ class WatchStore(StorePart):
         return codec.view_from(reply)
 
     async def watch(self, name: str, run: int) -> Watch:
-        """A watch of any generation, by the number of its run; without its plan."""
+        """A watch of any generation, by the number of its run, without its plan."""
         control = self._names.experiment(name).control
         fields = [f"{run}:{field}" for field in ("champion", "previous", "terms", "started_at", "verdict")]
         found = await self._answer(self._redis.hmget(control, fields))

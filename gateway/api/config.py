@@ -1,4 +1,4 @@
-"""`/v1/config`: what the gateway is configured to do, and an administrator's word to read it anew."""
+"""`/v1/config`: shows the configuration in force, and lets an administrator reload it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from policy_store.replicas import ReplicaRecord
 
 
 class ReplicaShown(BaseModel):
-    """A process that serves on the same store."""
+    """A process that uses the same store."""
 
     name: str = Field(description="Host and process id.")
-    config_hash: str = Field(description="What it runs.")
+    config_hash: str = Field(description="Hash of the configuration that it runs.")
     state: Literal["current", "refused", "waiting"] = Field(
-        description="`current`: it runs what it read last. `refused`: that had faults, named in its log; it "
-        "runs what it had before. `waiting`: it has not read its file yet."
+        description="`current`: it runs the configuration that it read last. `refused`: that one had "
+        "faults, which its log names; it runs the one before. `waiting`: it has not read its file yet."
     )
 
     @classmethod
     def of(cls, replica: ReplicaRecord, asked: int = 0) -> ReplicaShown:
-        """What a replica said of itself."""
+        """The replica as it described itself."""
         state: Literal["current", "refused"] = "refused" if replica.faults else "current"
         return cls(
             name=replica.shown_name,
@@ -43,31 +43,33 @@ class ReplicaShown(BaseModel):
 class ConfigShown(BaseModel):
     """`GET /v1/config`."""
 
-    config_hash: str = Field(description="Digest of what replicas must agree on.")
+    config_hash: str = Field(description="Digest of everything that replicas must agree on.")
     description: dict[str, Any] = Field(description="The file without secrets, for `llmpo config diff`.")
-    standings: dict[str, Any] = Field(
-        description="Where experiments stand, by name, as the store knows them."
+    standings: dict[str, Any] = Field(description="The state of each experiment in the store, by name.")
+    replicas: list[ReplicaShown] = Field(
+        description="All live replicas; empty before the store has answered."
     )
-    replicas: list[ReplicaShown] = Field(description="All that live; empty before the store answered.")
-    replicas_differ: str | None = Field(description="Why nothing is decided; null where all run the same.")
-    faults: list[str] = Field(description="Of the file that was read last; empty where it is in force.")
+    replicas_differ: str | None = Field(
+        description="Why nothing is decided; null if all replicas run the same configuration."
+    )
+    faults: list[str] = Field(description="Faults of the file that was read last; empty if it is in force.")
 
 
 class ConfigReloaded(BaseModel):
     """`POST /v1/config/reload`."""
 
-    config_hash: str = Field(description="Digest of what is in force now.")
-    changed: bool = Field(description="Whether anything is other than before.")
+    config_hash: str = Field(description="Digest of the configuration in force now.")
+    changed: bool = Field(description="Whether anything changed.")
     changes: list[dict[str, Any]] = Field(description="As `llmpo config diff --json` prints them.")
     loses_evidence: bool
     loses_traffic: bool
     rotated: list[str] = Field(
-        description="Models and webhooks whose secrets, or other parts not shown, are others."
+        description="Models and webhooks whose secrets, or other parts that are not shown, changed."
     )
-    settings: list[str] = Field(description="Variables whose new values are followed.")
-    needs_restart: list[str] = Field(description="Variables whose new values take a restart.")
+    settings: list[str] = Field(description="Variables whose new values are in effect.")
+    needs_restart: list[str] = Field(description="Variables whose new values need a restart.")
     replicas: list[ReplicaShown] | None = Field(
-        description="How all replicas on the store stand; null where the store does not say."
+        description="All replicas that use the store; null if the store does not answer."
     )
 
 
@@ -77,7 +79,7 @@ def config_routes(
     standings: Standings,
     the_admin: Callable[[Request], Caller],
 ) -> APIRouter:
-    """The routes below `/v1/config`. `the_admin` gives the caller, and raises for anyone else."""
+    """The routes below `/v1/config`. `the_admin` gives the caller, and raises if it is not an admin."""
     agreement, reloader, replicas = upkeep.agreement, upkeep.reloader, upkeep.replicas
 
     async def guard(request: Request) -> None:
@@ -106,7 +108,7 @@ def config_routes(
         },
     )
     async def reload_config(request: Request) -> ConfigReloaded:
-        """Read the file again on all replicas. A file with faults changes nothing and they are all told."""
+        """Reload the file on all replicas. A file with faults changes nothing; all are reported."""
         if reloader is None:
             raise ConflictError("This gateway was not started from a file, so there is nothing to reload.")
         before: Mapping[str, Standing] = {}

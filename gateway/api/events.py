@@ -1,4 +1,4 @@
-"""`GET /v1/experiments/{name}/events`: what happened, page by page or as it happens. Needs an admin key."""
+"""`GET /v1/experiments/{name}/events`: events in pages or as a stream. Needs an admin key."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NOT_HELD_UP: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class EventListed(BaseModel):
-    """Something that happened."""
+    """One event of an experiment."""
 
-    id: str = Field(description="No other event has it, of whatever experiment.")
+    id: str = Field(description="An id that is unique among the events of all experiments.")
     at: float = Field(description="Unix seconds.")
     kind: str
-    detail: dict[str, Any] = Field(description="Policies are named.")
+    detail: dict[str, Any] = Field(description="Details of the event; policies are given by name.")
 
     @classmethod
     def of(cls, placed: PlacedEvent) -> Self:
-        """An event as it is told."""
+        """The wire form of an event."""
         event = placed.event
         return cls(id=placed.id, at=event.at, kind=event.kind, detail=event.detail)
 
@@ -39,13 +39,13 @@ class EventListed(BaseModel):
 class EventList(BaseModel):
     """A page of events."""
 
-    data: list[EventListed] = Field(description="In the order that was asked for.")
+    data: list[EventListed] = Field(description="The events in the requested order.")
     last_id: str | None = Field(description="Give it as `after` for the next page; null on an empty page.")
     has_more: bool = Field(description="Whether there is a next page.")
 
     @classmethod
     def of(cls, page: EventPage) -> Self:
-        """A page as it was read."""
+        """The wire form of a page."""
         data = [EventListed.of(event) for event in page.events]
         return cls(data=data, last_id=page.last_id, has_more=page.has_more)
 
@@ -67,17 +67,17 @@ def event_routes(feed: EventFeed, snapshots: SnapshotHolder, require_admin: Guar
             Literal["asc", "desc"], Query(description="`asc`: oldest first; `desc`: newest first.")
         ] = "desc",
         after: Annotated[
-            str | None, Query(description="The id of the event that the page before ended with.")
+            str | None, Query(description="The id of the last event of the page before.")
         ] = None,
         accept: Annotated[str, Header(include_in_schema=False)] = "",
         last_event_id: Annotated[
-            str | None, Header(description="Where a stream goes on that was cut; instead of `after`.")
+            str | None, Header(description="The last id that an interrupted stream got; instead of `after`.")
         ] = None,
     ) -> Any:
-        """What happened to one experiment, over all its generations: who did what, and why.
+        """List what happened to one experiment in all its generations: who did what, and why.
 
-        With `Accept: text/event-stream` the answer is a stream of what happens after the event `after`, or
-        from now on, which ends when this replica does.
+        With `Accept: text/event-stream` the answer is a stream of the events after `after`, or from now on.
+        It ends when this replica stops.
         """
         name = snapshots.current.experiment(name).name
         if _EVENT_STREAM not in accept:
@@ -94,7 +94,8 @@ async def _stream(feed: EventFeed, name: str, start: str) -> Response:
     await anext(followed)  # a refusal comes before the status
 
     async def written() -> AsyncIterator[bytes]:
-        # An id without data: whoever is cut off before the first event misses none when it comes back.
+        # An id without data, so that a reader that is cut off before the first event misses none when it
+        # returns.
         yield format_sse_event(comment=name, id=None if start == START else feed.reader.id_at(name, start))
         async for events in followed:
             if not events:

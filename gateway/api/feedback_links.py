@@ -1,7 +1,7 @@
-"""Links for one report: made for an application that shows its key, used by a browser that has none.
+"""Links for one report: an application makes them with its key, and a browser uses them without one.
 
-Looking at a link reports nothing, because programs that check links and load pages early look at all of them.
-It shows a page with a button, and only pressing that reports. A page's own script posts to the link instead.
+Opening a link reports nothing, because mail scanners and prefetching open every link. It shows a page with a
+button, and only pressing the button reports. A web page's own script posts to the link instead.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ _BUTTON: Final = '<button name="value" value="{value}">{label}</button>'
 
 
 class NewLink(FeedbackBody):
-    """`POST /v1/feedback/links`: a report as for `POST /v1/feedback`, whose value may be left to the user."""
+    """The body of `POST /v1/feedback/links`: a feedback report whose value the user may choose."""
 
     expires_in: Annotated[
         StrictInt | None,
         Field(
-            ge=1, description="Seconds for which the link works: at most, and by default, `feedback.window`."
+            ge=1, description="Seconds for which the link works; by default and at most `feedback.window`."
         ),
     ] = None
 
 
 class LinkMade(BaseModel):
-    """A link, as the caller reached the gateway, and as the path for any other address of the gateway."""
+    """A link with the address that the caller used, and its path for other addresses of the gateway."""
 
     url: str
     path: str
@@ -109,7 +109,7 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
 
     @router.post(PATH, response_model=FeedbackAnswer, response_model_exclude_none=True)
     async def follow_link(request: Request) -> Response:
-        """Report what the link says, once."""
+        """Make the link's report, once."""
         try:
             answer = await desk.follow(await _followed(request))
         except GatewayError as error:
@@ -130,12 +130,12 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
 
 
 def _wants_page(request: Request) -> bool:
-    """Whether a person looks at the answer, and not a program."""
+    """Whether the answer is for a person, not a program."""
     return "text/html" in request.headers.get("accept", "")
 
 
 def _refused(request: Request, error: GatewayError) -> Response:
-    """The refusal as a page; for a program it is raised."""
+    """The refusal as a page; for a program it is raised instead."""
     if not _wants_page(request):
         raise error
     return _page(str(error), status=error_reply(error).status)
@@ -181,7 +181,7 @@ async def _small_body(request: Request) -> bytes:
 
 
 def _said(body: bytes) -> str:
-    """The `value` in a form or in a JSON object; empty where there is none."""
+    """The `value` in a form or in a JSON object; empty if there is none."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -191,7 +191,7 @@ def _said(body: bytes) -> str:
 
 
 def _form(link: FeedbackLink) -> str:
-    """The question, with a button for each answer that one press can give."""
+    """The question, with a button for each possible answer."""
     what = escape(link.signal or "preferred")
     said = escape(link.value or link.preferred)
     if said or not needs_value(link.signal):

@@ -1,9 +1,8 @@
-"""Feedback as clients of other gateways and of tracing tools send it, read as reports of ours.
+"""Reads feedback in the forms of other gateways and tracing tools as reports of our own.
 
-Each shape is told from the others by fields that no other has, and is answered as its clients expect, with
-what became of the report beside that, under `llmpo`. Fields without a use here are accepted and dropped,
-since those clients send them; but not the fields of another shape: a report that mixes two says nothing for
-certain.
+Each shape is recognised by fields that no other has. The answer is what its clients expect, plus our own
+answer under `llmpo`. Fields without a use here are accepted and dropped, because those clients send them;
+but fields of another shape are refused, because a report that mixes two is ambiguous.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ class Peer(BaseModel, ABC):
 
     @abstractmethod
     def feedback(self) -> Feedback:
-        """What it says. Raises InvalidFeedbackError."""
+        """Our form of the report. Raises InvalidFeedbackError."""
 
     @abstractmethod
     def reply(self, answer: FeedbackAnswer) -> Content:
-        """What its client is told."""
+        """The answer that its client expects."""
 
 
 class TensorZeroReport(Peer):
@@ -73,14 +72,14 @@ class TensorZeroReport(Peer):
     }
 
     def feedback(self) -> Feedback:
-        """A comment or a demonstration says nothing that can count, nor does a dry run."""
+        """Our form of it. Comments, demonstrations and dry runs do not count."""
         if self.metric_name in {"comment", "demonstration"}:
             return Feedback(self.inference_id, is_to_count=False)
         value = _checked(self.value)
         return Feedback(self.inference_id, self.metric_name, value, is_to_count=not self.dryrun)
 
     def reply(self, answer: FeedbackAnswer) -> Content:
-        """The id of the feedback, and what became of it."""
+        """The id of the feedback, and our answer."""
         return {"feedback_id": _feedback_id(self.inference_id, self.metric_name), **_beside(answer)}
 
 
@@ -102,7 +101,7 @@ class LangfuseScore(Peer):
     }
 
     def feedback(self) -> Feedback:
-        """Texts say nothing that can count. A signal of true and false takes 1 and 0 for them."""
+        """Our form of it. Texts do not count; a signal of true and false takes 1 and 0."""
         if self.data_type in {"TEXT", "CORRECTION"}:
             return Feedback(self.trace_id, is_to_count=False)
         if self.data_type == "BOOLEAN" or takes_truth(self.name):
@@ -110,7 +109,7 @@ class LangfuseScore(Peer):
         return Feedback(self.trace_id, self.name, _checked(self.value))
 
     def reply(self, answer: FeedbackAnswer) -> Content:
-        """The id of the score, and what became of it."""
+        """The id of the score, and our answer."""
         return {"id": self.id or _feedback_id(self.trace_id, self.name), **_beside(answer)}
 
 
@@ -124,17 +123,17 @@ class HeliconeRating(Peer):
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Self:
-        """The report in a body that names the request in one of the ways there are."""
+        """The report in a body that names the request under any of its known names."""
         named = next((fields[name] for name in ("request_id", "id", "helicone-id") if name in fields), None)
         rest = {name: value for name, value in fields.items() if name not in {"id", "helicone-id"}}
         return super().of({**rest, **({} if named is None else {"request_id": named})})
 
     def feedback(self) -> Feedback:
-        """A thumb."""
+        """The rating as a thumb."""
         return Feedback(self.request_id, "thumb", self.rating)
 
     def reply(self, answer: FeedbackAnswer) -> Content:
-        """No data and no error, and what became of it."""
+        """No data and no error, and our answer."""
         return {"data": None, "error": None, **_beside(answer)}
 
 
@@ -153,16 +152,16 @@ class PortkeyFeedback(Peer):
     }
 
     def feedback(self) -> Feedback:
-        """The weighted value is a score; what has no weight says nothing."""
+        """The weighted value as a score; a value of weight 0 does not count."""
         return Feedback(self.trace_id, "score", float(self.value * self.weight), is_to_count=self.weight > 0)
 
     def reply(self, answer: FeedbackAnswer) -> Content:
-        """That it is kept, under which id, and what became of it."""
+        """That it was stored under an id, and our answer."""
         found = _feedback_id(self.trace_id, "score")
         return {"status": "success", "message": answer.detail, "feedback_ids": [found], **_beside(answer)}
 
 
-# The fields by which a shape is known, in the order in which they are looked for.
+# The fields by which a shape is recognised, in the order of the search.
 _SHAPES: Final[Mapping[type[Peer], frozenset[str]]] = {
     TensorZeroReport: frozenset({"inference_id", "episode_id", "metric_name", "dryrun"}),
     LangfuseScore: frozenset({"traceId", "dataType"}),
@@ -174,9 +173,9 @@ _MARKS: Final = frozenset({"signal", "preferred", "trace_id", "weight"}).union(*
 
 
 def peer_of(fields: Any) -> type[Peer] | None:
-    """Whose shape a report has; None for our own, and for what is no report.
+    """The product whose shape a report has; None for our own shape and for anything else.
 
-    Portkey's names the answer as ours may, and differs by saying a value of no signal.
+    Portkey's shape names the answer as ours may, but has a value without a signal.
     """
     if not isinstance(fields, dict):
         return None

@@ -1,4 +1,4 @@
-"""`/v1/webhooks`: how deliveries are going, and what administrators do about them. Needs an admin key."""
+"""`/v1/webhooks`: the state of deliveries, tests and replays. Needs an admin key."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _MOST_IDS: Final = MOST_DEAD_LETTERS
 
 
 class WebhookShown(BaseModel):
-    """A webhook, and how deliveries to it are going."""
+    """A webhook and the state of its deliveries."""
 
     name: str
     host: str = Field(description="Scheme and host of its address; the rest may be a secret.")
-    events: list[str] | None = Field(description="Kinds it is told; null for all.")
-    experiments: list[str] | None = Field(description="Experiments it is told of; null for all.")
+    events: list[str] | None = Field(description="Kinds of events that it gets; null for all.")
+    experiments: list[str] | None = Field(description="Experiments whose events it gets; null for all.")
     state: Literal["active", "gone"] = Field(
-        description="`gone`: its receiver answered 410, and is told nothing until a replay."
+        description="`gone`: its receiver answered 410 and gets nothing until a replay."
     )
     waiting: int = Field(description="Events that are not delivered yet.")
-    oldest_seconds: float | None = Field(description="How long the oldest of them has waited.")
-    dead_letters: int = Field(description="Events that were given up, and are kept.")
+    oldest_seconds: float | None = Field(description="How long the oldest waiting event has waited.")
+    dead_letters: int = Field(description="Events that were given up and are kept.")
     forgotten: int = Field(description="Events that were given up and are not kept any more.")
     delivered: int
     delivered_at: float | None = Field(description="When an event was delivered last; Unix seconds.")
 
     @classmethod
     def of(cls, name: str, spec: WebhookSpec, standing: Standing) -> Self:
-        """What is shown of a webhook."""
+        """The wire form of a webhook."""
         address = urlsplit(spec.url.get_secret_value())
         return cls(
             name=name,
@@ -63,11 +63,11 @@ class WebhookList(BaseModel):
 
 
 class Tested(BaseModel):
-    """What a receiver answered to a test."""
+    """A receiver's answer to a test."""
 
     delivered: bool
-    status: int | None = Field(description="Its status; null where no answer came.")
-    reason: str = Field(description="What was wrong; empty where nothing was.")
+    status: int | None = Field(description="Its status; null if no answer came.")
+    reason: str = Field(description="What was wrong; empty if nothing was.")
 
 
 class DeadLetterShown(BaseModel):
@@ -78,11 +78,11 @@ class DeadLetterShown(BaseModel):
     kind: str
     at: float = Field(description="When it was given up; Unix seconds.")
     attempts: int = Field(description="How often it was sent.")
-    reason: str = Field(description="Why it was not delivered the last time.")
+    reason: str = Field(description="Why the last attempt failed.")
 
     @classmethod
     def of(cls, letter: DeadLetter) -> Self:
-        """What is shown of one."""
+        """The wire form of a dead letter."""
         told = orjson.loads(letter.message.body)["data"]
         return cls(
             id=letter.message.id,
@@ -101,15 +101,15 @@ class DeadLetterList(BaseModel):
 
 
 class ToReplay(ControlBody):
-    """Which dead letters to send again."""
+    """The dead letters to send again."""
 
     ids: list[str] = Field(
-        default=[], max_length=_MOST_IDS, description="Those of these events; without any, all."
+        default=[], max_length=_MOST_IDS, description="Ids of events; an empty list means all dead letters."
     )
 
 
 class Replayed(BaseModel):
-    """What a replay did."""
+    """The result of a replay."""
 
     replayed: int = Field(description="How many events are sent again.")
 
@@ -123,12 +123,12 @@ def webhook_routes(
 
     @router.get("")
     async def list_webhooks() -> WebhookList:
-        """List the webhooks, and how deliveries to them are going."""
+        """List the webhooks with the state of their deliveries."""
         return WebhookList(data=[WebhookShown.of(*each) for each in await deliverer.listed()])
 
     @router.post("/{name}/test")
     async def send_test(name: str) -> Tested:
-        """Send a webhook a test now, signed like an event; nothing of it is kept."""
+        """Send a test to a webhook now, signed like an event; it is not kept."""
         receipt = await deliverer.test(name)
         return Tested(delivered=receipt.is_taken, status=receipt.status, reason=receipt.reason)
 
@@ -136,7 +136,7 @@ def webhook_routes(
     async def list_dead_letters(
         name: str, limit: Annotated[int, Query(ge=1, le=MOST_DEAD_LETTERS)] = 50
     ) -> DeadLetterList:
-        """List the latest events that a webhook could not be told."""
+        """List the latest events that could not be delivered to a webhook."""
         letters = await deliverer.dead_letters(name, limit)
         return DeadLetterList(data=[DeadLetterShown.of(letter) for letter in letters])
 

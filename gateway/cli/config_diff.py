@@ -1,4 +1,4 @@
-"""`llmpo config diff`: what another file would do to evidence and traffic, before anything happens."""
+"""`llmpo config diff`: shows what another file would do to evidence and traffic."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _EVIDENCE: Final[Mapping[str | None, str]] = {
 def diff(
     file: Annotated[Path, typer.Argument(help="The file in force; with --url, the new one.")],
     new: Annotated[
-        Path | None, typer.Argument(help="The file that is to take its place.", show_default=False)
+        Path | None, typer.Argument(help="The file that would replace it.", show_default=False)
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", help="Compare with what this gateway runs.", show_default=False)
@@ -50,7 +50,7 @@ def diff(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """Say what another file would do: which evidence it keeps, what starts anew and why, who loses traffic.
+    """Show which evidence another file keeps, what starts anew and why, and which callers lose answers.
 
     Nothing is changed. Exit status 0: no experiment loses evidence and no caller an answer. 3: one does.
     2: a file is wrong. 1: the gateway did not answer.
@@ -69,7 +69,7 @@ def diff(
     else:
         show(changes)
         if url is None and changes:
-            typer.echo("Where experiments stand may change this: --url asks the gateway.")
+            typer.echo("The present state of experiments may change this; --url asks the gateway.")
     if any(change.loses_evidence or change.lost for change in changes):
         raise typer.Exit(LOSES)
 
@@ -86,11 +86,11 @@ def _running(url: str, api_key: str | None) -> tuple[Description, dict[str, Stan
         standings = {name: Standing.from_json(said) for name, said in answer["standings"].items()}
         return Description.from_json(answer["description"]), standings
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise GatewayError(f"The gateway at {url} is of another version than this command.") from error
+        raise GatewayError(f"The gateway at {url} has another version than this command.") from error
 
 
 def show(changes: Sequence[Change]) -> None:
-    """A table for people, and who loses what below it."""
+    """Print a table, and below it the callers that lose answers."""
     if not changes:
         typer.echo("Nothing changes.")
         return

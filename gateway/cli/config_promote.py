@@ -24,12 +24,12 @@ from policy_store.states import ExperimentState
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """A policy that serves because it was decided.
+    """A policy that serves because of a decision.
 
     Attributes:
         experiment: Name of its experiment.
         policy: Its name.
-        fingerprint: Of what it is.
+        fingerprint: Fingerprint of its content.
     """
 
     experiment: str
@@ -42,9 +42,9 @@ def promote(
     experiment: Annotated[
         str | None, typer.Option(help="Only this experiment [default: all that are decided].")
     ] = None,
-    url: Annotated[str, typer.Option("--url", help="Ask this gateway who won.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option("--url", help="Ask this gateway for the winner.")] = DEFAULT_URL,
     certificate: Annotated[
-        Path | None, typer.Option(help="Read who won from a certificate instead.", show_default=False)
+        Path | None, typer.Option(help="Read the winner from a certificate instead.", show_default=False)
     ] = None,
     api_key: KeyOption = None,
     is_dry: Annotated[bool, typer.Option("--dry-run", help="Print the patch, and write nothing.")] = False,
@@ -56,10 +56,10 @@ def promote(
         ),
     ] = False,
 ) -> None:
-    """Write the winner into the file, comments and order kept, and print the patch as a unified diff.
+    """Write the winner into the file, keeping comments and order, and print the patch as a unified diff.
 
-    A policy that the file defines otherwise than the one that won is refused. The gateway's evidence and who
-    serves stay as they are when the file is taken up.
+    If the file defines the policy differently from the one that won, the command refuses. When a gateway
+    takes up the new file, its evidence and the serving policy do not change.
     """
     config = load_config(file, Environment(os.environ), may_be_unset=may_be_unset)
     definitions = definitions_of(config)

@@ -1,4 +1,4 @@
-"""`llmpo experiments events`: what happened to an experiment, and what happens from now on."""
+"""`llmpo experiments events`: shows past events of an experiment, and follows new ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AGAIN_SECONDS: Final = 1.0
 def events(
     name: ExperimentArgument,
     limit: Annotated[int, typer.Option(min=1, help="How many of the latest events.")] = EVENTS_SHOWN,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue with new events until Ctrl-C.")] = False,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
     json: JsonOption = False,
@@ -58,7 +58,7 @@ def _show(shown: Iterable[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _followed(url: str, path: str, api_key: str | None, after: str | None) -> Iterator[dict[str, Any]]:
-    """Every event after that one, asked for again from where it broke off whenever a stream ends."""
+    """Every event after this one; whenever a stream ends, it is asked for again from the last event on."""
     while True:
         query = "" if after is None else f"?after={after}"
         with suppress(UnansweredError):

@@ -1,7 +1,7 @@
-"""SIGHUP means: read the configuration anew. It waits while a process is not ready to do so.
+"""SIGHUP reloads the configuration. The signal is blocked while a process is not ready for that.
 
-A signal that came before its handler would end the process. It is blocked until then, and a worker inherits
-that from the supervisor that starts it.
+A signal that comes before its handler is installed would end the process. So it is blocked until then, and a
+worker inherits the block from the supervisor that starts it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _HANGUP: Final = {signal.SIGHUP}
 
 
 def hold_hangups() -> None:
-    """Let SIGHUP wait from now on."""
+    """Block SIGHUP from now on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANGUP)
 
 
 @contextmanager
 def hangups_wait() -> Iterator[None]:
-    """Let SIGHUP wait for the length of a `with` block, here and in processes that it starts for good."""
+    """Block SIGHUP in a `with` block; processes started there keep it blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANGUP)
     try:
         yield
@@ -31,7 +31,7 @@ def hangups_wait() -> Iterator[None]:
 
 @contextmanager
 def handled_hangups(reload: Callable[[], object]) -> Iterator[None]:
-    """Handle SIGHUP, one that waits included, by this call; afterwards it waits again."""
+    """Handle SIGHUP, including a blocked one, with this call; afterwards it is blocked again."""
     previous = signal.signal(signal.SIGHUP, lambda _signal, _frame: reload())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANGUP)
     try:

@@ -1,4 +1,4 @@
-"""What `llmpo serve` reads at the start and at each reload, and what it refuses to serve."""
+"""Reads the configuration for `llmpo serve` at the start and at each reload, and refuses unsafe ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.settings import Settings
 
 
 def source_of(path: Path, host: str) -> ConfigSource:
-    """Where a gateway that listens on this address reads its configuration."""
+    """The configuration source of a gateway that listens on this address."""
 
     def check(config: GatewayConfig, settings: Settings) -> None:
         check_exposure(host, has_keys=has_keys(config, settings))

@@ -1,4 +1,4 @@
-"""`llmpo webhooks`: how deliveries of a running gateway are going, and what to do about them."""
+"""`llmpo webhooks`: shows, tests and repeats deliveries of a running gateway."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the webhook.")]
 
 @app.callback()
 def webhooks() -> None:
-    """Look at webhooks, test them, and send again what could not be delivered."""
+    """Show webhooks, test them, and send undelivered events again."""
 
 
 @app.command("list")
 def list_webhooks(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False) -> None:
-    """List the webhooks, and how deliveries to them are going."""
+    """List the webhooks with the state of their deliveries."""
     answer = get_json(url, "/v1/webhooks", api_key)
     if json:
         typer.echo(json_text.dumps(answer))
@@ -43,7 +43,7 @@ def list_webhooks(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json:
 def send_test(
     name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False
 ) -> None:
-    """Send a webhook a test now; ends with status 1 if it is not taken."""
+    """Send a test to a webhook now; status 1 if the receiver does not accept it."""
     answer = send_json("POST", url, _path(name, "test"), api_key)
     if json:
         typer.echo(json_text.dumps(answer))
@@ -63,7 +63,7 @@ def dead_letters(
     api_key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the latest events that a webhook could not be told."""
+    """List the latest events that could not be delivered to a webhook."""
     answer = get_json(url, _path(name, f"dead-letters?limit={limit}"), api_key)
     if json:
         typer.echo(json_text.dumps(answer))

@@ -1,7 +1,7 @@
-"""Changes one value in the text of a configuration file and leaves every other character as it is.
+"""Changes one value in the text of a configuration file and leaves every other character unchanged.
 
-Where the value stands is what PyYAML says of it, so that comments, order, quotes and line ends are kept. The
-result is read again: if anything else became another, the file is not one that can be changed so.
+PyYAML says where the value stands, so comments, order, quotes and line ends are kept. The result is parsed
+again; if anything else changed, the file cannot be edited in this way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def with_incumbent(text: str, experiment: str, policy: str) -> str:
     """The text of a configuration file in which another policy is an experiment's incumbent.
 
     Raises:
-        ConfigError: If the value stands elsewhere, as with an alias, or is written in a form not known here.
+        ConfigError: If the value stands in another place (an alias, for example) or in an unknown form.
     """
     before = read_source(text).data
     place = _place(compose(text), ("experiments", experiment, "incumbent"))
@@ -35,7 +35,7 @@ def with_incumbent(text: str, experiment: str, policy: str) -> str:
 
 
 def _place(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.ScalarNode | None:
-    """Where a value is written, if it is written right behind its key."""
+    """The place of a value that is written directly after its key."""
     for name in path:
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()
         found = next(((key, value) for key, value in pairs if key.value == name), None)
@@ -46,7 +46,7 @@ def _place(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.ScalarNode | N
 
 
 def _written(policy: str, style: str | None) -> str:
-    """A policy's name, which needs no escaping, as the name before it was written."""
+    """A policy's name (which needs no escaping), quoted like the name that it replaces."""
     if style in _QUOTES:
         return f"{style}{policy}{style}"
     return policy if read_source(policy).data == policy else f'"{policy}"'
@@ -61,5 +61,5 @@ def _read(text: str) -> Any:
 
 def _unwritable(experiment: str, line: int | None = None) -> ConfigError:
     remedy = "Write the policy's name behind `incumbent:`, without anchor or alias."
-    problem = "This is not written so that it can be changed alone."
+    problem = "This cannot be changed without changing something else."
     return ConfigError([ConfigIssue(f"experiments.{experiment}.incumbent", problem, remedy, line)])

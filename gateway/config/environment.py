@@ -1,8 +1,7 @@
 """Environment variables, and files that hold their values: secrets that change while the gateway runs.
 
-The environment of a process is fixed when it starts. A file is not: where `NAME_FILE` is set instead of
-`NAME`, the value is what that file holds at the moment it is asked for. Docker and Kubernetes mount secrets
-as such files.
+The environment of a process is fixed when it starts. A file is not: if `NAME_FILE` is set instead of `NAME`,
+the value is the present content of that file. Docker and Kubernetes mount secrets as such files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a configuration file says about promotions: what must have happened before, and what follows."""
+"""The part of a configuration file about promotions: their conditions, and what follows them."""
 
 from __future__ import annotations
 
@@ -46,10 +46,12 @@ class WatchSpec(Section):
     lasts: Duration | None = Field(
         default=None,
         alias="for",
-        description="How long the watch lasts at most; `7d` where neither this nor `comparisons` is given.",
+        description="Longest duration of the watch; `7d` if neither this nor `comparisons` is given.",
     )
     comparisons: int | None = Field(
-        default=None, ge=1, description="After how many comparisons it ends, if that comes first."
+        default=None,
+        ge=1,
+        description="Number of comparisons after which the watch ends, if that comes first.",
     )
     level: float = Field(
         default=0.05,

@@ -1,4 +1,4 @@
-"""What a configuration file says about receivers of webhooks, as frozen models."""
+"""The part of a configuration file about webhooks, as frozen models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Kind = Annotated[str, refuse_if(_unknown_kind), WithJsonSchema({"type": "string"
 
 
 class Receiver(Section):
-    """Where signed requests go. `url` and secrets may be `os.environ/NAME`."""
+    """A receiver of signed requests. `url` and secrets may be `os.environ/NAME`."""
 
     url: HookAddress = Field(description="Address of the receiver; redirects are not followed.")
     secret: HookSecret = Field(
@@ -37,7 +37,7 @@ class Receiver(Section):
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """All that sign, the newest first."""
+        """All signing secrets, the newest first."""
         return (self.secret, *([] if self.previous_secret is None else [self.previous_secret]))
 
 
@@ -73,11 +73,11 @@ class WebhookSpec(Receiver):
 
     @property
     def label(self) -> str:
-        """Its name, or what stands for one."""
+        """Its name, or the substitute for one."""
         return self.name or f"hook-{sha256(self.url.get_secret_value().encode()).hexdigest()[:8]}"
 
     def wants(self, experiment: str, kind: str) -> bool:
-        """Whether it is told of such an event."""
+        """Whether it gets such an event."""
         return (self.experiments is None or experiment in self.experiments) and (
             self.events is None or kind in self.events
         )

@@ -1,7 +1,7 @@
 """Whether all replicas run the same configuration: while they do not, nothing is decided.
 
-Until they agree, replicas count, plan and promote by different words. Each tells the store which file it runs
-(`reloading/replicas.py`); a replica that is silent for a few seconds is not asked any more.
+Until they agree, replicas count, plan and promote by different rules. Each one tells the store which file it
+runs (`reloading/replicas.py`); a replica that is silent for a few seconds is ignored.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _MOST_NAMED: Final = 4
 
 
 class Agreement:
-    """What is known of the replicas.
+    """What is known about the replicas.
 
     Attributes:
-        replicas: Those that live; none before the store answered.
+        replicas: The live replicas; none before the store has answered.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Agreement:
 
     @property
     def by_hash(self) -> Mapping[str, list[str]]:
-        """The names of the replicas, by the hash of what they run."""
+        """The names of the replicas, by the hash of their configuration."""
         found: dict[str, list[str]] = {}
         for replica in self.replicas:
             found.setdefault(replica.config_hash[:SHOWN_DIGITS], []).append(replica.shown_name)

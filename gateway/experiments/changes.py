@@ -1,8 +1,8 @@
-"""What happens when another configuration takes the place of the one in force.
+"""Works out what happens when another configuration replaces the one in force.
 
-For each experiment: which of its evidence goes on counting and why, and who gets other answers than before.
-`llmpo config diff` says it before anything happens; a reload says it of what it just did. The rules are those
-of `register.lua` ([0001](../../docs/decisions/0001-generations.md)).
+For each experiment it says which evidence continues to count and why, and which callers get other answers.
+`llmpo config diff` shows this beforehand; a reload reports it afterwards. The rules are those of
+`register.lua` ([0001](../../docs/decisions/0001-generations.md)).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PARTS: Final = ("model", "system", "template", "params")
 Evidence = Literal["kept", "inherited", "resumed", "anew", "begins", "unused"]
 Kind = Literal["experiment", "model", "key", "webhook", "setting"]
 
-# In the words of the file, what a changed field of the record is called.
+# The file's names for changed fields of the record.
 _IN_THE_FILE: Final[Mapping[str, str]] = {
     "collect": "traffic.collect",
     "outcome_rules": "what feedback counts as",
@@ -33,14 +33,14 @@ _IN_THE_FILE: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One part of the file that is another.
+    """One changed part of the file.
 
     Attributes:
         kind: What it is.
         name: Its name in the file.
-        what: What is different, a clause each.
-        evidence: For an experiment, what becomes of its evidence.
-        lost: Who gets no answers any more, a sentence each.
+        what: The differences, a clause each.
+        evidence: For an experiment, what happens to its evidence.
+        lost: The callers that get no answers any more, a sentence each.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Change:
 
     @property
     def loses_evidence(self) -> bool:
-        """Whether evidence that counts now would not count any more."""
+        """Whether evidence that counts now would no longer count."""
         return self.evidence in ("anew", "unused")
 
 
@@ -62,8 +62,8 @@ def changes_between(
 
     Args:
         old: The file in force.
-        new: The one that is to take its place.
-        standings: Where experiments stand, as far as that is known.
+        new: The file that would replace it.
+        standings: The present states of experiments, as far as they are known.
     """
     return (
         *_of_experiments(old, new, standings or {}),
@@ -104,9 +104,9 @@ class _Succession:
     """One experiment before and after.
 
     Args:
-        before: In the file in force.
-        after: In the other one.
-        standing: Where it stands; None if that is not known.
+        before: The experiment in the file in force.
+        after: The experiment in the other file.
+        standing: Its present state; None if that is not known.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class _Succession:
         self._standing = standing
 
     def change(self, name: str) -> Change | None:
-        """The change; None where nothing is different."""
+        """The change; None if nothing is different."""
         if self._before == self._after:
             return None
         evidence, why = self._evidence()
@@ -165,7 +165,7 @@ class _Succession:
         return self._standing.incumbent if self._standing else self._old.policies[self._old.incumbent]
 
     def _will_serve(self) -> str:
-        """The file's incumbent where it names another one; else who serves now, if it stays unchanged."""
+        """The file's incumbent if it names another one; otherwise the present one, if it stays unchanged."""
         named, serving = self._new.policies[self._new.incumbent], self._serves()
         if named != self._old.policies[self._old.incumbent]:
             return named

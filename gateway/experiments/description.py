@@ -1,7 +1,7 @@
-"""A configuration file in values that may be shown: what is compared before another file takes its place.
+"""A configuration file as values that may be shown, for comparison with another file.
 
-It holds no secret. Keys are named by the first digits of their hashes, addresses have no credentials, and of
-headers only the names are told. Prompts are part of it only where the file says `policies_shown: full`.
+It holds no secret: keys are named by the first digits of their hashes, addresses have no credentials, and
+only the names of headers are shown. Prompts are included only with `policies_shown: full`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.running.logs import redact_text
 from policy_store.models import Experiment
 
 _SHOWN_DIGITS: Final = 12
-_OF_POLICIES: Final = ("cost", "max_share")  # what is told of each besides its content
+_OF_POLICIES: Final = ("cost", "max_share")  # shown of each policy besides its content
 _OF_ENTRIES: Final = (
     *("fallbacks", "first_byte_timeout", "http2", "merge_system", "messages", "stall_timeout"),
 )
@@ -37,8 +37,8 @@ class ExperimentDescription:
 
     Attributes:
         record: What fixes the meaning of its evidence, as JSON.
-        words: Everything else the file says of it.
-        contents: What its policies are, by name; empty where that is not shown.
+        words: Everything else that the file says about it.
+        contents: The contents of its policies by name; empty if they are not shown.
     """
 
     record: str
@@ -56,11 +56,11 @@ class Description:
     """A file.
 
     Attributes:
-        experiments: By name.
-        models: What is said of each model, by `model_name`.
+        experiments: The experiments, by name.
+        models: The description of each model, by `model_name`.
         keys: Role, limits and the start of the hash of each key in the file, by its name.
-        webhooks: What each is told, by its name.
-        words: Default limits, origins and what is shown of policies.
+        webhooks: The events that each webhook gets, by its name.
+        words: Default limits, origins and `policies_shown`.
     """
 
     experiments: Mapping[str, ExperimentDescription]
@@ -78,7 +78,7 @@ class Description:
         """Inverse of `to_json`.
 
         Raises:
-            AttributeError, KeyError, TypeError, ValueError: If it is no description.
+            AttributeError, KeyError, TypeError, ValueError: If the value is not a description.
         """
         experiments = {name: ExperimentDescription(**each) for name, each in said["experiments"].items()}
         for each in experiments.values():

@@ -24,14 +24,14 @@ _GONE: Final = 410
 
 @dataclass(frozen=True, slots=True)
 class FeedbackLink:
-    """What one link may report, each part in the words of its query.
+    """The report that one link may make; each part as in the link's query.
 
     Attributes:
         response_id: The answer.
         expires_at: Unix seconds; it reports nothing afterwards.
-        signal: What it rates the answer by; empty where it names the better of two.
-        value: What the signal says; empty where that is said when the link is used.
-        preferred: Which choice of two was better; empty where it rates one answer.
+        signal: The signal that rates the answer; empty if the link names the better of two.
+        value: The signal's value; empty if the user gives it when the link is used.
+        preferred: The better of two choices; empty if the link rates one answer.
     """
 
     response_id: str
@@ -51,7 +51,7 @@ class FeedbackLinks:
     """Signs links and checks them.
 
     Args:
-        keys: Read at each use: the newest key signs, every key checks.
+        keys: The sealing keys, read at each use: the newest signs, each of them checks.
     """
 
     def __init__(self, keys: SealingKeyHolder) -> None:
@@ -79,7 +79,7 @@ class FeedbackLinks:
         shown = query.get(_SIGNATURE, "").encode()
         if not any(hmac.compare_digest(_mac(key, link).encode(), shown) for key in self._holder.current.all):
             raise InvalidFeedbackError(
-                "This feedback link is not one of this gateway's, or it was changed or cut short on its way.",
+                "This feedback link is not from this gateway, or it was changed or cut short on its way.",
                 reason="forged_link",
                 param=_SIGNATURE,
             )

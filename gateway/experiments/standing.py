@@ -1,4 +1,4 @@
-"""Where an experiment stands in the store, as far as another configuration file depends on it."""
+"""The state of an experiment in the store, as far as the effect of another file depends on it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from policy_store.states import ExperimentState
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An experiment.
+    """The state of one experiment.
 
     Attributes:
         state: State of the current generation.
         generation: Its number.
         incumbent: The policy that serves.
-        comparisons: How many it counted.
+        comparisons: How many were counted.
         generations: Every generation the store keeps, by the fingerprint of its definition.
     """
 

@@ -1,4 +1,4 @@
-"""A watched promotion: what it tests, what it comes to, in plain values and in words.
+"""A watched promotion: its test and its verdict, in plain values and in words.
 
 WatchTerms (from the file)  ->  a run of the store  ->  verdict_on, which `proof/watched.py` recomputes
 """
@@ -14,7 +14,7 @@ from policy_store.models import Counts, Experiment
 from policy_store.watch_records import Watch, WatchTerms
 
 ACTOR: Final = "gateway"
-"""Who the log says took a promotion back where a watch did."""
+"""The actor in the log when a watch takes a promotion back."""
 
 WORSE: Final = "worse"
 NO_WORSE: Final = "no_worse"
@@ -22,7 +22,7 @@ _DIGITS: Final = 6
 
 
 def terms_of(spec: WatchSpec, experiment: Experiment) -> WatchTerms:
-    """How the file lets promotions of an experiment be watched."""
+    """The terms of a watch from an experiment's file."""
     return WatchTerms(
         share=spec.share,
         level=spec.level,
@@ -33,12 +33,12 @@ def terms_of(spec: WatchSpec, experiment: Experiment) -> WatchTerms:
 
 
 def holdback_of(watch: Watch) -> Holdback:
-    """What a watch tests."""
+    """The test of a watch."""
     return Holdback(watch.champion, watch.previous, watch.terms.level, watch.terms.margin)
 
 
 def watched_so_far(watch: Watch, counts: Counts) -> Watched:
-    """What was counted in a watch's run."""
+    """The counts of a watch's run."""
     champion, previous = watch.champion, watch.previous
     return Watched(
         comparisons=counts.comparisons,
@@ -50,7 +50,7 @@ def watched_so_far(watch: Watch, counts: Counts) -> Watched:
 
 
 def seconds_left(watch: Watch, now: float) -> float | None:
-    """How much of a watch's time is left at a moment of the store's clock; None where time ends none."""
+    """Seconds left of a watch at a time of the store's clock; None if time does not end it."""
     if watch.terms.seconds is None:
         return None
     return max(0.0, watch.started_at + watch.terms.seconds - now)
@@ -63,13 +63,13 @@ def is_worse(watch: Watch, watched: Watched) -> bool:
 
 
 def is_over(watch: Watch, watched: Watched, now: float) -> bool:
-    """Whether nothing is left of a watch."""
+    """Whether a watch has reached its end."""
     last = watch.terms.comparisons
     return seconds_left(watch, now) == 0 or (last is not None and watched.comparisons >= last)
 
 
 def verdict_on(watch: Watch, watched: Watched, policies: tuple[str, ...]) -> dict[str, Any]:
-    """What a watch came to with what it has counted, and everything that follows from."""
+    """The verdict of a watch on its counts, with everything from which it follows."""
     return {
         "outcome": WORSE if is_worse(watch, watched) else NO_WORSE,
         "champion": watch.champion,

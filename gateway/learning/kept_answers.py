@@ -1,7 +1,7 @@
-"""What a conversation shows about its answers, counted: which of two the caller went on from.
+"""Counts which of two answers a caller continued a conversation from.
 
-`serving/regenerating.py` sees it; here it becomes a comparison, by the same rules and in the same step of the
-store as what applications report. The caller is told nothing, since it asked for something else.
+`serving/regenerating.py` notices it. Here it becomes a comparison, by the same rules and in the same step of
+the store as reports of applications. The caller gets no notice, because it asked for something else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT_SIGNAL: Final = "kept"  # how a kept answer is labelled in metrics
 
 
 class _KeptAnswer(Feedback):
-    """A user may go back and go on from another answer: that contradicts nothing, it comes later."""
+    """A kept answer. A user may go back and continue from another one later; that is no contradiction."""
 
     @override
     def repeats(self, reported: str, unit: Unit) -> bool:
@@ -36,8 +36,8 @@ class KeptAnswers:
     Args:
         recorder: Has reports counted.
         response_ids: Opens the ids of comparisons.
-        snapshots: Holds the experiments this gateway has.
-        hooks: Are told what became of each.
+        snapshots: Hold this gateway's experiments.
+        hooks: Hear what became of each.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class KeptAnswers:
         self._hooks = hooks
 
     async def count(self, comparison: str, kept: Preferred) -> None:
-        """Have a comparison counted, once: what a caller went on from first stands.
+        """Have a comparison counted once; the first answer that the caller continued from stands.
 
         Args:
-            comparison: Its id.
-            kept: Which answer, in the order in which they were given.
+            comparison: Id of the comparison.
+            kept: Which answer was kept, in the order in which they were given.
         """
         try:
             assignment = self._response_ids.open(comparison)

@@ -1,4 +1,4 @@
-"""Where the experiments of this gateway stand, for what depends on another configuration file."""
+"""The states of this gateway's experiments, to work out the effect of another file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from policy_store.store import PolicyStore
 
 
 class Standings:
-    """Reads them from the store.
+    """Reads states of experiments from the store.
 
     Args:
         store: The shared state.
-        book: Knows the generations it keeps.
-        catalogue: Says which experiments this gateway has.
+        book: Knows the generations that the store keeps.
+        catalogue: Names this gateway's experiments.
     """
 
     def __init__(self, store: PolicyStore, book: GenerationBook, catalogue: CatalogueHolder) -> None:
@@ -24,10 +24,10 @@ class Standings:
         self._catalogue = catalogue
 
     async def read(self) -> dict[str, Standing]:
-        """Each experiment that the store knows, by name.
+        """The state of each experiment that the store knows, by name.
 
         Raises:
-            StoreUnavailableError: It cannot be read.
+            StoreUnavailableError: The store cannot be read.
         """
         found: dict[str, Standing] = {}
         for name in self._catalogue.current.definitions:

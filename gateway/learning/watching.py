@@ -1,8 +1,8 @@
-"""Looks after watched promotions: lets them begin, forecasts what is compared, ends them by their evidence.
+"""Runs watched promotions: begins them, forecasts their comparisons, and ends them by their evidence.
 
-A watch begins with the first look at an experiment that was promoted, whoever promoted it, if its file asks
-for one. From then on it goes by the terms that the store keeps, whatever the file says later. Each step is
-one of the store, made only by the planner that holds the lease, so another planner goes on from any of them.
+If the file asks for a watch, it begins when the planner first sees the promoted experiment, whoever promoted
+it. From then on it follows the terms in the store, whatever the file says later. Each step is one step of
+the store, made only by the planner that holds the lease, so another planner can continue after any of them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from policy_store.watch_records import Watch
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What a forecast was made from. While it is unchanged, there is nothing to publish."""
+    """The data from which a forecast was made. While they are unchanged, there is nothing to publish."""
 
     fence: int
     run: int
@@ -56,7 +56,7 @@ class Watcher:
 
     Args:
         store: The shared state.
-        hooks: Are told of what is decided.
+        hooks: Hear of decisions.
     """
 
     def __init__(self, store: PolicyStore, hooks: Hooks) -> None:
@@ -65,18 +65,18 @@ class Watcher:
         self._done: dict[str, _Basis] = {}
 
     def is_due(self, view: ExperimentView, promotion: PromotionSpec) -> bool:
-        """Whether a promotion is watched, or is to be."""
+        """Whether a promotion is watched or has to be."""
         is_next = view.state in MOVES[Move.WATCH].sources and promotion.watch is not None
         return is_next or view.state.facts.is_watched
 
     async def look(
         self, view: ExperimentView, promotion: PromotionSpec, fence: int, *, is_agreed: bool
     ) -> None:
-        """Take the next step of a watch that is due, if there is one to take.
+        """Take the next due step of a watch, if there is one.
 
         Args:
             view: The experiment.
-            promotion: What the file says of promotions.
+            promotion: The file's promotion section.
             fence: The planner's number.
             is_agreed: Whether replicas run the same configuration. While they do not, no watch begins and no
                 promotion is confirmed; one that turned out worse is taken back all the same.
@@ -85,7 +85,7 @@ class Watcher:
             StaleFenceError: Another planner took over; nothing was changed.
             StoreUnavailableError: It is not known whether the step was taken; looking again is safe.
         """
-        with suppress(DecisionConflictError):  # a person was faster
+        with suppress(DecisionConflictError):  # a person made a move first
             if not view.state.facts.is_watched and promotion.watch is not None and is_agreed:
                 terms = terms_of(promotion.watch, view.experiment)
                 view = await self._store.begin_watch(
@@ -130,7 +130,7 @@ class Watcher:
         self._tell(ended)
 
     async def _forecast(self, view: ExperimentView, watch: Watch, counts: Counts, fence: int) -> None:
-        """Publish what is expected of the next comparison."""
+        """Publish the forecast of the next comparison."""
         name = view.experiment.name
         waiting = counts.waiting.get(watch.pair, (0, 0))
         lagging = None if waiting[0] == waiting[1] else waiting[0] > waiting[1]
@@ -153,7 +153,7 @@ class Watcher:
 
 
 def _champion_preferred(latest: Iterable[Comparison], holdback: Holdback) -> list[bool]:
-    """Of decisive comparisons: whether the champion was preferred."""
+    """For each decisive comparison, whether the champion was preferred."""
     won = Result.WIN if holdback.champion < holdback.previous else Result.LOSS
     return [comparison.result is won for comparison in latest if comparison.result is not Result.TIE]
 

@@ -1,10 +1,10 @@
-"""What one outcome adds to evidence: the bet of a published forecast against a hypothesis on a pair.
+"""The evidence that one outcome adds: the bet of a published forecast against a hypothesis on a pair.
 
 Under "j is preferred to k with probability at least h", a forecast q < h of that probability adds log(q / h)
 if j is preferred and log((1 - q) / (1 - h)) if k is; a forecast q >= h bets nothing. For any true probability
 of at least h, which may differ from outcome to outcome, the expected factor is at most one.
 
-Loads no numpy: the server must do without.
+This module loads no numpy, because the server must not load it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MILLION: Final = 1_000_000
 """Forecasts are published in millionths."""
 
 SMALLEST_FORECAST: Final = 0.02
-"""Forecasts stay this far from 0 and 1, which bounds what one outcome can add or take."""
+"""Forecasts stay this far from 0 and 1, which bounds what one outcome can add or subtract."""
 
 _LOWEST: Final = round(SMALLEST_FORECAST * MILLION)
 _HIGHEST: Final = MILLION - _LOWEST

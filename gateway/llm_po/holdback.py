@@ -1,13 +1,14 @@
-"""After a promotion: whether the policy replaced turns out to be preferred to the one promoted.
+"""Tests after a promotion whether the replaced policy turns out to be preferred to the promoted one.
 
 The hypothesis is "the champion is preferred to the policy before it with probability at least 1/2 - margin",
 comparison by comparison. The evidence against it is that of the ledger (`betting`), at the threshold
-1/2 - margin, with forecasts published before the outcomes they count. So whatever the forecasts are and
-however often anyone looks, evidence against a champion that is no worse reaches log(1/level) with probability
-at most the level, also where preferences change from one comparison to the next.
+1/2 - margin, with forecasts published before the outcomes they count. So for any forecasts, and however
+often the evidence is checked, evidence against a champion that is no worse reaches log(1/level) with
+probability at most the level, even if preferences change from one comparison to the next.
 
-What may change is forecast from recent outcomes: an effect that fades is found although the champion won at
-first (docs/decisions/0081-watched-promotions.md). Loads no numpy: the server plans watches itself.
+Forecasts use recent outcomes, so a fading effect is found although the champion won at first
+(docs/decisions/0081-watched-promotions.md). This module loads no numpy, because the server process plans
+watches itself.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from gateway.llm_po.lines import elimination_nano_nats
 from gateway.llm_po.scalars import checked_delta, checked_epsilon, whole_number
 
 if TYPE_CHECKING:
-    from gateway.llm_po.certificate import LoggedComparison  # for the name alone: it loads numpy
+    from gateway.llm_po.certificate import LoggedComparison  # only for type checking: it loads numpy
 
 LATEST: Final = 300
-"""How many of the latest decisive outcomes a forecast takes into account; earlier ones weigh nothing."""
+"""How many of the latest decisive outcomes a forecast uses; earlier ones are ignored."""
 
 MEMORY: Final = 0.98
-"""What an outcome weighs relative to the next one: about the last hundred count."""
+"""The weight of an outcome relative to the next one, so that about the last hundred count."""
 
 _PRIOR: Final = 10.0
 """How many even outcomes a forecast starts from."""
@@ -39,7 +40,7 @@ class Holdback:
     """What a watch tests.
 
     Attributes:
-        champion: Index of the policy promoted.
+        champion: Index of the promoted policy.
         previous: Index of the policy it replaced.
         level: Largest probability of finding a champion worse that is not, in (0, 1).
         margin: How much less often than one half the champion may be preferred, in [0, 1/2).
@@ -72,11 +73,12 @@ class Holdback:
         return elimination_nano_nats(self.level)
 
     def forecast(self, champion_preferred: Iterable[bool], memory: float = MEMORY) -> int:
-        """The next outcome's forecast: P(the pair's first policy preferred), in millionths.
+        """The forecast of the next outcome: P(the pair's first policy preferred), in millionths.
 
         Args:
-            champion_preferred: Of decisive outcomes, the newest first.
-            memory: What an outcome weighs relative to the next one.
+            champion_preferred: For each decisive outcome, the newest first, whether the champion was
+                preferred.
+            memory: The weight of an outcome relative to the next one.
         """
         won, total, weight = 0.5 * _PRIOR, _PRIOR, 1.0
         for _, is_preferred in zip(range(LATEST), champion_preferred, strict=False):
@@ -88,7 +90,7 @@ class Holdback:
         return millionths if self.champion < self.previous else MILLION - millionths
 
     def increments(self, probability_millionths: int) -> tuple[int, int, int, int]:
-        """What an outcome adds to the evidence of the pair's rows, as `increments_at` has it.
+        """The amounts that an outcome adds to the evidence of the pair's rows, as in `increments_at`.
 
         Raises:
             ForecastError: If the forecast may not be published.
@@ -98,12 +100,12 @@ class Holdback:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a watch has counted.
+    """The counts of a watch.
 
     Attributes:
         comparisons: All of them, ties included.
-        wins: In how many the champion was preferred.
-        losses: In how many the policy before it was.
+        wins: Comparisons in which the champion was preferred.
+        losses: Comparisons in which the policy before it was preferred.
         nano_nats: Evidence that the champion is worse.
         turned_at: The comparison at which that reached the line for the first time, or None.
     """
@@ -116,10 +118,10 @@ class Watched:
 
 
 def replay_watch(comparisons: Iterable[LoggedComparison], holdback: Holdback) -> Watched:
-    """What a watch's log gives.
+    """The counts that a watch's log gives.
 
     Raises:
-        ReplayError: If the log has gaps, or is of other policies or results.
+        ReplayError: If the log has gaps, or other policies or results.
         ForecastError: If a forecast in it may not be published.
     """
     number = wins = losses = nano_nats = 0

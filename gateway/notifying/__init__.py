@@ -1,1 +1,1 @@
-"""Telling others what happened to experiments: pages and streams of events, and webhooks."""
+"""Events of experiments for other systems: pages, streams and webhooks."""

@@ -1,8 +1,8 @@
-"""Delivers events to webhooks: at least once, under ids that stay, by one process at a time.
+"""Delivers events to webhooks: at least once, under permanent ids, by one process at a time.
 
 Every replica runs a task for each webhook of its file, and for each webhook only the replica that holds the
-store's lease delivers. It takes new events up into the store's list of what is due, sends what is due, and
-records what came of each. Receivers are told by tasks of their own, so a slow one keeps nothing else waiting.
+store's lease delivers. It moves new events into the store's list of due messages, sends due messages, and
+records each result. Each receiver has its own task, so a slow one delays nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _log = get_logger(__name__)
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
-# Between two times of sending a message: three days and four hours in all, give or take the jitter.
+# Waits between attempts at a message: three days and four hours in all, plus or minus the jitter.
 WAITS_SECONDS: Final = (
     *(5, 5 * _MINUTE, 30 * _MINUTE),
     *(2 * _HOUR, 5 * _HOUR, 10 * _HOUR, 14 * _HOUR, 20 * _HOUR, 24 * _HOUR),
@@ -54,7 +54,7 @@ _MOST_WAITING: Final = 1_000  # beyond these, events stay in the experiments' ow
 
 
 def message_of(experiment: str, event: PlacedEvent) -> Message:
-    """What a receiver is told of an event."""
+    """The message about an event for a receiver."""
     told = event.event
     data = {
         "id": event.id,
@@ -75,19 +75,19 @@ class Deliverer:
     """Delivers to every webhook of this gateway.
 
     Args:
-        deliveries: What was and is to be delivered.
+        deliveries: The store of deliveries.
         reader: Reads events.
         sender: Sends requests.
-        catalogue: Says which webhooks there are.
-        hooks: Are told of what was sent.
+        catalogue: Names the webhooks.
+        hooks: Hear of every message sent.
         holder: This replica's name in leases.
         clock: Unix seconds.
         rng: Source of the jitter.
-        look_seconds: Time between two looks for new events.
-        lease_seconds: How long a silent replica keeps the right to deliver.
+        look_seconds: Time between two checks for new events.
+        lease_seconds: How long a replica that stopped answering keeps the right to deliver.
 
     Attributes:
-        standings: How deliveries to each webhook were going when this replica looked last.
+        standings: The state of deliveries to each webhook when this replica last checked.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Deliverer:
     # Background work
 
     async def run(self) -> None:
-        """Keep a task for each webhook there is, until cancelled."""
+        """Keep a task running for each webhook, until cancelled."""
         tasks: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
@@ -154,14 +154,14 @@ class Deliverer:
                     await asyncio.sleep(self._look_seconds)
         finally:
             self.standings.pop(name, None)
-            with suppress(StoreError):  # a lease that is not given back runs out by itself
+            with suppress(StoreError):  # a lease that is not given back expires by itself
                 await self._deliveries.release(name, self._holder)
 
     async def round(self, name: str) -> bool:
-        """Take up what is new and send what is due, if this replica has the right to; whether there is more.
+        """Take up new events and send due messages; returns whether there is more. Needs the lease.
 
         Raises:
-            StoreError: As the store says; what was not recorded is sent again.
+            StoreError: From the store; messages whose result was not recorded are sent again.
         """
         spec = self._catalogue.current.webhooks.get(name)
         if spec is None:
@@ -177,7 +177,7 @@ class Deliverer:
         return len(due) == _SENT_TOGETHER
 
     async def _send(self, name: str, spec: WebhookSpec, fence: int, due: Iterable[Message]) -> None:
-        """Send them together, and keep the right to while that lasts."""
+        """Send messages together, and keep the lease during that time."""
         under_way = {asyncio.create_task(self._deliver(name, spec, fence, message)) for message in due}
         try:
             while under_way:
@@ -204,7 +204,7 @@ class Deliverer:
         receipt = await self._sender.send(spec, message.id, message.body)
         outcome = _outcome_of(receipt, message)
         wait = self._wait(receipt, message) if outcome is DeliveryOutcome.FAILED else 0.0
-        with suppress(StoreError):  # what is not recorded is sent again, perhaps by another replica
+        with suppress(StoreError):  # unrecorded messages are sent again, perhaps by another replica
             await self._deliveries.record(
                 name,
                 fence,
@@ -236,7 +236,7 @@ class Deliverer:
         """The webhook of that name.
 
         Raises:
-            UnknownWebhookError: There is none.
+            UnknownWebhookError: There is no such webhook.
         """
         webhooks = self._catalogue.current.webhooks
         if name not in webhooks:
@@ -249,22 +249,22 @@ class Deliverer:
         return webhooks[name]
 
     async def listed(self) -> Iterable[tuple[str, WebhookSpec, Standing]]:
-        """Every webhook, and how deliveries to it are going."""
+        """Every webhook with the state of its deliveries."""
         webhooks = self._catalogue.current.webhooks
         return [(name, spec, await self._deliveries.standing(name)) for name, spec in webhooks.items()]
 
     async def test(self, name: str) -> Receipt:
-        """Send a webhook something, from this replica and at once; nothing of it is kept."""
+        """Send a test to a webhook from this replica at once; it is not kept."""
         body = _body("webhook.test", self._clock(), {"webhook": name})
         return await self._sender.send(self.spec(name), f"evt_test_{token_hex(12)}", body)
 
     async def dead_letters(self, name: str, at_most: int) -> list[DeadLetter]:
-        """The latest messages that a webhook could not be told, the newest first."""
+        """The latest messages that could not be delivered to a webhook, newest first."""
         self.spec(name)
         return await self._deliveries.dead_letters(name, at_most)
 
     async def replay(self, name: str, ids: list[str]) -> int:
-        """Send dead letters again, those of these ids or, without any, all; how many that are."""
+        """Send dead letters with these ids (without any: all) again; returns their number."""
         self.spec(name)
         return await self._deliveries.replay(name, ids)
 

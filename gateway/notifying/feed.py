@@ -1,8 +1,8 @@
-"""Follows what happens to experiments, for everyone who looks: one reader of the store in each process.
+"""Follows events of experiments for all readers, with one reader of the store in each process.
 
-The reader asks for each followed experiment's new events now and then, whatever the number of followers, and
-keeps the latest. A follower is only a place in that; it goes on from there however slowly it reads. Asking,
-unlike waiting at the server, survives a failover and works on a cluster.
+It asks for new events of each followed experiment from time to time, whatever the number of followers, and
+keeps the latest. A follower is only a position in these; it continues from there however slowly it reads.
+Polling, unlike a blocking read, survives a failover and works on a cluster.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from policy_store.errors import StoreError
 from policy_store.events import PlacedEvent
 
 MOST_FOLLOWERS: Final = 100
-"""In each process."""
+"""Most followers in each process."""
 HEARTBEAT_SECONDS: Final = 15.0
 _KEPT: Final = 1_000
 _READ_AT_ONCE: Final = 500
 
 
 class _Tail:
-    """The latest events of one experiment, while someone follows them.
+    """The latest events of one experiment while it has followers.
 
     Attributes:
         floor: Every event after this place, up to the last one read, is kept.
-        followers: How many follow it.
-        changed: Is set once there is more; then another one takes its place.
+        followers: The number of followers.
+        changed: Set once there are more events; then replaced by a new one.
     """
 
     def __init__(self, start: str) -> None:
@@ -47,21 +47,21 @@ class _Tail:
         return self._events[-1].entry if self._events else self.floor
 
     def after(self, entry: str) -> list[PlacedEvent]:
-        """What is kept of the events after a place; from earlier than the floor, they are read anew."""
+        """The kept events after a place. If it is before the floor, all are read again from there."""
         if _order(entry) < _order(self.floor):
             self.floor = entry
             self._events.clear()
         return [event for event in self._events if _order(event.entry) > _order(entry)]
 
     def add(self, events: list[PlacedEvent]) -> None:
-        """Take up what was read after the end."""
+        """Add the events read after the end."""
         self._events.extend(events)
         while len(self._events) > _KEPT:
             self.floor = self._events.popleft().entry
         self.wake()
 
     def wake(self) -> None:
-        """Let the followers look."""
+        """Wake the followers."""
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -70,9 +70,9 @@ class EventFeed:
     """The one reader.
 
     Args:
-        reader: Reads events, and makes of them what is told.
-        lifecycle: Ends all streams once the process is about to stop, so that followers go elsewhere.
-        interval_seconds: Time between two looks at the store.
+        reader: Reads events and puts them into the form for readers.
+        lifecycle: Ends all streams once the process is about to stop, so that readers use other replicas.
+        interval_seconds: Time between two reads of the store.
     """
 
     def __init__(self, reader: EventReader, lifecycle: Lifecycle, *, interval_seconds: float) -> None:
@@ -88,12 +88,13 @@ class EventFeed:
             await asyncio.sleep(self._interval_seconds)
 
     async def look(self) -> None:
-        """Read once what is new in every experiment that is followed."""
-        with suppress(StoreError):  # the next look asks again; the store's health says that it is away
+        """Read the new events of every followed experiment once."""
+        with suppress(StoreError):  # the next read asks again; the store's health reports that it is away
             for name, tail in list(self._tails.items()):
                 end = tail.end
                 events = await self.reader.later(name, end, _READ_AT_ONCE)
-                if events and tail.end == end:  # a follower from earlier may have come meanwhile
+                # a follower from an earlier place may have come in the meantime
+                if events and tail.end == end:
                     tail.add(events)
         if self._lifecycle.is_draining:
             for tail in self._tails.values():
@@ -113,10 +114,10 @@ class EventFeed:
                 del self._tails[name]
 
     async def follow(self, name: str, entry: str) -> AsyncIterator[list[PlacedEvent]]:
-        """What happens after a place, as it is told, until the process is about to stop.
+        """The events after a place in the form for readers, until the process is about to stop.
 
-        The first thing it gives is an empty list, once there is room for this follower. Another one says
-        that nothing happened for `HEARTBEAT_SECONDS`.
+        It first gives an empty list, once there is room for this follower. Later empty lists mean that
+        nothing happened for `HEARTBEAT_SECONDS`.
 
         Raises:
             TooManyStreamsError: `MOST_FOLLOWERS` follow already.

@@ -1,4 +1,4 @@
-"""Pages of an experiment's events, each with an id that stays."""
+"""Pages of an experiment's events, which have permanent ids."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class EventPage:
     """Some of an experiment's events.
 
     Attributes:
-        events: As they are told, which is not every event that is stored.
-        last_id: Of the last one that was read; the next page begins after it. None where there was none.
+        events: The events in the form for readers; some stored events are left out.
+        last_id: Id of the last event read; the next page begins after it. None if there was none.
         has_more: Whether there is a next page.
     """
 
@@ -35,7 +35,7 @@ class EventReader:
 
     Args:
         store: The shared state.
-        generations: Says what policies are called.
+        generations: Give the names of policies.
     """
 
     def __init__(self, store: PolicyStore, generations: Generations) -> None:
@@ -43,25 +43,25 @@ class EventReader:
         self._generations = generations
 
     def place_after(self, name: str, event_id: str) -> str:
-        """Where an event of that id stands.
+        """The place of the event with this id.
 
         Raises:
-            InvalidRequestError: It is no id of an event of this experiment.
+            InvalidRequestError: It is not the id of an event of this experiment.
         """
         entry = self._store.entry_of(name, event_id)
         if entry is None:
             raise InvalidRequestError(
-                f"{event_id[:80]!r} is no id of an event of {name!r}. Use the `id` of one.",
+                f"{event_id[:80]!r} is not the id of an event of {name!r}. Use the `id` of one.",
                 param="after",
                 code="invalid_value",
             )
         return entry
 
     async def page(self, name: str, after: str | None, limit: int, *, newest_first: bool) -> EventPage:
-        """The events after the one of that id, in either order.
+        """The events after the one with this id, in either order.
 
         Raises:
-            InvalidRequestError: As `place_after`.
+            InvalidRequestError: As in `place_after`.
         """
         entry = None if after is None else self.place_after(name, after)
         read = await self._store.events_page(name, after=entry, count=limit + 1, newest_first=newest_first)
@@ -69,20 +69,20 @@ class EventReader:
         return EventPage(await self.told(name, page), page[-1].id if page else None, len(read) > limit)
 
     async def later(self, name: str, entry: str, count: int) -> list[PlacedEvent]:
-        """The first events after a place, as they are stored."""
+        """The first events after a place, in the stored form."""
         return await self._store.events_page(name, after=entry, count=count)
 
     async def latest_place(self, name: str) -> str:
-        """Where the latest event stands."""
+        """The place of the latest event."""
         latest = await self._store.events_page(name, count=1, newest_first=True)
         return latest[0].entry if latest else START
 
     def id_at(self, name: str, entry: str) -> str:
-        """The id of the event that stands there."""
+        """The id of the event at a place."""
         return self._store.event_id(name, entry)
 
     async def told(self, name: str, events: Sequence[PlacedEvent]) -> list[PlacedEvent]:
-        """Events as users and scripts should read them; those that are not told are left out."""
+        """Events in the form for users and scripts; some are left out."""
         generations = await self._generations.of(name, (each.event for each in events))
         told = ((each, told_one(each.event, generations)) for each in events)
         return [replace(each, event=event) for each, event in told if event is not None]

@@ -1,8 +1,8 @@
 """Sends signed requests by the rules of Standard Webhooks, to addresses that the configuration names.
 
-A receiver is asked at its own address only: redirects are not followed, and its certificate is checked. What
-it says besides the status is dropped unread, unless the caller wants an answer. Nothing here raises for what
-a receiver does, and no reason repeats an address, which may be a secret.
+Requests go to the receiver's own address only: redirects are not followed, and certificates are checked.
+Only the status of an answer is read, unless the caller wants the body. Failures of a receiver raise nothing
+here, and no reason repeats an address, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _REDIRECTS: Final = range(300, 400)
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a receiver answered.
+    """A receiver's answer.
 
     Attributes:
-        status: Its status; None where no answer came.
-        reason: What was wrong, in a few words; empty where nothing was.
-        retry_after_seconds: How long it wants to be left alone.
-        body: The beginning of the answer, where the caller wanted it.
+        status: Its status; None if no answer came.
+        reason: What was wrong, in a few words; empty if nothing was.
+        retry_after_seconds: How long it asks to wait.
+        body: The beginning of the answer, if the caller wanted it.
     """
 
     status: int | None
@@ -46,17 +46,17 @@ class Receipt:
 
     @property
     def is_taken(self) -> bool:
-        """Whether the receiver took the request."""
+        """Whether the receiver accepted the request."""
         return not self.reason
 
 
 def address_digest(receiver: Receiver) -> str:
-    """Stands for a receiver's address where that must not be shown."""
+    """A digest that stands for a receiver's address, which must not be shown."""
     return sha256(receiver.url.get_secret_value().encode()).hexdigest()[:16]
 
 
 def signed_headers(receiver: Receiver, message_id: str, body: str, at: float) -> dict[str, str]:
-    """The headers that Standard Webhooks ask for, with a signature by each of the receiver's secrets."""
+    """The headers of Standard Webhooks, with a signature for each of the receiver's secrets."""
     moment = datetime.fromtimestamp(int(at), UTC)
     signatures = (
         Webhook(secret.get_secret_value()).sign(message_id, moment, body) for secret in receiver.secrets
@@ -71,11 +71,11 @@ def signed_headers(receiver: Receiver, message_id: str, body: str, at: float) ->
 
 
 class Sender:
-    """Sends requests; one for all receivers, none of which waits for another.
+    """Sends requests to all receivers, without one waiting for another.
 
     Args:
         clock: Unix seconds.
-        timeout_seconds: The longest a request may take.
+        timeout_seconds: Longest time for a request.
     """
 
     def __init__(self, clock: Callable[[], float], *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -94,10 +94,10 @@ class Sender:
         """Send one request.
 
         Args:
-            receiver: Where to.
-            message_id: The same for each time the message is sent.
+            receiver: The receiver.
+            message_id: The same for every attempt at the message.
             body: JSON.
-            most_read: How much of the answer is wanted.
+            most_read: How many bytes of the answer are wanted.
         """
         url = URL(receiver.url.get_secret_value())
         headers = signed_headers(receiver, message_id, body, self._clock())
@@ -112,7 +112,7 @@ class Sender:
         except TimeoutError:
             return Receipt(None, "no answer in time")
         except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
-            return Receipt(None, "no certificate that is trusted")
+            return Receipt(None, "has no trusted certificate")
         except (aiohttp.ClientError, OSError, ValueError):
             return Receipt(None, "cannot be reached")
 
@@ -124,7 +124,7 @@ class Sender:
 
 
 async def _start_of(content: aiohttp.StreamReader, most: int) -> bytes:
-    """At most so many bytes of a body, and one more where it is longer."""
+    """At most this many bytes of a body, and one more if it is longer."""
     found = b""
     while len(found) <= most and most:
         block = await content.read(most + 1 - len(found))
@@ -135,7 +135,7 @@ async def _start_of(content: aiohttp.StreamReader, most: int) -> bytes:
 
 
 def _seconds_of(retry_after: str, now: float) -> float | None:
-    """What `Retry-After` says, which is a number of seconds or a date; None where it says nothing."""
+    """The seconds in `Retry-After`, which may be a number or a date; None if there is none."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:

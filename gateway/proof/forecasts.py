@@ -1,4 +1,4 @@
-"""Whether every comparison in a log was counted with the forecast that was published for it before."""
+"""Checks that every comparison in a log was counted with a forecast published before it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gateway.proof.ancestry import LoggedGeneration
 from policy_store.events import LoggedEvent
 from policy_store.models import Comparison, Inherited, LoggedPlan
 
-_UNPLANNED_FORECAST: Final = 500_000  # what the log shows for an outcome counted before the first plan
+_UNPLANNED_FORECAST: Final = 500_000  # the forecast in the log for an outcome counted before the first plan
 
 
 def misapplied_forecasts(logged: LoggedGeneration) -> Iterable[str]:
-    """Comparisons not counted with the forecast of the plan logged last before them."""
+    """Comparisons that were not counted with the forecast of the latest plan logged before them."""
     version, forecasts, counted = 0, dict[tuple[int, int], int](), 0
     for number, record in enumerate(logged.records):
         match record:

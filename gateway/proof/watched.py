@@ -1,4 +1,4 @@
-"""Recomputes a watch over a promotion from its log: what was counted, what it came to, what followed."""
+"""Recomputes a watch over a promotion from its log: the counts, the verdict, and the move that followed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RecordedWatch:
 
     @property
     def counted(self) -> Watched:
-        """What its log gives, up to its verdict.
+        """The counts from its log, up to its verdict.
 
         Raises:
             ReplayError, ForecastError: If the log cannot be replayed.
@@ -38,7 +38,7 @@ class RecordedWatch:
         return replay_watch(islice(self.log.counted(), last), holdback_of(self.watch))
 
     def differences(self, end: LoggedMove | None) -> Iterator[str]:
-        """Where the verdict does not follow from the log, or another move than follows from it was made.
+        """Differences between the log, the verdict and the move that was made.
 
         Args:
             end: The next move of the experiment after the watch began.
@@ -61,7 +61,7 @@ class RecordedWatch:
 
 
 def is_of_watch(move: LoggedMove) -> bool:
-    """Whether a watch made a move, and no person."""
+    """Whether a watch, not a person, made a move."""
     told = move.event.told
     if isinstance(told, TakenBack):
         return told.fence is not None and told.actor == ACTOR
@@ -69,7 +69,7 @@ def is_of_watch(move: LoggedMove) -> bool:
 
 
 def miswatched(records: Iterable[LogRecord], watches: Sequence[RecordedWatch]) -> Iterator[str]:
-    """Where the watches of a generation are not what its log says, or did not end as their own logs give."""
+    """Differences between the watches of a generation, its log, and their own logs."""
     moves = logged_moves(records)
     begun = [number for number, move in enumerate(moves) if isinstance(move.event.told, WatchStarted)]
     said = [moves[number].event.detail for number in begun]
@@ -88,7 +88,7 @@ def miswatched(records: Iterable[LogRecord], watches: Sequence[RecordedWatch]) -
 
 
 def _as_told(watch: Watch) -> dict[str, Any]:
-    """What the log says of a watch when it begins."""
+    """The log's entry about a watch when it begins."""
     return {
         "run": watch.run,
         "champion": watch.champion,
@@ -98,7 +98,7 @@ def _as_told(watch: Watch) -> dict[str, Any]:
 
 
 def summary(watches: Sequence[RecordedWatch]) -> dict[str, Any] | None:
-    """What the latest watch has counted, in plain values; None without one."""
+    """The counts of the latest watch, in plain values; None without a watch."""
     if not watches:
         return None
     latest = watches[-1]

@@ -1,1 +1,1 @@
-"""Another configuration without a restart: read, checked, swapped, and seen on every replica."""
+"""Changes the configuration without a restart: reads, checks and swaps it on every replica."""

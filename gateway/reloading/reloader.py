@@ -1,7 +1,8 @@
-"""Puts another configuration in force while requests run, or says every fault of it and changes nothing.
+"""Puts another configuration into force while requests run, or reports all its faults and changes nothing.
 
-The catalogue is swapped whole. Requests and streams under way end on what they began with, because they hold
-a snapshot and its targets; everything that follows from the catalogue is told of the new one, in order.
+The catalogue is swapped whole. Running requests and streams end with the configuration they began with,
+because they hold a snapshot and its targets. Everything that depends on the catalogue is notified of the new
+one, in order.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ Follower = Callable[[Settings], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload did.
+    """The result of a reload.
 
     Attributes:
-        config_hash: What is in force now.
-        changes: What of the file is another.
-        rotated: Models and webhooks whose secrets, or other parts that are not shown, are others.
-        settings: Variables whose values are followed from now on.
+        config_hash: Hash of the configuration in force now.
+        changes: The changed parts of the file.
+        rotated: Models and webhooks whose secrets, or other parts that are not shown, changed.
+        settings: Variables whose new values are in effect now.
         needs_restart: Variables whose new values take effect only when the process is started again.
     """
 
@@ -49,7 +50,7 @@ class Reloaded:
 
     @property
     def has_changed(self) -> bool:
-        """Whether anything is other than before."""
+        """Whether anything changed."""
         return bool(self.changes or self.rotated or self.settings)
 
     def to_json(self) -> dict[str, Any]:
@@ -65,14 +66,14 @@ class Reloaded:
 
 
 class Reloader:
-    """Reads the configuration again and puts it in force.
+    """Reads the configuration again and puts it into force.
 
     Args:
-        origin: Where it is read, and how this process was started.
-        catalogue: Holds what is in force.
+        origin: The source of the configuration, and how this process was started.
+        catalogue: Holds the configuration in force.
 
     Attributes:
-        faults: Of the configuration that was read last; empty where it is in force.
+        faults: Faults of the configuration that was read last; empty if it is in force.
         rouse_siblings: Makes the other processes behind the port reload, without the store's help.
     """
 
@@ -87,15 +88,15 @@ class Reloader:
         self._asked = asyncio.Event()
 
     def tell(self, follow: Follower) -> None:
-        """Let this take up each new configuration, which is in its holder by then."""
+        """Register a function to call after each new configuration is in its holder."""
         self._follow = follow
 
     def ask(self) -> None:
-        """Reload soon; for a signal's handler."""
+        """Ask for a reload soon; for signal handlers."""
         self._asked.set()
 
     async def follow_signals(self) -> None:
-        """Reload whenever that is asked, until cancelled."""
+        """Reload on request until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -117,7 +118,7 @@ class Reloader:
             await self.try_to_reload("file")
 
     async def try_to_reload(self, by: str) -> None:
-        """Reload; what is wrong with the configuration is in the log."""
+        """Reload; faults of the configuration go to the log."""
         with suppress(ConfigError):
             await self.reload(by)
 
@@ -158,7 +159,8 @@ class Reloader:
         before, changed = self._holder.current, set(_different(self._settings, loaded.settings))
         restart = set(_different(self._started_with, loaded.settings)) - FOLLOWED
         if (self._started_with.token_secret is None) != (loaded.settings.token_secret is None):
-            restart.add("token_secret")  # the store's key and the operator's do not take turns
+            # changing between the store's key and the operator's is not possible at run time
+            restart.add("token_secret")
         return Reloaded(
             config_hash=catalogue.config_hash,
             changes=changes_between(before.description, catalogue.description, standings),
@@ -169,11 +171,11 @@ class Reloader:
 
 
 async def _nothing_follows(_settings: Settings) -> None:
-    """What there is to follow before the gateway is open."""
+    """The follower before the gateway is open, which does nothing."""
 
 
 def _with_what_stays(before: Catalogue, catalogue: Catalogue) -> Catalogue:
-    """The new catalogue with the very objects of what stays: for these nothing is registered or made anew."""
+    """The new catalogue with the old objects for unchanged parts, which are then not registered again."""
     targets = _targets(before.models, catalogue.models)
     if before.policies_shown != catalogue.policies_shown:
         return replace(catalogue, models=targets)
@@ -210,7 +212,7 @@ def _variables(names: set[str]) -> list[str]:
 
 
 def _rotated(before: Catalogue, after: Catalogue) -> Iterator[str]:
-    """Models and webhooks that are described as before and are not as before."""
+    """Models and webhooks that changed although their descriptions are the same."""
     said, told = before.description, after.description
     for name, target in after.models.items():
         is_said_alike = said.models.get(name) == told.models[name]

@@ -1,7 +1,7 @@
-"""Tells the store which configuration this replica runs, and follows what it says of the others.
+"""Tells the store which configuration this replica runs, and follows those of the others.
 
-Every process on the store is a replica: each worker behind a port, and each on other hosts. A wish to reload
-that an administrator sends to one of them is a number in the store, which all follow.
+Every process that uses the store is a replica, including each worker. A request to reload that an
+administrator sends to one of them is a number in the store, which all follow.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Replicas:
     """This replica among the others.
 
     Args:
-        book: Where they tell of themselves.
-        name: Of this one; no other has it.
-        catalogue: Holds what it runs.
-        agreement: Is told of all.
-        reloader: Reloads when all are asked to; None where the configuration is not from a file.
-        timer: Seconds that only ever grow.
+        book: The store's book of replicas.
+        name: The unique name of this replica.
+        catalogue: Holds its configuration.
+        agreement: Hears of all replicas.
+        reloader: Reloads when all replicas are asked to; None if the configuration is not from a file.
+        timer: Monotonic seconds.
     """
 
     def __init__(
@@ -65,27 +65,27 @@ class Replicas:
         return self._asked or 0
 
     async def run(self) -> None:
-        """Tell and follow until cancelled; then let the others know."""
+        """Report and follow until cancelled; then sign off."""
         try:
             while True:
                 await self.look()
                 await asyncio.sleep(BEAT_SECONDS)
         finally:
-            with suppress(StoreError):  # what is not taken back is forgotten soon
+            with suppress(StoreError):  # without signing off, the entry expires soon
                 await self._book.leave(self._name)
 
     async def look(self) -> None:
-        """Tell and follow once. While the store is silent, what is known stays."""
+        """Report and follow once. While the store is silent, the last known replicas stay."""
         with suppress(StoreError):
             if await self._follow(await self._tell()):
                 await self._tell()
         self._report()
 
     async def ask_all(self) -> Sequence[ReplicaRecord] | None:
-        """Ask all replicas to reload, after this one did; what they run once all have, or after some seconds.
+        """After this replica has reloaded, ask the others to; wait some seconds for their answers.
 
         Returns:
-            None if the store does not say.
+            What they run; None if the store does not answer.
         """
         with suppress(StoreError):
             asked = self._asked = await self._book.ask_to_reload()
@@ -101,7 +101,7 @@ class Replicas:
         return all(each.asked >= asked for each in self._agreement.replicas)
 
     async def _tell(self) -> int:
-        """Tell the store of this replica; how often all were asked to reload."""
+        """Report this replica to the store; returns how often all were asked to reload."""
         faults = len(self._reloader.faults) if self._reloader else 0
         record = ReplicaRecord(self._name, self._catalogue.current.config_hash, self.asked, faults)
         seen = await self._book.tell(record)
@@ -109,7 +109,7 @@ class Replicas:
         return seen.asked
 
     async def _follow(self, asked: int) -> bool:
-        """Reload if all were asked to; whether there is something new to tell."""
+        """Reload if all were asked to; returns whether there is something new to report."""
         before, self._asked = self._asked, asked
         if self._reloader is None or before == asked:
             return before != asked

@@ -1,4 +1,4 @@
-"""The keys that seal response ids: the operator's secrets, read anew at reloads, or one the store keeps."""
+"""The keys that seal response ids: the operator's secrets, read again at reloads, or the store's key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY_RETRY_SECONDS: Final = 0.5
 
 
 class KeyGiver(Protocol):
-    """What keeps a key where the operator has no secret."""
+    """Keeps a key for gateways whose operator sets no secret."""
 
     async def token_key(self) -> bytes:
         """The key."""
@@ -25,7 +25,7 @@ class Sealing:
     """Knows the sealing keys of this replica.
 
     Args:
-        store: Keeps a key where the operator has no secret.
+        store: Keeps a key if the operator sets no secret.
         settings: The operator's secrets.
 
     Attributes:
@@ -49,13 +49,13 @@ class Sealing:
                 self.holder.is_stand_in = False
 
     async def run(self) -> None:
-        """Go on asking until the store gives its key."""
+        """Ask until the store gives its key."""
         while self.holder.is_stand_in:
             await asyncio.sleep(KEY_RETRY_SECONDS)
             await self.open()
 
     def follow(self, settings: Settings) -> None:
-        """Seal with what the operator's secrets are now; from a secret to none, and back, takes a restart."""
+        """Seal with the operator's present secrets. From a secret to none, or back, needs a restart."""
         newest, older = _secrets(settings)
         if self._is_the_operators == (newest is not None):
             self.holder.current = SealingKeys(newest or self.holder.current.newest, older)

@@ -14,17 +14,17 @@ from gateway.errors import ConfigError
 from gateway.settings import Settings, read_settings
 
 Stamp = tuple[int, int, int]
-"""What tells a file from what it was: inode, size and time of change."""
+"""Shows whether a file changed: inode, size and time of change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration as it was read.
+    """A loaded configuration.
 
     Attributes:
         config: The file.
         settings: The settings, of which some may be in files too.
-        environ: What references were looked up in.
+        environ: The variables in which references were looked up.
     """
 
     config: GatewayConfig
@@ -33,11 +33,11 @@ class Loaded:
 
 
 class ConfigSource:
-    """Reads the configuration, as often as it is asked.
+    """Reads the configuration whenever it is asked to.
 
     Args:
         path: The configuration file.
-        check: Raises ConfigError for what cannot be served in this process, as at the start.
+        check: Raises ConfigError if this process cannot serve the configuration, as at the start.
         environ: The environment of the process.
     """
 
@@ -53,7 +53,7 @@ class ConfigSource:
         self._read: dict[Path, Stamp] = {}
 
     def read(self) -> Loaded:
-        """What is there now.
+        """The present configuration.
 
         Raises:
             ConfigError: With one issue for every fault.
@@ -99,7 +99,7 @@ class Origin:
     """How a gateway that was started from a file reads it again.
 
     Attributes:
-        source: Where the configuration is read.
+        source: Reads the configuration.
         settings: The settings as they were read at the start.
         rouse: Makes the other processes behind the port reload, without the store's help.
     """

@@ -1,4 +1,4 @@
-"""All of a replica that has to do with another configuration: reading it, following it, agreeing on it."""
+"""Everything in a replica for changing its configuration: reading, following and agreeing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Upkeep:
     """Puts these parts together.
 
     Args:
-        catalogue: Holds what is in force.
-        settings: How to run.
-        origin: How the configuration is read again; None where it is from no file.
-        name: Of this replica.
-        redis: The store, where replicas tell of themselves.
-        keys: Keeps the sealing key where the operator has no secret.
-        timer: Seconds that only ever grow.
+        catalogue: Holds the configuration in force.
+        settings: The settings of the process.
+        origin: How the configuration is read again; None if it is not from a file.
+        name: Name of this replica.
+        redis: The store, in which replicas register.
+        keys: Keeps the sealing key if the operator sets no secret.
+        timer: Monotonic seconds.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Upkeep:
 
     @property
     def config_hash(self) -> str:
-        """The first digits of what is in force, as metrics and logs show them."""
+        """The first digits of the hash of the configuration in force, as metrics and logs show them."""
         return self._catalogue.current.config_hash[:SHOWN_DIGITS]
 
     @property
     def detail(self) -> str:
-        """What is wrong with the configuration here or elsewhere, in a sentence; empty if nothing is."""
+        """What is wrong with the configuration, here or on other replicas; empty if nothing is."""
         if self.has_faults:
             return "The file has faults and was not taken up; the log names them."
         return "Replicas run different configurations: nothing is decided." if self.agreement.held else ""
 
     def kept(self, what: str) -> KeptFile:
-        """The file that keeps something of the store in the data directory; it follows the secret."""
+        """A kept file in the data directory, sealed with the present secret."""
         settings = self._settings
         path = kept_path(settings.data_dir, what, settings.redis_url, settings.redis_prefix)
         self._files.append(KeptFile(path, _revealed(settings.token_secret)))
@@ -87,8 +87,8 @@ class Upkeep:
 
         Args:
             resources: Closes what this opens.
-            refreshed: What takes up another catalogue, in this order.
-            keep: Lets go of all that is not of a catalogue.
+            refreshed: The functions to call for another catalogue, in this order.
+            keep: Releases everything that does not belong to a catalogue.
         """
 
         async def follow(settings: Settings) -> None:

@@ -1,17 +1,17 @@
-"""Who asks again gets the other policy's answer, and the conversation that is sent back shows which was kept.
+"""A repeated question gets the other policy's answer; the continued conversation shows which one was kept.
 
-Nothing is asked of clients: they resend the conversation anyway. A question is known again by a keyed hash
-of all that was said, within what one API key, user and session sent to one experiment; each of its answers by
-a sketch (`sketches.py`). The coin says which policy of the pair answers first. The question again, once that
-answer was complete, goes to the other one, and further ones in turn. If the conversation goes on from one of
-the first two, that is a comparison. It is counted before the conversation is answered, so that a process that
-ends leaves it to the caller's next attempt.
+Clients need not do anything, because they resend the whole conversation anyway. A question is recognised by
+a keyed hash of the conversation, for one API key, user and session of one experiment; its answers are
+recognised by sketches (`sketches.py`). The coin decides which policy of the pair answers first. If the
+question is asked again after that answer was complete, the other policy answers; further repetitions
+alternate. If the conversation continues from one of the first two answers, that is a comparison. It is
+counted before the request is answered, so that after a crash the caller's next attempt counts it.
 
-A question asked again because its answer got lost is none of this: while the answer before is not complete,
-under the same idempotency key, or where the caller's library says that it tries again, the same policy
+A question that is sent again because its answer was lost is different. If the earlier answer is not
+complete, the idempotency key is the same, or the caller's library says that it retries, the same policy
 answers.
 
-A store that is away costs the comparison: the question is drawn as if it were new, and forgotten.
+If the store is away, the comparison is lost: the question is drawn as if it were new, and not remembered.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ Report = Callable[[str, Kept], Awaitable[None]]
 
 
 class TurnStore(Protocol):
-    """What this needs of the store."""
+    """The part of the store that this module needs."""
 
     async def ask(self, name: str, asking: Asking) -> tuple[KnownTurn | None, KnownTurn | None]:
-        """Take a question up: what is known of it and of the one before. Raises StoreError."""
+        """Register a question; returns what is known about it and the one before. Raises StoreError."""
         ...
 
     async def keep_answer(self, name: str, turn: str, comparison: str, ask: int, sketch: str) -> None:
@@ -72,11 +72,11 @@ class TurnStore(Protocol):
 
 
 class _Name(NamedTuple):
-    """What stands for a question under one sealing key.
+    """The name of a question under one sealing key.
 
     Attributes:
         digest: Its name in the store.
-        secret: What the sketches of its answers are made with.
+        secret: The secret of its answers' sketches.
     """
 
     digest: bytes
@@ -84,19 +84,19 @@ class _Name(NamedTuple):
 
     @property
     def point(self) -> float:
-        """What decides whether it takes part, the same however often it is asked."""
+        """The number that decides whether it takes part; the same for every repetition."""
         return UnitDraws(UnitKey(self.digest)).random()
 
 
 @dataclass(frozen=True, slots=True)
 class AskedTurn:
-    """A question under way.
+    """A question that is being answered.
 
     Attributes:
         experiment: Name of the experiment.
-        name: What stands for the question.
+        name: The name of the question.
         comparison: Id of its comparison.
-        ask: How often it was asked, this time included.
+        ask: How often it was asked, including this time.
         surface: The kind of request.
     """
 
@@ -115,14 +115,14 @@ class Turned(Single):
 
 
 class Regenerating:
-    """Routes questions that may be asked again, and sees which answers are kept.
+    """Routes questions that may be asked again, and notices which answers are kept.
 
     Args:
         store: Remembers questions; its calls are bounded in time.
-        keys: Secrets that keep what people write out of the store and out of reach of guessing.
+        keys: Secrets of the keyed hashes, so that texts are neither stored nor can be guessed.
         response_ids: Opens the ids of comparisons.
-        report: Told which answer of a comparison was kept.
-        hooks: Told when a question is asked again, and when the store had to be left out.
+        report: Called with the answer of a comparison that was kept.
+        hooks: Hear when a question is asked again, and when the store could not be used.
         breaker: Open while the store does not answer: no request waits for it then.
         draws: Randomness for routing.
     """
@@ -154,13 +154,13 @@ class Regenerating:
         request_id: str,
         seal: Callable[[Assignment], str],
     ) -> Part:
-        """The part that a request plays; a comparison that it completes is counted.
+        """The part of a request; a comparison that it completes is counted.
 
         Args:
             experiment: As the snapshot has it.
-            question: What is asked.
+            question: The question.
             now: Unix seconds.
-            request_id: Of the request at hand.
+            request_id: Id of the present request.
             seal: Makes an id of a comparison.
         """
         facts = experiment.state.facts
@@ -198,14 +198,14 @@ class Regenerating:
         return drawn if known is None else self._turned(experiment, question, asked, known) or drawn
 
     async def noted(self, turn: AskedTurn, reply: bytes | AnswerStream) -> bytes | AnswerStream:
-        """An answer, of which a sketch is kept once it is complete."""
+        """The answer; a sketch of it is stored once it is complete."""
         if isinstance(reply, bytes):
             await self.complete(turn, answer_text(parsed(reply), turn.surface))
             return reply
         return _ReadAlong(reply, self, turn)
 
     async def complete(self, turn: AskedTurn, text: str) -> None:
-        """Remember that a question got an answer; without a text, one that can belong to no comparison."""
+        """Remember that a question got an answer; without a text the answer cannot be compared."""
         if self._breaker.is_open:
             return
         sketch = Sketch.of(text, turn.name.secret).written() if text and turn.ask <= _SECOND else ""
@@ -221,7 +221,7 @@ class Regenerating:
     def _names(
         self, digest: bytes | None, experiment: LiveExperiment, question: Question
     ) -> tuple[_Name, ...]:
-        """What may stand for a question, by the newest sealing key first."""
+        """The names that a question may have, by the newest sealing key first."""
         if digest is None:
             return ()
         scope = (experiment.name, question.key, question.session, question.voter, question.surface.name)
@@ -264,7 +264,7 @@ class Regenerating:
             await self._report(before.comparison, kept)
 
     def _going_on(self, before: KnownTurn) -> Follow | None:
-        """The policy whose answer called the tools that a conversation goes on with, or that is continued."""
+        """The policy whose answer called the tools in a conversation, or whose answer is continued."""
         assignment = self._opened(before.comparison)
         return assignment and Follow(_answering(assignment, before.asks), Apart.NOT_DRAWN)
 
@@ -286,7 +286,7 @@ class Regenerating:
 
 
 class _ReadAlong:
-    """A streamed answer, whose text is read along. The store has its sketch before the last block passes."""
+    """A streamed answer whose text is read too. The store has its sketch before the last block passes."""
 
     __slots__ = ("_is_complete", "_regenerating", "_stream", "_text", "_turn", "headers")
 
@@ -299,7 +299,7 @@ class _ReadAlong:
         self._is_complete = False
 
     async def read(self) -> bytes:
-        """The next block, as it is."""
+        """The next block, unchanged."""
         block = await self._stream.read()
         if self._is_complete:
             return block
@@ -336,6 +336,6 @@ def _attempt(attempt: str, name: _Name) -> str:
 
 
 def _answering(assignment: Assignment, ask: int) -> int:
-    """The policy that answers a question asked for the so many-th time."""
+    """The policy that answers a question at its n-th asking."""
     pair = (assignment.first, assignment.second)
     return pair[(assignment.side + ask - 1) % len(pair)]

@@ -1,9 +1,9 @@
-"""What is kept of an answer, so that it can be told which one a conversation went on from: never its text.
+"""Sketches of answers, which show from which answer a conversation continued, without keeping any text.
 
-A sketch is a digest of the whole text and the smallest 64 digests of its runs of three words, all of them
-under a secret that belongs to one turn: sketches of different turns have nothing in common, and without the
-secret a text cannot be tried out. Two sketches of one turn show which share of their runs the two texts have
-in common: exactly where both together have at most 64 runs, else by the 64 smallest of them.
+A sketch is a digest of the whole text and the 64 smallest digests of its runs of three words. All of them
+use a secret that belongs to one turn, so sketches of different turns cannot be compared, and a guessed text
+cannot be checked without the secret. Two sketches of one turn show the share of runs that the two texts have
+in common: exactly if both together have at most 64 runs, otherwise estimated from the 64 smallest.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Kept = Literal[0, 1, "tie"]
 SHINGLES: Final = 64
 _NAMED: Final[dict[int, Kept]] = {1: 0, 2: 1}
 _WORDS_A_SHINGLE: Final = 3
-_MOST_CHARACTERS: Final = 20_000  # looked at for runs of words: some 3 ms
+_MOST_CHARACTERS: Final = 20_000  # searched for runs of words; about 3 ms
 _EXACT_BYTES: Final = 16
 _SHINGLE_BYTES: Final = 4
-# Words; of scripts that put no spaces between them each character is one.
+# Words; in scripts without spaces each character counts as a word.
 _WORD: Final = re.compile(
     r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\U00020000-\U0003ffff]+|\w"
 )
 
 
 class Sketch(NamedTuple):
-    """What is kept of one answer.
+    """The sketch of one answer.
 
     Attributes:
-        exact: Digest of all of it.
+        exact: Digest of the whole text.
         shingles: The smallest digests of its runs of words.
     """
 
@@ -44,7 +44,7 @@ class Sketch(NamedTuple):
 
     @classmethod
     def of(cls, text: str, secret: bytes) -> Self:
-        """The sketch of a normalised text; `secret` is the turn's."""
+        """The sketch of a normalised text, with the turn's secret."""
         words = _WORD.findall(text[:_MOST_CHARACTERS].casefold())
         last = max(1, len(words) - _WORDS_A_SHINGLE + 1)
         runs = {" ".join(words[start : start + _WORDS_A_SHINGLE]) for start in range(last)}
@@ -63,7 +63,7 @@ class Sketch(NamedTuple):
         return b64encode(self.exact + struct.pack(f">{len(self.shingles)}I", *sorted(self.shingles))).decode()
 
     def similarity(self, other: Sketch) -> float:
-        """The share of runs of words that are in both, of those that are in one of them."""
+        """The runs of words that are in both, as a share of those in either."""
         if self.exact == other.exact:
             return 1.0
         union = nsmallest(SHINGLES, self.shingles | other.shingles)
@@ -71,7 +71,7 @@ class Sketch(NamedTuple):
 
 
 def which_was_kept(kept: Sketch, first: Sketch, second: Sketch, rules: RegenerateSpec) -> Kept | None:
-    """Which of the two answers to a question a conversation goes on from; None where that is ignored."""
+    """The answer (of two) from which a conversation continues; None if the rules say to ignore it."""
     if first.exact == second.exact:
         return _said(rules.identical)
     close = kept.similarity(first), kept.similarity(second)

@@ -1,4 +1,4 @@
-"""The text of a streamed answer, read along while its events pass."""
+"""Collects the text of a streamed answer while its events pass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StreamedText:
     """Collects the text of one answer.
 
     Attributes:
-        is_over: Whether the answer is complete, whatever may still come.
+        is_over: Whether the answer is complete, even if more events come.
     """
 
     __slots__ = ("_is_plain", "_length", "_pieces", "_surface", "is_over")
@@ -48,7 +48,7 @@ class StreamedText:
 
     @property
     def text(self) -> str:
-        """What was said so far, normalised; empty where that is more than a text, or very long."""
+        """The text so far, normalised; empty if the answer is more than a text, or very long."""
         return normalised("".join(self._pieces)) if self._is_plain else ""
 
     def read(self, block: bytes) -> None:

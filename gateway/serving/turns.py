@@ -1,9 +1,9 @@
-"""A conversation as turns: what is asked now, what was asked last, and which answer the caller went on from.
+"""A conversation as turns: the present question, the last one, and the answer the caller continued from.
 
-Clients send the whole conversation each time. The same messages again are the same question; what follows
-them in a longer conversation is the answer that was kept. Both are compared after normalisation: spaces, the
-form of Unicode, and whether a text is one string or several parts mean nothing, and neither do marks of
-caches, ids and what a model thought. Only digests leave the process (`sketches.py`).
+Clients send the whole conversation each time. Equal messages are the same question, and the message after
+them in a longer conversation is the kept answer. Both are compared after normalisation, which ignores white
+space, the form of Unicode, the division of a text into parts, cache marks, ids and a model's thinking. Only
+digests leave the process (`sketches.py`).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _PASSING: Final = frozenset({"annotations", "cache_control", "id", "logprobs", "
 
 
 class Role(Enum):
-    """Who says something in a conversation."""
+    """The author of a message in a conversation."""
 
     USER = b"u"
     ASSISTANT = b"a"
-    TOOL = b"t"  # what a tool returned
+    TOOL = b"t"  # the result of a tool
     OTHER = b"o"  # instructions
 
 
 class Item(NamedTuple):
-    """One message, or what stands for one.
+    """One message or an equivalent item.
 
     Attributes:
-        role: Who says it.
-        text: What it says, normalised.
-        more: What it holds besides text, in one spelling.
+        role: The author.
+        text: Its text, normalised.
+        more: Its content besides text, in a canonical form.
     """
 
     role: Role
@@ -49,12 +49,12 @@ class Item(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """What a conversation shows. Digests are of everything up to a question, and secret.
+    """The turns of a conversation. Digests cover everything up to a question, and are secret.
 
     Attributes:
-        asked: The question it ends with; None where it ends in anything else.
+        asked: The question at its end; None if it ends with anything else.
         answered: The last question that was answered before; None at the beginning.
-        kept: The answer to that one, which the caller went on from; None where that is more than a text.
+        kept: The answer to that one, from which the caller continued; None if it is more than a text.
     """
 
     asked: bytes | None
@@ -84,12 +84,12 @@ def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
 
 
 def answer_text(answer: Mapping[str, Any], surface: Surface) -> str:
-    """The text of a whole answer, normalised; empty where it is more than a text, or none."""
+    """The text of a whole answer, normalised; empty if it is not just a text."""
     return _only_text(list(_ANSWERS[surface.name](answer))) or ""
 
 
 def _last_answer(items: list[Item]) -> tuple[int, int]:
-    """Where the answer to the last answered question begins and ends, calls of tools included; or nowhere."""
+    """Where the last answer begins and ends, including its tool calls; (-1, -1) if there is none."""
     end = len(items)
     while end and items[end - 1].role is not Role.ASSISTANT:
         end -= 1
@@ -107,7 +107,7 @@ def _only_text(items: list[Item]) -> str | None:
 
 
 def normalised(text: str) -> str:
-    """A text without what may change on its way through a client and back."""
+    """A text without the details that may change on its way through a client and back."""
     return " ".join(normalize("NFC", _THOUGHT.sub("", text)).split())
 
 

@@ -1,7 +1,7 @@
-"""Clients of litellm's that are used no more: closed once every request on them must have ended.
+"""Closes clients of litellm that are no longer used, once every request on them must have ended.
 
-litellm has no word for this. It closes clients that it forgot when they are idle, but only if something else
-still holds them until its next look; else the garbage collector finds them open.
+litellm has no function for this. It closes forgotten clients when they are idle, but only if something else
+still holds them at its next check; otherwise the garbage collector finds them open.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class FormerClients:
         self._count = 0
 
     def retire(self, clients: list[Any], seconds: float) -> None:
-        """Close these after so long, which is the longest that a request may take."""
+        """Close these after the longest time that a request may take."""
         self._count += 1
         timer = asyncio.get_running_loop().call_later(seconds, self._close_due, self._count)
         self._waiting[self._count] = timer, clients

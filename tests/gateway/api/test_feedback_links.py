@@ -227,5 +227,5 @@ def test_links_outlive_a_rotation_of_the_key_and_not_its_removal() -> None:
     holder.current = SealingKeys(bytes([1] * 32), (bytes(32),))
     assert links.open(query, 99) == link
     holder.current = SealingKeys(bytes([1] * 32))
-    with pytest.raises(InvalidFeedbackError, match="not one of this gateway's"):
+    with pytest.raises(InvalidFeedbackError, match="not from this gateway"):
         links.open(query, 99)
