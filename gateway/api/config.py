@@ -89,7 +89,7 @@ def config_routes(
 
     @router.get("")
     async def show_config() -> ConfigShown:
-        """What is in force, where experiments stand, and which replicas run what."""
+        """Show the configuration in force, the states of experiments, and the replicas' configurations."""
         found = await standings.read()
         return ConfigShown(
             config_hash=catalogue.current.config_hash,

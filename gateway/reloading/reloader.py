@@ -103,7 +103,7 @@ class Reloader:
             await self.try_to_reload("signal")
 
     async def watch(self, interval_seconds: float) -> None:
-        """Reload whenever a file has changed and stays the same for one interval, until cancelled."""
+        """Reload whenever a file has changed and then stayed the same for one interval, until cancelled."""
         before = None
         while True:
             await asyncio.sleep(interval_seconds)
@@ -123,7 +123,7 @@ class Reloader:
             await self.reload(by)
 
     async def reload(self, by: str, standings: Mapping[str, Standing] | None = None) -> Reloaded:
-        """Read the configuration and put it in force.
+        """Read the configuration and put it into force.
 
         Args:
             by: Who or what asked for it, for the log.
