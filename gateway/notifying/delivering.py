@@ -143,7 +143,7 @@ class Deliverer:
                 try:
                     has_more = await self.round(name)
                 except StoreError:
-                    pass  # the store's health says that it is away; what is due stays due
+                    pass  # the store's health reports that it is away; due messages stay due
                 except Exception as error:  # noqa: BLE001 - one webhook's fault must not stop it for good
                     if not is_broken:
                         _log.error("webhook_round_failed", webhook=name, exc_info=error)

@@ -255,7 +255,7 @@ class Regenerating:
         before: KnownTurn,
         which: Callable[[Sketch, Sketch, RegenerateSpec], Kept | None],
     ) -> None:
-        """Have the comparison counted that a conversation's going on completes, if it does."""
+        """Have the comparison counted that the continued conversation completes, if any."""
         if not all(before.sketches):
             return
         first, second = map(Sketch.read, before.sketches)
