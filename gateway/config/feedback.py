@@ -111,8 +111,9 @@ class MissingSpec(Section):
     )
     failure: Verdict = Field(
         default="loss",
-        description="The policy was asked and gave no answer. `loss`: its users could not praise it, so a "
-        "policy that fails would be judged by its good moments alone, and one that always fails by nothing.",
+        description="The policy was asked and gave no answer. `loss`: users cannot rate a failure, so "
+        "without it a policy that often fails would be judged by its good answers alone, and one that "
+        "always fails not at all.",
     )
     timeout: Verdict = Field(default="loss", description="The policy was asked and did not answer in time.")
 
@@ -123,7 +124,7 @@ class MissingSpec(Section):
 
     @property
     def rules(self) -> dict[Missing, Literal["loss", "tie"]]:
-        """What counts, by what is missing."""
+        """The verdicts that count, by what is missing."""
         said: dict[Missing, Verdict] = {what: getattr(self, what.value) for what in Missing}
         return {what: verdict for what, verdict in said.items() if verdict != "ignore"}
 
@@ -170,14 +171,14 @@ class FeedbackSpec(Section):
     )
     missing: Annotated[MissingSpec, WithJsonSchema(_MISSING_SCHEMA)] = Field(
         default_factory=MissingSpec,
-        description="What an answer without feedback comes to (`matched`): `loss`, `tie` or `ignore`. It "
-        "is known at another moment than feedback, so `loss` and `tie` need a `hold`; without one nothing "
-        "missing counts.",
+        description="How a failure, a timeout and silence count (`matched`): `loss`, `tie` or `ignore`. They "
+        "become known at other times than feedback, so `loss` and `tie` need a `hold`; without one they do "
+        "not count.",
     )
     changed_mind: Literal["first", "replace"] = Field(
         default="first",
-        description="Whether a later, contradicting report on an answer takes the place of an earlier one. "
-        "`first`: it is refused. `replace`: it does, until the earlier one is compared with another outcome.",
+        description="Whether a later, contradicting report on an answer replaces an earlier one. `first`: it "
+        "is refused. `replace`: it replaces it, unless the earlier one was already compared.",
     )
     tie_margin: float = Field(
         default=0.0,
@@ -192,7 +193,7 @@ class FeedbackSpec(Section):
 
     @property
     def missing_rules(self) -> dict[Missing, Literal["loss", "tie"]]:
-        """What counts of that which is missing; nothing without a hold."""
+        """The verdicts that count, by what is missing; none without a hold."""
         return {} if self.hold is None else self.missing.rules
 
     @field_validator("window")
@@ -213,8 +214,9 @@ class FeedbackSpec(Section):
     def _check_what_is_late(self) -> Self:
         if self.hold is None and "missing" in self.model_fields_set and self.missing.rules:
             raise fault(
-                "What is missing counts as an outcome, and there is no `hold`.",
-                "Give one, after which most feedback has come, such as `hold: 6h`, or use `missing: ignore`.",
+                "A failure, timeout or silence is to count as an outcome, but there is no `hold`.",
+                "Give one after which most feedback has arrived, such as `hold: 6h`, or use `missing: "
+                "ignore`.",
             )
         if self.hold is not None and self.hold > self.window:
             raise fault(

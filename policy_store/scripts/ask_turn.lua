@@ -1,8 +1,8 @@
--- A question is asked: for the first time, again for another answer, or again because the answer got lost. It is
--- asked for another answer if the one before was complete, unless the caller says that it repeats a request.
--- KEYS: the question by each of its names, then the question answered before it by each of its names
--- ARGV: how many names the question has, generation, comparison to begin ('' for none), name of the attempt,
---       1 for a retry, milliseconds to remember it, and to remember it from its second time on
+-- Records that a question is asked: for the first time, again to get another answer, or again because the answer
+-- got lost. If the last answer was complete, the user wants another one, unless the caller marks a repetition.
+-- KEYS: each name of the question, then each name of the question answered before it
+-- ARGV: number of names of the question, generation, comparison to begin ('' for none), name of the attempt,
+--       1 for a retry, milliseconds to remember it, and those from the second time on
 local names, generation, proposal, attempt, retry, within, window = unpack(ARGV)
 
 local function found(from, to)

@@ -1,8 +1,8 @@
 -- NEEDS: numbers, clock, events, view, moving, MOVES, INITIAL_STATE
--- A planner's move that lets a promotion be watched: champion and policy before it are compared in a run of their
--- own, with a number from the same row as generations, until another move ends the watch.
+-- A planner's move that starts the watch of a promotion: the champion and the policy before it are compared in a run
+-- of their own, numbered like a generation, until another move ends the watch.
 -- KEYS: control, events, log, held
--- ARGV: generation, fence, move, terms, evidence at which the champion is found worse, detail of the event
+-- ARGV: generation, fence, move, terms, evidence that finds the champion worse, detail of the event
 local control = KEYS[1]
 local generation, fence, name, terms, threshold, detail = unpack(ARGV)
 local move, of = MOVES[name], generation .. ':'
@@ -22,7 +22,7 @@ redis.call('HSET', control, own .. 'watch_of', generation, own .. 'experiment', 
   own .. 'champion', known[4], own .. 'previous', previous)
 make_move(control, KEYS[4], generation, move, '', '', '')
 redis.call('HSET', control, of .. 'watch', run)
--- Put in front as text: cjson would round numbers to 14 digits.
+-- Prepended as text, because cjson would round numbers to 14 digits.
 local found = string.format('{"run":%s,"champion":%s,"previous":%s,', run, known[4], previous)
 append_event(KEYS[3], KEYS[2], at, move.event, found .. string.sub(detail, 2))
 return view(control)

@@ -1,6 +1,6 @@
--- The latest messages that were given up, the newest first: id, when, body, how often each was sent, why it failed.
+-- The latest dead letters, newest first: id, time, body, number of attempts, reason of the last failure.
 -- KEYS: messages, dead
--- ARGV: how many at most
+-- ARGV: maximum number
 local found = {}
 local listed = redis.call('ZREVRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1, 'WITHSCORES')
 for index = 1, #listed, 2 do

@@ -1,7 +1,7 @@
 -- NEEDS: numbers, clock
--- The first messages that are to be sent now: id, body and how often each was sent.
+-- The first messages that are due: id, body and number of attempts.
 -- KEYS: due, messages
--- ARGV: how many at most
+-- ARGV: maximum number
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', micros(), 'LIMIT', 0, ARGV[1])) do
   local message = redis.call('HMGET', KEYS[2], id .. ':body', id .. ':attempts')

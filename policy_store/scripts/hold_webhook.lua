@@ -1,8 +1,8 @@
 -- NEEDS: numbers, clock
--- Takes or renews the right to deliver to a webhook. Every change of holder gets a higher fencing number. One that
--- is new begins a little before now, so that what happens while gateways start is told whatever starts first.
+-- Takes or renews the right to deliver to a webhook. Every change of holder gets a higher fencing number. A new
+-- webhook begins a little before now, so that events during the gateways' start are delivered in any order of starts.
 -- KEYS: control, due, messages, dead, lease
--- ARGV: holder, milliseconds, milliseconds to keep what no gateway asks for, microseconds to begin before now
+-- ARGV: holder, milliseconds, milliseconds to keep an unused webhook, microseconds to begin before now
 local control, lease = KEYS[1], KEYS[5]
 local holder, milliseconds, keep, earlier = unpack(ARGV)
 local current = redis.call('GET', lease)

@@ -1,6 +1,6 @@
--- An answer to a question is complete. A question that is forgotten, or was begun anew, stays as it is.
+-- Records that an answer to a question is complete. A question that was forgotten or begun anew stays unchanged.
 -- KEYS: the question
--- ARGV: comparison it was asked for, which asking was answered, sketch ('' where it belongs to no comparison)
+-- ARGV: its comparison, number of the answered asking, sketch ('' if it belongs to no comparison)
 local comparison, ask, sketch = unpack(ARGV)
 if redis.call('HGET', KEYS[1], 'comparison') == comparison then
   redis.call('HSET', KEYS[1], 'done', ask)

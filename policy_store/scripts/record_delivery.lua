@@ -1,7 +1,7 @@
 -- NEEDS: numbers, clock, deliveries
--- Records what came of sending a message, once.
+-- Records the result of sending a message, once.
 -- KEYS: control, due, messages, dead
--- ARGV: fence, id, what came of it, why, microseconds until it is sent again, most dead letters, digest of the address
+-- ARGV: fence, id, result, reason, microseconds until the next attempt, maximum of dead letters, address digest
 local keys = delivery_keys(KEYS)
 local fence, id, outcome, reason, wait, most, address = unpack(ARGV)
 local holds = redis.call('HGET', keys.control, 'fence')
@@ -9,7 +9,7 @@ if holds ~= fence then
   return {'stale', holds or ''}
 end
 if not redis.call('ZSCORE', keys.due, id) then
-  return {'ok'} -- a repeated call, whose answer was lost
+  return {'ok'} -- a repeated call: the answer to the first was lost
 end
 local at = micros()
 redis.call('HINCRBY', keys.messages, id .. ':attempts', 1)

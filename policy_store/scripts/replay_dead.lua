@@ -1,5 +1,5 @@
 -- NEEDS: numbers, clock
--- Sends dead letters again, as if they were new, all of them or those named; a receiver that was gone is asked again.
+-- Makes all dead letters, or the named ones, due like new messages, also if the receiver was gone.
 -- KEYS: control, due, messages, dead
 -- ARGV: ids; none for all
 local control, due, messages, dead = unpack(KEYS)

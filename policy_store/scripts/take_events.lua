@@ -1,9 +1,9 @@
 -- NEEDS: numbers, clock, deliveries
--- Takes up the events of an experiment that a webhook is to be told of, up to a place, each once. A webhook whose
--- receiver said that it is gone is told nothing.
+-- Takes up an experiment's events for a webhook, up to a place in the stream, each once. A receiver that answered 410
+-- gets none.
 -- KEYS: control, due, messages, dead
--- ARGV: fence, experiment, place before them ('' for none yet), place of the last, digest of the address, most dead
---       letters; then of each event id and body
+-- ARGV: fence, experiment, place before them ('' for none yet), place of the last, address digest, maximum of dead
+--       letters; then the id and body of each event
 local keys = delivery_keys(KEYS)
 local fence, experiment, before, upto, address, most = unpack(ARGV, 1, 6)
 local known = redis.call('HMGET', keys.control, 'fence', 'cursor:' .. experiment, 'gone')
@@ -11,7 +11,7 @@ if known[1] ~= fence then
   return {'stale', known[1] or ''}
 end
 if (known[2] or '') ~= before then
-  return {'ok'} -- a repeated call, whose answer was lost
+  return {'ok'} -- a repeated call: the answer to the first was lost
 end
 local at = micros()
 for index = 7, #ARGV, 2 do

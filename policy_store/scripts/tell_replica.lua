@@ -1,8 +1,8 @@
 -- NEEDS: numbers, clock
--- Notes what a replica runs, forgets those that were silent for too long, and returns how often all were asked to
--- reload, then the others and it.
--- KEYS: replicas, wishes to reload
--- ARGV: name, what it says of itself, lifetime in microseconds
+-- Records what a replica runs and forgets replicas that were silent for too long. Returns how often all were asked
+-- to reload, then the other replicas and this one.
+-- KEYS: replicas, number of requests to reload
+-- ARGV: name, its record, lifetime in microseconds
 local replicas, now = KEYS[1], micros()
 redis.call('HSET', replicas, ARGV[1], now .. ' ' .. ARGV[2])
 redis.call('PEXPIRE', replicas, text(ARGV[3] / 1000))

@@ -1,5 +1,5 @@
 -- NEEDS: numbers, clock
--- How deliveries to a webhook are going.
+-- The state of the deliveries to a webhook.
 -- KEYS: control, due, messages, dead
 local control, due, messages, dead = unpack(KEYS)
 local oldest

@@ -1,7 +1,7 @@
 -- NEEDS: numbers
--- What a webhook was not told yet. Each message is in one of two sorted sets: `due`, by when it is sent next, and
--- `dead`, by when it was given up. `messages` holds for each its body, when it was taken up, how often it was sent
--- and why the last time failed.
+-- Messages that a webhook's receiver has not accepted. Each is in one of two sorted sets: `due`, by the time of its
+-- next attempt, or `dead`, by the time it was given up. `messages` holds the body of each, the time it was taken up,
+-- the number of attempts and the reason of the last failure.
 
 local FIELDS = {':body', ':at', ':attempts', ':reason'}
 
@@ -11,7 +11,7 @@ local function forget_message(keys, id)
   end
 end
 
--- Gives a message up. Of those given up the latest are kept.
+-- Gives a message up. Only the latest dead letters are kept.
 local function give_up(keys, id, at, reason, most)
   redis.call('ZREM', keys.due, id)
   redis.call('HSET', keys.messages, id .. ':reason', reason)
