@@ -39,7 +39,7 @@ def test_script_has_what_it_uses_and_uses_what_it_has(name: str) -> None:
         word
         for word in SHARED
         if re.search(rf"(?<!function )(?<!local )(?<![.\w]){word}(?=[()\[.])|= {word}\n", code)
-        or (word == "INITIAL_STATE" and re.search(r", INITIAL_STATE,", code))
+        or (word == "INITIAL_STATE" and re.search(r"(?<!local )INITIAL_STATE\b", code))
     }
     assert used == _defined(SCRIPTS[name]) & SHARED
 
