@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from gateway.proof.moves import LoggedMove, logged_moves
 from policy_store.events import TakenBack, WatchStarted
 from policy_store.models import LogRecord
 from policy_store.states import Move
-from policy_store.watch_records import Watch
+from policy_store.watch_records import Watch, WatchTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,12 @@ def is_of_watch(move: LoggedMove) -> bool:
 def miswatched(records: Iterable[LogRecord], watches: Sequence[RecordedWatch]) -> Iterator[str]:
     """Differences between the watches of a generation, its log, and their own logs."""
     moves = logged_moves(records)
-    begun = [number for number, move in enumerate(moves) if isinstance(move.event.told, WatchStarted)]
-    said = [moves[number].event.detail for number in begun]
-    found = [_as_told(each.watch) for each in watches]
-    if [{name: each.get(name) for name in found[0]} if found else each for each in said] != found:
+    begun = {
+        number: told for number, move in enumerate(moves) if isinstance(told := move.event.told, WatchStarted)
+    }
+    said = [_as_begun(told) for told in begun.values()]
+    found = [(each.watch.run, each.watch.champion, each.watch.previous, each.watch.terms) for each in watches]
+    if said != found:
         yield f"watches: the log tells of {said}, recorded are {found}"
         return
     for number, each in zip(begun, watches, strict=True):
@@ -87,14 +89,10 @@ def miswatched(records: Iterable[LogRecord], watches: Sequence[RecordedWatch]) -
         yield f"watches: {ended} came to a verdict, and the log records another number of moves by watches"
 
 
-def _as_told(watch: Watch) -> dict[str, Any]:
-    """The log's entry about a watch when it begins."""
-    return {
-        "run": watch.run,
-        "champion": watch.champion,
-        "previous": watch.previous,
-        **asdict(watch.terms),
-    }
+def _as_begun(told: WatchStarted) -> tuple[Any, ...]:
+    """The run, the policies and the terms of a watch, as the log tells of them."""
+    terms = WatchTerms(told.share, told.level, told.margin, told.seconds, told.comparisons)
+    return told.run, told.champion, told.previous, terms
 
 
 def summary(watches: Sequence[RecordedWatch]) -> dict[str, Any] | None:

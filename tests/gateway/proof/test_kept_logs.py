@@ -22,6 +22,7 @@ PROVEN = {
     "structured": ("no_worse", "warm", "promoted"),
     "offline": ("no_worse", "good", "promoted"),
     "no_worse_than_best": ("no_worse", "d", "promoted"),
+    "taken_back": ("no_worse", "warm", "rolled_back"),
 }
 Rows = list[dict[str, Any]]
 
