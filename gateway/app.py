@@ -75,10 +75,10 @@ from gateway.learning.usage import UsageKeeper
 from gateway.notifying.asking import ask_hook
 from gateway.notifying.delivering import Deliverer
 from gateway.notifying.feed import EventFeed
-from gateway.notifying.reading import EventReader
+from gateway.notifying.reading import EventPages
 from gateway.notifying.sending import Sender
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.reloading.source import Origin
+from gateway.reloading.source import ReadFrom
 from gateway.reloading.upkeep import Upkeep
 from gateway.running.background import background
 from gateway.running.lifecycle import Lifecycle
@@ -133,7 +133,7 @@ def create_app(
     rng: random.Random | None = None,
     lifecycle: Lifecycle | None = None,
     hooks: Sequence[Hook] = (),
-    origin: Origin | None = None,
+    origin: ReadFrom | None = None,
 ) -> GatewayApp:
     """The gateway as an ASGI application. Its routes exist while its lifespan is entered.
 
@@ -183,7 +183,7 @@ class _Gateway:
     rng: random.Random
     lifecycle: Lifecycle
     more_hooks: Sequence[Hook]
-    origin: Origin | None
+    origin: ReadFrom | None
 
     async def open(self, app: GatewayApp, resources: AsyncExitStack) -> None:
         """Open the resources, join the routes to the app, start the background tasks."""
@@ -361,7 +361,7 @@ class _Gateway:
         resources: AsyncExitStack,
     ) -> tuple[EventFeed, Deliverer]:
         """What tells others of events: as streams, and as webhooks."""
-        reader = EventReader(store, Generations(store))
+        reader = EventPages(store, Generations(store))
         feed = EventFeed(reader, self.lifecycle, interval_seconds=self.settings.refresh_seconds)
         await resources.enter_async_context(background("event feed", feed.run))
         sender = Sender(self.clock)

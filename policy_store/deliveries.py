@@ -67,7 +67,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeliveryState:
     """The state of deliveries to a webhook.
 
     Attributes:
@@ -182,11 +182,11 @@ class DeliveryStore(StorePart):
             *(MOST_DEAD_LETTERS, address),
         )
 
-    async def standing(self, webhook: str) -> Standing:
+    async def standing(self, webhook: str) -> DeliveryState:
         """The state of deliveries to a webhook."""
         reply = await self._scripts.run("webhook_standing", self._names.webhook(webhook).deliveries)
         _, now, waiting, oldest, dead, (delivered, delivered_at, gone, forgotten) = reply
-        return Standing(
+        return DeliveryState(
             waiting=int(waiting),
             oldest_seconds=(int(now) - int(oldest)) / _MICRO if oldest else None,
             dead_letters=int(dead),

@@ -180,7 +180,7 @@ class TakenBack(ByHand):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered(ByHand):
+class AnsweredByHand(ByHand):
     """A person or the confirm hook answered for a certified policy.
 
     Attributes:
@@ -244,8 +244,8 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.PAUSED: ByHand,
     EventKind.UNPAUSED: ByHand,
     EventKind.STOPPED: ByHand,
-    EventKind.APPROVED: Answered,
-    EventKind.REJECTED: Answered,
+    EventKind.APPROVED: AnsweredByHand,
+    EventKind.REJECTED: AnsweredByHand,
     EventKind.PROMOTED_BY_HAND: ByHand,
     EventKind.ROLLED_BACK: TakenBack,
     EventKind.WATCH_STARTED: WatchStarted,

@@ -41,7 +41,7 @@ class Receipt(StrEnum):
     DUPLICATE = "duplicate"
 
 
-class Standing(StrEnum):
+class Precedence(StrEnum):
     """How a report stands to another one of its unit."""
 
     FIRST = "first"  # the first one stands
@@ -49,7 +49,7 @@ class Standing(StrEnum):
     MISSING = "missing"  # it counts only if the unit reports nothing
 
 
-class Verdict(StrEnum):
+class MissingVerdict(StrEnum):
     """What a unit comes to that reported nothing, or whose policy gave no answer."""
 
     LOSS = "loss"  # worse than anything reported, and as bad as another loss
@@ -345,7 +345,7 @@ class Report:
     key_share: float = 1.0
     due_at: float | None = None
     definition: str = ""
-    standing: Standing = Standing.FIRST
+    standing: Precedence = Precedence.FIRST
     idempotency: str = ""
 
     def __post_init__(self) -> None:

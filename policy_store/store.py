@@ -24,12 +24,12 @@ from policy_store.models import (
     ExperimentView,
     Forecast,
     LogRecord,
+    MissingVerdict,
     ProposedPlan,
     Recorded,
     Report,
     Result,
     Usage,
-    Verdict,
 )
 from policy_store.names import ExperimentKeys
 from policy_store.stage_records import StageStep
@@ -198,7 +198,7 @@ class PolicyStore(WatchStore, StageStore):
         report: Report,
         *,
         side: Literal[0, 1],
-        value: float | Verdict,
+        value: float | MissingVerdict,
         tie_margin: float,
         wait_seconds: float,
     ) -> Recorded:
@@ -214,9 +214,9 @@ class PolicyStore(WatchStore, StageStore):
             tie_margin: Two outcomes that differ by at most this much are a tie.
             wait_seconds: How long an outcome waits, by the server's clock, before it is dropped.
         """
-        if not isinstance(value, Verdict) and not math.isfinite(value):
+        if not isinstance(value, MissingVerdict) and not math.isfinite(value):
             raise ValueError(f"An outcome must be a finite number, not {value!r}.")
-        word = value.value if isinstance(value, Verdict) else repr(float(value))
+        word = value.value if isinstance(value, MissingVerdict) else repr(float(value))
         outcome = (report.unit, side, word, repr(float(tie_margin)), repr(float(wait_seconds)))
         said = (*_counting_arguments(report), *outcome)
         if report.due_at is not None:

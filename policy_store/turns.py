@@ -14,7 +14,7 @@ from policy_store.scripting import StorePart
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class TurnQuery:
     """A question, and the data to remember about it.
 
     Attributes:
@@ -73,7 +73,7 @@ class NamedAnswer:
 class TurnStore(StorePart):
     """Turns in Redis or Valkey."""
 
-    async def ask(self, name: str, asking: Asking) -> tuple[KnownTurn | None, KnownTurn | None]:
+    async def ask(self, name: str, asking: TurnQuery) -> tuple[KnownTurn | None, KnownTurn | None]:
         """Register a question; returns what is known about it, including this time, and about the one before.
 
         A question counts as asked again if the last answer was complete, unless it is a retry.

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, Protocol
 
-from gateway.access.limits import LimitName, LimitReachedError, Standing
+from gateway.access.limits import LimitName, LimitReachedError, LimitUse
 from gateway.config.configured_keys import KeyLimits
 from gateway.running.store_breaker import StoreBreaker
 from policy_store.errors import StoreError
@@ -119,9 +119,9 @@ class _Portion:
         if lease.amount:
             self.amount, self.second, self.until = lease.amount, second, asked_at + LEASE_SECONDS
 
-    def standing(self, now: float) -> Standing:
+    def standing(self, now: float) -> LimitUse:
         remaining = self.known_left + self.amount
-        return Standing(self.kind, self.limit or 0, remaining, max(0.0, self.reset_at - now))
+        return LimitUse(self.kind, self.limit or 0, remaining, max(0.0, self.reset_at - now))
 
 
 class KeyAccount:
@@ -203,7 +203,7 @@ class KeyAccount:
         if self._stepping is None:
             self._plan_ahead()
 
-    def standings(self) -> tuple[Standing, ...]:
+    def standings(self) -> tuple[LimitUse, ...]:
         """How much of its limits per minute the key has used, as far as this process knows."""
         if self._breaker.is_open:
             return ()

@@ -12,7 +12,7 @@ LimitName = Literal["concurrent_requests", "requests_per_minute", "tokens_per_mi
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitUse:
     """How much of one limit per minute a key has used.
 
     Attributes:
@@ -44,7 +44,7 @@ class LimitReachedError(RateLimitedError):
     """
 
     def __init__(
-        self, limit: LimitName, size: int, retry_after_seconds: float, standings: tuple[Standing, ...]
+        self, limit: LimitName, size: int, retry_after_seconds: float, standings: tuple[LimitUse, ...]
     ) -> None:
         kind, words = _WORDS[limit]
         super().__init__(

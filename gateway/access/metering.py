@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.access.key_account import Grant
-from gateway.access.limits import Standing
+from gateway.access.limits import LimitUse
 from gateway.access.token_estimate import CHARACTERS_PER_TOKEN, Estimate
 from gateway.upstream.usage import Tokens
 
@@ -33,7 +33,7 @@ class Metered:
         self._passed = 0
 
     @property
-    def standings(self) -> tuple[Standing, ...]:
+    def standings(self) -> tuple[LimitUse, ...]:
         """How much of its limits the key has used, this request included."""
         return self._grant.standings
 

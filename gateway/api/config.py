@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from gateway.access.callers import Caller
 from gateway.errors import ConflictError
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.standing import Standing
+from gateway.experiments.standing import ExperimentStanding
 from gateway.learning.standings import Standings
 from gateway.reloading.upkeep import Upkeep
 from policy_store.errors import StoreError
@@ -111,7 +111,7 @@ def config_routes(
         """Reload the file on all replicas. A file with faults changes nothing; all are reported."""
         if reloader is None:
             raise ConflictError("This gateway was not started from a file, so there is nothing to reload.")
-        before: Mapping[str, Standing] = {}
+        before: Mapping[str, ExperimentStanding] = {}
         with suppress(StoreError):
             before = await standings.read()
         reloaded = await reloader.reload(the_admin(request).name, before)

@@ -20,7 +20,7 @@ from gateway.experiments.snapshot import SnapshotHolder
 from gateway.serving.token_counts import TokenCounts
 from gateway.upstream.surfaces import MESSAGES
 
-PATH: Final = "/v1/messages/count_tokens"
+COUNT_TOKENS_PATH: Final = "/v1/messages/count_tokens"
 # A message needs `max_tokens`, but counting its tokens does not.
 _NO_LIMIT: Final = {"max_tokens": 1}
 
@@ -49,7 +49,7 @@ def count_tokens_routes(
     schema = record(["model", "messages"], **MESSAGE_FIELDS)
 
     @router.post(
-        PATH,
+        COUNT_TOKENS_PATH,
         operation_id="count_tokens",
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -11,7 +11,7 @@ from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.promises import Promised, claim, promised_by
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.experiments.stages import End, comparisons_left, end_of, seconds_left
+from gateway.experiments.stages import End, comparisons_left, end_of, stage_seconds_left
 from gateway.experiments.verbs import Verb, verbs_from
 from gateway.learning.progress import ExperimentProgress
 
@@ -225,7 +225,7 @@ class StageShown(BaseModel):
             step=stage.step + 1,
             shares=[step.share for step in stage.steps],
             waits_for=end_of(stage.present),
-            seconds_left=seconds_left(stage, reading.counts.now),
+            seconds_left=stage_seconds_left(stage, reading.counts.now),
             comparisons_left=comparisons_left(stage, reading.counts.comparisons),
         )
 

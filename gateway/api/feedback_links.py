@@ -24,7 +24,7 @@ from gateway.experiments.feedback_links import FeedbackLink, FeedbackLinks
 from gateway.learning.given_feedback import Feedback, Preferred
 from gateway.learning.signals import needs_value, takes_truth
 
-PATH: Final = "/v1/feedback/link"
+LINK_PATH: Final = "/v1/feedback/link"
 _MOST_BYTES: Final = 4096
 _LIFETIME: Final = "expires_in"
 _PREFERENCES: Final[Mapping[str, Preferred]] = {"0": 0, "1": 1, "tie": "tie", "both_bad": "both_bad"}
@@ -94,10 +94,10 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
         feedback, most_seconds = await desk.linkable(caller, fields)
         seconds = most_seconds if lifetime is None else min(lifetime, most_seconds)
         link = _link(feedback, int(clock() + seconds))
-        path = f"{PATH}?{links.signed(link)}"
+        path = f"{LINK_PATH}?{links.signed(link)}"
         return LinkMade(url=str(request.base_url).rstrip("/") + path, path=path, expires_at=link.expires_at)
 
-    @router.get(PATH, response_class=HTMLResponse)
+    @router.get(LINK_PATH, response_class=HTMLResponse)
     async def show_link(request: Request) -> Response:
         """Ask the user to confirm. Nothing is reported."""
         try:
@@ -107,7 +107,7 @@ def feedback_link_routes(desk: FeedbackDesk, links: FeedbackLinks, clock: Callab
             return _refused(request, error)
         return _page("Your feedback", _form(link))
 
-    @router.post(PATH, response_model=FeedbackAnswer, response_model_exclude_none=True)
+    @router.post(LINK_PATH, response_model=FeedbackAnswer, response_model_exclude_none=True)
     async def follow_link(request: Request) -> Response:
         """Make the link's report, once."""
         try:

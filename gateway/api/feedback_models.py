@@ -36,7 +36,7 @@ _MUST_BE: Final = {
 }
 _LONGEST_SHOWN: Final = 64
 _NAMING: Final = ("id", "request_id", "trace_id")
-AnswerName = Annotated[StrictStr, Field(min_length=1, max_length=512)]
+AnswerNameText = Annotated[StrictStr, Field(min_length=1, max_length=512)]
 SignalName = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 
 
@@ -45,12 +45,12 @@ class FeedbackBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    id: Annotated[AnswerName | None, Field(description="The `id` of the response.")] = None
+    id: Annotated[AnswerNameText | None, Field(description="The `id` of the response.")] = None
     request_id: Annotated[
-        AnswerName | None, Field(description="Instead of `id`: the `x-request-id` of the answer.")
+        AnswerNameText | None, Field(description="Instead of `id`: the `x-request-id` of the answer.")
     ] = None
     trace_id: Annotated[
-        AnswerName | None,
+        AnswerNameText | None,
         Field(description="Instead of `id`: the `metadata.trace_id` or the trace of the request."),
     ] = None
     signal: Annotated[SignalName | None, Field(description="A signal that the experiment declares.")] = None

@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
-from gateway.api.feedback_models import AnswerName, FeedbackAnswer, SignalName, explained, invalid
+from gateway.api.feedback_models import AnswerNameText, FeedbackAnswer, SignalName, explained, invalid
 from gateway.errors import InvalidFeedbackError
 from gateway.learning.given_feedback import Feedback
 from gateway.learning.signals import takes_truth
@@ -58,7 +58,7 @@ class Peer(BaseModel, ABC):
 class TensorZeroReport(Peer):
     """`POST /feedback` of TensorZero."""
 
-    inference_id: AnswerName
+    inference_id: AnswerNameText
     metric_name: SignalName
     value: Any = None
     dryrun: StrictBool | None = None
@@ -86,10 +86,10 @@ class TensorZeroReport(Peer):
 class LangfuseScore(Peer):
     """A score of Langfuse: `POST /api/public/scores`, or an event of `POST /api/public/ingestion`."""
 
-    trace_id: AnswerName = Field(alias="traceId")
+    trace_id: AnswerNameText = Field(alias="traceId")
     name: SignalName
     value: Any
-    id: AnswerName | None = None
+    id: AnswerNameText | None = None
     data_type: str | None = Field(default=None, alias="dataType")
 
     must_be: ClassVar[Mapping[str, str]] = {
@@ -116,7 +116,7 @@ class LangfuseScore(Peer):
 class HeliconeRating(Peer):
     """`POST /v1/request/{requestId}/feedback` of Helicone; elsewhere the request is named in the body."""
 
-    request_id: AnswerName
+    request_id: AnswerNameText
     rating: StrictBool
 
     must_be: ClassVar[Mapping[str, str]] = {"request_id": _A_NAME, "rating": "true or false"}
@@ -140,7 +140,7 @@ class HeliconeRating(Peer):
 class PortkeyFeedback(Peer):
     """`POST /v1/feedback` of Portkey."""
 
-    trace_id: AnswerName
+    trace_id: AnswerNameText
     value: Annotated[StrictInt | StrictFloat, Field(ge=-10, le=10)]
     weight: Annotated[StrictInt | StrictFloat, Field(ge=0, le=1)] = 1
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from gateway.access.limits import Standing
+from gateway.access.limits import LimitUse
 from gateway.upstream.base import RawHeaders
 
 
 def limit_headers(
-    standings: Iterable[Standing], wire: Literal["openai", "anthropic"], now: float
+    standings: Iterable[LimitUse], wire: Literal["openai", "anthropic"], now: float
 ) -> RawHeaders:
     """The limit, the rest, and when the whole limit is back (OpenAI: a duration; Anthropic: a date).
 
@@ -33,7 +33,7 @@ def joined(ours: RawHeaders, others: RawHeaders) -> RawHeaders:
     return (*ours, *((name, value) for name, value in others if name.lower() not in names))
 
 
-def _openai(standing: Standing) -> RawHeaders:
+def _openai(standing: LimitUse) -> RawHeaders:
     unit = standing.unit.encode()
     return (
         (b"x-ratelimit-limit-" + unit, b"%d" % standing.limit),
@@ -42,7 +42,7 @@ def _openai(standing: Standing) -> RawHeaders:
     )
 
 
-def _anthropic(standing: Standing, now: float) -> RawHeaders:
+def _anthropic(standing: LimitUse, now: float) -> RawHeaders:
     prefix = b"anthropic-ratelimit-" + standing.unit.encode()
     moment = datetime.fromtimestamp(now, UTC) + timedelta(seconds=standing.reset_seconds)
     return (

@@ -7,8 +7,8 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from gateway.api.count_tokens import PATH as COUNT_TOKENS_PATH
-from gateway.api.feedback_links import PATH as LINK_PATH
+from gateway.api.count_tokens import COUNT_TOKENS_PATH
+from gateway.api.feedback_links import LINK_PATH
 from gateway.api.inference import ENDPOINTS
 from gateway.api.requests.catalogue import REQUESTS, SHAPES
 from gateway.api.requests.shapes import Schema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, StringConstraints
@@ -11,11 +11,9 @@ from pydantic import BaseModel, Field, StringConstraints
 from gateway.access.callers import Caller
 from gateway.api.control_body import ControlBody
 from gateway.experiments.snapshot import SnapshotHolder
-from gateway.experiments.verbs import SUMMARIES, Verb
+from gateway.experiments.verbs import LONGEST_REASON, SUMMARIES, Verb
 from gateway.learning.steering import Steering, Wish
 from policy_store.models import ExperimentView
-
-LONGEST_REASON: Final = 1_000
 
 
 class HandMove(ControlBody):

@@ -15,7 +15,7 @@ from gateway.api.guards import Guard
 from gateway.config.webhooks import WebhookSpec
 from gateway.notifying.delivering import Deliverer
 from gateway.notifying.sending import address_digest
-from policy_store.deliveries import MOST_DEAD_LETTERS, DeadLetter, Standing
+from policy_store.deliveries import MOST_DEAD_LETTERS, DeadLetter, DeliveryState
 
 _MOST_IDS: Final = MOST_DEAD_LETTERS
 
@@ -38,7 +38,7 @@ class WebhookShown(BaseModel):
     delivered_at: float | None = Field(description="When an event was delivered last; Unix seconds.")
 
     @classmethod
-    def of(cls, name: str, spec: WebhookSpec, standing: Standing) -> Self:
+    def of(cls, name: str, spec: WebhookSpec, standing: DeliveryState) -> Self:
         """The wire form of a webhook."""
         address = urlsplit(spec.url.get_secret_value())
         return cls(

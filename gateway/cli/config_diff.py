@@ -18,9 +18,9 @@ from gateway.config.environment import Environment
 from gateway.config.load import load_config
 from gateway.errors import GatewayError
 from gateway.experiments.catalogue import definitions_of
-from gateway.experiments.changes import Change, changes_between, told
+from gateway.experiments.changes import Change, changes_between, changes_document
 from gateway.experiments.description import Description, describe
-from gateway.experiments.standing import Standing
+from gateway.experiments.standing import ExperimentStanding
 
 CONFIG_PATH: Final = "/v1/config"
 LOSES: Final = 3
@@ -57,15 +57,15 @@ def diff(
     """
     if (new is None) == (url is None):
         raise typer.BadParameter("Name two files, or one file and --url.")
-    standings: Mapping[str, Standing] = {}
+    standings: Mapping[str, ExperimentStanding] = {}
     if url is None:
-        old = described(file, may_be_unset=may_be_unset)
+        old = file_description(file, may_be_unset=may_be_unset)
     else:
         old, standings = _running(url, api_key)
-    wanted = described(new or file, may_be_unset=may_be_unset)
+    wanted = file_description(new or file, may_be_unset=may_be_unset)
     changes = changes_between(old, wanted, standings)
     if json:
-        typer.echo(json_text.dumps(told(changes)))
+        typer.echo(json_text.dumps(changes_document(changes)))
     else:
         show(changes)
         if url is None and changes:
@@ -74,16 +74,16 @@ def diff(
         raise typer.Exit(LOSES)
 
 
-def described(path: Path, *, may_be_unset: bool) -> Description:
+def file_description(path: Path, *, may_be_unset: bool) -> Description:
     """The description of a file. Raises ConfigError with every fault of it."""
     config = load_config(path, Environment(os.environ), may_be_unset=may_be_unset)
     return describe(config, definitions_of(config))
 
 
-def _running(url: str, api_key: str | None) -> tuple[Description, dict[str, Standing]]:
+def _running(url: str, api_key: str | None) -> tuple[Description, dict[str, ExperimentStanding]]:
     answer: dict[str, Any] = get_json(url, CONFIG_PATH, api_key)
     try:
-        standings = {name: Standing.from_json(said) for name, said in answer["standings"].items()}
+        standings = {name: ExperimentStanding.from_json(said) for name, said in answer["standings"].items()}
         return Description.from_json(answer["description"]), standings
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GatewayError(f"The gateway at {url} has another version than this command.") from error

@@ -18,7 +18,7 @@ from gateway.config.api_keys import hash_key, new_key
 KEYS_PATH: Final = "/v1/keys"
 
 app = typer.Typer(no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(help="Name of the key.")]
+KeyName = Annotated[str, typer.Argument(help="Name of the key.")]
 
 
 @app.callback()
@@ -41,7 +41,7 @@ def new() -> None:
 
 @app.command()
 def create(
-    name: NameArgument,
+    name: KeyName,
     admin: Annotated[
         bool, typer.Option("--admin", help="Make an admin key, which may do everything.")
     ] = False,
@@ -81,7 +81,7 @@ def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: Jso
 
 
 @app.command()
-def revoke(name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None) -> None:
+def revoke(name: KeyName, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None) -> None:
     """Revoke a key for good, wherever it was made. All replicas refuse it within a moment."""
     key = send_json("DELETE", url, f"{KEYS_PATH}/{quote(name, safe='')}", api_key)
     typer.echo(f"{key['name']} is revoked.")

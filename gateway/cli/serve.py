@@ -14,7 +14,7 @@ import typer
 from gateway.cli.hangup import hold_hangups
 from gateway.cli.reading import has_keys, source_of
 from gateway.cli.sockets import bind
-from gateway.reloading.source import Loaded, Origin
+from gateway.reloading.source import Loaded, ReadFrom
 from gateway.running.logs import configure_logging, get_logger
 from gateway.settings import read_settings
 from policy_store.embedded import EmbeddedValkey
@@ -42,14 +42,14 @@ def serve(
         _log.warning("no_api_keys", reachable_from="this machine only", host=host)
     listener = bind(host, port, shared=workers > 1)
     if workers == 1:
-        _serve_alone(loaded, Origin(source, settings), listener)
+        _serve_alone(loaded, ReadFrom(source, settings), listener)
     else:
         from gateway.cli.supervisor import supervise  # noqa: PLC0415 - one process needs no supervisor
 
         supervise(config, settings, listener, workers)
 
 
-def _serve_alone(loaded: Loaded, origin: Origin, listener: socket.socket) -> None:
+def _serve_alone(loaded: Loaded, origin: ReadFrom, listener: socket.socket) -> None:
     """Serve in this process; an embedded store starts while the rest of the program is loaded."""
     settings = loaded.settings
     with ExitStack() as resources:

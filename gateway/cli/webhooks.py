@@ -15,7 +15,7 @@ from rich.text import Text
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, get_json, send_json
 
 app = typer.Typer(no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(help="Name of the webhook.")]
+WebhookName = Annotated[str, typer.Argument(help="Name of the webhook.")]
 
 
 @app.callback()
@@ -41,7 +41,7 @@ def list_webhooks(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json:
 
 @app.command("test")
 def send_test(
-    name: NameArgument, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False
+    name: WebhookName, url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: JsonOption = False
 ) -> None:
     """Send a test to a webhook now; status 1 if the receiver does not accept it."""
     answer = send_json("POST", url, _path(name, "test"), api_key)
@@ -57,7 +57,7 @@ def send_test(
 
 @app.command("dead-letters")
 def dead_letters(
-    name: NameArgument,
+    name: WebhookName,
     limit: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 50,
     url: UrlOption = DEFAULT_URL,
     api_key: KeyOption = None,
@@ -72,9 +72,9 @@ def dead_letters(
         typer.echo(_line(letter))
 
 
-@app.command()
-def replay(
-    name: NameArgument,
+@app.command("replay")
+def replay_letters(
+    name: WebhookName,
     ids: Annotated[
         list[str] | None, typer.Option("--id", help="Only this event; may be given several times.")
     ] = None,

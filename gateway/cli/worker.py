@@ -27,7 +27,7 @@ from gateway.cli.hangup import handled_hangups
 from gateway.cli.http_protocol import ArrivalLimits, bounded_protocol
 from gateway.cli.reading import source_of
 from gateway.cli.sockets import allow_connections, shown_address
-from gateway.reloading.source import Loaded, Origin
+from gateway.reloading.source import Loaded, ReadFrom
 from gateway.running.lifecycle import Lifecycle
 from gateway.running.logs import configure_logging, get_logger
 from gateway.running.memory import settle_memory
@@ -100,7 +100,9 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run_worker(loaded: Loaded, origin: Origin, listener: socket.socket, parent_fd: int | None = None) -> None:
+def run_worker(
+    loaded: Loaded, origin: ReadFrom, listener: socket.socket, parent_fd: int | None = None
+) -> None:
     """Serve until told to stop.
 
     Args:
@@ -165,7 +167,7 @@ def main(config: str, listener_fd: str, parent_fd: str) -> None:
         if os.getppid() == supervisor:
             os.kill(supervisor, signal.SIGHUP)
 
-    run_worker(source.read(), Origin(source, settings, rouse), listener, int(parent_fd))
+    run_worker(source.read(), ReadFrom(source, settings, rouse), listener, int(parent_fd))
 
 
 if __name__ == "__main__":

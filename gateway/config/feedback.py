@@ -90,7 +90,7 @@ class RegenerateSpec(Section):
     )
 
 
-Verdict = Literal["loss", "tie", "ignore"]
+VerdictName = Literal["loss", "tie", "ignore"]
 
 
 class Missing(StrEnum):
@@ -104,18 +104,20 @@ class Missing(StrEnum):
 class MissingSpec(Section):
     """What an answer comes to without feedback. One word is short for that word everywhere."""
 
-    no_feedback: Verdict = Field(
+    no_feedback: VerdictName = Field(
         default="ignore",
         description="No report until the answer counts. `ignore`: most users report nothing whichever policy "
         "answers, and comparing silence with silence decides nothing.",
     )
-    failure: Verdict = Field(
+    failure: VerdictName = Field(
         default="loss",
         description="The policy was asked and gave no answer. `loss`: users cannot rate a failure, so "
         "without it a policy that often fails would be judged by its good answers alone, and one that "
         "always fails not at all.",
     )
-    timeout: Verdict = Field(default="loss", description="The policy was asked and did not answer in time.")
+    timeout: VerdictName = Field(
+        default="loss", description="The policy was asked and did not answer in time."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +127,7 @@ class MissingSpec(Section):
     @property
     def rules(self) -> dict[Missing, Literal["loss", "tie"]]:
         """The verdicts that count, by what is missing."""
-        said: dict[Missing, Verdict] = {what: getattr(self, what.value) for what in Missing}
+        said: dict[Missing, VerdictName] = {what: getattr(self, what.value) for what in Missing}
         return {what: verdict for what, verdict in said.items() if verdict != "ignore"}
 
 

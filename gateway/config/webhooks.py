@@ -20,7 +20,7 @@ def _unknown_kind(word: str) -> tuple[str, str] | None:
     )
 
 
-Kind = Annotated[str, refuse_if(_unknown_kind), WithJsonSchema({"type": "string", "enum": list(_KINDS)})]
+KindName = Annotated[str, refuse_if(_unknown_kind), WithJsonSchema({"type": "string", "enum": list(_KINDS)})]
 
 
 class Receiver(Section):
@@ -64,7 +64,7 @@ class WebhookSpec(Receiver):
         description="What commands, metrics and logs call it; where absent, `hook-` and a digest of its "
         "address. What is delivered is kept under this name, so another name is another webhook.",
     )
-    events: list[Kind] | None = Field(
+    events: list[KindName] | None = Field(
         default=None, min_length=1, description="Kinds of events it is told; all of them where absent."
     )
     experiments: list[Name] | None = Field(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from gateway.experiments.description import Description, ExperimentDescription, Words
-from gateway.experiments.standing import Standing
+from gateway.experiments.standing import ExperimentStanding
 from policy_store.generations import KeptGeneration
 from policy_store.models import Experiment
 from policy_store.states import INITIAL
@@ -20,7 +20,7 @@ from policy_store.states import INITIAL
 _PARTS: Final = ("model", "system", "template", "params")
 
 Evidence = Literal["kept", "inherited", "resumed", "anew", "begins", "unused"]
-Kind = Literal["experiment", "model", "key", "webhook", "setting"]
+ChangedThing = Literal["experiment", "model", "key", "webhook", "setting"]
 
 # The file's names for changed fields of the record.
 _IN_THE_FILE: Final[Mapping[str, str]] = {
@@ -43,7 +43,7 @@ class Change:
         lost: The callers that get no answers any more, a sentence each.
     """
 
-    kind: Kind
+    kind: ChangedThing
     name: str
     what: tuple[str, ...]
     evidence: Evidence | None = None
@@ -56,7 +56,7 @@ class Change:
 
 
 def changes_between(
-    old: Description, new: Description, standings: Mapping[str, Standing] | None = None
+    old: Description, new: Description, standings: Mapping[str, ExperimentStanding] | None = None
 ) -> tuple[Change, ...]:
     """Every difference.
 
@@ -74,7 +74,7 @@ def changes_between(
     )
 
 
-def told(changes: Sequence[Change]) -> dict[str, Any]:
+def changes_document(changes: Sequence[Change]) -> dict[str, Any]:
     """Changes in plain values."""
     return {
         "changes": [asdict(change) for change in changes],
@@ -84,7 +84,7 @@ def told(changes: Sequence[Change]) -> dict[str, Any]:
 
 
 def _of_experiments(
-    old: Description, new: Description, standings: Mapping[str, Standing]
+    old: Description, new: Description, standings: Mapping[str, ExperimentStanding]
 ) -> Iterator[Change]:
     for name, before in old.experiments.items():
         if name not in new.experiments:
@@ -110,7 +110,7 @@ class _Succession:
     """
 
     def __init__(
-        self, before: ExperimentDescription, after: ExperimentDescription, standing: Standing | None
+        self, before: ExperimentDescription, after: ExperimentDescription, standing: ExperimentStanding | None
     ) -> None:
         self._before, self._after = before, after
         self._old, self._new = before.experiment, after.experiment

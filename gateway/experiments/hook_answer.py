@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel
 
-LONGEST_REASON: Final = 1_000
+from gateway.experiments.verbs import LONGEST_REASON
+
 UNSAID: Final = "The hook gave no reason."
 
 

@@ -20,7 +20,7 @@ from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
-from policy_store.models import PlannedPair, PublishedPlan, Verdict
+from policy_store.models import MissingVerdict, PlannedPair, PublishedPlan
 from policy_store.states import ExperimentState
 
 _MOST_NAMED: Final = 20
@@ -95,7 +95,7 @@ class LiveExperiment:
     voter_cap: int = 1
     key_share: float = 0.5
     regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)
-    missing: Mapping[Missing, Verdict] = field(default_factory=dict)
+    missing: Mapping[Missing, MissingVerdict] = field(default_factory=dict)
     may_correct: bool = False
     shares_ids: bool = False
     definition: str = ""

@@ -31,7 +31,7 @@ def end_of(step: StageStep) -> End:
     return "comparisons" if step.seconds is None else "time"
 
 
-def seconds_left(stage: Stage, now: float) -> float | None:
+def stage_seconds_left(stage: Stage, now: float) -> float | None:
     """How long the present step lasts still; None where time does not end it."""
     seconds = stage.present.seconds
     return None if seconds is None else max(0.0, stage.started_at + seconds - now)

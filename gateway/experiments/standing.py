@@ -11,7 +11,7 @@ from policy_store.states import ExperimentState
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ExperimentStanding:
     """The state of one experiment.
 
     Attributes:
@@ -33,7 +33,7 @@ class Standing:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Standing:
+    def from_json(cls, said: Mapping[str, Any]) -> ExperimentStanding:
         """Inverse of `to_json`.
 
         Raises:

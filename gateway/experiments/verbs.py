@@ -8,6 +8,8 @@ from typing import Final, Literal, get_args
 from policy_store.models import ExperimentView
 from policy_store.states import MOVES, Installs, Move
 
+LONGEST_REASON: Final = 1_000  # characters, of the reason for a move
+
 Verb = Literal["pause", "resume", "stop", "approve", "reject", "promote", "rollback"]
 
 VERBS: Final[Mapping[Verb, Move]] = {
@@ -19,7 +21,6 @@ VERBS: Final[Mapping[Verb, Move]] = {
     "promote": Move.PROMOTE_BY_HAND,
     "rollback": Move.ROLL_BACK,
 }
-
 
 SUMMARIES: Final[Mapping[Verb, str]] = {
     "pause": "Let the incumbent answer everything until you resume; outcomes of earlier answers still count.",

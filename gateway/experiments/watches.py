@@ -13,7 +13,7 @@ from gateway.llm_po.lines import NANO
 from policy_store.models import Counts, Experiment
 from policy_store.watch_records import Watch, WatchTerms
 
-ACTOR: Final = "gateway"
+GATEWAY_ACTOR: Final = "gateway"
 """The actor in the log when a watch takes a promotion back."""
 
 WORSE: Final = "worse"
@@ -49,7 +49,7 @@ def watched_so_far(watch: Watch, counts: Counts) -> Watched:
     )
 
 
-def seconds_left(watch: Watch, now: float) -> float | None:
+def watch_seconds_left(watch: Watch, now: float) -> float | None:
     """Seconds left of a watch at a time of the store's clock; None if time does not end it."""
     if watch.terms.seconds is None:
         return None
@@ -65,7 +65,7 @@ def is_worse(watch: Watch, watched: Watched) -> bool:
 def is_over(watch: Watch, watched: Watched, now: float) -> bool:
     """Whether a watch has reached its end."""
     last = watch.terms.comparisons
-    return seconds_left(watch, now) == 0 or (last is not None and watched.comparisons >= last)
+    return watch_seconds_left(watch, now) == 0 or (last is not None and watched.comparisons >= last)
 
 
 def verdict_on(watch: Watch, watched: Watched, policies: tuple[str, ...]) -> dict[str, Any]:

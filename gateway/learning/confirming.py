@@ -34,7 +34,7 @@ from policy_store.store import PolicyStore
 
 _log = get_logger(__name__)
 
-ACTOR: Final = "confirm hook"
+HOOK_ACTOR: Final = "confirm hook"
 """Who moved the experiment; no API key can have this name."""
 _WAITS_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)  # between two requests; the last one again and again
 _SUMMARY: Final = (
@@ -48,7 +48,7 @@ Ask = Callable[[ConfirmSpec, str, Mapping[str, Any]], Awaitable[HookAnswer | Non
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class HookQuestion:
     """A certificate that the hook is asked about."""
 
     view: ExperimentView
@@ -183,7 +183,7 @@ class Confirmer:
             await self._act(question, answer)
             return
 
-    async def _current(self, name: str) -> Question | None:
+    async def _current(self, name: str) -> HookQuestion | None:
         """The certificate in force, if this replica is to ask about it."""
         definition = self._catalogue.current.definitions.get(name)
         if definition is None or self._is_held:
@@ -193,7 +193,7 @@ class Confirmer:
                 return _question(await self._store.view(name), definition)
         return None
 
-    async def _act(self, question: Question, answer: HookAnswer | None) -> None:
+    async def _act(self, question: HookQuestion, answer: HookAnswer | None) -> None:
         name = question.view.experiment.name
         if answer is None or (answer.decision == "approve" and not question.is_last_word):
             self._left_to_people.add(question.id)
@@ -208,7 +208,7 @@ class Confirmer:
         except StoreError:
             pass  # the next look asks again, under the same id
 
-    async def _move(self, question: Question, answer: HookAnswer) -> None:
+    async def _move(self, question: HookQuestion, answer: HookAnswer) -> None:
         view = question.view
         name, certificate = view.experiment.name, view.certificate or {}
         is_approved = answer.decision == "approve"
@@ -221,7 +221,7 @@ class Confirmer:
             name,
             view.generation,
             Move.APPROVE if is_approved else Move.REJECT,
-            actor=ACTOR,
+            actor=HOOK_ACTOR,
             reason=answer.reason,
             champion=certificate["champion"] if is_approved else None,
             seen=certificate,
@@ -230,14 +230,14 @@ class Confirmer:
         serves = moved.experiment.policies[moved.incumbent]
         verb = "approve" if is_approved else "reject"
         self._hooks.tell(
-            MovedByHand(name, moved.generation, verb, ACTOR, answer.reason, moved.state.value, serves)
+            MovedByHand(name, moved.generation, verb, HOOK_ACTOR, answer.reason, moved.state.value, serves)
         )
 
 
-def _question(view: ExperimentView, definition: Definition) -> Question | None:
+def _question(view: ExperimentView, definition: Definition) -> HookQuestion | None:
     """What to ask, if the experiment stands where its hook is asked and this replica's file defines it."""
     promotion = definition.spec.promotion
     is_awaiting = view.state is MOVES[Move.CERTIFY].target
     if promotion.confirm is None or not is_awaiting or not definition.is_same_as(view.experiment):
         return None
-    return Question(view, promotion.confirm, is_last_word=not promotion.asks_a_person)
+    return HookQuestion(view, promotion.confirm, is_last_word=not promotion.asks_a_person)

@@ -18,7 +18,7 @@ from gateway.learning.recording import ReportRecorder
 from gateway.running.logs import get_logger
 from policy_store.errors import StoreError, StoreUnavailableError
 
-MOST_WAITING: Final = 10_000
+MOST_MISSING: Final = 10_000
 _PAUSE_SECONDS: Final = 0.5
 
 _log = get_logger(__name__)
@@ -39,7 +39,7 @@ class MissingOutcomes:
 
     def note(self, assignment: Assignment, experiment: LiveExperiment, what: Missing) -> None:
         """Remember what is missing of an answer, soon."""
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MOST_MISSING:
             if not self._is_losing:
                 self._is_losing = True
                 _log.warning("missing_outcomes_lost", experiment=experiment.name)

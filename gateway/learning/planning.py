@@ -29,7 +29,7 @@ from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, P
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
-from gateway.learning.watching import Watcher
+from gateway.learning.watching import PromotionWatch
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
 from policy_store.models import ExperimentView, Receipt
@@ -116,7 +116,7 @@ class Planner:
         self._lease_seconds = lease_seconds
         self._hooks = hooks
         self._rng = rng
-        self._watcher = Watcher(store, hooks)
+        self._watcher = PromotionWatch(store, hooks)
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
 

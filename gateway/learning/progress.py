@@ -20,7 +20,7 @@ from gateway.experiments.gain import Gain, gain
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds
 from gateway.experiments.outlook import Outlook, outlook
-from gateway.experiments.watches import seconds_left, verdict_on, watched_so_far
+from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.models import Counts, Experiment, ExperimentView
@@ -137,7 +137,9 @@ class ExperimentProgress:
             watch, watched_so_far(watch, counts), self.view.experiment.policies
         )
         is_open = self.view.state.facts.is_watched
-        return WatchReading(watch, figures, seconds_left(watch, counts.now) if is_open else None, is_open)
+        return WatchReading(
+            watch, figures, watch_seconds_left(watch, counts.now) if is_open else None, is_open
+        )
 
     @property
     def holds(self) -> list[str]:

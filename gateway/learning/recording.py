@@ -28,7 +28,7 @@ from policy_store.errors import (
     StoreUnavailableError,
     UnknownExperimentError,
 )
-from policy_store.models import Recorded, Report, Standing
+from policy_store.models import Precedence, Recorded, Report
 from policy_store.store import PolicyStore
 
 # The store remembers a report this much longer than its id is valid.
@@ -174,7 +174,7 @@ class ReportRecorder:
                 WAYS[assignment.collect].source(f"missing.{what}"),
                 fingerprint=f"missing={what}",
                 definition=await self._definition(assignment, experiment),
-                standing=Standing.MISSING,
+                standing=Precedence.MISSING,
             ),
             side=1 if assignment.side else 0,
             value=experiment.missing[what],
@@ -215,7 +215,7 @@ class ReportRecorder:
         *,
         fingerprint: str,
         definition: str,
-        standing: Standing,
+        standing: Precedence,
         idempotency_key: str | None = None,
     ) -> Report:
         """The report for the store to count.
@@ -263,8 +263,8 @@ def _contradicted(
     ) from error
 
 
-def _standing(experiment: LiveExperiment) -> Standing:
-    return Standing.REPLACE if experiment.may_correct else Standing.FIRST
+def _standing(experiment: LiveExperiment) -> Precedence:
+    return Precedence.REPLACE if experiment.may_correct else Precedence.FIRST
 
 
 def _called(idempotency_key: str | None) -> str:

@@ -23,7 +23,7 @@ from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentView, Verdict
+from policy_store.models import Experiment, ExperimentView, MissingVerdict
 from policy_store.states import INITIAL
 
 _log = get_logger(__name__)
@@ -242,8 +242,8 @@ def _staged(definition: Definition, view: ExperimentView) -> StagedPolicy | None
     return StagedPolicy(champion, min(view.stage.present.share, definition.caps.elsewhere(name)))
 
 
-def _missing(feedback: FeedbackSpec) -> dict[Missing, Verdict]:
-    return {what: Verdict(verdict) for what, verdict in feedback.missing_rules.items()}
+def _missing(feedback: FeedbackSpec) -> dict[Missing, MissingVerdict]:
+    return {what: MissingVerdict(verdict) for what, verdict in feedback.missing_rules.items()}
 
 
 def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:

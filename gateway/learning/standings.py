@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.experiments.catalogue import CatalogueHolder
-from gateway.experiments.standing import Standing
+from gateway.experiments.standing import ExperimentStanding
 from policy_store.errors import UnknownExperimentError
 from policy_store.generations import GenerationBook
 from policy_store.store import PolicyStore
@@ -23,13 +23,13 @@ class Standings:
         self._book = book
         self._catalogue = catalogue
 
-    async def read(self) -> dict[str, Standing]:
+    async def read(self) -> dict[str, ExperimentStanding]:
         """The state of each experiment that the store knows, by name.
 
         Raises:
             StoreUnavailableError: The store cannot be read.
         """
-        found: dict[str, Standing] = {}
+        found: dict[str, ExperimentStanding] = {}
         for name in self._catalogue.current.definitions:
             try:
                 view = await self._store.view(name)
@@ -38,5 +38,5 @@ class Standings:
             except UnknownExperimentError:
                 continue
             incumbent = view.experiment.policies[view.incumbent]
-            found[name] = Standing(view.state, view.generation, incumbent, counts.comparisons, kept)
+            found[name] = ExperimentStanding(view.state, view.generation, incumbent, counts.comparisons, kept)
         return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.watches import (
-    ACTOR,
+    GATEWAY_ACTOR,
     holdback_of,
     is_over,
     is_worse,
@@ -51,7 +51,7 @@ class _Basis:
     lagging: bool | None
 
 
-class Watcher:
+class PromotionWatch:
     """Watches promotions.
 
     Args:
@@ -111,7 +111,7 @@ class Watcher:
                 name,
                 view.generation,
                 Move.ROLL_BACK,
-                actor=ACTOR,
+                actor=GATEWAY_ACTOR,
                 reason=reason_for_rollback(verdict),
                 fence=fence,
                 verdict=verdict,

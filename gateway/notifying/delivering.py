@@ -21,18 +21,18 @@ from gateway.errors import UnknownWebhookError
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import WebhookAttempted
-from gateway.notifying.reading import EventReader
-from gateway.notifying.sending import GONE, Receipt, Sender, address_digest
+from gateway.notifying.reading import EventPages
+from gateway.notifying.sending import GONE, ReceiverAnswer, Sender, address_digest
 from gateway.running.background import stop
 from gateway.running.logs import get_logger
 from policy_store.deliveries import (
     Batch,
     DeadLetter,
     DeliveryOutcome,
+    DeliveryState,
     DeliveryStore,
     Holding,
     Message,
-    Standing,
 )
 from policy_store.errors import StoreError
 from policy_store.events import PlacedEvent
@@ -93,7 +93,7 @@ class Deliverer:
     def __init__(
         self,
         deliveries: DeliveryStore,
-        reader: EventReader,
+        reader: EventPages,
         sender: Sender,
         catalogue: CatalogueHolder,
         hooks: Hooks,
@@ -104,7 +104,7 @@ class Deliverer:
         look_seconds: float,
         lease_seconds: float,
     ) -> None:
-        self.standings: dict[str, Standing] = {}
+        self.standings: dict[str, DeliveryState] = {}
         self._deliveries = deliveries
         self._reader = reader
         self._sender = sender
@@ -216,11 +216,11 @@ class Deliverer:
             )
             self._say(name, outcome, receipt)
 
-    def _wait(self, receipt: Receipt, message: Message) -> float:
+    def _wait(self, receipt: ReceiverAnswer, message: Message) -> float:
         planned = WAITS_SECONDS[message.attempts] * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
         return min(max(planned, receipt.retry_after_seconds or 0.0), _LONGEST_WAIT_SECONDS)
 
-    def _say(self, name: str, outcome: DeliveryOutcome, receipt: Receipt) -> None:
+    def _say(self, name: str, outcome: DeliveryOutcome, receipt: ReceiverAnswer) -> None:
         self._hooks.tell(WebhookAttempted(name, outcome.value))
         if outcome is DeliveryOutcome.DELIVERED:
             if name in self._failing:
@@ -248,12 +248,12 @@ class Deliverer:
             )
         return webhooks[name]
 
-    async def listed(self) -> Iterable[tuple[str, WebhookSpec, Standing]]:
+    async def listed(self) -> Iterable[tuple[str, WebhookSpec, DeliveryState]]:
         """Every webhook with the state of its deliveries."""
         webhooks = self._catalogue.current.webhooks
         return [(name, spec, await self._deliveries.standing(name)) for name, spec in webhooks.items()]
 
-    async def test(self, name: str) -> Receipt:
+    async def test(self, name: str) -> ReceiverAnswer:
         """Send a test to a webhook from this replica at once; it is not kept."""
         body = _body("webhook.test", self._clock(), {"webhook": name})
         return await self._sender.send(self.spec(name), f"evt_test_{token_hex(12)}", body)
@@ -269,7 +269,7 @@ class Deliverer:
         return await self._deliveries.replay(name, ids)
 
 
-def _outcome_of(receipt: Receipt, message: Message) -> DeliveryOutcome:
+def _outcome_of(receipt: ReceiverAnswer, message: Message) -> DeliveryOutcome:
     if receipt.is_taken:
         return DeliveryOutcome.DELIVERED
     if receipt.status == GONE:

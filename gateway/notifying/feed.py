@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from gateway.errors import TooManyStreamsError
-from gateway.notifying.reading import EventReader
+from gateway.notifying.reading import EventPages
 from gateway.running.lifecycle import Lifecycle
 from policy_store.errors import StoreError
 from policy_store.events import PlacedEvent
@@ -75,7 +75,7 @@ class EventFeed:
         interval_seconds: Time between two reads of the store.
     """
 
-    def __init__(self, reader: EventReader, lifecycle: Lifecycle, *, interval_seconds: float) -> None:
+    def __init__(self, reader: EventPages, lifecycle: Lifecycle, *, interval_seconds: float) -> None:
         self.reader = reader
         self._lifecycle = lifecycle
         self._interval_seconds = interval_seconds

@@ -30,7 +30,7 @@ class EventPage:
     has_more: bool
 
 
-class EventReader:
+class EventPages:
     """Reads events and names the policies in them. Every method raises StoreUnavailableError.
 
     Args:

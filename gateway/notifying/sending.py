@@ -22,14 +22,14 @@ from yarl import URL
 from gateway import __version__
 from gateway.config.webhooks import Receiver
 
-TIMEOUT_SECONDS: Final = 10.0
+SENDING_SECONDS: Final = 10.0
 GONE: Final = 410
 _SUCCESSES: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ReceiverAnswer:
     """A receiver's answer.
 
     Attributes:
@@ -78,7 +78,7 @@ class Sender:
         timeout_seconds: Longest time for a request.
     """
 
-    def __init__(self, clock: Callable[[], float], *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, clock: Callable[[], float], *, timeout_seconds: float = SENDING_SECONDS) -> None:
         self._clock = clock
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
@@ -90,7 +90,9 @@ class Sender:
         """Close all connections."""
         await self._session.close()
 
-    async def send(self, receiver: Receiver, message_id: str, body: str, *, most_read: int = 0) -> Receipt:
+    async def send(
+        self, receiver: Receiver, message_id: str, body: str, *, most_read: int = 0
+    ) -> ReceiverAnswer:
         """Send one request.
 
         Args:
@@ -110,17 +112,17 @@ class Sender:
                 answer.close()
                 return self._receipt(answer.status, answer.headers, content)
         except TimeoutError:
-            return Receipt(None, "no answer in time")
+            return ReceiverAnswer(None, "no answer in time")
         except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
-            return Receipt(None, "has no trusted certificate")
+            return ReceiverAnswer(None, "has no trusted certificate")
         except (aiohttp.ClientError, OSError, ValueError):
-            return Receipt(None, "cannot be reached")
+            return ReceiverAnswer(None, "cannot be reached")
 
-    def _receipt(self, status: int, headers: Mapping[str, str], content: bytes) -> Receipt:
+    def _receipt(self, status: int, headers: Mapping[str, str], content: bytes) -> ReceiverAnswer:
         if status in _SUCCESSES:
-            return Receipt(status, body=content)
+            return ReceiverAnswer(status, body=content)
         reason = "redirects, which is not followed" if status in _REDIRECTS else f"answered {status}"
-        return Receipt(status, reason, _seconds_of(headers.get("retry-after", ""), self._clock()))
+        return ReceiverAnswer(status, reason, _seconds_of(headers.get("retry-after", ""), self._clock()))
 
 
 async def _start_of(content: aiohttp.StreamReader, most: int) -> bytes:

@@ -67,7 +67,7 @@ def watch_line(watch: Watch) -> bytes:
     )
 
 
-def watch_from(fields: dict[str, Any]) -> Watch:
+def logged_watch(fields: dict[str, Any]) -> Watch:
     """Inverse of `watch_line`.
 
     Raises:

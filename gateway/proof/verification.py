@@ -26,7 +26,7 @@ from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
 from gateway.proof.ancestry import Ancestry, LoggedGeneration, retrace
 from gateway.proof.forecasts import misapplied_forecasts
-from gateway.proof.log_lines import LOG_SCHEMA, record_from, watch_from
+from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
 from gateway.proof.moves import Walk, moves_by_hand
 from gateway.proof.watched import RecordedWatch, miswatched, summary
 from policy_store.models import Experiment, LogRecord
@@ -147,7 +147,7 @@ class _Reader:
             self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
         elif line.get("type") == "watch":
             self._records = []
-            self.watches.append((watch_from(line), self._records))
+            self.watches.append((logged_watch(line), self._records))
             return
         elif line.get("type") != "ancestor":
             self._records.append(record_from(line))

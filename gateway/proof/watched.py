@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from gateway.experiments.watches import ACTOR, WORSE, holdback_of, is_over, verdict_on
+from gateway.experiments.watches import GATEWAY_ACTOR, WORSE, holdback_of, is_over, verdict_on
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.holdback import Watched, replay_watch
 from gateway.proof.ancestry import LoggedGeneration
@@ -64,7 +64,7 @@ def is_of_watch(move: LoggedMove) -> bool:
     """Whether a watch, not a person, made a move."""
     told = move.event.told
     if isinstance(told, TakenBack):
-        return told.fence is not None and told.actor == ACTOR
+        return told.fence is not None and told.actor == GATEWAY_ACTOR
     return move.rule.ends_watch
 
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from gateway.errors import ConfigError, ConfigIssue
 from gateway.experiments.catalogue import Catalogue, CatalogueHolder, catalogue_of
-from gateway.experiments.changes import Change, changes_between, told
-from gateway.experiments.standing import Standing
-from gateway.reloading.source import Loaded, Origin
+from gateway.experiments.changes import Change, changes_between, changes_document
+from gateway.experiments.standing import ExperimentStanding
+from gateway.reloading.source import Loaded, ReadFrom
 from gateway.running.logs import get_logger
 from gateway.settings import PREFIX, Settings
 from gateway.upstream.base import ModelTarget
@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 # Settings that a reload follows; all others need a restart.
 FOLLOWED: Final = frozenset({"admin_keys", "client_keys", "previous_token_secret", "token_secret"})
 
-Follower = Callable[[Settings], Awaitable[None]]
+FollowUp = Callable[[Settings], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Reloaded:
         return {
             "config_hash": self.config_hash,
             "changed": self.has_changed,
-            **told(self.changes),
+            **changes_document(self.changes),
             "rotated": list(self.rotated),
             "settings": list(self.settings),
             "needs_restart": list(self.needs_restart),
@@ -77,17 +77,17 @@ class Reloader:
         rouse_siblings: Makes the other processes behind the port reload, without the store's help.
     """
 
-    def __init__(self, origin: Origin, catalogue: CatalogueHolder) -> None:
+    def __init__(self, origin: ReadFrom, catalogue: CatalogueHolder) -> None:
         self.faults: Sequence[ConfigIssue] = ()
         self.rouse_siblings = origin.rouse
         self._source = origin.source
         self._started_with = self._settings = origin.settings
         self._holder = catalogue
-        self._follow: Follower = _nothing_follows
+        self._follow: FollowUp = _nothing_follows
         self._reloading = asyncio.Lock()
         self._asked = asyncio.Event()
 
-    def tell(self, follow: Follower) -> None:
+    def tell(self, follow: FollowUp) -> None:
         """Register a function to call after each new configuration is in its holder."""
         self._follow = follow
 
@@ -122,7 +122,7 @@ class Reloader:
         with suppress(ConfigError):
             await self.reload(by)
 
-    async def reload(self, by: str, standings: Mapping[str, Standing] | None = None) -> Reloaded:
+    async def reload(self, by: str, standings: Mapping[str, ExperimentStanding] | None = None) -> Reloaded:
         """Read the configuration and put it into force.
 
         Args:
@@ -155,7 +155,9 @@ class Reloader:
             raise ConfigError([ConfigIssue("auth", "A running gateway cannot stop asking for keys.", remedy)])
         return loaded, _with_what_stays(before, catalogue)
 
-    def _compared(self, loaded: Loaded, catalogue: Catalogue, standings: Mapping[str, Standing]) -> Reloaded:
+    def _compared(
+        self, loaded: Loaded, catalogue: Catalogue, standings: Mapping[str, ExperimentStanding]
+    ) -> Reloaded:
         before, changed = self._holder.current, set(_different(self._settings, loaded.settings))
         restart = set(_different(self._started_with, loaded.settings)) - FOLLOWED
         if (self._started_with.token_secret is None) != (loaded.settings.token_secret is None):

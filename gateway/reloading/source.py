@@ -95,7 +95,7 @@ def _stamp_of(path: Path) -> Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ReadFrom:
     """How a gateway that was started from a file reads it again.
 
     Attributes:

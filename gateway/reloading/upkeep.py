@@ -13,7 +13,7 @@ from gateway.experiments.catalogue import Catalogue, CatalogueHolder
 from gateway.reloading.reloader import Reloader
 from gateway.reloading.replicas import Replicas
 from gateway.reloading.sealing import KeyGiver, Sealing
-from gateway.reloading.source import Origin
+from gateway.reloading.source import ReadFrom
 from gateway.running.background import background
 from gateway.running.kept_file import KeptFile, kept_path
 from gateway.settings import Settings
@@ -38,7 +38,7 @@ class Upkeep:
         self,
         catalogue: CatalogueHolder,
         settings: Settings,
-        origin: Origin | None,
+        origin: ReadFrom | None,
         name: str,
         redis: StoreClient,
         keys: KeyGiver,

@@ -17,7 +17,7 @@ from gateway.running.logs import get_logger
 from policy_store.answer_names import AnswerName
 from policy_store.errors import StoreError
 
-MOST_WAITING: Final = 10_000
+MOST_NOTES: Final = 10_000
 _BATCH: Final = 200
 _ANY_KEY: Final = ""
 
@@ -55,7 +55,7 @@ class AnswerNotes:
 
     def note(self, key: str | None, request_id: str, response_id: str, keep_seconds: float) -> None:
         """Remember an answer soon, for the API key that got it and for keys that may see any answer."""
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MOST_NOTES:
             self._lose(1)
             return
         seconds = max(1, math.ceil(keep_seconds))

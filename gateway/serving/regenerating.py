@@ -49,20 +49,20 @@ from gateway.upstream.base import AnswerStream, RawHeaders
 from gateway.upstream.json_text import parsed
 from gateway.upstream.surfaces import Surface
 from policy_store.errors import StoreError
-from policy_store.turns import Asking, KnownTurn
+from policy_store.turns import KnownTurn, TurnQuery
 
 _NAME_BYTES: Final = 16
 _SECRET_BYTES: Final = 32
 _SECOND: Final = 2
 
-Report = Callable[[str, Kept], Awaitable[None]]
+ReportKept = Callable[[str, Kept], Awaitable[None]]
 """Has a comparison counted: its id, and which answer was kept."""
 
 
-class TurnStore(Protocol):
+class KnownTurns(Protocol):
     """The part of the store that this module needs."""
 
-    async def ask(self, name: str, asking: Asking) -> tuple[KnownTurn | None, KnownTurn | None]:
+    async def ask(self, name: str, asking: TurnQuery) -> tuple[KnownTurn | None, KnownTurn | None]:
         """Register a question; returns what is known about it and the one before. Raises StoreError."""
         ...
 
@@ -130,10 +130,10 @@ class Regenerating:
     def __init__(
         self,
         *,
-        store: TurnStore,
+        store: KnownTurns,
         keys: SealingKeyHolder,
         response_ids: ResponseIds,
-        report: Report,
+        report: ReportKept,
         hooks: Hooks,
         breaker: StoreBreaker,
         draws: Draws,
@@ -236,9 +236,9 @@ class Regenerating:
         answered: Sequence[str],
         drawn: Drawn,
         seal: Callable[[Assignment], str],
-    ) -> Asking:
+    ) -> TurnQuery:
         attempt = question.attempt
-        return Asking(
+        return TurnQuery(
             asked=[name.digest.hex() for name in asked],
             answered=answered,
             generation=experiment.generation,

@@ -25,7 +25,7 @@ _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning"})
 _PASSING: Final = frozenset({"annotations", "cache_control", "id", "logprobs", "status"})
 
 
-class Role(Enum):
+class Author(Enum):
     """The author of a message in a conversation."""
 
     USER = b"u"
@@ -43,7 +43,7 @@ class Item(NamedTuple):
         more: Its content besides text, in a canonical form.
     """
 
-    role: Role
+    role: Author
     text: str
     more: bytes = b""
 
@@ -65,7 +65,7 @@ class Turns(NamedTuple):
 def turns_of(payload: Mapping[str, Any], surface: Surface) -> Turns:
     """The turns of a checked request."""
     items = list(_READERS[surface.name](payload))
-    is_asked = bool(items) and items[-1].role is Role.USER
+    is_asked = bool(items) and items[-1].role is Author.USER
     start, end = _last_answer(items)
     digest = blake2b(digest_size=32)
     answered = None
@@ -91,17 +91,17 @@ def answer_text(answer: Mapping[str, Any], surface: Surface) -> str:
 def _last_answer(items: list[Item]) -> tuple[int, int]:
     """Where the last answer begins and ends, including its tool calls; (-1, -1) if there is none."""
     end = len(items)
-    while end and items[end - 1].role is not Role.ASSISTANT:
+    while end and items[end - 1].role is not Author.ASSISTANT:
         end -= 1
     start = end
-    while start and items[start - 1].role in (Role.ASSISTANT, Role.TOOL):
+    while start and items[start - 1].role in (Author.ASSISTANT, Author.TOOL):
         start -= 1
-    is_one = start < end and start > 0 and items[start - 1].role is Role.USER
+    is_one = start < end and start > 0 and items[start - 1].role is Author.USER
     return (start, end) if is_one else (-1, -1)
 
 
 def _only_text(items: list[Item]) -> str | None:
-    if not items or any(item.role is not Role.ASSISTANT or item.more for item in items):
+    if not items or any(item.role is not Author.ASSISTANT or item.more for item in items):
         return None
     return " ".join(item.text for item in items) or None
 
@@ -111,7 +111,7 @@ def normalised(text: str) -> str:
     return " ".join(normalize("NFC", _THOUGHT.sub("", text)).split())
 
 
-def _item(role: Role, content: Any, more: Iterable[Any] = ()) -> Item:
+def _item(role: Author, content: Any, more: Iterable[Any] = ()) -> Item:
     parts = content if isinstance(content, list) else [content]
     texts = [text for part in parts if (text := _text_of(part)) is not None]
     others = [_lasting(part) for part in parts if part is not None and _text_of(part) is None]
@@ -138,16 +138,16 @@ def _lasting(part: Any) -> Any:
 
 
 _CHAT_ROLES: Final = {
-    "user": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
+    "user": Author.USER,
+    "assistant": Author.ASSISTANT,
+    "tool": Author.TOOL,
+    "function": Author.TOOL,
 }
 
 
-def _role(message: Mapping[str, Any]) -> Role:
+def _role(message: Mapping[str, Any]) -> Author:
     role = message.get("role")
-    return _CHAT_ROLES.get(role, Role.OTHER) if isinstance(role, str) else Role.OTHER
+    return _CHAT_ROLES.get(role, Author.OTHER) if isinstance(role, str) else Author.OTHER
 
 
 def _chat_item(message: Mapping[str, Any]) -> Item:
@@ -171,19 +171,19 @@ def _message_item(message: Mapping[str, Any]) -> Item:
     content = message.get("content")
     blocks = content if isinstance(content, list) else []
     is_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
-    return _item(Role.TOOL if is_result else _role(message), content)
+    return _item(Author.TOOL if is_result else _role(message), content)
 
 
 def _messages(payload: Mapping[str, Any]) -> Iterator[Item]:
     if payload.get("system"):
-        yield _item(Role.OTHER, payload["system"])
+        yield _item(Author.OTHER, payload["system"])
     for message in payload["messages"]:
         if isinstance(message, dict):
             yield _message_item(message)
 
 
 def _messages_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
-    yield _item(Role.ASSISTANT, answer.get("content"))
+    yield _item(Author.ASSISTANT, answer.get("content"))
 
 
 def _response_item(item: Mapping[str, Any]) -> Item | None:
@@ -193,7 +193,7 @@ def _response_item(item: Mapping[str, Any]) -> Item | None:
     if kind in _THOUGHTS:
         return None
     is_result = isinstance(kind, str) and kind.endswith("_output")
-    return _item(Role.TOOL if is_result else Role.ASSISTANT, None, [_lasting(item)])
+    return _item(Author.TOOL if is_result else Author.ASSISTANT, None, [_lasting(item)])
 
 
 def _response_items(items: Any) -> Iterator[Item]:
@@ -204,10 +204,10 @@ def _response_items(items: Any) -> Iterator[Item]:
 
 def _responses(payload: Mapping[str, Any]) -> Iterator[Item]:
     if payload.get("instructions"):
-        yield _item(Role.OTHER, payload["instructions"])
+        yield _item(Author.OTHER, payload["instructions"])
     given = payload.get("input")
     if isinstance(given, str):
-        yield _item(Role.USER, given)
+        yield _item(Author.USER, given)
     yield from _response_items(given)
 
 
@@ -215,7 +215,7 @@ def _responses_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
     return _response_items(answer.get("output"))
 
 
-_NO_TEXT: Final = Item(Role.OTHER, "")
+_NO_TEXT: Final = Item(Author.OTHER, "")
 _Reader = Callable[[Mapping[str, Any]], Iterator[Item]]
 _READERS: Final[Mapping[str, _Reader]] = {
     CHAT.name: _chat,

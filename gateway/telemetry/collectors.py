@@ -16,7 +16,7 @@ from gateway.learning.progress import ExperimentProgress
 from gateway.learning.store_watch import StoreWatch
 from gateway.reloading.upkeep import Upkeep
 from gateway.running.store_health import StoreHealth
-from policy_store.deliveries import Standing
+from policy_store.deliveries import DeliveryState
 from policy_store.states import ExperimentState
 
 Families = Iterator[Metric]
@@ -125,7 +125,7 @@ class WebhookCollector(Collector):
         standings: That, by webhook.
     """
 
-    def __init__(self, standings: Callable[[], Mapping[str, Standing]]) -> None:
+    def __init__(self, standings: Callable[[], Mapping[str, DeliveryState]]) -> None:
         self._standings = standings
 
     def collect(self) -> Iterable[Metric]:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from gateway.errors import UpstreamError
 from gateway.upstream.failures import broken, cut_short
 from gateway.upstream.json_text import parsed
-from gateway.upstream.sse import DONE, RawEvent, events
+from gateway.upstream.sse import DONE, RawEvent, events_of
 from gateway.upstream.surfaces import SurfaceName
 
 Event = Mapping[str, Any]
@@ -273,7 +273,7 @@ class EventReader:
 
     def _taken_apart(self, block: bytes) -> bytes:
         passed: list[bytes] = []
-        for event in events(block):
+        for event in events_of(block):
             if event.is_done and self._progress.ends_by_done:
                 passed.append(DONE)
                 self.is_over = True

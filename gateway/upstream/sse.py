@@ -116,7 +116,7 @@ class RawEvent(NamedTuple):
         return self.data is not None and self.data.strip(b' "').startswith(_DONE_MARK)
 
 
-def events(block: bytes) -> Iterator[RawEvent]:
+def events_of(block: bytes) -> Iterator[RawEvent]:
     """The events of a block of whole events."""
     while block:
         first, block = split_first(block)
@@ -141,6 +141,6 @@ def has_event(block: bytes) -> bool:
 
 def payloads(block: bytes) -> Iterator[bytes]:
     """The data of each event of a block, except the final `[DONE]`; data over several lines is joined."""
-    for event in events(block):
+    for event in events_of(block):
         if event.data is not None and not event.is_done:
             yield event.data

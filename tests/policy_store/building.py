@@ -12,12 +12,12 @@ from policy_store.models import (
     Experiment,
     ExperimentView,
     Forecast,
+    MissingVerdict,
     PlannedPair,
     ProposedPlan,
     Recorded,
     Report,
     Result,
-    Verdict,
 )
 from policy_store.store import PolicyStore
 from policy_store.watch_records import WatchTerms
@@ -101,7 +101,7 @@ async def report(
     store: PolicyStore,
     unit: str,
     side: int,
-    value: float | Verdict,
+    value: float | MissingVerdict,
     *,
     pair: tuple[int, int] = (0, 1),
     tie_margin: float = 0.0,

@@ -10,7 +10,7 @@ import pytest
 
 from policy_store.errors import AfterHoldError, ContradictingOutcomeError
 from policy_store.events import Corrected
-from policy_store.models import LogRecord, Receipt, Recorded, Result, Standing, Verdict
+from policy_store.models import LogRecord, MissingVerdict, Precedence, Receipt, Recorded, Result
 from policy_store.names import Names
 from policy_store.states import Move
 from policy_store.store import PolicyStore
@@ -25,12 +25,17 @@ async def said(
     store: PolicyStore, unit: str, value: float, *, side: int = 0, call: str = "", **more: Any
 ) -> Receipt:
     """What becomes of a word that may take the place of an earlier one of the unit."""
-    more = {"standing": Standing.REPLACE, "idempotency": call, **more}
+    more = {"standing": Precedence.REPLACE, "idempotency": call, **more}
     return (await report(store, unit, side, value, **more)).receipt
 
 
 async def missing(
-    store: PolicyStore, unit: str, due_at: float, verdict: Verdict = Verdict.LOSS, *, side: int = 0
+    store: PolicyStore,
+    unit: str,
+    due_at: float,
+    verdict: MissingVerdict = MissingVerdict.LOSS,
+    *,
+    side: int = 0,
 ) -> Recorded:
     """What becomes of a unit's silence."""
     return await report(
@@ -40,7 +45,7 @@ async def missing(
         verdict,
         fingerprint="missing=no_feedback",
         source="matched:missing.no_feedback",
-        standing=Standing.MISSING,
+        standing=Precedence.MISSING,
         due_at=due_at,
     )
 
@@ -91,7 +96,7 @@ async def test_a_word_that_was_compared_stands(store: PolicyStore, is_held: bool
     due = {"due_at": await now(store) + HOLD} if is_held else {}
     await said(store, "u1", 1.0, **due)
     with pytest.raises(ContradictingOutcomeError):
-        await said(store, "u1", -1.0, standing=Standing.FIRST, **due)
+        await said(store, "u1", -1.0, standing=Precedence.FIRST, **due)
     await said(store, "u2", 0.0, side=1, **due)
     if is_held:
         await counted(store)
@@ -145,10 +150,10 @@ async def test_silence_counts_once_at_the_end_of_the_hold(store: PolicyStore) ->
     assert (await store.counts(NAME, 1)).comparisons == 1
 
 
-@pytest.mark.parametrize("standing", [Standing.FIRST, Standing.REPLACE])
+@pytest.mark.parametrize("standing", [Precedence.FIRST, Precedence.REPLACE])
 @pytest.mark.parametrize("is_early", [False, True], ids=["noted before", "noted after"])
 async def test_a_report_takes_the_place_of_silence(
-    store: PolicyStore, standing: Standing, is_early: bool
+    store: PolicyStore, standing: Precedence, is_early: bool
 ) -> None:
     """Whichever reaches the store first, the report alone counts, and a second one is treated as ever."""
     await planned(store)
@@ -171,11 +176,11 @@ async def test_a_report_takes_the_place_of_silence(
 @pytest.mark.parametrize(
     ("first", "second", "result"),
     [
-        (Verdict.LOSS, -100.0, Result.LOSS),
-        (-100.0, Verdict.LOSS, Result.WIN),
-        (Verdict.LOSS, Verdict.LOSS, Result.TIE),
-        (Verdict.TIE, 5.0, Result.TIE),
-        (Verdict.TIE, Verdict.LOSS, Result.TIE),
+        (MissingVerdict.LOSS, -100.0, Result.LOSS),
+        (-100.0, MissingVerdict.LOSS, Result.WIN),
+        (MissingVerdict.LOSS, MissingVerdict.LOSS, Result.TIE),
+        (MissingVerdict.TIE, 5.0, Result.TIE),
+        (MissingVerdict.TIE, MissingVerdict.LOSS, Result.TIE),
     ],
 )
 async def test_what_is_missing_is_compared_as_declared(
@@ -213,6 +218,6 @@ async def test_any_order_of_words_and_silences_counts_each_unit_once(store: Poli
 
     await planned(store)
     for unit in units:
-        await report(store, f"u{unit:02}", unit % 2, last.get(unit, Verdict.LOSS))
+        await report(store, f"u{unit:02}", unit % 2, last.get(unit, MissingVerdict.LOSS))
     assert found == [(each.first, each.second, each.result) for each in await logged_comparisons(store)]
     assert became.total() == len(units)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from policy_store.connect import connect
-from policy_store.deliveries import Batch, DeliveryOutcome, DeliveryStore, Holding, Message, Standing
+from policy_store.deliveries import Batch, DeliveryOutcome, DeliveryState, DeliveryStore, Holding, Message
 from policy_store.errors import StaleFenceError
 from tests.pace import PATIENCE_SECONDS
 
@@ -153,6 +153,6 @@ async def test_a_receiver_that_is_gone_is_told_nothing_until_a_replay(deliveries
 
 async def test_nothing_is_known_of_a_webhook_nobody_asked_for(deliveries: DeliveryStore) -> None:
     """That is no error."""
-    assert await deliveries.standing("none") == Standing()
+    assert await deliveries.standing("none") == DeliveryState()
     assert await deliveries.due("none", 10) == []
     assert await deliveries.replay("none", []) == 0

@@ -9,11 +9,11 @@ import pytest
 
 from policy_store.clients import StoreClient
 from policy_store.connect import connect
-from policy_store.turns import Asking, KnownTurn, TurnStore
+from policy_store.turns import KnownTurn, TurnQuery, TurnStore
 from tests.pace import PATIENCE_SECONDS
 
 NAME = "support"
-FIRST = Asking(
+FIRST = TurnQuery(
     asked=("new", "old"),
     answered=(),
     generation=1,
@@ -39,7 +39,7 @@ def turns(redis: StoreClient) -> TurnStore:
     return TurnStore(redis, timeout_seconds=PATIENCE_SECONDS)
 
 
-async def _ask(turns: TurnStore, asking: Asking = FIRST) -> KnownTurn | None:
+async def _ask(turns: TurnStore, asking: TurnQuery = FIRST) -> KnownTurn | None:
     known, _ = await turns.ask(NAME, asking)
     return known
 

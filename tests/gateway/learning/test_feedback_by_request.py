@@ -14,7 +14,7 @@ import pytest
 from gateway.config.api_keys import hash_key
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret
-from gateway.serving.answer_notes import MOST_WAITING, AnswerNotes
+from gateway.serving.answer_notes import MOST_NOTES, AnswerNotes
 from policy_store.answer_names import SEVERAL, AnswerName, AnswerNameStore
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
@@ -203,11 +203,11 @@ async def test_notes_that_wait_are_bounded() -> None:
     """They are bounded however long the store takes; surplus notes are lost, later ones are written again."""
     store = AwayStore()
     notes = AnswerNotes(store, lambda holder, request_id: [f"{holder}/{request_id}"])
-    for number in range(2 * MOST_WAITING):
+    for number in range(2 * MOST_NOTES):
         notes.note(None, f"r{number}", "chatcmpl-x", 60.0)
     store.is_away = False
     await notes.write()
-    assert len(store.kept) == MOST_WAITING
+    assert len(store.kept) == MOST_NOTES
     notes.note(None, "late", "chatcmpl-late", 0.2)
     assert await notes.find(None, "late") == "chatcmpl-late"
     assert store.kept[-1].keep_seconds == 1

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.config.feedback import Missing
-from gateway.learning.missing_outcomes import MOST_WAITING, MissingOutcomes
+from gateway.learning.missing_outcomes import MOST_MISSING, MissingOutcomes
 from policy_store.errors import StoreUnavailableError
 from policy_store.names import Names
 from policy_store.store import PolicyStore
@@ -233,11 +233,11 @@ async def test_what_is_missing_waits_for_a_store_that_is_away(upstream: FakeUpst
     recorder = Recorder()
     missing = MissingOutcomes(recorder)  # type: ignore[arg-type]
     live: Any = type("Live", (), {"name": NAME})
-    for number in range(MOST_WAITING + 5):
+    for number in range(MOST_MISSING + 5):
         missing.note(number, live, Missing.FAILURE)  # type: ignore[arg-type]
 
     assert not await missing.write()
     recorder.is_away = False
     assert await missing.write()
 
-    assert [number for number, _, _ in recorder.noted] == list(range(MOST_WAITING))
+    assert [number for number, _, _ in recorder.noted] == list(range(MOST_MISSING))

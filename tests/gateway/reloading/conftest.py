@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.config.api_keys import hash_key
-from gateway.reloading.source import ConfigSource, Origin
+from gateway.reloading.source import ConfigSource, ReadFrom
 from gateway.settings import read_settings
 from tests.gateway.building import config_fields
 from tests.gateway.fake_upstream import FakeUpstream
@@ -70,7 +70,7 @@ def opened(tmp_path: Path, embedded_url: str) -> Opener:
         source = ConfigSource(file, lambda _config, _settings: None)
         loaded = source.read()
         run = quick_settings(embedded_url, client_keys=loaded.settings.client_keys, **settings)
-        origin = Origin(source, read_settings())
+        origin = ReadFrom(source, read_settings())
         async with whole_gateway(loaded.config, run, key="ops", origin=origin) as gateway:
             yield Filed(gateway, file)
 

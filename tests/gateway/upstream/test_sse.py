@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import UpstreamError
 from gateway.upstream import sse
-from gateway.upstream.sse import DONE, EventCutter, events, has_event, is_last, payloads
+from gateway.upstream.sse import DONE, EventCutter, events_of, has_event, is_last, payloads
 
 ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 lines = st.text("ab :{}\u2028é", min_size=1, max_size=12).map(str.encode)
@@ -60,9 +60,9 @@ def test_an_event_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_the_last_event_is_known_in_any_spelling(data: bytes) -> None:
     """Of those that clients take for it; what a model said is none."""
-    (event,) = events(b"data:" + data + b"\n\n")
+    (event,) = events_of(b"data:" + data + b"\n\n")
     assert event.is_done
-    (other,) = events(b'data: {"a":"' + data.replace(b'"', b"") + b'"}\n\n')
+    (other,) = events_of(b'data: {"a":"' + data.replace(b'"', b"") + b'"}\n\n')
     assert not other.is_done
 
 
