@@ -82,7 +82,9 @@ async def test_a_client_that_only_resends_its_history_decides_an_experiment(
     try:
         promotion = {"min_comparisons": 20, "min_duration": "0s", "min_voters": 0}
         made = [serve(traffic={"share": 1.0, "collect": "regenerate"}, promotion=promotion) for _ in range(2)]
-        one, other = [await each.start(LLMPO_REDIS_URL=redis.url) for each in made]
+        # A store that answers late on a busy machine would cost a comparison, as it should.
+        settings = {"LLMPO_REDIS_URL": redis.url, "LLMPO_STORE_TIMEOUT_SECONDS": "20"}
+        one, other = [await each.start(**settings) for each in made]
         await one.planned()
         users = Users(one, other)
         for _ in range(8):

@@ -17,21 +17,21 @@ Open = Callable[..., Awaitable[Whole]]
 
 @pytest.fixture
 async def open_gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Open]:
-    """Opens gateways on one store; `settings` are the gateway's, all else is the experiment's."""
+    """Opens gateways on one store: `settings` and `key` are the gateway's, all else is the experiment's."""
     async with AsyncExitStack() as stack:
 
-        async def open_one(settings: dict[str, Any] | None = None, **experiment: Any) -> Whole:
+        async def open_one(
+            settings: dict[str, Any] | None = None, key: str | None = None, **experiment: Any
+        ) -> Whole:
             traffic = {"share": 1.0, "collect": "regenerate", **experiment.pop("traffic", {})}
-            auth = experiment.pop("auth", None)
             config = gateway_config(
                 api_base=upstream.api_base,
                 traffic=traffic,
                 promotion={"min_comparisons": 10_000, **experiment.pop("promotion", {})},
-                auth=auth,
                 **experiment,
             )
             run = quick_settings(embedded_url, **(settings or {}))
-            gateway = await stack.enter_async_context(whole_gateway(config, run))
+            gateway = await stack.enter_async_context(whole_gateway(config, run, key=key))
             await gateway.planned()
             return gateway
 

@@ -158,8 +158,8 @@ async def test_nothing_is_compared_across_callers(
 ) -> None:
     """Two API keys, users or sessions that say the same each ask for the first time."""
     keys = ("one-key", "other-key")
-    settings = {"client_keys": tuple(map(hash_key, keys))} if named == "key" else {}
-    gateway = await open_gateway(settings)
+    hashes = {"client_keys": tuple(map(hash_key, keys)), "admin_keys": (hash_key("admin-key"),)}
+    gateway = await open_gateway(hashes if named == "key" else None, key="admin-key")
     headers = [{"authorization": f"Bearer {key}"} for key in keys]
     for number in range(8):
         for caller in (0, 1):
@@ -171,7 +171,8 @@ async def test_nothing_is_compared_across_callers(
             else:
                 talk.headers = {"x-session-id": f"session-{caller}"}
             await talk.ask(f"Question {number}?")
-    assert await gateway.metric("llmpo_asked_again_total") == 0
+    asked = await gateway.metric("llmpo_policy_requests_total", experiment="support")
+    assert (asked, await gateway.metric("llmpo_asked_again_total")) == (16, 0)
 
 
 async def test_a_policy_that_fails_compares_nothing(gateway: Whole, upstream: FakeUpstream) -> None:
