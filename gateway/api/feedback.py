@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import orjson
 from fastapi import APIRouter, Request
@@ -122,8 +122,10 @@ class FeedbackDesk:
     async def open(self, request: Request) -> tuple[Caller, dict[str, Any]]:
         """The caller, and what the body holds. Raises the error that refuses the request."""
         caller = await self._admit(request)
-        with self.refusals_told():
+        try:
             return caller, await self._read_body(request)
+        except InvalidRequestError as error:
+            self._refuse(error)
 
     async def take(
         self, caller: Caller, fields: Any, shape: type[Peer] | None, idempotency_key: str | None = None
@@ -136,11 +138,13 @@ class FeedbackDesk:
             shape: The product whose clients send it so; None for our own.
             idempotency_key: What the sender calls this report, if the report does not say.
         """
-        with self.refusals_told():
+        try:
             if not isinstance(fields, dict):
                 raise invalid("A report must be an object; of events, only scores can be taken.")
             peer = None if shape is None else shape.of(fields)
             feedback = parse_feedback(fields) if peer is None else peer.feedback()
+        except InvalidRequestError as error:
+            self._refuse(error)
         if idempotency_key is not None and feedback.idempotency_key is None:
             feedback = replace(feedback, idempotency_key=idempotency_key)
         answer = answer_of(await self._service.receive(feedback, caller.key, is_admin=caller.is_admin))
@@ -196,18 +200,24 @@ class FeedbackDesk:
         """Announce why what was sent is no report."""
         try:
             yield
-        except InvalidFeedbackError as error:
-            self.discarded(error.reason)
-            raise
-        except BodyTooLargeError:
-            self.discarded("body_too_large")
-            raise
-        except UnsupportedMediaTypeError:
-            self.discarded("unsupported_media_type")
-            raise
         except InvalidRequestError as error:
-            self.discarded("invalid_body")
-            raise InvalidFeedbackError(str(error), reason="invalid_body", status=error.status) from error
+            self._refuse(error)
+
+    def _refuse(self, error: InvalidRequestError) -> NoReturn:
+        """Announce why what was sent is no report, and raise it."""
+        match error:
+            case InvalidFeedbackError():
+                self.discarded(error.reason)
+                raise error
+            case BodyTooLargeError():
+                self.discarded("body_too_large")
+                raise error
+            case UnsupportedMediaTypeError():
+                self.discarded("unsupported_media_type")
+                raise error
+            case _:
+                self.discarded("invalid_body")
+                raise InvalidFeedbackError(str(error), reason="invalid_body", status=error.status) from error
 
 
 async def _ingested(

@@ -35,7 +35,6 @@ _MUST_BE: Final = {
     "idempotency_key": "a string of at most 255 characters",
 }
 _LONGEST_SHOWN: Final = 64
-_NAMING: Final = ("id", "request_id", "trace_id")
 AnswerNameText = Annotated[StrictStr, Field(min_length=1, max_length=512)]
 SignalName = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 
@@ -75,7 +74,7 @@ class FeedbackBody(BaseModel):
 
     @validator(mode="after")
     def _says_one_thing(self) -> Self:
-        if sum(getattr(self, name) is not None for name in _NAMING) > 1:
+        if (self.id is not None) + (self.request_id is not None) + (self.trace_id is not None) > 1:
             raise ValueError('Name the answer once, by "id", "request_id" or "trace_id".')
         if (self.signal is None) == (self.preferred is None):
             raise ValueError('Send either "signal" (with its "value") or "preferred".')

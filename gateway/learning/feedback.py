@@ -16,8 +16,7 @@ With `feedback.hold` the store keeps both until the answer is that old; planning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -89,13 +88,16 @@ class FeedbackService:
             StoreHeldError: The store lost something and no operator has accepted that yet; nothing was
                 counted.
         """
-        with self._refusals_told():
+        try:
             feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
             if isinstance(assigned, Assignment) and feedback.is_to_count:
                 recorded = await self._recorder.record(feedback, assigned, experiment)
             else:
                 _check_said(feedback, assigned, experiment)  # even if the answer takes no part
                 recorded = _uncounted(feedback, assigned)
+        except (InvalidFeedbackError, UnavailableError) as error:
+            self._tell_refusal(error)
+            raise
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
         else:
@@ -120,29 +122,27 @@ class FeedbackService:
             InvalidFeedbackError: The application did something wrong.
             UnavailableError: The store did not answer.
         """
-        with self._refusals_told():
+        try:
             feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
             if feedback.signal is not None and feedback.value is None and experiment.way.rates_answers:
                 check_signal(feedback.signal, experiment.signals)
             else:
                 _check_said(feedback, assigned, experiment)
+        except (InvalidFeedbackError, UnavailableError) as error:
+            self._tell_refusal(error)
+            raise
         return feedback, experiment
 
     def discarded(self, reason: str) -> None:
         """Announce a report that changed nothing, even one that was refused before it could be parsed."""
         self._hooks.tell(FeedbackDiscarded(reason))
 
-    @contextmanager
-    def _refusals_told(self) -> Iterator[None]:
+    def _tell_refusal(self, error: InvalidFeedbackError | UnavailableError) -> None:
         """Announce why a report is refused."""
-        try:
-            yield
-        except InvalidFeedbackError as error:
+        if isinstance(error, InvalidFeedbackError):
             self.discarded(error.reason)
-            raise
-        except UnavailableError as error:
+        else:
             self.discarded("store_held" if isinstance(error, StoreHeldError) else "store_unavailable")
-            raise
 
     async def _opened(
         self, feedback: Feedback, key: str | None, *, is_admin: bool
