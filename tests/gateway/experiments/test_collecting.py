@@ -65,8 +65,12 @@ def test_rules_and_sources_are_those_of_evidence_already_stored(
 @pytest.mark.parametrize("way", WAYS.values(), ids=lambda way: way.name)
 def test_evidence_under_another_hold_means_something_else(way: Way) -> None:
     """When a unit's outcome is taken is part of what it is."""
-    held = FeedbackSpec.model_validate({**FEEDBACK.model_dump(), "hold": "90m"})
-    assert way.outcome_rules(held) == {**way.outcome_rules(FEEDBACK), "hold_seconds": 5400.0}
+    shorter, longer = (
+        way.outcome_rules(FeedbackSpec.model_validate({**FEEDBACK.model_dump(), "hold": hold}))
+        for hold in ("60m", "90m")
+    )
+    assert "hold_seconds" not in way.outcome_rules(FEEDBACK)
+    assert (shorter["hold_seconds"], longer) == (3600.0, {**shorter, "hold_seconds": 5400.0})
 
 
 @pytest.mark.parametrize(("name", "paid_for"), [("matched", 2), ("side_by_side", 2), ("regenerate", 1)])
