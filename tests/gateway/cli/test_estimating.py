@@ -24,7 +24,7 @@ experiments:
       warm: {{model: own, system: "Be warm."}}
     delta: 0.1
     epsilon: 0
-    max_comparisons: 400
+    max_comparisons: 150
     traffic: {{share: 0.5, collect: side_by_side}}
     promotion: {{min_comparisons: 20, min_duration: 1h}}
   search:
@@ -91,7 +91,7 @@ def test_report_is_of_the_experiment_as_configured(config: str, capsys: pytest.C
         assert effect["cost"]["median"] == pytest.approx(effect["comparisons"]["median"] * 0.2)
         assert effect["extra_cost"]["median"] == pytest.approx(effect["comparisons"]["median"] * 0.1)
     assert report["effects"][0]["undecided"] > 0.5
-    assert any("max_comparisons 400" in sentence for sentence in report["advice"])
+    assert any("max_comparisons 150" in sentence for sentence in report["advice"])
 
 
 def test_every_experiment_is_estimated_by_default(config: str, capsys: pytest.CaptureFixture[str]) -> None:
