@@ -23,8 +23,11 @@ from pathlib import Path
 
 from benchmarks.pages import save_page
 from policy_store.connect import connect
-from policy_store.models import Experiment, Forecast, PlannedPair, ProposedPlan, Report, Result
+from policy_store.experiment import Experiment
+from policy_store.log_records import Result
 from policy_store.names import Names
+from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan
+from policy_store.report_records import Report
 from policy_store.store import PolicyStore
 from tests.servers import SERVERS
 

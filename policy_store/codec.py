@@ -7,28 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
+from policy_store.counts import Counts, Waiting
 from policy_store.errors import NewerVersionError
 from policy_store.events import LoggedEvent
-from policy_store.models import (
-    Comparison,
-    Counts,
-    Experiment,
-    ExperimentView,
-    Forecast,
-    Inherited,
-    LoggedPlan,
-    LogRecord,
-    PlannedPair,
-    ProposedPlan,
-    PublishedPlan,
-    Receipt,
-    Recorded,
-    Report,
-    Result,
-    Waiting,
-)
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord, Result
+from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan, PublishedPlan
+from policy_store.report_records import Receipt, Recorded, Report
 from policy_store.stage_records import Stage, StageStep
 from policy_store.states import ExperimentState
+from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch, WatchTerms
 
 _MICRO: Final = 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from policy_store.models import Experiment
+from policy_store.experiment import Experiment
 from policy_store.scripting import StorePart
 from policy_store.states import ExperimentState
 
@@ -35,14 +35,11 @@ class GenerationBook(StorePart):
         control: dict[str, str] = await self._answer(
             self._redis.hgetall(self._names.experiment(name).control)
         )
-        return {
-            field.removeprefix(_FINGERPRINT): _kept(control, number)
-            for field, number in control.items()
-            if field.startswith(_FINGERPRINT)
-        }
-
-
-def _kept(control: dict[str, str], number: str) -> KeptGeneration:
-    policies = Experiment.from_json(control[f"{number}:experiment"]).policies
-    serves = policies[int(control[f"{number}:incumbent"])]
-    return KeptGeneration(int(number), ExperimentState(control[f"{number}:state"]), serves)
+        kept = {}
+        for field, number in control.items():
+            if field.startswith(_FINGERPRINT):
+                policies = Experiment.from_json(control[f"{number}:experiment"]).policies
+                serves = policies[int(control[f"{number}:incumbent"])]
+                state = ExperimentState(control[f"{number}:state"])
+                kept[field.removeprefix(_FINGERPRINT)] = KeptGeneration(int(number), state, serves)
+        return kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
@@ -57,7 +56,10 @@ class ReplicaBook(StorePart):
         _, asked, *found = await self._scripts.run(
             "tell_replica", self._names.replicas, record.name, text, lifetime
         )
-        return ReplicasSeen(int(asked), tuple(sorted(_records(found), key=lambda each: each.name)))
+        names = [field.name for field in fields(ReplicaRecord)]
+        stored = map(json.loads, found)  # replicas of other versions may have more fields
+        replicas = (ReplicaRecord(**{name: each[name] for name in names}) for each in stored)
+        return ReplicasSeen(int(asked), tuple(sorted(replicas, key=lambda each: each.name)))
 
     async def leave(self, name: str) -> None:
         """Delete a replica that ends."""
@@ -66,10 +68,3 @@ class ReplicaBook(StorePart):
     async def ask_to_reload(self) -> int:
         """Ask all replicas to read their files again; returns the number of this request."""
         return int(await self._answer(self._redis.incr(self._names.replicas[1])))
-
-
-def _records(texts: list[str]) -> Iterator[ReplicaRecord]:
-    names = [field.name for field in fields(ReplicaRecord)]
-    for text in texts:
-        said = json.loads(text)  # replicas of other versions may have more fields
-        yield ReplicaRecord(**{name: said[name] for name in names})

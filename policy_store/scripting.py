@@ -1,7 +1,8 @@
 """Runs the Lua transitions in `scripts/` and turns every fault of the server into a `StoreError`.
 
 The first line of a script names what has to be put before it: files of `scripts/shared/` by name, and tables
-by names in capitals. The tables come from `states` and `events`, so Lua and Python use the same ones.
+by names in capitals. The tables come from `states`, `moves` and `events`, so Lua and Python use the
+same ones.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from policy_store.errors import (
     UnknownExperimentError,
 )
 from policy_store.events import EventKind
+from policy_store.moves import MOVES
 from policy_store.refusals import REFUSALS, word_of
-from policy_store.states import INITIAL, MOVES, STATES
+from policy_store.states import INITIAL, STATES
 
 # Scripts that only read are sent as read-only, so a server that refuses writes still answers them.
 READS: Final = frozenset(

@@ -6,10 +6,10 @@ from typing import Any
 
 from policy_store import codec
 from policy_store.events import Stepped, encoded
-from policy_store.models import ExperimentView
+from policy_store.moves import Move
 from policy_store.scripting import StorePart
 from policy_store.stage_records import Stage
-from policy_store.states import Move
+from policy_store.view import ExperimentView
 
 
 class StageStore(StorePart):

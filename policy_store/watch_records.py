@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from policy_store.models import PublishedPlan
+from policy_store.plan_records import PublishedPlan
 
 
 @dataclass(frozen=True, slots=True)

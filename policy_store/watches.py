@@ -10,9 +10,10 @@ from dataclasses import asdict
 
 from policy_store import codec
 from policy_store.errors import UnknownExperimentError
-from policy_store.models import Comparison, ExperimentView
+from policy_store.log_records import Comparison
+from policy_store.moves import Move
 from policy_store.scripting import StorePart
-from policy_store.states import Move
+from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch, WatchTerms
 
 

@@ -21,7 +21,7 @@ from pydantic import model_validator as validator
 from gateway.errors import InvalidFeedbackError
 from gateway.learning.acknowledging import Acknowledgement, NotCounted
 from gateway.learning.given_feedback import Feedback, Preferred
-from policy_store.models import Receipt
+from policy_store.report_records import Receipt
 
 # What each field must be, as refusals say it.
 _MUST_BE: Final = {

@@ -13,7 +13,7 @@ from gateway.api.control_body import ControlBody
 from gateway.experiments.snapshot import SnapshotHolder
 from gateway.experiments.verbs import LONGEST_REASON, SUMMARIES, Verb
 from gateway.learning.steering import Steering, Wish
-from policy_store.models import ExperimentView
+from policy_store.view import ExperimentView
 
 
 class HandMove(ControlBody):

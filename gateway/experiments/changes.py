@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from gateway.experiments.description import Description, ExperimentDescription, Words
 from gateway.experiments.standing import ExperimentStanding
+from policy_store.experiment import Experiment
 from policy_store.generations import KeptGeneration
-from policy_store.models import Experiment
 from policy_store.states import INITIAL
 
 _PARTS: Final = ("model", "system", "template", "params")

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from gateway import __version__
 from gateway.experiments.gain import Gain, gain
-from policy_store.models import Comparison, Counts, Experiment, ExperimentView
-from policy_store.states import Move
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison
+from policy_store.moves import Move
+from policy_store.view import ExperimentView
 
 if TYPE_CHECKING:
     from gateway.experiments.costs import AnswerCosts

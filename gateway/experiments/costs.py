@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from gateway.experiments.definitions import Definition
 from gateway.upstream.prices import TokenPrices
-from policy_store.models import Experiment, Usage
+from policy_store.experiment import Experiment
+from policy_store.usage import Usage
 
 CostSource = Literal["declared", "measured"]
 

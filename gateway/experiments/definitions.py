@@ -14,7 +14,7 @@ from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_i
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
 from gateway.llm_po.lines import elimination_nano_nats
-from policy_store.models import Experiment
+from policy_store.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True)

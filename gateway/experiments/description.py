@@ -18,7 +18,7 @@ from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig, ModelEntry
 from gateway.experiments.definitions import Definition
 from gateway.running.logs import redact_text
-from policy_store.models import Experiment
+from policy_store.experiment import Experiment
 
 _SHOWN_DIGITS: Final = 12
 _OF_POLICIES: Final = ("cost", "max_share")  # shown of each policy besides its content

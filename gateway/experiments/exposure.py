@@ -16,7 +16,7 @@ from typing import Final
 from gateway.config.experiments import ExperimentSpec
 from gateway.errors import ConfigIssue
 from gateway.experiments.collecting import WAYS
-from policy_store.models import PlannedPair
+from policy_store.plan_records import PlannedPair
 
 _TOLERANCE: Final = 1e-9
 

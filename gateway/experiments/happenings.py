@@ -9,8 +9,9 @@ from typing import Final
 
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import EventKind, LoggedEvent
-from policy_store.models import Experiment, ExperimentView
+from policy_store.experiment import Experiment
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 
 _POLICIES: Final = (
     "policy",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.config.promotion import PromotionSpec
-from policy_store.models import Counts, Experiment
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
 
 
 def holds(

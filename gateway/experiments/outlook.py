@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from policy_store.models import Counts, Experiment, ProposedPlan
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
+from policy_store.plan_records import ProposedPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from gateway.config.experiments import PolicySpec
 from gateway.config.gateway_file import ModelEntry
 from gateway.running.logs import BLANK, redact_text
-from policy_store.models import Experiment
+from policy_store.experiment import Experiment
 
 PoliciesShown = Literal["full", "names"]
 PolicyContent = Mapping[str, Any]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from gateway.llm_po.lines import Promise, checked_promise
 
 if TYPE_CHECKING:
-    from policy_store.models import Experiment
+    from policy_store.experiment import Experiment
 
 Promised = Literal["winner", "no_worse_than_best", "no_worse_than_any"]
 

@@ -20,7 +20,8 @@ from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
-from policy_store.models import MissingVerdict, PlannedPair, PublishedPlan
+from policy_store.plan_records import PlannedPair, PublishedPlan
+from policy_store.report_records import MissingVerdict
 from policy_store.states import ExperimentState
 
 _MOST_NAMED: Final = 20

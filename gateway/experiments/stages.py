@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from gateway.config.promotion import PromotionSpec
-from policy_store.models import Counts, ExperimentView
+from policy_store.counts import Counts
 from policy_store.stage_records import Stage, StageStep
+from policy_store.view import ExperimentView
 
 
 def steps_of(promotion: PromotionSpec) -> tuple[StageStep, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from policy_store.models import ExperimentView
-from policy_store.states import MOVES, Installs, Move
+from policy_store.moves import MOVES, Installs, Move
+from policy_store.view import ExperimentView
 
 LONGEST_REASON: Final = 1_000  # characters, of the reason for a move
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 from gateway.config.promotion import WatchSpec
 from gateway.llm_po.holdback import Holdback, Watched
 from gateway.llm_po.lines import NANO
-from policy_store.models import Counts, Experiment
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
 from policy_store.watch_records import Watch, WatchTerms
 
 GATEWAY_ACTOR: Final = "gateway"

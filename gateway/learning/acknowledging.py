@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
-from policy_store.models import Receipt, Recorded
+from policy_store.report_records import Receipt, Recorded
 
 
 class NotCounted(StrEnum):

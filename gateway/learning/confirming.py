@@ -28,9 +28,9 @@ from gateway.instrumentation.records import MovedByHand
 from gateway.running.background import stop
 from gateway.running.logs import get_logger
 from policy_store.errors import DecisionConflictError, StaleFenceError, StoreError
-from policy_store.models import ExperimentView
-from policy_store.states import MOVES, Move
+from policy_store.moves import MOVES, Move
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 
 _log = get_logger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from gateway.errors import InvalidFeedbackError
 from gateway.experiments.snapshot import Unit
 from gateway.learning.signals import signal_value
-from policy_store.models import Result
+from policy_store.log_records import Result
 
 Preferred = Literal[0, 1, "tie", "both_bad"]
 PREFERENCE_SIGNAL: Final = "preferred"  # how a side-by-side answer is labelled in metrics

@@ -6,8 +6,9 @@ from gateway.experiments.catalogue import Catalogue
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.learning.plan_worker import PlanJob
-from policy_store.models import Counts, ExperimentView
+from policy_store.counts import Counts
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 
 
 async def plan_job(

@@ -17,7 +17,8 @@ from gateway.llm_po.evidence import increments
 from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lines import Promise, checked_promise, keeps_half
 from gateway.llm_po.plan import Design, Plan, Tally, Verdict
-from policy_store.models import Counts, Forecast
+from policy_store.counts import Counts
+from policy_store.plan_records import Forecast
 
 
 def tally(counts: Counts, promise: Promise) -> Tally:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Final
 from gateway.experiments.conclusions import Decision
 from gateway.experiments.exposure import ExposureCaps
 from gateway.running.parent import follow_parent
-from policy_store.models import Counts, Experiment, Forecast, PlannedPair, ProposedPlan
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
+from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan
 
 if TYPE_CHECKING:
     from gateway.llm_po.plan import Start

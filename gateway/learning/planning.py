@@ -32,10 +32,11 @@ from gateway.learning.promotion import Promoter
 from gateway.learning.watching import PromotionWatch
 from gateway.running.logs import get_logger
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
-from policy_store.models import ExperimentView, Receipt
+from policy_store.report_records import Receipt
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 
 _log = get_logger(__name__)
 

@@ -21,11 +21,13 @@ from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds
 from gateway.experiments.outlook import Outlook, outlook
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
+from policy_store.counts import Counts
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import ByHand, LoggedEvent
-from policy_store.models import Counts, Experiment, ExperimentView
-from policy_store.states import MOVES, recorded_move
+from policy_store.experiment import Experiment
+from policy_store.moves import MOVES, recorded_move
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch
 
 FRESH_SECONDS: Final = 1.0

@@ -1,6 +1,6 @@
 """Makes a decision: one step of the store, which can happen only once, records certificate and incumbent.
 
-The store makes a move only from a state that the table of moves allows (`policy_store/states.py`), and only
+The store makes a move only from a state that the table of moves allows (`policy_store/moves.py`), and only
 for the replica that holds the planning lease; every replica then serves the new incumbent as soon as its
 refresher sees the new revision.
 """
@@ -19,11 +19,12 @@ from gateway.experiments.stages import is_step_over, steps_of
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
+from policy_store.counts import Counts
 from policy_store.errors import DecisionConflictError
-from policy_store.models import Counts, ExperimentView
+from policy_store.moves import MOVES, Move
 from policy_store.stage_records import Stage
-from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 
 _log = get_logger(__name__)
 

@@ -28,7 +28,7 @@ from policy_store.errors import (
     StoreUnavailableError,
     UnknownExperimentError,
 )
-from policy_store.models import Precedence, Recorded, Report
+from policy_store.report_records import Precedence, Recorded, Report
 from policy_store.store import PolicyStore
 
 # The store remembers a report this much longer than its id is valid.

@@ -23,8 +23,10 @@ from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentView, MissingVerdict
+from policy_store.experiment import Experiment
+from policy_store.report_records import MissingVerdict
 from policy_store.states import INITIAL
+from policy_store.view import ExperimentView
 
 _log = get_logger(__name__)
 

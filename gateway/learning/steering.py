@@ -25,10 +25,10 @@ from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from policy_store.errors import DecisionConflictError
 from policy_store.events import StepApproved
-from policy_store.models import ExperimentView
+from policy_store.moves import MOVES, Move
 from policy_store.stage_records import Stage
-from policy_store.states import MOVES, Move
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 
 # Only plans are drawn at random; the conclusion does not depend on the seed.
 _SEED: Final = 0

@@ -14,8 +14,8 @@ from gateway.experiments.catalogue import CatalogueHolder
 from gateway.instrumentation.hooks import Listener
 from gateway.instrumentation.records import AttemptEnded
 from policy_store.errors import StoreError
-from policy_store.models import Usage
 from policy_store.store import PolicyStore
+from policy_store.usage import Usage
 
 
 class UsageKeeper(Listener):

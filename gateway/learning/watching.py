@@ -26,18 +26,13 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, PlanPublished
 from gateway.llm_po.holdback import LATEST, Holdback, Watched
 from gateway.llm_po.lines import NANO, elimination_nano_nats
+from policy_store.counts import Counts
 from policy_store.errors import DecisionConflictError
-from policy_store.models import (
-    Comparison,
-    Counts,
-    ExperimentView,
-    Forecast,
-    PlannedPair,
-    ProposedPlan,
-    Result,
-)
-from policy_store.states import MOVES, Move
+from policy_store.log_records import Comparison, Result
+from policy_store.moves import MOVES, Move
+from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch
 
 

@@ -64,7 +64,7 @@ ASSUMPTION_ASYMPTOTIC_WINNER: Final = (
 
 
 class LoggedComparison(Protocol):
-    """One line of the comparison log; `policy_store.models.Comparison` is one."""
+    """One line of the comparison log; `policy_store.log_records.Comparison` is one."""
 
     @property
     def number(self) -> int:

@@ -24,7 +24,8 @@ from gateway.offline.errors import RunDirectoryError
 from gateway.offline.journal import Journal
 from gateway.proof.log_lines import record_fields, record_from
 from policy_store.events import Begun, EventKind, LoggedEvent
-from policy_store.models import Comparison, LoggedPlan, LogRecord, PlannedPair, ProposedPlan
+from policy_store.log_records import Comparison, LoggedPlan, LogRecord
+from policy_store.plan_records import PlannedPair, ProposedPlan
 
 CHECKPOINT_SCHEMA: Final = 1
 _PLAN: Final = ("pairs", "evidence_nats")

@@ -23,7 +23,10 @@ from gateway.experiments.conclusions import Decision
 from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger
 from gateway.llm_po.lines import checked_promise
-from policy_store.models import Comparison, Counts, Experiment, LoggedPlan, PlannedPair, ProposedPlan, Result
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison, LoggedPlan, Result
+from policy_store.plan_records import PlannedPair, ProposedPlan
 
 REFRESH_SHARE: Final = 50  # a plan every 1/50 of the comparisons so far, as in simulations
 _PLANS, _DRAWS, _ORDER = range(3)  # independent streams of random numbers

@@ -23,8 +23,10 @@ from gateway.offline.judges import Judge
 from gateway.offline.run import Ended
 from gateway.proof.log_lines import header_line, record_line
 from policy_store.events import Decided, LoggedEvent
-from policy_store.models import LogRecord, ProposedPlan
-from policy_store.states import MOVES, ExperimentState, MoveRule
+from policy_store.log_records import LogRecord
+from policy_store.moves import MOVES, MoveRule
+from policy_store.plan_records import ProposedPlan
+from policy_store.states import ExperimentState
 
 GENERATION: Final = 1
 

@@ -18,7 +18,8 @@ from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.lines import checked_promise
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.succession import GenerationStanding, succeed
-from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord
 
 
 @dataclass(frozen=True, slots=True)

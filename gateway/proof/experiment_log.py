@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from gateway.proof.log_lines import ancestor_line, header_line, record_line, watch_line
 from policy_store.events import LoggedEvent, WatchStarted
-from policy_store.models import Comparison, Inherited, LogRecord
+from policy_store.log_records import Comparison, Inherited, LogRecord
 from policy_store.store import PolicyStore
 
 

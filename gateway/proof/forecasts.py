@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.proof.ancestry import LoggedGeneration
 from policy_store.events import LoggedEvent
-from policy_store.models import Comparison, Inherited, LoggedPlan
+from policy_store.log_records import Comparison, Inherited, LoggedPlan
 
 _UNPLANNED_FORECAST: Final = 500_000  # the forecast in the log for an outcome counted before the first plan
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 import orjson
 
 from policy_store.events import LoggedEvent
-from policy_store.models import Comparison, Experiment, Inherited, LoggedPlan, LogRecord
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord
 from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch, WatchTerms
 

@@ -18,8 +18,10 @@ from policy_store.events import (
     Stepped,
     WatchStarted,
 )
-from policy_store.models import Experiment, LogRecord
-from policy_store.states import INITIAL, MOVES, ExperimentState, Installs, Move, MoveRule, recorded_move
+from policy_store.experiment import Experiment
+from policy_store.log_records import LogRecord
+from policy_store.moves import MOVES, Installs, Move, MoveRule, recorded_move
+from policy_store.states import INITIAL, ExperimentState
 
 
 @dataclass(frozen=True, slots=True)

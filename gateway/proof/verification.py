@@ -29,7 +29,8 @@ from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
 from gateway.proof.moves import Walk, moves_by_hand
 from gateway.proof.watched import RecordedWatch, miswatched, summary
-from policy_store.models import Experiment, LogRecord
+from policy_store.experiment import Experiment
+from policy_store.log_records import LogRecord
 from policy_store.states import STATES
 from policy_store.watch_records import Watch
 

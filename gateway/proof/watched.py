@@ -14,8 +14,8 @@ from gateway.proof.ancestry import LoggedGeneration
 from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.moves import LoggedMove, logged_moves
 from policy_store.events import TakenBack, WatchStarted
-from policy_store.models import LogRecord
-from policy_store.states import Move
+from policy_store.log_records import LogRecord
+from policy_store.moves import Move
 from policy_store.watch_records import Watch, WatchTerms
 
 

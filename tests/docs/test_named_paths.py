@@ -119,7 +119,7 @@ def test_wrong_names_are_noticed(tmp_path: Path) -> None:
     page.write_text(
         "`gateway/errors.py` `gateway/absent.py` `serving/routing.py` `serving/absent.py` `routing.py` "
         "`absent.lua` `prompts/judge.j2` `gateway.yaml` "
-        "`policy_store.models.Experiment.sources` `policy_store.models.Absent` "
+        "`policy_store.experiment.Experiment.sources` `policy_store.experiment.Absent` "
         "`application/json` [here](#a-heading) [not](#none) [gone](gone.md)\n\n# A `heading`\n\n"
         "```mermaid\nflowchart LR\n  a[serving/routing] --> b[api/absent]\n```\n"
     )
@@ -127,7 +127,7 @@ def test_wrong_names_are_noticed(tmp_path: Path) -> None:
         "gateway/absent.py",
         "serving/absent.py",
         "absent.lua",
-        "policy_store.models.Absent",
+        "policy_store.experiment.Absent",
         "api/absent",
     ]
     assert broken_links(page) == ["#none", "gone.md"]

@@ -21,7 +21,7 @@ from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys, key_from_secret
 from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.upstream.base import Timeouts
-from policy_store.models import PlannedPair, ProposedPlan, PublishedPlan
+from policy_store.plan_records import PlannedPair, ProposedPlan, PublishedPlan
 from policy_store.states import ExperimentState
 from tests.gateway.building import NAME
 from tests.gateway.whole import CHAT, Whole, quick_settings, whole_gateway

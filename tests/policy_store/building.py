@@ -6,20 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from policy_store.models import (
-    Comparison,
-    Counts,
-    Experiment,
-    ExperimentView,
-    Forecast,
-    MissingVerdict,
-    PlannedPair,
-    ProposedPlan,
-    Recorded,
-    Report,
-    Result,
-)
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison, Result
+from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan
+from policy_store.report_records import MissingVerdict, Recorded, Report
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from policy_store.watch_records import WatchTerms
 
 NAME = "support"

@@ -10,9 +10,10 @@ import pytest
 
 from policy_store.errors import AfterHoldError, ContradictingOutcomeError
 from policy_store.events import Corrected
-from policy_store.models import LogRecord, MissingVerdict, Precedence, Receipt, Recorded, Result
+from policy_store.log_records import LogRecord, Result
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import Move
+from policy_store.report_records import MissingVerdict, Precedence, Receipt, Recorded
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, logged_comparisons, planned, report
 

@@ -19,9 +19,10 @@ from policy_store.events import (
     decoded,
     encoded,
 )
-from policy_store.models import Report, Result
+from policy_store.log_records import Result
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import Move
+from policy_store.report_records import Report
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, forecasts, plan, planned, prefer, started
 

@@ -11,9 +11,10 @@ import pytest
 from policy_store.connect import connect
 from policy_store.conversations import ConversationStore
 from policy_store.errors import UnknownExperimentError
-from policy_store.models import Experiment
+from policy_store.experiment import Experiment
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import ExperimentState, Move
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, THRESHOLD, experiment, forecasts, plan, planned, prefer, started
 

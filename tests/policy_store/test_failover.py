@@ -13,7 +13,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
-from policy_store.models import Receipt
+from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from policy_store.vitals import ServerSettings, StoreVitals
 from tests.pace import PATIENCE_SECONDS, impatient

@@ -12,7 +12,7 @@ import pytest
 
 from policy_store.connect import connect
 from policy_store.errors import StoreUnavailableError
-from policy_store.models import Receipt
+from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS, impatient
 from tests.policy_store.building import (

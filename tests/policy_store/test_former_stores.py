@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from policy_store.connect import EmbeddedValkey, connect
-from policy_store.models import Result
+from policy_store.log_records import Result
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals

@@ -16,9 +16,10 @@ from policy_store.errors import (
     ExperimentFinishedError,
     OverCapError,
 )
-from policy_store.models import Receipt, Recorded, Report, Result
+from policy_store.log_records import Result
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import Move
+from policy_store.report_records import Receipt, Recorded, Report
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import (

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from policy_store.events import EventKind, IncumbentChanged
-from policy_store.models import Experiment, ExperimentView
+from policy_store.experiment import Experiment
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import ExperimentState, Move
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.policy_store.building import NAME, THRESHOLD, experiment, planned, prefer
 
 

@@ -14,20 +14,16 @@ import pytest
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.succession import GenerationStanding, succeed
 from policy_store.connect import connect
+from policy_store.counts import Counts
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import LoggedEvent
-from policy_store.models import (
-    Counts,
-    Experiment,
-    ExperimentView,
-    Forecast,
-    Inherited,
-    Receipt,
-    Report,
-    Result,
-)
-from policy_store.states import MOVES, Move
+from policy_store.experiment import Experiment
+from policy_store.log_records import Inherited, Result
+from policy_store.moves import MOVES, Move
+from policy_store.plan_records import Forecast
+from policy_store.report_records import Receipt, Report
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import (
     KEEP_SECONDS,

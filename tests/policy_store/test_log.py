@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from policy_store.connect import connect
 from policy_store.events import LoggedEvent
-from policy_store.models import Comparison, Forecast, LoggedPlan, Receipt, Result
-from policy_store.states import Move
+from policy_store.log_records import Comparison, LoggedPlan, Result
+from policy_store.moves import Move
+from policy_store.plan_records import Forecast
+from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import (

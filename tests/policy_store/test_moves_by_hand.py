@@ -9,10 +9,12 @@ import pytest
 from policy_store.connect import connect
 from policy_store.errors import DecisionConflictError
 from policy_store.events import ByHand, TakenBack
-from policy_store.models import ExperimentView, Receipt
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import ExperimentState, Move
+from policy_store.report_records import Receipt
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.policy_store.building import NAME, planned, prefer, report, started
 
 PROOF = {"champion": 1, "incumbent": 0}

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from policy_store.counts import Counts
 from policy_store.errors import ContradictingOutcomeError, ExperimentFinishedError
-from policy_store.models import Counts, Receipt, Result
-from policy_store.states import Move
+from policy_store.log_records import Result
+from policy_store.moves import Move
+from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from tests.policy_store.building import (
     NAME,

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from policy_store.errors import DecisionConflictError, ExperimentFinishedError, StaleFenceError
-from policy_store.models import Forecast, LoggedPlan, Result
-from policy_store.states import MOVES, ExperimentState, Move
+from policy_store.log_records import LoggedPlan, Result
+from policy_store.moves import MOVES, Move
+from policy_store.plan_records import Forecast
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, started

@@ -14,8 +14,8 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from policy_store.connect import connect
 from policy_store.errors import StoreRefusedError, StoreUnavailableError
-from policy_store.models import Receipt
 from policy_store.refusals import REFUSALS, word_of
+from policy_store.report_records import Receipt
 from policy_store.scripting import READS, _texts
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals

@@ -20,20 +20,13 @@ from policy_store.errors import (
     StoreError,
 )
 from policy_store.events import ByHand
-from policy_store.models import ExperimentView, Receipt
+from policy_store.moves import MOVES, Actor, Installs, Move, recorded_move
 from policy_store.names import Names
+from policy_store.report_records import Receipt
 from policy_store.stage_records import Stage, StageStep
-from policy_store.states import (
-    INITIAL,
-    MOVES,
-    STATES,
-    Actor,
-    ExperimentState,
-    Installs,
-    Move,
-    recorded_move,
-)
+from policy_store.states import INITIAL, STATES, ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.policy_store.building import NAME, TERMS, THRESHOLD, forecasts, plan, planned, prefer, started
 
 ROOT = Path(__file__).parents[2]

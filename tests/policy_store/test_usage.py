@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from policy_store.connect import connect
-from policy_store.models import Usage
 from policy_store.store import PolicyStore
+from policy_store.usage import Usage
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME, started
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy_store.errors import OverCapError
-from policy_store.models import Receipt
+from policy_store.report_records import Receipt
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, logged_comparisons, planned, report
 

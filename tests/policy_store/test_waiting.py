@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from policy_store.models import Receipt, Recorded, Result
+from policy_store.log_records import Result
 from policy_store.names import Names
+from policy_store.report_records import Receipt, Recorded
 from policy_store.store import PolicyStore
 from tests.policy_store.building import NAME, forecasts, plan, planned, report
 

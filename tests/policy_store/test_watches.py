@@ -10,10 +10,13 @@ import pytest
 from policy_store.connect import connect
 from policy_store.errors import DecisionConflictError, StaleFenceError, UnknownExperimentError
 from policy_store.events import TakenBack, WatchStarted
-from policy_store.models import ExperimentView, Receipt, Report, Result
+from policy_store.log_records import Result
+from policy_store.moves import Move
 from policy_store.names import Names
-from policy_store.states import ExperimentState, Move
+from policy_store.report_records import Receipt, Report
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch, WatchTerms
 from tests.policy_store.building import (
     KEEP_SECONDS,

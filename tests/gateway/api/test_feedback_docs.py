@@ -20,7 +20,7 @@ from gateway.api.feedback_models import FeedbackBody
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
 from gateway.learning.acknowledging import DISCARD_REASONS, NotCounted
-from policy_store.models import Receipt
+from policy_store.report_records import Receipt
 from tests.examples.browser import browser_page
 from tests.gateway.building import config_fields
 from tests.gateway.fake_upstream import FakeUpstream

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.api_keys import hash_key
 from policy_store.connect import connect
-from policy_store.models import Receipt
+from policy_store.report_records import Receipt
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, quick_settings, whole_gateway

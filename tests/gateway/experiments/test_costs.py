@@ -12,7 +12,7 @@ from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.settings import Settings
 from gateway.upstream.prices import TokenPrices
-from policy_store.models import Usage
+from policy_store.usage import Usage
 from tests.gateway.building import NAME, config_fields
 
 PRICES = {"plain": TokenPrices(1e-6, 2e-6), "warm": TokenPrices(1e-5, 2e-5)}

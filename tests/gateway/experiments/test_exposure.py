@@ -16,7 +16,7 @@ from gateway.errors import ConfigError
 from gateway.experiments.definitions import define
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
 from gateway.experiments.policies import compile_policies
-from policy_store.models import PlannedPair
+from policy_store.plan_records import PlannedPair
 from tests.gateway.building import config_fields, definition
 
 NAMES = ("a", "b", "c", "d")

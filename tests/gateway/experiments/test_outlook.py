@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.experiments.outlook import Outlook, outlook
-from policy_store.models import Counts, Experiment, ProposedPlan
+from policy_store.counts import Counts
+from policy_store.experiment import Experiment
+from policy_store.plan_records import ProposedPlan
 from tests.gateway.building import definition
 
 EXPERIMENT = replace(definition().experiment, min_comparisons=0, min_duration_seconds=0.0)

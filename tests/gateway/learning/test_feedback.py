@@ -13,7 +13,7 @@ from gateway.errors import InvalidFeedbackError
 from gateway.learning.acknowledging import DISCARD_REASONS, NotCounted
 from gateway.learning.given_feedback import preference_result
 from gateway.learning.signals import signal_value
-from policy_store.models import Result
+from policy_store.log_records import Result
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Reply, Whole, quick_settings, whole_gateway

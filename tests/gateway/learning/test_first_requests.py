@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.proof.verification import read_log, verify
-from policy_store.models import Comparison
+from policy_store.log_records import Comparison
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway

@@ -17,8 +17,9 @@ from gateway.learning.acknowledging import NotCounted
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.given_feedback import Feedback
 from gateway.learning.refreshing import live_experiment
-from policy_store.models import Receipt, Report, Result
+from policy_store.log_records import Result
 from policy_store.names import Names
+from policy_store.report_records import Receipt, Report
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, definition, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream

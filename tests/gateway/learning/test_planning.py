@@ -21,7 +21,8 @@ from gateway.learning.plan_worker import PlanJob, PlanResult, compute_plan
 from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.running.background import stop
-from policy_store.models import Comparison, LoggedPlan, Report, Result
+from policy_store.log_records import Comparison, LoggedPlan, Result
+from policy_store.report_records import Report
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, catalogue_holder, definition

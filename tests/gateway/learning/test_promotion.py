@@ -16,9 +16,9 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, GatewayEvent
 from gateway.learning.promotion import Promoter
 from policy_store.errors import StaleFenceError
-from policy_store.models import ExperimentView
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.gateway.building import NAME, catalogue_holder, definition
 
 WARM = 1

@@ -17,9 +17,13 @@ from gateway.llm_po.lines import elimination_nano_nats
 from gateway.running.background import background, stop
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreUnavailableError, UnknownExperimentError
-from policy_store.models import Experiment, ExperimentView, Report, Result
-from policy_store.states import ExperimentState, Move
+from policy_store.experiment import Experiment
+from policy_store.log_records import Result
+from policy_store.moves import Move
+from policy_store.report_records import Report
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.gateway.building import NAME, catalogue, definition
 from tests.pace import PATIENCE_SECONDS
 

@@ -12,7 +12,7 @@ from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.definitions import Definition, define
 from gateway.experiments.policies import compile_policies
 from gateway.learning.plan_worker import PlanJob, compute_plan
-from policy_store.models import Counts
+from policy_store.counts import Counts
 from tests.gateway.building import config_fields
 
 CHANCES = np.array(

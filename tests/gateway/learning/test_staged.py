@@ -19,10 +19,10 @@ from gateway.proof.verification import UndecidedError, Verification, read_log, v
 from gateway.serving.routing import Incumbent, Staged, draw_part
 from gateway.settings import Settings
 from policy_store.events import StepApproved, Stepped
-from policy_store.models import ExperimentView
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from tests.gateway.building import DECIDES_AT_ONCE, catalogue, config_fields
 
 from .test_watching import PLAIN, WARM, Bench

@@ -21,9 +21,11 @@ from gateway.learning.promotion import Promoter
 from gateway.learning.steering import Steering, Wish
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.verification import UndecidedError, read_log, verify
-from policy_store.models import Report, Result
+from policy_store.log_records import Result
+from policy_store.moves import MOVES, Actor, Move
 from policy_store.replicas import ReplicaRecord
-from policy_store.states import MOVES, Actor, ExperimentState, Move
+from policy_store.report_records import Report
+from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, catalogue
 

@@ -18,7 +18,7 @@ from gateway.experiments.structure import structure_of
 from gateway.learning.plan_worker import PlanJob, PlanResult, WarmStarts, compute_plan
 from gateway.llm_po.errors import TallyError
 from gateway.llm_po.evidence import increments
-from policy_store.models import Counts
+from policy_store.counts import Counts
 from tests.gateway.building import config_fields
 
 GRID: dict[str, Any] = {

@@ -11,8 +11,8 @@ import pytest
 from gateway.instrumentation.records import AttemptEnded
 from gateway.learning.usage import UsageKeeper
 from policy_store.errors import StoreUnavailableError
-from policy_store.models import Usage
 from policy_store.store import PolicyStore
+from policy_store.usage import Usage
 from tests.gateway.building import NAME, catalogue_holder
 
 ANSWERED = AttemptEnded(

@@ -28,10 +28,12 @@ from gateway.proof.verification import Verification, read_log, verify
 from gateway.serving.routing import Incumbent, Single, draw_part
 from policy_store.errors import ExperimentFinishedError
 from policy_store.events import ByHand
-from policy_store.models import ExperimentView, Receipt, Report, Result
+from policy_store.log_records import Result
 from policy_store.replicas import ReplicaRecord
+from policy_store.report_records import Receipt, Report
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, catalogue
 

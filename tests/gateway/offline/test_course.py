@@ -10,7 +10,7 @@ import pytest
 
 from gateway.llm_po.evidence import ComparisonResult
 from gateway.offline.course import Course, Pairing
-from policy_store.models import Experiment
+from policy_store.experiment import Experiment
 
 TASKS = 20
 

@@ -1,0 +1,132 @@
+"""The frozen definition of an experiment, and which of its evidence a later definition may use.
+
+A candidate is known in the store by its index in `Experiment.policies`; the order is fixed for a generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+EXPERIMENT_SCHEMA: Final = 1
+_UNSTATED_PROMISE: Final = "no_worse_than_any"  # the promise of records from before there was a choice
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Everything that fixes the meaning of an experiment's evidence; any change makes a new generation.
+
+    Attributes:
+        name: The name clients send as `model`.
+        policies: Names, in the order of their indices.
+        policy_fingerprints: Content hash of each policy, in the same order; a changed policy is a new one.
+        costs: Declared cost per request of each policy, all in the same unit; breaks ties between equals.
+        incumbent: Index of the policy that serves until a promotion.
+        delta: Error level in (0, 1).
+        epsilon: Smallest preference margin that matters, in [0, 1/2).
+        max_comparisons: Budget, or None.
+        min_comparisons: No decision before this many comparisons.
+        min_duration_seconds: No decision before this time after the start.
+        collect: `matched` or `side_by_side`.
+        outcome_rules: Canonical JSON of the rules that turn feedback into outcomes (signals and their
+            weights, ties, units). Evidence collected under other rules has another meaning.
+        inference: Canonical JSON of the assumed structure, the stopping rule and the objective; empty if
+            nothing is assumed and the exact evidence decides.
+        promise: With a margin: which policies may not be preferred to the promoted one by more than the
+            margin.
+    """
+
+    name: str
+    policies: tuple[str, ...]
+    policy_fingerprints: tuple[str, ...]
+    costs: tuple[float, ...]
+    incumbent: int
+    delta: float
+    epsilon: float
+    max_comparisons: int | None
+    min_comparisons: int
+    min_duration_seconds: float
+    collect: str
+    outcome_rules: str
+    inference: str = ""
+    promise: str = _UNSTATED_PROMISE
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal experiments give equal text."""
+        content = {"schema": EXPERIMENT_SCHEMA, **asdict(self)}
+        for name, unstated in (("inference", ""), ("promise", _UNSTATED_PROMISE)):
+            # as in records from before there was a choice, so that running experiments continue
+            if content[name] == unstated:
+                del content[name]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    def fingerprint(self) -> str:
+        """The name of a generation; equal for experiments that differ only in name and incumbent."""
+        text = replace(self, name="", incumbent=0).to_json()
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def sources(self, before: Experiment) -> tuple[int | None, ...] | None:
+        """Where an earlier definition has the counts between these policies.
+
+        Returns:
+            For each policy its index in `before`, or None for a newcomer; a policy is the same if name and
+            content are. None for all if fewer than two are the same, if evidence has another meaning there,
+            or if the decision does not depend on it.
+        """
+        return None if self.breaks_with(before) else self._places_in(before)
+
+    def breaks_with(self, before: Experiment) -> tuple[str, ...]:
+        """What keeps everything counted in an earlier definition from counting here; empty if nothing does.
+
+        Returns:
+            Names of the fields that give evidence another meaning; `stopping` where a rule does not allow it,
+            `policies` where fewer than two are the same.
+        """
+        mine, earlier = _meaning(self), _meaning(before)
+        broken = [name for name, value in mine.items() if value != earlier[name]]
+        if not _stopping(self) == _stopping(before) == _EXACT:
+            broken.append("stopping")
+        places = self._places_in(before)
+        if len(places) - places.count(None) < _FEWEST_KEPT:
+            broken.append("policies")
+        return tuple(broken)
+
+    def _places_in(self, before: Experiment) -> tuple[int | None, ...]:
+        there = {
+            policy: index
+            for index, policy in enumerate(zip(before.policies, before.policy_fingerprints, strict=True))
+        }
+        here = zip(self.policies, self.policy_fingerprints, strict=True)
+        return tuple(there.get(policy) for policy in here)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Experiment:
+        """The experiment in a text from `to_json`."""
+        fields: dict[str, Any] = json.loads(text)
+        fields.pop("schema")
+        for name in ("policies", "policy_fingerprints", "costs"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+_FEWEST_KEPT: Final = 2
+# Only these fields may change while the evidence between two policies keeps its meaning.
+_FREE_FIELDS: Final = (
+    *("name", "policies", "policy_fingerprints", "costs", "incumbent"),
+    *("max_comparisons", "min_comparisons", "min_duration_seconds"),
+    "inference",  # features change forecasts, and any forecast keeps the evidence exact
+)
+
+
+_EXACT: Final = "e-process"  # rules that decide by the counts alone are not proven if policies change
+
+
+def _meaning(experiment: Experiment) -> dict[str, Any]:
+    return {name: value for name, value in asdict(experiment).items() if name not in _FREE_FIELDS}
+
+
+def _stopping(experiment: Experiment) -> str:
+    inference = json.loads(experiment.inference) if experiment.inference else {}
+    return str(inference.get("stopping", _EXACT))

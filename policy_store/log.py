@@ -1,0 +1,65 @@
+"""Reads the audit log of a generation and the events of an experiment."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy_store import codec
+from policy_store.events import LoggedEvent, PlacedEvent
+from policy_store.log_records import LogRecord
+from policy_store.scripting import StorePart
+
+_LOG_START: Final = "-"
+
+
+class LogStore(StorePart):
+    """The part of the store for the log and events."""
+
+    async def log(
+        self, name: str, generation: int, *, after: str = _LOG_START, count: int = 10_000
+    ) -> tuple[list[LogRecord], str]:
+        """A page of the append-only log: comparisons, plans and events in the order they happened.
+
+        Returns:
+            At most `count` records, none at the end of the log, and the `after` of the next page.
+        """
+        key = self._names.experiment(name).generation(generation).log
+        start = after if after == _LOG_START else f"({after}"
+        entries = await self._answer(self._redis.xrange(key, start, "+", count))
+        records = [codec.log_record_from(fields) for _, fields in entries]
+        return records, entries[-1][0] if entries else after
+
+    async def events(self, name: str, count: int = 50) -> list[LoggedEvent]:
+        """The latest events over all generations, newest first."""
+        entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))
+        return [codec.event_from(fields) for _, fields in entries]
+
+    async def events_page(
+        self, name: str, *, after: str | None = None, count: int = 50, newest_first: bool = False
+    ) -> list[PlacedEvent]:
+        """A page of events in their order, or in reverse order.
+
+        Args:
+            name: Experiment.
+            after: The last entry of the page before; None for the first page.
+            count: The most events.
+            newest_first: Whether to go from newer to earlier events.
+        """
+        keys = self._names.experiment(name)
+        if newest_first:
+            upto = "+" if after is None else f"({after}"
+            entries = await self._answer(self._redis.xrevrange(keys.events, upto, "-", count))
+        else:
+            start = _LOG_START if after is None else f"({after}"
+            entries = await self._answer(self._redis.xrange(keys.events, start, "+", count))
+        return [
+            PlacedEvent(keys.event_id(entry), entry, codec.event_from(fields)) for entry, fields in entries
+        ]
+
+    def event_id(self, name: str, entry: str) -> str:
+        """The id of the event with this entry."""
+        return self._names.experiment(name).event_id(entry)
+
+    def entry_of(self, name: str, event_id: str) -> str | None:
+        """The entry of an event of an experiment; None if the id is not of one."""
+        return self._names.experiment(name).entry_of(event_id)

@@ -1,0 +1,73 @@
+"""The frozen records of plans and their forecasts.
+
+Forecasts are in integer millionths and their increments in integer nano-nats, so that every replica adds and
+every verifier recomputes exactly the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from policy_store.counts import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What one comparison of a pair adds to the ledger, published before any outcome it is applied to.
+
+    `first < second`. `increments` are in nano-nats: to evidence[first, second] if first is preferred and if
+    second is, then to evidence[second, first] if first is preferred and if second is. `at_half` are the
+    increments of the evidence at one half, in the same order; None if the experiment's promise needs no such
+    evidence. `second_millionths` is the forecast of the bet against second; None if it is the complement of
+    the other one.
+    """
+
+    first: int
+    second: int
+    probability_millionths: int  # forecast of P(first preferred to second | decisive)
+    increments: tuple[int, int, int, int]
+    at_half: tuple[int, int, int, int] | None = None
+    second_millionths: int | None = None  # forecast of P(second preferred to first | decisive)
+
+    @property
+    def logged(self) -> tuple[int, ...]:
+        """What the log holds of it, as `LoggedPlan.forecasts` has it."""
+        said = self.first, self.second, self.probability_millionths
+        return said if self.second_millionths is None else (*said, self.second_millionths)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPair:
+    """A pair the router may draw; probabilities of a plan's pairs sum to 1. `first < second`."""
+
+    first: int
+    second: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedPlan:
+    """The pairs that a planner wants every replica to draw from, and the state of the evidence."""
+
+    comparisons: int  # how many had been counted when it was computed
+    pairs: tuple[PlannedPair, ...]
+    leader: int
+    evidence_nats: tuple[float, ...]  # per policy, towards `needed_nats`
+    needed_nats: tuple[float, ...]
+    expected_remaining: float | None  # comparisons to a decision, if known
+    duration_seconds: float  # how long planning took
+    fit_p_value: float | None = None  # of the assumed structure, if any; small if it does not fit
+    is_misfit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPlan:
+    """A plan in force: the proposal, and the fields that only the store can set."""
+
+    proposal: ProposedPlan
+    version: int  # counts up from 1 within a generation
+    fence: int  # fencing number of the planner that proposed it
+    created_at: float  # unix seconds, by the store's clock
+    # at that time; only pairs with waiting outcomes
+    waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)

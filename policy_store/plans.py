@@ -1,0 +1,64 @@
+"""The right to plan, and the plans that its holder publishes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from policy_store import codec
+from policy_store.plan_records import Forecast, ProposedPlan
+from policy_store.scripting import StorePart
+
+
+class PlanStore(StorePart):
+    """The part of the store for plans."""
+
+    async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:
+        """Take or renew the right to plan, by the server's clock.
+
+        Returns:
+            The fencing number: higher after every change of holder and every lapse, unchanged by a renewal.
+            None while another holder's lease lasts.
+        """
+        keys = self._names.experiment(name)
+        reply = await self._scripts.run(
+            "acquire_lease", (keys.control, keys.lease), holder, math.ceil(ttl_seconds * 1000)
+        )
+        return int(reply[1]) if reply[0] == "ok" else None
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Give back the right to plan at once; nothing happens if another holder has it."""
+        await self._scripts.run("release_lease", (self._names.experiment(name).lease,), holder)
+
+    async def publish_plan(
+        self, name: str, generation: int, plan: ProposedPlan, forecasts: Iterable[Forecast], fence: int
+    ) -> int:
+        """Replace plan and forecasts, from the next counted outcome on.
+
+        Atomic. An equal plan under the same fence again returns its version and changes nothing.
+
+        Args:
+            name: Experiment.
+            generation: Must be the current one.
+            plan: The plan to publish; the store adds version and time.
+            forecasts: One per pair. Comparisons of a pair without one add no evidence.
+            fence: The number from `acquire_lease`.
+
+        Returns:
+            The plan's version.
+
+        Raises:
+            StaleFenceError: Another planner took over.
+            ExperimentFinishedError: The generation is decided, or no longer current.
+            ValueError: A number in the plan is not finite.
+        """
+        keys = self._names.experiment(name)
+        own = keys.generation(generation)
+        forecasts = tuple(forecasts)
+        reply = await self._scripts.run(
+            "publish_plan",
+            (keys.control, own.counts, own.forecasts, own.log, own.waiting),
+            *(generation, fence, codec.plan_to_json(plan), codec.logged_forecasts(forecasts)),
+            *codec.forecast_fields(forecasts),
+        )
+        return int(reply[1])

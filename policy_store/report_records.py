@@ -1,0 +1,93 @@
+"""The frozen records of reports, and the closed sets of what a report may be and come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policy_store.log_records import Comparison
+
+
+class Receipt(StrEnum):
+    """What the store did with a reported outcome."""
+
+    COUNTED = "counted"
+    PENDING = "pending"  # waits for the outcome of the other policy of its pair
+    HELD = "held"  # counts once its unit has reached the age of `feedback.hold`
+    REPLACED = "replaced"  # took the place of what its unit reported before, of which nothing was made yet
+    DUPLICATE = "duplicate"
+
+
+class Precedence(StrEnum):
+    """How a report stands to another one of its unit."""
+
+    FIRST = "first"  # the first one stands
+    REPLACE = "replace"  # a later one takes the place of an earlier one, of which nothing was made yet
+    MISSING = "missing"  # it counts only if the unit reports nothing
+
+
+class MissingVerdict(StrEnum):
+    """What a unit comes to that reported nothing, or whose policy gave no answer."""
+
+    LOSS = "loss"  # worse than anything reported, and as bad as another loss
+    TIE = "tie"  # as good as anything
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A unit's report about a pair of policies, without the outcome itself.
+
+    Attributes:
+        experiment: Name of the experiment.
+        generation: The generation in which the pair was drawn.
+        unit: The unit that is counted once: a request or a session.
+        first: Index of the pair's first policy, below `second`.
+        second: Index of the other one.
+        source: The source of the report, for the log.
+        fingerprint: Equal for equal feedback, different for contradicting feedback.
+        keep_seconds: How long the unit is remembered: at least as long as feedback is accepted.
+        voter: Digest of the voter; empty if voters cannot be told apart.
+        key: Digest of the API key; empty if there is only one.
+        voter_cap: How many votes one voter may give on a pair; 0 for any number.
+        key_share: Largest share of the votes on a pair that one key may give, from its eleventh vote on; 1
+            for no limit.
+        due_at: When the report counts, in Unix seconds by the store's clock; None for at once.
+        definition: Fingerprint of the definition under which the pair was drawn; empty if that is not known.
+        standing: How it stands to another report of the unit.
+        idempotency: Digest of what the sender calls this report; empty if it calls it nothing.
+
+    Raises:
+        ValueError: The policies are not a pair with the lower index first.
+    """
+
+    experiment: str
+    generation: int
+    unit: str
+    first: int
+    second: int
+    source: str
+    fingerprint: str
+    keep_seconds: int
+    voter: str = ""
+    key: str = ""
+    voter_cap: int = 0
+    key_share: float = 1.0
+    due_at: float | None = None
+    definition: str = ""
+    standing: Precedence = Precedence.FIRST
+    idempotency: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.second:
+            raise ValueError(
+                f"A pair is two different policies with the lower index first, not {self.first}, "
+                f"{self.second}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the store did with a reported outcome, and the comparison that it completed, if any."""
+
+    receipt: Receipt
+    comparison: Comparison | None

@@ -1,0 +1,32 @@
+"""The frozen record of an experiment's present standing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from policy_store.experiment import Experiment
+from policy_store.plan_records import PublishedPlan
+from policy_store.stage_records import Stage
+from policy_store.states import ExperimentState
+from policy_store.watch_records import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentView:
+    """One consistent reading of an experiment, for the router and the pages.
+
+    `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
+    `watch` is that of the promotion in the present generation, if it is or was watched; `stage` says where a
+    staged promotion stands.
+    """
+
+    experiment: Experiment
+    generation: int
+    revision: int
+    state: ExperimentState
+    incumbent: int
+    plan: PublishedPlan | None
+    certificate: dict[str, Any] | None
+    watch: Watch | None = None
+    stage: Stage | None = None
