@@ -15,9 +15,10 @@ ROOT = Path(__file__).parent.parent
 OURS = ("gateway", "policy_store")
 
 # What the modules of a room may import of ours. The longest matching prefix counts; a room may always
-# import itself. `app` and `cli` compose everything, so they are free.
+# import itself. `app` and the modules of `assembly`, which only `app` imports, are together the one place
+# that names concrete classes; they and `cli` compose everything, so they are free.
 #
-#   cli -> app -> api -> {serving, learning, proof, notifying, access} -> experiments
+#   cli -> app -> assembly -> api -> {serving, learning, proof, notifying, access} -> experiments
 #       -> {llm_po, policy_store, upstream}
 #
 # telemetry stands above what it measures, which tells the hooks of instrumentation; those, running and errors
@@ -68,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.console": {"gateway.experiments", "policy_store"},
     "gateway.demo": {"gateway.errors", "gateway.rough", "policy_store"},
 }
-COMPOSERS = ("gateway.app", "gateway.cli")
+COMPOSERS = ("gateway.app", "gateway.assembly", "gateway.cli")
 HEAVY_OWNERS = {
     "litellm": {"gateway.upstream.translating.upstream"},
     "cvxpy": {"gateway.llm_po.exposure", "gateway.llm_po.lab.reference"},
@@ -110,6 +111,10 @@ def _room(module: str) -> str:
     )
 
 
+def _is_assembly(module: str) -> bool:
+    return f"{module}.".startswith("gateway.assembly.")
+
+
 MODULES = list(_modules())
 
 
@@ -129,6 +134,12 @@ def test_imports_point_one_way(module: str, tree: ast.Module) -> None:
             continue
         target = _room(imported)
         assert target == room or target in ALLOWED[room], f"{module} imports {imported}"
+
+
+def test_only_the_app_takes_parts_from_the_assembly() -> None:
+    """Concrete classes are chosen in one place: the assembly serves the app and nothing else."""
+    users = {module for module, tree in MODULES for imported in _imports(tree) if _is_assembly(imported)}
+    assert {user for user in users if not _is_assembly(user)} == {"gateway.app"}
 
 
 @pytest.mark.parametrize(("module", "tree"), MODULES, ids=[name for name, _ in MODULES])

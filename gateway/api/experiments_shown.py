@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
+from gateway.api.promotions_shown import StageShown, WatchShown
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.promises import Promised, claim, promised_by
 from gateway.experiments.snapshot import LiveExperiment
-from gateway.experiments.stages import End, comparisons_left, end_of, stage_seconds_left
 from gateway.experiments.verbs import Verb, verbs_from
 from gateway.learning.progress import ExperimentProgress
 
@@ -56,32 +56,6 @@ class ExperimentList(BaseModel):
     config_hash: str = Field(
         description="Identifies this replica's configuration; all replicas should show the same hash."
     )
-
-
-class EvidenceOfPolicy(BaseModel):
-    """How much evidence one policy has gathered towards the line."""
-
-    policy: str
-    nats: float
-    needed: float | None
-    eliminated_at: int | None = Field(
-        description="The comparison that ruled the policy out as the winner; null with a margin."
-    )
-
-    @classmethod
-    def each(cls, reading: ExperimentProgress) -> list[EvidenceOfPolicy]:
-        """The evidence of every policy of an experiment."""
-        plan, experiment = reading.view.plan, reading.view.experiment
-        eliminates = experiment.epsilon == 0
-        return [
-            cls(
-                policy=policy,
-                nats=plan.proposal.evidence_nats[index] if plan else 0.0,
-                needed=plan.proposal.needed_nats[index] if plan else None,
-                eliminated_at=reading.counts.eliminated_at[index] if eliminates else None,
-            )
-            for index, policy in enumerate(experiment.policies)
-        ]
 
 
 class PlanInForce(BaseModel):
@@ -137,141 +111,6 @@ class InheritedComparisons(BaseModel):
 
     generation: int
     comparisons: int = Field(description="How many comparisons were counted in that generation or earlier.")
-
-
-class PolicyShown(BaseModel):
-    """The content of a policy."""
-
-    name: str
-    fingerprint: str = Field(description="SHA-256 of the content's canonical JSON.")
-    content: dict[str, Any] | None = Field(
-        description="Everything that decides how the policy answers: model, prompt, parameters. Null if "
-        "`policies_shown: names` hides it. With `redacted`, parts that look like secrets are blanked."
-    )
-
-
-class PolicyCost(BaseModel):
-    """The cost of one answer of a policy."""
-
-    policy: str
-    per_answer: float | None = Field(description="Null if it is not known.")
-    answers: int = Field(description="How many answers were measured.")
-
-
-class AnswerCostsShown(BaseModel):
-    """The costs of answers."""
-
-    source: Literal["declared", "measured"] = Field(
-        description="`declared` in the file, in any unit; otherwise `measured` tokens times prices, in USD."
-    )
-    policies: list[PolicyCost]
-
-    @classmethod
-    def of(cls, reading: ExperimentProgress) -> AnswerCostsShown:
-        """The costs of every policy of an experiment."""
-        costs, policies = reading.costs, reading.view.experiment.policies
-        each = zip(policies, costs.per_answer, costs.answers, strict=True)
-        shown = [PolicyCost(policy=name, per_answer=cost, answers=answers) for name, cost, answers in each]
-        return cls(source=costs.source, policies=shown)
-
-
-class GainShown(BaseModel):
-    """How much more often a policy is preferred to the incumbent, by decisive comparisons of the two."""
-
-    policy: str = Field(description="The champion; before the decision, the policy ahead.")
-    incumbent: str = Field(description="The incumbent; after the decision, the one before it.")
-    wins: int
-    losses: int
-    preference: float | None = Field(description="Share of these comparisons that the policy won.")
-    low: float = Field(
-        description="Lower end of the interval for the probability that the policy is preferred."
-    )
-    high: float = Field(description="Upper end.")
-    confidence: float = Field(
-        description="Confidence with which the intervals of all rivals hold, at any time."
-    )
-    cost_ratio: float | None = Field(
-        description="Cost of one of its answers, as a multiple of the incumbent's."
-    )
-
-    @classmethod
-    def of(cls, reading: ExperimentProgress) -> GainShown | None:
-        """The gain of an experiment; None while the incumbent itself is ahead, and if it won."""
-        found, policies = reading.gain, reading.view.experiment.policies
-        if found is None:
-            return None
-        ratio = reading.costs.ratio(policies.index(found.policy), policies.index(found.incumbent))
-        return cls(**asdict(found), cost_ratio=ratio)
-
-
-class StageShown(BaseModel):
-    """Where a staged promotion stands."""
-
-    policy: str = Field(description="The certified policy.")
-    step: int = Field(description="Which step it is, from 1.")
-    shares: list[float] = Field(description="What the policy answers of ordinary traffic, step by step.")
-    waits_for: End = Field(description="What ends the present step.")
-    seconds_left: float | None = Field(description="Null where time does not end it.")
-    comparisons_left: int | None = Field(description="Null where no number ends it.")
-
-    @classmethod
-    def of(cls, reading: ExperimentProgress) -> StageShown | None:
-        """The stage of an experiment whose champion is promoted step by step."""
-        stage, certificate = reading.view.stage, reading.view.certificate or {}
-        if stage is None:
-            return None
-        return cls(
-            policy=certificate["champion_name"],
-            step=stage.step + 1,
-            shares=[step.share for step in stage.steps],
-            waits_for=end_of(stage.present),
-            seconds_left=stage_seconds_left(stage, reading.counts.now),
-            comparisons_left=comparisons_left(stage, reading.counts.comparisons),
-        )
-
-
-class WatchShown(BaseModel):
-    """A promotion that is watched, or was."""
-
-    is_open: bool = Field(description="Whether it goes on.")
-    champion: str = Field(description="The policy promoted.")
-    previous: str = Field(description="The policy it replaced.")
-    share: float = Field(description="Share of the units for which the two are compared.")
-    level: float = Field(description="Largest probability of rolling back although the champion is no worse.")
-    margin: float = Field(description="How much less often than one half the champion may be preferred.")
-    comparisons: int
-    wins: int = Field(description="Comparisons in which the champion was preferred.")
-    losses: int = Field(description="Comparisons in which the policy before it was.")
-    nats: float = Field(description="Evidence that the champion is worse.")
-    needed: float = Field(description="The evidence at which the promotion is rolled back.")
-    started_at: float = Field(description="Unix seconds.")
-    seconds_left: float | None = Field(description="Null where time does not end it, or it is over.")
-    comparisons_left: int | None = Field(description="Null where no number ends it, or it is over.")
-
-    @classmethod
-    def of(cls, reading: ExperimentProgress) -> WatchShown | None:
-        """The watch over the promotion of an experiment, if there is one."""
-        found = reading.watched
-        if found is None:
-            return None
-        terms, figures = found.watch.terms, found.figures
-        last = terms.comparisons if found.is_open else None
-        return cls(
-            is_open=found.is_open,
-            champion=figures["champion_name"],
-            previous=figures["previous_name"],
-            share=terms.share,
-            level=terms.level,
-            margin=terms.margin,
-            comparisons=figures["comparisons"],
-            wins=figures["wins"],
-            losses=figures["losses"],
-            nats=figures["evidence_nats"],
-            needed=figures["needed_nats"],
-            started_at=found.watch.started_at,
-            seconds_left=found.seconds_left,
-            comparisons_left=None if last is None else max(0, last - figures["comparisons"]),
-        )
 
 
 class ExperimentDetail(ExperimentSummary):

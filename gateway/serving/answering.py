@@ -13,38 +13,33 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from gateway.config.feedback import Missing
-from gateway.errors import UpstreamError
 from gateway.experiments.collecting import Assigns
-from gateway.experiments.response_ids import NOBODY, Apart, Assignment, ResponseIds, key_digest
+from gateway.experiments.response_ids import Apart, Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, unknown_model
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import FellBack, ModelFellBack, PolicyFailed, Routed
-from gateway.running.logs import get_logger
+from gateway.instrumentation.records import ModelFellBack, Routed
+from gateway.serving.answer_ids import AnswerIds, labelled_answer, named_answer
 from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
 from gateway.serving.continuing import Continuing
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
 from gateway.serving.exchange import Answer, Exchange, Question, Respondent
+from gateway.serving.failure_reports import FailureReports
 from gateway.serving.kept import check_kept_by_model, keepers, without_threads
 from gateway.serving.makers import Makers, NotedStream, noted
 from gateway.serving.panel import (
-    EJECTED,
     POLICY_FAILURES,
     Panel,
     PolicyAnswer,
     PolicyFailure,
-    failure_reason,
     is_callers_fault,
     missing_of,
 )
 from gateway.serving.regenerating import AskedTurn, Regenerating, Turned
-from gateway.serving.relabelling import label_for
 from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, Staged, draw_part
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import AnswerStream, ModelTarget
 from gateway.upstream.bound_state import state_of, without_state
-
-_log = get_logger(__name__)
 
 
 class Answering:
@@ -78,7 +73,8 @@ class Answering:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._attempts = attempts
-        self._response_ids = response_ids
+        self._ids = AnswerIds(response_ids)
+        self._failures = FailureReports(hooks)
         self._hooks = hooks
         self._sticky = sticky
         self._regenerating = regenerating
@@ -159,11 +155,11 @@ class Answering:
                 await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
             return answer
         self._missed(panel, single.assignment, Missing.NO_FEEDBACK)
-        noted, response_id = self._noted(panel, single.policy, reply), self._sealed(panel, single.assignment)
+        noted, response_id = self._noted(panel, single.policy, reply), self._ids.of(panel, single.assignment)
         if turn is not None:
             noted = await self._regenerating.noted(turn, noted)
         noted = await self._resumable(panel, response_id, noted, turn)
-        return _labelled(panel, noted, response_id, *panel.names(single.policy))
+        return labelled_answer(panel, noted, response_id, *panel.names(single.policy))
 
     async def _resumable(
         self, panel: Panel, response_id: str, reply: bytes | AnswerStream, turn: AskedTurn | None = None
@@ -187,7 +183,7 @@ class Answering:
     def _missed(self, panel: Panel, assignment: Assignment, what: Missing | None) -> None:
         """Note what the answer comes to if nothing is reported of it, where that counts."""
         if what is not None and what in panel.experiment.missing:
-            self._note_missing(self._made_for(panel, assignment), panel.experiment, what)
+            self._note_missing(self._ids.made_for(panel, assignment), panel.experiment, what)
 
     async def _continued(self, panel: Panel, part: Part, parts: Sequence[str]) -> tuple[Part, Panel]:
         """The part for a conversation with content that only the policy that made it can continue.
@@ -223,7 +219,7 @@ class Answering:
         except POLICY_FAILURES as error:
             others = panel.without_state(policy)
             if others is None:
-                raise self._refused(panel, {policy: error}, error) from error.with_traceback(None)
+                raise self._failures.refused(panel, {policy: error}, error) from error.with_traceback(None)
             if policy != panel.experiment.incumbent:
                 return await self._incumbent(others, {policy: error}, why)
             if others is not panel and is_callers_fault(error):
@@ -250,7 +246,7 @@ class Answering:
         session, request_id = exchange.question.session, exchange.request_id
         if takes_part and experiment.way.assigns is Assigns.IN_TURN:
             return await self._regenerating.part_of(
-                experiment, exchange.question, now, request_id, partial(self._sealed, panel)
+                experiment, exchange.question, now, request_id, partial(self._ids.of, panel)
             )
         if experiment.unit == "session" and session is not None:
             return await self._sticky.part_of(experiment, session, now, request_id, takes_part=takes_part)
@@ -260,7 +256,7 @@ class Answering:
         panel.exchange.planned = 2
         left, right = duel.shown
         replies = await both(panel.ask(left), panel.ask(right))
-        response_id = self._sealed(panel, duel.assignment)
+        response_id = self._ids.of(panel, duel.assignment)
         label = DuelLabel(response_id, panel.experiment.name, int(self._clock()))
         content: bytes | AnswerStream
         match replies:
@@ -278,7 +274,7 @@ class Answering:
                 content = DuelStream(streams, label, shows_usage=bool(options.get("include_usage")))
             case _:
                 return await self._half_duel(panel, dict(zip(duel.shown, replies, strict=True)))
-        return _named(panel, content, response_id, *panel.names(*duel.shown))
+        return named_answer(panel, content, response_id, *panel.names(*duel.shown))
 
     async def _half_duel(self, panel: Panel, replies: dict[int, PolicyAnswer | PolicyFailure]) -> Answer:
         """Answer after one policy or both failed; the remaining answer takes no part in the experiment."""
@@ -309,12 +305,12 @@ class Answering:
         except POLICY_FAILURES as error:
             # The traceback holds this frame, and `failures` in it the error: a cycle that only garbage
             # collection would free.
-            raise self._refused(panel, failures, error) from error.with_traceback(None)
+            raise self._failures.refused(panel, failures, error) from error.with_traceback(None)
         if served is None:
             others = {other: error for other, error in failures.items() if other != policy}
             return await self._unassigned(panel, policy, reply, others)
-        reason = self._fell_back(panel, failures)
-        return _labelled(panel, reply, self._sealed_as_unassigned(panel), (), (served,), reason)
+        reason = self._failures.fell_back(panel, failures)
+        return labelled_answer(panel, reply, self._ids.unassigned(panel), (), (served,), reason)
 
     async def _unassigned(
         self,
@@ -325,93 +321,7 @@ class Answering:
         why: Apart = Apart.NOT_DRAWN,
     ) -> Answer:
         """A policy's answer that takes no part in the experiment, after the policies in `failures` failed."""
-        reason = self._fell_back(panel, failures)
-        noted, response_id = self._noted(panel, policy, reply), self._sealed_as_unassigned(panel, why)
+        reason = self._failures.fell_back(panel, failures)
+        noted, response_id = self._noted(panel, policy, reply), self._ids.unassigned(panel, why)
         noted = await self._resumable(panel, response_id, noted)
-        return _labelled(panel, noted, response_id, *panel.names(policy), reason)
-
-    def _sealed(self, panel: Panel, assignment: Assignment) -> str:
-        """The id of an answer that takes part."""
-        return self._response_ids.seal(self._made_for(panel, assignment), _prefix(panel))
-
-    def _made_for(self, panel: Panel, assignment: Assignment) -> Assignment:
-        """An assignment that holds the API key and the voter."""
-        question, ids = panel.exchange.question, self._response_ids
-        voter = NOBODY if question.voter is None else ids.voter(question.key, question.voter)
-        return assignment._replace(
-            key=key_digest(question.key),
-            voter=voter,
-            definition=panel.experiment.short_definition,
-        )
-
-    def _sealed_as_unassigned(self, panel: Panel, why: Apart = Apart.NOT_DRAWN) -> str:
-        key = key_digest(panel.exchange.question.key)
-        return self._response_ids.seal_unassigned(panel.experiment.name, _prefix(panel), key, why)
-
-    def _fell_back(self, panel: Panel, failures: Mapping[int, PolicyFailure]) -> str | None:
-        """Report the policies that could not answer; returns why the first could not, if any."""
-        if not failures:
-            return None
-        for policy, error in failures.items():
-            self._failed(panel, policy, error)
-        reason = failure_reason(next(iter(failures.values())))
-        self._hooks.tell(FellBack(panel.exchange.request_id, panel.experiment.name, reason))
-        return reason
-
-    def _refused(
-        self, panel: Panel, failures: Mapping[int, PolicyFailure], error: PolicyFailure
-    ) -> PolicyFailure:
-        """The error for the caller; a request that all policies call invalid is no policy's failure."""
-        told = error
-        if isinstance(error, UpstreamError) and error.reason == "retry_budget":
-            # The budget kept the others from being asked, so the refusal of the one that was asked says more.
-            told = next(filter(is_callers_fault, failures.values()), error)
-        failed = {**failures, panel.experiment.incumbent: told}
-        if not all(map(is_callers_fault, failed.values())):
-            for policy, failure in failed.items():
-                self._failed(panel, policy, failure)
-        return panel.under_own_name(told)
-
-    def _failed(self, panel: Panel, policy: int, error: PolicyFailure) -> None:
-        experiment, name = panel.experiment, panel.experiment.policies[policy].name
-        reason = failure_reason(error)
-        self._hooks.tell(PolicyFailed(panel.exchange.request_id, experiment.name, name, reason))
-        if reason != EJECTED:  # that is logged once, when it is ejected
-            _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)
-
-
-def _labelled(
-    panel: Panel,
-    reply: bytes | AnswerStream,
-    response_id: str,
-    policies: tuple[str, ...],
-    models: tuple[str, ...],
-    fallback: str | None = None,
-) -> Answer:
-    """One policy's answer, or a fallback's, under the experiment's name and an id of the gateway's."""
-    label = label_for(panel.exchange.question, response_id, panel.experiment.name)
-    content = label.relabel(reply) if isinstance(reply, bytes) else label.relabel_stream(reply)
-    return _named(panel, content, response_id, policies, models, fallback)
-
-
-def _named(
-    panel: Panel,
-    content: bytes | AnswerStream,
-    response_id: str,
-    policies: tuple[str, ...],
-    models: tuple[str, ...],
-    fallback: str | None = None,
-) -> Answer:
-    return Answer(
-        panel.exchange,
-        content,
-        policies,
-        models,
-        fallback,
-        response_id=response_id,
-        keep_seconds=panel.experiment.window_seconds,
-    )
-
-
-def _prefix(panel: Panel) -> str:
-    return panel.exchange.question.surface.id_prefix
+        return labelled_answer(panel, noted, response_id, *panel.names(policy), reason)
