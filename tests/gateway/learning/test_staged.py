@@ -138,7 +138,8 @@ async def test_the_last_step_promotes_by_itself(bench: StagedBench) -> None:
     view = await bench.view()
     assert view.state is ExperimentState.PROMOTED
     assert view.certificate is not None
-    assert view.certificate["comparisons"] == 35
+    counted = await bench.store.counts("support", view.generation)
+    assert view.certificate["comparisons"] == counted.comparisons > TWENTY_MORE["comparisons"]
     await bench.planner.plan_all()
     assert (await bench.view()).state is ExperimentState.WATCHING
     assert (await bench.verified()).differences == ()
