@@ -69,10 +69,12 @@ async def check_weight(text: bytes, bounds: Bounds) -> None:
     if await _is_light(text, bounds):
         return
     containers = fields = commas = at = 0
-    is_inside = False
+    is_inside = False  # a string
     while at < len(text):
         end = _step_end(text, at)
-        outside, is_inside = _without_strings(text[at:end], is_inside=is_inside)
+        parts = text[at:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[1 if is_inside else 0 :: 2])
+        is_inside = is_inside != (len(parts) % 2 == 0)
         containers += outside.count(b"[") + outside.count(b"{")
         fields += outside.count(b":")
         commas += outside.count(b",")
@@ -100,13 +102,6 @@ def _step_end(text: bytes, at: int) -> int:
     step = text[at:end]
     is_escaping = (len(step) - len(step.rstrip(b"\\"))) % 2 == 1
     return end - 1 if is_escaping and end < len(text) else end
-
-
-def _without_strings(step: bytes, *, is_inside: bool) -> tuple[bytes, bool]:
-    """The part of a step outside strings, and whether it ends inside one; `is_inside`: it begins in one."""
-    parts = step.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-    outside = b"".join(parts[1 if is_inside else 0 :: 2])
-    return outside, is_inside != (len(parts) % 2 == 0)
 
 
 def check_shape(request: dict[str, Any], bounds: Bounds, text: bytes) -> int:

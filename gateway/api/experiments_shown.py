@@ -217,7 +217,7 @@ class ExperimentDetail(ExperimentSummary):
             stage=StageShown.of(reading),
             watch=WatchShown.of(reading),
             held=held,
-            warnings=[*_warnings(live, reading), *_holds_to_look_at(reading)],
+            warnings=_warnings(live, reading),
         )
 
 
@@ -234,12 +234,6 @@ def _summary_fields(reading: ExperimentProgress) -> dict[str, Any]:
     }
 
 
-def _holds_to_look_at(reading: ExperimentProgress) -> list[str]:
-    """What holds a decision although there are enough comparisons, and that replicas differ at any time."""
-    has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
-    return [reason for reason in reading.holds if has_enough or reason == reading.disagreement]
-
-
 def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
     plan = reading.view.plan
     warnings = [] if live.matches_store else [_OTHER_DEFINITION]
@@ -249,10 +243,12 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
             f"An answer of {found.policy} costs {found.cost_ratio:.3g} times as much as one of "
             f"{found.incumbent}. With a margin (epsilon) a policy wins by being no worse, whatever it costs."
         )
-    if plan is None or not plan.proposal.is_misfit:
-        return warnings
-    misfit = (
-        "The assumed structure does not fit the counts: preferences differ from it by more than chance "
-        f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
-    )
-    return [*warnings, misfit]
+    if plan is not None and plan.proposal.is_misfit:
+        warnings.append(
+            "The assumed structure does not fit the counts: preferences differ from it by more than chance "
+            f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
+        )
+    # A hold is to be looked at if there are enough comparisons; that replicas differ, at any time.
+    has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
+    holds = [reason for reason in reading.holds if has_enough or reason == reading.disagreement]
+    return [*warnings, *holds]

@@ -170,15 +170,11 @@ class FeedbackDesk:
         for number, report in enumerate(reports):
             if number:
                 await self._admit(request)
-            results.append(await self._taken(caller, report, shape))
+            try:
+                results.append(await self.take(caller, report, shape or peer_of(report)))
+            except InvalidFeedbackError as error:
+                results.append(orjson.loads(error_reply(error).body))
         return results
-
-    async def _taken(self, caller: Caller, report: Any, shape: type[Peer] | None) -> dict[str, Any]:
-        try:
-            return await self.take(caller, report, shape or peer_of(report))
-        except InvalidFeedbackError as error:
-            told: dict[str, Any] = orjson.loads(error_reply(error).body)
-            return told
 
     async def linkable(self, caller: Caller, fields: Mapping[str, Any]) -> tuple[Feedback, float]:
         """A report that a link is to make, checked, and how long feedback on its answer counts."""

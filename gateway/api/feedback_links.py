@@ -157,16 +157,14 @@ def _feedback(link: FeedbackLink, said: str) -> Feedback:
     """The report of a link, with the value it has or the user gave. Raises InvalidFeedbackError."""
     if link.preferred:
         return Feedback(link.response_id, preferred=_PREFERENCES[link.preferred])
-    return Feedback(link.response_id, link.signal, _value(said) if said else None)
-
-
-def _value(said: str) -> bool | float:
     try:
-        return _TRUTHS[said] if said in _TRUTHS else float(said)
+        truth = _TRUTHS.get(said)
+        value = float(said) if said and truth is None else truth
     except ValueError:
         raise InvalidFeedbackError(
             "The value must be true, false or a number.", reason="invalid_value", status=422, param="value"
         ) from None
+    return Feedback(link.response_id, link.signal, value)
 
 
 async def _small_body(request: Request) -> bytes:

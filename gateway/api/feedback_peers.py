@@ -105,7 +105,11 @@ class LangfuseScore(Peer):
         if self.data_type in {"TEXT", "CORRECTION"}:
             return Feedback(self.trace_id, is_to_count=False)
         if self.data_type == "BOOLEAN" or takes_truth(self.name):
-            return Feedback(self.trace_id, self.name, _truth(self.value))
+            value = self.value
+            truth = _TRUTHS.get(value.lower() if isinstance(value, str) else _checked(value))
+            if truth is None:
+                raise _not_to_count("0 or 1")
+            return Feedback(self.trace_id, self.name, truth)
         return Feedback(self.trace_id, self.name, _checked(self.value))
 
     def reply(self, answer: FeedbackAnswer) -> Content:
@@ -200,13 +204,6 @@ def _checked(value: Any) -> bool | float | None:
     if value is None or isinstance(value, bool | int | float):
         return value
     raise _not_to_count("true, false or a finite number")
-
-
-def _truth(value: Any) -> bool:
-    said = _TRUTHS.get(value.lower() if isinstance(value, str) else _checked(value))
-    if said is None:
-        raise _not_to_count("0 or 1")
-    return said
 
 
 def _not_to_count(wanted: str) -> InvalidFeedbackError:

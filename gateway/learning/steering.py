@@ -120,21 +120,15 @@ class Steering:
 
     async def _moved(self, view: ExperimentView, wish: Wish) -> ExperimentView:
         if view.stage is not None and wish.move is Move.APPROVE:
-            if await self._was_approved(view, wish):
-                return view
+            latest = [event.told for event in await self._store.events(view.experiment.name, 1)]
+            by = (wish.actor, wish.reason)
+            if any(isinstance(told, StepApproved) and (told.actor, told.reason) == by for told in latest):
+                return view  # the same person's approval for the same reason, sent again
             if move_of(wish.verb, view) is Move.APPROVE_STEP:
                 return await self._step_approved(view, view.stage, wish)
         about = await self._about(view, wish)
         return await self._store.move_by_hand(
             view.experiment.name, view.generation, wish.move, actor=wish.actor, reason=wish.reason, **about
-        )
-
-    async def _was_approved(self, view: ExperimentView, wish: Wish) -> bool:
-        """Whether the last thing that happened is that person's approval for that reason."""
-        told = [event.told for event in await self._store.events(view.experiment.name, 1)]
-        return any(
-            isinstance(each, StepApproved) and (each.actor, each.reason) == (wish.actor, wish.reason)
-            for each in told
         )
 
     async def _step_approved(self, view: ExperimentView, stage: Stage, wish: Wish) -> ExperimentView:

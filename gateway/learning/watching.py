@@ -7,7 +7,6 @@ the store, made only by the planner that holds the lease, so another planner can
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,11 +23,11 @@ from gateway.experiments.watches import (
 )
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, PlanPublished
-from gateway.llm_po.holdback import LATEST, Holdback, Watched
+from gateway.llm_po.holdback import LATEST, Watched
 from gateway.llm_po.lines import NANO, elimination_nano_nats
 from policy_store.counts import Counts
 from policy_store.errors import DecisionConflictError
-from policy_store.log_records import Comparison, Result
+from policy_store.log_records import Result
 from policy_store.moves import MOVES, Move
 from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan
 from policy_store.store import PolicyStore
@@ -88,15 +87,13 @@ class PromotionWatch:
                 )
                 self._tell(view)
             if view.state.facts.is_watched and view.watch is not None:
-                await self._go_on(view, view.watch, fence, is_agreed=is_agreed)
-
-    async def _go_on(self, view: ExperimentView, watch: Watch, fence: int, *, is_agreed: bool) -> None:
-        counts = await self._store.counts(view.experiment.name, watch.run)
-        watched = watched_so_far(watch, counts)
-        if is_worse(watch, watched) or (is_agreed and is_over(watch, watched, counts.now)):
-            await self._end(view, watch, watched, fence)
-        else:
-            await self._forecast(view, watch, counts, fence)
+                watch = view.watch
+                counts = await self._store.counts(view.experiment.name, watch.run)
+                watched = watched_so_far(watch, counts)
+                if is_worse(watch, watched) or (is_agreed and is_over(watch, watched, counts.now)):
+                    await self._end(view, watch, watched, fence)
+                else:
+                    await self._forecast(view, watch, counts, fence)
 
     async def _end(self, view: ExperimentView, watch: Watch, watched: Watched, fence: int) -> None:
         name = view.experiment.name
@@ -134,7 +131,9 @@ class PromotionWatch:
             return
         holdback = holdback_of(watch)
         latest = await self._store.latest_comparisons(name, watch.run, 2 * LATEST)  # plans stand between
-        millionths = holdback.forecast(_champion_preferred(latest, holdback))
+        won = Result.WIN if holdback.champion < holdback.previous else Result.LOSS
+        preferred = [each.result is won for each in latest if each.result is not Result.TIE]
+        millionths = holdback.forecast(preferred)
         forecast = Forecast(*watch.pair, millionths, holdback.increments(millionths))
         version = await self._store.publish_plan(
             name, watch.run, _proposal(view, watch, counts), [forecast], fence
@@ -145,12 +144,6 @@ class PromotionWatch:
     def _tell(self, view: ExperimentView) -> None:
         serves = view.experiment.policies[view.incumbent]
         self._hooks.tell(DecisionTaken(view.experiment.name, view.generation, view.state.value, serves))
-
-
-def _champion_preferred(latest: Iterable[Comparison], holdback: Holdback) -> list[bool]:
-    """For each decisive comparison, whether the champion was preferred."""
-    won = Result.WIN if holdback.champion < holdback.previous else Result.LOSS
-    return [comparison.result is won for comparison in latest if comparison.result is not Result.TIE]
 
 
 def _proposal(view: ExperimentView, watch: Watch, counts: Counts) -> ProposedPlan:

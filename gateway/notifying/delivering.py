@@ -203,7 +203,10 @@ class Deliverer:
     async def _deliver(self, name: str, spec: WebhookSpec, fence: int, message: Message) -> None:
         receipt = await self._sender.send(spec, message.id, message.body)
         outcome = _outcome_of(receipt, message)
-        wait = self._wait(receipt, message) if outcome is DeliveryOutcome.FAILED else 0.0
+        wait = 0.0
+        if outcome is DeliveryOutcome.FAILED:
+            planned = WAITS_SECONDS[message.attempts] * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+            wait = min(max(planned, receipt.retry_after_seconds or 0.0), _LONGEST_WAIT_SECONDS)
         with suppress(StoreError):  # unrecorded messages are sent again, perhaps by another replica
             await self._deliveries.record(
                 name,
@@ -215,10 +218,6 @@ class Deliverer:
                 address=address_digest(spec),
             )
             self._say(name, outcome, receipt)
-
-    def _wait(self, receipt: ReceiverAnswer, message: Message) -> float:
-        planned = WAITS_SECONDS[message.attempts] * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
-        return min(max(planned, receipt.retry_after_seconds or 0.0), _LONGEST_WAIT_SECONDS)
 
     def _say(self, name: str, outcome: DeliveryOutcome, receipt: ReceiverAnswer) -> None:
         self._hooks.tell(WebhookAttempted(name, outcome.value))

@@ -90,15 +90,12 @@ class Replicas:
         with suppress(StoreError):
             asked = self._asked = await self._book.ask_to_reload()
             for _ in range(_MOST_POLLS):
-                if await self._have_followed(asked):
+                await self._tell()
+                if all(each.asked >= asked for each in self._agreement.replicas):
                     break
                 await asyncio.sleep(_POLL_SECONDS)
             return self._agreement.replicas
         return None
-
-    async def _have_followed(self, asked: int) -> bool:
-        await self._tell()
-        return all(each.asked >= asked for each in self._agreement.replicas)
 
     async def _tell(self) -> int:
         """Report this replica to the store; returns how often all were asked to reload."""

@@ -62,7 +62,8 @@ class Continuing:
         named = question.payload.get(PREVIOUS)
         if not isinstance(named, str) or question.surface is not RESPONSES or self._breaker.is_open:
             return question
-        if not _share_an_account([models[policy.model] for policy in experiment.policies]):
+        first, *others = (models[policy.model] for policy in experiment.policies)
+        if not (first.speaks(RESPONSES) and all(is_same_account(first, other) for other in others)):
             return question
         try:
             found = await self._store.named_answer(experiment.name, self._digests(question, named))
@@ -88,7 +89,11 @@ class Continuing:
         if question.surface is not RESPONSES or question.payload.get("store") is False:
             return reply
 
-        answered, ask = _answered(question, turn)
+        # Within a loop of tools an answer belongs to the question that began it.
+        if turn is not None:
+            answered, ask = turn.name.digest.hex(), turn.ask
+        else:
+            answered, ask = ("", 0) if question.continued is None else question.continued[1:]
 
         async def remember(provider_id: Any) -> None:
             if isinstance(provider_id, str) and not self._breaker.is_open:
@@ -136,15 +141,3 @@ class _NamedOnTheWay:
     async def aclose(self) -> None:
         """Close the stream."""
         await self._stream.aclose()
-
-
-def _answered(question: Question, turn: AskedTurn | None) -> tuple[str, int]:
-    """Which question an answer belongs to; within a loop of tools the one that began it."""
-    if turn is not None:
-        return turn.name.digest.hex(), turn.ask
-    return ("", 0) if question.continued is None else question.continued[1:]
-
-
-def _share_an_account(targets: Sequence[ModelTarget]) -> bool:
-    first, *others = targets
-    return first.speaks(RESPONSES) and all(is_same_account(first, other) for other in others)

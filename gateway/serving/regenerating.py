@@ -226,7 +226,12 @@ class Regenerating:
             return ()
         scope = (experiment.name, question.key, question.session, question.voter, question.surface.name)
         said = repr(scope).encode() + digest
-        return tuple(_name(said, key) for key in self._keys.current.all)
+        names = []
+        for key in self._keys.current.all:
+            secret = blake2b(key, digest_size=_SECRET_BYTES, person=b"llmpo turn").digest()
+            made = blake2b(said, digest_size=_NAME_BYTES + _SECRET_BYTES, key=secret).digest()
+            names.append(_Name(made[:_NAME_BYTES], made[_NAME_BYTES:]))
+        return tuple(names)
 
     def _asking(
         self,
@@ -237,13 +242,16 @@ class Regenerating:
         drawn: Drawn,
         seal: Callable[[Assignment], str],
     ) -> TurnQuery:
-        attempt = question.attempt
+        attempt = ""
+        if question.attempt is not None and asked:
+            text, secret = question.attempt.encode("utf-8", "surrogatepass"), asked[0].secret
+            attempt = blake2b(text, digest_size=_NAME_BYTES, key=secret, person=b"llmpo attempt").hexdigest()
         return TurnQuery(
             asked=[name.digest.hex() for name in asked],
             answered=answered,
             generation=experiment.generation,
             proposal=seal(drawn.assignment) if isinstance(drawn, Single) else "",
-            attempt="" if attempt is None or not asked else _attempt(attempt, asked[0]),
+            attempt=attempt,
             is_retry=question.is_retry,
             within_seconds=min(experiment.regenerate.within.total_seconds(), experiment.window_seconds),
             window_seconds=experiment.window_seconds,
@@ -322,17 +330,6 @@ def _named_turn(question: Question) -> list[str]:
 
 def _may_take_part(names: Sequence[_Name], experiment: LiveExperiment) -> bool:
     return any(name.point < experiment.share for name in names)
-
-
-def _name(said: bytes, key: bytes) -> _Name:
-    secret = blake2b(key, digest_size=_SECRET_BYTES, person=b"llmpo turn").digest()
-    made = blake2b(said, digest_size=_NAME_BYTES + _SECRET_BYTES, key=secret).digest()
-    return _Name(made[:_NAME_BYTES], made[_NAME_BYTES:])
-
-
-def _attempt(attempt: str, name: _Name) -> str:
-    text = attempt.encode("utf-8", "surrogatepass")
-    return blake2b(text, digest_size=_NAME_BYTES, key=name.secret, person=b"llmpo attempt").hexdigest()
 
 
 def _answering(assignment: Assignment, ask: int) -> int:

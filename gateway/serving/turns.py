@@ -167,39 +167,33 @@ def _chat_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
         yield _chat_item({**message, "role": "assistant"}) if isinstance(message, dict) else _NO_TEXT
 
 
-def _message_item(message: Mapping[str, Any]) -> Item:
-    content = message.get("content")
-    blocks = content if isinstance(content, list) else []
-    is_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
-    return _item(Author.TOOL if is_result else _role(message), content)
-
-
 def _messages(payload: Mapping[str, Any]) -> Iterator[Item]:
     if payload.get("system"):
         yield _item(Author.OTHER, payload["system"])
     for message in payload["messages"]:
         if isinstance(message, dict):
-            yield _message_item(message)
+            content = message.get("content")
+            blocks = content if isinstance(content, list) else []
+            is_result = any(
+                isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks
+            )
+            yield _item(Author.TOOL if is_result else _role(message), content)
 
 
 def _messages_answer(answer: Mapping[str, Any]) -> Iterator[Item]:
     yield _item(Author.ASSISTANT, answer.get("content"))
 
 
-def _response_item(item: Mapping[str, Any]) -> Item | None:
-    kind = item.get("type")
-    if "role" in item:
-        return _item(_role(item), item.get("content"))
-    if kind in _THOUGHTS:
-        return None
-    is_result = isinstance(kind, str) and kind.endswith("_output")
-    return _item(Author.TOOL if is_result else Author.ASSISTANT, None, [_lasting(item)])
-
-
 def _response_items(items: Any) -> Iterator[Item]:
     for each in items if isinstance(items, list) else []:
-        if isinstance(each, dict) and (item := _response_item(each)) is not None:
-            yield item
+        if not isinstance(each, dict):
+            continue
+        kind = each.get("type")
+        if "role" in each:
+            yield _item(_role(each), each.get("content"))
+        elif kind not in _THOUGHTS:
+            is_result = isinstance(kind, str) and kind.endswith("_output")
+            yield _item(Author.TOOL if is_result else Author.ASSISTANT, None, [_lasting(each)])
 
 
 def _responses(payload: Mapping[str, Any]) -> Iterator[Item]:
