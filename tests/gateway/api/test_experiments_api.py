@@ -221,13 +221,16 @@ async def test_interface_describes_itself(upstream: FakeUpstream, embedded_url: 
     feedback = document["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"][
         "schema"
     ]
-    assert set(feedback["properties"]) == {
+    ours = feedback["anyOf"][0]
+    assert set(ours["properties"]) == {
         "id",
         "signal",
         "value",
         "preferred",
         "comment",
         "idempotency_key",
+        "request_id",
+        "trace_id",
     }
 
 
