@@ -93,7 +93,7 @@ def read_address(url: str) -> Address:
     if parts.fragment or url.endswith("#"):
         raise StoreAddressError("The address has a part after a #.", "Remove it, or write # as %23.")
     _check_parameters(parts)
-    return _READERS[_LAYOUTS[parts.scheme]](parts)
+    return _READERS[_LAYOUTS[parts.scheme]](_Written(parts))
 
 
 def _split(url: str) -> SplitResult:
@@ -111,62 +111,73 @@ def _split(url: str) -> SplitResult:
         ) from None
 
 
-def _read_single(parts: SplitResult) -> Address:
-    if parts.scheme == "unix":
-        if not parts.path.strip("/") or parts.netloc.rpartition("@")[2]:
-            raise StoreAddressError("The address names no socket.", "Write unix:///PATH, with three slashes.")
-    elif len(_hosts(parts)) > 1:
-        raise StoreAddressError(
-            "The address names several hosts.",
-            "Write redis+sentinel:// for Sentinel, redis+cluster:// for a cluster, or name one that leads to "
-            "the primary.",
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The parts of an address as it was written."""
+
+    parts: SplitResult = field(repr=False)
+
+    def single(self) -> Address:
+        """The address of one server."""
+        parts = self.parts
+        if parts.scheme == "unix":
+            if not parts.path.strip("/") or parts.netloc.rpartition("@")[2]:
+                raise StoreAddressError(
+                    "The address names no socket.", "Write unix:///PATH, with three slashes."
+                )
+        elif len(self._hosts) > 1:
+            raise StoreAddressError(
+                "The address names several hosts.",
+                "Write redis+sentinel:// for Sentinel, redis+cluster:// for a cluster, or name one that "
+                "leads to the primary.",
+            )
+        else:
+            _check_database(parts.path.strip("/"))
+        return Address("single")
+
+    def sentinel(self) -> Address:
+        """The address of a service that Sentinels know."""
+        service, _, database = self.parts.path.strip("/").partition("/")
+        if not service:
+            raise StoreAddressError(
+                "The address names no service.",
+                "Write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DATABASE.",
+            )
+        _check_database(database)
+        query = dict(parse_qsl(self.parts.query))
+        own = {name: query.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+        return Address(
+            "sentinel",
+            self.parts.scheme in _SECURE,
+            self._hosts,
+            unquote(service),
+            self._options(database, query),
+            {name: value for name, value in own.items() if value is not None},
         )
-    else:
-        _check_database(parts.path.strip("/"))
-    return Address("single")
+
+    def cluster(self) -> Address:
+        """The address of a cluster."""
+        database, query = self.parts.path.strip("/"), dict(parse_qsl(self.parts.query))
+        _check_database(database)
+        if int(database or 0) or query.pop("db", "0") != "0":
+            raise StoreAddressError("A cluster has no database but 0.", "Write /0 or nothing.")
+        is_secure = self.parts.scheme in _SECURE
+        return Address("cluster", is_secure, self._hosts, options=self._options("", query))
+
+    @property
+    def _hosts(self) -> tuple[tuple[str, int], ...]:
+        places = self.parts.netloc.rpartition("@")[2].split(",")
+        return tuple(_host(place, _PORTS[_LAYOUTS[self.parts.scheme]]) for place in places)
+
+    def _options(self, database: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """The options that the driver itself reads from the same address for a single server."""
+        user, at, _ = self.parts.netloc.rpartition("@")
+        read: dict[str, Any] = dict(parse_url(f"redis://{user}{at}host/{database}?{urlencode(query)}"))
+        del read["host"]
+        return read
 
 
-def _read_sentinel(parts: SplitResult) -> Address:
-    service, _, database = parts.path.strip("/").partition("/")
-    if not service:
-        raise StoreAddressError(
-            "The address names no service.", "Write redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DATABASE."
-        )
-    _check_database(database)
-    query = dict(parse_qsl(parts.query))
-    own = {name: query.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    return Address(
-        "sentinel",
-        parts.scheme in _SECURE,
-        _hosts(parts),
-        unquote(service),
-        _options(parts, database, query),
-        {name: value for name, value in own.items() if value is not None},
-    )
-
-
-def _read_cluster(parts: SplitResult) -> Address:
-    database, query = parts.path.strip("/"), dict(parse_qsl(parts.query))
-    _check_database(database)
-    if int(database or 0) or query.pop("db", "0") != "0":
-        raise StoreAddressError("A cluster has no database but 0.", "Write /0 or nothing.")
-    return Address("cluster", parts.scheme in _SECURE, _hosts(parts), options=_options(parts, "", query))
-
-
-_READERS: Final = {"single": _read_single, "sentinel": _read_sentinel, "cluster": _read_cluster}
-
-
-def _options(parts: SplitResult, database: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The options that the driver itself reads from the same address for a single server."""
-    user, at, _ = parts.netloc.rpartition("@")
-    read: dict[str, Any] = dict(parse_url(f"redis://{user}{at}host/{database}?{urlencode(query)}"))
-    del read["host"]
-    return read
-
-
-def _hosts(parts: SplitResult) -> tuple[tuple[str, int], ...]:
-    places = parts.netloc.rpartition("@")[2].split(",")
-    return tuple(_host(place, _PORTS[_LAYOUTS[parts.scheme]]) for place in places)
+_READERS: Final = {"single": _Written.single, "sentinel": _Written.sentinel, "cluster": _Written.cluster}
 
 
 def _host(place: str, usual_port: int) -> tuple[str, int]:

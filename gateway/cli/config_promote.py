@@ -36,6 +36,39 @@ class Winner:
     policy: str
     fingerprint: str
 
+    @classmethod
+    def certified(cls, path: Path) -> Winner:
+        """The winner that a certificate names.
+
+        Raises:
+            GatewayError: If the file cannot be read, or is no certificate that names a winner.
+        """
+        try:
+            said: Mapping[str, Any] = json.loads(path.read_bytes())
+            certificate = said.get("certificate", said)
+            about, champion = certificate["experiment"], certificate["champion"]
+            return cls(about["name"], about["policies"][champion], about["policy_fingerprints"][champion])
+        except OSError as error:
+            raise GatewayError(f"{path} cannot be read: {error.strerror}.") from error
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise GatewayError(f"{path} is no certificate that names a winner.") from error
+
+    def check(self, definitions: Mapping[str, Definition], file: Path, *, compares_content: bool) -> None:
+        """Refuse a file that lacks the policy, or defines it differently.
+
+        Raises:
+            GatewayError: Naming the policy and the file.
+        """
+        definition = definitions.get(self.experiment)
+        policies = {} if definition is None else {each.name: each.fingerprint for each in definition.policies}
+        if self.policy not in policies:
+            raise GatewayError(f"{file} has no policy {self.policy!r} in experiment {self.experiment!r}.")
+        if compares_content and policies[self.policy] != self.fingerprint:
+            raise GatewayError(
+                f"{file} defines {self.policy!r} of {self.experiment!r} otherwise than the policy that won. "
+                "Put back what it was, or start a new experiment with it."
+            )
+
 
 def promote(
     file: Annotated[Path, typer.Argument(help="The configuration file.")],
@@ -66,13 +99,13 @@ def promote(
     if experiment is not None and experiment not in definitions:
         raise GatewayError(f"{file} has no experiment {experiment!r}. There are: {', '.join(definitions)}.")
     names = [experiment] if experiment else list(definitions)
-    winners = _of_gateway(url, api_key, names) if certificate is None else [_certified(certificate)]
+    winners = _of_gateway(url, api_key, names) if certificate is None else [Winner.certified(certificate)]
     if not winners:
         raise GatewayError(f"Nothing is decided: no policy was promoted in {', '.join(names)}.")
     # Not read as text, which would change the ends of lines.
     before = after = file.read_bytes().decode()
     for winner in winners:
-        _check(winner, definitions, file, compares_content=not may_be_unset)
+        winner.check(definitions, file, compares_content=not may_be_unset)
         after = with_incumbent(after, winner.experiment, winner.policy)
     typer.echo(patch(file, before, after), nl=False)
     if after == before:
@@ -90,32 +123,6 @@ def _of_gateway(url: str, api_key: str | None, names: list[str]) -> list[Winner]
             details = {each["name"]: each["fingerprint"] for each in answer["policy_details"]}
             found.append(Winner(name, answer["incumbent"], details[answer["incumbent"]]))
     return found
-
-
-def _certified(path: Path) -> Winner:
-    try:
-        said: Mapping[str, Any] = json.loads(path.read_bytes())
-        certificate = said.get("certificate", said)
-        about, champion = certificate["experiment"], certificate["champion"]
-        return Winner(about["name"], about["policies"][champion], about["policy_fingerprints"][champion])
-    except OSError as error:
-        raise GatewayError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise GatewayError(f"{path} is no certificate that names a winner.") from error
-
-
-def _check(
-    winner: Winner, definitions: Mapping[str, Definition], file: Path, *, compares_content: bool
-) -> None:
-    definition = definitions.get(winner.experiment)
-    policies = {} if definition is None else {each.name: each.fingerprint for each in definition.policies}
-    if winner.policy not in policies:
-        raise GatewayError(f"{file} has no policy {winner.policy!r} in experiment {winner.experiment!r}.")
-    if compares_content and policies[winner.policy] != winner.fingerprint:
-        raise GatewayError(
-            f"{file} defines {winner.policy!r} of {winner.experiment!r} otherwise than the policy that won. "
-            "Put back what it was, or start a new experiment with it."
-        )
 
 
 def patch(file: Path, before: str, after: str) -> str:

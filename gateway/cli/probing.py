@@ -45,6 +45,49 @@ class Probed:
     may_be_native: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A model that is asked.
+
+    Attributes:
+        target: The model.
+        upstream: Asks it.
+    """
+
+    target: ModelTarget
+    upstream: Upstreams
+
+    async def ask(self) -> None:
+        """Ask it for a short answer; for an embedding if its name says that it embeds.
+
+        Raises:
+            UpstreamError: If it does not answer.
+        """
+        surface: Surface = CHAT
+        payload: dict[str, Any] = {"messages": _HELLO}
+        if self._only_embeds:
+            surface, payload = EMBEDDINGS, {"input": "Hello"}
+        elif self.target.speaks(MESSAGES):
+            surface, payload = MESSAGES, _MESSAGE
+        await self.upstream.complete(UpstreamRequest(self.target, payload, surface))
+
+    async def may_be_native(self) -> bool:
+        """Whether a server of OpenAI's format (not OpenAI itself) answers Anthropic's messages."""
+        is_server = self.target.wire == "openai" and self.target.api_base != OPENAI_BASE
+        if not is_server or self.target.speaks_messages or self._only_embeds:
+            return False
+        native = replace(self.target, speaks_messages=True)
+        try:
+            await self.upstream.complete(UpstreamRequest(native, _MESSAGE, MESSAGES))
+        except UpstreamError:
+            return False
+        return True
+
+    @property
+    def _only_embeds(self) -> bool:
+        return "embed" in self.target.model.lower()
+
+
 async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
     """Ask each model once, one after the other; servers of OpenAI's format are also asked for a message.
 
@@ -54,44 +97,17 @@ async def probe(targets: Sequence[ModelTarget]) -> list[Probed]:
     found = []
     try:
         for target in targets:
-            started, failure = time.perf_counter(), None
+            subject, started, failure = _Subject(target, upstream), time.perf_counter(), None
             try:
-                await upstream.complete(_question(target))
+                await subject.ask()
             except UpstreamError as error:
                 failure = f"{error.reason}: {error.detail or error}"
             seconds = time.perf_counter() - started
-            may_be_native = failure is None and await _may_be_native(upstream, target)
+            may_be_native = failure is None and await subject.may_be_native()
             found.append(Probed(target.name, seconds, failure, may_be_native))
     finally:
         await upstream.aclose()
     return found
-
-
-async def _may_be_native(upstream: Upstreams, target: ModelTarget) -> bool:
-    """Whether a server of OpenAI's format (not OpenAI itself) answers Anthropic's messages."""
-    is_server = target.wire == "openai" and target.api_base != OPENAI_BASE
-    if not is_server or target.speaks_messages or _only_embeds(target):
-        return False
-    try:
-        await upstream.complete(UpstreamRequest(replace(target, speaks_messages=True), _MESSAGE, MESSAGES))
-    except UpstreamError:
-        return False
-    return True
-
-
-def _only_embeds(target: ModelTarget) -> bool:
-    return "embed" in target.model.lower()
-
-
-def _question(target: ModelTarget) -> UpstreamRequest:
-    """The smallest request in the model's format; an embedding if the model's name says that it embeds."""
-    surface: Surface = CHAT
-    payload: dict[str, Any] = {"messages": _HELLO}
-    if _only_embeds(target):
-        surface, payload = EMBEDDINGS, {"input": "Hello"}
-    elif target.speaks(MESSAGES):
-        surface, payload = MESSAGES, _MESSAGE
-    return UpstreamRequest(target, payload, surface)
 
 
 def obstacles(config: GatewayConfig, environ: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import Verification, hand_sentence, read_log, verify
+from gateway.proof.verification import RecordedExperiment, Verification, hand_sentence, read_log, verify
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
@@ -53,7 +53,7 @@ def verify_decision(
     """
     source = LogSource(url, redis_url, redis_prefix, data_dir, log, api_key)
     try:
-        found = _verified(source, experiment)
+        found = verify(source.recorded(experiment))
     except (GatewayError, StoreError) as error:
         complain(str(error))
         raise typer.Exit(NO_VERDICT) from error
@@ -63,13 +63,6 @@ def verify_decision(
     else:
         _print(found)
     raise typer.Exit(0 if found.is_confirmed else DIFFERS)
-
-
-def _verified(source: LogSource, experiment: str) -> Verification:
-    recorded = read_log(source.lines(experiment))
-    if recorded.name != experiment:
-        raise GatewayError(f"This is the log of {recorded.name!r}, not of {experiment!r}.")
-    return verify(recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +84,17 @@ class LogSource:
         named = [place for place in (self.url, self.redis_url, self.data_dir, self.log) if place is not None]
         if len(named) > 1:
             raise typer.BadParameter("Name one source: --url, --redis-url, --data-dir or --log.")
+
+    def recorded(self, name: str) -> RecordedExperiment:
+        """An experiment as its log describes it.
+
+        Raises:
+            GatewayError: If the log cannot be read, or is another experiment's.
+        """
+        found = read_log(self.lines(name))
+        if found.name != name:
+            raise GatewayError(f"This is the log of {found.name!r}, not of {name!r}.")
+        return found
 
     def lines(self, name: str) -> Iterable[bytes]:
         """The log of an experiment.

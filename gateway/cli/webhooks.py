@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -69,7 +69,10 @@ def dead_letters(
         typer.echo(json_text.dumps(answer))
         return
     for letter in answer["data"]:
-        typer.echo(_line(letter))
+        at = datetime.fromtimestamp(letter["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        what = f"{letter['experiment']} {letter['kind'].replace('_', ' ')}"
+        sent = f"(sent {letter['attempts']} times)"
+        typer.echo(f"{at}  {letter['id']}  {what}: {letter['reason']} {sent}")
 
 
 @app.command("replay")
@@ -89,9 +92,3 @@ def replay_letters(
 
 def _path(name: str, suffix: str) -> str:
     return f"/v1/webhooks/{quote(name, safe='')}/{suffix}"
-
-
-def _line(letter: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(letter["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    what = f"{letter['experiment']} {letter['kind'].replace('_', ' ')}"
-    return f"{at}  {letter['id']}  {what}: {letter['reason']} (sent {letter['attempts']} times)"

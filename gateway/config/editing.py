@@ -6,7 +6,8 @@ again; if anything else changed, the file cannot be edited in this way.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import suppress
+from typing import Final
 
 import yaml
 
@@ -29,9 +30,10 @@ def with_incumbent(text: str, experiment: str, policy: str) -> str:
     start, end = place.start_mark, place.end_mark
     changed = text[: start.index] + _written(policy, place.style) + text[end.index :]
     before["experiments"][experiment]["incumbent"] = policy
-    if _read(changed) != before:
-        raise _unwritable(experiment, start.line + 1)
-    return changed
+    with suppress(yaml.YAMLError):
+        if read_source(changed).data == before:
+            return changed
+    raise _unwritable(experiment, start.line + 1)
 
 
 def _place(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.ScalarNode | None:
@@ -50,13 +52,6 @@ def _written(policy: str, style: str | None) -> str:
     if style in _QUOTES:
         return f"{style}{policy}{style}"
     return policy if read_source(policy).data == policy else f'"{policy}"'
-
-
-def _read(text: str) -> Any:
-    try:
-        return read_source(text).data
-    except yaml.YAMLError:
-        return None
 
 
 def _unwritable(experiment: str, line: int | None = None) -> ConfigError:

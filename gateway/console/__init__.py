@@ -63,13 +63,7 @@ def _content(name: str) -> bytes:
     content = files(__package__).joinpath("static", name).read_bytes()
     if name != PAGE:
         return content
-    verbs = escape(json.dumps(dict(SUMMARIES)))
-    return content.replace(_STATES_PLACE, _states().encode()).replace(_VERBS_PLACE, verbs.encode())
-
-
-def _states() -> str:
-    """What the script needs to know about each state, as the value of an HTML attribute."""
-    known = {
+    states = {
         state.value: {
             "label": facts.label,
             "tone": facts.tone.value,
@@ -78,4 +72,6 @@ def _states() -> str:
         }
         for state, facts in STATES.items()
     }
-    return escape(json.dumps(known))
+    for place, table in ((_STATES_PLACE, states), (_VERBS_PLACE, dict(SUMMARIES))):
+        content = content.replace(place, escape(json.dumps(table)).encode())  # the value of an attribute
+    return content

@@ -64,6 +64,19 @@ class _Completion:
         if wants_usage:
             yield self.origin.chunk(None) | {"usage": self.usage}
 
+    async def streamed(self, request: web.Request, *, wants_usage: bool) -> web.StreamResponse:
+        """The answer to a request, sent token by token."""
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+        )
+        await response.prepare(request)
+        for chunk in self.chunks(wants_usage=wants_usage):
+            await response.write(event(chunk))
+            await asyncio.sleep(TOKEN_SECONDS)
+        await response.write(STREAM_DONE)
+        await response.write_eof()
+        return response
+
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
@@ -136,7 +149,7 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
     completion = prompt.completed(request.app[SEED])
     await asyncio.sleep(FIRST_TOKEN_SECONDS)
     if prompt.is_streamed:
-        return await _stream(request, completion, wants_usage=prompt.wants_usage)
+        return await completion.streamed(request, wants_usage=prompt.wants_usage)
     await asyncio.sleep(TOKEN_SECONDS * len(completion.tokens))
     return web.json_response(completion.whole)
 
@@ -156,16 +169,3 @@ def _content(message: Any) -> str:
     if isinstance(content, list):
         return " ".join(part.get("text", "") for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
-
-
-async def _stream(request: web.Request, completion: _Completion, *, wants_usage: bool) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-    )
-    await response.prepare(request)
-    for chunk in completion.chunks(wants_usage=wants_usage):
-        await response.write(event(chunk))
-        await asyncio.sleep(TOKEN_SECONDS)
-    await response.write(STREAM_DONE)
-    await response.write_eof()
-    return response

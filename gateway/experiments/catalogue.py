@@ -107,6 +107,9 @@ def definitions_of(config: GatewayConfig) -> dict[str, Definition]:
 
 
 def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], keys: Iterable[ApiKey]) -> str:
+    told = [
+        (each.label, each.url.get_secret_value(), each.events, each.experiments) for each in config.webhooks
+    ]
     content = {
         "experiments": sorted(
             (each.experiment.to_json(), each.spec.model_dump_json(exclude={"policies"}))
@@ -119,10 +122,6 @@ def _config_hash(config: GatewayConfig, definitions: Mapping[str, Definition], k
         "limits": config.auth.limits.model_dump(),
         "origins": sorted(config.cors_origins),
         "policies_shown": config.policies_shown,
-        **({"webhooks": _told(config.webhooks)} if config.webhooks else {}),
+        **({"webhooks": told} if told else {}),
     }
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _told(webhooks: Iterable[WebhookSpec]) -> list[tuple[str, str, list[str] | None, list[str] | None]]:
-    return [(each.label, each.url.get_secret_value(), each.events, each.experiments) for each in webhooks]

@@ -65,12 +65,13 @@ def changes_between(
         new: The file that would replace it.
         standings: The present states of experiments, as far as they are known.
     """
+    both = _Replacement(old, new)
     return (
-        *_of_experiments(old, new, standings or {}),
-        *_of_models(old, new),
-        *_of_keys(old, new),
-        *_of_webhooks(old, new),
-        *_of_settings(old, new),
+        *both.experiments(standings or {}),
+        *both.models(),
+        *both.keys(),
+        *both.webhooks(),
+        *both.settings(),
     )
 
 
@@ -83,21 +84,81 @@ def changes_document(changes: Sequence[Change]) -> dict[str, Any]:
     }
 
 
-def _of_experiments(
-    old: Description, new: Description, standings: Mapping[str, ExperimentStanding]
-) -> Iterator[Change]:
-    for name, before in old.experiments.items():
-        if name not in new.experiments:
-            instead = "the model of that name answers" if name in new.models else "requests get a 404"
-            yield Change("experiment", name, ("removed",), "unused", (f"Callers of {name}: {instead}.",))
-            continue
-        found = _Succession(before, new.experiments[name], standings.get(name)).change(name)
-        if found is not None:
-            yield found
-    for name, added in new.experiments.items():
-        if name not in old.experiments:
-            serves = added.experiment.policies[added.experiment.incumbent]
-            yield Change("experiment", name, (f"added, {serves} serves",), "begins")
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """A file and the one that replaces it.
+
+    Attributes:
+        old: The file in force.
+        new: The other file.
+    """
+
+    old: Description
+    new: Description
+
+    def experiments(self, standings: Mapping[str, ExperimentStanding]) -> Iterator[Change]:
+        """The changed experiments; `standings` has their present states, as far as they are known."""
+        old, new = self.old.experiments, self.new.experiments
+        for name, before in old.items():
+            if name not in new:
+                is_model = name in self.new.models
+                instead = "the model of that name answers" if is_model else "requests get a 404"
+                yield Change("experiment", name, ("removed",), "unused", (f"Callers of {name}: {instead}.",))
+                continue
+            found = _Succession(before, new[name], standings.get(name)).change(name)
+            if found is not None:
+                yield found
+        for name, added in new.items():
+            if name not in old:
+                serves = added.experiment.policies[added.experiment.incumbent]
+                yield Change("experiment", name, (f"added, {serves} serves",), "begins")
+
+    def models(self) -> Iterator[Change]:
+        """The changed models."""
+        for name, before in self.old.models.items():
+            if name not in self.new.models:
+                is_lost = name not in self.new.experiments
+                lost = (f"Callers of the model {name} get a 404.",) if is_lost else ()
+                yield Change("model", name, ("removed",), lost=lost)
+            elif self.new.models[name] != before:
+                yield Change("model", name, tuple(_words_changed(before, self.new.models[name])))
+        for name in self.new.models.keys() - self.old.models.keys():
+            yield Change("model", name, ("added",))
+
+    def keys(self) -> Iterator[Change]:
+        """The changed keys."""
+        for name, before in self.old.keys.items():
+            after = self.new.keys.get(name)
+            if after is None:
+                yield Change("key", name, ("removed",), lost=(f"Callers with the key {name} are refused.",))
+            elif after != before:
+                is_other = after["hash"] != before["hash"]
+                lost = (f"Callers with the former key {name} are refused.",) if is_other else ()
+                yield Change("key", name, tuple(_words_changed(before, after)), lost=lost)
+        for name in self.new.keys.keys() - self.old.keys.keys():
+            yield Change("key", name, ("added",))
+
+    def webhooks(self) -> Iterator[Change]:
+        """The changed webhooks."""
+        for name in sorted(self.old.webhooks.keys() | self.new.webhooks.keys()):
+            before, after = self.old.webhooks.get(name), self.new.webhooks.get(name)
+            if before is None:
+                yield Change("webhook", name, ("added",))
+            elif after is None:
+                yield Change("webhook", name, ("removed",), lost=(f"The webhook {name} is told no more.",))
+            elif before != after:
+                yield Change("webhook", name, tuple(_words_changed(before, after)))
+
+    def settings(self) -> Iterator[Change]:
+        """The changed settings."""
+        old, new = self.old.words, self.new.words
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) == new.get(name):
+                continue
+            is_about_origins = name == "cors_origins" and "*" not in new[name]
+            gone = [origin for origin in old[name] if origin not in new[name]] if is_about_origins else []
+            lost = tuple(f"Pages of {origin} may not call any more." for origin in gone)
+            yield Change("setting", name, (f"{_said(old, name)} -> {_said(new, name)}",), lost=lost)
 
 
 class _Succession:
@@ -121,7 +182,8 @@ class _Succession:
         if self._before == self._after:
             return None
         evidence, why = self._evidence()
-        moved = self._traffic_moves()
+        before, after = self._serves(), self._will_serve()
+        moved = () if before == after else (f"{after} serves instead of {before}",)
         what = (
             *why,
             *_policies_changed(self._before, self._after),
@@ -144,7 +206,8 @@ class _Succession:
             return "anew", (f"generation {standing.generation} is {label}, so nothing goes on from it",)
         broken = self._new.breaks_with(self._old)
         if broken:
-            return "anew", tuple(map(_broken, broken))
+            named = (_IN_THE_FILE.get(field, f"another {field}") for field in broken)
+            return "anew", tuple(f"evidence means something else: {each}" for each in named)
         same = ", ".join(_same_policies(self._old, self._new))
         return "inherited", (f"a new generation goes on with what was counted between {same}",)
 
@@ -153,13 +216,12 @@ class _Succession:
         fingerprint = self._new.fingerprint()
         if self._standing is not None:
             known = self._standing.generations.get(fingerprint)
-            return None if known is None or self._is_decided_otherwise(known) else known
+            if known is None or known.state.facts.serves != "champion":
+                return known
+            return known if known.serves == self._will_serve() else None
         if fingerprint == self._old.fingerprint():
             return KeptGeneration(0, INITIAL, self._serves())
         return None
-
-    def _is_decided_otherwise(self, known: KeptGeneration) -> bool:
-        return known.state.facts.serves == "champion" and known.serves != self._will_serve()
 
     def _serves(self) -> str:
         return self._standing.incumbent if self._standing else self._old.policies[self._old.incumbent]
@@ -170,10 +232,6 @@ class _Succession:
         if named != self._old.policies[self._old.incumbent]:
             return named
         return serving if serving in _same_policies(self._old, self._new) else named
-
-    def _traffic_moves(self) -> tuple[str, ...]:
-        before, after = self._serves(), self._will_serve()
-        return () if before == after else (f"{after} serves instead of {before}",)
 
     def _lost(self) -> Iterator[str]:
         gone = [name for name in self._old.policies if name not in self._new.policies]
@@ -188,10 +246,6 @@ def _same_policies(old: Experiment, new: Experiment) -> list[str]:
     return [name for name, fingerprint in here if (name, fingerprint) in there]
 
 
-def _broken(field: str) -> str:
-    return f"evidence means something else: {_IN_THE_FILE.get(field, f'another {field}')}"
-
-
 def _policies_changed(before: ExperimentDescription, after: ExperimentDescription) -> Iterator[str]:
     old, new = before.experiment, after.experiment
     prints = dict(zip(old.policies, old.policy_fingerprints, strict=True))
@@ -199,13 +253,10 @@ def _policies_changed(before: ExperimentDescription, after: ExperimentDescriptio
         if name not in prints:
             yield f"policy {name} joins"
         elif prints[name] != fingerprint:
-            parts = _parts_changed(before.contents.get(name, {}), after.contents.get(name, {}))
+            was, now = before.contents.get(name), after.contents.get(name)
+            parts = [part for part in _PARTS if now[part] != was[part]] if was and now else []
             yield f"policy {name} is another one" + (f" ({', '.join(parts)})" if parts else "")
     yield from (f"policy {name} leaves" for name in old.policies if name not in new.policies)
-
-
-def _parts_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    return [name for name in _PARTS if after[name] != before[name]] if before and after else []
 
 
 def _words_changed(before: Words, after: Words) -> Iterator[str]:
@@ -223,52 +274,3 @@ def _said(words: Words, name: str) -> str:
         if isinstance(value, list)
         else str(value)
     )
-
-
-def _of_models(old: Description, new: Description) -> Iterator[Change]:
-    for name, before in old.models.items():
-        if name not in new.models:
-            lost = () if name in new.experiments else (f"Callers of the model {name} get a 404.",)
-            yield Change("model", name, ("removed",), lost=lost)
-        elif new.models[name] != before:
-            yield Change("model", name, tuple(_words_changed(before, new.models[name])))
-    for name in new.models.keys() - old.models.keys():
-        yield Change("model", name, ("added",))
-
-
-def _of_keys(old: Description, new: Description) -> Iterator[Change]:
-    for name, before in old.keys.items():
-        after = new.keys.get(name)
-        if after is None:
-            yield Change("key", name, ("removed",), lost=(f"Callers with the key {name} are refused.",))
-        elif after != before:
-            is_other = after["hash"] != before["hash"]
-            lost = (f"Callers with the former key {name} are refused.",) if is_other else ()
-            yield Change("key", name, tuple(_words_changed(before, after)), lost=lost)
-    for name in new.keys.keys() - old.keys.keys():
-        yield Change("key", name, ("added",))
-
-
-def _of_webhooks(old: Description, new: Description) -> Iterator[Change]:
-    for name in sorted(old.webhooks.keys() | new.webhooks.keys()):
-        before, after = old.webhooks.get(name), new.webhooks.get(name)
-        if before is None:
-            yield Change("webhook", name, ("added",))
-        elif after is None:
-            yield Change("webhook", name, ("removed",), lost=(f"The webhook {name} is told no more.",))
-        elif before != after:
-            yield Change("webhook", name, tuple(_words_changed(before, after)))
-
-
-def _of_settings(old: Description, new: Description) -> Iterator[Change]:
-    for name in sorted(old.words.keys() | new.words.keys()):
-        if old.words.get(name) != new.words.get(name):
-            gone = _origins_gone(old, new) if name == "cors_origins" else ()
-            what = (f"{_said(old.words, name)} -> {_said(new.words, name)}",)
-            yield Change("setting", name, what, lost=gone)
-
-
-def _origins_gone(old: Description, new: Description) -> tuple[str, ...]:
-    after = new.words["cors_origins"]
-    gone = [] if "*" in after else [origin for origin in old.words["cors_origins"] if origin not in after]
-    return tuple(f"Pages of {origin} may not call any more." for origin in gone)

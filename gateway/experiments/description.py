@@ -13,8 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from gateway.config.configured_keys import ApiKey, configured_keys, default_limits
-from gateway.config.experiments import ExperimentSpec
+from gateway.config.configured_keys import configured_keys, default_limits
 from gateway.config.gateway_file import GatewayConfig, ModelEntry
 from gateway.experiments.definitions import Definition
 from gateway.running.logs import redact_text
@@ -44,6 +43,21 @@ class ExperimentDescription:
     record: str
     words: Words
     contents: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, definition: Definition, *, shows_contents: bool) -> ExperimentDescription:
+        """The description of an experiment, with or without the contents of its policies."""
+        spec = definition.spec
+        said = spec.model_dump(exclude={"grid", "policies"})
+        said["policies"] = {
+            name: policy.model_dump(include=set(_OF_POLICIES)) for name, policy in spec.policies.items()
+        }
+        words = json.dumps(
+            said, default=lambda each: each.total_seconds() if isinstance(each, timedelta) else str(each)
+        )
+        shown = definition.policies if shows_contents else ()
+        contents = {policy.name: definition.contents[policy.fingerprint] for policy in shown}
+        return cls(definition.experiment.to_json(), flat(json.loads(words)), contents)
 
     @property
     def experiment(self) -> Experiment:
@@ -92,17 +106,14 @@ def describe(config: GatewayConfig, definitions: Mapping[str, Definition]) -> De
     shows_contents = config.policies_shown == "full"
     return Description(
         experiments={
-            name: ExperimentDescription(
-                each.experiment.to_json(),
-                _words_of(each.spec),
-                {policy.name: each.contents[policy.fingerprint] for policy in each.policies}
-                if shows_contents
-                else {},
-            )
+            name: ExperimentDescription.of(each, shows_contents=shows_contents)
             for name, each in definitions.items()
         },
         models={entry.model_name: _model(entry) for entry in config.model_list},
-        keys={key.name: _key(key) for key in configured_keys(config.auth)},
+        keys={
+            key.name: {"role": key.role, "hash": key.hash[:_SHOWN_DIGITS], **key.limits.given()}
+            for key in configured_keys(config.auth)
+        },
         webhooks={each.label: each.model_dump(include=set(_OF_WEBHOOKS)) for each in config.webhooks},
         words={
             **{f"auth.limits.{name}": size for name, size in default_limits(config.auth).given().items()},
@@ -110,19 +121,6 @@ def describe(config: GatewayConfig, definitions: Mapping[str, Definition]) -> De
             "policies_shown": config.policies_shown,
         },
     )
-
-
-def _words_of(spec: ExperimentSpec) -> Words:
-    said = spec.model_dump(exclude={"grid", "policies"})
-    of_policies = {
-        name: policy.model_dump(include=set(_OF_POLICIES)) for name, policy in spec.policies.items()
-    }
-    plain: dict[str, Any] = json.loads(json.dumps({**said, "policies": of_policies}, default=_plain))
-    return flat(plain)
-
-
-def _plain(value: Any) -> Any:
-    return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -157,7 +155,3 @@ def _shown(value: Any) -> Any:
         return redact_text(value)
     parts = urlsplit(value)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _key(key: ApiKey) -> Words:
-    return {"role": key.role, "hash": key.hash[:_SHOWN_DIGITS], **key.limits.given()}

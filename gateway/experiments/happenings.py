@@ -46,7 +46,14 @@ def told_one(event: LoggedEvent, generations: Mapping[int, Experiment]) -> Logge
     experiment = generations.get(generation_of(event) or 0)
     if event.kind == EventKind.ELIMINATED and experiment is not None and experiment.epsilon != 0:
         return None
-    return replace(event, detail=_named(event, experiment))
+    policies = () if experiment is None else experiment.policies
+    detail = {
+        field: policies[value]
+        if field in _POLICIES and isinstance(value, int) and 0 <= value < len(policies)
+        else value
+        for field, value in event.detail.items()
+    }
+    return replace(event, detail=detail)
 
 
 class Generations:
@@ -75,13 +82,3 @@ class Generations:
                 with suppress(UnknownExperimentError):
                     known[generation] = await self._store.experiment(name, generation)
         return dict(known)
-
-
-def _named(event: LoggedEvent, experiment: Experiment | None) -> dict[str, object]:
-    policies = () if experiment is None else experiment.policies
-    return {
-        field: policies[value]
-        if field in _POLICIES and isinstance(value, int) and 0 <= value < len(policies)
-        else value
-        for field, value in event.detail.items()
-    }

@@ -251,16 +251,13 @@ class StoreWatch:
             return
         self.server = await self._vitals.server_settings()
         self._looked_at = self._timer()
-        if self.server != self._said:
-            self._said = self.server
-            _tell(self.server)
-
-
-def _tell(server: ServerSettings) -> None:
-    if server.evicts:
-        _log.warning("store_may_evict", remedy="set maxmemory-policy to noeviction")
-    if server.persists is False:
-        _log.warning("store_keeps_nothing", remedy="set appendonly to yes")
-    unknown = [name for name in ("evicts", "persists") if getattr(server, name) is None]
-    if unknown:
-        _log.warning("store_settings_unknown", unknown=unknown, remedy="allow CONFIG GET or INFO")
+        if self.server == self._said:
+            return
+        self._said = self.server
+        if self.server.evicts:
+            _log.warning("store_may_evict", remedy="set maxmemory-policy to noeviction")
+        if self.server.persists is False:
+            _log.warning("store_keeps_nothing", remedy="set appendonly to yes")
+        unknown = [name for name in ("evicts", "persists") if getattr(self.server, name) is None]
+        if unknown:
+            _log.warning("store_settings_unknown", unknown=unknown, remedy="allow CONFIG GET or INFO")

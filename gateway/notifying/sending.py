@@ -7,7 +7,7 @@ here, and no reason repeats an address, because it may be a secret.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -43,6 +43,15 @@ class ReceiverAnswer:
     reason: str = ""
     retry_after_seconds: float | None = None
     body: bytes = b""
+
+    @classmethod
+    def of(cls, answer: aiohttp.ClientResponse, body: bytes, now: float) -> ReceiverAnswer:
+        """What a receiver answered; `body` is the beginning of its answer."""
+        status = answer.status
+        if status in _SUCCESSES:
+            return cls(status, body=body)
+        reason = "redirects, which is not followed" if status in _REDIRECTS else f"answered {status}"
+        return cls(status, reason, _seconds_of(answer.headers.get("retry-after", ""), now))
 
     @property
     def is_taken(self) -> bool:
@@ -110,19 +119,13 @@ class Sender:
             ) as answer:
                 content = await _start_of(answer.content, most_read)
                 answer.close()
-                return self._receipt(answer.status, answer.headers, content)
+                return ReceiverAnswer.of(answer, content, self._clock())
         except TimeoutError:
             return ReceiverAnswer(None, "no answer in time")
         except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
             return ReceiverAnswer(None, "has no trusted certificate")
         except (aiohttp.ClientError, OSError, ValueError):
             return ReceiverAnswer(None, "cannot be reached")
-
-    def _receipt(self, status: int, headers: Mapping[str, str], content: bytes) -> ReceiverAnswer:
-        if status in _SUCCESSES:
-            return ReceiverAnswer(status, body=content)
-        reason = "redirects, which is not followed" if status in _REDIRECTS else f"answered {status}"
-        return ReceiverAnswer(status, reason, _seconds_of(headers.get("retry-after", ""), self._clock()))
 
 
 async def _start_of(content: aiohttp.StreamReader, most: int) -> bytes:

@@ -83,7 +83,7 @@ class Reloader:
         self._source = origin.source
         self._started_with = self._settings = origin.settings
         self._holder = catalogue
-        self._follow: FollowUp = _nothing_follows
+        self._follow: FollowUp | None = None
         self._reloading = asyncio.Lock()
         self._asked = asyncio.Event()
 
@@ -142,7 +142,8 @@ class Reloader:
             reloaded = self._compared(loaded, catalogue, standings or {})
             self._holder.current, self._settings = catalogue, loaded.settings
             self.faults = ()
-            await self._follow(loaded.settings)
+            if self._follow is not None:
+                await self._follow(loaded.settings)
             _tell(reloaded, by)
             return reloaded
 
@@ -153,7 +154,7 @@ class Reloader:
         if before.keys and not catalogue.keys:
             remedy = "Keep an admin key, or start the gateway again."
             raise ConfigError([ConfigIssue("auth", "A running gateway cannot stop asking for keys.", remedy)])
-        return loaded, _with_what_stays(before, catalogue)
+        return loaded, _Exchange(before, catalogue).with_what_stays()
 
     def _compared(
         self, loaded: Loaded, catalogue: Catalogue, standings: Mapping[str, ExperimentStanding]
@@ -166,43 +167,65 @@ class Reloader:
         return Reloaded(
             config_hash=catalogue.config_hash,
             changes=changes_between(before.description, catalogue.description, standings),
-            rotated=tuple(_rotated(before, catalogue)),
+            rotated=tuple(_Exchange(before, catalogue).rotated()),
             settings=tuple(_variables(changed & FOLLOWED - restart)),
             needs_restart=tuple(_variables(restart)),
         )
 
 
-async def _nothing_follows(_settings: Settings) -> None:
-    """The follower before the gateway is open, which does nothing."""
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A catalogue and the one that replaces it.
 
+    Attributes:
+        before: The catalogue in force.
+        after: The other one.
+    """
 
-def _with_what_stays(before: Catalogue, catalogue: Catalogue) -> Catalogue:
-    """The new catalogue with the old objects for unchanged parts, which are then not registered again."""
-    targets = _targets(before.models, catalogue.models)
-    if before.policies_shown != catalogue.policies_shown:
-        return replace(catalogue, models=targets)
-    definitions = dict(catalogue.definitions)
-    for name, definition in catalogue.definitions.items():
-        earlier = before.definitions.get(name)
-        if earlier is not None and (earlier.experiment, earlier.spec) == (
-            definition.experiment,
-            definition.spec,
-        ):
-            definitions[name] = earlier
-    return replace(catalogue, models=targets, definitions=definitions)
+    before: Catalogue
+    after: Catalogue
 
+    def with_what_stays(self) -> Catalogue:
+        """The new catalogue with the old objects for unchanged parts, which are then not registered again."""
+        targets = self.targets()
+        if self.before.policies_shown != self.after.policies_shown:
+            return replace(self.after, models=targets)
+        definitions = dict(self.after.definitions)
+        for name, definition in self.after.definitions.items():
+            earlier = self.before.definitions.get(name)
+            if earlier is not None and (earlier.experiment, earlier.spec) == (
+                definition.experiment,
+                definition.spec,
+            ):
+                definitions[name] = earlier
+        return replace(self.after, models=targets, definitions=definitions)
 
-def _targets(before: Mapping[str, ModelTarget], after: Mapping[str, ModelTarget]) -> dict[str, ModelTarget]:
-    made: dict[str, ModelTarget] = {}
+    def targets(self) -> dict[str, ModelTarget]:
+        """The new models, with the old object for each that is unchanged."""
+        before, after = self.before.models, self.after.models
+        made: dict[str, ModelTarget] = {}
 
-    def target(name: str) -> ModelTarget:
-        if name not in made:
-            found, earlier = after[name], before.get(name)
-            fallbacks = tuple(target(other.name) for other in found.fallbacks)
-            made[name] = earlier if earlier == found else replace(found, fallbacks=fallbacks)
-        return made[name]
+        def target(name: str) -> ModelTarget:
+            if name not in made:
+                found, earlier = after[name], before.get(name)
+                fallbacks = tuple(target(other.name) for other in found.fallbacks)
+                made[name] = earlier if earlier == found else replace(found, fallbacks=fallbacks)
+            return made[name]
 
-    return {name: target(name) for name in after}
+        return {name: target(name) for name in after}
+
+    def rotated(self) -> Iterator[str]:
+        """Models and webhooks that changed although their descriptions are the same."""
+        said, told = self.before.description, self.after.description
+        for name, target in self.after.models.items():
+            if said.models.get(name) != told.models[name]:
+                continue
+            if replace(self.before.models[name], fallbacks=()) != replace(target, fallbacks=()):
+                yield name
+        for name, webhook in self.after.webhooks.items():
+            is_said_alike = said.webhooks.get(name) == told.webhooks[name]
+            if is_said_alike and self.before.webhooks[name] != webhook:
+                yield name
 
 
 def _different(one: Settings, other: Settings) -> Iterator[str]:
@@ -211,18 +234,6 @@ def _different(one: Settings, other: Settings) -> Iterator[str]:
 
 def _variables(names: set[str]) -> list[str]:
     return [PREFIX + name.upper() for name in sorted(names)]
-
-
-def _rotated(before: Catalogue, after: Catalogue) -> Iterator[str]:
-    """Models and webhooks that changed although their descriptions are the same."""
-    said, told = before.description, after.description
-    for name, target in after.models.items():
-        is_said_alike = said.models.get(name) == told.models[name]
-        if is_said_alike and replace(before.models[name], fallbacks=()) != replace(target, fallbacks=()):
-            yield name
-    for name, webhook in after.webhooks.items():
-        if said.webhooks.get(name) == told.webhooks[name] and before.webhooks[name] != webhook:
-            yield name
 
 
 def _tell(reloaded: Reloaded, by: str) -> None:

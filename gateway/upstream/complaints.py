@@ -60,23 +60,55 @@ class Complaint:
         return self.messages[0] if self.messages else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One object in the JSON of an error."""
+
+    fields: dict[str, Any]
+
+    def texts(self) -> Iterator[str]:
+        """The texts that explain the error."""
+        values = (self.fields.get(name) for name in _MESSAGE_FIELDS)
+        return (value for value in values if isinstance(value, str) and value)
+
+    def fields_at_fault(self) -> Iterator[str]:
+        """The fields of the request that it names."""
+        param, place = self.fields.get("param"), self.fields.get("loc")
+        if isinstance(param, str):
+            yield param
+        if isinstance(place, list):
+            yield ".".join(map(str, place[1:] if place[:1] == ["body"] else place))
+        for text in self.texts():
+            if (leading := _LEADING_FIELD.match(text)) is not None:
+                yield leading[1]
+
+    def status(self) -> int | None:
+        """The status that it states, if any."""
+        for name in ("code", "status", "status_code", "http_code"):
+            value = self.fields.get(name)
+            if isinstance(value, str) and value.isdigit():
+                value = int(value)
+            if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - errors of HTTP
+                return value
+        return None
+
+
 def read_complaint(body: bytes) -> Complaint:
     """The complaint in a body; empty if the body is no JSON or too large for an error."""
     try:
         found = parsed(body) if len(body) <= _MAX_BYTES else None
     except ValueError:
         found = None
-    objects = list(_objects(found, _DEPTH))[:_MOST]
-    messages = [text for one in objects for text in _texts(one)]
-    values = (one.get(name) for one in objects for name in _WORD_FIELDS)
+    objects = [_Part(one) for one in list(_objects(found, _DEPTH))[:_MOST]]
+    values = (one.fields.get(name) for one in objects for name in _WORD_FIELDS)
     words = (str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
     return Complaint(
         error=_error(found),
         # AWS names a shape's namespace before `#`.
         words=frozenset(word.rpartition("#")[2].strip().lower() for word in words),
-        messages=tuple(messages),
-        fields=frozenset(field for one in objects for field in _fields(one)),
-        status=next((status for one in objects if (status := _status(one)) is not None), None),
+        messages=tuple(text for one in objects for text in one.texts()),
+        fields=frozenset(field for one in objects for field in one.fields_at_fault()),
+        status=next((status for one in objects if (status := one.status()) is not None), None),
     )
 
 
@@ -111,28 +143,3 @@ def _error(found: Any) -> dict[str, Any]:
     holder = response if isinstance(response, dict) else found
     error = holder.get("error", found if found.get("type") == "error" else None)
     return error if isinstance(error, dict) else {}
-
-
-def _texts(one: dict[str, Any]) -> Iterator[str]:
-    return (value for name in _MESSAGE_FIELDS if isinstance(value := one.get(name), str) and value)
-
-
-def _fields(one: dict[str, Any]) -> Iterator[str]:
-    param, place = one.get("param"), one.get("loc")
-    if isinstance(param, str):
-        yield param
-    if isinstance(place, list):
-        yield ".".join(map(str, place[1:] if place[:1] == ["body"] else place))
-    for text in _texts(one):
-        if (leading := _LEADING_FIELD.match(text)) is not None:
-            yield leading[1]
-
-
-def _status(one: dict[str, Any]) -> int | None:
-    for name in ("code", "status", "status_code", "http_code"):
-        value = one.get(name)
-        if isinstance(value, str) and value.isdigit():
-            value = int(value)
-        if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - errors of HTTP
-            return value
-    return None

@@ -209,12 +209,16 @@ class LitellmUpstream(Upstream):
     def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
         target = request.target
         self._asked[target.name] = target
+        # The caller's trace is passed on in any format, unless the operator's own headers have one.
+        named = {name.lower() for name in target.headers}
+        passed = TRACE_HEADERS - named
+        trace = {name: value for name, value in request.headers.items() if name in passed}
         return {
             **target.options,
             "model": f"{_asked_as(target)}/{target.model}",
             "api_base": target.api_base,
             "api_key": _key(target),
-            "extra_headers": {**_trace(request), **target.headers} or None,
+            "extra_headers": {**trace, **target.headers} or None,
             "timeout": min(target.timeout_seconds or self._timeouts.total, request.limit_seconds),
             "num_retries": 0,
             "max_retries": 0,
@@ -317,14 +321,6 @@ def _key(target: ModelTarget) -> str | None:
     """
     is_keyless = target.api_key is None and target.api_base is not None
     return _NO_KEY if is_keyless and target.wire != "litellm" else target.api_key
-
-
-def _trace(request: UpstreamRequest) -> dict[str, str]:
-    """The caller's trace headers for any format, unless the operator's own headers have a trace."""
-    named = {name.lower() for name in request.target.headers}
-    return {
-        name: value for name, value in request.headers.items() if name in TRACE_HEADERS and name not in named
-    }
 
 
 def _import_quietly() -> Any:
