@@ -97,7 +97,7 @@ async def test_trailers_are_no_headers(target: Target) -> None:
 
 
 async def test_headers_nearly_too_long_on_many_connections_stay_bounded(target: Target) -> None:
-    """Each is below the limit of a connection; together they exceed the limit of the process."""
+    """Each connection stays below its own limit, but together they exceed the limit of the process."""
     start = GET + b"x-a: " + b"a" * (HEAD_BYTES - 4096)
     before = resident_bytes(target.pid)
     waiting = [await asyncio.open_connection("127.0.0.1", target.port) for _ in range(500)]

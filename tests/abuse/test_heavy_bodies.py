@@ -79,7 +79,7 @@ async def test_too_much_structure_is_refused_by_the_name_of_the_limit(app: Gatew
 
 @pytest.mark.parametrize("kind", [*BOMBS, *BROKEN, *TEXTS])
 async def test_ten_megabytes_keep_nobody_waiting(app: GatewayApp, kind: str) -> None:
-    """They are refused or answered in steps, with turns for other requests."""
+    """Large bodies are refused or answered in steps, so that other requests get turns."""
     body = (BOMBS | BROKEN | TEXTS)[kind]
     reply = await fair(lambda: posted(app, "/v1/chat/completions", body))
     assert reply.status == (200 if kind in TEXTS else 400), reply.body[:300]

@@ -43,7 +43,7 @@ def reading_seconds() -> float:
 
 @pytest.mark.parametrize("kind", MISTAKES)
 async def test_large_mistakes_hold_nobody_up(kind: str) -> None:
-    """They get a 400, and others get turns, although an error's text may hold the whole request."""
+    """A large mistake gets a 400 and holds up no other request, although an error may quote the body."""
     async with FakeUpstream() as upstream:
         held = await longest_hold(upstream, MISTAKES[kind])
     assert held < MOST_HELD, f"held the loop for {held:.0f} times what reading the text takes"

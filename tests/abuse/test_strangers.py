@@ -99,7 +99,7 @@ async def test_other_names_are_refused_without_keys(open_gateway: Whole, host: s
     ],
 )
 async def test_this_machines_names_are_answered(open_gateway: Whole, host: str) -> None:
-    """With or without a port, in any case, and the names the operator allows."""
+    """This machine's names and the names that the operator allows are valid in any case, with any port."""
     assert await status(open_gateway, "/v1/experiments", host=host) == 200
 
 
@@ -120,7 +120,7 @@ async def test_with_keys_any_name_is_answered(guarded: Whole) -> None:
 
 
 async def test_a_key_comes_in_either_header_on_every_route(guarded: Whole) -> None:
-    """As OpenAI's clients send it, and as Anthropic's do."""
+    """Every route takes a key in the header of OpenAI's clients and in that of Anthropic's clients."""
     for path in ("/v1/models", "/v1/experiments", "/v1/keys", "/metrics"):
         assert await status(guarded, path, authorization=f"Bearer {ADMIN}") == 200
         assert await status(guarded, path, x_api_key=ADMIN) == 200

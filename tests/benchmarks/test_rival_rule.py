@@ -44,7 +44,7 @@ def test_rule_stops_at_once_where_nothing_varied(rule: ModuleType) -> None:
 
 
 def test_higher_mean_leads(rule: ModuleType) -> None:
-    """Of equals the one less in doubt."""
+    """The policy with the higher mean leads; between equal means, the one with the smaller variance leads."""
     counts = np.array([[10, 10], [10, 20]])
     successes = np.array([[5, 6], [5, 10]])
 

@@ -45,7 +45,7 @@ async def test_it_is_not_ready_before_it_stops_answering(serve: Callable[..., Se
 async def test_a_signal_right_after_listening_still_gives_notice(
     serve: Callable[..., Served], options: tuple[str, ...]
 ) -> None:
-    """From the moment that the address is announced, SIGTERM drains instead of killing."""
+    """Once the address is announced, SIGTERM drains the gateway instead of killing it."""
     served = serve()
     await served.start(*options, port=free_port(), LLMPO_DRAIN_NOTICE_SECONDS="0.1")
 

@@ -20,10 +20,7 @@ from tests.servers import free_port
 async def test_killed_gateway_comes_back_with_everything_it_acknowledged(
     serve: Callable[..., Served],
 ) -> None:
-    """After kill -9 with the embedded store: evidence, plan and old ids still count.
-
-    Its store and its planning process end with it.
-    """
+    """Evidence, plan and old ids survive kill -9, and the gateway's store and planner end with it."""
     served = serve()
     gateway = await served.start()
     await gateway.planned()

@@ -56,7 +56,7 @@ class Traffic:
 async def test_killed_store_stops_no_answer_and_loses_no_acknowledged_feedback(
     serve: Callable[..., Served], own_server: StoreServer
 ) -> None:
-    """After kill -9 users go on, feedback is refused honestly, and what was acknowledged is there later."""
+    """After kill -9 of the store requests are answered, new feedback gets a 503, and old feedback is kept."""
     gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.5")
     await gateway.planned()
     traffic = Traffic(gateway)
@@ -139,7 +139,7 @@ async def test_comings_and_goings_of_the_store_are_one_log_line_each(
 async def test_gateway_started_before_its_store_serves_the_incumbent_and_joins_later(
     serve: Callable[..., Served], own_server: StoreServer
 ) -> None:
-    """In a compose file everything starts at once."""
+    """A gateway starts without its store, because a compose file starts everything at once."""
     own_server.freeze()
     gateway = await serve().start(LLMPO_REDIS_URL=own_server.url, LLMPO_STORE_TIMEOUT_SECONDS="0.2")
     answer = (await gateway.compare()).json

@@ -20,7 +20,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 def test_dockerfile_has_no_lint() -> None:
-    """hadolint, every rule, finds nothing."""
+    """The linter hadolint finds nothing with every rule enabled."""
     verdict = run("hadolint", "--failure-threshold", "style", str(ROOT / "Dockerfile"))
 
     assert verdict.returncode == 0, verdict.stdout

@@ -105,7 +105,7 @@ def test_two_replicas_do_not_count_twice(recording: Recording) -> None:
 
 
 def test_the_allocation_is_a_distribution_at_all_times(recording: Recording) -> None:
-    """Also while one replica has a new plan and the other the old one, the shares add up to one."""
+    """The shares add up to one even while one replica has a new plan and the other has the old one."""
     allocation = next(query for query in PANELS if query.place == "Allocation A")
     totals: dict[float, float] = {}
     for series in recording.series[allocation.fill(experiment=EXPERIMENT)]:

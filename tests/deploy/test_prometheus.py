@@ -43,7 +43,7 @@ def test_alerts_fire_on_their_fault_only() -> None:
 
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
-    """Each has a known severity, a summary, and a runbook section that exists."""
+    """Each alert has a known severity, a summary, and a runbook section that exists."""
     operations = (ROOT / "docs/operations.md").read_text()
     anchors = {_anchor(heading) for heading in re.findall(r"^#+ (.+)$", operations, re.MULTILINE)}
 

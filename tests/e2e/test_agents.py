@@ -256,7 +256,7 @@ async def run(agent: Agent, gateway: Live, model: str, folder: Path) -> str:
 async def test_an_agent_runs_its_tools(
     gateway: Live, upstream: FakeUpstream, tmp_path: Path, name: str, model: str
 ) -> None:
-    """Through a plain model and an experiment, relayed and translated; a policy's prompt is in every turn."""
+    """Agents run tools through plain models and experiments, and the policy's prompt is in every turn."""
     printed = await run(AGENTS[name], gateway, model, tmp_path)
     assert NUMBER in printed
     assert {status for endpoint, status in gateway.observer.finished if endpoint.startswith("/v1/")} == {200}

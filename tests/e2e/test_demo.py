@@ -78,7 +78,7 @@ async def test_ctrl_c_stops_every_process() -> None:
 
 
 async def test_a_limit_that_is_too_short_is_a_failure() -> None:
-    """Without a verified promotion in time `--exit` fails and says so."""
+    """`--exit` fails with a message if no promotion is verified in time."""
     async with _demo("--exit", "--limit", "1") as process, asyncio.timeout(PATIENCE_SECONDS):
         output = (await process.communicate())[0].decode()
     assert process.returncode == 1

@@ -40,7 +40,7 @@ async def admin(embedded_url: str) -> AsyncIterator[StoreClient]:
 async def test_environments_on_one_server_share_nothing(
     admin: StoreClient, embedded_url: str, upstream: FakeUpstream
 ) -> None:
-    """Each is a user who may touch no other's keys; what is counted, sealed and allowed stays apart."""
+    """Users may touch no other environment's keys, and counts, seals and permissions stay separate."""
     async with AsyncExitStack() as both:
         staging, production = [
             await both.enter_async_context(_gateway(name, embedded_url, upstream)) for name in ENVIRONMENTS

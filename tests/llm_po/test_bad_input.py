@@ -152,6 +152,6 @@ def test_large_numbers_that_are_counts_stay_counts() -> None:
 
 
 def test_smallest_levels_have_a_bound_still() -> None:
-    """At error levels that round 1 - delta the bound is the logarithm it tends to."""
+    """If the error level rounds 1 - delta to 1, the bound is its limit, the logarithm."""
     assert unstructured.lower_bound(1.0, 1e-200) == pytest.approx(200 * np.log(10))
     assert scalars.checked_delta(1e-200) == 1e-200

@@ -74,7 +74,7 @@ def test_runs_side_by_side_do_not_touch_each_other() -> None:
 
 
 def test_pooling_estimates_a_pair_that_was_never_compared() -> None:
-    """Where Bradley-Terry holds, the other pairs tell that the best is well ahead of the worst."""
+    """If Bradley-Terry holds, other pairs show that the best policy is well ahead of the worst."""
     preferences = worlds.bradley_terry("b", [0.8, 0.4, 0.0, -0.4, -0.8]).preferences
     wins = _counts(preferences, 200)
     wins[0, 0, 4] = wins[0, 4, 0] = 0
@@ -83,7 +83,7 @@ def test_pooling_estimates_a_pair_that_was_never_compared() -> None:
 
 
 def test_pair_that_contradicts_the_scores_is_believed() -> None:
-    """In a clear cycle the estimates follow the pairs, not the (equal) scores."""
+    """The estimates of a clear cycle follow the pairs, not the equal scores."""
     preferences = worlds.cycle("c", 3, 0.8).preferences
 
     predicted = _chances(fit(_counts(preferences, 200)))[0]

@@ -26,7 +26,7 @@ def test_the_evidence_has_mean_one(probability: float, comparisons: int) -> None
 
 
 def test_the_evidence_is_the_ratio_of_successive_predictions() -> None:
-    """In whatever order wins and losses came."""
+    """The ratio is the same in whatever order wins and losses came."""
     probability, log_ratio, wins, losses = 0.37, 0.0, 0, 0
     for is_win in (True, True, False, True, False, False, True):
         predicted = (wins + 0.5) / (wins + losses + 1)
@@ -68,14 +68,14 @@ def test_the_ends_of_an_interval_are_where_the_evidence_reaches_the_line() -> No
 def test_what_was_never_seen_is_not_excluded(
     wins: int, losses: int, low: float | None, high: float | None
 ) -> None:
-    """Without comparisons nothing is known; with wins alone, winning always is possible."""
+    """Nothing is known without comparisons, and always winning stays possible after wins alone."""
     found = preference_interval(wins, losses, 0.05)
     assert found[0] == low or (low is None and 0.0 < found[0] < 1.0)
     assert found[1] == high or (high is None and 0.0 < found[1] < 1.0)
 
 
 def test_nonsense_is_refused() -> None:
-    """With the value at fault."""
+    """The error gives the value at fault."""
     with pytest.raises(TallyError, match="wins"):
         preference_interval(-1, 2, 0.05)
     with pytest.raises(DesignError, match="delta is 1"):

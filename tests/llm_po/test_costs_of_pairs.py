@@ -26,7 +26,7 @@ PAIRS = np.add.outer(REQUESTS, REQUESTS)
 def test_general_solver_finds_the_same_optimum_under_costs(
     features: Features, ridge: float, seed: int
 ) -> None:
-    """Within 0.1 % in the objective; in what is spent on each pair, as near as a flat optimum allows."""
+    """The objective agrees within 0.1 %, and spending per pair as closely as a flat optimum allows."""
     rng = np.random.default_rng(seed)
     scores = features.basis @ rng.normal(0, 1.5, features.rank)
     costs = _pair_costs(rng.uniform(0.1, 5, features.policies))
@@ -41,7 +41,7 @@ def test_general_solver_finds_the_same_optimum_under_costs(
 
 
 def test_general_solver_does_not_mind_the_unit() -> None:
-    """In millionths of the unit everything costs a million times as much, and nothing else changes."""
+    """Costs in millionths of the unit are a million times as large, and nothing else changes."""
     scores = [0.8, 0.3, 0.0, -0.5]
 
     weights, objective = solve_structured(scores, one_hot(4), costs=PAIRS)
@@ -76,7 +76,7 @@ def test_no_worse_hardness_takes_the_cheapest_to_certify() -> None:
 
 
 def test_hardness_of_a_trial_is_of_what_it_saves() -> None:
-    """With the objective cost, money per nat; costs alone change nothing."""
+    """The objective `cost` counts money per nat, and costs alone change nothing."""
     plain, costed = Trial(WORLD), Trial(WORLD, costs=REQUESTS)
     saving = Trial(WORLD, costs=REQUESTS, objective="cost")
 
@@ -85,7 +85,7 @@ def test_hardness_of_a_trial_is_of_what_it_saves() -> None:
 
 
 def test_hardness_of_a_trial_with_a_margin_is_of_cost_too() -> None:
-    """As `no_worse_hardness` has it, also where no policy is best."""
+    """The result is that of `no_worse_hardness`, even if no policy is best."""
     saving = Trial(WORLD, costs=REQUESTS, objective="cost", epsilon=0.05)
     cyclic = Trial(cycle("c", 3, 0.8), costs=(1.0, 2.0, 3.0), objective="cost", epsilon=0.02)
 
@@ -94,7 +94,7 @@ def test_hardness_of_a_trial_with_a_margin_is_of_cost_too() -> None:
 
 
 def test_structured_hardness_of_a_trial_is_of_cost_too() -> None:
-    """As the structured program under costs has it, and never above what ignoring them would pay."""
+    """The result is the structured program's under costs, and never above that of ignoring costs."""
     world = grid("g", {"m": {"a": 0.0, "b": -0.5}, "p": {"x": 0.0, "y": -0.7}})
     saving = Trial(world, stopping="lr-mixture", costs=REQUESTS, objective="cost")
     plain = solve([world.scores], saving.features or one_hot(4), tolerance=1e-4)

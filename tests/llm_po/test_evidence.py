@@ -21,7 +21,7 @@ margins = st.sampled_from([0.0, 0.01, 0.02, 0.1, 0.3])
 @given(forecasts, margins, st.floats(0.0, 1.0))
 @settings(max_examples=400, deadline=None)
 def test_expected_factor_is_at_most_one_under_every_null(q: int, epsilon: float, above: float) -> None:
-    """Where a policy is preferred with at least 1/2 + epsilon, exp(evidence) does not grow on average."""
+    """exp(evidence) does not grow on average if the preference is at least 1/2 + epsilon."""
     threshold = 0.5 + epsilon
     mu = threshold + above * (1 - threshold)
     first, second, mirrored_first, mirrored_second = (math.exp(x / NANO) for x in increments(q, epsilon))

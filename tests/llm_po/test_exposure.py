@@ -46,7 +46,7 @@ def _counted(each: int, epsilon: float = 0.0) -> tuple[Tally, Design]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_caps_are_kept_whatever_was_planned(seed: int) -> None:
-    """By every policy, to the last digit that counts, and the mix stays one."""
+    """Every policy keeps its cap to the last digit that counts, and the mix sums to one."""
     planned, caps = _mix(6, seed), _caps(6, seed)
 
     found = within_caps(planned, _mix(6, seed + 100), caps)
@@ -135,7 +135,7 @@ def test_plan_keeps_its_caps_and_its_verdict(space: str, epsilon: float) -> None
 
 
 def test_capped_favourite_leaves_the_other_comparisons_to_the_others() -> None:
-    """Where every loser is best compared with a policy that is capped, the next best rival takes over."""
+    """If the best opponent of every loser is capped, the next best rival takes over."""
     tally, design = _counted(40)
 
     bound = plan(tally, design, np.random.default_rng(1), caps=Caps(1, (0.05, 1.0, 1.0, 1.0, 1.0)))
@@ -145,7 +145,7 @@ def test_capped_favourite_leaves_the_other_comparisons_to_the_others() -> None:
 
 
 def test_caps_that_are_kept_anyway_change_nothing_and_load_nothing() -> None:
-    """In a clean interpreter: no solver is imported without caps, or while the plan keeps them."""
+    """A clean interpreter imports no solver without caps or while the plan keeps them."""
     program = """
 import sys
 import numpy as np

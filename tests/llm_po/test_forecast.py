@@ -47,7 +47,7 @@ def test_bet_over_rivals_assumes_that_the_policy_is_not_the_best(fitted: Fit) ->
 
 
 def test_of_two_policies_both_bets_are_the_same() -> None:
-    """Not to be the best of two is to be behind the other."""
+    """A policy that is not the best of two is behind the other one."""
     two = fit(np.array([[[0, 7], [5, 0]]]))
 
     pair, rivals = (forecasts(two, 0.0, over_rivals=each) for each in (False, True))

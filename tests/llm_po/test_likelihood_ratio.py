@@ -43,7 +43,7 @@ def _expected(scores: FloatArray, each: int) -> IntArray:
 
 
 def test_ratio_of_two_policies_is_the_binomial_one() -> None:
-    """With one pair the ratio is n kl(rate, 1/2), its variance 4/n at the constraint."""
+    """For one pair the ratio is n kl(rate, 1/2), and its variance is 4/n at the constraint."""
     wins = np.array([[[0, 33], [17, 0]]])
     rate = 0.66
     ratio = 50 * (rate * math.log(2 * rate) + (1 - rate) * math.log(2 * (1 - rate)))
@@ -68,7 +68,7 @@ def test_mixture_is_the_integral_it_claims_to_be() -> None:
 
 
 def test_rival_ahead_has_nothing_against_it() -> None:
-    """Where the fit itself meets the constraint the statistic is zero; at the policy itself infinite."""
+    """The statistic is zero if the fit itself meets the constraint, and infinite for the policy itself."""
     wins = _expected(np.array([0.6, 0.0, -0.6]), 40)[None]
 
     nats = rival_nats(wins, one_hot(3), np.array([1]), 0.0, fit_structure(wins, one_hot(3)))[0]
@@ -101,7 +101,7 @@ def test_policy_that_won_everything_is_certified() -> None:
 
 
 def test_verdict_waits_for_evidence_and_permission() -> None:
-    """Too few comparisons, a minimum, or a hold: no verdict."""
+    """Too few comparisons, an unmet minimum or a hold prevents a verdict."""
     clear = _expected(np.array([0.8, 0.0, -0.5, -0.7, -0.9, -1.0]), 30)
 
     assert lr_verdict(clear // 15, _design(6), GRID) is None
@@ -111,7 +111,7 @@ def test_verdict_waits_for_evidence_and_permission() -> None:
 
 
 def test_among_equals_the_cheapest_then_the_incumbent_is_taken() -> None:
-    """With a margin several policies may be certified."""
+    """Several policies may be certified if there is a margin."""
     wins = _expected(np.array([0.0, 0.0, -1.0]), 4000)
 
     cheap = lr_verdict(wins, _design(3, 0.05, costs=(2.0, 1.0, 3.0)), one_hot(3))
@@ -140,7 +140,7 @@ def test_bound_that_spares_fits_never_hides_a_decision() -> None:
 
 
 def test_margin_in_logits() -> None:
-    """logit(1/2 + epsilon)."""
+    """The margin in logits is logit(1/2 + epsilon)."""
     assert margin_logits(0.0) == 0
     assert margin_logits(0.02) == pytest.approx(math.log(0.52 / 0.48))
 

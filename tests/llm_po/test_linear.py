@@ -65,7 +65,7 @@ def test_information_is_the_curvature_of_the_likelihood() -> None:
 
 
 def test_two_policies_are_fitted_by_their_rate() -> None:
-    """With one pair the maximum is the empirical log odds."""
+    """The maximum for one pair is the empirical log odds."""
     found = fit_structure(np.array([[[0, 30], [10, 0]]]), one_hot(2))
 
     assert found.scores[0, 0] - found.scores[0, 1] == pytest.approx(np.log(3), abs=1e-5)
@@ -133,7 +133,7 @@ def test_everything_separated_and_nothing_compared_are_survived() -> None:
 
 
 def test_pairs_are_identified_once_compared_policies_connect_them() -> None:
-    """In a chain all pairs are known; across two islands none is, unless the features connect them."""
+    """A chain identifies all pairs; two islands do so only if features connect them."""
     islands = np.zeros((1, 4, 4), dtype=np.int64)
     islands[0, 0, 1] = islands[0, 3, 2] = 5
     bridged = islands.copy()

@@ -86,7 +86,7 @@ def _by_the_words(log: list[Comparison], rival: int, promoted: int, epsilon: flo
 @given(comparisons, st.sampled_from([0.01, 0.02, 0.1]))
 @settings(max_examples=100, deadline=None)
 def test_ledger_sums_what_the_definition_says(log: list[Comparison], epsilon: float) -> None:
-    """For every rival and policy, within the rounding of the increments."""
+    """The sums agree for every rival and policy, within the rounding of the increments."""
     tally = _counted(log, epsilon)
 
     against = against_rivals(tally.evidence, tally.at_half, tally.debts, BEST) / NANO
@@ -262,7 +262,7 @@ def test_promises_that_cannot_be_kept_are_refused(change: dict[str, str]) -> Non
 
 
 def test_what_is_needed_is_what_the_line_lacks() -> None:
-    """For every rival of every policy, and nothing once it is done."""
+    """The need is computed for every rival of every policy and is nothing once the rival is done."""
     tally = _tally([[0, 0, 0], [NANO, 0, 0], [0, 2 * LINE, 0]])
 
     needed = Situation.of(tally, _design()).needed_against_rivals[0]
@@ -359,7 +359,7 @@ def _solved(preferences: FloatArray, promoted: int, threshold: float) -> float:
 
 
 def test_hardness_of_a_cycle_is_infinite_and_never_above_that_of_any() -> None:
-    """Without a best policy nothing is promised; with one, the promise is the weaker of the two."""
+    """A cycle promises nothing; with a best policy, the promise is the weaker of the two."""
     world = bradley_terry("b", [0.5, 0.45, 0.0])
 
     assert math.isinf(no_worse_hardness(cycle("c", 3, 0.51).preferences, 0.02, promise=BEST))
@@ -379,7 +379,7 @@ def test_only_the_best_makes_a_promotion_wrong() -> None:
 
 
 def test_fewer_comparisons_for_the_weaker_promise() -> None:
-    """In a clear world of eight a third is saved, and nothing wrong is promoted."""
+    """A clear world of eight policies needs a third fewer comparisons, without a wrong promotion."""
     world = bradley_terry("eight", np.linspace(0.5, -1.5, 8))
     any_other, best = (
         simulate(Trial(world, epsilon=0.02, promise=promise), 40, seed=1)

@@ -36,7 +36,7 @@ def _plan(tally: Tally, design: Design, seed: int = 0) -> Plan:
 @MARGINS
 @pytest.mark.parametrize("policies", [2, 3, 16])
 def test_first_plan_needs_no_data(policies: int, epsilon: float) -> None:
-    """Before the first comparison: the same forecast for all, a proper distribution, no verdict."""
+    """The first plan has equal forecasts, a proper distribution and no verdict."""
     made = _plan(Tally.empty(policies), _design(policies, epsilon))
 
     assert made.verdict is None
@@ -89,7 +89,7 @@ def test_plan_survives_the_way_to_another_process_and_back() -> None:
 
 
 def test_eliminated_policies_are_no_challengers_but_may_be_opponents() -> None:
-    """With two policies standing every pair has one of them in it."""
+    """If two policies are left, every pair has one of them in it."""
     wins = np.array([[0, 30, 35, 38], [20, 0, 30, 35], [5, 10, 0, 20], [2, 5, 20, 0]])
     zeros = np.zeros((4, 4), dtype=np.int64)
     tally = Tally(wins, zeros, zeros, np.array([False, False, True, True]), int(wins.sum()))
@@ -101,7 +101,7 @@ def test_eliminated_policies_are_no_challengers_but_may_be_opponents() -> None:
 
 
 def test_doubtful_survivor_is_compared_with_whom_it_has_not_beaten() -> None:
-    """After the last elimination, comparisons serve to clear the survivor."""
+    """After the last elimination, comparisons serve to resolve doubts about the remaining policy."""
     wins = np.array([[0, 80, 20], [20, 0, 80], [80, 20, 0]])
     zeros = np.zeros((3, 3), dtype=np.int64)
     tally = Tally(wins, zeros, zeros, np.array([False, True, True]), int(wins.sum()))
@@ -176,7 +176,7 @@ def _grown(tally: Tally, pairs: int) -> Tally:
 @pytest.mark.parametrize("stopping", ["e-process", "glr", "lr-mixture"])
 @MARGINS
 def test_warm_start_changes_how_a_plan_is_reached_and_not_the_plan(stopping: str, epsilon: float) -> None:
-    """From the fits of an earlier plan the next ends at the same optimum, within what it is solved to."""
+    """The fits of an earlier plan lead to the same optimum within the solver's tolerance."""
     features = GRID if stopping == "lr-mixture" else None
     design = _design(6, epsilon, stopping=stopping, features=features)
     before = _grown(Tally.empty(6), 8)

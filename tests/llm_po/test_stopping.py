@@ -132,7 +132,7 @@ def test_likelihood_ratio_rule_takes_the_cheapest_too() -> None:
 
 @pytest.mark.parametrize("name", ["stopping", "objective"])
 def test_rules_that_do_not_exist_are_refused(name: str) -> None:
-    """By name and value, with those that do."""
+    """The error gives the name and the value, and lists the rules that exist."""
     with pytest.raises(DesignError, match=f"{name} is 'luck'; choose one of"):
         _design(**{name: "luck"})
 
@@ -149,7 +149,7 @@ def test_shown_cycle_ends_without_a_winner_at_a_margin() -> None:
 
 @pytest.mark.parametrize("above", [0.0, 0.05, 0.3])
 def test_evidence_of_being_beaten_is_a_supermartingale(above: float) -> None:
-    """Over all outcomes of six comparisons, its mean is at most one for a policy that none beats."""
+    """The mean over all outcomes of six comparisons is at most one for a policy that none beats."""
     design = _design(0.02)
     chance = 0.5 - design.epsilon + above
     pairs = [(0, 1), (0, 2), (0, 1), (0, 1), (0, 2), (0, 2)]
@@ -185,7 +185,7 @@ def test_decision_waits_for_the_caller_and_for_the_fewest_comparisons() -> None:
 
 
 def test_budget_ends_inconclusively_and_a_certificate_goes_first() -> None:
-    """At the budget without evidence nothing is promoted; with it the certificate stands."""
+    """A spent budget promotes nothing without evidence, and with evidence the certificate stands."""
     spent = _design(max_comparisons=150)
 
     undecided = verdict(_tally(CLEAR), spent)
@@ -198,7 +198,7 @@ def test_budget_ends_inconclusively_and_a_certificate_goes_first() -> None:
 
 
 def test_elimination_shows_as_full_though_its_total_fell_later() -> None:
-    """Once reached, the line stays reached in what people see."""
+    """An elimination is shown as full once its line was reached."""
     nats, needed = progress(_tally(CLEAR, eliminated=(False, True, True)), _design())
 
     assert nats.tolist() == [0.0, needed[1], needed[2]]

@@ -171,7 +171,7 @@ def test_costs_move_comparisons_to_cheaper_pairs() -> None:
 
 
 def test_two_policies_have_one_pair() -> None:
-    """With one pair there is nothing to choose: hardness is 2 / (v gap^2)."""
+    """One pair leaves nothing to choose, so the hardness is 2 / (v gap^2)."""
     found = solve([[0.4, 0.0]], one_hot(2))
 
     chance = 1 / (1 + math.exp(-0.4))
@@ -180,7 +180,7 @@ def test_two_policies_have_one_pair() -> None:
 
 
 def test_single_feature_is_learned_from_the_pairs_that_show_it_best() -> None:
-    """On a line, far-apart policies tell most about the slope; neighbours get nothing."""
+    """Policies that are far apart on a line tell most about the slope; neighbours get no share."""
     features = Features(np.arange(6.0)[:, None])
     found = solve([features.rows[:, 0] * 0.3], features, tolerance=1e-4)
 
@@ -189,7 +189,7 @@ def test_single_feature_is_learned_from_the_pairs_that_show_it_best() -> None:
 
 
 def test_warm_start_needs_fewer_steps() -> None:
-    """After a small change of the scores the last solution is nearly right."""
+    """The last solution is nearly right after a small change of the scores."""
     scores = np.linspace(0.5, -2.5, 16)
     before = solve([scores], one_hot(16))
 

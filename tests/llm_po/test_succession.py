@@ -82,7 +82,7 @@ def test_newcomer_starts_at_nothing_and_changes_nothing_between_the_others() -> 
 
 
 def test_eliminated_policy_stays_out_when_policies_are_only_added() -> None:
-    """Not the best among fewer is not the best among more, even where the total fell since."""
+    """A policy that is not best among fewer is not best among more, even if its total has fallen."""
     before = standing([[0, -1], [LINE - 5, 0]], (None, 3), comparisons=10)
 
     assert succeed(before, (0, 1, None), DELTA).eliminated_at == (None, 3, None)
@@ -139,14 +139,14 @@ def test_debt_above_zero_is_refused() -> None:
 
 
 def test_no_worse_threshold_counts_everybody_and_every_removal() -> None:
-    """log(K (1 + r) / delta), K with those removed; a design asks for it by itself."""
+    """A design asks for log(K (1 + r) / delta), where K includes removed policies."""
     assert no_worse_threshold(0.05, 5, 2) == pytest.approx(math.log(5 * 3 / 0.05))
     assert Design(0.05, 0.02, 0, (0.0,) * 3, policies_ever=5).no_worse_nats == no_worse_threshold(0.05, 5, 2)
     assert Design(0.05, 0.02, 0, (0.0,) * 3).no_worse_nats == no_worse_threshold(0.05, 3)
 
 
 def test_line_of_no_worse_than_the_best_counts_removals_only() -> None:
-    """log((1 + 2r) / delta), for a promotion and for no winner alike; newcomers change nothing."""
+    """A promotion and no winner need log((1 + 2r) / delta), which new policies do not change."""
     design = Design(0.05, 0.02, 0, (0.0,) * 3, policies_ever=5, promise="no_worse_than_best")
 
     assert best_threshold(0.05, 2) == pytest.approx(math.log(5 / 0.05))

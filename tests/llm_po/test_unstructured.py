@@ -67,7 +67,7 @@ def test_closed_form_is_what_a_general_solver_finds(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_closed_form_with_costs_is_what_a_general_solver_finds(seed: int) -> None:
-    """Where pairs cost differently, the optimum buys the most evidence for what it spends."""
+    """If pairs have different costs, the optimum buys the most evidence for the money."""
     preferences = _world_with_champion(5, seed)
     requests = np.random.default_rng(seed).uniform(0.2, 3, 5)
     costs = requests[:, None] + requests[None, :]
@@ -152,7 +152,7 @@ def test_lower_bound_is_below_the_yardstick() -> None:
 
 
 def test_no_worse_hardness_counts_every_rival_of_the_cheapest_policy() -> None:
-    """With two equals the margin alone decides: one pair, 1 / kl(1/2, 1/2 + epsilon)."""
+    """The hardness of two equals depends on the margin alone: 1 / kl(1/2, 1/2 + epsilon)."""
     equal = np.full((2, 2), 0.5)
 
     assert no_worse_hardness(equal, 0.1) == pytest.approx(1 / float(bernoulli_kl(0.5, 0.6)))

@@ -119,7 +119,7 @@ def test_a_wrong_address_is_named_and_not_repeated(url: str) -> None:
 
 @pytest.mark.parametrize("url", RIGHT)
 def test_a_right_address_is_read_as_it_is_meant(url: str) -> None:
-    """By the driver."""
+    """The driver reads a valid address correctly."""
     assert read_address(url) == Address("single")
     read = {name: value for name, value in parse_url(url).items() if name != "connection_class"}
     assert read == RIGHT[url]
@@ -127,17 +127,17 @@ def test_a_right_address_is_read_as_it_is_meant(url: str) -> None:
 
 @pytest.mark.parametrize("url", SEVERAL)
 def test_addresses_of_sentinels_and_clusters_are_read(url: str) -> None:
-    """Their hosts, and what connections to the servers and to Sentinels are made with."""
+    """The result has the hosts and the arguments for connections to servers and Sentinels."""
     assert read_address(url) == SEVERAL[url]
 
 
 def test_secrets_of_an_address_are_not_shown() -> None:
-    """Not even by an accident of formatting."""
+    """Formatting the address shows no secret, not even by accident."""
     shown = repr(read_address(f"redis+sentinel://u:{WORD}@a/main?sentinel_password={WORD}"))
     assert WORD not in shown
 
 
 def test_files_of_tls_are_looked_for(tmp_path: Path) -> None:
-    """Before the first connection fails for want of them."""
+    """A missing file is an error before the first connection."""
     (tmp_path / "ca.pem").write_text("")
     read_address(f"rediss://host?ssl_ca_certs={tmp_path}/ca.pem")

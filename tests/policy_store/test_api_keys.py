@@ -25,7 +25,7 @@ async def keys(store_url: str) -> AsyncIterator[ApiKeyStore]:
 
 
 async def test_a_key_that_was_made_is_known(keys: ApiKeyStore) -> None:
-    """With everything it was made with."""
+    """The store returns every attribute of the key."""
     before = await keys.revision()
     await keys.add(RECORD)
     book = await keys.book()
@@ -42,7 +42,7 @@ async def test_making_a_key_again_changes_nothing(keys: ApiKeyStore) -> None:
 
 
 async def test_a_name_is_one_keys(keys: ApiKeyStore) -> None:
-    """Of many who want it at once, one gets it."""
+    """If many callers want a name at once, one of them gets it."""
     wanted = [replace(RECORD, hash=f"{number:064x}") for number in range(20)]
     results = await asyncio.gather(*(keys.add(each) for each in wanted), return_exceptions=True)
     assert sum(result is None for result in results) == 1

@@ -133,7 +133,7 @@ async def test_no_word_is_corrected_once_the_experiment_is_over(store: PolicySto
 
 
 async def test_silence_counts_once_at_the_end_of_the_hold(store: PolicyStore) -> None:
-    """However often it is noted; a report after that comes too late, and is not counted beside it."""
+    """Silence counts once however often it is noted, and a later report comes too late."""
     await planned(store)
     due_at = await now(store) + HOLD
 
@@ -196,7 +196,7 @@ async def test_what_is_missing_is_compared_as_declared(
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_any_order_of_words_and_silences_counts_each_unit_once(store: PolicyStore, seed: int) -> None:
-    """By its last word, or else as missing: as if that alone had been said, in the order of the units."""
+    """A unit counts by its last report, or as missing, in the order of the units."""
     draws, start = random.Random(seed), await now(store) + HOLD
     await planned(store)
     steps = [(unit, word) for unit in range(30) for word in draws.sample(["", 1.0, -1.0, 0.5], 3)]

@@ -66,7 +66,7 @@ async def test_one_process_delivers_at_a_time(deliveries: DeliveryStore) -> None
 
 
 async def test_events_are_taken_up_once_with_their_place(deliveries: DeliveryStore) -> None:
-    """Also by a call that is repeated because its answer was lost; the bodies stay byte for byte."""
+    """A repeated call takes up no event twice, and the bodies stay the same byte for byte."""
     fence = await taken(deliveries, ONE)
     await deliveries.take(HOOK, fence, ADDRESS, Batch("support", "7-0", "8-0", [TWO]))
     await record(deliveries, fence, ONE, DeliveryOutcome.DELIVERED)

@@ -147,7 +147,7 @@ async def test_replicas_share_one_token_key(store: PolicyStore, store_url: str) 
 
 
 async def test_sticky_unit_keeps_its_first_assignment(store: PolicyStore, store_url: str) -> None:
-    """Of concurrent proposals for one unit one wins, and every caller learns which."""
+    """If callers propose assignments at once, one wins and every caller learns which."""
     await started(store)
     conversations = ConversationStore(redis := connect(store_url))
 

@@ -213,7 +213,7 @@ async def test_many_replicas_count_each_report_once_and_in_order(store: PolicySt
 
 
 async def test_decision_drops_what_is_held(store: PolicyStore) -> None:
-    """As reports that come after it are not counted, those whose time had not come are not either."""
+    """Reports that are still held at a decision are not counted, and later reports are refused."""
     fence = await planned(store)
     due_at = await _now(store) + _HOLD
     await _prefer(store, "u1", due_at)

@@ -120,7 +120,7 @@ async def test_a_removed_winner_that_is_added_again_competes_again(store: Policy
 
 
 async def test_a_removed_winner_that_the_file_names_serves_again(store: PolicyStore) -> None:
-    """With the certificate it has: the file's word and the decision agree."""
+    """The winner keeps its certificate, because the file and the decision agree."""
     view = await registered(store, of("a", "b", incumbent="a"))
     await promoted(store, view, "b")
     await registered(store, of("a", "c", incumbent="a"))
@@ -165,7 +165,7 @@ async def test_an_incumbent_with_another_content_gives_way_to_what_the_file_name
 
 
 async def test_stores_written_before_the_files_word_was_kept_are_read(store: PolicyStore) -> None:
-    """There, what the current generation began with is what the file said last."""
+    """For such a store, the file's last word is what the current generation began with."""
     view = await registered(store, of("a", "b", incumbent="a"))
     await promoted(store, view, "b")
     assert await store._redis.hdel(Names().experiment(NAME).control, "named") == 1

@@ -136,7 +136,7 @@ async def test_new_generation_starts_with_what_the_core_computes(
 async def test_evidence_at_one_half_is_inherited_and_debts_are_the_lower_of_both(
     store: PolicyStore, most_nano_nats: int
 ) -> None:
-    """For a promise that keeps it: as the core computes it, twice, for amounts of any length."""
+    """The script agrees with the core twice in a row, for amounts of any length."""
     first = await store.register(of("p0", "p1", "p2", "p3", "p4", promise=BEST), LINE)
     await count(store, first, 60, most_nano_nats=most_nano_nats)
     before = standing(await store.counts(NAME, 1))
@@ -180,7 +180,7 @@ async def test_chain_of_changes_carries_debts_and_numbers_on(store: PolicyStore)
 
 
 async def test_log_starts_with_what_was_inherited_and_events_tell(store: PolicyStore) -> None:
-    """Where from, up to which comparison, what; and comparisons are numbered on."""
+    """The log says which comparisons of which generation were inherited, and goes on numbering."""
     await count(store, await store.register(of("p0", "p1", "p2"), LINE), 20)
     view = await store.register(of("p0", "p2", "p3"), LINE)
     await count(store, view, 3, seed=1)

@@ -90,7 +90,7 @@ async def test_who_gets_a_part_hears_when_the_rest_fits(limits: LimitStore) -> N
 
 
 async def test_ahead_is_given_only_while_plenty_is_left(limits: LimitStore) -> None:
-    """At most an eighth of the rest, so that a process holds little while another is refused."""
+    """A lease is at most an eighth of the rest, so a process holds little while another is refused."""
     assert (await requests(limits, 100, 4, ahead=50)).amount == 4 + 12
     await requests(limits, 100, 80)
     assert (await requests(limits, 100, 2, ahead=50)).amount == 2

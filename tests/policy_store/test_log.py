@@ -134,7 +134,7 @@ async def test_events_come_newest_first_and_bounded(store: PolicyStore) -> None:
 )
 @given(steps=st.lists(PUBLISH | PREFER | REPORT | REPORT | AGAIN, max_size=40))
 async def test_counts_are_what_a_replay_of_the_log_gives(store: PolicyStore, steps: list[tuple]) -> None:
-    """For any sequence of plans and outcomes, Python recomputes from the log what the scripts counted."""
+    """Python recomputes the counts of the scripts from the log for any plans and outcomes."""
     await store._redis.flushall()
     await store.register(experiment(), THRESHOLD)
     increments = await _perform(store, steps)

@@ -121,7 +121,7 @@ async def test_a_promotion_of_an_earlier_version_is_rolled_back_by_its_certifica
 
 
 async def test_a_promotion_after_another_one_was_rolled_back_has_its_own_way_back(store: PolicyStore) -> None:
-    """To the policy that served just before."""
+    """A rollback returns to the policy that served just before."""
     await promoted(store)
     await by_hand(store, Move.ROLL_BACK)
     chosen = await by_hand(store, Move.PROMOTE_BY_HAND, champion=2, certificate={"champion": 2})

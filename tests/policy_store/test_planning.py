@@ -142,7 +142,7 @@ async def test_decision_changes_state_incumbent_and_certificate_together(store: 
 
 @pytest.mark.parametrize("move", [Move.FIND_NO_WINNER, Move.RUN_OUT])
 async def test_decision_without_champion_keeps_the_incumbent(store: PolicyStore, move: Move) -> None:
-    """Without a certified policy nothing is promoted."""
+    """A decision without a certified policy promotes nothing."""
     fence = await planned(store, incumbent=1)
 
     view = await store.decide(NAME, 1, fence, move=move, champion=None, certificate={"why": "no one"})

@@ -31,7 +31,7 @@ def book(redis: StoreClient) -> ReplicaBook:
 
 
 async def test_replicas_see_each_other(book: ReplicaBook) -> None:
-    """With all that each says, and what it said last only."""
+    """Each replica sees all fields of the others' latest records."""
     await book.tell(FIRST)
     seen = await book.tell(SECOND)
     assert (seen.asked, seen.replicas) == (0, (FIRST, SECOND))
@@ -41,7 +41,7 @@ async def test_replicas_see_each_other(book: ReplicaBook) -> None:
 
 
 async def test_a_silent_replica_is_forgotten(book: ReplicaBook, redis: StoreClient) -> None:
-    """After the lifetime, by the server's clock; one that says that it ends, at once."""
+    """It is forgotten after its lifetime by the server's clock, or at once if it says that it ends."""
     await book.tell(FIRST)
     replicas = redis.names.replicas[0]
     long_ago = int((time.time() - LIFETIME_SECONDS - 1) * 1e6)

@@ -130,7 +130,7 @@ def url(port: int, authority: Authority, client: str | None = "client") -> str:
 
 
 async def test_a_private_authority_and_a_client_certificate_are_used(port: int, authority: Authority) -> None:
-    """As the address names them; scripts and all."""
+    """Connections, scripts included, use the files that the address names."""
     redis = connect(url(port, authority), timeout_seconds=impatient(5))
     store = PolicyStore(redis, timeout_seconds=impatient(5))
     assert (await started(store)).generation == 1
@@ -143,7 +143,7 @@ async def test_a_private_authority_and_a_client_certificate_are_used(port: int, 
 async def test_a_certificate_that_is_missing_or_anothers_is_refused(
     port: int, authority: Authority, tmp_path: Path, lacking: str
 ) -> None:
-    """By whichever side does not know it: no word is exchanged with a server that cannot show who it is."""
+    """Either side refuses, and nothing is exchanged with a server of unknown identity."""
     others = Authority(tmp_path / "others", "others")
     address = {
         "authority": url(port, others),

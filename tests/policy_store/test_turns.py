@@ -45,7 +45,7 @@ async def _ask(turns: TurnStore, asking: TurnQuery = FIRST) -> KnownTurn | None:
 
 
 async def test_a_question_is_asked_again_once_it_is_answered(turns: TurnStore) -> None:
-    """Until then it is the same asking; what was proposed first stays."""
+    """Before the answer it is the same question, and the first proposal stays."""
     later = replace(FIRST, proposal="c2")
     assert await _ask(turns) == KnownTurn(0, "c1", 1, ("", ""))
     assert await _ask(turns, later) == KnownTurn(0, "c1", 1, ("", ""))
@@ -69,7 +69,7 @@ async def test_retries_are_no_new_askings(turns: TurnStore) -> None:
 
 
 async def test_a_question_is_known_by_an_older_name_and_as_the_one_answered_before(turns: TurnStore) -> None:
-    """After a rotation of the sealing secret."""
+    """A question keeps its state after a rotation of the sealing secret."""
     await _ask(turns, replace(FIRST, asked=("old",)))
     assert await _ask(turns) == KnownTurn(1, "c1", 1, ("", ""))
     known, before = await turns.ask(NAME, replace(FIRST, asked=(), answered=("new", "old"), proposal=""))
@@ -77,7 +77,7 @@ async def test_a_question_is_known_by_an_older_name_and_as_the_one_answered_befo
 
 
 async def test_a_new_generation_begins_anew(turns: TurnStore) -> None:
-    """And what the old one's answers come to is not kept in its place."""
+    """Results of the old generation's answers are not kept in the new generation."""
     await _ask(turns)
     assert await _ask(turns, replace(FIRST, generation=2, proposal="")) is None
     assert await _ask(turns, replace(FIRST, generation=2, proposal="c2")) == KnownTurn(0, "c2", 1, ("", ""))
@@ -86,7 +86,7 @@ async def test_a_new_generation_begins_anew(turns: TurnStore) -> None:
 
 
 async def test_no_question_is_remembered_for_ever(turns: TurnStore, redis: StoreClient) -> None:
-    """Not even where the answer comes after the question was forgotten."""
+    """An answer that comes after its question was forgotten does not keep it either."""
     await turns.keep_answer(NAME, "new", "c1", 1, "s1")
     key = redis.names.experiment(NAME).turn("new")
     assert await redis.exists(key) == 0

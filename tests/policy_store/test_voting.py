@@ -28,7 +28,7 @@ async def test_voter_gives_as_many_votes_on_a_pair_as_allowed(store: PolicyStore
 
 
 async def test_key_gives_no_more_than_its_share_of_a_pair(store: PolicyStore) -> None:
-    """With any invented users it gets ten votes, then one for each vote of other keys."""
+    """A key gets ten votes with any number of invented users, then one for each vote of other keys."""
     await planned(store)
 
     async def given(tries: int, prefix: str) -> int:

@@ -71,7 +71,7 @@ async def test_outcomes_queued_by_earlier_versions_are_compared_and_expire(store
 
 
 async def test_outcome_queued_by_an_older_replica_meanwhile_is_compared(store: PolicyStore) -> None:
-    """While replicas are upgraded both versions write to the same queues."""
+    """Old and new builds write to the same queues during an upgrade of replicas."""
     await planned(store)
     await report(store, "a1", 0, 0.0)
     await _queue_as_before(store, 0, [("a2", 1.0)])
@@ -131,7 +131,7 @@ class _Reference:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_matching_agrees_with_a_model_of_it(store: PolicyStore, seed: int) -> None:
-    """Whatever comes in whatever order, with waits and lapses of time: the same comparisons and queues."""
+    """Any order with any waits gives the same comparisons and queues as the model."""
     rng, model = random.Random(seed), _Reference()
     await planned(store)
     for number in range(80):

@@ -57,7 +57,7 @@ async def take_back(store: PolicyStore, fence: int | None) -> ExperimentView:
 
 
 async def test_a_watch_has_a_number_of_its_own_and_says_what_it_is_of(store: PolicyStore) -> None:
-    """From the row of generations; the log tells its terms."""
+    """The number is the next generation number, and the log has the terms of the watch."""
     fence, watch = await watched(store)
 
     assert watch == Watch(2, champion=1, previous=0, terms=TERMS, started_at=watch.started_at)
@@ -128,7 +128,7 @@ async def test_a_planner_that_was_overtaken_moves_nothing(store: PolicyStore) ->
 
 
 async def test_a_watch_ends_once(store: PolicyStore) -> None:
-    """Of a planner that takes back, one that confirms and a person, one is first; the run is closed then."""
+    """If a planner takes back, another confirms and a person moves, only the first one ends the watch."""
     fence, watch = await watched(store)
     confirm = store.decide(
         NAME, 1, fence, move=Move.CONFIRM, champion=1, certificate={}, verdict={"outcome": "no_worse"}

@@ -35,7 +35,7 @@ def test_oldest_first_takes_time_for_quality() -> None:
 
 
 def test_few_outcomes_wait_where_the_lagging_policy_is_drawn_more() -> None:
-    """Where policies report alike, a fair coin leaves a queue that grows; a balanced one stays short."""
+    """If policies report alike, a fair coin lets a queue grow, and a balanced draw keeps it short."""
     waiting = {}
     for lagging_share in (0.5, 0.9):
         run = _run(Outcomes((0.5, 0.5), lagging_share=lagging_share))
@@ -50,7 +50,7 @@ def test_few_outcomes_wait_where_the_lagging_policy_is_drawn_more() -> None:
 
 
 def test_a_late_outcome_is_refused_where_units_count_at_a_fixed_age() -> None:
-    """With a hold shorter than failures take, only successes are counted, and every comparison is a tie."""
+    """If the hold is shorter than failures take, only successes count and every comparison is a tie."""
     run = _run(Outcomes((0.5, 0.5), delays=(20, 0), hold=10))
 
     assert {result for _, _, result in run.comparisons([(0, 1)] * 200)} == {2}
@@ -58,7 +58,7 @@ def test_a_late_outcome_is_refused_where_units_count_at_a_fixed_age() -> None:
 
 @pytest.mark.parametrize(("hold", "fewest_wrong", "most_wrong"), [(None, 3, 12), (200, 0, 2)])
 def test_failures_known_late_need_a_hold(hold: int | None, fewest_wrong: int, most_wrong: int) -> None:
-    """As with silence. Without a hold, delta is broken in steady conditions; at a fixed age it holds."""
+    """Late failures break delta without a hold in steady conditions, and a fixed age keeps it."""
     outcomes = Outcomes((0.33, 0.30), delays=(200, 0), hold=hold, wait=5_000)
 
     assert fewest_wrong <= simulate(trial(outcomes), seeds=12, seed=1).wrong <= most_wrong

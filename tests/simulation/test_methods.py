@@ -62,7 +62,7 @@ def test_round_robin_keeps_the_counts_level() -> None:
 
 
 def test_tracking_goes_where_the_optimal_proportions_are_not_met() -> None:
-    """With the truth well known, it fills up the closed-form allocation, most where most is missing."""
+    """If the truth is well known, tracking fills the closed-form allocation where most is missing."""
     target = optimal_allocation(WORLD.preferences).proportions
 
     pairs = Tracking().pairs(_situation(4_000, runs=1), 60_000, np.random.default_rng(1))[0]
@@ -73,7 +73,7 @@ def test_tracking_goes_where_the_optimal_proportions_are_not_met() -> None:
 
 
 def test_own_design_approaches_the_optimal_pairs() -> None:
-    """With the truth known it draws only pairs the optimum uses."""
+    """The design draws only pairs of the optimum if the truth is known."""
     target = optimal_allocation(WORLD.preferences).proportions
 
     pairs = LlmPo().pairs(_situation(4_000, runs=1), 2_000, np.random.default_rng(1))[0]
@@ -82,7 +82,7 @@ def test_own_design_approaches_the_optimal_pairs() -> None:
 
 
 def test_greedy_and_optimistic_rules_find_the_leader() -> None:
-    """With much data both compare the best with another policy."""
+    """Both rules compare the best policy with another one if there is much data."""
     rng = np.random.default_rng(1)
 
     greedy = EpsilonGreedy().pairs(_situation(500, runs=1), 400, rng)[0]
@@ -102,7 +102,7 @@ def test_likelihood_ratio_sums_over_the_rivals_that_are_ahead() -> None:
 
 
 def test_customary_likelihood_ratio_rule_ends_at_its_threshold() -> None:
-    """beta(t, delta) = log((1 + log t) / delta)."""
+    """The threshold is beta(t, delta) = log((1 + log t) / delta)."""
     design = Design(0.05, 0.0, 0, (0.0, 0.0))
 
     reached = glr.glr_verdict(np.array([[0, 25], [5, 0]]), design, "customary")
@@ -137,7 +137,7 @@ def _kl(rate: float) -> float:
 
 @pytest.mark.parametrize("threshold", [0.5, 0.52, 0.6])
 def test_restricted_mixture_is_what_the_proof_says(threshold: float) -> None:
-    """By integration: where the rate is below, the restricted Beta(1/2, 1/2) mixture pays no less."""
+    """Integration shows that the restricted Beta(1/2, 1/2) mixture pays no less if the rate is below."""
     angles = (np.arange(4000) + 0.5) / 4000 * math.asin(math.sqrt(threshold))
     chances = np.sin(angles) ** 2  # Beta(1/2, 1/2) is uniform in the angle
     slack = math.log(2) if threshold == 0.5 else math.log(2) + 1
@@ -175,7 +175,7 @@ def test_likelihood_ratio_rule_sees_that_nobody_is_left() -> None:
 
 
 def test_budget_is_never_exceeded() -> None:
-    """Not by a block, not by what is in flight while counting."""
+    """Neither a block nor outcomes in flight exceed the budget."""
     summary = simulate(Trial(WORLD, max_comparisons=33), 20)
 
     assert max(ending.comparisons for ending in summary.endings) <= 33
@@ -210,7 +210,7 @@ def test_trial_out_of_range_is_refused(
 
 @pytest.mark.parametrize(("seeds", "seed"), [(0, 0), (3, -1)])
 def test_no_runs_and_no_seed_are_refused(seeds: int, seed: int) -> None:
-    """At least one run; seeds start at 0."""
+    """A simulation needs at least one run and a seed from 0 on."""
     with pytest.raises(DesignError, match=r"seeds? is"):
         simulate(Trial(WORLD), seeds, seed)
 
@@ -238,7 +238,7 @@ def test_labels_must_name_every_policy() -> None:
 
 
 def test_what_is_wrong_depends_on_the_margin() -> None:
-    """Without one only the best is right; with one, every policy that is beaten by no more than that."""
+    """Only the best is right without a margin; with one, so is every policy beaten by no more than that."""
     near = bradley_terry("n", [0.05, 0.0])
 
     assert near.is_wrong(1, 0.0)

@@ -49,13 +49,13 @@ def test_budget_below_the_minimum_still_ends_a_run() -> None:
 
 
 def test_no_run_decides_before_the_minimum() -> None:
-    """min_comparisons holds every verdict back."""
+    """`min_comparisons` holds every verdict back."""
     assert min(ending.comparisons for ending in simulate(Trial(WORLD, min_comparisons=700), 4).endings) >= 700
 
 
 @pytest.mark.parametrize("runs", [40, pytest.param(100, marks=pytest.mark.long)])
 def test_ties_stretch_a_run_and_change_nothing_else(runs: int) -> None:
-    """With half of the comparisons tied a decision takes twice as many."""
+    """A decision takes twice as many comparisons if half of them are ties."""
     tied = World("t", WORLD.labels, WORLD.preferences, np.full((4, 4), 0.5))
 
     plain, stretched = simulate(Trial(WORLD), runs, seed=5), simulate(Trial(tied), runs, seed=5)
@@ -73,7 +73,7 @@ def test_cheapest_of_equals_is_promoted_whatever_a_run_calls_it() -> None:
 
 
 def test_incumbent_of_equals_stays() -> None:
-    """With equal costs the incumbent is preferred among the policies certified."""
+    """The incumbent is preferred among certified policies with equal costs."""
     stays = Trial(EQUALS, "round-robin", epsilon=0.2, incumbent=2, min_comparisons=600)
 
     promoted = [ending.promoted for ending in simulate(stays, 10).endings]
@@ -100,7 +100,7 @@ def test_noting_leaders_changes_no_run() -> None:
 
 @pytest.mark.parametrize("stopping", ["e-process", "glr-customary"])
 def test_leader_is_judged_in_the_order_of_the_run(stopping: str) -> None:
-    """In an easy world nearly all runs are led by the champion soon, and stay so once they have stopped."""
+    """The champion soon leads nearly all runs of an easy world and still leads when they stop."""
     easy = bradley_terry("easy", [2.0, 0.0, -0.5, -1.0])
 
     endings = simulate(Trial(easy, stopping=stopping), 100, budgets=(10, 100, 1000)).endings
@@ -124,7 +124,7 @@ def test_evidence_is_noted_only_where_a_rule_goes_by_it() -> None:
 
 
 def test_undecided_run_notes_how_far_it_came() -> None:
-    """At the budget's end the last share is that of the evidence, not full."""
+    """The last share of a run that spent its budget is that of its evidence."""
     endings = simulate(Trial(WORLD, epsilon=0.02, max_comparisons=30), 20, budgets=(10, 1000)).endings
 
     assert {ending.kind for ending in endings} == {"inconclusive"}
@@ -151,7 +151,7 @@ def test_checkpoints_rise_to_the_last() -> None:
 
 
 def test_batches_cover_every_run_once() -> None:
-    """Whatever the number of runs, and at most a hundred at once."""
+    """Batches of at most a hundred cover any number of runs."""
     parts = batches(Trial(WORLD), 250)
 
     assert [part.first for part in parts] == [0, 100, 200]
@@ -168,7 +168,7 @@ def test_batches_do_not_depend_on_one_another() -> None:
 
 
 def test_success_rates_make_the_comparisons_two_units_make() -> None:
-    """By enumeration of both outcomes: who wins among the decisive pairs, and how many tie."""
+    """Enumerating both outcomes gives the share of wins among decisive pairs and the share of ties."""
     rates = [0.85, 0.95, 0.3]
     world = success_rates("r", rates)
 
@@ -182,7 +182,7 @@ def test_success_rates_make_the_comparisons_two_units_make() -> None:
 
 
 def test_file_of_success_rates_is_a_world() -> None:
-    """With labels of its own, ties included."""
+    """The world has its own labels, and ties count."""
     world = world_from_json({"rates": [0.4, 0.6], "labels": ["a", "b"]}, "file")
 
     assert (world.name, world.labels) == ("file", ("a", "b"))
@@ -228,6 +228,6 @@ def test_drift_to_another_champion_is_refused() -> None:
     ("later", "period", "message"), [([1.0, 0.0, 0.0], 10, "must agree"), ([1.0, 0.0], 0, "period of 0")]
 )
 def test_drift_that_does_not_fit_is_refused(later: list[float], period: int, message: str) -> None:
-    """As many scores, and a period."""
+    """A drift needs as many scores as there are policies, and a period."""
     with pytest.raises(WorldError, match=message):
         drifting("d", [0.5, 0.0], later, period)

@@ -23,7 +23,7 @@ PLAIN = bradley_terry("b", [0.9, 0.2, -0.1, -0.6])
 
 
 def test_features_save_comparisons_and_keep_the_promise() -> None:
-    """In a grid of 18 they save some 15 %, more than chance could, and wrong promotions are rare."""
+    """Features of a grid of 18 save about 15 %, more than chance could, and wrong promotions are rare."""
     ignoring = simulate(Trial(GRID, refresh_every=50), 122, seed=1)
 
     informed = simulate(Trial(GRID, space="linear", refresh_every=50), 122, seed=1)
@@ -34,7 +34,7 @@ def test_features_save_comparisons_and_keep_the_promise() -> None:
 
 
 def test_wrong_promotions_stay_within_the_error_level() -> None:
-    """At a lax level in a grid with a near tie: at most delta, allowing three standard errors."""
+    """The rate at a lax level in a grid with a near tie is at most delta plus three standard errors."""
     near = grid("near", {"m": {"a": 0.0, "b": -0.15}, "p": {"x": 0.0, "y": -0.8}})
 
     summary = simulate(Trial(near, space="linear", delta=0.2, refresh_every=25), 300, seed=5)

@@ -43,13 +43,13 @@ def share_rolled_back(world: list[float], seed: int) -> float:
     ids=["worse by just the margin", "changing, never worse than that"],
 )
 def test_policies_no_worse_are_rarely_taken_back(world: list[float]) -> None:
-    """At most as often as the level allows, whatever the forecasts learn, allowing for chance."""
+    """The rate is at most the level, allowing for chance, whatever the forecasts learn."""
     allowed = LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / WATCHES)
     assert share_rolled_back(world, seed=11) <= allowed
 
 
 def test_an_effect_that_fades_is_found_and_a_steady_one_stays() -> None:
-    """Although the promoted policy won the first half of the comparisons."""
+    """A fading effect is found although the promoted policy won the first half of the comparisons."""
     fading = [0.65] * (COMPARISONS // 2) + [0.3] * (COMPARISONS // 2)
     assert share_rolled_back(fading, seed=12) > 0.9
     assert share_rolled_back([0.65] * COMPARISONS, seed=13) < 0.01

@@ -11,7 +11,7 @@ from tests.simulation.calibration import BEST_TRIALS, TRIALS, bt, most_by_chance
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_wrong_promotions_stay_within_delta(name: str) -> None:
-    """Of many runs at most a share delta, give or take sampling error, promotes wrongly; every run ends."""
+    """The share of runs that promote wrongly is at most delta, within sampling error, and every run ends."""
     summary = simulate(TRIALS[name], seeds=100, seed=11)
 
     assert summary.wrong <= most_by_chance(100)
@@ -44,7 +44,7 @@ def test_circle_ends_without_a_promotion() -> None:
 
 
 def test_budget_ends_a_run_without_a_promotion() -> None:
-    """At the budget the verdict is inconclusive, and nothing is promoted."""
+    """A run that spends its budget is inconclusive and promotes nothing."""
     summary = simulate(Trial(bt(0.01, 0.0), max_comparisons=100), seeds=50, seed=15)
 
     assert summary.outcomes["inconclusive"] >= 45

@@ -86,7 +86,7 @@ def test_marks_become_what_a_user_would_say(right: tuple[bool, ...], said: dict[
 
 
 def test_each_task_has_a_hundred_different_items_with_one_answer_each() -> None:
-    """As many as the measured shares are of."""
+    """Each task has as many items as the measured shares rest on."""
     for task in TASKS.values():
         assert len({item.text for item in task.items}) == len(task.items) == 100
         assert all(len(item.right) == 1 for item in task.items)

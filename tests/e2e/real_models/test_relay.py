@@ -85,7 +85,7 @@ def test_the_servers_refusal_reaches_the_caller(models: Models, real_gateway: Ga
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_another_providers_format_is_translated(real_gateway: Gateway, stream: bool) -> None:
-    """Through litellm and the server's Anthropic endpoint comes the answer of its OpenAI endpoint."""
+    """A translated request gets the same answer as the server's OpenAI endpoint gives."""
     async with connect(real_gateway.url) as client:
         options = {"temperature": 0, "max_tokens": 12}
         _, expected = await ask(client, MODEL, "Name three colours.", stream=stream, **options)

@@ -63,7 +63,7 @@ def test_a_keys_hash_is_not_a_key() -> None:
 
 
 def test_the_scheme_is_case_insensitive() -> None:
-    """As HTTP has it."""
+    """The scheme of the authorization header may have any case, as HTTP says."""
     assert KEYS.authenticate(b"bearer client").role == "client"
 
 

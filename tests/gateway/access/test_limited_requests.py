@@ -55,7 +55,7 @@ def statuses(replies: list[Reply]) -> dict[int, int]:
 
 
 async def test_three_hundred_clients_get_what_the_limit_allows(replicas: tuple[Whole, Whole]) -> None:
-    """At two replicas at once: a hundred are answered, and no provider hears of the others."""
+    """Two replicas together answer a hundred requests and send no other request to a provider."""
     callers = [replace(replica, key="many") for replica in replicas]
     replies = await asyncio.gather(*(callers[number % 2].ask("plain") for number in range(300)))
     assert statuses(list(replies)) == {200: 100, 429: 200}
@@ -86,7 +86,7 @@ async def test_the_refused_are_told_in_openais_words(replicas: tuple[Whole, Whol
 async def test_the_refused_are_told_in_anthropics_words_where_they_ask_so(
     replicas: tuple[Whole, Whole],
 ) -> None:
-    """Their headers, and an error of their shape."""
+    """Refusals of messages have the headers and the error shape of Anthropic's API."""
     one, _ = replicas
     for _ in range(3):
         await one.ask("plain")
@@ -141,7 +141,7 @@ async def test_tokens_the_provider_reports_count(
 
 
 async def test_requests_under_way_are_limited(replicas: tuple[Whole, Whole], upstream: FakeUpstream) -> None:
-    """Over both replicas; a place is free as soon as an answer has ended, or its caller left."""
+    """The limit holds over both replicas; a place is free once an answer has ended or its caller has left."""
     release = asyncio.Event()
 
     async def held(exchange: Exchange) -> None:
@@ -174,7 +174,7 @@ async def test_requests_under_way_are_limited(replicas: tuple[Whole, Whole], ups
 async def test_an_unlimited_key_costs_no_look_at_the_store(
     replicas: tuple[Whole, Whole], embedded_url: str
 ) -> None:
-    """Its requests are not accounted for, and its answers have no limit headers."""
+    """Requests of an unlimited key are not accounted for, and their answers have no limit headers."""
     one, _ = replicas
     reply = await replace(one, key="ops").ask("plain")
     assert not any("ratelimit" in name for name in reply.headers)

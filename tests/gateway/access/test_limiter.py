@@ -130,7 +130,7 @@ async def test_who_is_refused_hears_which_limit_and_when_to_come_back(
 
 
 async def test_requests_under_way_are_limited_over_all_processes(processes: Callable[[], Process]) -> None:
-    """As soon as one ends, another process may start one."""
+    """As soon as one request ends, another process may start one."""
     limits, first, second = KeyLimits(concurrent_requests=5), processes(), processes()
     found = await asyncio.gather(first.flood(limits, 10), second.flood(limits, 10))
     under_way = [*found[0], *found[1]]
@@ -193,7 +193,7 @@ async def test_reported_tokens_count(processes: Callable[[], Process]) -> None:
 
 
 async def test_tokens_nobody_reports_are_estimated(processes: Callable[[], Process]) -> None:
-    """Of a stream each event, of a whole answer its length; of a request that failed nothing."""
+    """A stream is estimated by its events, a whole answer by its length, and a failed request as nothing."""
     process, limits = processes(), KeyLimits(tokens_per_minute=1000)
 
     streamed = await process.ask(limits)
@@ -218,7 +218,7 @@ async def test_a_request_larger_than_the_limit_passes_alone(processes: Callable[
 
 
 async def test_a_caller_who_leaves_while_waiting_takes_nothing(processes: Callable[[], Process]) -> None:
-    """It uses neither a concurrent request nor tokens."""
+    """A caller who leaves while waiting uses neither a concurrent request nor tokens."""
     process, limits = processes(), KeyLimits(concurrent_requests=1, tokens_per_minute=1000)
     process.store.answers.clear()
     waiting = asyncio.create_task(process.ask(limits, max_tokens=500))

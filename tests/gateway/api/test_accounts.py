@@ -33,7 +33,7 @@ CHAT = "/v1/chat/completions"
 async def test_a_callers_request_id_is_taken_over_and_echoed(
     upstream: FakeUpstream, embedded_url: str, method: str, path: str
 ) -> None:
-    """On every route and whatever the status, so that both sides' logs can be joined."""
+    """Every route echoes the id with every status, so that the logs of both sides can be joined."""
     config = gateway_config(api_base=upstream.api_base)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         headers = {"x-request-id": "5f2c:order-17.a_b"}
@@ -54,7 +54,7 @@ def test_an_id_that_could_not_be_written_anywhere_is_replaced(value: bytes) -> N
 
 
 async def test_every_route_counts_under_its_declared_path(upstream: FakeUpstream, embedded_url: str) -> None:
-    """Also administration, operation and pages; an endpoint's parameters are no labels."""
+    """Routes of administration, operation and pages count too, and parameters of a path are no labels."""
     config = gateway_config(api_base=upstream.api_base)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         assert gateway.app is not None
@@ -79,7 +79,7 @@ async def test_paths_that_do_not_exist_share_one_label(upstream: FakeUpstream, e
 
 
 async def test_a_request_under_way_is_in_flight(upstream: FakeUpstream, embedded_url: str) -> None:
-    """From its arrival until its answer is complete or its caller has left; the scrape is itself one."""
+    """A request counts until its answer is complete or its caller has left, and so does the scrape itself."""
     upstream.on("plain", answer(pause_seconds=60))
     config = gateway_config(api_base=upstream.api_base)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:

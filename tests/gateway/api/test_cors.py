@@ -57,7 +57,7 @@ async def preflight(gateway: Whole, path: str, origin: str) -> aiohttp.ClientRes
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_page_of_a_declared_origin_may_ask_before_it_calls(gateway: Whole, path: str) -> None:
-    """Without a key, which browsers leave out here; with whatever headers its client library sends."""
+    """A preflight needs no key, because browsers send none, and allows the headers of client libraries."""
     answer = await preflight(gateway, path, PAGE)
 
     assert answer.status == 200

@@ -115,7 +115,7 @@ def _tree(root: type[Exception]) -> Iterator[type[Exception]]:
 
 
 def test_no_error_is_forgotten() -> None:
-    """Each of the two trees is covered; only those of the start-up never reach a request."""
+    """Each of the two error trees is covered, except for errors that occur only at the start."""
     ours = {kind for kind in _tree(GatewayError) if kind.__module__ == gateway_errors.__name__}
     theirs = {kind for kind in _tree(StoreError) if kind.__module__ == "policy_store.errors"}
     assert ours | theirs <= {type(error) for error, _, _ in EXPECTED} | START_UP
@@ -148,7 +148,7 @@ def test_clients_are_told_not_to_retry_what_no_retry_mends() -> None:
 
 
 def test_a_providers_own_error_body_is_kept() -> None:
-    """It is passed on word for word."""
+    """A provider's error body is passed on word for word."""
     body = (
         b'{"error": {"message": "too long", "type": "t", "param": null, "code": "context_length_exceeded"}}'
     )

@@ -146,7 +146,7 @@ async def test_unknown_experiment_names_the_known_ones(upstream: FakeUpstream, e
 
 
 async def test_models_lists_experiments_and_models(upstream: FakeUpstream, embedded_url: str) -> None:
-    """In OpenAI's shape and Anthropic's, so that any client can choose from it; unknown ones are a 404."""
+    """The list has OpenAI's and Anthropic's fields, so any client can read it; an unknown model is a 404."""
     async with whole_gateway(
         gateway_config(api_base=upstream.api_base), quick_settings(embedded_url)
     ) as gateway:
@@ -199,7 +199,7 @@ PATHS = (
 
 
 async def test_metrics_can_be_opened(upstream: FakeUpstream, embedded_url: str) -> None:
-    """For a Prometheus in a closed network that carries no key."""
+    """A Prometheus without a key can read the metrics if the operator allows it."""
     config = gateway_config(api_base=upstream.api_base, auth={"admin_keys": [hash_key("admin")]})
     async with whole_gateway(config, quick_settings(embedded_url, metrics_public=True)) as gateway:
         assert (await gateway.get("/metrics")).status == 200

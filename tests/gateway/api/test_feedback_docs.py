@@ -99,7 +99,7 @@ async def test_the_commands_report_with_curl(gateway: Whole) -> None:
 
 @pytest.mark.parametrize("program", programs("python")[:2], ids=["openai", "httpx"])
 async def test_the_python_programs_report(gateway: Whole, program: str) -> None:
-    """Each prints what became of its report."""
+    """Each program prints the result of its report."""
     said = await printed(gateway, program, sys.executable, "-c", answer=await answer_id(gateway))
     assert said.strip() in {"pending", "counted"}
 
@@ -127,7 +127,7 @@ async def test_the_programs_make_a_link_and_report_by_it(gateway: Whole) -> None
 
 
 async def test_the_function_reports_from_node_and_throws_what_is_refused(gateway: Whole) -> None:
-    """It gives the status; a refusal is an exception that begins with its code."""
+    """The function returns the status, and a refusal is an exception that begins with its code."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node")
@@ -171,7 +171,7 @@ async def test_the_function_reports_from_a_declared_page_only(
 
 
 def test_the_tables_hold_every_answer() -> None:
-    """Each status, reason and code of a report stands in them, and nothing there is not."""
+    """The tables list every status, reason and code of a report, and nothing else."""
     outcomes = {*(one.value for one in Receipt), "not_counted", *(one.value for one in NotCounted)}
     fields = set(FeedbackBody.model_fields)
     named = codes() - {"id"} - fields

@@ -104,7 +104,7 @@ async def test_a_link_says_its_own_value_only(gateway: Whole) -> None:
 
 @pytest.mark.parametrize("body", [b'{"value": true}', b"value=true"], ids=["JSON", "form"])
 async def test_a_link_without_a_value_takes_it_from_its_user(gateway: Whole, body: bytes) -> None:
-    """From the button pressed or from a page's script; still of that signal only."""
+    """The value comes from the pressed button or from a page's script, and only for the link's signal."""
     answer, path = await linked(gateway)
     page = await used(gateway, "GET", path)
     assert (b"Good" in page.body, b"Bad" in page.body) == (True, True)
@@ -136,7 +136,7 @@ async def test_a_changed_link_is_refused_in_clear_words(gateway: Whole, part: st
 
 
 async def test_an_expired_link_says_so(gateway: Whole, clock: Clock) -> None:
-    """To a person and to a program; nothing is counted."""
+    """A browser and a program both get the error, and nothing is counted."""
     answer, path = await linked(gateway, value=True, expires_in=60)
     clock.now += 61
 
@@ -150,13 +150,13 @@ async def test_an_expired_link_says_so(gateway: Whole, clock: Clock) -> None:
 
 
 async def test_a_link_lives_no_longer_than_feedback_counts(gateway: Whole, clock: Clock) -> None:
-    """It ends then even if a longer life is asked for."""
+    """A link ends with the window of feedback even if a longer life is asked for."""
     _, path = await linked(gateway, value=True, expires_in=10**9)
     assert int(parse_qs(urlsplit(path).query)["expires"][0]) == clock.now + 24 * 3600
 
 
 async def test_pages_of_declared_origins_post_to_links(gateway: Whole) -> None:
-    """Their scripts may read the answer; those of other origins may not."""
+    """Scripts of declared origins may read the reply; those of other origins may not."""
     _, path = await linked(gateway, value=True)
     preflight = {"origin": ORIGIN, "access-control-request-method": "POST"}
     allowed = await used(gateway, "OPTIONS", path, headers=preflight)
@@ -200,7 +200,7 @@ async def test_only_a_key_that_may_report_makes_links(gateway: Whole) -> None:
 async def test_a_link_names_the_better_of_two(
     upstream: FakeUpstream, embedded_url: str, clock: Clock
 ) -> None:
-    """Where two answers were shown, one link for each choice."""
+    """If two answers were shown, there is one link for each choice."""
     async with served(upstream, embedded_url, clock, collect="side_by_side") as gateway:
         answer = (await gateway.compare()).json["id"]
         made = await gateway.call("POST", "/v1/feedback/links", {"id": answer, "preferred": 0})
@@ -211,7 +211,7 @@ async def test_a_link_names_the_better_of_two(
 async def test_a_link_does_not_tell_whether_its_answer_takes_part(
     upstream: FakeUpstream, embedded_url: str, clock: Clock
 ) -> None:
-    """It is made for any answer of an experiment."""
+    """A link is made for any answer of an experiment."""
     async with served(upstream, embedded_url, clock, share=0.0) as gateway:
         _, path = await linked(gateway, value=True)
         assert (await used(gateway, "POST", path)).json["reason"] == "unassigned_id"

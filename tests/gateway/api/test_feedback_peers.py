@@ -69,7 +69,7 @@ TOLD: Final[Mapping[str, set[str]]] = {
 
 @pytest.mark.parametrize("product", TOLD)
 async def test_a_report_of_another_product_counts_on_its_clients_path(gateway: Whole, product: str) -> None:
-    """Once, and it is answered with the fields that those clients read."""
+    """The report counts once, and the reply has the fields that those clients read."""
     path, body = shapes(await answered(gateway))[product]
 
     first, again = [await gateway.call("POST", path, body) for _ in range(2)]
@@ -85,7 +85,7 @@ async def test_a_report_of_another_product_counts_on_its_clients_path(gateway: W
 
 @pytest.mark.parametrize("product", TOLD)
 async def test_the_shapes_are_told_apart_on_our_own_path(gateway: Whole, product: str) -> None:
-    """Each is known by a field that no other has."""
+    """Each shape is recognised by a field that no other shape has."""
     answer = await answered(gateway)
     _, body = shapes(answer)[product]
     if product == "helicone":
@@ -97,7 +97,7 @@ async def test_the_shapes_are_told_apart_on_our_own_path(gateway: Whole, product
 
 
 async def test_a_report_that_mixes_shapes_is_refused(gateway: Whole) -> None:
-    """It is not clear what it says; the message names the field that does not belong."""
+    """The meaning of a mixed report is not clear; the error names the field that does not belong."""
     answer = await answered(gateway)
     reply = await gateway.feed(
         id=answer, signal="thumb", metric_name="thumb", value=True, inference_id=answer
@@ -179,7 +179,7 @@ async def test_langfuse_libraries_send_scores_in_batches(gateway: Whole) -> None
     ids=lambda headers: next(iter(headers)),
 )
 async def test_reports_show_the_key_as_their_clients_do(gateway: Whole, headers: dict[str, str]) -> None:
-    """In the header of the product; a wrong one is refused like any other."""
+    """The key is taken from the product's header, and a wrong key is refused like any other."""
     answer, stranger = await answered(gateway), Whole(gateway.url, gateway.session)
     body = {"id": answer, "signal": "thumb", "value": True}
     assert (await stranger.call("POST", OURS, body, headers=headers)).json["status"] == "pending"
@@ -189,7 +189,7 @@ async def test_reports_show_the_key_as_their_clients_do(gateway: Whole, headers:
 
 
 async def test_several_reports_come_in_one_request(gateway: Whole) -> None:
-    """Each in any shape and answered on its own; a mistake in one keeps no other from being counted."""
+    """Each report may have any shape and gets its own result; a wrong report stops no other."""
     answers = [await answered(gateway) for _ in range(3)]
     reports = [
         {"id": answers[0], "signal": "thumb", "value": True},
@@ -264,7 +264,7 @@ async def test_a_trace_with_several_answers_names_none(gateway: Whole) -> None:
 
 
 async def test_a_trace_of_another_key_names_nothing(upstream: FakeUpstream, embedded_url: str) -> None:
-    """As with the response's own id, the key that got the answer may report, and no other client key."""
+    """Only the key that got the answer may report by its trace, as with the response's id."""
     keys = {name: {"hash": hash_key(name)} for name in ("web", "app")}
     config = gateway_config(api_base=upstream.api_base, auth={"keys": keys})
     async with whole_gateway(config, quick_settings(embedded_url), key="web") as gateway:
@@ -276,7 +276,7 @@ async def test_a_trace_of_another_key_names_nothing(upstream: FakeUpstream, embe
 
 
 async def test_the_store_holds_no_name_of_a_trace(gateway: Whole, embedded_url: str) -> None:
-    """Only a keyed hash, and not for longer than feedback on the answer counts."""
+    """The store has only a keyed hash of a trace, and only as long as feedback on the answer counts."""
     await gateway.ask(headers={"traceparent": TRACEPARENT}, metadata={"trace_id": "my-own-trace"})
     await gateway.feed(id="my-own-trace", signal="thumb", value=True)
     redis = connect(embedded_url)
@@ -352,11 +352,11 @@ async def _fuzzed(gateway: Whole, seed: int, bodies: int) -> None:
 
 
 async def test_damaged_reports_are_refused_without_a_fault(gateway: Whole) -> None:
-    """In every shape, on every path: none is a 5xx, none is counted, and the true vote still is."""
+    """A damaged report of any shape on any path is no 5xx and is not counted, and the true vote still is."""
     await _fuzzed(gateway, seed=1, bodies=200)
 
 
 @pytest.mark.long
 async def test_thousands_of_damaged_reports_are_refused_without_a_fault(gateway: Whole) -> None:
-    """As the short one, at length."""
+    """Thousands of damaged reports cause no 5xx and are not counted."""
     await _fuzzed(gateway, seed=2, bodies=6000)

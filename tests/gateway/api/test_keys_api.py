@@ -62,7 +62,7 @@ async def names(gateway: Whole) -> dict[str, Any]:
 
 
 async def test_a_new_key_works_on_every_replica(replicas: tuple[Whole, Whole]) -> None:
-    """At once where it was made, within a moment elsewhere; with its limits and its role."""
+    """A key works at once on its own replica and within a moment on others, with its limits and role."""
     one, two = replicas
     key = await make(one, "mobile", limits={"requests_per_minute": 5})
     first = await as_key(one, key).ask("plain")
@@ -114,7 +114,7 @@ async def test_an_answer_under_way_outlives_its_key(
 
 
 async def test_the_first_twelve_digits_name_a_key_without_a_name(replicas: tuple[Whole, Whole]) -> None:
-    """Such a key can be revoked, too."""
+    """A key without a name can be revoked by the first twelve digits of its hash."""
     one, _ = replicas
     digits = hash_key("ops").removeprefix("sha256:")[:12]
     assert (await one.call("DELETE", f"/v1/keys/{digits}")).status == 200
@@ -171,7 +171,7 @@ async def test_a_store_that_lost_everything_revives_no_key(
 
 
 async def test_a_gateway_without_keys_makes_none(embedded_url: str, upstream: FakeUpstream) -> None:
-    """It would lock out everyone who calls without one."""
+    """A first key would lock out every caller that has none."""
     config = gateway_config(api_base=upstream.api_base)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         reply = await gateway.call("POST", "/v1/keys", {"name": "x"})

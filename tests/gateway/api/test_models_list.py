@@ -31,7 +31,7 @@ async def test_openais_client_lists_models(gateway: Whole) -> None:
 
 
 async def test_anthropics_client_lists_models(gateway: Whole) -> None:
-    """With what it shows to people, and one page of them."""
+    """Anthropic's client reads the names for people and gets one page."""
     async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key="any") as client:
         page = await client.models.list()
         assert [(model.id, model.display_name, model.type) for model in page.data] == [

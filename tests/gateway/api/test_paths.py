@@ -43,7 +43,7 @@ async def gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Wh
     ],
 )
 def test_paths_are_written_in_full(path: str, full: str) -> None:
-    """With `/v1` once, and without a slash at the end."""
+    """Paths have `/v1` once and no slash at the end."""
     assert written_in_full(path) == full
 
 

@@ -54,7 +54,7 @@ def assign(gateway: Whole, settings: Settings, fields: dict[str, Any]) -> None:
 async def test_a_new_experiment_is_served_planned_and_shown(
     gateway: Whole, settings: Settings, upstream: FakeUpstream
 ) -> None:
-    """It takes part like those that were there from the start."""
+    """A new experiment takes part like those that were there from the start."""
     fields = configured(upstream)
     fields["experiments"]["sales"] = experiment(fields)
     assert (await gateway.ask("sales")).status == 404
@@ -72,7 +72,7 @@ async def test_a_new_experiment_is_served_planned_and_shown(
 async def test_a_removed_experiment_is_no_longer_served_or_shown(
     gateway: Whole, settings: Settings, upstream: FakeUpstream
 ) -> None:
-    """Its metrics end, too; what the store knows of it stays."""
+    """Its metrics end too, but the store keeps what it knows of the experiment."""
     fields = configured(upstream)
     fields["experiments"] = {"sales": experiment(fields)}
     sealed = (await gateway.ask()).json["id"]
@@ -158,7 +158,7 @@ async def test_limits_change_for_configured_keys_and_for_those_made_since(
 async def test_a_gateway_without_keys_asks_for_them_once_there_are_some(
     upstream: FakeUpstream, settings: Settings
 ) -> None:
-    """It never stops asking then: a file without keys must not open a closed gateway."""
+    """A gateway that asks for keys never stops, because a file without keys must not open it."""
     without = config_fields(api_base=upstream.api_base)
     async with whole_gateway(GatewayConfig.model_validate(without), settings) as gateway:
         assert (await gateway.ask("plain")).status == 200

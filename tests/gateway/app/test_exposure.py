@@ -52,7 +52,7 @@ async def _asked(gateway: Whole, units: int, rng: random.Random, answers: int = 
 async def test_realised_shares_keep_the_caps(
     upstream: FakeUpstream, store_url: str, collect: str, answers: int
 ) -> None:
-    """From the first request to hundreds of them, within four standard errors; plans keep changing."""
+    """Shares keep the caps from the first request on, within four standard errors, while plans change."""
     config = _config(upstream, collect=collect, share=0.9)
     async with whole_gateway(config, quick_settings(store_url), own_process=True) as gateway:
         first = await _asked(gateway, 50, random.Random(1), answers)

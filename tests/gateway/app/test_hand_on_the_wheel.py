@@ -140,7 +140,7 @@ async def move(gateway: Whole, verb: str, reason: str = "because", **said: Any) 
 
 
 async def test_what_is_rejected_leaves_the_incumbent(running: Callable[..., Any]) -> None:
-    """From the command line, with the reason on the page."""
+    """A rejection from the command line keeps the incumbent, and the page shows the reason."""
     async with running() as gateway:
         await gateway.planned()
         await until(gateway, "awaiting_approval")

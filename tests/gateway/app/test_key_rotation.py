@@ -52,7 +52,7 @@ def said(replies: list[dict[str, Any]]) -> list[str]:
 async def test_ids_sealed_before_a_rotation_take_feedback_after_it(
     config: GatewayConfig, embedded_url: str
 ) -> None:
-    """As long as the previous secret is set."""
+    """Old ids take feedback as long as the previous secret is set."""
     async with replica(config, embedded_url, token_secret=OLD) as before:
         sealed = (await answers(before, 1))[0]["id"]
 
@@ -65,7 +65,7 @@ async def test_ids_sealed_before_a_rotation_take_feedback_after_it(
 async def test_ids_sealed_with_a_secret_that_was_dropped_are_refused(
     config: GatewayConfig, embedded_url: str
 ) -> None:
-    """Which is what ends the use of a secret that leaked."""
+    """Dropping a secret that leaked ends its use."""
     async with replica(config, embedded_url, token_secret=OLD) as before:
         sealed = (await answers(before, 1))[0]["id"]
 
@@ -76,7 +76,7 @@ async def test_ids_sealed_with_a_secret_that_was_dropped_are_refused(
 
 
 async def test_a_rotated_gateway_seals_with_the_new_secret(config: GatewayConfig, embedded_url: str) -> None:
-    """Its ids open where the previous secret was never known."""
+    """New ids open at gateways that never knew the previous secret."""
     async with replica(config, embedded_url, **rotated()) as during:
         sealed = (await answers(during, 1))[0]["id"]
 
@@ -106,7 +106,7 @@ async def test_sessions_begun_before_a_rotation_stay_with_their_policy_and_unit(
 async def test_sessions_begun_during_a_rotation_stay_when_the_previous_secret_is_dropped(
     config: GatewayConfig, embedded_url: str
 ) -> None:
-    """They were named by the new secret from the start."""
+    """Such sessions were named by the new secret from the start."""
     async with replica(config, embedded_url, **rotated()) as during:
         first = await answers(during)
 

@@ -93,7 +93,7 @@ async def test_users_who_change_their_minds_get_the_policy_before_back(
 async def test_sessions_begun_before_a_promotion_take_no_part_in_its_watch(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """They go on with their policy; sessions begun in the watch are drawn for it, and counted there."""
+    """Earlier sessions keep their policy; sessions begun in the watch are drawn for it and counted."""
     traffic = {"share": 1.0, "collect": "matched", "unit": "session"}
     asked = {**ASKED, "traffic": traffic, "promotion": {**ASKED["promotion"], "watch": {"share": 1.0}}}
     config = gateway_config(api_base=upstream.api_base, **asked)

@@ -68,7 +68,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """For reports of problems."""
+    """The command prints its version, for reports of problems."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"llmpo {__version__}\n"
 
@@ -98,7 +98,7 @@ def test_foreseen_errors_are_one_line_and_status_1(
 
 
 def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As shells expect."""
+    """An interrupted command ends with the status that shells expect."""
 
     def interrupt() -> str:
         raise KeyboardInterrupt
@@ -171,7 +171,7 @@ def test_checking_a_wrong_file_lists_every_fault(tmp_path: Path, capsys: pytest.
 def test_checking_a_file_finds_providers_nobody_knows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the nearest known one; serving, it would come out at the first request."""
+    """The check names the nearest known provider; otherwise the first request would show the mistake."""
     path = tmp_path / "gateway.yaml"
     path.write_text(GOOD.replace("openai/gpt-4o-mini", "antropic/claude"), encoding="utf-8")
 
@@ -284,7 +284,7 @@ def test_such_a_warning_repeats_no_secret(
 
 @pytest.mark.parametrize("arguments", [[], ["one.yaml", "--config", "two.yaml"]])
 def test_check_wants_exactly_one_file(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    """Otherwise it is wrong usage."""
+    """Any other number of files is a usage error."""
     assert main(["config", "check", *arguments]) == 2
     assert "Name one file" in capsys.readouterr().err
 

@@ -197,7 +197,7 @@ async def test_a_running_gateway_says_where_experiments_stand(
 
 
 async def test_the_description_holds_no_secret(gateway: Whole) -> None:
-    """It has no provider keys, header values or whole hashes of keys, and client keys cannot see it."""
+    """The description has no provider keys, header values or whole hashes, and client keys cannot see it."""
     body = (await gateway.get("/v1/config")).body.decode()
 
     assert "secret-of" not in body

@@ -139,7 +139,7 @@ def test_people_get_a_table_in_their_own_words(config: str, capsys: pytest.Captu
 def test_wrong_questions_are_refused(
     arguments: list[str], status: int, message: str, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each message names the value, or what there is."""
+    """Each error names the wrong value or lists what exists."""
     command = ["estimate", "--config", config, "--experiment", "search", *TRAFFIC, "--cost-per-request", "0"]
 
     assert main([*command, *arguments]) == status
@@ -147,7 +147,7 @@ def test_wrong_questions_are_refused(
 
 
 def test_file_without_experiments_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """There is nothing to estimate."""
+    """A file without experiments leaves nothing to estimate."""
     path = tmp_path / "gateway.yaml"
     path.write_text("model_list: [{model_name: a, litellm_params: {model: openai/a}}]\n", encoding="utf-8")
 

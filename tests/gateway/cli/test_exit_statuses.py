@@ -248,7 +248,7 @@ def ended(line: str, files: dict[str, Any], *more: str) -> int:
 def test_commands_end_as_the_page_says(
     files: dict[str, Any], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each with its status; a failure says why on standard error, without a traceback."""
+    """Each command ends with its status; a failure prints its reason on standard error and no traceback."""
     monkeypatch.delenv("LLMPO_REDIS_URL", raising=False)
     monkeypatch.setenv("LLMPO_DATA_DIR", str(files["none"]))
     for line, status in ALONE:
@@ -280,7 +280,7 @@ async def gateway(
 async def test_commands_that_ask_a_gateway_end_as_the_page_says(
     gateway: Whole, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """In this order: a key that was made cannot be made again."""
+    """The order of the commands matters, because a key that was made cannot be made again."""
     for line, status in WITH_A_GATEWAY:
         assert await asyncio.to_thread(ended, line, {}, "--url", gateway.url) == status, line
         assert "Traceback" not in capfd.readouterr().err, line

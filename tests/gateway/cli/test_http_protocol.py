@@ -107,7 +107,7 @@ async def answered(port: int, text: bytes, pause_at: int) -> bytes:
     ids=["nothing", "headers", "body"],
 )
 async def test_a_request_that_dribbles_in_is_ended(port: int, begin: bytes) -> None:
-    """After its time is over it gets a 408 in OpenAI's shape, and the connection is closed."""
+    """A request that takes too long gets a 408 in OpenAI's shape, and its connection is closed."""
     answer, seconds = await dribbled(port, b"x-a: " + b"b" * 400 if begin else b"", first=begin)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"request_timeout"' in answer
@@ -123,7 +123,7 @@ async def test_a_used_connection_gives_no_more_time(port: int) -> None:
 
 
 async def test_a_pause_within_the_time_is_fine(port: int) -> None:
-    """In the headers or in the body."""
+    """A short pause in the headers or in the body does not end a request."""
     for pause_at in (10, len(WHOLE) - 2):
         assert (await answered(port, WHOLE, pause_at)).startswith(b"HTTP/1.1 200")
 

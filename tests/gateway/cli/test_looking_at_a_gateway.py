@@ -65,7 +65,7 @@ async def decided(gateway: Whole) -> Whole:
 async def test_certificate_is_confirmed_from_every_source(
     decided: Whole, embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Over HTTP, from the store, from a file: the same verdict."""
+    """The verdict is the same over HTTP, from the store and from a file."""
     log = tmp_path / "log.jsonl"
     log.write_bytes((await decided.get(f"/v1/experiments/{NAME}/log")).body)
 
@@ -94,7 +94,7 @@ async def test_false_certificate_names_each_difference(
 
 
 async def test_json_is_one_document(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:
-    """For scripts."""
+    """`--json` prints one JSON document for scripts."""
     assert await run("verify", NAME, "--url", decided.url, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["name"], found["outcome"], found["confirmed"]) == (NAME, "inconclusive", True)
@@ -233,7 +233,7 @@ async def _is_promoted(gateway: Whole) -> bool:
 async def test_all_places_say_alike_how_much_is_missing(
     upstream: FakeUpstream, embedded_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the evidence is full, a decision still waits for `min_comparisons`."""
+    """A decision with enough evidence still waits for `min_comparisons`, and all places agree."""
     config = gateway_config(
         api_base=upstream.api_base,
         traffic={"share": 1.0, "collect": "side_by_side"},
@@ -262,7 +262,7 @@ async def _is_evidence_full(gateway: Whole) -> bool:
 
 
 async def test_json_is_the_gateways_own_answer(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:
-    """For scripts."""
+    """`--json` prints the gateway's own reply for scripts."""
     assert await run("experiments", "list", "--url", decided.url, "--json") == 0
     assert json.loads(capsys.readouterr().out)["data"][0]["name"] == NAME
     assert await run("experiments", "show", NAME, "--url", decided.url, "--json") == 0
@@ -275,7 +275,7 @@ async def test_admin_key_is_taken_from_option_or_environment(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without it the refusal is the gateway's own."""
+    """Without an admin key the command shows the gateway's refusal."""
     config = gateway_config(api_base=upstream.api_base, auth={"admin_keys": [hash_key("admin")]})
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         listing = ("experiments", "list", "--url", gateway.url)

@@ -48,7 +48,7 @@ async def check(tmp_path: Path, *models: dict[str, Any]) -> tuple[int, str]:
 
 
 async def test_models_that_answer_are_said_to(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """Each is asked once, in the format it speaks, and a server of OpenAI's format for a message besides."""
+    """Each model is asked once in its own format, and a server of OpenAI's format also for a message."""
     named = [("openai", "small"), ("anthropic", "claude"), ("openai", "text-embedding-x")]
     code, output = await check(tmp_path, *(listed(upstream, *one) for one in named))
     assert code == 0, output
@@ -100,7 +100,7 @@ async def test_a_model_that_does_not_answer_is_named_with_the_providers_words(
 
 
 async def test_a_translated_model_is_asked_as_well(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """By LiteLLM."""
+    """A translated model is asked through LiteLLM."""
     code, output = await check(tmp_path, listed(upstream, "mistral", "small"))
     assert code == 0, output
     assert upstream.calls_of("small") == 1

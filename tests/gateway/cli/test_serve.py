@@ -58,7 +58,7 @@ def test_wrong_configuration_ends_with_status_2(tmp_path: Path, capfd: pytest.Ca
 
 
 def test_address_in_use_is_named() -> None:
-    """Also when the port is to be shared by workers: sharing is for our own sockets only."""
+    """A port in use is an error even with workers, because only the gateway's own sockets share a port."""
     with bind("127.0.0.1", 0) as taken:
         taken.listen()
         port = taken.getsockname()[1]

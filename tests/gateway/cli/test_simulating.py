@@ -99,7 +99,7 @@ def test_hardness_of_the_structured_spaces(
 
 
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --json both commands say the same in words."""
+    """Without --json both commands print the same results in words."""
     main(["hardness", "--world", PANDALM])
     main(["simulate", "--world", PANDALM, "--seeds", "3"])
 

@@ -159,7 +159,7 @@ def test_sampling_fields_beside_the_model_are_sent_to_the_policy(issues: Issues)
 
 
 def test_sampling_fields_beside_a_policys_model_belong_under_its_params(issues: Issues) -> None:
-    """Not to the key whose name happens to look alike."""
+    """The error names `params`, not the key whose name happens to be similar."""
     (issue,) = issues(GOOD.replace("warm: {model: small,", "warm: {model: small, temperature: 0.7,"))
 
     assert issue.path == f"{EXPERIMENT}.policies.warm.temperature"
@@ -256,7 +256,7 @@ def test_an_unknown_model_comes_with_the_models_there_are(issues: Issues) -> Non
 
 
 def test_the_incumbent_must_be_one_of_the_policies(issues: Issues) -> None:
-    """Otherwise no policy could serve."""
+    """A file whose incumbent is not one of the policies is refused."""
     issue = only(issues(GOOD.replace("incumbent: base", "incumbent: bass")), f"{EXPERIMENT}.incumbent")
 
     assert issue.problem == "'bass' is not a policy."
@@ -481,7 +481,7 @@ def with_fallbacks(**fallbacks: str) -> str:
 
 
 def test_an_unknown_fallback_is_refused(issues: Issues) -> None:
-    """With the nearest known model."""
+    """The error names the nearest known model."""
     issue = only(issues(with_fallbacks(big="[smal]")), "model_list[1].fallbacks[0]")
     assert issue.problem == "There is no model 'smal'."
     assert "Did you mean small?" in issue.remedy

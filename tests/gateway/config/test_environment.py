@@ -36,7 +36,7 @@ def test_a_reference_is_looked_up_in_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "\xff"], ids=["missing", "empty", "no text"])
 def test_a_file_without_a_value_is_a_fault_that_names_it(tmp_path: Path, content: str | None) -> None:
-    """And repeats nothing of what it holds."""
+    """The error names the file and repeats nothing of its content."""
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content.encode("latin-1"))

@@ -69,7 +69,7 @@ def test_a_key_the_file_does_not_even_name_is_checked(tmp_path: Path, provider: 
     ],
 )
 def test_a_header_that_cannot_be_sent_is_refused(tmp_path: Path, name: str, value: str, said: str) -> None:
-    """By its name; its value may be a credential."""
+    """The error gives the header's name and not its value, which may be a credential."""
     (issue,) = faults(tmp_path, extra_headers={name: value})
     assert "extra_headers" in issue.path
     assert said in issue.problem
@@ -114,7 +114,7 @@ def test_an_address_nobody_can_connect_to_is_refused(tmp_path: Path, address: st
     ["http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "https://host.example./v1", "http://h/v1?x=1"],
 )
 def test_addresses_that_can_be_connected_to_are_taken(tmp_path: Path, address: str) -> None:
-    """As they are."""
+    """Valid addresses are taken unchanged."""
     file = tmp_path / "gateway.yaml"
     model = {"model_name": "m", "litellm_params": {"model": "openai/gpt", "api_base": address}}
     file.write_text(json.dumps({"model_list": [model]}))

@@ -87,7 +87,7 @@ def test_bad_values_stop_the_start(
 
 
 def test_every_bad_setting_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for the configuration file."""
+    """One error lists every bad setting, as for the configuration file."""
     monkeypatch.setenv("LLMPO_REDIS_ULR", "redis://x")
     monkeypatch.setenv("LLMPO_LEASE_SECONDS", "0")
     monkeypatch.setenv("LLMPO_REFRESH_SECONDS", "0")
@@ -116,7 +116,7 @@ def test_variables_a_cluster_makes_up_are_left_alone(monkeypatch: pytest.MonkeyP
 def test_a_wrong_address_of_the_store_is_named_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """At the start, with what would be right."""
+    """The start fails with a correct example and without the wrong address."""
     monkeypatch.setenv("LLMPO_REDIS_URL", url)
     with pytest.raises(ConfigError) as raised:
         read_settings()
@@ -127,7 +127,7 @@ def test_a_wrong_address_of_the_store_is_named_and_not_repeated(
 
 
 def test_a_setting_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As secrets are mounted; the variable itself counts where both are set, and an empty one does not."""
+    """A setting may be a mounted file; the variable itself wins unless it is empty."""
     (tmp_path / "secret").write_text("a secret of more than thirty-two characters\n")
     monkeypatch.setenv("LLMPO_TOKEN_SECRET_FILE", str(tmp_path / "secret"))
     monkeypatch.setenv("LLMPO_TOKEN_SECRET", "")

@@ -36,7 +36,7 @@ def test_addresses_and_secrets_may_come_from_the_environment(write: Write) -> No
 
 
 def test_a_webhook_wants_what_it_names(write: Write) -> None:
-    """Without a list, everything."""
+    """A webhook without a list of events gets every event."""
     (webhook,) = load_config(write(GOOD + HOOK), ENVIRON).webhooks
     assert webhook.wants("support", "promoted")
     assert not webhook.wants("support", "paused")
@@ -71,7 +71,7 @@ def test_a_webhook_wants_what_it_names(write: Write) -> None:
 def test_faults_are_named_and_secrets_are_not(
     issues: Issues, right: str, wrong: str, path: str, said: str
 ) -> None:
-    """Each with its place and a remedy."""
+    """Each fault has its place and a remedy."""
     found = issues(GOOD + HOOK.replace(right, wrong))
     assert path in [issue.path for issue in found]
     text = " ".join(map(str, found))

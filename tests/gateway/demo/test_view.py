@@ -113,7 +113,7 @@ def test_a_narrow_terminal_keeps_every_row_on_one_line() -> None:
 
 
 def test_a_promotion_shows_its_proof() -> None:
-    """After the decision: what was promoted, the verification, the truth, and what users gained."""
+    """After the decision the view shows the promotion, its verification, the truth and the users' gain."""
     drawn = _drawn(PROMOTED)
     assert "stepwise was promoted after 59 comparisons, 15 s." in drawn
     assert "✔ llmpo verify: confirmed" in drawn

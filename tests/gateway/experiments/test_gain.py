@@ -33,7 +33,7 @@ def test_the_incumbent_gains_nothing_over_itself() -> None:
 
 
 def test_without_comparisons_of_the_two_everything_is_possible() -> None:
-    """As where a structure decided without them."""
+    """If a structure decided without comparing the two policies, the gain's interval covers everything."""
     found = gain(POLICIES, WINS, 2, 1, delta=0.05, policies_ever=3)
     assert found is not None
     assert (found.preference, found.low, found.high) == (None, 0.0, pytest.approx(1.0))

@@ -24,7 +24,7 @@ def _defined(system: str = "You help.", **params: Any) -> Any:
 
 
 def test_the_fingerprint_follows_from_what_is_shown() -> None:
-    """Also after it was written down and read again: a certificate of last year says what won."""
+    """The fingerprint stays the same after writing and reading, so an old certificate says what won."""
     defined = _defined()
     for policy in defined.policies:
         shown = json.loads(json.dumps(shown_content(policy.content)))

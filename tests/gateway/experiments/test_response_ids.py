@@ -58,7 +58,7 @@ def reason(opener: ResponseIds, response_id: str) -> str:
 
 @given(assignments)
 def test_any_replica_opens_what_another_sealed(assignment: Assignment) -> None:
-    """With the same key and nothing else shared."""
+    """Replicas need to share only the key."""
     response_id = sealer().seal(assignment)
     assert sealer().open(response_id) == assignment
     assert len(response_id) < 150
@@ -132,7 +132,7 @@ def test_an_unassigned_id_says_so() -> None:
 
 
 def test_an_experiment_taken_out_of_the_configuration_is_unknown() -> None:
-    """Also for a replica that once knew it."""
+    """A removed experiment is unknown even to a replica that served it before."""
     names = ["support"]
     ours = ResponseIds(SealingKeyHolder(SealingKeys(OLD)), lambda: names)
     response_id = ours.seal(ASSIGNMENT)

@@ -383,7 +383,7 @@ async def test_unknown_experiment_is_refused(upstream: FakeUpstream, embedded_ur
 
 
 async def test_method_and_path_errors_have_openais_shape(matched: Whole) -> None:
-    """Also what never reaches an endpoint."""
+    """Requests that reach no endpoint get errors of OpenAI's shape too."""
     assert (await matched.get("/v1/feedback")).status == 405
     assert (await matched.get("/v1/nothing")).status == 404
     for path in ("/v1/feedback", "/v1/nothing"):

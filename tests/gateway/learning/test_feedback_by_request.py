@@ -78,7 +78,7 @@ async def thumb(gateway: Whole, named: str, *, value: bool = True) -> Reply:
 async def test_a_requests_id_stands_for_its_answer(
     gateway: Whole, kind: str, stream: bool, own_id: str | None
 ) -> None:
-    """Of every kind of request; reported once by either id, it is counted once."""
+    """Every kind of request can be reported by its id, and an answer reported by both ids counts once."""
     reply = await ask(gateway, kind, stream=stream, own_id=own_id)
     request_id, response_id = reply.headers["x-request-id"], reply.headers["x-llmpo-response-id"]
     assert response_id.encode() in reply.body
@@ -92,7 +92,7 @@ async def test_a_requests_id_stands_for_its_answer(
 
 
 async def test_the_official_clients_show_an_id_that_can_be_reported(gateway: Whole) -> None:
-    """As `_request_id`, which frameworks keep where they drop the rest."""
+    """The id is the clients' `_request_id`, which frameworks keep when they drop other fields."""
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="web") as client:
         chat = await client.chat.completions.create(model="support", **KINDS["chat/completions"])
         response = await client.responses.create(model="support", **KINDS["responses"])
@@ -104,7 +104,7 @@ async def test_the_official_clients_show_an_id_that_can_be_reported(gateway: Who
 
 
 async def test_a_request_without_a_part_is_not_counted(upstream: FakeUpstream, embedded_url: str) -> None:
-    """As by the response's own id: ids do not tell whether an answer takes part."""
+    """Request ids and response ids do not show whether an answer takes part."""
     async with keyed(upstream, embedded_url, traffic={"share": 0.0}) as gateway:
         for own_id in (None, MINE):
             reply = await ask(gateway, own_id=own_id)
@@ -122,7 +122,7 @@ async def test_the_key_rules_are_those_of_the_responses_id(gateway: Whole, own_i
 
 
 async def test_keys_that_choose_the_same_id_do_not_meet(gateway: Whole) -> None:
-    """Each reports on its own answer; only an administrator cannot tell which is meant."""
+    """Each key reports on its own answer; only for an administrator is the id ambiguous."""
     other = replace(gateway, key="app")
     await ask(gateway, own_id=MINE)
     await ask(other, own_id=MINE)
@@ -157,7 +157,7 @@ async def test_what_stands_for_no_answer_is_refused(gateway: Whole) -> None:
 
 
 async def test_the_store_does_not_learn_request_ids(gateway: Whole, embedded_url: str) -> None:
-    """Only keyed hashes, which expire with the window of feedback."""
+    """The store has only keyed hashes of request ids, which expire with the window of feedback."""
     await ask(gateway, own_id=MINE)
     assert (await thumb(gateway, MINE)).status == 200
     redis = connect(embedded_url)
@@ -214,7 +214,7 @@ async def test_notes_that_wait_are_bounded() -> None:
 
 
 async def test_a_note_is_found_after_the_sealing_key_changed() -> None:
-    """By the key before, for as long as the gateway knows it."""
+    """The previous key finds a note as long as the gateway knows that key."""
     old, new = key_from_secret("a secret of before"), key_from_secret("a secret of today")
     holder = SealingKeyHolder(SealingKeys(old))
     ids, store = ResponseIds(holder, list), AwayStore()

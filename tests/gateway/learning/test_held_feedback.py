@@ -39,7 +39,7 @@ async def end_holds(store: PolicyStore) -> None:
 async def test_feedback_is_held_and_then_counted_by_the_planner(
     upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, collect: str
 ) -> None:
-    """With any way of collecting, reports count only once their answers are old enough, and then all do."""
+    """In every way of collecting, reports count once their answers are old enough, and not before."""
     config = gateway_config(
         api_base=upstream.api_base,
         traffic={"share": 1.0, "collect": collect},
@@ -121,7 +121,7 @@ async def desk(embedded_store: PolicyStore) -> Desk:
 
 
 async def test_report_after_the_hold_is_not_counted_and_said_so(desk: Desk) -> None:
-    """By its own reason, which is counted; within the hold it is kept."""
+    """A report within the hold is kept, and a later report gets a reason of its own, which is counted."""
     late = await desk.rate(unit=1, assigned_at=desk.now - _HOUR, answered_at=desk.now - _HOUR, value=True)
     in_time = await desk.rate(
         unit=2, assigned_at=desk.now - _HOUR + 60, answered_at=desk.now - _HOUR + 60, value=True

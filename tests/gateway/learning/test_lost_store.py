@@ -206,7 +206,7 @@ LOSSES: dict[str, tuple[Callable[[Redis], Awaitable[Any]], str]] = {
 async def test_whatever_is_lost_holds_feedback_until_accepted(
     lost: str, upstream: FakeUpstream, embedded_url: str, redis: Redis
 ) -> None:
-    """By the replica that saw it and by one that starts afterwards; ids sealed before open again after it."""
+    """The replica that saw the loss and later ones hold feedback; old ids open again once it is accepted."""
     lose, loss = LOSSES[lost]
     config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE, promotion=ENDLESS)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
@@ -308,7 +308,7 @@ async def test_a_server_that_may_lose_things_is_told_at_the_start(
     upstream: FakeUpstream,
     own_server: RedisServer,
 ) -> None:
-    """Before it does."""
+    """A warning at the start names a server that may lose data."""
     client = connect(own_server.url, timeout_seconds=impatient(5))
     for name, value in settings.items():
         await client.config_set(name, value)

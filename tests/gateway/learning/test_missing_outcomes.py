@@ -156,7 +156,7 @@ async def test_without_a_hold_nothing_missing_counts(upstream: FakeUpstream, emb
 async def test_a_user_may_change_their_mind_where_declared(
     upstream: FakeUpstream, embedded_url: str, hold: dict[str, str]
 ) -> None:
-    """Until the answer is compared; a late retry of the first word is known by its idempotency key."""
+    """A report may be corrected until it is compared; a late retry is known by its idempotency key."""
     feedback = {"changed_mind": "replace", **hold}
     config = gateway_config(
         api_base=upstream.api_base, feedback=feedback, promotion={"min_comparisons": 10_000}
@@ -229,7 +229,7 @@ class Recorder:
 
 
 async def test_what_is_missing_waits_for_a_store_that_is_away(upstream: FakeUpstream) -> None:
-    """In bounded memory, in order, and each is put there once."""
+    """Missing outcomes wait in order in bounded memory, and each is written once."""
     recorder = Recorder()
     missing = MissingOutcomes(recorder)  # type: ignore[arg-type]
     live: Any = type("Live", (), {"name": NAME})

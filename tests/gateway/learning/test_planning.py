@@ -109,7 +109,7 @@ async def test_nothing_is_planned_while_nothing_new_was_counted(bench: Bench) ->
 
 
 async def test_a_plan_is_published_when_another_policy_of_a_pair_lags_behind(bench: Bench) -> None:
-    """Where only one policy's users report, nothing is compared, and routers still have to learn of it."""
+    """If only one policy's users report, nothing is compared, but routers still need a new plan."""
     planner = bench.planner()
     await planner.plan_all()
     await bench.rate(1, times=2)
@@ -220,7 +220,7 @@ async def test_incumbent_that_wins_is_settled(bench: Bench) -> None:
 
 
 async def test_spent_budget_ends_inconclusive(embedded_store: PolicyStore) -> None:
-    """At `max_comparisons` the incumbent stays and the experiment says that it does not know."""
+    """At `max_comparisons` the experiment ends as inconclusive, and the incumbent stays."""
     bench = Bench(embedded_store, definition(max_comparisons=12))
     await bench.register()
     planner = bench.planner()

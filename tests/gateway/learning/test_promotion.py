@@ -54,7 +54,7 @@ async def started(store: PolicyStore) -> tuple[ExperimentView, int]:
 async def test_conclusion_fixes_where_the_experiment_ends(
     embedded_store: PolicyStore, kind: Any, champion: int | None, expected: ExperimentState
 ) -> None:
-    """With policy 0 serving, whose own certification changes nothing."""
+    """Policy 0 serves at first, so only another certified policy changes the incumbent."""
     view, fence = await started(embedded_store)
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks())
 

@@ -69,7 +69,7 @@ def test_every_policy_has_to_declare_what_it_costs() -> None:
 
 
 def test_the_objective_is_part_of_what_is_run() -> None:
-    """Without one, experiments are recorded as they were before there was a choice."""
+    """An experiment without an objective is recorded as it was before objectives existed."""
     costs = {"a": 1.0, "b": 2.0}
 
     assert _definition(costs).experiment.inference == ""

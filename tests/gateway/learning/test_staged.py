@@ -131,7 +131,7 @@ async def test_time_ends_a_step_and_a_person_the_next(bench: StagedBench) -> Non
 
 
 async def test_the_last_step_promotes_by_itself(bench: StagedBench) -> None:
-    """With a certificate of everything counted until then; and what is watched, is watched from then on."""
+    """The certificate covers everything counted until then, and a watch begins after the last step."""
     bench.use(promotion(TWENTY_MORE, "100%", watch={"share": 0.1}))
     await bench.decide_for(WARM)
     await bench.more(WARM, 20)
@@ -191,7 +191,7 @@ async def test_a_person_stops_it_in_the_middle(
 
 
 async def test_another_planner_goes_on_with_the_steps_that_it_began_with(bench: StagedBench) -> None:
-    """After a restart, under a file that asks for other steps."""
+    """A restart under a file with other steps does not change the steps."""
     await bench.decide_for(WARM)
     await bench.more(WARM, 10)
     before = await bench.stage()
@@ -239,7 +239,7 @@ def _left_out(rows: list[dict[str, Any]]) -> None:
 async def test_steps_that_do_not_follow_each_other_are_refused(
     bench: StagedBench, tamper: Callable[[list[dict[str, Any]]], None]
 ) -> None:
-    """Each is the next one with a larger share, from the first on."""
+    """Each step must be the next one and have a larger share."""
     await bench.decide_for(WARM)
     await bench.more(WARM, 20)
     await bench.do("approve", "support is calm")

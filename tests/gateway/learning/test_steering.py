@@ -191,7 +191,7 @@ async def test_an_approval_of_another_policy_than_was_seen_is_refused(bench: Ben
 
 
 async def test_a_file_that_asks_no_more_promotes_what_waits(bench: Bench) -> None:
-    """Without a comparison more, and in the same generation."""
+    """The waiting policy is promoted without another comparison, in the same generation."""
     await bench.certify()
     bench.use(promotion={**APPROVAL, "mode": "automatic"})
     await bench.register()
@@ -202,7 +202,7 @@ async def test_a_file_that_asks_no_more_promotes_what_waits(bench: Bench) -> Non
 
 
 async def test_what_was_rejected_stays_so_until_a_person_resumes(bench: Bench) -> None:
-    """Then the same evidence asks again."""
+    """After a person resumes, the same evidence asks for approval again."""
     await bench.certify()
     assert await bench.do("reject", "too friendly") == "plain"
     await bench.planner.plan_all()
@@ -215,7 +215,7 @@ async def test_what_was_rejected_stays_so_until_a_person_resumes(bench: Bench) -
 
 
 async def test_nothing_is_decided_while_an_experiment_is_paused(bench: Bench) -> None:
-    """Even if the evidence suffices; held reports still count."""
+    """A paused experiment is not decided even with enough evidence, and held reports still count."""
     await bench.planner.plan_all()
     await bench.prefer(Result.LOSS, 10)
     await bench.planner.plan_all()

@@ -231,7 +231,7 @@ async def test_a_promotion_that_stays_good_is_settled_at_the_end_of_its_watch(be
 
 
 async def test_time_ends_a_watch_too(bench: Bench) -> None:
-    """By the store's clock, however few comparisons there were."""
+    """The store's clock ends a watch, even if there were few comparisons."""
     bench.holder.current = catalogue(promotion={**WATCHED, "watch": "0.001s"})
     await bench.promote()
     await bench.planner.plan_all()
@@ -286,7 +286,7 @@ async def test_what_is_worse_is_taken_back_while_replicas_differ(bench: Bench) -
 
 
 async def test_a_person_takes_a_watched_promotion_back(bench: Bench) -> None:
-    """Without waiting for evidence; another promotion then has a watch of its own, and its own counts."""
+    """A person need not wait for evidence, and the next promotion has a watch and counts of its own."""
     first = await bench.promote()
     await bench.compare(PLAIN, 5)
     view = await bench.steering.move(NAME, Wish("rollback", "ops", "refunds rose"))

@@ -62,7 +62,7 @@ async def test_admin_keys_may_report_on_any_answer(gateway: Whole) -> None:
 async def test_shared_ids_may_be_reported_on_by_any_client_key(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """Where one application answers and another collects what users say."""
+    """`shared_ids` serves teams where one application answers and another one collects feedback."""
     async with keyed(upstream, embedded_url, feedback={"shared_ids": True}) as gateway:
         answer = await gateway.ask()
 

@@ -106,7 +106,7 @@ async def test_an_approval_promotes_and_is_on_the_log(running: Callable[..., Any
 
 @pytest.mark.parametrize("mode", ["automatic", "approval"])
 async def test_a_veto_rejects_once(running: Callable[..., Any], mode: str) -> None:
-    """In either mode; the log says why, and the certificate stays."""
+    """A veto rejects in either mode; the log has the reason, and the certificate stays."""
     async with receiving(says("veto", "launch freeze")) as hook, running(hook, mode=mode) as gateway:
         found = await stands(gateway, "rejected")
         assert (found["incumbent"], found["certificate"]["champion_name"]) == ("plain", "warm")
@@ -141,7 +141,7 @@ async def _hears(gateway: Whole, state: str) -> bool:
 async def test_without_an_answer_the_file_decides(
     running: Callable[..., Any], answered: Answer, no_answer: str, state: str
 ) -> None:
-    """After the deadline; who moved it is the hook, and the reason says that it did not answer."""
+    """After the deadline the actor is the hook, and the reason says that it did not answer."""
     async with (
         receiving(answered) as hook,
         running(hook, deadline="0.3s", no_answer=no_answer) as gateway,
@@ -160,7 +160,7 @@ async def test_without_an_answer_the_file_decides(
 async def test_what_is_no_decision_is_asked_again_alike(
     running: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever came instead; the id stays, so the receiver knows the question."""
+    """The question is repeated under the same id, whatever the receiver sent instead of a decision."""
     monkeypatch.setattr(confirming, "_WAITS_SECONDS", (0.0,))
     odd = [
         answers(503),
@@ -177,7 +177,7 @@ async def test_what_is_no_decision_is_asked_again_alike(
 
 
 async def test_a_person_need_not_wait_for_the_hook(running: Callable[..., Any]) -> None:
-    """And what it says afterwards changes nothing."""
+    """The hook's answer has no effect once a person has decided."""
     async with receiving(never) as hook, running(hook) as gateway:
         await gateway.eventually(lambda: hook.told, "the hook to be asked")
         reply = await gateway.call("POST", f"/v1/experiments/{NAME}/reject", {"reason": "no"})

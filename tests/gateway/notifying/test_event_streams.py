@@ -84,7 +84,7 @@ async def test_what_happens_is_told_as_it_happens(gateway: Whole) -> None:
 
 
 async def test_a_stream_goes_on_where_it_was_cut(gateway: Whole) -> None:
-    """Also a stream that was cut before its first event, because it gets its position at once."""
+    """A stream resumes even if it was cut before its first event, because it gets its position at once."""
     async with stream(gateway) as blocks:
         first = await anext(blocks)
     assert "data" not in first
@@ -104,7 +104,7 @@ async def test_a_stream_goes_on_where_it_was_cut(gateway: Whole) -> None:
 
 
 async def test_a_wrong_place_is_refused_before_the_stream(gateway: Whole) -> None:
-    """As on a page."""
+    """A stream refuses an unknown position with the same error as a page."""
     reply = await gateway.call("GET", EVENTS, headers={**STREAM, "last-event-id": "7"})
     assert (reply.status, reply.code) == (400, "invalid_value")
     assert (await gateway.call("GET", "/v1/experiments/no/events", headers=STREAM)).status == 404

@@ -21,13 +21,13 @@ ROWS = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE, re.MULTILINE))
 
 
 def test_the_table_holds_the_kinds_there_are() -> None:
-    """All of them, and no other."""
+    """The table lists every kind of event and no other."""
     assert set(ROWS) == {kind.value for kind in EventKind}
 
 
 @pytest.mark.parametrize("kind", EventKind)
 def test_a_row_names_every_field(kind: EventKind) -> None:
-    """Those of the detail that events of the kind have, in their order."""
+    """A row lists the fields of the kind's detail in their order."""
     assert re.findall(r"`(\w+)`", ROWS[kind]) == [field.name for field in fields(DETAILS[kind])]
 
 

@@ -134,7 +134,7 @@ async def test_receivers_know_either_secret_while_it_changes(
 
 @pytest.mark.usefixtures("_at_once")
 async def test_what_fails_is_sent_again_alike(start: Callable[..., Any]) -> None:
-    """Under the same id, with the same bytes, whatever kept it from being taken; redirects lead nowhere."""
+    """A failed event is sent again with the same id and bytes, and redirects are not followed."""
     async with receiving() as elsewhere:
         failures = [answers(500), answers(302, location=elsewhere.url), answers(404)]
         async with receiving(*failures, answers(204)) as receiver, start(hook(receiver)) as gateway:
@@ -164,7 +164,7 @@ def test_waits_grow_over_days() -> None:
 async def test_receivers_may_ask_for_longer_waits(
     start: Callable[..., Any], settings: Settings, asked: dict[str, str], least: float, most: float
 ) -> None:
-    """In seconds or by a date, up to a day; when it is sent next is kept in the store."""
+    """`Retry-After` may be seconds or a date, up to a day, and the store keeps the next attempt's time."""
     async with receiving(answers(503, **asked)) as receiver, start(hook(receiver)) as gateway:
         await move(gateway, "pause")
         await gateway.eventually(lambda: receiver.told, "a try")
@@ -186,7 +186,7 @@ async def test_receivers_may_ask_for_longer_waits(
 async def test_what_cannot_be_delivered_is_kept_and_sent_again_on_request(
     start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the command line: which event, why, and a replay under the same id."""
+    """The command line lists dead letters with their reasons and sends them again under the same ids."""
     async with receiving(*[answers(500)] * 4, answers(200)) as receiver, start(hook(receiver)) as gateway:
         where = ("--url", gateway.url)
         await move(gateway, "pause")
@@ -208,7 +208,7 @@ async def test_what_cannot_be_delivered_is_kept_and_sent_again_on_request(
 
 
 async def test_a_receiver_that_is_gone_is_left_alone(start: Callable[..., Any]) -> None:
-    """After a 410 it gets nothing, until a replay brings all it missed."""
+    """A receiver that answered 410 gets nothing until a replay sends all that it missed."""
     async with receiving(answers(410), answers(200)) as receiver, start(hook(receiver)) as gateway:
         await move(gateway, "pause")
         await standing(gateway, state="gone", dead_letters=1)

@@ -68,7 +68,7 @@ NOWHERE = "http://127.0.0.1:9/v1"
     ],
 )
 def test_wrong_file_is_refused_with_a_remedy(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    """Where, what, and what would be right."""
+    """The error says where the fault is, what it is, and what would be right."""
     file = write_config(tmp_path, NOWHERE, **change)
     with pytest.raises(ConfigError) as refusal:
         load_optimize(file, {})
@@ -149,7 +149,7 @@ def test_tasks_of_the_command_line_win(tmp_path: Path) -> None:
 def test_function_that_cannot_be_loaded_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str | None, message: str
 ) -> None:
-    """Before anything is asked."""
+    """The error comes before any model is asked."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "grading", raising=False)
     if code is not None:
@@ -184,7 +184,7 @@ def test_well_known_models_have_prices(tmp_path: Path) -> None:
 
 
 def test_prices_beside_a_model_count_and_those_of_the_run_go_before(tmp_path: Path) -> None:
-    """As the gateway reads them; `prices` of the run is its own word on what it pays."""
+    """Prices are read as in the gateway, and the `prices` of a run replace those beside a model."""
     stated = {"prompt_usd_per_million": 3, "completion_usd_per_million": 4}
     file = write_config(tmp_path, NOWHERE, prices={"good": stated})
     fields = json.loads(file.read_text())
@@ -233,7 +233,7 @@ def test_unwritable_journal_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_unwritable_directory_is_named(tmp_path: Path) -> None:
-    """Before anything is asked."""
+    """The command fails before any model is asked."""
     (tmp_path / "file").write_text("")
     files = RunFiles(tmp_path / "file")
     with pytest.raises(RunDirectoryError, match="Name another --out"), files.claimed(resumes=False):

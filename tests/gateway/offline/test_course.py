@@ -134,7 +134,7 @@ def test_tasks_are_drawn_evenly() -> None:
 
 
 def test_population_takes_each_task_once() -> None:
-    """In an order of the seed's; then nothing more can be assigned."""
+    """The seed fixes the order of the tasks, and nothing more can be assigned after the last one."""
     run = course(draw="population", epsilon=0.0, delta=1e-9)
     made = advance(run)
     assert sorted(assigned.task for assigned in made) == list(range(TASKS))

@@ -85,7 +85,7 @@ def test_function_scores(grading: Callable[[str], Any]) -> None:
     ],
 )
 def test_function_that_fails_is_named(grading: Callable[[str], Any], lines: str, message: str) -> None:
-    """With the task; what it was given is not repeated."""
+    """The error names the function and the task, but not the function's arguments."""
     score = grading(lines)
     with pytest.raises(JudgeError, match=message) as failure:
         score(TASK, "an answer")

@@ -195,7 +195,7 @@ async def test_tampered_journal_is_refused(stopped: Path, tmp_path: Path) -> Non
 
 
 async def test_run_is_not_begun_over_another(stopped: Path, tmp_path: Path) -> None:
-    """Without --resume, a directory that holds a run is left alone."""
+    """A directory that holds a run is left alone without --resume."""
     with pytest.raises(RunDirectoryError, match="holds a run already"):
         await optimized(stopped, tmp_path / "out")
 

@@ -60,7 +60,7 @@ async def test_deterministic_policy_is_asked_once_per_task(solvers: FakeUpstream
 
 
 async def test_sampling_policy_answers_anew_each_time(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """Without temperature 0 or a seed, a task that comes up again is answered again."""
+    """A repeated task is answered again unless the policy has temperature 0 or a seed."""
     for model, percent in (("weak", 20), ("fair", 50), ("good", 95)):
         upstream.on(model, guesser(percent))
     policies = {name: {"model": name} for name in ("weak", "fair", "good")}
@@ -109,7 +109,7 @@ async def test_run_promises_what_its_file_asks_for(solvers: FakeUpstream, tmp_pa
 
 
 async def test_call_budget_ends_the_run_as_inconclusive(solvers: FakeUpstream, tmp_path: Path) -> None:
-    """Not one call more; the log of what was counted is confirmed."""
+    """The run makes no call beyond its budget, and its log is confirmed."""
     config = write_config(tmp_path, solvers.api_base, budget={"calls": 20})
     outcome, _ = await optimized(config, tmp_path / "out")
 

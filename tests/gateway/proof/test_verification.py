@@ -266,7 +266,7 @@ async def test_tampering_is_found(decide: Callable[..., Any], tamper: Tampering)
 
 
 async def test_undecided_experiment_has_nothing_to_verify(decide: Callable[..., Any]) -> None:
-    """Not a failure of the certificate: there is none yet."""
+    """An experiment without a certificate is not a failed verification."""
     rows = await decide()
     rows[0]["certificate"] = None
     with pytest.raises(UndecidedError, match="support"):

@@ -123,7 +123,7 @@ async def test_a_file_that_is_no_configuration_is_refused(filed: Filed, text: st
 
 
 async def test_every_fault_is_told_at_once(filed: Filed, configured: Configured) -> None:
-    """Also those of settings that are in files."""
+    """The faults include those of settings that are in files."""
     fields = configured(delta=2.0, epsilon=0.9)
     filed.write(fields)
 

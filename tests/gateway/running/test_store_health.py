@@ -36,7 +36,7 @@ def test_one_look_that_comes_to_nothing_at_the_start_is_no_outage(said: list[Any
 
 
 def test_two_looks_in_a_row_are_an_outage_said_once(said: list[Any]) -> None:
-    """Then that it is over."""
+    """The log has one line when the outage begins and one when it is over."""
     health = StoreHealth()
     for _ in range(3):
         health.failed(AWAY)

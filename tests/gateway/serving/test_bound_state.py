@@ -132,7 +132,7 @@ async def test_a_turn_goes_to_the_policy_that_made_what_it_carries(gateway: Live
 
 
 async def test_feedback_on_such_a_turn_is_not_counted(gateway: Live) -> None:
-    """With its own reason, and a 200."""
+    """The reply is a 200 with a reason of its own."""
     message = said(await gateway.ask())
     reply = await gateway.ask(messages=turn(message))
     told = await gateway.feed(id=reply.json["id"], signal="thumb", value=True)

@@ -61,7 +61,7 @@ async def test_leaving_frees_the_provider(
 async def test_leaving_a_duel_frees_both_providers(
     duel_gateway: Live, upstream: FakeUpstream, events: int
 ) -> None:
-    """Also when only one of the two has begun to answer."""
+    """Both providers are freed even if only one of them has begun to answer."""
     upstream.on("small", stall(after=events))
     upstream.on("large", stall(after=2))
     await leave(duel_gateway, NAME, stream=True, after_bytes=20 if events else 0, n=2)

@@ -60,7 +60,7 @@ def ejected(book: EjectionBook) -> EjectionBook:
 
 
 def test_five_failures_in_a_row_eject(book: EjectionBook, changes: list[GatewayEvent]) -> None:
-    """Not four; and no other target is touched."""
+    """Four failures eject nothing, and no other target is affected."""
     fail(book, 4)
     assert not is_ejected(book)
     fail(book, 1)
@@ -93,7 +93,7 @@ def test_after_the_back_off_one_probe_at_a_time_is_let_through(book: EjectionBoo
 def test_a_probe_that_is_answered_brings_the_target_back(
     book: EjectionBook, clock: Clock, changes: list[GatewayEvent]
 ) -> None:
-    """At once and for all, with a clean record."""
+    """The target is back at once, and its former failures are forgotten."""
     ejected(book)
     clock.now += 1
     admitted(book).answered()

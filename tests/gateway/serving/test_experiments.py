@@ -37,7 +37,7 @@ async def test_the_id_says_which_policy_answered(
 
 
 async def test_every_answer_is_its_own_unit(gateway: Live) -> None:
-    """Without sessions no two answers share a unit, and the store is never asked."""
+    """No two answers share a unit unless sessions are units, and the store is never asked."""
     units = {gateway.sealer.open((await gateway.ask()).json["id"]).unit for _ in range(5)}
     assert len(units) == 5
     assert gateway.observer.skipped == []  # as there would be, for there is none
@@ -138,7 +138,7 @@ async def test_the_share_is_kept(gateway: Live) -> None:
 
 
 async def test_answers_and_tokens_are_counted_by_policy(gateway: Live, upstream: FakeUpstream) -> None:
-    """With the role the policy played, streamed or not."""
+    """Streamed and whole answers are counted with the role that the policy played."""
     gateway.change(share=0.0)
     await gateway.ask()
     await gateway.ask(stream=True, stream_options={"include_usage": True})

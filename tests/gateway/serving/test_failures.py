@@ -162,7 +162,7 @@ async def test_the_operators_mistakes_are_not_the_callers(
 async def test_an_invalid_request_comes_back_in_the_providers_words(
     gateway: Live, upstream: FakeUpstream
 ) -> None:
-    """When the incumbent says so too; nothing is counted against a policy, nothing names its model."""
+    """If the incumbent refuses it too, no policy is blamed and no model is named."""
     upstream.on("large", status(400, "large cannot do that"))
     upstream.on("small", status(400, "small: temperature must be below 2"))
     reply = await ask_until_beta_was_called(gateway, upstream, stream=False)
@@ -221,7 +221,7 @@ async def test_a_connection_the_provider_closed_meanwhile_is_replaced(
 
 
 async def test_a_provider_that_hangs_up_is_asked_once(gateway: Live, upstream: FakeUpstream) -> None:
-    """On a new connection there is nothing stale: the provider saw the request and may have worked on it."""
+    """A request on a new connection is not sent again, because the provider may have worked on it."""
     upstream.on("small", hang_up())
     assert (await gateway.ask("small")).status == 502
     assert upstream.calls_of("small") == 1

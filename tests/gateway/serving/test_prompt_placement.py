@@ -53,7 +53,7 @@ def sent(policy: CompiledPolicy, *messages: Any) -> list[Any]:
     ],
 )
 def test_prompts_are_merged_where_a_template_may_take_one_only(params: dict[str, Any], merges: bool) -> None:
-    """By default; the file has the last word."""
+    """Prompts are merged by default, and the file can override this."""
     assert model(params).merges_system is merges
     assert model(params, "always").merges_system
     assert not model(params, "never").merges_system

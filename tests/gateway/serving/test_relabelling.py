@@ -98,7 +98,7 @@ def test_values_that_are_objects_are_replaced_whole() -> None:
 
 @pytest.mark.parametrize("empty", [b"{}", b" { } "])
 def test_an_empty_object_gets_the_label(empty: bytes) -> None:
-    """Without a stray comma."""
+    """The result has no stray comma."""
     assert json.loads(LABEL.relabel(empty)) == OURS
 
 

@@ -108,7 +108,7 @@ async def test_an_unknown_model_is_not_found(gateway: Live) -> None:
 async def test_a_body_over_the_limit_is_refused(
     gateway: Live, upstream: FakeUpstream, has_length: bool
 ) -> None:
-    """Whether its size is announced or only found out while reading."""
+    """The body is refused whether its size is announced or found only while reading."""
 
     async def parts() -> Any:
         for _ in range(11):
@@ -138,14 +138,14 @@ def test_every_field_of_the_openai_client_is_known() -> None:
 
 
 async def test_other_methods_are_refused(gateway: Live) -> None:
-    """In OpenAI's shape, too."""
+    """The refusal has OpenAI's shape."""
     async with gateway.session.get(f"{gateway.url}/v1/chat/completions") as response:
         assert response.status == 405
         assert (await response.json())["error"]["type"] == "invalid_request_error"
 
 
 async def test_keys_are_asked_for_where_configured(upstream: FakeUpstream) -> None:
-    """Without a good key nothing is read or called; only an admin sees the policy's name."""
+    """A request without a valid key is not read or answered, and only an admin sees the policy's name."""
     base = upstream.api_base
     async with live_gateway(
         [experiment(base, share=0.0)],

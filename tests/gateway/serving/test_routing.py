@@ -26,7 +26,7 @@ def three(**changes: object) -> LiveExperiment:
 
 @pytest.mark.parametrize("has_plan", [True, False])
 def test_router_keeps_the_caps_whatever_the_plan(has_plan: bool) -> None:
-    """Where the pairs drawn from would break a cap, the incumbent alone answers the difference."""
+    """If the drawn pairs would break a cap, the incumbent answers the difference alone."""
     caps = ExposureCaps(share=0.5, answers_per_unit=1, max_shares={"b": 0.05}, min_share=0.0)
     pairs = ((0, 1, 0.8), (1, 2, 0.2))
     live = three(share=0.5, caps=caps, plan=plan(pairs) if has_plan else None)
@@ -43,7 +43,7 @@ def test_router_keeps_the_caps_whatever_the_plan(has_plan: bool) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_share_takes_part(share: float) -> None:
-    """Within four standard errors of what was declared; 0 and 1 exactly."""
+    """The share is within four standard errors of the declared one, and exact for 0 and 1."""
     rng, live = random.Random(1), three(share=share)
     routed = [draw_part(live, None, rng, NOW) for _ in range(DRAWS)]
     taking_part = sum(isinstance(one, Single) for one in routed) / DRAWS
@@ -51,7 +51,7 @@ def test_the_share_takes_part(share: float) -> None:
 
 
 def test_pairs_come_as_planned_and_sides_by_a_fair_coin() -> None:
-    """Each pair with its probability, a pair of probability zero never, each side half the time."""
+    """Pairs come with their probability, never if it is zero, and each side half of the time."""
     rng, live = random.Random(2), three()
     drawn = Counter[tuple[int, int, int]]()
     for _ in range(DRAWS):
@@ -101,7 +101,7 @@ def test_rounding_in_the_plan_never_loses_a_request() -> None:
 def test_the_incumbent_answers_whenever_there_is_nothing_to_compare(
     changes: dict[str, object], reason: str
 ) -> None:
-    """With a word for why."""
+    """Each such answer has a reason."""
     assert draw_part(three(**changes), None, random.Random(3), NOW) == Incumbent(reason)
 
 

@@ -72,7 +72,7 @@ async def test_a_user_without_a_session_is_one_unit(by_session: Live) -> None:
 async def test_a_session_kept_from_a_comparison_by_a_cap_stays_with_the_incumbent(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """Also when a later plan would have compared it: no session changes its policy."""
+    """The session keeps its policy even if a later plan would have compared it."""
     base = upstream.api_base
     caps = ExposureCaps(share=1.0, answers_per_unit=1, max_shares={"beta": 1e-9}, min_share=0.0)
     bound = experiment(base, unit="session", caps=caps)
@@ -136,7 +136,7 @@ async def test_with_a_hold_all_answers_of_a_session_say_when_it_began(
 
 
 async def test_sessions_kept_without_their_beginning_go_on(by_session: Live, embedded_url: str) -> None:
-    """As without a hold, and by earlier versions: four numbers, which earlier versions read too."""
+    """Records without a beginning are four numbers, which earlier builds wrote and can read."""
     first = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
     (kept,) = (await units_kept(embedded_url)).values()
     by_session.change(hold_seconds=60.0)
@@ -167,7 +167,7 @@ async def test_a_request_that_names_nobody_is_its_own_unit(by_session: Live, emb
 
 
 async def test_sessions_do_not_matter_to_experiments_by_request(gateway: Live) -> None:
-    """There every request is its own unit."""
+    """In an experiment with `unit: request` every request is its own unit."""
     units = {
         gateway.sealer.open((await gateway.ask(headers={"x-session-id": "a"})).json["id"]).unit
         for _ in range(3)
@@ -190,7 +190,7 @@ async def test_sessions_do_not_matter_to_experiments_by_request(gateway: Live) -
 async def test_a_session_that_began_before_stays_with_its_policy_and_counts_no_more(
     by_session: Live, change: dict[str, Any], incumbent: int
 ) -> None:
-    """After a decision, in another generation, under another definition; whichever policy serves by then."""
+    """This holds after a decision, in another generation and under another definition."""
     sessions = {f"s{number}": "" for number in range(12)}
     for session in sessions:
         sessions[session] = (await by_session.ask(headers={"x-session-id": session})).text

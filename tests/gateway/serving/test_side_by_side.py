@@ -63,7 +63,7 @@ async def test_nothing_betrays_the_models(
 
 
 async def test_usage_is_added_up(duel_gateway: Live) -> None:
-    """In a whole answer, and in a stream's last chunk when asked for."""
+    """The sum is in a whole answer, and in a stream's last chunk if the caller asks for it."""
     total = {"prompt_tokens": 10, "completion_tokens": 14, "total_tokens": 24}
     assert (await duel_gateway.compare()).json["usage"] == total
     reply = await duel_gateway.compare(stream=True, stream_options={"include_usage": True})
@@ -103,7 +103,7 @@ async def test_the_two_streams_are_interleaved(duel_gateway: Live, upstream: Fak
 async def test_if_one_fails_the_other_answers_alone(
     duel_gateway: Live, upstream: FakeUpstream, failing: str, is_streamed: bool
 ) -> None:
-    """As an ordinary answer with one choice, which belongs to no comparison."""
+    """The caller gets an ordinary answer with one choice, which belongs to no comparison."""
     upstream.on(failing, status(500))
     reply = await duel_gateway.compare(stream=is_streamed)
     (left,) = {*MODELS} - {failing}
@@ -131,7 +131,7 @@ async def test_if_both_fail_the_caller_is_told(duel_gateway: Live, upstream: Fak
 async def test_if_one_breaks_after_the_first_byte_the_stream_says_so(
     duel_gateway: Live, upstream: FakeUpstream, behaviour: object
 ) -> None:
-    """Both end, without [DONE], and the other provider is free again."""
+    """Both choices end without [DONE], and the other provider is freed."""
     upstream.on("small", behaviour)
     upstream.on("large", stall(after=1))
     reply = await duel_gateway.compare(stream=True)
@@ -170,7 +170,7 @@ async def test_a_caller_who_does_not_ask_for_two_gets_the_incumbents_one_answer(
 async def test_two_can_be_asked_for_in_three_ways(
     duel_gateway: Live, upstream: FakeUpstream, asking: dict[str, Any]
 ) -> None:
-    """By `n`, and by header or metadata for clients that cannot set it; each policy is asked for one."""
+    """Callers may use `n`, a header or metadata, and each policy is asked for one answer."""
     reply = await duel_gateway.ask(**asking)
     assert {choice["message"]["content"] for choice in reply.json["choices"]} == {
         "I am small.",
@@ -214,7 +214,7 @@ async def test_a_session_is_not_assigned_by_a_request_for_one_choice(duel_gatewa
 async def test_another_number_of_choices_is_refused(
     duel_gateway: Live, upstream: FakeUpstream, asking: dict[str, Any], param: str
 ) -> None:
-    """By the name of what says it, before any provider is asked."""
+    """The error names the field at fault before any provider is asked."""
     reply = await duel_gateway.ask(**asking)
     assert (reply.status, reply.error["param"], reply.error["code"]) == (400, param, "invalid_value")
     assert upstream.seen == []

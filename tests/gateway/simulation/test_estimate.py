@@ -55,14 +55,14 @@ def test_matched_takes_two_reporting_units_a_comparison_and_side_by_side_one() -
 
 
 def test_where_users_ask_again_comparisons_per_request_are_the_rate_of_asking_again() -> None:
-    """And the second answer costs nothing that the user would not have asked for anyway."""
+    """The second answer costs nothing extra, because the user asks for it anyway."""
     prospect = replace(PROSPECT, way=WAYS["regenerate"], feedback_rate=0.03, prices=(0.02, 0.02, 0.02))
     assert prospect.comparisons_per_day == pytest.approx(4_000 * 0.5 * 0.03)
     assert {each.extra_money["median"] for each in estimate(prospect, 4, processes=1)} == {0.0}
 
 
 def test_smaller_effects_take_longer(plain: list[EffectEstimate]) -> None:
-    """Without a margin equals are not among the effects: they would never end."""
+    """Estimates without a margin leave equal policies out, because such runs would never end."""
     medians = [forecast.comparisons["median"] for forecast in plain]
 
     assert [forecast.effect for forecast in plain] == ["small", "medium", "large"]
@@ -180,7 +180,7 @@ def _in_grid(grid: Grid) -> Prospect:
 
 
 def test_outcomes_in_flight_are_waited_for() -> None:
-    """With half a day of delay, 100 comparisons are on their way at any time and lengthen every run."""
+    """A delay of half a day keeps 100 comparisons in flight and lengthens every run."""
     slow = replace(PROSPECT, feedback_delay_days=0.5)
 
     assert slow.in_flight == 100
@@ -228,7 +228,7 @@ def test_enough_traffic_needs_no_advice(plain: list[EffectEstimate]) -> None:
 
 
 def test_effect_within_the_margin_is_said() -> None:
-    """At epsilon 0.06 a policy preferred 55 % of the time counts as equal."""
+    """A policy that is preferred 55 % of the time counts as equal at epsilon 0.06."""
     prospect = replace(PROSPECT, epsilon=0.06)
     found = estimate(prospect, 3, processes=1)
 
@@ -250,7 +250,7 @@ def test_what_lasts_too_long_is_reported_as_more(monkeypatch: pytest.MonkeyPatch
 
 
 def test_unknown_prices_cost_nothing_to_say() -> None:
-    """Without prices there is no money in the answer, and all the rest."""
+    """An estimate without prices has every result except money."""
     forecast = _of(replace(PROSPECT, prices=None), runs=5)
 
     assert forecast.money is None

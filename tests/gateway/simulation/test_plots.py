@@ -43,7 +43,7 @@ def test_three_pictures_are_drawn_of_a_world_in_both_formats(tmp_path: Path) -> 
 
 
 def test_no_evidence_is_drawn_where_no_rule_goes_by_it(tmp_path: Path) -> None:
-    """Under a likelihood ratio there is none."""
+    """Runs under a likelihood ratio have no evidence to draw."""
     written = draw(tmp_path, _results(("llm-po", "glr")))
 
     assert {path.stem.rpartition("-")[2] for path in written} == {"comparisons", "selection"}

@@ -292,7 +292,7 @@ def complete(made: Any) -> Any:
 async def test_a_whole_answer_is_what_it_is_directly(
     gateway: Live, upstream: FakeUpstream, name: str
 ) -> None:
-    """For a plain model to the last field, for an experiment but for its label."""
+    """A plain model's answer is equal in every field, and an experiment's in all but its label."""
     upstream.on("small", WHOLE_ANSWERS[name])
     directly = await outcome(ask_whole, upstream.api_base, "small")
     assert repr(await outcome(ask_whole, f"{gateway.url}/v1", "small")) == repr(directly)
@@ -315,7 +315,7 @@ async def test_a_stream_is_what_it_is_directly(gateway: Live, upstream: FakeUpst
 async def test_a_streamed_message_is_what_it_is_directly(
     gateway: Live, upstream: FakeUpstream, name: str
 ) -> None:
-    """By Anthropic's client."""
+    """Anthropic's client reads the same message through the gateway as directly."""
     upstream.on("claude", MESSAGES[name])
     directly = await outcome(ask_messages, upstream.api_base, "claude")
     through = await outcome(ask_messages, f"{gateway.url}/v1", "claude")

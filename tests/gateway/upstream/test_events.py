@@ -140,7 +140,7 @@ LAST: dict[Surface, bytes] = {
 async def test_a_stream_is_whole_when_its_format_says_so(
     relay: Relay, provider: FakeUpstream, surface: Surface, parts: list[bytes], is_split: bool
 ) -> None:
-    """In whatever spelling, and wherever the bytes were cut; the caller always gets the usual last event."""
+    """Any spelling and any split of the bytes counts, and the caller always gets the usual last event."""
     text = b"".join(parts)
     sent = [text[at : at + 1] for at in range(len(text))] if is_split else parts
     provider.on("small", raw_stream(*sent))
@@ -246,7 +246,7 @@ AFTER: dict[Surface, bytes] = {
 async def test_an_error_is_found_wherever_it_stands(
     relay: Relay, provider: FakeUpstream, surface: Surface, event: bytes, position: str
 ) -> None:
-    """It fails the answer, whatever follows; the events before it are passed on, it is not."""
+    """An error anywhere fails the answer; events before it are passed on, and the error is not."""
     before, after = BEFORE[surface], AFTER[surface]
     parts = {
         "first": [event, after],

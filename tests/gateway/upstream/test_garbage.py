@@ -128,7 +128,7 @@ async def test_the_failures_of_a_model_and_all_its_fallbacks_are_freed(
 
 
 async def test_a_duel_of_two_failures_is_freed(relay: Relay, provider: Provider) -> None:
-    """There, failures are results."""
+    """Failures of both sides of a duel are results, and both providers are freed."""
     provider.on("small", status(500))
     asked = request_to(provider)
     results = await both(relay.complete(asked), relay.complete(asked))

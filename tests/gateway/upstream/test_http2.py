@@ -114,7 +114,7 @@ async def test_a_caller_who_leaves_while_connecting_takes_nobody_along(
 
 
 async def test_a_stream_that_ended_is_not_reset(relay: Relay, provider: FakeHttp2Upstream) -> None:
-    """Its end is read, as over HTTP/1.1."""
+    """The end of a stream is read as over HTTP/1.1."""
     for _ in range(3):
         await read_all(await relay.stream(request(provider, stream=True)))
     assert (provider.resets, provider.connections) == ([], 1)
@@ -141,7 +141,7 @@ async def test_goaway_lets_answers_under_way_end(relay: Relay, provider: FakeHtt
 async def test_what_goaway_says_was_not_begun_is_asked_again(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """On another connection, once; the answer that was begun is not."""
+    """A request that was not begun is sent once more on another connection; a begun one is not."""
 
     async def say_goodbye(exchange: Exchange) -> None:
         provider.live[0].go_away(last_stream=1)
@@ -166,7 +166,7 @@ async def test_a_refused_stream_is_asked_again(relay: Relay, provider: FakeHttp2
 
 
 async def test_asking_again_is_paid_from_the_retry_budget(provider: FakeHttp2Upstream) -> None:
-    """As over HTTP/1.1."""
+    """Second attempts use the retry budget as over HTTP/1.1."""
     relay = Relay(LIMITS, RetryBudget(ratio=0.0, burst=2))
     provider.on("small", give_up(ErrorCodes.REFUSED_STREAM))
     for _ in range(5):
@@ -217,7 +217,7 @@ async def test_a_provider_that_hangs_up_fails_all_it_was_asked(
 async def test_a_kept_connection_that_turns_out_closed_is_replaced(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """As over HTTP/1.1."""
+    """A closed connection is replaced as over HTTP/1.1."""
     await ask(relay, provider)
     provider.on("small", hang_up(), answer())
     assert await ask(relay, provider) == "I am small."
@@ -267,7 +267,7 @@ async def test_answers_nobody_waits_for_use_up_no_room(relay: Relay, provider: F
 async def test_a_large_request_is_sent_as_the_provider_takes_it(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """In frames, within windows, and whole; small ones pass meanwhile."""
+    """It is sent whole in frames within the windows, and small requests pass meanwhile."""
     text = "x" * 3_000_000
     large = asyncio.create_task(ask(relay, provider, "large", user=text))
     assert await ask(relay, provider) == "I am small."
@@ -293,7 +293,7 @@ async def test_an_answer_before_the_request_was_read_is_the_answer(
 
 
 async def test_headers_are_those_of_http1(relay: Relay, provider: FakeHttp2Upstream) -> None:
-    """In small letters, and without those that are about a connection."""
+    """Header names are in lower case, and headers about the connection are left out."""
     own = {"X-Team": "blue", "Connection": "close", "Transfer-Encoding": "chunked", "Host": "elsewhere"}
     target = ModelTarget(
         "m", "openai", "openai", "small", provider.api_base, "sk-operator", http2=True, headers=own
@@ -308,7 +308,7 @@ async def test_headers_are_those_of_http1(relay: Relay, provider: FakeHttp2Upstr
 
 
 async def test_rate_limits_are_read(relay: Relay, provider: FakeHttp2Upstream) -> None:
-    """With answers and with refusals."""
+    """Rate limits are read from answers and from refusals."""
 
     async def limited(exchange: Exchange) -> None:
         await exchange.whole(b'{"choices":[]}', x_ratelimit_remaining_requests="7", x_other="no")
@@ -338,7 +338,7 @@ async def test_an_encoding_nobody_asked_for_is_refused(relay: Relay, provider: F
 async def test_a_connection_nobody_answers_on_is_given_up(
     relay: Relay, provider: FakeHttp2Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When one request gave up and not even a ping is answered, the others need not wait as long."""
+    """If a request times out and a ping gets no answer, the other requests do not wait as long."""
     monkeypatch.setattr(http2_connection, "_PROBE_SECONDS", 0.1)
     provider.on("small", stall())
     leaving, staying = (asyncio.create_task(ask(relay, provider)) for _ in range(2))
@@ -394,7 +394,7 @@ async def test_heads_and_encodings_that_clients_take_are_taken(
 async def test_a_body_that_is_not_in_its_encoding_is_a_failure(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """As any answer that cannot be read."""
+    """A body with a false encoding fails like any answer that cannot be read."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.whole(body(exchange, "Hi"), content_encoding="gzip")

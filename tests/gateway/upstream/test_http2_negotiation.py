@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 
 async def test_a_provider_that_speaks_no_http2_is_said_so(relay: Relay) -> None:
-    """At an `http://` address there is nothing to agree on first."""
+    """An `http://` address has no negotiation, so a reply in HTTP/1.1 is a protocol error."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1024)
@@ -45,7 +45,7 @@ async def test_a_provider_that_speaks_no_http2_is_said_so(relay: Relay) -> None:
 async def test_through_a_proxy_it_is_http1(
     provider: FakeHttp2Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which forwards requests, not connections."""
+    """A proxy forwards requests, not connections, so the gateway uses HTTP/1.1."""
     async with FakeUpstream() as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "")
@@ -118,7 +118,7 @@ async def test_a_provider_that_does_not_agree_is_asked_over_http1(
 
 
 async def test_a_certificate_nobody_trusts_is_not_trusted(relay: Relay, certificate: Path) -> None:
-    """As over HTTP/1.1."""
+    """HTTP/2 checks certificates as HTTP/1.1 does."""
     async with FakeHttp2Upstream(tls(certificate, "h2")) as provider:
         with pytest.raises(UpstreamError) as failed:
             await ask(relay, provider)

@@ -116,6 +116,6 @@ async def test_its_goaway_lets_the_answer_end(relay: Relay, provider: NodeProvid
 
 
 async def test_what_it_refuses_is_asked_again(relay: Relay, provider: NodeProvider) -> None:
-    """Once."""
+    """A refused request is sent again once."""
     assert await whole(relay, provider, "refused") == "I am refused, 0."
     await eventually(lambda: provider.count("asked") == 2, "asked twice")

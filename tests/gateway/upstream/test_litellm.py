@@ -271,7 +271,7 @@ async def test_a_stream_that_breaks_raises(
 async def test_closing_a_stream_frees_the_provider(
     upstream: LitellmUpstream, provider: FakeUpstream, is_reading: bool
 ) -> None:
-    """Within a second, in the middle of an answer."""
+    """The provider is freed within a second, in the middle of an answer."""
     provider.on("claude", stalling(*START, text("Hello ")))
     stream = await upstream.stream(request(provider))
     await stream.read()
@@ -286,7 +286,7 @@ async def test_closing_a_stream_frees_the_provider(
 
 
 async def test_a_cancelled_call_frees_the_provider(upstream: LitellmUpstream, provider: FakeUpstream) -> None:
-    """Before the first byte, streamed or not."""
+    """The provider is freed before the first byte, whether the call is streamed or not."""
     provider.on("claude", stall())
     for ask in (upstream.complete, upstream.stream):
         call = asyncio.ensure_future(ask(request(provider)))
@@ -350,7 +350,7 @@ async def test_policies_of_both_kinds_answer_one_experiment(
 
 
 async def test_a_failing_translated_candidate_is_replaced(mixed: Live, provider: FakeUpstream) -> None:
-    """As any other."""
+    """A translated candidate that fails is replaced like any other."""
     provider.on("claude", refusal(529, "overloaded"))
     assert {(await mixed.ask()).text for _ in range(8)} == {"I am small."}
     assert set(mixed.observer.fallbacks) == {("support", "status_5xx")}

@@ -116,7 +116,7 @@ async def test_a_kind_nobody_there_answers_is_the_callers_mistake_whatever_else_
 
 
 async def test_a_fallback_stands_in_for_a_model_without_its_key() -> None:
-    """As for any that fails."""
+    """A model without its key counts as failing, so its fallback answers."""
     async with FakeUpstream() as provider:
         keyless = ModelEntry.model_validate(
             {

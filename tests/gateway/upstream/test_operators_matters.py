@@ -180,7 +180,7 @@ def test_what_a_caller_can_mend_is_told_in_the_providers_words(status: int, body
 
 
 def test_an_ordinary_limit_is_passed_on_with_its_time() -> None:
-    """As against an account that is out of money."""
+    """A rate limit is passed on, unlike a refusal because the account is out of money."""
     error = refused(429, json.dumps(openai("Slow down", "rate_limit_exceeded")).encode(), ASKED, "3")
     assert (error.status, error.reason, error.retry_after) == (429, "rate_limited", "3")
 
@@ -207,7 +207,7 @@ def test_an_ordinary_limit_is_passed_on_with_its_time() -> None:
     ],
 )
 def test_what_a_policy_put_in_is_no_callers_mistake(part: PolicyPart, body: Any) -> None:
-    """Its parameters, and where its prompt stands."""
+    """Refusals of a policy's parameters or of its prompt's place count against the policy."""
     raw = json.dumps(body).encode()
     check_operators(refused(400, raw, UpstreamRequest(TARGET, QUESTION, policy_part=part)))
     assert refused(400, raw, ASKED).is_callers_fault

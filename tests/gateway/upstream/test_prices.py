@@ -59,7 +59,7 @@ def test_unknown_models_have_no_price() -> None:
 
 
 def test_reading_prices_does_not_import_litellm() -> None:
-    """That takes seconds and a hundred megabytes."""
+    """The import would take seconds and a hundred megabytes."""
     code = """
 import sys
 from gateway.config.gateway_file import ModelEntry

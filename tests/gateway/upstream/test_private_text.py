@@ -46,7 +46,7 @@ def test_a_secret_is_blanked_in_every_spelling(echo: str) -> None:
 
 @given(st.integers(0, len(PROMPT) - 25), st.integers(25, 60), st.booleans())
 def test_a_part_of_a_prompt_is_blanked(start: int, size: int, is_escaped: bool) -> None:
-    """Of whatever part of it a provider shows, escaped or not, no twenty characters are left."""
+    """No twenty characters of a prompt remain in what a provider repeats, escaped or not."""
     part = PROMPT[start : start + size]
     shown = Blanker((), [PROMPT]).text(f"invalid: <<{json.dumps(part) if is_escaped else part}>>")
     assert shown.startswith("invalid: <<")

@@ -76,7 +76,7 @@ def test_a_key_that_is_nowhere_is_missed(provider: str) -> None:
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral"])
 def test_a_server_of_ones_own_may_do_without_a_key(provider: str) -> None:
-    """As many do that run on the operator's own machines."""
+    """Many servers on the operator's own machines need no key."""
     assert missing_key(params(provider, api_base="http://127.0.0.1:8000/v1"), {}) is None
 
 

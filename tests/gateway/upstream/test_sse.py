@@ -38,7 +38,7 @@ def test_any_cutting_of_the_bytes_gives_the_same_events(
 
 @given(lines)
 def test_what_a_stream_leaves_unended_is_its_last_event(text: bytes) -> None:
-    """Without the empty line that a client would wait for."""
+    """The last event counts without the empty line that a client would wait for."""
     cutter = EventCutter()
     assert cutter.feed(b"data: 1\n\nx" + text) == b"data: 1\n\n"
     assert cutter.rest() == b"x" + text + b"\n\n"
@@ -59,7 +59,7 @@ def test_an_event_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     [b"[DONE]", b" [DONE]", b"  [DONE]  ", b"\t[DONE]", b'"[DONE]"', b" [DONE] bye"],
 )
 def test_the_last_event_is_known_in_any_spelling(data: bytes) -> None:
-    """Of those that clients take for it; what a model said is none."""
+    """Every spelling that clients accept is recognised, and text of the model is not."""
     (event,) = events_of(b"data:" + data + b"\n\n")
     assert event.is_done
     (other,) = events_of(b'data: {"a":"' + data.replace(b'"', b"") + b'"}\n\n')
@@ -67,7 +67,7 @@ def test_the_last_event_is_known_in_any_spelling(data: bytes) -> None:
 
 
 def test_a_block_that_holds_the_last_event_is_known() -> None:
-    """By its end."""
+    """The end of a block shows that it holds the last event."""
     assert is_last(b'data: {"a":1}\n\n' + DONE)
     assert not is_last(b'data: {"a":"[DONE]"}\n\n')
 

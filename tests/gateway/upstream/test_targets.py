@@ -23,7 +23,7 @@ def _entry(name: str, **params: Any) -> ModelEntry:
 
 
 def test_openai_itself_is_relayed() -> None:
-    """With the key of the environment where the entry has none."""
+    """OpenAI gets the key of the environment if the entry has none."""
     openai = target(model="openai/gpt-4o-mini")
     assert (openai.wire, openai.model, openai.api_base) == (
         "openai",
@@ -36,14 +36,14 @@ def test_openai_itself_is_relayed() -> None:
 
 @pytest.mark.parametrize("provider", ["openai", "hosted_vllm", "openai_like", "custom_openai", "lm_studio"])
 def test_servers_of_the_openai_format_are_relayed(provider: str) -> None:
-    """At their own address, and never with OpenAI's key."""
+    """They are asked at their own address and never with OpenAI's key."""
     server = target(model=f"{provider}/org/name", api_base="http://vllm:8000/v1/")
     assert (server.wire, server.model, server.api_base) == ("openai", "org/name", "http://vllm:8000/v1")
     assert server.api_key is None
 
 
 def test_every_other_provider_goes_through_litellm() -> None:
-    """Under the full name, with the operator's further arguments."""
+    """LiteLLM gets the full model name and the operator's further arguments."""
     azure = target(model="azure/gpt", api_base="https://x.example", api_key="sk-a", api_version="2025-01-01")
     assert (azure.wire, azure.provider, azure.model, azure.api_key) == ("litellm", "azure", "gpt", "sk-a")
     assert dict(azure.options) == {"api_version": "2025-01-01"}
@@ -66,7 +66,7 @@ def test_a_server_without_an_address_is_left_to_litellm() -> None:
 
 
 def test_headers_and_organization_are_sent() -> None:
-    """As OpenAI wants them."""
+    """They are sent in the headers that OpenAI reads."""
     headers = target(model="openai/x", organization="org-1", extra_headers={"x-a": "b"}).headers
     assert headers == {"x-a": "b", "OpenAI-Organization": "org-1"}
 
@@ -77,7 +77,7 @@ def test_secrets_do_not_show() -> None:
 
 
 def test_all_models_by_name() -> None:
-    """As the snapshot holds them."""
+    """The targets have the names that the snapshot holds."""
     assert list(model_targets([_entry("a", model="openai/x"), _entry("b", model="openai/y")], {})) == [
         "a",
         "b",

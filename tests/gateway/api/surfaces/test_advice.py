@@ -135,7 +135,7 @@ async def test_hints_reach_providers_that_take_them(upstream: FakeUpstream) -> N
 
 
 async def test_a_format_of_answers_is_translated(gateway: Live, upstream: FakeUpstream) -> None:
-    """In either of the fields that Anthropic's clients send it in."""
+    """Either field in which Anthropic's clients send the format is translated."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     wanted = {"type": "json_schema", "schema": schema}
     for fields in ({"output_format": wanted}, {"output_config": {"format": wanted, "effort": "low"}}):

@@ -136,7 +136,7 @@ async def test_a_refusals_code_may_be_anything(gateway: Live, upstream: FakeUpst
 
 
 async def test_providers_refusals_keep_their_words(gateway: Live, upstream: FakeUpstream) -> None:
-    """In Anthropic's shape for Anthropic's clients, whichever shape they came in."""
+    """Anthropic's clients get a provider's words in Anthropic's shape, in whatever shape they came."""
     upstream.on("claude-small", status(400, "max_tokens is too large"))
     reply = await ask(gateway, "messages", "claude-small")
     assert (reply.status, reply.json["type"]) == (400, "error")
@@ -150,7 +150,7 @@ async def test_providers_refusals_keep_their_words(gateway: Live, upstream: Fake
 async def test_providers_failures_have_anthropics_types(
     gateway: Live, upstream: FakeUpstream, code: int, answered: int, kind: str
 ) -> None:
-    """Its clients raise by status and type."""
+    """Errors have Anthropic's status and type, because its clients raise by these."""
     upstream.on("claude-small", status(code, retry_after="2"))
     reply = await ask(gateway, "messages", "claude-small")
     assert (reply.status, reply.error["type"]) == (answered, kind)

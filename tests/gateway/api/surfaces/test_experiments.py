@@ -43,7 +43,7 @@ def heads(kind: str, reply: Reply) -> list[dict[str, Any]]:
 async def test_answers_carry_the_experiments_name_and_an_id_for_feedback(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
-    """They have the format's own form in every event that has them; the text is not changed."""
+    """Name and id have the format's own form in every event that has them, and the text is unchanged."""
     reply = await ask(gateway, kind, model, stream=stream)
     assert spoken(reply) == TEXT
     labels = {(head["id"], head["model"]) for head in heads(kind, reply)}
@@ -89,7 +89,7 @@ async def test_nothing_tells_which_policy_answered(
 async def test_the_policys_prompt_goes_before_the_callers(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, given: Any, field: str, expected: Any
 ) -> None:
-    """Each format has its own place for it."""
+    """Each format has its own place for the policy's prompt."""
     await ask(gateway, kind, model, **({field: given} if given else {}))
     body = upstream.seen[-1].body
     name = {"small": "alpha", "large": "beta"}[body["model"].removeprefix("claude-")]
@@ -125,7 +125,7 @@ async def test_parameters_inside_an_object_join_the_callers(upstream: FakeUpstre
 
 @pytest.mark.parametrize("kind", ["responses", "messages"])
 async def test_a_policys_parameter_without_a_place_is_refused(upstream: FakeUpstream, kind: str) -> None:
-    """Otherwise the experiment would compare other policies than the declared ones."""
+    """Without the refusal the experiment would compare other policies than the declared ones."""
     policies = {
         "alpha": {"model": "small"},
         "beta": {"model": "small", "params": {"seed": 7}},
@@ -185,7 +185,7 @@ async def test_experiments_cannot_continue_what_a_provider_keeps(gateway: Live, 
 async def test_the_incumbent_answers_for_a_failing_candidate(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """As in chat: no caller sees the failure, and the answer belongs to no comparison."""
+    """No caller sees the candidate's failure, and the answer belongs to no comparison."""
     for name in ("large", "claude-large"):
         upstream.on(name, status(500))
     for _ in range(8):

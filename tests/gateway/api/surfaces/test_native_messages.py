@@ -57,7 +57,7 @@ async def gateway(upstream: FakeUpstream) -> AsyncIterator[Live]:
 async def test_messages_are_relayed_to_a_server_that_answers_them(
     gateway: Live, upstream: FakeUpstream, model: str, stream: bool
 ) -> None:
-    """At its own path beside the address, with its key and the format's version; chat goes on as before."""
+    """Messages go to the server's own path with its key and the format's version; chat works as before."""
     reply = await ask(gateway, "messages", model, stream=stream)
     assert (reply.status, spoken(reply)) == (200, TEXT)
     seen = upstream.seen[-1]
@@ -68,14 +68,14 @@ async def test_messages_are_relayed_to_a_server_that_answers_them(
 
 
 async def test_every_field_reaches_such_a_server(gateway: Live, upstream: FakeUpstream) -> None:
-    """It arrives as the client sent it."""
+    """Every field arrives as the client sent it."""
     reply = await ask(gateway, "messages", "small", **CLAUDE_CODE)
     assert reply.status == 200, reply.body
     assert upstream.seen[-1].body.items() >= CLAUDE_CODE.items()
 
 
 async def test_a_policy_is_put_into_what_is_relayed(gateway: Live, upstream: FakeUpstream) -> None:
-    """Its prompt before the caller's, its parameters over theirs, the answer under the experiment's name."""
+    """A policy's prompt comes first, its parameters win, and the answer has the experiment's name."""
     request = {**CLAUDE_CODE, "temperature": 1.0, "stream": False}
     reply = await ask(gateway, "messages", "support", **request)
     assert (reply.status, reply.json["model"]) == (200, "support")
@@ -92,7 +92,7 @@ async def test_a_policy_is_put_into_what_is_relayed(gateway: Live, upstream: Fak
 async def test_the_address_is_found_beside_that_of_chat(
     upstream: FakeUpstream, provider: str, address: str
 ) -> None:
-    """It is found for every provider name of LiteLLM, with and without the version in the address."""
+    """The address is found for every provider name, with and without the version in the address."""
     base = f"http://127.0.0.1:{upstream.port}{address}"
     async with live_gateway([], [native("small", base, provider=provider)]) as gateway:
         reply = await ask(gateway, "messages", "small")
@@ -150,7 +150,7 @@ async def counted(whole: Whole, model: str, **fields: Any) -> int:
 async def test_a_provider_of_the_format_counts_itself(
     whole: Whole, upstream: FakeUpstream, model: str
 ) -> None:
-    """At its own route, whatever the server speaks besides."""
+    """A provider of the format counts tokens at its own route, whatever other formats it speaks."""
     upstream.on(model, COUNT)
     assert await counted(whole, model, system="Be kind.") == 42
     seen = upstream.seen[-1]
@@ -159,7 +159,7 @@ async def test_a_provider_of_the_format_counts_itself(
 
 
 async def test_other_models_are_estimated(whole: Whole, upstream: FakeUpstream) -> None:
-    """By a quarter of all characters, tools included, without asking anyone."""
+    """Tokens are estimated as a quarter of all characters, tools included, without a call to any provider."""
     alone = await counted(whole, "translated")
     tool = {"name": "y" * 400, "input_schema": {}}
     longer = await counted(whole, "translated", system="x" * 400, tools=[tool])
@@ -178,7 +178,7 @@ async def test_a_provider_that_cannot_count_is_no_failure(
 
 
 async def test_what_is_wrong_with_the_request_is_told(whole: Whole, upstream: FakeUpstream) -> None:
-    """By the provider's word or the gateway's, in Anthropic's shape."""
+    """The reason is the provider's or the gateway's, in Anthropic's shape."""
     upstream.on("native", status(400, "messages: roles must alternate"))
     with pytest.raises(anthropic.BadRequestError, match="must alternate"):
         await counted(whole, "native")

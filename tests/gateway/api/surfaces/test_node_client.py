@@ -53,7 +53,7 @@ async def test_node_client_finds_what_it_expects(gateway: Live, upstream: FakeUp
 
 
 async def test_node_client_raises_what_it_has_for_errors(gateway: Live) -> None:
-    """By class, status and code, with the id to quote to operators."""
+    """The error has its class, status and code, and the id to quote to operators."""
     client = await found(gateway, "support")
 
     unknown, steering = client["unknown"], client["steering"]

@@ -38,7 +38,7 @@ async def test_whole_answers_are_relayed_untouched(
 async def test_streams_are_relayed_untouched(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """To their last event, whose name inside a text ends nothing."""
+    """A stream is relayed to its last event, and the name of that event inside a text ends nothing."""
     reply = await ask(gateway, kind, model, stream=True)
     assert reply.body == b"".join(streamed(last(upstream), TEXT))
     assert reply.headers["content-type"].startswith("text/event-stream")
@@ -58,7 +58,7 @@ async def test_connections_are_kept_after_streams(
 async def test_a_stream_without_its_last_event_is_broken_off(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """It ends with an error of its format, never with a made-up end."""
+    """The stream ends with an error of its format, never with an invented last event."""
     upstream.on(model, broken_off())
     reply = await ask(gateway, kind, model, stream=True)
     assert b"event: error\ndata: " in reply.body
@@ -81,7 +81,7 @@ async def test_anthropic_gets_its_own_headers(gateway: Live, upstream: FakeUpstr
 async def test_a_trace_goes_on_to_the_provider(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """As the caller sent it; what is not a trace stays here."""
+    """A trace is sent on unchanged, and malformed trace headers are not sent."""
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     await ask(gateway, kind, model, headers={"traceparent": trace, "tracestate": "a=b"})
     assert upstream.seen[-1].headers["traceparent"] == trace
@@ -91,7 +91,7 @@ async def test_a_trace_goes_on_to_the_provider(
 
 
 async def test_rate_limits_are_passed_on(gateway: Live, upstream: FakeUpstream) -> None:
-    """With answers and with refusals, of plain models; an experiment's would tell who answered."""
+    """Plain models pass them on with every answer; an experiment's would show which policy answered."""
 
     async def limited(exchange: Exchange) -> None:
         code = 429 if exchange.seen.body.get("user") else 200
@@ -109,7 +109,7 @@ async def test_rate_limits_are_passed_on(gateway: Live, upstream: FakeUpstream) 
 
 
 async def test_a_response_that_failed_is_a_failure(gateway: Live, upstream: FakeUpstream) -> None:
-    """Also inside a stream, where it takes the place of the last event."""
+    """A failed response is a failure even if it comes in a stream in place of the last event."""
     failed = {"id": "r", "status": "failed", "output": [], "error": {"code": "server_error", "message": "no"}}
 
     async def fail(exchange: Exchange) -> None:

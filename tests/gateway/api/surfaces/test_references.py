@@ -125,7 +125,7 @@ def test_what_only_looks_like_a_name_is_none(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt", "thread"])
 def test_what_continues_an_answer_is_no_matter_of_the_account(field: str) -> None:
-    """It means something to one way of answering."""
+    """A field that continues an answer has a meaning for one way of answering only."""
     inside = {"thread": "previous_message_id"}.get(field, "id")
     (found,) = references({field: {inside: "x"}})
     assert (found.where, found.scope) == (field, Scope.ANSWER)
@@ -135,7 +135,7 @@ def test_what_continues_an_answer_is_no_matter_of_the_account(field: str) -> Non
 async def test_what_one_account_keeps_is_refused_where_several_may_be_asked(
     gateway: Live, upstream: FakeUpstream, kind: str, fields: dict[str, Any], where: str
 ) -> None:
-    """It is refused by name before any provider is asked, so no policy fails for it."""
+    """The field is refused by name before any provider is asked, so no policy fails because of it."""
     reply = await ask(gateway, kind, "mixed", **fields)
     assert (reply.status, upstream.seen) == (400, [])
     assert repr(where) in reply.error["message"]
@@ -160,7 +160,7 @@ async def test_what_one_account_keeps_reaches_it(
 async def test_what_a_translation_loses_is_refused(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """Otherwise it would be answered as if nothing had been named."""
+    """Without the refusal the request would be answered as if it had named nothing."""
     is_handed_on = "file_id" if kind == "responses" else None
     cases = [fields for of, fields, where in KEPT if of == kind and where.rpartition(".")[2] != is_handed_on]
     for fields in (*cases, *([{"previous_response_id": "resp_1"}] if kind == "responses" else [])):
@@ -213,7 +213,7 @@ async def test_a_thread_of_anthropics_is_its_own_matter(gateway: Live, upstream:
 async def test_anthropics_tool_runner_comes_to_an_answer(
     gateway: Live, upstream: FakeUpstream, model: str
 ) -> None:
-    """Whether the model keeps threads or not: the tool's result arrives with its thread, or all before it."""
+    """A tool's result arrives with its thread, or with all earlier messages if the model keeps no threads."""
 
     @anthropic.beta_async_tool
     async def number(name: str) -> str:

@@ -177,7 +177,7 @@ async def test_what_was_sent_is_repeated_as_it_was(
 
 
 async def test_what_a_server_says_of_other_fields_stays(gateway: Live, upstream: FakeUpstream) -> None:
-    """It knows what became of a tool; what a policy may set is never its word."""
+    """The server knows what happened to a tool; its word never counts for fields that a policy may set."""
     tools = [{"type": "web_search", "search_context_size": "medium"}]
 
     async def telling(exchange: Exchange) -> None:

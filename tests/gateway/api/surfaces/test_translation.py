@@ -86,7 +86,7 @@ async def test_ids_begin_as_those_of_the_format(
 async def test_a_trace_goes_on_to_the_provider(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str, stream: bool
 ) -> None:
-    """As in the provider's own format; what is of the caller's format alone stays here."""
+    """A translated request keeps its trace, and headers of the caller's format alone are not sent."""
     sent = {"traceparent": TRACE, "tracestate": "a=b", "anthropic-beta": "of-the-caller"}
     reply = await ask(gateway, kind, model, headers=sent, stream=stream)
     assert reply.status == 200, reply.body
@@ -98,7 +98,7 @@ async def test_a_trace_goes_on_to_the_provider(
 
 
 async def test_a_trace_goes_on_with_embeddings(upstream: FakeUpstream) -> None:
-    """Of a provider that is translated although its format is close to OpenAI's."""
+    """Embeddings keep their trace at a translated provider whose format is close to OpenAI's."""
     upstream.on("embed", good())
     embed = entry("embed", upstream.api_base, provider="together_ai")
     async with live_gateway([], [embed]) as gateway:
@@ -108,7 +108,7 @@ async def test_a_trace_goes_on_with_embeddings(upstream: FakeUpstream) -> None:
 
 
 async def test_the_operators_own_trace_wins(upstream: FakeUpstream) -> None:
-    """In whichever case its header is written, it is the only one."""
+    """The operator's header is the only trace header, in whatever case it is written."""
     base = f"http://127.0.0.1:{upstream.port}"
     own = {"Traceparent": "the operator's", "x-team": "blue"}
     claude = entry("claude-small", base, provider="anthropic", extra_headers=own)

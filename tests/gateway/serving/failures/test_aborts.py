@@ -97,5 +97,5 @@ async def test_three_hundred_aborts_leave_nothing_and_mix_nothing(
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 async def test_ten_thousand_aborts_leave_no_memory(gateway: Live, upstream: FakeUpstream) -> None:
-    """Not even a kilobyte for each; the provider and its callers live in the same process."""
+    """An aborted request leaves less than a kilobyte, with provider and callers in the same process."""
     assert await aborts_leave_nothing(gateway, upstream, 10_000) < 10

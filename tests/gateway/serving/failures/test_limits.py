@@ -60,7 +60,7 @@ async def test_silence_may_be_shorter_than_the_wait_for_the_first_event(upstream
 
 
 def test_a_fallbacks_own_fallbacks_come_right_after_it(upstream: FakeUpstream) -> None:
-    """Each once, in the order they are asked."""
+    """Each fallback is listed once, in the order in which it is asked."""
     lists = {"a": ["b", "c"], "b": ["d"], "c": ["d", "e"], "d": [], "e": []}
     entries = [
         entry(name, "http://127.0.0.1:1/v1").model_copy(update={"fallbacks": fallbacks})

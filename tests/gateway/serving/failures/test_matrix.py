@@ -179,7 +179,7 @@ async def _has_plan(gateway: Whole) -> bool:
 # values together.
 @pytest.mark.parametrize(("stage", "case"), list(cases()), indirect=["stage"], scope="module")
 async def test_what_the_caller_gets(stage: Stage, case: Case) -> None:
-    """As the rule says; nothing is duplicated, and no target is asked more than once."""
+    """The caller gets what the rule says; nothing is duplicated, and no target is asked more than once."""
     _, who, fault_name, moment = case
     fault = FAULTS[fault_name]
     _, model, stand_in = WHO[who]

@@ -57,7 +57,7 @@ async def ask(gateway: Live, role: str, model: str, **fields: Any) -> str:
 async def test_the_log_and_admins_read_what_the_provider_said(
     gateway: Live, upstream: FakeUpstream, code: int, model: str
 ) -> None:
-    """Its status, its codes, and its words without the private ones; clients read none of it."""
+    """They see the provider's status, codes and words without private ones; clients see none of these."""
     upstream.on("small", failing(code))
     with structlog.testing.capture_logs() as lines:
         for_client = await ask(gateway, "client", model)
@@ -73,7 +73,7 @@ async def test_the_log_and_admins_read_what_the_provider_said(
 
 
 async def test_admins_read_it_inside_a_stream_as_well(gateway: Live, upstream: FakeUpstream) -> None:
-    """Where the error is an event."""
+    """The error event of a stream has the provider's words for admins."""
     error = b"data: " + json.dumps({"error": {"message": SAID, "code": 500}}).encode() + b"\n\n"
 
     async def behave(exchange: Any) -> None:

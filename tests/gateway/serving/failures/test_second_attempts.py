@@ -59,7 +59,7 @@ async def ask_many(gateway: Live, model: str, times: int, at_once: int = 50) -> 
 async def test_when_everything_fails_providers_get_few_more_attempts_than_requests(
     upstream: FakeUpstream, model: str, fault: Behaviour
 ) -> None:
-    """At most 1.2 a request, also where nothing is ever ejected."""
+    """Providers get at most 1.2 attempts a request, even if nothing is ever ejected."""
     base = upstream.api_base
     models = [entry("small", base), entry("large", base).model_copy(update={"fallbacks": ["small"]})]
     for name in ("small", "large"):
@@ -74,7 +74,7 @@ async def test_when_everything_fails_providers_get_few_more_attempts_than_reques
 
 
 async def test_resending_on_stale_connections_is_paid_from_the_same_budget(upstream: FakeUpstream) -> None:
-    """Of twenty kept connections that turn out dead, a budget of five lets five requests be sent again."""
+    """With twenty dead connections, a budget of five lets five requests be sent again."""
     upstream.on("small", answer(pause_seconds=0.2))
     async with live_gateway(
         [], [entry("small", upstream.api_base)], retry_ratio=0.0, retry_burst=5
@@ -142,7 +142,7 @@ async def test_a_request_at_fault_itself_goes_no_further(gateway: Live, upstream
 async def test_the_callers_error_is_that_of_the_model_asked_for(
     gateway: Live, upstream: FakeUpstream
 ) -> None:
-    """Not that of the last fallback."""
+    """The caller does not get the error of the last fallback."""
     upstream.on("large", status(429, retry_after="7"))
     upstream.on("small", status(500))
     upstream.on("tiny", status(500))
@@ -191,7 +191,7 @@ async def test_an_ejected_candidate_is_not_logged_with_every_request(
 async def test_an_ejected_candidate_that_answers_its_probe_is_back(
     gateway: Live, upstream: FakeUpstream, clock: Clock
 ) -> None:
-    """After the back-off, one request finds out."""
+    """One request probes the candidate after the back-off."""
     await eject_beta(gateway, upstream)
     upstream.on("large", answer())
     clock.now += 1.0

@@ -47,7 +47,7 @@ async def test_one_answer_is_no_comparison(gateway: Whole) -> None:
 
 
 async def test_a_turn_is_counted_once(gateway: Whole) -> None:
-    """However often the conversation is sent; and what it went on from first stands."""
+    """A conversation that is sent again is not counted again, and its first continuation stands."""
     talk = Talk(gateway)
     first, second = await talk.two()
     await talk.keep(second)
@@ -84,7 +84,7 @@ async def test_a_third_answer_compares_nothing(gateway: Whole, upstream: FakeUps
 async def test_an_edited_answer_counts_as_the_one_it_is_most_of(
     gateway: Whole, upstream: FakeUpstream
 ) -> None:
-    """As long as enough of it is left."""
+    """An edited answer counts for the original if enough of it is left."""
     upstream.on("plain", answer(LONG))
     upstream.on("warm", answer(OTHER))
     talk = Talk(gateway)
@@ -196,7 +196,7 @@ async def test_a_share_of_the_questions_takes_part_and_stays_the_same_when_asked
 
 
 async def test_several_choices_are_the_incumbents(gateway: Whole) -> None:
-    """Which of several a conversation goes on from cannot be told from which was asked for."""
+    """The incumbent answers, because the next turn would not show which of several choices it continues."""
     replies = [await Talk(gateway, fields={"n": 2}).ask(f"Question {number}?") for number in range(6)]
     assert set(replies) == {"I am plain."}
 
@@ -210,7 +210,7 @@ async def test_reports_are_refused_by_name(gateway: Whole) -> None:
 
 
 async def test_a_user_has_one_vote_on_a_pair(gateway: Whole) -> None:
-    """As with any other way: one person's votes are not independent."""
+    """The limit holds as in other ways of collecting, because one person's votes are not independent."""
     for number in range(3):
         talk = Talk(gateway, fields={"user": "ann"})
         await talk.keep((await talk.two(f"Question {number}?"))[0])
@@ -219,7 +219,7 @@ async def test_a_user_has_one_vote_on_a_pair(gateway: Whole) -> None:
 
 
 async def test_a_watch_compares_as_its_experiment_does(open_gateway: Open) -> None:
-    """After a promotion, who asks again gets the other one of the two policies that are watched."""
+    """During a watch, asking again gets the other one of the two watched policies."""
     gateway = await open_gateway(promotion={"watch": {"share": 1.0}})
     path = "/v1/experiments/support/promote"
     assert (await gateway.call("POST", path, {"reason": "launch day", "policy": "warm"})).status == 200

@@ -70,7 +70,7 @@ async def _messages(gateway: Whole, *, is_streamed: bool) -> AsyncIterator[Say]:
 async def test_a_conversation_sent_again_is_all_it_takes(
     open_gateway: Open, upstream: FakeUpstream, client: Client, is_streamed: bool
 ) -> None:
-    """On every surface: asked again, the other policy answers, and the answer kept is preferred."""
+    """On every surface, asking again gets the other policy, and the kept answer is preferred."""
     said = {"plain": "Go where the moss grows thickest.", "warm": 'Follow "message_stop", my friend.'}
     for model, text in said.items():
         upstream.on(model, good(text))

@@ -81,7 +81,7 @@ async def test_a_later_question_may_be_asked_again_too(gateway: Whole, client: o
 
 
 async def test_a_response_repeats_the_callers_name_of_the_one_before(gateway: Whole) -> None:
-    """And never the provider's, which would tell what no caller may know."""
+    """The response never has the provider's id, which could show which policy answered."""
     first = await _respond(gateway, input="Which way is north?")
     for stream in (False, True):
         reply = await _respond(gateway, input="Thanks!", previous_response_id=first.json["id"], stream=stream)

@@ -61,7 +61,7 @@ async def test_a_broken_stream_was_no_answer(gateway: Whole, upstream: FakeUpstr
 async def test_a_caller_who_left_before_the_end_asks_for_the_first_time(
     gateway: Whole, upstream: FakeUpstream, is_streamed: bool
 ) -> None:
-    """As one whose time was over does."""
+    """A caller who timed out before the end also asks for the first time."""
     for model in ("plain", "warm"):
         upstream.on(model, stall(after=2))
     body = {"model": NAME, "messages": [{"role": "user", "content": QUESTION}], "stream": is_streamed}

@@ -30,7 +30,7 @@ def asked(*messages: dict[str, Any], surface: Surface = CHAT, **fields: Any) -> 
 
 @pytest.mark.parametrize("surface", [CHAT, MESSAGES, RESPONSES])
 def test_the_question_of_one_request_is_the_answered_one_of_the_next(surface: Surface) -> None:
-    """Whatever is asked then, and the answer is what stands between."""
+    """The next request contains the question and, after it, the answer, whatever it asks then."""
     before = asked(ASKED, surface=surface)
     after = asked(ASKED, TOLD, {"role": "user", "content": "And back?"}, surface=surface)
     assert (after.answered, after.kept) == (before.asked, "North.")
@@ -92,7 +92,7 @@ def test_instructions_outside_of_the_conversation_belong_to_it() -> None:
     ],
 )
 def test_a_loop_of_tools_and_a_text_to_go_on_with_ask_nothing(messages: list[dict[str, Any]]) -> None:
-    """But they belong to the question before."""
+    """A loop of tools and a text to continue belong to the question before them."""
     found = asked(*messages)
     assert (found.asked, found.answered, found.kept) == (None, asked(ASKED).asked, None)
 
@@ -123,12 +123,12 @@ def test_thoughts_are_not_part_of_an_answer() -> None:
     ],
 )
 def test_what_is_more_than_a_text_or_none_is_compared_with_nothing(answer: dict[str, Any]) -> None:
-    """Even what no provider should send."""
+    """An answer that is not exactly one text has no comparison, even one that no provider should send."""
     assert answer_text(answer, CHAT) == ""
 
 
 def test_a_stream_that_calls_a_tool_or_breaks_its_format_has_no_text() -> None:
-    """Whatever else it says."""
+    """Such a stream has no text, whatever else it contains."""
     for odd in (b'{"choices":[{"index":0,"delta":{"tool_calls":[{"id":"c"}]}}]}', b"no JSON", b"[]"):
         text = StreamedText(CHAT)
         text.read(b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n')
@@ -142,7 +142,7 @@ def test_a_stream_that_calls_a_tool_or_breaks_its_format_has_no_text() -> None:
 
 @given(TEXTS)
 def test_a_text_is_as_similar_to_itself_as_can_be(text: str) -> None:
-    """Also after it was written and read."""
+    """A text has similarity 1 to itself even after its sketch was written and read."""
     sketch = Sketch.of(text, SECRET)
     assert Sketch.read(sketch.written()) == sketch
     assert sketch.similarity(sketch) == 1.0
@@ -151,14 +151,14 @@ def test_a_text_is_as_similar_to_itself_as_can_be(text: str) -> None:
 
 @given(TEXTS, TEXTS)
 def test_similarity_is_mutual_and_a_share(one: str, other: str) -> None:
-    """Of any two texts, in any script."""
+    """Similarity is symmetric and between 0 and 1 for any two texts in any script."""
     first, second = Sketch.of(one, SECRET), Sketch.of(other, SECRET)
     assert first.similarity(second) == second.similarity(first)
     assert 0 <= first.similarity(second) <= 1
 
 
 def test_similarity_is_near_the_share_of_runs_in_common() -> None:
-    """Of long texts, which sketches hold a part of."""
+    """The similarity of long texts is close to the share although a sketch holds only part of a text."""
     words = [f"w{number}" for number in range(2_000)]
     half = [*words[:1_000], *(f"v{number}" for number in range(1_000))]
     found = Sketch.of(" ".join(words), SECRET).similarity(Sketch.of(" ".join(half), SECRET))
@@ -166,14 +166,14 @@ def test_similarity_is_near_the_share_of_runs_in_common() -> None:
 
 
 def test_sketches_of_two_questions_have_nothing_in_common() -> None:
-    """So the store does not show that two people got the same answer."""
+    """The store therefore does not show that two people got the same answer."""
     one, other = (Sketch.of("North is up there.", bytes([byte]) * 32) for byte in (1, 2))
     assert one.exact != other.exact
     assert not one.shingles & other.shingles
 
 
 def test_an_answer_is_kept_if_it_is_closer_than_the_other() -> None:
-    """And close enough."""
+    """The closer answer counts as kept only if it is also close enough."""
     first, second = "Go up the hill and then turn left.", "Go down to the river and wait there."
     edited = f"{first} Thanks."
     sketches = [Sketch.of(text, SECRET) for text in (first, second)]

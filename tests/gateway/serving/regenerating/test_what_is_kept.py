@@ -95,7 +95,7 @@ async def test_a_question_is_forgotten_after_the_time_the_file_says(
 async def test_a_question_takes_little_room_however_long_it_is(
     open_gateway: Open, upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """With both answers of 5,000 words: less than two kilobytes."""
+    """A question with two answers of 5,000 words takes less than two kilobytes."""
     for seed, model in enumerate(("plain", "warm")):
         upstream.on(model, answer(_words(5_000, seed)))
     gateway = await open_gateway()
@@ -119,7 +119,7 @@ async def test_other_ways_ask_the_store_nothing(upstream: FakeUpstream, embedded
 
 
 async def test_questions_asked_before_a_rotation_are_known_after_it(open_gateway: Open) -> None:
-    """Under the previous secret, for as long as it is set."""
+    """Old questions are known as long as the previous secret is set."""
     before = await open_gateway({"token_secret": OLD})
     talk = Talk(before)
     first = await talk.ask("Which way is north?")
