@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.attempt_cost
 
-An upstream that answers at once is called directly and through `Attempts`; the check of one event is timed
-alone. Best of several runs, so other work on the machine matters little. Writes
+An upstream that answers at once is called directly and through `Attempts`. The check of one event is timed
+alone. The best of several runs counts, so other work on the machine matters little. Writes
 benchmarks/results/attempt_cost.md.
 """
 
@@ -58,11 +58,11 @@ class AtOnce:
     """An upstream that takes no time."""
 
     async def complete(self, _request: UpstreamRequest) -> UpstreamAnswer:
-        """Nothing but an answer."""
+        """Return an answer at once."""
         return UpstreamAnswer(b"{}")
 
     async def stream(self, _request: UpstreamRequest) -> AnswerStream:
-        """Not measured."""
+        """Streams are not measured."""
         raise AssertionError("no stream is asked for here")
 
     async def aclose(self) -> None:
@@ -81,7 +81,7 @@ async def microseconds(ask: Callable[[], Awaitable[object]]) -> float:
 
 
 async def attempt_cost() -> tuple[float, float]:
-    """Of a call made directly, and of one made through `Attempts`."""
+    """Microseconds of a direct call and of a call through `Attempts`."""
     upstream = AtOnce()
     hooks = Hooks(MetricsHook(Metrics()))
     attempts = Attempts(upstream, EjectionBook(hooks), RetryBudget(), hooks, total_seconds=1e9)

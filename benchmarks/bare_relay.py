@@ -2,8 +2,8 @@
 
     python -m benchmarks.bare_relay PORT PROVIDER_PORT
 
-The same server and client libraries as the gateway, and nothing of the gateway: no checks, no experiment,
-no metrics, no notice of a caller who leaves.
+It uses the same server and client libraries as the gateway and nothing else of the gateway: no checks, no
+experiment and no metrics. It does not notice callers who leave.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BareRelay:
 
 
 async def serve(port: int, provider_port: int) -> None:
-    """Until told to stop."""
+    """Serve until a signal stops the process."""
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
     config = uvicorn.Config(
         BareRelay(provider_port),

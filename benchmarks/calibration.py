@@ -1,13 +1,13 @@
-"""How often a wrong policy is promoted, in cases each hard in a way of its own: 10,000 runs a case.
+"""How often a wrong policy is promoted, in cases that are hard in different ways: 10,000 runs a case.
 
     python benchmarks/calibration.py [--matched | --best] [--runs N] [--processes 2] [--state FILE]
                                      [--only CASE ...]
 
 Writes benchmarks/results/calibration.json and .md. The promise is a rate of at most delta = 0.05. The same
 command gives the same numbers; with --state an interrupted run is resumed. With --matched the cases are those
-whose outcomes are reported, wait and are matched one by one: 1,000 runs a case unless --runs says otherwise,
-kept in calibration_matched.json and .md. With --best they are those that promise no worse than the best:
-1,000 runs a case, kept in calibration_best.json and .md.
+whose outcomes are reported, wait and are matched one by one. They have 1,000 runs a case unless --runs says
+otherwise, and are kept in calibration_matched.json and .md. With --best the cases promise no worse than the
+best. They have 1,000 runs a case and are kept in calibration_best.json and .md.
 """
 
 from __future__ import annotations

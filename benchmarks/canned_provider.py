@@ -2,9 +2,10 @@
 
     .venv/bin/python -m benchmarks.canned_provider PORT
 
-A request that asks for a stream gets 32 events, each written on its own; any other a whole answer of about
-600 bytes, in the form of `gateway.demo.chat_format`. Used by `gateway_cost` and by the peers it is compared
-with: it is no HTTP server at all, because what it costs would be taken for the gateway's.
+A request that asks for a stream gets 32 events, each written on its own. Any other request gets a whole
+answer of about 600 bytes. Both have the form of `gateway.demo.chat_format`. `gateway_cost` asks this provider
+through the gateway and through its peers. It is not a full HTTP server, because its cost would look like the
+gateway's.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class CannedProvider(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Until killed."""
+    """Serve until the process is killed."""
     server = await asyncio.get_running_loop().create_server(CannedProvider, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""What the servers of `gateway_cost` needed, round by round, and the page that says so."""
+"""What the servers of `gateway_cost` needed in each round, and the page with the results."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def report(
         *heading("What a request costs", command, load1),
         "Median (smallest to largest) over the rounds. CPU is user and system time of the server's process",
         "tree per request; streams have 32 events. The bare relay (same libraries, nothing but relaying)",
-        "shows what the machine made of the least such a program can do in the same minutes.",
+        "shows the lowest cost that such a program can have on this machine in the same minutes.",
         *comparison(samples),
         *(line for kind in KINDS for line in answers_table(samples, kind)),
         "",

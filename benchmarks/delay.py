@@ -2,8 +2,9 @@
 
     python benchmarks/delay.py [--seeds 200] [--processes N] [--state FILE]
 
-Writes benchmarks/results/delay.json and .md. In the drifting world the scores swing between two sets every
-1,000 comparisons, the same policy best in both and by less than half as much in one as in the other.
+Writes benchmarks/results/delay.json and .md. In the drifting world the scores change between two sets every
+1,000 comparisons. The same policy is best in both sets, but in one of them its lead is less than half as
+large.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What exposure caps cost: units to a decision with them, over units without.
+"""What exposure caps cost: units to a decision with caps, divided by units without caps.
 
     python benchmarks/exposure_caps.py [--seeds 40]
 
 Writes benchmarks/results/exposure_caps.json and .md. Every run asks `plan`, as a gateway does, after every
-4 % of the units so far (at least five), and serves a block of units as the plan says: a pair is compared, or
-the incumbent answers alone. All units take part and one policy answers each, as with `matched`; a unit here
-is one that could have been half of a comparison, so units are twice the comparisons while all are compared.
-Runs of a world are paired: the same seed has the same order of policies under every cap.
+4 % of the units so far (at least five), and serves a block of units by the plan: a pair is compared, or
+the incumbent answers alone. All units take part and one policy answers each, as with `matched`. A comparison
+takes two units, so there are twice as many units as comparisons while all units are compared. Runs of a world
+are paired: the same seed has the same order of policies under every cap.
 """
 
 from __future__ import annotations
@@ -135,11 +135,11 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         "# What exposure caps cost",
         "",
         f"{origin}. {rows[0]['seeds']} runs each, delta = {DELTA}, exact rule; five policies whose",
-        "preferences follow Bradley-Terry, listed from the best. All units take part, one policy answers",
-        "each (`matched`). The second-best policy serves, unless another is named. Units: mean ± standard",
-        "error; over none: ratio of means over the same seeds, with its standard error. Answered: mean",
-        "share of the units by policy, from the best to the worst. Without caps no policy answers more",
-        "than half.",
+        "preferences follow Bradley-Terry, listed from the best. All units take part, and one policy answers",
+        "each (`matched`). The second-best policy serves, unless another is named. `units`: mean ± standard",
+        "error. `over none`: ratio to the mean without caps over the same seeds, with its standard error.",
+        "`answered`: mean share of the units by policy, from the best to the worst. Without caps no policy",
+        "answers more than half.",
         "",
     ]
     body = [

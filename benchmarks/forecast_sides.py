@@ -1,9 +1,9 @@
-"""Comparisons to a decision with forecasts for each side of a pair, against those of earlier versions.
+"""Comparisons to a decision with a forecast for each side of a pair, against one forecast for both sides.
 
     python -m benchmarks.forecast_sides [--seeds 100] [--only WORLD ...]
 
 Writes benchmarks/results/forecast_sides.json and .md. Both kinds of forecasts meet the same outcomes: the
-n-th comparison of two policies ends alike in a run, whenever it comes. So differences are of the same runs.
+n-th comparison of two policies has the same outcome in a run, whenever it comes. So differences are paired.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WITH_MARGIN = ("bt-2", "bt-5", "pandalm_human_5")
 
 
 def posterior_means(fit: Fit, epsilon: float, *, over_rivals: bool) -> FloatArray:  # noqa: ARG001 - as `forecasts`
-    """The forecasts of earlier versions: one of a pair, for the bets of both sides."""
+    """The former forecasts: one for each pair, used for the bets of both sides."""
     scaled = fit.logits / np.sqrt(1 + np.pi / 8 * fit.logit_variance)
     return np.asarray(np.einsum("rg,rgij->rij", fit.weights, logistic(scaled)))
 
@@ -159,10 +159,10 @@ def page(rows: list[dict[str, Any]], origin: str) -> str:
             "# Forecasts for each side of a pair",
             "",
             f"{origin}. Comparisons to a decision as multiples of T = hardness x log(1/delta),",
-            f"delta = {DELTA}, margin {MARGIN}; mean of runs ± standard error. Earlier: the posterior mean",
-            "for the bets of both sides of a pair, one scale of scores. Each side: the forecasts of",
-            "`gateway/llm_po/forecast.py`, and policies that hardly differ expected, too. Both meet the same",
-            "outcomes; the difference is of the same runs.",
+            f"delta = {DELTA}, margin {MARGIN}; mean of runs ± standard error. `earlier`: the posterior",
+            "mean for the bets of both sides of a pair, one scale of scores. `each side`: the forecasts of",
+            "`gateway/llm_po/forecast.py`, with a second scale for policies that hardly differ. Both meet",
+            "the same outcomes, so differences are between paired runs.",
             "",
             *table(headings, [cells(each) for each in rows]),
             "",

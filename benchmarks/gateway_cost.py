@@ -5,11 +5,11 @@
 
 Other gateways (`peers`) are installed into a throw-away folder and take part in the same rounds; one that
 cannot be installed or does not answer is reported as absent. CPU per request is user and system time of the
-server and all its descendants (planner and store included), divided by the requests served: unlike requests
-per second it survives a busy machine. Servers take turns within each round. The gateway runs as operators
-run it (`llmpo serve`: metrics, authentication, the embedded store, an experiment on all traffic) on one core,
-as the others do; provider and load generator share the other. Writes benchmarks/results/gateway_cost.md, or
-the file named by `--output`.
+server and all its descendants (planner and store included), divided by the requests served: other work on the
+machine changes it less than requests per second. Servers take turns within each round. The gateway runs as
+operators run it (`llmpo serve`: metrics, authentication, the embedded store, an experiment on all traffic) on
+one core, as the others do; provider and load generator share the other. Writes
+benchmarks/results/gateway_cost.md, or the file named by `--output`.
 
 `--against` compares this checkout with another one of this project instead of with peers: both gateways run
 side by side, and which of them is asked first changes with every round.
@@ -76,7 +76,7 @@ auth: {{client_keys: ["{key}"], admin_keys: ["{admin}"]}}
 class Contestant:
     """Something that answers: a server's process and how it is asked.
 
-    `share` is the part of the requests it gets, for those that are much slower.
+    `share` is the share of the requests that it gets; it is below 1 for servers that are much slower.
     """
 
     name: str
@@ -179,7 +179,7 @@ class Arena:
         self.contestants.append(Contestant(GATEWAY + suffix, pid, port, "support", AUTHORIZATION))
 
     def invite(self) -> None:
-        """Install, start and warm up the peers, as many as can be."""
+        """Install, start and warm up all peers that can be installed."""
         for name, install in PEERS.items():
             port = free_port()
             try:

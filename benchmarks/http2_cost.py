@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.http2_cost [--requests N] [--rounds N]
 
-The relay asks a provider in another process, so many requests at once; the two versions take turns within
+The relay asks a provider in another process, several requests at once. The two versions take turns within
 each round, and the best round counts, so other work on the machine matters little. The provider's own CPU
 does not count. Writes benchmarks/results/http2_cost.md.
 """
@@ -37,7 +37,7 @@ WORDS: Final = 30  # events of a stream, besides the first and the last
 
 
 async def provide() -> None:
-    """Both providers, until killed; says where they are."""
+    """Serve both providers until killed, and print their addresses."""
     async with FakeUpstream() as old, FakeHttp2Upstream() as new:
         for provider in (old, new):
             provider.on("small", answer(" ".join(["token"] * WORDS)))

@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.hung_store [--rounds N] [--requests N]
 
 A gateway in this process serves an experiment whose unit is the session, to a key with limits; its provider
-is another process, its store a server that is stopped with SIGSTOP. Every request is of a new session, so
+is another process, its store a server that is stopped with SIGSTOP. Every request begins a new session, so
 each has to ask the store. Writes benchmarks/results/hung_store.md.
 """
 
@@ -47,7 +47,7 @@ class Rounds:
     _sessions: count[int] = field(default_factory=count)
 
     async def ask(self, gateway: Whole, state: str, requests: int) -> None:
-        """So many requests, eight at once, each of a session of its own."""
+        """Send this many requests, eight at once, each with its own session."""
         found: list[float] = []
 
         async def one_after_another(share: int) -> None:
@@ -93,8 +93,9 @@ def page(found: Rounds, rounds: int, requests: int) -> str:
         f"`python -m benchmarks.hung_store --rounds {rounds} --requests {requests}`, "
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, Python {platform.python_version()}, {platform.machine()}, a "
         "machine with other work on it. Milliseconds from a client's request to the whole answer, provider "
-        f"included, {AT_ONCE} requests at once: the median over {rounds} rounds, and the least and the most "
-        f"of a round. *The first eight* find the store silent; `LLMPO_STORE_TIMEOUT_SECONDS` is 1 s."
+        f"included, {AT_ONCE} requests at once: the median over {rounds} rounds, with the smallest and the "
+        f"largest round. *The first eight* requests find out that the store is "
+        "silent; `LLMPO_STORE_TIMEOUT_SECONDS` is 1 s."
     )
     lines = [
         "# What a store that hangs costs sessions",

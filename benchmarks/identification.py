@@ -71,7 +71,7 @@ def near_ties() -> list[World]:
 
 
 def misfits() -> list[World]:
-    """Far from Bradley-Terry: a normal effect of 0.5 logits on every pair, a champion by at least 0.3."""
+    """Far from Bradley-Terry: a normal effect of 0.5 logits on every pair, and a lead of at least 0.3."""
     return [
         worlds.misfit(f"non-bt-{k}", np.linspace(0.5, -1.5, k), effect_sd=0.5, margin=0.3, seed=k)
         for k in (8, 16)

@@ -3,8 +3,9 @@
     python benchmarks/late_failures.py [--seeds 30] [--processes N] [--state FILE]
 
 Writes benchmarks/results/late_failures.json and .md. As with the signal `abandoned`, a success is reported at
-once, a failure only after some more units were answered. Policy 0 succeeds .03 more often than policy 1, all
-the time or while both rise by .2 within 40,000 units. With a hold each unit counts when it is so old.
+once, and a failure only after some more units were answered. Policy 0 always succeeds .03 more often than
+policy 1; both rates are constant, or rise by .2 within 40,000 units. With a hold each unit counts at that
+age.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A load generator that is cheaper than what it loads: one request again and again, on N connections."""
+"""A load generator that costs less than the server it loads: it repeats one request on N connections."""
 
 from __future__ import annotations
 

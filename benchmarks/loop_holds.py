@@ -1,10 +1,10 @@
-"""How long one body of 10 MB keeps a gateway from all other requests, by what is in it.
+"""How long one body of 10 MB keeps a gateway from all other requests, by the body's content.
 
     .venv/bin/python -m benchmarks.loop_holds [--rounds N]
 
 Each body is handed to a gateway in this process as a chat completion; its provider is another process. A
-callback takes its turn in every round of the event loop, and what passes between two turns is one hold. The
-longest of each request is taken, in processor time of the thread, so that other work on the machine matters
+callback runs in every round of the event loop, and the time between two of its runs is one hold. The longest
+hold of each request is taken, in processor time of the thread, so that other work on the machine matters
 little. Writes benchmarks/results/loop_holds.md.
 """
 
@@ -57,9 +57,9 @@ def page(found: dict[str, tuple[int, list[Holds]]], rounds: int) -> str:
     about = (
         f"`python -m benchmarks.loop_holds --rounds {rounds}`, {dt.datetime.now(dt.UTC):%Y-%m-%d}, "
         f"Python {platform.python_version()}, {platform.machine()}. Bodies of {BYTES / 1e6:g} MB (a few "
-        "kinds are complete with less), milliseconds of processor time: the median and the most of "
-        f"{rounds} requests. *Longest hold* is what others may have to wait for at once, *all of it* what "
-        "the request takes in steps."
+        "kinds are complete with less), milliseconds of processor time: the median and the largest of "
+        f"{rounds} requests. *Longest hold* is the longest time that other requests have to wait at once, "
+        "*all of it* is the time of all steps of the request."
     )
     lines = [
         "# How long one body of 10 MB holds the event loop",

@@ -1,10 +1,10 @@
-"""Wrong promotions where policies are reported on unequally and quality changes over time.
+"""Wrong promotions if users report on policies unequally often and quality changes over time.
 
     python benchmarks/matching.py [--seeds 200] [--processes N] [--state FILE]
 
 Writes benchmarks/results/matching.json and .md. Policy 0 succeeds .03 more often than policy 1 at every
-moment, both rates move by .2 within 40,000 units, and some units report. Compared are the orders in which
-outcomes that wait are taken, and the chance with which the policy with fewer of them answers.
+moment, both rates move by .2 within 40,000 units, and a share of the units report. The cases differ in the
+order in which waiting outcomes are taken, and in the probability that the policy with fewer of them answers.
 """
 
 from __future__ import annotations

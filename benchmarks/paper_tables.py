@@ -6,10 +6,11 @@
 Writes benchmarks/results/paper_tables.json and .md. All methods sample until the same likelihood-ratio rule
 stops them, so that only the choice of pairs differs.
 
-16 policies, nothing assumed: the rule of `glr`, whose customary threshold ignores the number of rivals and
-stops by luck, so the proven one is the default; ours also runs with its own exact rule. Families, by the
-logits of scores: `normal`: 0.7 times standard normal, the best at least 0.3 ahead; `linear`: evenly from 0.5
-to -2.5; `one close rival`: 0.3 behind, all others 1.5; `many close rivals`: all others 0.4 behind.
+The 16 policies have no structure. All methods stop by `glr`. Its customary threshold ignores the number of
+rivals and sometimes stops by luck, so the proven threshold is the default. Ours also runs with its exact
+rule. Families, by the logits of scores: `normal`: 0.7 times standard normal, the best at least 0.3 ahead;
+`linear`: evenly from 0.5 to -2.5; `one close rival`: 0.3 behind, all others 1.5; `many close rivals`: all
+others 0.4 behind.
 
 32 policies, a grid of 4 models x 4 prompts x 2 temperatures whose effects add up: all methods stop by
 `lr-mixture`. Families, by the effects of levels beyond the best: `mixed`: between -0.2 and -0.8; `linear`:
@@ -111,7 +112,8 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         "random order in every run. Under a number of comparisons: share of the runs led by the best",
         f"policy then; a run that has stopped keeps what it promoted. Runs end undecided at {BUDGETS[16]:,}",
         f"comparisons (16 policies) and {BUDGETS[32]:,} (32). Leaders are read from one fit for all methods.",
-        "With 32 the rule knows the structure for everybody; among the ways to choose pairs only ours does.",
+        "With 32 policies the rule knows the structure for all methods, but only ours uses it to choose",
+        "pairs.",
     ]
     for world in dict.fromkeys(each["world"] for each in rows):
         chosen = [each for each in rows if each["world"] == world]

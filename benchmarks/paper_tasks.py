@@ -1,4 +1,4 @@
-"""Which instruction is best? `llmpo optimize` against asking every candidate every item, on a real model.
+"""Which instruction is best? `llmpo optimize` against a full evaluation, on a real model.
 
     python -m benchmarks.paper_tasks [--seeds 20] [--only TASK ...]
 
@@ -102,7 +102,7 @@ class Remembering(Upstream):
         self._relay: Relay | None = None
 
     async def complete(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """The answer kept, or asked for now and kept."""
+        """Return the kept answer, or ask for it and keep it."""
         text = json.dumps(dict(request.payload), sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         if key not in self.known:
@@ -258,7 +258,7 @@ async def measure(name: str, kept: dict[str, Any], seeds: int, folder: Path, url
 
 
 def uniform_chooses_best(marks: Mapping[str, list[int]], share: float) -> float:
-    """How often asking every policy the same random share of the items gives the most marks to a best one."""
+    """How often a best policy gets the most marks if all policies answer the same random share of items."""
     table = np.array(list(marks.values()))
     best = table.sum(axis=1) == table.sum(axis=1).max()
     items, rng = table.shape[1], np.random.default_rng(0)

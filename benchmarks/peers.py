@@ -1,9 +1,9 @@
 """Other gateways to measure beside this one: installed into a throw-away folder, set up as advised.
 
 LiteLLM's proxy runs as its production page says: one worker a core, `LITELLM_MODE=PRODUCTION`, only errors in
-the log, the prices it ships with, a master key; and neither a database nor callbacks, which would cost more.
-Portkey's gateway runs headless in Node's production mode. With the hono it asks for it answered streams with
-status 500, so older versions take its place.
+the log, its own prices and a master key. It has no database and no callbacks, which would cost more.
+Portkey's gateway runs headless in Node's production mode. With the version of hono that it asks for, it
+answered streams with status 500, so an older version is installed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Peer:
         arguments: What starts it.
         environ: What it needs in the environment.
         headers: What a request to it carries.
-        share: Of the requests the others get: how many fewer it is asked, being that much slower.
+        share: The share of the requests that it gets; it is below 1 for a gateway that is much slower.
         warm_up: Requests until it has settled.
     """
 

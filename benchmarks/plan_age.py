@@ -1,4 +1,4 @@
-"""What it costs to plan seldom: comparisons to a decision, by how many are counted between two plans.
+"""What it costs to plan rarely: comparisons to a decision, by the comparisons between two plans.
 
     python benchmarks/plan_age.py [--seeds 400] [--processes N] [--state FILE]
 
@@ -27,7 +27,7 @@ MATRICES = ("pandalm_human_5", "wmt15_eng_fin_10", "cyclic_4_synthetic")
 
 
 def chosen_worlds() -> list[World]:
-    """Decided within about a thousand comparisons, where the age of a plan matters most."""
+    """Worlds decided within about a thousand comparisons, in which the age of a plan matters most."""
     folder = ROOT / "tests" / "data" / "worlds"
     clear = [world for world in clear_worlds() if world.name == "bt-8-normal"]
     return [*clear, *misfits(), *(load_world(folder / f"{name}.json") for name in MATRICES)]

@@ -3,7 +3,7 @@
     python benchmarks/planner_cost.py [--repeats 7] [--policies 2 8 16 32 64 128]
     python benchmarks/planner_cost.py --against PATH [--rounds 5] [--repeats 7] [--policies 32 128]
 
-The first writes benchmarks/results/planner_cost.md. One thread for linear algebra, as in the planner's
+The first writes benchmarks/results/planner_cost.md. Linear algebra has one thread, as in the planner's
 process. Times are medians in milliseconds of processor time; memory is the peak one call allocates
 (tracemalloc), in MB. The second prints how many times as long a refresh takes as in another checkout, which
 takes turns with this one.

@@ -1,11 +1,11 @@
-"""What comparing the answers of those who ask again measures, against asking everybody.
+"""What comparisons of answers to repeated questions measure, compared with asking every user.
 
     python benchmarks/regenerate.py [--seeds 60] [--processes N] [--state FILE]
 
-Writes benchmarks/results/regenerate.json and .md. A user likes an answer as much as its question is easy, its
-policy good and luck has it (all normal). Who likes the first answer too little asks again, then goes on from
-the one of the two that is liked better, the second one having a head start of `recency`. A fair coin says
-which policy comes first. The preference that is seen then decides simulated experiments of two policies.
+Writes benchmarks/results/regenerate.json and .md. How much a user likes an answer depends on the question,
+the policy and chance (all normal). A user who likes the first answer too little asks again and then
+continues from the answer that they like better; the second answer has a head start of `recency`. A fair coin
+decides which policy comes first. The observed preference then decides simulated experiments of two policies.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Users:
     """How users behave.
 
     Attributes:
-        asks_below: Who likes the first answer less than this asks again; None: anyone may, by chance.
+        asks_below: A user who likes the first answer less than this asks again; None: asking is by chance.
         recency: Head start of the second answer when both are compared.
-        leaves_above: Who likes the kept answer more than this says nothing more, so it is never seen.
+        leaves_above: A user who likes the kept answer more than this leaves, so it is not seen as kept.
     """
 
     asks_below: float | None = None
@@ -66,7 +66,7 @@ class Seen:
 
 
 def seen(users: Users, preferred: float, rng: np.random.Generator) -> Seen:
-    """What so many users come to, if all of them would prefer policy 0 in this share of the comparisons."""
+    """What is observed of this many users if, in this share of the comparisons, they prefer policy 0."""
     gap = 2**0.5 * NormalDist().inv_cdf(preferred)
     ease = rng.standard_normal(USERS)
     better, worse = ease + gap + rng.standard_normal(USERS), ease + rng.standard_normal(USERS)
@@ -97,16 +97,18 @@ def report(rows: list[dict[str, Any]], origin: str) -> str:
         "",
         f"{origin}. Shares are of {USERS:,} simulated users, so their standard errors are at most .001;",
         f"{rows[0]['seeds']} simulated experiments each: delta = 0.05, epsilon = {MARGIN}, exact rule.",
-        "`times` compares with asking everybody; `wrong` promoted the policy that fewer prefer.",
+        "`times` is relative to asking every user; `wrong` counts promotions of the policy that fewer users",
+        "prefer.",
         "",
-        "Between equals .500 is seen however users behave: a fair coin says which policy comes first,",
-        "so recency and dissatisfaction speak for either alike. Between unequals dissatisfaction saves",
-        "comparisons, because the worse policy's first answers are asked again more often. A habit of",
-        "taking what is new, or of staying with the first answer, takes that gain away, and where users",
-        "ask again by chance it costs comparisons: the habit decides where the answers should. Users who",
-        "leave once they are content cost more: the answers that satisfied them are not seen as kept.",
-        "Where less than the margin is seen (.505, .511), promoting either policy keeps the promise about",
-        "what is seen, hence the wrong promotions there: a habit can hide a difference, not make one.",
+        "For equal policies .500 is observed, whatever users do: a fair coin decides which policy comes",
+        "first, so recency and dissatisfaction favour both policies equally. For unequal policies,",
+        "dissatisfaction saves comparisons, because users ask again more often after the worse policy's",
+        "first answers. A habit of taking the newer answer, or of staying with the first one, takes that",
+        "gain away. If users ask again by chance, it costs comparisons, because the habit decides instead",
+        "of the answers. Users who leave once they are content cost more comparisons, because the answers",
+        "that satisfied them are not seen as kept. If the observed preference is within the margin (.505,",
+        ".511), promoting either policy keeps the promise about what is observed. This explains the wrong",
+        "promotions in these rows: a habit can hide a difference, but it cannot create one.",
         "",
     ]
     body = [

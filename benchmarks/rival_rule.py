@@ -6,10 +6,10 @@ Writes benchmarks/results/rival_rule.json and .md. Two policies succeed at known
 other by more than the margin; promoting the other is wrong. Ours: the outcomes of two units, one of each
 policy, make a win, a tie or a loss, counted by the ledger of production. Theirs: the stopping rule of
 TensorZero's track-and-stop (crates/tensorzero-core/src/experimentation/track_and_stop of its public source),
-written anew from what it does: with at least 10 outcomes of each variant, at every update, the gap of the
-means plus the margin, squared, over twice the summed squared standard errors, with variances of at least
-1e-12, is compared with log((1 + log t) / delta). For two variants the best proportions under a normal model
-are those of the standard deviations; so it samples here.
+implemented again. From 10 outcomes of each variant on, it takes at every update the gap of the means plus the
+margin, squared, and divides by twice the sum of the squared standard errors, with variances of at least
+1e-12. It compares the result with log((1 + log t) / delta). For two variants the best proportions under a
+normal model are those of the standard deviations, so it samples in these proportions.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def their_rule(counts: np.ndarray, successes: np.ndarray, epsilon: float) -> np.
 
 
 def their_leader(counts: np.ndarray, successes: np.ndarray) -> np.ndarray:
-    """The policy it promotes: the higher mean; of equals the smaller variance per outcome, then the first."""
+    """The policy it promotes: the highest mean, then the smaller variance per outcome, then the first."""
     means, variances = _moments(counts, successes)
     doubt = variances / counts
     is_equal = np.abs(means[:, 0] - means[:, 1]) < 1e-10

@@ -89,7 +89,7 @@ class Report:
 
 
 def shaky(number: int) -> Behaviour:
-    """What a provider does with its so-manieth request: mostly well, now and then each kind of failure."""
+    """What a provider does with its n-th request: most are answered, and each kind of failure occurs."""
     faults = {0: status(500), 1: cut(after=2), 2: malformed(after=2), 3: stall(after=2), 4: hang_up()}
     return faults.get(number % 60, echo(0.002))
 
@@ -106,7 +106,7 @@ async def large(exchange: Exchange) -> None:
 
 
 class Callers:
-    """Ask, leave early or stay, look at every byte, and say what they think."""
+    """Callers who ask, leave early or stay, check every byte, and give feedback."""
 
     def __init__(self, url: str, report: Report, seed: int) -> None:
         self._url = url
@@ -116,7 +116,7 @@ class Callers:
         self._seed = seed
 
     async def run(self, until: float) -> None:
-        """Ask until then."""
+        """Ask until the given time."""
         async with aiohttp.ClientSession() as session:
             while time.monotonic() < until:
                 await self._ask(session)
@@ -258,7 +258,7 @@ def descriptors(pid: int) -> int:
 
 
 async def watch(pid: int, url: str, upstream: FakeUpstream, report: Report, until: float) -> None:
-    """Take samples until then."""
+    """Take samples until the given time."""
     started = time.monotonic()
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until:
@@ -288,7 +288,7 @@ async def soak(minutes: float, callers: int) -> tuple[Report, Sample, Sample, by
 
 
 def verdict(report: Report, before: Sample, after: Sample, callers: int) -> list[str]:
-    """Everything that speaks against a flat and truthful run."""
+    """Everything that shows that a run was not flat or not truthful."""
     judged = report.samples[int(WARM_UP * len(report.samples)) :]
     third = max(1, len(judged) // 3)
     faults = [f"{len(report.untrue)} untrue answers, such as {report.untrue[0]}"] if report.untrue else []

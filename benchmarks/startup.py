@@ -4,8 +4,9 @@
 
 Each run starts the command as an operator does, on an empty data directory, asks for a chat completion until
 one is answered, and ends the process. The program is copied and compiled first, so that its bytecode exists
-and this tree stays as it is; the same is measured without bytecode of the program (of its libraries, there
-is). CPU is user and system time of the process and all below it until then: it survives a busy machine.
+and this tree stays as it is. The start is also measured without bytecode of the program, but with that of its
+libraries. CPU is user and system time of the process tree until the first answer: a busy machine changes it
+less than the time.
 Writes benchmarks/results/startup.{md,json}.
 """
 
@@ -68,7 +69,7 @@ def _answers(port: int, path: str) -> bool:
 
 
 def copied(folder: Path, *, has_bytecode: bool) -> Path:
-    """The program elsewhere, with bytecode or without."""
+    """A copy of the program, with bytecode or without."""
     for package in ("gateway", "policy_store"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     if has_bytecode:

@@ -113,7 +113,7 @@ def report(store: PolicyStore, number: int, due_at: float | None = None) -> Awai
 
 
 async def one_at_a_time(call: Callable[[int], Awaitable[object]], calls: int) -> float:
-    """Microseconds per call."""
+    """Microseconds of one call."""
     began = time.perf_counter()
     for number in range(calls):
         await call(number)

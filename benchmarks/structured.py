@@ -2,7 +2,7 @@
 
     python benchmarks/structured.py [--seeds 200] [--processes 2]
 
-Writes benchmarks/results/structured.md. Equals and near ties are the cases in which a promotion is easily
+Writes benchmarks/results/structured.md. In the cases of equal policies and near ties a promotion is easily
 wrong; their runs end at a budget.
 """
 
@@ -86,7 +86,7 @@ def run(case: Case, seeds: int) -> str:
 
 
 def p_values(world: World, policies_fit: World, seed: int) -> list[float]:
-    """Of the fit at each look, in a run that deals pairs as the planner does."""
+    """The p-values of the fit at each check, in a run that chooses pairs as the planner does."""
     features = Trial(policies_fit, stopping="lr-mixture").features
     design = Trial(world, stopping="lr-mixture").design
     sampler, rng = StructuredSampler(features), np.random.default_rng(seed)

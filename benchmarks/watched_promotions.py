@@ -1,4 +1,4 @@
-"""Watches over promotions: who is rolled back, and after how many comparisons.
+"""Watches over promotions: which policies are rolled back, and after how many comparisons.
 
     python benchmarks/watched_promotions.py [--seeds 1000]
 

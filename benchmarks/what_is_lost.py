@@ -1,9 +1,10 @@
-"""Where comparisons go that the optimum would not need: learning forecasts, the survivor check, pairs.
+"""What the comparisons beyond the optimum are spent on: learning forecasts, the survivor check, pairs.
 
     python benchmarks/what_is_lost.py [--seeds 200]
 
 Runs the winner design as it is, then with forecasts that are the truth, without the survivor check, and with
-both. What is left over the hardness then is the choice of pairs. Writes benchmarks/results/what_is_lost.*.
+both. What remains above the hardness is then due to the choice of pairs. Writes
+benchmarks/results/what_is_lost.*.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CYCLIC = ROOT / "tests" / "data" / "worlds" / "cyclic_4_synthetic.json"
 
 
 def _true_forecasts(batch: Any, situation: Situation) -> IntArray:
-    """Forecasts that no method can make: what is true of the policies each run numbers in its own order."""
+    """Forecasts that no method can make: the true preferences, in each run's own order of policies."""
     batch._fit = situation.fit
     orders = batch._orders
     truth = batch._trial.world.preferences[orders[:, :, None], orders[:, None, :]]
