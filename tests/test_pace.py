@@ -19,7 +19,7 @@ def test_conditions_may_take_as_long_as_a_test() -> None:
 
 
 def test_impatience_grows_with_the_machines_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six times the load, six times the patience with a provider that stalls."""
+    """Six times the load gives six times the patience with a provider that stalls."""
     pace.slowness.cache_clear()
     monkeypatch.setenv("LLMPO_TEST_SLOWNESS", "6")
     assert pace.impatient(0.25) == 1.5

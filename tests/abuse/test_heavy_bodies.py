@@ -159,7 +159,7 @@ async def test_bodies_take_room_by_what_they_take_of_memory(text: bytes, taken: 
 
 
 async def test_everyday_requests_are_within_the_bounds(app: GatewayApp) -> None:
-    """Two thousand messages, 128 tools with nested schemas, and a file in base64."""
+    """Two thousand messages, 128 tools with nested schemas and a file in base64 are accepted."""
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(15):
         schema = {"type": "object", "properties": {"inner": schema, "items": {"type": "array"}}}

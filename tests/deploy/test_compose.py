@@ -37,7 +37,7 @@ def test_images_are_pinned_to_a_version(services: dict[str, Any]) -> None:
 
 
 def test_replicas_share_a_store_that_keeps_what_it_acknowledged(services: dict[str, Any]) -> None:
-    """Two gateways, one Redis with an append-only file on a volume, which never evicts evidence."""
+    """Two gateways use one Redis that has an append-only file on a volume and evicts nothing."""
     redis = services["redis"]
     command = " ".join(redis["command"])
 

@@ -48,7 +48,7 @@ def test_container_runs_as_a_numbered_user_that_is_not_root() -> None:
 
 
 def test_health_check_has_no_argument_with_a_space() -> None:
-    """Some engines' APIs join and split the arguments again."""
+    """No argument has a space, because some engines' APIs join and split the arguments again."""
     check = re.search(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
 
     assert check

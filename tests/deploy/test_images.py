@@ -80,7 +80,7 @@ def test_image_refuses_to_listen_without_keys(containers: Engine) -> None:
 
 
 def test_image_holds_nothing_of_the_build(containers: Engine) -> None:
-    """No build tool, no compiler, no source tree."""
+    """The image has no build tool, no compiler and no source tree."""
     traces = "ls -d /src /opt/build-tools /opt/llmpo/lib/*/site-packages/hatchling /usr/bin/gcc 2>/dev/null"
 
     said = containers.podman("run", "--rm", "--entrypoint", "sh", GATEWAY, "-c", f"{traces}; true")

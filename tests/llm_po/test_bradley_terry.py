@@ -92,7 +92,7 @@ def test_pair_that_contradicts_the_scores_is_believed() -> None:
 
 
 def test_estimates_complement_each_other_and_know_nothing_at_first() -> None:
-    """Both orders add up to 1; one half everywhere before the first comparison."""
+    """Both orders add up to 1, and every estimate is one half before the first comparison."""
     wins = _counts(worlds.cycle("c", 6, 0.7).preferences, 9)
     predicted = _chances(fit(wins))[0]
 
@@ -101,7 +101,7 @@ def test_estimates_complement_each_other_and_know_nothing_at_first() -> None:
 
 
 def test_shut_outs_stay_finite() -> None:
-    """Thousands to nothing: no overflow, an estimate near one."""
+    """Thousands of wins to none cause no overflow and give an estimate near one."""
     wins = np.zeros((1, 3, 3), dtype=np.int64)
     wins[0, 0, 1], wins[0, 1, 2] = 50_000, 50_000
 

@@ -31,7 +31,7 @@ def test_table_of_information_follows_from_the_table_of_preferences() -> None:
 
 
 def test_optimum_and_bounds_are_the_ones_on_the_page() -> None:
-    """Hardness, proportions, yardstick and lower bound."""
+    """The page has the computed hardness, proportions, yardstick and lower bound."""
     allocation = optimal_allocation(_table(slice(0, 3)))
 
     assert f"T* = {allocation.hardness:.2f}" in EXAMPLE

@@ -37,7 +37,7 @@ def test_the_evidence_is_the_ratio_of_successive_predictions() -> None:
 
 @pytest.mark.parametrize("probability", [0.5, 0.62, 0.95])
 def test_the_interval_ever_misses_the_truth_as_seldom_as_promised(probability: float) -> None:
-    """Looked at after each of 1,000 comparisons, in 2,000 runs, and judged by the worst moment of each."""
+    """The rate counts 2,000 runs, each judged by the worst of its 1,000 comparisons."""
     alpha, runs, steps = 0.1, 2_000, 1_000
     outcomes = np.random.default_rng(11).random((runs, steps)) < probability
     wins = outcomes.cumsum(axis=1)

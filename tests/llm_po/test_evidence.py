@@ -61,7 +61,7 @@ def test_each_side_bets_with_a_forecast_of_its_own(q: int, second: int, epsilon:
 
 
 def test_fair_coin_forecast_adds_nothing_without_a_margin() -> None:
-    """Who forecasts one half bets on nothing."""
+    """A forecast of one half bets nothing."""
     assert increments(500_000, 0.0) == (0, 0, 0, 0)
 
 

@@ -21,7 +21,7 @@ def test_one_hot_leaves_every_policy_its_own_score() -> None:
 
 
 def test_grid_has_a_column_per_level_beyond_the_first() -> None:
-    """4 models x 4 prompts x 2 temperatures: 32 policies, 3 + 3 + 1 columns, the first row all baseline."""
+    """A grid of 4 x 4 x 2 has 32 policies and 3 + 3 + 1 columns, and the first row is all baseline."""
     features = Grid({"model": "abcd", "prompt": "wxyz", "temperature": "01"}).features()
 
     assert features.rows.shape == (32, 7)

@@ -66,7 +66,7 @@ def test_recent_outcomes_weigh_more() -> None:
 
 
 def test_a_log_replays_to_what_was_counted() -> None:
-    """Wins, losses, ties and the first comparison at which the evidence reached the line."""
+    """The replay gives wins, losses, ties and the first comparison that reached the line."""
     bet = WATCH.increments(750_000)
     found = replay_watch(lines("wwtl" + "w" * 20), WATCH)
 
@@ -105,6 +105,6 @@ def test_an_error_names_the_line() -> None:
     "changed", [{"champion": 1}, {"level": 0.0}, {"margin": 0.5}, {"previous": -1}], ids=str
 )
 def test_what_cannot_be_watched_is_refused(changed: dict[str, Any]) -> None:
-    """A policy against itself, and levels and margins that mean nothing."""
+    """A policy against itself is refused, and so are levels and margins out of range."""
     with pytest.raises(DesignError):
         replace(WATCH, **changed)

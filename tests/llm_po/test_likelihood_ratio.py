@@ -55,7 +55,7 @@ def test_ratio_of_two_policies_is_the_binomial_one() -> None:
 
 
 def test_mixture_is_the_integral_it_claims_to_be() -> None:
-    """Quadrature over the half-normal prior of the likelihood ratio of a normal estimate."""
+    """Quadrature over the half-normal prior gives the same likelihood ratio of a normal estimate."""
     variance, estimate = 0.04, 0.5
     gap = np.linspace(0, 6, 200_001)
     prior = 2 / (TAU * math.sqrt(2 * math.pi)) * np.exp(-(gap**2) / (2 * TAU**2))
@@ -218,7 +218,7 @@ def test_sparse_counts_raise_no_false_alarm() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.05])
 def test_easy_world_is_decided_rightly_and_cheaply(epsilon: float) -> None:
-    """Sixteen runs in a grid: right each time, and far cheaper than taking every pair in turn."""
+    """Sixteen runs in a grid are all right and far cheaper than taking every pair in turn."""
     world = worlds.grid("g", {"model": {"a": 0.0, "b": -0.6, "c": -0.9}, "prompt": {"x": 0.0, "y": -0.6}})
     trial = Trial(world, stopping="lr-mixture", epsilon=epsilon, max_comparisons=5000)
 

@@ -181,7 +181,7 @@ def test_constrained_fit_is_the_best_on_its_hyperplane() -> None:
 
 
 def test_draws_have_the_mean_and_spread_of_the_posterior() -> None:
-    """Laplace draws: mean at the mode, covariance the inverse curvature."""
+    """Laplace draws have their mean at the mode and the inverse curvature as covariance."""
     features = Grid({"model": "abc", "prompt": "xy"}).features()
     wins = _counts(np.linspace(0.5, -0.5, 6), 10, seed=9)
     found = fit_structure(wins, features, precision=4.0)
@@ -194,6 +194,6 @@ def test_draws_have_the_mean_and_spread_of_the_posterior() -> None:
 
 
 def test_counts_of_other_policies_are_refused() -> None:
-    """Three policies counted, four described."""
+    """Counts of three policies do not fit a description of four."""
     with pytest.raises(FeatureError, match="K = 3, the features 4"):
         fit_structure(np.zeros((1, 3, 3), dtype=np.int64), one_hot(4))

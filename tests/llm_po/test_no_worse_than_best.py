@@ -113,9 +113,10 @@ def test_worked_example() -> None:
 
 @pytest.mark.parametrize("leads", [(0.5, 0.5), (0.52, 0.5), (0.52, 0.52), (0.51, 0.8)])
 def test_what_speaks_against_the_best_stays_below_a_supermartingale(leads: tuple[float, float]) -> None:
-    """Over all outcomes, pairs and forecasts chosen by what was seen: the mean of exp is at most one.
+    """The mean of exp(evidence against the best) over all outcomes is at most one.
 
-    Of all policies that the best leads by the margin, the one counts against which it is furthest done.
+    Pairs and forecasts depend on what was seen before. Of the policies that the best leads by the margin, the
+    one with the largest evidence counts.
     """
     beaten = [other for other, lead in enumerate(leads, start=1) if lead >= 0.52]
 
@@ -287,7 +288,7 @@ def test_pairs_drawn_are_those_of_the_optimum_once_the_truth_is_known() -> None:
 
 @pytest.mark.parametrize("each", [0, 1, 50])
 def test_proposed_pairs_are_pairs(each: int) -> None:
-    """Two different policies for every draw, from the first comparison on, with some rivals done."""
+    """Every draw gives two different policies, from the first comparison on and with some rivals done."""
     rng = np.random.default_rng(2)
     wins = rng.integers(0, each + 1, (4, 3, 3)) * (1 - np.eye(3, dtype=np.int64))
     evidence = rng.integers(0, LINE, (4, 3, 3)) * (1 - np.eye(3, dtype=np.int64))
@@ -337,7 +338,7 @@ def test_hardness_without_a_margin_is_that_of_the_winner() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_hardness_is_what_a_general_solver_finds(seed: int) -> None:
-    """A linear program for each policy to promote, independent of the closed form."""
+    """A linear program for each policy finds the same hardness, independent of the closed form."""
     preferences = bradley_terry("b", np.random.default_rng(seed).normal(0, 0.6, 4)).preferences
 
     assert no_worse_hardness(preferences, 0.03, promise=BEST) == pytest.approx(

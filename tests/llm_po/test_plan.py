@@ -51,7 +51,7 @@ def test_first_plan_needs_no_data(policies: int, epsilon: float) -> None:
 
 @MARGINS
 def test_plan_in_the_middle_of_a_run_is_publishable(epsilon: float) -> None:
-    """Each pair once, positive shares, forecasts that are whole and in range, no two of a pair both high."""
+    """A plan has each pair once, positive shares and whole forecasts in range, never both sides high."""
     world, design = bradley_terry("b", [0.6, 0.3, 0.0, -0.3]), _design(4, epsilon)
     ledger, _ = play(world, design, seed=3, most=60)
 
@@ -78,7 +78,7 @@ def test_same_counts_and_seed_give_the_same_plan() -> None:
 
 
 def test_plan_survives_the_way_to_another_process_and_back() -> None:
-    """The planner runs in its own process: everything pickles."""
+    """Everything pickles, because the planner runs in its own process."""
     design = _design(3, 0.02)
     made = _plan(pickle.loads(pickle.dumps(Tally.empty(3))), pickle.loads(pickle.dumps(design)))  # noqa: S301 - what was pickled here
 
@@ -158,7 +158,7 @@ def test_budget_bounds_what_is_expected_to_remain() -> None:
 
 
 def test_tally_and_design_of_different_experiments_are_refused() -> None:
-    """Three policies counted, two designed for."""
+    """Counts of three policies do not fit a design of two."""
     with pytest.raises(TallyError, match="K = 3, the design 2"):
         _plan(Tally.empty(3), _design(2, 0.0))
 

@@ -44,7 +44,7 @@ def test_forecast_stays_as_it_is_far_from_the_line() -> None:
 
 @pytest.mark.parametrize("missing", [0.15, 0.2, 0.3])
 def test_one_outcome_against_a_policy_reaches_the_line_and_hardly_more(missing: float) -> None:
-    """Seen from either side of the pair."""
+    """The trimmed forecasts do so on either side of the pair."""
     for q, row in ((0.3, 0), (0.7, 1)):
         totals = [0.0, 0.0]
         totals[row] = LINE - missing

@@ -48,7 +48,7 @@ CYCLE = [[0, 80, 20], [20, 0, 80], [80, 20, 0]]
 
 
 def test_last_one_standing_is_the_winner() -> None:
-    """All but one eliminated, and the survivor ahead of all others."""
+    """The winner is ahead of all others, which are all eliminated."""
     tally = _tally(CLEAR, eliminated=(False, True, True))
 
     reached = conclusion(tally, _design(), fit(tally.wins[None]))
@@ -59,7 +59,7 @@ def test_last_one_standing_is_the_winner() -> None:
 
 
 def test_two_standing_decide_nothing() -> None:
-    """One elimination short of a winner."""
+    """Two remaining policies are one elimination short of a winner."""
     assert verdict(_tally(CLEAR, eliminated=(False, False, True)), _design()) is None
 
 

@@ -41,7 +41,7 @@ def _one(solution: Solution) -> tuple[float, FloatArray]:
 
 
 def test_golden_hardness_and_proportions_of_five_policies() -> None:
-    """Scores (.8, .3, .1, -.2, -1), one-hot."""
+    """The scores are (.8, .3, .1, -.2, -1), with one-hot features."""
     hardness, shares = _one(solve([FIVE], one_hot(5), tolerance=1e-6))
 
     assert hardness == pytest.approx(58.162, abs=5e-4)
@@ -52,14 +52,14 @@ def test_golden_hardness_and_proportions_of_five_policies() -> None:
 
 
 def test_golden_hardness_of_sixteen_policies() -> None:
-    """Scores linspace(.5, -2.5, 16), one-hot."""
+    """The scores are linspace(.5, -2.5, 16), with one-hot features."""
     found = solve([np.linspace(0.5, -2.5, 16)], one_hot(16), tolerance=5e-4)
 
     assert 293.7 <= found.hardness[0] <= 294.05
 
 
 def test_golden_hardness_of_the_grid_and_what_structure_is_worth() -> None:
-    """4 x 4 x 2 policies: 257.6 to 257.9 with the structure, 776.0 without."""
+    """A grid of 4 x 4 x 2 has hardness 257.6 to 257.9 with the structure and 776.0 without."""
     hardness, _ = _one(solve([GRID_SCORES], GRID, tolerance=5e-4))
 
     assert 257.6 <= hardness <= 257.95
@@ -106,7 +106,7 @@ def test_certified_gap_holds_against_a_far_better_solution(seed: int, ridge: flo
 
 
 def test_ridge_lies_between_the_optimum_and_even_proportions() -> None:
-    """The larger the ridge the more even the proportions, at the price of hardness."""
+    """A larger ridge makes proportions more even and the hardness larger."""
     free, mild, strong = (_one(solve([FIVE], one_hot(5), ridge=ridge)) for ridge in (0.0, 300.0, 1e6))
 
     assert free[0] < mild[0] < strong[0]
@@ -146,7 +146,7 @@ def test_rescaled_features_and_shifted_scores_change_nothing() -> None:
 
 
 def test_uniform_cost_changes_the_unit_and_not_the_proportions() -> None:
-    """Twice as dear everywhere: the same proportions, half the weight, twice the hardness."""
+    """If every pair costs twice as much, proportions stay, the weight halves and the hardness doubles."""
     plain = solve([FIVE], one_hot(5))
     dear = solve([FIVE], one_hot(5), costs=np.full((5, 5), 2.0))
 

@@ -89,7 +89,7 @@ def test_costs_that_are_all_the_same_change_nothing_but_the_unit() -> None:
 
 
 def test_a_dear_rival_is_not_worth_its_clarity() -> None:
-    """Worked by hand: 1 beats 2 at .9 and 0 at .3; at ten times the price, 0 tells more for the money."""
+    """If comparing 1 with 2 costs ten times as much, comparing 0 with 2 tells more for the money."""
     preferences = np.array([[0.5, 0.6, 0.7], [0.4, 0.5, 0.9], [0.3, 0.1, 0.5]])
     costs = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 10.0], [1.0, 10.0, 1.0]])
 

@@ -152,7 +152,7 @@ async def test_a_receiver_that_is_gone_is_told_nothing_until_a_replay(deliveries
 
 
 async def test_nothing_is_known_of_a_webhook_nobody_asked_for(deliveries: DeliveryStore) -> None:
-    """That is no error."""
+    """Reading an unknown webhook is no error."""
     assert await deliveries.standing("none") == DeliveryState()
     assert await deliveries.due("none", 10) == []
     assert await deliveries.replay("none", []) == 0

@@ -18,7 +18,7 @@ from tests.policy_store.building import NAME, forecasts, plan, planned, prefer, 
 
 
 async def test_one_of_many_gets_the_lease(store: PolicyStore) -> None:
-    """Replicas ask at once; one plans."""
+    """If replicas ask at once, one of them plans."""
     await started(store)
 
     fences = await asyncio.gather(*(store.acquire_lease(NAME, f"replica{index}", 60) for index in range(8)))

@@ -30,7 +30,7 @@ def test_survivor_check_is_free_where_somebody_is_best_and_saves_cycles(
 
 
 def test_long_delays_cost_little_more_than_what_is_in_flight() -> None:
-    """200 outcomes on their way: at most 1.4 times (the run without delay + 200)."""
+    """A run with 200 outcomes in flight takes at most 1.4 times the run without delay plus 200."""
     world = bradley_terry("b", np.linspace(0.5, -1.5, 8))
     prompt = simulate(Trial(world, refresh_every=50), 60, seed=3)
 

@@ -25,7 +25,7 @@ def trial(outcomes: Outcomes, **changes: object) -> Trial:
 
 
 def test_unequal_reporting_and_rising_quality_promote_nothing_worse() -> None:
-    """Newest first, with the lagging policy drawn more: at most as many wrong runs as delta allows."""
+    """With newest first and more draws of the lagging policy, wrong runs stay within delta."""
     assert simulate(trial(RISING), seeds=12, seed=1).wrong <= 2
 
 

@@ -36,7 +36,7 @@ def _situation(each: int, runs: int = 3, epsilon: float = 0.0) -> Situation:
 @pytest.mark.parametrize("each", [0, 1, 50])
 @pytest.mark.parametrize("method", METHODS)
 def test_proposed_pairs_are_pairs(method: str, each: int) -> None:
-    """Two different policies, for every run and draw, from the first comparison on."""
+    """Every run and draw gives two different policies, from the first comparison on."""
     pairs = METHODS[method]().pairs(_situation(each), 40, np.random.default_rng(1))
 
     assert pairs.shape == (3, 40, 2)
@@ -53,7 +53,7 @@ def test_pairs_for_a_margin_are_pairs() -> None:
 
 
 def test_round_robin_keeps_the_counts_level() -> None:
-    """Twelve draws over six pairs: each twice."""
+    """Twelve draws over six pairs give each pair twice."""
     pairs = RoundRobin().pairs(_situation(0), 12, np.random.default_rng(1))
 
     for run in pairs:
@@ -93,7 +93,7 @@ def test_greedy_and_optimistic_rules_find_the_leader() -> None:
 
 
 def test_likelihood_ratio_sums_over_the_rivals_that_are_ahead() -> None:
-    """Worked by hand: 10 comparisons at 2:8, 10 at 5:5, so 10 kl(.2, .5) nats against policy 0."""
+    """Results of 2:8 and 5:5 give 10 kl(.2, .5) nats against policy 0."""
     wins: IntArray = np.array([[[0, 2, 5], [8, 0, 5], [5, 5, 0]]])
 
     nats = 10 * (0.2 * math.log(0.4) + 0.8 * math.log(1.6))
@@ -115,7 +115,7 @@ def test_customary_likelihood_ratio_rule_ends_at_its_threshold() -> None:
 
 
 def test_proven_likelihood_ratio_rule_pays_for_every_rival() -> None:
-    """Worked by hand: two rivals, half the stake on each; one ahead pays log 4 + log(n) / 2."""
+    """Each of two rivals gets half the stake, so one rival ahead pays log 4 + log(n) / 2."""
     wins = np.array([[0, 5, 8], [25, 0, 16], [12, 14, 0]])
 
     reached = glr.glr_verdict(wins, Design(0.9, 0.0, 0, (0.0,) * 3))
@@ -182,7 +182,7 @@ def test_budget_is_never_exceeded() -> None:
 
 
 def test_report_has_nothing_to_divide_by_where_nobody_is_best() -> None:
-    """No hardness and no ratio for a cycle."""
+    """A cycle has no hardness and no ratio."""
     report = simulate(Trial(cycle("c", 3, 0.9)), 3).to_json()
 
     assert report["hardness"] is None

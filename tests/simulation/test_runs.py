@@ -142,7 +142,7 @@ def test_progress_is_that_of_the_policy_the_decision_waits_for() -> None:
 
 
 def test_checkpoints_rise_to_the_last() -> None:
-    """Different whole numbers, the last one the limit."""
+    """The checkpoints are different whole numbers, and the last one is the limit."""
     found = checkpoints(5_000)
 
     assert found[-1] == 5_000
@@ -198,7 +198,7 @@ def test_certain_outcomes_are_refused(rates: list[float]) -> None:
 
 @pytest.mark.parametrize("ties", [np.full((2, 2), 0.5), np.full((3, 3), 1.0), np.triu(np.full((3, 3), 0.1))])
 def test_ties_that_are_none_are_refused(ties: np.ndarray) -> None:
-    """The right shape, below one, and the same both ways."""
+    """Ties must have the right shape, be below one, and be symmetric."""
     with pytest.raises(WorldError, match="ties has shape"):
         World("t", EQUALS.labels, EQUALS.preferences, ties)
 

@@ -57,7 +57,7 @@ def test_features_that_are_wrong_cost_comparisons_and_not_the_promise() -> None:
 
 
 def test_margin_is_certified_with_features_too() -> None:
-    """No worse, by the same evidence."""
+    """The same evidence certifies a policy as no worse."""
     summary = simulate(Trial(GRID, space="linear", epsilon=0.1), 20, seed=3)
 
     assert summary.outcomes["no_worse"] == 20

@@ -22,7 +22,7 @@ def test_wrong_promotions_stay_within_delta(name: str) -> None:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", {**TRIALS, **BEST_TRIALS})
 def test_wrong_promotions_stay_within_delta_in_ten_thousand_runs(name: str) -> None:
-    """The bar of 10,000 runs: at most 463 wrong."""
+    """Of 10,000 runs at most 463 may be wrong."""
     summary = simulate({**TRIALS, **BEST_TRIALS}[name], seeds=10_000, seed=12)
 
     assert summary.wrong <= 463

@@ -81,7 +81,7 @@ def test_the_last_word_is_the_answer_where_it_is_a_letter(reply: str, answer: st
     ],
 )
 def test_marks_become_what_a_user_would_say(right: tuple[bool, ...], said: dict[str, object]) -> None:
-    """A thumb for one answer; for two the better one, a tie, or both bad."""
+    """One answer gets a thumb; two answers get the better one, a tie, or both bad."""
     assert opinion(right) == said
 
 

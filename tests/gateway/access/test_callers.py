@@ -49,7 +49,7 @@ def test_a_callers_name_is_no_key() -> None:
     ],
 )
 def test_anything_else_is_refused(header: bytes | None) -> None:
-    """No key, a malformed header, an unknown key."""
+    """A missing key, a malformed header and an unknown key are refused."""
     with pytest.raises(AuthenticationError):
         KEYS.authenticate(header)
 

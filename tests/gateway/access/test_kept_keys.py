@@ -82,7 +82,7 @@ async def test_a_replica_started_without_its_store_answers_the_keys_it_knew(
 
 
 def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
-    """All of it."""
+    """Every kept key is read again."""
     file_of(tmp_path).keep(BOOK)
     assert file_of(tmp_path, NOW + 59).read() == BOOK
 

@@ -87,7 +87,7 @@ async def until(is_true: Callable[[], bool]) -> None:
 
 
 async def test_as_many_requests_pass_as_the_limit_says(processes: Callable[[], Process]) -> None:
-    """Four hundred at once in three processes: a hundred pass, not one more or less."""
+    """Of four hundred requests at once in three processes exactly a hundred pass."""
     limits = KeyLimits(requests_per_minute=100)
     admitted = await asyncio.gather(*(processes().flood(limits, count) for count in (200, 150, 50)))
     assert sum(map(len, admitted)) == 100

@@ -20,7 +20,7 @@ SIDE_BY_SIDE = {"share": 1.0, "collect": "side_by_side"}
 
 
 async def test_list_shows_every_experiment(upstream: FakeUpstream, embedded_url: str) -> None:
-    """Name, state, generation, incumbent, leader, comparisons: these keys, no others."""
+    """Each entry has name, state, generation, incumbent, leader and comparisons, and no other keys."""
     config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
@@ -120,7 +120,7 @@ async def test_detail_has_the_promised_fields(upstream: FakeUpstream, embedded_u
 
 
 async def test_log_streams_the_whole_story(upstream: FakeUpstream, embedded_url: str) -> None:
-    """One JSON object a line: the experiment, then plans, comparisons and events in order."""
+    """Each line is one JSON object: the experiment, then plans, comparisons and events in order."""
     config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE)
     async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
         await gateway.planned()
@@ -135,7 +135,7 @@ async def test_log_streams_the_whole_story(upstream: FakeUpstream, embedded_url:
 
 
 async def test_unknown_experiment_names_the_known_ones(upstream: FakeUpstream, embedded_url: str) -> None:
-    """A 404 that helps."""
+    """The error is a 404 that lists the known experiments."""
     async with whole_gateway(
         gateway_config(api_base=upstream.api_base), quick_settings(embedded_url)
     ) as gateway:

@@ -174,7 +174,7 @@ async def test_a_gateway_without_keys_asks_for_them_once_there_are_some(
 async def test_another_configuration_is_served_while_the_store_is_away(
     upstream: FakeUpstream, settings: Settings
 ) -> None:
-    """Models, and the incumbents of new experiments."""
+    """The new models and the incumbents of new experiments answer."""
     away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9"})
     fields = config_fields(api_base=upstream.api_base)
     config = GatewayConfig.model_validate(fields)

@@ -94,7 +94,7 @@ async def replicas(upstream: FakeUpstream, tmp_path: Path) -> AsyncIterator[tupl
 
 
 async def test_approval_and_rollback_reach_every_replica(replicas: tuple[Whole, Whole]) -> None:
-    """Certified, approved on one replica, served by both; rolled back on the other, within a second."""
+    """An approval or rollback on one replica reaches the other within a second."""
     one, other = replicas
     await one.planned()
     waiting = await until(one, "awaiting_approval")

@@ -46,7 +46,7 @@ class Users:
 async def test_better_policy_is_promoted_serves_everyone_and_the_proof_holds(
     upstream: FakeUpstream, store_url: str, collect: str
 ) -> None:
-    """The promise of the whole gateway, for both ways of comparing."""
+    """The whole gateway keeps its promise with both ways of comparing."""
     config = gateway_config(api_base=upstream.api_base, traffic={"share": 1.0, "collect": collect})
     async with whole_gateway(config, quick_settings(store_url), own_process=True) as gateway:
         await gateway.planned()

@@ -155,7 +155,7 @@ def test_checking_a_file_with_exposure_caps_says_them_or_why_they_cannot_be_kept
 
 
 def test_checking_a_wrong_file_lists_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line per fault on stderr, nothing on stdout, status 2."""
+    """Standard error has one line for each fault, standard output is empty, and the status is 2."""
     path = tmp_path / "gateway.yaml"
     path.write_text(GOOD.replace("incumbent: base", "incumbent: bass") + "    delta: 7\n", encoding="utf-8")
 
@@ -290,7 +290,7 @@ def test_check_wants_exactly_one_file(capsys: pytest.CaptureFixture[str], argume
 
 
 def test_the_schema_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """One document on stdout, for editors."""
+    """The schema is one document on standard output, for editors."""
     assert main(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 

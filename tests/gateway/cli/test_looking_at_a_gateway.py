@@ -79,7 +79,7 @@ async def test_certificate_is_confirmed_from_every_source(
 async def test_false_certificate_names_each_difference(
     decided: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1, and what differs, for people and for scripts."""
+    """The exit status is 1, and the differences are shown for people and for scripts."""
     log = tmp_path / "log.jsonl"
     text = (await decided.get(f"/v1/experiments/{NAME}/log")).body.decode()
     log.write_text(text.replace('"result":"tie"', '"result":"win"', 1))
@@ -111,7 +111,7 @@ async def test_running_experiment_has_nothing_to_verify(
 async def test_unreachable_and_unknown_are_said_plainly(
     gateway: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line each, without a traceback."""
+    """Each error is one line without a traceback."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     for arguments, words in [
         (("verify", NAME, "--url", nowhere), "No gateway answers"),
@@ -135,7 +135,7 @@ async def test_sources_exclude_each_other(capsys: pytest.CaptureFixture[str]) ->
 
 
 async def test_experiments_are_listed_and_shown(decided: Whole, capsys: pytest.CaptureFixture[str]) -> None:
-    """The figures of the console, in a terminal."""
+    """The terminal shows the figures of the console."""
     assert await run("experiments", "list", "--url", decided.url) == 0
     listed = capsys.readouterr().out
     assert await run("experiments", "show", NAME, "--url", decided.url) == 0

@@ -34,7 +34,7 @@ def test_this_machine_needs_no_key(host: str) -> None:
 def test_exposed_gateway_without_keys_ends_with_status_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Wrong configuration, said in one line."""
+    """An exposed gateway without keys is a wrong configuration and gets a one-line error."""
     monkeypatch.delenv("LLMPO_CLIENT_KEYS", raising=False)
     monkeypatch.delenv("LLMPO_ADMIN_KEYS", raising=False)
     file = tmp_path / "gateway.yaml"
@@ -79,7 +79,7 @@ def test_workers_sockets_share_one_address() -> None:
 
 
 def test_address_is_shown_as_a_browser_wants_it() -> None:
-    """Brackets around IPv6."""
+    """IPv6 addresses are shown in brackets."""
     with bind("::1", 0) as six, bind("127.0.0.1", 0) as four:
         assert shown_address(six) == f"http://[::1]:{six.getsockname()[1]}"
         assert shown_address(four) == f"http://127.0.0.1:{four.getsockname()[1]}"

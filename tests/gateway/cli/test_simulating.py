@@ -63,7 +63,7 @@ def test_every_method_runs_with_both_stopping_rules(method: str, capsys: pytest.
 
 
 def test_hardness_reports_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    """Hardness, bound, champion, proportions by `loser-rival`, and no gap in closed form."""
+    """The report has hardness, bound, champion and proportions by `loser-rival`, without a gap."""
     assert main(["hardness", "--world", PANDALM, "--space", "unstructured", "--json"]) == 0
 
     report = json.loads(capsys.readouterr().out)

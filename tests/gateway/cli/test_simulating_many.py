@@ -27,7 +27,7 @@ def rates(tmp_path: Path) -> str:
 
 
 def test_several_of_each_come_as_a_list(easy: str, rates: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every world with every method and rule, in that order; methods repeated or separated by commas."""
+    """The list has every world with every method and rule in order, however the methods were given."""
     arguments = ["--world", easy, "--world", rates, "--method", "llm-po,rucb", "--method", "round-robin"]
     rules = ["--stopping", "e-process", "--stopping", "glr"]
 

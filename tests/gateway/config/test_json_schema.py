@@ -64,7 +64,7 @@ def test_wrong_values_do_not_fit_the_schema(validator: Draft202012Validator, val
 def test_each_way_to_write_a_promotion_fits_the_schema_and_the_gateway(
     validator: Draft202012Validator, promotion: dict[str, Any]
 ) -> None:
-    """Short and long forms of watches and steps."""
+    """Short and long forms of watches and steps fit both."""
     data = yaml.safe_load(GOOD)
     data["experiments"]["support"]["promotion"] = promotion
 

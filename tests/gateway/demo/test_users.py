@@ -127,6 +127,6 @@ async def test_failed_questions_are_counted_not_raised() -> None:
 
 
 async def test_waiting_for_a_gateway_ends_in_time() -> None:
-    """No gateway: a timeout, not a wait for ever."""
+    """If there is no gateway, waiting ends with a timeout."""
     with pytest.raises(TimeoutError):
         await wait_until_ready("http://127.0.0.1:9", timeout_seconds=0.3)

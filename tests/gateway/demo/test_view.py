@@ -82,7 +82,7 @@ def test_a_reading_says_what_the_api_said() -> None:
 
 
 def test_a_reading_before_the_first_plan_is_empty() -> None:
-    """No plan: no line yet, nothing filled."""
+    """A reading without a plan has no line and nothing filled."""
     evidence = [{"policy": policy, "nats": 0.0, "needed": None} for policy in ("a", "b")]
     answer = {
         **ANSWER,

@@ -53,7 +53,7 @@ def test_what_replicas_must_agree_on_changes_the_hash(fields: dict[str, Any]) ->
 
 
 def test_what_is_each_replicas_own_does_not() -> None:
-    """Secrets, time-outs, and the order of lines."""
+    """Secrets, time-outs and the order of lines do not change the hash."""
     assert config_hash(with_model(api_key="another", timeout=3)) == config_hash(config_fields())
     turned = config_fields()
     turned["model_list"].reverse()

@@ -72,7 +72,7 @@ def test_two_ids_are_never_the_same() -> None:
 
 
 def test_ids_tell_nothing_to_those_without_the_key() -> None:
-    """Assigned or not, whichever experiment or side: same length, no bytes in common but the version."""
+    """All ids have the same length and share no bytes but the version, whatever they hold."""
     ours = sealer()
     ids = [
         ours.seal(ASSIGNMENT),

@@ -97,7 +97,7 @@ async def test_action_needs_no_value(matched: Whole) -> None:
 
 
 async def test_same_feedback_again_is_counted_once(side_by_side: Whole) -> None:
-    """Clients retry; also at the same time."""
+    """A repeated report counts once, even if both copies arrive at the same time."""
     answer = (await side_by_side.compare()).json
     replies = await asyncio.gather(*(side_by_side.feed(id=answer["id"], preferred=0) for _ in range(8)))
 
@@ -116,7 +116,7 @@ async def test_idempotency_key_and_comment_are_accepted_and_change_nothing(side_
 
 
 async def test_contradicting_feedback_is_refused(side_by_side: Whole) -> None:
-    """The first word stands."""
+    """The first report stands."""
     answer = (await side_by_side.compare()).json
     await side_by_side.feed(id=answer["id"], preferred=0)
     before = await side_by_side.experiment()
@@ -296,7 +296,7 @@ async def test_another_answer_of_a_settled_session_is_no_contradiction(
 
 
 async def test_refused_feedback_is_counted_by_reason_and_changes_nothing(matched: Whole) -> None:
-    """Wrong types, wrong values, unknown signals, broken JSON: a 4xx of OpenAI's shape each."""
+    """Each wrong report gets a 4xx of OpenAI's shape: wrong types or values, unknown signals, broken JSON."""
     response_id = (await matched.ask()).json["id"]
     unknown_before = await discarded(matched, "unknown_signal")
     value = await matched.feed(id=response_id, signal="thumb", value=1)

@@ -65,7 +65,7 @@ async def test_conclusion_fixes_where_the_experiment_ends(
 
 
 async def test_certificate_names_everything_needed_to_check_it(embedded_store: PolicyStore) -> None:
-    """Years later: which experiment, which plan, which configuration, which code, when."""
+    """Years later a certificate still names the experiment, plan, configuration, code and time."""
     view, fence = await started(embedded_store)
     events: list[GatewayEvent] = []
     promoter = Promoter(embedded_store, catalogue_holder(), clock=lambda: 1_000.0, hooks=Hooks(events.append))

@@ -85,7 +85,7 @@ def test_before_the_store_answers_the_configured_incumbent_serves(embedded_store
 
 
 async def test_unchanged_experiment_costs_one_small_read(embedded_store: PolicyStore) -> None:
-    """Several times a second, on every replica."""
+    """Every replica makes this read several times a second."""
     store = Flaky(embedded_store)
     replica = refresher(store, catalogue())
     await replica.refresh()

@@ -124,7 +124,7 @@ def test_every_move_of_a_person_has_a_verb() -> None:
 
 
 async def test_an_approved_certificate_is_promoted_and_verified(bench: Bench) -> None:
-    """It waits while evidence goes on being gathered; `verify` says who approved."""
+    """The certificate waits while evidence is still gathered, and `verify` says who approved."""
     await bench.certify()
     await bench.prefer(Result.LOSS, 20)
     await bench.planner.plan_all()
@@ -231,7 +231,7 @@ async def test_nothing_is_decided_while_an_experiment_is_paused(bench: Bench) ->
 
 
 async def test_a_promotion_by_hand_claims_nothing(bench: Bench) -> None:
-    """Its record says who decided and what had been counted, and `verify` repeats that."""
+    """The record says who decided and what had been counted, and `verify` repeats that."""
     await bench.planner.plan_all()
     await bench.prefer(Result.WIN, 7)
     assert await bench.do("promote", "the boss likes it", "warm") == "warm"

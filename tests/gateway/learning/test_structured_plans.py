@@ -75,7 +75,7 @@ def _job(definition: Definition, each: int) -> PlanJob:
 
 
 def test_grid_expands_to_named_policies_in_a_linear_space() -> None:
-    """Eight policies, 1 + 1 + 1 directions, decided by likelihood ratios."""
+    """The grid has eight policies and 1 + 1 + 1 directions, and likelihood ratios decide."""
     definition = _definition()
 
     said = structure_of(definition.experiment.inference, definition.experiment.policies)

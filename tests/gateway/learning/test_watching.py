@@ -242,7 +242,7 @@ async def test_time_ends_a_watch_too(bench: Bench) -> None:
 
 
 async def test_a_watch_goes_on_with_another_planner_and_under_another_file(bench: Bench) -> None:
-    """Its terms and its evidence are the store's: nothing begins anew."""
+    """The store keeps terms and evidence of a watch, so nothing begins anew."""
     watch = await bench.promote()
     await bench.compare(PLAIN, 5)
     await bench.store.release_lease(NAME, "a")

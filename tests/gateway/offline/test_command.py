@@ -48,7 +48,7 @@ def test_json_is_one_object(
 
 
 def test_files_of_a_run(provider: FakeUpstream, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Report, certificate, log and pictures, in the directory asked for; `llmpo verify` confirms the log."""
+    """The directory has report, certificate, log and pictures, and `llmpo verify` confirms the log."""
     out = tmp_path / "out"
     assert (
         main(["optimize", "--config", str(write_config(tmp_path, provider.api_base)), "--out", str(out)]) == 0
@@ -65,7 +65,7 @@ def test_files_of_a_run(provider: FakeUpstream, tmp_path: Path, capfd: pytest.Ca
 
 
 def test_report_says_what_was_found_and_what_it_means(provider: FakeUpstream, tmp_path: Path) -> None:
-    """Outcome, promise, table, effort, pictures, and how to check it."""
+    """The report has outcome, promise, table, effort and pictures, and says how to check the result."""
     out = tmp_path / "out"
     main(["optimize", "--config", str(write_config(tmp_path, provider.api_base)), "--out", str(out)])
 
@@ -179,5 +179,5 @@ async def test_terminal_shows_a_bar_per_policy(upstream: FakeUpstream, tmp_path:
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (89, "89 s"), (120, "2 min"), (7_200, "2.0 h")])
 def test_durations_are_for_people(seconds: float, text: str) -> None:
-    """Seconds, minutes or hours."""
+    """Durations are shown in seconds, minutes or hours."""
     assert rough_duration(seconds) == text

@@ -34,7 +34,7 @@ TASK = Task(0, {"input": "2 3", "target": "5", "outputs": ["Five", "5"], "count"
     ],
 )
 def test_exact_match(spec: ExactMatchSpec, said: str, score: float) -> None:
-    """Any accepted text, white space aside."""
+    """Any accepted text matches, and white space around it does not matter."""
     assert exact_match(spec)(TASK, said) == score
 
 
@@ -52,7 +52,7 @@ def test_exact_match(spec: ExactMatchSpec, said: str, score: float) -> None:
     ],
 )
 def test_regex(spec: RegexSpec, said: str, score: float) -> None:
-    """The group, else the whole match, of the first or the last match."""
+    """The group counts, or else the whole match, of the first or the last match."""
     assert regex(spec)(TASK, said) == score
 
 

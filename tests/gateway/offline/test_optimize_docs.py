@@ -72,7 +72,7 @@ def test_every_key_is_described() -> None:
 
 
 def test_every_judge_and_its_fields_are_described() -> None:
-    """One row each."""
+    """The page has one row for each judge."""
     for judge in JUDGES:
         row = re.search(rf"^\| `{judge}` \| .*$", PAGE, re.MULTILINE)
         assert row is not None, judge

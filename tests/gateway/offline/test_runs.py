@@ -98,7 +98,7 @@ async def test_population_uses_each_task_once(solvers: FakeUpstream, tmp_path: P
 
 
 async def test_run_promises_what_its_file_asks_for(solvers: FakeUpstream, tmp_path: Path) -> None:
-    """Fewer comparisons for the weaker promise, said in the report's words, and confirmed by the log."""
+    """The weaker promise takes fewer comparisons, the report states it, and the log confirms it."""
     config = write_config(tmp_path, solvers.api_base, promise="no_worse_than_best")
     outcome, _ = await optimized(config, tmp_path / "out")
 

@@ -18,7 +18,7 @@ def _checked(rows: Rows) -> Verification:
 
 
 async def test_asymptotic_certificate_says_so_and_is_confirmed(decide: Callable[..., Any]) -> None:
-    """Decided by likelihood ratios, recomputed from the log alone."""
+    """Likelihood ratios decide, and the log alone is enough to recompute the certificate."""
     rows = await decide(space="bradley_terry")
 
     found = _checked(rows)
@@ -47,7 +47,7 @@ async def test_likelihood_ratio_certificate_without_structure(decide: Callable[.
 
 
 async def test_misfit_holds_the_decision_unless_told_to_warn(decide: Callable[..., Any]) -> None:
-    """Five policies, each beating all before it by 9 to 1: no scores explain that."""
+    """No scores explain five policies of which each beats all before it by 9 to 1."""
     promotion = {"min_comparisons": 200}
     held = await decide(space="bradley_terry", policies=tuple("abcde"), most=300, promotion=promotion)
 

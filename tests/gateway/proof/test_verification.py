@@ -35,7 +35,7 @@ async def test_true_winner_certificate_is_confirmed(decide: Callable[..., Any]) 
 
 
 async def test_true_no_worse_certificate_is_confirmed(decide: Callable[..., Any]) -> None:
-    """Epsilon > 0: no policy beats the champion by more than that."""
+    """The certificate says that no policy beats the champion by more than epsilon, and it is confirmed."""
     found = checked(await decide())
     assert found.differences == ()
     assert (found.outcome, found.champion) == ("no_worse", "warm")

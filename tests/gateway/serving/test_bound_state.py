@@ -140,7 +140,7 @@ async def test_feedback_on_such_a_turn_is_not_counted(gateway: Live) -> None:
 
 
 async def test_after_a_decision_conversations_stay_where_they_were(gateway: Live) -> None:
-    """Those of the policy that lost as well."""
+    """Conversations with the policy that lost stay with it as well."""
     messages = [said(await gateway.ask()) for _ in range(10)]
     gateway.change(state=ExperimentState.PROMOTED, incumbent=1)
     for message in messages:

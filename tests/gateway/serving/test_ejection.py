@@ -105,7 +105,7 @@ def test_a_probe_that_is_answered_brings_the_target_back(
 def test_the_back_off_doubles_up_to_its_limit(
     book: EjectionBook, clock: Clock, changes: list[GatewayEvent]
 ) -> None:
-    """1, 2, 4, 8 and then 10 seconds, the limit; reported once."""
+    """The back-off is 1, 2, 4, 8 and then 10 seconds, which is the limit, and is reported once."""
     ejected(book)
     for seconds in (1.0, 2.0, 4.0, 8.0, 10.0, 10.0):
         clock.now += seconds - 0.01

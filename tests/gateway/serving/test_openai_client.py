@@ -21,7 +21,7 @@ async def client(gateway: Live) -> AsyncIterator[openai.AsyncOpenAI]:
 
 @pytest.mark.parametrize("model", ["small", NAME])
 async def test_completions(client: openai.AsyncOpenAI, gateway: Live, model: str) -> None:
-    """Models and experiments answer alike."""
+    """Models and experiments answer completions in the same way."""
     answered = await client.chat.completions.create(
         model=model, messages=[{"role": "user", "content": "Hello?"}], temperature=0.3
     )
@@ -54,7 +54,7 @@ async def test_streams(client: openai.AsyncOpenAI, gateway: Live, model: str) ->
 
 
 async def test_side_by_side(duel_gateway: Live) -> None:
-    """Two choices, streamed together."""
+    """The client reads two choices that are streamed together."""
     said = {0: "", 1: ""}
     async with openai.AsyncOpenAI(base_url=f"{duel_gateway.url}/v1", api_key="any") as client:
         async for chunk in await client.chat.completions.create(

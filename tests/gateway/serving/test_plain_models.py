@@ -71,7 +71,7 @@ async def test_large_answers_pass(gateway: Live, upstream: FakeUpstream, size: i
 
 
 async def test_connections_to_the_provider_are_kept(gateway: Live, upstream: FakeUpstream) -> None:
-    """Requests one after another share one connection, streams too."""
+    """Successive requests, streams included, share one connection."""
     for is_streamed in (False, True, False, True, True):
         await gateway.ask("small", stream=is_streamed)
     assert upstream.connections == 1

@@ -99,7 +99,7 @@ async def test_many_unknown_fields_make_no_long_error(gateway: Live) -> None:
 
 
 async def test_an_unknown_model_is_not_found(gateway: Live) -> None:
-    """404 with OpenAI's code."""
+    """The reply is a 404 with OpenAI's code."""
     reply = await gateway.ask("nobody")
     assert (reply.status, reply.error["code"], reply.error["param"]) == (404, "model_not_found", "model")
 

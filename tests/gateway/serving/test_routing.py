@@ -129,7 +129,7 @@ def test_a_duel_shows_the_pair_in_the_order_the_side_says() -> None:
 
 
 def test_the_assignment_carries_what_feedback_needs() -> None:
-    """Generation, plan version, expiry and a unit of its own."""
+    """The assignment has a generation, a plan version, an expiry and a unit of its own."""
     live = replace(three(), generation=4, window_seconds=90.0)
     one = draw_part(live, None, random.Random(5), NOW)
     assert isinstance(one, Single)
@@ -139,7 +139,7 @@ def test_the_assignment_carries_what_feedback_needs() -> None:
 
 
 def test_a_unit_is_routed_alike_on_every_replica() -> None:
-    """Same unit, same plan: same draw. Other units draw independently and fairly."""
+    """A unit gets the same draw under the same plan, and units are drawn independently and fairly."""
     keys = [UnitKey(random.Random(i).randbytes(16)) for i in range(2000)]
     live, other_replica = three(share=0.5), three(share=0.5)
     first = [draw_part(live, key, UnitDraws(key), NOW) for key in keys]

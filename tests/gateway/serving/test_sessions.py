@@ -94,7 +94,7 @@ async def test_a_user_is_named_by_text(by_session: Live, name: str) -> None:
 
 
 async def test_sessions_spread_over_both_sides(by_session: Live) -> None:
-    """Which side a session gets is as good as a coin."""
+    """The side of a session is as good as the toss of a coin."""
     sides = [
         by_session.sealer.open((await by_session.ask(headers={"x-session-id": f"s{i}"})).json["id"]).side
         for i in range(40)

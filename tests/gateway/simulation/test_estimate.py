@@ -81,7 +81,7 @@ def test_weaker_promise_is_estimated_to_take_fewer_comparisons() -> None:
 
 
 def test_days_and_money_follow_from_the_comparisons(plain: list[EffectEstimate]) -> None:
-    """200 comparisons a day; ten units answered per comparison, each at two cents on average."""
+    """There are 200 comparisons a day, and each takes ten answers at two cents on average."""
     large = plain[-1]
     median = large.comparisons["median"]
 
@@ -138,7 +138,7 @@ def test_without_a_structure_one_policy_is_ahead_of_equals() -> None:
 
 
 def test_in_a_grid_the_nearest_rivals_are_one_level_away() -> None:
-    """Two axes: rivals one level from the best lose at the effect, those two away by its odds squared."""
+    """Rivals one level from the best lose at the effect, and rivals two levels away by its odds squared."""
     grid = Grid({"model": ("a", "b"), "prompt": ("x", "y", "z")})
     world = _in_grid(grid).world("large")
     best = world.champion
@@ -191,7 +191,7 @@ def test_outcomes_in_flight_are_waited_for() -> None:
 
 
 def test_minimum_duration_holds_decisions_back_and_is_said() -> None:
-    """Ten days at 200 comparisons a day: none decides before 2,000."""
+    """No run decides before 2,000 comparisons, which take ten days at 200 a day."""
     prospect = replace(PROSPECT, min_days=10.0)
     found = [_of(prospect, effect, runs=10) for effect in ("medium", "large")]
 

@@ -123,7 +123,7 @@ async def test_every_line_about_a_request_carries_its_id(
 async def test_a_stream_that_breaks_off_is_a_failed_request(
     upstream: FakeUpstream, embedded_url: str, lines: Lines
 ) -> None:
-    """Its status was sent before anything was wrong, so the code is what says it."""
+    """The status of a stream is sent before anything goes wrong, so its code shows the failure."""
     upstream.on("plain", cut(after=2))
     async with _gateway(upstream, embedded_url) as gateway:
         lines()

@@ -99,7 +99,7 @@ async def test_a_stream_is_freed_when_it_is_over(
 async def test_a_failure_is_freed_when_it_was_dealt_with(
     relay: Relay, provider: Provider, behaviour: Behaviour, is_streamed: bool
 ) -> None:
-    """The error, and with it the frames of its traceback."""
+    """The error is freed together with the frames of its traceback."""
     provider.on("small", behaviour)
     ask = relay.stream if is_streamed else relay.complete
     try:

@@ -104,7 +104,7 @@ async def _read_on(relay: Relay, asked: UpstreamRequest) -> None:
 async def test_a_caller_who_leaves_while_connecting_takes_nobody_along(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """All who came meanwhile wait for the same connection."""
+    """All requests that arrived meanwhile wait for the same connection."""
     first = asyncio.create_task(ask(relay, provider))
     second = asyncio.create_task(ask(relay, provider))
     await asyncio.sleep(0)

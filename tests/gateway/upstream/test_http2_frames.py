@@ -14,7 +14,7 @@ def frame(kind: int, payload: bytes, stream: int = 0) -> bytes:
 
 @pytest.mark.parametrize("size", range(1, 40))
 def test_goaway_is_taken_out_however_the_bytes_are_cut(size: int) -> None:
-    """All else passes in order and unchanged."""
+    """All other frames pass in order and unchanged."""
     goaway = frame(7, (5).to_bytes(4, "big") + bytes(4) + b"bye")
     others = [frame(0, b"a" * 13, 1), frame(0, b"", 3), frame(6, bytes(8)), frame(0, b"b" * 7, 1)]
     arriving = goaway + others[0] + others[1] + goaway + goaway + others[2] + others[3]

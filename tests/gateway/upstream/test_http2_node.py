@@ -82,7 +82,7 @@ async def streamed(relay: Relay, provider: NodeProvider, model: str) -> bytes:
 
 
 async def test_answers_of_all_sizes_share_a_connection(relay: Relay, provider: NodeProvider) -> None:
-    """Many at once: short, streamed, longer than any window, and asked with a long request."""
+    """Short, streamed and very long answers, and a long request, share a connection at once."""
     calls = [whole(relay, provider, "small") for _ in range(20)]
     calls += [whole(relay, provider, "long") for _ in range(2)]
     calls.append(whole(relay, provider, "small", user="z" * 2_000_000))

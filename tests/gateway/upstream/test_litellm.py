@@ -168,7 +168,7 @@ async def read_all(stream: AnswerStream) -> list[bytes]:
 
 
 async def test_a_whole_answer_is_in_openais_format(upstream: LitellmUpstream, provider: FakeUpstream) -> None:
-    """Text, finish reason and tokens."""
+    """The answer has a text, a finish reason and tokens."""
     answer = orjson.loads((await upstream.complete(request(provider, temperature=0.2))).body)
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["message"]["content"] == "Hello there."
@@ -181,7 +181,7 @@ async def test_a_whole_answer_is_in_openais_format(upstream: LitellmUpstream, pr
 
 
 async def test_a_stream_is_in_openais_format(upstream: LitellmUpstream, provider: FakeUpstream) -> None:
-    """One id, text in pieces, a finish reason, usage, [DONE]."""
+    """The stream has one id, text in pieces, a finish reason, usage and [DONE]."""
     stream = await upstream.stream(request(provider, stream=True, stream_options={"include_usage": True}))
     *blocks, done = await read_all(stream)
     await stream.aclose()
@@ -217,7 +217,7 @@ async def test_failures_are_told_as_the_relay_tells_them(
     reason: str,
     is_streamed: bool,
 ) -> None:
-    """Same statuses and reasons, one attempt, and none of the provider's words about the operator's key."""
+    """Statuses and reasons are the relay's; there is one attempt and no word about the operator's key."""
     provider.on("claude", behaviour)
     ask = upstream.stream if is_streamed else upstream.complete
     with pytest.raises(UpstreamError) as failed:
@@ -308,7 +308,7 @@ async def test_only_openais_fields_reach_litellm(upstream: LitellmUpstream, prov
 async def test_what_the_provider_lacks_is_the_callers_mistake(
     upstream: LitellmUpstream, provider: FakeUpstream
 ) -> None:
-    """Named, not dropped in silence."""
+    """The error names the parameter instead of dropping it."""
     with pytest.raises(UpstreamError, match="logprobs") as failed:
         await upstream.complete(request(provider, logprobs=True))
     assert (failed.value.status, failed.value.is_callers_fault) == (400, True)
@@ -394,7 +394,7 @@ async def test_clients_of_former_targets_are_let_go_and_streams_end_on_them(prov
 
 
 async def test_former_clients_are_closed_when_no_request_can_be_under_way() -> None:
-    """Each after its own time, and all at the end; one that cannot be closed keeps no other open."""
+    """Each client is closed after its own time, and all at the end; a failure to close one stops no other."""
     closed: list[str] = []
 
     class Client:

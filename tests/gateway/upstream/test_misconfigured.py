@@ -88,7 +88,7 @@ async def test_nor_is_one_that_has_mistakes_of_its_own(
 async def test_with_nothing_missing_its_mistakes_are_the_callers(
     upstream: LitellmUpstream, request_fields: dict[str, Any]
 ) -> None:
-    """Found out without asking the provider: nothing listens at this address."""
+    """The mistake is found without asking the provider; nothing listens at its address."""
     asked = target("gemini", "k", "http://127.0.0.1:1")
     with pytest.raises(UpstreamError) as failed:
         await upstream.complete(UpstreamRequest(asked, request_fields))

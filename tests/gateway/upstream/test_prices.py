@@ -41,7 +41,7 @@ def test_price_is_that_of_litellm(model: str) -> None:
 
 
 def test_operators_word_goes_before_the_list() -> None:
-    """Contracts differ from list prices."""
+    """The operator's prices win, because contracts differ from list prices."""
     own = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
     assert price("openai/gpt-4o-mini", **own) == TokenPrices(1e-6, 2e-6)
     assert TokenPrices(1e-6, 2e-6).of(1_000_000, 500_000) == pytest.approx(2.0)

@@ -81,7 +81,7 @@ def test_a_server_of_ones_own_may_do_without_a_key(provider: str) -> None:
 
 
 def test_the_names_of_providers_are_those_litellm_has() -> None:
-    """Read from its package as text, without importing it."""
+    """The names are read from LiteLLM's package as text, without importing it."""
     names = names_in_package()
     assert names == provider_names()
     assert OUR_PROVIDERS | KEY_VARIABLES.keys() <= names

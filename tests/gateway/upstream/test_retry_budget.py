@@ -6,7 +6,7 @@ from gateway.upstream.retry_budget import RetryBudget
 
 
 def test_where_everything_fails_the_total_is_bounded() -> None:
-    """Attempts of n requests: at most n (1 + ratio) + burst."""
+    """For n requests there are at most n (1 + ratio) + burst attempts."""
     budget = RetryBudget(ratio=0.1, burst=100)
     retries = 0
     for _ in range(1000):

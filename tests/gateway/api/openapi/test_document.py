@@ -156,7 +156,7 @@ async def test_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) ->
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_a_hundred_thousand_made_up_requests_find_no_fault(gateway: Whole, tmp_path: Path) -> None:
-    """No server error and no undescribed answer in a hundred thousand requests either."""
+    """A hundred thousand requests cause no server error and no answer that the document does not describe."""
     await hold(gateway, tmp_path, LONG, 100_000)
 
 

@@ -30,7 +30,7 @@ async def claude(gateway: Live) -> AsyncIterator[anthropic.AsyncAnthropic]:
 
 @pytest.mark.parametrize("model", ["small", "support"])
 async def test_responses(client: openai.AsyncOpenAI, model: str) -> None:
-    """Whole, and streamed through the client's own accumulation."""
+    """The client reads whole responses, and streamed ones through its own accumulation."""
     answered = await client.responses.create(model=model, input="Hello?")
     assert (answered.output_text, answered.status, answered.model) == (TEXT, "completed", model)
     assert answered._request_id is not None
@@ -44,7 +44,7 @@ async def test_responses(client: openai.AsyncOpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("model", ["claude-small", "claude"])
 async def test_messages(claude: anthropic.AsyncAnthropic, model: str) -> None:
-    """Whole, and streamed through the client's own accumulation."""
+    """The client reads whole messages, and streamed ones through its own accumulation."""
     answered = await claude.messages.create(model=model, max_tokens=9, messages=MESSAGES)  # type: ignore[arg-type]
     assert (answered.content[0].text, answered.model) == (TEXT, model)  # type: ignore[union-attr]
     assert answered._request_id is not None

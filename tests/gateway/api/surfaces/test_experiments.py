@@ -112,7 +112,7 @@ async def test_the_policys_parameters_win_under_the_formats_names(
 
 
 async def test_parameters_inside_an_object_join_the_callers(upstream: FakeUpstream) -> None:
-    """Reasoning effort and verbosity, without losing what else the caller set there."""
+    """A policy's reasoning effort and verbosity join what else the caller set in the object."""
     params = {"reasoning_effort": "low", "verbosity": "high"}
     policies = {name: {"model": "small", "params": params} for name in ("alpha", "beta")}
     base = upstream.api_base

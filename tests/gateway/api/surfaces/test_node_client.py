@@ -40,7 +40,7 @@ async def found(gateway: Live, model: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", ["small", "support"])
 async def test_node_client_finds_what_it_expects(gateway: Live, upstream: FakeUpstream, model: str) -> None:
-    """Answers whole and streamed, by the client's own helpers, too, and leaving half-way."""
+    """The client's helpers read whole and streamed answers, and callers may leave half-way."""
     client = await found(gateway, model)
 
     assert {client[name] for name in ("whole", "chunks", "helper", "response", "events")} == {TEXT}

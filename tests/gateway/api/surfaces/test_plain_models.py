@@ -27,7 +27,7 @@ def last(upstream: FakeUpstream) -> Exchange:
 async def test_whole_answers_are_relayed_untouched(
     gateway: Live, upstream: FakeUpstream, kind: str, model: str
 ) -> None:
-    """Every byte of the provider's, and every field of the caller's."""
+    """Every byte of the provider's answer and every field of the caller's request is relayed."""
     reply = await ask(gateway, kind, model, user="u", new_field={"a": 1})
     assert (reply.status, reply.body) == (200, whole(last(upstream), TEXT))
     assert upstream.seen[-1].body == {"model": model, **ASKED[kind], "user": "u", "new_field": {"a": 1}}
@@ -67,7 +67,7 @@ async def test_a_stream_without_its_last_event_is_broken_off(
 
 
 async def test_anthropic_gets_its_own_headers(gateway: Live, upstream: FakeUpstream) -> None:
-    """The operator's key, the caller's version of the format and nothing of the caller's key."""
+    """Anthropic gets the operator's key and the caller's version of the format, but not the caller's key."""
     await ask(gateway, "messages", "claude-small", headers={"x-api-key": "callers"})
     headers = upstream.seen[-1].headers
     assert (headers["x-api-key"], headers["anthropic-version"]) == ("sk-provider", "2023-06-01")

@@ -160,7 +160,7 @@ async def test_what_was_not_sent_has_the_apis_defaults(
 async def test_what_was_sent_is_repeated_as_it_was(
     gateway: Live, upstream: FakeUpstream, model: str, is_streamed: bool
 ) -> None:
-    """The caller's, where a policy sent another value; an object's and a tool's other fields by default."""
+    """The caller's value is repeated even if a policy sent another, and missing fields have defaults."""
     expected = {
         **DEFAULTS,
         **SENT,

@@ -79,7 +79,7 @@ async def test_tools_are_translated(
     turns: dict[str, Any],
     stream: bool,
 ) -> None:
-    """Offered, called and answered, in one conversation."""
+    """Tools are offered, called and answered in one translated conversation."""
     upstream.on(model, good("It is 7."))
     reply = await ask(gateway, kind, model, stream=stream, tools=[tool], **turns)
     assert reply.status == 200, reply.body

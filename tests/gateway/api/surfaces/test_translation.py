@@ -203,7 +203,7 @@ async def test_what_a_provider_cannot_do_is_the_callers_to_know(gateway: Live) -
 
 
 async def test_text_completions_of_a_chat_provider(gateway: Live, upstream: FakeUpstream) -> None:
-    """The prompt becomes a message, the answer a text."""
+    """The prompt becomes a message, and the answer becomes a text."""
     reply = await ask(gateway, "completions", "claude-small", max_tokens=9)
     assert reply.json["choices"][0]["text"] == SAID
     reply = await ask(gateway, "completions", "claude-small", max_tokens=9, stream=True)

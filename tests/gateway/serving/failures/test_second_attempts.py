@@ -177,7 +177,7 @@ async def test_an_ejected_candidate_is_not_asked_and_the_incumbent_serves(
 async def test_an_ejected_candidate_is_not_logged_with_every_request(
     gateway: Live, upstream: FakeUpstream
 ) -> None:
-    """Its failures are, once each; that it is left alone is counted."""
+    """Each of its failures is logged once, and requests that leave it out are counted."""
     with capture_logs() as lines:
         await eject_beta(gateway, upstream)
         for _ in range(20):
@@ -245,7 +245,7 @@ async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
 async def test_a_side_of_a_duel_that_is_ejected_leaves_the_other_alone(
     upstream: FakeUpstream, clock: Clock
 ) -> None:
-    """One choice, no comparison, and no wait for the ejected one."""
+    """The caller gets one choice without waiting for the ejected policy, and there is no comparison."""
     base = upstream.api_base
     upstream.on("large", status(500))
     async with live_gateway(

@@ -97,7 +97,7 @@ async def test_an_edited_answer_counts_as_the_one_it_is_most_of(
 async def test_neither_answer_kept_is_what_the_file_says(
     open_gateway: Open, upstream: FakeUpstream, rule: str, ties: int
 ) -> None:
-    """A tie, or nothing."""
+    """A turn that keeps neither answer is a tie or counts for nothing."""
     gateway = await open_gateway(feedback={"regenerate": {"neither": rule}})
     talk = Talk(gateway)
     await talk.two()

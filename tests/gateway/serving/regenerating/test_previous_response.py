@@ -106,7 +106,7 @@ async def test_policies_of_several_accounts_cannot_go_on_from_it(
 
 @pytest.mark.parametrize("named", ["resp_unknown", "chatcmpl-x"])
 async def test_an_answer_that_is_not_known_is_refused_by_name(gateway: Whole, named: str) -> None:
-    """An id of the provider's own, one of another gateway, or one too old."""
+    """Ids of the provider, of another gateway and from too long ago are refused."""
     reply = await _respond(gateway, input="Thanks!", previous_response_id=named)
     assert (reply.status, reply.code) == (400, "unsupported_by_experiment")
 

@@ -39,7 +39,7 @@ def test_the_question_of_one_request_is_the_answered_one_of_the_next(surface: Su
 
 
 def test_no_two_conversations_of_the_same_letters_are_the_same() -> None:
-    """Where a message ends and who says it matters."""
+    """The limits of messages and their authors matter, not only the letters."""
     found = {
         asked({"role": "user", "content": "a b"}).asked,
         asked({"role": "user", "content": "a"}, {"role": "user", "content": "b"}).asked,
