@@ -159,7 +159,7 @@ def test_libraries_stay_in_their_rooms(module: str, tree: ast.Module) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
 def test_benchmarks_import_what_there_is(path: Path) -> None:
-    """They run too rarely to find out by themselves."""
+    """Benchmarks run too rarely to notice a wrong import by themselves."""
     for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
             module = importlib.import_module(node.module)

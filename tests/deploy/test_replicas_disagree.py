@@ -107,7 +107,7 @@ async def test_different_experiments_are_noticed_and_named(replicas: Replicas) -
 
 
 async def test_a_key_on_one_replica_only_is_noticed(replicas: Replicas) -> None:
-    """The alert fires although no experiment differs: the key's holder is refused every other time."""
+    """The alert fires for a key on one replica, although no experiment differs."""
     plain, limited = config_fields(), config_fields(auth={"limits": {"requests_per_minute": 5}})
     await replicas.start(plain, limited)
 

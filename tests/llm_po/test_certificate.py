@@ -122,7 +122,7 @@ def no_worse_than_best() -> Decided:
 def test_changed_certificate_of_no_worse_than_best_is_found_out(
     no_worse_than_best: Decided, field: str, value: object
 ) -> None:
-    """Its second ledger is recomputed like the first, and so is that its champion is certified."""
+    """The second ledger and the champion's certification are recomputed like the first ledger."""
     stored, log = no_worse_than_best
 
     found = recompute(log, {**stored, field: value})

@@ -114,6 +114,6 @@ def test_levels_that_do_not_describe_policies_are_refused(
 
 
 def test_grid_without_axes_is_refused() -> None:
-    """There is nothing in which policies could differ."""
+    """Policies of a grid without axes could not differ."""
     with pytest.raises(FeatureError, match="no axes"):
         Grid({})

@@ -36,7 +36,7 @@ def test_bet_on_a_pair_alone_assumes_that_the_policy_is_behind(fitted: Fit, epsi
 
 
 def test_bet_over_rivals_assumes_that_the_policy_is_not_the_best(fitted: Fit) -> None:
-    """That comes near the mean over the draws in which some rival is ahead; it is not computed from draws."""
+    """The forecast is near the mean over draws in which a rival is ahead, but needs no draws."""
     q = forecasts(fitted, 0.0, over_rivals=True)[0]
     logits = _drawn(fitted)
     is_best = (logits + 9 * np.eye(4) > 0).all(axis=2)
@@ -67,7 +67,7 @@ def test_policy_that_cannot_be_the_best_is_forecast_by_the_posterior_mean() -> N
 
 @pytest.mark.parametrize("over_rivals", [False, True])
 def test_forecasts_are_numbers_after_any_counts(over_rivals: bool) -> None:
-    """However sure the posterior is that a bet's assumption is wrong, the bet is near nothing."""
+    """If a bet's assumption is very unlikely, the bet is close to nothing."""
     wins = np.array([[[0, 10**7, 0], [0, 0, 10**7], [10**7, 0, 0]], np.zeros((3, 3), dtype=np.int64)])
     sure = np.array([[[0, 10**7], [10, 0]]])
 

@@ -79,7 +79,7 @@ def test_a_log_replays_to_what_was_counted() -> None:
 
 
 def test_outcomes_from_before_the_first_forecast_are_no_evidence() -> None:
-    """They are counted nevertheless."""
+    """Outcomes from before the first forecast are counted, but add no evidence."""
     found = replay_watch([replace(line, plan_version=0) for line in lines("ww")], WATCH)
     assert (found.losses, found.nano_nats) == (2, 0)
 

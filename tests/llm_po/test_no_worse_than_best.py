@@ -206,7 +206,7 @@ def test_the_lower_evidence_counts_except_against_the_promoted_policy() -> None:
 
 
 def test_no_policy_that_could_be_the_best_is_no_winner() -> None:
-    """It would certify every policy, so it goes first."""
+    """This verdict is checked first, because the rule would certify every policy."""
     cyclic = _tally([[0, 0, LINE], [LINE, 0, 0], [0, LINE, 0]])
 
     reached = verdict(cyclic, _design())

@@ -67,12 +67,12 @@ def test_answers_of_units_left_to_the_incumbent_are_its_own() -> None:
 
 
 def test_each_capped_run_is_a_batch_of_its_own() -> None:
-    """Its shares are projected alone, so there is nothing to share with other runs."""
+    """The shares of a capped run are projected separately, so runs have nothing to share."""
     assert [batch.runs for batch in batches(_capped(CAPS), 3)] == [1, 1, 1]
 
 
 def test_caps_of_another_world_or_incumbent_are_refused() -> None:
-    """They would be kept for policies that are not the ones meant."""
+    """Such caps would apply to policies that were not meant."""
     with pytest.raises(DesignError, match="caps for 2 policies"):
         _capped(Caps(0, (1.0, 0.1)))
     with pytest.raises(DesignError, match="incumbent"):

@@ -72,7 +72,7 @@ def test_nothing_is_trimmed_for_the_eliminated_or_with_a_margin() -> None:
 
 
 def test_both_sides_of_a_pair_bet_on_their_own() -> None:
-    """Each is trimmed by what its own policy still needs; the other side keeps its forecast."""
+    """Each side is trimmed by what its own policy still needs, and the other side keeps its forecast."""
     q = np.full((1, 2, 2), 0.5)
     q[0, 0, 1], q[0, 1, 0] = 0.3, 0.4
 

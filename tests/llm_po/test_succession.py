@@ -132,7 +132,7 @@ def test_impossible_sources_are_refused(sources: Sources) -> None:
 
 
 def test_debt_above_zero_is_refused() -> None:
-    """It would be evidence against a policy from a rival that is gone."""
+    """A positive debt would be evidence against a policy from a removed rival."""
     nothing = np.zeros((2, 2), dtype=np.int64)
     with pytest.raises(TallyError, match="debts"):
         Tally(nothing, nothing, nothing, np.zeros(2, dtype=np.bool_), 0, np.array([0, 1]))

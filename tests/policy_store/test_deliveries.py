@@ -77,7 +77,7 @@ async def test_events_are_taken_up_once_with_their_place(deliveries: DeliverySto
 
 
 async def test_a_new_webhook_begins_shortly_before_now(deliveries: DeliveryStore) -> None:
-    """Its beginning is fixed at the first request."""
+    """The first request fixes the beginning of a new webhook."""
     first = await held(deliveries)
     await deliveries.release(HOOK, "one")
     assert (await held(deliveries, "two")).beginning == first.beginning
@@ -107,7 +107,7 @@ async def test_what_is_delivered_is_forgotten_and_counted_once(deliveries: Deliv
 
 
 async def test_dead_letters_are_the_latest_and_bounded(deliveries: DeliveryStore) -> None:
-    """Each has its reason; those beyond the bound are only counted."""
+    """Each dead letter has its reason, and letters beyond the bound are only counted."""
     messages = [Message(f"evt_{index}", "{}") for index in range(5)]
     fence = await taken(deliveries, *messages)
     with patch("policy_store.deliveries.MOST_DEAD_LETTERS", 3):

@@ -40,7 +40,7 @@ async def test_registering_again_changes_nothing(store: PolicyStore) -> None:
 
 
 async def test_changed_experiment_starts_anew_and_going_back_finds_the_evidence(store: PolicyStore) -> None:
-    """Each content has its own evidence, which stays when another content is current for a while."""
+    """Each content keeps its own evidence while another content is current."""
     await planned(store)
     await prefer(store, "u1")
 

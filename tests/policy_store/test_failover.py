@@ -124,7 +124,7 @@ async def _check_counted_once(store: PolicyStore, reporters: Reporters) -> None:
 
 
 async def test_calls_at_once_forget_no_sentinel(tmp_path: Path) -> None:
-    """Each connection asks where the primary is, many at the same time; every Sentinel can be asked later."""
+    """Many connections ask for the primary at once, and every Sentinel can still be asked afterwards."""
     group = SentinelServer(tmp_path)
     group.start()
     store = PolicyStore(connect(group.url, timeout_seconds=5), timeout_seconds=5)

@@ -19,7 +19,7 @@ STORES = Path(__file__).parents[1] / "data" / "stores"
 
 @pytest.mark.parametrize("revision", sorted(path.name for path in STORES.iterdir()))
 async def test_a_store_of_a_former_version_is_gone_on_with(revision: str, tmp_path: Path) -> None:
-    """Its experiment keeps state, evidence and log, and counts on from there."""
+    """An experiment in an older store keeps its state, evidence and log, and continues from there."""
     shutil.copytree(STORES / revision, tmp_path / "data")
     server = EmbeddedValkey()
     redis = connect(server.start(tmp_path / "data"), timeout_seconds=5)

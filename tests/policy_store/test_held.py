@@ -38,7 +38,7 @@ _EVERYTHING = 10_000
 
 
 async def test_held_report_counts_when_its_unit_is_old_enough(store: PolicyStore) -> None:
-    """It is not counted before, by the server's clock, and then as if it had come at that moment."""
+    """A held report counts when the server's clock says so, as if it had come at that moment."""
     await planned(store)
     due_at = await _now(store) + 0.3
 
@@ -128,7 +128,7 @@ async def test_held_outcomes_are_compared_as_those_reported_in_that_order(
 
 
 async def test_report_after_the_hold_changes_nothing(store: PolicyStore) -> None:
-    """It is refused by name, and not remembered either: said again it is refused again."""
+    """A late report is refused by name and not remembered, so a repetition is refused again."""
     await planned(store)
     due_at = await _now(store) - 0.001
 
@@ -172,7 +172,7 @@ async def test_report_counts_with_the_forecast_in_force_when_it_is_due(store: Po
 
 
 async def test_voter_gives_the_vote_on_the_answer_it_got_first(store: PolicyStore) -> None:
-    """Which of its votes count depends on when it was answered, not on how soon it knew what to say."""
+    """The time of the answer decides which votes count, not the time of the report."""
     await planned(store)
     start = await _now(store) + _HOLD
     later = await _prefer(store, "late", start + 60, source="later", voter_cap=1)
@@ -227,7 +227,7 @@ async def test_decision_drops_what_is_held(store: PolicyStore) -> None:
 
 
 async def test_held_reports_of_a_generation_left_behind_go_away_by_themselves(store: PolicyStore) -> None:
-    """They are kept for a week after the last of them was due, whatever comes in between."""
+    """Such reports are kept for a week after the last of them was due."""
     await planned(store)
     now = await _now(store)
     await _prefer(store, "u1", now + _HOLD, voter="")

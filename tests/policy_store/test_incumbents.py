@@ -82,7 +82,7 @@ async def test_a_promotion_stands_while_the_file_goes_on_naming_the_incumbent_be
 
 
 async def test_naming_the_promoted_policy_in_the_file_changes_nothing(store: PolicyStore) -> None:
-    """It makes the promotion outlive the loss of the store."""
+    """Naming it keeps the promotion even if the store is lost."""
     view = await registered(store, of("a", "b", incumbent="a"))
     await promoted(store, view, "b")
 
@@ -142,7 +142,7 @@ async def test_taking_an_added_candidate_back_finds_the_promotion(store: PolicyS
 
 
 async def test_an_undecided_generation_found_again_keeps_who_serves_now(store: PolicyStore) -> None:
-    """Its evidence goes on; what was promoted meanwhile is not undone."""
+    """The old evidence continues, and a promotion made meanwhile is not undone."""
     await registered(store, of("a", "b", "c", incumbent="a"))
     view = await registered(store, of("a", "b", incumbent="a"))
     await promoted(store, view, "b")

@@ -158,7 +158,7 @@ async def test_evidence_at_one_half_is_inherited_and_debts_are_the_lower_of_both
 
 
 async def test_chain_of_changes_carries_debts_and_numbers_on(store: PolicyStore) -> None:
-    """Each generation goes on from the one before, its own comparisons included."""
+    """Each generation continues from the one before, including that generation's own comparisons."""
     view = await store.register(of("p0", "p1", "p2", "p3"), LINE)
     expected = None
     for step, (names, sources) in enumerate(
@@ -214,7 +214,7 @@ async def test_log_starts_with_what_was_inherited_and_events_tell(store: PolicyS
 async def test_budget_minima_costs_and_features_may_change(
     store: PolicyStore, changes: dict[str, Any]
 ) -> None:
-    """They are no part of what a comparison means."""
+    """These settings are not part of the meaning of a comparison."""
     await count(store, await store.register(of("p0", "p1", "p2"), LINE), 20)
     before = standing(await store.counts(NAME, 1))
 
@@ -354,7 +354,7 @@ async def test_different_changes_at_once_form_a_chain(store: PolicyStore) -> Non
 
 
 async def test_outcome_of_an_earlier_assignment_counts_where_it_was_assigned(store: PolicyStore) -> None:
-    """Its indices mean that generation's policies; a waiting outcome waits there for its match."""
+    """An outcome belongs to the generation of its assignment and waits for its match there."""
     await planned(store)
     await report(store, "waiting", 0, 1.0)
     await prefer(store, "counted")

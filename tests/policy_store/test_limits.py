@@ -97,7 +97,7 @@ async def test_ahead_is_given_only_while_plenty_is_left(limits: LimitStore) -> N
 
 
 async def test_what_is_returned_can_be_leased_again(limits: LimitStore) -> None:
-    """It is taken from the second it was leased in, and never below nothing."""
+    """Returned tokens are taken from the second of their lease, and no account goes below zero."""
     granted = await limits.lease(Account("app", "one", requests=Wanted(10, 1, 10)))
     returned = (Returned("requests", granted.second, 4),)
     assert (await requests(limits, 10, 9, returned=returned)).amount == 4
@@ -107,7 +107,7 @@ async def test_what_is_returned_can_be_leased_again(limits: LimitStore) -> None:
 
 
 async def test_tokens_used_beyond_a_lease_count(limits: LimitStore) -> None:
-    """They count even beyond the limit; nothing is leased then until they have expired."""
+    """Tokens count even beyond the limit, and nothing is leased until they have expired."""
     await limits.lease(Account("app", "one", tokens=Wanted(1000, 100, 100), owed=1500))
     granted = await limits.lease(Account("app", "two", tokens=Wanted(1000, 1, 1)))
     assert (granted.tokens.amount, granted.tokens.left) == (0, 0)

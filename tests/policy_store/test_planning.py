@@ -111,7 +111,7 @@ async def test_plan_of_many_policies_is_published_whole(store: PolicyStore) -> N
 
 
 async def test_replaced_planner_can_neither_publish_nor_decide(store: PolicyStore) -> None:
-    """Its number is stale: nothing it sends changes anything."""
+    """The number of a replaced planner is stale, so nothing that it sends changes anything."""
     old = await planned(store)
     await store.release_lease(NAME, "planner")
     await store.acquire_lease(NAME, "other", 60)

@@ -119,7 +119,7 @@ async def test_a_password_that_is_missing_or_wrong_is_named(
 
 
 async def test_a_cluster_without_some_of_its_slots_is_named_and_used_again(tmp_path: Path) -> None:
-    """Both servers of a third of the slots are gone: the others refuse, until they are back."""
+    """While both servers of a third of the slots are gone, the other servers refuse."""
     group = ClusterServer(tmp_path)
     group.start()
     store = PolicyStore(connect(group.url, timeout_seconds=2), timeout_seconds=2)

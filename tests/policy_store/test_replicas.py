@@ -55,13 +55,13 @@ async def test_a_silent_replica_is_forgotten(book: ReplicaBook, redis: StoreClie
 
 
 async def test_wishes_to_reload_are_numbered(book: ReplicaBook) -> None:
-    """Each is seen by all who tell of themselves."""
+    """Every process that reports itself sees each number."""
     assert [await book.ask_to_reload() for _ in range(2)] == [1, 2]
     assert (await book.tell(FIRST)).asked == 2
 
 
 async def test_replicas_of_other_versions_may_say_more(book: ReplicaBook, redis: StoreClient) -> None:
-    """What is not known is left aside."""
+    """Unknown fields of a replica's record are ignored."""
     await book.tell(FIRST)
     at, _, said = (await redis.hget(redis.names.replicas[0], FIRST.name)).partition(" ")
     await redis.hset(redis.names.replicas[0], FIRST.name, f'{at} {said[:-1]},"colour":"red"}}')

@@ -12,7 +12,7 @@ from tests.policy_store.building import NAME, started
 
 
 async def test_replicas_add_up_exactly(store: PolicyStore, store_url: str) -> None:
-    """Each adds what it measured, under the policy's fingerprint."""
+    """Each replica adds what it measured under the policy's fingerprint."""
     others = [
         PolicyStore(connect(store_url, timeout_seconds=PATIENCE_SECONDS), timeout_seconds=PATIENCE_SECONDS)
         for _ in range(4)
@@ -28,7 +28,7 @@ async def test_replicas_add_up_exactly(store: PolicyStore, store_url: str) -> No
 
 
 async def test_usage_and_contents_outlast_a_generation(store: PolicyStore) -> None:
-    """They belong to the policy, which may come back."""
+    """Usage and contents belong to the policy, which may come back."""
     await started(store, policies=2)
     await store.add_usage(NAME, {"hash0": Usage(1, 10, 3)})
     await store.keep_contents(NAME, {"hash0": {"system": "Be kind.", "params": {"temperature": 0.7}}})

@@ -82,7 +82,7 @@ async def test_terms_survive_to_the_last_digit(store: PolicyStore) -> None:
 
 
 async def test_comparisons_of_a_watch_touch_nothing_of_the_generation(store: PolicyStore) -> None:
-    """They are counted with the watch's forecasts, and what reaches the line is noted, without an event."""
+    """A watch counts with its own forecasts and notes a crossing without an event."""
     fence, watch = await watched(store, epsilon=0.0)
     before, log = await store.counts(NAME, 1), await store.log(NAME, 1)
     await store.publish_plan(NAME, watch.run, plan(), forecasts(step=THRESHOLD), fence)
@@ -115,7 +115,7 @@ async def test_reports_of_a_watch_are_of_the_generations_definition(store: Polic
 
 
 async def test_a_planner_that_was_overtaken_moves_nothing(store: PolicyStore) -> None:
-    """It neither begins a watch, nor ends one."""
+    """A planner that was overtaken neither begins nor ends a watch."""
     fence, _ = await watched(store)
     before = await store.view(NAME)
     with pytest.raises(StaleFenceError):
@@ -151,7 +151,7 @@ async def test_a_watch_ends_once(store: PolicyStore) -> None:
 
 
 async def test_the_log_says_that_a_watch_took_the_promotion_back(store: PolicyStore) -> None:
-    """Its fence tells it from a person; the verdict is kept with the watch."""
+    """The fence shows that no person did it, and the verdict is kept with the watch."""
     fence, watch = await watched(store)
     view = await take_back(store, fence)
     assert (view.state, view.incumbent, view.certificate) == (ExperimentState.ROLLED_BACK, 0, PROOF)
@@ -161,7 +161,7 @@ async def test_the_log_says_that_a_watch_took_the_promotion_back(store: PolicySt
 
 
 async def test_a_certified_incumbent_is_not_rolled_back(store: PolicyStore) -> None:
-    """It is settled without a promotion, so there is nothing to roll back."""
+    """A certified incumbent is settled without a promotion, so there is nothing to roll back."""
     fence = await planned(store)
     await store.decide(NAME, 1, fence, move=Move.SETTLE, champion=0, certificate={**PROOF, "champion": 0})
     with pytest.raises(DecisionConflictError, match="settled"):

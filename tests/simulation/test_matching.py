@@ -85,7 +85,7 @@ def test_world_files_say_how_outcomes_come() -> None:
 
 
 def test_waiting_outcome_is_dropped_once_it_waited_too_long() -> None:
-    """It makes no comparison any more, and does not count as waiting."""
+    """A dropped outcome makes no comparison and no longer counts as waiting."""
     queues = Queues(wait=10, order="newest")
     assert queues.take((0, 1), 0, 1.0, now=0) is None
 

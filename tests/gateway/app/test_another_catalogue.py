@@ -72,7 +72,7 @@ async def test_a_new_experiment_is_served_planned_and_shown(
 async def test_a_removed_experiment_is_no_longer_served_or_shown(
     gateway: Whole, settings: Settings, upstream: FakeUpstream
 ) -> None:
-    """Its metrics end too, but the store keeps what it knows of the experiment."""
+    """A removed experiment has no metrics either, but the store keeps what it knows of it."""
     fields = configured(upstream)
     fields["experiments"] = {"sales": experiment(fields)}
     sealed = (await gateway.ask()).json["id"]

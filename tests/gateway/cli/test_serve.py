@@ -68,7 +68,7 @@ def test_address_in_use_is_named() -> None:
 
 
 def test_workers_sockets_share_one_address() -> None:
-    """Each worker has a socket on the same port, and no socket accepts before it listens."""
+    """Each worker's socket has the same port, and no socket accepts before it listens."""
     with bind("127.0.0.1", 0, shared=True) as reserved:
         address = reserved.getsockname()
         with share(socket.AF_INET, address) as one, share(socket.AF_INET, address) as other:

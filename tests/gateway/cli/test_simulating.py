@@ -302,7 +302,7 @@ GRID = {"model": {"small": 0, "large": 0.4}, "prompt": {"short": 0, "long": -0.2
 def test_grid_in_a_world_file_is_a_structured_space(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its levels' parts add up to scores, and its axes are the features of `linear`."""
+    """The scores of a policy's levels add up, and the axes are the features of `linear`."""
     path = tmp_path / "grid.json"
     path.write_text(json.dumps({"grid": GRID}))
 

@@ -200,7 +200,7 @@ def test_other_programs_references_to_the_environment_are_refused(
     ],
 )
 def test_what_no_browser_sends_as_an_origin_is_refused(issues: Issues, origin: str) -> None:
-    """It would never match, and the page would go on being refused without a word."""
+    """Such an origin would never match, and the page's calls would fail without any explanation."""
     (issue,) = issues(f"{GOOD}cors_origins: ['{origin}']\n")
 
     assert (issue.path, repr(origin) in issue.problem) == ("cors_origins[0]", True)
@@ -208,7 +208,7 @@ def test_what_no_browser_sends_as_an_origin_is_refused(issues: Issues, origin: s
 
 
 def test_prompts_may_hold_anything(load: Load) -> None:
-    """Only keys and addresses are meant to come from the environment."""
+    """References to the environment are found in keys and addresses only, not in prompts."""
     text = GOOD.replace("You help, warmly.", "Say ${NAME} or $HOME.")
     assert load(text).experiments["support"].policies["warm"].system == "Say ${NAME} or $HOME."
 
@@ -325,7 +325,7 @@ def test_a_missing_environment_variable_is_named(write: Write, environ: dict[str
 
 
 def test_environment_references_elsewhere_are_refused(issues: Issues) -> None:
-    """They would be taken literally, which is never meant."""
+    """References elsewhere would be taken literally, which is never meant."""
     issue = only(issues(GOOD.replace("You help.", "os.environ/PROMPT")), f"{EXPERIMENT}.policies.base.system")
 
     assert (

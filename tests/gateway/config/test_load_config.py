@@ -181,7 +181,7 @@ def test_durations_carry_their_unit(load: Load, written: str, meant: timedelta) 
 
 
 def test_given_signals_replace_the_default_ones(load: Load) -> None:
-    """Only what the file declares counts once it declares anything; a number is short for a weight."""
+    """A file that declares signals counts only these, and a number is short for a weight."""
     text = GOOD + "    feedback: {signals: {resolved: 1, reopened: {weight: -0.5}}}\n"
     signals = load(text).experiments["support"].feedback.signals
 

@@ -76,7 +76,7 @@ def test_a_header_that_cannot_be_sent_is_refused(tmp_path: Path, name: str, valu
 
 
 def test_other_texts_of_an_entry_are_checked_as_well(tmp_path: Path) -> None:
-    """They become parts of addresses and headers."""
+    """Other texts of an entry become parts of addresses and headers."""
     (issue,) = faults(tmp_path, {"ORG": "org-1\n"}, organization="os.environ/ORG")
     assert re.search("organization$", issue.path)
 
@@ -103,7 +103,7 @@ def test_other_texts_of_an_entry_are_checked_as_well(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_nobody_can_connect_to_is_refused(tmp_path: Path, address: str, said: str) -> None:
-    """It would fail in the name server's or the HTTP client's words, at the first request."""
+    """Without the check such an address would fail only at the first request, with a less clear error."""
     (issue,) = faults(tmp_path, {"BASE": address}, api_base="os.environ/BASE")
     assert issue.path.endswith("api_base")
     assert said in issue.problem

@@ -21,7 +21,7 @@ webhooks:
 
 
 def test_addresses_and_secrets_may_come_from_the_environment(write: Write) -> None:
-    """They are hidden from anyone who prints the configuration, and left out where they are not set."""
+    """Values are hidden when the configuration is printed, and left out if they are not set."""
     text = (
         GOOD + "webhooks: [{url: os.environ/HOOK, secret: os.environ/NEW, previous_secret: os.environ/OLD}]\n"
     )
@@ -94,7 +94,7 @@ CONFIRM = f"""
 
 
 def test_a_confirm_hook_may_come_from_the_environment(write: Write) -> None:
-    """It is hidden as well, and left out where it is not set."""
+    """The hook's address is hidden as well, and the hook is left out if it is not set."""
     text = GOOD + CONFIRM.lstrip("\n")
     config = load_config(write(text), {**ENVIRON, "HOOK": "https://example.com/s3cr3t"})
     promotion = config.experiments["support"].promotion
@@ -125,7 +125,7 @@ def test_faults_of_a_confirm_hook_repeat_nothing(issues: Issues, right: str, wro
 
 
 def test_a_confirm_hook_is_not_for_steps(issues: Issues) -> None:
-    """It is asked before a promotion, and a staged one has no such moment."""
+    """A confirm hook is asked before a promotion, and a staged promotion has no such moment."""
     text = (
         GOOD + CONFIRM.lstrip("\n").replace("os.environ/HOOK", "https://example.com") + "      mode: staged\n"
     )

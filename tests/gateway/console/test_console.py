@@ -70,7 +70,7 @@ async def test_every_file_is_served_with_its_type_and_the_policy(
     "path", ["/console/console.html", "/console/__init__.py", "/console/..%2f__init__.py"]
 )
 async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> None:
-    """Only the listed files leave the package."""
+    """The server sends only the listed files of the package."""
     assert (await client.get(path)).status_code == 404
 
 
@@ -222,7 +222,7 @@ def test_hostile_names_stay_text_in_a_real_browser(hostile_gateway: str, tmp_pat
 async def test_a_person_promotes_and_rolls_back_on_the_page(
     upstream: FakeUpstream, embedded_url: str, tmp_path: Path
 ) -> None:
-    """Each button asks why; a refusal is said in the dialog, and what was done is seen on the page."""
+    """Each button asks for a reason, a dialog shows refusals, and the page shows what was done."""
     config = gateway_config(
         api_base=upstream.api_base,
         auth={"admin_keys": [hash_key("ops")]},

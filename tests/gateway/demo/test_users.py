@@ -75,7 +75,7 @@ async def _visit_until(crowd: Crowd, is_enough: Callable[[CrowdTally], bool]) ->
 
 
 async def test_users_prefer_the_better_text_wherever_it_stands(gateway: tuple[FakeGateway, str]) -> None:
-    """They ask for two and read both texts: the clearly better one wins most of the time."""
+    """Users ask for two answers and read both, and the clearly better one wins most of the time."""
     fake, url = gateway
     await _visit_until(Crowd(url, "support", 500.0), lambda tally: tally.feedback.get("counted", 0) >= 60)
     preferred = [report["preferred"] for report in fake.reports]

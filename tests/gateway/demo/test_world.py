@@ -61,7 +61,7 @@ def test_simulated_preferences_follow_the_true_matrix() -> None:
 
 @pytest.mark.parametrize("experiment", [SUPPORT, TONE], ids=lambda experiment: experiment.name)
 def test_the_best_policy_is_clear_and_does_not_serve_yet(experiment: SimulatedExperiment) -> None:
-    """There is something to promote, by a margin a demo can prove."""
+    """The best policy leads by a margin that a demo can prove, and another one serves."""
     matrix = world.preference_matrix([(policy.model, policy.system) for policy in experiment.policies])
     best = world.true_best(matrix)
     assert best is not None
@@ -70,7 +70,7 @@ def test_the_best_policy_is_clear_and_does_not_serve_yet(experiment: SimulatedEx
 
 
 def test_cyclic_preferences_have_no_best() -> None:
-    """Where every policy loses to another there is no truth to compare with."""
+    """If every policy loses to another one, there is no true best policy."""
     assert world.true_best([[0.5, 0.6, 0.4], [0.4, 0.5, 0.6], [0.6, 0.4, 0.5]]) is None
 
 

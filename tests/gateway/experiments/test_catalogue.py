@@ -48,7 +48,7 @@ def with_entry(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_replicas_must_agree_on_changes_the_hash(fields: dict[str, Any]) -> None:
-    """Each of these makes two replicas treat the same request differently."""
+    """Each of these changes would make two replicas treat the same request differently."""
     assert config_hash(fields) != config_hash(config_fields())
 
 

@@ -64,7 +64,7 @@ def test_rules_and_sources_are_those_of_evidence_already_stored(
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=lambda way: way.name)
 def test_evidence_under_another_hold_means_something_else(way: Way) -> None:
-    """When a unit's outcome is taken is part of what it is."""
+    """The age at which a unit's outcome counts is part of the meaning of the evidence."""
     shorter, longer = (
         way.outcome_rules(FeedbackSpec.model_validate({**FEEDBACK.model_dump(), "hold": hold}))
         for hold in ("60m", "90m")

@@ -70,6 +70,6 @@ def test_what_is_not_known_decides_nothing(
 
 
 def test_measured_costs_that_hardly_differ_are_equal_to_a_decision() -> None:
-    """Otherwise chance would choose between equals instead of the incumbent."""
+    """Small differences of measured costs must not decide between equal policies by chance."""
     costs = AnswerCosts("measured", (0.001234, 0.001229), (900, 800))
     assert costs.deciding == (0.0012, 0.0012)

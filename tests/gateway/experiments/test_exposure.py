@@ -95,7 +95,7 @@ def test_remedy_is_the_largest_share_that_works(collect: str) -> None:
 
 
 def test_incumbent_cannot_keep_more_than_what_is_not_compared_leaves() -> None:
-    """With every unit compared and one policy answering, the incumbent answers at most every second."""
+    """If every unit is compared and one policy answers, the incumbent answers at most half of the units."""
     (issue,) = exposure_issues("x", _spec({}, 0.7, 1.0))
 
     assert issue.path == "experiments.x.traffic.min_share"
@@ -105,7 +105,7 @@ def test_incumbent_cannot_keep_more_than_what_is_not_compared_leaves() -> None:
 
 
 def test_incumbent_has_no_cap() -> None:
-    """It answers what no other policy does, so nothing could keep a cap on it."""
+    """The incumbent answers what no other policy answers, so nothing could keep a cap on it."""
     (issue,) = exposure_issues("x", _spec({"a": 0.5}, 0.0, 0.3))
 
     assert issue.path == "experiments.x.policies.a.max_share"
@@ -137,7 +137,7 @@ def test_router_compares_as_much_as_the_caps_allow(seed: int) -> None:
 
 
 def test_experiment_without_caps_compares_everything_that_takes_part() -> None:
-    """There is no computation for any plan."""
+    """Without caps no plan needs a projection."""
     caps = exposure_caps(_spec({}, 0.0, 0.3))
 
     assert not caps.are_set
@@ -170,7 +170,7 @@ def test_grid_declares_caps_by_policy_or_by_level() -> None:
 
 
 def test_cap_of_what_the_grid_does_not_have_is_refused() -> None:
-    """It would be no cap at all; so would one beside policies that declare their own."""
+    """A cap of an unknown level is refused, and so is a grid's cap beside policies that declare their own."""
     with pytest.raises(ValueError, match=r"names 'bigg'.*Did you mean 'big'"):
         _grid({"bigg": 0.05})
     with pytest.raises(ValueError, match="policies of a `grid`"):

@@ -28,7 +28,7 @@ def test_more_rivals_make_a_wider_interval() -> None:
 
 
 def test_the_incumbent_gains_nothing_over_itself() -> None:
-    """There is nothing to say then."""
+    """The gain is absent if the champion is the incumbent."""
     assert gain(POLICIES, WINS, 0, 0, delta=0.05, policies_ever=3) is None
 
 

@@ -50,7 +50,7 @@ def test_the_policy_s_parameters_win(compiled: Compile) -> None:
     [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")],
 )
 def test_one_length_limit_displaces_the_other(compiled: Compile, fixed: str, displaced: str) -> None:
-    """Both names of the limit in one request are refused by providers."""
+    """Providers refuse a request that has both names of the limit."""
     rendered = compiled(params={fixed: 5}).render(body(**{displaced: 100}))
 
     assert rendered[fixed] == 5

@@ -168,7 +168,7 @@ def test_ids_of_the_first_version_are_opened() -> None:
 
 
 def test_ids_of_the_second_version_are_opened() -> None:
-    """They say who asked, and not by which definition."""
+    """Ids of the second version hold the caller's key but no definition."""
     payload = response_ids._PAYLOAD_2.pack(
         0,
         1,

@@ -55,7 +55,7 @@ async def test_tie_and_both_bad_are_ties(side_by_side: Whole) -> None:
 
 
 async def test_the_named_choice_wins_whatever_the_order_shown(side_by_side: Whole) -> None:
-    """Which policy was choice 0 is drawn anew each time; users do not see it, the count does."""
+    """The order of the choices is drawn anew each time, and the count follows the policies."""
     shown = set()
     for _ in range(12):
         answer = (await side_by_side.compare()).json
@@ -168,7 +168,7 @@ async def test_feedback_for_a_finished_experiment_is_not_counted(
 
 
 async def test_forged_truncated_and_foreign_ids_are_refused(side_by_side: Whole) -> None:
-    """Only an id this gateway issued counts, exactly as issued."""
+    """An id counts only if this gateway issued it and it arrives unchanged."""
     real = (await side_by_side.compare()).json["id"]
     middle = len(real) // 2
     forged = real[:middle] + ("A" if real[middle] != "A" else "B") + real[middle + 1 :]

@@ -200,7 +200,7 @@ class AwayStore:
 
 
 async def test_notes_that_wait_are_bounded() -> None:
-    """They are bounded however long the store takes; surplus notes are lost, later ones are written again."""
+    """Waiting notes are bounded: surplus notes are lost, and later ones are written again."""
     store = AwayStore()
     notes = AnswerNotes(store, lambda holder, request_id: [f"{holder}/{request_id}"])
     for number in range(2 * MOST_NOTES):

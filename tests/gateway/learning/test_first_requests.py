@@ -34,7 +34,7 @@ async def outcomes(gateway: Whole) -> list[str]:
 async def test_the_first_request_takes_part_before_any_plan(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """Its feedback waits for the other policy's and makes a comparison with it, in order of the log."""
+    """The first request's feedback waits for that of the other policy and is then compared with it."""
     config = gateway_config(api_base=upstream.api_base)
     async with whole_gateway(config, quick_settings(embedded_url), pool=NeverPlans) as gateway:
         statuses = await outcomes(gateway)

@@ -132,7 +132,7 @@ async def test_report_after_the_hold_is_not_counted_and_said_so(desk: Desk) -> N
 
 
 async def test_age_of_a_session_counts_from_its_first_answer(desk: Desk) -> None:
-    """Otherwise a longer session would count later, and its length may depend on the outcome."""
+    """The length of a session may depend on the outcome, so it must not decide when the session counts."""
     answered_just_now = await desk.rate(
         unit=1, assigned_at=desk.now - _HOUR, answered_at=desk.now, value=True
     )

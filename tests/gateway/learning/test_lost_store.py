@@ -350,7 +350,7 @@ async def test_a_server_that_tells_nothing_is_unknown(
 async def test_a_replica_that_was_down_meanwhile_finds_out_as_well(
     lost: str, upstream: FakeUpstream, embedded_url: str, redis: Redis, tmp_path: Path
 ) -> None:
-    """It kept on disk which store it was, and how far."""
+    """A replica keeps on disk which store it saw, and how far the store was."""
     config = gateway_config(api_base=upstream.api_base, traffic=SIDE_BY_SIDE, promotion=ENDLESS)
     settings = quick_settings(embedded_url, data_dir=tmp_path, kept_keys_seconds=60)
     async with whole_gateway(config, settings) as gateway:

@@ -60,7 +60,7 @@ async def sources(gateway: Whole, store: PolicyStore) -> dict[str, int]:
 async def test_a_candidate_that_always_fails_loses_its_experiment(
     upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, failure: Behaviour
 ) -> None:
-    """Its users get the incumbent's answers; it is judged by what it did, and the experiment ends."""
+    """Users get the incumbent's answers, the failures count, and the experiment ends."""
     upstream.on("warm", failure)
     async with served(upstream, embedded_url, {}) as gateway:
 
@@ -84,7 +84,7 @@ async def test_a_candidate_that_always_fails_loses_its_experiment(
 async def test_a_request_that_every_policy_refuses_is_no_policys_failure(
     upstream: FakeUpstream, embedded_url: str
 ) -> None:
-    """It is the request that is wrong."""
+    """If every policy refuses a request, the request is wrong."""
     for model in ("plain", "warm"):
         upstream.on(model, status(400))
     async with served(upstream, embedded_url, {}) as gateway:
@@ -96,7 +96,7 @@ async def test_a_request_that_every_policy_refuses_is_no_policys_failure(
 async def test_silence_counts_as_declared(
     upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, verdict: str
 ) -> None:
-    """Each answer that no user rates is held like a report; what is reported takes its place."""
+    """An answer without feedback is held like a report, and a later report replaces the silence."""
     async with served(upstream, embedded_url, {"missing": {"no_feedback": verdict}}) as gateway:
         answers = [await gateway.ask() for _ in range(12)]
         told = [await gateway.feed(id=each.json["id"], signal="thumb", value=True) for each in answers[:4]]
@@ -190,7 +190,7 @@ async def _is_compared(gateway: Whole, named: str) -> bool:
 async def test_what_was_noted_survives_a_killed_gateway(
     upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, tmp_path: Path
 ) -> None:
-    """It is in the store; another process counts each answer once."""
+    """Notes are in the store, and another process counts each answer once."""
     feedback = {"hold": "1h", "missing": {"no_feedback": "loss"}}
     fields = config_fields(api_base=upstream.api_base, feedback=feedback)
     async with aiohttp.ClientSession(headers=JSON) as session:

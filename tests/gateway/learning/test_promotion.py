@@ -121,7 +121,7 @@ async def test_of_competing_decisions_one_is_taken(embedded_store: PolicyStore) 
 
 
 async def test_overtaken_planner_decides_nothing(embedded_store: PolicyStore) -> None:
-    """Its evidence may be older than what the new holder has seen."""
+    """The evidence of a planner that was replaced may be out of date."""
     view, fence = await started(embedded_store)
     await embedded_store.release_lease(NAME, "a")
     await embedded_store.acquire_lease(NAME, "b", 60)

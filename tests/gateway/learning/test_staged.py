@@ -80,7 +80,7 @@ async def bench(embedded_store: PolicyStore) -> StagedBench:
 
 
 async def test_a_certified_policy_is_promoted_in_the_steps_of_the_file(bench: StagedBench) -> None:
-    """Each step is held as declared and is logged; comparisons go on; `verify` follows."""
+    """Each step is held and logged while pairs are still compared, and `verify` checks the steps."""
     view = await bench.decide_for(WARM)
     assert (view.state, view.incumbent) == (ExperimentState.STAGED, PLAIN)
     assert (await bench.stage()).present.share == 0.05

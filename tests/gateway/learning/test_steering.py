@@ -167,7 +167,7 @@ async def test_what_the_file_asks_for_meanwhile_is_asked_of_an_approval(bench: B
 
 
 async def test_a_certificate_against_another_incumbent_is_not_approved(bench: Bench) -> None:
-    """It says who is better than the one that served then."""
+    """The certificate compares with the incumbent of its time only."""
     await bench.certify()
     definition = bench.holder.current.definitions[NAME].experiment
     bench.use(promotion=APPROVAL, policies=("warm", "plain"))
@@ -339,7 +339,7 @@ async def test_a_changed_move_in_the_log_is_found(
 
 
 async def test_a_certificate_is_left_alone_while_replicas_differ(bench: Bench) -> None:
-    """It is neither approved nor withdrawn, whatever is counted, until they agree."""
+    """Until replicas agree, the certificate is neither approved nor withdrawn, whatever is counted."""
     await bench.certify()
     bench.agreement.replicas = [ReplicaRecord(f"host:{word}:x", word, 0, 0) for word in ("c0ffee", "decaf")]
     await bench.prefer(Result.WIN, 80)

@@ -261,7 +261,7 @@ DIFFER = (ReplicaRecord("host:1:ab", "c0ffee", 0, 0), ReplicaRecord("host:2:cd",
 
 
 async def test_while_replicas_differ_no_watch_begins_and_none_is_confirmed(bench: Bench) -> None:
-    """Both wait until the replicas run one configuration."""
+    """Both moves wait until all replicas run one configuration."""
     await bench.decide_for(WARM)
     bench.agreement.replicas = DIFFER
     await bench.planner.plan_all()
@@ -317,7 +317,7 @@ async def test_answers_count_for_the_run_that_they_were_drawn_in(bench: Bench) -
 
 
 async def test_a_certified_incumbent_has_no_promotion_to_take_back(bench: Bench) -> None:
-    """It is settled as well, but nothing was promoted."""
+    """A certified incumbent is settled too, but nothing was promoted."""
     view = await bench.decide_for(PLAIN)
     assert (view.state, verbs_from(view)) == (ExperimentState.SETTLED, ["promote"])
     with pytest.raises(ConflictError, match="no promotion to take back"):

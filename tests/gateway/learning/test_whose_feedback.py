@@ -39,7 +39,7 @@ async def gateway(upstream: FakeUpstream, embedded_url: str) -> AsyncIterator[Wh
 async def test_another_client_key_cannot_vote_first(
     upstream: FakeUpstream, embedded_url: str, share: float
 ) -> None:
-    """It learns nothing, not even whether the answer takes part; the vote of the key that got it counts."""
+    """Another key does not learn whether the answer takes part, and the owner's vote still counts."""
     async with keyed(upstream, embedded_url, traffic={"share": share}) as gateway:
         report = {"id": (await gateway.ask()).json["id"], "signal": "thumb", "value": False}
 

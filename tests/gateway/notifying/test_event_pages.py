@@ -52,7 +52,7 @@ async def test_pages_hold_every_event_once_in_either_order(gateway: Whole) -> No
 
 
 async def test_no_two_experiments_share_an_id(gateway: Whole) -> None:
-    """Their first events may well be of the same millisecond; an id of one is no place in the other."""
+    """Events of the same millisecond have different ids, and another experiment's id is no position."""
     other = (await gateway.get("/v1/experiments/sales/events")).json["data"][0]["id"]
     reply = await gateway.get(f"{EVENTS}?after={other}")
     assert (reply.status, reply.code, reply.error["param"]) == (400, "invalid_value", "after")
@@ -61,14 +61,14 @@ async def test_no_two_experiments_share_an_id(gateway: Whole) -> None:
 
 
 async def test_a_place_at_the_end_has_an_empty_page(gateway: Whole) -> None:
-    """It says so, and has no place of its own."""
+    """A page after the last event says that there is no more, and has no last id."""
     last = (await gateway.get(EVENTS)).json["data"][0]["id"]
     reply = await gateway.get(f"{EVENTS}?order=asc&after={last}")
     assert reply.json == {"data": [], "last_id": None, "has_more": False}
 
 
 async def test_only_admins_read_events(gateway: Whole) -> None:
-    """They tell who did what, and why."""
+    """Events say who did what and why, so only admins may read them."""
     gateway.key = "web"
     assert (await gateway.get(EVENTS)).status == 403
     gateway.key = None

@@ -186,7 +186,7 @@ async def test_a_stream_outlives_its_store(own_server: EmbeddedServer) -> None:
 
 
 async def test_streams_end_when_the_process_is_about_to_stop(embedded_url: str) -> None:
-    """Their readers then go to another replica, and nothing delays the end of the process."""
+    """Readers then go to another replica, and no stream delays the end of the process."""
     lifecycle = Lifecycle()
     settings = quick_settings(embedded_url)
     async with (
@@ -199,7 +199,7 @@ async def test_streams_end_when_the_process_is_about_to_stop(embedded_url: str) 
 
 
 async def test_the_command_follows(gateway: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shows the latest, then what happens, and goes on after its stream was cut."""
+    """The command shows the latest events, then new ones, and resumes after its stream was cut."""
     told: list[str] = []
     monkeypatch.setattr("gateway.cli.events.typer.echo", told.append)
     monkeypatch.setattr("gateway.cli.events._AGAIN_SECONDS", 0.0)

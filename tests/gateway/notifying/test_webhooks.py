@@ -121,7 +121,7 @@ async def test_each_webhook_is_told_what_it_asks_for(embedded_url: str, receiver
 async def test_receivers_know_either_secret_while_it_changes(
     start: Callable[..., Any], receiver: Receiver
 ) -> None:
-    """Both sign, so receivers may take the new one before or after the gateway does."""
+    """Both secrets sign, so receivers may change theirs before or after the gateway does."""
     async with receiving(secret=OTHER) as newer:
         webhooks = [
             hook(each, name=name, secret=OTHER, previous_secret=SECRET)
@@ -236,7 +236,7 @@ async def test_certificates_are_checked(tmp_path: Path) -> None:
 
 
 async def test_a_slow_receiver_holds_up_no_other(start: Callable[..., Any], receiver: Receiver) -> None:
-    """It delays no other webhook, no request and no move."""
+    """A slow receiver delays no other webhook, no request and no move."""
     async with receiving(never) as slow, start(hook(slow, name="slow"), hook(receiver)) as gateway:
         for verb in ("pause", "resume") * 3:
             await move(gateway, verb)
@@ -247,7 +247,7 @@ async def test_a_slow_receiver_holds_up_no_other(start: Callable[..., Any], rece
 async def test_a_test_is_told_at_once_and_its_failure_shown(
     start: Callable[..., Any], receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is not kept, and the body of the answer is not shown."""
+    """A test event is not kept, and the body of the receiver's answer is not shown."""
     async with start(hook(receiver)) as gateway:
         where = ("--url", gateway.url)
         assert await asyncio.to_thread(main, ["webhooks", "test", "ops", *where]) == 0

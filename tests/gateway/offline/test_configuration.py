@@ -199,7 +199,7 @@ def test_prices_beside_a_model_count_and_those_of_the_run_go_before(tmp_path: Pa
 
 
 def test_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> None:
-    """It is what `llmpo verify` asks for."""
+    """`llmpo verify` asks for this name."""
     assert assembled(write_config(tmp_path, NOWHERE)).name == "sums"
     assert assembled(write_config(tmp_path, NOWHERE, name="adding")).name == "adding"
 

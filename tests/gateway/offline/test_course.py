@@ -103,7 +103,7 @@ def test_verdicts_are_counted_in_the_order_of_assignment() -> None:
 
 
 def test_no_verdict_is_counted_while_a_plan_is_due() -> None:
-    """Its forecast would be older than the rule says."""
+    """A forecast must not be older than the rule allows."""
     run = course()
     run.make_plan(0.0)
     first, second = run.assign(), run.assign()
@@ -143,7 +143,7 @@ def test_population_takes_each_task_once() -> None:
 
 
 def test_repeatable_policies_have_one_repetition() -> None:
-    """Their answers can be reused."""
+    """Answers of repeatable policies can be used again."""
     made = advance(course(repeatable=True), until=60)
     assert {(one.first_repetition, one.second_repetition) for one in made} == {(0, 0)}
 

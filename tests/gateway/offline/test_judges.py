@@ -70,7 +70,7 @@ def grading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def test_function_scores(grading: Callable[[str], Any]) -> None:
-    """It sees the task and the answer; more is better."""
+    """The function gets the task and the answer, and the higher score wins."""
     assert grading("return abs(task['count'] - int(answer)) * -0.5")(TASK, "7") == -1.0
     assert grading("return answer == task['target']")(TASK, "5") == 1.0
 
@@ -181,7 +181,7 @@ async def test_unreadable_verdicts_are_ties_and_counted(upstream: FakeUpstream, 
 
 
 async def test_sampling_judge_is_asked_anew(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """Its verdict on the same two answers may differ the next time, so none is reused."""
+    """A sampling judge may change its verdict on the same two answers, so no verdict is used again."""
     upstream.on("weak", solver(0))
     upstream.on("good", solver(100))
     upstream.on("judge", number_liking_judge())

@@ -104,7 +104,7 @@ async def stopped(upstream: FakeUpstream, tmp_path: Path) -> Path:
 
 
 async def test_interrupted_run_goes_on(stopped: Path, upstream: FakeUpstream, tmp_path: Path) -> None:
-    """It begins with comparison 21, and pays for no answer again."""
+    """The resumed run begins with comparison 21 and pays for no answer again."""
     watcher = Silent()
     outcome, _ = await optimized(stopped, tmp_path / "out", resumes=True, watcher=watcher)
 

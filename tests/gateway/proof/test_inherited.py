@@ -44,7 +44,7 @@ async def test_certificate_after_changes_is_confirmed(
 
 
 async def test_inherited_evidence_at_one_half_is_retraced(decide: Callable[..., Any]) -> None:
-    """It is in the log where the promise keeps it, follows from the logs before, and nowhere else."""
+    """This evidence is in the log only if the promise uses it, and it follows from the earlier logs."""
     rows = await changed_twice(decide, **BEST)
     inherited = _inherited(rows)[0]
     assert any(map(any, inherited["evidence_at_half_nano_nats"]))

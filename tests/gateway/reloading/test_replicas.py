@@ -52,7 +52,7 @@ async def test_decisions_wait_until_replicas_agree(opened: Opener, configured: C
 
 
 async def test_one_request_reloads_all_replicas(opened: Opener, configured: Configured) -> None:
-    """Each reads its own file. One whose file has faults is named, and runs what it had."""
+    """Each replica reads its own file; one whose file has faults is named and keeps its configuration."""
     async with opened(configured(), "one") as one, opened(configured(), "two") as two:
         fields = configured()
         fields["experiments"]["sales"] = fields["experiments"]["support"]

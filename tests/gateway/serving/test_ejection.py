@@ -128,7 +128,7 @@ def test_a_provider_is_left_alone_as_long_as_it_asks(book: EjectionBook, clock: 
 
 
 def test_a_probe_whose_caller_left_makes_room_for_the_next(book: EjectionBook, clock: Clock) -> None:
-    """It showed nothing, so neither is the target back nor its back-off longer."""
+    """An unfinished probe neither brings the target back nor lengthens its back-off."""
     ejected(book)
     clock.now += 1
     admitted(book).released()
@@ -147,7 +147,7 @@ def test_failures_of_what_was_asked_before_do_not_lengthen_the_ejection(
 
 
 def test_an_old_answer_does_not_end_an_ejection(book: EjectionBook) -> None:
-    """It was begun before the failures, so it says nothing about now."""
+    """An answer that began before the failures says nothing about the present."""
     old = admitted(book)
     ejected(book)
     old.answered()
@@ -157,7 +157,7 @@ def test_an_old_answer_does_not_end_an_ejection(book: EjectionBook) -> None:
 def test_with_nobody_else_left_the_ejected_is_asked_and_may_come_back(
     book: EjectionBook, changes: list[GatewayEvent]
 ) -> None:
-    """Its failure changes nothing, its answer brings it back."""
+    """A failure of the ejected target changes nothing, and an answer brings it back."""
     ejected(book)
     insisting(book).failed()
     assert is_ejected(book)

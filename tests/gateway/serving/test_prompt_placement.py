@@ -92,7 +92,7 @@ def test_elsewhere_the_prompt_has_a_message_of_its_own_in_the_callers_role() -> 
 
 
 def test_a_responses_first_items_go_into_its_instructions() -> None:
-    """They come to one system message as well, at servers that answer responses by a template."""
+    """Servers that answer responses by a template get one system message too."""
     item = {"role": "developer", "content": [{"type": "input_text", "text": "Caller."}]}
     body = {"instructions": "Given.", "input": [item, USER]}
     merged = compile_policy("p", SPEC, model(LOCAL)).render(body, "responses")

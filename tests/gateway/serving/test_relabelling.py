@@ -143,7 +143,7 @@ def test_every_event_of_a_regular_stream_is_relabelled(
 
 
 def test_comments_names_and_the_end_pass_through() -> None:
-    """Only data that is an object is touched."""
+    """Only data that is an object is changed."""
     relabeller = StreamRelabeller(LABEL)
     block = b': ping\n\nevent: chunk\nid: 3\ndata: {"id":"a","model":"b"}\n\ndata: [DONE]\n\n'
     expected = block.replace(b'"a"', orjson.dumps(OURS["id"])).replace(b'"b"', orjson.dumps(OURS["model"]))

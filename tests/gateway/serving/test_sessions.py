@@ -209,7 +209,7 @@ async def test_a_session_that_began_before_stays_with_its_policy_and_counts_no_m
 
 
 async def test_a_session_whose_policy_is_gone_begins_anew(by_session: Live, upstream: FakeUpstream) -> None:
-    """It then stays with its new policy."""
+    """A session whose policy is gone gets a new policy and stays with it."""
     before = {
         f"s{number}": (await by_session.ask(headers={"x-session-id": f"s{number}"})).text
         for number in range(12)

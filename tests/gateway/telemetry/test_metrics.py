@@ -150,7 +150,7 @@ def test_events_become_series() -> None:
 
 
 def test_many_durations_at_once_are_shown_as_one_by_one() -> None:
-    """They fall into the same buckets, those on a bound and beyond the last one included."""
+    """Durations fall into the same buckets, including those on a bound and beyond the last bound."""
     durations = (0.0001, 0.0002, 0.00025, 0.01, 0.01, 7.0)
     together, one_by_one = Metrics(), Metrics()
     together.gateway_overhead.observe_all(durations)

@@ -278,7 +278,7 @@ FINE: dict[str, tuple[Surface, bytes]] = {
 async def test_talk_of_errors_is_none(
     relay: Relay, provider: FakeUpstream, surface: Surface, event: bytes
 ) -> None:
-    """Only what reports a failure is one."""
+    """A text that only mentions an error is not an error."""
     provider.on("small", raw_stream(BEFORE[surface], event, AFTER[surface]))
     stream = await read(relay, provider, surface)
     assert stream.is_whole, stream.error

@@ -184,7 +184,7 @@ async def test_asking_again_is_paid_from_the_retry_budget(provider: FakeHttp2Ups
 async def test_a_stream_the_provider_gives_up_fails_alone(
     relay: Relay, provider: FakeHttp2Upstream, after: int, reason: str, is_streamed: bool
 ) -> None:
-    """It is not asked again, since it may have been worked on; others on the connection go on."""
+    """The stream is not asked for again, since work may have been done; other streams continue."""
     release = asyncio.Event()
     provider.on("small", on_release(release))
     provider.on("broken", give_up(ErrorCodes.INTERNAL_ERROR, after))
@@ -201,7 +201,7 @@ async def test_a_stream_the_provider_gives_up_fails_alone(
 async def test_a_provider_that_hangs_up_fails_all_it_was_asked(
     relay: Relay, provider: FakeHttp2Upstream
 ) -> None:
-    """It may have begun to answer, so nothing is asked again; the next request is answered."""
+    """Requests that may have been answered are not repeated, and the next request is answered."""
     await ask(relay, provider)
     provider.on("small", stall())
     asking = [asyncio.create_task(ask(relay, provider)) for _ in range(3)]
@@ -324,7 +324,7 @@ async def test_rate_limits_are_read(relay: Relay, provider: FakeHttp2Upstream) -
 
 
 async def test_an_encoding_nobody_asked_for_is_refused(relay: Relay, provider: FakeHttp2Upstream) -> None:
-    """It would be passed on as text otherwise."""
+    """Without the check, compressed bytes would be passed on as text."""
 
     async def zipped(exchange: Exchange) -> None:
         await exchange.whole(b"\x1f\x8b", content_encoding="br")

@@ -30,6 +30,6 @@ def test_goaway_is_taken_out_however_the_bytes_are_cut(size: int) -> None:
 
 @pytest.mark.parametrize("bad", [frame(7, b"1234567"), frame(7, bytes(20_000)), frame(0, bytes(16_385), 1)])
 def test_a_frame_of_impossible_length_is_malformed(bad: bytes) -> None:
-    """It would be waited for, and kept meanwhile, or misread."""
+    """Without the check, such a frame would be buffered or misread."""
     with pytest.raises(MalformedFrameError):
         list(GoawayFilter().feed(bad))

@@ -97,7 +97,7 @@ async def test_answers_of_all_sizes_share_a_connection(relay: Relay, provider: N
 
 
 async def test_leaving_frees_the_server(relay: Relay, provider: NodeProvider) -> None:
-    """It learns of it within a second, by the code for it."""
+    """The server learns within a second that the caller left, by the code for cancelling."""
     stream = await relay.stream(provider.request("endless", stream=True))
     await stream.read()
     await stream.aclose()

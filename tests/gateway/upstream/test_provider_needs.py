@@ -65,7 +65,7 @@ async def test_a_provider_is_asked_with_the_key_of_its_variable(
 
 @pytest.mark.parametrize("provider", KEY_VARIABLES)
 def test_a_key_that_is_nowhere_is_missed(provider: str) -> None:
-    """Each of the variables is named, and any of them, or the entry's own key, mends it."""
+    """The error names every variable; any of them, or a key in the entry, corrects the fault."""
     said = missing_key(params(provider), {})
     for name in KEY_VARIABLES[provider]:
         assert name in str(said)

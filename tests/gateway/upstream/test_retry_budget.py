@@ -16,7 +16,7 @@ def test_where_everything_fails_the_total_is_bounded() -> None:
 
 
 def test_where_second_attempts_succeed_they_are_never_refused() -> None:
-    """Each gives back what it took."""
+    """A second attempt that succeeds gives back what it took from the budget."""
     budget = RetryBudget(ratio=0.0, burst=1)
     for _ in range(1000):
         assert budget.take()

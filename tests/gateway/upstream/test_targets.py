@@ -61,12 +61,12 @@ def test_anthropic_is_relayed_in_its_own_format() -> None:
 
 
 def test_a_server_without_an_address_is_left_to_litellm() -> None:
-    """It may know one."""
+    """LiteLLM may know the address of such a server."""
     assert target(model="hosted_vllm/x").wire == "litellm"
 
 
 def test_headers_and_organization_are_sent() -> None:
-    """They are sent in the headers that OpenAI reads."""
+    """The organization and further headers are sent as OpenAI reads them."""
     headers = target(model="openai/x", organization="org-1", extra_headers={"x-a": "b"}).headers
     assert headers == {"x-a": "b", "OpenAI-Organization": "org-1"}
 

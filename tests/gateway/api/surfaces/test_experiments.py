@@ -164,7 +164,7 @@ async def test_two_choices_need_chat_completions(upstream: FakeUpstream, kind: s
 async def test_a_kind_of_request_outside_of_the_way_of_collecting_is_the_incumbents(
     gateway: Live, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its record says which kinds take part; a caller of another kind did nothing wrong."""
+    """The incumbent answers kinds that cannot take part, because their callers did nothing wrong."""
     monkeypatch.setitem(WAYS, "matched", replace(WAYS["matched"], surfaces=frozenset({"chat"})))
     for _ in range(6):
         reply = await ask(gateway, "responses", "support")
@@ -175,7 +175,7 @@ async def test_a_kind_of_request_outside_of_the_way_of_collecting_is_the_incumbe
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt"])
 async def test_experiments_cannot_continue_what_a_provider_keeps(gateway: Live, field: str) -> None:
-    """The next policy's provider has never heard of it. A plain model's has."""
+    """The next policy's provider does not know the earlier answer; a plain model's provider does."""
     reply = await ask(gateway, "responses", "support", **{field: "x"})
     assert (reply.status, reply.error["param"]) == (400, field)
     assert (await ask(gateway, "responses", "small", **{field: "x"})).status == 200

@@ -255,7 +255,7 @@ def said(reply: Reply, moment: Moment) -> str:
     scope="module",
 )
 async def test_slow_but_within_bounds_is_no_failure(stage: Stage, who: str, moment: Moment) -> None:
-    """Each wait is short enough, so the answer is waited for however long it takes in all."""
+    """Each wait is short enough, so the answer is awaited however long it takes in total."""
     model = WHO[who][1]
     stage.failing.on(model, slow())
     reply = await stage.ask(stage.impatient[moment], who, is_streamed=moment != "whole")

@@ -232,7 +232,7 @@ async def test_an_ejected_model_with_nobody_behind_it_is_asked_all_the_same(
 async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
     gateway: Live, upstream: FakeUpstream
 ) -> None:
-    """It is still asked, so its recovery is noticed at once."""
+    """The ejected incumbent is still asked, so its recovery is noticed at once."""
     upstream.on("small", status(500))
     for _ in range(8):
         assert (await gateway.ask("incumbent-only")).status == 502

@@ -202,7 +202,7 @@ async def test_several_choices_are_the_incumbents(gateway: Whole) -> None:
 
 
 async def test_reports_are_refused_by_name(gateway: Whole) -> None:
-    """There is nothing to report: an application that does so anyway is told."""
+    """An application that reports on such an answer gets an error that says why."""
     answered = await gateway.ask()
     reply = await gateway.feed(id=answered.json["id"], signal="thumb", value=True)
     assert (reply.status, reply.code) == (422, "wrong_kind")

@@ -131,7 +131,7 @@ async def test_questions_asked_before_a_rotation_are_known_after_it(open_gateway
 
 
 async def test_two_replicas_know_the_same_questions(open_gateway: Open) -> None:
-    """Each request may reach another process."""
+    """Successive requests of a conversation may reach different processes."""
     one, other = await open_gateway(), await open_gateway()
     for number in range(4):
         talk = Talk(one)
