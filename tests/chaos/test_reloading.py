@@ -187,6 +187,7 @@ async def test_keys_and_provider_secrets_rotate_in_files(
         PROVIDER_FILE=str(served.folder / "provider"),
         LLMPO_WATCH_CONFIG_SECONDS="0.05",
     )
+    await served.eventually(lambda: served.has_told("worker_ready", 2), "both workers ready")
     former, latter = Caller(gateway, "former"), Caller(gateway, "latter")
     assert await former.status() == 200
     assert upstream.seen[-1].headers["authorization"] == "Bearer sk-one"
