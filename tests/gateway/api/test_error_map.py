@@ -31,6 +31,7 @@ from gateway.errors import (
     UnavailableError,
     UnknownKeyError,
     UnknownModelError,
+    UnknownWebhookError,
     UnsupportedMediaTypeError,
     UpstreamError,
 )
@@ -64,6 +65,7 @@ EXPECTED: list[tuple[Exception, int, str | None]] = [
     (AuthenticationError("x"), 401, "invalid_api_key"),
     (PermissionDeniedError("x"), 403, "permission_denied"),
     (UnknownKeyError("x", code="unknown_key"), 404, "unknown_key"),
+    (UnknownWebhookError("x", code="unknown_webhook"), 404, "unknown_webhook"),
     (RateLimitedError("x", kind="requests", retry_after_seconds=3.0), 429, "rate_limit_exceeded"),
     (LimitReachedError("tokens_per_minute", 5, 3.0, ()), 429, "rate_limit_exceeded"),
     (KeyNameTakenError("x"), 409, "name_taken"),

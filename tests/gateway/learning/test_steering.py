@@ -29,8 +29,8 @@ from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, catalogue
 
-CERTIFIED_AT = 15
-APPROVAL = {**DECIDES_AT_ONCE, "min_comparisons": 10, "mode": "approval"}
+CERTIFIED_AT = 10
+APPROVAL = {**DECIDES_AT_ONCE, "min_comparisons": CERTIFIED_AT, "mode": "approval"}
 
 
 async def compute(job: PlanJob) -> PlanResult:
