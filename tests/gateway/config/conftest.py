@@ -26,7 +26,14 @@ experiments:
       base: {model: small, system: "You help."}
       warm: {model: small, system: "You help, warmly."}
 """
+EXPERIMENT = "experiments.support"
 ENVIRON = {"PROVIDER_KEY": "sk-provider-secret"}
+
+
+def only(issues: list[ConfigIssue], path: str) -> ConfigIssue:
+    """The one issue at a path."""
+    (found,) = [issue for issue in issues if issue.path == path]
+    return found
 
 
 @pytest.fixture

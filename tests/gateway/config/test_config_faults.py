@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from gateway.config.load import load_config
-from gateway.errors import ConfigError, ConfigIssue
 
-from .conftest import ENVIRON, GOOD, Issues, Load, Write
-
-EXPERIMENT = "experiments.support"
-
-
-def only(issues: list[ConfigIssue], path: str) -> ConfigIssue:
-    """The one issue at a path."""
-    (found,) = [issue for issue in issues if issue.path == path]
-    return found
+from .conftest import ENVIRON, EXPERIMENT, GOOD, Issues, Load, Write, only
 
 
 @pytest.mark.parametrize(
@@ -168,28 +157,6 @@ def test_sampling_fields_beside_a_policys_model_belong_under_its_params(issues: 
 
 
 @pytest.mark.parametrize(
-    ("entry", "key", "remedy"),
-    [
-        ("api_key: '${OPENAI_API_KEY}'", "api_key", "os.environ/OPENAI_API_KEY"),
-        ("api_key: $OPENAI_API_KEY", "api_key", "os.environ/ and the name"),
-        ("api_base: '${BASE}'", "api_base", "os.environ/BASE"),
-        ("api_base: 'https://${HOST}/v1'", "api_base", "os.environ/HOST"),
-        ("extra_headers: {x-team: '${TEAM:-secret}'}", "extra_headers.x-team", "os.environ/TEAM"),
-    ],
-)
-def test_other_programs_references_to_the_environment_are_refused(
-    issues: Issues, entry: str, key: str, remedy: str
-) -> None:
-    """Sent as they stand they would be a wrong key, which would come out at the first request."""
-    (issue,) = issues(f"model_list:\n- {{model_name: m, litellm_params: {{model: openai/m, {entry}}}}}\n")
-
-    assert issue.path == f"model_list[0].litellm_params.{key}"
-    assert "not looked up" in issue.problem
-    assert remedy in issue.remedy
-    assert "secret" not in issue.problem + issue.remedy
-
-
-@pytest.mark.parametrize(
     "origin",
     [
         "app.example.com",
@@ -295,44 +262,6 @@ def test_names_that_cannot_be_keys_or_labels_are_refused(issues: Issues, name: s
     assert [issue.problem for issue in found] == [f"{name!r} cannot be a name."] * 2
 
 
-def test_a_system_prompt_and_a_template_exclude_each_other(issues: Issues, tmp_path: Path) -> None:
-    """A policy has one system prompt."""
-    (tmp_path / "warm.j2").write_text("hi", encoding="utf-8")
-    text = GOOD.replace('system: "You help, warmly."', 'system: "You help.", template: warm.j2')
-
-    assert "Keep `system` or `template`" in only(issues(text), f"{EXPERIMENT}.policies.warm.template").remedy
-
-
-def test_a_key_written_twice_is_refused(issues: Issues) -> None:
-    """YAML would silently keep the last one."""
-    issue = only(
-        issues(GOOD.replace("    incumbent: base\n", "    incumbent: base\n    incumbent: warm\n")),
-        f"{EXPERIMENT}.incumbent",
-    )
-
-    assert issue.problem == "'incumbent' is written twice, on lines 6 and 7."
-
-
-@pytest.mark.parametrize(("environ", "state"), [({}, "not set"), ({"PROVIDER_KEY": ""}, "empty")])
-def test_a_missing_environment_variable_is_named(write: Write, environ: dict[str, str], state: str) -> None:
-    """An unset or empty variable is a fault of its own."""
-    with pytest.raises(ConfigError) as caught:
-        load_config(write(GOOD), environ)
-
-    (issue,) = caught.value.issues
-    assert (issue.path, issue.line) == ("model_list[0].litellm_params.api_key", 3)
-    assert issue.problem == f"The environment variable PROVIDER_KEY is {state}."
-
-
-def test_environment_references_elsewhere_are_refused(issues: Issues) -> None:
-    """References elsewhere would be taken literally, which is never meant."""
-    issue = only(issues(GOOD.replace("You help.", "os.environ/PROMPT")), f"{EXPERIMENT}.policies.base.system")
-
-    assert (
-        issue.remedy == "Environment references work in litellm_params, auth, webhooks and promotion.confirm."
-    )
-
-
 def test_a_model_without_a_provider_is_refused(issues: Issues) -> None:
     """`model` says who answers."""
     issue = only(
@@ -341,125 +270,6 @@ def test_a_model_without_a_provider_is_refused(issues: Issues) -> None:
 
     assert issue.problem == "'gpt-4o-mini' does not name a provider."
     assert "openai/gpt-4o-mini" in issue.remedy
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        GOOD.replace("api_key: os.environ/PROVIDER_KEY", "timeout: sk-leak"),
-        GOOD.replace("api_key: os.environ/PROVIDER_KEY", "api_base: sk-leak"),
-        GOOD.replace("api_key: os.environ/PROVIDER_KEY", "api_keey: sk-leak"),
-        GOOD.replace("api_key: os.environ/PROVIDER_KEY", "api_version: [sk-leak]"),
-        GOOD.replace("api_key: os.environ/PROVIDER_KEY", "extra_headers: sk-leak"),
-        GOOD.replace("{model: openai/gpt-4o-mini, api_key: os.environ/PROVIDER_KEY}", "sk-leak"),
-        GOOD + "auth: sk-leak\n",
-        GOOD + "auth: {client_keys: [sk-leak]}\n",
-        GOOD + "auth: {client_keys: sk-leak}\n",
-        GOOD + "auth: {admin_keys: [sha256:sk-leak]}\n",
-        GOOD + "api_key: sk-leak\n",
-    ],
-)
-def test_secrets_are_never_repeated(issues: Issues, text: str) -> None:
-    """A key in the wrong place is reported by its place; what could be a secret is not shown."""
-    assert "sk-leak" not in "\n".join(map(str, issues(text)))
-
-
-@pytest.mark.parametrize("key", ["timeout", "model", "api_base"])
-def test_values_from_the_environment_are_never_repeated(write: Write, key: str) -> None:
-    """Only the name of the variable is shown when its value is wrong."""
-    params = f"model: openai/m, {key}: os.environ/WRONG" if key != "model" else "model: os.environ/WRONG"
-    text = GOOD.replace("model: openai/gpt-4o-mini, api_key: os.environ/PROVIDER_KEY", params)
-    with pytest.raises(ConfigError) as caught:
-        load_config(write(text), {"WRONG": "sk-leak"})
-
-    assert "sk-leak" not in str(caught.value)
-    assert caught.value.issues[0].path == f"model_list[0].litellm_params.{key}"
-
-
-def test_a_plain_key_in_the_file_is_refused(issues: Issues) -> None:
-    """The file holds hashes, so that a reader of the file cannot use the gateway."""
-    found = issues(GOOD + "auth: {client_keys: [llmpo-plain-key]}\n")
-
-    assert "llmpo keys new" in only(found, "auth.client_keys[0]").remedy
-
-
-@pytest.mark.parametrize(
-    ("template", "problem"),
-    [
-        ("Hello\n{% if %}", "has a syntax error on line 2"),
-        ("{{ user_message | shout }}", "has a syntax error on line 1"),
-        ("Hello {{ user_mesage }}", "reads user_mesage, which is not defined"),
-        ("{% include 'other.j2' %}", "refers to another template on line 1"),
-    ],
-)
-def test_templates_that_cannot_work_are_refused_at_load(
-    issues: Issues, tmp_path: Path, template: str, problem: str
-) -> None:
-    """A template is compiled, and the names it reads are known, before it serves anyone."""
-    (tmp_path / "warm.j2").write_text(template, encoding="utf-8")
-    text = GOOD.replace('system: "You help, warmly."', "template: warm.j2")
-    issue = only(issues(text), f"{EXPERIMENT}.policies.warm.template")
-
-    assert f"The template warm.j2 {problem}" in issue.problem
-
-
-def test_a_misspelt_template_variable_names_the_right_one(issues: Issues, tmp_path: Path) -> None:
-    """The remedy lists what a template may read."""
-    (tmp_path / "warm.j2").write_text("{{ user_mesage }}", encoding="utf-8")
-    (issue,) = issues(GOOD.replace('system: "You help, warmly."', "template: warm.j2"))
-
-    assert issue.remedy == "Did you mean user_message? A template may read messages, metadata, user_message."
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [(None, "No such file"), (b"\xff\xfe", "not UTF-8"), (b"x" * 1_000_001, "too large")],
-)
-def test_unreadable_templates_are_refused(
-    issues: Issues, tmp_path: Path, content: bytes | None, problem: str
-) -> None:
-    """The file must be there, be text, and be of a sane size."""
-    if content is not None:
-        (tmp_path / "warm.j2").write_bytes(content)
-    (issue,) = issues(GOOD.replace('system: "You help, warmly."', "template: warm.j2"))
-
-    assert problem in issue.problem
-
-
-@pytest.mark.parametrize(
-    ("text", "problem", "line"),
-    [
-        ("", "It is empty.", None),
-        ("- a\n", "It does not hold `key: value` lines.", None),
-        ("model_list:\n  - {a: b\nexperiments: 3\n", "It is not YAML", 3),
-        ("a: *nothing\n", "It is not YAML: found undefined alias 'nothing'", 1),
-        ("a: &a [*a]\n", "It is not YAML: an alias may not stand inside its own anchor", 1),
-        ("{[a, b]: c}\n", "It is not YAML: a key must be plain text", 1),
-        ("a: !!python/object:os.system x\n", "It is not YAML: could not determine a constructor", 1),
-        ("a: \x07\n", "It is not YAML", None),
-    ],
-)
-def test_files_that_are_no_configuration_say_so(
-    issues: Issues, text: str, problem: str, line: int | None
-) -> None:
-    """A broken file is reported as one fault, with the line where the reader knows it."""
-    (issue,) = issues(text)
-
-    assert issue.problem.startswith(problem)
-    assert issue.line == line
-
-
-def test_a_path_no_file_can_have_is_refused(issues: Issues) -> None:
-    """This includes paths that the system itself does not allow."""
-    (issue,) = issues(GOOD.replace('system: "You help, warmly."', 'template: "a\\0b"'))
-
-    assert "cannot be read: embedded null byte" in issue.problem
-
-
-def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
-    """The path is named."""
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: It cannot be read: No such file"):
-        load_config(tmp_path / "nowhere.yaml", ENVIRON)
 
 
 def test_missing_keys_say_what_to_add(issues: Issues) -> None:
