@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gateway.cli.config_diff import diff
 from gateway.cli.config_promote import promote
 from gateway.cli.config_summary import ConfigSummary
+from gateway.cli.printing import table_console
 from gateway.cli.probing import obstacles, probe
 from gateway.config.environment import Environment
 from gateway.config.gateway_file import GatewayConfig
@@ -74,7 +74,7 @@ def check(
     if issues:
         raise ConfigError(issues)
     typer.echo(f"{path} is right.")
-    ConfigSummary(loaded).show(Console())
+    ConfigSummary(loaded).show(table_console())
     if not may_be_unset:
         for name, obstacle in obstacles(loaded, environ):
             for secret in loaded.entry(name).litellm_params.secrets():

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.printing import table_console
 from gateway.cli.remote import KeyOption, get_json
 from gateway.config.environment import Environment
 from gateway.config.load import load_config
@@ -98,7 +98,7 @@ def show(changes: Sequence[Change]) -> None:
     for change in changes:
         evidence = _EVIDENCE[change.evidence]
         table.add_row(*map(Text, (f"{change.kind} {change.name}", evidence, "; ".join(change.what))))
-    Console(highlight=False).print(table)
+    table_console().print(table)
     for change in changes:
         for sentence in change.lost:
             typer.echo(f"LOSES TRAFFIC: {sentence}")

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from gateway.cli.printing import table_console
 from gateway.cli.runs_progress import runs_progress
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
@@ -94,7 +95,7 @@ def estimate_experiment(
             report = EstimateReport(prospect, estimate(prospect, runs, seed, on_batch=on_batch))
         reports.append(report.to_json())
         if not json:
-            Console(highlight=False, soft_wrap=True, width=max(Console().width, _WIDTH)).print(report)
+            table_console(least_width=_WIDTH).print(report)
     if json:
         typer.echo(json_text.dumps(reports[0] if len(reports) == 1 else reports))
 

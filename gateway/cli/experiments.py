@@ -9,12 +9,12 @@ from textwrap import shorten
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.event_lines import event_lines
 from gateway.cli.events import events
+from gateway.cli.printing import table_console
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, experiment_path, get_json
 from gateway.cli.steering import add_commands
 from gateway.experiments.conclusions import BY_HAND
@@ -47,7 +47,7 @@ def list_experiments(
             *map(Text, (row["name"], row["state"], row["incumbent"], row["leader"] or "-")),
             str(row["comparisons"]),
         )
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command("show")
@@ -62,7 +62,7 @@ def show_experiment(
     if json:
         typer.echo(json_text.dumps(answer))
         return
-    console = Console(highlight=False)
+    console = table_console()
     state = answer["state"].replace("_", " ")
     console.print(Text(f"{answer['name']} is {state} (generation {answer['generation']})", "bold"))
     shown = ShownExperiment(answer)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.printing import table_console
 from gateway.cli.world_options import AsJson, Costs, Delta, WorldFile, parsed_costs
 from gateway.llm_po.errors import DesignError, LlmPoError, UnsupportedError, WorldError
 from gateway.llm_po.lab import reference, worlds
@@ -56,7 +56,7 @@ def hardness(
     if json:
         typer.echo(json_text.dumps(report))
     else:
-        Console().print(_hardness_table(report, loaded))
+        table_console().print(_hardness_table(report, loaded))
 
 
 class AllocationProblem:

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.printing import table_console
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, get_json, send_json
 from gateway.config.api_keys import hash_key, new_key
 
@@ -77,7 +77,7 @@ def list_keys(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json: Jso
         if key["revoked_at"] is not None:
             state = f"revoked {datetime.fromtimestamp(key['revoked_at'], UTC):%Y-%m-%d %H:%M} UTC"
         table.add_row(*map(Text, (key["name"], key["role"], key["source"], limits or "-", state)))
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command()

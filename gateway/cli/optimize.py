@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from gateway.cli import INTERRUPTED
+from gateway.cli.printing import table_console
 from gateway.errors import GatewayError
 from gateway.llm_po.errors import LlmPoError
 from gateway.offline.assembly import Assembly, assemble
@@ -87,7 +88,7 @@ async def _finish(assembly: Assembly, files: RunFiles, *, resumes: bool) -> Outc
 
 
 def _print(outcome: Outcome, report: Path) -> None:
-    console, summary = Console(highlight=False, soft_wrap=True), outcome.summary
+    console, summary = table_console(), outcome.summary
     console.print(summary_table(summary))
     share = summary["answers"] / summary["answers_of_full_evaluation"]
     cost = "" if summary["usd"] is None else f", {summary['usd']:.4f} USD"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
+from gateway.cli.printing import table_console
 from gateway.cli.runs_progress import runs_progress
 from gateway.cli.simulation_tables import methods_table, runs_table
 from gateway.cli.world_options import AsJson, Costs, Delta, MaxShares, parsed_costs, parsed_shares
@@ -223,6 +223,6 @@ def _print(summaries: Sequence[Summary], json: bool) -> None:
         values = [summary.to_json() for summary in summaries]
         typer.echo(json_text.dumps(values[0] if len(values) == 1 else values))
     elif len(summaries) == 1:
-        Console().print(runs_table(summaries[0]))
+        table_console().print(runs_table(summaries[0]))
     else:
-        Console().print(methods_table(summaries))
+        table_console().print(methods_table(summaries))

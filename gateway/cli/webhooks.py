@@ -8,10 +8,10 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.printing import table_console
 from gateway.cli.remote import DEFAULT_URL, JsonOption, KeyOption, UrlOption, get_json, send_json
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +36,7 @@ def list_webhooks(url: UrlOption = DEFAULT_URL, api_key: KeyOption = None, json:
     for row in answer["data"]:
         counts = (row["delivered"], row["waiting"], row["dead_letters"])
         table.add_row(*map(Text, (row["name"], row["host"], row["state"])), *map(str, counts))
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command("test")

@@ -126,6 +126,20 @@ def test_people_get_a_table_in_their_own_words(config: str, capsys: pytest.Captu
     assert "about 50% of them ties" in " ".join(shown.split())
 
 
+def test_a_table_for_another_program_is_not_shortened(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of a pipe or a file are as wide as what is in them; only COLUMNS limits them."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    money = ["--success-rate", "0.5", "--cost-per-request", "1e40"]
+    main(["estimate", "--config", config, "--experiment", "search", *TRAFFIC, "--runs", "1", *money])
+
+    heading, small = capsys.readouterr().out.splitlines()[1:3]
+    assert heading.split() == ["effect", "best", "preferred", "comparisons", "days", "cost", "extra"]
+    assert "55% (50% -> 55%)" in small
+    assert len(small) > 100
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
