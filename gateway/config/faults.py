@@ -32,6 +32,7 @@ _EXPECTED: Final = {
     "model_attributes_type": "a mapping of `key: value` lines",
     "list_type": "a list",
 }
+WHOLE_FILE: Final = "(the whole file)"
 # No secret can stand under these top-level keys.
 _WITHOUT_SECRETS: Final = {"experiments", "policies", "judge", "tasks", "incumbent"}
 _BOUNDED: Final = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
@@ -47,7 +48,7 @@ def path_text(path: Path) -> str:
             text += f".{part}" if text else part
         else:
             text += f'["{part}"]'
-    return text or "(the whole file)"
+    return text or WHOLE_FILE
 
 
 def issue_from_fault(found: Fault, source: Source) -> ConfigIssue:
@@ -60,7 +61,7 @@ def issues_from_validation(
 ) -> list[ConfigIssue]:
     """One issue per validation error, in the order of the file."""
     explained = FileFaults(source, schema)
-    faults = [explained.fault(details) for details in error.errors() if details["loc"]]
+    faults = [explained.fault(details) for details in error.errors()]
     return [issue_from_fault(found, source) for found in faults]
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gateway.config import references
 from gateway.config.environment_references import foreign_references, misplaced_references
-from gateway.config.faults import issue_from_fault, issues_from_validation
+from gateway.config.faults import WHOLE_FILE, issue_from_fault, issues_from_validation
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.section import Section
 from gateway.config.source import Source, read_source
@@ -82,6 +82,8 @@ def _checked(
         config = model.model_validate(source.data, context=outside)
     except ValidationError as error:
         explained = {issue.path for issue in foreign}
+        if issues:  # the model states the rules between parts again
+            explained.add(WHOLE_FILE)
         found = issues_from_validation(error, source, closed_schema(model))
         issues += [issue for issue in found if issue.path not in explained]
     if issues:

@@ -7,6 +7,7 @@ from base64 import b64encode
 import pytest
 
 from gateway.config.load import load_config
+from gateway.errors import ConfigError
 from tests.gateway.config.conftest import ENVIRON, GOOD, Issues, Write
 
 SECRET = "whsec_" + b64encode(bytes(32)).decode()
@@ -85,6 +86,21 @@ def test_two_without_a_name_need_two_addresses(issues: Issues) -> None:
     unnamed = HOOK.replace("- name: ops", "- previous_secret: null")
     (issue,) = issues(GOOD + unnamed + unnamed.replace("webhooks:\n", ""))
     assert (issue.path, issue.remedy) == ("webhooks[1].name", "Give every webhook its own name.")
+
+
+def test_two_variables_with_one_address_are_one_fault(write: Write) -> None:
+    """Only the values of the variables show it, so the fault is the whole file's."""
+    hooks = [f"{{url: os.environ/{name}, secret: {SECRET}}}" for name in ("HOOK", "TWIN")]
+    address = "https://example.com/s3cr3t"
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            write(GOOD + f"webhooks: [{', '.join(hooks)}]\n"),
+            {**ENVIRON, "HOOK": address, "TWIN": address},
+        )
+    (issue,) = caught.value.issues
+    assert issue.path == "(the whole file)"
+    assert "webhooks.1.name: This address is listed twice" in issue.problem
+    assert "s3cr3t" not in str(issue)
 
 
 CONFIRM = f"""
