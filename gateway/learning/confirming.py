@@ -214,6 +214,9 @@ class Confirmer:
         is_approved = answer.decision == "approve"
         if is_approved:
             await self._check(view)
+        # The hook may have taken long to answer.
+        if self._history.held is not None or (is_approved and self._agreement.held is not None):
+            raise ConflictError(self._agreement.held or "The store lost something.")
         fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
         if fence is None:
             return

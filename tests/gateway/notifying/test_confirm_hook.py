@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,15 +12,19 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from gateway.config.api_keys import hash_key
 from gateway.learning import confirming
 from gateway.proof.verification import read_log, verify
+from policy_store.connect import connect
+from policy_store.replicas import ReplicaBook, ReplicaRecord
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
-from tests.gateway.notifying.receiver import SECRET, Answer, Receiver, answers, never, receiving
+from tests.gateway.notifying.receiver import SECRET, Answer, Receiver, Told, answers, never, receiving
 from tests.gateway.process import Served
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
+from tests.pace import PATIENCE_SECONDS
 from tests.servers import RedisServer
 
 PROMPT = "Be warm, and mention no s3cr3t."
@@ -117,6 +122,39 @@ async def test_a_veto_rejects_once(running: Callable[..., Any], mode: str) -> No
         verified = verify(read_log((await gateway.get(f"/v1/experiments/{NAME}/log")).body.splitlines()))
         assert verified.differences == ()
     assert len(hook.told) == 1
+
+
+async def test_an_approval_waits_until_replicas_agree(running: Callable[..., Any], embedded_url: str) -> None:
+    """If replicas come to differ before the hook answers, nothing is promoted; it is asked again later."""
+    other = ReplicaRecord("other:1:1", "another configuration", asked=0, faults=0)
+    may_answer = asyncio.Event()
+
+    async def slowly(_told: Told) -> web.StreamResponse:
+        await may_answer.wait()
+        return web.json_response({"decision": "approve"})
+
+    redis = connect(embedded_url)
+    book = ReplicaBook(redis, timeout_seconds=PATIENCE_SECONDS)
+    async with receiving(slowly, says("approve")) as hook, running(hook) as gateway:
+        await gateway.eventually(lambda: hook.told, "the hook to be asked")
+
+        async def differs() -> bool:
+            await book.tell(other)
+            return "config_detail" in (await gateway.get("/readyz")).json
+
+        async def is_held() -> bool:
+            return await differs() and any(line["event"] == "confirm_hook_overtaken" for line in lines)
+
+        with capture_logs() as lines:
+            await gateway.eventually(differs, "the difference to be seen")
+            may_answer.set()
+            await gateway.eventually(is_held, "the approval to be held")
+        assert await _hears(gateway, "awaiting_approval")
+
+        await book.leave(other.name)
+        await stands(gateway, "promoted")
+    await redis.aclose()
+    assert len(hook.told) == 2
 
 
 async def test_with_approval_a_person_decides_after_the_hook(running: Callable[..., Any]) -> None:
