@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
-from gateway.assembly.foundation import Foundation, process_name
+from gateway.assembly.foundation import Foundation
 from gateway.experiments.happenings import Generations
 from gateway.notifying.delivering import Deliverer
 from gateway.notifying.feed import EventFeed
@@ -27,9 +25,9 @@ async def open_notifying(base: Foundation) -> tuple[EventFeed, Deliverer]:
         sender,
         base.catalogue,
         base.hooks,
-        holder=process_name(),
+        holder=base.process,
         clock=base.clock,
-        rng=random.Random(),
+        rng=base.rng,
         look_seconds=base.settings.plan_interval_seconds,
         lease_seconds=base.settings.lease_seconds,
     )

@@ -178,7 +178,8 @@ class Deliverer:
 
     async def _send(self, name: str, spec: WebhookSpec, fence: int, due: Iterable[Message]) -> None:
         """Send messages together, and keep the lease during that time."""
-        under_way = {asyncio.create_task(self._deliver(name, spec, fence, message)) for message in due}
+        tasks = [asyncio.create_task(self._deliver(name, spec, fence, message)) for message in due]
+        under_way = set(tasks)
         try:
             while under_way:
                 _, under_way = await asyncio.wait(under_way, timeout=self._lease_seconds / 3)
@@ -187,6 +188,8 @@ class Deliverer:
         finally:
             for task in under_way:
                 await stop(task)
+        for task in tasks:
+            task.result()  # an unexpected fault is the round's, once the others have ended
 
     async def _take_up(self, name: str, spec: WebhookSpec, holding: Holding) -> None:
         for experiment in self._catalogue.current.definitions:

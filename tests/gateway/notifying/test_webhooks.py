@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.cli import main
 from gateway.config.gateway_file import GatewayConfig
@@ -143,6 +144,26 @@ async def test_what_fails_is_sent_again_alike(start: Callable[..., Any]) -> None
             assert len(receiver.told) == 4
             assert len({(told.id, told.body) for told in receiver.told}) == 1
         assert elsewhere.told == []
+
+
+async def test_an_unexpected_fault_is_logged_and_the_message_sent_again(
+    start: Callable[..., Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the gateway's own code is not silent, and the webhook goes on."""
+    send, faults = Sender.send, [RuntimeError("a fault")]
+
+    async def faulty(sender: Sender, *args: Any, **options: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await send(sender, *args, **options)
+
+    monkeypatch.setattr(Sender, "send", faulty)
+    with capture_logs() as lines:
+        async with start(hook(receiver)) as gateway:
+            await move(gateway, "pause")
+            await standing(gateway, delivered=1, waiting=0)
+    assert [line["webhook"] for line in lines if line["event"] == "webhook_round_failed"] == ["ops"]
+    assert len(receiver.told) == 1
 
 
 def test_waits_grow_over_days() -> None:
