@@ -12,6 +12,8 @@ from typing import Final
 
 from typing_extensions import override
 
+from gateway.config.read_files import ReadFiles
+
 FILE_SUFFIX: Final = "_FILE"
 
 
@@ -29,7 +31,7 @@ class Environment(Mapping[str, str]):
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
-        self.files: set[Path] = set()
+        self.files = ReadFiles()
 
     @override
     def __getitem__(self, name: str) -> str:

@@ -13,6 +13,7 @@ from gateway.config import references
 from gateway.config.environment_references import foreign_references, misplaced_references
 from gateway.config.faults import WHOLE_FILE, issue_from_fault, issues_from_validation
 from gateway.config.gateway_file import GatewayConfig
+from gateway.config.read_files import ReadFiles
 from gateway.config.section import Section
 from gateway.config.source import Source, read_source
 from gateway.config.unset import without_unset
@@ -28,7 +29,7 @@ def load_config(
     more_rules: Callable[[Any], Iterable[references.Fault]] = lambda _data: (),
     *,
     may_be_unset: bool = False,
-    files: set[Path] | None = None,
+    files: ReadFiles | None = None,
 ) -> GatewayConfig:
     """The configuration in a YAML file.
 
@@ -51,7 +52,7 @@ def load_config(
     source = _read(path)
     if may_be_unset:
         source.data = without_unset(source.data, environ)
-    outside = Outside(environ, path.parent, set() if files is None else files)
+    outside = Outside(environ, path.parent, ReadFiles() if files is None else files)
     return _checked(source, outside, GatewayConfig, rules)
 
 

@@ -29,6 +29,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.config.api_keys import hash_key
 from gateway.config.environment import FILE_SUFFIX
+from gateway.config.read_files import ReadFiles
 from gateway.config.sendable import (
     address_problem,
     hook_address_problem,
@@ -65,7 +66,7 @@ class Outside:
 
     environ: Mapping[str, str] = field(default_factory=dict)
     directory: Path = Path()
-    files: set[Path] = field(default_factory=set)
+    files: ReadFiles = field(default_factory=ReadFiles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,9 @@ from pathlib import Path
 from gateway.config.environment import Environment
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.load import load_config
+from gateway.config.read_files import ReadFiles, Stamp, stamp_of
 from gateway.errors import ConfigError
 from gateway.settings import Settings, read_settings
-
-Stamp = tuple[int, int, int]
-"""Shows whether a file changed: inode, size and time of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +56,19 @@ class ConfigSource:
         Raises:
             ConfigError: With one issue for every fault.
         """
-        before = {path: _stamp_of(path) for path in self._read}
-        environ, files = Environment(self._environ), {self._path}
+        environ, files = Environment(self._environ), ReadFiles()
+        files.add(self._path)
         try:
             return self._load(environ, files)
         finally:  # a file that was refused is not read again until it changes
-            self._read = {path: before.get(path) or _stamp_of(path) for path in files | environ.files}
+            self._read = files.stamps | environ.files.stamps
 
     def change(self) -> Mapping[Path, Stamp] | None:
         """How the files are now, if one is another than when it was read last."""
-        now = {path: _stamp_of(path) for path in self._read}
+        now = {path: stamp_of(path) for path in self._read}
         return None if now == self._read else now
 
-    def _load(self, environ: Environment, files: set[Path]) -> Loaded:
+    def _load(self, environ: Environment, files: ReadFiles) -> Loaded:
         config, settings, issues = None, None, []
         try:
             config = load_config(self._path, environ, files=files)
@@ -84,14 +82,6 @@ class ConfigSource:
             raise ConfigError(issues)
         self._check(config, settings)
         return Loaded(config, settings, environ)
-
-
-def _stamp_of(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0, 0
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,18 +175,18 @@ async def test_keys_and_provider_secrets_rotate_in_files(
 ) -> None:
     """What is mounted as a file is read anew: a former key is refused, the new provider key is sent."""
     served = serve()
-    (served.folder / "app").write_text(hash_key("former") + "\n")
+    mounted = Mounted(served.folder)
+    mounted.put(app=hash_key("former") + "\n", provider="sk-one")
     ops = {"hash": hash_key("ops"), "role": "admin"}
     fields = configured(upstream, auth={"keys": {"app": {"hash": "os.environ/APP"}, "ops": ops}})
     fields["model_list"][0]["litellm_params"]["api_key"] = "os.environ/PROVIDER"
     served.write(fields)
-    (served.folder / "provider").write_text("sk-one")
     gateway = await served.start(
         "--workers",
         "2",
         port=free_port(),
-        APP_FILE=str(served.folder / "app"),
-        PROVIDER_FILE=str(served.folder / "provider"),
+        APP_FILE=str(mounted.now / "app"),
+        PROVIDER_FILE=str(mounted.now / "provider"),
         LLMPO_WATCH_CONFIG_SECONDS="0.05",
     )
     await served.eventually(lambda: served.has_told("worker_ready", 2), "both workers ready")
@@ -192,8 +194,7 @@ async def test_keys_and_provider_secrets_rotate_in_files(
     assert await former.status() == 200
     assert upstream.seen[-1].headers["authorization"] == "Bearer sk-one"
 
-    (served.folder / "app").write_text(hash_key("latter"))
-    (served.folder / "provider").write_text("sk-two")
+    mounted.put(app=hash_key("latter"), provider="sk-two")
 
     await served.eventually(lambda: served.has_told("config_reloaded", 2), "both workers to notice")
     assert {await former.status() for _ in range(6)} == {401}
@@ -202,6 +203,29 @@ async def test_keys_and_provider_secrets_rotate_in_files(
     told = [line for line in served.events if line["event"] == "config_reloaded"][-1]
     assert (told["changed"], told["rotated"]) == (["key app"], ["plain"])
     assert "sk-two" not in served.text
+
+
+class Mounted:
+    """Files that change together, as Kubernetes mounts a secret: a link that is moved to another folder.
+
+    Attributes:
+        now: The link.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.now = folder / "now"
+        self._folder = folder
+        self._changes = count()
+
+    def put(self, **files: str) -> None:
+        """Give all files other contents at once."""
+        folder = self._folder / f"mounted-{next(self._changes)}"
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        link = self._folder / "next"
+        link.symlink_to(folder)
+        link.replace(self.now)
 
 
 class Caller:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway.config.gateway_file import GatewayConfig
+from gateway.reloading.source import ConfigSource
+from gateway.settings import Settings
+from tests.gateway.building import NAME, config_fields
 from tests.gateway.reloading.conftest import Opener
 
 Configured = Callable[..., dict[str, Any]]
@@ -45,6 +50,22 @@ async def test_a_template_that_appears_mends_a_refused_file(
         (tmp_path / "late.j2").write_text("Be late.")
 
         await gateway.eventually(lambda: catalogue.current.config_hash != first, "both to be read")
+
+
+def test_a_change_while_the_file_is_first_read_shows(tmp_path: Path) -> None:
+    """What changes after it was read is another file, however soon that is."""
+    file = tmp_path / "gateway.yaml"
+    first, second = (json.dumps(config_fields(delta=delta)) for delta in (0.05, 0.125))
+    file.write_text(first)
+
+    def check(_config: GatewayConfig, _settings: Settings) -> None:
+        file.write_text(second)
+
+    source = ConfigSource(file, check, {})
+
+    assert source.read().config.experiments[NAME].delta == 0.05
+    assert source.change() is not None
+    assert source.read().config.experiments[NAME].delta == 0.125
 
 
 async def _is_refused(gateway: Any) -> bool:
