@@ -164,7 +164,8 @@ class Process:
             self._running = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
 
     def accepts(self) -> bool:
-        """Whether it takes connections."""
+        """Whether it takes connections. It fails at once if the server has ended, with what it logged."""
+        assert self._running.poll() is None, (self.folder / "log").read_text()
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
