@@ -239,7 +239,8 @@ def comparison_from(reply: Sequence[str], first: int, second: int) -> Comparison
 
 def event_from(entry: Mapping[str, str]) -> LoggedEvent:
     """An event, from an entry of the log or of the events."""
-    return LoggedEvent(at=seconds(entry["at"]), kind=entry["kind"], detail=json.loads(entry["detail"]))
+    detail = {**json.loads(entry["detail"]), **json.loads(entry.get("given", "{}"))}
+    return LoggedEvent(at=seconds(entry["at"]), kind=entry["kind"], detail=detail)
 
 
 def log_record_from(entry: Mapping[str, str]) -> LogRecord:

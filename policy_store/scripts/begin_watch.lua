@@ -2,7 +2,7 @@
 -- A planner's move that starts the watch of a promotion: the champion and the policy before it are compared in a run
 -- of their own, numbered like a generation, until another move ends the watch.
 -- KEYS: control, events, log, held
--- ARGV: generation, fence, move, terms, evidence that finds the champion worse, detail of the event
+-- ARGV: generation, fence, move, terms, evidence that finds the champion worse, rest of the event's detail
 local control = KEYS[1]
 local generation, fence, name, terms, threshold, detail = unpack(ARGV)
 local move, of = MOVES[name], generation .. ':'
@@ -22,7 +22,7 @@ redis.call('HSET', control, own .. 'watch_of', generation, own .. 'experiment', 
   own .. 'champion', known[4], own .. 'previous', previous)
 make_move(control, KEYS[4], generation, move, '', '', '')
 redis.call('HSET', control, of .. 'watch', run)
--- Prepended as text, because cjson would round numbers to 14 digits.
-local found = string.format('{"run":%s,"champion":%s,"previous":%s,', run, known[4], previous)
-append_event(KEYS[3], KEYS[2], at, move.event, found .. string.sub(detail, 2))
+append_event(KEYS[3], KEYS[2], at, move.event, cjson.encode({
+  run = tonumber(run), champion = tonumber(known[4]), previous = tonumber(previous),
+}), detail)
 return view(control)
