@@ -47,3 +47,10 @@ def test_script_has_what_it_uses_and_uses_what_it_has(name: str) -> None:
 def test_every_shared_part_is_known_here() -> None:
     """The words above are what `scripts/shared` and the tables define."""
     assert set().union(*map(_defined, SCRIPTS.values())) >= SHARED
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_scripts_write_json_by_encoding_it(name: str) -> None:
+    """Text put together by hand is wrong JSON as soon as a value holds a quote."""
+    strings = re.findall(r"'([^'\n]*)'", re.sub(r"--[^\n]*", "", SCRIPTS[name]))
+    assert [text for text in strings if '"' in text] == []
