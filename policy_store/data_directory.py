@@ -79,7 +79,7 @@ def hold(directory: DataDirectory) -> BinaryIO:
     """
     lock = (directory.path / _LOCK_NAME).open("a+b")
     deadline = time.monotonic() + _LINGER_SECONDS
-    while not _try_lock(lock, fcntl.LOCK_EX):
+    while not _try_lock(lock):
         if time.monotonic() > deadline:
             pid = _holder(lock).get("pid", "unknown")
             lock.close()
@@ -89,24 +89,14 @@ def hold(directory: DataDirectory) -> BinaryIO:
             )
         time.sleep(_POLL_SECONDS)
     lock.truncate(0)
-    lock.write(json.dumps({"pid": os.getpid(), "url": directory.url}).encode())
+    lock.write(json.dumps({"pid": os.getpid()}).encode())
     lock.flush()
     return lock
 
 
-def running_url(path: Path) -> str | None:
-    """Where the server of a gateway that now uses the directory can be reached; None if none does."""
+def _try_lock(lock: BinaryIO) -> bool:
     try:
-        lock = (path.expanduser().absolute() / _LOCK_NAME).open("rb")
-    except OSError:
-        return None
-    with lock:
-        return None if _try_lock(lock, fcntl.LOCK_SH) else _holder(lock).get("url")
-
-
-def _try_lock(lock: BinaryIO, kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

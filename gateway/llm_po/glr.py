@@ -22,7 +22,7 @@ import numpy as np
 from gateway.llm_po.checks import counted
 from gateway.llm_po.errors import UnsupportedError
 from gateway.llm_po.lines import elimination_threshold
-from gateway.llm_po.scalars import shown, whole_number
+from gateway.llm_po.scalars import shown
 from gateway.llm_po.stopping import Design, Verdict, cheapest, majority_cycle
 from gateway.llm_po.unstructured import bernoulli_kl
 from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals
@@ -31,16 +31,6 @@ Threshold = Literal["proven", "customary"]
 
 THRESHOLDS: Final[dict[str, Threshold]] = {"glr": "proven", "glr-customary": "customary"}
 """The threshold of each stopping rule of this kind."""
-
-
-def customary_threshold(comparisons: int, delta: float) -> float:
-    """log((1 + log t) / delta) in nats; t counts every comparison so far.
-
-    Raises:
-        DesignError: If a number is out of range.
-    """
-    whole_number(comparisons, "comparisons", 0)
-    return elimination_threshold(delta) + _growth(comparisons)
 
 
 def glr_may_conclude(wins: IntArray, design: Design, threshold: Threshold = "proven") -> BoolArray:

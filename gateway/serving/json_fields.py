@@ -80,16 +80,6 @@ def find_fields(text: bytes, names: frozenset[bytes]) -> dict[bytes, Field]:
     return found
 
 
-def set_fields(text: bytes, values: Mapping[bytes, bytes]) -> bytes:
-    """A JSON object with some top-level values replaced, or added if they were missing.
-
-    Args:
-        text: A valid JSON object.
-        values: JSON text of each value, by field name.
-    """
-    return set_found(text, find_fields(text, frozenset(values)), values)
-
-
 def set_found(
     text: bytes,
     found: Mapping[bytes, Field],

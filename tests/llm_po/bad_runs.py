@@ -252,11 +252,6 @@ RUNS: list[Case] = [
         {"wins": NO_COUNTS, "features": [None, np.eye(3), features.one_hot(4)]},
     ),
     (
-        glr.customary_threshold,
-        {"comparisons": 9, "delta": 0.05},
-        {"comparisons": NO_WHOLE, "delta": NO_DELTA},
-    ),
-    (
         glr.glr_may_conclude,
         {"wins": COUNTS[None], "design": DESIGN},
         {"wins": NO_COUNTS, "threshold": NO_TEXT},

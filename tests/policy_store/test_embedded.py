@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from policy_store.connect import EmbeddedValkey, connect
-from policy_store.data_directory import running_url
+from policy_store.data_directory import hold, prepare
 from policy_store.errors import DataDirectoryInUseError, EmbeddedStoreError
 from policy_store.store import PolicyStore
 from tests.pace import impatient
@@ -27,8 +27,8 @@ GATEWAY = """
     from pathlib import Path
     from policy_store.connect import EmbeddedValkey
     valkey = EmbeddedValkey()
-    valkey.start(Path(sys.argv[1]))
-    print(valkey.pid, flush=True)
+    url = valkey.start(Path(sys.argv[1]))
+    print(valkey.pid, url, flush=True)
     time.sleep(600)
 """
 
@@ -66,14 +66,14 @@ async def test_server_ends_with_its_killed_gateway_and_the_next_one_finds_the_da
 ) -> None:
     """Kill -9 gives the gateway no chance to clean up; no server is left behind, no lock stays."""
     with _gateway(tmp_path) as gateway:
-        server = int(gateway.stdout.readline())
-        async with _Store(running_url(tmp_path)) as store:
+        server, its_url = gateway.stdout.readline().split()
+        async with _Store(its_url) as store:
             view = await started(store)
         gateway.kill()
 
         url = valkey.start(tmp_path)
 
-    wait_until(lambda: not _is_running(server), "the orphaned server to end")
+    wait_until(lambda: not _is_running(int(server)), "the orphaned server to end")
     async with _Store(url) as store:
         assert await store.view(NAME) == view
 
@@ -88,18 +88,6 @@ def test_second_gateway_on_the_directory_is_told_who_uses_it(valkey: EmbeddedVal
 
         assert gateway.poll() is None
         gateway.kill()
-
-
-def test_url_of_the_server_that_uses_a_directory_can_be_asked(valkey: EmbeddedValkey, tmp_path: Path) -> None:
-    """Commands look at a running gateway's state without a server of their own."""
-    assert running_url(tmp_path) is None
-    assert running_url(tmp_path / "missing") is None
-
-    url = valkey.start(tmp_path)
-    assert running_url(tmp_path) == url
-
-    valkey.stop()
-    assert running_url(tmp_path) is None
 
 
 async def test_stale_socket_is_replaced(valkey: EmbeddedValkey, tmp_path: Path) -> None:
@@ -169,7 +157,7 @@ def test_unusable_data_is_explained_with_the_servers_own_words(
         valkey.start(tmp_path)
 
     assert not isinstance(caught.value, DataDirectoryInUseError)
-    assert running_url(tmp_path) is None
+    hold(prepare(tmp_path)).close()  # the lock is free
 
 
 def test_directory_that_cannot_be_made_is_explained(valkey: EmbeddedValkey, tmp_path: Path) -> None:
@@ -208,7 +196,7 @@ class _Store:
 
 
 def _gateway(data_dir: Path) -> subprocess.Popen[str]:
-    """Another process with an embedded server, whose process id it prints first."""
+    """Another process with an embedded server, whose process id and address it prints first."""
     program = [sys.executable, "-c", textwrap.dedent(GATEWAY), str(data_dir)]
     return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamError
-from gateway.serving.json_fields import find_fields, set_fields
+from gateway.serving.json_fields import find_fields, set_found
 from gateway.serving.relabelling import Label, StreamRelabeller
 
 LABEL = Label("chatcmpl-ours", 'sup"port')
@@ -76,6 +76,11 @@ def test_the_fields_found_are_the_objects_own(answer: dict[str, Any], style: dic
     fields = find_fields(text, names).values()
     found = [(field.name.decode(), json.loads(text[field.value : field.end])) for field in fields]
     assert found == list(json.loads(text).items())
+
+
+def set_fields(text: bytes, values: dict[bytes, bytes]) -> bytes:
+    """An object with these top-level values."""
+    return set_found(text, find_fields(text, frozenset(values)), values)
 
 
 def test_bytes_around_the_values_are_untouched() -> None:
