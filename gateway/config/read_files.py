@@ -24,9 +24,9 @@ class ReadFiles:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """How a file is now; zeros if it cannot be looked at."""
+    """How a file is now; zeros if it cannot be looked at, be it that no file can have such a path."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return 0, 0, 0
     return found.st_ino, found.st_size, found.st_mtime_ns
