@@ -99,6 +99,13 @@ class Missing(StrEnum):
     NO_FEEDBACK = "no_feedback"
     FAILURE = "failure"
     TIMEOUT = "timeout"
+    REFUSAL = "refusal"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+
+
+# These are read from the answer itself.
+READ_FROM_ANSWERS: Final = frozenset({Missing.REFUSAL, Missing.EMPTY, Missing.TRUNCATED})
 
 
 class MissingSpec(Section):
@@ -118,11 +125,27 @@ class MissingSpec(Section):
     timeout: VerdictName = Field(
         default="loss", description="The policy was asked and did not answer in time."
     )
+    refusal: VerdictName = Field(
+        default="ignore",
+        description="The answer says in its own fields that it is a refusal, and nothing was reported of it. "
+        "`ignore` (as `no_feedback` says): users see a refusal, can rate it, and may be glad of it.",
+    )
+    empty: VerdictName = Field(
+        default="ignore",
+        description="The answer has neither text nor a tool call, and nothing was reported of it. `ignore` "
+        "(as `no_feedback` says): like every answer that arrived, unless the file says more.",
+    )
+    truncated: VerdictName = Field(
+        default="ignore",
+        description="The answer stopped at a limit of tokens, and nothing was reported of it. `ignore` (as "
+        "`no_feedback` says): the limit is often the caller's own, and users can rate what they got.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _one_word(cls, value: Any) -> Any:
-        return dict.fromkeys(Missing, value) if isinstance(value, str) else value
+        # An answer that falls short and is not named itself counts as one without feedback.
+        return dict.fromkeys(set(Missing) - READ_FROM_ANSWERS, value) if isinstance(value, str) else value
 
     @property
     def rules(self) -> dict[Missing, Literal["loss", "tie"]]:
@@ -173,9 +196,9 @@ class FeedbackSpec(Section):
     )
     missing: Annotated[MissingSpec, WithJsonSchema(_MISSING_SCHEMA)] = Field(
         default_factory=MissingSpec,
-        description="How a failure, a timeout and silence count (`matched`): `loss`, `tie` or `ignore`. They "
-        "become known at other times than feedback, so `loss` and `tie` need a `hold`; without one they do "
-        "not count.",
+        description="How a failure, a timeout, silence, and a refused, empty or truncated answer count "
+        "(`matched`): `loss`, `tie` or `ignore`. They become known at other times than feedback, so `loss` "
+        "and `tie` need a `hold`; without one they do not count.",
     )
     changed_mind: Literal["first", "replace"] = Field(
         default="first",

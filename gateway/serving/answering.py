@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from gateway.config.feedback import Missing
+from gateway.config.feedback import READ_FROM_ANSWERS, Missing
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import Apart, Assignment, ResponseIds
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, unknown_model
@@ -37,6 +37,7 @@ from gateway.serving.panel import (
 )
 from gateway.serving.regenerating import AskedTurn, Regenerating, Turned
 from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, Staged, draw_part
+from gateway.serving.shortfalls import WatchedEnd, shortfall
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import AnswerStream, ModelTarget
 from gateway.upstream.bound_state import state_of, without_state
@@ -154,8 +155,9 @@ class Answering:
             if turn is not None:
                 await self._regenerating.complete(turn, "")  # the incumbent's answer is none of the pair's
             return answer
-        self._missed(panel, single.assignment, Missing.NO_FEEDBACK)
         noted, response_id = self._noted(panel, single.policy, reply), self._ids.of(panel, single.assignment)
+        if panel.experiment.missing:
+            noted = self._attended(panel, single.assignment, noted)
         if turn is not None:
             noted = await self._regenerating.noted(turn, noted)
         noted = await self._resumable(panel, response_id, noted, turn)
@@ -179,6 +181,21 @@ class Answering:
         if is_refusal:
             self._missed(panel, part.assignment, what)
         return answer
+
+    def _attended(
+        self, panel: Panel, assignment: Assignment, reply: bytes | AnswerStream
+    ) -> bytes | AnswerStream:
+        """An answer; once it has ended, what is missing of it is noted, or that nothing was reported yet."""
+        missing, surface = panel.experiment.missing, panel.exchange.question.surface
+        is_read = not READ_FROM_ANSWERS.isdisjoint(missing)
+
+        def tell(what: Missing | None) -> None:
+            self._missed(panel, assignment, what if what in missing else Missing.NO_FEEDBACK)
+
+        if isinstance(reply, bytes):
+            tell(shortfall(reply, surface) if is_read else None)
+            return reply
+        return WatchedEnd(reply, surface if is_read else None, tell)
 
     def _missed(self, panel: Panel, assignment: Assignment, what: Missing | None) -> None:
         """Note what the answer comes to if nothing is reported of it, where that counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from policy_store.errors import StoreUnavailableError
 from policy_store.names import Names
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, config_fields, gateway_config
-from tests.gateway.fake_upstream import Behaviour, FakeUpstream, stall, status
+from tests.gateway.fake_upstream import Behaviour, FakeUpstream, cut, raw, raw_stream, stall, status
 from tests.gateway.process import Served
 from tests.gateway.whole import JSON, Whole, quick_settings, whole_gateway
 
@@ -123,6 +124,57 @@ async def test_a_policy_that_answers_too_late_loses(
             await gateway.ask()
         found = await sources(gateway, embedded_store)
     assert any("missing.timeout" in source for source in found)
+
+
+SHORT: Final[dict[str, dict[str, Any]]] = {
+    "refusal": {"message": {"role": "assistant", "content": None, "refusal": "No."}, "finish_reason": "stop"},
+    "empty": {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"},
+    "truncated": {"message": {"role": "assistant", "content": "I am"}, "finish_reason": "length"},
+}
+
+
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("what", SHORT)
+async def test_an_answer_that_falls_short_counts_as_declared(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, what: str, is_streamed: bool
+) -> None:
+    """A refused, empty or truncated answer is a loss where the file says so, unless its user reports."""
+    choice = {"index": 0, **SHORT[what]}
+    chunk = {"index": 0, "delta": choice["message"], "finish_reason": choice["finish_reason"]}
+    event = b"data: " + json.dumps({"id": "x", "object": "y", "choices": [chunk]}).encode() + b"\n\n"
+    whole = raw(json.dumps({"id": "x", "choices": [choice]}).encode())
+    upstream.on("warm", raw_stream(event, b"data: [DONE]\n\n") if is_streamed else whole)
+    async with served(upstream, embedded_url, {"missing": {what: "loss", "no_feedback": "tie"}}) as gateway:
+        for _ in range(10):
+            assert (await gateway.ask(stream=is_streamed)).status == 200
+
+        async def all_held() -> bool:
+            return await held(gateway) == 10
+
+        await gateway.eventually(all_held, "what is missing noted")
+        found = await sources(gateway, embedded_store)
+    warm = upstream.calls_of("warm")
+    said = [source.removeprefix("matched:") for sources in found for source in sources.split(",")]
+    assert 0 < warm < 10
+    assert set(said) <= {f"missing.{what}", "missing.no_feedback"}
+    assert f"missing.{what}" in said
+
+
+async def test_a_stream_that_breaks_off_is_a_failure_of_its_policy(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore
+) -> None:
+    """The caller has the first words and no answer; another stream that its caller left is no failure."""
+    upstream.on("warm", cut(after=2))
+    async with served(upstream, embedded_url, {}) as gateway:
+        for _ in range(8):
+            await gateway.ask(stream=True)
+        broken = upstream.calls_of("warm")
+
+        async def noted() -> bool:
+            return await held(gateway) == broken
+
+        await gateway.eventually(noted, "each failure noted")
+    assert broken
 
 
 async def test_an_ejected_policy_is_not_judged_by_what_it_was_not_asked(
