@@ -36,7 +36,8 @@ from gateway.offline.course import Course
 from gateway.offline.journal import Journal
 from gateway.offline.outcome import Outcome
 from gateway.offline.session import Session
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from gateway.upstream.base import AnswerStream, Timeouts, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.upstream.relay import Relay
 from tests.e2e.real_models.stage import MODEL, model_server, weights

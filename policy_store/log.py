@@ -7,6 +7,7 @@ from typing import Final
 from policy_store import codec
 from policy_store.events import LoggedEvent, PlacedEvent
 from policy_store.log_records import LogRecord
+from policy_store.roles import Role
 from policy_store.scripting import StorePart
 
 _LOG_START: Final = "-"
@@ -16,14 +17,22 @@ class LogStore(StorePart):
     """The part of the store for the log and events."""
 
     async def log(
-        self, name: str, generation: int, *, after: str = _LOG_START, count: int = 10_000
+        self,
+        name: str,
+        generation: int,
+        *,
+        after: str = _LOG_START,
+        count: int = 10_000,
+        informs: Role | None = None,
     ) -> tuple[list[LogRecord], str]:
         """A page of the append-only log: comparisons, plans and events in the order they happened.
+
+        With `informs` it is the log of the comparisons that only inform in that role.
 
         Returns:
             At most `count` records, none at the end of the log, and the `after` of the next page.
         """
-        key = self._names.experiment(name).generation(generation).log
+        key = self._names.experiment(name).generation(generation, informs).log
         start = after if after == _LOG_START else f"({after}"
         entries = await self._answer(self._redis.xrange(key, start, "+", count))
         records = [codec.log_record_from(fields) for _, fields in entries]

@@ -26,6 +26,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:GENERATION:held          sorted set: reports by when they count       a week after that
     llmpo:{NAME}:GENERATION:replaceable   hash: members of held that may be replaced   as long as held
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
+    llmpo:{NAME}:GENERATION:ROLE:...      those above, of what only informs              like those
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
     llmpo:{NAME}:session:UNIT             generation and policy a session began with   as long as asked for
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
@@ -53,6 +54,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
+
+from policy_store.roles import Role
 
 # Both numbers of an entry's id fit into 64 bits, and ids before and after it exist.
 _EVENT_ID: Final = re.compile(r"evt_([0-9a-f]{12})_([1-9][0-9]{0,18}-[0-9]{1,19})", re.ASCII)
@@ -237,9 +240,10 @@ class ExperimentKeys:
         """What the provider calls an answer, and which question it answered."""
         return f"{self.prefix}:continued:{digest}"
 
-    def generation(self, number: int) -> GenerationKeys:
-        """Keys of one generation."""
-        return GenerationKeys(f"{self.prefix}:{number}")
+    def generation(self, number: int, informs: Role | None = None) -> GenerationKeys:
+        """Keys of one generation; with a role those of what only informs it in that role."""
+        apart = "" if informs is None else f":{informs}"
+        return GenerationKeys(f"{self.prefix}:{number}{apart}")
 
 
 @dataclass(frozen=True, slots=True)

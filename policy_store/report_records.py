@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from policy_store.log_records import Comparison
+from policy_store.roles import Role
 
 
 class Receipt(StrEnum):
@@ -55,6 +56,10 @@ class Report:
         definition: Fingerprint of the definition under which the pair was drawn; empty if that is not known.
         standing: How it stands to another report of the unit.
         idempotency: Digest of what the sender calls this report; empty if it calls it nothing.
+        informs: The role in which it only informs forecasts; None if it is evidence. Forecasts must not know
+            anything of units whose outcome they count. So either the unit takes part in no comparison that
+            is evidence, or `due_at` is when no such comparison of the unit can be counted any more. Each
+            role has units, votes and waiting outcomes of its own.
 
     Raises:
         ValueError: The policies are not a pair with the lower index first.
@@ -76,6 +81,7 @@ class Report:
     definition: str = ""
     standing: Precedence = Precedence.FIRST
     idempotency: str = ""
+    informs: Role | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.second:

@@ -12,6 +12,7 @@ from policy_store import codec
 from policy_store.log_records import Result
 from policy_store.names import ExperimentKeys
 from policy_store.report_records import MissingVerdict, Recorded, Report
+from policy_store.roles import Role
 from policy_store.scripting import StorePart
 
 # Held reports are deleted after a week without a gateway; so are those of former generations.
@@ -25,7 +26,8 @@ class ReportStore(StorePart):
         """Count the preference of a user who saw both answers, with the forecast of the current plan.
 
         Atomic and counted once: a unit's feedback sent again is a DUPLICATE, even after the end. A report
-        that is due later is HELD, until `count_due` counts it.
+        that is due later is HELD, until `count_due` counts it. One that only informs (`Report.informs`) is
+        counted in the ledger of its role, without a forecast and without adding to the evidence.
 
         Args:
             report: The unit and the pair it is about.
@@ -73,14 +75,14 @@ class ReportStore(StorePart):
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
         keys = self._names.experiment(report.experiment)
-        own = keys.generation(report.generation)
+        own = keys.generation(report.generation, report.informs)
         touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
         said = (report.standing.value, report.idempotency, *said)
         return codec.recorded_from(await self._scripts.run("record_outcome", touched, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
         keys = self._names.experiment(report.experiment)
-        own = keys.generation(report.generation)
+        own = keys.generation(report.generation, report.informs)
         reply = await self._scripts.run(
             "hold_report",
             (keys.control, own.unit(report.unit), own.votes, own.held, own.replaceable, own.log),
@@ -89,18 +91,20 @@ class ReportStore(StorePart):
         )
         return codec.recorded_from(reply, report)
 
-    async def count_due(self, name: str, generation: int, at_most: int) -> Counter[str]:
+    async def count_due(
+        self, name: str, generation: int, at_most: int, informs: Role | None = None
+    ) -> Counter[str]:
         """Count the first held reports that are due, in order of their times, as if they came now.
 
         Each is counted once, in this order, however many callers there are. Only now is it decided whether
-        its voter may give it, so it may not count.
+        its voter may give it, so it may not count. With `informs` they are those that only inform in a role.
 
         Returns:
             How many reports had each result: a `Receipt`, or the cap of an OverCapError. If there are fewer
             than `at_most` in all, no more are due, or another caller counts them.
         """
         keys = self._names.experiment(name)
-        own = keys.generation(generation)
+        own = keys.generation(generation, informs)
         _, members = await self._scripts.run("due_reports", (own.held,), at_most)
         if not members:
             return Counter()
@@ -117,7 +121,7 @@ class ReportStore(StorePart):
 
 
 def _counting_keys(keys: ExperimentKeys, report: Report) -> tuple[str, ...]:
-    own = keys.generation(report.generation)
+    own = keys.generation(report.generation, report.informs)
     return keys.control, own.counts, own.forecasts, own.log, keys.events, own.unit(report.unit), own.votes
 
 

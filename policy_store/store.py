@@ -20,6 +20,7 @@ from policy_store.experiment import Experiment
 from policy_store.log import LogStore
 from policy_store.plans import PlanStore
 from policy_store.reports import ReportStore
+from policy_store.roles import Role
 from policy_store.stages import StageStore
 from policy_store.usage import UsageStore
 from policy_store.view import ExperimentView
@@ -127,10 +128,10 @@ class PolicyStore(ReportStore, PlanStore, DecisionStore, StageStore, WatchStore,
             raise UnknownExperimentError(f"The store holds no generation {generation} of {name!r}.")
         return Experiment.from_json(written)
 
-    async def counts(self, name: str, generation: int) -> Counts:
-        """Everything counted in a generation, read at one moment."""
+    async def counts(self, name: str, generation: int, informs: Role | None = None) -> Counts:
+        """Everything counted in a generation, or all that only informs it in a role, read at one moment."""
         keys = self._names.experiment(name)
-        own = keys.generation(generation)
+        own = keys.generation(generation, informs)
         return codec.counts_from(
             await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
         )

@@ -16,7 +16,8 @@ from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import RecordedExperiment, Verification, hand_sentence, read_log, verify
+from gateway.proof.recorded import RecordedExperiment, read_log
+from gateway.proof.verification import Verification, hand_sentence, verify
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore

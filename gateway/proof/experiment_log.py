@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
-from gateway.proof.log_lines import ancestor_line, header_line, record_line, watch_line
+from gateway.proof.log_lines import ancestor_line, header_line, informing_line, record_line, watch_line
 from policy_store.events import LoggedEvent, WatchStarted
 from policy_store.log_records import Comparison, Inherited, LogRecord
+from policy_store.roles import Role
 from policy_store.store import PolicyStore
 
 
@@ -19,7 +20,8 @@ class ExperimentLog:
     async def lines(self, name: str) -> AsyncIterator[bytes]:
         """The log of the experiment's current generation, one JSON object a line.
 
-        Behind it those of the watches over its promotions, and of the generations that it went on from.
+        Behind it the comparisons that only informed it, those of the watches over its promotions, and of the
+        generations that it went on from.
 
         Raises:
             StoreError: Before or between lines; the lines yielded by then are not the whole log.
@@ -40,10 +42,8 @@ class ExperimentLog:
                 inherited = record
             elif isinstance(record, LoggedEvent) and isinstance(record.told, WatchStarted):
                 watches.append(record.told.run)
-        for run in watches:
-            yield watch_line(await self._store.watch(name, run))
-            async for record in self._records(name, run):
-                yield record_line(record)
+        async for line in self._beside(name, view.generation, watches):
+            yield line
         while inherited is not None:
             generation, last, inherited = inherited.generation, inherited.after, None
             yield ancestor_line(generation, await self._store.experiment(name, generation))
@@ -54,9 +54,25 @@ class ExperimentLog:
                 if isinstance(record, Comparison) and record.number >= last:
                     break
 
-    async def _records(self, name: str, generation: int) -> AsyncIterator[LogRecord]:
-        records, position = await self._store.log(name, generation)
+    async def _beside(self, name: str, generation: int, watches: Iterable[int]) -> AsyncIterator[bytes]:
+        """What only informed the generation, and the logs of watches."""
+        for role in Role:
+            is_begun = False
+            async for record in self._records(name, generation, role):
+                if not is_begun:
+                    yield informing_line(role)
+                    is_begun = True
+                yield record_line(record)
+        for run in watches:
+            yield watch_line(await self._store.watch(name, run))
+            async for record in self._records(name, run):
+                yield record_line(record)
+
+    async def _records(
+        self, name: str, generation: int, informs: Role | None = None
+    ) -> AsyncIterator[LogRecord]:
+        records, position = await self._store.log(name, generation, informs=informs)
         while records:
             for record in records:
                 yield record
-            records, position = await self._store.log(name, generation, after=position)
+            records, position = await self._store.log(name, generation, after=position, informs=informs)

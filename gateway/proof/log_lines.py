@@ -1,9 +1,10 @@
 """The lines of an experiment's exported log. The names of the fields are a public interface.
 
 The first line says what the experiment is and what was decided; the others are the store's append-only log,
-oldest first. Where a promotion was watched, the log of the watch follows after a line of its own. Where the
-generation went on from another, the other's log follows after a line of its own, up to the comparison after
-which it was left; and so on.
+oldest first. Where comparisons only informed forecasts, those of each role follow after a line of its own.
+Where a promotion was watched, the log of the watch follows after a line of its own. Where the generation
+went on from another, the other's log follows after a line of its own, up to the comparison after which it
+was left; and so on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import orjson
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord
+from policy_store.roles import Role
 from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch, WatchTerms
 
@@ -66,6 +68,11 @@ def watch_line(watch: Watch) -> bytes:
             "verdict": watch.verdict,
         }
     )
+
+
+def informing_line(role: Role) -> bytes:
+    """The line before the comparisons that only informed forecasts, in a role."""
+    return _line({"type": "informing", "role": role.value})
 
 
 def logged_watch(fields: dict[str, Any]) -> Watch:

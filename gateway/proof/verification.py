@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import orjson
-
 from gateway.errors import GatewayError
 from gateway.experiments.conclusions import BY_HAND, certified_gain, logged_voting
 from gateway.experiments.policy_content import misdescribed
@@ -24,52 +22,19 @@ from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
-from gateway.proof.ancestry import Ancestry, LoggedGeneration, retrace
+from gateway.proof.ancestry import Ancestry, retrace
 from gateway.proof.forecasts import misapplied_forecasts
-from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
 from gateway.proof.moves import Walk, moves_by_hand
-from gateway.proof.watched import RecordedWatch, miswatched, summary
+from gateway.proof.recorded import RecordedExperiment, misinformed
+from gateway.proof.watched import miswatched, summary
 from policy_store.experiment import Experiment
-from policy_store.log_records import LogRecord
 from policy_store.states import STATES
-from policy_store.watch_records import Watch
 
 _ROUNDED: Final = 2e-6  # certificates round to six digits
 
 
-class UnreadableLogError(GatewayError):
-    """The input is not the log of an experiment."""
-
-
 class UndecidedError(GatewayError):
     """The experiment has no certificate yet, so there is nothing to verify."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedExperiment:
-    """An experiment's log, read back.
-
-    Attributes:
-        name: Name of the experiment.
-        state: Its state in the store.
-        incumbent: Name of the policy that serves.
-        certificate: The stored certificate, or None while undecided.
-        generations: The generations that the decided one continued from, oldest first, and the decided one
-        last.
-        watches: The watches over its promotions, in their order.
-    """
-
-    name: str
-    state: str
-    incumbent: str
-    certificate: dict[str, Any] | None
-    generations: tuple[LoggedGeneration, ...]
-    watches: tuple[RecordedWatch, ...] = ()
-
-    @property
-    def own(self) -> LoggedGeneration:
-        """The decided generation's log."""
-        return self.generations[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,69 +69,6 @@ class Verification:
     def is_by_hand(self) -> bool:
         """Whether a person decided, so that the record claims nothing about the evidence."""
         return self.outcome == BY_HAND
-
-
-def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
-    """The experiment in exported lines.
-
-    Raises:
-        UnreadableLogError: Naming the wrong line.
-    """
-    reader = _Reader()
-    for number, line in enumerate(lines, start=1):
-        try:
-            if number == 1 or line.strip():
-                reader.take(orjson.loads(line))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UnreadableLogError(
-                f"Line {number} does not belong to an experiment's log ({error!r}). "
-                "Export it with GET /v1/experiments/NAME/log."
-            ) from error
-    if not reader.sections:
-        raise UnreadableLogError("The log is empty. Export it with GET /v1/experiments/NAME/log.")
-    return reader.read()
-
-
-class _Reader:
-    """Takes an exported log apart: the decided generation, its watches, and those that it went on from."""
-
-    def __init__(self) -> None:
-        self.header: dict[str, Any] = {}
-        self.sections: list[tuple[int, Experiment, list[LogRecord]]] = []
-        self.watches: list[tuple[Watch, list[LogRecord]]] = []
-        self._records: list[LogRecord] = []
-
-    def take(self, line: dict[str, Any]) -> None:
-        """Take the next line.
-
-        Raises:
-            AttributeError, KeyError, TypeError, ValueError: If the line cannot stand here.
-        """
-        if not self.sections:
-            if line.get("type") != "experiment" or line.get("schema") != LOG_SCHEMA:
-                raise ValueError("the first line must describe the experiment")
-            self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
-        elif line.get("type") == "watch":
-            self._records = []
-            self.watches.append((logged_watch(line), self._records))
-            return
-        elif line.get("type") != "ancestor":
-            self._records.append(record_from(line))
-            return
-        experiment, self._records = Experiment.from_json(orjson.dumps(line["experiment"])), []
-        self.sections.append((line["generation"], experiment, self._records))
-
-    def read(self) -> RecordedExperiment:
-        """The experiment in the lines taken so far."""
-        generations = [
-            LoggedGeneration(generation, experiment, tuple(records))
-            for generation, experiment, records in reversed(self.sections)
-        ]
-        watches = tuple(
-            RecordedWatch(watch, LoggedGeneration(watch.run, generations[-1].experiment, tuple(records)))
-            for watch, records in self.watches
-        )
-        return RecordedExperiment(**self.header, generations=tuple(generations), watches=watches)
 
 
 def verify(recorded: RecordedExperiment) -> Verification:
@@ -214,6 +116,7 @@ def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]
     differences = [
         *misled(recorded, Walk(recorded.own.experiment)),
         *(each for generation in recorded.generations for each in misapplied_forecasts(generation)),
+        *misinformed(recorded),
     ]
     if not differences:
         raise UndecidedError(
@@ -273,6 +176,7 @@ class CertificateCheck:
         yield from self.misstated_gain()
         yield from self.untaken_steps()
         yield from miswatched(self._recorded.own.records, self._recorded.watches)
+        yield from misinformed(self._recorded)
 
     @property
     def champion_name(self) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import openai
 
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import FakeUpstream, answer
 from tests.gateway.process import Served

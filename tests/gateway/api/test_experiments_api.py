@@ -11,7 +11,8 @@ import pytest
 from gateway.cli import main
 from gateway.config.api_keys import hash_key
 from gateway.config.gateway_file import GatewayConfig
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway

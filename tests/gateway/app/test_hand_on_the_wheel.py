@@ -13,7 +13,8 @@ import pytest
 
 from gateway.cli import main
 from gateway.config.api_keys import hash_key
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.process import Served

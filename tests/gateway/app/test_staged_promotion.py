@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.whole import Whole, quick_settings, whole_gateway

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from gateway.learning.plan_worker import PlanJob, PlanResult
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from policy_store.log_records import Comparison
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream

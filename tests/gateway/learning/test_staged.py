@@ -15,7 +15,8 @@ from gateway.experiments.catalogue import catalogue_of
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.verbs import Verb, verbs_from
 from gateway.learning.steering import Wish
-from gateway.proof.verification import UndecidedError, Verification, read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import UndecidedError, Verification, verify
 from gateway.serving.routing import Incumbent, Staged, draw_part
 from gateway.settings import Settings
 from policy_store.events import StepApproved, Stepped

@@ -20,7 +20,8 @@ from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.learning.steering import Steering, Wish
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import UndecidedError, read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import UndecidedError, verify
 from policy_store.log_records import Result
 from policy_store.moves import MOVES, Actor, Move
 from policy_store.replicas import ReplicaRecord

@@ -24,7 +24,8 @@ from gateway.learning.promotion import Promoter
 from gateway.learning.refreshing import live_experiment
 from gateway.learning.steering import Steering, Wish
 from gateway.proof.experiment_log import ExperimentLog
-from gateway.proof.verification import Verification, read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import Verification, verify
 from gateway.serving.routing import Incumbent, Single, draw_part
 from policy_store.errors import ExperimentFinishedError
 from policy_store.events import ByHand

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from gateway.config.api_keys import hash_key
 from gateway.learning import confirming
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from policy_store.connect import connect
 from policy_store.replicas import ReplicaBook, ReplicaRecord
 from tests.gateway.building import DECIDES_AT_ONCE, NAME, config_fields, gateway_config

@@ -16,7 +16,8 @@ import pytest
 
 from gateway.cli import main
 from gateway.offline.errors import RunDirectoryError
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from tests.gateway.fake_upstream import FakeUpstream
 from tests.gateway.offline.solving import (
     Silent,

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.offline.errors import BudgetSpentError, CallFailedError, OfflineError
 from gateway.offline.report import headline
-from gateway.proof.verification import read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import verify
 from tests.gateway.fake_upstream import Exchange, FakeUpstream, answer, status
 from tests.gateway.offline.solving import guesser, optimized, rows, solver, write_config
 

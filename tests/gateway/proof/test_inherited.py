@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.proof.verification import Verification, read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import Verification, verify
 
 Rows = list[dict[str, Any]]
 BEFORE = 12

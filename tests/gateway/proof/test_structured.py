@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.proof.verification import UndecidedError, Verification, read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import UndecidedError, Verification, verify
 
 Rows = list[dict[str, Any]]
 

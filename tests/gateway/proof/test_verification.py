@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.proof.verification import UndecidedError, UnreadableLogError, Verification, read_log, verify
+from gateway.proof.recorded import UnreadableLogError, read_log
+from gateway.proof.verification import UndecidedError, Verification, verify
 
 Rows = list[dict[str, Any]]
 Tampering = Callable[[Rows], None]

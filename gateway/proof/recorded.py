@@ -1,0 +1,134 @@
+"""An experiment's exported log, read back: its generations, watches, and what only informed forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from gateway.errors import GatewayError
+from gateway.proof.ancestry import LoggedGeneration
+from gateway.proof.log_lines import LOG_SCHEMA, logged_watch, record_from
+from gateway.proof.watched import RecordedWatch
+from policy_store.experiment import Experiment
+from policy_store.log_records import Comparison, LogRecord
+from policy_store.roles import Role
+from policy_store.watch_records import Watch
+
+
+class UnreadableLogError(GatewayError):
+    """The input is not the log of an experiment."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedExperiment:
+    """An experiment's log, read back.
+
+    Attributes:
+        name: Name of the experiment.
+        state: Its state in the store.
+        incumbent: Name of the policy that serves.
+        certificate: The stored certificate, or None while undecided.
+        generations: The generations that the decided one continued from, oldest first, and the decided one
+        last.
+        watches: The watches over its promotions, in their order.
+        informing: The comparisons that only informed forecasts, by role.
+    """
+
+    name: str
+    state: str
+    incumbent: str
+    certificate: dict[str, Any] | None
+    generations: tuple[LoggedGeneration, ...]
+    watches: tuple[RecordedWatch, ...] = ()
+    informing: Mapping[Role, tuple[LogRecord, ...]] = field(default_factory=dict)
+
+    @property
+    def own(self) -> LoggedGeneration:
+        """The decided generation's log."""
+        return self.generations[-1]
+
+
+def read_log(lines: Iterable[bytes | str]) -> RecordedExperiment:
+    """The experiment in exported lines.
+
+    Raises:
+        UnreadableLogError: Naming the wrong line.
+    """
+    reader = _Reader()
+    for number, line in enumerate(lines, start=1):
+        try:
+            if number == 1 or line.strip():
+                reader.take(orjson.loads(line))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnreadableLogError(
+                f"Line {number} does not belong to an experiment's log ({error!r}). "
+                "Export it with GET /v1/experiments/NAME/log."
+            ) from error
+    if not reader.sections:
+        raise UnreadableLogError("The log is empty. Export it with GET /v1/experiments/NAME/log.")
+    return reader.read()
+
+
+class _Reader:
+    """Takes an exported log apart: the decided generation, its watches, and those that it went on from."""
+
+    def __init__(self) -> None:
+        self.header: dict[str, Any] = {}
+        self.sections: list[tuple[int, Experiment, list[LogRecord]]] = []
+        self.watches: list[tuple[Watch, list[LogRecord]]] = []
+        self.informing: dict[Role, list[LogRecord]] = {}
+        self._records: list[LogRecord] = []
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Take the next line.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: If the line cannot stand here.
+        """
+        if not self.sections:
+            if line.get("type") != "experiment" or line.get("schema") != LOG_SCHEMA:
+                raise ValueError("the first line must describe the experiment")
+            self.header = {name: line[name] for name in ("name", "state", "incumbent", "certificate")}
+        elif line.get("type") == "informing":
+            self._records = self.informing.setdefault(Role(line["role"]), [])
+            return
+        elif line.get("type") == "watch":
+            self._records = []
+            self.watches.append((logged_watch(line), self._records))
+            return
+        elif line.get("type") != "ancestor":
+            self._records.append(record_from(line))
+            return
+        experiment, self._records = Experiment.from_json(orjson.dumps(line["experiment"])), []
+        self.sections.append((line["generation"], experiment, self._records))
+
+    def read(self) -> RecordedExperiment:
+        """The experiment in the lines taken so far."""
+        generations = [
+            LoggedGeneration(generation, experiment, tuple(records))
+            for generation, experiment, records in reversed(self.sections)
+        ]
+        watches = tuple(
+            RecordedWatch(watch, LoggedGeneration(watch.run, generations[-1].experiment, tuple(records)))
+            for watch, records in self.watches
+        )
+        informing = {role: tuple(records) for role, records in self.informing.items()}
+        return RecordedExperiment(
+            **self.header, generations=tuple(generations), watches=watches, informing=informing
+        )
+
+
+def misinformed(recorded: RecordedExperiment) -> Iterator[str]:
+    """Records among those that only informed which are no such comparisons, or out of order."""
+    policies = len(recorded.own.experiment.policies)
+    for role, records in recorded.informing.items():
+        for number, record in enumerate(records, start=1):
+            if not isinstance(record, Comparison):
+                yield f"Record {number} of what informed as {role} is no comparison."
+            elif record.number != number or not 0 <= record.first < record.second < policies:
+                yield f"Comparison {record.number} that informed as {role} stands at place {number}."
+            elif record.plan_version != 0:
+                yield f"Comparison {number} informed as {role}, and was counted with a forecast as well."
