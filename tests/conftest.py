@@ -34,9 +34,11 @@ def store_server(
 ) -> Iterator[ServerGroup]:
     """One running store of each kind, shared by all tests: do not stop it."""
     server = {**SERVERS, **GROUPS}[request.param](tmp_path_factory.mktemp(request.param))
-    server.start()
-    yield server
-    server.stop()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from policy_store.connect import EmbeddedValkey
 from tests.pace import PATIENCE_SECONDS
@@ -19,11 +23,26 @@ CONFIGURATIONS: Final = Path(__file__).parents[1] / "deploy" / "redis"
 """The documented configuration files for groups of servers."""
 
 
+PORTS: Final = range(10_000, 32_768)
+"""Below those that the system gives to outgoing connections and to listeners that ask for any port."""
+
+_CLAIMS: Final[list[IO[bytes]]] = []
+"""Open and locked files, one for each port of this process; the system unlocks them when it ends."""
+
+
 def free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that is this process's own: no other process of tests is given it, nor any connection."""
+    folder = Path(tempfile.gettempdir()) / f"llmpo-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for port in random.sample(PORTS, len(PORTS)):
+        claim = (folder / str(port)).open("wb")
+        with suppress(OSError), socket.socket() as probe:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            probe.bind(("127.0.0.1", port))
+            _CLAIMS.append(claim)
+            return port
+        claim.close()
+    raise RuntimeError(f"all ports from {PORTS.start} to {PORTS.stop - 1} are taken")
 
 
 def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
