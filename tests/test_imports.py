@@ -18,7 +18,7 @@ OURS = ("gateway", "policy_store")
 # import itself. `app` and the modules of `assembly`, which only `app` imports, are together the one place
 # that names concrete classes; they and `cli` compose everything, so they are free.
 #
-#   cli -> app -> assembly -> api -> {serving, learning, proof, notifying, access} -> experiments
+#   cli -> app -> assembly -> api -> {serving, learning, proof, notifying, access} -> judging -> experiments
 #       -> {llm_po, policy_store, upstream}
 #
 # telemetry stands above what it measures, which tells the hooks of instrumentation; those, running and errors
@@ -47,8 +47,9 @@ ALLOWED: dict[str, set[str]] = {
     "gateway.experiments": _BELOW
     | {"gateway.config", "gateway.settings", "gateway.llm_po", "gateway.upstream", "policy_store"},
     "gateway.access": _VALUES,
-    "gateway.serving": _VALUES,
-    "gateway.learning": _VALUES | {"gateway.llm_po"},
+    "gateway.judging": _VALUES,
+    "gateway.serving": _VALUES | {"gateway.judging"},
+    "gateway.learning": _VALUES | {"gateway.judging", "gateway.llm_po"},
     "gateway.proof": _VALUES | {"gateway.llm_po"},
     "gateway.notifying": _VALUES,
     "gateway.reloading": _VALUES | {"gateway.settings"},
@@ -58,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.settings",
         "gateway.serving",
         "gateway.learning",
+        "gateway.judging",
         "gateway.proof",
         "gateway.notifying",
         "gateway.reloading",
@@ -65,7 +67,14 @@ ALLOWED: dict[str, set[str]] = {
         "gateway.telemetry",
     },
     "gateway.offline": _VALUES
-    | {"gateway.llm_po", "gateway.plotting", "gateway.rough", "gateway.learning", "gateway.proof"},
+    | {
+        "gateway.judging",
+        "gateway.learning",
+        "gateway.llm_po",
+        "gateway.plotting",
+        "gateway.proof",
+        "gateway.rough",
+    },
     "gateway.console": {"gateway.experiments", "policy_store"},
     "gateway.demo": {"gateway.errors", "gateway.rough", "policy_store"},
 }

@@ -11,27 +11,18 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from typing_extensions import override
 
-from gateway.llm_po.evidence import ComparisonResult
+from gateway.judging.verdicts import Judged
 from gateway.offline.calls import ModelReply
 from gateway.offline.config import ExactMatchSpec, JudgeSpec, PythonSpec, RegexSpec
 from gateway.offline.errors import JudgeError
 from gateway.offline.tasks import Task
 
 Score = Callable[[Task, str], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A verdict: `win` if the first answer is better, and a note on how it came about, if any."""
-
-    result: ComparisonResult
-    note: str | None = None
 
 
 class Judge(Protocol):

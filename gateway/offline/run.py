@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.experiments.conclusions import Decision
+from gateway.judging.verdicts import Judged
 from gateway.offline.answers import PolicyAnswers
 from gateway.offline.checkpoint import Checkpoint
 from gateway.offline.course import Course, Pairing
 from gateway.offline.errors import BudgetSpentError
-from gateway.offline.judges import Judge, Judged
+from gateway.offline.judges import Judge
 from gateway.offline.tasks import Task
 
 OUT_OF_TASKS: Final = "tasks"
@@ -119,7 +120,7 @@ class Run:
                 return self._ended_early(error.limit)
             self._under_way.popleft()
             counted = self._course.count(assigned, judged.result, self._source, self._clock())
-            self._checkpoint.comparison(assigned, counted, judged.note)
+            self._checkpoint.comparison(assigned, counted, judged.note and judged.note.value)
             self._watcher.counted(self._course)
 
     def _ended_early(self, limit: str) -> Ended:

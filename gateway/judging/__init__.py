@@ -1,0 +1,1 @@
+"""What a judge says of two answers: shared by offline runs and by the judge beside live traffic."""
