@@ -31,7 +31,7 @@ _CLAIMS: Final[list[IO[bytes]]] = []
 
 
 def free_port() -> int:
-    """A loopback TCP port that is this process's own: no other process of tests is given it, nor any connection."""
+    """A loopback TCP port of this process alone: no other process of tests gets it, and nothing connects."""
     folder = Path(tempfile.gettempdir()) / f"llmpo-test-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     for port in random.sample(PORTS, len(PORTS)):
