@@ -42,6 +42,7 @@ from gateway.learning.refreshing import Refresher
 from gateway.learning.standings import Standings
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
+from gateway.learning.trials import Trials
 from gateway.learning.usage import UsageKeeper
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.reloading.source import ReadFrom
@@ -128,6 +129,11 @@ class _Gateway:
         redis = await open_redis(settings, resources)
         store = PolicyStore(redis, timeout_seconds=settings.store_timeout_seconds)
         usage = UsageKeeper(store, catalogue, interval_seconds=settings.plan_interval_seconds)
+        trials = Trials(
+            *(store, catalogue, self.timer),
+            lag_seconds=settings.request_timeout_seconds,
+            interval_seconds=settings.plan_interval_seconds,
+        )
         lines = LogHook(tells_all=settings.log_level == "debug")
         counting = MetricsHook(metrics, lambda: catalogue.current.prices)
         base = Foundation(
@@ -144,10 +150,11 @@ class _Gateway:
             history=StoreHistory(),
             breaker=StoreBreaker(),
             metrics=metrics,
-            hooks=Hooks(counting, lines, usage, *self.more_hooks),
+            hooks=Hooks(counting, lines, usage, trials, *self.more_hooks),
         )
         await self.open_parts(app, base)
         await base.run("usage", usage.run)
+        await base.run("trials", trials.run)
         if metrics.are_shared:
             await base.run("metrics", counting.run)
 

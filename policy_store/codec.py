@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from policy_store.counts import Counts, Waiting
+from policy_store.counts import Counts, Trials, Waiting
 from policy_store.errors import NewerVersionError
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
@@ -165,7 +165,9 @@ def _state_from(text: str) -> ExperimentState:
 
 def counts_from(reply: Sequence[Any]) -> Counts:
     """The counts, from the result of counts.lua."""
-    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from, waiting, held = reply
+    _, policies, started_at, now, flat, policies_ever, inherited, inherited_from, waiting, held, *tried = (
+        reply
+    )
     counted = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
     return Counts(
         started_at=seconds(started_at),
@@ -178,11 +180,18 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         votes=counted.get("votes", 0),
         voters=counted.get("voters", 0),
         largest_voter=counted.get("largest_voter", 0),
+        trials=_trials_from(*tried) if tried else None,
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)
         },
         **_ledger(counted, int(policies)),
     )
+
+
+def _trials_from(since: str, amounts: Sequence[str | None]) -> Trials:
+    """From how often each policy was asked and how often it failed, in turn."""
+    numbers = [int(amount or 0) for amount in amounts]
+    return Trials(seconds(since), tuple(numbers[::2]), tuple(numbers[1::2]))
 
 
 def _ledger(counted: Mapping[str, int], policies: int) -> dict[str, Any]:

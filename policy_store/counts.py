@@ -14,6 +14,21 @@ Waiting = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Trials:
+    """How often each policy was asked, and failed, since a generation began or was resumed.
+
+    Attributes:
+        since: When the first was counted, in Unix seconds by the store's clock.
+        asked: By policy, those without a known end included.
+        failed: By policy.
+    """
+
+    since: float
+    asked: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Everything counted so far in one generation. Matrices are K x K nested tuples.
 
@@ -44,3 +59,4 @@ class Counts:
     votes: int = 0  # two per comparison of users who saw one answer each, one of a user who saw both
     voters: int = 0  # how many gave these votes; each vote of an unknown voter counts as a voter
     largest_voter: int = 0  # most votes of one voter
+    trials: Trials | None = None  # None before the first candidate's answer or failure was counted

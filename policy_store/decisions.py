@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from policy_store import codec
-from policy_store.events import Decided, Stepped, encoded
+from policy_store.events import Decided, GaveUp, Stepped, encoded
 from policy_store.moves import MOVES, Move
 from policy_store.scripting import StorePart
 from policy_store.stage_records import StageStep
 from policy_store.view import ExperimentView
+
+
+class Failing(NamedTuple):
+    """A candidate that fails on most of the requests it is asked."""
+
+    policy: int
+    asked: int
+    failed: int
 
 
 class DecisionStore(StorePart):
@@ -28,6 +36,7 @@ class DecisionStore(StorePart):
         verdict: dict[str, Any] | None = None,
         steps: Sequence[StageStep] = (),
         comparisons: int = 0,
+        failing: Failing | None = None,
     ) -> ExperimentView:
         """Make a planner's move: state, certificate and, if the move installs one, incumbent change together.
 
@@ -44,6 +53,7 @@ class DecisionStore(StorePart):
             verdict: What the watch came to that the move ends.
             steps: Those of the staged promotion that the move begins.
             comparisons: How many were counted until then.
+            failing: The candidate that the move gives up on.
 
         Raises:
             StaleFenceError: Another planner took over.
@@ -58,6 +68,8 @@ class DecisionStore(StorePart):
         event = Decided(champion, fence, generation)
         if steps:
             event = Stepped(champion, fence, generation, step=1, share=steps[0].share)
+        if failing is not None:
+            event = GaveUp(champion, fence, generation, *failing)
         reply = await self._scripts.run(
             "decide",
             (keys.control, keys.events, own.log, own.held),

@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     SETTLED = "settled"
     NO_WINNER = "no_winner"
     INCONCLUSIVE = "inconclusive"
+    GAVE_UP = "gave_up"  # a candidate failed on most of the requests it was asked
     CERTIFIED = "certified"  # a candidate waits for approval
     STAGED = "staged"  # a certified candidate begins to answer a share of ordinary traffic
     ADVANCED = "advanced"  # it answers a larger share
@@ -115,6 +116,21 @@ class Decided:
     champion: int | str | None
     fence: int | None = None
     generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp(Decided):
+    """The planner ended an experiment because a candidate fails.
+
+    Attributes:
+        policy: Index of the candidate; gateways show its name.
+        asked: How many requests it was asked.
+        failed: On how many of them it failed.
+    """
+
+    policy: int | str | None = None
+    asked: int | None = None
+    failed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +252,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.SETTLED: Decided,
     EventKind.NO_WINNER: Decided,
     EventKind.INCONCLUSIVE: Decided,
+    EventKind.GAVE_UP: GaveUp,
     EventKind.CERTIFIED: Decided,
     EventKind.STAGED: Stepped,
     EventKind.ADVANCED: Stepped,

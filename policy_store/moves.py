@@ -7,6 +7,7 @@
                       --settle---------------------------> settled
                       --find_no_winner-------------------> no_winner
                       --run_out--------------------------> inconclusive
+                      --give_up--------------------------> unfit
                       --pause--> paused, --stop--> stopped; --resume--> back
 
 What a state means is said in `states.py`; the Lua scripts get both tables in front of them (`scripting.py`).
@@ -42,6 +43,7 @@ class Move(StrEnum):
     SETTLE = "settle"
     FIND_NO_WINNER = "find_no_winner"
     RUN_OUT = "run_out"
+    GIVE_UP = "give_up"
     PAUSE = "pause"
     RESUME = "resume"
     STOP = "stop"
@@ -101,7 +103,11 @@ _OPEN: Final = _RUNNING | _AWAITING | _STAGED
 _PAUSED: Final = frozenset({ExperimentState.PAUSED})
 _PROMOTED: Final = frozenset({ExperimentState.PROMOTED})
 _WATCHING: Final = frozenset({ExperimentState.WATCHING})
-_SET_ASIDE: Final = _PAUSED | {ExperimentState.STOPPED, ExperimentState.REJECTED}
+_SET_ASIDE: Final = _PAUSED | {
+    ExperimentState.STOPPED,
+    ExperimentState.REJECTED,
+    ExperimentState.UNFIT,
+}
 
 MOVES: Final[Mapping[Move, MoveRule]] = {
     Move.PROMOTE: MoveRule(
@@ -157,6 +163,7 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
     Move.RUN_OUT: MoveRule(
         _RUNNING, ExperimentState.INCONCLUSIVE, Actor.PLANNER, EventKind.INCONCLUSIVE, certifies=True
     ),
+    Move.GIVE_UP: MoveRule(_RUNNING, ExperimentState.UNFIT, Actor.PLANNER, EventKind.GAVE_UP),
     Move.PAUSE: MoveRule(_OPEN, ExperimentState.PAUSED, Actor.PERSON, EventKind.PAUSED),
     Move.RESUME: MoveRule(_SET_ASIDE, ExperimentState.RUNNING, Actor.PERSON, EventKind.UNPAUSED),
     Move.STOP: MoveRule(_OPEN | _PAUSED, ExperimentState.STOPPED, Actor.PERSON, EventKind.STOPPED),

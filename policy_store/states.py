@@ -28,6 +28,7 @@ class ExperimentState(StrEnum):
     NO_WINNER = "no_winner"
     INCONCLUSIVE = "inconclusive"
     STOPPED = "stopped"
+    UNFIT = "unfit"
 
     @property
     def facts(self) -> StateFacts:
@@ -238,6 +239,19 @@ STATES: Final[Mapping[ExperimentState, StateFacts]] = {
         label="inconclusive",
         tone=Tone.UNPROVEN,
         sentence="The budget of {counted} is spent without proof. Nothing was promoted; {incumbent} stays.",
+    ),
+    ExperimentState.UNFIT: StateFacts(
+        meaning="a candidate failed on most of the requests it was asked: nothing can be compared with it",
+        draws_pairs=False,
+        counts_outcomes=False,
+        is_planned=False,
+        may_be_continued=True,  # there was no verdict on the evidence; without that candidate it goes on
+        has_certificate=False,
+        serves="incumbent",
+        label="candidate unfit",
+        tone=Tone.UNPROVEN,
+        sentence="A candidate failed on most of the requests it was asked. Nothing was promoted after "
+        "{counted}; {incumbent} stays.",
     ),
     ExperimentState.STOPPED: StateFacts(
         meaning="a person ended it without a verdict",

@@ -22,12 +22,15 @@ from policy_store.plans import PlanStore
 from policy_store.reports import ReportStore
 from policy_store.roles import Role
 from policy_store.stages import StageStore
+from policy_store.trials import TrialStore
 from policy_store.usage import UsageStore
 from policy_store.view import ExperimentView
 from policy_store.watches import WatchStore
 
 
-class PolicyStore(ReportStore, PlanStore, DecisionStore, StageStore, WatchStore, LogStore, UsageStore):
+class PolicyStore(
+    ReportStore, PlanStore, DecisionStore, StageStore, WatchStore, LogStore, UsageStore, TrialStore
+):
     """Policies, experiments and their evidence in Redis or Valkey.
 
     Every method raises StoreUnavailableError when the server fails or does not answer within

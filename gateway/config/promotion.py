@@ -168,6 +168,12 @@ class PromotionSpec(Section):
         description="No decision while fewer voters than this gave the votes. Votes without a user or "
         "session count as one voter each if there is a single client key, otherwise as one voter per key.",
     )
+    gives_up_after: Duration | None = Field(
+        default="15m",
+        validate_default=True,
+        description="The experiment ends (`unfit`) once a candidate is known to fail on most of the requests "
+        "it is asked, and this long has passed since the first one; `null`: never.",
+    )
     on_misfit: Literal["hold", "warn"] = Field(
         default="hold",
         description="What happens while the assumed structure does not fit the counts: `hold` decides "

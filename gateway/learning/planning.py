@@ -21,6 +21,7 @@ from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
+from gateway.experiments.fitness import failing_candidate
 from gateway.experiments.holds import holds
 from gateway.experiments.stages import is_step_over
 from gateway.experiments.store_history import StoreHistory
@@ -31,7 +32,9 @@ from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
 from gateway.learning.watching import PromotionWatch
 from gateway.running.logs import get_logger
+from policy_store.counts import Counts
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
+from policy_store.moves import MOVES, Move
 from policy_store.report_records import Receipt
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
@@ -178,7 +181,17 @@ class Planner:
         if counts.reports_held:
             await self._count_due(name, view.generation)
             counts = await self._store.counts(name, view.generation)
-        promotion = definition.spec.promotion
+        failing = failing_candidate(counts, view.incumbent, definition.spec.promotion)
+        if failing is not None and self._may_give_up(view):
+            await self._promoter.give_up(view, failing, fence)
+        else:
+            await self._plan_from(counts, view, definition, fence)
+
+    async def _plan_from(
+        self, counts: Counts, view: ExperimentView, definition: Definition, fence: int
+    ) -> None:
+        """Publish the plan that follows from what was counted, and act on what can be concluded from it."""
+        name, promotion = view.experiment.name, definition.spec.promotion
         held = holds(view.experiment, promotion, counts)
         waiting = counts.waiting.items()
         lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
@@ -228,6 +241,9 @@ class Planner:
                 fence=fence,
             )
         self._done[name] = replace(basis, is_agreed=is_agreed)
+
+    def _may_give_up(self, view: ExperimentView) -> bool:
+        return view.state in MOVES[Move.GIVE_UP].sources and self._agreement.held is None
 
     async def _watch(self, view: ExperimentView, definition: Definition) -> None:
         """Look after the promotion, if this replica plans the experiment."""

@@ -20,6 +20,7 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
 from gateway.running.logs import get_logger
 from policy_store.counts import Counts
+from policy_store.decisions import Failing
 from policy_store.errors import DecisionConflictError
 from policy_store.moves import MOVES, Move
 from policy_store.stage_records import Stage
@@ -124,6 +125,28 @@ class Promoter:
                 certificate={},
             )
             _log.info("certificate_withdrawn", experiment=name, generation=view.generation, why=why)
+
+    async def give_up(self, view: ExperimentView, failing: Failing, fence: int) -> None:
+        """End an experiment because a candidate fails. It is no error if a person made a move first.
+
+        Raises:
+            StaleFenceError, StoreUnavailableError: As in `decide`.
+        """
+        name = view.experiment.name
+        with suppress(DecisionConflictError):
+            ended = await self._store.decide(
+                name,
+                view.generation,
+                fence,
+                move=Move.GIVE_UP,
+                champion=None,
+                certificate={},
+                failing=failing,
+            )
+            policy = view.experiment.policies[failing.policy]
+            told = {"policy": policy, "asked": failing.asked, "failed": failing.failed}
+            _log.warning("candidate_unfit", experiment=name, generation=view.generation, **told)
+            self._hooks.tell(DecisionTaken(name, view.generation, ended.state.value, None))
 
     def _promotion(self, view: ExperimentView) -> PromotionSpec:
         definition = self._catalogue.current.definitions.get(view.experiment.name)

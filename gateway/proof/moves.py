@@ -8,10 +8,12 @@ from itertools import product
 from typing import Any
 
 from gateway.experiments.conclusions import BY_HAND, move_for
+from gateway.llm_po.failing import failing_line, failing_nats
 from gateway.llm_po.stopping import KINDS
 from policy_store.events import (
     ByHand,
     Decided,
+    GaveUp,
     IncumbentChanged,
     LoggedEvent,
     StepApproved,
@@ -107,6 +109,8 @@ class Walk:
             serves = said[3]
         if isinstance(told, Stepped | StepApproved):
             yield from self._stepped(step.move, told.step, told.share)
+        if isinstance(told, GaveUp):
+            yield from self._gave_up(told)
         if isinstance(told, WatchStarted):
             yield from self._watched(self._index(told.champion), self._index(told.previous))
         if rule.installs is Installs.CHAMPION:
@@ -123,6 +127,15 @@ class Walk:
         self._stage = step or 0, share or 0.0
         if MOVES[move].certifies:
             self._previous = self.serves
+
+    def _gave_up(self, told: GaveUp) -> Iterator[str]:
+        """An experiment is given up if a candidate's failures reach the line."""
+        asked, failed, candidates = told.asked or 0, told.failed or 0, len(self._policies) - 1
+        policy = self._index(told.policy)
+        if policy is None or policy == self.serves:
+            yield f"give_up: the log names {told.policy}, which is no candidate"
+        if not 0 <= failed <= asked or failing_nats(asked, failed) < failing_line(candidates):
+            yield f"give_up: the log says {failed} failures of {asked}, which is below the line"
 
     def _watched(self, champion: int | None, previous: int | None) -> Iterator[str]:
         """A watch is of the policy that serves and the one before it, as far as the log says which."""

@@ -1,4 +1,4 @@
--- NEEDS: numbers, COUNTING_STATES, CERTIFIED_STATES, CHAMPION_STATES, INITIAL_STATE
+-- NEEDS: numbers, trials, COUNTING_STATES, CERTIFIED_STATES, CHAMPION_STATES, INITIAL_STATE
 -- Who answered ordinary traffic before the champion that does now. Versions before kept it in the certificate only.
 local function previous_of(control, of)
   local found = redis.call('HMGET', control, of .. 'previous', of .. 'certificate')
@@ -56,6 +56,9 @@ local function make_move(control, held, generation, move, champion, certificate,
     redis.call('HSET', control, of .. 'certificate', certificate)
   elseif not CERTIFIED_STATES[move.target] then
     redis.call('HDEL', control, of .. 'certificate')
+  end
+  if move.target == INITIAL_STATE then
+    forget_trials(control, of) -- whatever failed before may have been mended
   end
   redis.call('HINCRBY', control, 'revision', 1)
   if not COUNTING_STATES[move.target] then
