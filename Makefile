@@ -8,7 +8,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP := True
 # Where the environment forbids writing bytecode, each of the tests' processes would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo demo-real test test-core test-long fuzz check format measures constraints clean
+.PHONY: help setup demo demo-real test test-core test-long test-chaos fuzz check format measures constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-core: $(VENV)/.dev ## The core of the suite, for a second interpreter: make
 
 test-long: $(VENV)/.dev ## Statistical, soak and image-building tests
 	@$(BIN)/python -m pytest -m long --timeout 7200 $(ARGS)
+
+test-chaos: $(VENV)/.dev ## Faults under load, then everything acknowledged compared: make test-chaos ARGS="--rounds 200"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## A hundred thousand requests made up from the published OpenAPI document (some 15 minutes)
 	@$(BIN)/python -m pytest -m long tests/gateway/api/openapi --timeout 3600 $(ARGS)

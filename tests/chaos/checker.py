@@ -1,0 +1,210 @@
+"""Compares what users and operators of a round were told with what the store and all replicas say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.proof.verification import UndecidedError, read_log, verify
+from policy_store.events import ByHand, LoggedEvent
+from policy_store.log_records import Comparison, LoggedPlan, LogRecord
+from policy_store.moves import MOVES, Installs, Move, recorded_move
+from tests.chaos.record import COUNTED, Outage, RoundRecord, UserReport
+from tests.chaos.rounds import Fault
+
+FOLLOWED_WITHIN: Final = 1.0
+RECOVERED_WITHIN: Final = 5.0
+LOST_WITHIN: Final = 2.5
+"""Reports acknowledged so many seconds before a primary is replaced may be lost, and no others."""
+_REPLACED: Final = frozenset({Fault.PRIMARY_KILLED, Fault.PRIMARY_FROZEN, Fault.FAILOVER})
+_POLICIES: Final = ("I am plain.", "I am warm.")
+
+
+@dataclass
+class Findings:
+    """What a round came to.
+
+    Attributes:
+        lost: Acknowledged reports that the store does not have.
+        lost_in_failover: Those of them that a failover may lose, all noticed by the replicas.
+        followed_seconds: How long replicas went on with the policy before a move: the longest.
+        followed_late_seconds: The same for replicas that a fault had cut off, from its end.
+        wrong: Sentences on everything that must not be.
+    """
+
+    reports: int = 0
+    acknowledged: int = 0
+    answers: int = 0
+    decisions: int = 0
+    by_hand: int = 0
+    lost: int = 0
+    lost_in_failover: int = 0
+    doubled: int = 0
+    followed_seconds: float = 0.0
+    followed_late_seconds: float = 0.0
+    recovery_seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReading:
+    """What the store and all replicas say after a round, before and after reports were sent again.
+
+    Attributes:
+        counted: Comparisons before that.
+        counted_later: Comparisons after it.
+        log: The log afterwards.
+        exported: The exported log, as `llmpo verify` reads it.
+        standing: State and incumbent by the store and by each replica.
+    """
+
+    counted: int
+    counted_later: int
+    log: list[LogRecord]
+    exported: list[bytes]
+    standing: dict[str, tuple[str, str]]
+
+
+def check(record: RoundRecord, reading: StoreReading) -> Findings:
+    """What the round came to."""
+    found = Findings(
+        reports=len(record.reports),
+        acknowledged=sum(report.status in COUNTED for report in record.reports),
+        answers=len(record.answers),
+        recovery_seconds=record.recovery_seconds,
+    )
+    found.wrong += [f"no answer: {text}" for text in record.unanswered]
+    _check_reports(record, reading, found)
+    moves = [event for event in reading.log if isinstance(event, LoggedEvent) and recorded_move(event.kind)]
+    found.wrong += _faults_of_moves(moves)
+    found.wrong += _faults_of_wishes(record, moves)
+    found.wrong += _faults_of_fences(reading.log)
+    found.wrong += _faults_of_proof(reading.exported)
+    found.decisions = sum(not isinstance(event.told, ByHand) for event in moves)
+    found.by_hand = len(moves) - found.decisions
+    if len(set(reading.standing.values())) != 1:
+        found.wrong.append(f"replicas and store differ: {reading.standing}")
+    _check_following(record, moves, found)
+    if found.recovery_seconds > RECOVERED_WITHIN:
+        found.wrong.append(f"recovered only after {found.recovery_seconds:.1f} s")
+    return found
+
+
+def _check_reports(record: RoundRecord, reading: StoreReading, found: Findings) -> None:
+    """Each acknowledged report is counted, once, and each refused one at most once."""
+    for report in record.reports:
+        if report.status in COUNTED and report.status_later != "duplicate":
+            _lose(report, record, found)
+    there = sum(report.status_later == "duplicate" for report in record.reports)
+    added = sum(report.status_later == "counted" for report in record.reports)
+    unknown = [report for report in record.reports if report.status_later is None]
+    if unknown:
+        found.wrong.append(f"{len(unknown)} reports got no answer when they were sent again")
+    found.doubled = max(0, reading.counted - there)
+    if reading.counted != there:
+        found.wrong.append(f"{reading.counted} comparisons counted, but {there} reports are known")
+    if reading.counted_later != reading.counted + added:
+        found.wrong.append(f"{reading.counted} and {added} comparisons make {reading.counted_later}")
+    numbers = [entry.number for entry in reading.log if isinstance(entry, Comparison)]
+    if numbers != list(range(1, reading.counted_later + 1)):
+        found.wrong.append(f"the log has {len(numbers)} comparisons, the counts {reading.counted_later}")
+
+
+def _lose(report: UserReport, record: RoundRecord, found: Findings) -> None:
+    """Note an acknowledged report that is gone: a failover may lose it, if replicas notice."""
+    may_be = any(
+        outage.began - LOST_WITHIN <= report.at <= outage.ended
+        for outage in record.outages
+        if outage.fault in _REPLACED
+    )
+    if may_be and record.holds:
+        found.lost_in_failover += 1
+        return
+    found.lost += 1
+    noticed = "" if record.holds else ", and no replica noticed"
+    found.wrong.append(f"acknowledged as {report.status}, then {report.status_later}{noticed}")
+
+
+def _faults_of_moves(moves: Iterable[LoggedEvent]) -> Iterator[str]:
+    """Every move starts from where the one before it led to: nothing is decided twice."""
+    state = None
+    for event in moves:
+        rule = MOVES[recorded_move(event.kind)]
+        if state is not None and state not in rule.sources:
+            yield f"{event.kind} from {state}"
+        state = rule.target
+
+
+def _faults_of_wishes(record: RoundRecord, moves: Iterable[LoggedEvent]) -> Iterator[str]:
+    """A move that an operator was told of was made once, a refused one never, any other at most once."""
+    made = [event.told.reason for event in moves if isinstance(event.told, ByHand)]
+    for wish in record.wishes:
+        times = made.count(wish.reason)
+        least = int(wish.status == 200 and not record.holds)
+        most = int(wish.status in {200, 503, None})
+        if not least <= times <= most:
+            yield f"{wish.verb} ({wish.status}) was made {times} times"
+
+
+def _faults_of_fences(log: Iterable[LogRecord]) -> Iterator[str]:
+    """No planner writes anything after one with a higher number has."""
+    highest = 0
+    for entry in log:
+        fence = entry.fence if isinstance(entry, LoggedPlan) else _fence_of(entry)
+        if fence is not None and fence < highest:
+            yield f"a planner with number {fence} wrote after one with {highest}"
+        highest = max(highest, fence or 0)
+
+
+def _fence_of(entry: LogRecord) -> int | None:
+    return entry.detail.get("fence") if isinstance(entry, LoggedEvent) else None
+
+
+def _faults_of_proof(exported: list[bytes]) -> Iterator[str]:
+    """Whoever recomputes the decision from the log comes to the same."""
+    try:
+        for difference in verify(read_log(exported)).differences:
+            yield f"verification: {difference}"
+    except UndecidedError:
+        return
+
+
+def _check_following(record: RoundRecord, moves: list[LoggedEvent], found: Findings) -> None:
+    """How long users of each replica still got the policies from before a move that changes who serves."""
+    ends = (*(event.at for event in moves[1:]), float("inf"))
+    serving, before = 0, 0
+    for event, end in zip(moves, ends, strict=False):
+        move = recorded_move(event.kind)
+        serving, before = _serving_after(move, event.detail, serving, before)
+        if MOVES[move].target.facts.draws_pairs:
+            continue
+        allowed = frozenset({_POLICIES[serving]})
+        for answer in record.answers:
+            if event.at < answer.began < end and answer.policies != allowed:
+                _note_delay(record, answer.gateway, event.at, answer.began, found)
+
+
+def _serving_after(move: Move, detail: dict[str, Any], serving: int, before: int) -> tuple[int, int]:
+    installs = MOVES[move].installs
+    if installs is Installs.CHAMPION:
+        now = detail.get("incumbent", detail.get("champion"))
+        return int(now), serving
+    return (before, before) if installs is Installs.PREVIOUS else (serving, before)
+
+
+def _note_delay(record: RoundRecord, gateway: int, moved: float, began: float, found: Findings) -> None:
+    cut_off = [outage.ended for outage in record.outages if _concerns(outage, gateway, moved, began)]
+    if not cut_off:
+        found.followed_seconds = max(found.followed_seconds, began - moved)
+        if began - moved > FOLLOWED_WITHIN:
+            found.wrong.append(f"gateway {gateway} followed a move only after {began - moved:.2f} s")
+        return
+    late = began - max(cut_off)
+    found.followed_late_seconds = max(found.followed_late_seconds, late)
+    if late > RECOVERED_WITHIN:
+        found.wrong.append(f"gateway {gateway} followed a move only {late:.2f} s after a fault")
+
+
+def _concerns(outage: Outage, gateway: int, moved: float, began: float) -> bool:
+    return outage.gateway in {None, gateway} and outage.began < began and outage.ended > moved - 1.0
