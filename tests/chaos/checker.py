@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.proof.verification import UndecidedError, read_log, verify
+from gateway.proof.recorded import read_log
+from gateway.proof.verification import UndecidedError, verify
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.log_records import Comparison, LoggedPlan, LogRecord
 from policy_store.moves import MOVES, Installs, Move, recorded_move
