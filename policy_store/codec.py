@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from policy_store.counts import Counts, Trials, Waiting
 from policy_store.errors import NewerVersionError
@@ -21,6 +21,7 @@ from policy_store.watch_records import Watch, WatchTerms
 
 _MICRO: Final = 1_000_000
 _SOURCE: Final = "source:"
+_SIDE: Final = "side:"
 _AT_HALF: Final = "half"
 _FIRST: Final = 3  # position of the first policy's index in a report, see scripts/shared/reports.lua
 
@@ -180,6 +181,11 @@ def counts_from(reply: Sequence[Any]) -> Counts:
         votes=counted.get("votes", 0),
         voters=counted.get("voters", 0),
         largest_voter=counted.get("largest_voter", 0),
+        sides={
+            cast("tuple[int, int, int, int]", tuple(map(int, name.removeprefix(_SIDE).split(":")))): value
+            for name, value in counted.items()
+            if name.startswith(_SIDE)
+        },
         trials=_trials_from(*tried) if tried else None,
         by_source={
             name.removeprefix(_SOURCE): value for name, value in counted.items() if name.startswith(_SOURCE)

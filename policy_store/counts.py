@@ -59,4 +59,6 @@ class Counts:
     votes: int = 0  # two per comparison of users who saw one answer each, one of a user who saw both
     voters: int = 0  # how many gave these votes; each vote of an unknown voter counts as a voter
     largest_voter: int = 0  # most votes of one voter
+    # reported units, by pair, kind of coin and side
+    sides: Mapping[tuple[int, int, int, int], int] = field(default_factory=dict)
     trials: Trials | None = None  # None before the first candidate's answer or failure was counted

@@ -56,6 +56,8 @@ class Report:
         definition: Fingerprint of the definition under which the pair was drawn; empty if that is not known.
         standing: How it stands to another report of the unit.
         idempotency: Digest of what the sender calls this report; empty if it calls it nothing.
+        drawn: How the coin fell that chose the unit's side: its kind and the side, such as `1:0`; reported
+            units are counted by it. Empty if that is not known.
         informs: The role in which it only informs forecasts; None if it is evidence. Forecasts must not know
             anything of units whose outcome they count. So either the unit takes part in no comparison that
             is evidence, or `due_at` is when no such comparison of the unit can be counted any more. Each
@@ -81,6 +83,7 @@ class Report:
     definition: str = ""
     standing: Precedence = Precedence.FIRST
     idempotency: str = ""
+    drawn: str = ""
     informs: Role | None = None
 
     def __post_init__(self) -> None:

@@ -44,7 +44,8 @@ class ReportStore(StorePart):
         if report.due_at is not None:
             return await self._hold(report, report.due_at, said)
         keys = _counting_keys(self._names.experiment(report.experiment), report)
-        return codec.recorded_from(await self._scripts.run("record_preference", keys, *said), report)
+        reply = await self._scripts.run("record_preference", keys, report.drawn, *said)
+        return codec.recorded_from(reply, report)
 
     async def record_outcome(
         self,
@@ -77,7 +78,7 @@ class ReportStore(StorePart):
         keys = self._names.experiment(report.experiment)
         own = keys.generation(report.generation, report.informs)
         touched = (*_counting_keys(keys, report), own.waiting, *own.queues(report.first, report.second))
-        said = (report.standing.value, report.idempotency, *said)
+        said = (report.standing.value, report.idempotency, report.drawn, *said)
         return codec.recorded_from(await self._scripts.run("record_outcome", touched, *said), report)
 
     async def _hold(self, report: Report, due_at: float, said: Sequence[str | int]) -> Recorded:
@@ -85,9 +86,9 @@ class ReportStore(StorePart):
         own = keys.generation(report.generation, report.informs)
         reply = await self._scripts.run(
             "hold_report",
-            (keys.control, own.unit(report.unit), own.votes, own.held, own.replaceable, own.log),
+            (keys.control, own.unit(report.unit), own.votes, own.held, own.replaceable, own.log, own.counts),
             *(report.unit, codec.micros(due_at), _KEEP_HELD_MILLISECONDS),
-            *(report.standing.value, report.idempotency, *said),
+            *(report.standing.value, report.idempotency, report.drawn, *said),
         )
         return codec.recorded_from(reply, report)
 

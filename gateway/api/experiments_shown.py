@@ -248,7 +248,14 @@ def _warnings(live: LiveExperiment, reading: ExperimentProgress) -> list[str]:
             "The assumed structure does not fit the counts: preferences differ from it by more than chance "
             f"(p = {plan.proposal.fit_p_value:.2g}). Add interactions, or use space: unstructured."
         )
-    # A hold is to be looked at if there are enough comparisons; that replicas differ, at any time.
+    # A hold is to be looked at if there are enough comparisons; unlike replicas and reports at any time.
     has_enough = reading.counts.comparisons >= reading.view.experiment.min_comparisons
-    holds = [reason for reason in reading.holds if has_enough or reason == reading.disagreement]
+    balance = reading.balance
+    unlike = (
+        None if balance is None or balance.is_kept else balance.sentence(reading.view.experiment.policies)
+    )
+    if unlike is not None and unlike not in reading.holds:
+        warnings.append(unlike)
+    at_any_time = (reading.disagreement, unlike)
+    holds = [reason for reason in reading.holds if has_enough or reason in at_any_time]
     return [*warnings, *holds]

@@ -167,8 +167,31 @@ def _confirmed(found: Verification) -> Iterator[str]:
         yield f"promised: {found.claim}"
     if found.gain is not None:
         yield gain_sentence(found.gain)
+    if found.integrity is not None:
+        yield from integrity_sentences(found.integrity)
     if found.watch is not None:
         yield watch_sentence(found.watch)
+
+
+def integrity_sentences(integrity: dict[str, Any]) -> Iterator[str]:
+    """What the certificate says of the votes that it rests on."""
+    least = integrity["would_have_to_go"]
+    if least is not None:
+        yield f"its lead would be gone {_least(least['even'])}"
+        if least["undecided"] is not None:
+            yield f"it would not have been certified yet {_least(least['undecided'])}"
+    if integrity["anonymous_votes"]:
+        yield f"votes without a user, session or key of their own: {integrity['anonymous_votes']:,}"
+    if integrity["voter_cap"] != 1:
+        yield integrity["assumption"]
+
+
+def _least(least: dict[str, int | None]) -> str:
+    if least["comparisons"] is None or least["voters"] is None:
+        return "only with what was inherited"
+    return (
+        f"without {least['comparisons']:,} comparisons, or without {least['voters']:,} voters, and no fewer"
+    )
 
 
 def watch_sentence(watch: dict[str, Any]) -> str:

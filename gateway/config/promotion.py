@@ -179,6 +179,11 @@ class PromotionSpec(Section):
         description="What happens while the assumed structure does not fit the counts: `hold` decides "
         "nothing, `warn` only reports it. Exact guarantees do not depend on the fit and never wait.",
     )
+    on_imbalance: Literal["hold", "warn"] = Field(
+        default="hold",
+        description="What happens while reports come clearly more often for the answers of one policy than "
+        "for those of another: `hold` decides nothing, `warn` only reports it.",
+    )
 
     watch: WatchSpec | None = Field(
         default=None,

@@ -140,6 +140,7 @@ def full_certificate(
     voting: Voting | None = None,
     policies: Sequence[Mapping[str, Any]] = (),
     costs: AnswerCosts | None = None,
+    integrity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The decision and its reasons, with everything needed to check it years later."""
     return _placed(
@@ -153,6 +154,7 @@ def full_certificate(
             **({} if voting is None else {"voting": asdict(voting)}),
             **({"policies": list(policies)} if policies else {}),
             **({} if costs is None else {"answer_costs": asdict(costs)}),
+            **({} if integrity is None else {"integrity": dict(integrity)}),
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config.promotion import PromotionSpec
+from gateway.experiments.balance import balance_of
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
 
@@ -27,4 +28,7 @@ def holds(
             f"No decision yet: {counts.voters} voters gave the votes, promotion.min_voters asks for "
             f"{promotion.min_voters}. Name users (`user` or `safety_identifier`) in requests."
         )
+    balance = balance_of(counts) if promotion.on_imbalance == "hold" else None
+    if balance is not None and not balance.is_kept:
+        found.append(balance.sentence(experiment.policies))
     return found

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from gateway.config.experiments import Collect
 from gateway.errors import InvalidFeedbackError
+from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
 from gateway.upstream.surfaces import CHAT, SURFACES
@@ -45,7 +46,8 @@ _ASSOCIATED_DATA: Final = b"llmpo assignment \x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
-# number of the way and side, generation, first, second, plan version, expiry, experiment digest, unit
+# number of the way and side, generation, first, second, plan version (with the coin in the highest two bits,
+# which earlier versions leave 0), expiry, experiment digest, unit
 _PAYLOAD_1: Final = struct.Struct(f">BIHHIQ{_DIGEST_BYTES}s{UNIT_BYTES}s")
 # those of version 1, then the time of assignment, the API key and the user
 _PAYLOAD_2: Final = struct.Struct(f"{_PAYLOAD_1.format}Q{_DIGEST_BYTES}s{_DIGEST_BYTES}s")
@@ -54,6 +56,9 @@ _PAYLOAD: Final = struct.Struct(f"{_PAYLOAD_2.format}{DEFINITION_BYTES}s")
 _PAYLOAD_BYTES: Final = {b"\x01": _PAYLOAD_1.size, b"\x02": _PAYLOAD_2.size, _VERSION: _PAYLOAD.size}
 _OVERHEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES + _TAG_BYTES
 _UNASSIGNED: Final = 0xFF
+_PLAN_BITS: Final = 30
+_MOST_PLAN: Final = (1 << _PLAN_BITS) - 1
+_MOST_COIN: Final = 0b11
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -75,6 +80,7 @@ class Assignment(NamedTuple):
         voter: Digest of the key and the user that it named; `NOBODY` if it named none.
         definition: First bytes of the fingerprint of the experiment's definition; `ANY_DEFINITION` if the
             id's version did not say.
+        coin: How the coin was weighted that chose the side.
     """
 
     experiment: str
@@ -90,6 +96,17 @@ class Assignment(NamedTuple):
     key: bytes = NOBODY
     voter: bytes = NOBODY
     definition: bytes = ANY_DEFINITION
+    coin: Coin = Coin.UNSAID
+
+    @property
+    def plan_and_coin(self) -> int:
+        """Coin and plan version as one number of 32 bits; earlier versions write the plan version alone."""
+        return self.coin << _PLAN_BITS | self.plan_version & _MOST_PLAN
+
+
+def coin_and_plan(number: int) -> tuple[Coin, int]:
+    """The coin and the plan version in such a number."""
+    return Coin(number >> _PLAN_BITS & _MOST_COIN), number & _MOST_PLAN
 
 
 class Apart(IntEnum):
@@ -136,7 +153,7 @@ class ResponseIds:
                 assignment.generation,
                 assignment.first,
                 assignment.second,
-                assignment.plan_version,
+                assignment.plan_and_coin,
                 assignment.expires_at,
                 self._digest(assignment.experiment),
                 assignment.unit,
@@ -182,7 +199,8 @@ class ResponseIds:
         """
         plain = self._decrypt(_decode(response_id)).ljust(_PAYLOAD.size, b"\0")
         flags, generation, first, second, *more = _PAYLOAD.unpack(plain)
-        plan_version, expires_at, digest, unit, assigned_at, key, voter, definition = more
+        plan, expires_at, digest, unit, assigned_at, key, voter, definition = more
+        coin, plan_version = coin_and_plan(plan)
         experiment = self._name(digest)
         if flags == _UNASSIGNED:
             why = Apart(generation) if generation in _REASONS else Apart.NOT_DRAWN
@@ -204,6 +222,7 @@ class ResponseIds:
             key=key,
             voter=voter,
             definition=definition,
+            coin=coin,
         )
 
     def _ciphers(self) -> tuple[AESGCMSIV, ...]:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from gateway.config.experiments import Collect
 from gateway.config.feedback import Missing, RegenerateSpec
 from gateway.errors import UnknownModelError
+from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.policies import CompiledPolicy
@@ -28,9 +29,6 @@ _MOST_NAMED: Final = 20
 _LONGEST_NAME: Final = 128
 
 Unit = Literal["request", "session"]
-
-# Probability with which the policy of a pair that has fewer waiting outcomes is drawn.
-LAGGING_SHARE: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +124,8 @@ class LiveExperiment:
         """The record of its way of collecting."""
         return WAYS[self.collect]
 
-    def chance_of_second(self, pair: PlannedPair) -> float:
-        """The probability that the pair's second policy is drawn to answer, or to be shown first.
+    def coin_for(self, pair: PlannedPair) -> Coin:
+        """The coin that decides which policy of the pair is drawn to answer, or to be shown first.
 
         The coin is fair, unless outcomes of one policy wait for outcomes of the other. Then the other is
         chosen nearly always, so that few outcomes wait for long. Which outcomes wait follows from the order
@@ -135,11 +133,11 @@ class LiveExperiment:
         because plans count with one.
         """
         if self.caps is not None and self.caps.are_set:
-            return 0.5
+            return Coin.FAIR
         waiting = self.plan.waiting.get((pair.first, pair.second)) if self.plan else None
         if waiting is None or waiting[0] == waiting[1]:
-            return 0.5
-        return LAGGING_SHARE if waiting[0] > waiting[1] else 1 - LAGGING_SHARE
+            return Coin.FAIR
+        return Coin.TO_SECOND if waiting[0] > waiting[1] else Coin.TO_FIRST
 
     def counts_at(self, assigned_at: float, expires_at: float) -> float | None:
         """The time at which a report on an answer counts, in Unix seconds; None for at once.

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.agreement import Agreement
+from gateway.experiments.balance import Balance, balance_of
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
@@ -149,6 +150,11 @@ class ExperimentProgress:
         if not self.view.state.facts.is_planned:
             return []
         return holds(self.view.experiment, self.promotion, self.counts, self.disagreement)
+
+    @property
+    def balance(self) -> Balance | None:
+        """The pair whose reports are furthest from the coin; None before the first report."""
+        return balance_of(self.counts)
 
     def win_rate(self, policy: int, rival: int) -> float | None:
         """The share of decisive comparisons that `policy` won against `rival`; None before the first."""

@@ -18,6 +18,7 @@ from gateway.experiments.policy_content import descriptions
 from gateway.experiments.stages import is_step_over, steps_of
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken
+from gateway.learning.vouching import integrity_of
 from gateway.running.logs import get_logger
 from policy_store.counts import Counts
 from policy_store.decisions import Failing
@@ -89,7 +90,7 @@ class Promoter:
                 costs,
                 plan_version=plan_version,
                 fence=fence,
-                comparisons=counts.comparisons,
+                counts=counts,
             )
 
     def _waits(self, view: ExperimentView, counts: Counts) -> bool:
@@ -161,7 +162,7 @@ class Promoter:
         *,
         plan_version: int,
         fence: int,
-        comparisons: int = 0,
+        counts: Counts | None = None,
     ) -> None:
         """Make the move that follows from `decision`. It is no error if another replica made it first.
 
@@ -180,6 +181,7 @@ class Promoter:
             decided_at=self._clock(),
             voting=voting,
             costs=costs,
+            integrity=None if counts is None else await integrity_of(self._store, view, decision, counts),
             policies=descriptions(view.experiment, contents, catalogue.policies_shown),
         )
         promotion = self._promotion(view)
@@ -199,7 +201,7 @@ class Promoter:
                 champion=decision.champion,
                 certificate=certificate,
                 steps=steps if MOVES[move].target.facts.is_staged else (),
-                comparisons=comparisons,
+                comparisons=0 if counts is None else counts.comparisons,
             )
         except DecisionConflictError:
             _log.info("decided_by_another_replica", experiment=name)

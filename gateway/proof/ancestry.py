@@ -13,26 +13,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from gateway.experiments.counted import Counted, CountedComparison
 from gateway.llm_po.certificate import replay
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.lines import checked_promise
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.succession import GenerationStanding, succeed
 from policy_store.experiment import Experiment
-from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord
-
-
-@dataclass(frozen=True, slots=True)
-class CountedComparison:
-    """A comparison with all that it was counted with: its line has one forecast, its plan's both."""
-
-    number: int
-    first: int
-    second: int
-    result: str
-    probability_millionths: int
-    second_millionths: int | None
-    plan_version: int
+from policy_store.log_records import Comparison, Inherited, LogRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +44,7 @@ class LoggedGeneration:
 
     def counted(self) -> Iterator[CountedComparison]:
         """The comparisons, each with both forecasts of the plan logged last before it."""
-        seconds: dict[tuple[int, int], int | None] = {}
-        for record in self.records:
-            if isinstance(record, LoggedPlan):
-                seconds = {(each[0], each[1]): (*each, None)[3] for each in record.forecasts}
-            elif isinstance(record, Comparison):
-                yield CountedComparison(
-                    record.number,
-                    record.first,
-                    record.second,
-                    record.result,
-                    record.probability_millionths,
-                    seconds.get((record.first, record.second)),
-                    record.plan_version,
-                )
+        return Counted().of(self.records)
 
     def standing(self, *, until: int, start: GenerationStanding | None) -> GenerationStanding:
         """The state of the generation after its comparison number `until`, beginning from `start`.

@@ -26,6 +26,7 @@ from gateway.proof.ancestry import Ancestry, retrace
 from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.moves import Walk, moves_by_hand
 from gateway.proof.recorded import RecordedExperiment, misinformed
+from gateway.proof.vouched import misvouched
 from gateway.proof.watched import miswatched, summary
 from policy_store.experiment import Experiment
 from policy_store.states import STATES
@@ -43,7 +44,8 @@ class Verification:
 
     `claim` is the promise about the champion in words; None if there is no champion. `by_hand` has the moves
     by hand, oldest first: move, person, reason, and the states before and after. `watch` has what the latest
-    watch over the promotion counted; None without one, or if it cannot be read.
+    watch over the promotion counted; None without one, or if it cannot be read. `integrity` is what the
+    certificate says of its votes; None for early ones.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Verification:
     claim: str | None = None
     by_hand: tuple[dict[str, Any], ...] = ()
     watch: dict[str, Any] | None = None
+    integrity: dict[str, Any] | None = None
 
     @property
     def is_confirmed(self) -> bool:
@@ -95,6 +98,7 @@ def verify(recorded: RecordedExperiment) -> Verification:
         claim=_claimed(recorded.own.experiment, certificate),
         by_hand=by_hand,
         watch=_summarised(recorded),
+        integrity=certificate.get("integrity"),
     )
 
 
@@ -172,6 +176,7 @@ class CertificateCheck:
         if not self._is_by_hand:
             yield from self.misstated_inference()
         yield from self.misstated_voting()
+        yield from self.misstated_integrity()
         yield from self.misdescribed_policies()
         yield from self.misstated_gain()
         yield from self.untaken_steps()
@@ -247,6 +252,16 @@ class CertificateCheck:
         found = asdict(logged_voting(each for each in recorded.own.comparisons if each.number <= last))
         if told != found:
             yield f"voting: the certificate says {told}, the log {found}"
+
+    def misstated_integrity(self) -> Iterable[str]:
+        """Differences in what is said of the votes; earlier certificates say nothing."""
+        told = self._certificate.get("integrity")
+        if told is None:
+            return []
+        try:
+            return misvouched(self._recorded.own, self._certificate, told)
+        except (KeyError, TypeError, ValueError, LlmPoError) as error:
+            return [f"integrity: it cannot be read: {error!r}"]
 
     def misdescribed_policies(self) -> Iterable[str]:
         """Differences between the shown and the compared policies; early certificates show none."""

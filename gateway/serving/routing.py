@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal, NewType, Protocol, assert_never
 
+from gateway.experiments.coins import CHANCES
 from gateway.experiments.collecting import Assigns
 from gateway.experiments.response_ids import UNIT_BYTES, Apart, Assignment
 from gateway.experiments.snapshot import LiveExperiment
@@ -131,6 +132,7 @@ def draw_part(
         return _ordinary_part(experiment, draws, "share" if point >= experiment.share else "caps")
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
     pair = experiment.pairs[min(drawn, len(experiment.pairs) - 1)]
+    coin = experiment.coin_for(pair)
     return assigned(
         experiment,
         Assignment(
@@ -139,11 +141,12 @@ def draw_part(
             first=pair.first,
             second=pair.second,
             collect=experiment.collect,
-            side=int(draws.random() < experiment.chance_of_second(pair)),
+            side=int(draws.random() < CHANCES[coin]),
             plan_version=experiment.plan.version if experiment.plan else 0,
             unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
             expires_at=int(now + experiment.window_seconds),
             assigned_at=int(now),
+            coin=coin,
         ),
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final, Protocol, assert_never
 
-from gateway.experiments.response_ids import UNIT_BYTES, Apart, Assignment
+from gateway.experiments.response_ids import UNIT_BYTES, Apart, Assignment, coin_and_plan
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.instrumentation.hooks import Hooks
@@ -165,7 +165,7 @@ def _encode(experiment: LiveExperiment, drawn: Drawn) -> str:
     if isinstance(drawn, Incumbent | Staged):
         return _INCUMBENT
     part = drawn.assignment
-    kept = f"{part.first} {part.second} {part.side} {part.plan_version}"
+    kept = f"{part.first} {part.second} {part.side} {part.plan_and_coin}"
     return kept if experiment.hold_seconds is None else f"{kept} {part.assigned_at}"
 
 
@@ -204,7 +204,8 @@ def _policy_of(experiment: LiveExperiment, fingerprint: str, kept: str) -> int |
 def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) -> Drawn:
     if kept == _INCUMBENT:
         return Incumbent("share")
-    first, second, side, plan_version, *times = (int(part) for part in kept.split(" "))
+    first, second, side, plan, *times = (int(part) for part in kept.split(" "))
+    coin, plan_version = coin_and_plan(plan)
     return assigned(
         experiment,
         Assignment(
@@ -218,5 +219,6 @@ def _decode(experiment: LiveExperiment, kept: str, unit: UnitKey, now: float) ->
             unit=unit,
             expires_at=int(now + experiment.window_seconds),
             assigned_at=times[0] if times else int(now),
+            coin=coin,
         ),
     )

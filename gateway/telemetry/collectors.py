@@ -38,6 +38,7 @@ class ExperimentCollector(Collector):
         yield from _states(readings)
         yield from _comparisons(readings)
         yield from _evidence(readings)
+        yield from _balances(readings)
         yield from _plans(readings)
         yield from _gains(readings)
         yield from _stages(readings)
@@ -220,6 +221,18 @@ def _evidence(readings: list[ExperimentProgress]) -> Families:
             reached.add_metric([experiment.name, policy], nats)
             needed.add_metric([experiment.name, policy], line)
     yield from (reached, needed)
+
+
+def _balances(readings: list[ExperimentProgress]) -> Families:
+    evidence = _gauge(
+        "experiment_imbalance_nats", "Evidence that reports come more often for one policy of a pair."
+    )
+    needed = _gauge("experiment_imbalance_needed_nats", "The evidence at which decisions are held.")
+    for reading in readings:
+        if (balance := reading.balance) is not None:
+            evidence.add_metric([reading.view.experiment.name], balance.nats)
+            needed.add_metric([reading.view.experiment.name], balance.needed)
+    yield from (evidence, needed)
 
 
 def _plans(readings: list[ExperimentProgress]) -> Families:

@@ -5,12 +5,13 @@
 -- voter whose votes are used up is refused here, because that cannot change.
 -- What a unit comes to without a report ('missing') is held alike, until a report takes its place. Nothing counts
 -- before its time, so a later word may take the place of an earlier one as well.
--- KEYS: control, unit, votes, held, members that another may replace, log
+-- KEYS: control, unit, votes, held, members that another may replace, log, counts
 -- ARGV: unit, when it is due in microseconds, milliseconds to keep it from then on, how it stands to others of the
---       unit ('first', 'replace' or 'missing'), idempotency key; then the report, see shared/reports.lua
+--       unit ('first', 'replace' or 'missing'), idempotency key, how the coin fell ('' if not known); then the
+--       report, see shared/reports.lua
 local votes, held, replaceable = KEYS[3], KEYS[4], KEYS[5]
-local unit, due, keep_ms, standing, idempotency = unpack(ARGV, 1, 5)
-local said = {unpack(ARGV, 6)}
+local unit, due, keep_ms, standing, idempotency, drawn = unpack(ARGV, 1, 6)
+local said = {unpack(ARGV, 7)}
 
 local refused = refusal(KEYS[1], KEYS[2], said[1], said[2], said[5], said[11])
 local before = redis.call('HGET', replaceable, unit)
@@ -56,6 +57,8 @@ if standing == 'missing' then
 end
 if is_correction then
   note_correction(KEYS[6], said[1], unit, refused[2], said[2])
+else
+  note_side(KEYS[7], said[4] .. ':' .. said[5], drawn)
 end
 remember(KEYS[2], said, standing, idempotency)
 return {is_correction and 'replaced' or 'held'}

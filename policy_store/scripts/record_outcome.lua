@@ -2,12 +2,12 @@
 -- Compares the outcome of one policy of a pair with the newest waiting outcome of the other policy, or lets it
 -- wait for one. While it waits, a later word may take its place.
 -- KEYS: control, counts, forecasts, log, events, unit, votes, waiting, queue of side 0, queue of side 1
--- ARGV: how it stands to an earlier report of the unit ('first' or 'replace'), idempotency key; then the report, see
---       shared/reports.lua
+-- ARGV: how it stands to an earlier report of the unit ('first' or 'replace'), idempotency key, how the coin fell
+--       ('' if not known); then the report, see shared/reports.lua
 local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KEYS[4], events = KEYS[5],
   votes = KEYS[7], waiting = KEYS[8], queues = {KEYS[9], KEYS[10]}}
-local standing, idempotency = ARGV[1], ARGV[2]
-local said = {unpack(ARGV, 3)}
+local standing, idempotency, drawn = unpack(ARGV, 1, 3)
+local said = {unpack(ARGV, 4)}
 
 local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], said[11])
 local is_correction = may_correct(refused, standing, KEYS[6], idempotency)
@@ -27,4 +27,5 @@ if refused then
   return refused
 end
 remember(KEYS[6], said, standing, idempotency)
+note_side(keys.counts, pair_of(said), drawn)
 return match_outcome(keys, threshold, said)

@@ -23,13 +23,16 @@ from tests.llm_po.nonsense import COUNTS, INF, NAN, ONE_HOT, PREFERENCES, Case
 CASES = [*SPACES, *RUNS]
 
 TRUSTING = {
+    "balance": {"imbalance_nats", "expected_second", "imbalance_line"},  # of counts; tested beside them
     "betting": {"increments_at"},  # of a threshold checked before; its forecasts are checked
     "bradley_terry": {"logistic", "differences", "laplacian"},  # arithmetic on arrays checked before
     "certificate": {"certificate"},  # takes records of the core only
     "checks": "the checks themselves, met through everything else",
     "draws": {"information_below"},  # arithmetic on logits of the core
     "exposure": "takes `Caps`, which are checked, and pairs of the core",
+    "failing": {"failing_nats", "failing_line"},  # of counts; tested beside them
     "forecast": {"chance_preferred"},  # takes a `Fit` only
+    "fragility": {"fragile_count"},  # takes a certificate of the core
     "holdback": {"replay_watch"},  # takes a log read back and a `Holdback`
     "lines": {"keeps_half"},  # of a checked promise
     "lab.matching": {"matched_runs"},  # of outcomes and orders that a trial holds

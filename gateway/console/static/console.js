@@ -292,10 +292,23 @@ function certificate(experiment) {
       ...gainFacts(experiment, proof, fact),
       fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)), fact("Promise", experiment.promise.replaceAll("_", " ")),
       fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),
+      ...integrityFacts(proof.integrity, fact),
       fact("Decided", new Date(1000 * proof.decided_at).toLocaleString()), fact("Version", proof.code_version)),
     h("p", { class: "note" }, "Anyone with the comparison log can recompute this, offline",
       sessionStorage.getItem(KEY) && [" (with an admin key in ", h("code", null, "LLMPO_API_KEY"), ")"], ":"),
     h("div", { class: "command" }, h("code", null, command), h("button", { type: "button", onclick: (event) => copy(event.currentTarget, command) }, "Copy")));
+}
+
+// What the votes rest on; certificates of early versions do not say.
+function integrityFacts(integrity, fact) {
+  if (!integrity) return [];
+  const least = integrity.would_have_to_go && integrity.would_have_to_go.even;
+  const rests = least && isShown(least.voters) && `${plural(least.comparisons, "comparison")}, or ${plural(least.voters, "voter")}`;
+  return [
+    rests && fact("Its lead would be gone without", rests),
+    integrity.anonymous_votes > 0 && fact("Anonymous votes", integrity.anonymous_votes.toLocaleString("en")),
+    integrity.voter_cap > 1 && fact("Votes per voter and pair", `up to ${integrity.voter_cap}: not independent`),
+  ].filter(Boolean);
 }
 
 function claim(experiment, proof) {

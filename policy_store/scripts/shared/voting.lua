@@ -47,6 +47,13 @@ local function note_voters(votes, counts, voters)
   end
 end
 
+-- Notes that a unit was reported, by how the coin fell that chose its side: `kind:side`.
+local function note_side(counts, pair, drawn)
+  if drawn ~= '' then
+    redis.call('HINCRBY', counts, 'side:' .. pair .. ':' .. drawn, 1)
+  end
+end
+
 local function vote_of(arguments, start)
   local voter, key, voter_cap, key_share = unpack(arguments, start, start + 3)
   return {voter = voter, key = key, voter_cap = tonumber(voter_cap), key_share = tonumber(key_share)}

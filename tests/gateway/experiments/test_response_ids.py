@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidFeedbackError
 from gateway.experiments import response_ids
+from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.response_ids import Apart, Assignment, ResponseIds, Unassigned
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
@@ -32,7 +33,8 @@ assignments = st.builds(
     second=st.integers(0, 2**16 - 1),
     collect=st.sampled_from(["matched", "side_by_side"]),
     side=st.integers(0, 1),
-    plan_version=st.integers(0, 2**32 - 1),
+    plan_version=st.integers(0, 2**30 - 1),
+    coin=st.sampled_from(Coin),
     unit=st.binary(min_size=16, max_size=16),
     expires_at=st.integers(NOW, 2**40),
     assigned_at=st.integers(0, 2**40),

@@ -1,0 +1,74 @@
+"""Whether reports come as often for one policy of a pair as for the other: the sample-ratio check.
+
+A coin of known chance decides which policy of a pair answers a unit (or is shown first). If a unit's chance
+of being reported does not depend on the side, the reported units fell like the coin. The claim that is
+tested is "whatever happened before, a unit of one side is reported at most TOLERANCE times as often as one
+of the other". With a ratio r of the two, the next report is of the second side with probability
+r p / (r p + 1 - p), p being the coin's chance. The likelihood ratio of an r beyond the tolerance against the
+tolerance itself is a nonnegative supermartingale under the claim, and so is the mean over a grid of such r
+in both directions. By Ville's inequality it ever reaches 1 / LEVEL with probability at most LEVEL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from gateway.llm_po.errors import DesignError
+from gateway.llm_po.scalars import whole_number
+
+LEVEL: Final = 0.001
+"""The largest probability of finding an experiment out of balance that is not."""
+TOLERANCE: Final = 1.25
+"""How many times as often the units of one side may be reported. Small differences are usual: a policy that
+fails now and then gives fewer answers, and users report bad answers a little more often than good ones."""
+_RATIOS: Final = (1.5, 2.0, 3.0, 5.0, 10.0, 100.0)
+
+
+class Reported(NamedTuple):
+    """The reports on units of one pair whose coin had one chance.
+
+    Attributes:
+        chance: The probability of the second side, in (0, 1).
+        first: How many units of the first side were reported.
+        second: How many of the second.
+    """
+
+    chance: float
+    first: int
+    second: int
+
+
+def imbalance_nats(reported: Sequence[Reported]) -> float:
+    """Evidence that the reports of a pair come more often for one side than the tolerance allows, in nats.
+
+    Raises:
+        DesignError: If a chance or a count is out of range.
+    """
+    for each in reported:
+        if not 0 < each.chance < 1:
+            raise DesignError(f"chance is {each.chance}; a coin's lies between 0 and 1.")
+        whole_number(each.first, "first", 0)
+        whole_number(each.second, "second", 0)
+    turned = [Reported(1 - each.chance, each.second, each.first) for each in reported]
+    logs = [sum(_log_ratio(each, ratio) for each in side) for side in (reported, turned) for ratio in _RATIOS]
+    top = max(logs)
+    return top + math.log(sum(math.exp(each - top) for each in logs) / len(logs))
+
+
+def imbalance_line(pairs: int) -> float:
+    """The nats that one of so many pairs has to reach."""
+    return math.log(whole_number(pairs, "pairs", 1) / LEVEL)
+
+
+def expected_second(reported: Iterable[Reported]) -> float:
+    """How many of the reports would be of the second side if both were reported alike."""
+    return sum(each.chance * (each.first + each.second) for each in reported)
+
+
+def _log_ratio(reported: Reported, ratio: float) -> float:
+    """Log of the likelihood ratio of one ratio of reporting against the tolerance."""
+    chance, first, second = reported
+    fewer = math.log((TOLERANCE * chance + 1 - chance) / (ratio * chance + 1 - chance))
+    return second * math.log(ratio / TOLERANCE) + (first + second) * fewer

@@ -1,0 +1,88 @@
+"""The sample-ratio check: silent while both sides are reported alike, whatever the coin; else loud."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gateway.llm_po.balance import (
+    LEVEL,
+    TOLERANCE,
+    Reported,
+    expected_second,
+    imbalance_line,
+    imbalance_nats,
+)
+from gateway.llm_po.errors import DesignError
+
+CHANCES = (0.5, 0.9, 0.1)
+
+
+def reached_after(ratio: float, seed: int, most: int = 4_000) -> int | None:
+    """After how many reports the line is reached, if second sides are reported `ratio` times as often."""
+    rng = np.random.default_rng(seed)
+    counts = {chance: [0, 0] for chance in CHANCES}
+    for number in range(1, most + 1):
+        chance = CHANCES[rng.integers(3)]
+        likely = ratio * chance / (ratio * chance + 1 - chance)
+        counts[chance][int(rng.random() < likely)] += 1
+        if number % 10 == 0:
+            found = imbalance_nats([Reported(each, *count) for each, count in counts.items()])
+            if found >= imbalance_line(1):
+                return number
+    return None
+
+
+@pytest.mark.parametrize("ratio", [1.0, TOLERANCE, 1 / TOLERANCE, 1.1])
+def test_within_the_tolerance_nothing_is_found(ratio: float) -> None:
+    """Even at its border, looked at after every report."""
+    assert [reached_after(ratio, seed, most=600) for seed in range(20)] == [None] * 20
+
+
+def test_at_the_border_the_level_holds() -> None:
+    """Of many runs at the tolerance itself at most one in a thousand ever reaches the line."""
+    rng = np.random.default_rng(5)
+    runs, length = 3_000, 300
+    second = np.cumsum(rng.random((runs, length)) < TOLERANCE / (TOLERANCE + 1), axis=1)
+    reached = 0
+    for asked in range(30, length + 1, 30):
+        most = next(
+            (n for n in range(asked // 2, asked + 1) if _nats(asked, n) >= imbalance_line(1)), asked + 1
+        )
+        reached = max(reached, int((second[:, asked - 1] >= most).sum()))
+    assert reached <= runs * LEVEL + 3 * math.sqrt(runs * LEVEL)
+
+
+def _nats(asked: int, second: int) -> float:
+    return imbalance_nats([Reported(0.5, asked - second, second)])
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(1_000.0, 20), (0.001, 20), (3.0, 250), (0.5, 1_500)])
+def test_one_sided_reports_are_found(ratio: float, most: int) -> None:
+    """An application that reports one side only is found within twenty reports of pairs with a fair coin."""
+    found = [reached_after(ratio, seed) for seed in range(5)]
+    assert all(each is not None and each <= 3 * most for each in found)
+    if ratio > 100:
+        assert _nats(most, most) >= imbalance_line(1)
+
+
+def test_a_loaded_coin_explains_itself() -> None:
+    """Nine in ten of one side are what a coin of nine in ten gives."""
+    loaded = [Reported(0.9, 100, 900)]
+    assert imbalance_nats(loaded) < 0
+    assert imbalance_nats([Reported(0.5, 100, 900)]) > 100
+    assert expected_second(loaded) == pytest.approx(900)
+
+
+def test_both_directions_are_alike() -> None:
+    """Which policy has the lower index says nothing."""
+    assert imbalance_nats([Reported(0.1, 7, 50)]) == pytest.approx(imbalance_nats([Reported(0.9, 50, 7)]))
+
+
+@pytest.mark.parametrize("wrong", [Reported(0.0, 1, 1), Reported(1.0, 1, 1), Reported(0.5, -1, 1)])
+def test_what_is_no_count_is_refused(wrong: Reported) -> None:
+    """Chances and counts are checked."""
+    with pytest.raises(DesignError):
+        imbalance_nats([wrong])
