@@ -56,6 +56,7 @@ from gateway.telemetry.lines import LogHook
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import MetricsHook
 from policy_store.generations import GenerationBook
+from policy_store.layout import LAYOUT, LayoutKeeper, check_layout
 from policy_store.store import PolicyStore
 from policy_store.vitals import StoreVitals
 
@@ -164,9 +165,13 @@ class _Gateway:
         health, history, hooks = StoreHealth(), base.history, base.hooks
         upkeep = Upkeep(catalogue, settings, self.origin, base.process, base.redis, store, base.timer)
         kept = upkeep.kept("store") if settings.kept_keys_seconds else None
-        watch = StoreWatch(base.store_part(StoreVitals), history, health, base.breaker, kept)
+        watch = StoreWatch(
+            *(base.store_part(StoreVitals), history, health, base.breaker, kept),
+            layout=base.store_part(LayoutKeeper),
+        )
         watch.start()
         await watch.look()
+        check_layout(watch.layout or LAYOUT)
         refresher = Refresher(store, catalogue, health, history, interval_seconds=settings.refresh_seconds)
         await refresher.refresh()
         await base.run("refresher", refresher.run)

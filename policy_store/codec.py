@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final, cast
 
@@ -283,6 +283,16 @@ def log_record_from(entry: Mapping[str, str]) -> LogRecord:
         at=seconds(entry["at"]),
         voters=tuple(entry["voters"].split(",")) if "voters" in entry else (),
     )
+
+
+def entries_from(words: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Ids and fields of a stream's entries, from a backup's items: id, number of words, words, and so on."""
+    position = 0
+    while position < len(words):
+        end = position + 2 + int(words[position + 1])
+        flat = words[position + 2 : end]
+        yield words[position], dict(zip(flat[::2], flat[1::2], strict=True))
+        position = end
 
 
 def source_words(sources: Iterable[int | None]) -> list[str]:

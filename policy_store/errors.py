@@ -11,6 +11,8 @@ StoreError
 +-- StaleFenceError            another planner took over: stop planning this experiment
 +-- DecisionConflictError      the experiment is no longer in the state the decision started from
 +-- NewerVersionError          a newer version wrote something that this one cannot read: upgrade
++-- BackupFileError            a backup's file cannot be written or used: it says why
++-- RestoreError               the experiment is not as the restore found it: look at it, then restore again
 +-- KeyNameTakenError          another API key has that name: choose another one
 +-- EmbeddedStoreError         the embedded server cannot be started: first correct what it names
     +-- DataDirectoryInUseError    another gateway uses the data directory
@@ -80,6 +82,14 @@ class DecisionConflictError(StoreError):
 
 class NewerVersionError(StoreError):
     """A newer version wrote something that this one cannot read; nothing was changed."""
+
+
+class BackupFileError(StoreError):
+    """A backup's file cannot be written, or is not whole, unchanged and readable by this version."""
+
+
+class RestoreError(StoreError):
+    """An experiment cannot be put in force from a backup; the store has it as before."""
 
 
 class KeyNameTakenError(StoreError):

@@ -45,6 +45,7 @@ class EventKind(StrEnum):
     ROLLED_BACK = "rolled_back"
     WATCH_STARTED = "watch_started"  # the promoted policy is compared with the one before it
     CONFIRMED = "confirmed"  # a watch ended, and the promotion stands
+    RESTORED = "restored"  # the experiment is as a backup had it
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +237,39 @@ class WatchStarted:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A person put the experiment back to what a backup has; what was counted since is no longer there.
+
+    Attributes:
+        actor: Name of the person's account on the machine where the command ran.
+        reason: The person's words.
+        made_at: When the backup was made, in Unix seconds by the clock of the store it was made of.
+        comparisons: Comparisons of the current generation, in the backup.
+        comparisons_before: Comparisons of the generation that was current in the store; None if the store did
+            not have the experiment.
+        generation: The generation that is current now.
+    """
+
+    actor: str
+    reason: str
+    made_at: float
+    comparisons: int
+    generation: int
+    comparisons_before: int | None = None
+
+
 Detail = (
-    WatchStarted | Begun | Corrected | WentOn | IncumbentChanged | Resumed | Eliminated | Decided | ByHand
+    WatchStarted
+    | Restored
+    | Begun
+    | Corrected
+    | WentOn
+    | IncumbentChanged
+    | Resumed
+    | Eliminated
+    | Decided
+    | ByHand
 )
 
 DETAILS: Final[Mapping[str, type[Detail]]] = {
@@ -267,6 +299,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.ROLLED_BACK: TakenBack,
     EventKind.WATCH_STARTED: WatchStarted,
     EventKind.CONFIRMED: Decided,
+    EventKind.RESTORED: Restored,
 }
 
 

@@ -32,6 +32,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
     llmpo:{NAME}:turn:DIGEST              hash: a question that may be asked again     as long as asked for
     llmpo:{NAME}:continued:DIGEST         an answer that the next request may name     as long as asked for
+    llmpo:{NAME}:restore:ID:...           what a restore is about to put in force      an hour
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
     llmpo:{api-keys}:names                hash: names in use                           for ever
     llmpo:{api-keys}:revoked              hash: when a key was revoked                 for ever
@@ -138,6 +139,12 @@ class Names:
         """The keys of one experiment."""
         return ExperimentKeys(root=self.root, name=name)
 
+    def split(self, key: str) -> tuple[str, str]:
+        """The hash tag of a key and what follows it; a key without one has an empty tag."""
+        rest = key.removeprefix(self.root)
+        tag, found, suffix = rest[1:].partition("}:") if rest.startswith("{") else ("", "", rest)
+        return (tag, suffix) if found else ("", rest)
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookKeys:
@@ -181,7 +188,12 @@ class ExperimentKeys:
     @property
     def prefix(self) -> str:
         """The beginning of every key of the experiment, hash tag included."""
-        return f"{self.root}{{{quote(self.name, safe='')}}}"
+        return f"{self.root}{{{self.tag}}}"
+
+    @property
+    def tag(self) -> str:
+        """The hash tag of every key of the experiment."""
+        return quote(self.name, safe="")
 
     @property
     def control(self) -> str:
@@ -239,6 +251,14 @@ class ExperimentKeys:
     def continued(self, digest: str) -> str:
         """What the provider calls an answer, and which question it answered."""
         return f"{self.prefix}:continued:{digest}"
+
+    def named(self, suffix: str) -> str:
+        """The key that ends like this."""
+        return f"{self.prefix}:{suffix}"
+
+    def staged(self, restore: str, suffix: str) -> str:
+        """Where a restore keeps what will be the key that ends like this; expires."""
+        return f"{self.prefix}:restore:{restore}:{suffix}"
 
     def generation(self, number: int, informs: Role | None = None) -> GenerationKeys:
         """Keys of one generation; with a role those of what only informs it in that role."""

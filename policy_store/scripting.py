@@ -27,6 +27,7 @@ from policy_store.errors import (
     ExperimentFinishedError,
     KeyNameTakenError,
     OverCapError,
+    RestoreError,
     StaleFenceError,
     StoreError,
     StoreRefusedError,
@@ -42,9 +43,11 @@ from policy_store.states import INITIAL, STATES
 READS: Final = frozenset(
     {
         *("api_keys", "counts", "due_reports", "view"),
-        *("dead_letters", "due_deliveries", "webhook_standing"),
+        *("dead_letters", "due_deliveries", "read_parts", "webhook_standing"),
     }
 )
+# Scripts that only operators' commands run. Gateways do without what they need, so no pulse tries it.
+BY_COMMANDS: Final = frozenset({"put_parts", "restore_experiment", "stage_part"})
 _READING: Final = ("EVALSHA_RO", "EVAL_RO")
 _WRITING: Final = ("EVALSHA", "EVAL")
 _NEEDS: Final = "-- NEEDS: "
@@ -56,6 +59,11 @@ _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "after_hold": (AfterHoldError, "The unit reported after the end of its hold."),
     "stale": (StaleFenceError, "Another process took over with fencing number"),
     "name_taken": (KeyNameTakenError, "Another key has the name."),
+    "moved_on": (RestoreError, "The experiment changed during the restore; revisions now and before are"),
+    "interrupted": (
+        RestoreError,
+        "The restore took too long, and what it had written expired; run it again.",
+    ),
     "conflict": (
         DecisionConflictError,
         "The move does not start from the present state; state and current generation are",

@@ -15,6 +15,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from policy_store.errors import StoreUnavailableError
+from policy_store.layout import LAYOUT, UNSAID
 from policy_store.scripting import StorePart
 
 _ID_BYTES: Final = 16
@@ -30,12 +31,14 @@ class Pulse:
         epoch: The store's epoch; 0 if it was lost.
         written_at: When a replica last wrote before this reading, by the store's clock; Unix seconds.
         held: The loss that a replica reported; empty if there is none.
+        layout: The layout of the store's data, see `layout.py`.
     """
 
     id: str
     epoch: int
     written_at: float
     held: str
+    layout: int = LAYOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,23 @@ class StoreVitals(StorePart):
         fresh = secrets.token_hex(_ID_BYTES) if may_begin else ""
         tags = await self._answer(self._redis.other_tags(self._names.identity))
         await asyncio.gather(*(self._scripts.run("try_to_write", self._names.trial(tag)) for tag in tags))
-        _, store_id, epoch, written_at, held = await self._scripts.run(
-            "pulse", (self._names.identity, *self._names.trial()), fresh
+        _, store_id, epoch, written_at, held, layout = await self._scripts.run(
+            "pulse", (self._names.identity, *self._names.trial()), fresh, LAYOUT
         )
-        return Pulse(store_id, int(epoch), int(written_at) / 1e6, held)
+        return Pulse(store_id, int(epoch), int(written_at) / 1e6, held, int(layout))
+
+    async def read(self) -> tuple[Pulse, float]:
+        """What the store says about itself, and its time in Unix seconds; nothing is written."""
+        _, at, ((_, _, flat),) = await self._scripts.run("read_parts", (self._names.identity,), "")
+        said = dict(zip(flat[::2], flat[1::2], strict=True))
+        pulse = Pulse(
+            said.get("id", ""),
+            int(said.get("epoch", 0)),
+            int(said.get("written_at", 0)) / 1e6,
+            said.get("held", ""),
+            int(said.get("layout", UNSAID)),
+        )
+        return pulse, int(at) / 1e6
 
     async def hold(self, reason: str, seen_epoch: int) -> None:
         """Tell all replicas that the store lost something; the first reason is kept.

@@ -75,6 +75,8 @@ COMMANDS: Final = {
         LazyCommand(
             "store", "gateway.cli.store:app", "Show the state of the store; accept it after it lost data."
         ),
+        LazyCommand("backup", "gateway.cli.backup:backup", "Write experiments to a file."),
+        LazyCommand("restore", "gateway.cli.backup:restore", "Put experiments from such a file in force."),
         LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),
         LazyCommand(
             "simulate",

@@ -18,6 +18,8 @@ from gateway.errors import GatewayError
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.recorded import RecordedExperiment, read_log
 from gateway.proof.verification import Verification, hand_sentence, verify
+from policy_store.backed_up import BackedUpExperiment
+from policy_store.backup_file import BackupFile, is_backup
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import StoreError
 from policy_store.store import PolicyStore
@@ -44,7 +46,7 @@ def verify_decision(
             help="Read the log from the embedded store in this directory; no gateway may be using it."
         ),
     ] = None,
-    log: Annotated[Path | None, typer.Option(help="Read an exported log (JSON lines).")] = None,
+    log: Annotated[Path | None, typer.Option(help="Read an exported log (JSON lines) or a backup.")] = None,
     api_key: KeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -103,6 +105,8 @@ class LogSource:
         Raises:
             GatewayError: If it cannot be read.
         """
+        if self.log is not None and is_backup(self.log):
+            return asyncio.run(_backed_up(name, self.log))
         if self.log is not None:
             try:
                 return self.log.read_bytes().splitlines()
@@ -119,6 +123,11 @@ class LogSource:
             finally:
                 server.stop()
         return get_lines(self.url or DEFAULT_URL, experiment_path(name, "/log"), self.api_key)
+
+
+async def _backed_up(name: str, path: Path) -> list[bytes]:
+    log = ExperimentLog(BackedUpExperiment(BackupFile(path), name))
+    return [line async for line in log.lines(name)]
 
 
 async def _stored(name: str, url: str, prefix: str) -> list[bytes]:

@@ -21,6 +21,7 @@ from gateway.running.logs import get_logger
 from gateway.running.store_breaker import StoreBreaker
 from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError
+from policy_store.layout import LAYOUT, LayoutKeeper
 from policy_store.vitals import Pulse, ServerSettings, StoreVitals
 
 _log = get_logger(__name__)
@@ -117,9 +118,11 @@ class StoreWatch:
         breaker: Hears when it does.
         kept: Remembers on disk which store this is; None to keep nothing.
         timer: Monotonic seconds.
+        layout: Brings the data of earlier versions up to date; None to leave them as they are.
 
     Attributes:
         server: What is known about the server; nothing before its first answer.
+        layout: The layout that the store's data had at the last look; None before the first answer.
     """
 
     def __init__(
@@ -130,9 +133,12 @@ class StoreWatch:
         breaker: StoreBreaker,
         kept: KeptFile | None = None,
         timer: Callable[[], float] = time.monotonic,
+        layout: LayoutKeeper | None = None,
     ) -> None:
         self.history = history
         self.server = ServerSettings(None, None)
+        self.layout: int | None = None
+        self._layout_keeper = layout
         self._vitals = vitals
         self._health = health
         self._breaker = breaker
@@ -183,6 +189,7 @@ class StoreWatch:
         self._health.wrote()
         self._breaker.answered()
         try:
+            await self._look_at_layout(pulse.layout)
             await self._compare(pulse)
             await self._look_at_server()
         except StoreError:
@@ -203,6 +210,15 @@ class StoreWatch:
             epoch = await self._vitals.accept(self.history.epoch, by)
             await self._look()
         return epoch
+
+    async def _look_at_layout(self, layout: int) -> None:
+        """Bring an older layout up to date. One that becomes newer while this replica runs can be used."""
+        if layout < LAYOUT and self._layout_keeper is not None:
+            had = await self._layout_keeper.bring_up_to_date()
+            _log.info("store_brought_up_to_date", before=had, layout=LAYOUT)
+        elif layout > LAYOUT and self.layout is not None and self.layout <= LAYOUT:
+            _log.warning("store_layout_is_newer", layout=layout, known=LAYOUT, remedy="upgrade this gateway")
+        self.layout = layout
 
     async def _compare(self, pulse: Pulse) -> None:
         history = self.history

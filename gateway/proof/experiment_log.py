@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from typing import Protocol
 
 from gateway.proof.log_lines import ancestor_line, header_line, informing_line, record_line, watch_line
 from policy_store.events import LoggedEvent, WatchStarted
+from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, Inherited, LogRecord
 from policy_store.roles import Role
-from policy_store.store import PolicyStore
+from policy_store.view import ExperimentView
+from policy_store.watch_records import Watch
+
+
+class LogReader(Protocol):
+    """What a log is read from: the store, or a backup (`policy_store.backed_up`)."""
+
+    async def view(self, name: str) -> ExperimentView:
+        """The current generation."""
+        ...
+
+    async def log(
+        self, name: str, generation: int, *, after: str = ..., informs: Role | None = ...
+    ) -> tuple[list[LogRecord], str]:
+        """A page of a generation's log, and the `after` of the next page."""
+        ...
+
+    async def watch(self, name: str, run: int) -> Watch:
+        """A watch, by the number of its run."""
+        ...
+
+    async def experiment(self, name: str, generation: int) -> Experiment:
+        """The experiment as a generation has it."""
+        ...
 
 
 class ExperimentLog:
-    """Writes the lines of a log, read from the store page by page."""
+    """Writes the lines of a log, read page by page."""
 
-    def __init__(self, store: PolicyStore) -> None:
+    def __init__(self, store: LogReader) -> None:
         self._store = store
 
     async def lines(self, name: str) -> AsyncIterator[bytes]:

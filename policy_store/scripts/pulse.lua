@@ -1,16 +1,16 @@
 -- NEEDS: clock, trial
 -- Tests whether the store accepts writes, notes the time, and returns the identity of the store.
 -- KEYS: identity; then a text, hash, list, stream, set and ranked set for the test
--- ARGV: id for a new store, if one may begin here; otherwise ''
+-- ARGV: id for a new store, if one may begin here; otherwise ''; the layout that a new store has
 local identity, fresh = KEYS[1], ARGV[1]
 try_to_write({unpack(KEYS, 2)})
 
-local found = redis.call('HMGET', identity, 'id', 'epoch', 'written_at', 'held')
+local found = redis.call('HMGET', identity, 'id', 'epoch', 'written_at', 'held', 'layout')
 if not found[1] and fresh ~= '' then
-  redis.call('HSET', identity, 'id', fresh, 'epoch', '1')
-  found[1], found[2] = fresh, '1'
+  redis.call('HSET', identity, 'id', fresh, 'epoch', '1', 'layout', ARGV[2])
+  found[1], found[2], found[5] = fresh, '1', ARGV[2]
 end
 if found[1] then
   redis.call('HSET', identity, 'written_at', micros())
 end
-return {'ok', found[1] or '', found[2] or '0', found[3] or '0', found[4] or ''}
+return {'ok', found[1] or '', found[2] or '0', found[3] or '0', found[4] or '', found[5] or '1'}

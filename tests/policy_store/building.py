@@ -103,10 +103,11 @@ async def report(
     fingerprint: str | None = None,
     keep_seconds: int = KEEP_SECONDS,
     wait_seconds: float = KEEP_SECONDS,
+    generation: int = 1,
     **vote: Any,
 ) -> Recorded:
     """One policy of a pair got an outcome."""
-    said = Report(name, 1, unit, *pair, source, fingerprint or repr(value), keep_seconds, **vote)
+    said = Report(name, generation, unit, *pair, source, fingerprint or repr(value), keep_seconds, **vote)
     return await store.record_outcome(
         said, side=side, value=value, tie_margin=tie_margin, wait_seconds=wait_seconds
     )

@@ -1,0 +1,204 @@
+"""The file of a backup: lines of JSON, the first about the whole, the last with a checksum of all others.
+
+    {"type": "backup", "schema": 1, "layout": 2, "version": "0.1.0", "made_at": ..., "store_id": ...,
+     "epoch": 1, "is_whole": true}
+    {"type": "experiment", "name": ..., "at": ..., "generation": 1, "revision": 7, "comparisons": 1200}
+    {"type": "part", "of": ..., "name": "control", "kind": "hash", "expires_at_ms": null, "items": [...]}
+    {"type": "end", "lines": 812, "sha256": ...}
+
+The names of the fields are a public interface. Nobody but the owner may read the file, because a whole one
+holds the key that seals response ids. It appears under its name only once it is whole and on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+from policy_store.backup_records import Moment, Part
+from policy_store.errors import BackupFileError
+
+BACKUP_SCHEMA: Final = 1
+_UNFINISHED: Final = ".unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a backup says of itself.
+
+    Attributes:
+        layout: The layout of the store's data, a number of `layout.LAYOUT`.
+        version: The program that wrote it.
+        made_at: Unix seconds by the store's clock, before anything was read.
+        store_id: The id of the store that was read.
+        epoch: Its epoch.
+        is_whole: Whether it holds all experiments and what they share.
+    """
+
+    layout: int
+    version: str
+    made_at: float
+    store_id: str
+    epoch: int
+    is_whole: bool
+
+
+class BackupWriter:
+    """Writes a backup. Leaving the `with` block by an error leaves no file.
+
+    Args:
+        path: Where the file appears.
+        about: Its first line.
+
+    Raises:
+        BackupFileError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, about: About) -> None:
+        self._path = path
+        self._unfinished = path.with_name(path.name + _UNFINISHED)
+        self._about = about
+        self._file: BinaryIO | None = None
+        self._sum = hashlib.sha256()
+        self._lines = 0
+
+    def __enter__(self) -> Self:
+        try:
+            with suppress(FileNotFoundError):
+                self._unfinished.unlink()  # of a backup that was killed
+            descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise BackupFileError(f"{self._path} cannot be written: {error.strerror}.") from error
+        self._file = os.fdopen(descriptor, "wb")
+        self._line({"type": "backup", "schema": BACKUP_SCHEMA, **asdict(self._about)})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        try:
+            if error is None:
+                self._finish(self._file)
+        except OSError as failed:
+            raise BackupFileError(f"{self._path} cannot be written: {failed.strerror}.") from failed
+        finally:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                self._unfinished.unlink()
+
+    def add(self, what: Moment | Part) -> None:
+        """Write a line."""
+        self._line({"type": "experiment" if isinstance(what, Moment) else "part", **asdict(what)})
+
+    def _line(self, fields: dict[str, Any]) -> None:
+        line = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        if self._file is None:
+            raise ValueError("A backup is written in a with block.")
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise BackupFileError(f"{self._path} cannot be written: {error.strerror}.") from error
+        self._sum.update(line)
+        self._lines += 1
+
+    def _finish(self, file: BinaryIO) -> None:
+        end = {"type": "end", "lines": self._lines, "sha256": self._sum.hexdigest()}
+        file.write(json.dumps(end).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        self._unfinished.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class BackupFile:
+    """A backup that was read once from end to end, so that it is known to be whole and unchanged.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        about: Its first line.
+        moments: The experiments in it.
+
+    Raises:
+        BackupFileError: It is no backup, it is not whole, something in it was changed, or a newer version
+            wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        checksum, lines, end = hashlib.sha256(), 0, b""
+        moments: list[Moment] = []
+        first: dict[str, Any] = {}
+        for line in self._lines():
+            if end:
+                checksum.update(end)
+                lines += 1
+            end = line
+            if not lines and not first:
+                first = self._about(line)
+            elif line.startswith(b'{"type":"experiment"'):
+                moments.append(Moment(**self._fields(line)))
+        said = self._fields(end)
+        if said != {"lines": lines, "sha256": checksum.hexdigest()}:
+            raise BackupFileError(f"{path} is not whole, or was changed: its checksum is another one.")
+        self.about = About(**first)
+        self.moments = tuple(moments)
+
+    def parts(self) -> Iterator[Part]:
+        """The keys in it."""
+        for line in self._lines():
+            if line.startswith(b'{"type":"part"'):
+                fields = self._fields(line)
+                yield Part(**{**fields, "items": tuple(fields["items"])})
+
+    def _about(self, line: bytes) -> dict[str, Any]:
+        fields = self._fields(line)
+        if not line.startswith(b'{"type":"backup"') or not isinstance(
+            schema := fields.pop("schema", None), int
+        ):
+            raise BackupFileError(f"{self._path} is no backup; `llmpo backup` writes one.")
+        if schema > BACKUP_SCHEMA:
+            raise BackupFileError(
+                f"{self._path} has the form {schema}, and this version reads {BACKUP_SCHEMA}; upgrade it."
+            )
+        return fields
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self._path.open("rb") as file:
+                yield from file
+        except OSError as error:
+            raise BackupFileError(f"{self._path} cannot be read: {error.strerror}.") from error
+
+    def _fields(self, line: bytes) -> dict[str, Any]:
+        try:
+            fields: dict[str, Any] = json.loads(line)
+            del fields["type"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BackupFileError(
+                f"{self._path} is not whole, or no backup: it holds what is no line of one."
+            ) from error
+        return fields
+
+
+def is_backup(path: Path) -> bool:
+    """Whether a file begins like a backup."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b'{"type":"backup"'
+    except OSError:
+        return False
