@@ -117,7 +117,8 @@ def main() -> None:
 `python -m benchmarks.backup --comparisons {wanted.comparisons}`, {dt.datetime.now(dt.UTC).date()}, Python
 {platform.python_version()}, {platform.machine()}, a machine with other work on it; one run.
 An experiment with {wanted.comparisons:,} comparisons, as many marks of units, and votes of as
-many voters; the file has {megabytes:.0f} MB. *Longest wait*: of a client that asked the same server for one field all the while.
+many voters; the file has {megabytes:.0f} MB. *Longest wait*: of a client that asked the same server
+for one field all the while.
 
 | command | seconds | longest wait, ms |
 |---|---|---|
