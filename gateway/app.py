@@ -29,6 +29,7 @@ from gateway.assembly.keys import open_keys, open_limiter
 from gateway.assembly.notifying import open_notifying
 from gateway.assembly.planning import open_planning
 from gateway.assembly.routes import Reached, join_routes
+from gateway.assembly.spooling import open_spool, replay_spool
 from gateway.config.gateway_file import GatewayConfig
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.experiments.feedback_links import FeedbackLinks
@@ -192,6 +193,13 @@ class _Gateway:
         base.resources.callback(pool.close)
         steering = Steering(store, catalogue, pool.compute, history, upkeep.agreement, hooks, base.clock)
         feed, deliverer = await open_notifying(base)
+        spool = open_spool(base)
+        feedback = FeedbackService(
+            *(store, response_ids, snapshots, hooks, history, base.clock),
+            has_several_keys=has_several_keys,
+            find_answer=notes.find,
+            spool=spool,
+        )
         parts = Reached(
             inference=InferenceDeps(
                 snapshots=snapshots,
@@ -204,11 +212,8 @@ class _Gateway:
                 note_answer=notes.note,
             ),
             counts=TokenCounts(upstreams),
-            feedback=FeedbackService(
-                *(store, response_ids, snapshots, hooks, history, base.clock),
-                has_several_keys=has_several_keys,
-                find_answer=notes.find,
-            ),
+            feedback=feedback,
+            spool=spool,
             links=FeedbackLinks(keys),
             registry=registry,
             progress=progress,
@@ -223,4 +228,5 @@ class _Gateway:
         )
         join_routes(app, base, parts)
         await upkeep.open(base.resources, [refresher.refresh, registry.refresh], attempts.keep)
+        await replay_spool(base, spool, feedback, health, keys)
         await open_planning(base, pool, steering, upkeep.agreement)

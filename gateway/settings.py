@@ -128,6 +128,13 @@ class Settings(BaseSettings):
         description="Largest age of the last known API keys on disk that a replica uses when it starts "
         "without its store; 0 keeps none on disk.",
     )
+    spool_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        le=1024**4,
+        description="Largest file of feedback that waits for the store, of each process; for experiments "
+        "with `feedback.spool`.",
+    )
     limits_timeout_seconds: float = Field(
         default=0.1,
         gt=0,

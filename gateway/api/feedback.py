@@ -36,6 +36,7 @@ from gateway.errors import (
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
+from gateway.learning.acknowledging import Kept
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.given_feedback import Feedback
 
@@ -50,6 +51,8 @@ _SHAPES: Final = (
     HeliconeRating,
     PortkeyFeedback,
 )
+_DONE: Final = 200
+_ACCEPTED: Final = 202
 _SEVERAL: Final = 207
 _CREATED: Final = 201
 
@@ -64,6 +67,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
     @router.post(
         "/v1/feedback",
         response_model=FeedbackAnswer | FeedbackResults | dict[str, Any],
+        responses={_ACCEPTED: {"model": FeedbackAnswer, "description": "It waits (`feedback.spool`)."}},
         openapi_extra=_described(*_SHAPES),
     )
     async def give_feedback(request: Request) -> Response:
@@ -74,7 +78,8 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
         caller, fields = await desk.open(request)
         if fields.keys() == {"reports"}:
             return _json({"results": await desk.take_all(request, caller, desk.several(fields, "reports"))})
-        return _json(await desk.take(caller, fields, peer_of(fields), _idempotency_key(request)))
+        answer = await desk.take(caller, fields, peer_of(fields), _idempotency_key(request))
+        return _json(answer, _ACCEPTED if answer.get("status") == Kept.SPOOLED else _DONE)
 
     @router.post("/v1/request/{request_id}/feedback", openapi_extra=_described(HeliconeRating))
     async def rate_request(request: Request, request_id: str) -> Response:

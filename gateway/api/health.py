@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from gateway.api.guards import Guard
 from gateway.api.store import store_state
 from gateway.learning.progress import ProgressReader
+from gateway.learning.spool import Spool
 from gateway.learning.store_watch import StoreWatch
 from gateway.reloading.upkeep import Upkeep
 from gateway.running.lifecycle import Lifecycle
@@ -22,6 +23,7 @@ def health_routes(
     watch: StoreWatch,
     lifecycle: Lifecycle,
     upkeep: Upkeep,
+    spool: Spool,
     may_see_metrics: Guard,
 ) -> APIRouter:
     """`/healthz`, `/readyz` and `/metrics`."""
@@ -43,14 +45,17 @@ def health_routes(
         A store that is away, refuses writes or lost something does not change that, because the incumbents
         answer without it. `store_detail` says what is wrong with it. Where replicas run different
         configurations, or the file has faults, `config` names the one in force and `config_detail` says so.
+        `spool_bytes` says how much feedback waits on this machine for the store, if any does.
         """
         if lifecycle.is_draining:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         state, detail = store_state(store, watch)
+        waiting = spool.waiting_bytes()
         return {
             "status": "draining" if lifecycle.is_draining else "ready",
             "store": state,
             **({"store_detail": detail} if detail else {}),
+            **({"spool_bytes": str(waiting)} if waiting else {}),
             **({"config": upkeep.config_hash, "config_detail": upkeep.detail} if upkeep.detail else {}),
         }
 

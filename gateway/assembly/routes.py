@@ -31,6 +31,7 @@ from gateway.console import console_routes
 from gateway.experiments.feedback_links import FeedbackLinks
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.progress import ProgressReader
+from gateway.learning.spool import Spool
 from gateway.learning.standings import Standings
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
@@ -51,6 +52,7 @@ class Reached:
     inference: InferenceDeps
     counts: TokenCounts
     feedback: FeedbackService
+    spool: Spool
     links: FeedbackLinks
     registry: KeyRegistry
     progress: ProgressReader
@@ -114,5 +116,6 @@ def routers(base: Foundation, parts: Reached) -> Iterator[APIRouter]:
     yield config_routes(base.catalogue, parts.upkeep, parts.standings, admin)
     yield health_routes(
         *(base.metrics, parts.progress, parts.health, parts.watch, base.lifecycle, parts.upkeep),
+        parts.spool,
         guards.may_see_metrics,
     )

@@ -211,6 +211,11 @@ class FeedbackSpec(Section):
         le=2,
         description="Two outcomes that differ by no more than this are a tie (`matched`).",
     )
+    spool: bool = Field(
+        default=False,
+        description="Whether a gateway keeps reports in a file of its data directory while the store is "
+        "away, and has them counted afterwards. Without it they get a 503.",
+    )
     regenerate: RegenerateSpec = Field(
         default_factory=RegenerateSpec,
         description="What asking again is, and which answer counts as kept (`regenerate`).",

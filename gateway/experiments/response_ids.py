@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 from gateway.config.experiments import Collect
-from gateway.errors import InvalidFeedbackError
+from gateway.errors import InvalidFeedbackError, UnavailableError
 from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAY_OF_NUMBER, WAYS
 from gateway.experiments.sealing_key import SealingKeyHolder, SealingKeys
@@ -245,6 +245,10 @@ class ResponseIds:
                 return cipher.decrypt(nonce, sealed, _ASSOCIATED_DATA)
             except InvalidTag:
                 continue
+        if self._holder.is_stand_in:
+            raise UnavailableError(
+                "The store has not given the key of response ids yet. Send it again later."
+            )
         raise InvalidFeedbackError(
             "This gateway did not issue this id, or the id was changed on the way.",
             reason="forged_id",

@@ -64,6 +64,7 @@ class LiveExperiment:
         regenerate: What asking again is, and which answer counts as kept.
         missing: What an answer without feedback comes to, by what is missing; the rest does not count.
         may_correct: Whether a later word of a voter takes the place of an earlier one.
+        spools: Whether reports wait in a file while the store is away.
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
         definition: Fingerprint of the experiment's definition.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
@@ -97,6 +98,7 @@ class LiveExperiment:
     missing: Mapping[Missing, MissingVerdict] = field(default_factory=dict)
     may_correct: bool = False
     shares_ids: bool = False
+    spools: bool = False
     definition: str = ""
     matches_store: bool = True
     caps: ExposureCaps | None = None

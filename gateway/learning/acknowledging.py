@@ -26,6 +26,12 @@ class NotCounted(StrEnum):
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
 
+class Kept(StrEnum):
+    """Where a report waits that the store cannot count yet."""
+
+    SPOOLED = "spooled"  # on this gateway's disk
+
+
 # Every `reason` of llmpo_feedback_discarded_total.
 DISCARD_REASONS: Final = frozenset(
     {
@@ -41,6 +47,7 @@ DISCARD_REASONS: Final = frozenset(
         "invalid_value",
         "malformed_id",
         "store_held",
+        "spooled_too_long",
         "store_unavailable",
         "unknown_experiment",
         "unknown_signal",
@@ -54,6 +61,7 @@ SETTLED: Final = Recorded(Receipt.DUPLICATE, None)
 _SETTLED_DETAIL: Final = (
     "An earlier report already settled this outcome; one is counted for each request or session."
 )
+_SPOOLED_DETAIL: Final = "Kept safe; it is counted, once, when the store is back, if it counts."
 _DETAILS: Final[Mapping[Receipt, str]] = {
     Receipt.COUNTED: "A comparison was counted.",
     Receipt.HELD: "Counted once the answer is as old as the experiment's feedback.hold.",
@@ -79,13 +87,15 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
 class Acknowledgement:
     """The answer to a report."""
 
-    became: Receipt | NotCounted
+    became: Receipt | NotCounted | Kept
     experiment: str
     detail: str
 
     @classmethod
-    def of(cls, recorded: Recorded | NotCounted, experiment: str) -> Self:
+    def of(cls, recorded: Recorded | NotCounted | Kept, experiment: str) -> Self:
         """The answer to a report about this experiment."""
+        if isinstance(recorded, Kept):
+            return cls(recorded, experiment, _SPOOLED_DETAIL)
         if isinstance(recorded, NotCounted):
             return cls(recorded, experiment, _NOT_COUNTED_DETAILS[recorded])
         detail = _SETTLED_DETAIL if recorded is SETTLED else _DETAILS[recorded.receipt]

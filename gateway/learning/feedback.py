@@ -27,11 +27,14 @@ from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
-from gateway.learning.acknowledging import Acknowledgement, NotCounted
+from gateway.learning.acknowledging import Acknowledgement, Kept, NotCounted
 from gateway.learning.given_feedback import PREFERENCE_SIGNAL, Feedback
 from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
-from gateway.learning.recording import ReportRecorder
+from gateway.learning.recording import SPOOLED_SECONDS, ReportRecorder
 from gateway.learning.signals import check_signal
+from gateway.learning.spool import Spool
+from gateway.learning.spool_file import SpooledReport
+from policy_store.report_records import Recorded
 from policy_store.store import PolicyStore
 
 _APART: Final[Mapping[Apart, NotCounted]] = {
@@ -53,6 +56,7 @@ class FeedbackService:
         clock: Unix seconds.
         has_several_keys: Whether there is more than one client key.
         find_answer: Tells which answer of an API key, or of any, a request's or trace's id stands for.
+        spool: Keeps reports while the store is away, for experiments that ask for that; None for none.
     """
 
     def __init__(
@@ -65,9 +69,12 @@ class FeedbackService:
         clock: Callable[[], float],
         has_several_keys: Callable[[], bool] = lambda: False,
         find_answer: FindAnswer = nothing_noted,
+        spool: Spool | None = None,
     ) -> None:
         self._snapshots = snapshots
         self._hooks = hooks
+        self._clock = clock
+        self._spool = spool
         self._recorder = ReportRecorder(store, history, clock, has_several_keys)
         self._answers = NamedAnswers(response_ids, find_answer)
 
@@ -91,19 +98,65 @@ class FeedbackService:
         try:
             feedback, assigned, experiment = await self._opened(feedback, key, is_admin=is_admin)
             if isinstance(assigned, Assignment) and feedback.is_to_count:
-                recorded = await self._recorder.record(feedback, assigned, experiment)
+                recorded = await self._recorded(feedback, assigned, experiment)
             else:
                 _check_said(feedback, assigned, experiment)  # even if the answer takes no part
                 recorded = _uncounted(feedback, assigned)
         except (InvalidFeedbackError, UnavailableError) as error:
             self._tell_refusal(error)
             raise
+        self._tell(feedback, recorded, experiment)
+        return Acknowledgement.of(recorded, experiment.name)
+
+    async def recount(self, report: SpooledReport) -> None:
+        """Have a report counted that was spooled; what becomes of it is only told.
+
+        Raises:
+            UnavailableError: The store does not count it yet.
+        """
+        if self._clock() - report.received_at > SPOOLED_SECONDS:
+            self.discarded("spooled_too_long")
+            return
+        feedback = report.feedback
+        try:
+            feedback, assigned, experiment = await self._opened(feedback, None, is_admin=True)
+            if isinstance(assigned, Assignment):
+                recorded = await self._recorder.record(
+                    feedback, assigned, experiment, received_at=report.received_at
+                )
+                self._tell(feedback, recorded, experiment)
+        except InvalidFeedbackError as error:
+            self.discarded(error.reason)
+
+    async def _recorded(
+        self, feedback: Feedback, assigned: Assignment, experiment: LiveExperiment
+    ) -> Recorded | NotCounted | Kept:
+        """What the store made of a report; or that it waits, if the store is away and the file allows it."""
+        spool = self._spool if experiment.spools else None
+        if spool is None:
+            return await self._recorder.record(feedback, assigned, experiment)
+        _check_said(feedback, assigned, experiment)
+        if self._recorder.is_over(assigned):
+            return NotCounted.EXPIRED
+        report = SpooledReport.of(feedback, self._clock())
+        if spool.is_waiting and await spool.keep(report):
+            return Kept.SPOOLED
+        try:
+            return await self._recorder.record(feedback, assigned, experiment)
+        except UnavailableError:
+            if await spool.keep(report):
+                return Kept.SPOOLED
+            raise
+
+    def _tell(
+        self, feedback: Feedback, recorded: Recorded | NotCounted | Kept, experiment: LiveExperiment
+    ) -> None:
+        """Announce what became of a report."""
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
-        else:
-            signal = feedback.signal or PREFERENCE_SIGNAL
-            self._hooks.tell(FeedbackReceived(experiment.name, signal, recorded.receipt.value))
-        return Acknowledgement.of(recorded, experiment.name)
+            return
+        became = recorded.value if isinstance(recorded, Kept) else recorded.receipt.value
+        self._hooks.tell(FeedbackReceived(experiment.name, feedback.signal or PREFERENCE_SIGNAL, became))
 
     async def linkable(
         self, feedback: Feedback, key: str | None, *, is_admin: bool

@@ -26,6 +26,7 @@ class Feedback:
         value: What the signal says.
         preferred: Which choice of two was better.
         idempotency_key: What its sender calls it, the same when it is sent again.
+        already_called: Digest of an idempotency key, where only that is known.
         is_to_count: Whether it says anything; a comment alone, a trial run and a weight of 0 do not.
     """
 
@@ -35,6 +36,14 @@ class Feedback:
     preferred: Preferred | None = None
     idempotency_key: str | None = None
     is_to_count: bool = True
+    already_called: str = ""
+
+    @property
+    def called(self) -> str:
+        """Digest of what its sender calls it; empty if it calls it nothing."""
+        if not self.idempotency_key:
+            return self.already_called
+        return blake2b(self.idempotency_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
     def subject(self, unit: Unit) -> str:
         """Which response of a session the report is about; empty if the unit is a request."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final, assert_never
 
 from gateway.config.feedback import Missing
@@ -33,6 +32,8 @@ from policy_store.store import PolicyStore
 
 # The store remembers a report this much longer than its id is valid.
 _MEMORY_SLACK_SECONDS: Final = 3600
+SPOOLED_SECONDS: Final = 7 * 24 * 3600
+"""How long a spooled report may wait. The store remembers it this much longer, for another replay."""
 
 
 class ReportRecorder:
@@ -59,9 +60,20 @@ class ReportRecorder:
         self._definitions: dict[tuple[int, str, int], str] = {}
 
     async def record(
-        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+        self,
+        feedback: Feedback,
+        assignment: Assignment,
+        experiment: LiveExperiment,
+        *,
+        received_at: float | None = None,
     ) -> Recorded | NotCounted:
         """Have a report on an assigned answer counted, once.
+
+        Args:
+            feedback: The report.
+            assignment: What the answer was given for.
+            experiment: Its experiment.
+            received_at: When a spooled report came, in Unix seconds; None for one that comes now.
 
         Raises:
             InvalidFeedbackError: The application did something wrong; nothing was changed.
@@ -73,14 +85,18 @@ class ReportRecorder:
             raise StoreHeldError(
                 "Feedback is not counted at present, because the store lost something. Send it again later."
             )
-        recorded = await self._record(feedback, assignment, experiment)
+        recorded = await self._record(feedback, assignment, experiment, received_at)
         if isinstance(recorded, Recorded) and recorded.comparison is not None:
             number = recorded.comparison.number
             self._history.saw_comparisons(experiment.name, assignment.generation, number)
         return recorded
 
     async def _record(
-        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+        self,
+        feedback: Feedback,
+        assignment: Assignment,
+        experiment: LiveExperiment,
+        received_at: float | None,
     ) -> Recorded | NotCounted:
         match takes := WAYS[assignment.collect].takes:
             case Takes.SIGNAL:
@@ -90,7 +106,7 @@ class ReportRecorder:
             case _:
                 assert_never(takes)
         try:
-            return await record(feedback, assignment, experiment)
+            return await record(feedback, assignment, experiment, received_at)
         except ContradictingOutcomeError as error:
             return _contradicted(feedback, experiment, error)
         except ExperimentFinishedError:
@@ -113,10 +129,14 @@ class ReportRecorder:
             ) from error
 
     async def _preference(
-        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+        self,
+        feedback: Feedback,
+        assignment: Assignment,
+        experiment: LiveExperiment,
+        received_at: float | None,
     ) -> Recorded | NotCounted:
         preferred = feedback.preference()
-        if self._is_over(assignment):
+        if self.is_over(assignment, received_at):
             return NotCounted.EXPIRED
         return await self._store.record_preference(
             self._report(
@@ -126,16 +146,21 @@ class ReportRecorder:
                 fingerprint=feedback.fingerprint(preferred, experiment.unit),
                 definition=await self._definition(assignment, experiment),
                 standing=_standing(experiment),
-                idempotency_key=feedback.idempotency_key,
+                idempotency=feedback.called,
+                received_at=received_at,
             ),
             preference_result(preferred, assignment.side),
         )
 
     async def _outcome(
-        self, feedback: Feedback, assignment: Assignment, experiment: LiveExperiment
+        self,
+        feedback: Feedback,
+        assignment: Assignment,
+        experiment: LiveExperiment,
+        received_at: float | None,
     ) -> Recorded | NotCounted:
         value = feedback.rating(experiment.signals)
-        if self._is_over(assignment):
+        if self.is_over(assignment, received_at):
             return NotCounted.EXPIRED
         return await self._store.record_outcome(
             self._report(
@@ -145,7 +170,8 @@ class ReportRecorder:
                 fingerprint=feedback.fingerprint(value, experiment.unit),
                 definition=await self._definition(assignment, experiment),
                 standing=_standing(experiment),
-                idempotency_key=feedback.idempotency_key,
+                idempotency=feedback.called,
+                received_at=received_at,
             ),
             side=1 if assignment.side else 0,
             value=value,
@@ -182,8 +208,9 @@ class ReportRecorder:
             wait_seconds=experiment.window_seconds,
         )
 
-    def _is_over(self, assignment: Assignment) -> bool:
-        return assignment.expires_at < self._clock()
+    def is_over(self, assignment: Assignment, received_at: float | None = None) -> bool:
+        """Whether a report that comes now, or came then, is too late."""
+        return assignment.expires_at < (self._clock() if received_at is None else received_at)
 
     async def _definition(self, assignment: Assignment, experiment: LiveExperiment) -> str:
         """The full fingerprint of the definition that the id names; empty if the id names none.
@@ -216,7 +243,8 @@ class ReportRecorder:
         fingerprint: str,
         definition: str,
         standing: Precedence,
-        idempotency_key: str | None = None,
+        idempotency: str = "",
+        received_at: float | None = None,
     ) -> Report:
         """The report for the store to count.
 
@@ -226,7 +254,9 @@ class ReportRecorder:
         is_keyed = assignment.key != NOBODY and self._has_several_keys()
         is_named = assignment.voter != NOBODY
         voter = assignment.voter if is_named else assignment.key
-        valid_seconds = max(0, math.ceil(assignment.expires_at - self._clock()))
+        came_at = self._clock() if received_at is None else received_at
+        valid_seconds = max(0, math.ceil(assignment.expires_at - came_at))
+        more_seconds = 0 if received_at is None else SPOOLED_SECONDS
         return Report(
             experiment=assignment.experiment,
             generation=assignment.generation,
@@ -235,7 +265,7 @@ class ReportRecorder:
             second=assignment.second,
             source=source,
             fingerprint=fingerprint,
-            keep_seconds=valid_seconds + _MEMORY_SLACK_SECONDS,
+            keep_seconds=valid_seconds + _MEMORY_SLACK_SECONDS + more_seconds,
             voter=voter.hex() if is_named or is_keyed else "",
             key=assignment.key.hex() if is_keyed else "",
             voter_cap=experiment.voter_cap if is_named else 0,
@@ -243,7 +273,7 @@ class ReportRecorder:
             due_at=experiment.counts_at(assignment.assigned_at, assignment.expires_at),
             definition=definition,
             standing=standing,
-            idempotency=_called(idempotency_key),
+            idempotency=idempotency,
             drawn=_drawn(assignment) if standing is not Precedence.MISSING else "",
         )
 
@@ -272,9 +302,3 @@ def _drawn(assignment: Assignment) -> str:
 
 def _standing(experiment: LiveExperiment) -> Precedence:
     return Precedence.REPLACE if experiment.may_correct else Precedence.FIRST
-
-
-def _called(idempotency_key: str | None) -> str:
-    if not idempotency_key:
-        return ""
-    return blake2b(idempotency_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -213,6 +213,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         missing=_missing(spec.feedback) if WAYS[spec.traffic.collect].rates_answers else {},
         may_correct=spec.feedback.changed_mind == "replace",
         shares_ids=spec.feedback.shared_ids,
+        spools=spec.feedback.spool,
         definition=definition.experiment.fingerprint(),
         matches_store=matches,
     )
