@@ -22,8 +22,8 @@ DECIDES: Final = re.compile(
     r"(counts|forecasts|log|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
 )
 """Ends of the keys that decide."""
-LEFT_OUT: Final = re.compile(r"lease|restore:.*")
-"""Ends of keys that mean nothing after a restore."""
+LEFT_OUT: Final = re.compile(r"lease|restore:.*|\d+:look")
+"""Ends of keys that mean nothing after a restore, or that no file may hold: the secret of a last look."""
 SHARED: Final = re.compile(
     r"token_key|answer:.*|\{api-keys\}:.*|\{webhook:[^}]*\}:(control|messages|due|dead)"
 )

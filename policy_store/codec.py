@@ -102,7 +102,7 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
         NewerVersionError: A newer version moved the experiment to a state that this version does not know.
     """
     _, generation, revision, stored, watched = reply
-    experiment, state, incumbent, certificate, steps, step, step_at, step_comparisons, *plan = stored
+    experiment, state, incumbent, certificate, steps, step, step_at, step_comparisons, look, *plan = stored
     standing = _state_from(state)
     return ExperimentView(
         experiment=Experiment.from_json(experiment),
@@ -114,6 +114,7 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
         certificate=json.loads(certificate) if certificate else None,
         watch=watch_from(*watched) if watched else None,
         stage=_stage_from(steps, step, step_at, step_comparisons) if standing.facts.is_staged else None,
+        look=look,
     )
 
 

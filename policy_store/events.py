@@ -24,6 +24,8 @@ class EventKind(StrEnum):
     INHERITED = "inherited"  # the new generation continued from the one before
     INCUMBENT_CHANGED = "incumbent_changed"  # another policy serves, because the file names it
     RESUMED = "resumed"  # an offline run continued after an interruption
+    LOOK_COMMITTED = "look_committed"  # the number of the last look is fixed from now on
+    LOOK_REVEALED = "look_revealed"  # the budget is spent, and the number known
     ELIMINATED = "eliminated"  # a policy's evidence reached the line
     CORRECTED = "corrected"  # a later word took the place of an earlier one; in the log only
     PROMOTED = "promoted"
@@ -90,6 +92,31 @@ class Resumed:
     """An offline run continued after an interruption, with this many comparisons counted."""
 
     comparisons: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookCommitted:
+    """The number of the generation's last look is fixed: that of the secret whose SHA-256 this is, in hex."""
+
+    commitment: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookRevealed:
+    """The budget was spent without a decision after this many comparisons, and nothing more is counted.
+
+    Attributes:
+        comparisons: How many were counted.
+        secret: The secret of the last look in hex; empty if the store lost it, and then there is no look.
+        fence: The fencing number of the planner that revealed it.
+        generation: The generation.
+    """
+
+    comparisons: int
+    secret: str
+    fence: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +294,8 @@ Detail = (
     | WentOn
     | IncumbentChanged
     | Resumed
+    | LookCommitted
+    | LookRevealed
     | Eliminated
     | Decided
     | ByHand
@@ -278,6 +307,8 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.INHERITED: WentOn,
     EventKind.INCUMBENT_CHANGED: IncumbentChanged,
     EventKind.RESUMED: Resumed,
+    EventKind.LOOK_COMMITTED: LookCommitted,
+    EventKind.LOOK_REVEALED: LookRevealed,
     EventKind.ELIMINATED: Eliminated,
     EventKind.CORRECTED: Corrected,
     EventKind.PROMOTED: Decided,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 EXPERIMENT_SCHEMA: Final = 1
+_EXACT: Final = "e-process"  # rules that decide by the counts alone are not proven if policies change
 _UNSTATED_PROMISE: Final = "no_worse_than_any"  # the promise of records from before there was a choice
 
 
@@ -36,6 +37,7 @@ class Experiment:
             nothing is assumed and the exact evidence decides.
         promise: With a margin: which policies may not be preferred to the promoted one by more than the
             margin.
+        last_look: Whether the end of the budget is a last look at a lower line.
     """
 
     name: str
@@ -52,11 +54,12 @@ class Experiment:
     outcome_rules: str
     inference: str = ""
     promise: str = _UNSTATED_PROMISE
+    last_look: bool = False
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""
         content = {"schema": EXPERIMENT_SCHEMA, **asdict(self)}
-        for name, unstated in (("inference", ""), ("promise", _UNSTATED_PROMISE)):
+        for name, unstated in (("inference", ""), ("promise", _UNSTATED_PROMISE), ("last_look", False)):
             # as in records from before there was a choice, so that running experiments continue
             if content[name] == unstated:
                 del content[name]
@@ -66,6 +69,12 @@ class Experiment:
         """The name of a generation; equal for experiments that differ only in name and incumbent."""
         text = replace(self, name="", incumbent=0).to_json()
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def decides_by_evidence(self) -> bool:
+        """Whether the exact evidence decides, and not a rule on the counts alone."""
+        inference = json.loads(self.inference) if self.inference else {}
+        return bool(inference.get("stopping", _EXACT) == _EXACT)
 
     def sources(self, before: Experiment) -> tuple[int | None, ...] | None:
         """Where an earlier definition has the counts between these policies.
@@ -86,7 +95,7 @@ class Experiment:
         """
         mine, earlier = _meaning(self), _meaning(before)
         broken = [name for name, value in mine.items() if value != earlier[name]]
-        if not _stopping(self) == _stopping(before) == _EXACT:
+        if not (self.decides_by_evidence and before.decides_by_evidence):
             broken.append("stopping")
         places = self._places_in(before)
         if len(places) - places.count(None) < _FEWEST_KEPT:
@@ -116,17 +125,10 @@ _FEWEST_KEPT: Final = 2
 _FREE_FIELDS: Final = (
     *("name", "policies", "policy_fingerprints", "costs", "incumbent"),
     *("max_comparisons", "min_comparisons", "min_duration_seconds"),
+    "last_look",  # nothing goes on from a generation whose look was taken; the store checks that
     "inference",  # features change forecasts, and any forecast keeps the evidence exact
 )
 
 
-_EXACT: Final = "e-process"  # rules that decide by the counts alone are not proven if policies change
-
-
 def _meaning(experiment: Experiment) -> dict[str, Any]:
     return {name: value for name, value in asdict(experiment).items() if name not in _FREE_FIELDS}
-
-
-def _stopping(experiment: Experiment) -> str:
-    inference = json.loads(experiment.inference) if experiment.inference else {}
-    return str(inference.get("stopping", _EXACT))

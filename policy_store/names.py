@@ -20,6 +20,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:GENERATION:counts        hash: wins, ties, evidence                   for ever
     llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
     llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
+    llmpo:{NAME}:GENERATION:look          secret of the last look                     until it is revealed
     llmpo:{NAME}:GENERATION:queue:A:B:S   list: outcomes of side S that wait           as long as they may
     llmpo:{NAME}:GENERATION:votes         hash: votes by pair, voter and API key       for ever
     llmpo:{NAME}:GENERATION:waiting       hash: how many wait, by pair and side        for ever
@@ -286,6 +287,11 @@ class GenerationKeys:
     def log(self) -> str:
         """Stream of comparisons, plans and events."""
         return f"{self.prefix}:log"
+
+    @property
+    def look(self) -> str:
+        """The secret of the last look, which nothing reads before the end of the budget."""
+        return f"{self.prefix}:look"
 
     @property
     def votes(self) -> str:

@@ -17,7 +17,9 @@ from policy_store.counts import Counts
 from policy_store.decisions import DecisionStore
 from policy_store.errors import UnknownExperimentError
 from policy_store.experiment import Experiment
+from policy_store.last_looks import commitment_to
 from policy_store.log import LogStore
+from policy_store.looks import LookStore
 from policy_store.plans import PlanStore
 from policy_store.reports import ReportStore
 from policy_store.roles import Role
@@ -29,7 +31,15 @@ from policy_store.watches import WatchStore
 
 
 class PolicyStore(
-    ReportStore, PlanStore, DecisionStore, StageStore, WatchStore, LogStore, UsageStore, TrialStore
+    ReportStore,
+    PlanStore,
+    LookStore,
+    DecisionStore,
+    StageStore,
+    WatchStore,
+    LogStore,
+    UsageStore,
+    TrialStore,
 ):
     """Policies, experiments and their evidence in Redis or Valkey.
 
@@ -75,7 +85,10 @@ class PolicyStore(
             own = keys.generation(expected)
             reply = await self._scripts.run(
                 "register",
-                (keys.control, keys.events, own.log, own.counts, keys.generation(int(before or 0)).counts),
+                (
+                    *(keys.control, keys.events, own.log, own.counts),
+                    *(keys.generation(int(before or 0)).counts, own.look),
+                ),
                 experiment.fingerprint(),
                 expected,
                 experiment.to_json(),
@@ -83,6 +96,7 @@ class PolicyStore(
                 experiment.incumbent,
                 elimination_nano_nats,
                 before,
+                *_look_words(experiment),
                 *codec.source_words(sources),
             )
             if reply[0] != "raced":
@@ -138,3 +152,11 @@ class PolicyStore(
         return codec.counts_from(
             await self._scripts.run("counts", (keys.control, own.counts, own.waiting, own.held), generation)
         )
+
+
+def _look_words(experiment: Experiment) -> tuple[int | str, str, str]:
+    """Budget, secret and commitment of the last look that a new generation has; empty for none."""
+    if not experiment.last_look or experiment.max_comparisons is None:
+        return "", "", ""
+    secret = secrets.token_hex(32)
+    return experiment.max_comparisons, secret, commitment_to(secret)

@@ -18,7 +18,7 @@ class ExperimentView:
 
     `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
     `watch` is that of the promotion in the present generation, if it is or was watched; `stage` says where a
-    staged promotion stands.
+    staged promotion stands. `look` is the revealed secret of the last look: None before, empty if lost.
     """
 
     experiment: Experiment
@@ -30,3 +30,4 @@ class ExperimentView:
     certificate: dict[str, Any] | None
     watch: Watch | None = None
     stage: Stage | None = None
+    look: str | None = None

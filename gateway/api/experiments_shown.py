@@ -142,6 +142,9 @@ class ExperimentDetail(ExperimentSummary):
     share: float
     min_comparisons: int
     max_comparisons: int | None
+    last_look: bool = Field(
+        default=False, description="Whether `max_comparisons` ends with a last look at a lower line."
+    )
     started_at: float = Field(description="Unix seconds.")
     policies_ever: int = Field(description="How many policies there have ever been, including removed ones.")
     inherited: InheritedComparisons | None = Field(
@@ -201,6 +204,7 @@ class ExperimentDetail(ExperimentSummary):
             share=live.share,
             min_comparisons=experiment.min_comparisons,
             max_comparisons=experiment.max_comparisons,
+            last_look=experiment.last_look,
             started_at=counts.started_at,
             policies_ever=counts.policies_ever or len(experiment.policies),
             inherited=None

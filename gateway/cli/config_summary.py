@@ -75,7 +75,8 @@ def terms(experiment: ExperimentSpec) -> str:
         f"{traffic.share:.0%} of the {traffic.unit}s take part, {traffic.collect}; "
         f"delta {experiment.delta:g}, epsilon {experiment.epsilon:g} "
         f"({promised(experiment.epsilon, experiment.promise).replace('_', ' ')}), "
-        f"{'any number of' if budget is None else f'at most {budget}'} comparisons; "
+        f"{'any number of' if budget is None else f'at most {budget}'} comparisons"
+        f"{', with a last look' if experiment.last_look else ''}; "
         f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
         + "".join(f"; {bound}" for bound in bounds)
     )

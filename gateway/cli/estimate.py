@@ -181,6 +181,7 @@ class ExpectedTraffic:
             levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
             objective=structure.objective,
             promise=spec.promise,
+            last_look=spec.last_look,
             caps=Caps(incumbent, declared.most(names), declared.least, declared.answers_per_unit)
             if declared.are_set
             else None,

@@ -47,6 +47,10 @@ def simulate_worlds(
     delta: Delta = 0.05,
     epsilon: Annotated[float, typer.Option(help="Margin, in [0, 0.5); 0 looks for the winner.")] = 0.0,
     max_comparisons: Annotated[int | None, typer.Option(min=1, help="Budget of a run.")] = None,
+    last_look: Annotated[
+        bool,
+        typer.Option("--last-look", help="Look once more at the end of the budget, with a lower line."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every run.")] = 0,
     stopping: Annotated[
         list[str], typer.Option(help=f"One of: {', '.join(STOPPING_RULES)}; may be repeated.")
@@ -113,6 +117,7 @@ def simulate_worlds(
             "delta": delta,
             "epsilon": epsilon,
             "max_comparisons": max_comparisons,
+            "last_look": last_look,
             "in_flight": in_flight,
             "refresh_every": refresh_every,
             "space": space,
@@ -141,6 +146,7 @@ def simulate_worlds(
             "--delta": delta,
             "--epsilon": epsilon,
             "--max-comparisons": max_comparisons,
+            "--last-look": last_look or None,
             "--in-flight": in_flight,
             "--refresh-every": refresh_every,
             "--space": space,

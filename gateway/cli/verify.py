@@ -170,6 +170,8 @@ def _confirmed(found: Verification) -> Iterator[str]:
     if found.statistic_nats is not None and found.threshold_nats is not None:
         counted += f": evidence {found.statistic_nats:.3f} nats, line {found.threshold_nats:.3f}"
     yield counted
+    if found.last_look is not None:
+        yield look_sentence(found.last_look)
     if found.is_by_hand:
         yield "a person decided: the record claims nothing about the evidence"
     if found.claim is not None:
@@ -201,6 +203,12 @@ def _least(least: dict[str, int | None]) -> str:
     return (
         f"without {least['comparisons']:,} comparisons, or without {least['voters']:,} voters, and no fewer"
     )
+
+
+def look_sentence(look: dict[str, Any]) -> str:
+    """What the last look came to, and by what number."""
+    came_to = "decided" if look["decided"] else "did not decide"
+    return f"the last look {came_to}: u = {look['uniform']:.6f}, fixed before the first comparison"
 
 
 def watch_sentence(watch: dict[str, Any]) -> str:

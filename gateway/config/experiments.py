@@ -229,6 +229,12 @@ class ExperimentSpec(Section):
     max_comparisons: int | None = Field(
         default=None, ge=1, description="Stop undecided after this many comparisons."
     )
+    last_look: bool = Field(
+        default=False,
+        description="Whether the evidence is compared once more at `max_comparisons`, with a line lowered by "
+        "a random number that nobody knows before. Some experiments are decided that would end undecided, "
+        "with the same error level; exactly `max_comparisons` are counted.",
+    )
     objective: Literal["comparisons", "cost"] = Field(
         default="comparisons",
         description="What the experiment keeps small until the decision: the number of `comparisons`, or the "
@@ -288,12 +294,33 @@ class ExperimentSpec(Section):
                 f"`promise: no_worse_than_best` rests on exact evidence, and `stopping` is {self.stopping}.",
                 "Use `guarantee: exact` with `stopping: e-process`, or no_worse_than_any.",
             )
+        self._check_last_look()
         if self.objective == "cost" and not all(policy.cost > 0 for policy in self.policies.values()):
             raise fault("`objective: cost` needs the cost of every policy.", "Declare a `cost` for each.")
         for group in self.interactions:
             if len(set(group)) < 2 or not set(group) <= set(self.grid or {}):  # noqa: PLR2004 - of a pair
                 raise fault(f"{group} is no interaction.", "Name two or more axes of the grid.")
         return self
+
+    def _check_last_look(self) -> None:
+        if not self.last_look:
+            return
+        if self.max_comparisons is None:
+            raise fault(
+                "`last_look` is at the end of a budget, and there is none.",
+                "Give `max_comparisons`, or leave `last_look` out.",
+            )
+        if self.stopping != "e-process":
+            raise fault(
+                f"`last_look` rests on exact evidence, and `stopping` is {self.stopping}.",
+                "Use `guarantee: exact` with `stopping: e-process`, or leave `last_look` out.",
+            )
+        if any(step.comparisons is not None for step in self.promotion.steps or ()):
+            raise fault(
+                "With `last_look` nothing is counted after `max_comparisons`, so a step that waits for "
+                "`comparisons` might never end.",
+                "End the steps of `promotion` with `for` or `approval`, or leave `last_look` out.",
+            )
 
     def levels(self) -> dict[str, dict[str, str]]:
         """For each policy of a grid, its level on every axis."""

@@ -201,9 +201,8 @@ class _Succession:
         standing = self._standing
         if self._new.fingerprint() == self._old.fingerprint():
             return "anew", ("it was decided for another policy than the one that is to serve",)
-        if standing is not None and not standing.state.facts.may_be_continued:
-            label = standing.state.facts.label
-            return "anew", (f"generation {standing.generation} is {label}, so nothing goes on from it",)
+        if standing is not None and (ended := _ended(standing)) is not None:
+            return "anew", (f"generation {standing.generation} {ended}, so nothing goes on from it",)
         broken = self._new.breaks_with(self._old)
         if broken:
             named = (_IN_THE_FILE.get(field, f"another {field}") for field in broken)
@@ -238,6 +237,14 @@ class _Succession:
         yield from (f"{name} answers no more." for name in gone)
         if self._serves() not in (self._will_serve(), *gone):
             yield f"{self._serves()} serves no more."
+
+
+def _ended(standing: ExperimentStanding) -> str | None:
+    """What keeps a generation from being continued, or None."""
+    if standing.took_last_look:
+        return "took its last look"
+    facts = standing.state.facts
+    return None if facts.may_be_continued else f"is {facts.label}"
 
 
 def _same_policies(old: Experiment, new: Experiment) -> list[str]:

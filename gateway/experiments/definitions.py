@@ -87,6 +87,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         outcome_rules=json.dumps(rules, sort_keys=True, separators=(",", ":")),
         inference=inference_of(spec, names),
         promise=spec.promise,
+        last_look=spec.last_look,
     )
     return Definition(experiment, ordered, spec, exposure_caps(spec))
 

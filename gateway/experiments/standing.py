@@ -20,6 +20,7 @@ class ExperimentStanding:
         incumbent: The policy that serves.
         comparisons: How many were counted.
         generations: Every generation the store keeps, by the fingerprint of its definition.
+        took_last_look: Whether its last look was taken, so that nothing goes on from it.
     """
 
     state: ExperimentState
@@ -27,6 +28,7 @@ class ExperimentStanding:
     incumbent: str
     comparisons: int
     generations: Mapping[str, KeptGeneration]
+    took_last_look: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -49,4 +51,5 @@ class ExperimentStanding:
             said["incumbent"],
             said["comparisons"],
             known,
+            bool(said.get("took_last_look")),
         )

@@ -7,6 +7,7 @@ from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.learning.plan_worker import PlanJob
 from policy_store.counts import Counts
+from policy_store.last_looks import uniform_number
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
 
@@ -29,4 +30,9 @@ async def plan_job(
     usage = await store.usage(view.experiment.name)
     costs = answer_costs(view.experiment, definition, catalogue.prices, usage)
     caps, deciding = definition.caps, costs.deciding
-    return PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps, deciding), costs
+    job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps, deciding, _last_look(view))
+    return job, costs
+
+
+def _last_look(view: ExperimentView) -> float | None:
+    return uniform_number(view.look, view.experiment.fingerprint()) if view.look else None

@@ -57,6 +57,7 @@ def design(job: PlanJob) -> Design:
         holds_on_misfit=said.holds_on_misfit,
         objective=said.objective,
         promise=checked_promise(experiment.promise),
+        last_look=job.last_look,
     )
 
 

@@ -40,6 +40,7 @@ class PlanJob:
         seed: Seed of the plan's random draws.
         caps: The share of units that each policy may answer, by name; None for no caps.
         costs: Cost of an answer of each policy, for choosing between equals; None for the declared costs.
+        last_look: The number of the last look, once it is revealed; None before, and where there is none.
     """
 
     experiment: Experiment
@@ -49,6 +50,7 @@ class PlanJob:
     seed: int
     caps: ExposureCaps | None = None
     costs: tuple[float, ...] | None = None
+    last_look: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class _Basis:
     is_step_over: bool
     promotion: PromotionSpec
     caps: ExposureCaps
+    look: str | None
     lagging: frozenset[
         tuple[int, int, bool]
     ]  # pairs with unequal numbers of waiting outcomes, and the side with fewer
@@ -207,6 +208,7 @@ class Planner:
             is_step_over=is_step_over(view, counts),
             promotion=promotion,
             caps=definition.caps,
+            look=view.look,
             lagging=lagging,
         )
         if self._done.get(name) == basis:

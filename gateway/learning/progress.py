@@ -19,7 +19,7 @@ from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.gain import Gain, gain
 from gateway.experiments.happenings import Generations, generation_of
-from gateway.experiments.holds import holds
+from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
 from policy_store.counts import Counts
@@ -149,7 +149,10 @@ class ExperimentProgress:
         """The reasons that hold a decision back even if the evidence suffices."""
         if not self.view.state.facts.is_planned:
             return []
-        return holds(self.view.experiment, self.promotion, self.counts, self.disagreement)
+        experiment, plan = self.view.experiment, self.view.plan
+        found = holds(experiment, self.promotion, self.counts, self.disagreement)
+        waits = None if found or plan is None else waits_for_check(experiment, plan.proposal)
+        return found if waits is None else [waits]
 
     @property
     def balance(self) -> Balance | None:

@@ -38,5 +38,7 @@ class Standings:
             except UnknownExperimentError:
                 continue
             incumbent = view.experiment.policies[view.incumbent]
-            found[name] = ExperimentStanding(view.state, view.generation, incumbent, counts.comparisons, kept)
+            found[name] = ExperimentStanding(
+                view.state, view.generation, incumbent, counts.comparisons, kept, view.look is not None
+            )
         return found

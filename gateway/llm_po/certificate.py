@@ -15,11 +15,12 @@ from typing import Any, Final, Protocol
 
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.evidence import RESULTS, ComparisonResult, Ledger, Tally
+from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.lines import UNSTATED_PROMISE
 from gateway.llm_po.rules import GUARANTEES
 from gateway.llm_po.rules import reached as rule_verdict
 from gateway.llm_po.scalars import whole_number
-from gateway.llm_po.stopping import Design, Verdict, no_worse_verdict
+from gateway.llm_po.stopping import Design, Verdict, no_worse_verdict, verdict
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.succession import GenerationStanding
@@ -60,6 +61,12 @@ ASSUMPTION_ASYMPTOTIC_WINNER: Final = (
     " how late an outcome arrives does not depend on what it is. That the champion, ahead of all others, is"
     " wrong with probability at most delta was simulated, not proven; no promise is made for any finite"
     " number of comparisons."
+)
+
+
+ASSUMPTION_LAST_LOOK: Final = (
+    " Decided by the last look at the end of the budget: in addition, the random number that lowered the line"
+    " did not influence the budget, or what was counted."
 )
 
 
@@ -150,6 +157,7 @@ def certificate(
         "stopping": design.stopping,
         "guarantee": GUARANTEES[design.stopping],
         "assumption": _assumption(reached, design),
+        **({} if design.last_look is None else {"last_look": _look(design.last_look, reached)}),
         **_promised(tally, design),
         **_structure(tally, design),
         **_counted(tally, eliminated_at),
@@ -180,7 +188,7 @@ def recompute(
         "policies_ever": design.ever,
         "guarantee": GUARANTEES[design.stopping],
         **_structure(end.tally, design),
-        **_concluded(stored, reached),
+        **_concluded(stored, reached, design),
     }
     # Certificates of the first versions lack these: policies could not change, and there was only one
     # promise.
@@ -232,6 +240,8 @@ def _supported(stored: Mapping[str, Any], tally: Tally, design: Design) -> Verdi
     reached = rule_verdict(tally, design)
     if reached is None or reached.kind != "no_worse" or not design.assumes_winner:
         return reached
+    if reached.by_last_look:
+        return with_last_look(verdict(tally, design), tally, design, champion=stored.get("champion"))
     return no_worse_verdict(stored.get("champion"), tally, design) or reached
 
 
@@ -256,7 +266,17 @@ def _structure(tally: Tally, design: Design) -> dict[str, Any]:
     }
 
 
+def _look(uniform: float, reached: Verdict) -> dict[str, Any]:
+    """The number of the last look, and whether the decision is due to it."""
+    return {"uniform": uniform, "decided": reached.by_last_look}
+
+
 def _assumption(reached: Verdict, design: Design) -> str:
+    said = _assumed(reached, design)
+    return said + ASSUMPTION_LAST_LOOK if reached.by_last_look else said
+
+
+def _assumed(reached: Verdict, design: Design) -> str:
     if design.stopping == "lr-mixture":
         return ASSUMPTION_ASYMPTOTIC_WINNER if design.epsilon == 0 else ASSUMPTION_ASYMPTOTIC
     if design.epsilon > 0 and design.assumes_winner:
@@ -286,7 +306,7 @@ def _is_same(said: object, found: object) -> bool:
     return said == found
 
 
-def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, Any]:
+def _concluded(stored: Mapping[str, Any], reached: Verdict | None, design: Design) -> dict[str, Any]:
     """The certificate's expected statements about the outcome.
 
     At the end of its budget an experiment may withhold a survivor that was not cleared, and so claims less
@@ -304,6 +324,7 @@ def _concluded(stored: Mapping[str, Any], reached: Verdict | None) -> dict[str, 
         "cycle": list(reached.cycle),
         "statistic_nats": reached.statistic_nats,
         "threshold_nats": reached.threshold_nats,
+        **({} if design.last_look is None else {"last_look": _look(design.last_look, reached)}),
     }
 
 
@@ -322,6 +343,7 @@ def _design(stored: Mapping[str, Any], start: GenerationStanding | None) -> Desi
             stopping=stored.get("stopping", "e-process"),
             holds_on_misfit=bool(stored.get("holds_on_misfit", True)),
             promise=stored.get("promise", UNSTATED_PROMISE),
+            last_look=None if stored.get("last_look") is None else stored["last_look"]["uniform"],
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ReplayError(f"The certificate cannot be read ({error!r}); give it as it was stored.") from error

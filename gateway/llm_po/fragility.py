@@ -26,10 +26,12 @@ from typing import Any, Final, Protocol
 
 from gateway.llm_po.betting import increments_at
 from gateway.llm_po.lines import (
+    NANO,
     UNSTATED_PROMISE,
     best_nano_nats,
     elimination_nano_nats,
     keeps_half,
+    last_look_nano_nats,
     no_worse_nano_nats,
 )
 
@@ -249,6 +251,14 @@ def _voters_of(comparison: VotedComparison) -> set[str]:
 
 
 def _line_of(certificate: Mapping[str, Any]) -> int:
+    """The line that the decision reached: the lower one if the last look decided."""
+    line, look = _usual_line_of(certificate), certificate.get("last_look")
+    if look is None or not look["decided"]:
+        return line
+    return last_look_nano_nats(line / NANO, look["uniform"])
+
+
+def _usual_line_of(certificate: Mapping[str, Any]) -> int:
     delta, policies = certificate["delta"], len(certificate["wins"])
     ever = certificate.get("policies_ever") or policies
     if certificate["epsilon"] == 0:

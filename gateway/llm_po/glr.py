@@ -23,9 +23,17 @@ from gateway.llm_po.checks import counted
 from gateway.llm_po.errors import UnsupportedError
 from gateway.llm_po.lines import elimination_threshold
 from gateway.llm_po.scalars import shown
-from gateway.llm_po.stopping import Design, Verdict, cheapest, majority_cycle
+from gateway.llm_po.stopping import Design, Verdict, cheapest
 from gateway.llm_po.unstructured import bernoulli_kl
-from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix, pair_rates, pair_totals
+from gateway.llm_po.wins import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    WinMatrix,
+    majority_cycle,
+    pair_rates,
+    pair_totals,
+)
 
 Threshold = Literal["proven", "customary"]
 

@@ -103,3 +103,16 @@ def best_threshold(delta: float, removed: int = 0) -> float:
 def best_nano_nats(delta: float, removed: int = 0) -> int:
     """The `best_threshold` in whole nano-nats, rounded up."""
     return math.ceil(best_threshold(delta, removed) * NANO)
+
+
+def last_look_nano_nats(nats: float, uniform: float) -> int:
+    """A line of `nats` as it is at the last look: lower by log(1/uniform), in whole nano-nats, rounded up.
+
+    At least one nano-nat, so that nothing is promoted without evidence or against it
+    (docs/proofs/last-look.md).
+
+    Args:
+        nats: The line at all other times.
+        uniform: The look's number in (0, 1].
+    """
+    return max(1, math.ceil((nats + math.log(uniform)) * NANO))

@@ -20,12 +20,13 @@ from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.exposure import Caps, Mix, capped_mix
 from gateway.llm_po.forecast import expected_information, forecasts
+from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_rivals
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
-from gateway.llm_po.stopping import Design, Verdict, conclusion, progress
+from gateway.llm_po.stopping import Design, Verdict, conclusion, doubts, progress, qualified
 from gateway.llm_po.structured import likelihood_ratio, linear
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.forecast import with_features
@@ -120,7 +121,7 @@ def plan(
         return _structured_plan(situation, tally, design.features, published, rng, start, caps)
     mix = capped_mix(lambda each: Mix(*pair_distribution(LlmPo(), each, rng)), situation, caps)
     evidence_nats, needed_nats = progress(tally, design)
-    concluded = conclusion(tally, design, model) if design.stopping == "e-process" else reached(tally, design)
+    concluded = _concluded(tally, design, model)
     likeliest = None if design.features is None else _likeliest(tally, design.features, start)
     return Plan(
         pairs=mix.pairs,
@@ -135,6 +136,12 @@ def plan(
         fit=None if design.features is None else goodness_of_fit(tally.wins, design.features, likeliest),
         compared=mix.compared,
     )
+
+
+def _concluded(tally: Tally, design: Design, model: Fit) -> Verdict | None:
+    if design.stopping != "e-process":
+        return reached(tally, design)
+    return with_last_look(conclusion(tally, design, model), tally, design, model)
 
 
 def _likeliest(tally: Tally, features: Features, start: Start | None) -> LinearFit:
@@ -204,9 +211,20 @@ def _expected_remaining(model: Fit, tally: Tally, design: Design) -> float | Non
         needed = elimination_threshold(design.delta) - tally.row_totals / NANO
         work = np.where(tally.eliminated, 0.0, _work(needed, pace.max(axis=1)))
         remaining = float(np.sort(work)[:-1].sum())
+    if remaining == 0 and _is_in_doubt(model, tally, design):
+        remaining = np.inf  # the check against circles may need any number
     if design.max_comparisons is not None:
         remaining = min(remaining, float(design.max_comparisons - tally.comparisons))
     return max(remaining, 0.0) if np.isfinite(remaining) else None
+
+
+def _is_in_doubt(model: Fit, tally: Tally, design: Design) -> bool:
+    """Whether the evidence certifies policies, and none of them is cleared of every rival."""
+    if not design.assumes_winner:
+        return False
+    certified = ~tally.eliminated if design.epsilon == 0 else qualified(tally, design)
+    found = [doubts(model, policy, design.epsilon).size > 0 for policy in np.flatnonzero(certified).tolist()]
+    return bool(found) and all(found)
 
 
 def _no_worse_pace(pace: FloatArray, model: Fit, design: Design) -> FloatArray:

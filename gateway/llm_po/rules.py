@@ -11,6 +11,7 @@ from typing import Final, Literal
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.evidence import Tally
 from gateway.llm_po.glr import glr_verdict
+from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.stopping import Design, StoppingRule, Verdict, verdict
 from gateway.llm_po.structured.goodness_of_fit import goodness_of_fit
 from gateway.llm_po.structured.likelihood_ratio import lr_verdict
@@ -34,7 +35,7 @@ def reached(tally: Tally, design: Design) -> Verdict | None:
     """
     same_policies(tally.policies, design.policies)
     if design.stopping == "e-process":
-        return verdict(tally, design)
+        return with_last_look(verdict(tally, design), tally, design)
     if not design.may_decide or tally.comparisons < design.min_comparisons:
         return None
     certified = _by_likelihood(tally, replace(design, min_comparisons=0, max_comparisons=None))

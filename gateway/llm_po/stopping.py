@@ -20,9 +20,9 @@ from gateway.llm_po.evidence import Tally
 from gateway.llm_po.forecast import chance_preferred
 from gateway.llm_po.lines import NANO, UNSTATED_PROMISE, Promise, checked_promise, elimination_threshold
 from gateway.llm_po.no_worse import against_best, against_rivals, line_nano_nats, line_nats
-from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, whole_number
+from gateway.llm_po.scalars import checked_delta, checked_epsilon, is_real, shown, whole_number
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, WinMatrix
+from gateway.llm_po.wins import BoolArray, FloatArray, IntArray, majority_cycle
 
 Kind = Literal["winner", "no_worse", "no_winner", "inconclusive"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -55,6 +55,8 @@ class Design:
         stopping: The rule that decides; `rules` names the guarantee of each. `lr-mixture` needs features.
         holds_on_misfit: Whether `lr-mixture` waits while the features do not fit the counts.
         promise: With a margin: which policies may not be preferred to the promoted one by more than it.
+        last_look: The uniform number in (0, 1] of the look at the end of the budget (`last_look`), once it is
+            known; None before, and without such a look.
 
     Raises:
         DesignError: If any of these is out of range.
@@ -73,6 +75,7 @@ class Design:
     stopping: StoppingRule = "e-process"
     holds_on_misfit: bool = True
     promise: Promise = UNSTATED_PROMISE
+    last_look: float | None = None
 
     def __post_init__(self) -> None:
         checked_delta(self.delta)
@@ -92,6 +95,7 @@ class Design:
         _check_known("stopping", self.stopping, get_args(StoppingRule))
         _check_known("objective", self.objective, get_args(Objective))
         check_promise(self.promise, self.stopping)
+        check_look(self.last_look, self.max_comparisons, self.stopping)
         if self.features is None and self.stopping == "lr-mixture":
             raise DesignError("stopping is lr-mixture, which needs features; use e-process without.")
         if self.features is not None:
@@ -153,6 +157,20 @@ def check_promise(promise: Promise, stopping: str) -> None:
         raise DesignError(f"promise is no_worse_than_best, which {stopping} cannot keep; use e-process.")
 
 
+def check_look(uniform: float | None, budget: int | None, stopping: str) -> None:
+    """Refuse a last look that is not one number in (0, 1], or that the design cannot take.
+
+    Raises:
+        DesignError: If so.
+    """
+    if uniform is None:
+        return
+    if not is_real(uniform) or not 0 < uniform <= 1:
+        raise DesignError(f"last_look is {shown(uniform)}; give the uniform number, in (0, 1].")
+    if budget is None or stopping != "e-process":
+        raise DesignError("A last_look is of exact evidence, at max_comparisons; give it, with e-process.")
+
+
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise DesignError(f"{name} is {value!r}; choose one of {', '.join(known)}.")
@@ -168,6 +186,7 @@ class Verdict:
         statistic_nats: The smallest evidence the verdict rests on, or None.
         threshold_nats: The line that it had to reach, or None.
         cycle: For `no_winner`: policies each of which is ahead of the next, and the last of the first.
+        by_last_look: Whether the line is the lower one at the end of the budget (`last_look`).
     """
 
     kind: Kind
@@ -175,6 +194,7 @@ class Verdict:
     statistic_nats: float | None
     threshold_nats: float | None
     cycle: tuple[int, ...] = ()
+    by_last_look: bool = False
 
 
 def verdict(tally: Tally, design: Design) -> Verdict | None:
@@ -287,23 +307,6 @@ def progress(tally: Tally, design: Design) -> tuple[FloatArray, FloatArray]:
     others = _against_rivals(tally, design).copy()
     np.fill_diagonal(others, np.iinfo(np.int64).max)
     return others.min(axis=0) / NANO, np.full(design.policies, design.no_worse_nats)
-
-
-def majority_cycle(matrix: WinMatrix) -> tuple[int, ...]:
-    """Policies each of which was preferred to the next more often than not, and the last to the first.
-
-    From each policy it goes on to the rival that beat it most clearly; empty if this never leads back.
-    """
-    rates = matrix.rates.copy()
-    np.fill_diagonal(rates, -1.0)
-    strongest = rates.argmax(axis=0)
-    for start in range(matrix.policies):
-        path = [start]
-        while rates[strongest[path[-1]], path[-1]] > 0.5 and strongest[path[-1]] not in path:
-            path.append(int(strongest[path[-1]]))
-        if rates[strongest[path[-1]], path[-1]] > 0.5:
-            return tuple(reversed(path[path.index(int(strongest[path[-1]])) :]))
-    return ()
 
 
 def _winner(tally: Tally, design: Design) -> Verdict | None:

@@ -100,3 +100,20 @@ def square_integers(
     if integers.diagonal().any():
         raise TallyError(f"{name} has a nonzero diagonal; a policy is never compared with itself.")
     return integers
+
+
+def majority_cycle(matrix: WinMatrix) -> tuple[int, ...]:
+    """Policies each of which was preferred to the next more often than not, and the last to the first.
+
+    From each policy it goes on to the rival that beat it most clearly; empty if this never leads back.
+    """
+    rates = matrix.rates.copy()
+    np.fill_diagonal(rates, -1.0)
+    strongest = rates.argmax(axis=0)
+    for start in range(matrix.policies):
+        path = [start]
+        while rates[strongest[path[-1]], path[-1]] > 0.5 and strongest[path[-1]] not in path:
+            path.append(int(strongest[path[-1]]))
+        if rates[strongest[path[-1]], path[-1]] > 0.5:
+            return tuple(reversed(path[path.index(int(strongest[path[-1]])) :]))
+    return ()

@@ -8,7 +8,7 @@ What a log says it started with is not trusted, but compared with the result of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.lines import checked_promise
 from gateway.llm_po.stopping import Design
 from gateway.llm_po.succession import GenerationStanding, succeed
+from policy_store.events import LoggedEvent, LookRevealed
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, Inherited, LogRecord
 
@@ -121,7 +122,19 @@ def _step(
         "eliminated_at": list(found.eliminated_at),
         "sources": sources,
     }
-    return found, [
+    looked = (
+        f"generation {after.generation} continued from generation {before.generation} after its last look"
+        for record in before.records
+        if isinstance(record, LoggedEvent) and isinstance(record.told, LookRevealed) and record.at <= said.at
+    )
+    return found, [*looked, *_misstated(before, after, said, given)]
+
+
+def _misstated(
+    before: LoggedGeneration, after: LoggedGeneration, said: Inherited, given: Mapping[str, Any]
+) -> list[str]:
+    """Differences between what a generation says it inherited and what the log before it gives."""
+    return [
         f"inherited {name}: the log of generation {after.generation} says {_plain(getattr(said, name))}, "
         f"that of generation {before.generation} gives {_plain(value)}"
         for name, value in given.items()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 from gateway.proof.log_lines import ancestor_line, header_line, informing_line, record_line, watch_line
-from policy_store.events import LoggedEvent, WatchStarted
+from policy_store.events import LoggedEvent, LookRevealed, WatchStarted
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison, Inherited, LogRecord
 from policy_store.roles import Role
@@ -71,13 +71,22 @@ class ExperimentLog:
             yield line
         while inherited is not None:
             generation, last, inherited = inherited.generation, inherited.after, None
-            yield ancestor_line(generation, await self._store.experiment(name, generation))
-            async for record in self._records(name, generation):
+            experiment = await self._store.experiment(name, generation)
+            yield ancestor_line(generation, experiment)
+            async for record in self._until(experiment, generation, last):
                 yield record_line(record)
                 if isinstance(record, Inherited):
                     inherited = record
-                if isinstance(record, Comparison) and record.number >= last:
-                    break
+
+    async def _until(self, experiment: Experiment, generation: int, last: int) -> AsyncIterator[LogRecord]:
+        """The records up to comparison `last`; behind it only when a last look was taken, if there is one."""
+        is_left = False
+        async for record in self._records(experiment.name, generation):
+            if not is_left or (isinstance(record, LoggedEvent) and isinstance(record.told, LookRevealed)):
+                yield record
+            is_left = is_left or (isinstance(record, Comparison) and record.number >= last)
+            if is_left and not experiment.last_look:
+                return
 
     async def _beside(self, name: str, generation: int, watches: Iterable[int]) -> AsyncIterator[bytes]:
         """What only informed the generation, and the logs of watches."""

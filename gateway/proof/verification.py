@@ -24,6 +24,7 @@ from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.lines import PROMISES, UNSTATED_PROMISE
 from gateway.proof.ancestry import Ancestry, retrace
 from gateway.proof.forecasts import misapplied_forecasts
+from gateway.proof.last_looks import misstated_look
 from gateway.proof.moves import Walk, moves_by_hand
 from gateway.proof.recorded import RecordedExperiment, misinformed
 from gateway.proof.vouched import misvouched
@@ -45,7 +46,8 @@ class Verification:
     `claim` is the promise about the champion in words; None if there is no champion. `by_hand` has the moves
     by hand, oldest first: move, person, reason, and the states before and after. `watch` has what the latest
     watch over the promotion counted; None without one, or if it cannot be read. `integrity` is what the
-    certificate says of its votes; None for early ones.
+    certificate says of its votes; None for early ones. `last_look` is the certificate's, with its number and
+    whether it decided; None without one.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Verification:
     by_hand: tuple[dict[str, Any], ...] = ()
     watch: dict[str, Any] | None = None
     integrity: dict[str, Any] | None = None
+    last_look: dict[str, Any] | None = None
 
     @property
     def is_confirmed(self) -> bool:
@@ -99,6 +102,7 @@ def verify(recorded: RecordedExperiment) -> Verification:
         by_hand=by_hand,
         watch=_summarised(recorded),
         integrity=certificate.get("integrity"),
+        last_look=certificate.get("last_look"),
     )
 
 
@@ -175,6 +179,7 @@ class CertificateCheck:
         yield from self.misreported()
         if not self._is_by_hand:
             yield from self.misstated_inference()
+            yield from self.misstated_look()
         yield from self.misstated_voting()
         yield from self.misstated_integrity()
         yield from self.misdescribed_policies()
@@ -284,6 +289,13 @@ class CertificateCheck:
             return
         if not _is_told(told, None if found is None else asdict(found)):
             yield f"gain: the certificate says {told}, the counts {found}"
+
+    def misstated_look(self) -> Iterable[str]:
+        """Differences between the certificate's last look and the log."""
+        try:
+            yield from misstated_look(self._recorded.own, self._certificate)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            yield f"last_look: what the certificate and the log say of it cannot be read: {error!r}"
 
     def misstated_inference(self) -> Iterable[str]:
         """Differences in rule, structure or promise between the certificate and the experiment."""

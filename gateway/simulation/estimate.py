@@ -44,11 +44,15 @@ class EffectEstimate:
 
     @property
     def taken(self) -> FloatArray:
-        """Comparisons of each run until its decision, ties included; infinite beyond the horizon."""
+        """Comparisons of each run until its decision, ties included; infinite if there was none."""
         endings, decisive = self.summary.endings, self.prospect.decisive_share(self.effect)
         counts = np.array([ending.comparisons for ending in endings])
         rng = np.random.default_rng([_TIES_SEED, len(counts)])
         taken = (counts + rng.negative_binomial(counts, decisive)).astype(np.float64)
+        if self.prospect.last_look and self.prospect.max_comparisons is not None:
+            taken = np.minimum(
+                taken, self.prospect.max_comparisons
+            )  # a look decides at the end of the budget
         taken[[ending.kind == "inconclusive" for ending in endings]] = np.inf
         return taken
 

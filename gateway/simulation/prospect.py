@@ -54,6 +54,7 @@ class Prospect:
         min_comparisons: Comparisons before which nothing is decided.
         min_days: Days before which nothing is decided.
         max_comparisons: Budget, or None.
+        last_look: Whether the budget ends with a last look.
         units_per_day: Requests, or sessions if a session is the unit.
         feedback_rate: Share of the units that report.
         feedback_delay_days: How long a report takes.
@@ -67,6 +68,7 @@ class Prospect:
         objective: What plans keep small.
         promise: The promise with a margin.
         caps: How much each policy may answer, as shares of the units taking part; None for no caps.
+        last_look: Whether the budget ends with a last look.
 
     Raises:
         EstimateError: If a number is out of range or nothing would ever be compared.
@@ -95,6 +97,7 @@ class Prospect:
     objective: Objective = "comparisons"
     promise: Promise = UNSTATED_PROMISE
     caps: Caps | None = None
+    last_look: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("share", self.share), ("feedback rate", self.feedback_rate)):
@@ -174,6 +177,8 @@ class Prospect:
     def job(self, effect: str, runs: int | None, seed: int, *, caps: Caps | None) -> Job:
         """The job for an effect. The budget is left out, to see how many runs it would cut off.
 
+        With a last look it is kept, because some of those runs are decided by it.
+
         Args:
             effect: A key of `EFFECTS`.
             runs: How many runs, or None for as many as take seconds.
@@ -189,7 +194,8 @@ class Prospect:
             stopping=self.stopping,
             delta=self.delta,
             epsilon=self.epsilon,
-            max_comparisons=HORIZON,
+            max_comparisons=self._farthest(decisive),
+            last_look=self.last_look,
             in_flight=min(round(self.in_flight * decisive), HORIZON // 2),
             incumbent=self.incumbent,
             costs=self.costs,
@@ -205,6 +211,12 @@ class Prospect:
         few = _FEWEST_RUNS if effect == "none" or caps is not None else usual
         name = effect if caps is None else f"{effect} {WITHIN_CAPS}"
         return Job(name, trial, runs or few, seed)
+
+    def _farthest(self, decisive: float) -> int:
+        """The decisive comparisons after which a run is given up."""
+        if not self.last_look or self.max_comparisons is None:
+            return HORIZON
+        return min(HORIZON, max(1, round(self.max_comparisons * decisive)))
 
     @property
     def fewest_comparisons(self) -> int:

@@ -1,4 +1,4 @@
--- NEEDS: reports, COUNTING_STATES
+-- NEEDS: reports, budget, COUNTING_STATES
 -- Counts reports whose hold is over, each as if it had come now, and returns the result of each. If a report is no
 -- longer the first held one, another replica counted it, and the script stops there. So the order is that of the
 -- held reports however many replicas count, and each report is removed in the step that counts it.
@@ -9,7 +9,8 @@ local control, held = KEYS[1], KEYS[2]
 local keys = {control = control, counts = KEYS[3], forecasts = KEYS[4], log = KEYS[5], events = KEYS[6],
   votes = KEYS[7], waiting = KEYS[8]}
 
-local known = redis.call('HMGET', control, ARGV[1] .. ':state', ARGV[1] .. ':threshold')
+local known = redis.call('HMGET', control, ARGV[1] .. ':state', ARGV[1] .. ':threshold',
+  ARGV[1] .. ':budget')
 if not known[1] then
   return {'unknown'}
 end
@@ -19,7 +20,7 @@ if not COUNTING_STATES[known[1]] then
 end
 for position = 2, #ARGV, 2 do
   local queue, member = tonumber(ARGV[position]), ARGV[position + 1]
-  if redis.call('ZRANGE', held, 0, 0)[1] ~= member then
+  if redis.call('ZRANGE', held, 0, 0)[1] ~= member or is_spent(keys.counts, known[3]) then
     break
   end
   redis.call('ZREM', held, member)

@@ -9,7 +9,7 @@ local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KE
 local standing, idempotency, drawn = unpack(ARGV, 1, 3)
 local said = {unpack(ARGV, 4)}
 
-local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], said[11])
+local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], said[11], keys.counts)
 local is_correction = may_correct(refused, standing, KEYS[6], idempotency)
 if is_correction == 'repeated' then
   return {'duplicate'}

@@ -6,7 +6,7 @@ local keys = {control = KEYS[1], counts = KEYS[2], forecasts = KEYS[3], log = KE
   votes = KEYS[7]}
 local said = {unpack(ARGV, 2)}
 
-local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], said[11])
+local refused, threshold = refusal(KEYS[1], KEYS[6], said[1], said[2], said[5], said[11], keys.counts)
 if refused then
   return refused
 end

@@ -3,13 +3,14 @@
 -- for another policy than the one that is to serve. A new one continues from the current one if that is undecided,
 -- with the counts between the policies that both have, and keeps its state if that state is kept.
 -- KEYS: control, events; log and counts of the generation the caller expects, counts of the one it expects
---       before it
+--       before it, look of the one it expects
 -- ARGV: fingerprint, expected generation, experiment, policies, incumbent, elimination threshold, expected
---       generation before it ('' for none); then, if it inherits, for each policy its index there ('' for a
---       newcomer)
+--       generation before it ('' for none), the budget, secret and commitment of a new generation's last look ('' for
+--       none); then, if it inherits, for each policy its index there ('' for a newcomer)
 local control, counts = KEYS[1], KEYS[4]
 local fingerprint, expected, experiment, policies, incumbent, threshold, expected_before = unpack(ARGV, 1, 7)
-local sources = {unpack(ARGV, 8)}
+local budget, secret, commitment = unpack(ARGV, 8, 10)
+local sources = {unpack(ARGV, 11)}
 
 -- The policy that is to serve, and the policy that the file names. The latter serves if the last registration named
 -- another one. Otherwise the policy that serves now continues, if it is still in the file and unchanged. So an edit
@@ -43,14 +44,15 @@ local function is_decided_otherwise(number, serving)
   return CHAMPION_STATES[found[1]] and found[2] ~= serving
 end
 
--- The current generation, if a new one may continue from it: it is undecided. Its definition never changes.
+-- The current generation, if a new one may continue from it: it is undecided, and its last look was not taken. (Its
+-- evidence had its chance at the lower line.) Its definition never changes.
 local function goes_on_from()
   local current = redis.call('HGET', control, 'generation')
   if not current then
     return '', ''
   end
-  local about = redis.call('HMGET', control, current .. ':state', current .. ':experiment')
-  if not CONTINUED_STATES[about[1]] then
+  local about = redis.call('HMGET', control, current .. ':state', current .. ':experiment', current .. ':look')
+  if not CONTINUED_STATES[about[1]] or about[3] then
     return '', ''
   end
   return current, about[2]
@@ -195,6 +197,12 @@ if left ~= generation then
   redis.call('HINCRBY', control, 'revision', 1)
   append_event(KEYS[3], KEYS[2], at, known and EVENTS.REACTIVATED or EVENTS.STARTED,
     cjson.encode({generation = tonumber(generation)}))
+end
+if not known and budget ~= '' then
+  redis.call('SET', KEYS[6], secret)
+  redis.call('HSET', control, generation .. ':budget', budget)
+  append_event(KEYS[3], KEYS[2], at, EVENTS.LOOK_COMMITTED, cjson.encode({
+    commitment = commitment, generation = tonumber(generation)}))
 end
 if redis.call('HGET', control, generation .. ':incumbent') ~= serving then
   redis.call('HSET', control, generation .. ':incumbent', serving)

@@ -34,21 +34,22 @@ TRUSTING = {
     "forecast": {"chance_preferred"},  # takes a `Fit` only
     "fragility": {"fragile_count"},  # takes a certificate of the core
     "holdback": {"replay_watch"},  # takes a log read back and a `Holdback`
-    "lines": {"keeps_half"},  # of a checked promise
+    "last_look": {"with_last_look"},  # of a tally and a design
+    "lines": {"keeps_half", "last_look_nano_nats"},  # of a checked promise, and of a checked number
     "lab.matching": {"matched_runs"},  # of outcomes and orders that a trial holds
     "lab.traces": {"decision_progress"},  # takes ledgers
     "lab.worlds": {"drifted"},  # arithmetic on a world's matrices
     "no_worse": {"against_rivals", "against_best", "line_nats", "line_nano_nats"},  # of a tally and a design
     "scalars": "the checks themselves, met through everything else",
     "stakes": {"published_forecasts"},  # takes forecasts of the core and a `Situation`
-    "stopping": {"may_conclude", "majority_cycle", "cheapest", "doubts", "check_promise"},
+    "stopping": {"may_conclude", "cheapest", "doubts", "check_promise", "check_look"},
     "structured.features": {"are_names"},  # says yes or no to anything
     "structured.forecast": {"structured_scales", "with_features"},  # take a `Situation` and `Features`
     "structured.likelihood_ratio": {"mixture_nats", "lr_may_conclude", "leader_progress"},  # fits of counts
     "structured.linear": {"prior_precision", "is_separated"},  # take `Features`, and fits of counts
     "structured.sampler": {"aim", "expected_remaining", "shares_due"},  # take a `Situation` and `Features`
     "unstructured": {"find_champion", "at_least_even"},  # of checked preferences
-    "wins": {"pair_totals", "pair_rates"},  # arithmetic on counts checked before
+    "wins": {"pair_totals", "pair_rates", "majority_cycle"},  # arithmetic on counts checked before
 }
 
 

@@ -238,3 +238,18 @@ def test_structure_keeps_the_debts_of_policies_that_left() -> None:
     share = [sum(p.probabilities[(p.pairs == 5).any(axis=1)]) for p in (plain, made)]
     assert share[0] < 0.5
     assert share[1] > 0.8
+
+
+@pytest.mark.parametrize("budget", [None, 100])
+def test_last_policy_in_doubt_gives_no_estimate(budget: int | None) -> None:
+    """Policies 1 and 2 are out, but 0 never met 2: how long the check against circles takes is unknown."""
+    wins = np.zeros((3, 3), dtype=np.int64)
+    wins[0, 1], wins[1, 2] = 20, 20
+    out = np.array([False, True, True])
+    tally = Tally(wins, np.zeros_like(wins), np.zeros_like(wins), out, 40)
+    design = Design(0.05, 0.0, 0, (0.0, 0.0, 0.0), max_comparisons=budget)
+    against = replace(tally, wins=wins + np.array([[0, 0, 0], [0, 0, 0], [9, 0, 0]]), comparisons=49)
+    made = plan(against, design, np.random.default_rng(1))
+
+    assert made.verdict is None
+    assert made.expected_remaining == (None if budget is None else budget - 49)

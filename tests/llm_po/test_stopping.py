@@ -19,12 +19,11 @@ from gateway.llm_po.stopping import (
     beaten_nats,
     conclusion,
     doubts,
-    majority_cycle,
     may_conclude,
     progress,
     verdict,
 )
-from gateway.llm_po.wins import IntArray, WinMatrix
+from gateway.llm_po.wins import IntArray, WinMatrix, majority_cycle
 
 LINE = no_worse_nano_nats(0.05, 3)
 

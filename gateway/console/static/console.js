@@ -275,6 +275,9 @@ function prompt({ system, template }) {
   return text ? h("details", null, h("summary", null, template ? "Prompt template" : "Prompt"), h("pre", null, text)) : null;
 }
 
+// The look at the end of the budget: how it lowered the line, and whether that decided.
+const lastLook = ({ last_look: look }) => look && `${look.decided ? "decided by it" : "not enough"} (u = ${Number(look.uniform.toPrecision(3))})`;
+
 function certificate(experiment) {
   const proof = experiment.certificate;
   if (!proof) return null;
@@ -289,6 +292,7 @@ function certificate(experiment) {
     h("dl", { class: "facts" },
       isWon && fact("Champion", proof.champion_name),
       fact("Evidence and the line", reached),
+      fact("Last look", lastLook(proof)),
       ...gainFacts(experiment, proof, fact),
       fact("Error level (delta)", trim(proof.delta)), fact("Margin (epsilon)", trim(proof.epsilon)), fact("Promise", experiment.promise.replaceAll("_", " ")),
       fact("Comparisons", proof.comparisons.toLocaleString("en")), fact("Guarantee", proof.guarantee),

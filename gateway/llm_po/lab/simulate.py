@@ -25,6 +25,7 @@ from gateway.llm_po.lab.matching import matched_runs
 from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, RunEnding, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
+from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stakes import published_forecasts
@@ -126,6 +127,7 @@ class _Batch:
         self._caps = trial.relabelled_caps(self._orders[0])  # with caps there is one run
         self._compared, self._opportunities = 1.0, 0.0
         self._requests = np.zeros(policies, dtype=np.int64)
+        self._looks = 1 - rng.spawn(1)[0].random(runs) if trial.last_look else np.zeros(runs)
 
     def run(self) -> list[RunEnding]:
         """Advance until every run has ended."""
@@ -260,7 +262,9 @@ class _Batch:
         else:
             tally = self._ledgers.tally(run)
             informed = with_features(Situation.of(tally, design), self._features)
-            reached = conclusion(tally, design, informed.fit)
+            if self._trial.last_look:
+                design = replace(design, last_look=float(self._looks[run]))
+            reached = with_last_look(conclusion(tally, design, informed.fit), tally, design, informed.fit)
         if reached is None and self._is_spent():
             return Verdict("inconclusive", None, None, None)
         return reached
@@ -296,6 +300,7 @@ class _Batch:
         self._orders, self._flying = self._orders[runs], self._flying[runs]
         self._matched = [run for run, kept in zip(self._matched, runs, strict=False) if kept]
         self._request_costs, self._spent = self._request_costs[runs], self._spent[runs]
+        self._looks = self._looks[runs]
         self._ledgers.keep(runs)
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)

@@ -18,7 +18,7 @@ from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.lines import Promise, elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
 from gateway.llm_po.scalars import is_real, is_whole, shown
-from gateway.llm_po.stopping import KINDS, Design, Objective, check_promise
+from gateway.llm_po.stopping import KINDS, Design, Objective, check_look, check_promise
 from gateway.llm_po.structured.features import Features, one_hot
 from gateway.llm_po.structured.likelihood_ratio import margin_logits
 from gateway.llm_po.structured.solver import solve
@@ -64,6 +64,7 @@ class Trial:
         promise: With a margin: which policies may not be preferred to the promoted one by more than it.
         caps: How much each policy may answer, or None for no caps. With caps every run plans like a gateway:
             it changes the method's pairs to keep the caps, and leaves units to the incumbent if necessary.
+        last_look: Whether the budget ends with a last look (`last_look`), with a number of each run's own.
         min_opportunities: No decision is made before the units of this many comparisons have come, whether
             they were compared or left to the incumbent by the caps.
 
@@ -89,6 +90,7 @@ class Trial:
     promise: Promise = "no_worse_than_any"
     caps: Caps | None = None
     min_opportunities: float = 0.0
+    last_look: bool = False
 
     def __post_init__(self) -> None:
         checked_type(self.world, World, "world")
@@ -97,6 +99,7 @@ class Trial:
         if self.space is not None:
             _check_known("space", self.space, SPACES)
         check_promise(self.promise, self.stopping)
+        check_look(1.0 if self.last_look else None, self.max_comparisons, self.stopping)
         if self.world.outcomes is not None and self.in_flight:
             raise DesignError(
                 f"in_flight is {self.in_flight}, but the world says when outcomes arrive; leave it out."
@@ -342,6 +345,8 @@ class Summary:
             report |= {"objective": trial.objective, "mean_cost": self.mean_cost}
         if trial.epsilon > 0:
             report |= {"promise": trial.promise}
+        if trial.last_look:
+            report |= {"last_look": True}
         if trial.caps is not None:
             report |= {"mean_units": self.mean_units, "answered": list(self.answered)}
         return report if trial.space is None else report | {"space": trial.space}

@@ -1,12 +1,13 @@
--- NEEDS: COUNTING_STATES
+-- NEEDS: budget, COUNTING_STATES
 -- Decides whether a report counts at all.
 
 -- The reply to an outcome that is not counted; or nil, and the evidence at which a policy is eliminated. A unit that
 -- reported before gets the reply for that even after the end. A store that lost something may have given the
--- generation's number to another definition, whose policies are not those of the outcome.
-local function refusal(control, unit_key, generation, fingerprint, second, definition)
+-- generation's number to another definition, whose policies are not those of the outcome. A report that is held first
+-- has no `counts`: whether the budget is spent shows when it is due.
+local function refusal(control, unit_key, generation, fingerprint, second, definition, counts)
   local known = redis.call('HMGET', control, generation .. ':state', generation .. ':policies',
-    generation .. ':threshold')
+    generation .. ':threshold', generation .. ':budget')
   if not known[1] then
     return {'unknown'}
   end
@@ -16,7 +17,7 @@ local function refusal(control, unit_key, generation, fingerprint, second, defin
     local still_counts = COUNTING_STATES[known[1]] and '1' or ''
     return reported == fingerprint and {'duplicate'} or {'contradicting', reported, still_counts}
   end
-  if not COUNTING_STATES[known[1]] then
+  if not COUNTING_STATES[known[1]] or (counts and is_spent(counts, known[4])) then
     return {'finished'}
   end
   if definition ~= '' then

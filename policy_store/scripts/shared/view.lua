@@ -11,7 +11,7 @@ local function view(control)
   end
   local of = current[1] .. ':'
   local fields = redis.call('HMGET', control, of .. 'experiment', of .. 'state', of .. 'incumbent',
-    of .. 'certificate', of .. 'steps', of .. 'step', of .. 'step_at', of .. 'step_comparisons',
+    of .. 'certificate', of .. 'steps', of .. 'step', of .. 'step_at', of .. 'step_comparisons', of .. 'look',
     unpack(plan_fields(of)))
   local watch, watched = redis.call('HGET', control, of .. 'watch'), {}
   if watch then

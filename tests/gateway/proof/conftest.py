@@ -31,10 +31,18 @@ async def _here(job: PlanJob) -> PlanResult:
 
 @pytest.fixture
 def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
-    """Runs an experiment to its end, or for `most` comparisons; gives its exported log as rows."""
+    """Runs an experiment to its end, or for `most` comparisons; gives its exported log as rows.
+
+    A plan is made after `every` comparisons.
+    """
 
     async def run(
-        result: Result = Result.LOSS, *, first_unit: int = 0, most: int = 2_000, **changes: Any
+        result: Result = Result.LOSS,
+        *,
+        first_unit: int = 0,
+        most: int = 2_000,
+        every: int = 10,
+        **changes: Any,
     ) -> Rows:
         about = definition(**changes)
         await embedded_store.keep_contents(NAME, about.contents)
@@ -55,8 +63,10 @@ def decide(embedded_store: PolicyStore) -> Callable[..., Any]:
         policies = len(about.policies)
         draws = random.Random(3)
         for number in range(first_unit, first_unit + most):
-            if number % 10 == 0:
+            if number % every == 0:
                 await planner.plan_all()
+                if (await embedded_store.view(NAME)).look is not None:
+                    await planner.plan_all()
                 if (await embedded_store.view(NAME)).state is not ExperimentState.RUNNING:
                     break
             first, second = sorted(draws.sample(range(policies), 2))
