@@ -18,7 +18,7 @@ from policy_store.names import ExperimentKeys, GenerationKeys
 from policy_store.roles import Role
 
 DECIDES: Final = re.compile(
-    rf"control|events|usage|contents|\d+:(({'|'.join(Role)}):)?"
+    rf"control|events|usage|contents|archived|\d+:(({'|'.join(Role)}):)?"
     r"(counts|forecasts|log|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
 )
 """Ends of the keys that decide."""
@@ -79,7 +79,7 @@ class Moment:
 
 def deciding_keys(keys: ExperimentKeys, control: Mapping[str, str]) -> list[str]:
     """The keys that decide, of every generation and watch; control is the first."""
-    found = [keys.control, keys.events, keys.usage, keys.contents]
+    found = [keys.control, keys.events, keys.usage, keys.contents, keys.archived]
     for own, policies in ledgers(keys, control):
         found += [own.counts, own.forecasts, own.log, own.waiting, own.held, own.replaceable]
         found += _queues(own, policies)

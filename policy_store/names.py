@@ -33,6 +33,7 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
     llmpo:{NAME}:turn:DIGEST              hash: a question that may be asked again     as long as asked for
     llmpo:{NAME}:continued:DIGEST         an answer that the next request may name     as long as asked for
+    llmpo:{NAME}:archived                 hash: how far each log is archived           for ever
     llmpo:{NAME}:restore:ID:...           what a restore is about to put in force      an hour
     llmpo:{api-keys}:records              hash: API keys made at run time, by hash     for ever
     llmpo:{api-keys}:names                hash: names in use                           for ever
@@ -236,6 +237,11 @@ class ExperimentKeys:
     def contents(self) -> str:
         """Hash of the contents of policies, by fingerprint."""
         return f"{self.prefix}:contents"
+
+    @property
+    def archived(self) -> str:
+        """Hash of how far each log is archived."""
+        return f"{self.prefix}:archived"
 
     def session(self, unit: str) -> str:
         """The generation and policy with which a session began."""

@@ -77,6 +77,7 @@ COMMANDS: Final = {
         ),
         LazyCommand("backup", "gateway.cli.backup:backup", "Write experiments to a file."),
         LazyCommand("restore", "gateway.cli.backup:restore", "Put experiments from such a file in force."),
+        LazyCommand("archive", "gateway.cli.archive:archive", "Keep experiments' logs in files."),
         LazyCommand("verify", "gateway.cli.verify:verify_decision", "Recompute a promotion's certificate."),
         LazyCommand(
             "simulate",

@@ -15,6 +15,7 @@ from gateway.cli import MISUSED, complain
 from gateway.cli.experiments import gain_sentence
 from gateway.cli.remote import DEFAULT_URL, KeyOption, experiment_path, get_lines
 from gateway.errors import GatewayError
+from gateway.proof.archived_log import with_archive
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.recorded import RecordedExperiment, read_log
 from gateway.proof.verification import Verification, hand_sentence, verify
@@ -47,14 +48,18 @@ def verify_decision(
         ),
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Read an exported log (JSON lines) or a backup.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="Folder of `llmpo archive` with what the store has removed since.")
+    ] = None,
     api_key: KeyOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Recompute the certificate of a decided experiment from its log: 0 confirmed, 1 differs, 2 no verdict.
 
-    There is no verdict if the log cannot be read or the experiment is not decided yet.
+    With --archive the log and the archive are first compared with each other. There is no verdict if either
+    cannot be read, the archive was changed, or the experiment is not decided yet.
     """
-    source = LogSource(url, redis_url, redis_prefix, data_dir, log, api_key)
+    source = LogSource(url, redis_url, redis_prefix, data_dir, log, api_key, archive)
     try:
         found = verify(source.recorded(experiment))
     except (GatewayError, StoreError) as error:
@@ -82,6 +87,7 @@ class LogSource:
     data_dir: Path | None
     log: Path | None
     api_key: str | None
+    archive: Path | None = None
 
     def __post_init__(self) -> None:
         named = [place for place in (self.url, self.redis_url, self.data_dir, self.log) if place is not None]
@@ -94,7 +100,8 @@ class LogSource:
         Raises:
             GatewayError: If the log cannot be read, or is another experiment's.
         """
-        found = read_log(self.lines(name))
+        lines = self.lines(name)
+        found = read_log(lines if self.archive is None else with_archive(lines, self.archive))
         if found.name != name:
             raise GatewayError(f"This is the log of {found.name!r}, not of {name!r}.")
         return found

@@ -90,6 +90,8 @@ ALONE: Final[list[tuple[str, int]]] = [
     ("store accept all", 2),
     ("backup {none} --redis-url redis://127.0.0.1:1", 1),
     ("backup {none} --data-dir {none}", 2),
+    ("archive {none} --redis-url redis://127.0.0.1:1", 1),
+    ("archive {none} --keep 1", 2),
     ("restore {good} --redis-url redis://127.0.0.1:1", 1),
     ("restore {good} --replace", 2),
     ("verify {proven} --log {log}", 0),
@@ -152,6 +154,10 @@ ELSEWHERE: Final[dict[Cell, str]] = {
         0,
     ): "gateway/app/test_hand_on_the_wheel.py::test_what_is_rejected_leaves_the_incumbent",
     ("backup", 0): "gateway/cli/test_backup.py::test_a_running_gateway_goes_on_from_the_backup",
+    (
+        "archive",
+        0,
+    ): "gateway/proof/test_archive.py::test_nothing_leaves_the_store_that_is_not_archived",
     ("restore", 0): "gateway/cli/test_backup.py::test_a_running_gateway_goes_on_from_the_backup",
     ("optimize", 0): "gateway/offline/test_command.py::test_json_is_one_object",
     (

@@ -1,0 +1,225 @@
+"""An archive has each entry once, lets the store remove only what it has, and shows every change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli import archive as command
+from gateway.cli import main
+from gateway.proof.archive import ArchiveError, archive_path, read_archive
+from gateway.proof.experiment_log import ExperimentLog
+from policy_store.archives import ArchiveStore
+from policy_store.connect import connect
+from policy_store.log_records import Result
+from policy_store.report_records import Report
+from policy_store.store import PolicyStore
+from tests.gateway.building import NAME
+from tests.policy_store.building import logged_comparisons, planned, prefer, started
+
+OTHER = "elsewhere"
+
+
+async def run(*arguments: str) -> int:
+    """The command's exit status, beside this loop."""
+    return await asyncio.to_thread(main, arguments)
+
+
+def entries(folder: Path, name: str = NAME) -> list[str]:
+    """The entries of the first generation's log in an archive."""
+    return [found.entry for found in read_archive(folder, name, "1")]
+
+
+async def trimmed(url: str, folder: Path, keep: int) -> None:
+    """Archive everything and remove what may be removed."""
+    redis = connect(url, timeout_seconds=5)
+    assert await run("archive", str(folder), "--redis-url", url) == 0
+    await ArchiveStore(redis, timeout_seconds=5).trim(NAME, "1", keep)
+    await redis.aclose()
+
+
+async def exported(store: PolicyStore, path: Path) -> Path:
+    """The exported log in a file."""
+    text = b"".join([line async for line in ExperimentLog(store).lines(NAME)])
+    await asyncio.to_thread(path.write_bytes, text)
+    return path
+
+
+async def test_a_decision_is_verified_from_archive_and_log_on_another_machine(
+    decide: Callable[..., Any],
+    embedded_store: PolicyStore,
+    embedded_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The log alone lacks what was removed; with the archive it is what it was, whatever is kept."""
+    whole = await decide()
+    await trimmed(embedded_url, tmp_path / "archive", keep=8)
+    log = await exported(embedded_store, tmp_path / "log")
+    rows = [json.loads(line) for line in log.read_bytes().splitlines()]
+    assert len(rows) < len(whole) - 10
+    assert [row for row in rows if row["type"] == "event"] == [row for row in whole if row["type"] == "event"]
+    shutil.copytree(tmp_path / "archive", tmp_path / "copy")
+
+    assert await run("verify", NAME, "--log", str(log)) != 0
+    capsys.readouterr()
+    for source in (("--log", str(log)), ("--redis-url", embedded_url)):
+        assert await run("verify", NAME, *source, "--archive", str(tmp_path / "copy")) == 0
+        assert capsys.readouterr().out.startswith("confirmed")
+    backup = str(tmp_path / "backup")
+    assert await run("backup", backup, "--redis-url", embedded_url) == 0
+    assert await run("verify", NAME, "--log", backup, "--archive", str(tmp_path / "copy")) == 0
+
+
+async def test_a_changed_or_gapped_archive_is_refused_at_its_first_difference(
+    decide: Callable[..., Any],
+    embedded_store: PolicyStore,
+    embedded_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A changed result, a line left out, lines exchanged, and an end that is missing are each named."""
+    await decide()
+    folder = tmp_path / "archive"
+    await trimmed(embedded_url, folder, keep=8)
+    log = str(await exported(embedded_store, tmp_path / "log"))
+    path = archive_path(folder, NAME, "1")
+    good = path.read_bytes().splitlines(keepends=True)
+    place = next(number for number, line in enumerate(good) if b'"result":"loss"' in line)
+    named = json.loads(good[place])["entry"]
+    after = json.loads(good[place + 1])["entry"]
+
+    async def refused(lines: list[bytes]) -> str:
+        path.write_bytes(b"".join(lines))
+        assert await run("verify", NAME, "--log", log, "--archive", str(folder)) == 2
+        return capsys.readouterr().err
+
+    turned = good[place].replace(b'"result":"loss"', b'"result":"win"')
+    assert f"entry {named}" in await refused([*good[:place], turned, *good[place + 1 :]])
+    assert f"entry {after}" in await refused([*good[:place], *good[place + 1 :]])
+    assert f"entry {after}" in await refused(
+        [*good[:place], good[place + 1], good[place], *good[place + 2 :]]
+    )
+    assert "is missing" in await refused(good[: len(good) // 2])
+    assert "line 2" in await refused([good[0], b"{}\n", *good[1:]])
+    path.write_bytes(b"".join(good[: len(good) // 2]))
+    assert await run("archive", str(folder), "--redis-url", embedded_url) == 1
+    assert "Go on with that one" in capsys.readouterr().err
+
+
+async def test_nothing_leaves_the_store_that_is_not_archived(
+    embedded_store: PolicyStore, embedded_url: str, tmp_path: Path
+) -> None:
+    """Without an archive nothing is removed; with one only comparisons and plans up to where it is."""
+    await planned(embedded_store)
+    for index in range(30):
+        await prefer(embedded_store, f"u{index}")
+    redis = connect(embedded_url, timeout_seconds=5)
+    store = ArchiveStore(redis, timeout_seconds=5)
+    assert await store.trim(NAME, "1", 5) == 0
+    assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 0
+    for index in range(30, 50):
+        await prefer(embedded_store, f"u{index}")
+
+    assert await store.trim(NAME, "1", 5) == 31  # the plan as well
+
+    kept = [each.number for each in await logged_comparisons(embedded_store)]
+    assert kept == list(range(31, 51))
+    assert (await embedded_store.log(NAME, 1))[0][0].kind == "started"
+    assert await run("archive", str(tmp_path), "--keep", "1000", "--redis-url", embedded_url) == 0
+    assert await store.trim(NAME, "1", 5) == 16
+    assert [each.number for each in await logged_comparisons(embedded_store)] == list(range(47, 51))
+    assert len(entries(tmp_path)) == 52
+    await redis.aclose()
+
+
+async def test_every_entry_is_in_the_file_once_however_often_it_is_killed(
+    embedded_store: PolicyStore, embedded_url: str, tmp_path: Path
+) -> None:
+    """`kill -9` while two experiments are followed, and a torn last line: no entry twice, none missing."""
+    await planned(embedded_store)
+    await started(embedded_store, name=OTHER)
+    draws, environment = random.Random(3), {**os.environ, "LLMPO_DATA_DIR": str(tmp_path)}
+    folder = tmp_path / "archive"
+    sent = 0
+    for _ in range(3):
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway.cli", "archive", str(folder), "--follow"),
+            *("--redis-url", embedded_url),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        until = asyncio.get_running_loop().time() + draws.uniform(1.0, 2.5)
+        while asyncio.get_running_loop().time() < until:
+            sent += 1
+            await prefer(embedded_store, f"u{sent}")
+            said = Report(OTHER, 1, f"u{sent}", 0, 1, "side_by_side", "win", 3600)
+            await embedded_store.record_preference(said, Result.WIN)
+            await asyncio.sleep(0.002)
+        running.send_signal(signal.SIGKILL)
+        await running.wait()
+        for name in (NAME, OTHER):
+            path = archive_path(folder, name, "1")
+            if path.exists():
+                with path.open("ab") as file:
+                    file.write(b'{"entry":"9999')
+    assert await run("archive", str(folder), "--redis-url", embedded_url) == 0
+
+    redis = connect(embedded_url, timeout_seconds=5)
+    for name in (NAME, OTHER):
+        stream = await redis.xrange(redis.names.experiment(name).generation(1).log)
+        assert entries(folder, name) == [entry for entry, _ in stream]
+    await redis.aclose()
+
+
+async def test_an_archive_of_a_lost_future_is_not_gone_on_with(
+    embedded_store: PolicyStore, embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a restore the log is another one from there on; the old archive stays what it is."""
+    place = ("--redis-url", embedded_url)
+    await planned(embedded_store)
+    await prefer(embedded_store, "u1")
+    folder, backup = str(tmp_path / "archive"), str(tmp_path / "backup")
+    assert await run("archive", folder, *place) == 0
+    assert await run("backup", backup, *place) == 0
+    await prefer(embedded_store, "u2")
+    assert await run("archive", folder, *place) == 0
+    before = entries(tmp_path / "archive")
+    following = asyncio.create_task(run("archive", folder, "--follow", *place))
+    redis = connect(embedded_url, timeout_seconds=5)
+    store = ArchiveStore(redis, timeout_seconds=5)
+    await asyncio.sleep(0.3)
+    assert await run("restore", backup, "--replace", "--reason", "try", *place) == 0
+    await prefer(embedded_store, "u3")
+
+    assert await following == 1
+    assert await run("archive", folder, *place) == 1
+
+    assert (await store.archived(NAME, "1")).entry == before[2]  # as the backup has it
+    await redis.aclose()
+    assert "put back to an earlier state" in capsys.readouterr().err
+    assert entries(tmp_path / "archive") == before
+    shutil.copytree(tmp_path / "archive" / NAME, tmp_path / "archive" / OTHER)
+    with pytest.raises(ArchiveError, match="is the archive of"):
+        entries(tmp_path / "archive", OTHER)
+
+
+async def test_an_archive_is_written_by_one_process(
+    embedded_store: PolicyStore, embedded_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second one is refused, not interleaved."""
+    await planned(embedded_store)
+    with command._locked(tmp_path):
+        assert await run("archive", str(tmp_path), "--redis-url", embedded_url) == 1
+    assert "Another `llmpo archive`" in capsys.readouterr().err
