@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
@@ -97,7 +97,9 @@ class BackupWriter:
 
     def add(self, what: Moment | Part) -> None:
         """Write a line."""
-        self._line({"type": "experiment" if isinstance(what, Moment) else "part", **asdict(what)})
+        kind = "experiment" if isinstance(what, Moment) else "part"
+        # `asdict` would copy every word.
+        self._line({"type": kind, **{field.name: getattr(what, field.name) for field in fields(what)}})
 
     def _line(self, fields: dict[str, Any]) -> None:
         line = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -38,6 +38,12 @@ class LogStore(StorePart):
         records = [codec.log_record_from(fields) for _, fields in entries]
         return records, entries[-1][0] if entries else after
 
+    async def log_entries(self, name: str, generation: int) -> int:
+        """How many entries the log of a generation has."""
+        return int(
+            await self._answer(self._redis.xlen(self._names.experiment(name).generation(generation).log))
+        )
+
     async def events(self, name: str, count: int = 50) -> list[LoggedEvent]:
         """The latest events over all generations, newest first."""
         entries = await self._answer(self._redis.xrevrange(self._names.experiment(name).events, count=count))

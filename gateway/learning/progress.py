@@ -49,6 +49,7 @@ class ExperimentProgress:
         costs: The costs of answers.
         watch_counts: Everything counted in the watch over the promotion; None without one.
         disagreement: Why replicas do not agree; None while they do.
+        log_entries: How many entries the generation's log has in the store.
     """
 
     view: ExperimentView
@@ -60,6 +61,7 @@ class ExperimentProgress:
     costs: AnswerCosts
     watch_counts: Counts | None = None
     disagreement: str | None = None
+    log_entries: int = 0
 
     @property
     def leader(self) -> int | None:
@@ -240,6 +242,7 @@ class ProgressReader:
             generations = await self._generations.of(name, events)
             contents = await self._contents(view)
             usage = await self._store.usage(name)
+            log_entries = await self._store.log_entries(name, view.generation)
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
         except UnknownExperimentError:
             return True
@@ -256,6 +259,7 @@ class ProgressReader:
             answer_costs(view.experiment, definition, self._catalogue.current.prices, usage),
             watch_counts,
             self._agreement.held,
+            log_entries,
         )
         return True
 

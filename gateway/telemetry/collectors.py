@@ -179,6 +179,7 @@ def _states(readings: list[ExperimentProgress]) -> Families:
 
 def _comparisons(readings: list[ExperimentProgress]) -> Families:
     total = _gauge("experiment_comparisons", "Comparisons counted in this generation.")
+    logged = _gauge("experiment_log_entries", "Entries of this generation's log in the store.")
     held = _gauge("experiment_reports_held", "Reports that count once feedback.hold is over.")
     pairs = _gauge(
         "experiment_pair_comparisons",
@@ -192,6 +193,7 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
     for reading in readings:
         name, policies = reading.view.experiment.name, reading.view.experiment.policies
         total.add_metric([name], reading.counts.comparisons)
+        logged.add_metric([name], reading.log_entries)
         held.add_metric([name], reading.counts.reports_held)
         for source, comparisons in sorted(reading.counts.by_source.items()):
             sources.add_metric([name, source], comparisons)
@@ -205,7 +207,7 @@ def _comparisons(readings: list[ExperimentProgress]) -> Families:
                 pairs.add_metric([*pair, "tie"], reading.counts.ties[i][j])
             if (rate := reading.win_rate(i, j)) is not None:
                 rates.add_metric([name, policies[i], policies[j]], rate)
-    yield from (total, held, pairs, sources, rates)
+    yield from (total, logged, held, pairs, sources, rates)
 
 
 def _evidence(readings: list[ExperimentProgress]) -> Families:
