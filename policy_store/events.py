@@ -50,6 +50,10 @@ class EventKind(StrEnum):
     RESTORED = "restored"  # the experiment is as a backup had it
 
 
+LOG_ONLY: Final = frozenset({EventKind.CORRECTED, EventKind.RESUMED})
+"""Events that only a log has: gateways neither list nor deliver them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A generation became the current one. An offline run has only one generation and leaves it out."""

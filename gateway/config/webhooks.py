@@ -9,15 +9,17 @@ from pydantic import Field, SecretStr, WithJsonSchema
 
 from gateway.config.section import Section
 from gateway.config.values import Duration, HookAddress, HookSecret, Name, refuse_if
-from policy_store.events import EventKind
+from policy_store.events import LOG_ONLY, EventKind
 
-_KINDS: Final = tuple(kind.value for kind in EventKind)
+_KINDS: Final = tuple(kind.value for kind in EventKind if kind not in LOG_ONLY)
 
 
 def _unknown_kind(word: str) -> tuple[str, str] | None:
-    return (
-        None if word in _KINDS else (f"There is no kind of event {word!r}.", f"Kinds: {', '.join(_KINDS)}.")
-    )
+    if word in _KINDS:
+        return None
+    is_logged = word in LOG_ONLY
+    said = f"Events of the kind {word!r} are only in logs, and are never delivered."
+    return said if is_logged else f"There is no kind of event {word!r}.", f"Kinds: {', '.join(_KINDS)}."
 
 
 KindName = Annotated[str, refuse_if(_unknown_kind), WithJsonSchema({"type": "string", "enum": list(_KINDS)})]

@@ -48,6 +48,7 @@ def test_a_webhook_wants_what_it_names(write: Write) -> None:
     ("right", "wrong", "path", "said"),
     [
         ("[promoted]", "[promotd]", "webhooks[0].events[0]", "There is no kind of event 'promotd'."),
+        ("[promoted]", "[corrected]", "webhooks[0].events[0]", "only in logs, and are never delivered"),
         ("[support]", "[suport]", "webhooks[0].experiments[0]", "Did you mean support?"),
         (
             "https://example.com/hooks/s3cr3t",

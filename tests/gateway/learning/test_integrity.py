@@ -141,3 +141,26 @@ async def test_votes_of_nobody_are_counted_apart(upstream: FakeUpstream, embedde
     assert certificate["integrity"]["anonymous_votes"] == 2 * certificate["comparisons"]
     assert certificate["integrity"]["voter_cap"] == 1
     assert "assumption" not in certificate["integrity"]
+
+
+async def test_a_log_with_corrections_is_confirmed(upstream: FakeUpstream, embedded_url: str) -> None:
+    """Users who change their minds leave both words in the log; comparisons use the later one."""
+    promotion = {"min_duration": "0s", "min_comparisons": 10, "min_voters": 0}
+    feedback = {"changed_mind": "replace"}
+    became = set()
+    async with served(upstream, embedded_url, promotion, feedback=feedback) as gateway:
+        for number in range(500):
+            reply = await ask(gateway, f"user-{number}")
+            is_good = reply.text == "I am warm."
+            for word in (not is_good, is_good) if number % 3 == 0 else (is_good,):
+                said = await gateway.feed(id=reply.json["id"], signal="thumb", value=word)
+                became.add(said.json["status"])
+            if (await gateway.experiment())["state"] == "promoted":
+                break
+        log = await gateway.call("GET", f"/v1/experiments/{NAME}/log")
+
+    found = verify(read_log(log.body.splitlines()))
+    assert "replaced" in became
+    assert b'"corrected"' in log.body
+    assert found.champion == "warm"
+    assert found.is_confirmed, found.differences
