@@ -51,6 +51,8 @@ def plan_to_json(plan: ProposedPlan) -> str:
     """A proposal in the form that the store keeps."""
     written = {field.name: getattr(plan, field.name) for field in fields(plan)}
     written["pairs"] = [[pair.first, pair.second, pair.probability] for pair in plan.pairs]
+    if not plan.used:  # as in plans from before there was any, which earlier versions can read
+        del written["used"]
     return dump_json(written)
 
 

@@ -38,6 +38,7 @@ class Experiment:
         promise: With a margin: which policies may not be preferred to the promoted one by more than the
             margin.
         last_look: Whether the end of the budget is a last look at a lower line.
+        prior: Canonical JSON of counts from elsewhere that inform forecasts; empty if there are none.
     """
 
     name: str
@@ -55,11 +56,18 @@ class Experiment:
     inference: str = ""
     promise: str = _UNSTATED_PROMISE
     last_look: bool = False
+    prior: str = ""
 
     def to_json(self) -> str:
         """Canonical JSON: equal experiments give equal text."""
         content = {"schema": EXPERIMENT_SCHEMA, **asdict(self)}
-        for name, unstated in (("inference", ""), ("promise", _UNSTATED_PROMISE), ("last_look", False)):
+        unstated_fields = (
+            ("inference", ""),
+            ("promise", _UNSTATED_PROMISE),
+            ("last_look", False),
+            ("prior", ""),
+        )
+        for name, unstated in unstated_fields:
             # as in records from before there was a choice, so that running experiments continue
             if content[name] == unstated:
                 del content[name]
@@ -126,7 +134,7 @@ _FREE_FIELDS: Final = (
     *("name", "policies", "policy_fingerprints", "costs", "incumbent"),
     *("max_comparisons", "min_comparisons", "min_duration_seconds"),
     "last_look",  # nothing goes on from a generation whose look was taken; the store checks that
-    "inference",  # features change forecasts, and any forecast keeps the evidence exact
+    *("inference", "prior"),  # these change forecasts, and any forecast keeps the evidence exact
 )
 
 

@@ -59,6 +59,8 @@ class ProposedPlan:
     duration_seconds: float  # how long planning took
     fit_p_value: float | None = None  # of the assumed structure, if any; small if it does not fit
     is_misfit: bool = False
+    # by source of what only informs: the probability that the forecasts use it
+    used: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

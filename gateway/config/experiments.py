@@ -17,6 +17,7 @@ from pydantic import (
 
 from gateway.config.feedback import FeedbackSpec
 from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
+from gateway.config.prior import PriorSpec
 from gateway.config.promotion import PromotionSpec
 from gateway.config.references import MAX_POLICIES, MIN_POLICIES
 from gateway.config.section import Section
@@ -242,6 +243,16 @@ class ExperimentSpec(Section):
     )
     traffic: TrafficSpec = Field(default_factory=TrafficSpec, description="Which requests take part.")
     feedback: FeedbackSpec = Field(default_factory=FeedbackSpec, description="Which feedback counts.")
+    promote_on: Annotated[list[Literal["explicit", "implicit"]], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Which feedback is evidence: what users say (`explicit`: votes, ratings), what they do "
+        "(`implicit`: kept answers, implicit signals, what is missing). Unless given, all of it; otherwise "
+        "the rest only informs forecasts.",
+    )
+    prior: PriorSpec | None = Field(
+        default=None,
+        description="What was compared elsewhere, to forecast with; never evidence.",
+    )
     promotion: PromotionSpec = Field(
         default_factory=PromotionSpec, description="When and how the incumbent changes."
     )

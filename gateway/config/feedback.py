@@ -10,6 +10,7 @@ from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from gateway.config.section import Section
 from gateway.config.values import Duration, Name, fault
+from policy_store.roles import Role
 
 MAX_SIGNALS: Final = 32
 SIGNALS: Final = {
@@ -21,6 +22,8 @@ SIGNALS: Final = {
 }
 # These come late because of what they say: an answer counts as abandoned only after a long silence.
 LATE_SIGNALS: Final = frozenset({"abandoned"})
+# What users do without saying anything about the answer. All other signals are explicit unless declared.
+IMPLICIT_SIGNALS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
 
 
 class SignalSpec(Section):
@@ -33,6 +36,13 @@ class SignalSpec(Section):
         default=False,
         description="Whether the signal comes late because of what it says, like `abandoned`; it then needs "
         "a `hold`.",
+    )
+
+    role: Literal["explicit", "implicit"] | None = Field(
+        default=None,
+        description="Whether users say it of the answer (`explicit`) or do something that may show it "
+        "(`implicit`), for `promote_on`. Unless given, copied, edited, regenerated and abandoned are "
+        "implicit, and all others explicit.",
     )
 
     @model_validator(mode="before")
@@ -55,7 +65,11 @@ _SIGNAL_SCHEMA: Final = {
         _WEIGHT_SCHEMA,
         {
             "type": "object",
-            "properties": {"weight": _WEIGHT_SCHEMA, "late": {"type": "boolean"}},
+            "properties": {
+                "weight": _WEIGHT_SCHEMA,
+                "late": {"type": "boolean"},
+                "role": {"enum": ["explicit", "implicit", None]},
+            },
             "required": ["weight"],
             "additionalProperties": False,
         },
@@ -220,6 +234,13 @@ class FeedbackSpec(Section):
         default_factory=RegenerateSpec,
         description="What asking again is, and which answer counts as kept (`regenerate`).",
     )
+
+    def role_of(self, signal: str) -> Role:
+        """The role of a declared signal."""
+        declared = self.signals[signal].role
+        if declared is not None:
+            return Role(declared)
+        return Role.IMPLICIT if signal in IMPLICIT_SIGNALS else Role.EXPLICIT
 
     @property
     def missing_rules(self) -> dict[Missing, Literal["loss", "tie"]]:

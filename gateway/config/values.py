@@ -148,13 +148,14 @@ def is_secret_header(name: str) -> bool:
     return bool(re.search(r"auth|key|token|secret|cookie|credential|password", name, re.IGNORECASE))
 
 
-def _outside(info: ValidationInfo) -> Outside:
+def outside_of(info: ValidationInfo) -> Outside:
+    """What the file depends on besides its own text."""
     return info.context if isinstance(info.context, Outside) else Outside()
 
 
 def environment(info: ValidationInfo) -> Mapping[str, str]:
     """The variables to look up while a configuration is read; none if it is not read from a file."""
-    return _outside(info).environ
+    return outside_of(info).environ
 
 
 def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
@@ -176,7 +177,7 @@ def resolve_reference(value: Any, environ: Mapping[str, str]) -> Any:
 
 
 def _resolve(value: Any, info: ValidationInfo) -> Any:
-    return resolve_reference(value, _outside(info).environ)
+    return resolve_reference(value, outside_of(info).environ)
 
 
 def _resolve_each(value: Any, info: ValidationInfo) -> Any:
@@ -229,7 +230,7 @@ def _read_template(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, PromptTemplate):
         template = value
     elif isinstance(value, str) and value:
-        outside = _outside(info)
+        outside = outside_of(info)
         outside.files.add(outside.directory / value)
         template = PromptTemplate.read(value, outside.directory)
     else:

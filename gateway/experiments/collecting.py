@@ -8,7 +8,7 @@ is a type error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
@@ -16,6 +16,7 @@ from typing import Final, assert_never
 from gateway.config.experiments import Collect
 from gateway.config.feedback import FeedbackSpec
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, SurfaceName
+from policy_store.roles import Role
 
 
 class Assigns(Enum):
@@ -72,8 +73,23 @@ class Way:
         """The number of units that report, or are asked again and continued, that make one comparison."""
         return 2 if self.rates_answers else 1
 
-    def outcome_rules(self, feedback: FeedbackSpec) -> dict[str, object]:
-        """The parts of the feedback section that fix the meaning of a comparison."""
+    def roles(self, feedback: FeedbackSpec) -> frozenset[Role]:
+        """The roles in which its feedback comes."""
+        match self.takes:
+            case Takes.SIGNAL:
+                missing = {Role.IMPLICIT} if feedback.missing_rules else set()
+                return frozenset(map(feedback.role_of, feedback.signals)) | missing
+            case Takes.PREFERENCE:
+                return frozenset({Role.EXPLICIT})
+            case Takes.NOTHING:
+                return frozenset({Role.IMPLICIT})
+            case _:
+                assert_never(self.takes)
+
+    def outcome_rules(
+        self, feedback: FeedbackSpec, promote_on: Collection[str] | None = None
+    ) -> dict[str, object]:
+        """What fixes the meaning of a comparison: parts of the feedback section, and which roles count."""
         rules: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
         if feedback.hold is not None:
             rules["hold_seconds"] = feedback.hold.total_seconds()
@@ -84,9 +100,13 @@ class Way:
             rules["changed_mind"] = feedback.changed_mind
         if not self.rates_answers:
             return rules
-        if feedback.missing_rules:
+        if feedback.missing_rules and (promote_on is None or Role.IMPLICIT in promote_on):
             rules["missing"] = feedback.missing_rules
-        weights = {name: signal.weight for name, signal in feedback.signals.items()}
+        weights = {
+            name: signal.weight
+            for name, signal in feedback.signals.items()
+            if promote_on is None or feedback.role_of(name) in promote_on
+        }
         return {"signals": weights, "tie_margin": feedback.tie_margin, **rules}
 
     def source(self, signal: str | None) -> str:

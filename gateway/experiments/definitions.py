@@ -13,6 +13,7 @@ from gateway.experiments.collecting import WAYS
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
+from gateway.experiments.priors import prior_issues, prior_of
 from gateway.llm_po.lines import elimination_nano_nats
 from policy_store.experiment import Experiment
 
@@ -65,17 +66,21 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
     Policies are indexed in the order of their names, so their order in the file does not matter.
 
     Raises:
-        ConfigError: If no plan can keep the exposure caps.
+        ConfigError: If no plan can keep the exposure caps, or `promote_on` or `prior` leaves nothing.
     """
-    if issues := list(exposure_issues(name, spec)):
-        raise ConfigError(issues)
     ordered = tuple(sorted(policies, key=lambda policy: policy.name))
     names = tuple(policy.name for policy in ordered)
-    rules = {"unit": spec.traffic.unit, **WAYS[spec.traffic.collect].outcome_rules(spec.feedback)}
+    fingerprints = tuple(policy.fingerprint for policy in ordered)
+    if issues := [*exposure_issues(name, spec), *prior_issues(name, spec, fingerprints)]:
+        raise ConfigError(issues)
+    way, on = WAYS[spec.traffic.collect], spec.promote_on
+    rules = {"unit": spec.traffic.unit, **way.outcome_rules(spec.feedback, on)}
+    if on is not None:
+        rules["promote_on"] = sorted(set(on))
     experiment = Experiment(
         name=name,
         policies=names,
-        policy_fingerprints=tuple(policy.fingerprint for policy in ordered),
+        policy_fingerprints=fingerprints,
         costs=tuple(policy.cost for policy in ordered),
         incumbent=names.index(spec.incumbent),
         delta=spec.delta,
@@ -88,6 +93,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         inference=inference_of(spec, names),
         promise=spec.promise,
         last_look=spec.last_look,
+        prior=prior_of(None if spec.prior is None else spec.prior.run, fingerprints),
     )
     return Definition(experiment, ordered, spec, exposure_caps(spec))
 

@@ -23,6 +23,7 @@ from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
 from policy_store.plan_records import PlannedPair, PublishedPlan
 from policy_store.report_records import MissingVerdict
+from policy_store.roles import Role
 from policy_store.states import ExperimentState
 
 _MOST_NAMED: Final = 20
@@ -63,6 +64,7 @@ class LiveExperiment:
         key_share: How much of the votes on a pair one API key may give.
         regenerate: What asking again is, and which answer counts as kept.
         missing: What an answer without feedback comes to, by what is missing; the rest does not count.
+        informing: The role of each declared signal that is no evidence but informs forecasts.
         may_correct: Whether a later word of a voter takes the place of an earlier one.
         spools: Whether reports wait in a file while the store is away.
         shares_ids: Whether any client key may report on an answer, not only the key that got it.
@@ -96,6 +98,7 @@ class LiveExperiment:
     key_share: float = 0.5
     regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)
     missing: Mapping[Missing, MissingVerdict] = field(default_factory=dict)
+    informing: Mapping[str, Role] = field(default_factory=dict)
     may_correct: bool = False
     shares_ids: bool = False
     spools: bool = False
@@ -151,6 +154,15 @@ class LiveExperiment:
         if self.hold_seconds is None:
             return None
         return (assigned_at or expires_at - self.window_seconds) + self.hold_seconds
+
+    def informs_at(self, assigned_at: float, expires_at: float) -> float:
+        """The time at which a report that only informs does so: when its unit can count no more.
+
+        Its outcome may come until feedback on it is accepted no longer, or until the end of its hold, and may
+        then wait for as long as outcomes do. The arguments are those of `counts_at`.
+        """
+        last = self.counts_at(assigned_at, expires_at)
+        return (expires_at if last is None else last) + self.window_seconds
 
     @property
     def incumbent_policy(self) -> CompiledPolicy:

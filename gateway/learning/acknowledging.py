@@ -64,7 +64,8 @@ _SETTLED_DETAIL: Final = (
 _SPOOLED_DETAIL: Final = "Kept safe; it is counted, once, when the store is back, if it counts."
 _DETAILS: Final[Mapping[Receipt, str]] = {
     Receipt.COUNTED: "A comparison was counted.",
-    Receipt.HELD: "Counted once the answer is as old as the experiment's feedback.hold.",
+    Receipt.HELD: "Kept until the answer is old enough: the experiment's feedback.hold, or longer if the "
+    "signal only informs forecasts.",
     Receipt.PENDING: "Kept until the other policy of the pair has an outcome to compare with.",
     Receipt.REPLACED: "Took the place of the earlier report on this answer.",
     Receipt.DUPLICATE: "Already received; nothing was counted again.",

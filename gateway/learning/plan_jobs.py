@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.experiments.catalogue import Catalogue
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
+from gateway.experiments.priors import Source
 from gateway.learning.plan_worker import PlanJob
 from policy_store.counts import Counts
 from policy_store.last_looks import uniform_number
@@ -21,8 +22,11 @@ async def plan_job(
     *,
     may_decide: bool,
     seed: int,
+    sources: tuple[Source, ...] = (),
 ) -> tuple[PlanJob, AnswerCosts]:
     """The job for a reading of an experiment, and the costs of answers.
+
+    A verdict does not depend on `sources`, so they may be left out where only that is asked for.
 
     Raises:
         StoreUnavailableError: The measured tokens cannot be read.
@@ -30,7 +34,8 @@ async def plan_job(
     usage = await store.usage(view.experiment.name)
     costs = answer_costs(view.experiment, definition, catalogue.prices, usage)
     caps, deciding = definition.caps, costs.deciding
-    job = PlanJob(view.experiment, view.incumbent, counts, may_decide, seed, caps, deciding, _last_look(view))
+    about = view.experiment, view.incumbent, counts
+    job = PlanJob(*about, may_decide, seed, caps, deciding, _last_look(view), sources)
     return job, costs
 
 

@@ -17,6 +17,7 @@ from gateway.llm_po.evidence import increments
 from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lines import Promise, checked_promise, keeps_half
 from gateway.llm_po.plan import Design, Plan, Tally, Verdict
+from gateway.llm_po.wins import FloatArray
 from policy_store.counts import Counts
 from policy_store.plan_records import Forecast
 
@@ -67,6 +68,11 @@ def caps(job: PlanJob) -> Caps | None:
         return None
     most = job.caps.most(job.experiment.policies)
     return Caps(job.incumbent, most, job.caps.least, job.caps.answers_per_unit)
+
+
+def sources(job: PlanJob) -> list[FloatArray]:
+    """The counts that inform forecasts, shape (K, K) each."""
+    return [np.array(source.wins, dtype=np.float64) for source in job.sources]
 
 
 def pair_forecasts(plan: Plan, design: Design) -> tuple[Forecast, ...]:

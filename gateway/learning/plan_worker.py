@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.experiments.conclusions import Decision
 from gateway.experiments.exposure import ExposureCaps
+from gateway.experiments.priors import Source
 from gateway.running.parent import follow_parent
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
@@ -41,6 +42,7 @@ class PlanJob:
         caps: The share of units that each policy may answer, by name; None for no caps.
         costs: Cost of an answer of each policy, for choosing between equals; None for the declared costs.
         last_look: The number of the last look, once it is revealed; None before, and where there is none.
+        sources: What informs the forecasts without being evidence.
     """
 
     experiment: Experiment
@@ -51,6 +53,7 @@ class PlanJob:
     caps: ExposureCaps | None = None
     costs: tuple[float, ...] | None = None
     last_look: float | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
     started = time.perf_counter()
     design = translated.design(job)
     tally = translated.tally(job.counts, design.promise)
-    computed = plan(tally, design, np.random.default_rng(job.seed), start, translated.caps(job))
+    rng, sources = np.random.default_rng(job.seed), translated.sources(job)
+    computed = plan(tally, design, rng, start, translated.caps(job), sources)
     forecasts = translated.pair_forecasts(computed, design)
     proposal = ProposedPlan(
         comparisons=job.counts.comparisons,
@@ -140,6 +144,7 @@ def _computed(job: PlanJob, start: Start | None) -> tuple[PlanResult, Start]:
         duration_seconds=time.perf_counter() - started,
         fit_p_value=None if computed.fit is None else computed.fit.p_value,
         is_misfit=computed.fit is not None and computed.fit.is_misfit,
+        used={source.name: used for source, used in zip(job.sources, computed.used, strict=True)},
     )
     decision = translated.decision(computed.verdict, tally, design, job.counts)
     return PlanResult(proposal, forecasts, decision), computed.next_start

@@ -23,10 +23,12 @@ from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.fitness import failing_candidate
 from gateway.experiments.holds import holds
+from gateway.experiments.priors import Source
 from gateway.experiments.stages import is_step_over
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
+from gateway.learning.informing import informed_roles, informing_sources
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
@@ -36,6 +38,7 @@ from policy_store.counts import Counts
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
 from policy_store.moves import MOVES, Move
 from policy_store.report_records import Receipt
+from policy_store.roles import Role
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
@@ -76,6 +79,7 @@ class _Basis:
     lagging: frozenset[
         tuple[int, int, bool]
     ]  # pairs with unequal numbers of waiting outcomes, and the side with fewer
+    sources: tuple[Source, ...]
 
 
 class Planner:
@@ -196,6 +200,9 @@ class Planner:
         held = holds(view.experiment, promotion, counts)
         waiting = counts.waiting.items()
         lagging = frozenset((*pair, first > second) for pair, (first, second) in waiting if first != second)
+        for role in informed_roles(definition):
+            await self._count_due(name, view.generation, role)
+        sources = await informing_sources(self._store, definition, view)
         basis = _Basis(
             fence=fence,
             generation=view.generation,
@@ -210,6 +217,7 @@ class Planner:
             caps=definition.caps,
             look=view.look,
             lagging=lagging,
+            sources=sources,
         )
         if self._done.get(name) == basis:
             return
@@ -221,6 +229,7 @@ class Planner:
             counts,
             may_decide=not held,
             seed=self._rng.getrandbits(63),
+            sources=sources,
         )
         result = await self._compute(job)
         if self._is_held(name, view.revision):
@@ -258,10 +267,10 @@ class Planner:
         is_agreed = self._agreement.held is None
         await self._watcher.look(view, definition.spec.promotion, fence, is_agreed=is_agreed)
 
-    async def _count_due(self, name: str, generation: int) -> None:
+    async def _count_due(self, name: str, generation: int, informs: Role | None = None) -> None:
         """Count reports whose hold is over, oldest answers first, up to the number allowed before a plan."""
         for _ in range(_MOST_STEPS):
-            became = await self._store.count_due(name, generation, _DUE_PER_STEP)
+            became = await self._store.count_due(name, generation, _DUE_PER_STEP, informs)
             for reason in became.keys() - _RECEIPTS:
                 for _ in range(became[reason]):
                     self._hooks.tell(FeedbackDiscarded(reason))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, assert_never
 
 from gateway.config.feedback import Missing
@@ -162,17 +163,22 @@ class ReportRecorder:
         value = feedback.rating(experiment.signals)
         if self.is_over(assignment, received_at):
             return NotCounted.EXPIRED
+        report = self._report(
+            assignment,
+            experiment,
+            WAYS[assignment.collect].source(feedback.signal),
+            fingerprint=feedback.fingerprint(value, experiment.unit),
+            definition=await self._definition(assignment, experiment),
+            standing=_standing(experiment),
+            idempotency=feedback.called,
+            received_at=received_at,
+        )
+        role = experiment.informing.get(feedback.signal or "")
+        if role is not None:
+            due_at = experiment.informs_at(assignment.assigned_at, assignment.expires_at)
+            report = replace(report, informs=role, due_at=due_at)
         return await self._store.record_outcome(
-            self._report(
-                assignment,
-                experiment,
-                WAYS[assignment.collect].source(feedback.signal),
-                fingerprint=feedback.fingerprint(value, experiment.unit),
-                definition=await self._definition(assignment, experiment),
-                standing=_standing(experiment),
-                idempotency=feedback.called,
-                received_at=received_at,
-            ),
+            report,
             side=1 if assignment.side else 0,
             value=value,
             tie_margin=experiment.tie_margin,

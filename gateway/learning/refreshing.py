@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from gateway.config.feedback import FeedbackSpec, Missing
+from gateway.config.experiments import ExperimentSpec
+from gateway.config.feedback import Missing
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import Definition
+from gateway.experiments.priors import informing_roles
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.running.logs import get_logger
@@ -25,6 +27,7 @@ from gateway.running.store_health import StoreHealth
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.experiment import Experiment
 from policy_store.report_records import MissingVerdict
+from policy_store.roles import Role
 from policy_store.states import INITIAL
 from policy_store.view import ExperimentView
 
@@ -210,7 +213,8 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         voter_cap=spec.feedback.voter_cap,
         key_share=spec.feedback.key_share,
         regenerate=spec.feedback.regenerate,
-        missing=_missing(spec.feedback) if WAYS[spec.traffic.collect].rates_answers else {},
+        missing=_missing(spec),
+        informing=_informing(spec),
         may_correct=spec.feedback.changed_mind == "replace",
         shares_ids=spec.feedback.shared_ids,
         spools=spec.feedback.spool,
@@ -245,8 +249,17 @@ def _staged(definition: Definition, view: ExperimentView) -> StagedPolicy | None
     return StagedPolicy(champion, min(view.stage.present.share, definition.caps.elsewhere(name)))
 
 
-def _missing(feedback: FeedbackSpec) -> dict[Missing, MissingVerdict]:
-    return {what: MissingVerdict(verdict) for what, verdict in feedback.missing_rules.items()}
+def _missing(spec: ExperimentSpec) -> dict[Missing, MissingVerdict]:
+    """What is missing counts where answers are rated and implicit feedback is evidence."""
+    if not WAYS[spec.traffic.collect].rates_answers or Role.IMPLICIT in informing_roles(spec):
+        return {}
+    return {what: MissingVerdict(verdict) for what, verdict in spec.feedback.missing_rules.items()}
+
+
+def _informing(spec: ExperimentSpec) -> dict[str, Role]:
+    """The signals that only inform, with their roles."""
+    roles, feedback = informing_roles(spec), spec.feedback
+    return {name: role for name in feedback.signals if (role := feedback.role_of(name)) in roles}
 
 
 def _incumbent(definition: Definition, view: ExperimentView | None, *, matches: bool) -> int:

@@ -14,7 +14,7 @@ Arrays carry a leading axis of R independent runs, 1 in a planner and many in a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -37,12 +37,21 @@ class Scales:
     """The grid of prior scales, in logits: parallel arrays of shape (G,), with the log prior of each cell.
 
     `score_precision`, shape (G, K, K), replaces `score_sd` where the prior relates scores to each other.
+    `votes`, shape (R or 1, G, K, K), are pseudo-votes that a cell counts beside the comparisons; `log_prior`
+    may then have the shape (R or 1, G) (`priors.informed`).
     """
 
     score_sd: FloatArray
     effect_sd: FloatArray
     log_prior: FloatArray
     score_precision: FloatArray | None = None
+    votes: FloatArray | None = None
+
+    def of(self, runs: npt.NDArray[np.bool_] | IntArray) -> Scales:
+        """Those of some of the runs."""
+        if self.votes is None or len(self.votes) == 1:
+            return self
+        return replace(self, log_prior=self.log_prior[runs], votes=self.votes[runs])
 
     def precision(self, policies: int) -> FloatArray:
         """Prior precision of the scores in each cell, shape (G, K, K)."""
@@ -130,23 +139,20 @@ def fit(wins: IntArray, scales: Scales = DEFAULT_SCALES, start: Fit | None = Non
     Args:
         wins: Decisive comparisons of each run, shape (R, K, K), nonnegative with a zero diagonal.
         scales: Grid of prior scales.
-        start: An earlier fit of the same runs over the same grid, to start from.
+        start: An earlier fit of the same runs, to start from; one over another grid is not used.
 
     Raises:
         TallyError: If `wins` cannot be counts.
     """
     wins = counted(wins, dimensions=3)
-    won = wins.astype(np.float64)[:, None]
-    runs, policies = wins.shape[:2]
     cells = scales.score_sd.size
-    scores = np.zeros((runs, cells, policies)) if start is None else start.scores
-    effects = np.zeros((runs, cells, policies, policies)) if start is None else start.effects
-    mode, step = _newton(won, scores, effects, scales)
-    for _ in range(_MOST_STEPS):
-        if step < _STEP_TOLERANCE:
-            break
-        mode, step = _newton(won, mode.scores, mode.effects, scales)
-    evidence = _log_evidence(mode, scales)
+    if start is not None and start.scores.shape[1] != cells:
+        start = None
+    won = wins.astype(np.float64)[:, None]
+    if scales.votes is not None:
+        won = won + scales.votes
+    mode = _mode(won, scales, start)
+    evidence = _log_evidence(mode, scales) + scales.log_prior
     weights = np.exp(evidence - evidence.max(axis=1, keepdims=True))
     covariance = np.asarray(np.linalg.inv(mode.hessian), dtype=np.float64)
     effect_variance = (scales.effect_sd**2)[:, None, None] * mode.sharing
@@ -158,6 +164,16 @@ def fit(wins: IntArray, scales: Scales = DEFAULT_SCALES, start: Fit | None = Non
         effect_variance,
         weights / weights.sum(axis=1, keepdims=True),
     )
+
+
+def log_evidence(won: FloatArray, scales: Scales) -> FloatArray:
+    """Laplace marginal likelihood of counts in each cell up to a constant, shape (R, G); 0 without counts.
+
+    Args:
+        won: Counts that need not be whole, shape (R, 1 or G, K, K).
+        scales: Grid of prior scales, of which neither `votes` nor `log_prior` count.
+    """
+    return _log_evidence(_mode(won, scales, None), scales)
 
 
 def logistic(logit: FloatArray) -> FloatArray:
@@ -180,13 +196,26 @@ def laplacian(weights: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mode:
-    """Where Newton ended: counts (R, 1, K, K), mode, and curvature there."""
+    """Where Newton ended: counts (R, 1 or G, K, K), mode, and curvature there."""
 
     wins: FloatArray
     scores: FloatArray
     effects: FloatArray
     hessian: FloatArray
     sharing: FloatArray
+
+
+def _mode(won: FloatArray, scales: Scales, start: Fit | None) -> _Mode:
+    """The posterior mode in each cell, from counts of shape (R, 1 or G, K, K)."""
+    runs, policies, cells = won.shape[0], won.shape[2], scales.score_sd.size
+    scores = np.zeros((runs, cells, policies)) if start is None else start.scores
+    effects = np.zeros((runs, cells, policies, policies)) if start is None else start.effects
+    mode, step = _newton(won, scores, effects, scales)
+    for _ in range(_MOST_STEPS):
+        if step < _STEP_TOLERANCE:
+            break
+        mode, step = _newton(won, mode.scores, mode.effects, scales)
+    return mode
 
 
 def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Scales) -> tuple[_Mode, float]:
@@ -209,7 +238,7 @@ def _newton(won: FloatArray, scores: FloatArray, effects: FloatArray, scales: Sc
 
 
 def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
-    """Laplace marginal likelihood of each cell up to a constant, times its prior; shape (R, G)."""
+    """Laplace marginal likelihood of each cell up to a constant, shape (R, G)."""
     logits = differences(mode.scores) + mode.effects
     log_likelihood = -(mode.wins * np.logaddexp(0.0, -logits)).sum(axis=(2, 3))
     score_precision, effect_variance = scales.precision(mode.scores.shape[2]), scales.effect_sd**2
@@ -218,4 +247,4 @@ def _log_evidence(mode: _Mode, scales: Scales) -> FloatArray:
     penalty += (mode.effects**2).sum(axis=(2, 3)) * precision / 2
     volume = np.linalg.slogdet(mode.hessian)[1] - np.linalg.slogdet(score_precision)[1]
     volume -= np.log(mode.sharing).sum(axis=(2, 3)) / 2
-    return np.asarray(log_likelihood - 0.5 * (penalty + volume) + scales.log_prior)
+    return np.asarray(log_likelihood - 0.5 * (penalty + volume))

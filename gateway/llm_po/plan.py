@@ -9,11 +9,12 @@ counts, not from the log. Its fits and solutions are the starting point of the n
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.bradley_terry import Fit, fit
 from gateway.llm_po.checks import same_policies
 from gateway.llm_po.distribution import DRAWS, from_shares, pair_distribution
 from gateway.llm_po.errors import DesignError
@@ -23,13 +24,14 @@ from gateway.llm_po.forecast import expected_information, forecasts
 from gateway.llm_po.last_look import with_last_look
 from gateway.llm_po.lines import NANO, elimination_threshold
 from gateway.llm_po.no_worse import against_rivals
+from gateway.llm_po.priors import informed, used
 from gateway.llm_po.rules import reached
 from gateway.llm_po.samplers import LlmPo, Situation
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Design, Verdict, conclusion, doubts, progress, qualified
 from gateway.llm_po.structured import likelihood_ratio, linear
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.forecast import with_features
+from gateway.llm_po.structured.forecast import scales_for
 from gateway.llm_po.structured.goodness_of_fit import GoodnessOfFit, goodness_of_fit
 from gateway.llm_po.structured.linear import LinearFit
 from gateway.llm_po.structured.sampler import Aim, aim, expected_remaining, shares_due
@@ -72,6 +74,7 @@ class Plan:
         next_start: What the next refresh starts from.
         fit: Whether the structure fits the counts; None if no structure is assumed.
         compared: Share of the units taking part that are compared; below 1 only where caps require it.
+        used: For each source of prior counts, the probability that the forecasts use it (`priors.used`).
     """
 
     pairs: IntArray
@@ -85,6 +88,7 @@ class Plan:
     next_start: Start
     fit: GoodnessOfFit | None = None
     compared: float = 1.0
+    used: tuple[float, ...] = ()
 
 
 def plan(
@@ -93,6 +97,7 @@ def plan(
     rng: np.random.Generator,
     start: Start | None = None,
     caps: Caps | None = None,
+    sources: Sequence[FloatArray] = (),
 ) -> Plan:
     """Everything a planner refresh publishes.
 
@@ -103,6 +108,8 @@ def plan(
         start: `next_start` of an earlier plan for these policies and features. It saves time; the verdict
             does not depend on it.
         caps: How much each policy may answer; None for no caps. The verdict does not depend on them.
+        sources: Counts from elsewhere that inform forecasts and pairs, shape (K, K) each. The verdict does
+            not depend on them.
 
     Raises:
         TallyError: If tally and design disagree about K.
@@ -112,16 +119,21 @@ def plan(
     same_policies(tally.policies, design.policies)
     if caps is not None and len(caps.most) != design.policies:
         raise DesignError(f"There are caps for {len(caps.most)} policies, and {design.policies} policies.")
-    plain = replace(Situation.of(tally, design), start=None if start is None else start.pooled)
-    situation = with_features(plain, design.features)
+    alone = scales_for(design.features)
+    scales = informed([source[None] for source in sources], alone) if sources else alone
+    pooled = None if start is None else start.pooled
+    situation = replace(Situation.of(tally, design), start=pooled, scales=scales)
     model = situation.fit
     bets = forecasts(model, design.epsilon, over_rivals=design.assumes_winner)
     published = published_forecasts(bets, situation)[0]
     if design.features is not None and design.stopping == "lr-mixture":
-        return _structured_plan(situation, tally, design.features, published, rng, start, caps)
+        found = _structured_plan(situation, tally, design.features, published, rng, start, caps)
+        return replace(found, used=used(model, len(sources)))
     mix = capped_mix(lambda each: Mix(*pair_distribution(LlmPo(), each, rng)), situation, caps)
     evidence_nats, needed_nats = progress(tally, design)
-    concluded = _concluded(tally, design, model)
+    # Preferences in a cycle are looked for in the comparisons themselves, whatever others said of them.
+    own = fit(tally.wins[None], alone) if sources else model
+    concluded = _concluded(tally, design, own)
     likeliest = None if design.features is None else _likeliest(tally, design.features, start)
     return Plan(
         pairs=mix.pairs,
@@ -135,6 +147,7 @@ def plan(
         next_start=Start(model, likeliest),
         fit=None if design.features is None else goodness_of_fit(tally.wins, design.features, likeliest),
         compared=mix.compared,
+        used=used(model, len(sources)),
     )
 
 

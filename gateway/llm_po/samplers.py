@@ -15,7 +15,7 @@ from typing import Final, Protocol, assert_never
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, fit
+from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Fit, Scales, fit
 from gateway.llm_po.checks import counted
 from gateway.llm_po.draws import PairDraws, draw_pairs, information_below
 from gateway.llm_po.errors import TallyError
@@ -49,6 +49,7 @@ class Situation:
         pair_costs: Shape (R, K, K), if the runs number the policies differently; None for the design's.
         debts: Shape (R, K), nano-nats, as in `Tally`, or None for none.
         at_half: Shape (R, K, K), nano-nats, as in `Tally`, or None if it is not kept.
+        scales: The grid of the fit, with what is known from elsewhere (`priors.informed`).
 
     Raises:
         TallyError: If the counts are invalid, or shapes disagree.
@@ -62,6 +63,7 @@ class Situation:
     pair_costs: FloatArray | None = None
     debts: IntArray | None = None
     at_half: IntArray | None = None
+    scales: Scales = DEFAULT_SCALES
 
     def __post_init__(self) -> None:
         shape = counted(self.wins, self.design.policies, dimensions=3).shape
@@ -81,7 +83,7 @@ class Situation:
     @cached_property
     def fit(self) -> Fit:
         """The posterior; computed at its first use, because most baselines never use it."""
-        return fit(self.wins, start=self.start)
+        return fit(self.wins, self.scales, self.start)
 
     @cached_property
     def row_nats(self) -> FloatArray:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from gateway.llm_po import glr
-from gateway.llm_po.bradley_terry import Fit
+from gateway.llm_po.bradley_terry import Fit, Scales, fit
 from gateway.llm_po.distribution import pair_distribution
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.evidence import ComparisonResult, Ledgers
@@ -26,13 +26,14 @@ from gateway.llm_po.lab.traces import Recorder, decision_progress
 from gateway.llm_po.lab.trial import METHODS, STOPPING_RULES, RunEnding, Summary, Trial
 from gateway.llm_po.lab.worlds import drifted
 from gateway.llm_po.last_look import with_last_look
+from gateway.llm_po.priors import informed
 from gateway.llm_po.samplers import Sampler, Situation
 from gateway.llm_po.scalars import whole_number
 from gateway.llm_po.stakes import published_forecasts
 from gateway.llm_po.stopping import Verdict, conclusion, may_conclude
 from gateway.llm_po.structured import likelihood_ratio, linear
 from gateway.llm_po.structured.features import Features
-from gateway.llm_po.structured.forecast import with_features
+from gateway.llm_po.structured.forecast import scales_for
 from gateway.llm_po.structured.linear import LinearFit
 from gateway.llm_po.structured.sampler import StructuredSampler
 from gateway.llm_po.wins import BoolArray, IntArray
@@ -126,6 +127,8 @@ class _Batch:
         self._request_costs, self._spent = costs, np.zeros(runs)
         self._caps = trial.relabelled_caps(self._orders[0])  # with caps there is one run
         self._compared, self._opportunities = 1.0, 0.0
+        self._alone = scales_for(self._features)
+        self._scales = self._informed()
         self._requests = np.zeros(policies, dtype=np.int64)
         self._looks = 1 - rng.spawn(1)[0].random(runs) if trial.last_look else np.zeros(runs)
 
@@ -222,8 +225,16 @@ class _Batch:
         if self._design.objective == "cost":
             prices = self._request_costs[:, :, None] + self._request_costs[:, None, :]
         counts = ledgers.wins, ledgers.evidence, ledgers.eliminated
-        plain = Situation(*counts, self._design, self._fit, prices, at_half=ledgers.at_half)
-        return with_features(plain, self._features)
+        return Situation(
+            *counts, self._design, self._fit, prices, at_half=ledgers.at_half, scales=self._scales
+        )
+
+    def _informed(self) -> Scales:
+        """The grid of the fits, with what the judges said about each run's policies."""
+        if not self._trial.judges:
+            return self._alone
+        preferences = self._trial.world.preferences[self._orders[:, :, None], self._orders[:, None, :]]
+        return informed([judge.counts(preferences, self._rng) for judge in self._trial.judges], self._alone)
 
     def _leave(self) -> list[RunEnding]:
         """Endings of the runs that reached a verdict; these runs are dropped."""
@@ -261,10 +272,10 @@ class _Batch:
             reached = glr.glr_verdict(self._ledgers.wins[run], design, threshold)
         else:
             tally = self._ledgers.tally(run)
-            informed = with_features(Situation.of(tally, design), self._features)
             if self._trial.last_look:
                 design = replace(design, last_look=float(self._looks[run]))
-            reached = with_last_look(conclusion(tally, design, informed.fit), tally, design, informed.fit)
+            alone = fit(tally.wins[None], self._alone)
+            reached = with_last_look(conclusion(tally, design, alone), tally, design, alone)
         if reached is None and self._is_spent():
             return Verdict("inconclusive", None, None, None)
         return reached
@@ -304,6 +315,7 @@ class _Batch:
         self._ledgers.keep(runs)
         self._recorder.keep(runs)
         self._fit = None if self._fit is None else self._fit.of(runs)
+        self._scales = self._scales.of(runs)
         self._linear = None if self._linear is None else self._linear.of(runs)
 
 

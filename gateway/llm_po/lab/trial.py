@@ -14,6 +14,7 @@ from gateway.llm_po.checks import checked_type
 from gateway.llm_po.errors import DesignError, UnsupportedError, WorldError
 from gateway.llm_po.exposure import Caps
 from gateway.llm_po.lab.baselines import DoubleThompson, EpsilonGreedy, RandomPair, RoundRobin, Rucb, Tracking
+from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.lines import Promise, elimination_threshold
 from gateway.llm_po.samplers import LlmPo, Sampler
@@ -91,6 +92,7 @@ class Trial:
     caps: Caps | None = None
     min_opportunities: float = 0.0
     last_look: bool = False
+    judges: tuple[SimulatedJudge, ...] = ()
 
     def __post_init__(self) -> None:
         checked_type(self.world, World, "world")

@@ -9,14 +9,11 @@ comparisons but never breaks the promise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 
-from gateway.llm_po.bradley_terry import Fit, Scales, fit
-from gateway.llm_po.samplers import Situation
+from gateway.llm_po.bradley_terry import DEFAULT_SCALES, Scales
 from gateway.llm_po.structured.features import Features
 from gateway.llm_po.structured.linear import prior_precision
 
@@ -24,37 +21,9 @@ _CELLS: Final = ((0.03, 0.0), (0.2, 0.0), (0.5, 0.0), (0.5, 0.5))
 """Standard deviations of residuals and pair effects, in logits; the first means no residual."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class StructuredSituation(Situation):
-    """A situation whose fit knows the features.
-
-    Attributes:
-        features: The features of the policies.
-    """
-
-    features: Features
-
-    @cached_property
-    def fit(self) -> Fit:
-        """The posterior under scores that mostly follow the features."""
-        return fit(self.wins, scales=structured_scales(self.features), start=self.start)
-
-
-def with_features(situation: Situation, features: Features | None) -> Situation:
-    """The situation with a fit that knows the features, if there are any."""
-    if features is None:
-        return situation
-    return StructuredSituation(
-        wins=situation.wins,
-        evidence=situation.evidence,
-        eliminated=situation.eliminated,
-        design=situation.design,
-        start=situation.start,
-        pair_costs=situation.pair_costs,
-        debts=situation.debts,
-        at_half=situation.at_half,
-        features=features,
-    )
+def scales_for(features: Features | None) -> Scales:
+    """The grid of priors for these features; the usual one without any."""
+    return DEFAULT_SCALES if features is None else structured_scales(features)
 
 
 def structured_scales(features: Features) -> Scales:

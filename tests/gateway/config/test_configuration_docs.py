@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments, feedback, promotion, webhooks
+from gateway.config import access, experiments, feedback, prior, promotion, webhooks
 from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
@@ -37,6 +37,7 @@ SECTIONS = [
     feedback.MissingSpec,
     feedback.SignalSpec,
     feedback.RegenerateSpec,
+    prior.PriorSpec,
     promotion.PromotionSpec,
     promotion.StepSpec,
     promotion.WatchSpec,

@@ -1,0 +1,132 @@
+"""What an experiment knows from elsewhere to forecast with: counts of an offline run, by content of policies.
+
+They are part of its stored definition, so that every replica plans from the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.config.experiments import ExperimentSpec
+from gateway.config.prior import OfflineRun
+from gateway.errors import ConfigIssue
+from gateway.experiments.collecting import WAYS
+from policy_store.experiment import Experiment
+from policy_store.roles import Role
+
+RUN: Final = "run"
+EARLIER: Final = "earlier"
+_FEWEST: Final = 2
+
+Matrix = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Counts that inform forecasts: a role (`policy_store.roles`), or `run` or `earlier`.
+
+    Attributes:
+        name: Where they come from.
+        wins: How often each policy was preferred to each other, K x K.
+    """
+
+    name: str
+    wins: Matrix
+
+    @property
+    def comparisons(self) -> int:
+        """How many decisive comparisons they are."""
+        return sum(map(sum, self.wins))
+
+
+def prior_of(run: OfflineRun | None, fingerprints: Sequence[str]) -> str:
+    """The counts of a run between the policies with these fingerprints, as text; empty without a run."""
+    if run is None:
+        return ""
+    places = [_place(each, run.fingerprints) for each in fingerprints]
+    return json.dumps({RUN: _moved(run.wins, places)}, separators=(",", ":"))
+
+
+def run_of(experiment: Experiment) -> Source | None:
+    """The offline run that informs an experiment, if one does."""
+    if not experiment.prior:
+        return None
+    return Source(RUN, tuple(map(tuple, json.loads(experiment.prior)[RUN])))
+
+
+def changed_since(before: Experiment, wins: Matrix, now: Experiment) -> Source | None:
+    """What an earlier definition counted of pairs with a policy that was changed since, by their names.
+
+    Pairs of which both policies are the same are left out: their counts are inherited where they still count.
+    """
+    places = [_place(name, before.policies) for name in now.policies]
+    moved = _moved(wins, places)
+    kept = [
+        place is not None and before.policy_fingerprints[place] == print_
+        for place, print_ in zip(places, now.policy_fingerprints, strict=True)
+    ]
+    informing = tuple(
+        tuple(0 if kept[first] and kept[second] else value for second, value in enumerate(row))
+        for first, row in enumerate(moved)
+    )
+    source = Source(EARLIER, informing)
+    return source if source.comparisons else None
+
+
+def informing_roles(spec: ExperimentSpec) -> frozenset[Role]:
+    """The roles whose comparisons only inform the experiment's forecasts."""
+    if spec.promote_on is None:
+        return frozenset()
+    return WAYS[spec.traffic.collect].roles(spec.feedback) - frozenset(map(Role, spec.promote_on))
+
+
+def prior_issues(name: str, spec: ExperimentSpec, fingerprints: Sequence[str]) -> Iterator[ConfigIssue]:
+    """Faults of `promote_on` and `prior`."""
+    roles = WAYS[spec.traffic.collect].roles(spec.feedback)
+    if spec.promote_on is not None and not roles & frozenset(map(Role, spec.promote_on)):
+        all_roles = " or ".join(sorted(roles))
+        yield ConfigIssue(
+            f"experiments.{name}.promote_on",
+            f"Nothing would be evidence: all feedback of this experiment is {all_roles}.",
+            f"Add {all_roles}, or leave `promote_on` out.",
+        )
+    if informing_roles(spec) and spec.traffic.unit == "session" and spec.feedback.hold is None:
+        yield ConfigIssue(
+            f"experiments.{name}.promote_on",
+            "What a session does may only inform once its votes cannot count any more, and without a `hold` "
+            "that never is certain.",
+            "Give `feedback.hold`, or leave `promote_on` out.",
+        )
+    if informing_roles(spec) and spec.feedback.spool:
+        yield ConfigIssue(
+            f"experiments.{name}.promote_on",
+            "What is not promoted on may only inform once no vote on the same answer can count any more, and "
+            "with `feedback.spool` one may come a week late.",
+            "Leave `promote_on` or `spool` out.",
+        )
+    run = None if spec.prior is None else spec.prior.run
+    if run is not None and len(set(run.fingerprints) & set(fingerprints)) < _FEWEST:
+        yield ConfigIssue(
+            f"experiments.{name}.prior.run",
+            f"Fewer than two policies of the run in {run.path!r} are policies of this experiment: model, "
+            "prompt and parameters have to be the same.",
+            "Name a run with these policies, or leave it out.",
+        )
+
+
+def _place(name: str, among: Sequence[str]) -> int | None:
+    return among.index(name) if name in among else None
+
+
+def _moved(wins: Sequence[Sequence[int]], places: Sequence[int | None]) -> Matrix:
+    """The counts in the order of another definition; 0 for policies that have no place."""
+    return tuple(
+        tuple(
+            0 if first is None or second is None or first == second else wins[first][second]
+            for second in places
+        )
+        for first in places
+    )

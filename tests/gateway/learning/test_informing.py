@@ -1,0 +1,152 @@
+"""Feedback that is not promoted on informs forecasts once its units can count no more, and no evidence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.config.gateway_file import GatewayConfig
+from policy_store.log_records import LoggedPlan, Result
+from policy_store.names import Names
+from policy_store.report_records import Report
+from policy_store.roles import Role
+from policy_store.store import PolicyStore
+from tests.gateway.building import NAME, config_fields, gateway_config
+from tests.gateway.fake_upstream import FakeUpstream
+from tests.gateway.whole import quick_settings, whole_gateway
+
+_HELD = Names().experiment(NAME).generation(1, Role.IMPLICIT).held
+_WINDOW = 3600
+
+
+@pytest.fixture
+def config(upstream: FakeUpstream) -> Any:
+    """An experiment that only what users say decides."""
+    return gateway_config(
+        api_base=upstream.api_base,
+        promote_on=["explicit"],
+        feedback={"window": f"{_WINDOW}s"},
+        promotion={"min_comparisons": 10_000},
+    )
+
+
+async def test_implicit_signals_inform_and_votes_count(
+    config: Any, embedded_url: str, embedded_store: PolicyStore
+) -> None:
+    """A copied answer informs two windows later; a thumb on the same answer still counts at once."""
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        answers = [(await gateway.ask()).json["id"] for _ in range(30)]
+        copied = [(await gateway.feed(id=each, signal="copied")).json["status"] for each in answers]
+        due = [at for _, at in await embedded_store._redis.zrange(_HELD, 0, -1, withscores=True)]
+        rated = [(await gateway.feed(id=each, signal="thumb", value=True)).json["status"] for each in answers]
+        now = (await embedded_store.counts(NAME, 1)).now
+        early = await embedded_store.counts(NAME, 1, Role.IMPLICIT)
+        await embedded_store._redis.zunionstore(_HELD, {_HELD: 0.5})
+        await gateway.eventually(lambda: _has_informed(embedded_store), "what is due informs")
+        counts = await embedded_store.counts(NAME, 1)
+        said = await gateway.experiment()
+
+    assert set(copied) == {"held"}
+    assert {"counted"} <= set(rated) <= {"counted", "pending"}
+    assert min(due) / 1e6 == pytest.approx(now + 2 * _WINDOW, abs=120)
+    assert (early.comparisons, early.reports_held) == (0, 30)
+    assert set(counts.by_source) == {"matched:thumb"}
+    assert said["comparisons"] == counts.comparisons == rated.count("counted")
+
+
+async def _has_informed(store: PolicyStore) -> bool:
+    return (await store.counts(NAME, 1, Role.IMPLICIT)).comparisons > 0
+
+
+async def test_same_signal_again_informs_once(config: Any, embedded_url: str) -> None:
+    """Repetitions are recognised as those of votes are."""
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        answer = (await gateway.ask()).json["id"]
+        received = [(await gateway.feed(id=answer, signal="copied")).json["status"] for _ in range(3)]
+    assert received == ["held", "duplicate", "duplicate"]
+
+
+async def test_planner_weighs_what_informs(
+    config: Any, embedded_url: str, embedded_store: PolicyStore
+) -> None:
+    """The plan says how likely its forecasts use each source, and follows new counts of a source alone."""
+    async with whole_gateway(config, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        first = (await embedded_store.view(NAME)).plan
+        for number in range(20):
+            said = Report(NAME, 1, f"u{number}", 0, 1, "matched:copied", "win", 60, informs=Role.IMPLICIT)
+            await embedded_store.record_preference(said, Result.WIN)
+        await gateway.eventually(lambda: _is_used(embedded_store), "a plan that knows of it")
+        then = (await embedded_store.view(NAME)).plan
+        forecasts = await _forecast(embedded_store)
+
+    assert first is not None
+    assert then is not None
+    assert dict(first.proposal.used) == {}
+    assert dict(then.proposal.used) == {"implicit": pytest.approx(0.7)}
+    assert forecasts[-1] > forecasts[0] + 5_000
+
+
+async def _is_used(store: PolicyStore) -> bool:
+    plan = (await store.view(NAME)).plan
+    informed = await store.counts(NAME, 1, Role.IMPLICIT)
+    return plan is not None and bool(plan.proposal.used) and informed.comparisons == 20
+
+
+async def _forecast(store: PolicyStore) -> list[int]:
+    records, _ = await store.log(NAME, 1)
+    return [record.forecasts[0][2] for record in records if isinstance(record, LoggedPlan)]
+
+
+async def test_counts_of_a_run_inform_from_the_first_plan(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore, tmp_path: Any
+) -> None:
+    """They are in the stored definition, so that no replica needs the directory to plan."""
+    plain = gateway_config(api_base=upstream.api_base)
+    async with whole_gateway(plain, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        prints = (await embedded_store.view(NAME)).experiment.policy_fingerprints
+    header = {"experiment": {"policy_fingerprints": prints}, "certificate": {"wins": [[0, 30], [5, 0]]}}
+    (tmp_path / "log.jsonl").write_text(json.dumps(header) + "\n", encoding="utf-8")
+    informed = gateway_config(api_base=upstream.api_base, prior={"run": str(tmp_path)})
+    async with whole_gateway(informed, quick_settings(embedded_url)) as gateway:
+        await gateway.eventually(lambda: _used_run(embedded_store), "a plan that knows of the run")
+        view = await embedded_store.view(NAME)
+
+    assert json.loads(view.experiment.prior) == {"run": [[0, 30], [5, 0]]}
+    assert view.generation == 2
+
+
+async def _used_run(store: PolicyStore) -> bool:
+    plan = (await store.view(NAME)).plan
+    return plan is not None and "run" in plan.proposal.used
+
+
+async def test_earlier_generation_informs_about_a_changed_policy(
+    upstream: FakeUpstream, embedded_url: str, embedded_store: PolicyStore
+) -> None:
+    """Its counts are no evidence for the changed policy, and forecasts know of them."""
+    undecided = {"promotion": {"min_comparisons": 10_000}}
+    plain = gateway_config(api_base=upstream.api_base, **undecided)
+    async with whole_gateway(plain, quick_settings(embedded_url)) as gateway:
+        await gateway.planned()
+        for number in range(20):
+            said = Report(NAME, 1, f"u{number}", 0, 1, "matched:thumb", "win", 60)
+            await embedded_store.record_preference(said, Result.WIN)
+    edited = {"plain": {"model": "plain"}, "warm": {"model": "warm", "system": "Be kind."}}
+    fields = config_fields(api_base=upstream.api_base, prior={"earlier": True}, **undecided)
+    fields["experiments"][NAME]["policies"] = edited
+    changed = GatewayConfig.model_validate(fields)
+    async with whole_gateway(changed, quick_settings(embedded_url)) as gateway:
+        await gateway.eventually(lambda: _used_earlier(embedded_store), "a plan that knows of it")
+        counts = await embedded_store.counts(NAME, 2)
+
+    assert (counts.comparisons, counts.inherited) == (0, 0)
+
+
+async def _used_earlier(store: PolicyStore) -> bool:
+    plan = (await store.view(NAME)).plan
+    return plan is not None and dict(plan.proposal.used) == {"earlier": pytest.approx(0.7)}
