@@ -261,7 +261,9 @@ class ReportRecorder:
         is_named = assignment.voter != NOBODY
         voter = assignment.voter if is_named else assignment.key
         came_at = self._clock() if received_at is None else received_at
-        valid_seconds = max(0, math.ceil(assignment.expires_at - came_at))
+        # At least as long as the id is valid in all: this gateway's clock may be wrong now.
+        whole_seconds = assignment.expires_at - assignment.assigned_at if assignment.assigned_at else 0
+        valid_seconds = max(whole_seconds, math.ceil(assignment.expires_at - came_at))
         more_seconds = 0 if received_at is None else SPOOLED_SECONDS
         return Report(
             experiment=assignment.experiment,

@@ -200,6 +200,58 @@ async def _is(gateway: Whole, store: str) -> bool:
     return bool((await gateway.get("/readyz")).json["store"] == store)
 
 
+async def test_a_gateway_that_starts_without_its_store_keeps_reports_too(
+    upstream: FakeUpstream, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """The file's incumbent answers; ids of before can be opened with the operator's secret, and wait."""
+    config = gateway_config(
+        api_base=upstream.api_base, traffic=TRAFFIC, promotion=ENDLESS, feedback={"spool": True}
+    )
+    settings = quick_settings(
+        redis_server.url,
+        data_dir=tmp_path / "data",
+        store_timeout_seconds=impatient(0.3),
+        token_secret=SECRET,
+    )
+    async with whole_gateway(config, settings) as gateway:
+        await gateway.planned()
+        asked = (await gateway.compare()).json["id"]
+    redis_server.kill()
+    async with whole_gateway(config, settings) as gateway:
+        cold = await gateway.ask()
+        assert cold.status == 200
+        apart = await gateway.feed(id=cold.json["id"], preferred=0)
+        assert (apart.status, apart.json["reason"]) == (200, "unassigned_id")
+        assert (await gateway.feed(id=asked, preferred=0)).status == 202
+        assert (await gateway.get("/readyz")).status == 200
+        redis_server.start()
+        await gateway.eventually(lambda: not waiting(tmp_path), "the replay")
+        assert await counted(gateway) == 1
+
+
+async def test_ids_that_cannot_be_opened_yet_are_not_called_forged(
+    upstream: FakeUpstream, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Without a secret of the operator the key is in the store, so feedback is sent again later."""
+    config = gateway_config(api_base=upstream.api_base, traffic=TRAFFIC, promotion=ENDLESS)
+    settings = quick_settings(
+        redis_server.url, data_dir=tmp_path / "data", store_timeout_seconds=impatient(0.3)
+    )
+    async with whole_gateway(config, settings) as gateway:
+        await gateway.planned()
+        asked = (await gateway.compare()).json["id"]
+    redis_server.kill()
+    async with whole_gateway(config, settings) as gateway:
+        assert (await gateway.feed(id=asked, preferred=0)).status == 503
+        redis_server.start()
+
+        async def is_counted() -> bool:
+            reply = await gateway.feed(id=asked, preferred=0)
+            return reply.status == 200 and reply.json["status"] == "counted"
+
+        await gateway.eventually(is_counted, "the key")
+
+
 async def test_without_the_option_nothing_is_kept(
     upstream: FakeUpstream, redis_server: RedisServer, tmp_path: Path
 ) -> None:
