@@ -3,7 +3,8 @@
 Only this module and those of `gateway.assembly` name concrete classes. Everything that needs closing is
 opened in the lifespan, in the order it is needed, and closed in the opposite one:
 
-    embedded store -> store client -> refresher -> API keys -> limits -> providers -> routes -> planning
+    embedded store -> store client -> refresher -> API keys -> limits -> providers -> judging -> routes
+    -> planning
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gateway.api.inference import InferenceDeps
 from gateway.api.openapi import openapi_document
 from gateway.assembly.answers import open_answering, open_notes, open_upstreams
 from gateway.assembly.foundation import Foundation, open_redis, process_name
+from gateway.assembly.judging import open_judging
 from gateway.assembly.keys import open_keys, open_limiter
 from gateway.assembly.notifying import open_notifying
 from gateway.assembly.planning import open_planning
@@ -187,7 +189,10 @@ class _Gateway:
         limiter = open_limiter(base)
         upstreams, attempts = open_upstreams(base)
         has_several_keys = authenticator.has_several_clients
-        answering = await open_answering(base, attempts, response_ids, keys, snapshots, has_several_keys)
+        judges, keep_judges = open_judging(base, snapshots, has_several_keys)
+        answering = await open_answering(
+            base, attempts, response_ids, keys, snapshots, has_several_keys, judges
+        )
         notes = await open_notes(base, response_ids)
         pool = PlanPool()
         base.resources.callback(pool.close)
@@ -227,6 +232,6 @@ class _Gateway:
             standings=Standings(store, base.store_part(GenerationBook), catalogue),
         )
         join_routes(app, base, parts)
-        await upkeep.open(base.resources, [refresher.refresh, registry.refresh], attempts.keep)
+        await upkeep.open(base.resources, [refresher.refresh, registry.refresh], [attempts.keep, keep_judges])
         await replay_spool(base, spool, feedback, health, keys)
         await open_planning(base, pool, steering, upkeep.agreement)

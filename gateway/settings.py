@@ -187,6 +187,13 @@ class Settings(BaseSettings):
         le=86_400,
         description="How long answers in progress may take to finish after that.",
     )
+    judge_drain_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="How long requests that wait for a judge may still be compared after the last answer; "
+        "the rest is dropped.",
+    )
     refresh_seconds: float = Field(
         default=0.25,
         gt=0,

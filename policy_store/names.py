@@ -17,6 +17,7 @@ row as generations, and keys like theirs.
                                           per generation its state, plan, certificate
     llmpo:{NAME}:lease                    the replica that plans now                   seconds
     llmpo:{NAME}:events                   stream of events for operators               for ever
+    llmpo:{NAME}:judging                  hash: what a judge spent today and said      for ever
     llmpo:{NAME}:GENERATION:counts        hash: wins, ties, evidence                   for ever
     llmpo:{NAME}:GENERATION:forecasts     hash: the current plan's forecasts           for ever
     llmpo:{NAME}:GENERATION:log           stream: comparisons, plans, events           for ever
@@ -232,6 +233,11 @@ class ExperimentKeys:
     def usage(self) -> str:
         """Hash of measured answers and tokens, by a policy's fingerprint."""
         return f"{self.prefix}:usage"
+
+    @property
+    def judging(self) -> str:
+        """Hash of what a judge has spent today, and of what it said by generation."""
+        return f"{self.prefix}:judging"
 
     @property
     def contents(self) -> str:

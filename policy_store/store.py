@@ -17,6 +17,7 @@ from policy_store.counts import Counts
 from policy_store.decisions import DecisionStore
 from policy_store.errors import UnknownExperimentError
 from policy_store.experiment import Experiment
+from policy_store.judging import JudgeStore
 from policy_store.last_looks import commitment_to
 from policy_store.log import LogStore
 from policy_store.looks import LookStore
@@ -31,6 +32,7 @@ from policy_store.watches import WatchStore
 
 
 class PolicyStore(
+    JudgeStore,
     ReportStore,
     PlanStore,
     LookStore,

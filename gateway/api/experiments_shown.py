@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from gateway.api.judges_shown import JudgeShown
 from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
 from gateway.api.promotions_shown import StageShown, WatchShown
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
-from gateway.experiments.promises import Promised, claim, promised_by
+from gateway.experiments.promises import Promised, claim_of, promised_by
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.verbs import Verb, verbs_from
 from gateway.learning.progress import ExperimentProgress
@@ -168,6 +169,9 @@ class ExperimentDetail(ExperimentSummary):
     reports_held: int = Field(default=0, description="Reports that count once `feedback.hold` is over.")
     answer_costs: AnswerCostsShown
     gain: GainShown | None = Field(description="Null while the incumbent itself is ahead, and if it won.")
+    judge: JudgeShown | None = Field(
+        default=None, description="The model that compares answers unseen; null if there is none."
+    )
     stage: StageShown | None = Field(
         default=None, description="The state of a promotion step by step; null if there is none."
     )
@@ -199,7 +203,7 @@ class ExperimentDetail(ExperimentSummary):
             delta=experiment.delta,
             epsilon=experiment.epsilon,
             promise=promised_by(experiment),
-            claim=claim(promised_by(experiment), experiment.epsilon),
+            claim=claim_of(experiment),
             collect=experiment.collect,
             share=live.share,
             min_comparisons=experiment.min_comparisons,
@@ -218,6 +222,7 @@ class ExperimentDetail(ExperimentSummary):
             reports_held=counts.reports_held,
             answer_costs=AnswerCostsShown.of(reading),
             gain=GainShown.of(reading),
+            judge=JudgeShown.of(reading),
             stage=StageShown.of(reading),
             watch=WatchShown.of(reading),
             held=held,

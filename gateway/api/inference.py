@@ -272,10 +272,14 @@ class _Reply:
         headers: RawHeaders = (*self._named(answer, caller, sent), *joined(self._limits, answer.headers))
         if caller.is_admin:
             headers = (*headers, *_attribution(answer))
-        body = answer.content
-        if not isinstance(body, bytes):
-            await self._send_stream(body, headers, answer)
-            return
+        if isinstance(answer.content, bytes):
+            await self._send_whole(answer.content, headers, answer)
+        else:
+            await self._send_stream(answer.content, headers, answer)
+        if answer.when_served is not None and not self._code:
+            answer.when_served()
+
+    async def _send_whole(self, body: bytes, headers: RawHeaders, answer: Answer) -> None:
         if self._metered is not None:
             self._metered.pass_whole(body)
         length = (b"content-length", str(len(body)).encode())

@@ -8,6 +8,7 @@ from gateway.assembly.foundation import Foundation
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder
 from gateway.experiments.snapshot import SnapshotHolder
+from gateway.judging.queue import JudgeQueue
 from gateway.learning.kept_answers import KeptAnswers
 from gateway.learning.missing_outcomes import MissingOutcomes
 from gateway.learning.recording import ReportRecorder
@@ -18,6 +19,7 @@ from gateway.serving.continuing import Continuing
 from gateway.serving.ejection import EjectionBook
 from gateway.serving.makers import Makers
 from gateway.serving.regenerating import Regenerating
+from gateway.serving.shadowing import Shadowing
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import Timeouts
 from gateway.upstream.dispatch import Upstreams
@@ -58,6 +60,7 @@ async def open_answering(
     keys: SealingKeyHolder,
     snapshots: SnapshotHolder,
     has_several_keys: Callable[[], bool],
+    judges: JudgeQueue,
 ) -> Answering:
     """What answers a question, and has counted what follows from an answer without a report."""
     conversations, turns = base.store_part(ConversationStore), base.store_part(TurnStore)
@@ -82,6 +85,7 @@ async def open_answering(
             draws=base.rng,
         ),
         makers=makers,
+        shadowing=Shadowing(judges.offer, base.hooks),
         hooks=base.hooks,
         draws=base.rng,
         note_missing=missing.note,

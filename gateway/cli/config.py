@@ -21,6 +21,7 @@ from gateway.config.load import json_schema, load_config
 from gateway.config.references import provider_faults, providers_named
 from gateway.errors import ConfigError
 from gateway.experiments.exposure import exposure_issues
+from gateway.experiments.judge import judge_issues
 from gateway.running.logs import BLANK, redact_text
 from gateway.upstream.provider_needs import names_in_package
 from gateway.upstream.targets import OUR_PROVIDERS, model_targets
@@ -71,6 +72,7 @@ def check(
         may_be_unset=may_be_unset,
     )
     issues = [issue for name, spec in loaded.experiments.items() for issue in exposure_issues(name, spec)]
+    issues += judge_issues(loaded)
     if issues:
         raise ConfigError(issues)
     typer.echo(f"{path} is right.")

@@ -9,7 +9,10 @@ from rich.text import Text
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.gateway_file import GatewayConfig
+from gateway.config.judging import LiveJudgeSpec
+from gateway.experiments.collecting import WAYS, Takes
 from gateway.experiments.exposure import exposure_caps
+from gateway.experiments.judge import share_judged
 from gateway.experiments.promises import promised
 
 
@@ -79,4 +82,14 @@ def terms(experiment: ExperimentSpec) -> str:
         f"{', with a last look' if experiment.last_look else ''}; "
         f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
         + "".join(f"; {bound}" for bound in bounds)
+        + ("" if experiment.judge is None else f"; {judged(experiment, experiment.judge)}")
     )
+
+
+def judged(experiment: ExperimentSpec, judge: LiveJudgeSpec) -> str:
+    """Which requests a judge compares, and the most it may spend."""
+    of = f"{share_judged(judge):.4g} of the other requests are judged"
+    if WAYS[experiment.traffic.collect].takes is Takes.VERDICT:
+        of = "judged"
+    rubric = "no rubric" if judge.rubric is None else judge.rubric.path
+    return f"{of} by {judge.model} ({rubric}), at most {judge.spend_per_day:g} USD a day"

@@ -25,8 +25,10 @@ from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import inference_of
 from gateway.experiments.exposure import exposure_caps, exposure_issues
+from gateway.experiments.judge import judge_issues, judged_models
 from gateway.experiments.promises import promised
 from gateway.experiments.structure import structure_of
+from gateway.judging.estimating import JudgeEstimate, judge_estimate
 from gateway.llm_po.exposure import Caps
 from gateway.simulation.advice import advice
 from gateway.simulation.estimate import EffectEstimate, estimate, estimate_jobs
@@ -36,6 +38,7 @@ from gateway.upstream.prices import model_prices
 _SUCCESS_RATE: Final = 0.8  # of ordinary policies, unless the operator says otherwise
 _TIE_RATE: Final = 0.2  # of answers side by side
 _DAY: Final = timedelta(days=1)
+_LEAST_SHARE: Final = 1e-9  # a share of 0 is refused in words of its own
 _WIDTH: Final = 96  # columns: a narrower table would break its lines
 
 
@@ -45,7 +48,11 @@ def estimate_experiment(
         float, typer.Option(help="Requests to the experiment a day; sessions where the unit is a session.")
     ],
     feedback_rate: Annotated[
-        float, typer.Option(help="Share of the answers that get feedback, or are asked again, in (0, 1].")
+        float,
+        typer.Option(
+            help="Share of the answers that get feedback, or are asked again, in (0, 1]; "
+            "no effect with `shadow`."
+        ),
     ],
     experiment: Annotated[
         str | None, typer.Option(help="One experiment of the file; all of them by default.")
@@ -92,7 +99,8 @@ def estimate_experiment(
         except EstimateError as error:
             raise typer.BadParameter(str(error)) from error
         with runs_progress(estimate_jobs(prospect, runs, seed)) as on_batch:
-            report = EstimateReport(prospect, estimate(prospect, runs, seed, on_batch=on_batch))
+            forecasts = estimate(prospect, runs, seed, on_batch=on_batch)
+        report = EstimateReport(prospect, forecasts, traffic.judge(loaded, name))
         reports.append(report.to_json())
         if not json:
             table_console(least_width=_WIDTH).print(report)
@@ -149,6 +157,26 @@ class ExpectedTraffic:
             return None
         return tuple(known[model].of(self.prompt_tokens, self.answer_tokens) for model in models)
 
+    def judge(self, config: GatewayConfig, name: str) -> JudgeEstimate | None:
+        """What the judge of an experiment compares and costs; None without one.
+
+        Raises:
+            ConfigError: If the judge cannot be used, or a price is not known.
+        """
+        spec = config.experiments[name]
+        if spec.judge is None:
+            return None
+        prices = model_prices(config.entry(model) for model in judged_models(config))
+        if issues := list(judge_issues(config)):
+            raise ConfigError(issues)
+        return judge_estimate(
+            spec,
+            prices,
+            requests_per_day=self.requests_per_day,
+            prompt_tokens=self.prompt_tokens,
+            answer_tokens=self.answer_tokens,
+        )
+
     def prospect(self, config: GatewayConfig, name: str) -> Prospect:
         """An experiment as it would run, with its policies in the order of their names."""
         spec = config.experiments[name]
@@ -158,6 +186,8 @@ class ExpectedTraffic:
         if issues := list(exposure_issues(name, spec)):
             raise ConfigError(issues)
         declared, incumbent = exposure_caps(spec), names.index(spec.incumbent)
+        judge = self.judge(config, name)
+        paid = judge.compared_per_day if judge is not None and judge.is_evidence else None
         return Prospect(
             experiment=name,
             policies=len(names),
@@ -170,12 +200,14 @@ class ExpectedTraffic:
             min_comparisons=spec.promotion.min_comparisons,
             min_days=spec.promotion.min_duration / _DAY,
             max_comparisons=spec.max_comparisons,
-            units_per_day=self.requests_per_day,
-            feedback_rate=self.feedback_rate,
+            units_per_day=self.requests_per_day
+            if paid is None
+            else paid / max(spec.traffic.share, _LEAST_SHARE),
+            feedback_rate=self.feedback_rate if paid is None else 1.0,
             feedback_delay_days=max(self.shortest_delay, spec.feedback.hold or timedelta()) / _DAY,
             tie_rate=_TIE_RATE if self.tie_rate is None else self.tie_rate,
             success_rate=self.success_rate if way.rates_answers and ties_follow else None,
-            prices=self.prices(config, spec),
+            prices=self.prices(config, spec) if paid is None else None,
             stopping=structure.stopping,
             features=structure.features,
             levels=tuple(tuple(levels[policy].values()) for policy in names) if levels else None,
@@ -194,6 +226,7 @@ class EstimateReport:
 
     prospect: Prospect
     forecasts: list[EffectEstimate]
+    judge: JudgeEstimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -210,6 +243,7 @@ class EstimateReport:
             "tie_rate": 1 - prospect.decisive_share("medium"),
             "effects": [forecast.to_json() for forecast in self.forecasts],
             "advice": advice(prospect, self.forecasts),
+            **({} if self.judge is None else {"judge": self.judge.to_json()}),
         }
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -222,7 +256,9 @@ class EstimateReport:
             f"of them ties; {prospect.in_flight} wait for feedback at any time."
         )
         yield self.table()
-        if prospect.prices is None:
+        if self.judge is not None:
+            yield self.judge.sentence
+        elif prospect.prices is None:
             yield "No cost: the price of a model is not known; give --cost-per-request."
         for sentence in advice(prospect, self.forecasts):
             yield f"- {sentence}"

@@ -23,6 +23,7 @@ from policy_store.states import STATES
 
 BAR_CELLS: Final = 24
 PROMPT_WIDTH: Final = 120
+AGREEMENTS: Final = {"agree": "they agree", "disagree": "they disagree", "open": "too few to say"}
 LATEST_EVENTS: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
@@ -71,7 +72,7 @@ def show_experiment(
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     warnings = (f"Warning: {warning}" for warning in answer.get("warnings", []))  # earlier versions: none
-    for line in (*warnings, *shown.gains(), *shown.staged(), *shown.watched()):
+    for line in (*warnings, *shown.gains(), *shown.judged(), *shown.staged(), *shown.watched()):
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
@@ -86,6 +87,20 @@ def gain_sentence(gain: dict[str, Any]) -> str:
     if gain["preference"] is None:
         return f"{gain['policy']} and {gain['incumbent']} were not compared with each other."
     return f"{gain['policy']} is preferred to {gain['incumbent']} in {gain['preference']:.0%}, {between}."
+
+
+def judge_sentence(judge: dict[str, Any]) -> str:
+    """What a judge compared, how decided and how biased it was, and what it cost."""
+    role = "are the evidence" if judge["role"] == "evidence" else "only inform forecasts"
+    text = f"The judge {judge['model']} compared {judge['compared']:,} pairs of answers; its verdicts {role}."
+    if judge["asked"]:
+        text += (
+            f" It preferred one in both orders in {judge['decisive_share']:.0%}, contradicted itself in "
+            f"{judge['first_shown'] + judge['second_shown'] + judge['disagreed']:,} (position bias "
+            f"{judge['position_bias']:+.0%}), and was unreadable in {judge['unreadable']:,}."
+        )
+    today = f"{judge['usd_today']:.4g} of {judge['spend_per_day']:g}"
+    return f"{text} It cost {judge['usd']:.4g} USD, {today} today."
 
 
 class ShownExperiment:
@@ -128,6 +143,20 @@ class ShownExperiment:
         told = [f"{name} {known[name]:.3g}{unit}" for name in named if known[name]]
         if told:
             yield f"An answer costs ({costs['source']}): {', '.join(told)}."
+
+    def judged(self) -> Iterator[str]:
+        """What the judge said and cost; gateways of earlier versions know none."""
+        judge = self._answer.get("judge")
+        if judge is None:
+            return
+        yield judge_sentence(judge)
+        for pair in judge["pairs"]:
+            users, model = pair["users"], pair["judge"]
+            yield (
+                f"{pair['pair'][0]} over {pair['pair'][1]}: users {users['wins']:,} of "
+                f"{users['wins'] + users['losses']:,}, the judge {model['wins']:,} of "
+                f"{model['wins'] + model['losses']:,} ({AGREEMENTS[pair['verdict']]})."
+            )
 
     def staged(self) -> Iterator[str]:
         """Where a promotion step by step stands; gateways of earlier versions know none."""

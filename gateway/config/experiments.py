@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from gateway.config.feedback import FeedbackSpec
 from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
+from gateway.config.judging import LiveJudgeSpec
+from gateway.config.params import PolicyParams
 from gateway.config.prior import PriorSpec
 from gateway.config.promotion import PromotionSpec
 from gateway.config.references import MAX_POLICIES, MIN_POLICIES
@@ -29,74 +26,7 @@ from gateway.config.values import (
 )
 
 # experiments/collecting.py holds what each way does.
-Collect = Literal["matched", "side_by_side", "regenerate"]
-
-
-class PolicyParams(Section):
-    """Sampling fields that a policy fixes, within OpenAI's bounds; they override the caller's."""
-
-    temperature: float | None = Field(default=None, ge=0, le=2, description="Randomness of sampling.")
-    top_p: float | None = Field(default=None, ge=0, le=1, description="Probability mass sampled from.")
-    max_tokens: int | None = Field(
-        default=None, ge=1, description="Longest answer; also replaces `max_completion_tokens`."
-    )
-    max_completion_tokens: int | None = Field(
-        default=None, ge=1, description="Longest answer, reasoning included; also replaces `max_tokens`."
-    )
-    presence_penalty: float | None = Field(
-        default=None, ge=-2, le=2, description="Pushes towards new topics."
-    )
-    frequency_penalty: float | None = Field(
-        default=None, ge=-2, le=2, description="Pushes against repetition."
-    )
-    seed: int | None = Field(
-        default=None, ge=-(2**63), le=2**63 - 1, description="Seed, for providers that honour one."
-    )
-    stop: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1)]],
-            Field(min_length=1, max_length=4),
-            WithJsonSchema(
-                {
-                    "type": ["string", "array"],
-                    "items": {"type": "string", "minLength": 1},
-                    "minItems": 1,
-                    "maxItems": 4,
-                }
-            ),
-        ]
-        | None
-    ) = Field(default=None, description="One to four texts that end the answer.")
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
-        default=None, description="Bias per token id."
-    )
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
-        default=None, description="How long a reasoning model thinks."
-    )
-    verbosity: Literal["low", "medium", "high"] | None = Field(
-        default=None, description="How long the answer is."
-    )
-    top_k: int | None = Field(
-        default=None,
-        ge=-1,
-        description="How many of the most likely tokens are sampled from (servers that extend OpenAI's "
-        "format).",
-    )
-    min_p: float | None = Field(
-        default=None, ge=0, le=1, description="Smallest relative probability sampled (same servers)."
-    )
-    repetition_penalty: float | None = Field(
-        default=None, gt=0, le=10, description="Penalty on tokens seen before (same servers)."
-    )
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _list_of_one(cls, stop: Any) -> Any:
-        return [stop] if isinstance(stop, str) else stop
-
-    def request_fields(self) -> dict[str, Any]:
-        """The fields that were set, as they go into a request body."""
-        return self.model_dump(exclude_none=True)
+Collect = Literal["matched", "side_by_side", "regenerate", "shadow"]
 
 
 class PolicySpec(Section):
@@ -147,7 +77,9 @@ class TrafficSpec(Section):
         description="`matched`: one answer per unit, outcomes of two units make a comparison. "
         "`side_by_side`: two answers in one response to callers that ask for two (`n: 2`), the user names "
         "the better; all other callers get the incumbent's one answer. `regenerate`: who asks the same again "
-        "gets the other policy's answer, and the conversation sent back shows which one was kept.",
+        "gets the other policy's answer, and the conversation sent back shows which one was kept. `shadow`: "
+        "the incumbent answers every caller; then two policies answer unseen, and the `judge` says which "
+        "answer is better.",
     )
     unit: Literal["request", "session"] = Field(
         default="request",
@@ -159,6 +91,11 @@ class TrafficSpec(Section):
         if self.collect == "regenerate" and self.unit == "session":
             raise fault(
                 "With `collect: regenerate` each turn of a conversation is compared, and `unit` is session.",
+                "Leave `unit` out.",
+            )
+        if self.collect == "shadow" and self.unit == "session":
+            raise fault(
+                "With `collect: shadow` each request is compared by itself, and `unit` is session.",
                 "Leave `unit` out.",
             )
         return self
@@ -253,6 +190,11 @@ class ExperimentSpec(Section):
         default=None,
         description="What was compared elsewhere, to forecast with; never evidence.",
     )
+    judge: LiveJudgeSpec | None = Field(
+        default=None,
+        description="A model that compares answers after callers have been served. With `collect: shadow` "
+        "its verdicts are the evidence.",
+    )
     promotion: PromotionSpec = Field(
         default_factory=PromotionSpec, description="When and how the incumbent changes."
     )
@@ -332,6 +274,23 @@ class ExperimentSpec(Section):
                 "`comparisons` might never end.",
                 "End the steps of `promotion` with `for` or `approval`, or leave `last_look` out.",
             )
+
+    @model_validator(mode="after")
+    def _check_judge(self) -> Self:
+        is_shadow = self.traffic.collect == "shadow"
+        if is_shadow and self.judge is None:
+            raise fault("`collect: shadow` needs a `judge`.", "Give one: its `model` and `spend_per_day`.")
+        if is_shadow and self.promote_on is not None:
+            raise fault(
+                "With `collect: shadow` the judge's verdicts are the evidence, and `promote_on` is given.",
+                "Leave `promote_on` out.",
+            )
+        if self.judge is not None and is_shadow and self.judge.share is not None:
+            raise fault(
+                "With `collect: shadow` every request that takes part is judged, and `judge.share` is given.",
+                "Leave it out; `traffic.share` says how many requests take part.",
+            )
+        return self
 
     def levels(self) -> dict[str, dict[str, str]]:
         """For each policy of a grid, its level on every axis."""

@@ -183,6 +183,7 @@ class PlainExperiment:
             yield Fault((*self.path, "incumbent"), f"{incumbent!r} is not a policy.", remedy)
         for name, policy in policies.items():
             yield from self.policy_faults((*self.path, "policies", name), _mapping(policy))
+        yield from self.judge_faults()
         yield from self.budget_faults()
 
     def policy_faults(self, path: Path, policy: dict[str, Any]) -> Iterator[Fault]:
@@ -198,6 +199,13 @@ class PlainExperiment:
         if params.get("max_tokens") is not None and params.get("max_completion_tokens") is not None:
             problem = "This and max_completion_tokens mean the same limit."
             yield Fault((*path, "params", "max_tokens"), problem, "Keep one of them.")
+
+    def judge_faults(self) -> Iterator[Fault]:
+        """A fault if the judge's model does not exist."""
+        model = _mapping(self.section.get("judge")).get("model")
+        if isinstance(model, str) and model not in self.models:
+            remedy = suggest(model, self.models, "Models in model_list")
+            yield Fault((*self.path, "judge", "model"), f"There is no model {model!r}.", remedy)
 
     def budget_faults(self) -> Iterator[Fault]:
         """A fault if the budget is too small for any decision."""

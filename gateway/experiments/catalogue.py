@@ -17,8 +17,10 @@ from gateway.config.configured_keys import ApiKey, KeyLimits, configured_keys, d
 from gateway.config.environment import Environment
 from gateway.config.gateway_file import GatewayConfig
 from gateway.config.webhooks import WebhookSpec
+from gateway.errors import ConfigError
 from gateway.experiments.definitions import Definition, define
 from gateway.experiments.description import Description, describe
+from gateway.experiments.judge import compile_judge, judge_issues
 from gateway.experiments.policies import compile_policies
 from gateway.experiments.policy_content import PoliciesShown
 from gateway.settings import Settings
@@ -99,10 +101,13 @@ def definitions_of(config: GatewayConfig) -> dict[str, Definition]:
     """The experiments of a configuration, by name.
 
     Raises:
-        ConfigError: If nothing can keep the exposure caps of one.
+        ConfigError: If nothing can keep the exposure caps of one, or the judge of one cannot be used.
     """
+    if issues := list(judge_issues(config)):
+        raise ConfigError(issues)
     return {
-        name: define(name, spec, compile_policies(config, spec)) for name, spec in config.experiments.items()
+        name: define(name, spec, compile_policies(config, spec), compile_judge(config, spec))
+        for name, spec in config.experiments.items()
     }
 
 

@@ -25,6 +25,7 @@ class Assigns(Enum):
     ONE = "one"  # the coin decides which
     BOTH = "both"  # the coin decides which is shown first
     IN_TURN = "in_turn"  # the coin decides which answers first; the other does if the same is asked again
+    UNSEEN = "unseen"  # the incumbent answers; what the pair would answer no user sees
 
 
 class Takes(Enum):
@@ -35,6 +36,7 @@ class Takes(Enum):
     NOTHING = (
         "nothing"  # the conversation that is sent back shows which answer was kept: a comparison at once
     )
+    VERDICT = "verdict"  # nothing: a judge says which answer is better, a comparison at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Way:
         assigns: Which policies answer.
         takes: What is reported and how it is recorded.
         surfaces: The kinds of request whose answers can take part.
-        answers_per_unit: How many answers one unit costs; those that a user asks for anyway cost nothing.
+        answers_per_unit: How many of the pair's answers one unit's user is given; 0 if only the judge reads
+            them. An answer that a user asks for anyway is not included.
     """
 
     name: Collect
@@ -63,7 +66,7 @@ class Way:
         match self.takes:
             case Takes.SIGNAL:
                 return True
-            case Takes.PREFERENCE | Takes.NOTHING:
+            case Takes.PREFERENCE | Takes.NOTHING | Takes.VERDICT:
                 return False
             case _:
                 assert_never(self.takes)
@@ -83,6 +86,8 @@ class Way:
                 return frozenset({Role.EXPLICIT})
             case Takes.NOTHING:
                 return frozenset({Role.IMPLICIT})
+            case Takes.VERDICT:
+                return frozenset({Role.JUDGE})
             case _:
                 assert_never(self.takes)
 
@@ -93,6 +98,8 @@ class Way:
         rules: dict[str, object] = {} if feedback.voter_cap == 1 else {"voter_cap": feedback.voter_cap}
         if feedback.hold is not None:
             rules["hold_seconds"] = feedback.hold.total_seconds()
+        if self.takes is Takes.VERDICT:
+            return rules
         if self.takes is Takes.NOTHING:
             kept = feedback.regenerate.model_dump(include={"similarity", "neither", "identical"})
             return {**rules, "kept": kept}
@@ -138,6 +145,14 @@ WAYS: Final[Mapping[Collect, Way]] = {
         takes=Takes.NOTHING,
         surfaces=frozenset({CHAT.name, RESPONSES.name, MESSAGES.name}),
         answers_per_unit=1,
+    ),
+    "shadow": Way(
+        name="shadow",
+        number=3,
+        assigns=Assigns.UNSEEN,
+        takes=Takes.VERDICT,
+        surfaces=frozenset({CHAT.name, RESPONSES.name, MESSAGES.name}),
+        answers_per_unit=0,
     ),
 }
 WAY_OF_NUMBER: Final[Mapping[int, Way]] = {way.number: way for way in WAYS.values()}

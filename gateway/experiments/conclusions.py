@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from gateway import __version__
 from gateway.experiments.gain import Gain, gain
+from gateway.experiments.judge import judged_by, who_preferred
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
 from policy_store.log_records import Comparison
@@ -171,7 +172,7 @@ def _placed(
 ) -> dict[str, Any]:
     """A conclusion, with the experiment it is about, the code version, the time and the gain."""
     champion = conclusion["champion"]
-    gained = certified_gain(conclusion, experiment)
+    gained, judge = certified_gain(conclusion, experiment), judged_by(experiment)
     return {
         **conclusion,
         "experiment": json.loads(experiment.to_json()),
@@ -183,6 +184,7 @@ def _placed(
         "decided_at": decided_at,
         **more,
         **({} if gained is None else {"gain": asdict(gained)}),
+        **({} if judge is None else {"judge": {**judge, "says": who_preferred(judge)}}),
     }
 
 

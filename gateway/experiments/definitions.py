@@ -9,8 +9,9 @@ from typing import Any
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.errors import ConfigError
-from gateway.experiments.collecting import WAYS
+from gateway.experiments.collecting import WAYS, Takes, Way
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
+from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
 from gateway.experiments.priors import prior_issues, prior_of
@@ -28,12 +29,14 @@ class Definition:
         spec: The experiment's section of the configuration.
         caps: The share of units that each policy may answer. They are not part of the record, because they
             do not change the meaning of the evidence.
+        judge: The model that compares answers beside the traffic; None without one.
     """
 
     experiment: Experiment
     policies: tuple[CompiledPolicy, ...]
     spec: ExperimentSpec
     caps: ExposureCaps
+    judge: CompiledJudge | None = None
 
     @property
     def contents(self) -> dict[str, dict[str, Any]]:
@@ -44,6 +47,11 @@ class Definition:
     def declares_costs(self) -> bool:
         """Whether the file declares what requests of its policies cost, even if it declares 0."""
         return any("cost" in policy.model_fields_set for policy in self.spec.policies.values())
+
+    @property
+    def way(self) -> Way:
+        """The record of its way of collecting."""
+        return WAYS[self.spec.traffic.collect]
 
     @property
     def name(self) -> str:
@@ -60,10 +68,13 @@ class Definition:
         return other.fingerprint() == self.experiment.fingerprint()
 
 
-def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) -> Definition:
+def define(
+    name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy], judge: CompiledJudge | None = None
+) -> Definition:
     """The definition of one experiment.
 
-    Policies are indexed in the order of their names, so their order in the file does not matter.
+    Policies are indexed in the order of their names, so their order in the file does not matter. The judge is
+    part of the record where its verdicts are the evidence.
 
     Raises:
         ConfigError: If no plan can keep the exposure caps, or `promote_on` or `prior` leaves nothing.
@@ -77,6 +88,8 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
     rules = {"unit": spec.traffic.unit, **way.outcome_rules(spec.feedback, on)}
     if on is not None:
         rules["promote_on"] = sorted(set(on))
+    if way.takes is Takes.VERDICT and judge is not None:
+        rules["judge"] = judge.identity
     experiment = Experiment(
         name=name,
         policies=names,
@@ -95,7 +108,7 @@ def define(name: str, spec: ExperimentSpec, policies: Sequence[CompiledPolicy]) 
         last_look=spec.last_look,
         prior=prior_of(None if spec.prior is None else spec.prior.run, fingerprints),
     )
-    return Definition(experiment, ordered, spec, exposure_caps(spec))
+    return Definition(experiment, ordered, spec, exposure_caps(spec), judge)
 
 
 def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:

@@ -48,7 +48,10 @@ class ExperimentDescription:
     def of(cls, definition: Definition, *, shows_contents: bool) -> ExperimentDescription:
         """The description of an experiment, with or without the contents of its policies."""
         spec = definition.spec
-        said = spec.model_dump(exclude={"grid", "policies"})
+        said = spec.model_dump(exclude={"grid", "policies", "judge"})
+        if definition.judge is not None:  # the rubric is a prompt, which may not be shown
+            limits = definition.judge.spec.model_dump(exclude={"rubric"})
+            said["judge"] = {**limits, "rubric_sha256": definition.judge.rubric_sha256}
         said["policies"] = {
             name: policy.model_dump(include=set(_OF_POLICIES)) for name, policy in spec.policies.items()
         }

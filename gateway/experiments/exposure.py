@@ -2,7 +2,8 @@
 
 Shares are shares of all units (requests or sessions) that ask for the experiment, whether they take part or
 not. A policy answers a unit if its answer is shown: with `matched` this is one policy of the pair, chosen by
-a fair coin; with `side_by_side` it is both. The incumbent also answers every unit that takes no part.
+a fair coin; with `side_by_side` it is both, and with `shadow` neither, because the incumbent answers every
+unit. The incumbent also answers every unit that takes no part.
 
 This module does not use numpy, because routers import it: they keep the caps whatever plan they get.
 """
@@ -27,7 +28,7 @@ class ExposureCaps:
 
     Attributes:
         share: The share of all units that take part.
-        answers_per_unit: How many policies answer a unit that is compared, 1 or 2.
+        answers_per_unit: How many of the two policies answer a unit that is compared, 0, 1 or 2.
         max_shares: The largest share of all units that a policy may answer, for each policy with such a cap.
             The incumbent has none, because it answers every unit that is not compared.
         min_share: The smallest share of all units that the incumbent answers.
@@ -40,8 +41,8 @@ class ExposureCaps:
 
     @property
     def are_set(self) -> bool:
-        """Whether there are any caps."""
-        return self.share > 0 and bool(self.max_shares or self.min_share)
+        """Whether there are any caps that comparing could break."""
+        return self.share > 0 and self.answers_per_unit > 0 and bool(self.max_shares or self.min_share)
 
     def most(self, policies: Sequence[str]) -> tuple[float, ...]:
         """The largest share of the units taking part that each policy may answer; 1 is no cap."""
@@ -123,6 +124,8 @@ def exposure_issues(name: str, spec: ExperimentSpec) -> Iterator[ConfigIssue]:
             "The incumbent answers every unit that is not compared, so it has no cap.",
             "Cap the candidates, or set `traffic.min_share`.",
         )
+        return
+    if not caps.answers_per_unit:
         return
     answered = caps.answers_per_unit / 2
     candidates = sum(caps.max_shares.get(each, 1.0) for each in spec.policies if each != spec.incumbent)

@@ -97,7 +97,7 @@ class CompiledPolicy:
         self, template: jinja2.Template, messages: list[Any], metadata: Mapping[str, Any]
     ) -> str:
         try:
-            return _joined(
+            return joined_text(
                 template.generate(
                     messages=messages,
                     metadata=metadata,
@@ -117,7 +117,8 @@ class OverlongPromptError(ValueError):
     """A template gave more text than any model reads."""
 
 
-def _joined(chunks: Iterable[str]) -> str:
+def joined_text(chunks: Iterable[str]) -> str:
+    """What a template gave. Raises OverlongPromptError beyond `MAX_SYSTEM_CHARACTERS`."""
     parts: list[str] = []
     size = 0
     for chunk in chunks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from gateway.experiments.judge import judged_by, named_judge
 from gateway.llm_po.lines import Promise, checked_promise
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ def promised_by(experiment: Experiment) -> Promised:
         DesignError: If this version does not know the promise.
     """
     return promised(experiment.epsilon, checked_promise(experiment.promise))
+
+
+def claim_of(experiment: Experiment, policy: str = POLICY) -> str:
+    """The statement that holds for a policy promoted by an experiment, and in whose eyes.
+
+    Raises:
+        DesignError: If this version does not know the promise.
+    """
+    judge, stated = judged_by(experiment), claim(promised_by(experiment), experiment.epsilon, policy)
+    return stated if judge is None else f"in the verdicts of {named_judge(judge)}, {stated}"
 
 
 def claim(promise: Promised, epsilon: float, policy: str = POLICY) -> str:

@@ -18,6 +18,7 @@ from gateway.errors import UnknownModelError
 from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
+from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
@@ -71,6 +72,7 @@ class LiveExperiment:
         definition: Fingerprint of the experiment's definition.
         matches_store: False while the store runs another definition of this experiment: the incumbent serves.
         staged: The policy that is promoted step by step; None where none is.
+        judge: The model that compares answers beside the traffic; None without one.
         watched: The two policies that a watch compares, the lower index first; None outside of a watch.
         pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike, or the one
             that is watched. Forecasts come with plans, so comparisons from before the first plan are counted
@@ -106,6 +108,7 @@ class LiveExperiment:
     matches_store: bool = True
     caps: ExposureCaps | None = None
     staged: StagedPolicy | None = None
+    judge: CompiledJudge | None = None
     watched: tuple[int, int] | None = None
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)

@@ -19,6 +19,7 @@ NO_KEY: Final = "open"
 
 Role = Literal["incumbent", "candidate"]
 AttemptEnding = Literal["answered", "failed", "refused", "abandoned"]
+JudgeRole = Literal["judge", "policy"]
 FailureReason = Literal["missing", "unknown", "limited"]
 
 
@@ -212,6 +213,53 @@ class FeedbackDiscarded(NamedTuple):
     reason: str
 
 
+class JudgeCalled(NamedTuple):
+    """A provider was asked for the judge's sake: for a verdict (`judge`) or for an answer (`policy`).
+
+    Attributes:
+        outcome: `answered`, or the reason of the `UpstreamError`.
+    """
+
+    experiment: str
+    role: JudgeRole
+    outcome: str
+
+
+class PairJudged(NamedTuple):
+    """A judge compared two answers to one request.
+
+    Attributes:
+        result: `win`, `loss` or `tie`, of the pair's first policy.
+        kind: How that came about, a field of `policy_store.judging.JudgeTally`.
+        usd: What its answers and verdicts cost.
+    """
+
+    experiment: str
+    result: str
+    kind: str
+    usd: float
+
+
+class NotJudged(NamedTuple):
+    """A request that was drawn for the judge has no verdict.
+
+    Attributes:
+        reason: A `judging.unseen.Dropped`.
+        usd: What was spent on it nevertheless.
+    """
+
+    experiment: str
+    reason: str
+    usd: float = 0.0
+
+
+class JudgeQueueChanged(NamedTuple):
+    """Another number of requests waits for a judge in this process."""
+
+    experiment: str
+    waiting: int
+
+
 class PlanPublished(NamedTuple):
     """A new plan of an experiment is in force."""
 
@@ -275,6 +323,10 @@ GatewayEvent = (
     | LimitsSkipped
     | FeedbackReceived
     | FeedbackDiscarded
+    | JudgeCalled
+    | PairJudged
+    | NotJudged
+    | JudgeQueueChanged
     | PlanPublished
     | PlanningFailed
     | DecisionTaken

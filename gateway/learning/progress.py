@@ -15,18 +15,22 @@ from gateway.config.promotion import PromotionSpec
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.balance import Balance, balance_of
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.collecting import Takes
 from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
+from gateway.experiments.definitions import Definition
 from gateway.experiments.gain import Gain, gain
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
+from gateway.learning.judge_reading import JudgeReading, agreements
 from policy_store.counts import Counts
 from policy_store.errors import StoreError, UnknownExperimentError
 from policy_store.events import ByHand, LoggedEvent
 from policy_store.experiment import Experiment
 from policy_store.moves import MOVES, recorded_move
+from policy_store.roles import Role
 from policy_store.store import PolicyStore
 from policy_store.view import ExperimentView
 from policy_store.watch_records import Watch
@@ -50,6 +54,7 @@ class ExperimentProgress:
         watch_counts: Everything counted in the watch over the promotion; None without one.
         disagreement: Why replicas do not agree; None while they do.
         log_entries: How many entries the generation's log has in the store.
+        judge: How the judge has done; None without one.
     """
 
     view: ExperimentView
@@ -62,6 +67,7 @@ class ExperimentProgress:
     watch_counts: Counts | None = None
     disagreement: str | None = None
     log_entries: int = 0
+    judge: JudgeReading | None = None
 
     @property
     def leader(self) -> int | None:
@@ -234,6 +240,7 @@ class ProgressReader:
 
     async def _read(self, name: str) -> bool:
         """Read one experiment; returns whether the store answered."""
+        definition = self._catalogue.current.definitions.get(name)  # the file may just have dropped it
         try:
             view = await self._store.view(name)
             counts = await self._store.counts(name, view.generation)
@@ -244,11 +251,11 @@ class ProgressReader:
             usage = await self._store.usage(name)
             log_entries = await self._store.log_entries(name, view.generation)
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
+            judge = await self._judge(definition, view, counts)
         except UnknownExperimentError:
             return True
         except StoreError:
             return False
-        definition = self._catalogue.current.definitions.get(name)  # the file may just have dropped it
         self._last[name] = ExperimentProgress(
             view,
             counts,
@@ -260,8 +267,22 @@ class ProgressReader:
             watch_counts,
             self._agreement.held,
             log_entries,
+            judge,
         )
         return True
+
+    async def _judge(
+        self, definition: Definition | None, view: ExperimentView, counts: Counts
+    ) -> JudgeReading | None:
+        if definition is None or definition.judge is None:
+            return None
+        name, generation = view.experiment.name, view.generation
+        account = await self._store.judging(name, generation)
+        if definition.way.takes is Takes.VERDICT:
+            return JudgeReading(definition.judge, account, True, (), counts.now)
+        said = await self._store.counts(name, generation, Role.JUDGE)
+        pairs = tuple(agreements(view.experiment.policies, counts, said))
+        return JudgeReading(definition.judge, account, False, pairs, counts.now)
 
     async def _contents(self, view: ExperimentView) -> Mapping[str, Mapping[str, Any]]:
         """The content of the policies. The content of a fingerprint never changes, so it is read once."""

@@ -7,9 +7,9 @@ side the answer belonged to, and the experiment's snapshot has the weights of it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from gateway.config.feedback import Missing
 from gateway.errors import InvalidFeedbackError, StoreHeldError, UnavailableError
@@ -28,7 +28,9 @@ from policy_store.errors import (
     StoreUnavailableError,
     UnknownExperimentError,
 )
+from policy_store.log_records import Result
 from policy_store.report_records import Precedence, Recorded, Report
+from policy_store.roles import Role
 from policy_store.store import PolicyStore
 
 # The store remembers a report this much longer than its id is valid.
@@ -82,34 +84,48 @@ class ReportRecorder:
             StoreHeldError: The store lost something and no operator has accepted that yet; nothing was
                 counted.
         """
-        if self._history.held is not None:
-            raise StoreHeldError(
-                "Feedback is not counted at present, because the store lost something. Send it again later."
-            )
-        recorded = await self._record(feedback, assignment, experiment, received_at)
-        if isinstance(recorded, Recorded) and recorded.comparison is not None:
-            number = recorded.comparison.number
-            self._history.saw_comparisons(experiment.name, assignment.generation, number)
-        return recorded
-
-    async def _record(
-        self,
-        feedback: Feedback,
-        assignment: Assignment,
-        experiment: LiveExperiment,
-        received_at: float | None,
-    ) -> Recorded | NotCounted:
         match takes := WAYS[assignment.collect].takes:
             case Takes.SIGNAL:
                 record = self._outcome
-            case Takes.PREFERENCE | Takes.NOTHING:
+            case Takes.PREFERENCE | Takes.NOTHING | Takes.VERDICT:
                 record = self._preference
             case _:
                 assert_never(takes)
         try:
-            return await record(feedback, assignment, experiment, received_at)
+            return await self._noticed(record(feedback, assignment, experiment, received_at), assignment)
         except ContradictingOutcomeError as error:
             return _contradicted(feedback, experiment, error)
+
+    async def record_verdict(
+        self, assignment: Assignment, experiment: LiveExperiment, result: Result
+    ) -> Recorded | NotCounted:
+        """Have a judge's verdict counted, once: as evidence if the experiment rests on it, or else apart.
+
+        Verdicts about one user's requests are alike, as one user's votes are, so the user's cap holds for
+        them as well. What an API key may give is no limit, because it is not the key that judges.
+
+        Args:
+            assignment: What the verdict is about.
+            experiment: Its experiment.
+            result: The result, seen from the pair's first policy.
+
+        Raises:
+            InvalidFeedbackError: The experiment was started anew; nothing was changed.
+            UnavailableError: The store did not answer; a repetition is counted once.
+        """
+        return await self._noticed(self._verdict(assignment, experiment, result), assignment)
+
+    async def _noticed(
+        self, recording: Coroutine[Any, Any, Recorded | NotCounted], assignment: Assignment
+    ) -> Recorded | NotCounted:
+        """What became of a report; the number of a comparison of the evidence is remembered."""
+        if self._history.held is not None:
+            recording.close()
+            raise StoreHeldError(
+                "Feedback is not counted at present, because the store lost something. Send it again later."
+            )
+        try:
+            recorded = await recording
         except ExperimentFinishedError:
             return NotCounted.FINISHED
         except OverCapError as error:
@@ -118,7 +134,7 @@ class ReportRecorder:
             return NotCounted.AFTER_HOLD
         except UnknownExperimentError as error:
             raise InvalidFeedbackError(
-                f"The experiment {experiment.name!r} was started anew since this response was given.",
+                f"The experiment {assignment.experiment!r} was started anew since this response was given.",
                 reason="unknown_experiment",
                 status=404,
                 param="id",
@@ -128,6 +144,30 @@ class ReportRecorder:
             raise UnavailableError(
                 f"The feedback {known} stored. Send it again later; it is counted once."
             ) from error
+        if isinstance(recorded, Recorded) and recorded.comparison is not None:
+            number = recorded.comparison.number
+            self._history.saw_comparisons(assignment.experiment, assignment.generation, number)
+        return recorded
+
+    async def _verdict(
+        self, assignment: Assignment, experiment: LiveExperiment, result: Result
+    ) -> Recorded | NotCounted:
+        if self.is_over(assignment, None):
+            return NotCounted.EXPIRED
+        way = WAYS[assignment.collect]
+        informs = None if way.takes is Takes.VERDICT else Role.JUDGE
+        report = self._report(
+            assignment,
+            experiment,
+            way.source(None) if informs is None else informs,
+            fingerprint=f"verdict={result}",
+            definition=await self._definition(assignment, experiment),
+            standing=Precedence.FIRST,
+        )
+        voter = report.voter if report.voter_cap else ""
+        said = replace(report, voter=voter, key="", key_share=1.0, due_at=None, drawn="", informs=informs)
+        recorded = await self._store.record_preference(said, result)
+        return recorded if informs is None else replace(recorded, comparison=None)
 
     async def _preference(
         self,

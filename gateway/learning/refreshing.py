@@ -204,6 +204,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         incumbent=_incumbent(definition, view, matches=matches),
         **_compared(definition, view, matches=matches),
         staged=_staged(definition, view) if view and matches else None,
+        judge=definition.judge,
         collect=spec.traffic.collect,
         unit=spec.traffic.unit,
         window_seconds=spec.feedback.window.total_seconds(),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from gateway.config.experiments import PolicyParams
+from gateway.config.params import PolicyParams
 from gateway.experiments.policies import CompiledPolicy
 from gateway.offline.calls import ModelClient, ModelReply
 from gateway.offline.errors import OfflineError

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from gateway.config.experiments import ExperimentSpec, GridValue, PolicyParams, PolicySpec
+from gateway.config.experiments import ExperimentSpec, GridValue, PolicySpec
 from gateway.config.gateway_file import GatewayConfig, ModelEntry
 from gateway.config.grid import expand, expanded
 from gateway.config.load import load_model
+from gateway.config.params import PolicyParams
 from gateway.config.promotion import PromotionSpec
 from gateway.config.references import Fault, reference_faults, suggest
 from gateway.config.section import Section

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.experiments.conclusions import BY_HAND, certified_gain, logged_voting
+from gateway.experiments.judge import judged_by, who_preferred
 from gateway.experiments.policy_content import misdescribed
-from gateway.experiments.promises import claim, promised_by
+from gateway.experiments.promises import claim_of
 from gateway.experiments.structure import structure_of
 from gateway.llm_po.certificate import recompute
 from gateway.llm_po.errors import LlmPoError
@@ -116,7 +117,7 @@ def _claimed(experiment: Experiment, certificate: dict[str, Any]) -> str | None:
     champion = certificate.get("champion_name")
     if champion is None or experiment.promise not in PROMISES or certificate.get("outcome") == BY_HAND:
         return None
-    return claim(promised_by(experiment), experiment.epsilon, str(champion))
+    return claim_of(experiment, str(champion))
 
 
 def _undecided(recorded: RecordedExperiment, by_hand: tuple[dict[str, Any], ...]) -> Verification:
@@ -184,6 +185,7 @@ class CertificateCheck:
         yield from self.misstated_integrity()
         yield from self.misdescribed_policies()
         yield from self.misstated_gain()
+        yield from self.misnamed_judge()
         yield from self.untaken_steps()
         yield from miswatched(self._recorded.own.records, self._recorded.watches)
         yield from misinformed(self._recorded)
@@ -296,6 +298,13 @@ class CertificateCheck:
             yield from misstated_look(self._recorded.own, self._certificate)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             yield f"last_look: what the certificate and the log say of it cannot be read: {error!r}"
+
+    def misnamed_judge(self) -> Iterable[str]:
+        """A difference between the judge that the certificate names and the one of the experiment."""
+        judge, told = judged_by(self._recorded.own.experiment), self._certificate.get("judge")
+        found = None if judge is None else {**judge, "says": who_preferred(judge)}
+        if told != found:
+            yield f"judge: the certificate says {told}, the experiment {found}"
 
     def misstated_inference(self) -> Iterable[str]:
         """Differences in rule, structure or promise between the certificate and the experiment."""

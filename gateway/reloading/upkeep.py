@@ -81,14 +81,14 @@ class Upkeep:
         self,
         resources: AsyncExitStack,
         refreshed: Sequence[Callable[[], Awaitable[None]]],
-        keep: Callable[[Catalogue], None],
+        keep: Sequence[Callable[[Catalogue], None]],
     ) -> None:
         """Begin to follow.
 
         Args:
             resources: Closes what this opens.
             refreshed: The functions to call for another catalogue, in this order.
-            keep: Releases everything that does not belong to a catalogue.
+            keep: Each releases what does not belong to a catalogue.
         """
 
         async def follow(settings: Settings) -> None:
@@ -97,7 +97,8 @@ class Upkeep:
                 file.secret = _revealed(settings.token_secret)
             for refresh in refreshed:
                 await refresh()
-            keep(self._catalogue.current)
+            for release in keep:
+                release(self._catalogue.current)
 
         if self.reloader is not None:
             self.reloader.tell(follow)

@@ -73,7 +73,7 @@ def _may_take_part(way: Way, question: Question) -> bool:
     """Whether the caller can take the answers of this way of collecting. Raises InvalidRequestError."""
     surface = question.surface
     match way.assigns:
-        case Assigns.ONE:
+        case Assigns.ONE | Assigns.UNSEEN:
             return surface.name in way.surfaces
         case Assigns.IN_TURN:  # of several choices there is no telling which one was gone on from
             return surface.name in way.surfaces and question.payload.get("n") in (None, 1)

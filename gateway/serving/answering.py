@@ -36,7 +36,18 @@ from gateway.serving.panel import (
     missing_of,
 )
 from gateway.serving.regenerating import AskedTurn, Regenerating, Turned
-from gateway.serving.routing import Draws, Duel, Follow, Incumbent, Part, Single, Staged, draw_part
+from gateway.serving.routing import (
+    Draws,
+    Duel,
+    Follow,
+    Incumbent,
+    Part,
+    Single,
+    Staged,
+    draw_part,
+    unseen_beside,
+)
+from gateway.serving.shadowing import Shadowing
 from gateway.serving.shortfalls import WatchedEnd, shortfall
 from gateway.serving.sticky import Sticky
 from gateway.upstream.base import AnswerStream, ModelTarget
@@ -53,6 +64,7 @@ class Answering:
         regenerating: Routes questions that may be asked again.
         continuing: Knows the answers that their next requests may name.
         makers: Knows which policies made the opaque parts of conversations.
+        shadowing: Hands on requests that are judged.
         hooks: Hear what happens.
         draws: The source of randomness for routing.
         note_missing: Told what is missing of an answer, where that counts if nothing is reported of it.
@@ -68,6 +80,7 @@ class Answering:
         regenerating: Regenerating,
         continuing: Continuing,
         makers: Makers,
+        shadowing: Shadowing,
         hooks: Hooks,
         draws: Draws,
         note_missing: Callable[[Assignment, LiveExperiment, Missing], None],
@@ -81,6 +94,7 @@ class Answering:
         self._regenerating = regenerating
         self._continuing = continuing
         self._makers = makers
+        self._shadowing = shadowing
         self._draws = draws
         self._note_missing = note_missing
         self._clock = clock
@@ -133,9 +147,9 @@ class Answering:
             case Follow(policy, why):
                 self._routed(panel, policy, reason=why.name.lower())
                 return await self._follow(panel, policy, why)
-            case Incumbent(reason):
-                self._routed(panel, panel.experiment.incumbent, reason=reason)
-                return await self._incumbent(panel, {})
+            case Incumbent() as alone:
+                self._routed(panel, panel.experiment.incumbent, reason=alone.reason)
+                return await self._alone(panel, alone)
             case Staged(policy):
                 self._routed(panel, policy, reason="staged")
                 return await self._follow(panel, policy, Apart.NOT_DRAWN)
@@ -245,7 +259,7 @@ class Answering:
             return await self._fallback(panel, {policy: error})
         return await self._unassigned(panel, policy, reply, {}, why)
 
-    def _noted(self, panel: Panel, policy: int, reply: PolicyAnswer) -> bytes | AnswerStream:
+    def _noted(self, panel: Panel, policy: int, reply: bytes | AnswerStream) -> bytes | AnswerStream:
         """The answer; its maker is remembered if only the maker can continue it."""
         if isinstance(reply, bytes):
             return noted(self._makers, panel.experiment, policy, reply)
@@ -301,6 +315,24 @@ class Answering:
                 return await self._unassigned(panel, policy, reply, failures)
         return await self._incumbent(panel, failures)
 
+    async def _alone(self, panel: Panel, part: Incumbent) -> Answer:
+        """Let the incumbent answer; afterwards a judge may compare two policies on the request."""
+        judge = panel.experiment.judge
+        if judge is None:
+            return await self._incumbent(panel, {})
+        unseen = unseen_beside(panel.experiment, part, self._draws, self._clock())
+        if unseen is None:
+            return await self._incumbent(panel, {})
+        policy = panel.experiment.incumbent
+        try:
+            reply = await panel.ask(policy)
+        except POLICY_FAILURES as error:
+            return await self._fallback(panel, {policy: error})
+        made_for = self._ids.made_for(panel, unseen)
+        followed, when_served = self._shadowing.follow(panel, judge, made_for, reply)
+        answer = await self._unassigned(panel, policy, followed, {})
+        return answer._replace(when_served=when_served)
+
     async def _incumbent(
         self, panel: Panel, failures: Mapping[int, PolicyFailure], why: Apart = Apart.NOT_DRAWN
     ) -> Answer:
@@ -333,7 +365,7 @@ class Answering:
         self,
         panel: Panel,
         policy: int,
-        reply: PolicyAnswer,
+        reply: bytes | AnswerStream,
         failures: Mapping[int, PolicyFailure],
         why: Apart = Apart.NOT_DRAWN,
     ) -> Answer:

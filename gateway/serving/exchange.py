@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from gateway.instrumentation.records import Role
@@ -145,6 +145,7 @@ class Answer(NamedTuple):
         headers: A plain model's rate limits. Those of an experiment would reveal which policy answered.
         response_id: The id for feedback; empty for a plain model's answer.
         keep_seconds: How long feedback on it counts.
+        when_served: To be called once the caller has all of it; None if nothing follows.
     """
 
     exchange: Exchange
@@ -155,3 +156,4 @@ class Answer(NamedTuple):
     headers: RawHeaders = ()
     response_id: str = ""
     keep_seconds: float = 0.0
+    when_served: Callable[[], None] | None = None

@@ -55,7 +55,7 @@ class Panel:
         payload: The body to send, if it is not the caller's own.
     """
 
-    __slots__ = ("_attempts", "_hooks", "_models", "_payload", "exchange", "experiment")
+    __slots__ = ("_attempts", "_hooks", "_payload", "exchange", "experiment", "models")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Panel:
         self._payload = exchange.question.payload if payload is None else payload
         self.experiment = experiment
         self.exchange = exchange
-        self._models = models
+        self.models = models
         self._attempts = attempts
         self._hooks = hooks
 
@@ -121,7 +121,7 @@ class Panel:
 
     def targets(self) -> list[ModelTarget]:
         """The model of every policy."""
-        return [self._models[policy.model] for policy in self.experiment.policies]
+        return [self.models[policy.model] for policy in self.experiment.policies]
 
     def without_state(self, maker: int) -> Panel | None:
         """The panel for the question without content that only another model can read.
@@ -144,7 +144,7 @@ class Panel:
 
     def with_payload(self, payload: dict[str, Any]) -> Panel:
         """The panel with another body to send."""
-        return Panel(self.experiment, self.exchange, self._models, self._attempts, self._hooks, payload)
+        return Panel(self.experiment, self.exchange, self.models, self._attempts, self._hooks, payload)
 
     def under_own_name(self, error: PolicyFailure) -> PolicyFailure:
         """A provider's error as the experiment's: neither its words nor its headers tell who was asked."""
@@ -170,7 +170,7 @@ class Panel:
         experiment = self.experiment
         compiled = experiment.policies[policy]
         return Respondent(
-            self._models[compiled.model],
+            self.models[compiled.model],
             experiment.name,
             compiled.name,
             "incumbent" if policy == experiment.incumbent else "candidate",

@@ -17,10 +17,20 @@ from gateway.experiments.snapshot import LiveExperiment
 
 UnitKey = NewType("UnitKey", bytes)
 IncumbentReason = Literal[
-    "not_running", "taken_back", "other_definition", "no_plan", "share", "caps", "one_choice", "no_question"
+    "not_running",
+    "taken_back",
+    "other_definition",
+    "no_plan",
+    "share",
+    "caps",
+    "one_choice",
+    "no_question",
+    "unseen",
 ]
 
 _FLOAT_BITS: Final = 53
+# Why a request takes part in no comparison although pairs are compared.
+_APART: Final = frozenset({"share", "caps", "one_choice"})
 
 
 class Draws(Protocol):
@@ -57,9 +67,15 @@ class UnitDraws:
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """The incumbent answers, and the answer belongs to no comparison."""
+    """The incumbent answers, and the answer belongs to no comparison of the caller's.
+
+    Attributes:
+        reason: Why no other policy answers.
+        unseen: The comparison for which two policies answer afterwards, unseen by the caller; None for none.
+    """
 
     reason: IncumbentReason
+    unseen: Assignment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +146,43 @@ def draw_part(
     point = draws.random() if point is None else point
     if point >= experiment.compared_share:
         return _ordinary_part(experiment, draws, "share" if point >= experiment.share else "caps")
+    return assigned(experiment, _drawn(experiment, unit, draws, now))
+
+
+def _drawn(experiment: LiveExperiment, unit: UnitKey | None, draws: Draws, now: float) -> Assignment:
+    """A pair, and the policy that answers or is shown first."""
     drawn = bisect_right(experiment.cumulative, draws.random() * experiment.cumulative[-1])
     pair = experiment.pairs[min(drawn, len(experiment.pairs) - 1)]
     coin = experiment.coin_for(pair)
-    return assigned(
-        experiment,
-        Assignment(
-            experiment=experiment.name,
-            generation=experiment.generation,
-            first=pair.first,
-            second=pair.second,
-            collect=experiment.collect,
-            side=int(draws.random() < CHANCES[coin]),
-            plan_version=experiment.plan.version if experiment.plan else 0,
-            unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
-            expires_at=int(now + experiment.window_seconds),
-            assigned_at=int(now),
-            coin=coin,
-        ),
+    return Assignment(
+        experiment=experiment.name,
+        generation=experiment.generation,
+        first=pair.first,
+        second=pair.second,
+        collect=experiment.collect,
+        side=int(draws.random() < CHANCES[coin]),
+        plan_version=experiment.plan.version if experiment.plan else 0,
+        unit=unit if unit is not None else draws.randbytes(UNIT_BYTES),
+        expires_at=int(now + experiment.window_seconds),
+        assigned_at=int(now),
+        coin=coin,
     )
+
+
+def unseen_beside(experiment: LiveExperiment, part: Incumbent, draws: Draws, now: float) -> Assignment | None:
+    """The comparison that a judge makes of a request which only the incumbent answers; None for none.
+
+    Where verdicts are no evidence, the judge gets a share of the requests that take part in no comparison: it
+    must not know of one whose outcome counts (docs/decisions/0127-roles.md).
+    """
+    judge = experiment.judge
+    if judge is None or part.unseen is not None:
+        return part.unseen
+    is_apart = part.reason in _APART and experiment.way.assigns is not Assigns.UNSEEN
+    is_running = experiment.matches_store and experiment.state.facts.is_planned and bool(experiment.pairs)
+    if not is_apart or not is_running or draws.random() >= judge.share:
+        return None
+    return _drawn(experiment, None, draws, now)
 
 
 def _ordinary_part(experiment: LiveExperiment, draws: Draws, reason: IncumbentReason) -> Incumbent | Staged:
@@ -159,7 +193,7 @@ def _ordinary_part(experiment: LiveExperiment, draws: Draws, reason: IncumbentRe
     return Incumbent(reason)
 
 
-def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Duel:
+def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Duel | Incumbent:
     """The part that carries out an assignment."""
     pair = (assignment.first, assignment.second)
     match assigns := experiment.way.assigns:
@@ -167,5 +201,7 @@ def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Due
             return Single(assignment, pair[assignment.side])
         case Assigns.BOTH:
             return Duel(assignment, pair if assignment.side == 0 else pair[::-1])
+        case Assigns.UNSEEN:
+            return Incumbent("unseen", assignment)
         case _:
             assert_never(assigns)

@@ -51,6 +51,11 @@ class StreamedText:
         """The text so far, normalised; empty if the answer is more than a text, or very long."""
         return normalised("".join(self._pieces)) if self._is_plain else ""
 
+    @property
+    def as_sent(self) -> str:
+        """The text so far as it was sent; empty if the answer is more than a text, or very long."""
+        return "".join(self._pieces) if self._is_plain else ""
+
     def read(self, block: bytes) -> None:
         """Take in a block of whole events."""
         for payload in payloads(block):

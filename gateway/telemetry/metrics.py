@@ -59,6 +59,7 @@ class Metrics:
         self._create_usage_metrics()
         self._create_failure_metrics()
         self._create_feedback_metrics()
+        self._create_judge_metrics()
         self._create_limit_metrics()
         self.planner_errors = Counter(
             "llmpo_planner_errors_total",
@@ -242,6 +243,40 @@ class Metrics:
         # Created at the start: an alert would miss the first fault of a series that begins with it.
         for reason in ("store_unavailable", "store_held"):
             self.feedback_discarded.labels(reason)
+
+    def _create_judge_metrics(self) -> None:
+        """Create the metrics of judges; none of what they count is in those of requests, policies or keys."""
+        self.judge_calls = Counter(
+            "llmpo_judge_calls_total",
+            "Calls for a judge's sake: its verdicts, and answers that only it sees.",
+            ["experiment", "role", "outcome"],
+            registry=self.registry,
+        )
+        self.judge_verdicts = Counter(
+            "llmpo_judge_verdicts_total",
+            "Pairs of answers that a judge compared, by result and by how it came about.",
+            ["experiment", "result", "kind"],
+            registry=self.registry,
+        )
+        self.judge_dropped = Counter(
+            "llmpo_judge_dropped_total",
+            "Requests drawn for a judge that have no verdict.",
+            ["experiment", "reason"],
+            registry=self.registry,
+        )
+        self.judge_cost = Counter(
+            "llmpo_judge_cost_usd_total",
+            "Cost in USD of a judge's verdicts and of the answers made for it.",
+            ["experiment"],
+            registry=self.registry,
+        )
+        self.judge_waiting = Gauge(
+            "llmpo_judge_waiting",
+            "Requests that wait for a judge at this moment.",
+            ["experiment"],
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
 
     def _create_limit_metrics(self) -> None:
         self.authentication_failures = Counter(

@@ -26,11 +26,15 @@ from gateway.instrumentation.records import (
     FeedbackReceived,
     FellBack,
     GatewayEvent,
+    JudgeCalled,
+    JudgeQueueChanged,
     KeyLimited,
     LeftAlone,
     LimitsSkipped,
     ModelFellBack,
     MovedByHand,
+    NotJudged,
+    PairJudged,
     PlanningFailed,
     PlanPublished,
     PolicyFailed,
@@ -119,6 +123,7 @@ class MetricsHook(Listener):
             LimitsSkipped: metrics.limits_skipped,
             FeedbackReceived: metrics.feedback,
             FeedbackDiscarded: metrics.feedback_discarded,
+            JudgeCalled: metrics.judge_calls,
             PlanningFailed: metrics.planner_errors,
             WebhookAttempted: metrics.webhook_deliveries,
         }
@@ -129,6 +134,9 @@ class MetricsHook(Listener):
                 AttemptEnded: self._attempt_ended,
                 Ejected: partial(self._ejection_changed, is_ejected=True),
                 Readmitted: partial(self._ejection_changed, is_ejected=False),
+                PairJudged: self._judged,
+                NotJudged: self._not_judged,
+                JudgeQueueChanged: self._queue_changed,
                 **{kind: partial(self._count, counter) for kind, counter in counters.items()},
             }
         )
@@ -232,6 +240,17 @@ class MetricsHook(Listener):
         self._metrics.ejected.labels(*labels).set(is_ejected)
         if is_ejected:
             self._metrics.ejections.labels(*labels).inc()
+
+    def _judged(self, event: PairJudged) -> None:
+        self._metrics.judge_verdicts.labels(event.experiment, event.result, event.kind).inc()
+        self._metrics.judge_cost.labels(event.experiment).inc(event.usd)
+
+    def _not_judged(self, event: NotJudged) -> None:
+        self._metrics.judge_dropped.labels(event.experiment, event.reason).inc()
+        self._metrics.judge_cost.labels(event.experiment).inc(event.usd)
+
+    def _queue_changed(self, event: JudgeQueueChanged) -> None:
+        self._metrics.judge_waiting.labels(event.experiment).set(event.waiting)
 
     def _count(self, counter: Counter, event: GatewayEvent) -> None:
         labels: dict[str, Any] = event._asdict()

@@ -117,6 +117,19 @@ function watched({ watch }) {
     `Evidence that it is worse: ${nats(watch.nats)} of ${nats(watch.needed)}.`, ends && ` The watch ends ${ends}.`);
 }
 
+// What the judge said and cost, and whether users prefer the same policies.
+function judged({ judge }) {
+  if (!judge) return null;
+  const says = { agree: "they agree", disagree: "they disagree", open: "too few to say" };
+  const doubts = judge.first_shown + judge.second_shown + judge.disagreed;
+  return h("div", { class: "note" },
+    h("p", null, `The judge ${judge.model} compared ${plural(judge.compared, "pair")} of answers; `, judge.role === "evidence" ? "its verdicts are the evidence. " : "its verdicts only inform forecasts. ",
+      judge.asked ? `It preferred one in both orders in ${percent(judge.decisive_share)}, contradicted itself in ${doubts.toLocaleString("en")} (position bias ${percent(judge.position_bias)}), and was unreadable in ${judge.unreadable.toLocaleString("en")}. ` : null,
+      `It cost ${money(judge.usd, "measured")}, ${Number(judge.usd_today.toPrecision(3))} of ${judge.spend_per_day} USD today.`),
+    judge.pairs.map(({ pair, users, judge: model, verdict }) => h("p", null, name(pair[0]), " over ", name(pair[1]),
+      `: users ${users.wins} of ${users.wins + users.losses}, the judge ${model.wins} of ${model.wins + model.losses} (${says[verdict]}).`)));
+}
+
 // The missing comparisons and seconds from the gateway, which takes minima and the budget into account.
 function forecast({ plan }) {
   if (!plan || plan.expected_remaining === null) return null;
@@ -138,6 +151,7 @@ function head(experiment) {
     gained(experiment),
     staged(experiment),
     watched(experiment),
+    judged(experiment),
     ...experiment.warnings.map((warning) => h("p", { class: "note" }, warning)),
   ];
 }

@@ -81,13 +81,13 @@ def model_server(name: str, file: Path, directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(models: Models, directory: Path) -> Iterator[Gateway]:
+def gateway(models: Models, directory: Path, config: Path = CONFIG) -> Iterator[Gateway]:
     """The gateway on an empty embedded store in `directory`, as `llmpo serve` starts it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     data_directory = directory / "data"
     with running(
-        ["-m", "gateway.cli", "serve", "--config", str(CONFIG), "--port", str(port)],
+        ["-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)],
         ready_url=f"{url}/readyz",
         ready_seconds=PATIENCE_SECONDS,
         log=directory / "gateway.log",

@@ -29,7 +29,7 @@ from .conftest import ENVIRON, EXPERIMENT, GOOD, Issues, Load, Write, only
             "traffic: {collect: duel}",
             "traffic.collect",
             "'duel'",
-            "'matched', 'side_by_side' or 'regenerate'",
+            "'matched', 'side_by_side', 'regenerate' or 'shadow'",
         ),
         ("traffic: {collect: regenerate, unit: session}", "traffic", "each turn", "Leave `unit` out"),
         (

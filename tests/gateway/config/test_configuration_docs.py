@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments, feedback, prior, promotion, webhooks
+from gateway.config import access, experiments, feedback, judging, params, prior, promotion, webhooks
 from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
@@ -31,13 +31,14 @@ SECTIONS = [
     models.LitellmParams,
     experiments.ExperimentSpec,
     experiments.PolicySpec,
-    experiments.PolicyParams,
+    params.PolicyParams,
     experiments.TrafficSpec,
     feedback.FeedbackSpec,
     feedback.MissingSpec,
     feedback.SignalSpec,
     feedback.RegenerateSpec,
     prior.PriorSpec,
+    judging.LiveJudgeSpec,
     promotion.PromotionSpec,
     promotion.StepSpec,
     promotion.WatchSpec,

@@ -31,7 +31,7 @@ def test_every_way_the_configuration_knows_has_a_record() -> None:
 
 def test_numbers_in_sealed_ids_are_never_given_again() -> None:
     """Ids sealed by an earlier version still open as what they were; a side and the unassigned fit beside."""
-    assert [WAYS[name].number for name in ("matched", "side_by_side", "regenerate")] == [0, 1, 2]
+    assert [WAYS[name].number for name in ("matched", "side_by_side", "regenerate", "shadow")] == [0, 1, 2, 3]
     assert len(WAY_OF_NUMBER) == len(WAYS)
     assert all(0 <= number <= 126 for number in WAY_OF_NUMBER)
 

@@ -1,0 +1,50 @@
+"""What compares answers beside the traffic: clients of providers, the queue, and what counts verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.assembly.foundation import Foundation
+from gateway.experiments.catalogue import Catalogue
+from gateway.experiments.snapshot import SnapshotHolder
+from gateway.judging.comparing import UnseenComparisons
+from gateway.judging.queue import JudgeQueue
+from gateway.learning.recording import ReportRecorder
+from gateway.learning.verdicts import JudgesVerdicts
+from gateway.upstream.base import Timeouts
+from gateway.upstream.dispatch import Upstreams
+from gateway.upstream.relay import Relay
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.translating.upstream import LitellmUpstream
+
+
+def open_judging(
+    base: Foundation, snapshots: SnapshotHolder, has_several_keys: Callable[[], bool]
+) -> tuple[JudgeQueue, Callable[[Catalogue], None]]:
+    """The queue, and what lets go of all that belongs to another catalogue.
+
+    Connections and second attempts are the judge's own, so that it takes none from live requests.
+    """
+    settings = base.settings
+    timeouts = Timeouts(
+        connect=settings.connect_timeout_seconds,
+        first_byte=settings.first_byte_timeout_seconds,
+        stall=settings.stall_timeout_seconds,
+        total=settings.upstream_timeout_seconds,
+    )
+    budget = RetryBudget(settings.retry_ratio, settings.retry_burst)
+    upstreams = Upstreams(Relay(timeouts, budget), LitellmUpstream(timeouts))
+    base.resources.push_async_callback(upstreams.aclose)
+    recorder = ReportRecorder(base.store, base.history, base.clock, has_several_keys)
+    verdicts = JudgesVerdicts(recorder, snapshots)
+    comparisons = UnseenComparisons(
+        upstreams,
+        base.store,
+        lambda: base.catalogue.current.prices,
+        verdicts.may_count,
+        verdicts.count,
+        base.hooks,
+    )
+    queue = JudgeQueue(comparisons.compare, base.hooks, drain_seconds=settings.judge_drain_seconds)
+    base.resources.push_async_callback(queue.aclose)
+    return queue, lambda catalogue: upstreams.keep(catalogue.models)

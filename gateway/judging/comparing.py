@@ -1,0 +1,206 @@
+"""Compares two policies' answers to a request whose caller has been served.
+
+    unseen pair -> money set aside -> the answers that are missing -> the judge, in both orders -> counted
+
+Providers are asked here without ejection, retries or fallbacks, and through clients of its own: what judging
+does is part of no caller's limits and metrics, and takes nothing from live calls. A comparison that fails at
+any step is lost; nothing of it is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+from gateway.errors import RenderError, UpstreamError
+from gateway.experiments.formats import FORMATS
+from gateway.instrumentation.hooks import Hooks
+from gateway.instrumentation.records import JudgeCalled, JudgeRole, NotJudged, PairJudged
+from gateway.judging.prompt import judge_messages
+from gateway.judging.spending import Bill, expected_usd, nano
+from gateway.judging.texts import answer_text, conversation_text
+from gateway.judging.unseen import Dropped, UnseenPair
+from gateway.judging.verdicts import Judged, Note, ResultWord, both, judged
+from gateway.upstream.base import Upstream, UpstreamRequest
+from gateway.upstream.json_text import parsed
+from gateway.upstream.prices import TokenPrices
+from policy_store.errors import StoreError
+
+_TIMEOUT: Final = "timeout"
+_POSITIONS: Final = ("first_shown", "second_shown")
+
+Count = Callable[[UnseenPair, ResultWord], Awaitable[Dropped | None]]
+"""Has a verdict counted once; returns why it was not."""
+
+
+class Account(Protocol):
+    """The part of the store that keeps what judges spend and say."""
+
+    async def reserve(self, name: str, nano_usd: int, most_a_day: int) -> int | None:
+        """Set money aside; the day on whose account it is, or None. Raises StoreError."""
+        ...
+
+    async def settle(
+        self, name: str, generation: int, day: int, reserved: int, spent: int, tally: Mapping[str, int]
+    ) -> None:
+        """Note what a comparison cost and came to. Raises StoreError."""
+        ...
+
+
+class NoVerdictError(Exception):
+    """A comparison ends without a verdict."""
+
+    def __init__(self, why: Dropped) -> None:
+        super().__init__(why.value)
+        self.why = why
+
+
+class UnseenComparisons:
+    """Has unseen pairs compared.
+
+    Args:
+        upstream: Asks providers.
+        account: Keeps what is spent.
+        prices: The known prices, by model.
+        may_count: Why a verdict could not be counted now; None if it could.
+        count: Has a verdict counted.
+        hooks: Hear what comes of each pair.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        account: Account,
+        prices: Callable[[], Mapping[str, TokenPrices]],
+        may_count: Callable[[UnseenPair], Dropped | None],
+        count: Count,
+        hooks: Hooks,
+    ) -> None:
+        self._upstream = upstream
+        self._account = account
+        self._prices = prices
+        self._may_count = may_count
+        self._count = count
+        self._hooks = hooks
+
+    async def compare(self, unseen: UnseenPair) -> None:
+        """Have one pair compared, if the experiment still counts verdicts and its money lasts."""
+        name, prices = unseen.experiment.name, self._prices()
+        if (why := self._may_count(unseen)) is not None:
+            return self._hooks.tell(NotJudged(name, why.value))
+        reserved = nano(expected_usd(unseen, prices))
+        try:
+            day = await self._account.reserve(name, reserved, nano(unseen.judge.spec.spend_per_day))
+        except StoreError:
+            return self._hooks.tell(NotJudged(name, Dropped.STORE_UNAVAILABLE.value))
+        if day is None:
+            return self._hooks.tell(NotJudged(name, Dropped.SPENT.value))
+        bill = Bill(prices)
+        became = await self._became(unseen, bill)
+        self._tell(name, became, bill)
+        try:
+            generation = unseen.assignment.generation
+            await self._account.settle(name, generation, day, reserved, nano(bill.usd), _tally(became))
+        except StoreError:
+            pass  # what was set aside stays spent
+
+    async def _became(self, unseen: UnseenPair, bill: Bill) -> Judged | Dropped:
+        try:
+            verdict = await self._judged(unseen, bill)
+        except NoVerdictError as error:
+            return error.why
+        return await self._count(unseen, verdict.result) or verdict
+
+    async def _judged(self, unseen: UnseenPair, bill: Bill) -> Judged:
+        body: dict[str, Any] = parsed(unseen.request)
+        one, other = unseen.pair
+        first, second = await both(self._text(unseen, body, one, bill), self._text(unseen, body, other, bill))
+        question, request = _question(unseen, body), conversation_text(body, unseen.surface)
+        if request is None:
+            raise NoVerdictError(Dropped.NOT_TEXT)
+
+        async def ask(is_exchanged: bool) -> str:
+            shown = (second, first) if is_exchanged else (first, second)
+            asked = {"messages": judge_messages(question, request, *shown), **unseen.judge.params}
+            call = UpstreamRequest(unseen.models[unseen.judge.model], asked, limit_seconds=_seconds(unseen))
+            return await self._said(unseen, call, "judge", bill) or ""
+
+        return await judged(first, second, ask)
+
+    async def _text(self, unseen: UnseenPair, body: dict[str, Any], policy: int, bill: Bill) -> str:
+        """A policy's answer: the one that the caller got, or one made for the judge."""
+        if policy in unseen.served:
+            return unseen.served[policy]
+        compiled, surface = unseen.experiment.policies[policy], unseen.surface
+        try:
+            payload, part = compiled.put_to(body, surface.name)
+        except RenderError as error:
+            raise NoVerdictError(Dropped.ANSWER_FAILED) from error
+        call = UpstreamRequest(
+            *(unseen.models[compiled.model], payload, surface, unseen.headers, _seconds(unseen), part)
+        )
+        text = await self._said(unseen, call, "policy", bill)
+        if text is None:
+            raise NoVerdictError(Dropped.ANSWER_NOT_TEXT)
+        return text
+
+    async def _said(
+        self, unseen: UnseenPair, call: UpstreamRequest, role: JudgeRole, bill: Bill
+    ) -> str | None:
+        name = unseen.experiment.name
+        try:
+            body, _ = await self._upstream.complete(call)
+        except UpstreamError as error:
+            self._hooks.tell(JudgeCalled(name, role, error.reason))
+            raise NoVerdictError(_why(role, error.reason)) from error
+        self._hooks.tell(JudgeCalled(name, role, "answered"))
+        bill.add(call.target.name, call.payload, body)
+        try:
+            return answer_text(parsed(body), call.surface)
+        except ValueError:
+            return None
+
+    def _tell(self, name: str, became: Judged | Dropped, bill: Bill) -> None:
+        if isinstance(became, Dropped):
+            self._hooks.tell(NotJudged(name, became.value, bill.usd))
+        else:
+            self._hooks.tell(PairJudged(name, became.result, kind_of(became), bill.usd))
+
+
+def kind_of(verdict: Judged) -> str:
+    """How a verdict came about: a field of `JudgeTally`."""
+    match verdict.note:
+        case Note.AGREED:
+            return "agreed"
+        case Note.SAME_TEXT:
+            return "same_text"
+        case Note.UNREADABLE:
+            return "unreadable"
+        case _:
+            return "disagreed" if verdict.position is None else _POSITIONS[verdict.position]
+
+
+def _tally(became: Judged | Dropped) -> Mapping[str, int]:
+    if isinstance(became, Dropped):
+        return {"dropped": 1}
+    kind = kind_of(became)
+    return Counter([kind, "tied"] if kind == "agreed" and became.result == "tie" else [kind])
+
+
+def _question(unseen: UnseenPair, body: dict[str, Any]) -> str:
+    messages = FORMATS[unseen.surface.name].conversation(body)
+    try:
+        return unseen.judge.question_about(messages, body.get("metadata") or {})
+    except Exception as error:
+        raise NoVerdictError(Dropped.RUBRIC_FAILED) from error
+
+
+def _seconds(unseen: UnseenPair) -> float:
+    return unseen.judge.spec.timeout.total_seconds()
+
+
+def _why(role: JudgeRole, reason: str) -> Dropped:
+    if role == "policy":
+        return Dropped.ANSWER_FAILED
+    return Dropped.JUDGE_TIMEOUT if reason == _TIMEOUT else Dropped.JUDGE_FAILED

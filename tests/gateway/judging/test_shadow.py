@@ -1,0 +1,193 @@
+"""Requests that a judge compares after their callers were served."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.config.gateway_file import GatewayConfig
+from tests.gateway.fake_upstream import FakeUpstream, answer, status
+from tests.gateway.judging.judges import ALWAYS_FIRST, judge_by, judged_fields, likes
+from tests.gateway.whole import Whole, quick_settings, whole_gateway
+
+Open = Callable[..., AbstractAsyncContextManager[Whole]]
+SLOW_TO_DECIDE = {"min_comparisons": 100_000}
+
+
+@pytest.fixture
+def opened(upstream: FakeUpstream, embedded_url: str) -> Open:
+    """Opens gateways with a judge, on an embedded store."""
+
+    @asynccontextmanager
+    async def opening(**changes: Any) -> AsyncIterator[Whole]:
+        fields = judged_fields(api_base=upstream.api_base, **{"promotion": SLOW_TO_DECIDE, **changes})
+        settings = quick_settings(embedded_url, judge_drain_seconds=0.1)
+        async with whole_gateway(GatewayConfig.model_validate(fields), settings) as gateway:
+            yield gateway
+
+    return opening
+
+
+async def _judge_of(gateway: Whole, settled: int) -> dict[str, Any]:
+    async def is_settled() -> bool:
+        judge = (await gateway.experiment())["judge"]
+        return bool(judge["compared"] + judge["dropped"] == settled)
+
+    await gateway.eventually(is_settled, f"{settled} requests judged or dropped")
+    judge: dict[str, Any] = (await gateway.experiment())["judge"]
+    return judge
+
+
+async def test_callers_see_the_incumbent_and_the_judge_counts(opened: Open, upstream: FakeUpstream) -> None:
+    """Each verdict is a comparison; users' metrics, and their ids, know nothing of it."""
+    upstream.on("judge", likes("warm"))
+    async with opened() as gateway:
+        replies = [await gateway.ask() for _ in range(5)]
+        judge = await _judge_of(gateway, settled=5)
+        found = await gateway.experiment()
+        told = (await gateway.feed(id=replies[0].json["id"], signal="thumb", value=True)).json
+
+    assert {reply.text for reply in replies} == {"I am plain."}
+    assert found["wins"] == [[0, 0], [5, 0]]
+    assert (judge["asked"], judge["decisive_share"], judge["position_bias"]) == (5, 1.0, 0.0)
+    assert told["status"] == "not_counted"
+    assert upstream.calls_of("warm") == 5
+    assert upstream.calls_of("judge") == 10
+
+
+async def test_a_streamed_answer_is_judged_by_its_text(opened: Open, upstream: FakeUpstream) -> None:
+    """The judge reads what the caller read, beside a whole answer of the other policy."""
+    seen: list[set[str]] = []
+
+    def note(a: str, b: str) -> str:
+        seen.append({a, b})
+        return "TIE"
+
+    upstream.on("judge", judge_by(note))
+    async with opened() as gateway:
+        reply = await gateway.ask(stream=True)
+        assert reply.is_done
+        judge = await _judge_of(gateway, settled=1)
+
+    assert judge["agreed_ties"] == 1
+    assert seen == [{"I am plain.", "I am warm."}] * 2
+
+
+async def test_a_judge_that_prefers_a_position_only_ties(opened: Open, upstream: FakeUpstream) -> None:
+    """Insisting on the answer shown first is no evidence, and is reported."""
+    upstream.on("judge", ALWAYS_FIRST)
+    async with opened() as gateway:
+        for _ in range(4):
+            await gateway.ask()
+        judge = await _judge_of(gateway, settled=4)
+        found = await gateway.experiment()
+        counted = await gateway.metric("llmpo_judge_verdicts_total", result="tie", kind="first_shown")
+
+    assert (found["wins"], found["ties"]) == ([[0, 0], [0, 0]], [[0, 4], [4, 0]])
+    assert (judge["first_shown"], judge["position_bias"], judge["decisive_share"]) == (4, 1.0, 0.0)
+    assert counted == 4
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "reason"),
+    [
+        ({"warm": status(500)}, "answer_failed"),
+        ({"warm": answer(" \n")}, "answer_not_text"),
+        ({"judge": status(500)}, "judge_failed"),
+        ({"judge": answer("A", pause_seconds=8)}, "judge_timeout"),
+    ],
+)
+async def test_what_fails_is_no_verdict(
+    opened: Open, upstream: FakeUpstream, behaviours: dict[str, Any], reason: str
+) -> None:
+    """Nothing is guessed of what did not answer, no caller notices, and nothing is ejected."""
+    for model, behaviour in behaviours.items():
+        upstream.on(model, behaviour)
+    async with opened(judge={"timeout": "2s" if reason == "judge_timeout" else "60s"}) as gateway:
+        for _ in range(4):
+            assert (await gateway.ask()).status == 200
+        judge = await _judge_of(gateway, settled=4)
+        assert await gateway.metric("llmpo_judge_dropped_total", reason=reason) == 4
+        assert await gateway.metric("llmpo_ejections_total") == 0
+        assert (await gateway.experiment())["comparisons"] == judge["compared"] == 0
+        assert await gateway.metric("llmpo_model_failures_total") == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
+    ],
+)
+async def test_more_than_text_is_not_judged(
+    opened: Open, upstream: FakeUpstream, fields: dict[str, Any]
+) -> None:
+    """The judge cannot be shown tools and pictures, so such requests cost nothing."""
+    async with opened() as gateway:
+        assert (await gateway.ask(**fields)).status == 200
+        assert await gateway.metric("llmpo_judge_dropped_total", reason="not_text") == 1
+    assert upstream.calls_of("warm") == upstream.calls_of("judge") == 0
+
+
+async def test_conversations_are_shown_in_whole(opened: Open, upstream: FakeUpstream) -> None:
+    """A request of several turns is judged with all of them."""
+    upstream.on("judge", likes("warm"))
+    said = [("system", "Be brief."), ("user", "North?"), ("assistant", "Up."), ("user", "And south?")]
+    async with opened() as gateway:
+        await gateway.ask(messages=[{"role": role, "content": text} for role, text in said])
+        await _judge_of(gateway, settled=1)
+    asked = [seen.body for seen in upstream.seen if seen.body["model"] == "judge"]
+    shown = asked[0]["messages"][1]["content"]
+    assert "system: Be brief.\n\nuser: North?\n\nassistant: Up.\n\nuser: And south?" in shown
+
+
+async def test_no_room_drops_and_never_waits(opened: Open, upstream: FakeUpstream) -> None:
+    """A slow judge costs verdicts, not callers' time; what waits is bounded in number and in bytes."""
+    upstream.on("judge", answer("TIE", pause_seconds=3))
+    async with opened(judge={"concurrency": 1, "queue": 2, "queue_bytes": 65_536}) as gateway:
+        for _ in range(5):
+            await gateway.ask()
+        assert await gateway.metric("llmpo_judge_dropped_total", reason="queue_full") == 2
+        assert await gateway.metric("llmpo_judge_waiting") == 2
+    upstream.on("judge", answer("TIE", pause_seconds=3))
+    async with opened(judge={"queue_bytes": 65_536}) as gateway:
+        for _ in range(2):
+            await gateway.ask(messages=[{"role": "user", "content": "x" * 40_000}])
+        assert await gateway.metric("llmpo_judge_dropped_total", reason="memory_full") == 1
+
+
+async def test_one_user_has_one_verdict_on_a_pair(opened: Open, upstream: FakeUpstream) -> None:
+    """Requests of one user are alike, as their votes are: the cap holds, and further ones cost nothing."""
+    upstream.on("judge", likes("warm"))
+    async with opened() as gateway:
+        for _ in range(3):
+            await gateway.ask(user="ada")
+            await _judge_of(gateway, settled=1)
+        assert await gateway.metric("llmpo_judge_dropped_total", reason="voter_cap") == 2
+        assert (await gateway.experiment())["comparisons"] == 1
+    assert upstream.calls_of("judge") == 2
+
+
+async def test_verdicts_beside_votes_decide_nothing(opened: Open, upstream: FakeUpstream) -> None:
+    """Users' votes are the evidence; the judge gets the other requests, and is compared with the users."""
+    upstream.on("judge", likes("warm"))
+    traffic = {"share": 0.5, "collect": "side_by_side"}
+    async with opened(traffic=traffic, judge={"share": 1.0}) as gateway:
+        replies = [await gateway.compare() for _ in range(40)]
+        shown = [reply.json for reply in replies if len(reply.json["choices"]) > 1]
+        for each in shown:
+            liked = [choice["message"]["content"] for choice in each["choices"]].index("I am warm.")
+            await gateway.feed(id=each["id"], preferred=liked)
+        judge = await _judge_of(gateway, settled=len(replies) - len(shown))
+        found = await gateway.experiment()
+
+    assert 0 < len(shown) < len(replies)
+    assert found["comparisons"] == found["wins"][1][0] == len(shown)
+    assert judge["role"] == "informs"
+    (pair,) = judge["pairs"]
+    assert (pair["users"]["losses"], pair["judge"]["losses"]) == (len(shown), len(replies) - len(shown))
+    assert pair["verdict"] == "agree"
