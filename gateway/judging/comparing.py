@@ -9,6 +9,7 @@ any step is lost; nothing of it is counted.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
@@ -89,7 +90,8 @@ class UnseenComparisons:
         name, prices = unseen.experiment.name, self._prices()
         if (why := self._may_count(unseen)) is not None:
             return self._hooks.tell(NotJudged(name, why.value))
-        reserved = nano(expected_usd(unseen, prices))
+        body: dict[str, Any] = parsed(unseen.request)
+        reserved = nano(expected_usd(unseen, body, prices))
         try:
             day = await self._account.reserve(name, reserved, nano(unseen.judge.spec.spend_per_day))
         except StoreError:
@@ -97,7 +99,7 @@ class UnseenComparisons:
         if day is None:
             return self._hooks.tell(NotJudged(name, Dropped.SPENT.value))
         bill = Bill(prices)
-        became = await self._became(unseen, bill)
+        became = await self._became(unseen, body, bill)
         self._tell(name, became, bill)
         try:
             generation = unseen.assignment.generation
@@ -105,20 +107,19 @@ class UnseenComparisons:
         except StoreError:
             pass  # what was set aside stays spent
 
-    async def _became(self, unseen: UnseenPair, bill: Bill) -> Judged | Dropped:
+    async def _became(self, unseen: UnseenPair, body: dict[str, Any], bill: Bill) -> Judged | Dropped:
         try:
-            verdict = await self._judged(unseen, bill)
+            verdict = await self._judged(unseen, body, bill)
         except NoVerdictError as error:
             return error.why
         return await self._count(unseen, verdict.result) or verdict
 
-    async def _judged(self, unseen: UnseenPair, bill: Bill) -> Judged:
-        body: dict[str, Any] = parsed(unseen.request)
-        one, other = unseen.pair
-        first, second = await both(self._text(unseen, body, one, bill), self._text(unseen, body, other, bill))
+    async def _judged(self, unseen: UnseenPair, body: dict[str, Any], bill: Bill) -> Judged:
         question, request = _question(unseen, body), conversation_text(body, unseen.surface)
         if request is None:
             raise NoVerdictError(Dropped.NOT_TEXT)
+        one, other = unseen.pair
+        first, second = await both(self._text(unseen, body, one, bill), self._text(unseen, body, other, bill))
 
         async def ask(is_exchanged: bool) -> str:
             shown = (second, first) if is_exchanged else (first, second)
@@ -148,12 +149,18 @@ class UnseenComparisons:
     async def _said(
         self, unseen: UnseenPair, call: UpstreamRequest, role: JudgeRole, bill: Bill
     ) -> str | None:
+        """The text of a model's answer; None if it is no text."""
         name = unseen.experiment.name
         try:
             body, _ = await self._upstream.complete(call)
         except UpstreamError as error:
+            if error.reason == _TIMEOUT:
+                bill.add(call.target.name, call.payload)
             self._hooks.tell(JudgeCalled(name, role, error.reason))
             raise NoVerdictError(_why(role, error.reason)) from error
+        except asyncio.CancelledError:
+            bill.add(call.target.name, call.payload)
+            raise
         self._hooks.tell(JudgeCalled(name, role, "answered"))
         bill.add(call.target.name, call.payload, body)
         try:

@@ -36,14 +36,23 @@ class Bill:
         self._prices = prices
         self.usd = 0.0
 
-    def add(self, model: str, request: Mapping[str, Any], body: bytes) -> None:
-        """Add an answer of a model, estimated if its provider reports no tokens."""
+    def add(self, model: str, request: Mapping[str, Any], body: bytes = b"") -> None:
+        """Add an answer of a model, estimated if its provider reports no tokens.
+
+        Without an answer, because nobody waited for it any longer, what was asked is added.
+        """
         used = tokens_used(body) or (_request_tokens(request), tokens_of(len(body)))
         self.usd += self._prices.get(model, _FREE).of(*used)
 
 
-def expected_usd(unseen: UnseenPair, prices: Mapping[str, TokenPrices]) -> float:
-    """What a comparison will cost at most, if tokens are as long as estimated."""
+def expected_usd(unseen: UnseenPair, body: Mapping[str, Any], prices: Mapping[str, TokenPrices]) -> float:
+    """What a comparison will cost at most, if tokens are as long as estimated.
+
+    Args:
+        unseen: What is to be compared.
+        body: Its request, parsed.
+        prices: The known prices, by model.
+    """
     request, judge = len(unseen.request), unseen.judge
     total, answers = 0.0, 0
     for policy in unseen.pair:
@@ -52,7 +61,8 @@ def expected_usd(unseen: UnseenPair, prices: Mapping[str, TokenPrices]) -> float
             continue
         compiled = unseen.experiment.policies[policy]
         params: Mapping[str, Any] = compiled.content["params"]
-        longest, prompt = _longest(params), request + len(compiled.system or "")
+        longest = _longest(params if _limit(params) else body)
+        prompt = request + len(compiled.system or "")
         answers += longest
         total += prices.get(compiled.model, _FREE).of(tokens_of(prompt), longest)
     prompt_tokens = tokens_of(request + len(SYSTEM) + len(judge.question) + _MARKS) + answers
@@ -71,8 +81,12 @@ def tokens_of(characters: int) -> int:
 
 
 def _longest(params: Mapping[str, Any]) -> int:
-    given = [params[name] for name in _LIMITS if isinstance(params.get(name), int)]
-    return min(given, default=USUAL_ANSWER_TOKENS)
+    return _limit(params) or USUAL_ANSWER_TOKENS
+
+
+def _limit(params: Mapping[str, Any]) -> int:
+    """The longest answer that a request allows, in tokens; 0 if it does not say."""
+    return min((params[name] for name in _LIMITS if isinstance(params.get(name), int)), default=0)
 
 
 def _request_tokens(request: Mapping[str, Any]) -> int:
