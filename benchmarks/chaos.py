@@ -41,6 +41,9 @@ _ROWS: Final = {
     "plans or decisions of a planner after its successor's": lambda _, found: _starting("a planner", found),
     "logs that `llmpo verify` does not confirm": lambda _, found: _starting("verification", found),
     "rounds after which replicas differ": lambda _, found: _starting("replicas", found),
+    "rounds in which a connected replica took longer than 1 s to follow a move": lambda rounds, _: sum(
+        each["found"]["followed_seconds"] > 1.0 for each in rounds
+    ),
     "longest until a connected replica followed a move, s": lambda _, found: f"{found.followed_seconds:.2f}",
     "longest until one followed after it was cut off, s": lambda _, found: (
         f"{found.followed_late_seconds:.2f}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -45,7 +45,10 @@ class SingleClient(Redis):
 
     Attributes:
         names: The names of the store's keys, for everything that uses this client.
+        groups_at_once: About how many experiments one reading script may be asked.
     """
+
+    groups_at_once: ClassVar[int] = 100  # takes the server less than a millisecond
 
     def __init__(self, pool: BlockingConnectionPool, names: Names) -> None:
         super().__init__(connection_pool=pool)
@@ -125,6 +128,8 @@ class ClusterClient(RedisCluster):
         max_calls: How many calls may run at once; further ones wait.
         options: Options for the driver.
     """
+
+    groups_at_once: ClassVar[int] = 1  # the keys of a script share a slot
 
     def __init__(
         self, nodes: Sequence[tuple[str, int]], names: Names, *, max_calls: int, **options: Any

@@ -73,3 +73,16 @@ class PublishedPlan:
     created_at: float  # unix seconds, by the store's clock
     # at that time; only pairs with waiting outcomes
     waiting: Mapping[tuple[int, int], Waiting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What changes in an experiment when there is something to plan.
+
+    Attributes:
+        words: Revision, holder of the lease, comparisons counted, outcomes that wait, and reports held.
+        holds_reports: Whether there are reports that count later.
+    """
+
+    words: tuple[str, ...]
+    holds_reports: bool

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from policy_store import codec
-from policy_store.plan_records import Forecast, ProposedPlan
+from policy_store.names import Names
+from policy_store.plan_records import Forecast, Glance, ProposedPlan
 from policy_store.scripting import StorePart
 
 
 class PlanStore(StorePart):
     """The part of the store for plans."""
+
+    async def glances(self, generations: Mapping[str, int]) -> dict[str, Glance]:
+        """What changes in each of many experiments when there is something to plan.
+
+        Args:
+            generations: The current generation of each, by name, as the caller knows it; another one has
+                another revision.
+        """
+        keys = [_glanced(self._names, name, number) for name, number in generations.items()]
+        found = await self._scripts.run_each("glances", keys)
+        return {
+            name: Glance(tuple(words), holds_reports=words[-1] != "0")
+            for name, words in zip(generations, found, strict=True)
+        }
+
+    async def renew_leases(self, names: Iterable[str], holder: str, ttl_seconds: float) -> None:
+        """Renew the right to plan each of many experiments, where the caller has it."""
+        leases = [(self._names.experiment(name).lease,) for name in names]
+        await self._scripts.run_each("renew_leases", leases, holder, math.ceil(ttl_seconds * 1000))
 
     async def acquire_lease(self, name: str, holder: str, ttl_seconds: float) -> int | None:
         """Take or renew the right to plan, by the server's clock.
@@ -62,3 +83,10 @@ class PlanStore(StorePart):
             *codec.forecast_fields(forecasts),
         )
         return int(reply[1])
+
+
+@lru_cache(maxsize=10_000)
+def _glanced(names: Names, name: str, generation: int) -> tuple[str, ...]:
+    keys = names.experiment(name)
+    own = keys.generation(generation)
+    return keys.control, keys.lease, own.counts, own.waiting, own.held

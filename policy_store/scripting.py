@@ -14,6 +14,7 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import chain
 from typing import Any, Final
 
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -42,7 +43,7 @@ from policy_store.states import INITIAL, STATES
 # Scripts that only read are sent as read-only, so a server that refuses writes still answers them.
 READS: Final = frozenset(
     {
-        *("api_keys", "counts", "due_reports", "view"),
+        *("api_keys", "counts", "due_reports", "field_of_each", "glances", "view"),
         *("dead_letters", "due_deliveries", "read_parts", "webhook_standing"),
     }
 )
@@ -222,6 +223,39 @@ class Scripts:
                 raise ContradictingOutcomeError(sentence, reported=str(reply[1]))
             raise error(" ".join([sentence, *map(str, reply[1:])]))
         return reply
+
+    async def run_each(self, name: str, groups: Sequence[Sequence[str]], *arguments: str | int) -> list[Any]:
+        """What a script that refuses nothing replies about each of many groups of keys.
+
+        The keys of a group share a slot. There are as few calls as the servers allow, all sent at once.
+
+        Raises:
+            StoreUnavailableError: The server failed; of a script that writes, some calls may have run.
+        """
+        size = self._redis.groups_at_once
+        calls = [
+            tuple(chain.from_iterable(groups[start : start + size])) for start in range(0, len(groups), size)
+        ]
+        async with answered_within(self._redis, self._timeout_seconds):
+            replies = await self._run_all(name, calls, arguments)
+        return [found for reply in replies for found in reply[1:]]
+
+    async def _run_all(
+        self, name: str, calls: Sequence[Sequence[str]], arguments: Sequence[str | int]
+    ) -> list[list[Any]]:
+        if len(calls) < 2:  # noqa: PLR2004 - a pipeline is for several
+            return [await self._run(name, keys, arguments) for keys in calls]
+        by_digest, _ = _READING if name in READS else _WRITING
+        pipeline = self._redis.pipeline(transaction=False)
+        for keys in calls:
+            pipeline.execute_command(by_digest, _digest(name), len(keys), *keys, *arguments)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        for index, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[index] = await self._run(name, calls[index], arguments)
+            elif isinstance(reply, Exception):
+                raise reply
+        return replies
 
     async def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int]) -> list[Any]:
         by_digest, in_full = _READING if name in READS else _WRITING

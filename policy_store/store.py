@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -134,6 +134,12 @@ class PolicyStore(
         if revision is None:
             raise UnknownExperimentError(f"The store holds no experiment {name!r}.")
         return int(revision)
+
+    async def revisions(self, names: Sequence[str]) -> dict[str, int]:
+        """The revisions of many experiments; those that the store does not hold are left out."""
+        controls = [(self._names.experiment(name).control,) for name in names]
+        found = await self._scripts.run_each("field_of_each", controls, "revision")
+        return {name: int(revision) for name, revision in zip(names, found, strict=True) if revision}
 
     async def view(self, name: str) -> ExperimentView:
         """The current generation, read at one moment."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,6 +107,16 @@ class StoreVitals(StorePart):
     async def put_sealing_key(self, key: bytes) -> None:
         """Set the sealing key of a store that has none."""
         await self._answer(self._redis.set(self._names.token_key, key.hex(), nx=True))
+
+    async def comparisons_of_each(self, runs: Sequence[tuple[str, int]]) -> list[int]:
+        """How many comparisons each of many generations has counted, including inherited ones.
+
+        Args:
+            runs: Experiments' names and the numbers of their generations.
+        """
+        counts = [(self._names.experiment(name).generation(number).counts,) for name, number in runs]
+        found = await self._scripts.run_each("field_of_each", counts, "comparisons")
+        return [int(counted or 0) for counted in found]
 
     async def comparisons(self, name: str, generation: int) -> int:
         """How many comparisons a generation has counted, including inherited ones."""

@@ -87,6 +87,11 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def start(self) -> None:
         """Start, or start again on the data that is there."""
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ async def open_planning(base: Foundation, pool: PlanPool, steering: Steering, ag
         lease_seconds=settings.lease_seconds,
         hooks=base.hooks,
         rng=base.rng,
+        timer=base.timer,
     )
     sender = Sender(base.clock)
     base.resources.push_async_callback(sender.aclose)

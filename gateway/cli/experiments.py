@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
+from gateway.cli import COMMANDS
 from gateway.cli.event_lines import event_lines
 from gateway.cli.events import events
 from gateway.cli.printing import table_console
@@ -27,7 +29,23 @@ AGREEMENTS: Final = {"agree": "they agree", "disagree": "they disagree", "open":
 LATEST_EVENTS: Final = 8
 PLANNED: Final = frozenset(state.value for state, facts in STATES.items() if facts.is_planned)
 
-app = typer.Typer(no_args_is_help=True)
+_VERIFY: Final = COMMANDS["verify"]
+
+
+class _Verbs(TyperGroup):
+    """Also has `verify`, the same command as `llmpo verify`, which is imported only when it runs."""
+
+    def __init__(self, **settings: Any) -> None:
+        commands = {**settings.pop("commands"), _VERIFY.name: _VERIFY.stub()}
+        super().__init__(**settings, commands=commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that `args` start with."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _VERIFY.load() if name == _VERIFY.name else command, rest
+
+
+app = typer.Typer(no_args_is_help=True, cls=_Verbs)
 add_commands(app)
 app.command()(events)
 

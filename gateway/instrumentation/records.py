@@ -142,11 +142,16 @@ class PolicyFailed(NamedTuple):
 
 
 class FellBack(NamedTuple):
-    """A policy or model that was not drawn answered, so the answer takes no part in the experiment."""
+    """A policy or model that was not drawn answered, so the answer takes no part in the experiment.
+
+    Attributes:
+        answered: Whether the incumbent answered, or a fallback of its model because it failed as well.
+    """
 
     request_id: str
     experiment: str
     reason: str
+    answered: Literal["incumbent", "fallback"]
 
 
 class StickySkipped(NamedTuple):

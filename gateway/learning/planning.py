@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from gateway.learning.informing import informed_roles, informing_sources
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from gateway.learning.promotion import Promoter
+from gateway.learning.rota import Rota
 from gateway.learning.watching import PromotionWatch
 from gateway.running.logs import get_logger
 from policy_store.counts import Counts
@@ -97,6 +99,7 @@ class Planner:
         lease_seconds: How long a replica that stopped answering keeps the right to plan.
         hooks: Hear of plans and failures.
         rng: Source of the plans' seeds.
+        timer: Monotonic seconds.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Planner:
         lease_seconds: float,
         hooks: Hooks,
         rng: random.Random,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -126,6 +130,7 @@ class Planner:
         self._hooks = hooks
         self._rng = rng
         self._watcher = PromotionWatch(store, hooks)
+        self._rota = Rota(store, holder, lease_seconds, timer)
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
 
@@ -141,10 +146,12 @@ class Planner:
                     await self._store.release_lease(name, self._holder)
 
     async def plan_all(self) -> None:
-        """Plan every experiment once. A fault in one is announced and does not stop the others."""
-        for name, definition in self._catalogue.current.definitions.items():
+        """Plan every experiment whose turn it is. A fault in one is announced, and does not stop others."""
+        catalogue, history, agreement = self._catalogue.current, self._history, self._agreement
+        self._rota.notice((id(catalogue), history.held, history.epoch, agreement.held is None))
+        for name in await self._rota.due(tuple(catalogue.definitions)):
             try:
-                await self._plan(name, definition)
+                await self._plan(name, catalogue.definitions[name])
             except StoreError as error:
                 reasons = (reason for kind, reason in _STORE_REASONS.items() if isinstance(error, kind))
                 self._failed(name, next(reasons, "store_refused"), error)
@@ -158,6 +165,7 @@ class Planner:
     def _failed(self, name: str, reason: str, error: Exception) -> None:
         """Announce a failure, log it once while it lasts, and let the next interval try again."""
         self._done.pop(name, None)
+        self._rota.failed(name)
         self._hooks.tell(PlanningFailed(name, reason))
         if self._failing.get(name) != reason and reason not in _QUIET_REASONS:
             _log.error(
@@ -170,6 +178,7 @@ class Planner:
 
     async def _plan(self, name: str, definition: Definition) -> None:
         view = await self._store.view(name)
+        self._rota.saw(view)
         if self._is_held(name, view.revision):
             return
         if self._watcher.is_due(view, definition.spec.promotion):

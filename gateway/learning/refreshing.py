@@ -10,9 +10,9 @@ the configuration's incumbents serve.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.config.experiments import ExperimentSpec
 from gateway.config.feedback import Missing
@@ -33,6 +33,8 @@ from policy_store.view import ExperimentView
 
 _log = get_logger(__name__)
 
+_GONE: Final = -1  # in place of the revision of an experiment that the store no longer holds
+
 
 class ExperimentReader(Protocol):
     """The part of the store that the refresher needs."""
@@ -47,6 +49,10 @@ class ExperimentReader(Protocol):
 
     async def revision(self, name: str) -> int:
         """A number that changes when anything a router reads changes."""
+        ...
+
+    async def revisions(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Those of many experiments; without those that the store does not hold."""
         ...
 
     async def view(self, name: str) -> ExperimentView:
@@ -74,6 +80,7 @@ class Refresher:
         self._interval_seconds = interval_seconds
         self._registered: dict[str, Definition] = {}
         self._views: dict[str, ExperimentView] = {}
+        self._live = self._all_live()
         self._is_behind = False
         self._refreshing = asyncio.Lock()
         self.holder = SnapshotHolder(self._snapshot())
@@ -107,14 +114,10 @@ class Refresher:
             for name in self._views.keys() - self._catalogue.definitions.keys():
                 _log.info("experiment_left", experiment=name)
                 del self._views[name], self._registered[name]  # the store keeps it
+            self._live = self._all_live()
             self._is_behind = True
         try:
-            for definition in self._catalogue.definitions.values():
-                epoch = self._history.epoch
-                try:
-                    await self._update(definition, epoch)
-                except UnknownExperimentError:
-                    self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=definition.name)
+            await self._update_all()
         except StoreError as error:
             self._health.failed(error)
         else:
@@ -123,9 +126,20 @@ class Refresher:
             self.holder.current = self._snapshot()
             self._is_behind = False
 
-    async def _update(self, definition: Definition, epoch: int) -> None:
+    async def _update_all(self) -> None:
+        epoch, definitions = self._history.epoch, self._catalogue.definitions
+        seen = [name for name in definitions if self._history.knows(name)]
+        found = dict.fromkeys(seen, _GONE) | dict(await self._store.revisions(seen)) if seen else {}
+        for name, definition in definitions.items():
+            try:
+                await self._update(definition, epoch, found.get(name))
+            except UnknownExperimentError:
+                self._history.hold(Loss.KEYS_GONE, epoch=epoch, experiment=name)
+
+    async def _update(self, definition: Definition, epoch: int, found: int | None) -> None:
+        """Follow an experiment. `found` is its revision in the store; None if it was never seen there."""
         name, history = definition.name, self._history
-        revision = await self._revision(name, epoch) if history.knows(name) else None
+        revision = None if found is None else await self._checked(name, epoch, found)
         if history.held is not None:
             return
         known = self._views.get(name)
@@ -141,13 +155,15 @@ class Refresher:
             return  # the next reading decides what that means
         history.saw_revision(name, view.revision)
         self._views[name], self._registered[name] = view, definition
+        self._live[name] = live_experiment(definition, view)
         self._is_behind = True
         self._report(known, view)
 
-    async def _revision(self, name: str, epoch: int) -> int:
+    async def _checked(self, name: str, epoch: int, revision: int) -> int:
         """The revision of an experiment that was seen before; a smaller one than before is a loss."""
         history = self._history
-        revision = await self._store.revision(name)
+        if revision == _GONE:
+            raise UnknownExperimentError(f"The store no longer holds {name!r}.")
         if history.is_past(name, revision):  # another task may have read a later one in the meantime
             revision = await self._store.revision(name)
         if history.is_past(name, revision):
@@ -177,13 +193,13 @@ class Refresher:
             )
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(
-            experiments={
-                name: live_experiment(definition, self._views.get(name))
-                for name, definition in self._catalogue.definitions.items()
-            },
-            models=self._catalogue.models,
-        )
+        return Snapshot(experiments=dict(self._live), models=self._catalogue.models)
+
+    def _all_live(self) -> dict[str, LiveExperiment]:
+        return {
+            name: live_experiment(definition, self._views.get(name))
+            for name, definition in self._catalogue.definitions.items()
+        }
 
 
 def live_experiment(definition: Definition, view: ExperimentView | None) -> LiveExperiment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from gateway.errors import UpstreamError
 from gateway.instrumentation.hooks import Hooks
@@ -26,7 +27,10 @@ class FailureReports:
         for policy, error in failures.items():
             self._failed(panel, policy, error)
         reason = failure_reason(next(iter(failures.values())))
-        self._hooks.tell(FellBack(panel.exchange.request_id, panel.experiment.name, reason))
+        answered: Literal["incumbent", "fallback"] = (
+            "fallback" if panel.experiment.incumbent in failures else "incumbent"
+        )
+        self._hooks.tell(FellBack(panel.exchange.request_id, panel.experiment.name, reason, answered))
         return reason
 
     def refused(

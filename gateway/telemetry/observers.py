@@ -255,6 +255,7 @@ class MetricsHook(Listener):
     def _count(self, counter: Counter, event: GatewayEvent) -> None:
         labels: dict[str, Any] = event._asdict()
         labels.pop("request_id", None)
+        labels.pop("answered", None)
         if "key" in labels:
             labels["key"] = self._key_label(labels["key"])
         (counter.labels(**labels) if labels else counter).inc()

@@ -22,6 +22,7 @@ _VERBS: Final = ("pause", "resume", "promote", "rollback", "stop")
 _WISH_SECONDS: Final = 0.25
 _NO_REPLY: Final = (aiohttp.ClientError, TimeoutError, OSError)
 _OUT_OF_WORK_SECONDS: Final = 0.05
+_ATTEMPTS: Final = 5
 
 
 @dataclass
@@ -119,8 +120,12 @@ class Crowd:
         async def send() -> None:
             while pending:
                 report = pending.pop()
-                reply = await self._feed(self._somewhere(rng), report.id, report.preferred)
-                report.status_later = word_of(reply)
+                for _ in range(_ATTEMPTS):
+                    reply = await self._feed(self._somewhere(rng), report.id, report.preferred)
+                    report.status_later = word_of(reply)
+                    if report.status_later is not None:
+                        break
+                    report.is_uncertain = True
 
         await asyncio.gather(*(send() for _ in range(USERS)))
 

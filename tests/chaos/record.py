@@ -28,6 +28,7 @@ class UserReport:
         status: What the gateway said: a word, or None if it was refused or did not answer.
         at: When it said so, in Unix seconds.
         status_later: What a gateway said when the same was sent again after the round.
+        is_uncertain: Whether that took several attempts, the first of which may have been counted.
     """
 
     id: str
@@ -35,6 +36,7 @@ class UserReport:
     status: str | None
     at: float
     status_later: str | None = None
+    is_uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,8 +141,9 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 @pytest.fixture
 def unproven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records made by hand have no log that could be exported; `tests/gateway/proof` tests verification."""
+    """Records made by hand have no log that could be exported, and no machine that could be slow."""
     monkeypatch.setattr("tests.chaos.checker._faults_of_proof", lambda _exported: ())
+    monkeypatch.setattr("tests.chaos.checker.FOLLOWED_WITHIN", 1.0)
 
 
 @pytest.mark.usefixtures("unproven")

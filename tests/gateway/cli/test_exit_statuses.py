@@ -95,6 +95,8 @@ ALONE: Final[list[tuple[str, int]]] = [
     ("restore {good} --redis-url redis://127.0.0.1:1", 1),
     ("restore {good} --replace", 2),
     ("verify {proven} --log {log}", 0),
+    ("experiments verify {proven} --log {log}", 0),
+    ("experiments verify {proven} --log {turned}", 1),
     ("verify {proven} --log {turned}", 1),
     ("verify {proven} --log {cut}", 2),
     ("verify {proven} --log {none}", 2),

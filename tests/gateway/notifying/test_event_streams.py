@@ -14,10 +14,12 @@ import pytest
 
 from gateway.cli import main
 from gateway.running.lifecycle import Lifecycle
+from policy_store.names import Names
 from policy_store.store import PolicyStore
 from tests.gateway.building import NAME, gateway_config
 from tests.gateway.whole import Whole, eventually, quick_settings, whole_gateway
-from tests.servers import EmbeddedServer
+from tests.pace import impatient
+from tests.servers import EmbeddedServer, SentinelServer
 
 EVENTS = f"/v1/experiments/{NAME}/events"
 STREAM = {"accept": "text/event-stream"}
@@ -231,3 +233,30 @@ def _cut_after_an_event(told: list[str]) -> Callable[..., Iterator[bytes]]:
                 raise UnansweredError("cut")
 
     return cut
+
+
+async def test_a_stream_goes_on_through_a_failover(tmp_path: Path) -> None:
+    """Events from before and after a replica took over come once each, on the connection that was open."""
+    group = SentinelServer(tmp_path)
+    try:
+        await asyncio.to_thread(group.start)
+        settings = quick_settings(group.url, store_timeout_seconds=impatient(1.0))
+        async with whole_gateway(gateway_config(), settings) as gateway, stream(gateway) as blocks:
+            await anext(blocks)
+            await move(gateway, "pause", "before")
+            told = await happenings(blocks, 1)
+            replica = group.servers[1]
+            length = ("xlen", Names().experiment(NAME).events)
+            await eventually(lambda: replica.ask(*length) == group.servers[0].ask(*length), "replication")
+
+            group.servers[0].end()
+            await eventually(lambda: _is_resumed(gateway), "the replica taking over")
+            told += await happenings(blocks, 1)
+        assert [event["kind"] for event in told] == ["paused", "unpaused"]
+    finally:
+        group.stop()
+
+
+async def _is_resumed(gateway: Whole) -> bool:
+    reply = await gateway.call("POST", f"/v1/experiments/{NAME}/resume", {"reason": "after"})
+    return reply.status == 200

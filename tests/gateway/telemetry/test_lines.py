@@ -13,11 +13,12 @@ import pytest
 import structlog
 
 from gateway.config.api_keys import hash_key
+from gateway.config.gateway_file import GatewayConfig
 from gateway.instrumentation.records import RequestFinished
 from gateway.running.logs import configure_logging
 from gateway.running.moderation import WINDOW_SECONDS
 from gateway.telemetry.lines import STRANGERS_LINES, LogHook
-from tests.gateway.building import NAME, gateway_config
+from tests.gateway.building import NAME, config_fields, gateway_config
 from tests.gateway.fake_upstream import FakeUpstream, cut, hang_up, status
 from tests.gateway.whole import Whole, quick_settings, whole_gateway
 
@@ -200,3 +201,31 @@ def test_strangers_cannot_fill_the_log(lines: Lines) -> None:
     now = WINDOW_SECONDS
     hook(failed)
     assert len(_named(lines(), "request_failed")) == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "word"),
+    [(["warm"], "incumbent_answered_instead"), (["warm", "plain"], "answer_takes_no_part")],
+)
+async def test_the_incumbents_answer_and_a_fallbacks_have_words_of_their_own(
+    upstream: FakeUpstream, embedded_url: str, lines: Lines, failing: list[str], word: str
+) -> None:
+    """Whoever looks for answers of the incumbent does not find those of a fallback of its model."""
+    for model in failing:
+        upstream.on(model, status(500))
+    fields = config_fields(api_base=upstream.api_base, policies=("plain", "warm"))
+    plain, warm = fields["model_list"]
+    spare = {"model_name": "spare", "litellm_params": {**plain["litellm_params"], "model": "openai/spare"}}
+    fields["model_list"] = [{**plain, "fallbacks": ["spare"]}, warm, spare]
+    settings = quick_settings(embedded_url, log_level="debug", eject_after_failures=1000)
+    async with whole_gateway(GatewayConfig.model_validate(fields), settings) as gateway:
+        await gateway.planned()
+        lines()
+        told: list[dict[str, Any]] = []
+        while not _named(told, "policy_failed"):  # the one that fails is drawn every other time
+            assert (await gateway.ask()).status == 200
+            told += lines()
+
+    assert _named(told, word)
+    other = {"incumbent_answered_instead", "answer_takes_no_part"} - {word}
+    assert not [line for line in told if line["event"] in other]

@@ -66,7 +66,7 @@ EVENTS: tuple[GatewayEvent, ...] = (
     FAILED._replace(ending="abandoned", reason=""),
     LeftAlone("req_1", "large", "support", "warm"),
     PolicyFailed("req_1", "support", "warm", "timeout"),
-    FellBack("req_1", "support", "timeout"),
+    FellBack("req_1", "support", "timeout", "incumbent"),
     StickySkipped("req_1", "support"),
     AskedAgain("support"),
     JudgeCalled("support", "judge", "answered"),
