@@ -150,8 +150,7 @@ async def _use(session: aiohttp.ClientSession, url: str, until: float) -> tuple[
         answers += 1
         rated = {"id": said["id"], "signal": "thumb", "value": answers % 2 == 0}
         async with session.post(f"{url}/v1/feedback", json=rated) as reply:
-            assert reply.status == 200, await reply.text()
-        reports += 1
+            reports += reply.status == 200
     return answers, reports
 
 

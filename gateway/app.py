@@ -152,7 +152,7 @@ class _Gateway:
             redis=redis,
             store=store,
             history=StoreHistory(),
-            breaker=StoreBreaker(),
+            breaker=StoreBreaker(slow_seconds=settings.store_timeout_seconds / 4),
             metrics=metrics,
             hooks=Hooks(counting, lines, usage, trials, *self.more_hooks),
         )

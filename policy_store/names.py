@@ -55,6 +55,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
@@ -196,7 +197,7 @@ class ExperimentKeys:
     @property
     def tag(self) -> str:
         """The hash tag of every key of the experiment."""
-        return quote(self.name, safe="")
+        return _quoted(self.name)
 
     @property
     def control(self) -> str:
@@ -340,3 +341,8 @@ class GenerationKeys:
     def sticky(self, unit: str) -> str:
         """The assignment of a unit."""
         return f"{self.prefix}:sticky:{unit}"
+
+
+@lru_cache(maxsize=10_000)
+def _quoted(name: str) -> str:
+    return quote(name, safe="")

@@ -43,7 +43,7 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "NOREPLICAS": Refusal("the server has fewer replicas than its settings require"),
     "NOPERM": Refusal("the server does not allow this user a command or a key"),
     "CLUSTERDOWN": Refusal("the cluster is not complete", reconnects=True, stops_reads=True),
-    "TRYAGAIN": Refusal("the cluster is moving keys", stops_reads=True),
+    "TRYAGAIN": Refusal("the cluster is moving keys"),
     "MOVED": Refusal(
         "the server is a node of a cluster; write the address with redis+cluster",
         reconnects=True,
@@ -57,6 +57,8 @@ _UNNAMED: Final[Mapping[str, str]] = {
     "ACL failure in script": "NOPERM",
     "can't run this command": "NOPERM",
     "can't access at least one of the keys": "NOPERM",
+    # The driver gives a script up after a number of attempts, and drops the word.
+    "TTL exhausted": "TRYAGAIN",
     # Over a unix socket the driver drops the word of these errors.
     "invalid username-password pair": "WRONGPASS",
     "Authentication required": "NOAUTH",

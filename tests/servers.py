@@ -163,7 +163,7 @@ def _words(options: Mapping[str, str | int]) -> list[str]:
 
 
 class Process:
-    """One `redis-server` of a group, on a port of its own."""
+    """One `redis-server` of a group, on a port of its own; with `tls_port` on another one too, over TLS."""
 
     def __init__(self, folder: Path, **options: str | int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,10 @@ class Process:
         for file in CONFIGURATIONS.glob("*.conf"):
             shutil.copy(file, folder)  # servers write to theirs
         self.port = free_port()
-        self.place = f"127.0.0.1:{self.port}"
+        if "tls_port" in options:
+            options["tls_port"] = free_port()
+        self.known_port = int(options.get("tls_port", self.port))
+        self.place = f"127.0.0.1:{self.known_port}"
         self.options: dict[str, str | int] = {
             "port": self.port,
             "bind": "127.0.0.1",
@@ -262,9 +265,10 @@ class SentinelServer:
 
     def __init__(self, folder: Path, **options: str | int) -> None:
         primary = Process(folder / "primary", **options)
-        follows = f"127.0.0.1 {primary.port}"
+        follows = f"127.0.0.1 {primary.known_port}"
         self.servers = [primary, Process(folder / "replica", replicaof=follows, **options)]
-        self.sentinels = [Process(folder / f"sentinel{index}") for index in range(3)]
+        secure = {name: value for name, value in options.items() if name.startswith("tls_")}
+        self.sentinels = [Process(folder / f"sentinel{index}", **secure) for index in range(3)]
         self.url = f"redis+sentinel://{','.join(each.place for each in self.sentinels)}/main/0"
 
     def start(self) -> None:
@@ -275,7 +279,9 @@ class SentinelServer:
         wait_until(lambda: "master_link_status:up" in self.servers[1].ask("info"), "the replica")
         for sentinel in self.sentinels:
             file = sentinel.folder / "sentinel.conf"
-            file.write_text(file.read_text().replace("redis-0 6379", f"127.0.0.1 {self.servers[0].port}"))
+            file.write_text(
+                file.read_text().replace("redis-0 6379", f"127.0.0.1 {self.servers[0].known_port}")
+            )
             sentinel.start(str(file), "--sentinel")
         for sentinel in self.sentinels:
             wait_until(sentinel.accepts, f"a Sentinel on port {sentinel.port}")

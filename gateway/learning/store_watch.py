@@ -181,6 +181,7 @@ class StoreWatch:
             await self._look()
 
     async def _look(self) -> None:
+        began = self._timer()
         try:
             pulse = await self._vitals.pulse(may_begin=not self.history.id)
         except StoreError as error:
@@ -188,6 +189,7 @@ class StoreWatch:
             return
         self._health.wrote()
         self._breaker.answered()
+        self._breaker.took(self._timer() - began)
         try:
             await self._look_at_layout(pulse.layout)
             await self._compare(pulse)

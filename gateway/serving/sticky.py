@@ -101,7 +101,7 @@ class Sticky:
         is_over = isinstance(drawn, Incumbent) and drawn.reason in _OVER
         if isinstance(drawn, Incumbent) and drawn.reason not in _LASTING and not is_over:
             return drawn
-        if self._breaker.is_open:
+        if self._breaker.spares_sessions:
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
         try:
@@ -118,7 +118,7 @@ class Sticky:
     async def _ordinary(self, experiment: LiveExperiment, unit: UnitKey, now: float, request_id: str) -> Part:
         """The part of a session's request that cannot be compared, during a promotion step by step."""
         drawn = draw_part(experiment, unit, UnitDraws(unit), now, takes_part=False)
-        if self._breaker.is_open:
+        if self._breaker.spares_sessions:
             self._hooks.tell(StickySkipped(request_id, experiment.name))
             return drawn
         try:

@@ -97,6 +97,7 @@ ALONE: Final[list[tuple[str, int]]] = [
     ("verify {proven} --log {log}", 0),
     ("experiments verify {proven} --log {log}", 0),
     ("experiments verify {proven} --log {turned}", 1),
+    ("experiments verify {proven} --log {none}", 2),
     ("verify {proven} --log {turned}", 1),
     ("verify {proven} --log {cut}", 2),
     ("verify {proven} --log {none}", 2),
