@@ -43,7 +43,6 @@ async def open_planning(base: Foundation, pool: PlanPool, steering: Steering, ag
         agreement=agreement,
         hooks=base.hooks,
         holder=base.process,
-        clock=base.clock,
         interval_seconds=settings.plan_interval_seconds,
         lease_seconds=settings.lease_seconds,
     )

@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from gateway.errors import ConflictError
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.definitions import Definition
+from gateway.experiments.happenings import generation_of
 from gateway.experiments.hook_answer import HookAnswer
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
@@ -49,11 +50,19 @@ Ask = Callable[[ConfirmSpec, str, Mapping[str, Any]], Awaitable[HookAnswer | Non
 
 @dataclass(frozen=True, slots=True)
 class HookQuestion:
-    """A certificate that the hook is asked about."""
+    """A certificate that the hook is asked about.
+
+    Attributes:
+        view: The experiment, with the certificate.
+        spec: What the file says of the hook.
+        is_last_word: Whether no person is asked after it.
+        left_seconds: Time until the deadline, by the store's clock: a gateway's may jump.
+    """
 
     view: ExperimentView
     spec: ConfirmSpec
     is_last_word: bool
+    left_seconds: float = 0.0
 
     @property
     def id(self) -> str:
@@ -104,7 +113,6 @@ class Confirmer:
         agreement: Says when replicas run different configurations: then nothing is asked either.
         hooks: Are told of moves.
         holder: This replica's name in the leases of planners.
-        clock: Unix seconds.
         interval_seconds: Time between two looks for certificates.
         lease_seconds: How long a silent replica keeps the right to ask.
     """
@@ -120,7 +128,6 @@ class Confirmer:
         agreement: Agreement,
         hooks: Hooks,
         holder: str,
-        clock: Callable[[], float],
         interval_seconds: float,
         lease_seconds: float,
     ) -> None:
@@ -132,7 +139,6 @@ class Confirmer:
         self._agreement = agreement
         self._hooks = hooks
         self._holder = holder
-        self._clock = clock
         self._interval_seconds = interval_seconds
         self._lease_seconds = lease_seconds
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -169,7 +175,8 @@ class Confirmer:
         """Ask until there is an answer, the deadline is over or the certificate is out of force; then act."""
         attempts = 0
         while (question := await self._current(name)) is not None:
-            left = question.due_at - self._clock()
+            timer = asyncio.get_running_loop().time
+            left, began = question.left_seconds, timer()
             answer = question.without_answer()
             if left > 0:
                 with suppress(TimeoutError):
@@ -177,7 +184,7 @@ class Confirmer:
                         answer = await self._ask(question.spec, question.id, question.body)
                 if answer is None:
                     wait = _WAITS_SECONDS[min(attempts, len(_WAITS_SECONDS) - 1)]
-                    await asyncio.sleep(max(0.0, min(wait, question.due_at - self._clock())))
+                    await asyncio.sleep(max(0.0, min(wait, began + left - timer())))
                     attempts += 1
                     continue
             await self._act(question, answer)
@@ -190,8 +197,22 @@ class Confirmer:
             return None
         with suppress(StoreError):
             if await self._store.acquire_lease(name, self._holder, self._lease_seconds) is not None:
-                return _question(await self._store.view(name), definition)
+                question = _question(await self._store.view(name), definition)
+                return None if question is None else await self._timed(question)
         return None
+
+    async def _timed(self, question: HookQuestion) -> HookQuestion:
+        """The question with the time that is left for its answer."""
+        name, generation = question.view.experiment.name, question.view.generation
+        made = [
+            event.at
+            for event in await self._store.events(name)
+            if event.kind == MOVES[Move.CERTIFY].event and generation_of(event) == generation
+        ]
+        now = (await self._store.counts(name, generation)).now
+        certified_at = made[0] if made else float((question.view.certificate or {})["decided_at"])
+        left = certified_at + question.spec.deadline.total_seconds() - now
+        return replace(question, left_seconds=left)
 
     async def _act(self, question: HookQuestion, answer: HookAnswer | None) -> None:
         name = question.view.experiment.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,11 +56,13 @@ def running(upstream: FakeUpstream, embedded_url: str) -> Callable[..., Any]:
     """A gateway whose experiment was certified for `warm`, for its admin."""
 
     @asynccontextmanager
-    async def start(receiver: Receiver, **confirm: Any) -> AsyncIterator[Whole]:
+    async def start(
+        receiver: Receiver, clock: Callable[[], float] = time.time, **confirm: Any
+    ) -> AsyncIterator[Whole]:
         fields = config_fields(api_base=upstream.api_base, **promoting(receiver, **confirm))
         fields["experiments"][NAME]["policies"]["warm"]["system"] = PROMPT
         config = gateway_config().model_validate(fields)
-        async with whole_gateway(config, quick_settings(embedded_url), key="ops") as gateway:
+        async with whole_gateway(config, quick_settings(embedded_url), key="ops", clock=clock) as gateway:
             await certified(gateway)
             yield gateway
 
@@ -194,6 +197,31 @@ async def test_without_an_answer_the_file_decides(
             assert found["by_hand"]["detail"]["reason"] == (
                 f"No answer within 0.3 s; no_answer is {no_answer}."
             )
+
+
+async def test_a_clock_that_jumps_ends_no_deadline(
+    running: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline is measured by the store: an hour in which nothing passed decides nothing."""
+    ahead, left = 0.0, []
+    timed = confirming.Confirmer._timed
+
+    async def noted(asker: confirming.Confirmer, question: Any) -> Any:
+        found = await timed(asker, question)
+        left.append(found.left_seconds)
+        return found
+
+    monkeypatch.setattr(confirming, "_WAITS_SECONDS", (0.02,))
+    monkeypatch.setattr(confirming.Confirmer, "_timed", noted)
+    async with (
+        receiving(answers(500)) as hook,
+        running(hook, lambda: time.time() + ahead, deadline="10m", no_answer="promote") as gateway,
+    ):
+        await stands(gateway, "awaiting_approval")
+        ahead, before = 3600.0, len(left)
+        await gateway.eventually(lambda: len(left) > before + 3, "the hook to be asked again")
+        assert (await gateway.experiment())["state"] == "awaiting_approval"
+        assert min(left) > 0
 
 
 async def test_what_is_no_decision_is_asked_again_alike(
