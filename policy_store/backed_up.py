@@ -10,15 +10,9 @@ from policy_store.errors import UnknownExperimentError
 from policy_store.experiment import Experiment
 from policy_store.log_records import LogRecord
 from policy_store.roles import Role
-from policy_store.view import ExperimentView
+from policy_store.view import VIEW_FIELDS, WATCH_FIELDS, ExperimentView
 from policy_store.watch_records import Watch
 
-_PLAN: Final = ("plan_version", "plan_fence", "plan_at", "plan", "plan_waiting")
-_VIEW: Final = (
-    *("experiment", "state", "incumbent", "certificate", "steps", "step", "step_at", "step_comparisons"),
-    *_PLAN,
-)
-_WATCH: Final = ("champion", "previous", "terms", "started_at", "verdict")
 _START: Final = "-"
 
 
@@ -51,9 +45,9 @@ class BackedUpExperiment:
         control = self._control
         generation = control["generation"]
         watch = control.get(f"{generation}:watch")
-        watched = [] if watch is None else [watch, *self._fields(watch, _WATCH + _PLAN)]
+        watched = [] if watch is None else [watch, *self._fields(watch, WATCH_FIELDS)]
         return codec.view_from(
-            ["ok", generation, control["revision"], self._fields(generation, _VIEW), watched]
+            ["ok", generation, control["revision"], self._fields(generation, VIEW_FIELDS), watched]
         )
 
     async def log(
@@ -73,12 +67,11 @@ class BackedUpExperiment:
 
     async def watch(self, name: str, run: int) -> Watch:
         """A watch, by the number of its run, without its plan."""
-        found = self._fields(str(run), _WATCH)
-        if found[0] is None:
+        champion, previous, terms, started_at, verdict, *plan = self._fields(str(run), WATCH_FIELDS)
+        if champion is None:
             raise UnknownExperimentError(f"The backup holds no watch {run} of {name!r}.")
-        champion, previous, terms, started_at, verdict = found
         return codec.watch_from(
-            str(run), str(champion), str(previous), str(terms), str(started_at), verdict, *[None] * len(_PLAN)
+            str(run), champion, str(previous), str(terms), str(started_at), verdict, *[None] * len(plan)
         )
 
     async def experiment(self, name: str, generation: int) -> Experiment:

@@ -39,6 +39,7 @@ from policy_store.events import EventKind
 from policy_store.moves import MOVES
 from policy_store.refusals import REFUSALS, word_of
 from policy_store.states import INITIAL, STATES
+from policy_store.view import VIEW_FIELDS, WATCH_FIELDS
 
 # Scripts that only read are sent as read-only, so a server that refuses writes still answers them.
 READS: Final = frozenset(
@@ -132,16 +133,20 @@ _TABLES: Final[dict[str, Any]] = {
         }
         for move, rule in MOVES.items()
     },
+    "VIEW_FIELDS": VIEW_FIELDS,
+    "WATCH_FIELDS": WATCH_FIELDS,
     "EVENTS": {kind.name: kind.value for kind in EventKind},
 }
 
 
 def _as_lua(value: Any) -> str:
-    """Words, booleans and tables as Lua. Words are our own names, which need no escaping."""
+    """Words, booleans, lists and tables as Lua. Words are our own names, which need no escaping."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return f"'{value}'"
+    if isinstance(value, tuple):
+        return "{" + ", ".join(map(_as_lua, value)) + "}"
     return "{" + ", ".join(f"{name} = {_as_lua(each)}" for name, each in sorted(value.items())) + "}"
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from policy_store.experiment import Experiment
 from policy_store.plan_records import PublishedPlan
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
 from policy_store.watch_records import Watch
+
+# The fields of control that make a view, each behind the number of its generation or watch, in the order in
+# which `scripts/shared/view.lua` reads them and `codec.view_from` takes them.
+PLAN_FIELDS: Final = ("plan_version", "plan_fence", "plan_at", "plan", "plan_waiting")
+VIEW_FIELDS: Final = (
+    *("experiment", "state", "incumbent", "certificate"),
+    *("steps", "step", "step_at", "step_comparisons", "look"),
+    *PLAN_FIELDS,
+)
+WATCH_FIELDS: Final = ("champion", "previous", "terms", "started_at", "verdict", *PLAN_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from policy_store.backed_up import BackedUpExperiment
 from policy_store.backup_file import About, BackupFile, BackupWriter
 from policy_store.backup_records import Moment
 from policy_store.backups import BackupReader
@@ -153,6 +154,24 @@ async def test_everything_is_in_force_elsewhere(
     assert after == before
     assert await other.pttl(f"{ELSEWHERE}llmpo:{{{NAME}}}:1:unit:u1") == pytest.approx(3_600_000, abs=60_000)
     assert await other.pttl(f"{ELSEWHERE}llmpo:{control}") == -1
+
+
+async def test_a_backup_is_read_like_the_store(
+    store: PolicyStore, redis: StoreClient, tmp_path: Path
+) -> None:
+    """The view with plan, watch and certificate, every log and every definition are those of the store."""
+    await busy(store)
+    file = await backed_up(redis, tmp_path / "backup")
+    found = BackedUpExperiment(file, NAME)
+    assert await found.view(NAME) == await store.view(NAME)
+    assert await found.watch(NAME, 2) == await store.watch(NAME, 2)
+    assert await found.experiment(NAME, 1) == await store.experiment(NAME, 1)
+    for ledger in ((1, None), (2, None), (1, Role.JUDGE)):
+        assert (await found.log(NAME, ledger[0], informs=ledger[1]))[0] == (
+            await store.log(NAME, ledger[0], informs=ledger[1])
+        )[0]
+    with pytest.raises(UnknownExperimentError):
+        BackedUpExperiment(file, "unknown")
 
 
 async def test_what_was_reported_before_counts_once_and_what_waits_is_matched(
