@@ -181,7 +181,18 @@ def test_a_pulse_tries_every_command_that_any_script_writes_with() -> None:
 def _written() -> dict[str, set[str]]:
     """The commands that each script writes with."""
     reads = {"EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HMGET", "LINDEX", "LLEN", "LRANGE", "TIME"}
-    reads |= {"PTTL", "TYPE", "XLEN", "XREVRANGE", "ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZREVRANGE", "ZSCORE"}
+    reads |= {
+        "HVALS",
+        "PTTL",
+        "TYPE",
+        "XLEN",
+        "XREVRANGE",
+        "ZCARD",
+        "ZRANGE",
+        "ZRANGEBYSCORE",
+        "ZREVRANGE",
+        "ZSCORE",
+    }
     found = {name: set(re.findall(r"redis\.call\('([A-Z]+)'", text)) for name, text in _texts().items()}
     return {name: commands - reads for name, commands in found.items()}
 

@@ -1,4 +1,10 @@
 -- NEEDS: numbers, trials, COUNTING_STATES, CERTIFIED_STATES, CHAMPION_STATES, INITIAL_STATE
+local function forget_trials(control, of)
+  if redis.call('HDEL', control, of .. 'tried_since') == 1 then
+    redis.call('HDEL', control, unpack(trial_fields(of, redis.call('HGET', control, of .. 'policies'))))
+  end
+end
+
 -- Who answered ordinary traffic before the champion that does now. Versions before kept it in the certificate only.
 local function previous_of(control, of)
   local found = redis.call('HMGET', control, of .. 'previous', of .. 'certificate')

@@ -10,9 +10,3 @@ local function trial_fields(of, policies)
   end
   return fields
 end
-
-local function forget_trials(control, of)
-  if redis.call('HDEL', control, of .. 'tried_since') == 1 then
-    redis.call('HDEL', control, unpack(trial_fields(of, redis.call('HGET', control, of .. 'policies'))))
-  end
-end
