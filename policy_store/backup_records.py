@@ -18,8 +18,8 @@ from policy_store.names import ExperimentKeys, GenerationKeys
 from policy_store.roles import Role
 
 DECIDES: Final = re.compile(
-    rf"control|events|usage|contents|archived|\d+:(({'|'.join(Role)}):)?"
-    r"(counts|forecasts|log|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
+    rf"control|events|usage|contents|archived|judging|\d+:(({'|'.join(Role)}):)?"
+    r"(counts|forecasts|log|look|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
 )
 """Ends of the keys that decide."""
 LEFT_OUT: Final = re.compile(r"lease|restore:.*|\d+:look")
@@ -79,9 +79,9 @@ class Moment:
 
 def deciding_keys(keys: ExperimentKeys, control: Mapping[str, str]) -> list[str]:
     """The keys that decide, of every generation and watch; control is the first."""
-    found = [keys.control, keys.events, keys.usage, keys.contents, keys.archived]
+    found = [keys.control, keys.events, keys.usage, keys.contents, keys.archived, keys.judging]
     for own, policies in ledgers(keys, control):
-        found += [own.counts, own.forecasts, own.log, own.waiting, own.held, own.replaceable]
+        found += [own.counts, own.forecasts, own.log, own.look, own.waiting, own.held, own.replaceable]
         found += _queues(own, policies)
     return found
 
