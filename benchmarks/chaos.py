@@ -84,7 +84,8 @@ def page(kept: dict[str, dict[str, Any]]) -> str:
         "round four users ask and rate without pause, the evidence comes to a decision, and in four rounds "
         "of ten two operators pause, resume, promote, roll back and stop at the same time, while one to "
         "three faults happen at random moments. Then everything is healed, every report is sent again, and "
-        "counts, log, moves and the answers of all replicas are compared (`tests/chaos/checker.py`)."
+        "counts, log, moves and the answers of all replicas are compared (`tests/chaos/checker.py`). A round "
+        "that is run again replaces its earlier result."
     )
     lines = ["# Chaos", "", about, "", f"| | {' | '.join(rounds)} |", f"|---|{'---|' * len(rounds)}"]
     wholes = {
