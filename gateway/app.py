@@ -26,6 +26,7 @@ from gateway.api.inference import InferenceDeps
 from gateway.api.openapi import openapi_document
 from gateway.assembly.answers import open_answering, open_notes, open_upstreams
 from gateway.assembly.foundation import Foundation, open_redis, process_name
+from gateway.assembly.guarding import open_gauges
 from gateway.assembly.judging import open_judging
 from gateway.assembly.keys import open_keys, open_limiter
 from gateway.assembly.notifying import open_notifying
@@ -40,6 +41,7 @@ from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hook, Hooks
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.plan_pool import PlanPool
+from gateway.learning.posted_metrics import PostedMetrics
 from gateway.learning.progress import ProgressReader
 from gateway.learning.refreshing import Refresher
 from gateway.learning.standings import Standings
@@ -190,8 +192,9 @@ class _Gateway:
         upstreams, attempts = open_upstreams(base)
         has_several_keys = authenticator.has_several_clients
         judges, keep_judges = open_judging(base, snapshots, has_several_keys)
+        gauges = await open_gauges(base)
         answering = await open_answering(
-            base, attempts, response_ids, keys, snapshots, has_several_keys, judges
+            base, attempts, response_ids, keys, snapshots, has_several_keys, judges, gauges.gauge
         )
         notes = await open_notes(base, response_ids)
         pool = PlanPool()
@@ -220,6 +223,9 @@ class _Gateway:
             feedback=feedback,
             spool=spool,
             links=FeedbackLinks(keys),
+            metrics=PostedMetrics(
+                *(store, response_ids, snapshots, history, gauges, base.clock), find_answer=notes.find
+            ),
             registry=registry,
             progress=progress,
             steering=steering,

@@ -47,7 +47,10 @@ class BackedUpExperiment:
         watch = control.get(f"{generation}:watch")
         watched = [] if watch is None else [watch, *self._fields(watch, WATCH_FIELDS)]
         return codec.view_from(
-            ["ok", generation, control["revision"], self._fields(generation, VIEW_FIELDS), watched]
+            [
+                *("ok", generation, control["revision"]),
+                *(self._fields(generation, VIEW_FIELDS), watched, control.get("guards")),
+            ]
         )
 
     async def log(

@@ -19,7 +19,7 @@ from policy_store.roles import Role
 
 DECIDES: Final = re.compile(
     rf"control|events|usage|contents|archived|judging|\d+:(({'|'.join(Role)}):)?"
-    r"(counts|forecasts|log|look|votes|waiting|held|replaceable|queue:\d+:\d+:[01])"
+    r"(counts|forecasts|log|look|votes|waiting|held|replaceable|guards|queue:\d+:\d+:[01])"
 )
 """Ends of the keys that decide."""
 LEFT_OUT: Final = re.compile(r"lease|restore:.*|\d+:look")
@@ -82,6 +82,7 @@ def deciding_keys(keys: ExperimentKeys, control: Mapping[str, str]) -> list[str]
     found = [keys.control, keys.events, keys.usage, keys.contents, keys.archived, keys.judging]
     for own, policies in ledgers(keys, control):
         found += [own.counts, own.forecasts, own.log, own.look, own.waiting, own.held, own.replaceable]
+        found.append(own.guards)
         found += _queues(own, policies)
     return found
 

@@ -11,6 +11,7 @@ from policy_store.counts import Counts, Trials, Waiting
 from policy_store.errors import NewerVersionError
 from policy_store.events import LoggedEvent
 from policy_store.experiment import Experiment
+from policy_store.guard_records import GuardStanding
 from policy_store.log_records import Comparison, Inherited, LoggedPlan, LogRecord, Result
 from policy_store.plan_records import Forecast, PlannedPair, ProposedPlan, PublishedPlan
 from policy_store.report_records import Receipt, Recorded, Report
@@ -103,7 +104,7 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
     Raises:
         NewerVersionError: A newer version moved the experiment to a state that this version does not know.
     """
-    _, generation, revision, stored, watched = reply
+    _, generation, revision, stored, watched, guards = reply
     experiment, state, incumbent, certificate, steps, step, step_at, step_comparisons, look, *plan = stored
     standing = _state_from(state)
     return ExperimentView(
@@ -117,6 +118,7 @@ def view_from(reply: Sequence[Any]) -> ExperimentView:
         watch=watch_from(*watched) if watched else None,
         stage=_stage_from(steps, step, step_at, step_comparisons) if standing.facts.is_staged else None,
         look=look,
+        guards=GuardStanding.from_text(guards),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from policy_store import codec
 from policy_store.events import Decided, GaveUp, Stepped, encoded
+from policy_store.guard_records import GuardStanding
 from policy_store.moves import MOVES, Move
 from policy_store.scripting import StorePart
 from policy_store.stage_records import StageStep
@@ -95,6 +96,7 @@ class DecisionStore(StorePart):
         seen: dict[str, Any] | None = None,
         fence: int | None = None,
         verdict: dict[str, Any] | None = None,
+        guards: tuple[GuardStanding, GuardStanding] | None = None,
     ) -> ExperimentView:
         """Make a move for a reason: state, certificate, incumbent change at once; the log says who and why.
 
@@ -112,11 +114,13 @@ class DecisionStore(StorePart):
             seen: The certificate in force that the move depends on; None if it depends on none.
             fence: The number `acquire_lease` gave, where a watch or a confirm hook moves and no person.
             verdict: What that watch came to.
+            guards: What guardrails found before the move and find after it, if it changes that.
 
         Raises:
             StaleFenceError: Another planner took over.
             DecisionConflictError: The move does not start from the present state, the generation is no longer
-                the current one, another certificate is in force, or there is no promotion to take back.
+                the current one, another certificate is in force, there is no promotion to take back, or
+                guardrails found worse what is to be promoted, or something else than was read.
             ValueError: As in `decide`.
         """
         _check_champion(move, champion)
@@ -137,6 +141,7 @@ class DecisionStore(StorePart):
             ),
             "" if fence is None else fence,
             "" if verdict is None else codec.dump_json(verdict),
+            *(each.to_text() for each in guards or (GuardStanding(), GuardStanding())),
         )
         return codec.view_from(reply)
 

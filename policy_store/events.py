@@ -15,6 +15,8 @@ from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
+from policy_store.guard_events import GuardrailTripped, Readmitted
+
 
 class EventKind(StrEnum):
     """The kind of an event."""
@@ -48,6 +50,8 @@ class EventKind(StrEnum):
     WATCH_STARTED = "watch_started"  # the promoted policy is compared with the one before it
     CONFIRMED = "confirmed"  # a watch ended, and the promotion stands
     RESTORED = "restored"  # the experiment is as a backup had it
+    GUARDRAIL_TRIPPED = "guardrail_tripped"  # a guardrail found a policy worse than the incumbent
+    READMITTED = "readmitted"  # a person admits a policy again that a guardrail found worse
 
 
 LOG_ONLY: Final = frozenset({EventKind.CORRECTED, EventKind.RESUMED})
@@ -217,11 +221,22 @@ class StepApproved(ByHand):
 
 @dataclass(frozen=True, slots=True)
 class TakenBack(ByHand):
-    """A person or a watch took a promotion back.
+    """A person, a watch or a guardrail took a promotion back.
 
     Attributes:
-        fence: The fencing number of the planner that saw it, if a watch did; then `actor` is `gateway`, and
-            the reason is the watch's.
+        fence: The fencing number of the planner that saw it, if a watch or a guardrail did; then `actor` is
+            `gateway` or `guardrail`, and the reason is theirs.
+    """
+
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(ByHand):
+    """A person or a guardrail paused the experiment.
+
+    Attributes:
+        fence: The fencing number of the planner that saw it, if a guardrail did; then `actor` is `guardrail`.
     """
 
     fence: int | None = None
@@ -291,7 +306,9 @@ class Restored:
 
 
 Detail = (
-    WatchStarted
+    GuardrailTripped
+    | Readmitted
+    | WatchStarted
     | Restored
     | Begun
     | Corrected
@@ -325,7 +342,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.ADVANCED: Stepped,
     EventKind.STEP_APPROVED: StepApproved,
     EventKind.WITHDRAWN: Decided,
-    EventKind.PAUSED: ByHand,
+    EventKind.PAUSED: Paused,
     EventKind.UNPAUSED: ByHand,
     EventKind.STOPPED: ByHand,
     EventKind.APPROVED: AnsweredByHand,
@@ -335,6 +352,8 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.WATCH_STARTED: WatchStarted,
     EventKind.CONFIRMED: Decided,
     EventKind.RESTORED: Restored,
+    EventKind.GUARDRAIL_TRIPPED: GuardrailTripped,
+    EventKind.READMITTED: Readmitted,
 }
 
 

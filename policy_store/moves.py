@@ -77,6 +77,7 @@ class MoveRule:
         names_champion: It comes with the policy that the certificate is about.
         asks_hook: A planner makes it too, if the experiment's confirm hook answers so.
         ends_watch: A planner makes it too, if a watch over the promotion came to that.
+        guards: A planner makes it too, if a guardrail found a policy worse.
         installs: Which policy answers ordinary traffic after the move.
     """
 
@@ -88,6 +89,7 @@ class MoveRule:
     names_champion: bool = False
     asks_hook: bool = False
     ends_watch: bool = False
+    guards: bool = False
     installs: Installs = Installs.NOTHING
 
     @property
@@ -164,7 +166,7 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
         _RUNNING, ExperimentState.INCONCLUSIVE, Actor.PLANNER, EventKind.INCONCLUSIVE, certifies=True
     ),
     Move.GIVE_UP: MoveRule(_RUNNING, ExperimentState.UNFIT, Actor.PLANNER, EventKind.GAVE_UP),
-    Move.PAUSE: MoveRule(_OPEN, ExperimentState.PAUSED, Actor.PERSON, EventKind.PAUSED),
+    Move.PAUSE: MoveRule(_OPEN, ExperimentState.PAUSED, Actor.PERSON, EventKind.PAUSED, guards=True),
     Move.RESUME: MoveRule(_SET_ASIDE, ExperimentState.RUNNING, Actor.PERSON, EventKind.UNPAUSED),
     Move.STOP: MoveRule(_OPEN | _PAUSED, ExperimentState.STOPPED, Actor.PERSON, EventKind.STOPPED),
     Move.APPROVE: MoveRule(
@@ -194,6 +196,7 @@ MOVES: Final[Mapping[Move, MoveRule]] = {
         Actor.PERSON,
         EventKind.ROLLED_BACK,
         ends_watch=True,
+        guards=True,
         installs=Installs.PREVIOUS,
     ),
     Move.WATCH: MoveRule(_PROMOTED, ExperimentState.WATCHING, Actor.PLANNER, EventKind.WATCH_STARTED),

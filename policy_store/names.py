@@ -30,6 +30,9 @@ row as generations, and keys like theirs.
     llmpo:{NAME}:GENERATION:unit:UNIT     what a unit reported                         as long as its token
     llmpo:{NAME}:GENERATION:ROLE:...      those above, of what only informs              like those
     llmpo:{NAME}:GENERATION:sticky:UNIT   what a unit was assigned                     as long as asked for
+    llmpo:{NAME}:GENERATION:guards        hash: pairs that guardrails compare          for ever
+    llmpo:{NAME}:GENERATION:added:PROCESS number of its last addition to guards        a day
+    llmpo:{NAME}:GENERATION:metric:DIGEST the number posted about an answer            as long as its token
     llmpo:{NAME}:session:UNIT             generation and policy a session began with   as long as asked for
     llmpo:{NAME}:maker:DIGEST             the policy that made part of an answer       as long as asked for
     llmpo:{NAME}:turn:DIGEST              hash: a question that may be asked again     as long as asked for
@@ -325,6 +328,19 @@ class GenerationKeys:
     def replaceable(self) -> str:
         """Hash of the members of `held` that another of their unit may replace, by unit."""
         return f"{self.prefix}:replaceable"
+
+    @property
+    def guards(self) -> str:
+        """Hash of the pairs of numbers that guardrails compare."""
+        return f"{self.prefix}:guards"
+
+    def added(self, sender: str) -> str:
+        """The number of a process's last addition to `guards`."""
+        return f"{self.prefix}:added:{sender}"
+
+    def metric(self, digest: str) -> str:
+        """The number that was posted about an answer."""
+        return f"{self.prefix}:metric:{digest}"
 
     def queue(self, first: int, second: int, side: int) -> str:
         """Outcomes of one side of a pair that wait for the other side."""

@@ -17,6 +17,7 @@ from policy_store.counts import Counts
 from policy_store.decisions import DecisionStore
 from policy_store.errors import UnknownExperimentError
 from policy_store.experiment import Experiment
+from policy_store.guards import GuardStore
 from policy_store.judging import JudgeStore
 from policy_store.last_looks import commitment_to
 from policy_store.log import LogStore
@@ -39,6 +40,7 @@ class PolicyStore(
     DecisionStore,
     StageStore,
     WatchStore,
+    GuardStore,
     LogStore,
     UsageStore,
     TrialStore,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from policy_store.experiment import Experiment
+from policy_store.guard_records import GuardStanding
 from policy_store.plan_records import PublishedPlan
 from policy_store.stage_records import Stage
 from policy_store.states import ExperimentState
@@ -28,7 +29,8 @@ class ExperimentView:
 
     `revision` changes whenever anything the router reads (state, incumbent, plan, generation) changes.
     `watch` is that of the promotion in the present generation, if it is or was watched; `stage` says where a
-    staged promotion stands. `look` is the revealed secret of the last look: None before, empty if lost.
+    staged promotion stands; `guards` says which policies guardrails found worse. `look` is the revealed
+    secret of the last look: None before, empty if lost.
     """
 
     experiment: Experiment
@@ -41,3 +43,4 @@ class ExperimentView:
     watch: Watch | None = None
     stage: Stage | None = None
     look: str | None = None
+    guards: GuardStanding = field(default_factory=GuardStanding)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from gateway.api.guardrails_shown import GuardrailShown
 from gateway.api.judges_shown import JudgeShown
 from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
 from gateway.api.promotions_shown import StageShown, WatchShown
@@ -178,6 +179,9 @@ class ExperimentDetail(ExperimentSummary):
     watch: WatchShown | None = Field(
         default=None, description="The watch over the promotion; null where there is none."
     )
+    guardrails: list[GuardrailShown] = Field(
+        default=[], description="What guardrails say of policies; empty without guardrails."
+    )
     held: list[str] = Field(default=[], description="What holds a decision back, although evidence suffices.")
     warnings: list[str] = Field(default=[], description="What an operator should check.")
 
@@ -225,6 +229,7 @@ class ExperimentDetail(ExperimentSummary):
             judge=JudgeShown.of(reading),
             stage=StageShown.of(reading),
             watch=WatchShown.of(reading),
+            guardrails=GuardrailShown.each(reading),
             held=held,
             warnings=_warnings(live, reading),
         )

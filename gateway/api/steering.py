@@ -26,7 +26,7 @@ class HandMove(ControlBody):
     ]
     policy: str | None = Field(
         default=None,
-        description="For `promote`: the policy to promote. For `approve` or `reject`: the policy that you "
+        description="For `promote` and `readmit`: the policy. For `approve` or `reject`: the policy that you "
         "saw waiting for approval; if another one waits now, the request is refused.",
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.assembly.foundation import Foundation
 from gateway.experiments.response_ids import ResponseIds
 from gateway.experiments.sealing_key import SealingKeyHolder
-from gateway.experiments.snapshot import SnapshotHolder
+from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.judging.queue import JudgeQueue
 from gateway.learning.kept_answers import KeptAnswers
 from gateway.learning.missing_outcomes import MissingOutcomes
@@ -17,6 +17,7 @@ from gateway.serving.answering import Answering
 from gateway.serving.attempts import Attempts
 from gateway.serving.continuing import Continuing
 from gateway.serving.ejection import EjectionBook
+from gateway.serving.exchange import Gauge
 from gateway.serving.makers import Makers
 from gateway.serving.regenerating import Regenerating
 from gateway.serving.shadowing import Shadowing
@@ -61,6 +62,7 @@ async def open_answering(
     snapshots: SnapshotHolder,
     has_several_keys: Callable[[], bool],
     judges: JudgeQueue,
+    gauge: Callable[[LiveExperiment, Sequence[int]], Gauge | None],
 ) -> Answering:
     """What answers a question, and has counted what follows from an answer without a report."""
     conversations, turns = base.store_part(ConversationStore), base.store_part(TurnStore)
@@ -89,6 +91,7 @@ async def open_answering(
         hooks=base.hooks,
         draws=base.rng,
         note_missing=missing.note,
+        gauge=gauge,
         clock=base.clock,
     )
 

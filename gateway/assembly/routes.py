@@ -23,6 +23,7 @@ from gateway.api.health import health_routes
 from gateway.api.hosts import LoopbackHosts
 from gateway.api.inference import InferenceDeps, inference_endpoints, inference_routes
 from gateway.api.keys import key_routes
+from gateway.api.metrics_posted import metric_routes
 from gateway.api.steering import steering_routes
 from gateway.api.store import store_routes
 from gateway.api.webhooks import webhook_routes
@@ -30,6 +31,7 @@ from gateway.assembly.foundation import Foundation
 from gateway.console import console_routes
 from gateway.experiments.feedback_links import FeedbackLinks
 from gateway.learning.feedback import FeedbackService
+from gateway.learning.posted_metrics import PostedMetrics
 from gateway.learning.progress import ProgressReader
 from gateway.learning.spool import Spool
 from gateway.learning.standings import Standings
@@ -54,6 +56,7 @@ class Reached:
     feedback: FeedbackService
     spool: Spool
     links: FeedbackLinks
+    metrics: PostedMetrics
     registry: KeyRegistry
     progress: ProgressReader
     steering: Steering
@@ -106,6 +109,7 @@ def routers(base: Foundation, parts: Reached) -> Iterator[APIRouter]:
     yield count_tokens_routes(parts.counts, snapshots, guards.admitted, inference.bodies)
     yield feedback_routes(desk)
     yield feedback_link_routes(desk, parts.links, base.clock)
+    yield metric_routes(parts.metrics, snapshots, guards.reporter, control_body)
     yield model_routes(snapshots, guards.require_client, base.clock())
     yield experiment_routes(base.catalogue, parts.progress, snapshots, parts.logs, guards.require_admin)
     yield event_routes(parts.feed, snapshots, guards.require_admin)

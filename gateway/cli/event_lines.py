@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+_NOT_SHOWN: Final = ("fence", "pairs", "contrast")  # numbers that only `verify` needs
 
 
 def event_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -12,7 +14,9 @@ def event_lines(events: Iterable[dict[str, Any]]) -> Iterator[str]:
     for event in events:
         at = datetime.fromtimestamp(event["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         told = {
-            name: value for name, value in event["detail"].items() if name != "fence" and value is not None
+            name: value
+            for name, value in event["detail"].items()
+            if name not in _NOT_SHOWN and value is not None
         }
         facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
         yield f"{at}  {event['kind'].replace('_', ' ')}" + (f": {facts}" if facts else "")

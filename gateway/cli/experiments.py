@@ -94,6 +94,8 @@ def show_experiment(
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
+    if answer.get("guardrails"):  # gateways of earlier versions know none
+        console.print(shown.guardrails())
     console.print(shown.policies())
     for line in event_lines(answer["events"][-LATEST_EVENTS:]):
         console.print(Text(line))
@@ -226,6 +228,25 @@ class ShownExperiment:
                 "█" * cells + "░" * (BAR_CELLS - cells),
                 f"{row['nats']:.2f}",
                 "-" if needed is None else f"{needed:.2f}",
+            )
+        return table
+
+    def guardrails(self) -> Table:
+        """What guardrails say of each policy."""
+        table = Table("guardrail", "policy", "finding", box=None, pad_edge=False)
+        for title in ("number", "usual", "pairs", "nats", "needed"):
+            table.add_column(title, justify="right")
+        for row in self._answer["guardrails"]:
+            found = row["finding"].replace("_", " ")
+            done = f"{found}, {row['did'].replace('_', ' ')}" if row["did"] else found
+            table.add_row(
+                Text(row["guardrail"]),
+                Text(row["policy"]),
+                Text(done),
+                *("-" if row[name] is None else f"{row[name]:.4g}" for name in ("number", "usual")),
+                f"{row['pairs']:,}",
+                f"{row['nats']:.2f}",
+                f"{row['needed']:.2f}",
             )
         return table
 

@@ -1,4 +1,4 @@
-"""`llmpo experiments pause|resume|stop|approve|reject|promote|rollback`: moves made by hand."""
+"""`llmpo experiments pause|resume|stop|approve|reject|promote|rollback|readmit`: moves made by hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,12 @@ SeenOption = Annotated[
 
 def add_commands(app: typer.Typer) -> None:
     """Add a command for each of the verbs, in their order."""
-    shapes = {"approve": _move_of_policy_seen, "reject": _move_of_policy_seen, "promote": _move_of_policy}
+    shapes = {
+        "approve": _move_of_policy_seen,
+        "reject": _move_of_policy_seen,
+        "promote": _move_of_policy,
+        "readmit": _move_of_policy,
+    }
     for verb, summary in SUMMARIES.items():
         app.command(verb, help=summary)(shapes.get(verb, _plain_move)(verb))
 
@@ -70,7 +75,7 @@ def _move_of_policy_seen(verb: Verb) -> Callable[..., None]:
 def _move_of_policy(verb: Verb) -> Callable[..., None]:
     def command(
         name: ExperimentArgument,
-        policy: Annotated[str, typer.Option("--policy", help="The policy to promote.")],
+        policy: Annotated[str, typer.Option("--policy", help="The policy.")],
         reason: ReasonOption,
         url: UrlOption = DEFAULT_URL,
         api_key: KeyOption = None,

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from gateway.config.feedback import FeedbackSpec
 from gateway.config.grid import GridProblem, combinations, expand, policy_name, with_caps
+from gateway.config.guardrails import Guardrails, check_guardrails
 from gateway.config.judging import LiveJudgeSpec
 from gateway.config.params import PolicyParams
 from gateway.config.prior import PriorSpec
@@ -199,6 +200,13 @@ class ExperimentSpec(Section):
         default_factory=PromotionSpec, description="When and how the incumbent changes."
     )
 
+    guardrails: Guardrails = Field(
+        default={},
+        description="Metrics in which no policy may be worse than the incumbent, by name: `error_rate`, "
+        "`refusal_rate`, `latency`, `latency_p95` (or another percentage), `cost`, `output_tokens`, or one "
+        "that the application posts.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: Any) -> Any:
@@ -290,6 +298,11 @@ class ExperimentSpec(Section):
                 "With `collect: shadow` every request that takes part is judged, and `judge.share` is given.",
                 "Leave it out; `traffic.share` says how many requests take part.",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_guardrails(self) -> Self:
+        check_guardrails(self.guardrails, self.promotion)
         return self
 
     def levels(self) -> dict[str, dict[str, str]]:

@@ -11,6 +11,7 @@ from gateway.config.experiments import ExperimentSpec
 from gateway.errors import ConfigError
 from gateway.experiments.collecting import WAYS, Takes, Way
 from gateway.experiments.exposure import ExposureCaps, exposure_caps, exposure_issues
+from gateway.experiments.guardrails import Guardrail, guardrail_of
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.policy_content import shown_content
@@ -30,6 +31,7 @@ class Definition:
         caps: The share of units that each policy may answer. They are not part of the record, because they
             do not change the meaning of the evidence.
         judge: The model that compares answers beside the traffic; None without one.
+        guardrails: What is compared with the incumbent beside preferences.
     """
 
     experiment: Experiment
@@ -37,6 +39,7 @@ class Definition:
     spec: ExperimentSpec
     caps: ExposureCaps
     judge: CompiledJudge | None = None
+    guardrails: tuple[Guardrail, ...] = ()
 
     @property
     def contents(self) -> dict[str, dict[str, Any]]:
@@ -108,7 +111,8 @@ def define(
         last_look=spec.last_look,
         prior=prior_of(None if spec.prior is None else spec.prior.run, fingerprints),
     )
-    return Definition(experiment, ordered, spec, exposure_caps(spec), judge)
+    guardrails = tuple(guardrail_of(each, guardrail) for each, guardrail in spec.guardrails.items())
+    return Definition(experiment, ordered, spec, exposure_caps(spec), judge, guardrails)
 
 
 def inference_of(spec: ExperimentSpec, names: Sequence[str]) -> str:

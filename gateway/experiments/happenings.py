@@ -19,6 +19,7 @@ _POLICIES: Final = (
     "incumbent",
     "incumbent_before",
     "previous",
+    "reference",
 )  # fields of details that hold a policy's position
 
 

@@ -7,8 +7,8 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, combinations
 from typing import Final, Literal
 
@@ -18,10 +18,12 @@ from gateway.errors import UnknownModelError
 from gateway.experiments.coins import Coin
 from gateway.experiments.collecting import WAYS, Way
 from gateway.experiments.exposure import ExposureCaps
+from gateway.experiments.guardrails import Guardrail
 from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.policies import CompiledPolicy
 from gateway.experiments.response_ids import DEFINITION_BYTES
 from gateway.upstream.base import ModelTarget
+from policy_store.guard_records import GuardStanding
 from policy_store.plan_records import PlannedPair, PublishedPlan
 from policy_store.report_records import MissingVerdict
 from policy_store.roles import Role
@@ -74,6 +76,10 @@ class LiveExperiment:
         staged: The policy that is promoted step by step; None where none is.
         judge: The model that compares answers beside the traffic; None without one.
         watched: The two policies that a watch compares, the lower index first; None outside of a watch.
+        guardrails: What answers are compared by beside preferences.
+        guards: Which policies guardrails found worse.
+        reference: Index of the policy that guardrails compare others with.
+        ejected: Indices of the policies that answer nothing, because a guardrail ejected them.
         pairs: The pairs to draw from: the plan's, and before there is a plan every pair alike, or the one
             that is watched. Forecasts come with plans, so comparisons from before the first plan are counted
             without being evidence.
@@ -110,6 +116,10 @@ class LiveExperiment:
     staged: StagedPolicy | None = None
     judge: CompiledJudge | None = None
     watched: tuple[int, int] | None = None
+    guardrails: tuple[Guardrail, ...] = ()
+    guards: GuardStanding = field(default_factory=GuardStanding)
+    reference: int = 0
+    ejected: frozenset[int] = frozenset()
     pairs: tuple[PlannedPair, ...] = field(init=False, repr=False, compare=False)
     cumulative: tuple[float, ...] = field(init=False, repr=False, compare=False)
     compared_share: float = field(init=False, repr=False, compare=False)
@@ -119,6 +129,8 @@ class LiveExperiment:
         every = (self.watched,) if self.watched else tuple(combinations(range(len(self.policies)), 2))
         alike = tuple(PlannedPair(first, second, 1 / len(every)) for first, second in every)
         pairs = self.plan.proposal.pairs if self.plan else alike
+        if self.ejected:
+            pairs = without_ejected(pairs, self.ejected) or without_ejected(alike, self.ejected)
         object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "cumulative", tuple(accumulate(pair.probability for pair in pairs)))
         names = [policy.name for policy in self.policies]
@@ -171,6 +183,13 @@ class LiveExperiment:
     def incumbent_policy(self) -> CompiledPolicy:
         """The policy that serves ordinary traffic now."""
         return self.policies[self.incumbent]
+
+
+def without_ejected(pairs: Sequence[PlannedPair], ejected: frozenset[int]) -> tuple[PlannedPair, ...]:
+    """The pairs of other policies, in the same proportions; none if there are no others."""
+    kept = [pair for pair in pairs if not ejected & {pair.first, pair.second} and pair.probability > 0]
+    total = sum(pair.probability for pair in kept)
+    return tuple(replace(pair, probability=pair.probability / total) for pair in kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ from policy_store.view import ExperimentView
 
 LONGEST_REASON: Final = 1_000  # characters, of the reason for a move
 
-Verb = Literal["pause", "resume", "stop", "approve", "reject", "promote", "rollback"]
+Verb = Literal["pause", "resume", "stop", "approve", "reject", "promote", "rollback", "readmit"]
+
+READMIT: Final = "readmit"
+"""The verb that changes no state: it admits a policy again that guardrails found worse."""
 
 VERBS: Final[Mapping[Verb, Move]] = {
     "pause": Move.PAUSE,
@@ -31,12 +34,20 @@ SUMMARIES: Final[Mapping[Verb, str]] = {
     "reject": "Reject the certified policy that awaits approval; the incumbent stays.",
     "promote": "Promote a policy by a person's decision; the record claims nothing about the evidence.",
     "rollback": "Take a promotion back; the incumbent before it serves again.",
+    "readmit": "Admit a policy again that guardrails found worse; they count anew for it.",
 }
 
 
 def verbs_from(view: ExperimentView) -> list[Verb]:
     """The verbs that a person may use on an experiment."""
-    return [verb for verb in get_args(Verb) if may(view, move_of(verb, view))]
+    verbs: list[Verb] = [verb for verb in get_args(Verb) if verb in VERBS and may(view, move_of(verb, view))]
+    return [*verbs, READMIT] if found_worse(view) else verbs
+
+
+def found_worse(view: ExperimentView) -> list[str]:
+    """The policies that guardrails found worse, by name."""
+    named = zip(view.experiment.policies, view.experiment.policy_fingerprints, strict=True)
+    return [name for name, fingerprint in named if view.guards.of(fingerprint)]
 
 
 def move_of(verb: Verb, view: ExperimentView) -> Move:

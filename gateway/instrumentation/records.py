@@ -290,6 +290,15 @@ class DecisionTaken(NamedTuple):
     champion: str | None
 
 
+class GuardrailActed(NamedTuple):
+    """A guardrail found a policy worse; `did` is what this replica did, a `Deed`."""
+
+    experiment: str
+    guardrail: str
+    policy: str
+    did: str
+
+
 class MovedByHand(NamedTuple):
     """A person moved an experiment through this replica; `actor` is the name of the person's key."""
 
@@ -335,6 +344,7 @@ GatewayEvent = (
     | PlanPublished
     | PlanningFailed
     | DecisionTaken
+    | GuardrailActed
     | MovedByHand
     | WebhookAttempted
 )

@@ -23,12 +23,15 @@ from gateway.experiments.conclusions import voting_of
 from gateway.experiments.definitions import Definition
 from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.fitness import failing_candidate
+from gateway.experiments.guardrails import ejected_policies, held_back
 from gateway.experiments.holds import holds
 from gateway.experiments.priors import Source
+from gateway.experiments.snapshot import without_ejected
 from gateway.experiments.stages import is_step_over
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, PlanningFailed, PlanPublished
+from gateway.learning.guarding import GuardKeeper
 from gateway.learning.informing import informed_roles, informing_sources
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
@@ -38,7 +41,9 @@ from gateway.learning.watching import PromotionWatch
 from gateway.running.logs import get_logger
 from policy_store.counts import Counts
 from policy_store.errors import StaleFenceError, StoreError, StoreUnavailableError, UnknownExperimentError
+from policy_store.guard_records import GuardStanding
 from policy_store.moves import MOVES, Move
+from policy_store.plan_records import ProposedPlan
 from policy_store.report_records import Receipt
 from policy_store.roles import Role
 from policy_store.stage_records import Stage
@@ -78,6 +83,7 @@ class _Basis:
     promotion: PromotionSpec
     caps: ExposureCaps
     look: str | None
+    guards: GuardStanding
     lagging: frozenset[
         tuple[int, int, bool]
     ]  # pairs with unequal numbers of waiting outcomes, and the side with fewer
@@ -131,6 +137,7 @@ class Planner:
         self._rng = rng
         self._watcher = PromotionWatch(store, hooks)
         self._rota = Rota(store, holder, lease_seconds, timer)
+        self._guards = GuardKeeper(store, hooks)
         self._done: dict[str, _Basis] = {}
         self._failing: dict[str, str] = {}
 
@@ -178,18 +185,23 @@ class Planner:
 
     async def _plan(self, name: str, definition: Definition) -> None:
         view = await self._store.view(name)
-        self._rota.saw(view)
+        self._rota.saw(view, is_guarded=bool(definition.guardrails))
         if self._is_held(name, view.revision):
             return
         if self._watcher.is_due(view, definition.spec.promotion):
             await self._watch(view, definition)
-            return
+        elif view.state.facts.is_planned:
+            fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
+            if fence is not None:
+                view = await self._guards.look(view, definition, fence)
+                await self._replan(view, definition, fence)
+        elif view.state.facts.counts_outcomes:
+            await self._count_due(name, view.generation)
+
+    async def _replan(self, view: ExperimentView, definition: Definition, fence: int) -> None:
+        """Publish a new plan and conclude from it, unless guardrails stopped that or nothing changed."""
+        name = view.experiment.name
         if not view.state.facts.is_planned:
-            if view.state.facts.counts_outcomes:
-                await self._count_due(name, view.generation)
-            return
-        fence = await self._store.acquire_lease(name, self._holder, self._lease_seconds)
-        if fence is None:
             return
         counts = await self._store.counts(name, view.generation)
         if counts.reports_held:
@@ -225,6 +237,7 @@ class Planner:
             promotion=promotion,
             caps=definition.caps,
             look=view.look,
+            guards=view.guards,
             lagging=lagging,
             sources=sources,
         )
@@ -244,18 +257,19 @@ class Planner:
         if self._is_held(name, view.revision):
             return
         version = await self._store.publish_plan(
-            name, view.generation, result.proposal, result.forecasts, fence
+            name, view.generation, _admitted(result.proposal, view), result.forecasts, fence
         )
         self._hooks.tell(PlanPublished(name, version, counts.comparisons, result.proposal.duration_seconds))
         is_agreed = self._agreement.held is None
         if is_agreed:  # else no certificate is withdrawn either: nothing is known against it
             voting = voting_of(counts.votes, counts.voters, counts.largest_voter)
+            found = held_back(view, result.decision)
             await self._promoter.conclude(
                 view,
-                result.decision,
+                None if found is not None else result.decision,
                 voting,
                 costs,
-                held=held,
+                held=held if found is None else [found],
                 counts=counts,
                 plan_version=version,
                 fence=fence,
@@ -274,6 +288,9 @@ class Planner:
         if view.watch is not None and definition.spec.feedback.hold is not None:
             await self._count_due(name, view.watch.run)
         is_agreed = self._agreement.held is None
+        view = await self._guards.look(view, definition, fence)
+        if not self._watcher.is_due(view, definition.spec.promotion):
+            return
         await self._watcher.look(view, definition.spec.promotion, fence, is_agreed=is_agreed)
 
     async def _count_due(self, name: str, generation: int, informs: Role | None = None) -> None:
@@ -288,3 +305,10 @@ class Planner:
 
     def _is_held(self, name: str, revision: int) -> bool:
         return self._history.held is not None or self._history.is_past(name, revision)
+
+
+def _admitted(proposal: ProposedPlan, view: ExperimentView) -> ProposedPlan:
+    """The proposal without pairs of policies that guardrails ejected, unless no other pair is proposed."""
+    ejected = ejected_policies(view)
+    kept = without_ejected(proposal.pairs, ejected) if ejected else ()
+    return replace(proposal, pairs=kept) if kept else proposal

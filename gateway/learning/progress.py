@@ -7,7 +7,7 @@ answer, the last reading is shown. Nothing here is on the request path.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.experiments.gain import Gain, gain
+from gateway.experiments.guardrails import GuardReading, held_by_guardrails, readings, run_of
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
@@ -55,6 +56,7 @@ class ExperimentProgress:
         disagreement: Why replicas do not agree; None while they do.
         log_entries: How many entries the generation's log has in the store.
         judge: How the judge has done; None without one.
+        guard_readings: What guardrails say of policies.
     """
 
     view: ExperimentView
@@ -68,6 +70,7 @@ class ExperimentProgress:
     disagreement: str | None = None
     log_entries: int = 0
     judge: JudgeReading | None = None
+    guard_readings: Sequence[GuardReading] = ()
 
     @property
     def leader(self) -> int | None:
@@ -160,7 +163,8 @@ class ExperimentProgress:
         experiment, plan = self.view.experiment, self.view.plan
         found = holds(experiment, self.promotion, self.counts, self.disagreement)
         waits = None if found or plan is None else waits_for_check(experiment, plan.proposal)
-        return found if waits is None else [waits]
+        found = found if waits is None else [waits]
+        return [*found, *held_by_guardrails(self.view)]
 
     @property
     def balance(self) -> Balance | None:
@@ -252,6 +256,7 @@ class ProgressReader:
             log_entries = await self._store.log_entries(name, view.generation)
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
             judge = await self._judge(definition, view, counts)
+            guards = await self._guard_readings(view, definition)
         except UnknownExperimentError:
             return True
         except StoreError:
@@ -268,6 +273,7 @@ class ProgressReader:
             self._agreement.held,
             log_entries,
             judge,
+            guards,
         )
         return True
 
@@ -283,6 +289,15 @@ class ProgressReader:
         said = await self._store.counts(name, generation, Role.JUDGE)
         pairs = tuple(agreements(view.experiment.policies, counts, said))
         return JudgeReading(definition.judge, account, False, pairs, counts.now)
+
+    async def _guard_readings(
+        self, view: ExperimentView, definition: Definition | None
+    ) -> Sequence[GuardReading]:
+        """What guardrails say, if the file has any for what the store runs."""
+        if definition is None or not definition.guardrails or not definition.is_same_as(view.experiment):
+            return ()
+        counted = await self._store.counted_pairs(view.experiment.name, run_of(view))
+        return readings(view, definition.guardrails, counted)
 
     async def _contents(self, view: ExperimentView) -> Mapping[str, Mapping[str, Any]]:
         """The content of the policies. The content of a fingerprint never changes, so it is read once."""

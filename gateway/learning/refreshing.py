@@ -19,6 +19,7 @@ from gateway.config.feedback import Missing
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.collecting import WAYS
 from gateway.experiments.definitions import Definition
+from gateway.experiments.guardrails import ejected_policies, guarded_policies
 from gateway.experiments.priors import informing_roles
 from gateway.experiments.snapshot import LiveExperiment, Snapshot, SnapshotHolder, StagedPolicy
 from gateway.experiments.store_history import Loss, StoreHistory
@@ -237,6 +238,7 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         spools=spec.feedback.spool,
         definition=definition.experiment.fingerprint(),
         matches_store=matches,
+        **(_guarded(definition, view) if view and matches else {}),
     )
 
 
@@ -254,6 +256,16 @@ def _compared(definition: Definition, view: ExperimentView | None, *, matches: b
         "share": watch.terms.share,
         "caps": replace(caps, share=watch.terms.share),
         "watched": watch.pair,
+    }
+
+
+def _guarded(definition: Definition, view: ExperimentView) -> dict[str, Any]:
+    """What guardrails compare, and what they found."""
+    return {
+        "guardrails": definition.guardrails,
+        "guards": view.guards,
+        "reference": guarded_policies(view)[0],
+        "ejected": ejected_policies(view),
     }
 
 

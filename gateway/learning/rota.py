@@ -44,11 +44,11 @@ class Rota:
         self._circumstances: tuple[object, ...] = ()
         self._next = 0
 
-    def saw(self, view: ExperimentView) -> None:
-        """Note how an experiment stands that was looked at."""
+    def saw(self, view: ExperimentView, *, is_guarded: bool = False) -> None:
+        """Note how an experiment stands that was looked at; guardrails count without changing its glance."""
         name, facts = view.experiment.name, view.state.facts
         self._generations[name] = view.generation
-        if facts.is_staged or facts.is_watched:
+        if facts.is_staged or facts.is_watched or is_guarded:
             self._restless.add(name)
         else:
             self._restless.discard(name)

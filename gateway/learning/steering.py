@@ -15,16 +15,18 @@ from gateway.errors import ConflictError, InvalidRequestError, StoreHeldError
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.conclusions import certificate_by_hand, why_it_lapsed
+from gateway.experiments.guardrails import why_not_promoted
 from gateway.experiments.holds import holds
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.store_history import StoreHistory
-from gateway.experiments.verbs import VERBS, Verb, may, move_of
+from gateway.experiments.verbs import READMIT, VERBS, Verb, found_worse, may, move_of
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import MovedByHand
 from gateway.learning.plan_jobs import plan_job
 from gateway.learning.plan_worker import PlanJob, PlanResult
 from policy_store.errors import DecisionConflictError
 from policy_store.events import StepApproved
+from policy_store.guard_events import Readmitted
 from policy_store.moves import MOVES, Move
 from policy_store.stage_records import Stage
 from policy_store.store import PolicyStore
@@ -102,11 +104,12 @@ class Steering:
             raise StoreHeldError(
                 "The store lost something, so nothing is decided until `llmpo store accept`."
             )
-        if wish.move in _PROMOTIONS and self._agreement.held is not None:
+        is_readmission = wish.verb == READMIT
+        if not is_readmission and wish.move in _PROMOTIONS and self._agreement.held is not None:
             raise ConflictError(f"{self._agreement.held} Nothing was changed.")
         view = await self._store.view(name)
         try:
-            moved = await self._moved(view, wish)
+            moved = await (self._readmitted(view, wish) if is_readmission else self._moved(view, wish))
         except DecisionConflictError:
             raise _refusal(await self._store.view(name), wish) from None
         if moved.revision != view.revision:
@@ -131,6 +134,24 @@ class Steering:
             view.experiment.name, view.generation, wish.move, actor=wish.actor, reason=wish.reason, **about
         )
 
+    async def _readmitted(self, view: ExperimentView, wish: Wish) -> ExperimentView:
+        """The experiment with a policy admitted again; counting for guardrails begins anew for it."""
+        name, policies, found = view.experiment.name, view.experiment.policies, found_worse(view)
+        if wish.policy not in policies:
+            raise _no_such_policy(view, wish)
+        if wish.policy not in found:
+            latest = [event.told for event in await self._store.events(name, 1)]
+            by = (wish.actor, wish.reason)
+            if any(isinstance(told, Readmitted) and (told.actor, told.reason) == by for told in latest):
+                return view  # the same, sent again
+            among = f"They found {', '.join(found)} worse." if found else "They found no policy worse."
+            raise ConflictError(f"No guardrail holds {wish.policy} back. {among} Nothing was changed.")
+        policy = policies.index(wish.policy)
+        fingerprint = view.experiment.policy_fingerprints[policy]
+        trips = [trip.guardrail for trip in view.guards.of(fingerprint)]
+        said = Readmitted(wish.actor, wish.reason, policy, trips, view.generation)
+        return await self._store.readmit(view, view.guards.without(fingerprint), said)
+
     async def _step_approved(self, view: ExperimentView, stage: Stage, wish: Wish) -> ExperimentView:
         """The next step of a staged promotion, if the present one waits for a person."""
         name = view.experiment.name
@@ -151,6 +172,8 @@ class Steering:
         is_due = view.state in MOVES[wish.move].sources  # otherwise it is refused, or was made before
         if wish.move is Move.PROMOTE_BY_HAND:
             return await self._chosen(view, wish, is_due=is_due)
+        if wish.move is Move.RESUME and view.guards != view.guards.resumed():
+            return {"guards": (view.guards, view.guards.resumed())}
         if wish.move not in (Move.APPROVE, Move.REJECT):
             return {}
         awaiting = (view.certificate or {}).get("champion_name")
@@ -181,6 +204,10 @@ class Steering:
                 f"This replica's file defines {name!r} differently from the store, so it cannot check "
                 "the certificate. Run one configuration on all replicas, and ask again."
             )
+        champion = (view.certificate or {}).get("champion")
+        found = why_not_promoted(view, champion) if isinstance(champion, int) else None
+        if found is not None:
+            raise ConflictError(f"{found} Nothing was changed.")
         counts = await self._store.counts(name, view.generation)
         held = holds(view.experiment, definition.spec.promotion, counts)
         job, _ = await plan_job(
@@ -197,11 +224,10 @@ class Steering:
         """The subject of a promotion by hand, with its record."""
         name, policies = view.experiment.name, view.experiment.policies
         if wish.policy not in policies:
-            raise InvalidRequestError(
-                f"{name!r} has no policy {wish.policy!r}. There are: {', '.join(policies)}.",
-                param="policy",
-            )
+            raise _no_such_policy(view, wish)
         champion = policies.index(wish.policy)
+        if is_due and (why := why_not_promoted(view, champion)) is not None:
+            raise ConflictError(f"{why} Nothing was changed.")
         if is_due and champion == view.incumbent:
             raise ConflictError(
                 f"{wish.policy} serves already. To keep it and end the experiment, use `stop`."
@@ -221,7 +247,16 @@ class Steering:
         return {"champion": champion, "certificate": certificate}
 
 
+def _no_such_policy(view: ExperimentView, wish: Wish) -> InvalidRequestError:
+    policies = ", ".join(view.experiment.policies)
+    return InvalidRequestError(
+        f"{view.experiment.name!r} has no policy {wish.policy!r}. There are: {policies}.", param="policy"
+    )
+
+
 def _refusal(view: ExperimentView, wish: Wish) -> ConflictError:
+    if wish.verb == READMIT:
+        return ConflictError(f"{view.experiment.name!r} changed at this moment. Look at it, and ask again.")
     is_settled = view.state in MOVES[wish.move].sources and view.stage is None
     if is_settled and not may(view, wish.move):
         serves = view.experiment.policies[view.incumbent]

@@ -28,6 +28,7 @@ from gateway.proof.forecasts import misapplied_forecasts
 from gateway.proof.last_looks import misstated_look
 from gateway.proof.moves import Walk, moves_by_hand
 from gateway.proof.recorded import RecordedExperiment, misinformed
+from gateway.proof.tripped import mistripped
 from gateway.proof.vouched import misvouched
 from gateway.proof.watched import miswatched, summary
 from policy_store.experiment import Experiment
@@ -158,6 +159,7 @@ def misled(recorded: RecordedExperiment, walk: Walk) -> Iterator[str]:
     name = recorded.incumbent if walk.serves is None else recorded.own.experiment.policies[walk.serves]
     if name != recorded.incumbent:
         yield f"incumbent: {recorded.incumbent} serves, the steps in the log lead to {name}"
+    yield from mistripped(recorded.own.records)
 
 
 class CertificateCheck:

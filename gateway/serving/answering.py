@@ -23,7 +23,7 @@ from gateway.serving.answerable import check_answerable
 from gateway.serving.attempts import Attempts, AttemptStream
 from gateway.serving.continuing import Continuing
 from gateway.serving.dueling import DuelLabel, DuelStream, asked_of_each, both, merge_answers
-from gateway.serving.exchange import Answer, Exchange, Question, Respondent
+from gateway.serving.exchange import Answer, Exchange, Gauge, Question, Respondent
 from gateway.serving.failure_reports import FailureReports
 from gateway.serving.kept import check_kept_by_model, keepers, without_threads
 from gateway.serving.makers import Makers, NotedStream, noted
@@ -45,6 +45,8 @@ from gateway.serving.routing import (
     Single,
     Staged,
     draw_part,
+    measured_policies,
+    policies_of,
     unseen_beside,
 )
 from gateway.serving.shadowing import Shadowing
@@ -84,6 +86,7 @@ class Answering:
         hooks: Hooks,
         draws: Draws,
         note_missing: Callable[[Assignment, LiveExperiment, Missing], None],
+        gauge: Callable[[LiveExperiment, Sequence[int]], Gauge | None] = lambda _experiment, _policies: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._attempts = attempts
@@ -97,6 +100,7 @@ class Answering:
         self._shadowing = shadowing
         self._draws = draws
         self._note_missing = note_missing
+        self._gauge = gauge
         self._clock = clock
 
     async def answer(self, request_id: str, question: Question, snapshot: Snapshot) -> Answer:
@@ -143,6 +147,9 @@ class Answering:
         parts = state_of(panel.exchange.question.payload)
         if parts:
             part, panel = await self._continued(panel, part, parts)
+        part = await self._without_ejected(panel, part)
+        if panel.experiment.guardrails:
+            panel.exchange.gauge = self._gauge(panel.experiment, measured_policies(panel.experiment, part))
         match part:
             case Follow(policy, why):
                 self._routed(panel, policy, reason=why.name.lower())
@@ -159,6 +166,15 @@ class Answering:
             case Single() as single:
                 self._routed(panel, single.policy)
                 return await self._single(panel, single)
+
+    async def _without_ejected(self, panel: Panel, part: Part) -> Part:
+        """The part; the incumbent's if a guardrail ejected the policy that would play it."""
+        ejected = panel.experiment.ejected
+        if not ejected or not ejected.intersection(policies_of(part)):
+            return part
+        if isinstance(part, Turned):
+            await self._regenerating.complete(part.turn, "")
+        return Incumbent("guardrail")
 
     async def _single(self, panel: Panel, single: Single) -> Answer:
         turn = single.turn if isinstance(single, Turned) else None
@@ -229,7 +245,7 @@ class Answering:
         experiment, question = panel.experiment, panel.exchange.question
         makers = await self._makers.of(experiment, parts)
         maker = next((makers[each] for each in reversed(parts) if each in makers), None)
-        if maker is not None and not experiment.state.facts.keeps_sessions:
+        if maker is not None and (not experiment.state.facts.keeps_sessions or maker in experiment.ejected):
             maker = experiment.incumbent
         is_session = experiment.unit == "session" and question.session is not None
         if maker is None:

@@ -24,7 +24,8 @@ from gateway.instrumentation.records import (
 )
 from gateway.running.logs import get_logger
 from gateway.serving.ejection import EjectionBook, Ticket
-from gateway.serving.exchange import Exchange, Question, Respondent
+from gateway.serving.exchange import Exchange, Gauge, Question, Respondent
+from gateway.serving.refusals import is_marked_refused
 from gateway.upstream.base import (
     NO_POLICY,
     AnswerStream,
@@ -139,6 +140,7 @@ class Attempts:
             exchange.end_wait(self._timer())
         attempt.began()
         if isinstance(answer, UpstreamAnswer):
+            attempt.read(answer.body)
             attempt.answered(tokens_used(answer.body))
             return answer
         return AttemptStream(answer, attempt)
@@ -215,6 +217,7 @@ class _Attempt:
         "_budget",
         "_exchange",
         "_hooks",
+        "_is_refused",
         "_respondent",
         "_started",
         "_ticket",
@@ -240,6 +243,7 @@ class _Attempt:
         self._timer = timer
         self._started = started
         self._begun: float | None = None
+        self._is_refused = False
         self.is_over = False
 
     def began(self) -> None:
@@ -247,6 +251,12 @@ class _Attempt:
         self._begun = self._timer()
         if self._budget is not None:
             self._pay_back()
+
+    def read(self, block: bytes) -> None:
+        """Note what a block of the answer says, if that is asked for."""
+        gauge = self._exchange.gauge
+        if gauge is not None and gauge.reads_answers and not self._is_refused:
+            self._is_refused = is_marked_refused(block)
 
     def answered(self, tokens: Tokens | None) -> None:
         """Note that the answer is complete."""
@@ -297,11 +307,24 @@ class _Attempt:
                 question.is_streamed,
             )
         )
+        if self._exchange.gauge is not None and policy:
+            self._measure(self._exchange.gauge, ending, tokens)
         if self._begun is not None:
             self._exchange.usages.append(tokens)
             # the request may still turn out to be at fault for a failure before the first byte
             if reason and policy:
                 self._hooks.tell(PolicyFailed(request_id, experiment, policy, reason))
+
+    def _measure(self, gauge: Gauge, ending: AttemptEnding, tokens: Tokens | None) -> None:
+        """Have the end measured; of failures before the first byte one hears elsewhere whose they are."""
+        seconds, policy = self._timer() - self._started, self._respondent.policy
+        if ending == "answered":
+            model = self._respondent.target.name
+            gauge.answered(policy, model, seconds, tokens, refused=self._is_refused)
+        elif ending == "abandoned":
+            gauge.left(policy, seconds)
+        elif self._begun is not None:
+            gauge.failed(policy)
 
 
 class AttemptStream:
@@ -331,6 +354,7 @@ class AttemptStream:
             if not self._first:
                 self._first = block
             self._last.append(block)
+            self._attempt.read(block)
         else:
             self._attempt.answered(self._tokens())
         return block

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gateway.instrumentation.records import Role
 from gateway.upstream.base import NO_HEADERS, AnswerStream, ModelTarget, RawHeaders
@@ -84,6 +84,29 @@ class Respondent(NamedTuple):
         return is_same_target and self.fingerprint == other.fingerprint
 
 
+class Gauge(Protocol):
+    """Measures the answers of the policies that were drawn for a request."""
+
+    @property
+    def reads_answers(self) -> bool:
+        """Whether it has to know if a provider marked an answer as refused."""
+        ...
+
+    def answered(
+        self, policy: str, model: str, seconds: float, tokens: Tokens | None, *, refused: bool
+    ) -> None:
+        """Take an answer that is complete."""
+        ...
+
+    def left(self, policy: str, seconds: float) -> None:
+        """Take an answer that its caller did not wait for."""
+        ...
+
+    def failed(self, policy: str) -> None:
+        """Take a policy's failure."""
+        ...
+
+
 class Exchange:
     """A question and the effort of answering it.
 
@@ -94,6 +117,7 @@ class Exchange:
         planned: Attempts needed if nothing fails; the retry budget pays for further ones.
         made: Attempts made.
         waited_seconds: Time spent waiting for at least one provider, up to the first byte.
+        gauge: Measures the answers of the policies drawn, if guardrails compare them.
         usages: For each answer that began and has ended, the tokens that its provider reported, or None.
     """
 
@@ -101,6 +125,7 @@ class Exchange:
         "_since",
         "_waits",
         "deadline",
+        "gauge",
         "made",
         "planned",
         "question",
@@ -117,6 +142,7 @@ class Exchange:
         self.made = 0
         self.waited_seconds = 0.0
         self.usages: list[Tokens | None] = []
+        self.gauge: Gauge | None = None
         self._waits = 0
         self._since = 0.0
 

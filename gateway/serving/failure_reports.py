@@ -9,6 +9,7 @@ from gateway.errors import UpstreamError
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FellBack, PolicyFailed
 from gateway.running.logs import get_logger
+from gateway.serving.attempts import NOT_ASKED
 from gateway.serving.panel import EJECTED, Panel, PolicyFailure, failure_reason, is_callers_fault
 
 _log = get_logger(__name__)
@@ -51,5 +52,8 @@ class FailureReports:
         experiment, name = panel.experiment, panel.experiment.policies[policy].name
         reason = failure_reason(error)
         self._hooks.tell(PolicyFailed(panel.exchange.request_id, experiment.name, name, reason))
+        gauge = panel.exchange.gauge
+        if gauge is not None and reason not in NOT_ASKED:
+            gauge.failed(name)
         if reason != EJECTED:  # that is logged once, when it is ejected
             _log.warning("policy_failed", experiment=experiment.name, policy=name, reason=reason)

@@ -26,8 +26,10 @@ IncumbentReason = Literal[
     "one_choice",
     "no_question",
     "unseen",
+    "guardrail",
 ]
 
+_BY_CHANCE: Final = ("share", "caps", "unseen")
 _FLOAT_BITS: Final = 53
 # Why a request takes part in no comparison although pairs are compared.
 _APART: Final = frozenset({"share", "caps", "one_choice"})
@@ -205,3 +207,25 @@ def assigned(experiment: LiveExperiment, assignment: Assignment) -> Single | Due
             return Incumbent("unseen", assignment)
         case _:
             assert_never(assigns)
+
+
+def policies_of(part: Part) -> tuple[int, ...]:
+    """The policies other than the incumbent that a part names."""
+    match part:
+        case Incumbent():
+            return ()
+        case Duel(_, shown):
+            return shown
+        case Single(_, policy) | Staged(policy) | Follow(policy):
+            return (policy,)
+
+
+def measured_policies(experiment: LiveExperiment, part: Part) -> tuple[int, ...]:
+    """The policies whose answers guardrails compare: those that chance alone let answer the request."""
+    match part:
+        case Follow():
+            return ()
+        case Incumbent(reason):
+            return (experiment.incumbent,) if reason in _BY_CHANCE else ()
+        case _:
+            return policies_of(part)

@@ -43,6 +43,7 @@ class ExperimentCollector(Collector):
         yield from _gains(readings)
         yield from _stages(readings)
         yield from _watches(readings)
+        yield from _guardrails(readings)
 
 
 class StoreCollector(Collector):
@@ -306,6 +307,28 @@ def _stages(readings: list[ExperimentProgress]) -> Families:
             labels = [reading.view.experiment.name, certificate["champion_name"], end_of(stage.present)]
             share.add_metric(labels, stage.present.share)
     yield share
+
+
+def _guardrails(readings: list[ExperimentProgress]) -> Families:
+    each = ("guardrail", "policy")
+    nats = _gauge("guardrail_evidence_nats", "Evidence that a policy is worse than the incumbent.", *each)
+    needed = _gauge("guardrail_evidence_needed_nats", "The evidence at which it is found worse.", *each)
+    pairs = _gauge("guardrail_pairs", "Pairs of answers that a guardrail compared.", *each)
+    tripped = _gauge(
+        "guardrail_tripped", "1 while a policy counts as worse, until it is admitted again.", *each, "did"
+    )
+    for reading in readings:
+        name, policies = reading.view.experiment.name, reading.view.experiment.policies
+        for found in reading.guard_readings:
+            labels = [name, found.guardrail.name, policies[found.policy]]
+            nats.add_metric(labels, found.nats)
+            needed.add_metric(labels, found.needed)
+            pairs.add_metric(labels, found.counted)
+        prints = dict(zip(reading.view.experiment.policy_fingerprints, policies, strict=True))
+        for trip in reading.view.guards.trips:
+            if trip.policy in prints:
+                tripped.add_metric([name, trip.guardrail, prints[trip.policy], trip.did.value], 1.0)
+    yield from (nats, needed, pairs, tripped)
 
 
 def _watches(readings: list[ExperimentProgress]) -> Families:

@@ -26,6 +26,7 @@ from gateway.instrumentation.records import (
     FeedbackReceived,
     FellBack,
     GatewayEvent,
+    GuardrailActed,
     JudgeCalled,
     JudgeQueueChanged,
     KeyLimited,
@@ -54,7 +55,7 @@ KEYS_SHOWN: Final = 500
 OTHER_KEYS: Final = "(other)"
 """The label of all further keys; no key can have this name."""
 NOT_COUNTED: Final[frozenset[EventClass]] = frozenset(
-    {Routed, LeftAlone, PlanPublished, DecisionTaken, MovedByHand}
+    {Routed, LeftAlone, PlanPublished, DecisionTaken, GuardrailActed, MovedByHand}
 )
 """Only the results of the first two are counted here; `collectors.py` shows the others from the store."""
 _MOST_KEPT: Final = 1_000  # requests; bounds the memory if metrics are never asked for

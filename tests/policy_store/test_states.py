@@ -287,7 +287,8 @@ def test_documentation_prints_the_tables() -> None:
                 if rule.actor is Actor.PLANNER
                 else f"a {rule.actor}"
                 + (", or the confirm hook" if rule.asks_hook else "")
-                + (", or a watch" if rule.ends_watch else ""),
+                + (", or a watch" if rule.ends_watch else "")
+                + (", or a guardrail" if rule.guards else ""),
                 f"`{rule.event}`",
             )
             for move, rule in MOVES.items()

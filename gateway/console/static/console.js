@@ -130,6 +130,22 @@ function judged({ judge }) {
       `: users ${users.wins} of ${users.wins + users.losses}, the judge ${model.wins} of ${model.wins + model.losses} (${says[verdict]}).`)));
 }
 
+// What guardrails say of each policy, the ones nearest to their line first.
+function guardrails({ guardrails: found }) {
+  if (!found.length) return null;
+  const number = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
+  const done = ({ finding, did }) => [finding.replaceAll("_", " "), did && did.replaceAll("_", " ")].filter(Boolean).join(", ");
+  const nearest = [...found].sort((a, b) => b.nats / b.needed - a.nats / a.needed);
+  const columns = ["Guardrail", "Policy", "Finding", "Number", "Usual", "Pairs", "Evidence", "Line"];
+  return h("section", null, h("h2", null, "Guardrails"),
+    h("p", { class: "note" }, "Mean numbers of a policy's answers beside those of the policy it is compared with. At the line the policy is worse by more than the file allows, and what the file says happens."),
+    h("div", { class: "scroll" }, h("table", { class: "matrix guardrails" },
+      h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col" }, column)))),
+      h("tbody", null, nearest.map((row) => h("tr", null, h("th", { scope: "row" }, row.guardrail), h("td", null, row.policy),
+        h("td", { class: row.finding === "worse" || row.did ? "loss deep" : null }, done(row)), h("td", null, number(row.number)), h("td", null, number(row.usual)),
+        h("td", null, row.pairs.toLocaleString("en")), h("td", null, nats(row.nats)), h("td", null, nats(row.needed))))))));
+}
+
 // The missing comparisons and seconds from the gateway, which takes minima and the budget into account.
 function forecast({ plan }) {
   if (!plan || plan.expected_remaining === null) return null;
@@ -354,7 +370,7 @@ function events(experiment) {
   return h("section", null, h("h2", null, "Events"),
     h("ol", { class: "events" }, latest.map(({ at, kind, detail }) => {
       const when = new Date(1000 * at);
-      const facts = Object.entries(detail || {}).filter(([key, value]) => key !== "fence" && isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+      const facts = Object.entries(detail || {}).filter(([key, value]) => !["fence", "pairs", "contrast"].includes(key) && isShown(value)).map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`);
       return h("li", null, h("time", { datetime: when.toISOString(), title: when.toLocaleString() }, CLOCK.format(when)),
         h("span", null, [kind.replaceAll("_", " "), ...facts].join(" · ")));
     })));
@@ -367,14 +383,15 @@ const label = (verb) => ({ rollback: "Roll back" })[verb] || verb[0].toUpperCase
 
 function askWhy(experiment, verb) {
   const dialog = place("hand");
-  const others = experiment.policies.filter((policy) => policy !== experiment.incumbent);
+  const worse = [...new Set(experiment.guardrails.filter(({ did }) => did).map(({ policy }) => policy))];
+  const others = verb === "readmit" && worse.length ? worse : experiment.policies.filter((policy) => policy !== experiment.incumbent);
   const awaiting = experiment.certificate && experiment.certificate.champion_name;
   const isAboutOne = verb === "approve" || verb === "reject";
   dialog.replaceChildren();
   patch(dialog, [h("form", { onsubmit: (event) => moveByHand(event, experiment, verb, isAboutOne ? awaiting : null) },
     h("h2", { id: "hand-title" }, `${label(verb)} ${experiment.name}`, isAboutOne && `: ${awaiting}`),
     h("p", { class: "note" }, VERBS[verb]),
-    verb === "promote" && h("label", null, "Policy", h("select", { name: "policy" }, others.map((policy) => h("option", { value: policy }, policy)))),
+    (verb === "promote" || verb === "readmit") && h("label", null, "Policy", h("select", { name: "policy" }, others.map((policy) => h("option", { value: policy }, policy)))),
     h("label", null, "Reason, for the audit log", h("textarea", { name: "reason", rows: 3, required: true, maxlength: 1000 })),
     h("p", { class: "refusal", role: "alert" }),
     h("div", { class: "answer" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), h("button", { class: "do" }, label(verb))))]);
@@ -413,7 +430,7 @@ function drawSheet(experiment) {
   document.title = `${experiment.name}: ${standing(experiment.state).label} · llmpo`;
   patch(place("experiment"), [
     h("div", null, head(experiment)), h("div", null, certificate(experiment)), figures(experiment), evidence(experiment),
-    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), policies(experiment), events(experiment)]);
+    h("div", { class: isMany(experiment) ? "stack" : "pair" }, matrix(experiment), allocation(experiment)), guardrails(experiment), policies(experiment), events(experiment)]);
 }
 
 function drawEmpty() {

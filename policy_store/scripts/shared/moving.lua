@@ -17,6 +17,21 @@ local function lacks_promotion(control, of, move)
     and previous_of(control, of) == redis.call('HGET', control, of .. 'incumbent')
 end
 
+-- Whether guardrails found worse the policy that a move would promote.
+local function is_found_worse(control, of, move, champion)
+  local guards = move.installs == 'champion' and redis.call('HGET', control, 'guards')
+  if not guards or guards == '' then
+    return false
+  end
+  local policy = cjson.decode(redis.call('HGET', control, of .. 'experiment')).policy_fingerprints[champion + 1]
+  for _, trip in ipairs(cjson.decode(guards).trips) do
+    if trip.policy == policy then
+      return true
+    end
+  end
+  return false
+end
+
 -- The reply to a planner that was overtaken, or whose move does not start from the present state; or nil.
 local function planner_refused(control, generation, fence, move)
   local known = redis.call('HMGET', control, generation .. ':state', 'generation', 'fence')

@@ -18,5 +18,6 @@ local function view(control)
     watched = fields_of(control, watch, WATCH_FIELDS)
     table.insert(watched, 1, watch)
   end
-  return {'ok', current[1], current[2], fields_of(control, current[1], VIEW_FIELDS), watched}
+  return {'ok', current[1], current[2], fields_of(control, current[1], VIEW_FIELDS), watched,
+    redis.call('HGET', control, 'guards') or ''}
 end

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from gateway.config import access, experiments, feedback, judging, params, prior, promotion, webhooks
+from gateway.config import (
+    access,
+    experiments,
+    feedback,
+    guardrails,
+    judging,
+    params,
+    prior,
+    promotion,
+    webhooks,
+)
 from gateway.config import gateway_file as models
 from gateway.config.load import load_config
 from gateway.config.templates import VARIABLES
@@ -42,6 +52,7 @@ SECTIONS = [
     promotion.PromotionSpec,
     promotion.StepSpec,
     promotion.WatchSpec,
+    guardrails.GuardrailSpec,
     access.AuthSpec,
     access.KeySpec,
     access.LimitsSpec,

@@ -18,6 +18,7 @@ from gateway.instrumentation.records import (
     FeedbackReceived,
     FellBack,
     GatewayEvent,
+    GuardrailActed,
     JudgeCalled,
     JudgeQueueChanged,
     KeyLimited,
@@ -86,6 +87,7 @@ EVENTS: tuple[GatewayEvent, ...] = (
     PlanPublished("support", 3, 100, 0.5),
     PlanningFailed("support", "worker_died"),
     DecisionTaken("support", 1, "promoted", "warm"),
+    GuardrailActed("support", "error_rate", "warm", "ejected"),
     MovedByHand("support", 1, "rollback", "ops", "refunds rose", "rolled_back", "plain"),
     WebhookAttempted("chat", "delivered"),
 )
