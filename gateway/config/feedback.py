@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
@@ -20,6 +21,8 @@ SIGNALS: Final = {
     "edited": -0.25,
     "regenerated": -0.5,
 }
+# These take true and false only.
+TRUTH_SIGNALS: Final = frozenset({"thumb", "copied", "edited", "regenerated", "abandoned"})
 # These come late because of what they say: an answer counts as abandoned only after a long silence.
 LATE_SIGNALS: Final = frozenset({"abandoned"})
 # What users do without saying anything about the answer. All other signals are explicit unless declared.
@@ -44,12 +47,26 @@ class SignalSpec(Section):
         "(`implicit`), for `promote_on`. Unless given, copied, edited, regenerated and abandoned are "
         "implicit, and all others explicit.",
     )
+    scale: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        default=None,
+        description="The lowest and the highest grade, such as `[1, 5]`: grades are spread over -1 to 1, and "
+        "others are refused. Left out: a number counts as it is.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _weight_alone(cls, value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return {"weight": value} if is_number else value
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: list[float] | None) -> list[float] | None:
+        if scale is not None and not (math.isfinite(scale[1] - scale[0]) and scale[0] < scale[1]):
+            raise fault(
+                f"A scale goes from the lowest to the highest grade, not {scale}.", "Write it as [1, 5]."
+            )
+        return scale
 
     @field_validator("weight")
     @classmethod
@@ -69,6 +86,12 @@ _SIGNAL_SCHEMA: Final = {
                 "weight": _WEIGHT_SCHEMA,
                 "late": {"type": "boolean"},
                 "role": {"enum": ["explicit", "implicit", None]},
+                "scale": {
+                    "type": ["array", "null"],
+                    "items": {"type": "number"},
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
             },
             "required": ["weight"],
             "additionalProperties": False,
@@ -278,6 +301,12 @@ class FeedbackSpec(Section):
         if is_declared and self.regenerate.within > self.window:
             raise fault(
                 "`regenerate.within` is longer than `window`.", "Shorten it, or raise `window` as well."
+            )
+        graded = [name for name, signal in self.signals.items() if signal.scale and name in TRUTH_SIGNALS]
+        if graded:
+            raise fault(
+                f"The signal {graded[0]!r} is true or false, and has a `scale`.",
+                "Leave the scale out, or give grades a signal of their own, such as `stars`.",
             )
         late = [name for name, signal in self.signals.items() if signal.late or name in LATE_SIGNALS]
         if late and self.hold is None:

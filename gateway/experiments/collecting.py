@@ -110,7 +110,7 @@ class Way:
         if feedback.missing_rules and (promote_on is None or Role.IMPLICIT in promote_on):
             rules["missing"] = feedback.missing_rules
         weights = {
-            name: signal.weight
+            name: signal.weight if signal.scale is None else {"weight": signal.weight, "scale": signal.scale}
             for name, signal in feedback.signals.items()
             if promote_on is None or feedback.role_of(name) in promote_on
         }

@@ -62,6 +62,7 @@ class LiveExperiment:
         window_seconds: How long feedback on an answer is accepted.
         hold_seconds: Age of a unit at which its outcome counts; None: it counts when it is reported.
         signals: Weight of each declared signal, in [-1, 1].
+        scales: The lowest and the highest grade of each signal that has a scale.
         tie_margin: Matched outcomes closer than this are a tie.
         voter_cap: How many votes one voter may give on a pair.
         key_share: How much of the votes on a pair one API key may give.
@@ -102,6 +103,7 @@ class LiveExperiment:
     signals: Mapping[str, float]
     tie_margin: float
     hold_seconds: float | None = None
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     voter_cap: int = 1
     key_share: float = 0.5
     regenerate: RegenerateSpec = field(default_factory=RegenerateSpec)

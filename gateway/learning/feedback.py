@@ -246,7 +246,7 @@ def _check_said(feedback: Feedback, assigned: Assignment | Unassigned, experimen
     if feedback.signal is None and feedback.preferred is None:
         return  # a comment
     if experiment.way.rates_answers:
-        feedback.rating(experiment.signals)
+        feedback.rating(experiment.signals, experiment.scales)
     elif isinstance(assigned, Assignment):
         feedback.preference()
 

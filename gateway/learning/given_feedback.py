@@ -61,11 +61,12 @@ class Feedback:
         signal = self.signal or PREFERENCE_SIGNAL
         return said.startswith(f"{signal}=") and at + response == self.subject(unit)
 
-    def rating(self, weights: Mapping[str, float]) -> float:
+    def rating(self, weights: Mapping[str, float], scales: Mapping[str, tuple[float, float]]) -> float:
         """The outcome that the report gives to one answer.
 
         Args:
             weights: The experiment's declared signals.
+            scales: The lowest and the highest grade of those with a scale.
 
         Raises:
             InvalidFeedbackError: The report names one of two choices, or its signal or value does not fit.
@@ -78,7 +79,7 @@ class Feedback:
                 status=422,
                 param="signal",
             )
-        return signal_value(self.signal, self.value, weights)
+        return signal_value(self.signal, self.value, weights, scales)
 
     def preference(self) -> Preferred:
         """The one of two choices that the report names.

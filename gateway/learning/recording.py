@@ -200,7 +200,7 @@ class ReportRecorder:
         experiment: LiveExperiment,
         received_at: float | None,
     ) -> Recorded | NotCounted:
-        value = feedback.rating(experiment.signals)
+        value = feedback.rating(experiment.signals, experiment.scales)
         if self.is_over(assignment, received_at):
             return NotCounted.EXPIRED
         report = self._report(

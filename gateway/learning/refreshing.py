@@ -226,6 +226,11 @@ def live_experiment(definition: Definition, view: ExperimentView | None) -> Live
         unit=spec.traffic.unit,
         window_seconds=spec.feedback.window.total_seconds(),
         signals={name: signal.weight for name, signal in spec.feedback.signals.items()},
+        scales={
+            name: (signal.scale[0], signal.scale[1])
+            for name, signal in spec.feedback.signals.items()
+            if signal.scale is not None
+        },
         tie_margin=spec.feedback.tie_margin,
         hold_seconds=spec.feedback.hold.total_seconds() if spec.feedback.hold else None,
         voter_cap=spec.feedback.voter_cap,

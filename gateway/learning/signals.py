@@ -6,18 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.config.feedback import TRUTH_SIGNALS
 from gateway.errors import InvalidFeedbackError
 
 # Built-in signals take one type each, so that a score of 1 and a thumb of true cannot be mixed up.
-# Signals that an operator named take either type.
+# Signals that an operator named take either type, and those with a scale take numbers.
 _SIGNAL_TYPES: Final[Mapping[str, type[bool | float]]] = {
-    "thumb": bool,
     "score": float,
-    "copied": bool,
-    "edited": bool,
-    "regenerated": bool,
-    "abandoned": bool,
+    **dict.fromkeys(TRUTH_SIGNALS, bool),
 }
+_NO_SCALES: Final[Mapping[str, tuple[float, float]]] = {}
 # An action needs no value: the signal itself says that it happened.
 _ACTIONS: Final = frozenset({"copied", "edited", "regenerated", "abandoned"})
 
@@ -44,7 +42,12 @@ def needs_value(signal: str) -> bool:
     return signal not in _ACTIONS
 
 
-def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, float]) -> float:
+def signal_value(
+    signal: str,
+    value: bool | float | None,
+    weights: Mapping[str, float],
+    scales: Mapping[str, tuple[float, float]] = _NO_SCALES,
+) -> float:
     """What a signal says about an answer, as a number: more is better.
 
     Args:
@@ -52,12 +55,15 @@ def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, 
         value: The reported value; true counts as +1, false as -1, a number as itself. None means true for
             actions (copied, edited, regenerated, abandoned): the signal itself says that they happened.
         weights: The experiment's declared signals.
+        scales: The lowest and the highest grade of signals with a scale; grades are spread over -1 to 1.
 
     Raises:
-        InvalidFeedbackError: The signal is not declared, or its value is missing, of another type or not
-            finite.
+        InvalidFeedbackError: The signal is not declared, or its value is missing, of another type, not finite
+            or outside the signal's scale.
     """
     check_signal(signal, weights)
+    if signal in scales:
+        return weights[signal] * _graded(signal, value, *scales[signal])
     if value is None and signal in _ACTIONS:
         value = True
     wanted = _SIGNAL_TYPES.get(signal)
@@ -68,6 +74,18 @@ def signal_value(signal: str, value: bool | float | None, weights: Mapping[str, 
     if not math.isfinite(value):
         raise _invalid_value(signal, wanted)
     return weights[signal] * float(value)
+
+
+def _graded(signal: str, value: bool | float | None, lowest: float, highest: float) -> float:
+    """A grade's place on its scale, from -1 for the lowest to 1 for the highest."""
+    if value is None or isinstance(value, bool) or not lowest <= value <= highest:
+        raise InvalidFeedbackError(
+            f"The value of {signal!r} must be a number from {lowest:g} to {highest:g}.",
+            reason="invalid_value",
+            status=422,
+            param="value",
+        )
+    return (float(value) - lowest) / (highest - lowest) * 2 - 1
 
 
 def _invalid_value(signal: str, wanted: type[bool | float] | None) -> InvalidFeedbackError:

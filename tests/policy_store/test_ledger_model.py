@@ -389,6 +389,7 @@ def test_the_ledger_is_what_the_model_says(url: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_ledger_is_what_the_model_says_over_ten_thousand_sequences(url: str) -> None:
     """The same, often enough to meet rare orders."""
     _run(url, 10_000, 20)

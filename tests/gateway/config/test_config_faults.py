@@ -47,6 +47,18 @@ from .conftest import ENVIRON, EXPERIMENT, GOOD, Issues, Load, Write, only
         ("feedback: {window: 99999999999999999999d}", "feedback.window", "too long", "365d"),
         ("feedback: {signals: {thumb: 0}}", "feedback.signals.thumb.weight", "weight of 0", "-1 to 1"),
         ("feedback: {signals: {thumb: 2}}", "feedback.signals.thumb.weight", "out of range", "at least -1"),
+        (
+            "feedback: {signals: {stars: {weight: 1, scale: [5, 1]}}}",
+            "feedback.signals.stars.scale",
+            "lowest to the highest",
+            "[1, 5]",
+        ),
+        (
+            "feedback: {signals: {thumb: {weight: 1, scale: [0, 1]}}}",
+            "feedback",
+            "'thumb' is true or false",
+            "signal of their own",
+        ),
         ("feedback: {signals: {}}", "feedback.signals", "0 entries", "at least 1"),
         ('feedback: {signals: {"a b": 1}}', 'feedback.signals["a b"]', "'a b'", "letters, digits"),
         ("feedback: {hold: 48h}", "feedback", "longer than `window`", "Raise `window`"),

@@ -414,6 +414,31 @@ def test_signals_are_worth_their_weight(
     assert signal_value(signal, value, {signal: weight}) == expected
 
 
+@pytest.mark.parametrize(
+    ("grade", "scale", "expected"),
+    [
+        (1, (1.0, 5.0), -1.0),
+        (3, (1.0, 5.0), 0.0),
+        (4, (1.0, 5.0), 0.5),
+        (5, (1.0, 5.0), 1.0),
+        (0.7e308, (-1e308, 0.7e308), 1.0),
+    ],
+)
+def test_grades_are_spread_over_their_scale(
+    grade: float, scale: tuple[float, float], expected: float
+) -> None:
+    """The worst grade is worth a thumb down, the best one a thumb up, times the weight."""
+    assert signal_value("stars", grade, {"stars": 1.0}, {"stars": scale}) == pytest.approx(expected)
+    assert signal_value("stars", grade, {"stars": -0.5}, {"stars": scale}) == pytest.approx(-expected / 2)
+
+
+@pytest.mark.parametrize("grade", [0, 5.5, True, None, float("nan"), float("inf"), 10**400])
+def test_grades_outside_of_their_scale_are_refused(grade: float | bool | None) -> None:
+    """The sentence says what grades there are."""
+    with pytest.raises(InvalidFeedbackError, match="a number from 1 to 5"):
+        signal_value("stars", grade, {"stars": 1.0}, {"stars": (1.0, 5.0)})
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_outcomes_are_finite(value: float) -> None:
     """Infinity would win every comparison, NaN none."""
