@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from gateway.assembly.spooling import spool_place
 from gateway.config.api_keys import hash_key
 from gateway.errors import UnavailableError
 from gateway.learning import spool as spooling
@@ -20,6 +21,7 @@ from gateway.learning.recording import SPOOLED_SECONDS
 from gateway.learning.spool import Spool
 from gateway.learning.spool_file import SpooledReport, SpoolFile, spool_files
 from policy_store.connect import connect
+from policy_store.data_directory import prepare
 from policy_store.log_records import Result
 from policy_store.report_records import Report
 from policy_store.store import PolicyStore
@@ -340,6 +342,14 @@ async def test_files_in_use_and_of_other_stores_are_left_alone(tmp_path: Path) -
     await Spool(tmp_path, "spool-a", 10_000).replay(refuse)
 
     assert len(spool_files(tmp_path, "spool-a")) == len(spool_files(tmp_path, "spool-b")) == 1
+
+
+def test_the_embedded_store_is_one_store_however_many_workers_there_are(tmp_path: Path) -> None:
+    """Workers know it by its socket, a process alone does not; another socket is another store."""
+    alone = quick_settings(data_dir=tmp_path)
+    worker = quick_settings(prepare(tmp_path).url, data_dir=tmp_path)
+    other = quick_settings(f"unix://{tmp_path}/other.sock", data_dir=tmp_path)
+    assert spool_place(worker) == spool_place(alone) != spool_place(other)
 
 
 async def test_later_reports_wait_behind_earlier_ones(tmp_path: Path) -> None:
