@@ -336,3 +336,17 @@ def test_an_error_leaves_the_backup_of_before(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["backup"]
     with pytest.raises(BackupFileError, match="No such file"), BackupWriter(tmp_path / "no" / "file", about):
         pass
+
+
+async def test_secret_of_a_last_look_is_in_no_backup(
+    store: PolicyStore, redis: StoreClient, other: StoreClient, tmp_path: Path
+) -> None:
+    """Whoever reads a backup does not learn it, and what is restored has no last look."""
+    await started(store, last_look=True, max_comparisons=3)
+    secret = await redis.get(redis.names.experiment(NAME).generation(1).look)
+    file = await backed_up(redis, tmp_path / "all.backup")
+    await restored(other, file)
+
+    assert secret
+    assert not any(secret in item for part in file.parts() for item in part.items)
+    assert not await other.exists(other.names.experiment(NAME).generation(1).look)
