@@ -143,6 +143,7 @@ async def test_everything_is_in_force_elsewhere(
     keys = redis.names.experiment(NAME)
     await redis.set(keys.generation(1).look, "a secret")
     await redis.hset(keys.judging, "spent", 3)
+    await redis.hset(keys.generation(1).guards, "pairs", 3)
     before = await content(redis)
 
     await restored(other, await backed_up(redis, tmp_path / "backup"))
