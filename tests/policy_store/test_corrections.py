@@ -123,6 +123,19 @@ async def test_a_word_sent_again_after_its_correction_changes_nothing(
     assert became == [first, Receipt.REPLACED, Receipt.DUPLICATE, Receipt.DUPLICATE, Receipt.REPLACED]
 
 
+@pytest.mark.parametrize("hold", [None, HOLD], ids=["at once", "held"])
+async def test_a_late_retry_is_known_though_the_correction_had_no_name(
+    store: PolicyStore, hold: float | None
+) -> None:
+    """A correction without an idempotency key does not make the store forget those of before."""
+    await planned(store)
+    due = {} if hold is None else {"due_at": await now(store) + hold}
+    words = [(1.0, "a"), (-1.0, ""), (1.0, "a")]
+    found = [await said(store, "one", value, call=call, **due) for value, call in words]
+    first = Receipt.PENDING if hold is None else Receipt.HELD
+    assert found == [first, Receipt.REPLACED, Receipt.DUPLICATE]
+
+
 async def test_no_word_is_corrected_once_the_experiment_is_over(store: PolicyStore) -> None:
     """Nothing counts any more, so nothing is replaced either."""
     fence = await planned(store)

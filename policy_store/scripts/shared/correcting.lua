@@ -23,15 +23,18 @@ local function may_correct(refused, standing, unit_key, idempotency)
   return true
 end
 
--- Keeps what a unit said. Where a later word may follow, the idempotency keys are kept beside it, the newest last.
+-- Keeps what a unit said. Where a later word may follow, the idempotency keys are kept beside it, the newest last, also
+-- if this word has none: an earlier one may be sent again late.
 local function remember(unit_key, said, standing, idempotency)
   local kept = said[2]
-  if standing == 'replace' and idempotency ~= '' then
+  local keys = {}
+  if standing == 'replace' then
     local _, before = remembered(unit_key)
-    local keys = {}
     for key in string.gmatch(before .. ' ' .. idempotency, '%S+') do
       keys[#keys + 1] = key
     end
+  end
+  if #keys > 0 then
     kept = kept .. '\n' .. table.concat(keys, ' ', math.max(1, #keys - MOST_REMEMBERED + 1))
   end
   redis.call('SET', unit_key, kept, 'EX', said[3])
