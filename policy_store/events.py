@@ -3,9 +3,8 @@
 An event is stored as its kind and a JSON object, in the log of its generation and in the experiment's list
 of events, and it is exported in that form. `LoggedEvent.told` is the object as a typed record.
 
-A newer version may write kinds that are not in `EventKind`, and more fields than a record here has. An event
-of an unknown kind is kept, shown and exported unchanged; it has no typed detail, and no state follows from
-it. Fields that a record does not have are kept too, outside the typed detail.
+A newer version may write other kinds, and more fields than a record here has. An event of an unknown kind is
+kept, shown and exported unchanged, without a typed detail; no state follows from it. Such fields are kept.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class EventKind(StrEnum):
     CONFIRMED = "confirmed"  # a watch ended, and the promotion stands
     RESTORED = "restored"  # the experiment is as a backup had it
     GUARDRAIL_TRIPPED = "guardrail_tripped"  # a guardrail found a policy worse than the incumbent
-    READMITTED = "readmitted"  # a person admits a policy again that a guardrail found worse
+    READMITTED = "readmitted"  # a person admits such a policy again
 
 
 LOG_ONLY: Final = frozenset({EventKind.CORRECTED, EventKind.RESUMED})
@@ -221,22 +220,10 @@ class StepApproved(ByHand):
 
 @dataclass(frozen=True, slots=True)
 class TakenBack(ByHand):
-    """A person, a watch or a guardrail took a promotion back.
+    """A person, a watch or a guardrail gave all traffic back to the incumbent.
 
     Attributes:
-        fence: The fencing number of the planner that saw it, if a watch or a guardrail did; then `actor` is
-            `gateway` or `guardrail`, and the reason is theirs.
-    """
-
-    fence: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Paused(ByHand):
-    """A person or a guardrail paused the experiment.
-
-    Attributes:
-        fence: The fencing number of the planner that saw it, if a guardrail did; then `actor` is `guardrail`.
+        fence: The planner's number if a watch (`actor`: `gateway`) or a guardrail (`guardrail`) did it.
     """
 
     fence: int | None = None
@@ -247,8 +234,7 @@ class AnsweredByHand(ByHand):
     """A person or the confirm hook answered for a certified policy.
 
     Attributes:
-        fence: The fencing number of the planner that asked the hook, if the hook answered; then `actor` is
-            `confirm hook`, and the reason is the hook's.
+        fence: The fencing number of the planner that asked, if the hook answered (`actor`: `confirm hook`).
     """
 
     fence: int | None = None
@@ -342,7 +328,7 @@ DETAILS: Final[Mapping[str, type[Detail]]] = {
     EventKind.ADVANCED: Stepped,
     EventKind.STEP_APPROVED: StepApproved,
     EventKind.WITHDRAWN: Decided,
-    EventKind.PAUSED: Paused,
+    EventKind.PAUSED: TakenBack,
     EventKind.UNPAUSED: ByHand,
     EventKind.STOPPED: ByHand,
     EventKind.APPROVED: AnsweredByHand,

@@ -9,7 +9,7 @@ from typing import Final
 from gateway.experiments.guardrails import GUARDRAIL_ACTOR
 from gateway.llm_po.errors import LlmPoError
 from gateway.llm_po.guardrails import Contrast, line_nats
-from policy_store.events import ByHand, EventKind, LoggedEvent, Paused, TakenBack
+from policy_store.events import ByHand, EventKind, LoggedEvent, TakenBack
 from policy_store.guard_events import GuardrailTripped, Readmitted
 from policy_store.guard_records import Deed
 from policy_store.log_records import LogRecord
@@ -37,8 +37,7 @@ def mistripped(records: Iterable[LogRecord]) -> Iterator[str]:
 
 def _is_of_guardrail(event: LoggedEvent) -> bool:
     told = event.told
-    is_fenced = isinstance(told, Paused | TakenBack) and told.fence is not None
-    return is_fenced and isinstance(told, ByHand) and told.actor == GUARDRAIL_ACTOR
+    return isinstance(told, TakenBack) and told.fence is not None and told.actor == GUARDRAIL_ACTOR
 
 
 def _miscomputed(told: GuardrailTripped) -> Iterator[str]:

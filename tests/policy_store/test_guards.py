@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from policy_store.errors import ContradictingOutcomeError, DecisionConflictError, StaleFenceError
-from policy_store.events import Paused
+from policy_store.events import TakenBack
 from policy_store.guard_events import GuardrailTripped, Readmitted
 from policy_store.guard_records import CountedFor, Deed, GuardStanding, Trip
 from policy_store.moves import Move
@@ -88,7 +88,7 @@ async def test_a_finding_and_the_move_that_follows_are_one_step(store: PolicySto
     assert (after.state, after.guards) == (ExperimentState.PAUSED, FOUND)
     assert after.revision > view.revision
     paused, finding = (event.told for event in await store.events(NAME, 2))
-    assert isinstance(paused, Paused)
+    assert isinstance(paused, TakenBack)
     assert (paused.actor, paused.before, paused.after, paused.fence) == (
         "guardrail",
         "running",
