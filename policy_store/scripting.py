@@ -53,6 +53,7 @@ BY_COMMANDS: Final = frozenset({"put_parts", "restore_experiment", "stage_part"}
 _READING: Final = ("EVALSHA_RO", "EVAL_RO")
 _WRITING: Final = ("EVALSHA", "EVAL")
 _NEEDS: Final = "-- NEEDS: "
+_CLOSED: Final = "the handler is closed"
 _REFUSALS: Final[dict[str, tuple[type[StoreError], str]]] = {
     "unknown": (UnknownExperimentError, "The store holds no such experiment or generation."),
     "finished": (ExperimentFinishedError, "The experiment, or this generation of it, has finished."),
@@ -109,6 +110,12 @@ async def answered_within(redis: StoreClient, seconds: float) -> AsyncIterator[N
     except (RedisClusterException, OSError) as error:
         redis.suspect()
         raise StoreUnavailableError(f"The store failed: {type(error).__name__}: {error}") from error
+    except RuntimeError as error:
+        # uvloop's word for a connection that was closed between taking it and writing to it
+        if _CLOSED not in str(error):
+            raise
+        redis.suspect()
+        raise StoreUnavailableError("The store closed the connection.") from error
 
 
 def _states(fact: str) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
+import uvloop
 
-from policy_store.scripting import _TABLES, _texts
+from policy_store.connect import connect
+from policy_store.errors import StoreUnavailableError
+from policy_store.scripting import _TABLES, _texts, answered_within
 
 SCRIPTS = _texts()
 
@@ -54,3 +58,25 @@ def test_scripts_write_json_by_encoding_it(name: str) -> None:
     """Text put together by hand is wrong JSON as soon as a value holds a quote."""
     strings = re.findall(r"'([^'\n]*)'", re.sub(r"--[^\n]*", "", SCRIPTS[name]))
     assert [text for text in strings if '"' in text] == []
+
+
+def test_a_connection_closed_under_uvloop_is_a_store_that_is_away() -> None:
+    """Its loop has an error of its own for that; any other RuntimeError is a fault of the program."""
+
+    async def write_to_a_closed_connection() -> None:
+        redis = connect("redis://127.0.0.1:9")
+        server = await asyncio.start_server(lambda _reader, ours: ours.close(), "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await writer.wait_closed()
+        with pytest.raises(StoreUnavailableError, match="closed the connection"):
+            async with answered_within(redis, 1.0):
+                writer.write(b"x")
+        with pytest.raises(RuntimeError, match="changed size"):
+            async with answered_within(redis, 1.0):
+                raise RuntimeError("dictionary changed size during iteration")
+        server.close()
+        await server.wait_closed()
+        await redis.aclose()
+
+    uvloop.run(write_to_a_closed_connection())
