@@ -10,6 +10,7 @@ from gateway.api.guardrails_shown import GuardrailShown
 from gateway.api.judges_shown import JudgeShown
 from gateway.api.policies_shown import AnswerCostsShown, EvidenceOfPolicy, GainShown, PolicyShown
 from gateway.api.promotions_shown import StageShown, WatchShown
+from gateway.api.sources_shown import SourceShown
 from gateway.experiments.happenings import told
 from gateway.experiments.policy_content import descriptions
 from gateway.experiments.promises import Promised, claim_of, promised_by
@@ -125,6 +126,12 @@ class ExperimentDetail(ExperimentSummary):
     evidence: list[EvidenceOfPolicy]
     plan: PlanInForce | None
     certificate: dict[str, Any] | None
+    comparisons_by_source: dict[str, int] = Field(
+        default={}, description="Where the comparisons that are evidence come from; without inherited ones."
+    )
+    sources: list[SourceShown] = Field(
+        default=[], description="What informs forecasts without being evidence."
+    )
     events: list[EventShown] = Field(description="The latest events, newest last.")
     by_hand: EventShown | None = Field(
         description="Who made the move to the present state, and why; null if no person did."
@@ -200,6 +207,8 @@ class ExperimentDetail(ExperimentSummary):
             evidence=EvidenceOfPolicy.each(reading),
             plan=PlanInForce.of(reading),
             certificate=view.certificate,
+            comparisons_by_source=dict(sorted(counts.by_source.items())),
+            sources=list(map(SourceShown.of, reading.sources)),
             events=EventShown.latest(reading, _MOST_EVENTS),
             by_hand=EventShown.by_hand(reading),
             may=verbs_from(view),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import chain
 from textwrap import shorten
 from typing import Annotated, Any, Final
 
@@ -90,7 +91,8 @@ def show_experiment(
     if "claim" in answer and (answer["certificate"] or {}).get("outcome") != BY_HAND:
         console.print(Text(shown.promise()))
     warnings = (f"Warning: {warning}" for warning in answer.get("warnings", []))  # earlier versions: none
-    for line in (*warnings, *shown.gains(), *shown.judged(), *shown.staged(), *shown.watched()):
+    told = (shown.gains(), shown.judged(), shown.sources(), shown.staged(), shown.watched())
+    for line in chain(warnings, *told):
         console.print(Text(line))
     console.print(shown.evidence())
     console.print(shown.wins())
@@ -211,6 +213,19 @@ class ShownExperiment:
             ends.append(f"after {watch['comparisons_left']:,} more comparisons")
         if ends:
             yield f"It ends {' or '.join(ends)}."
+
+    def sources(self) -> Iterator[str]:
+        """What informs the forecasts; gateways of earlier versions know nothing of it."""
+        for source in self._answer.get("sources", []):
+            text = f"Informs forecasts: {source['name']}, {source['comparisons']:,} comparisons"
+            if source["used"] is not None:
+                text += f", believed with probability {source['used']:.2f}"
+            if source["pairs"]:
+                between = f"95 % interval {source['low']:.0%} to {source['high']:.0%}"
+                text += (
+                    f"; agrees with people about {source['agreed']} of {source['pairs']} pairs ({between})"
+                )
+            yield f"{text}."
 
     def evidence(self) -> Table:
         """A bar for each policy, up to the line."""

@@ -90,8 +90,8 @@ def prior_issues(name: str, spec: ExperimentSpec, fingerprints: Sequence[str]) -
         all_roles = " or ".join(sorted(roles))
         yield ConfigIssue(
             f"experiments.{name}.promote_on",
-            f"Nothing would be evidence: all feedback of this experiment is {all_roles}.",
-            f"Add {all_roles}, or leave `promote_on` out.",
+            f"Nothing would be evidence: what is compared in this experiment is {all_roles}.",
+            "Leave `promote_on` out, or name what this way of collecting gives.",
         )
     if informing_roles(spec) and spec.traffic.unit == "session" and spec.feedback.hold is None:
         yield ConfigIssue(

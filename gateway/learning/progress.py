@@ -24,7 +24,9 @@ from gateway.experiments.guardrails import GuardReading, held_by_guardrails, rea
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
+from gateway.experiments.source_standing import SourceStanding, standing
 from gateway.experiments.watches import verdict_on, watch_seconds_left, watched_so_far
+from gateway.learning.informing import informing_sources
 from gateway.learning.judge_reading import JudgeReading, agreements
 from policy_store.counts import Counts
 from policy_store.errors import StoreError, UnknownExperimentError
@@ -57,6 +59,7 @@ class ExperimentProgress:
         log_entries: How many entries the generation's log has in the store.
         judge: How the judge has done; None without one.
         guard_readings: What guardrails say of policies.
+        sources: What informs forecasts without being evidence.
     """
 
     view: ExperimentView
@@ -71,6 +74,7 @@ class ExperimentProgress:
     log_entries: int = 0
     judge: JudgeReading | None = None
     guard_readings: Sequence[GuardReading] = ()
+    sources: tuple[SourceStanding, ...] = ()
 
     @property
     def leader(self) -> int | None:
@@ -257,10 +261,12 @@ class ProgressReader:
             watch_counts = await self._store.counts(name, view.watch.run) if view.watch else None
             judge = await self._judge(definition, view, counts)
             guards = await self._guard_readings(view, definition)
+            sources = await informing_sources(self._store, definition, view) if definition else ()
         except UnknownExperimentError:
             return True
         except StoreError:
             return False
+        used = view.plan.proposal.used if view.plan else {}
         self._last[name] = ExperimentProgress(
             view,
             counts,
@@ -274,6 +280,7 @@ class ProgressReader:
             log_entries,
             judge,
             guards,
+            tuple(standing(source, counts.wins, used.get(source.name)) for source in sources),
         )
         return True
 

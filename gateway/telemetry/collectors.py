@@ -44,6 +44,7 @@ class ExperimentCollector(Collector):
         yield from _stages(readings)
         yield from _watches(readings)
         yield from _guardrails(readings)
+        yield from _informing(readings)
 
 
 class StoreCollector(Collector):
@@ -351,3 +352,27 @@ def _watches(readings: list[ExperimentProgress]) -> Families:
         if found.seconds_left is not None:
             left.add_metric([name], found.seconds_left)
     yield from (evidence, needed, results, left)
+
+
+def _informing(readings: list[ExperimentProgress]) -> Families:
+    total = _gauge(
+        "experiment_informing_comparisons", "Comparisons that inform and are no evidence.", "source"
+    )
+    used = _gauge("experiment_informing_used", "Probability that the forecasts use a source.", "source")
+    agreement = _gauge(
+        "experiment_informing_agreement",
+        "Share of the pairs in which a source and people prefer the same policy, by bound.",
+        "source",
+        "bound",
+    )
+    for reading in readings:
+        name = reading.view.experiment.name
+        for each in reading.sources:
+            total.add_metric([name, each.name], each.comparisons)
+            if each.used is not None:
+                used.add_metric([name, each.name], each.used)
+            if each.pairs:
+                shares = ("low", each.low), ("estimate", each.agreed / each.pairs), ("high", each.high)
+                for bound, share in shares:
+                    agreement.add_metric([name, each.name, bound], share)
+    yield from (total, used, agreement)

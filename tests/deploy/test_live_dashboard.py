@@ -12,6 +12,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from policy_store.connect import connect
+from policy_store.log_records import Result
+from policy_store.report_records import Report
+from policy_store.roles import Role
+from policy_store.store import PolicyStore
 from tests.deploy.deployment import EXPERIMENT, MODEL, Deployment, deployment, wait_for
 from tests.deploy.tools import ROOT, Query, annotation_queries, dashboards, panel_queries, run
 
@@ -39,6 +44,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 async def _record(folder: Path) -> Recording:
     started = time.time()
     async with deployment(folder) as running:
+        await wait_for(lambda: _has(running, "llmpo_experiment_allocation"), "a plan in Prometheus")
+        await _judge(running)
         await _stall_the_store(running)
         await running.report("not-an-id")
         await wait_for(lambda: _is(running, "watching"), "the promotion, and its watch")
@@ -58,8 +65,15 @@ async def _record(folder: Path) -> Recording:
         )
 
 
+async def _judge(running: Deployment) -> None:
+    """A verdict that informs the forecasts."""
+    store = PolicyStore(connect(running.redis.url, timeout_seconds=5), timeout_seconds=5)
+    verdict = Report(EXPERIMENT, 1, "judged", 0, 1, "judge", "win", 3600, informs=Role.JUDGE)
+    await store.record_preference(verdict, Result.WIN)
+    await store.aclose()
+
+
 async def _stall_the_store(running: Deployment) -> None:
-    await wait_for(lambda: _has(running, "llmpo_experiment_allocation"), "a plan in Prometheus")
     running.redis.freeze()
     try:
         await wait_for(lambda: _has(running, "llmpo_store_up == 0"), "a gateway to notice")

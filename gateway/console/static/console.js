@@ -146,6 +146,14 @@ function guardrails({ guardrails: found }) {
         h("td", null, row.pairs.toLocaleString("en")), h("td", null, nats(row.nats)), h("td", null, nats(row.needed))))))));
 }
 
+// What informs the forecasts, and how far it is believed.
+function informing({ sources }) {
+  return sources.map((source) => h("p", { class: "note" }, "Informs forecasts: ", name(source.name),
+    `, ${plural(source.comparisons, "comparison")}`,
+    source.used !== null && `, believed with probability ${source.used.toFixed(2)}`,
+    source.pairs > 0 && `; agrees with people about ${source.agreed} of ${plural(source.pairs, "pair")} (95 % interval ${percent(source.low)} to ${percent(source.high)})`, "."));
+}
+
 // The missing comparisons and seconds from the gateway, which takes minima and the budget into account.
 function forecast({ plan }) {
   if (!plan || plan.expected_remaining === null) return null;
@@ -168,6 +176,7 @@ function head(experiment) {
     staged(experiment),
     watched(experiment),
     judged(experiment),
+    ...informing(experiment),
     ...experiment.warnings.map((warning) => h("p", { class: "note" }, warning)),
   ];
 }

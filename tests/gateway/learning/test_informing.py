@@ -82,11 +82,16 @@ async def test_planner_weighs_what_informs(
         await gateway.eventually(lambda: _is_used(embedded_store), "a plan that knows of it")
         then = (await embedded_store.view(NAME)).plan
         forecasts = await _forecast(embedded_store)
+        shown = (await gateway.experiment())["sources"]
+        believed = await gateway.metric("llmpo_experiment_informing_used", experiment=NAME, source="implicit")
 
     assert first is not None
     assert then is not None
     assert dict(first.proposal.used) == {}
     assert dict(then.proposal.used) == {"implicit": pytest.approx(0.7)}
+    nothing = {"pairs": 0, "agreed": 0, "low": 0.0, "high": 1.0}
+    assert shown == [{"name": "implicit", "comparisons": 20, "used": pytest.approx(0.7), **nothing}]
+    assert believed == pytest.approx(0.7)
     assert forecasts[-1] > forecasts[0] + 5_000
 
 
