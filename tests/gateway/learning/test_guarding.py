@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gateway.errors import ConflictError, InvalidRequestError
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
+from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.guardrails import counted_for, run_of
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
@@ -187,23 +189,14 @@ async def test_with_only_the_incumbent_left_nothing_is_compared(embedded_store: 
     assert not isinstance(draw_part(live, None, random.Random(1), 0.0), Single)
 
 
-async def test_a_caps_share_holds_among_the_policies_that_are_left(embedded_store: PolicyStore) -> None:
-    """With a policy ejected, fewer units are compared if the others' caps ask for that."""
+async def test_caps_hold_among_the_policies_that_are_left(embedded_store: PolicyStore) -> None:
+    """If all pairs but one are out, fewer units are compared, so that its candidate keeps its cap."""
     bench = await bench_of(embedded_store, "eject")
-    definition = bench.holder.current.definitions[NAME]
-    before = await bench.live()
-    capped = live_experiment(
-        catalogue(
-            policies=POLICIES,
-            promotion=PROMOTION,
-            guardrails={"error_rate": {"worse_by": 0.01, "then": "eject"}},
-            traffic={"share": 0.4, "collect": "matched", "min_share": 0.0},
-        ).definitions[NAME],
-        await bench.view(),
-    )
-    assert definition.is_same_as((await bench.view()).experiment)
-    assert before.compared_share == 1.0
-    assert capped.compared_share == 0.4
+    caps = ExposureCaps(share=0.6, answers_per_unit=1, max_shares={"xenial": 0.1}, min_share=0.0)
+    await bench.fail(WARM)
+    live = replace(await bench.live(), share=0.6, caps=caps)
+    assert [(pair.first, pair.second, pair.probability) for pair in live.pairs] == [(PLAIN, XENIAL, 1.0)]
+    assert live.compared_share == pytest.approx(0.2)  # of which xenial answers half
 
 
 async def test_pausing_waits_for_a_person_and_then_counts_anew(embedded_store: PolicyStore) -> None:
