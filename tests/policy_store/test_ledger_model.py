@@ -136,6 +136,8 @@ class Model:
         if said.call and said.call in self.calls[said.name]:
             return "duplicate"
         if before is not None:
+            if self._is_over(said):  # the requests of a session may name several users
+                return "voter_cap"
             self.held[before] = (due, Waiting(said, said.value), True)
         elif not self._replace_waiting(said):
             return "contradicting"
