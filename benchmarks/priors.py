@@ -1,10 +1,11 @@
 """Comparisons to a decision where a judge's comparisons inform the forecasts, over those without a judge.
 
-    python -m benchmarks.priors [--seeds 100] [--only WORLD ...]
+    python -m benchmarks.priors [--seeds 100] [--large] [--only WORLD ...]
 
-Writes benchmarks/results/priors.json and .md. The judge compared every pair 100 times beforehand, and agrees
-with the users about a share of the pairs. All rows of a world meet the same outcomes: the n-th comparison of
-two policies has the same outcome in a run, whenever it comes. So ratios are of paired runs.
+With --large also the worlds that take an hour. Writes benchmarks/results/priors.json and .md. The judge
+compared every pair 100 times beforehand, and agrees with the users about a share of the pairs. All rows of a
+world meet the same outcomes: the n-th comparison of two policies has the same outcome in a run, whenever it
+comes. So ratios are of paired runs.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from gateway.llm_po.lab.world_files import load_world
 from gateway.llm_po.lab.worlds import World
 from gateway.llm_po.wins import FloatArray
 
-CLEAR = ("bt-2", "bt-5", "bt-16-linear")
-REAL = ("arxiv_rankers_6", "pandalm_human_5")
+CLEAR = ("bt-2", "bt-5")
+REAL = ("pandalm_human_5",)
+LARGE_CLEAR = ("bt-16-linear",)
+LARGE_REAL = ("arxiv_rankers_6",)
 JUDGES = (
     SimulatedJudge(0.7),
     SimulatedJudge(0.8),
@@ -37,11 +40,13 @@ JUDGES = (
 )
 
 
-def known_worlds() -> list[World]:
+def known_worlds(*, is_large: bool) -> list[World]:
     """The worlds, in the order of the report."""
     folder = PROJECT / "tests" / "data" / "worlds"
-    clear = [world for world in clear_worlds() if world.name in CLEAR]
-    return [*clear, *(load_world(folder / f"{name}.json") for name in REAL)]
+    names = (*CLEAR, *LARGE_CLEAR) if is_large else CLEAR
+    files = (*REAL, *LARGE_REAL) if is_large else REAL
+    clear = [world for world in clear_worlds() if world.name in names]
+    return [*clear, *(load_world(folder / f"{name}.json") for name in files)]
 
 
 def taken(trial: Trial, seeds: int) -> tuple[FloatArray, int]:
@@ -125,16 +130,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--large", action="store_true", help="also the worlds that take an hour")
     parser.add_argument("--only", nargs="*", help="worlds to run; writes nothing")
     options = parser.parse_args()
     found = []
-    for world in known_worlds():
+    for world in known_worlds(is_large=options.large or bool(options.only)):
         if not options.only or world.name in options.only:
             for row in rows(world, options.seeds):
                 found.append(row)
                 print(*cells(row), sep=" | ", flush=True)
     if not options.only:
-        command = f"python -m benchmarks.priors --seeds {options.seeds}"
+        large = " --large" if options.large else ""
+        command = f"python -m benchmarks.priors --seeds {options.seeds}{large}"
         save("priors", command, found, lambda origin: page(found, origin))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gateway.llm_po.lab import worlds
+from gateway.llm_po.lab.judges import SimulatedJudge
 from gateway.llm_po.lab.matching import Outcomes
 from gateway.llm_po.lab.simulate import Trial
 from gateway.llm_po.lab.world_files import load_world
@@ -64,6 +65,10 @@ TRIALS = {
     "drifting preferences, with a margin": Trial(_drifting(), epsilon=0.05),
     "200 outcomes in flight": Trial(bt(0.8, 0.2, 0.0, -0.4), in_flight=200, refresh_every=50),
     "outcomes in batches of 100": Trial(bt(0.8, 0.2, 0.0, -0.4), refresh_every=100),
+    "clear, wrong judge": Trial(bt(0.8, 0.2, 0.0, -0.4), judges=(SimulatedJudge(0.0),)),
+    "beaten by just more than the margin, wrong judge": Trial(
+        bt(0.25, 0.0), epsilon=0.06, judges=(SimulatedJudge(0.0),)
+    ),
     "likelihood-ratio rule": Trial(bt(0.8, 0.2, 0.0, -0.4), stopping="glr"),
     "likelihood-ratio rule, near tie": Trial(bt(0.15, 0.0, -0.6), "round-robin", "glr"),
 }
