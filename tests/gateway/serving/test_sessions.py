@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.experiments.exposure import ExposureCaps
-from gateway.experiments.response_ids import Assignment, Unassigned
+from gateway.experiments.response_ids import Assignment, Unassigned, coin_and_plan
 from policy_store.connect import connect
 from policy_store.states import ExperimentState
 from tests.gateway.building import NAME
@@ -143,7 +143,9 @@ async def test_sessions_kept_without_their_beginning_go_on(by_session: Live, emb
 
     later = by_session.sealer.open((await by_session.ask(headers={"x-session-id": "ada"})).json["id"])
 
-    assert kept == f"0 1 {first.side} 3"
+    *pair_and_side, plan_and_coin = (int(word) for word in kept.split())
+    assert pair_and_side == [0, 1, first.side]
+    assert coin_and_plan(plan_and_coin) == (first.coin, 3)
     assert later == first
 
 
