@@ -1,7 +1,6 @@
 """The closed set of events of an experiment (other than comparisons), each with its detail.
 
-An event is stored as its kind and a JSON object, in the log of its generation and in the experiment's list
-of events, and it is exported in that form. `LoggedEvent.told` is the object as a typed record.
+An event is stored and exported as its kind and a JSON object. `LoggedEvent.told` is the object as a record.
 
 A newer version may write other kinds, and more fields than a record here has. An event of an unknown kind is
 kept, shown and exported unchanged, without a typed detail; no state follows from it. Such fields are kept.

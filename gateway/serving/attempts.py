@@ -25,7 +25,7 @@ from gateway.instrumentation.records import (
 from gateway.running.logs import get_logger
 from gateway.serving.ejection import EjectionBook, Ticket
 from gateway.serving.exchange import Exchange, Gauge, Question, Respondent
-from gateway.serving.refusals import is_marked_refused
+from gateway.serving.substance import Substance
 from gateway.upstream.base import (
     NO_POLICY,
     AnswerStream,
@@ -217,9 +217,9 @@ class _Attempt:
         "_budget",
         "_exchange",
         "_hooks",
-        "_is_refused",
         "_respondent",
         "_started",
+        "_substance",
         "_ticket",
         "_timer",
         "is_over",
@@ -243,7 +243,7 @@ class _Attempt:
         self._timer = timer
         self._started = started
         self._begun: float | None = None
-        self._is_refused = False
+        self._substance: Substance | None = None
         self.is_over = False
 
     def began(self) -> None:
@@ -254,9 +254,15 @@ class _Attempt:
 
     def read(self, block: bytes) -> None:
         """Note what a block of the answer says, if that is asked for."""
-        gauge = self._exchange.gauge
-        if gauge is not None and gauge.reads_answers and not self._is_refused:
-            self._is_refused = is_marked_refused(block)
+        gauge, question = self._exchange.gauge, self._exchange.question
+        if gauge is None or not gauge.reads_answers:
+            return
+        if self._substance is None:
+            self._substance = Substance(question.surface)
+        if question.is_streamed:
+            self._substance.take_block(block)
+        else:
+            self._substance.take_answer(block)
 
     def answered(self, tokens: Tokens | None) -> None:
         """Note that the answer is complete."""
@@ -320,7 +326,8 @@ class _Attempt:
         seconds, policy = self._timer() - self._started, self._respondent.policy
         if ending == "answered":
             model = self._respondent.target.name
-            gauge.answered(policy, model, seconds, tokens, refused=self._is_refused)
+            is_refused = self._substance is not None and self._substance.is_refused
+            gauge.answered(policy, model, seconds, tokens, refused=is_refused)
         elif ending == "abandoned":
             gauge.left(policy, seconds)
         elif self._begun is not None:

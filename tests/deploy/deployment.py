@@ -206,6 +206,7 @@ def _configuration(provider: str) -> dict[str, Any]:
                 "incumbent": baseline.name,
                 "policies": policies,
                 "traffic": {"share": 1.0, "collect": "side_by_side", "unit": "session"},
+                "guardrails": {"output_tokens": {"worse_by": 1000, "up_to": 2000, "then": "ask"}},
                 "promotion": {
                     "min_comparisons": VISITS_PER_SECOND * RUN_SECONDS,
                     "min_duration": "0s",

@@ -180,5 +180,5 @@ def test_labels_hold_only_declared_names(recording: Recording) -> None:
     assert labels.keys() <= {
         *("endpoint", "status", "experiment", "policy", "role", "reason", "kind", "signal", "state"),
         *("first", "second", "result", "rival", "source", "le", "hash"),
-        *("key", "model", "version", "python", "revision", "bound", "loss", "promise"),
+        *("key", "model", "version", "python", "revision", "bound", "loss", "promise", "guardrail"),
     }

@@ -52,6 +52,7 @@ WHOLE: list[tuple[Surface, dict[str, Any], Missing | None]] = [
     (CHAT, chat("length", content="Hel"), TRUNCATED),
     (CHAT, {"choices": []}, EMPTY),
     (MESSAGES, message("end_turn", TEXT), None),
+    (MESSAGES, message("end_turn", {"type": ["thinking"]}), None),
     (MESSAGES, message("tool_use", {"type": "tool_use", "id": "1"}), None),
     (MESSAGES, message("refusal", TEXT), REFUSAL),
     (MESSAGES, message("end_turn", {"type": "thinking", "thinking": "Hm"}), EMPTY),
