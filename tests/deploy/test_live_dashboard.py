@@ -78,10 +78,14 @@ async def _stall_the_store(running: Deployment) -> None:
     try:
         await wait_for(lambda: _has(running, "llmpo_store_up == 0"), "a gateway to notice")
         await running.ask("a-session")
-        await running.ask_model(MODEL)
+        await wait_for(lambda: _answers(running), "an answer of the model, whose provider fails now and then")
         await wait_for(lambda: _has(running, "llmpo_planner_errors_total"), "planning to fail")
     finally:
         running.redis.thaw()
+
+
+async def _answers(running: Deployment) -> bool:
+    return (await running.ask_model(MODEL)).ok
 
 
 async def _is(running: Deployment, state: str) -> bool:
