@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from reporting import save, table
 
-from gateway.llm_po.guardrails import SHARES, STEPS, Contrast, line_nats
+from gateway.llm_po.guardrails import GRAIN, SHARES, Contrast, tripping_nats
 
 LEVEL: Final = 0.01
 PAIRS: Final = 5_000
@@ -98,7 +98,7 @@ WORLDS: Final = (
 def found_at(world: World, rng: np.random.Generator, *, by_hours: bool = True) -> int | None:
     """The pair after which a run finds the policy worse, or None."""
     candidate, incumbent = (
-        np.minimum(np.floor(each * STEPS + rng.random(PAIRS)), STEPS) / STEPS for each in world.draw(rng)
+        np.minimum(np.floor(each * GRAIN + rng.random(PAIRS)), GRAIN) / GRAIN for each in world.draw(rng)
     )
     contrast = world.contrast
     lowest = min(
@@ -106,10 +106,10 @@ def found_at(world: World, rng: np.random.Generator, *, by_hours: bool = True) -
     )
     worse_by = contrast.candidate * candidate + contrast.incumbent * incumbent + contrast.offset
     gains = np.log1p(np.asarray(SHARES)[:, None] * worse_by / -lowest)
-    above = _evidence(np.cumsum(gains, axis=1)) >= line_nats(LEVEL)
+    above = _evidence(np.cumsum(gains, axis=1)) >= tripping_nats(LEVEL)
     if by_hours:
         each_hour = np.cumsum(gains.reshape(len(SHARES), -1, HOUR), axis=2).reshape(len(SHARES), -1)
-        lines = np.repeat([line_nats(LEVEL, hour) for hour in range(1, PAIRS // HOUR + 1)], HOUR)
+        lines = np.repeat([tripping_nats(LEVEL, hour) for hour in range(1, PAIRS // HOUR + 1)], HOUR)
         above |= _evidence(each_hour) >= lines
     return int(np.argmax(above)) + 1 if above.any() else None
 

@@ -47,7 +47,7 @@ from gateway.learning.refreshing import Refresher
 from gateway.learning.standings import Standings
 from gateway.learning.steering import Steering
 from gateway.learning.store_watch import StoreWatch
-from gateway.learning.trials import Trials
+from gateway.learning.trials import TrialCounter
 from gateway.learning.usage import UsageKeeper
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.reloading.source import ReadFrom
@@ -135,7 +135,7 @@ class _Gateway:
         redis = await open_redis(settings, resources)
         store = PolicyStore(redis, timeout_seconds=settings.store_timeout_seconds)
         usage = UsageKeeper(store, catalogue, interval_seconds=settings.plan_interval_seconds)
-        trials = Trials(
+        trials = TrialCounter(
             *(store, catalogue, self.timer),
             lag_seconds=settings.request_timeout_seconds,
             interval_seconds=settings.plan_interval_seconds,

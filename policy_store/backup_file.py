@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
-from policy_store.backup_records import Moment, Part
+from policy_store.backup_records import KeyPart, Moment
 from policy_store.errors import BackupFileError
 
 BACKUP_SCHEMA: Final = 1
@@ -95,7 +95,7 @@ class BackupWriter:
             with suppress(FileNotFoundError):
                 self._unfinished.unlink()
 
-    def add(self, what: Moment | Part) -> None:
+    def add(self, what: Moment | KeyPart) -> None:
         """Write a line."""
         kind = "experiment" if isinstance(what, Moment) else "part"
         # `asdict` would copy every word.
@@ -160,12 +160,12 @@ class BackupFile:
         self.about = About(**first)
         self.moments = tuple(moments)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[KeyPart]:
         """The keys in it."""
         for line in self._lines():
             if line.startswith(b'{"type":"part"'):
                 fields = self._fields(line)
-                yield Part(**{**fields, "items": tuple(fields["items"])})
+                yield KeyPart(**{**fields, "items": tuple(fields["items"])})
 
     def _about(self, line: bytes) -> dict[str, Any]:
         fields = self._fields(line)

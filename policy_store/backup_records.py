@@ -32,7 +32,7 @@ _POLICIES: Final = re.compile(r"(\d+):policies")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class KeyPart:
     """A key, or a part of a large one; later parts of the same key continue it.
 
     Attributes:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from policy_store import codec
-from policy_store.backup_records import DECIDES, LEFT_OUT, SHARED, Moment, Part, deciding_keys, ledgers
+from policy_store.backup_records import DECIDES, LEFT_OUT, SHARED, KeyPart, Moment, deciding_keys, ledgers
 from policy_store.errors import UnknownExperimentError
 from policy_store.names import ExperimentKeys, GenerationKeys
 from policy_store.scanning import KeyScanner
@@ -26,7 +26,7 @@ _MARKS: Final = 200  # keys that one script reads
 _COMPARED: Final = "compared:"  # fields of votes that counts depend on, see scripts/shared/voting.lua
 _BEGINNING: Final = "0-0"
 
-Words = Sequence[str]
+ReplyWords = Sequence[str]
 
 
 class BackupReader(KeyScanner):
@@ -36,7 +36,7 @@ class BackupReader(KeyScanner):
         """The names of all experiments, in order."""
         return sorted(await self._answer(self._redis.smembers(self._names.experiments)))
 
-    async def deciding(self, name: str) -> AsyncIterator[Moment | Part]:
+    async def deciding(self, name: str) -> AsyncIterator[Moment | KeyPart]:
         """Everything that decides in an experiment, as it was at one moment, which comes first.
 
         Raises:
@@ -60,15 +60,15 @@ class BackupReader(KeyScanner):
             if kind == "stream":
                 ends[key] = items[0]
                 async for words in self._entries(key, _BEGINNING, items[0]):
-                    yield Part(name, end, kind, None, words)
+                    yield KeyPart(name, end, kind, None, words)
             elif kind != "none":
                 for words in _cut(items):
-                    yield Part(name, end, kind, int(expires_at) if expires_at else None, words)
+                    yield KeyPart(name, end, kind, int(expires_at) if expires_at else None, words)
         for ledger, _ in ledgers(keys, control):
             async for words in self._votes(ledger, ends.get(ledger.log, _BEGINNING)):
-                yield Part(name, ledger.votes.removeprefix(f"{keys.prefix}:"), "hash", None, words)
+                yield KeyPart(name, ledger.votes.removeprefix(f"{keys.prefix}:"), "hash", None, words)
 
-    async def marks(self, experiments: Collection[str], *, is_whole: bool) -> AsyncIterator[Part]:
+    async def marks(self, experiments: Collection[str], *, is_whole: bool) -> AsyncIterator[KeyPart]:
         """What units, sessions and answers left behind; in a whole backup, what experiments share too."""
         by_tag = {quote(name, safe=""): name for name in experiments}
         pattern = f"{self._names.root}*"
@@ -100,14 +100,14 @@ class BackupReader(KeyScanner):
             if reply[0] != "raced":  # a generation began in the meantime, whose keys were not named
                 return codec.seconds(reply[1]), touched, reply[2]
 
-    async def _read(self, keys: Sequence[str], of: str | None) -> AsyncIterator[Part]:
+    async def _read(self, keys: Sequence[str], of: str | None) -> AsyncIterator[KeyPart]:
         _, _, found = await self._scripts.run("read_parts", keys, "")
         root = self._names.root if of is None else f"{self._names.experiment(of).prefix}:"
         for key, (kind, expires_at, items) in zip(keys, found, strict=True):
             if kind not in {"none", "stream"}:
                 for words in _cut(items):
                     expires = int(expires_at) if expires_at else None
-                    yield Part(of, key.removeprefix(root), kind, expires, words)
+                    yield KeyPart(of, key.removeprefix(root), kind, expires, words)
 
     async def _entries(self, key: str, after: str, upto: str) -> AsyncIterator[tuple[str, ...]]:
         """The entries of a stream behind one up to another, in parts."""
@@ -158,10 +158,10 @@ class BackupReader(KeyScanner):
         return found
 
 
-def _pairs(flat: Words) -> dict[str, str]:
+def _pairs(flat: ReplyWords) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _cut(items: Words) -> Iterator[tuple[str, ...]]:
+def _cut(items: ReplyWords) -> Iterator[tuple[str, ...]]:
     """Items in parts that a script can take."""
     return (tuple(items[start : start + _WORDS]) for start in range(0, len(items), _WORDS))

@@ -8,7 +8,7 @@ from typing import Final
 
 from policy_store.scripting import StorePart
 
-NANO: Final = 1_000_000_000
+NANO_USD: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class JudgeTally:
     @property
     def usd(self) -> float:
         """Money spent, in US dollars."""
-        return self.nano_usd / NANO
+        return self.nano_usd / NANO_USD
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +103,6 @@ class JudgeStore(StorePart):
         """What the judge said in a generation, and what was spent on the last day."""
         kept = await self._answer(self._redis.hgetall(self._names.experiment(name).judging))
         counted = {field.name: int(kept.get(f"{generation}:{field.name}", 0)) for field in fields(JudgeTally)}
-        return JudgeAccount(JudgeTally(**counted), int(kept.get("day", 0)), int(kept.get("spent", 0)) / NANO)
+        return JudgeAccount(
+            JudgeTally(**counted), int(kept.get("day", 0)), int(kept.get("spent", 0)) / NANO_USD
+        )

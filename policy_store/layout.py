@@ -21,7 +21,7 @@ from policy_store.errors import NewerVersionError
 from policy_store.scripting import StorePart
 
 LAYOUT: Final = 2
-UNSAID: Final = 1
+UNSAID_LAYOUT: Final = 1
 _FIELD: Final = "layout"
 
 
@@ -34,7 +34,7 @@ class LayoutKeeper(StorePart):
         Raises:
             NewerVersionError: A newer version wrote the data; nothing was changed.
         """
-        had = int(await self._answer(self._redis.hget(self._names.identity, _FIELD)) or UNSAID)
+        had = int(await self._answer(self._redis.hget(self._names.identity, _FIELD)) or UNSAID_LAYOUT)
         check_layout(had)
         if had < LAYOUT:
             for name in await self._answer(self._redis.smembers(self._names.experiments)):

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from policy_store.backup_records import DECIDES, Moment, Part
+from policy_store.backup_records import DECIDES, KeyPart, Moment
 from policy_store.codec import dump_json
 from policy_store.errors import UnknownExperimentError
 from policy_store.events import Restored, encoded
@@ -46,7 +46,7 @@ class MarkWriter(StorePart):
         super().__init__(*arguments, **options)
         self._waiting: dict[str | None, list[tuple[str, list[str]]]] = {}
 
-    async def put(self, part: Part) -> None:
+    async def put(self, part: KeyPart) -> None:
         """Write a mark, now or soon."""
         expires = "" if part.expires_at_ms is None else str(part.expires_at_ms)
         said = [part.kind, expires, str(len(part.items)), *part.items]
@@ -75,7 +75,7 @@ class Restore(KeyScanner):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._id = secrets.token_hex(8)
-        self._staged: dict[str, Part] = {}
+        self._staged: dict[str, KeyPart] = {}
 
     async def living(self, name: str) -> Living:
         """What the store has of an experiment now."""
@@ -86,7 +86,7 @@ class Restore(KeyScanner):
         counts = keys.generation(int(found[1])).counts
         return Living(found[0], int(await self._answer(self._redis.hget(counts, "comparisons")) or 0))
 
-    async def stage(self, part: Part) -> None:
+    async def stage(self, part: KeyPart) -> None:
         """Write a part of what decides under another name."""
         key = self._names.experiment(str(part.of)).staged(self._id, part.name)
         await self._scripts.run("stage_part", (key,), part.kind, _STAGED_MILLISECONDS, *part.items)

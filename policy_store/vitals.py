@@ -15,7 +15,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from policy_store.errors import StoreUnavailableError
-from policy_store.layout import LAYOUT, UNSAID
+from policy_store.layout import LAYOUT, UNSAID_LAYOUT
 from policy_store.scripting import StorePart
 
 _ID_BYTES: Final = 16
@@ -80,7 +80,7 @@ class StoreVitals(StorePart):
             int(said.get("epoch", 0)),
             int(said.get("written_at", 0)) / 1e6,
             said.get("held", ""),
-            int(said.get("layout", UNSAID)),
+            int(said.get("layout", UNSAID_LAYOUT)),
         )
         return pulse, int(at) / 1e6
 

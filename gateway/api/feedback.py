@@ -36,7 +36,7 @@ from gateway.errors import (
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
-from gateway.learning.acknowledging import Kept
+from gateway.learning.acknowledging import WaitingPlace
 from gateway.learning.feedback import FeedbackService
 from gateway.learning.given_feedback import Feedback
 
@@ -79,7 +79,7 @@ def feedback_routes(desk: FeedbackDesk) -> APIRouter:
         if fields.keys() == {"reports"}:
             return _json({"results": await desk.take_all(request, caller, desk.several(fields, "reports"))})
         answer = await desk.take(caller, fields, peer_of(fields), _idempotency_key(request))
-        return _json(answer, _ACCEPTED if answer.get("status") == Kept.SPOOLED else _DONE)
+        return _json(answer, _ACCEPTED if answer.get("status") == WaitingPlace.SPOOLED else _DONE)
 
     @router.post("/v1/request/{request_id}/feedback", openapi_extra=_described(HeliconeRating))
     async def rate_request(request: Request, request_id: str) -> Response:

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic import model_validator as validator
 
 from gateway.errors import InvalidFeedbackError
-from gateway.learning.acknowledging import Acknowledgement, Kept, NotCounted
+from gateway.learning.acknowledging import Acknowledgement, NotCounted, WaitingPlace
 from gateway.learning.given_feedback import Feedback, Preferred
 from policy_store.report_records import Receipt
 
@@ -132,7 +132,7 @@ def invalid(message: str, *, param: str | None = None) -> InvalidFeedbackError:
 class FeedbackAnswer(BaseModel):
     """The answer to a report."""
 
-    status: Receipt | Kept | Literal["not_counted"]
+    status: Receipt | WaitingPlace | Literal["not_counted"]
     reason: NotCounted | None = Field(
         default=None, description="Why a correct report is not counted; only with `not_counted`."
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from gateway.learning.judge_reading import Agreement, JudgeReading, Majority, PairAgreement
+from gateway.learning.judge_reading import AgreementWord, JudgeReading, Majority, PairAgreement
 from gateway.learning.progress import ExperimentProgress
 
 
@@ -30,7 +30,7 @@ class PairAgreementShown(BaseModel):
     pair: tuple[str, str]
     users: MajorityShown
     judge: MajorityShown
-    verdict: Agreement = Field(
+    verdict: AgreementWord = Field(
         description="`agree` or `disagree` if both intervals exclude one half, otherwise `open`."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.assembly.foundation import Foundation
-from gateway.learning.gauging import FLUSH_SECONDS, Gauges
+from gateway.learning.gauging import GAUGES_FLUSH_SECONDS, Gauges
 
 
 async def open_gauges(base: Foundation) -> Gauges:
@@ -16,7 +16,7 @@ async def open_gauges(base: Foundation) -> Gauges:
         sender=base.process,
         clock=base.clock,
         rng=base.rng,
-        interval_seconds=FLUSH_SECONDS,
+        interval_seconds=GAUGES_FLUSH_SECONDS,
     )
     await base.run("guardrails", gauges.run)
     return gauges

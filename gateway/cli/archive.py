@@ -20,7 +20,7 @@ from gateway.cli.store_place import (
     opened_store,
 )
 from gateway.errors import GatewayError
-from gateway.proof.archive import START, ArchiveError, ArchiveWriter
+from gateway.proof.archive import NO_ENTRY, ArchiveError, ArchiveWriter
 from policy_store.archives import Archived, ArchiveStore
 from policy_store.errors import StoreUnavailableError
 
@@ -109,7 +109,9 @@ class _Archiving:
     async def _is_last(self, name: str, log: str, writer: ArchiveWriter) -> bool:
         """Whether the store knows this file to its end; not after a restore, or if a call was lost."""
         known = await self._store.archived(name, log)
-        is_known = writer.entry == START if known is None else known == Archived(writer.entry, writer.digest)
+        is_known = (
+            writer.entry == NO_ENTRY if known is None else known == Archived(writer.entry, writer.digest)
+        )
         if not is_known:
             writer.close()
             del self._writers[name, log]
@@ -119,7 +121,7 @@ class _Archiving:
         """The file of a log, if it goes on from it."""
         acknowledged = await self._store.archived(name, log)
         writer = self._writers[name, log] = ArchiveWriter(self._folder, name, log, acknowledged)
-        if writer.entry != START and (acknowledged is None or writer.entry != acknowledged.entry):
+        if writer.entry != NO_ENTRY and (acknowledged is None or writer.entry != acknowledged.entry):
             # Killed between the disk and the store; or the store was put back to before that.
             if not await self._store.has(name, log, writer.entry):
                 raise ArchiveError(

@@ -82,11 +82,11 @@ def terms(experiment: ExperimentSpec) -> str:
         f"{', with a last look' if experiment.last_look else ''}; "
         f"{experiment.space} space, {experiment.guarantee} guarantee by {experiment.stopping}"
         + "".join(f"; {bound}" for bound in bounds)
-        + ("" if experiment.judge is None else f"; {judged(experiment, experiment.judge)}")
+        + ("" if experiment.judge is None else f"; {judging_summary(experiment, experiment.judge)}")
     )
 
 
-def judged(experiment: ExperimentSpec, judge: LiveJudgeSpec) -> str:
+def judging_summary(experiment: ExperimentSpec, judge: LiveJudgeSpec) -> str:
     """Which requests a judge compares, and the most it may spend."""
     of = f"{share_judged(judge):.4g} of the other requests are judged"
     if WAYS[experiment.traffic.collect].takes is Takes.VERDICT:

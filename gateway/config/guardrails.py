@@ -15,7 +15,7 @@ from gateway.config.values import fault
 
 Then = Literal["eject", "pause", "rollback", "ask"]
 
-SHARES: Final = ("error_rate", "refusal_rate")
+SHARE_METRICS: Final = ("error_rate", "refusal_rate")
 """Metrics that are 0 or 1 for each answer."""
 
 AMOUNTS: Final = ("latency", "cost", "output_tokens")
@@ -114,7 +114,7 @@ Guardrails = Annotated[dict[str, GuardrailSpec], Field(max_length=MOST_GUARDRAIL
 def check_guardrails(guardrails: Mapping[str, GuardrailSpec], promotion: PromotionSpec) -> None:
     """Refuse guardrails that cannot work. Raises PydanticCustomError for the first of them."""
     for name, spec in guardrails.items():
-        is_own = name not in (*SHARES, *AMOUNTS) and QUANTILE.fullmatch(name) is None
+        is_own = name not in (*SHARE_METRICS, *AMOUNTS) and QUANTILE.fullmatch(name) is None
         if is_own:
             _check_own(name, spec)
         else:
@@ -129,12 +129,12 @@ def check_guardrails(guardrails: Mapping[str, GuardrailSpec], promotion: Promoti
 
 def _check_own(name: str, spec: GuardrailSpec) -> None:
     if spec.range is None:
-        near = get_close_matches(name, [*SHARES, *AMOUNTS, "latency_p95"], 1)
+        near = get_close_matches(name, [*SHARE_METRICS, *AMOUNTS, "latency_p95"], 1)
         remedy = f"Did you mean {near[0]}? " if near else ""
         raise fault(
             f"`{name}` is no metric that the gateway measures.",
-            f"{remedy}There are {', '.join([*SHARES, *AMOUNTS])} and latency_p50 to latency_p99. A metric of "
-            "your own needs a `range`: [0, 1], or boolean.",
+            f"{remedy}There are {', '.join([*SHARE_METRICS, *AMOUNTS])} and latency_p50 to latency_p99. "
+            "A metric of your own needs a `range`: [0, 1], or boolean.",
         )
     if spec.up_to is not None:
         raise fault(f"`up_to` is for {', '.join(AMOUNTS)}, and this is `{name}`.", "Give the `range` alone.")

@@ -22,7 +22,7 @@ class CountedComparison:
     voters: tuple[str, ...] = ()
 
 
-class Counted:
+class PlanJoin:
     """Joins comparisons with the plan logged last before them, record by record."""
 
     def __init__(self) -> None:

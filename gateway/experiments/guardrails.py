@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.config.guardrails import QUANTILE, GuardrailSpec, Then, range_of
 from gateway.experiments.conclusions import Decision
-from gateway.llm_po.guardrails import Contrast, Finding, Pairs, line_nats, mean_numbers
+from gateway.llm_po.guardrails import Contrast, Finding, Pairs, mean_numbers, tripping_nats
 from policy_store.guard_records import CountedFor, Deed, GuardCounts, GuardStanding
 from policy_store.moves import MOVES, Move
 from policy_store.view import ExperimentView
@@ -156,13 +156,13 @@ def reading_of(guardrail: Guardrail, policy: int, reference: int, counts: GuardC
     if counts.first_hour is not None:
         looks += [(hour - counts.first_hour + 1, pairs) for hour, pairs in counts.hours.items()]
     looks = [(hour, pairs) for hour, pairs in looks if hour is None or hour >= 1]
-    hour, pairs = max(looks, key=lambda look: contrast.nats(look[1]) - line_nats(level, look[0]))
-    nats, needed = contrast.nats(pairs), line_nats(level, hour)
+    hour, pairs = max(looks, key=lambda look: contrast.nats(look[1]) - tripping_nats(level, look[0]))
+    nats, needed = contrast.nats(pairs), tripping_nats(level, hour)
     not_worse = contrast.nats_not_worse(counts.pairs)
     finding = Finding.INCONCLUSIVE
     if nats >= needed:
         finding = Finding.WORSE
-    elif not_worse >= line_nats(level):
+    elif not_worse >= tripping_nats(level):
         finding = Finding.NOT_WORSE
     means = mean_numbers(pairs)
     numbers = None if means is None else (guardrail.unscaled(means[0]), guardrail.unscaled(means[1]))
@@ -189,7 +189,7 @@ def guarded_policies(view: ExperimentView) -> tuple[int, tuple[int, ...]]:
     return view.incumbent, others
 
 
-def run_of(view: ExperimentView) -> int:
+def counted_run(view: ExperimentView) -> int:
     """The run for which pairs are counted."""
     is_watched = view.watch is not None and view.state.facts.is_watched
     return view.watch.run if is_watched and view.watch is not None else view.generation

@@ -25,7 +25,7 @@ Matrix = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class InformingSource:
     """Counts that inform forecasts: a role (`policy_store.roles`), or `run` or `earlier`.
 
     Attributes:
@@ -50,14 +50,14 @@ def prior_of(run: OfflineRun | None, fingerprints: Sequence[str]) -> str:
     return json.dumps({RUN: _moved(run.wins, places)}, separators=(",", ":"))
 
 
-def run_of(experiment: Experiment) -> Source | None:
+def run_of(experiment: Experiment) -> InformingSource | None:
     """The offline run that informs an experiment, if one does."""
     if not experiment.prior:
         return None
-    return Source(RUN, tuple(map(tuple, json.loads(experiment.prior)[RUN])))
+    return InformingSource(RUN, tuple(map(tuple, json.loads(experiment.prior)[RUN])))
 
 
-def changed_since(before: Experiment, wins: Matrix, now: Experiment) -> Source | None:
+def changed_since(before: Experiment, wins: Matrix, now: Experiment) -> InformingSource | None:
     """What an earlier definition counted of pairs with a policy that was changed since, by their names.
 
     Pairs of which both policies are the same are left out: their counts are inherited where they still count.
@@ -72,7 +72,7 @@ def changed_since(before: Experiment, wins: Matrix, now: Experiment) -> Source |
         tuple(0 if kept[first] and kept[second] else value for second, value in enumerate(row))
         for first, row in enumerate(moved)
     )
-    source = Source(EARLIER, informing)
+    source = InformingSource(EARLIER, informing)
     return source if source.comparisons else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
-from gateway.experiments.priors import Source
+from gateway.experiments.priors import InformingSource
 
 _Z: Final = 1.959964  # of a 95 % interval
 
@@ -36,7 +36,7 @@ class SourceStanding:
     high: float
 
 
-def standing(source: Source, wins: Sequence[Sequence[int]], used: float | None) -> SourceStanding:
+def standing(source: InformingSource, wins: Sequence[Sequence[int]], used: float | None) -> SourceStanding:
     """How a source stands.
 
     Args:

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 NO_KEY: Final = "open"
 """Stands for the name of a key if no keys are configured, so that callers cannot be told apart."""
 
-Role = Literal["incumbent", "candidate"]
+AnsweringRole = Literal["incumbent", "candidate"]
 AttemptEnding = Literal["answered", "failed", "refused", "abandoned"]
 JudgeRole = Literal["judge", "policy"]
 FailureReason = Literal["missing", "unknown", "limited"]
@@ -97,7 +97,7 @@ class AttemptEnded(NamedTuple):
     model: str
     experiment: str
     policy: str
-    role: Role | None
+    role: AnsweringRole | None
     started: float
     begun: float | None
     ended: float
@@ -175,7 +175,7 @@ class Ejected(NamedTuple):
     policy: str
 
 
-class Readmitted(NamedTuple):
+class EjectionEnded(NamedTuple):
     """An ejected model or policy answered, and gets requests again."""
 
     model: str
@@ -331,7 +331,7 @@ GatewayEvent = (
     | StickySkipped
     | AskedAgain
     | Ejected
-    | Readmitted
+    | EjectionEnded
     | AuthenticationFailed
     | KeyLimited
     | LimitsSkipped

@@ -20,9 +20,9 @@ from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import JudgeCalled, JudgeRole, NotJudged, PairJudged
 from gateway.judging.prompt import judge_messages
 from gateway.judging.spending import Bill, expected_usd, nano
-from gateway.judging.texts import answer_text, conversation_text
+from gateway.judging.texts import conversation_text, text_to_judge
 from gateway.judging.unseen import Dropped, UnseenPair
-from gateway.judging.verdicts import Judged, Note, ResultWord, both, judged
+from gateway.judging.verdicts import Judged, Note, ResultWord, both_of, judged
 from gateway.upstream.base import Upstream, UpstreamRequest
 from gateway.upstream.json_text import parsed
 from gateway.upstream.prices import TokenPrices
@@ -35,7 +35,7 @@ Count = Callable[[UnseenPair, ResultWord], Awaitable[Dropped | None]]
 """Has a verdict counted once; returns why it was not."""
 
 
-class Account(Protocol):
+class SpendingAccount(Protocol):
     """The part of the store that keeps what judges spend and say."""
 
     async def reserve(self, name: str, nano_usd: int, most_a_day: int) -> int | None:
@@ -72,7 +72,7 @@ class UnseenComparisons:
     def __init__(
         self,
         upstream: Upstream,
-        account: Account,
+        account: SpendingAccount,
         prices: Callable[[], Mapping[str, TokenPrices]],
         may_count: Callable[[UnseenPair], Dropped | None],
         count: Count,
@@ -119,7 +119,9 @@ class UnseenComparisons:
         if request is None:
             raise NoVerdictError(Dropped.NOT_TEXT)
         one, other = unseen.pair
-        first, second = await both(self._text(unseen, body, one, bill), self._text(unseen, body, other, bill))
+        first, second = await both_of(
+            self._text(unseen, body, one, bill), self._text(unseen, body, other, bill)
+        )
 
         async def ask(is_exchanged: bool) -> str:
             shown = (second, first) if is_exchanged else (first, second)
@@ -164,7 +166,7 @@ class UnseenComparisons:
         self._hooks.tell(JudgeCalled(name, role, "answered"))
         bill.add(call.target.name, call.payload, body)
         try:
-            return answer_text(parsed(body), call.surface)
+            return text_to_judge(parsed(body), call.surface)
         except ValueError:
             return None
 

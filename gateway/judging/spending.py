@@ -14,9 +14,9 @@ from gateway.judging.prompt import SYSTEM
 from gateway.judging.unseen import UnseenPair
 from gateway.upstream.prices import TokenPrices
 from gateway.upstream.usage import tokens_used
-from policy_store.judging import NANO
+from policy_store.judging import NANO_USD
 
-CHARACTERS_PER_TOKEN: Final = 3  # fewer than in most texts, so that estimates are rather too high
+FEWEST_CHARACTERS_PER_TOKEN: Final = 3  # fewer than in most texts, so that estimates are rather too high
 USUAL_ANSWER_TOKENS: Final = 1000  # of an answer whose request does not limit it
 VERDICT_TOKENS: Final = 100  # of a verdict, on average, for estimates of a whole experiment
 ORDERS: Final = 2
@@ -72,12 +72,12 @@ def expected_usd(unseen: UnseenPair, body: Mapping[str, Any], prices: Mapping[st
 
 def nano(usd: float) -> int:
     """Billionths of a US dollar, rounded up."""
-    return math.ceil(usd * NANO)
+    return math.ceil(usd * NANO_USD)
 
 
 def tokens_of(characters: int) -> int:
     """About how many tokens so many characters are."""
-    return math.ceil(characters / CHARACTERS_PER_TOKEN)
+    return math.ceil(characters / FEWEST_CHARACTERS_PER_TOKEN)
 
 
 def _longest(params: Mapping[str, Any]) -> int:

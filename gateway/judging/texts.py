@@ -37,7 +37,7 @@ def conversation_text(payload: Mapping[str, Any], surface: Surface) -> str | Non
     return "\n\n".join(f"{role}: {text}" for role, text in said)
 
 
-def answer_text(answer: Any, surface: Surface) -> str | None:
+def text_to_judge(answer: Any, surface: Surface) -> str | None:
     """The text of a whole answer without the model's thinking; None if it is more than a text, or empty."""
     text = _ANSWERS[surface.name](answer) if isinstance(answer, dict) else None
     return None if text is None else without_thought(text)

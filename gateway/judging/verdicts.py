@@ -58,11 +58,13 @@ async def judged(first: str, second: str, ask: Callable[[bool], Coroutine[Any, A
     """
     if first == second:
         return Judged("tie", Note.SAME_TEXT)
-    as_given, exchanged = await both(ask(False), ask(True))
+    as_given, exchanged = await both_of(ask(False), ask(True))
     return agreed(verdict_in(as_given), verdict_in(exchanged))
 
 
-async def both(one: Coroutine[Any, Any, _Reply], other: Coroutine[Any, Any, _Reply]) -> tuple[_Reply, _Reply]:
+async def both_of(
+    one: Coroutine[Any, Any, _Reply], other: Coroutine[Any, Any, _Reply]
+) -> tuple[_Reply, _Reply]:
     """Both results. If one fails the other is cancelled, and nothing is left running."""
     tasks = asyncio.ensure_future(one), asyncio.ensure_future(other)
     try:

@@ -26,7 +26,7 @@ class NotCounted(StrEnum):
     KEY_SHARE = "key_share"  # the API key gave as much of the pair's votes as `feedback.key_share` allows
 
 
-class Kept(StrEnum):
+class WaitingPlace(StrEnum):
     """Where a report waits that the store cannot count yet."""
 
     SPOOLED = "spooled"  # on this gateway's disk
@@ -88,14 +88,14 @@ _NOT_COUNTED_DETAILS: Final[Mapping[NotCounted, str]] = {
 class Acknowledgement:
     """The answer to a report."""
 
-    became: Receipt | NotCounted | Kept
+    became: Receipt | NotCounted | WaitingPlace
     experiment: str
     detail: str
 
     @classmethod
-    def of(cls, recorded: Recorded | NotCounted | Kept, experiment: str) -> Self:
+    def of(cls, recorded: Recorded | NotCounted | WaitingPlace, experiment: str) -> Self:
         """The answer to a report about this experiment."""
-        if isinstance(recorded, Kept):
+        if isinstance(recorded, WaitingPlace):
             return cls(recorded, experiment, _SPOOLED_DETAIL)
         if isinstance(recorded, NotCounted):
             return cls(recorded, experiment, _NOT_COUNTED_DETAILS[recorded])

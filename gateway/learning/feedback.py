@@ -27,7 +27,7 @@ from gateway.experiments.snapshot import LiveExperiment, SnapshotHolder
 from gateway.experiments.store_history import StoreHistory
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import FeedbackDiscarded, FeedbackReceived
-from gateway.learning.acknowledging import Acknowledgement, Kept, NotCounted
+from gateway.learning.acknowledging import Acknowledgement, NotCounted, WaitingPlace
 from gateway.learning.given_feedback import PREFERENCE_SIGNAL, Feedback
 from gateway.learning.named_answers import FindAnswer, NamedAnswers, nothing_noted
 from gateway.learning.recording import SPOOLED_SECONDS, ReportRecorder
@@ -130,7 +130,7 @@ class FeedbackService:
 
     async def _recorded(
         self, feedback: Feedback, assigned: Assignment, experiment: LiveExperiment
-    ) -> Recorded | NotCounted | Kept:
+    ) -> Recorded | NotCounted | WaitingPlace:
         """What the store made of a report; or that it waits, if the store is away and the file allows it."""
         spool = self._spool if experiment.spools else None
         if spool is None:
@@ -140,22 +140,22 @@ class FeedbackService:
             return NotCounted.EXPIRED
         report = SpooledReport.of(feedback, self._clock())
         if spool.is_waiting and await spool.keep(report):
-            return Kept.SPOOLED
+            return WaitingPlace.SPOOLED
         try:
             return await self._recorder.record(feedback, assigned, experiment)
         except UnavailableError:
             if await spool.keep(report):
-                return Kept.SPOOLED
+                return WaitingPlace.SPOOLED
             raise
 
     def _tell(
-        self, feedback: Feedback, recorded: Recorded | NotCounted | Kept, experiment: LiveExperiment
+        self, feedback: Feedback, recorded: Recorded | NotCounted | WaitingPlace, experiment: LiveExperiment
     ) -> None:
         """Announce what became of a report."""
         if isinstance(recorded, NotCounted):
             self.discarded(recorded.value)
             return
-        became = recorded.value if isinstance(recorded, Kept) else recorded.receipt.value
+        became = recorded.value if isinstance(recorded, WaitingPlace) else recorded.receipt.value
         self._hooks.tell(FeedbackReceived(experiment.name, feedback.signal or PREFERENCE_SIGNAL, became))
 
     async def linkable(

@@ -17,14 +17,14 @@ from typing import Final, NamedTuple
 from gateway.experiments.guardrails import Guardrail, Measure, counted_for
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
-from gateway.learning.pairing import Pairing
+from gateway.learning.pairing import GuardrailPairing
 from gateway.upstream.prices import TokenPrices
 from gateway.upstream.usage import Tokens
 from policy_store.errors import StoreError
 from policy_store.guard_records import CountedFor, PairCounts
 from policy_store.store import PolicyStore
 
-FLUSH_SECONDS: Final = 1.0
+GAUGES_FLUSH_SECONDS: Final = 1.0
 """Time between two additions to the counts in the store: what a killed process loses at most."""
 
 _HOUR_SECONDS: Final = 3600
@@ -69,7 +69,7 @@ class Gauges:
         self._clock = clock
         self._rng = rng
         self._interval_seconds = interval_seconds
-        self._pairings: dict[tuple[str, int], dict[tuple[str, str], Pairing]] = {}
+        self._pairings: dict[tuple[str, int], dict[tuple[str, str], GuardrailPairing]] = {}
         self._counted: dict[tuple[str, int], dict[CountedFor, Counter[tuple[int, int]]]] = {}
         self._underway: dict[tuple[str, int], _Batch] = {}
         self._number = 0
@@ -115,7 +115,7 @@ class Gauges:
         with contextlib.suppress(StoreError):
             await self.add()
 
-    def _pairing(self, experiment: LiveExperiment, guardrail: Guardrail) -> Pairing:
+    def _pairing(self, experiment: LiveExperiment, guardrail: Guardrail) -> GuardrailPairing:
         """What waits for a pair; numbers of earlier runs and of another reference are dropped."""
         run = experiment.name, experiment.generation
         if run not in self._pairings:
@@ -123,7 +123,7 @@ class Gauges:
             self._pairings[run] = {}
         compared = guardrail.id, experiment.policies[experiment.reference].fingerprint
         if compared not in self._pairings[run]:
-            self._pairings[run][compared] = Pairing(guardrail, self._rng)
+            self._pairings[run][compared] = GuardrailPairing(guardrail, self._rng)
         return self._pairings[run][compared]
 
     def _count(

@@ -12,10 +12,10 @@ from gateway.experiments.definitions import Definition
 from gateway.experiments.guardrails import (
     GUARDRAIL_ACTOR,
     GuardReading,
+    counted_run,
     deed_for,
     readings,
     reason_of,
-    run_of,
 )
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import DecisionTaken, GuardrailActed
@@ -52,7 +52,7 @@ class GuardKeeper:
         is_due = bool(definition.guardrails) and view.state.facts.draws_pairs
         if not is_due or not definition.is_same_as(view.experiment):
             return view
-        name, run = view.experiment.name, run_of(view)
+        name, run = view.experiment.name, counted_run(view)
         counted = await self._store.counted_pairs(name, run)
         for reading in readings(view, definition.guardrails, counted):
             if reading.finding is Finding.WORSE and _is_new(view, reading):

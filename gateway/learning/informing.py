@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.experiments.definitions import Definition
-from gateway.experiments.priors import Source, changed_since, informing_roles, run_of
+from gateway.experiments.priors import InformingSource, changed_since, informing_roles, run_of
 from policy_store.errors import UnknownExperimentError
 from policy_store.roles import Role
 from policy_store.store import PolicyStore
@@ -14,7 +14,7 @@ from policy_store.view import ExperimentView
 
 async def informing_sources(
     store: PolicyStore, definition: Definition, view: ExperimentView
-) -> tuple[Source, ...]:
+) -> tuple[InformingSource, ...]:
     """All that informs the current generation now, by source; sources without counts are left out.
 
     Raises:
@@ -25,7 +25,7 @@ async def informing_sources(
     # A judge's verdicts on requests that take part in no comparison come whatever is promoted on.
     for role in dict.fromkeys([*informed_roles(definition), Role.JUDGE]):
         counts = await store.counts(name, view.generation, role)
-        found.append(Source(role.value, counts.wins))
+        found.append(InformingSource(role.value, counts.wins))
     if (run := run_of(experiment)) is not None:
         found.append(run)
     if definition.spec.prior is not None and definition.spec.prior.earlier and view.generation > 1:
@@ -40,7 +40,7 @@ def informed_roles(definition: Definition) -> Iterator[Role]:
     return (role for role in Role if role in roles)
 
 
-async def _earlier(store: PolicyStore, view: ExperimentView) -> Source | None:
+async def _earlier(store: PolicyStore, view: ExperimentView) -> InformingSource | None:
     """What the generation before counted of policies that were changed since."""
     before = view.generation - 1
     try:

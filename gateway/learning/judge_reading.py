@@ -15,7 +15,7 @@ from policy_store.judging import JudgeAccount, JudgeTally
 _SECONDS_A_DAY: Final = 86_400
 _Z: Final = 1.959964  # of an interval with 95 % confidence
 
-Agreement = Literal["agree", "disagree", "open"]
+AgreementWord = Literal["agree", "disagree", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class PairAgreement:
     judge: Majority
 
     @property
-    def verdict(self) -> Agreement:
+    def verdict(self) -> AgreementWord:
         """Whether both prefer the same policy; `open` unless each of them prefers one beyond chance."""
         sides = self.users.side * self.judge.side
         return "open" if not sides else "agree" if sides > 0 else "disagree"

@@ -55,7 +55,7 @@ class UsualTimes:
         return self._sorted[min(int(self._quantile * len(self._sorted)), len(self._sorted) - 1)]
 
 
-class Pairing:
+class GuardrailPairing:
     """Pairs numbers of one guardrail and reference.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.experiments.catalogue import Catalogue
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
-from gateway.experiments.priors import Source
+from gateway.experiments.priors import InformingSource
 from gateway.learning.plan_worker import PlanJob
 from policy_store.counts import Counts
 from policy_store.last_looks import uniform_number
@@ -22,7 +22,7 @@ async def plan_job(
     *,
     may_decide: bool,
     seed: int,
-    sources: tuple[Source, ...] = (),
+    sources: tuple[InformingSource, ...] = (),
 ) -> tuple[PlanJob, AnswerCosts]:
     """The job for a reading of an experiment, and the costs of answers.
 

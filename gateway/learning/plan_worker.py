@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.experiments.conclusions import Decision
 from gateway.experiments.exposure import ExposureCaps
-from gateway.experiments.priors import Source
+from gateway.experiments.priors import InformingSource
 from gateway.running.parent import follow_parent
 from policy_store.counts import Counts
 from policy_store.experiment import Experiment
@@ -53,7 +53,7 @@ class PlanJob:
     caps: ExposureCaps | None = None
     costs: tuple[float, ...] | None = None
     last_look: float | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[InformingSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

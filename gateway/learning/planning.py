@@ -25,7 +25,7 @@ from gateway.experiments.exposure import ExposureCaps
 from gateway.experiments.fitness import failing_candidate
 from gateway.experiments.guardrails import ejected_policies, held_back
 from gateway.experiments.holds import holds
-from gateway.experiments.priors import Source
+from gateway.experiments.priors import InformingSource
 from gateway.experiments.snapshot import without_ejected
 from gateway.experiments.stages import is_step_over
 from gateway.experiments.store_history import StoreHistory
@@ -87,7 +87,7 @@ class _Basis:
     lagging: frozenset[
         tuple[int, int, bool]
     ]  # pairs with unequal numbers of waiting outcomes, and the side with fewer
-    sources: tuple[Source, ...]
+    sources: tuple[InformingSource, ...]
 
 
 class Planner:

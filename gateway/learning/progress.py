@@ -20,7 +20,7 @@ from gateway.experiments.conclusions import BY_HAND
 from gateway.experiments.costs import AnswerCosts, answer_costs
 from gateway.experiments.definitions import Definition
 from gateway.experiments.gain import Gain, gain
-from gateway.experiments.guardrails import GuardReading, held_by_guardrails, readings, run_of
+from gateway.experiments.guardrails import GuardReading, counted_run, held_by_guardrails, readings
 from gateway.experiments.happenings import Generations, generation_of
 from gateway.experiments.holds import holds, waits_for_check
 from gateway.experiments.outlook import Outlook, outlook
@@ -303,7 +303,7 @@ class ProgressReader:
         """What guardrails say, if the file has any for what the store runs."""
         if definition is None or not definition.guardrails or not definition.is_same_as(view.experiment):
             return ()
-        counted = await self._store.counted_pairs(view.experiment.name, run_of(view))
+        counted = await self._store.counted_pairs(view.experiment.name, counted_run(view))
         return readings(view, definition.guardrails, counted)
 
     async def _contents(self, view: ExperimentView) -> Mapping[str, Mapping[str, Any]]:

@@ -27,7 +27,7 @@ _NOT_ASKED: Final = frozenset({"ejected", "retry_budget"})
 _ANSWERED: Final = frozenset({"answered", "abandoned"})  # a caller that leaves is no failure
 
 
-class Trials(Listener):
+class TrialCounter(Listener):
     """The counts of one process.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.experiments.balance import by_pair
 from gateway.experiments.conclusions import Decision
-from gateway.experiments.counted import Counted
+from gateway.experiments.counted import PlanJoin
 from gateway.experiments.integrity import IntegrityCount
 from policy_store.counts import Counts
 from policy_store.store import PolicyStore
@@ -24,7 +24,7 @@ async def integrity_of(
         StoreUnavailableError: The log cannot be read.
     """
     name, generation = view.experiment.name, view.generation
-    found, counted = IntegrityCount(decision.certificate, view.experiment), Counted()
+    found, counted = IntegrityCount(decision.certificate, view.experiment), PlanJoin()
     records, position = await store.log(name, generation, count=_PAGE)
     while records:
         found.take(counted.of(records))

@@ -6,7 +6,8 @@ tested is "whatever happened before, a unit of one side is reported at most TOLE
 of the other". With a ratio r of the two, the next report is of the second side with probability
 r p / (r p + 1 - p), p being the coin's chance. The likelihood ratio of an r beyond the tolerance against the
 tolerance itself is a nonnegative supermartingale under the claim, and so is the mean over a grid of such r
-in both directions. By Ville's inequality it ever reaches 1 / LEVEL with probability at most LEVEL.
+in both directions. By Ville's inequality it ever reaches 1 / BALANCE_LEVEL with probability at most
+BALANCE_LEVEL.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.scalars import whole_number
 
-LEVEL: Final = 0.001
+BALANCE_LEVEL: Final = 0.001
 """The largest probability of finding an experiment out of balance that is not."""
 TOLERANCE: Final = 1.25
 """How many times as often the units of one side may be reported. Small differences are usual: a policy that
@@ -59,7 +60,7 @@ def imbalance_nats(reported: Sequence[Reported]) -> float:
 
 def imbalance_line(pairs: int) -> float:
     """The nats that one of so many pairs has to reach."""
-    return math.log(whole_number(pairs, "pairs", 1) / LEVEL)
+    return math.log(whole_number(pairs, "pairs", 1) / BALANCE_LEVEL)
 
 
 def expected_second(reported: Iterable[Reported]) -> float:

@@ -3,7 +3,7 @@
 The claim that is tested is "each time it is asked, whatever happened before, it fails with probability at
 most one half". For a rate q above one half, the likelihood ratio of q against one half is a nonnegative
 supermartingale under that claim, and so is the mean of the ratios over a fixed grid of rates. By Ville's
-inequality it ever reaches 1 / LEVEL with probability at most LEVEL
+inequality it ever reaches 1 / FAILING_LEVEL with probability at most FAILING_LEVEL
 (docs/decisions/0132-failing-candidates.md).
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 from gateway.llm_po.errors import DesignError
 from gateway.llm_po.scalars import whole_number
 
-LEVEL: Final = 0.001
+FAILING_LEVEL: Final = 0.001
 """The largest probability of ending an experiment although no candidate fails on more than half."""
 _MOST: Final = 0.5
 _RATES: Final = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99)
@@ -47,4 +47,4 @@ def failing_nats(asked: int, failed: int) -> float:
 
 def failing_line(candidates: int) -> float:
     """The nats that one of so many candidates has to reach, in nats."""
-    return math.log(whole_number(candidates, "candidates", 1) / LEVEL)
+    return math.log(whole_number(candidates, "candidates", 1) / FAILING_LEVEL)

@@ -41,7 +41,7 @@ from typing import Final
 from gateway.llm_po.errors import DesignError, TallyError
 from gateway.llm_po.scalars import checked_delta, is_real, is_whole, shown, whole_number
 
-STEPS: Final = 20
+GRAIN: Final = 20
 """Numbers are kept in whole steps, from 0 to this."""
 
 SHARES: Final = tuple(0.9 * 0.6**power for power in range(10))
@@ -88,7 +88,7 @@ class Contrast:
 
     def of(self, candidate: int, incumbent: int) -> float:
         """The contrast of a pair of numbers in steps."""
-        return self.candidate * candidate / STEPS + self.incumbent * incumbent / STEPS + self.offset
+        return self.candidate * candidate / GRAIN + self.incumbent * incumbent / GRAIN + self.offset
 
     def nats(self, pairs: Pairs) -> float:
         """Evidence that the candidate is worse by more than the tolerance.
@@ -116,7 +116,7 @@ class Contrast:
         return largest + math.log(math.fsum(math.exp(gain - largest) for gain in gains) / len(gains))
 
     def _corners(self) -> list[float]:
-        return [self.of(candidate, incumbent) for candidate, incumbent in product((0, STEPS), repeat=2)]
+        return [self.of(candidate, incumbent) for candidate, incumbent in product((0, GRAIN), repeat=2)]
 
 
 def checked_pairs(pairs: Pairs) -> Pairs:
@@ -127,13 +127,13 @@ def checked_pairs(pairs: Pairs) -> Pairs:
     """
     for numbers, count in pairs.items():
         for number in numbers:
-            if not is_whole(number, 0) or number > STEPS:
-                raise TallyError(f"{shown(number)} is no step; numbers go from 0 to {STEPS}.")
+            if not is_whole(number, 0) or number > GRAIN:
+                raise TallyError(f"{shown(number)} is no step; numbers go from 0 to {GRAIN}.")
         whole_number(count, "a count of pairs", 0, TallyError)
     return pairs
 
 
-def line_nats(level: float, hour: int | None = None) -> float:
+def tripping_nats(level: float, hour: int | None = None) -> float:
     """The evidence at which a candidate is found worse, or not worse.
 
     Args:
@@ -154,7 +154,7 @@ def mean_numbers(pairs: Pairs) -> tuple[float, float] | None:
         return None
     candidate = sum(count * numbers[0] for numbers, count in pairs.items())
     incumbent = sum(count * numbers[1] for numbers, count in pairs.items())
-    return candidate / total / STEPS, incumbent / total / STEPS
+    return candidate / total / GRAIN, incumbent / total / GRAIN
 
 
 def in_steps(number: float, point: float) -> int:
@@ -164,4 +164,4 @@ def in_steps(number: float, point: float) -> int:
         number: In [0, 1].
         point: Drawn uniformly from [0, 1), without regard to the number.
     """
-    return min(STEPS, math.floor(number * STEPS + point))
+    return min(GRAIN, math.floor(number * GRAIN + point))

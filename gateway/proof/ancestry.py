@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from gateway.experiments.counted import Counted, CountedComparison
+from gateway.experiments.counted import CountedComparison, PlanJoin
 from gateway.llm_po.certificate import replay
 from gateway.llm_po.errors import ReplayError
 from gateway.llm_po.lines import checked_promise
@@ -45,7 +45,7 @@ class LoggedGeneration:
 
     def counted(self) -> Iterator[CountedComparison]:
         """The comparisons, each with both forecasts of the plan logged last before it."""
-        return Counted().of(self.records)
+        return PlanJoin().of(self.records)
 
     def standing(self, *, until: int, start: GenerationStanding | None) -> GenerationStanding:
         """The state of the generation after its comparison number `until`, beginning from `start`.

@@ -29,7 +29,7 @@ from policy_store.archives import Archived
 from policy_store.log_records import LogRecord
 
 ARCHIVE_SCHEMA: Final = 1
-START: Final = "0-0"
+NO_ENTRY: Final = "0-0"
 _LONGEST_LINE: Final = 64 * 1024  # at first; longer ones are looked for after that
 
 
@@ -68,7 +68,7 @@ def read_archive(folder: Path, name: str, log: str) -> Iterator[ArchivedRecord]:
 
 
 def _checked(path: Path, lines: Iterable[bytes], name: str, log: str) -> Iterator[ArchivedRecord]:
-    digest, before = "", START
+    digest, before = "", NO_ENTRY
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
             return  # being written when its process was killed; never acknowledged
@@ -129,7 +129,7 @@ class ArchiveWriter:
     def __init__(self, folder: Path, name: str, log: str, acknowledged: Archived | None) -> None:
         path = archive_path(folder, name, log)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.entry, self.digest = START, _first_digest(name, log)
+        self.entry, self.digest = NO_ENTRY, _first_digest(name, log)
         is_missing = acknowledged is not None
         for found in read_archive(folder, name, log):
             self.entry, self.digest = found.entry, found.digest

@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.experiments.guardrails import GUARDRAIL_ACTOR
 from gateway.llm_po.errors import LlmPoError
-from gateway.llm_po.guardrails import Contrast, line_nats
+from gateway.llm_po.guardrails import Contrast, tripping_nats
 from policy_store.events import ByHand, EventKind, LoggedEvent, TakenBack
 from policy_store.guard_events import GuardrailTripped, Readmitted
 from policy_store.guard_records import Deed
@@ -44,7 +44,7 @@ def _miscomputed(told: GuardrailTripped) -> Iterator[str]:
     """Differences between a finding and the pairs that it rests on."""
     try:
         pairs = {(candidate, incumbent): times for candidate, incumbent, times in told.pairs}
-        nats, needed = Contrast(*told.contrast).nats(pairs), line_nats(told.level, told.hour)
+        nats, needed = Contrast(*told.contrast).nats(pairs), tripping_nats(told.level, told.hour)
     except (LlmPoError, TypeError, ValueError) as error:
         yield f"{_name(told)}: it cannot be recomputed: {error}"
         return

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import Ejected, Readmitted
+from gateway.instrumentation.records import Ejected, EjectionEnded
 from gateway.running.logs import get_logger
 from gateway.serving.exchange import Respondent
 
@@ -121,7 +121,7 @@ class EjectionBook:
     def _forget(self, record: _Record) -> None:
         del self._records[record.of.name]
         if record.until is not None:
-            back = Readmitted(*record.of.name)
+            back = EjectionEnded(*record.of.name)
             _log.info("readmitted", **_given(back))
             self._hooks.tell(back)
 
@@ -172,5 +172,5 @@ class Ticket:
         return was_open
 
 
-def _given(event: Ejected | Readmitted) -> dict[str, str]:
+def _given(event: Ejected | EjectionEnded) -> dict[str, str]:
     return {name: value for name, value in event._asdict().items() if value}

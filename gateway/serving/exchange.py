@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from gateway.instrumentation.records import Role
+from gateway.instrumentation.records import AnsweringRole
 from gateway.upstream.base import NO_HEADERS, AnswerStream, ModelTarget, RawHeaders
 from gateway.upstream.surfaces import CHAT, Surface
 from gateway.upstream.usage import Tokens
@@ -70,7 +70,7 @@ class Respondent(NamedTuple):
     target: ModelTarget
     experiment: str = ""
     policy: str = ""
-    role: Role | None = None
+    role: AnsweringRole | None = None
     fingerprint: str = ""
 
     @property

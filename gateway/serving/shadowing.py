@@ -10,7 +10,7 @@ from gateway.experiments.judge import CompiledJudge
 from gateway.experiments.response_ids import Assignment
 from gateway.instrumentation.hooks import Hooks
 from gateway.instrumentation.records import NotJudged
-from gateway.judging.texts import answer_text, conversation_text, without_thought
+from gateway.judging.texts import conversation_text, text_to_judge, without_thought
 from gateway.judging.unseen import Dropped, UnseenPair
 from gateway.serving.panel import Panel
 from gateway.serving.streamed_text import StreamedText, ended_response
@@ -94,7 +94,7 @@ class FollowedStream:
     def text(self) -> str | None:
         """The text of the whole answer; None if it is more than a text, or not whole."""
         if self._surface is RESPONSES:
-            return answer_text(self._whole, RESPONSES)
+            return text_to_judge(self._whole, RESPONSES)
         return without_thought(self._collected.as_sent) if self._collected.is_over else None
 
     async def read(self) -> bytes:
@@ -113,6 +113,6 @@ class FollowedStream:
 
 def _text_of(reply: bytes, surface: Surface) -> str | None:
     try:
-        return answer_text(parsed(reply), surface)
+        return text_to_judge(parsed(reply), surface)
     except ValueError:
         return None

@@ -22,6 +22,7 @@ from gateway.instrumentation.records import (
     AuthenticationFailed,
     DecisionTaken,
     Ejected,
+    EjectionEnded,
     FeedbackDiscarded,
     FeedbackReceived,
     FellBack,
@@ -39,7 +40,6 @@ from gateway.instrumentation.records import (
     PlanningFailed,
     PlanPublished,
     PolicyFailed,
-    Readmitted,
     RequestBegun,
     RequestFinished,
     RetryRefused,
@@ -134,7 +134,7 @@ class MetricsHook(Listener):
                 RequestFinished: self._request_finished,
                 AttemptEnded: self._attempt_ended,
                 Ejected: partial(self._ejection_changed, is_ejected=True),
-                Readmitted: partial(self._ejection_changed, is_ejected=False),
+                EjectionEnded: partial(self._ejection_changed, is_ejected=False),
                 PairJudged: self._judged,
                 NotJudged: self._not_judged,
                 JudgeQueueChanged: self._queue_changed,
@@ -236,7 +236,7 @@ class MetricsHook(Listener):
         elif event.ending == "failed" and not event.policy:
             self._metrics.model_failures.labels(event.model, event.reason).inc()
 
-    def _ejection_changed(self, event: Ejected | Readmitted, *, is_ejected: bool) -> None:
+    def _ejection_changed(self, event: Ejected | EjectionEnded, *, is_ejected: bool) -> None:
         labels = (event.experiment, event.policy, event.model)
         self._metrics.ejected.labels(*labels).set(is_ejected)
         if is_ejected:

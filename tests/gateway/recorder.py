@@ -7,11 +7,11 @@ from typing import TypeVar
 from gateway.instrumentation.records import (
     AttemptEnded,
     Ejected,
+    EjectionEnded,
     FellBack,
     GatewayEvent,
     ModelFellBack,
     PolicyFailed,
-    Readmitted,
     RequestFinished,
     RetryRefused,
     StickySkipped,
@@ -99,9 +99,9 @@ class Recorder:
         return self.of(Ejected)
 
     @property
-    def readmitted(self) -> list[Readmitted]:
+    def readmitted(self) -> list[EjectionEnded]:
         """Who came back."""
-        return self.of(Readmitted)
+        return self.of(EjectionEnded)
 
     @property
     def refused_retries(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.balance import (
-    LEVEL,
+    BALANCE_LEVEL,
     TOLERANCE,
     Reported,
     expected_second,
@@ -52,7 +52,7 @@ def test_at_the_border_the_level_holds() -> None:
             (n for n in range(asked // 2, asked + 1) if _nats(asked, n) >= imbalance_line(1)), asked + 1
         )
         reached = max(reached, int((second[:, asked - 1] >= most).sum()))
-    assert reached <= runs * LEVEL + 3 * math.sqrt(runs * LEVEL)
+    assert reached <= runs * BALANCE_LEVEL + 3 * math.sqrt(runs * BALANCE_LEVEL)
 
 
 def _nats(asked: int, second: int) -> float:

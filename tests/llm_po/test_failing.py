@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.llm_po.errors import DesignError
-from gateway.llm_po.failing import LEVEL, failing_line, failing_nats
+from gateway.llm_po.failing import FAILING_LEVEL, failing_line, failing_nats
 
 
 def first_reached(failures: np.ndarray) -> int | None:
@@ -44,7 +44,7 @@ def test_a_candidate_that_fails_half_of_the_time_stays() -> None:
     line = {n: min(k for k in range(n + 2) if k > n or failing_nats(n, k) >= failing_line(1)) for n in asked}
     needed = np.array([line[n] for n in asked])
     reached = int((failed >= needed).any(axis=1).sum())
-    assert reached <= runs * LEVEL + 3 * math.sqrt(runs * LEVEL)
+    assert reached <= runs * FAILING_LEVEL + 3 * math.sqrt(runs * FAILING_LEVEL)
 
 
 def test_an_outage_after_a_good_record_ends_nothing() -> None:

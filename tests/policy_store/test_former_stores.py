@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from policy_store.connect import EmbeddedValkey, connect
-from policy_store.layout import LAYOUT, UNSAID, LayoutKeeper
+from policy_store.layout import LAYOUT, UNSAID_LAYOUT, LayoutKeeper
 from policy_store.log_records import Result
 from policy_store.states import ExperimentState
 from policy_store.store import PolicyStore
@@ -27,7 +27,7 @@ async def test_a_store_of_a_former_version_is_gone_on_with(revision: str, tmp_pa
     store = PolicyStore(redis, timeout_seconds=5)
     try:
         pulse = await StoreVitals(redis, timeout_seconds=5).pulse(may_begin=True)
-        assert (pulse.epoch, pulse.layout) == (1, UNSAID if pulse.written_at else LAYOUT)
+        assert (pulse.epoch, pulse.layout) == (1, UNSAID_LAYOUT if pulse.written_at else LAYOUT)
         await LayoutKeeper(redis, timeout_seconds=5).bring_up_to_date()
         assert (await store.token_key()).hex().startswith("d5ac8e9f")
         view = await started(store)

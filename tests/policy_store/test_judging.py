@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from policy_store.connect import connect
-from policy_store.judging import NANO, JudgeTally
+from policy_store.judging import NANO_USD, JudgeTally
 from policy_store.store import PolicyStore
 from tests.pace import PATIENCE_SECONDS
 from tests.policy_store.building import NAME
@@ -43,7 +43,7 @@ async def test_what_was_not_needed_may_be_spent_again(store: PolicyStore) -> Non
 
     account = await store.judging(NAME, 3)
     assert account.tally == JudgeTally(agreed=1, tied=1, dropped=1, nano_usd=950)
-    assert (account.day, account.usd_that_day) == (day, 950 / NANO)
+    assert (account.day, account.usd_that_day) == (day, 950 / NANO_USD)
     assert (await store.judging(NAME, 4)).tally == JudgeTally()
     assert (await store.judging("another", 3)).usd_that_day == 0
 
@@ -54,4 +54,4 @@ async def test_a_day_that_is_over_is_closed(store: PolicyStore) -> None:
     assert day is not None
     await store.settle(NAME, 1, day - 1, 600, 0, {"agreed": 1})
     account = await store.judging(NAME, 1)
-    assert (account.usd_that_day, account.tally.agreed) == (600 / NANO, 1)
+    assert (account.usd_that_day, account.tally.agreed) == (600 / NANO_USD, 1)

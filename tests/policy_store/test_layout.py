@@ -12,7 +12,7 @@ import pytest
 from policy_store.clients import StoreClient
 from policy_store.connect import EmbeddedValkey, connect
 from policy_store.errors import NewerVersionError
-from policy_store.layout import LAYOUT, UNSAID, LayoutKeeper, check_layout
+from policy_store.layout import LAYOUT, UNSAID_LAYOUT, LayoutKeeper, check_layout
 from policy_store.moves import Move
 from policy_store.report_records import Receipt
 from policy_store.states import ExperimentState
@@ -52,7 +52,7 @@ async def test_what_earlier_versions_left_out_is_written_down(store: PolicyStore
     await redis.lset(queue, 0, json.dumps(old))
     keeper = LayoutKeeper(redis, timeout_seconds=PATIENCE_SECONDS)
 
-    assert await keeper.bring_up_to_date() == UNSAID
+    assert await keeper.bring_up_to_date() == UNSAID_LAYOUT
 
     assert await redis.hget(keys.control, "1:previous") == "2"
     entry = json.loads(await redis.lindex(queue, 0))
@@ -85,9 +85,9 @@ async def test_a_store_that_does_not_say_is_brought_up_to_date(tmp_path: Path) -
     redis = connect(server.start(tmp_path / "data"), timeout_seconds=5)
     store = PolicyStore(redis, timeout_seconds=5)
     try:
-        assert (await StoreVitals(redis, timeout_seconds=5).read())[0].layout == UNSAID
+        assert (await StoreVitals(redis, timeout_seconds=5).read())[0].layout == UNSAID_LAYOUT
         before = await store.view("promoted")
-        assert await LayoutKeeper(redis, timeout_seconds=5).bring_up_to_date() == UNSAID
+        assert await LayoutKeeper(redis, timeout_seconds=5).bring_up_to_date() == UNSAID_LAYOUT
         assert (await StoreVitals(redis, timeout_seconds=5).read())[0].layout == LAYOUT
         assert await store.view("promoted") == before
         assert (before.state, before.watch.run) == (ExperimentState.WATCHING, 2)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.llm_po.guardrails import Contrast, in_steps, line_nats
+from gateway.llm_po.guardrails import Contrast, in_steps, tripping_nats
 
 LEVEL, RUNS, PAIRS, HOUR = 0.1, 250, 400, 100
 TOLERANCE = 0.05
@@ -30,8 +30,8 @@ def tripped_at(contrast: Contrast, draw: Draw, seed: int, look: int = 10) -> int
         every[pair] += 1
         hour[pair] += 1
         if number % look == look - 1 and (
-            contrast.nats(every) >= line_nats(LEVEL)
-            or contrast.nats(hour) >= line_nats(LEVEL, 1 + number // HOUR)
+            contrast.nats(every) >= tripping_nats(LEVEL)
+            or contrast.nats(hour) >= tripping_nats(LEVEL, 1 + number // HOUR)
         ):
             return number + 1
     return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.judging.texts import answer_text, conversation_text, without_thought
+from gateway.judging.texts import conversation_text, text_to_judge, without_thought
 from gateway.upstream.surfaces import CHAT, MESSAGES, RESPONSES, Surface
 
 TURNS = [{"role": "user", "content": "North?"}, {"role": "assistant", "content": "Up."}]
@@ -74,7 +74,7 @@ def _chat(message: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
 )
 def test_answers_are_read_as_texts(surface: Surface, answer: Any, text: str | None) -> None:
     """Line breaks stay, a model's thinking goes, and what calls a tool or is empty is no text."""
-    assert answer_text(answer, surface) == text
+    assert text_to_judge(answer, surface) == text
 
 
 def test_nothing_is_left_of_a_thought() -> None:

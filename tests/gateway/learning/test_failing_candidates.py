@@ -9,7 +9,7 @@ import pytest
 from gateway.config.promotion import PromotionSpec
 from gateway.experiments.catalogue import CatalogueHolder, catalogue_of
 from gateway.instrumentation.records import NO_KEY, AttemptEnded, PolicyFailed
-from gateway.learning.trials import Trials
+from gateway.learning.trials import TrialCounter
 from gateway.proof.recorded import read_log
 from gateway.proof.verification import UndecidedError, verify
 from policy_store.errors import StoreUnavailableError
@@ -123,7 +123,7 @@ async def test_failures_count_once_all_earlier_requests_have_ended() -> None:
     """Answers count at once; who was not asked did not fail; a fault of the store makes nothing worse."""
     store, now = Counting(), [100.0]
     catalogue = CatalogueHolder(catalogue_of(gateway_config(), quick_settings()))
-    trials = Trials(
+    trials = TrialCounter(
         store,  # type: ignore[arg-type]
         catalogue,
         lambda: now[0],

@@ -13,9 +13,9 @@ from gateway.experiments.guardrails import Guardrail
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import Loss, StoreHistory
 from gateway.learning.gauging import AnswerGauge, Gauges
-from gateway.learning.pairing import Pairing, UsualTimes
+from gateway.learning.pairing import GuardrailPairing, UsualTimes
 from gateway.learning.refreshing import live_experiment
-from gateway.llm_po.guardrails import STEPS
+from gateway.llm_po.guardrails import GRAIN
 from gateway.upstream.prices import TokenPrices
 from policy_store.errors import StoreUnavailableError
 from policy_store.guard_records import PairCounts
@@ -76,7 +76,7 @@ async def test_each_metric_measures_what_it_is_called_after(embedded_store: Poli
     by_name = {each.name: found[each.id] for each in experiment.guardrails}
     assert by_name == {
         "error_rate": {(0, 0): 1},
-        "refusal_rate": {(STEPS, 0): 1},
+        "refusal_rate": {(GRAIN, 0): 1},
         "latency": {(8, 2): 1},
         "cost": {(15, 3): 1},
         "output_tokens": {(14, 4): 1},
@@ -97,8 +97,8 @@ async def test_failures_and_callers_that_left_are_measured(embedded_store: Polic
 
     found = await counted(embedded_store)
     error, latency = (found[each.id] for each in experiment.guardrails)
-    assert error == {(0, 0): 1, (STEPS, STEPS): 1}
-    assert latency == {(2, 2): 1, (STEPS, 2): 1}
+    assert error == {(0, 0): 1, (GRAIN, GRAIN): 1}
+    assert latency == {(2, 2): 1, (GRAIN, 2): 1}
 
 
 async def test_policies_that_only_stood_in_are_not_measured(embedded_store: PolicyStore) -> None:
@@ -134,7 +134,7 @@ async def test_counts_that_the_store_did_not_take_are_sent_again(embedded_store:
     await gauges.add()
     await gauges.add()
 
-    assert list((await counted(embedded_store)).values()) == [{(STEPS, STEPS): 4}]
+    assert list((await counted(embedded_store)).values()) == [{(GRAIN, GRAIN): 4}]
     await gauges.add()
     assert len(sent) == 3
 
@@ -161,8 +161,8 @@ async def test_a_policy_admitted_again_has_counts_of_its_own(embedded_store: Pol
     await gauges.add()
     found = await embedded_store.counted_pairs(NAME, 1)
     assert sorted((about.count, counts.pairs) for about, counts in found.items()) == [
-        (0, {(STEPS, STEPS): 1}),
-        (1, {(STEPS, STEPS): 1}),
+        (0, {(GRAIN, GRAIN): 1}),
+        (1, {(GRAIN, GRAIN): 1}),
     ]
 
 
@@ -173,22 +173,26 @@ def guardrail(**spec: Any) -> Guardrail:
 
 def test_the_newest_number_that_waits_is_paired_first() -> None:
     """So both numbers are from about the same time, and each is used once for each candidate."""
-    pairing = Pairing(guardrail(error_rate=EACH["error_rate"]), random.Random(1))
+    pairing = GuardrailPairing(guardrail(error_rate=EACH["error_rate"]), random.Random(1))
     assert list(pairing.of_reference([WARM, 2], 1.0)) == []
     assert list(pairing.of_reference([WARM, 2], 0.0)) == []
-    assert [pairing.of_policy(WARM, 1.0) for _ in range(3)] == [(STEPS, 0), (STEPS, STEPS), None]
+    assert [pairing.of_policy(WARM, 1.0) for _ in range(3)] == [
+        (GRAIN, 0),
+        (GRAIN, GRAIN),
+        None,
+    ]
     assert pairing.of_policy(2, 0.0) == (0, 0)
-    assert list(pairing.of_reference([WARM, 2], 1.0)) == [(WARM, (STEPS, STEPS))]
+    assert list(pairing.of_reference([WARM, 2], 1.0)) == [(WARM, (GRAIN, GRAIN))]
 
 
 def test_slowness_is_measured_by_what_was_usual_before() -> None:
     """Slower than the incumbent's p90 times the tolerance, known only after some answers of the incumbent."""
     slow = guardrail(latency_p90={"worse_by": "50%", "then": "pause"})
-    pairing = Pairing(slow, random.Random(1))
+    pairing = GuardrailPairing(slow, random.Random(1))
     for hundredth in range(1, 51):
         assert list(pairing.of_reference([WARM], hundredth / 100)) == []
     assert pairing.of_policy(WARM, 0.7) is None
-    assert list(pairing.of_reference([WARM], 0.48)) == [(WARM, (STEPS, STEPS))]  # .46 is usual, .69 the bound
+    assert list(pairing.of_reference([WARM], 0.48)) == [(WARM, (GRAIN, GRAIN))]  # .46 is usual, .69 the bound
     assert pairing.of_policy(WARM, 0.6) is None
     assert list(pairing.of_reference([WARM], 0.2)) == [(WARM, (0, 0))]
 
@@ -211,4 +215,4 @@ def test_numbers_beyond_the_range_count_as_its_end() -> None:
     assert [latency.scaled(seconds) for seconds in (0, 1, 9)] == [0, 0.25, 1]
     assert [own.scaled(number) for number in (1, 2, 5)] == [0, 0.25, 1]
     assert own.unscaled(0.25) == 2
-    assert own.contrast.nats(Counter({(0, STEPS): 9})) > 0 > own.contrast.nats(Counter({(STEPS, 0): 9}))
+    assert own.contrast.nats(Counter({(0, GRAIN): 9})) > 0 > own.contrast.nats(Counter({(GRAIN, 0): 9}))

@@ -13,7 +13,7 @@ from gateway.errors import ConflictError, InvalidRequestError
 from gateway.experiments.agreement import Agreement
 from gateway.experiments.catalogue import CatalogueHolder
 from gateway.experiments.exposure import ExposureCaps
-from gateway.experiments.guardrails import counted_for, run_of
+from gateway.experiments.guardrails import counted_for, counted_run
 from gateway.experiments.snapshot import LiveExperiment
 from gateway.experiments.store_history import StoreHistory
 from gateway.experiments.verbs import verbs_from
@@ -24,7 +24,7 @@ from gateway.learning.planning import Planner
 from gateway.learning.promotion import Promoter
 from gateway.learning.refreshing import live_experiment
 from gateway.learning.steering import Steering, Wish
-from gateway.llm_po.guardrails import STEPS
+from gateway.llm_po.guardrails import GRAIN
 from gateway.proof.experiment_log import ExperimentLog
 from gateway.proof.recorded import read_log
 from gateway.proof.verification import UndecidedError, Verification, verify
@@ -42,7 +42,7 @@ from tests.gateway.building import DECIDES_AT_ONCE, NAME, catalogue
 POLICIES = ("plain", "warm", "xenial")
 PLAIN, WARM, XENIAL = 0, 1, 2
 PROMOTION = {**DECIDES_AT_ONCE, "min_comparisons": 10}
-FAILING, FINE = (STEPS, 0), (0, 0)
+FAILING, FINE = (GRAIN, 0), (0, 0)
 
 
 async def compute(job: PlanJob) -> PlanResult:
@@ -92,7 +92,7 @@ class Bench:
         guardrail = self.holder.current.definitions[NAME].guardrails[0]
         about = counted_for(guardrail, prints[policy], prints[reference], view.guards)
         self._sent += 1
-        await self.store.add_pairs(NAME, run_of(view), "replica", self._sent, {about: pairs}, 700)
+        await self.store.add_pairs(NAME, counted_run(view), "replica", self._sent, {about: pairs}, 700)
         await self.planner.plan_all()
 
     async def fail(self, policy: int, reference: int = PLAIN) -> ExperimentView:
@@ -330,7 +330,8 @@ async def test_before_a_promotion_a_rollback_is_only_noted(embedded_store: Polic
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("nats", 9.9), ("pairs", [[STEPS, 0, 3], [0, 0, 30]]), ("level", 0.5), ("hour", 4)]
+    ("field", "value"),
+    [("nats", 9.9), ("pairs", [[GRAIN, 0, 3], [0, 0, 30]]), ("level", 0.5), ("hour", 4)],
 )
 async def test_a_finding_that_does_not_follow_from_its_numbers_is_not_confirmed(
     embedded_store: PolicyStore, field: str, value: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.instrumentation.hooks import Hooks
-from gateway.instrumentation.records import Ejected, GatewayEvent, Readmitted
+from gateway.instrumentation.records import Ejected, EjectionEnded, GatewayEvent
 from gateway.serving.ejection import FAILURES_IN_A_ROW, EjectionBook, Ticket
 from gateway.serving.exchange import Respondent
 from gateway.upstream.base import ModelTarget
@@ -13,7 +13,7 @@ from tests.gateway.serving.clock import Clock
 
 WARM = Respondent(ModelTarget("large", "litellm", "openai", "large"), "support", "warm")
 OTHER = Respondent(ModelTarget("small", "litellm", "openai", "small"))
-GONE, BACK = Ejected("large", "support", "warm"), Readmitted("large", "support", "warm")
+GONE, BACK = Ejected("large", "support", "warm"), EjectionEnded("large", "support", "warm")
 
 
 @pytest.fixture

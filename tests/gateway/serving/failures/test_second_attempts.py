@@ -11,7 +11,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.instrumentation.records import Ejected, Readmitted
+from gateway.instrumentation.records import Ejected, EjectionEnded
 from gateway.upstream.base import Timeouts
 from tests.gateway.building import NAME
 from tests.gateway.fake_upstream import Behaviour, FakeUpstream, answer, cut, hang_up, stall, status
@@ -226,7 +226,7 @@ async def test_an_ejected_model_with_nobody_behind_it_is_asked_all_the_same(
     assert gateway.observer.ejected == [Ejected("tiny", "", "")]
     upstream.on("tiny", answer())
     assert (await gateway.ask("tiny")).status == 200
-    assert gateway.observer.readmitted == [Readmitted("tiny", "", "")]
+    assert gateway.observer.readmitted == [EjectionEnded("tiny", "", "")]
 
 
 async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
@@ -238,7 +238,7 @@ async def test_an_ejected_incumbent_with_nobody_behind_it_serves_all_the_same(
         assert (await gateway.ask("incumbent-only")).status == 502
     upstream.on("small", answer())
     assert (await gateway.ask("incumbent-only")).text == "I am small."
-    assert gateway.observer.readmitted == [Readmitted("small", "incumbent-only", "alpha")]
+    assert gateway.observer.readmitted == [EjectionEnded("small", "incumbent-only", "alpha")]
 
 
 @both_protocols
