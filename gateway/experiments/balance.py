@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import Final
 
 from gateway.experiments.coins import CHANCES, Coin
 from gateway.llm_po.balance import Reported, expected_second, imbalance_line, imbalance_nats
 from policy_store.counts import Counts
 
-_KINDS = frozenset(Coin)
+_KINDS: Final = frozenset(Coin)
 
 
 @dataclass(frozen=True, slots=True)
