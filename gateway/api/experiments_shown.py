@@ -235,10 +235,10 @@ class ExperimentDetail(ExperimentSummary):
             reports_held=counts.reports_held,
             answer_costs=AnswerCostsShown.of(reading),
             gain=GainShown.of(reading),
-            judge=JudgeShown.of(reading),
+            judge=None if reading.judge is None else JudgeShown.of(reading.judge),
             stage=StageShown.of(reading),
             watch=WatchShown.of(reading),
-            guardrails=GuardrailShown.each(reading),
+            guardrails=[GuardrailShown.of(reading, each) for each in reading.guard_readings],
             held=held,
             warnings=_warnings(live, reading),
         )

@@ -29,12 +29,8 @@ class GuardrailShown(BaseModel):
     did: Deed | None = Field(description="What was done; null unless it was found worse.")
 
     @classmethod
-    def each(cls, reading: ExperimentProgress) -> list[GuardrailShown]:
-        """Every guardrail's word on every policy."""
-        return [cls._of(reading, each) for each in reading.guard_readings]
-
-    @classmethod
-    def _of(cls, reading: ExperimentProgress, found: GuardReading) -> GuardrailShown:
+    def of(cls, reading: ExperimentProgress, found: GuardReading) -> GuardrailShown:
+        """One guardrail's word on one policy."""
         experiment, numbers = reading.view.experiment, found.numbers or (None, None)
         trips = reading.view.guards.of(experiment.policy_fingerprints[found.policy])
         own = [trip.did for trip in trips if trip.guardrail == found.guardrail.name]

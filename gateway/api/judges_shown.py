@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from gateway.learning.judge_reading import AgreementWord, JudgeReading, Majority, PairAgreement
-from gateway.learning.progress import ExperimentProgress
 
 
 class MajorityShown(BaseModel):
@@ -77,30 +76,26 @@ class JudgeShown(BaseModel):
     )
 
     @classmethod
-    def of(cls, reading: ExperimentProgress) -> JudgeShown | None:
-        """The judge of a reading; None without one."""
-        return None if reading.judge is None else _shown(reading.judge)
-
-
-def _shown(read: JudgeReading) -> JudgeShown:
-    tally, judge = read.account.tally, read.judge
-    return JudgeShown(
-        model=judge.called,
-        rubric_sha256=judge.rubric_sha256,
-        role="evidence" if read.is_evidence else "informs",
-        compared=tally.asked + tally.same_text,
-        asked=tally.asked,
-        decisive_share=read.decisive_share,
-        agreed_ties=tally.tied,
-        same_text=tally.same_text,
-        first_shown=tally.first_shown,
-        second_shown=tally.second_shown,
-        disagreed=tally.disagreed,
-        unreadable=tally.unreadable,
-        position_bias=read.position_bias,
-        dropped=tally.dropped,
-        usd=tally.usd,
-        usd_today=read.usd_today,
-        spend_per_day=judge.spec.spend_per_day,
-        pairs=[PairAgreementShown.of(pair) for pair in read.pairs],
-    )
+    def of(cls, read: JudgeReading) -> JudgeShown:
+        """What is read of a judge."""
+        tally, judge = read.account.tally, read.judge
+        return cls(
+            model=judge.called,
+            rubric_sha256=judge.rubric_sha256,
+            role="evidence" if read.is_evidence else "informs",
+            compared=tally.asked + tally.same_text,
+            asked=tally.asked,
+            decisive_share=read.decisive_share,
+            agreed_ties=tally.tied,
+            same_text=tally.same_text,
+            first_shown=tally.first_shown,
+            second_shown=tally.second_shown,
+            disagreed=tally.disagreed,
+            unreadable=tally.unreadable,
+            position_bias=read.position_bias,
+            dropped=tally.dropped,
+            usd=tally.usd,
+            usd_today=read.usd_today,
+            spend_per_day=judge.spec.spend_per_day,
+            pairs=[PairAgreementShown.of(pair) for pair in read.pairs],
+        )

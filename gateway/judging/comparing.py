@@ -10,7 +10,6 @@ any step is lost; nothing of it is counted.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -22,14 +21,13 @@ from gateway.judging.prompt import judge_messages
 from gateway.judging.spending import Bill, expected_usd, nano
 from gateway.judging.texts import conversation_text, text_to_judge
 from gateway.judging.unseen import Dropped, UnseenPair
-from gateway.judging.verdicts import Judged, Note, ResultWord, both_of, judged
+from gateway.judging.verdicts import Judged, ResultWord, both_of, judged
 from gateway.upstream.base import Upstream, UpstreamRequest
 from gateway.upstream.json_text import parsed
 from gateway.upstream.prices import TokenPrices
 from policy_store.errors import StoreError
 
 _TIMEOUT: Final = "timeout"
-_POSITIONS: Final = ("first_shown", "second_shown")
 
 Count = Callable[[UnseenPair, ResultWord], Awaitable[Dropped | None]]
 """Has a verdict counted once; returns why it was not."""
@@ -103,7 +101,7 @@ class UnseenComparisons:
         self._tell(name, became, bill)
         try:
             generation = unseen.assignment.generation
-            await self._account.settle(name, generation, day, reserved, nano(bill.usd), _tally(became))
+            await self._account.settle(name, generation, day, reserved, nano(bill.usd), became.tally)
         except StoreError:
             pass  # what was set aside stays spent
 
@@ -174,27 +172,7 @@ class UnseenComparisons:
         if isinstance(became, Dropped):
             self._hooks.tell(NotJudged(name, became.value, bill.usd))
         else:
-            self._hooks.tell(PairJudged(name, became.result, kind_of(became), bill.usd))
-
-
-def kind_of(verdict: Judged) -> str:
-    """How a verdict came about: a field of `JudgeTally`."""
-    match verdict.note:
-        case Note.AGREED:
-            return "agreed"
-        case Note.SAME_TEXT:
-            return "same_text"
-        case Note.UNREADABLE:
-            return "unreadable"
-        case _:
-            return "disagreed" if verdict.position is None else _POSITIONS[verdict.position]
-
-
-def _tally(became: Judged | Dropped) -> Mapping[str, int]:
-    if isinstance(became, Dropped):
-        return {"dropped": 1}
-    kind = kind_of(became)
-    return Counter([kind, "tied"] if kind == "agreed" and became.result == "tie" else [kind])
+            self._hooks.tell(PairJudged(name, became.result, became.kind, bill.usd))
 
 
 def _question(unseen: UnseenPair, body: dict[str, Any]) -> str:

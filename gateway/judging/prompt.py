@@ -7,7 +7,6 @@ is part of. A model can still be persuaded by what it reads inside a quotation; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -35,17 +34,13 @@ def judge_messages(
     """
     known = {} if reference is None else {"reference answer": reference}
     quoted = {"request": request, **known, "answer A": one, "answer B": other}
-    key = _key_of(quoted)
+    digest = blake2b(digest_size=_KEY_BYTES)
+    for text in quoted.values():
+        written = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:%b" % (len(written), written))
+    key = digest.hexdigest()
     parts = [f"[{name} {key}]\n{text}\n[end of {name} {key}]" for name, text in quoted.items()]
     return [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": "\n\n".join([*parts, question])},
     ]
-
-
-def _key_of(quoted: Mapping[str, str]) -> str:
-    digest = blake2b(digest_size=_KEY_BYTES)
-    for text in quoted.values():
-        written = text.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:%b" % (len(written), written))
-    return digest.hexdigest()

@@ -41,7 +41,7 @@ class Bill:
 
         Without an answer, because nobody waited for it any longer, what was asked is added.
         """
-        used = tokens_used(body) or (_request_tokens(request), tokens_of(len(body)))
+        used = tokens_used(body) or (tokens_of(len(str(request))), tokens_of(len(body)))
         self.usd += self._prices.get(model, _FREE).of(*used)
 
 
@@ -87,7 +87,3 @@ def _longest(params: Mapping[str, Any]) -> int:
 def _limit(params: Mapping[str, Any]) -> int:
     """The longest answer that a request allows, in tokens; 0 if it does not say."""
     return min((params[name] for name in _LIMITS if isinstance(params.get(name), int)), default=0)
-
-
-def _request_tokens(request: Mapping[str, Any]) -> int:
-    return tokens_of(len(str(request)))

@@ -29,7 +29,9 @@ def conversation_text(payload: Mapping[str, Any], surface: Surface) -> str | Non
     """The conversation of a checked request as a judge reads it; None if it is more than text."""
     if payload.get("n") not in (None, 1) or any(payload.get(name) for name in _MORE):
         return None
-    said = [*_instructions(payload, surface), *_messages(payload, surface)]
+    given = payload.get({MESSAGES.name: "system", RESPONSES.name: "instructions"}.get(surface.name, ""))
+    instructions = [("system", _content(given))] if given else []
+    said = [*instructions, *_messages(payload, surface)]
     if not said or any(text is None for _, text in said):
         return None
     if len(said) == 1:
@@ -46,12 +48,6 @@ def text_to_judge(answer: Any, surface: Surface) -> str | None:
 def without_thought(text: str) -> str | None:
     """A text without the thinking that some models put before it; None if nothing is left."""
     return _THOUGHT.sub("", text).strip() or None
-
-
-def _instructions(payload: Mapping[str, Any], surface: Surface) -> Iterable[tuple[str, str | None]]:
-    given = payload.get({MESSAGES.name: "system", RESPONSES.name: "instructions"}.get(surface.name, ""))
-    if given:
-        yield "system", _content(given)
 
 
 def _messages(payload: Mapping[str, Any], surface: Surface) -> Iterable[tuple[str, str | None]]:
@@ -96,10 +92,6 @@ def _chat_answer(answer: Mapping[str, Any]) -> str | None:
     return _content(message.get("content"))
 
 
-def _messages_answer(answer: Mapping[str, Any]) -> str | None:
-    return _content(answer.get("content"))
-
-
 def _responses_answer(answer: Mapping[str, Any]) -> str | None:
     items = answer.get("output")
     texts: list[str] = []
@@ -116,6 +108,6 @@ def _responses_answer(answer: Mapping[str, Any]) -> str | None:
 
 _ANSWERS: Final[Mapping[str, Callable[[Mapping[str, Any]], str | None]]] = {
     CHAT.name: _chat_answer,
-    MESSAGES.name: _messages_answer,
+    MESSAGES.name: lambda answer: _content(answer.get("content")),
     RESPONSES.name: _responses_answer,
 }

@@ -32,6 +32,11 @@ class Dropped(StrEnum):
     SHUTDOWN = "shutdown"  # the process ended first
     ERROR = "error"  # a fault of the gateway, which the log names
 
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """What it adds to the fields of `JudgeTally`."""
+        return {"dropped": 1}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnseenPair:

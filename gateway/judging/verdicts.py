@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeVar
@@ -18,6 +18,7 @@ _Reply = TypeVar("_Reply")
 
 # The verdict stands at the end of the last line, in whatever it is dressed.
 _VERDICT: Final = re.compile(r"(?<![\w'])(A|B|TIE)\W*\Z")
+_POSITIONS: Final = ("first_shown", "second_shown")
 _DRESSED: Final = 12  # a line this short is the verdict alone, in upper or lower case
 
 
@@ -45,6 +46,25 @@ class Judged:
     result: ResultWord
     note: Note | None = None
     position: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """How a judge's verdict came about: a field of `JudgeTally`."""
+        match self.note:
+            case Note.AGREED:
+                return "agreed"
+            case Note.SAME_TEXT:
+                return "same_text"
+            case Note.UNREADABLE:
+                return "unreadable"
+            case _:
+                return "disagreed" if self.position is None else _POSITIONS[self.position]
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """What a judge's verdict adds to the fields of `JudgeTally`."""
+        is_agreed_tie = self.note is Note.AGREED and self.result == "tie"
+        return {self.kind: 1, "tied": 1} if is_agreed_tie else {self.kind: 1}
 
 
 async def judged(first: str, second: str, ask: Callable[[bool], Coroutine[Any, Any, str]]) -> Judged:

@@ -56,12 +56,10 @@ class LogHook(Listener):
         )
 
     def _finished(self, event: RequestFinished) -> None:
-        if event.code:
-            self._failed(event)
-        elif self._tells_all:
-            _log.debug("request_answered", **_request(event))
-
-    def _failed(self, event: RequestFinished) -> None:
+        if not event.code:
+            if self._tells_all:
+                _log.debug("request_answered", **_request(event))
+            return
         verdict = "write" if event.key else self._strangers.verdict()
         if verdict == "write_last":
             _log.warning("failures_of_strangers_no_longer_logged", seconds=WINDOW_SECONDS)

@@ -135,9 +135,11 @@ class MetricsHook(Listener):
                 AttemptEnded: self._attempt_ended,
                 Ejected: partial(self._ejection_changed, is_ejected=True),
                 EjectionEnded: partial(self._ejection_changed, is_ejected=False),
-                PairJudged: self._judged,
-                NotJudged: self._not_judged,
-                JudgeQueueChanged: self._queue_changed,
+                PairJudged: self._judging_ended,
+                NotJudged: self._judging_ended,
+                JudgeQueueChanged: lambda event: metrics.judge_waiting.labels(event.experiment).set(
+                    event.waiting
+                ),
                 **{kind: partial(self._count, counter) for kind, counter in counters.items()},
             }
         )
@@ -242,16 +244,12 @@ class MetricsHook(Listener):
         if is_ejected:
             self._metrics.ejections.labels(*labels).inc()
 
-    def _judged(self, event: PairJudged) -> None:
-        self._metrics.judge_verdicts.labels(event.experiment, event.result, event.kind).inc()
+    def _judging_ended(self, event: PairJudged | NotJudged) -> None:
+        if isinstance(event, PairJudged):
+            self._metrics.judge_verdicts.labels(event.experiment, event.result, event.kind).inc()
+        else:
+            self._metrics.judge_dropped.labels(event.experiment, event.reason).inc()
         self._metrics.judge_cost.labels(event.experiment).inc(event.usd)
-
-    def _not_judged(self, event: NotJudged) -> None:
-        self._metrics.judge_dropped.labels(event.experiment, event.reason).inc()
-        self._metrics.judge_cost.labels(event.experiment).inc(event.usd)
-
-    def _queue_changed(self, event: JudgeQueueChanged) -> None:
-        self._metrics.judge_waiting.labels(event.experiment).set(event.waiting)
 
     def _count(self, counter: Counter, event: GatewayEvent) -> None:
         labels: dict[str, Any] = event._asdict()
