@@ -35,6 +35,14 @@ class Balance:
     nats: float
     needed: float
 
+    @classmethod
+    def of(cls, pair: tuple[int, int], reported: Sequence[Reported], needed: float) -> Balance:
+        """The balance of a pair, from the reports on units of both its policies, by coin."""
+        first, second = sum(each.first for each in reported), sum(each.second for each in reported)
+        likely = expected_second(reported)
+        expected = (first + second - likely, likely)
+        return cls(*pair, (first, second), expected, imbalance_nats(reported), needed)
+
     @property
     def is_kept(self) -> bool:
         """Whether nothing speaks against the reports."""
@@ -73,17 +81,10 @@ def worst(reported: Mapping[tuple[int, int], Sequence[Reported]], policies: int)
         policies: K; the level is shared between all their pairs.
     """
     needed = imbalance_line(comb(policies, 2))
-    found = [_balance(pair, each, needed) for pair, each in reported.items()]
+    found = [Balance.of(pair, each, needed) for pair, each in reported.items()]
     return max(found, key=lambda each: each.nats, default=None)
 
 
 def balance_of(counts: Counts) -> Balance | None:
     """The pair of an experiment that is furthest out of balance; None before the first report."""
     return worst(by_pair(counts), len(counts.wins))
-
-
-def _balance(pair: tuple[int, int], reported: Sequence[Reported], needed: float) -> Balance:
-    first, second = sum(each.first for each in reported), sum(each.second for each in reported)
-    likely = expected_second(reported)
-    expected = (first + second - likely, likely)
-    return Balance(*pair, (first, second), expected, imbalance_nats(reported), needed)

@@ -190,7 +190,11 @@ class _Succession:
             *moved,
             *_words_changed(self._before.words, self._after.words),
         )
-        return Change("experiment", name, what, evidence, tuple(self._lost()))
+        gone = [policy for policy in self._old.policies if policy not in self._new.policies]
+        lost = [f"{policy} answers no more." for policy in gone]
+        if before not in (after, *gone):
+            lost.append(f"{before} serves no more.")
+        return Change("experiment", name, what, evidence, tuple(lost))
 
     def _evidence(self) -> tuple[Evidence, tuple[str, ...]]:
         known = self._known()
@@ -201,7 +205,7 @@ class _Succession:
         standing = self._standing
         if self._new.fingerprint() == self._old.fingerprint():
             return "anew", ("it was decided for another policy than the one that is to serve",)
-        if standing is not None and (ended := _ended(standing)) is not None:
+        if standing is not None and (ended := standing.ended) is not None:
             return "anew", (f"generation {standing.generation} {ended}, so nothing goes on from it",)
         broken = self._new.breaks_with(self._old)
         if broken:
@@ -231,20 +235,6 @@ class _Succession:
         if named != self._old.policies[self._old.incumbent]:
             return named
         return serving if serving in _same_policies(self._old, self._new) else named
-
-    def _lost(self) -> Iterator[str]:
-        gone = [name for name in self._old.policies if name not in self._new.policies]
-        yield from (f"{name} answers no more." for name in gone)
-        if self._serves() not in (self._will_serve(), *gone):
-            yield f"{self._serves()} serves no more."
-
-
-def _ended(standing: ExperimentStanding) -> str | None:
-    """What keeps a generation from being continued, or None."""
-    if standing.took_last_look:
-        return "took its last look"
-    facts = standing.state.facts
-    return None if facts.may_be_continued else f"is {facts.label}"
 
 
 def _same_policies(old: Experiment, new: Experiment) -> list[str]:

@@ -36,6 +36,13 @@ class Measure(Enum):
     OUTPUT_TOKENS = "output_tokens"
     POSTED = "posted"  # the application says it
 
+    @classmethod
+    def named(cls, name: str) -> Measure:
+        """What a guardrail of this name measures."""
+        if QUANTILE.fullmatch(name):
+            return cls.SLOWNESS
+        return next((each for each in cls if each.value == name), cls.POSTED)
+
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
@@ -84,7 +91,7 @@ def guardrail_of(name: str, spec: GuardrailSpec) -> Guardrail:
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     return Guardrail(
         name=name,
-        measure=_measure(name),
+        measure=Measure.named(name),
         low=low,
         high=high,
         contrast=_contrast(spec, high - low, is_tail=bool(is_tail)),
@@ -95,12 +102,6 @@ def guardrail_of(name: str, spec: GuardrailSpec) -> Guardrail:
         quantile=int(is_tail[1]) / 100 if is_tail else 0.0,
         slack=1.0 + (spec.relative or 0.0) if is_tail else 1.0,
     )
-
-
-def _measure(name: str) -> Measure:
-    if QUANTILE.fullmatch(name):
-        return Measure.SLOWNESS
-    return next((each for each in Measure if each.value == name), Measure.POSTED)
 
 
 def _contrast(spec: GuardrailSpec, width: float, *, is_tail: bool) -> Contrast:
@@ -147,6 +148,11 @@ class GuardReading:
     nats_not_worse: float
     numbers: tuple[float, float] | None
     counted: int
+
+    def is_new_to(self, view: ExperimentView) -> bool:
+        """Whether it was not acted on before; nothing more is found of a policy that is ejected."""
+        policy, guards = view.experiment.policy_fingerprints[self.policy], view.guards
+        return policy not in guards.ejected and not guards.has_tripped(self.guardrail.name, policy)
 
 
 def reading_of(guardrail: Guardrail, policy: int, reference: int, counts: GuardCounts) -> GuardReading:

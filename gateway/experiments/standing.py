@@ -30,6 +30,13 @@ class ExperimentStanding:
     generations: Mapping[str, KeptGeneration]
     took_last_look: bool = False
 
+    @property
+    def ended(self) -> str | None:
+        """What keeps the current generation from being continued, or None."""
+        if self.took_last_look:
+            return "took its last look"
+        return None if self.state.facts.may_be_continued else f"is {self.state.facts.label}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)

@@ -55,7 +55,7 @@ class GuardKeeper:
         name, run = view.experiment.name, counted_run(view)
         counted = await self._store.counted_pairs(name, run)
         for reading in readings(view, definition.guardrails, counted):
-            if reading.finding is Finding.WORSE and _is_new(view, reading):
+            if reading.finding is Finding.WORSE and reading.is_new_to(view):
                 before, view = view, await self._act(view, reading, run, fence)
                 if view.state is not before.state:
                     return view
@@ -88,12 +88,6 @@ class GuardKeeper:
         if move is not None:
             self._hooks.tell(DecisionTaken(name, after.generation, after.state.value, serves))
         return after
-
-
-def _is_new(view: ExperimentView, reading: GuardReading) -> bool:
-    """Whether a finding was not acted on before; nothing more is found of a policy that is ejected."""
-    policy = view.experiment.policy_fingerprints[reading.policy]
-    return policy not in view.guards.ejected and not view.guards.has_tripped(reading.guardrail.name, policy)
 
 
 def _tripped(

@@ -35,9 +35,6 @@ async def plan_job(
     costs = answer_costs(view.experiment, definition, catalogue.prices, usage)
     caps, deciding = definition.caps, costs.deciding
     about = view.experiment, view.incumbent, counts
-    job = PlanJob(*about, may_decide, seed, caps, deciding, _last_look(view), sources)
+    last_look = uniform_number(view.look, view.experiment.fingerprint()) if view.look else None
+    job = PlanJob(*about, may_decide, seed, caps, deciding, last_look, sources)
     return job, costs
-
-
-def _last_look(view: ExperimentView) -> float | None:
-    return uniform_number(view.look, view.experiment.fingerprint()) if view.look else None

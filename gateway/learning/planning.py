@@ -208,7 +208,8 @@ class Planner:
             await self._count_due(name, view.generation)
             counts = await self._store.counts(name, view.generation)
         failing = failing_candidate(counts, view.incumbent, definition.spec.promotion)
-        if failing is not None and self._may_give_up(view):
+        may_give_up = view.state in MOVES[Move.GIVE_UP].sources and self._agreement.held is None
+        if failing is not None and may_give_up:
             await self._promoter.give_up(view, failing, fence)
         else:
             await self._plan_from(counts, view, definition, fence)
@@ -275,9 +276,6 @@ class Planner:
                 fence=fence,
             )
         self._done[name] = replace(basis, is_agreed=is_agreed)
-
-    def _may_give_up(self, view: ExperimentView) -> bool:
-        return view.state in MOVES[Move.GIVE_UP].sources and self._agreement.held is None
 
     async def _watch(self, view: ExperimentView, definition: Definition) -> None:
         """Look after the promotion, if this replica plans the experiment."""

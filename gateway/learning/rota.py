@@ -67,17 +67,16 @@ class Rota:
         """The experiments to look at now."""
         if len(names) <= LOOKED_AT_ALWAYS:
             return names
-        in_turn = self._in_turn(names)
-        with suppress(StoreError):  # whoever looks at an experiment finds out and says so
-            changed = await self._changed(names)
-            await self._renew(names)
-            return [name for name in names if name in changed or name in in_turn]
-        return [name for name in names if name in in_turn]
-
-    def _in_turn(self, names: Sequence[str]) -> frozenset[str]:
         start = self._next % len(names)
         self._next = start + LOOKED_AT_ALWAYS
-        return frozenset((*names[start:], *names)[:LOOKED_AT_ALWAYS])
+        in_turn = frozenset((*names[start:], *names)[:LOOKED_AT_ALWAYS])
+        with suppress(StoreError):  # whoever looks at an experiment finds out and says so
+            changed = await self._changed(names)
+            if self._timer() >= self._renew_at:
+                await self._store.renew_leases(names, self._holder, self._lease_seconds)
+                self._renew_at = self._timer() + self._lease_seconds / _RENEWALS_PER_LEASE
+            return [name for name in names if name in changed or name in in_turn]
+        return [name for name in names if name in in_turn]
 
     async def _changed(self, names: Sequence[str]) -> set[str]:
         """Those that look otherwise than when it was last their turn, or that nobody has looked at yet."""
@@ -90,8 +89,3 @@ class Rota:
         }
         self._glances = found
         return set(names) - still
-
-    async def _renew(self, names: Sequence[str]) -> None:
-        if self._timer() >= self._renew_at:
-            await self._store.renew_leases(names, self._holder, self._lease_seconds)
-            self._renew_at = self._timer() + self._lease_seconds / _RENEWALS_PER_LEASE

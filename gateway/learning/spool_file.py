@@ -52,6 +52,18 @@ class SpooledReport:
             feedback.response_id, feedback.signal, feedback.value, feedback.preferred, called, received_at
         )
 
+    @classmethod
+    def from_line(cls, line: bytes) -> SpooledReport | None:
+        """The report in a line without its end; None if the line is damaged."""
+        checksum, _, text = line.partition(b" ")
+        if checksum != _checksum(text):
+            return None
+        try:
+            said = json.loads(text)
+            return cls(**{field.name: said[field.name] for field in fields(cls)})
+        except (KeyError, TypeError, ValueError):
+            return None
+
     @property
     def feedback(self) -> Feedback:
         """The report."""
@@ -125,7 +137,7 @@ class SpoolFile:
         found = []
         for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
             position += len(line)
-            found.append((_report_from(line.removesuffix(b"\n")), position))
+            found.append((SpooledReport.from_line(line.removesuffix(b"\n")), position))
         return found
 
     def clear(self) -> None:
@@ -158,17 +170,6 @@ def spool_files(folder: Path, store: str) -> list[tuple[Path, int]]:
 
 def _checksum(text: bytes) -> bytes:
     return blake2b(text, digest_size=8).hexdigest().encode()
-
-
-def _report_from(line: bytes) -> SpooledReport | None:
-    checksum, _, text = line.partition(b" ")
-    if checksum != _checksum(text):
-        return None
-    try:
-        said = json.loads(text)
-        return SpooledReport(**{field.name: said[field.name] for field in fields(SpooledReport)})
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _sync_folder(folder: Path) -> None:

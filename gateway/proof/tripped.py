@@ -24,7 +24,8 @@ def mistripped(records: Iterable[LogRecord]) -> Iterator[str]:
     events = [record for record in records if isinstance(record, LoggedEvent)]
     for before, event in zip([None, *events], events, strict=False):
         found = None if before is None else before.told
-        if _is_of_guardrail(event):
+        told = event.told
+        if isinstance(told, TakenBack) and told.fence is not None and told.actor == GUARDRAIL_ACTOR:
             if not isinstance(found, GuardrailTripped):
                 yield f"{event.kind}: a guardrail is said to have done it, and none had tripped"
         elif isinstance(found, GuardrailTripped) and found.did in _MOVE_OF:
@@ -33,11 +34,6 @@ def mistripped(records: Iterable[LogRecord]) -> Iterator[str]:
         if isinstance(event.told, GuardrailTripped):
             yield from _miscomputed(event.told)
     yield from _promoted_nevertheless(events)
-
-
-def _is_of_guardrail(event: LoggedEvent) -> bool:
-    told = event.told
-    return isinstance(told, TakenBack) and told.fence is not None and told.actor == GUARDRAIL_ACTOR
 
 
 def _miscomputed(told: GuardrailTripped) -> Iterator[str]:
